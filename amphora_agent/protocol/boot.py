@@ -1,0 +1,49 @@
+"""The boot configuration: what a fresh amphora finds on its disk (or config drive), and starts from.
+
+The controller writes `CONFIG_PATH` (this, as JSON), `SERVER_PEM_PATH` (the agent's certificate and key) and `CLIENT_ROOTS_PATH` (whom it trusts).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+CONFIG_PATH = "/etc/figlina/agent.json"
+SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
+CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
+CERTIFICATE_DIRECTORY = "/var/lib/figlina/certs"
+"""Where tenants' certificates lie, in a directory per load balancer: `<directory>/<load balancer id>/<sha256>.pem`."""
+TENANT_NAMESPACE = "haproxy"
+"""The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BootConfig:
+    """Times in seconds. `health_managers` are (address, UDP port); `heartbeat_key` is this amphora's own key, hex."""
+
+    amphora_id: str
+    management_address: str  # CIDR notation
+    management_mac: str
+    management_mtu: int
+    management_gateway: str | None = None
+    agent_port: int = 9443
+    health_managers: tuple[tuple[str, int], ...]
+    heartbeat_key: str = dataclasses.field(repr=False)
+    heartbeat_interval: float = 10.0
+    full_report_interval: float = 60.0
+    haproxy_command: str = "haproxy"
+    keepalived_command: str = "keepalived"
+
+    def dump(self) -> bytes:
+        """As the content of `CONFIG_PATH`."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> BootConfig:
+        """:raises ValueError: it is not a boot configuration; the message names the field."""
+        try:
+            data = json.loads(content)
+            data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
+            return cls(**data)
+        except (TypeError, KeyError, ValueError) as exc:
+            raise ValueError(f"not a boot configuration: {exc}") from exc

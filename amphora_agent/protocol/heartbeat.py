@@ -1,0 +1,155 @@
+"""The heartbeat: one UDP datagram, signed with the amphora's own key.
+
+Layout, network byte order, version 1::
+
+    offset size
+    0      2    magic b"FB"
+    2      1    version
+    3      1    kind: 1 beat, 2 report (amphora to manager), 3 report wanted (manager to amphora, an empty body)
+    4      16   amphora id (the UUID's bytes)
+    20     8    boot id (random at the agent's start; a new one restarts the sequence)
+    28     8    sequence, rising by one with each datagram of this boot
+    36     8    time of sending, seconds since the epoch (IEEE 754 double)
+    44     16   digest of the sender's state: equal digests, equal reports but for counters
+    60     2    part of a report, from 0
+    62     2    parts of this report
+    64     n    body: nothing in a beat; a slice of the zlib-compressed JSON of a report
+    64+n   32   HMAC-SHA256 over everything before it
+
+The key is HMAC-SHA256(deployment's key, amphora id as its 36-character text). A receiver drops what it can't verify, what is
+older than its window, and a sequence that does not rise within a boot.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hmac
+import json
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+VERSION = 1
+MAGIC = b"FB"
+BEAT, REPORT, REPORT_WANTED = 1, 2, 3
+_HEADER = struct.Struct("!2sBB16s8sQd16sHH")
+_SIGNATURE = 32
+HEADER_SIZE = _HEADER.size
+MAX_DATAGRAM = 60_000
+MAX_REPORT = 32 * 1024 * 1024  # bytes of JSON; a larger one is refused before it is unpacked
+PORT = 5555
+
+
+class Rejected(ValueError):
+    """A datagram that is not to be believed; the message says why."""
+
+
+def derive_key(deployment_key: bytes, amphora_id: str) -> bytes:
+    """The key of one amphora (32 bytes)."""
+    return hmac.digest(deployment_key, amphora_id.encode(), "sha256")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Header:
+    """What stands before the body."""
+
+    kind: int
+    amphora_id: bytes
+    boot_id: bytes
+    sequence: int
+    sent_at: float
+    digest: bytes
+    part: int = 0
+    parts: int = 1
+
+
+def pack(header: Header, body: bytes, key: bytes) -> bytes:
+    """Make one signed datagram."""
+    message = (
+        _HEADER.pack(
+            MAGIC,
+            VERSION,
+            header.kind,
+            header.amphora_id,
+            header.boot_id,
+            header.sequence,
+            header.sent_at,
+            header.digest,
+            header.part,
+            header.parts,
+        )
+        + body
+    )
+    return message + hmac.digest(key, message, "sha256")
+
+
+def sender(datagram: bytes) -> bytes:
+    """The amphora id (16 bytes) that a datagram claims, to look its key up.
+
+    :raises Rejected: too short, or not of this protocol or version.
+    """
+    if len(datagram) < HEADER_SIZE + _SIGNATURE or datagram[:2] != MAGIC:
+        raise Rejected("not a heartbeat")
+    if datagram[2] != VERSION:
+        raise Rejected(f"heartbeat version {datagram[2]} is not known here")
+    return datagram[4:20]
+
+
+def unpack(datagram: bytes, key: bytes) -> tuple[Header, bytes]:
+    """Verify a datagram and take it apart into header and body.
+
+    :raises Rejected: the signature does not fit, or the datagram is malformed.
+    """
+    sender(datagram)
+    message, signature = datagram[:-_SIGNATURE], datagram[-_SIGNATURE:]
+    if not hmac.compare_digest(hmac.digest(key, message, "sha256"), signature):
+        raise Rejected("the signature does not fit")
+    _, _, kind, amphora_id, boot_id, sequence, sent_at, digest, part, parts = _HEADER.unpack_from(message)
+    if kind not in (BEAT, REPORT, REPORT_WANTED) or part >= parts:
+        raise Rejected("malformed header")
+    return Header(kind, amphora_id, boot_id, sequence, sent_at, digest, part, parts), message[HEADER_SIZE:]
+
+
+def encode_report(report: dict[str, Any]) -> list[bytes]:
+    """Bodies of the datagrams that carry a report, each small enough for one.
+
+    The report, of one load balancer, or of none (`generation` 0) on a fresh amphora::
+
+        {"generation": int, "hash": str,
+         "listeners": {listener id: {"status": "OPEN" | "FULL", "stats": {"bytes_in": int, "bytes_out": int, "active_connections": int,
+                                     "total_connections": int, "request_errors": int}}},
+         "pools": {"<pool id>:<listener id>": {"status": "UP" | "DOWN",
+                                               "members": {member id: "UP" | "DOWN" | "DRAIN" | "MAINT" | "no check"}}}}
+    """
+    packed = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 6)
+    return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - _SIGNATURE))
+
+
+def decode_report(parts: list[bytes]) -> dict[str, Any]:
+    """The report that these bodies carry, in order.
+
+    :raises Rejected: not a report, or a larger one than `MAX_REPORT`.
+    """
+    unpacker = zlib.decompressobj()
+    try:
+        text = unpacker.decompress(b"".join(parts), MAX_REPORT)
+        if unpacker.unconsumed_tail or not unpacker.eof:
+            raise Rejected("the report is cut, or too large")
+        report = json.loads(text)
+    except (zlib.error, ValueError) as exc:
+        raise Rejected(f"not a report: {exc}") from exc
+    if not isinstance(report, dict):
+        raise Rejected("a report is an object")
+    return report
+
+
+def id_text(amphora_id: bytes) -> str:
+    """The text form of an amphora id."""
+    return str(uuid.UUID(bytes=amphora_id))
+
+
+def _slices(data: bytes, size: int) -> Iterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]

@@ -1,0 +1,175 @@
+"""The agent's REST interface: paths, bodies, and their checks.
+
+========  ==========================================================  =========================================================
+method    path                                                        body -> answer
+========  ==========================================================  =========================================================
+GET       /                                                           -> 200 {"api_version": "1"}
+GET       /1/info                                                     -> 200 `info` (see `api/info.py`)
+PUT       /1/load-balancers/<id>                                      WantedState -> 200 Receipt; 422 ConfigRefused; 409 stale
+                                                                      generation; 428 {"missing": [certificate names]}
+GET       /1/load-balancers/<id>                                      -> 200 Receipt of what runs; 404
+DELETE    /1/load-balancers/<id>                                      -> 204, also when unknown
+PUT       /1/load-balancers/<id>/certificates/<sha256>.pem            PEM -> 204; 400 if the name is not the content's hash
+========  ==========================================================  =========================================================
+
+Errors are `{"code": word, "message": sentence, "details": the tool's own words or null}`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+VERSION = "1"
+PORT = 9443
+PREFIX = f"/{VERSION}"
+MISSING_CERTIFICATES = 428
+CONFIG_REFUSED = 422
+STALE_GENERATION = 409
+
+
+class Malformed(ValueError):
+    """A body that is not what the protocol says; the message names the field."""
+
+
+def load_balancer_path(load_balancer_id: str) -> str:
+    """Where the wanted state of a load balancer goes."""
+    return f"{PREFIX}/load-balancers/{load_balancer_id}"
+
+
+def certificate_path(load_balancer_id: str, name: str) -> str:
+    """Where a certificate of a load balancer goes."""
+    return f"{load_balancer_path(load_balancer_id)}/certificates/{name}"
+
+
+INFO_PATH = f"{PREFIX}/info"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Route:
+    """A route in an amphora's tenant namespace. `destination` is a CIDR or `default`; `gateway` None means on link."""
+
+    destination: str
+    gateway: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Interface:
+    """A NIC, found by its MAC, to be moved to the tenant namespace and given `addresses` (CIDR notation).
+
+    `vips` are further addresses (CIDR notation) that the agent sets and announces itself (SINGLE); in a pair keepalived does.
+    """
+
+    mac: str
+    name: str  # what it is called in the tenant namespace: eth1 for the VIP's, eth2 and on for members'
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: tuple[Route, ...] = ()
+    vips: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WantedState:
+    """All that an amphora has to do for a load balancer.
+
+    `haproxy_config` is None while there is no listener (nothing is to run); `keepalived_config` is None outside a pair.
+    `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`,
+    which `haproxy_config` names by the absolute path `<certificate_directory>/<name>` of the boot configuration.
+    """
+
+    load_balancer_id: str
+    generation: int
+    haproxy_config: str | None
+    keepalived_config: str | None = None
+    peer_name: str | None = None
+    interfaces: tuple[Interface, ...] = ()
+    certificates: tuple[str, ...] = ()
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 (hex) of everything but the generation: two generations may want the same."""
+        body = dataclasses.asdict(self)
+        del body["generation"]
+        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+    def dump(self) -> bytes:
+        """As the body of a request."""
+        return json.dumps({**dataclasses.asdict(self), "hash": self.hash}).encode()
+
+    @classmethod
+    def parse(cls, body: bytes) -> WantedState:
+        """Read a request's body.
+
+        :raises Malformed: it is not JSON, a field is missing or of the wrong type, or the hash does not fit.
+        """
+        try:
+            data = json.loads(body)
+            wanted = cls(
+                load_balancer_id=_text(data, "load_balancer_id"),
+                generation=_number(data, "generation"),
+                haproxy_config=_text_or_none(data, "haproxy_config"),
+                keepalived_config=_text_or_none(data, "keepalived_config"),
+                peer_name=_text_or_none(data, "peer_name"),
+                interfaces=tuple(_interface(item) for item in data.get("interfaces", ())),
+                certificates=tuple(str(name) for name in data.get("certificates", ())),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise Malformed(f"not a wanted state: {exc}") from exc
+        if data.get("hash") != wanted.hash:
+            raise Malformed("the hash does not fit the content: send the state again")
+        return wanted
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the agent answers: what runs now, and what it took (`none`, `runtime` or `reload`)."""
+
+    load_balancer_id: str
+    generation: int
+    hash: str
+    applied: str
+
+    def dump(self) -> bytes:
+        """As the body of an answer."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def parse(cls, body: bytes) -> Receipt:
+        """:raises Malformed: it is not a receipt."""
+        try:
+            data = json.loads(body)
+            return cls(_text(data, "load_balancer_id"), _number(data, "generation"), _text(data, "hash"), _text(data, "applied"))
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise Malformed(f"not a receipt: {exc}") from exc
+
+
+def _text(data: Mapping[str, Any], key: str) -> str:
+    value = data[key]
+    if not isinstance(value, str):
+        raise Malformed(f"{key} is not a string")
+    return value
+
+
+def _text_or_none(data: Mapping[str, Any], key: str) -> str | None:
+    return None if data.get(key) is None else _text(data, key)
+
+
+def _number(data: Mapping[str, Any], key: str) -> int:
+    value = data[key]
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Malformed(f"{key} is not a whole number")
+    return value
+
+
+def _interface(data: Mapping[str, Any]) -> Interface:
+    return Interface(
+        mac=_text(data, "mac"),
+        name=_text(data, "name"),
+        mtu=_number(data, "mtu"),
+        addresses=tuple(str(item) for item in data.get("addresses", ())),
+        routes=tuple(Route(_text(item, "destination"), _text_or_none(item, "gateway")) for item in data.get("routes", ())),
+        vips=tuple(str(item) for item in data.get("vips", ())),
+    )

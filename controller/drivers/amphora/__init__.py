@@ -1,0 +1,1 @@
+"""How an amphora is told what to do."""

@@ -1,0 +1,67 @@
+"""The contract of the way to an amphora's agent."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+from amphora_agent.protocol import rest
+from controller.model.amphora import Amphora
+
+
+class How(enum.StrEnum):
+    """What the agent had to do to reach the wanted state."""
+
+    NONE = "none"  # it had it already
+    RUNTIME = "runtime"  # a few commands on HAProxy's socket: no reload
+    RELOAD = "reload"  # a hitless reload, or the first start
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Applied:
+    """The agent's receipt."""
+
+    generation: int
+    hash: str
+    how: How
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AgentInfo:
+    """What an agent says of itself; `load_balancers` maps ids to the generation that is running."""
+
+    amphora_id: str
+    hostname: str
+    haproxy_version: str
+    keepalived_version: str
+    agent_version: str
+    load_balancers: Mapping[str, int]
+
+
+class AmphoraDriver(abc.ABC):
+    """One call carries the whole wanted state of a load balancer."""
+
+    @abc.abstractmethod
+    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes]) -> Applied:
+        """Bring the amphora to the wanted state; certificates (file name to PEM) travel only if the agent lacks them.
+
+        :raises ConfigRefused: HAProxy or keepalived refused; what served before goes on serving.
+        :raises AmphoraRefused: the agent refused for another reason.
+        :raises AmphoraUnreachable: no answer in time; the call may be repeated.
+        """
+
+    @abc.abstractmethod
+    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
+        """Stop serving a load balancer and forget its files; unknown to the agent is fine.
+
+        :raises AmphoraUnreachable: no answer in time.
+        """
+
+    @abc.abstractmethod
+    def info(self, amphora: Amphora, timeout: float | None = None) -> AgentInfo:
+        """Ask whether the agent lives and what it runs; `timeout` in seconds replaces the configured one.
+
+        :raises AmphoraUnreachable: no answer in time.
+        """

@@ -1,0 +1,93 @@
+"""The contract of a compute driver, and its values. No method waits for a machine to boot."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import enum
+from collections.abc import Iterable, Mapping, Sequence
+
+from controller.drivers.network import interface as network
+
+
+class InstanceStatus(enum.StrEnum):
+    """What the compute service says of a machine."""
+
+    BUILD = "BUILD"
+    ACTIVE = "ACTIVE"
+    SHUTOFF = "SHUTOFF"  # it exists, and does not run
+    ERROR = "ERROR"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BootRequest:
+    """A machine to boot. `files` maps absolute paths inside the machine to their content; the agent starts on them.
+
+    The first of `ports` is the management port. `name` is `amphora-<amphora id>`.
+    """
+
+    amphora_id: str
+    name: str
+    files: Mapping[str, bytes]
+    ports: Sequence[network.Port]
+    flavor: str | None = None
+    image_tag: str | None = None
+    zone: str | None = None
+    server_group_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A machine as the compute service knows it; `fault` is the service's own words when it is in ERROR."""
+
+    id: str
+    amphora_id: str
+    status: InstanceStatus
+    management_address: str | None = None
+    zone: str | None = None
+    image_id: str | None = None
+    flavor: str | None = None
+    fault: str | None = None
+
+
+class ComputeDriver(abc.ABC):
+    """Boots and deletes machines, and plugs ports into them."""
+
+    @abc.abstractmethod
+    def boot(self, request: BootRequest) -> Instance:
+        """Start a machine and return at once; the amphora's first heartbeat tells that it is up. A second call finds the first machine.
+
+        :raises QuotaExceeded: the project may not have another machine.
+        :raises ComputeFault: the service refused, with its words.
+        :raises Transient: the service did not answer; the call may be repeated.
+        """
+
+    @abc.abstractmethod
+    def get(self, compute_id: str) -> Instance:
+        """:raises NotFound: no such machine; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def find(self, amphora_id: str) -> Instance | None:
+        """The machine of an amphora, by its name; None if there is none."""
+
+    @abc.abstractmethod
+    def delete(self, amphora_id: str) -> None:
+        """Delete the machine of an amphora and all that is inside it; gone already is fine.
+
+        :raises Transient: the service did not answer; the call may be repeated.
+        """
+
+    @abc.abstractmethod
+    def attach_port(self, compute_id: str, port: network.Port) -> None:
+        """Plug a port into a running machine: an interface with the port's MAC appears inside. Plugged already is fine.
+
+        :raises NotFound: no such machine.
+        """
+
+    @abc.abstractmethod
+    def detach_port(self, compute_id: str, port: network.Port) -> None:
+        """Unplug a port; not plugged is fine, and so is a machine that is gone."""
+
+    @abc.abstractmethod
+    def list_ours(self) -> Iterable[Instance]:
+        """Every machine that this driver made for us, to find the ones that no row explains."""

@@ -1,0 +1,1 @@
+"""Ports, addresses and access of VIPs and amphorae."""

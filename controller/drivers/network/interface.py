@@ -1,0 +1,158 @@
+"""The contract of a network driver, and its values. Every method is idempotent: a second call finds what the first one made."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+from controller.model import load_balancer as model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FixedIp:
+    """An address of a port, on one subnet."""
+
+    subnet_id: str
+    ip_address: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route that a subnet gives to its hosts."""
+
+    destination: str
+    nexthop: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A layer-2 network; `mtu` in bytes."""
+
+    id: str
+    name: str
+    mtu: int
+    subnet_ids: tuple[str, ...] = ()
+    project_id: str | None = None
+    shared: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """A range of addresses on a network."""
+
+    id: str
+    name: str
+    network_id: str
+    cidr: str
+    ip_version: int
+    gateway_ip: str | None = None
+    host_routes: tuple[HostRoute, ...] = ()
+    project_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where a local compute driver plugs its end of a port: a bridge in a network namespace of this machine (None: the host's own)."""
+
+    bridge: str
+    namespace: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port. `attachment` is None where the compute service finds the way by itself (Nova)."""
+
+    id: str
+    name: str
+    network_id: str
+    mac_address: str
+    mtu: int
+    fixed_ips: tuple[FixedIp, ...]
+    device_id: str = ""
+    device_owner: str = ""
+    project_id: str | None = None
+    attachment: Attachment | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VipRequest:
+    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2)."""
+
+    port_id: str | None = None
+    network_id: str | None = None
+    subnet_id: str | None = None
+    address: str | None = None
+    qos_policy_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Traffic that may reach a VIP. `protocol` is tcp, udp, sctp or vrrp; `port` is None for vrrp; `cidr` None means from anywhere."""
+
+    protocol: str
+    port: int | None
+    cidr: str | None = None
+
+
+class NetworkDriver(abc.ABC):
+    """Makes and removes ports; it never touches the inside of an amphora."""
+
+    @abc.abstractmethod
+    def get_network(self, network_id: str) -> Network:
+        """:raises NotFound: no such network; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def get_subnet(self, subnet_id: str) -> Subnet:
+        """:raises NotFound: no such subnet; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def get_port(self, port_id: str) -> Port:
+        """:raises NotFound: no such port; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
+        """Make (or adopt) the VIP port `octavia-lb-<load balancer id>`; called by the API, so that the 201 answer shows the address.
+
+        :raises NotFound: the port, network or subnet does not exist (kind `Port`, `Network`, `Subnet`).
+        :raises Conflict: the address is taken.
+        :raises InvalidRequest: the parts of the request contradict each other, the port is in use, or the subnet is full.
+        """
+
+    @abc.abstractmethod
+    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
+        """Delete the VIP port if it is ours, else release it; gone already is fine."""
+
+    @abc.abstractmethod
+    def ensure_management_port(self, amphora_id: str) -> Port:
+        """The port by which the controller reaches the agent."""
+
+    @abc.abstractmethod
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip) -> Port:
+        """The port `octavia-lb-vrrp-<amphora id>` on the VIP's subnet, with the VIP's address allowed on it.
+
+        :raises QuotaExceeded: the project may not have another port.
+        """
+
+    @abc.abstractmethod
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str]) -> Port:
+        """The port `octavia-lb-member-<amphora id>` on a network of members, one address per subnet."""
+
+    @abc.abstractmethod
+    def delete_amphora_ports(self, amphora_id: str) -> None:
+        """Delete every port of an amphora (management, VRRP, members); none left is fine."""
+
+    @abc.abstractmethod
+    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule]) -> None:
+        """Let exactly this traffic reach the VIP, as a set difference against what is allowed now (group `lb-<load balancer id>`)."""
+
+    @abc.abstractmethod
+    def delete_vip_access(self, load_balancer_id: str) -> None:
+        """Delete the group `lb-<load balancer id>`; gone already is fine."""
+
+    @abc.abstractmethod
+    def list_ours(self) -> Iterable[Port]:
+        """Every port that this driver made for us (VIP, VRRP, member, management), to find the ones that no row explains.
+
+        `device_id` is `lb-<load balancer id>` on VIP ports and the amphora id on the others.
+        """

@@ -1,0 +1,45 @@
+"""The contract of a store for tenants' certificates and private keys."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateBundle:
+    """A server certificate with its key and chain, all PEM; the passphrase has been removed from the key."""
+
+    certificate: bytes
+    private_key: bytes = dataclasses.field(repr=False)
+    intermediates: tuple[bytes, ...] = ()
+
+
+class SecretStore(abc.ABC):
+    """References are opaque strings. A project sees its own references only."""
+
+    @abc.abstractmethod
+    def store_bundle(self, project_id: str, name: str, bundle: CertificateBundle) -> str:
+        """Keep a bundle, encrypted at rest, and return its reference.
+
+        :raises InvalidRequest: the certificate or key can't be read, or they do not belong together.
+        """
+
+    @abc.abstractmethod
+    def get_bundle(self, project_id: str, reference: str) -> CertificateBundle:
+        """:raises NotFound: no such reference in this project; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def get_secret(self, project_id: str, reference: str) -> bytes:
+        """A single secret, such as a CA certificate or a revocation list.
+
+        :raises NotFound: no such reference in this project; :raises Transient: the service did not answer.
+        """
+
+    @abc.abstractmethod
+    def store_secret(self, project_id: str, name: str, payload: bytes) -> str:
+        """Keep a single secret, encrypted at rest, and return its reference."""
+
+    @abc.abstractmethod
+    def delete(self, project_id: str, reference: str) -> None:
+        """Forget a bundle or a secret; gone already is fine."""

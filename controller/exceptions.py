@@ -1,0 +1,117 @@
+"""Every error that the controller raises on purpose. Facts are attributes; the message says what happened and what to do next."""
+
+from __future__ import annotations
+
+
+class ControllerError(Exception):
+    """The root of all errors raised on purpose. `code` is a short stable word for events and faults."""
+
+    code = "internal"
+
+
+class Transient(ControllerError):
+    """A service did not answer or asked for patience; the same call may be repeated."""
+
+    code = "transient"
+
+
+class NotFound(ControllerError):
+    """Something that was named does not exist."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, object_id: str) -> None:
+        super().__init__(f"{kind} {object_id} not found.")
+        self.kind = kind
+        self.object_id = object_id
+
+
+class Immutable(ControllerError):
+    """A load balancer is being deleted (or, in strict mode, is changing) and takes no more changes."""
+
+    code = "immutable"
+
+    def __init__(self, load_balancer_id: str, provisioning_status: str) -> None:
+        super().__init__(f"Invalid state {provisioning_status} of loadbalancer resource {load_balancer_id}")
+        self.load_balancer_id = load_balancer_id
+        self.provisioning_status = provisioning_status
+
+
+class Conflict(ControllerError):
+    """The request contradicts something that exists; the message names it."""
+
+    code = "conflict"
+
+
+class InvalidRequest(ControllerError):
+    """The request can't be carried out as it is; the message names the field and the rule."""
+
+    code = "invalid"
+
+
+class NotSupported(ControllerError):
+    """The provider can't do what was asked (answered with 501)."""
+
+    code = "not_supported"
+
+
+class QuotaExceeded(ControllerError):
+    """The project, or the cloud's project of ours, may not have another one."""
+
+    code = "quota"
+
+
+class StaleLease(ControllerError):
+    """Another worker has taken the load balancer over; this one's writes no longer count."""
+
+    code = "stale_lease"
+
+    def __init__(self, load_balancer_id: str) -> None:
+        super().__init__(f"the lease on load balancer {load_balancer_id} was taken by another worker")
+        self.load_balancer_id = load_balancer_id
+
+
+class NotYet(ControllerError):
+    """Something that a flow waits for has not happened yet: the flow suspends, and is woken or looks again."""
+
+    code = "waiting"
+
+
+class ComputeFault(ControllerError):
+    """The compute service could not make the machine; the message holds its words."""
+
+    code = "compute"
+
+
+class AmphoraUnreachable(Transient):
+    """The agent of an amphora did not answer in time."""
+
+    code = "amphora_unreachable"
+
+    def __init__(self, amphora_id: str, reason: str) -> None:
+        super().__init__(f"amphora {amphora_id} did not answer: {reason}")
+        self.amphora_id = amphora_id
+        self.reason = reason
+
+
+class AmphoraRefused(ControllerError):
+    """The agent answered, and refused what it was asked; the message holds its words."""
+
+    code = "amphora_refused"
+
+    def __init__(self, amphora_id: str, words: str) -> None:
+        super().__init__(f"amphora {amphora_id} refused: {words}")
+        self.amphora_id = amphora_id
+        self.words = words
+
+
+class ConfigRefused(AmphoraRefused):
+    """HAProxy or keepalived found an error in a configuration; what served before goes on serving."""
+
+    code = "config_refused"
+
+
+class UnsafeValue(ControllerError):
+    """A string that would reach a configuration holds a character that could start another directive."""
+
+    code = "unsafe_value"

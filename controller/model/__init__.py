@@ -1,0 +1,1 @@
+"""The nouns: frozen dataclasses and enums. Nothing here does input or output, and nothing here knows of another package of ours."""

@@ -1,0 +1,43 @@
+"""An amphora: the small machine that serves one load balancer, alone or as half of a pair (spec `api.md` §19)."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from controller.model.status import AmphoraStatus, Role
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Amphora:
+    """`management_address` is the API's `lb_network_ip`: where the agent is reached and from where heartbeats come."""
+
+    id: str
+    load_balancer_id: str | None
+    status: AmphoraStatus
+    role: Role | None = None
+    compute_id: str | None = None
+    management_address: str | None = None
+    management_port_id: str | None = None
+    vrrp_ip: str | None = None
+    vrrp_port_id: str | None = None
+    vrrp_mac: str | None = None  # by it the agent finds the interface of the VRRP port
+    ha_ip: str | None = None
+    ha_port_id: str | None = None
+    vrrp_interface: str | None = None
+    vrrp_id: int | None = None
+    vrrp_priority: int | None = None
+    cert_expiration: datetime.datetime | None = None
+    cert_busy: bool = False
+    cached_zone: str | None = None
+    image_id: str | None = None
+    compute_flavor: str | None = None
+    applied_generation: int = 0  # the newest generation that this amphora confirmed
+    first_heartbeat_at: datetime.datetime | None = None
+    last_heartbeat_at: datetime.datetime | None = None
+    created_at: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
+
+
+VRRP_PRIORITY = {Role.MASTER: 100, Role.BACKUP: 90, Role.STANDALONE: None}
+VRRP_ROUTER_ID = 1

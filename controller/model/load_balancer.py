@@ -1,0 +1,181 @@
+"""What a tenant asks for: a load balancer, its VIP, and the listeners, pools, members and health monitors below it (spec `api.md` §7-§12).
+
+Times are aware UTC datetimes, timeouts of listeners are milliseconds, those of health monitors seconds. Fields bear the names of the API.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+from collections.abc import Mapping
+
+from controller.model.amphora import Amphora
+from controller.model.status import OperatingStatus, ProvisioningStatus, Topology
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Vip:
+    """The address that clients connect to."""
+
+    address: str
+    port_id: str
+    subnet_id: str
+    network_id: str
+    qos_policy_id: str | None = None
+    sg_ids: tuple[str, ...] = ()
+    vnic_type: str = "normal"
+    port_is_ours: bool = True  # we made the VIP port, so we delete it; a tenant's port is only released
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why an object is in ERROR: for a person to read, and to know what happens next."""
+
+    code: str
+    message: str
+    step: str | None = None
+    request_id: str | None = None
+    occurred_at: datetime.datetime | None = None
+    next_try_at: datetime.datetime | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """What every resource of a project has."""
+
+    id: str
+    project_id: str
+    name: str = ""
+    description: str = ""
+    admin_state_up: bool = True
+    provisioning_status: ProvisioningStatus
+    operating_status: OperatingStatus
+    generation: int = 0  # the load balancer's generation in which this row was last changed
+    created_at: datetime.datetime | None = None
+    updated_at: datetime.datetime | None = None
+    tags: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LoadBalancer(Resource):
+    """`generation` is the newest accepted state, `applied_generation` the newest that every serving amphora runs."""
+
+    applied_generation: int = 0
+    provider: str = "amphora"
+    topology: Topology = Topology.SINGLE
+    vip: Vip
+    flavor_id: str | None = None
+    availability_zone: str | None = None
+    listener_ids: tuple[str, ...] = ()
+    pool_ids: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Listener(Resource):
+    """A port of the VIP that accepts connections."""
+
+    load_balancer_id: str
+    protocol: str
+    protocol_port: int
+    connection_limit: int = -1
+    default_pool_id: str | None = None
+    insert_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    timeout_client_data: int = 50000
+    timeout_member_connect: int = 5000
+    timeout_member_data: int = 50000
+    timeout_tcp_inspect: int = 0
+    allowed_cidrs: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class SessionPersistence:
+    """How a client is kept on one member."""
+
+    type: str
+    cookie_name: str | None = None
+    persistence_timeout: int | None = None
+    persistence_granularity: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Pool(Resource):
+    """Members that share the load of a listener."""
+
+    load_balancer_id: str
+    protocol: str
+    lb_algorithm: str
+    session_persistence: SessionPersistence | None = None
+    listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is
+    member_ids: tuple[str, ...] = ()
+    health_monitor_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Member(Resource):
+    """A server that answers requests. Weight 0 drains it."""
+
+    pool_id: str
+    address: str
+    protocol_port: int
+    weight: int = 1
+    backup: bool = False
+    subnet_id: str | None = None
+    monitor_address: str | None = None
+    monitor_port: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HealthMonitor(Resource):
+    """How a pool's members are probed; delay and timeout are seconds, the retries are counts of consecutive results."""
+
+    pool_id: str
+    type: str
+    delay: int
+    timeout: int
+    max_retries: int
+    max_retries_down: int = 3
+    http_method: str | None = None
+    url_path: str | None = None
+    expected_codes: str | None = None
+    http_version: float | None = None
+    domain_name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """One load balancer at one generation: everything that its amphorae have to know, read in one transaction.
+
+    Objects in PENDING_DELETE are in it; `render` leaves them out. Amphorae in DELETED are not in it.
+    """
+
+    load_balancer: LoadBalancer
+    listeners: tuple[Listener, ...] = ()
+    pools: tuple[Pool, ...] = ()
+    members: tuple[Member, ...] = ()
+    health_monitors: tuple[HealthMonitor, ...] = ()
+    amphorae: tuple[Amphora, ...] = ()
+
+    @property
+    def generation(self) -> int:
+        """The generation that this snapshot shows."""
+        return self.load_balancer.generation
+
+    @functools.cached_property
+    def pools_by_id(self) -> Mapping[str, Pool]:
+        """Pools by their id."""
+        return {pool.id: pool for pool in self.pools}
+
+    @functools.cached_property
+    def members_by_pool(self) -> Mapping[str, tuple[Member, ...]]:
+        """Members by the id of their pool, in the order of their creation."""
+        grouped: dict[str, list[Member]] = {}
+        for member in self.members:
+            grouped.setdefault(member.pool_id, []).append(member)
+        return {pool_id: tuple(members) for pool_id, members in grouped.items()}
+
+    @functools.cached_property
+    def health_monitor_by_pool(self) -> Mapping[str, HealthMonitor]:
+        """Health monitors by the id of their pool."""
+        return {monitor.pool_id: monitor for monitor in self.health_monitors}
