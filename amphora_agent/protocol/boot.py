@@ -1,6 +1,7 @@
 """The boot configuration: what a fresh amphora finds on its disk (or config drive), and starts from.
 
-The controller writes `CONFIG_PATH` (this, as JSON), `SERVER_PEM_PATH` (the agent's certificate and key) and `CLIENT_ROOTS_PATH` (whom it trusts).
+The controller has three files put into the machine: `CONFIG_PATH` (this, as JSON), `SERVER_PEM_PATH` (the agent's certificate and key) and
+`CLIENT_ROOTS_PATH` (whom it trusts). The agent finds the last two beside the first, wherever that lies.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import json
 CONFIG_PATH = "/etc/figlina/agent.json"
 SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
-CERTIFICATE_DIRECTORY = "/var/lib/figlina/certs"
-"""Where tenants' certificates lie, in a directory per load balancer: `<directory>/<load balancer id>/<sha256>.pem`."""
 TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
 

@@ -76,8 +76,11 @@ class WantedState:
     """All that an amphora has to do for a load balancer.
 
     `haproxy_config` is None while there is no listener (nothing is to run); `keepalived_config` is None outside a pair.
-    `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`,
-    which `haproxy_config` names by the absolute path `<certificate_directory>/<name>` of the boot configuration.
+    `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`.
+
+    The two configurations hold no absolute path and nothing local to a machine: the agent puts its own `global` section before HAProxy's (stats socket,
+    `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's certificates, so that names suffice), and its own
+    `global_defs` and the `vrrp_script haproxy_alive` before keepalived's, whose instances may track it.
     """
 
     load_balancer_id: str

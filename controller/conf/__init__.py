@@ -1,0 +1,38 @@
+"""Options, one module per section of the configuration file. Each has `GROUP` and `OPTS`; `cmd` reads the file, everyone else gets values."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+
+def _sections() -> list[tuple[str, list[cfg.Opt]]]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    return [(module.GROUP, module.OPTS) for module in modules]
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Make every option known to a configuration."""
+    for group, options in _sections():
+        conf.register_opts(options, group=group)
+
+
+def load(arguments: Sequence[str], config_files: Sequence[str] | None = None) -> cfg.ConfigOpts:
+    """Read the configuration as a process of ours does: `--config-file FILE` (repeatable) in `arguments`, or `config_files`.
+
+    :raises cfg.ConfigFilesNotFoundError: a named file can't be read.
+    :raises cfg.ConfigFileValueError: an option's value is not of its kind; the message names both.
+    """
+    conf = cfg.ConfigOpts()
+    register(conf)
+    conf(list(arguments), project="figlina", default_config_files=list(config_files) if config_files is not None else None)
+    return conf
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """For `oslo-config-generator`, which writes `etc/figlina.conf.sample`."""
+    return _sections()

@@ -1,0 +1,19 @@
+"""[database]: where the rows are."""
+
+from oslo_config import cfg
+
+GROUP = "database"
+OPTS = [
+    cfg.StrOpt(
+        "connection",
+        default="sqlite:////var/lib/figlina/figlina.db",
+        secret=True,
+        help="SQLAlchemy URL of the database: SQLite for one machine, MariaDB, MySQL or PostgreSQL for a deployment.",
+    ),
+    cfg.IntOpt(
+        "busy_timeout",
+        default=30,
+        min=1,
+        help="Seconds that a SQLite writer waits for another one. Other engines have their own lock time-outs.",
+    ),
+]
