@@ -1,4 +1,4 @@
-"""Options, one module per section of the configuration file. Each has `GROUP` and `OPTS`; `cmd` reads the file, everyone else gets values."""
+"""Options, one module per section of the configuration file. Each has `GROUP` and `OPTS`; only `cmd` reads the file, others get values."""
 
 from __future__ import annotations
 

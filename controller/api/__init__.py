@@ -1,0 +1,1 @@
+"""The REST front: validate, store, post a job, answer."""

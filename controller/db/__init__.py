@@ -1,0 +1,1 @@
+"""Rows, transactions and queries. Rows stay inside; frozen snapshots of `model` come out."""

@@ -1,0 +1,64 @@
+"""The engine, and the two kinds of transaction: `begin()` writes, `read()` only looks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller.db import transaction
+
+
+class Database:
+    """One per process; threads share it, each transaction has its own connection.
+
+    On SQLite a writing transaction takes the write lock at once (BEGIN IMMEDIATE), so that it never fails half-way for want of it; the
+    journal is a write-ahead log, and `synchronous = NORMAL`: a commit survives the death of every process, though not a loss of power.
+    """
+
+    def __init__(self, url: str, busy_timeout: float = 30.0) -> None:
+        self._url = sa.make_url(url)
+        self.is_sqlite = self._url.get_backend_name() == "sqlite"
+        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite}
+        if self.is_sqlite:
+            arguments["connect_args"] = {"timeout": busy_timeout, "check_same_thread": False}
+            if self._url.database in (None, "", ":memory:"):
+                raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
+            arguments["pool_size"], arguments["max_overflow"] = 20, 40
+        self.engine = sa.create_engine(self._url, **arguments)
+        if self.is_sqlite:
+            sa.event.listen(self.engine, "connect", _prepare_sqlite)
+            sa.event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[transaction.Transaction]:
+        """Write: commits at the end of the block, rolls back if an error leaves it."""
+        with self.engine.connect() as connection:
+            connection.execution_options(figlina_write=True)
+            with connection.begin():
+                yield transaction.Transaction(connection)
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[transaction.Transaction]:
+        """Look: one consistent view of the rows, never waiting for a writer on SQLite."""
+        with self.engine.connect() as connection, connection.begin():
+            yield transaction.Transaction(connection)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves, see `_begin_sqlite`
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("figlina_write") else "BEGIN")

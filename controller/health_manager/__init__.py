@@ -1,0 +1,1 @@
+"""Heartbeats in, verdicts, statuses and failovers out."""

@@ -1,0 +1,1 @@
+"""The worker: claim a job, take the load balancer's lease, run its flow, settle."""
