@@ -1,0 +1,43 @@
+# Every target installs what it needs first. `make help` lists them.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help install demo dev down quick test lint types bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: ## install missing system packages, and make .venv
+	@scripts/install-system-packages
+	@scripts/make-venv
+
+demo: install ## the main job, told as it goes: real agents, real HAProxy, an amphora killed
+	@$(BIN)/figlina demo
+
+dev: install ## run everything in the background on this machine (also: figlina dev down, status, exec, restart)
+	@$(BIN)/figlina dev up
+
+down: install ## stop what `make dev` started
+	@$(BIN)/figlina dev down
+
+quick: install ## unit, contract and functional tests: no root, no network (under two minutes)
+	@$(BIN)/pytest -n 2 -m "not integration and not vm and not cloud and not slow"
+
+lint: install ## ruff: style, imports, common mistakes
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install ## mypy, strict
+	@$(BIN)/mypy
+
+test: install ## every test that this machine can run; says what it skipped and why
+	@$(BIN)/pytest -n 2 -m "not integration and not vm and not cloud"
+	@$(BIN)/pytest -m "integration or vm or cloud"
+
+bench: install ## the benchmarks, one JSON line each
+	@$(BIN)/python -m benchmarks
+
+clean: ## remove .venv and caches (not a running `make dev`: that is `make down`)
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,46 @@
+"""`figlina-db-manage`: bring the database's schema to a revision, or say where it stands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from controller import conf as configuration
+from controller.db import migration
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; exit code 0 if it did what was asked."""
+    options = _parser().parse_args(arguments)
+    files = [option for path in options.config_file for option in ("--config-file", path)]
+    url = options.connection or configuration.load(files).database.connection
+    schema = migration.Schema(url)
+    if options.command == "upgrade":
+        schema.upgrade(options.revision)
+    elif options.command == "downgrade":
+        schema.downgrade(options.revision)
+    elif options.command == "revision":
+        print(schema.new_revision(options.message))
+        return 0
+    current = schema.current()
+    print(f"{current or 'empty'} (newest: {schema.newest()})")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="figlina-db-manage", description=__doc__)
+    parser.add_argument("--config-file", action="append", default=[], help="configuration file with [database] connection")
+    parser.add_argument("--connection", help="SQLAlchemy URL, instead of a configuration file's")
+    commands = parser.add_subparsers(dest="command", required=True)
+    upgrade = commands.add_parser("upgrade", help="bring the schema forward; what is there already stays as it is")
+    upgrade.add_argument("revision", nargs="?", default="head", help="where to (default: the newest)")
+    downgrade = commands.add_parser("downgrade", help="take revisions back; rows of tables that go are lost")
+    downgrade.add_argument("revision", help="where to: a revision, -1 for one step, base for nothing")
+    commands.add_parser("current", help="say which revision the database has")
+    revision = commands.add_parser("revision", help="write a new revision from the difference between database and tables (developers)")
+    revision.add_argument("-m", "--message", required=True, help="what it is for")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

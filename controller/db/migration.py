@@ -1,0 +1,63 @@
+"""The schema's history (Alembic): upgrade, downgrade, current, and a new revision from what the tables say."""
+
+from __future__ import annotations
+
+import pathlib
+
+import sqlalchemy as sa
+from alembic import autogenerate, command
+from alembic import config as alembic_config
+from alembic.runtime import migration
+from alembic.script import ScriptDirectory
+
+from controller.db import tables
+
+_SCRIPTS = pathlib.Path(__file__).parent / "migrations"
+
+
+class Schema:
+    """The schema of one database."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._config = alembic_config.Config()
+        self._config.set_main_option("script_location", str(_SCRIPTS))
+        self._config.attributes["url"] = url
+
+    def upgrade(self, revision: str = "head") -> None:
+        """Bring the schema forward to a revision; being there already is fine."""
+        command.upgrade(self._config, revision)
+
+    def downgrade(self, revision: str) -> None:
+        """Take revisions back; rows of tables that go are lost."""
+        command.downgrade(self._config, revision)
+
+    def current(self) -> str | None:
+        """The revision that the database has; None if it has none."""
+        engine = sa.create_engine(self._url)
+        try:
+            with engine.connect() as connection:
+                return migration.MigrationContext.configure(connection).get_current_revision()
+        finally:
+            engine.dispose()
+
+    def newest(self) -> str | None:
+        """The newest revision that this program knows."""
+        return ScriptDirectory.from_config(self._config).get_current_head()
+
+    def new_revision(self, message: str) -> str:
+        """Write a revision that brings this database to what the tables say; returns its path."""
+        script = command.revision(self._config, message=message, autogenerate=True)
+        if script is None or isinstance(script, list):
+            raise RuntimeError("alembic wrote no single revision")
+        return str(script.path)
+
+    def differences(self) -> list[object]:
+        """What the database lacks or has too much of, compared with the tables; empty if they agree."""
+        engine = sa.create_engine(self._url)
+        try:
+            with engine.connect() as connection:
+                context = migration.MigrationContext.configure(connection, opts={"compare_type": True})
+                return list(autogenerate.compare_metadata(context, tables.metadata))
+        finally:
+            engine.dispose()
