@@ -13,7 +13,7 @@ OPTS = [
         "namespace_prefix",
         default="figlina",
         regex=r"^[a-z0-9][a-z0-9-]{0,31}$",
-        help="How the names of all network namespaces of this instance begin. Two instances on one machine need two prefixes and two folders.",
+        help="How the names of this instance's network namespaces begin. Two instances on one machine need two prefixes and two folders.",
     ),
     cfg.StrOpt(
         "management_cidr",

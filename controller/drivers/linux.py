@@ -1,0 +1,215 @@
+"""What the embedded drivers know of Linux: running commands, network namespaces, and cables (veth pairs) between them.
+
+All work is done by short commands through one `Host`, many steps per command (`ip -batch`, `nft -f`), so that a host reached by SSH can
+take its place. Nothing here touches an interface outside namespaces that were named by the caller.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+
+from controller import exceptions
+from controller.drivers.network import interface as network
+
+LOG = logging.getLogger(__name__)
+
+NAMESPACES = pathlib.Path("/run/netns")
+COMMAND_TIMEOUT = 30.0
+
+
+class CommandFailed(exceptions.Transient):
+    """A command ended badly; `words` is what it wrote. Transient, for the embedded drivers' steps may all be repeated."""
+
+    code = "command"
+
+    def __init__(self, argv: Sequence[str], words: str) -> None:
+        super().__init__(f"`{' '.join(argv)}` failed: {words}")
+        self.words = words
+
+
+class Host:
+    """This machine, as a place to run commands."""
+
+    def run(self, argv: Sequence[str], text: str = "") -> str:
+        """Run a command with `text` as its input, and return its output.
+
+        :raises CommandFailed: it ended badly, took too long, or is not installed.
+        """
+        try:
+            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False)
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            raise CommandFailed(argv, str(exc)) from exc
+        if done.returncode:
+            raise CommandFailed(argv, (done.stderr or done.stdout).strip() or f"exit code {done.returncode}")
+        return done.stdout
+
+    def ip_batch(self, namespace: str, lines: Sequence[str]) -> str:
+        """Run several `ip` commands inside a namespace, in one process; the first that fails ends them.
+
+        :raises CommandFailed: with the words of `ip`.
+        """
+        return self.run(["ip", "-n", namespace, "-batch", "-"], "\n".join(lines) + "\n")
+
+    def inside(self, namespace: str, argv: Sequence[str], text: str = "") -> str:
+        """Run a command inside a network namespace, with everything else as it is outside.
+
+        :raises CommandFailed: with the command's words.
+        """
+        return self.run([*enter(namespace), *argv], text)
+
+
+def enter(namespace: str) -> list[str]:
+    """The command prefix that runs something in a network namespace.
+
+    Not `ip netns exec`: it gives a mount namespace of its own, and a namespace that the command makes would be invisible to everyone else.
+    """
+    return ["nsenter", f"--net={NAMESPACES / namespace}", "--"]
+
+
+def namespace_exists(namespace: str) -> bool:
+    """True for a whole namespace; a name left by a crash between the two steps of `ip netns add` is only a plain file."""
+    try:
+        return (NAMESPACES / namespace).stat().st_dev == os.stat("/proc/self/ns/net").st_dev
+    except FileNotFoundError:
+        return False
+
+
+def namespaces(prefix: str) -> list[str]:
+    """Names of namespaces that begin so, sorted."""
+    if not NAMESPACES.is_dir():
+        return []
+    return sorted(entry.name for entry in NAMESPACES.iterdir() if entry.name.startswith(prefix))
+
+
+def ensure_namespace(host: Host, namespace: str) -> None:
+    """Make a namespace with its loopback up; there already is fine.
+
+    :raises CommandFailed: it can't be made (not root, for instance).
+    """
+    if not namespace_exists(namespace):
+        delete_namespace(host, namespace)
+        try:
+            host.run(["ip", "netns", "add", namespace])
+        except CommandFailed as exc:
+            if "File exists" not in exc.words or not namespace_exists(namespace):
+                raise
+    host.ip_batch(namespace, ["link set lo up"])
+
+
+def delete_namespace(host: Host, namespace: str) -> None:
+    """Delete a namespace's name; the namespace itself goes with its last process. Gone already is fine.
+
+    :raises CommandFailed: it is there, and can't be deleted.
+    """
+    if not (NAMESPACES / namespace).exists():
+        return
+    try:
+        host.run(["ip", "netns", "delete", namespace])
+    except CommandFailed:
+        if (NAMESPACES / namespace).exists():
+            raise
+
+
+def cable_name(port_id: str) -> str:
+    """The interface on the bridge that belongs to a port: at most 15 characters, as the kernel asks."""
+    return "tap" + port_id.replace("-", "")[:11]
+
+
+def cable_lines(port: network.Port, namespace: str, name: str = "eth%d") -> list[str]:
+    """`ip` commands, for the bridge's namespace, that put an interface with the port's MAC into another namespace. `%d` counts up there."""
+    if port.attachment is None:
+        raise exceptions.ComputeFault(f"port {port.id} has no bridge on this machine: its network driver does not fit")
+    cable = cable_name(port.id)
+    return [
+        f"link add {cable} mtu {port.mtu} type veth peer name {name} address {port.mac_address} mtu {port.mtu} netns {namespace}",
+        f"link set {cable} master {port.attachment.bridge} up",
+    ]
+
+
+def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> None:
+    """Remove the cables of ports, both ends of each; those that are not there are fine.
+
+    :raises CommandFailed: one is there, and can't be removed.
+    """
+    lines = [f"link delete {cable_name(port_id)}" for port_id in port_ids]
+    if not lines or not namespace_exists(bridge_namespace):
+        return
+    try:
+        host.run(["ip", "-n", bridge_namespace, "-force", "-batch", "-"], "\n".join(lines) + "\n")
+    except CommandFailed as exc:
+        complaints = [line for line in exc.words.splitlines() if not line.startswith("Command failed")]
+        if not all("Cannot find device" in line for line in complaints):
+            raise
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ProcessMark:
+    """A process for good: its id together with the time of its start, because ids are used again."""
+
+    pid: int
+    started: int
+
+    @classmethod
+    def parse(cls, stat: str) -> ProcessMark:
+        """From the content of `/proc/<pid>/stat`.
+
+        :raises ValueError: it is not such a line.
+        """
+        pid, _, rest = stat.partition(" (")
+        fields = rest.rpartition(") ")[2].split()
+        if len(fields) < 20:
+            raise ValueError(f"not a process's stat: {stat!r}")
+        return cls(int(pid), int(fields[19]))
+
+    @classmethod
+    def of(cls, pid: int) -> ProcessMark | None:
+        """The process that has this id now; None if there is none, or only its remains."""
+        try:
+            stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+            state = stat.rpartition(") ")[2][:1]
+            return None if state in ("Z", "X") else cls.parse(stat)
+        except (OSError, ValueError):
+            return None
+
+    @property
+    def alive(self) -> bool:
+        """Does this very process still run?"""
+        return ProcessMark.of(self.pid) == self
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless the process is gone."""
+        if self.alive:
+            try:
+                os.kill(self.pid, number)
+            except ProcessLookupError:
+                LOG.debug("process %s ended by itself", self.pid)
+
+    def wait_gone(self, timeout: float) -> bool:
+        """Wait until the process is gone; False if it is still there after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        pause = 0.001
+        while self.alive:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return True
+
+
+def descendants(pid: int) -> list[int]:
+    """A process and all below it, parents first; empty when it is gone."""
+    found = [pid] if ProcessMark.of(pid) else []
+    for parent in found:
+        for task in pathlib.Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found.extend(int(child) for child in task.read_text().split())
+            except OSError:
+                continue
+    return found

@@ -1,0 +1,139 @@
+"""The embedded network: Linux bridges in a network namespace of ours, addresses from an inventory of ours, a packet filter per port."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import pathlib
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from controller.drivers import linux
+from controller.drivers.network import bridge_filter, bridge_inventory, interface, local
+from controller.drivers.network.bridge_inventory import Contents
+
+LOG = logging.getLogger(__name__)
+
+MANAGEMENT_NETWORK = "management"
+TENANT_NETWORK = "private"
+TENANT_SUBNET = "private-subnet"
+_BRIDGES = {MANAGEMENT_NETWORK: "br-mgmt", TENANT_NETWORK: "br-private"}
+
+
+class BridgeNetwork(local.LocalNetwork):
+    """A network is a bridge in the namespace `<prefix>-net`; nothing exists outside of it but the far ends of cables."""
+
+    def __init__(
+        self,
+        *,
+        state_path: pathlib.Path,
+        namespace_prefix: str,
+        management_cidr: str,
+        private_cidr: str,
+        port_security: bool = True,
+        host: linux.Host | None = None,
+    ) -> None:
+        self.namespace = f"{namespace_prefix}-net"
+        super().__init__(
+            bridge_inventory.Inventory(state_path / "network.db", self.namespace), bridge_inventory.network_id(MANAGEMENT_NETWORK)
+        )
+        self._cidrs = {MANAGEMENT_NETWORK: management_cidr, TENANT_NETWORK: private_cidr}
+        self._port_security = port_security
+        self._host = host or linux.Host()
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> BridgeNetwork:
+        """As `[embedded]` says."""
+        return cls(
+            state_path=pathlib.Path(conf.embedded.state_path),
+            namespace_prefix=conf.embedded.namespace_prefix,
+            management_cidr=conf.embedded.management_cidr,
+            private_cidr=conf.embedded.private_cidr,
+            port_security=conf.embedded.port_security,
+        )
+
+    # The ground
+
+    def install(self) -> None:
+        """Make the namespace, the bridges, the two networks and the filter, whatever of them is there already.
+
+        :raises CommandFailed: the machine can't do it, with its words.
+        """
+        with self._inventory.change() as contents:
+            contents.add_network(MANAGEMENT_NETWORK, _BRIDGES[MANAGEMENT_NETWORK])
+            contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", self._cidrs[MANAGEMENT_NETWORK])
+            contents.add_network(TENANT_NETWORK, _BRIDGES[TENANT_NETWORK])
+            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, self._cidrs[TENANT_NETWORK])
+            bridges = contents.bridges()
+        linux.ensure_namespace(self._host, self.namespace)
+        # Bridges here have no addresses, so IPv6 on them would only make noise.
+        self._host.inside(self.namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"])
+        present = self._host.run(["ip", "-n", self.namespace, "-brief", "link", "show", "type", "bridge"]).split()
+        lines = [f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0" for name in bridges if name not in present]
+        self._host.ip_batch(self.namespace, [*lines, *(f"link set {name} up" for name in bridges)])
+        self.rebuild_filter()
+
+    def remove(self) -> None:
+        """Take the namespace away, and everything in it; gone already is fine. The inventory stays."""
+        linux.delete_namespace(self._host, self.namespace)
+
+    def network_named(self, name: str) -> interface.Network:
+        """:raises NotFound: no such network."""
+        return self.get_network(bridge_inventory.network_id(name))
+
+    def address_with_prefix(self, port: interface.Port) -> str:
+        """A port's first address in CIDR notation, as an interface takes it."""
+        fixed = port.fixed_ips[0]
+        return f"{fixed.ip_address}/{ipaddress.ip_network(self.get_subnet(fixed.subnet_id).cidr).prefixlen}"
+
+    # The filter
+
+    def rebuild_filter(self) -> None:
+        """Make the filter say what the inventory says, in one transaction of the kernel.
+
+        :raises CommandFailed: with the words of nft.
+        """
+        with self._inventory.change() as contents:
+            self._rebuild(contents)
+
+    def _rebuild(self, contents: Contents) -> None:
+        elements: set[bridge_filter.Element] = set()
+        if self._port_security:
+            for port in contents.ports_of_kinds(local.OF_AMPHORAE):
+                elements |= bridge_filter.port_elements(contents, port)
+        self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(elements))
+
+    def _apply(self, contents: Contents, removed: set[bridge_filter.Element], added: set[bridge_filter.Element]) -> None:
+        """Called within the inventory's transaction, so that kernel and inventory change in the same order."""
+        if not self._port_security or not (removed or added):
+            return
+        try:
+            self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.change_script(removed, added))
+        except linux.CommandFailed as exc:
+            if not linux.namespace_exists(self.namespace):
+                raise
+            LOG.warning("The packet filter of %s is not as it was left, building it anew: %s", self.namespace, exc)
+            self._rebuild(contents)
+
+    def _made(self, contents: Contents, port: interface.Port) -> None:
+        self._apply(contents, set(), bridge_filter.port_elements(contents, port))
+
+    def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
+        removed: set[bridge_filter.Element] = set()
+        for port in ports:
+            removed |= bridge_filter.port_elements(contents, port)
+        self._apply(contents, removed, set())
+        # A port that is deleted under a running machine is unplugged, or its interface would go on without a filter.
+        linux.cut_cables(self._host, self.namespace, [port.id for port in ports])
+
+    def _access_changed(
+        self, contents: Contents, load_balancer_id: str, before: frozenset[interface.AccessRule], after: frozenset[interface.AccessRule]
+    ) -> None:
+        removed: set[bridge_filter.Element] = set()
+        added: set[bridge_filter.Element] = set()
+        for port in contents.ports_of_load_balancer(load_balancer_id, local.VRRP):
+            old, new = bridge_filter.access_elements(port, before), bridge_filter.access_elements(port, after)
+            removed |= old - new
+            added |= new - old
+        self._apply(contents, removed, added)

@@ -1,0 +1,312 @@
+"""What exists in the embedded network: networks, subnets, ports, addresses and access groups, in one SQLite file.
+
+API and worker processes use it at once: every change is one short `BEGIN IMMEDIATE` transaction. `":memory:"` gives one for this process
+alone, which is what the fake network driver stands on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import os
+import pathlib
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+from controller import exceptions
+from controller.drivers.network import interface
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS networks (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, bridge TEXT NOT NULL, mtu INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS subnets (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id),
+    cidr TEXT NOT NULL, gateway_ip TEXT, cursor INTEGER NOT NULL DEFAULT 0, UNIQUE (network_id, name));
+CREATE TABLE IF NOT EXISTS ports (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id), mac_address TEXT NOT NULL,
+    device_id TEXT NOT NULL DEFAULT '', device_owner TEXT NOT NULL DEFAULT '', project_id TEXT,
+    kind TEXT NOT NULL DEFAULT '', load_balancer_id TEXT);
+CREATE INDEX IF NOT EXISTS ports_by_name ON ports (name, kind);
+CREATE INDEX IF NOT EXISTS ports_by_device ON ports (device_id, kind);
+CREATE INDEX IF NOT EXISTS ports_by_load_balancer ON ports (load_balancer_id);
+CREATE TABLE IF NOT EXISTS fixed_ips (
+    port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, subnet_id TEXT NOT NULL REFERENCES subnets(id),
+    ip_address TEXT NOT NULL, PRIMARY KEY (subnet_id, ip_address)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS fixed_ips_by_port ON fixed_ips (port_id);
+CREATE TABLE IF NOT EXISTS allowed_addresses (
+    port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, ip_address TEXT NOT NULL,
+    PRIMARY KEY (port_id, ip_address)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS access_rules (
+    load_balancer_id TEXT NOT NULL, protocol TEXT NOT NULL, port INTEGER NOT NULL, cidr TEXT NOT NULL,
+    PRIMARY KEY (load_balancer_id, protocol, port, cidr)) WITHOUT ROWID;
+"""
+_NAMESPACE = uuid.UUID("6f2b8c54-9a0e-4f3a-8f0e-0c5d3c1a7f11")
+_PORT_COLUMNS = "p.id, p.name, p.network_id, p.mac_address, p.device_id, p.device_owner, p.project_id, n.mtu, n.bridge"
+
+
+def network_id(name: str) -> str:
+    """The id of a network follows from its name, so that an embedded cloud built anew has the ids that scripts know."""
+    return str(uuid.uuid5(_NAMESPACE, f"network/{name}"))
+
+
+def subnet_id(network_name: str, name: str) -> str:
+    """The id of a subnet follows from its network's name and its own."""
+    return str(uuid.uuid5(_NAMESPACE, f"subnet/{network_name}/{name}"))
+
+
+def mac_for(network: str, address: str) -> str:
+    """A locally administered MAC that follows from the address: when an address is used again, no neighbour's ARP entry is wrong."""
+    digest = hashlib.sha256(f"{network}/{address}".encode()).digest()
+    return ":".join(["02", *(f"{byte:02x}" for byte in digest[:5])])
+
+
+class Inventory:
+    """Opens the file, and hands out transactions."""
+
+    def __init__(self, path: str | pathlib.Path, namespace: str | None) -> None:
+        self._path = str(path)
+        self._namespace = namespace
+        self._threads = threading.local()
+        self._lock = threading.RLock() if self._path == ":memory:" else None
+        self._only = self._connect() if self._lock else None
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._lock is None:
+            pathlib.Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.executescript(SCHEMA)
+        return connection
+
+    def _connection(self) -> sqlite3.Connection:
+        """One per thread and process: a connection must not be carried over a fork."""
+        if self._only is not None:
+            return self._only
+        owner, connection = getattr(self._threads, "held", (0, None))
+        if connection is None or owner != os.getpid():
+            connection = self._connect()
+            self._threads.held = (os.getpid(), connection)
+        return connection
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[Contents]:
+        """Look without locking anybody out."""
+        with self._lock or contextlib.nullcontext():
+            yield Contents(self._connection(), self._namespace)
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[Contents]:
+        """One transaction: all of it happens, or nothing.
+
+        :raises Transient: another process held the file too long.
+        """
+        with self._lock or contextlib.nullcontext():
+            connection = self._connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as exc:
+                raise exceptions.Transient(f"the network inventory {self._path} is busy: {exc}") from exc
+            try:
+                yield Contents(connection, self._namespace)
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+
+class Contents:
+    """Queries and changes within one transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, namespace: str | None) -> None:
+        self._db = connection
+        self._namespace = namespace
+
+    # Networks and subnets
+
+    def add_network(self, name: str, bridge: str, mtu: int = 1500) -> str:
+        """Make a network; there already is fine."""
+        self._db.execute("INSERT OR IGNORE INTO networks VALUES (?, ?, ?, ?)", (network_id(name), name, bridge, mtu))
+        return network_id(name)
+
+    def add_subnet(self, network_name: str, name: str, cidr: str, gateway_ip: str | None = None) -> str:
+        """Make a subnet; there already is fine."""
+        made = subnet_id(network_name, name)
+        values = (made, name, network_id(network_name), str(ipaddress.ip_network(cidr)), gateway_ip)
+        self._db.execute("INSERT OR IGNORE INTO subnets (id, name, network_id, cidr, gateway_ip) VALUES (?, ?, ?, ?, ?)", values)
+        return made
+
+    def network(self, wanted: str) -> interface.Network:
+        """:raises NotFound: no such network."""
+        row = self._db.execute("SELECT id, name, mtu FROM networks WHERE id = ?", (wanted,)).fetchone()
+        if row is None:
+            raise exceptions.NotFound("Network", wanted)
+        subnets = self._db.execute("SELECT id FROM subnets WHERE network_id = ? ORDER BY rowid", (wanted,)).fetchall()
+        return interface.Network(id=row[0], name=row[1], mtu=row[2], subnet_ids=tuple(found for (found,) in subnets), shared=True)
+
+    def subnet(self, wanted: str) -> interface.Subnet:
+        """:raises NotFound: no such subnet."""
+        row = self._db.execute("SELECT id, name, network_id, cidr, gateway_ip FROM subnets WHERE id = ?", (wanted,)).fetchone()
+        if row is None:
+            raise exceptions.NotFound("Subnet", wanted)
+        version = ipaddress.ip_network(row[3]).version
+        return interface.Subnet(id=row[0], name=row[1], network_id=row[2], cidr=row[3], ip_version=version, gateway_ip=row[4])
+
+    def bridges(self) -> list[str]:
+        """The bridge of every network."""
+        return [bridge for (bridge,) in self._db.execute("SELECT bridge FROM networks ORDER BY bridge")]
+
+    # Ports
+
+    def port(self, wanted: str) -> interface.Port:
+        """:raises NotFound: no such port."""
+        for port in self._ports("p.id = ?", wanted):
+            return port
+        raise exceptions.NotFound("Port", wanted)
+
+    def find_port(self, name: str, kind: str) -> interface.Port | None:
+        """The port of a kind with this name."""
+        return next(iter(self._ports("p.name = ? AND p.kind = ?", name, kind)), None)
+
+    def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[interface.Port]:
+        """Ports of an amphora or load balancer, of these kinds only."""
+        marks = ", ".join("?" * len(kinds))
+        return self._ports(f"p.device_id = ? AND p.kind IN ({marks})", device_id, *kinds)
+
+    def ports_of_load_balancer(self, load_balancer_id: str, kind: str) -> list[interface.Port]:
+        """Ports of one kind that serve a load balancer."""
+        return self._ports("p.load_balancer_id = ? AND p.kind = ?", load_balancer_id, kind)
+
+    def ports_of_kinds(self, kinds: Sequence[str]) -> list[interface.Port]:
+        """Every port of these kinds."""
+        return self._ports(f"p.kind IN ({', '.join('?' * len(kinds))})", *kinds)
+
+    def kind_of(self, port_id: str) -> tuple[str, str | None]:
+        """What a port is for, and the load balancer that it serves."""
+        row = self._db.execute("SELECT kind, load_balancer_id FROM ports WHERE id = ?", (port_id,)).fetchone()
+        return (row[0], row[1]) if row else ("", None)
+
+    def _ports(self, condition: str, *values: str) -> list[interface.Port]:
+        query = f"SELECT {_PORT_COLUMNS} FROM ports p JOIN networks n ON n.id = p.network_id WHERE {condition} ORDER BY p.rowid"  # noqa: S608
+        return [self._port(row) for row in self._db.execute(query, values).fetchall()]
+
+    def _port(self, row: tuple[str, str, str, str, str, str, str | None, int, str]) -> interface.Port:
+        addresses = self._db.execute("SELECT subnet_id, ip_address FROM fixed_ips WHERE port_id = ?", (row[0],)).fetchall()
+        return interface.Port(
+            id=row[0],
+            name=row[1],
+            network_id=row[2],
+            mac_address=row[3],
+            mtu=row[7],
+            fixed_ips=tuple(interface.FixedIp(subnet, address) for subnet, address in addresses),
+            device_id=row[4],
+            device_owner=row[5],
+            project_id=row[6],
+            attachment=interface.Attachment(row[8], self._namespace) if self._namespace else None,
+        )
+
+    def add_port(
+        self,
+        name: str,
+        network: str,
+        addresses: Sequence[tuple[str, str | None]],
+        *,
+        kind: str = "",
+        device_id: str = "",
+        device_owner: str = "",
+        project_id: str | None = None,
+        load_balancer_id: str | None = None,
+    ) -> interface.Port:
+        """Make a port with one address per (subnet id, wanted address or None).
+
+        :raises NotFound: a subnet does not exist.
+        :raises Conflict: a wanted address is taken.
+        :raises InvalidRequest: a wanted address is outside its subnet, or the subnet is full.
+        """
+        made = str(uuid.uuid4())
+        values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id)
+        self._db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        taken = [self._take(made, self.subnet(subnet), wanted) for subnet, wanted in addresses]
+        mac = mac_for(network, taken[0] if taken else made)
+        self._db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac, made))
+        return self.port(made)
+
+    def set_device(self, port_id: str, device_id: str, device_owner: str) -> None:
+        """Say who uses a port; empty strings release it."""
+        self._db.execute("UPDATE ports SET device_id = ?, device_owner = ? WHERE id = ?", (device_id, device_owner, port_id))
+
+    def delete_port(self, port_id: str) -> None:
+        """Delete a port and free its addresses; gone already is fine."""
+        self._db.execute("DELETE FROM ports WHERE id = ?", (port_id,))
+
+    # Addresses
+
+    def take(self, port_id: str, subnet_id: str) -> str:
+        """Give a port another address.
+
+        :raises NotFound: no such subnet; :raises InvalidRequest: it is full.
+        """
+        return self._take(port_id, self.subnet(subnet_id), None)
+
+    def _take(self, port_id: str, subnet: interface.Subnet, wanted: str | None) -> str:
+        if wanted is None:
+            return self._take_next(port_id, subnet)
+        cidr = ipaddress.ip_network(subnet.cidr)
+        address = ipaddress.ip_address(wanted)
+        if address not in cidr or _is_reserved(address, cidr):
+            raise exceptions.InvalidRequest(f"The address {wanted} can't be used on subnet {subnet.id} ({subnet.cidr}).")
+        if str(address) == subnet.gateway_ip or not self._insert(port_id, subnet.id, str(address)):
+            raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
+        return str(address)
+
+    def _take_next(self, port_id: str, subnet: interface.Subnet) -> str:
+        """The next address after the one given out last, so that an address rests for a while before it is used again."""
+        cidr = ipaddress.ip_network(subnet.cidr)
+        (cursor,) = self._db.execute("SELECT cursor FROM subnets WHERE id = ?", (subnet.id,)).fetchone()
+        (used,) = self._db.execute("SELECT count(*) FROM fixed_ips WHERE subnet_id = ?", (subnet.id,)).fetchone()
+        tries = min(cidr.num_addresses, used + 4)  # beside the used ones: network, broadcast, gateway, and one that is free
+        for offset in range(1, tries + 1):
+            place = (cursor + offset) % cidr.num_addresses
+            address = cidr[place]
+            if _is_reserved(address, cidr) or str(address) == subnet.gateway_ip:
+                continue
+            if self._insert(port_id, subnet.id, str(address)):
+                self._db.execute("UPDATE subnets SET cursor = ? WHERE id = ?", (place, subnet.id))
+                return str(address)
+        raise exceptions.InvalidRequest(f"Subnet {subnet.id} ({subnet.cidr}) has no free address left.")
+
+    def _insert(self, port_id: str, subnet: str, address: str) -> bool:
+        try:
+            self._db.execute("INSERT INTO fixed_ips (port_id, subnet_id, ip_address) VALUES (?, ?, ?)", (port_id, subnet, address))
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def allow_address(self, port_id: str, address: str) -> None:
+        """Let a port send from an address that is not its own (the VIP)."""
+        self._db.execute("INSERT OR IGNORE INTO allowed_addresses VALUES (?, ?)", (port_id, address))
+
+    def allowed_addresses(self, port_id: str) -> list[str]:
+        """Addresses beside its own from which a port may send."""
+        return [address for (address,) in self._db.execute("SELECT ip_address FROM allowed_addresses WHERE port_id = ?", (port_id,))]
+
+    # Access groups
+
+    def access_rules(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+        """What may reach a VIP."""
+        rows = self._db.execute("SELECT protocol, port, cidr FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
+        return frozenset(interface.AccessRule(protocol, port or None, cidr or None) for protocol, port, cidr in rows)
+
+    def set_access_rules(self, load_balancer_id: str, rules: Iterable[interface.AccessRule]) -> None:
+        """Exactly these, from now on."""
+        self._db.execute("DELETE FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
+        values = [(load_balancer_id, rule.protocol, rule.port or 0, rule.cidr or "") for rule in set(rules)]
+        self._db.executemany("INSERT INTO access_rules VALUES (?, ?, ?, ?)", values)
+
+
+def _is_reserved(address: ipaddress.IPv4Address | ipaddress.IPv6Address, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    return address in (cidr.network_address, cidr.broadcast_address) and cidr.num_addresses > 2

@@ -1,0 +1,239 @@
+"""A network driver that keeps its own books: what `bridge` and `fake` have in common. A subclass learns of changes by three hooks."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Sequence
+
+from controller import exceptions
+from controller.drivers.network import interface
+from controller.drivers.network.bridge_inventory import Contents, Inventory
+from controller.model import load_balancer as model
+
+VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
+OURS = (VIP, VRRP, MEMBER, MANAGEMENT)
+OF_AMPHORAE = (VRRP, MEMBER, MANAGEMENT)
+DEVICE_OWNER = "Octavia"  # clients of the compatible API look for this word
+
+
+class LocalNetwork(interface.NetworkDriver):
+    """Networks, subnets, ports and access groups in an `Inventory`."""
+
+    def __init__(self, inventory: Inventory, management_network_id: str) -> None:
+        self._inventory = inventory
+        self._management_network_id = management_network_id
+
+    # What a subclass does about a change, within its transaction: an error here undoes the change.
+
+    def _made(self, contents: Contents, port: interface.Port) -> None:
+        """An amphora's port was made."""
+
+    def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
+        """Amphorae's ports are about to be deleted."""
+
+    def _access_changed(
+        self, contents: Contents, load_balancer_id: str, before: frozenset[interface.AccessRule], after: frozenset[interface.AccessRule]
+    ) -> None:
+        """The rules of a load balancer's access group were replaced."""
+
+    # Looking
+
+    def get_network(self, network_id: str) -> interface.Network:
+        with self._inventory.read() as contents:
+            return contents.network(network_id)
+
+    def get_subnet(self, subnet_id: str) -> interface.Subnet:
+        with self._inventory.read() as contents:
+            return contents.subnet(subnet_id)
+
+    def get_port(self, port_id: str) -> interface.Port:
+        with self._inventory.read() as contents:
+            return contents.port(port_id)
+
+    def list_ours(self) -> Iterable[interface.Port]:
+        with self._inventory.read() as contents:
+            return contents.ports_of_kinds(OURS)
+
+    # Ports of tenants: machines of theirs, and VIP ports that they bring
+
+    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None) -> interface.Port:
+        """Make a port that belongs to nobody yet; a port of this name that is there already is fine.
+
+        :raises NotFound: no such network or subnet; :raises Conflict: the address is taken; :raises InvalidRequest: it does not fit.
+        """
+        with self._inventory.change() as contents:
+            return contents.find_port(name, "") or contents.add_port(name, network_id, [(subnet_id, address)])
+
+    def delete_port(self, port_id: str) -> None:
+        """Delete a port made by `create_port`; gone already is fine."""
+        with self._inventory.change() as contents:
+            contents.delete_port(port_id)
+
+    # VIPs
+
+    def allocate_vip(self, load_balancer_id: str, project_id: str, request: interface.VipRequest) -> model.Vip:
+        with self._inventory.change() as contents:
+            found = contents.find_port(f"octavia-lb-{load_balancer_id}", VIP)
+            if found is not None:
+                return _vip(found, found.fixed_ips[0], request, ours=True)
+            if request.port_id is not None:
+                return self._adopt(contents, load_balancer_id, request)
+            subnet_id = self._choose_subnet(contents, request)
+            port = contents.add_port(
+                f"octavia-lb-{load_balancer_id}",
+                contents.subnet(subnet_id).network_id,
+                [(subnet_id, request.address)],
+                kind=VIP,
+                device_id=f"lb-{load_balancer_id}",
+                device_owner=DEVICE_OWNER,
+                project_id=project_id,
+                load_balancer_id=load_balancer_id,
+            )
+            return _vip(port, port.fixed_ips[0], request, ours=True)
+
+    def _adopt(self, contents: Contents, load_balancer_id: str, request: interface.VipRequest) -> model.Vip:
+        port = contents.port(str(request.port_id))
+        if port.device_id not in ("", f"lb-{load_balancer_id}"):
+            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
+        if request.network_id not in (None, port.network_id):
+            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is not on network {request.network_id}.")
+        fitting = [
+            fixed
+            for fixed in port.fixed_ips
+            if request.subnet_id in (None, fixed.subnet_id) and request.address in (None, fixed.ip_address)
+        ]
+        if not fitting:
+            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
+        contents.set_device(port.id, f"lb-{load_balancer_id}", DEVICE_OWNER)
+        return _vip(port, fitting[0], request, ours=False)
+
+    def _choose_subnet(self, contents: Contents, request: interface.VipRequest) -> str:
+        if request.subnet_id is not None:
+            subnet = contents.subnet(request.subnet_id)
+            if request.network_id is not None and contents.network(request.network_id).id != subnet.network_id:
+                raise exceptions.InvalidRequest(f"Subnet {subnet.id} is not part of network {request.network_id}.")
+            return subnet.id
+        if request.network_id is None:
+            raise exceptions.InvalidRequest("A VIP needs a vip_port_id, a vip_network_id or a vip_subnet_id.")
+        subnets = [contents.subnet(found) for found in contents.network(request.network_id).subnet_ids]
+        if request.address is not None:
+            address = ipaddress.ip_address(request.address)
+            subnets = [subnet for subnet in subnets if address in ipaddress.ip_network(subnet.cidr)]
+        if not subnets:
+            raise exceptions.InvalidRequest(f"No subnet of network {request.network_id} fits the VIP that was asked for.")
+        return min(subnets, key=lambda subnet: subnet.ip_version).id
+
+    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
+        with self._inventory.change() as contents:
+            kind, _ = contents.kind_of(vip.port_id)
+            if kind == VIP:
+                contents.delete_port(vip.port_id)
+                return
+            try:
+                port = contents.port(vip.port_id)
+            except exceptions.NotFound:
+                return
+            if port.device_id == f"lb-{load_balancer_id}":
+                contents.set_device(port.id, "", "")
+
+    # Ports of amphorae
+
+    def ensure_management_port(self, amphora_id: str) -> interface.Port:
+        with self._inventory.change() as contents:
+            subnets = contents.network(self._management_network_id).subnet_ids
+            name = f"octavia-lb-management-{amphora_id}"
+            return self._ensure(contents, name, MANAGEMENT, amphora_id, self._management_network_id, subnets[:1])
+
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip) -> interface.Port:
+        with self._inventory.change() as contents:
+            name = f"octavia-lb-vrrp-{amphora_id}"
+            return self._ensure(contents, name, VRRP, amphora_id, vip.network_id, [vip.subnet_id], load_balancer_id, vip.address)
+
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str]) -> interface.Port:
+        with self._inventory.change() as contents:
+            subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]
+            for port in contents.ports_of_device(amphora_id, [MEMBER]):
+                if port.network_id == network_id:
+                    return self._complete(contents, port, subnets)
+            return self._ensure(contents, f"octavia-lb-member-{amphora_id}", MEMBER, amphora_id, network_id, subnets)
+
+    def _complete(self, contents: Contents, port: interface.Port, subnet_ids: Sequence[str]) -> interface.Port:
+        """A member port that exists gets addresses on the subnets that came since."""
+        missing = [subnet for subnet in subnet_ids if subnet not in {fixed.subnet_id for fixed in port.fixed_ips}]
+        if not missing:
+            return port
+        for subnet in missing:
+            contents.take(port.id, subnet)
+        port = contents.port(port.id)
+        self._made(contents, port)
+        return port
+
+    def _ensure(
+        self,
+        contents: Contents,
+        name: str,
+        kind: str,
+        amphora_id: str,
+        network_id: str,
+        subnet_ids: Sequence[str],
+        load_balancer_id: str | None = None,
+        allowed: str | None = None,
+    ) -> interface.Port:
+        for port in contents.ports_of_device(amphora_id, [kind]):
+            if port.name == name and port.network_id == network_id:
+                return port
+        contents.network(network_id)
+        port = contents.add_port(
+            name,
+            network_id,
+            [(subnet, None) for subnet in subnet_ids],
+            kind=kind,
+            device_id=amphora_id,
+            device_owner=DEVICE_OWNER,
+            load_balancer_id=load_balancer_id,
+        )
+        if allowed is not None:
+            contents.allow_address(port.id, allowed)
+        self._made(contents, port)
+        return port
+
+    def delete_amphora_ports(self, amphora_id: str) -> None:
+        with self._inventory.change() as contents:
+            ports = contents.ports_of_device(amphora_id, OF_AMPHORAE)
+            self._ending(contents, ports)
+            for port in ports:
+                contents.delete_port(port.id)
+
+    # Access
+
+    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[interface.AccessRule]) -> None:
+        wanted = frozenset(rules)
+        with self._inventory.read() as contents:
+            if contents.access_rules(load_balancer_id) == wanted:
+                return
+        with self._inventory.change() as contents:
+            before = contents.access_rules(load_balancer_id)
+            contents.set_access_rules(load_balancer_id, wanted)
+            self._access_changed(contents, load_balancer_id, before, wanted)
+
+    def delete_vip_access(self, load_balancer_id: str) -> None:
+        with self._inventory.change() as contents:
+            before = contents.access_rules(load_balancer_id)
+            contents.set_access_rules(load_balancer_id, ())
+            self._access_changed(contents, load_balancer_id, before, frozenset())
+
+    def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+        """What may reach a load balancer's VIP now."""
+        with self._inventory.read() as contents:
+            return contents.access_rules(load_balancer_id)
+
+
+def _vip(port: interface.Port, fixed: interface.FixedIp, request: interface.VipRequest, *, ours: bool) -> model.Vip:
+    return model.Vip(
+        address=fixed.ip_address,
+        port_id=port.id,
+        subnet_id=fixed.subnet_id,
+        network_id=port.network_id,
+        qos_policy_id=request.qos_policy_id,
+        port_is_ours=ours,
+    )
