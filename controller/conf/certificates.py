@@ -1,0 +1,52 @@
+"""[certificates]: who vouches for amphorae and controllers, and where tenants' certificates rest."""
+
+from oslo_config import cfg
+
+GROUP = "certificates"
+OPTS = [
+    cfg.StrOpt("cert_generator", default="local", help="Driver of the certificate authority (entry point of `figlina.ca`)."),
+    cfg.StrOpt("cert_manager", default="local", help="Driver of the store of tenants' certificates (entry point of `figlina.secrets`)."),
+    cfg.StrOpt(
+        "ca_path",
+        default="/var/lib/figlina/ca",
+        help="Directory of the `local` certificate authority: server_ca.pem and server_ca.key (who vouches for amphorae), client_ca.pem "
+        "and client_ca.key (who vouches for controllers), controller.pem (our own certificate with its key). Each .pem of a CA holds one "
+        "or more roots, the issuing one first. Nobody but our user may read it.",
+    ),
+    cfg.StrOpt(
+        "storage_path",
+        default="/var/lib/figlina/secrets",
+        help="Directory of the `local` store of tenants' certificates; its files are encrypted.",
+    ),
+    cfg.BoolOpt(
+        "create",
+        default=False,
+        help="Make what is missing on first use: both certificate authorities, and a key for the `local` store. Meant for one machine; a "
+        "deployment makes its own once and gives them to every controller.",
+    ),
+    cfg.StrOpt(
+        "ca_private_key_passphrase",
+        secret=True,
+        help="Passphrase of server_ca.key and client_ca.key. None: they are not encrypted.",
+    ),
+    cfg.ListOpt(
+        "server_certs_key_passphrase",
+        default=[],
+        secret=True,
+        help="Fernet keys of the `local` store (32 bytes in URL-safe base64). The first one encrypts, all of them decrypt: to change the "
+        "key, put a new one in front. Empty: the lines of `keys` in storage_path.",
+    ),
+    cfg.IntOpt("cert_validity_time", default=30 * 24 * 3600, min=3600, help="Seconds for which an amphora's certificate is valid."),
+    cfg.IntOpt(
+        "ca_validity_time",
+        default=10 * 365 * 24 * 3600,
+        min=24 * 3600,
+        help="Seconds for which a certificate authority that `create` makes is valid.",
+    ),
+    cfg.IntOpt(
+        "client_cert_validity_time",
+        default=365 * 24 * 3600,
+        min=3600,
+        help="Seconds for which the controller's own certificate is valid. It is renewed at a start in the last third of that time.",
+    ),
+]

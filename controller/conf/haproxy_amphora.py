@@ -1,0 +1,46 @@
+"""[haproxy_amphora]: how HAProxy inside an amphora is configured, and how its agent is reached."""
+
+from oslo_config import cfg
+
+GROUP = "haproxy_amphora"
+OPTS = [
+    cfg.PortOpt("bind_port", default=9443, help="TCP port on which agents listen, on their management address."),
+    cfg.FloatOpt(
+        "rest_request_conn_timeout",
+        default=3.0,
+        min=0.05,
+        help="Seconds to wait for a connection to an agent. Amphorae are near: one that does not accept in a second or two is not there.",
+    ),
+    cfg.FloatOpt(
+        "rest_request_read_timeout",
+        default=60.0,
+        min=0.1,
+        help="Seconds to wait for an agent's answer. It comes after HAProxy has checked, and taken over, the configuration.",
+    ),
+    cfg.FloatOpt(
+        "connection_retry_time",
+        default=8.0,
+        min=0.0,
+        help="Seconds for which a refused or broken connection to an agent is tried again within one call. A fresh amphora announces "
+        "itself before its agent listens, so this must cover the agent's start. 0 tries once.",
+    ),
+    cfg.FloatOpt("connection_retry_interval", default=0.1, min=0.01, help="Seconds between two such tries."),
+    cfg.IntOpt(
+        "connection_pool_size",
+        default=256,
+        min=1,
+        help="Number of amphorae to which a process keeps connections open, so that the next push needs no new TLS hand-shake.",
+    ),
+    cfg.StrOpt(
+        "haproxy_stick_size",
+        default="10k",
+        regex=r"^[1-9][0-9]*[kKmM]?$",
+        help="Entries in the table of a pool with session persistence by source address or application cookie.",
+    ),
+    cfg.PortOpt("peer_port", default=1025, help="TCP port on which the HAProxies of a pair tell each other about persistent sessions."),
+    cfg.IntOpt("default_connection_limit", default=50000, min=1, help="Connections of a listener whose connection_limit is -1."),
+    cfg.IntOpt("timeout_client_data", default=50000, min=1, help="Milliseconds of silence after which a client is disconnected."),
+    cfg.IntOpt("timeout_member_connect", default=5000, min=1, help="Milliseconds to wait for a connection to a member."),
+    cfg.IntOpt("timeout_member_data", default=50000, min=1, help="Milliseconds of silence after which a member is given up."),
+    cfg.IntOpt("timeout_tcp_inspect", default=0, min=0, help="Milliseconds to wait for further TCP packets before content is inspected."),
+]

@@ -1,0 +1,36 @@
+"""Pure: what is wanted (a snapshot) becomes what an amphora is told. No input, no output, no clock; equal snapshots give equal texts."""
+
+from __future__ import annotations
+
+from amphora_agent.protocol import rest
+from controller.model import load_balancer as model
+from controller.model.amphora import Amphora
+from controller.model.status import Topology
+from controller.render import boot, haproxy, keepalived, safe
+from controller.render.interfaces import HostRoute, MemberNetwork, Networks, VipSubnet, interfaces
+from controller.render.settings import Settings
+
+__all__ = ["HostRoute", "MemberNetwork", "Networks", "Settings", "VipSubnet", "boot", "wanted_state"]
+
+_DEFAULTS = Settings()
+
+
+def wanted_state(
+    snapshot: model.Snapshot, amphora: Amphora, networks: Networks, settings: Settings = _DEFAULTS, certificates: tuple[str, ...] = ()
+) -> rest.WantedState:
+    """All that one amphora has to do for a load balancer.
+
+    :raises UnsafeValue: a string of the snapshot can't be written into a configuration.
+    :raises NotSupported: a protocol, algorithm, persistence or monitor type is not known here.
+    """
+    pair = snapshot.load_balancer.topology is Topology.ACTIVE_STANDBY
+    subnet = safe.network("cidr of the VIP's subnet", networks.vip.cidr)
+    return rest.WantedState(
+        load_balancer_id=safe.object_id("load balancer id", snapshot.load_balancer.id),
+        generation=snapshot.generation,
+        haproxy_config=haproxy.config(snapshot, settings),
+        keepalived_config=keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
+        peer_name=haproxy.peer_name(amphora),
+        interfaces=interfaces(snapshot, amphora, networks),
+        certificates=certificates,
+    )

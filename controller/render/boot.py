@@ -1,0 +1,52 @@
+"""What a fresh amphora finds on its disk when it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from amphora_agent.protocol import boot, heartbeat
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ManagementNic:
+    """The management port of an amphora; `address` in CIDR notation."""
+
+    address: str
+    mac: str
+    mtu: int
+    gateway: str | None = None
+
+
+def config(
+    amphora_id: str,
+    nic: ManagementNic,
+    *,
+    health_managers: Sequence[tuple[str, int]],
+    deployment_key: bytes,
+    heartbeat_interval: float = 10.0,
+    full_report_interval: float = 60.0,
+    agent_port: int = 9443,
+) -> boot.BootConfig:
+    """The boot configuration of one amphora, with its own heartbeat key made from the deployment's."""
+    return boot.BootConfig(
+        amphora_id=amphora_id,
+        management_address=nic.address,
+        management_mac=nic.mac,
+        management_mtu=nic.mtu,
+        management_gateway=nic.gateway,
+        agent_port=agent_port,
+        health_managers=tuple(health_managers),
+        heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
+        heartbeat_interval=heartbeat_interval,
+        full_report_interval=full_report_interval,
+    )
+
+
+def files(boot_config: boot.BootConfig, server_pem: bytes, client_roots: bytes) -> Mapping[str, bytes]:
+    """Absolute path inside the machine -> content: the boot configuration, the agent's certificate with its key, whom the agent trusts."""
+    return {
+        boot.CONFIG_PATH: boot_config.dump(),
+        boot.SERVER_PEM_PATH: server_pem,
+        boot.CLIENT_ROOTS_PATH: client_roots,
+    }

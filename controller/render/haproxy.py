@@ -1,0 +1,233 @@
+"""HAProxy's part of a load balancer: a frontend per listener, a backend per pool and listener that uses it, a server per member.
+
+The agent applies a change of `server` lines without a reload, so nothing else in the text may follow from members: no sum, no comment, no
+`default-server`. Servers can be added and removed at run time only under a dynamic algorithm, hence the consistent hash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.model.amphora import Amphora
+from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
+from controller.render import health_checks, safe, templating
+from controller.render.settings import Settings
+
+_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
+_SEND_PROXY = {"HTTP": "", "HTTPS": "", "TCP": "", "PROXY": " send-proxy", "PROXYV2": " send-proxy-v2"}
+_BALANCE = {
+    "ROUND_ROBIN": ("balance roundrobin",),
+    "LEAST_CONNECTIONS": ("balance leastconn",),
+    "SOURCE_IP": ("balance source", "hash-type consistent"),
+}
+_INSERT_HEADERS = {
+    "X-Forwarded-For": "option forwardfor",
+    "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
+    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
+    "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
+    "X-Client-IP": "http-request set-header X-Client-IP %[src]",
+    "X-Real-IP": "http-request set-header X-Real-IP %[src]",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Peer:
+    name: str
+    address: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Peers:
+    section: str
+    members: tuple[_Peer, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Frontend:
+    name: str
+    mode: str
+    bind: str
+    max_connections: int
+    client_timeout: int
+    directives: list[str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Backend:
+    name: str
+    mode: str
+    connect_timeout: int
+    server_timeout: int
+    directives: list[str]
+    servers: list[str]
+
+
+def config(snapshot: model.Snapshot, settings: Settings) -> str | None:
+    """The text for one load balancer, the same on all its amphorae; None if nothing is to run.
+
+    :raises UnsafeValue: a string can't be written into a configuration.
+    :raises NotSupported: a protocol, algorithm or monitor type is not known here.
+    """
+    load_balancer = snapshot.load_balancer
+    listeners = [listener for listener in snapshot.listeners if _serves(listener)]
+    if not _serves(load_balancer) or not listeners:
+        return None
+    peers = _peers(snapshot, settings)
+    frontends, backends = [], []
+    for listener in sorted(listeners, key=lambda item: (item.protocol_port, item.id)):
+        pool = _default_pool(snapshot, listener)
+        frontends.append(_frontend(load_balancer, listener, pool, settings))
+        if pool is not None:
+            backends.append(_backend(snapshot, listener, pool, peers.section, settings))
+    return templating.fill(
+        "haproxy.cfg.j2",
+        peers=peers if any(_uses_stick_table(pool) for pool in snapshot.pools) else None,
+        frontends=frontends,
+        backends=backends,
+        default_connect_timeout=settings.timeout_member_connect,
+    )
+
+
+def peer_name(amphora: Amphora) -> str:
+    """HAProxy's own name in the peers section."""
+    return safe.object_id("amphora id", amphora.id)
+
+
+def paired(snapshot: model.Snapshot) -> list[Amphora]:
+    """The amphorae that serve together, in an order that does not depend on who asks."""
+    gone = (AmphoraStatus.DELETED, AmphoraStatus.PENDING_DELETE)
+    return sorted((amphora for amphora in snapshot.amphorae if amphora.vrrp_ip and amphora.status not in gone), key=lambda item: item.id)
+
+
+def _serves(resource: model.Resource) -> bool:
+    # An object in ERROR is rendered like the others: what it was refused for may have been mended since.
+    return resource.admin_state_up and resource.provisioning_status is not ProvisioningStatus.PENDING_DELETE
+
+
+def _default_pool(snapshot: model.Snapshot, listener: model.Listener) -> model.Pool | None:
+    pool = snapshot.pools_by_id.get(listener.default_pool_id) if listener.default_pool_id else None
+    return pool if pool is not None and _serves(pool) else None
+
+
+def _uses_stick_table(pool: model.Pool) -> bool:
+    return pool.session_persistence is not None and pool.session_persistence.type in ("SOURCE_IP", "APP_COOKIE")
+
+
+def _peers(snapshot: model.Snapshot, settings: Settings) -> _Peers:
+    """Who shares stick tables. One amphora alone is its own peer: so its tables outlive a reload."""
+    section = f"{safe.object_id('load balancer id', snapshot.load_balancer.id).replace('-', '')}_peers"
+    port = safe.port("peer port", settings.peer_port)
+    amphorae = paired(snapshot)
+    if snapshot.load_balancer.topology is Topology.SINGLE:
+        return _Peers(section, tuple(_Peer(peer_name(amphora), f"127.0.0.1:{port}") for amphora in amphorae))
+    addresses = [safe.bracketed(f"VRRP address of amphora {amphora.id}", amphora.vrrp_ip or "") for amphora in amphorae]
+    return _Peers(section, tuple(_Peer(peer_name(one), f"{address}:{port}") for one, address in zip(amphorae, addresses, strict=True)))
+
+
+def _mode(listener: model.Listener) -> str:
+    mode = _MODES.get(listener.protocol)
+    if mode is None:
+        raise exceptions.NotSupported(f"An amphora can't serve the protocol {listener.protocol!r} of listener {listener.id!r}.")
+    return mode
+
+
+def _backend_name(pool: model.Pool, listener: model.Listener) -> str:
+    return f"{safe.object_id('pool id', pool.id)}:{safe.object_id('listener id', listener.id)}"
+
+
+def _frontend(load_balancer: model.LoadBalancer, listener: model.Listener, pool: model.Pool | None, settings: Settings) -> _Frontend:
+    mode = _mode(listener)
+    directives = []
+    if mode == "http":
+        # A client whose idle connection ends in a reload would see an error on its next request: let the old process answer it first.
+        directives.append("option idle-close-on-response")
+        wanted = {name for name, value in listener.insert_headers.items() if value.lower() == "true"}
+        directives.extend(directive for name, directive in _INSERT_HEADERS.items() if name in wanted)
+    if listener.timeout_tcp_inspect:
+        directives.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect:d}ms")
+    if pool is not None:
+        directives.append(f"default_backend {_backend_name(pool, listener)}")
+    vip = safe.bracketed(f"VIP address of load balancer {load_balancer.id}", load_balancer.vip.address)
+    return _Frontend(
+        name=safe.object_id("listener id", listener.id),
+        mode=mode,
+        bind=f"{vip}:{safe.port(f'protocol_port of listener {listener.id}', listener.protocol_port):d}",
+        max_connections=int(listener.connection_limit if listener.connection_limit > 0 else settings.default_connection_limit),
+        client_timeout=int(listener.timeout_client_data or settings.timeout_client_data),
+        directives=directives,
+    )
+
+
+def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Pool, peers: str, settings: Settings) -> _Backend:
+    mode = _mode(listener)
+    balance = _BALANCE.get(pool.lb_algorithm)
+    if balance is None or pool.protocol not in _SEND_PROXY:
+        raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
+    monitor = snapshot.health_monitor_by_pool.get(pool.id)
+    check = health_checks.check(monitor if monitor and _serves(monitor) else None, snapshot.load_balancer.vip.address)
+    directives = [
+        *balance,
+        *(("http-reuse safe",) if mode == "http" else ()),
+        *_persistence(pool, mode, peers, settings),
+        *check.directives,
+    ]
+    return _Backend(
+        name=_backend_name(pool, listener),
+        mode=mode,
+        connect_timeout=int(listener.timeout_member_connect or settings.timeout_member_connect),
+        server_timeout=int(listener.timeout_member_data or settings.timeout_member_data),
+        directives=directives,
+        servers=_servers(snapshot.members_by_pool.get(pool.id, ()), check, _SEND_PROXY[pool.protocol]),
+    )
+
+
+def _persistence(pool: model.Pool, mode: str, peers: str, settings: Settings) -> list[str]:
+    persistence = pool.session_persistence
+    if persistence is None:
+        return []
+    size = safe.size("haproxy_stick_size", settings.stick_size)
+    if persistence.type == "SOURCE_IP":
+        return [f"stick-table type ipv6 size {size} peers {peers}", "stick on src"]
+    if mode != "http":
+        return []
+    if persistence.type == "APP_COOKIE":
+        cookie = safe.cookie_name(f"cookie_name of pool {pool.id}", persistence.cookie_name)
+        return [
+            f"stick-table type string len 64 size {size} peers {peers}",
+            f"stick store-response res.cook({cookie})",
+            f"stick match req.cook({cookie})",
+        ]
+    if persistence.type == "HTTP_COOKIE":
+        # HAProxy derives a server's cookie from its address and this key: a `cookie` on its line would forbid to add it at run time.
+        return ["cookie SRV insert indirect nocache dynamic", f"dynamic-cookie-key {safe.object_id('pool id', pool.id)}"]
+    raise exceptions.NotSupported(f"An amphora does not know the session persistence {persistence.type!r} of pool {pool.id!r}.")
+
+
+def _servers(members: Sequence[model.Member], check: health_checks.Check, send_proxy: str) -> list[str]:
+    return [
+        _server(member, check, send_proxy)
+        for member in sorted(members, key=lambda item: item.id)
+        if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE
+    ]
+
+
+def _server(member: model.Member, check: health_checks.Check, send_proxy: str) -> str:
+    address = member.address if safe.ipv4(member.address) else safe.bracketed(f"address of member {member.id!r}", member.address)
+    own = ""
+    if check.words and (member.monitor_address or member.monitor_port):
+        own = _own_check_target(member)
+    flags = (" backup" if member.backup else "") + ("" if member.admin_state_up else " disabled")
+    name = safe.object_id("member id", member.id)
+    return f"{name} {address}:{safe.port('protocol_port of a member', member.protocol_port):d} weight {member.weight:d}{check.words}{own}{send_proxy}{flags}"
+
+
+def _own_check_target(member: model.Member) -> str:
+    words = ""
+    if member.monitor_address:
+        words += f" addr {safe.bracketed(f'monitor_address of member {member.id!r}', member.monitor_address)}"
+    if member.monitor_port:
+        words += f" port {safe.port(f'monitor_port of member {member.id!r}', member.monitor_port):d}"
+    return words

@@ -1,0 +1,72 @@
+"""How HAProxy probes the members of a pool: directives of the backend, and words of each server line."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from amphora_agent.protocol import rest
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.render import safe
+
+_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+_TLS = " check-ssl verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Check:
+    """Empty without a monitor: then members are `no check`."""
+
+    directives: tuple[str, ...] = ()
+    words: str = ""
+
+
+def check(monitor: model.HealthMonitor | None, vip_address: str) -> Check:
+    """The probe of a pool's monitor, if it has one.
+
+    :raises UnsafeValue: a string can't be written into a configuration.
+    :raises NotSupported: the type is not known here.
+    """
+    if monitor is None:
+        return Check()
+    # HAProxy takes an interval or a time-out of zero for "no limit"; the API lets both through.
+    words = f" check inter {max(1, monitor.delay):d}s fall {monitor.max_retries_down:d} rise {monitor.max_retries:d}"
+    timeout = f"timeout check {max(1, monitor.timeout):d}s"
+    match monitor.type:
+        case "TCP":
+            return Check((timeout,), words)
+        case "TLS-HELLO":
+            return Check((timeout,), words + _TLS)
+        case "HTTP":
+            return Check((timeout, *_http(monitor, vip_address)), words)
+        case "HTTPS":
+            return Check((timeout, *_http(monitor, vip_address)), words + _TLS + _server_name(monitor))
+        case "PING":
+            command = f'external-check command "${{{rest.CHECKS_VARIABLE}}}/ping"'
+            return Check((timeout, "option external-check", command), words)
+    raise exceptions.NotSupported(f"An amphora can't probe by {monitor.type!r} (health monitor {monitor.id!r}).")
+
+
+def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
+    named = f"of health monitor {monitor.id!r}"
+    method = safe.one_of(f"http_method {named}", monitor.http_method or "GET", _METHODS)
+    path = safe.url_path(f"url_path {named}", monitor.url_path or "/")
+    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or "200")
+    version = safe.one_of(f"http_version {named}", f"{monitor.http_version or 1.0:.1f}", ("1.0", "1.1"))
+    host = ""
+    if monitor.domain_name:
+        host = f" hdr Host {safe.host_name(f'domain_name {named}', monitor.domain_name)}"
+    elif version == "1.1":
+        # A server must refuse an HTTP/1.1 request without a Host header; clients that know no name send the VIP's address.
+        host = f" hdr Host {safe.bracketed('VIP address', vip_address)}"
+    return (
+        "option httpchk",
+        f"http-check send meth {method} uri {path} ver HTTP/{version}{host}",
+        f"http-check expect status {codes}",
+    )
+
+
+def _server_name(monitor: model.HealthMonitor) -> str:
+    return (
+        f" check-sni {safe.host_name(f'domain_name of health monitor {monitor.id!r}', monitor.domain_name)}" if monitor.domain_name else ""
+    )

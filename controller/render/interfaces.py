@@ -1,0 +1,97 @@
+"""The NICs of an amphora in the tenant's networks: addresses and routes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from amphora_agent.protocol import rest
+from controller.model import load_balancer as model
+from controller.model.amphora import Amphora
+from controller.model.status import Topology
+from controller.render import keepalived, safe
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route that a subnet gives to its hosts."""
+
+    destination: str
+    nexthop: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VipSubnet:
+    """What an amphora has to know of the VIP's subnet; `mtu` is the network's, in bytes."""
+
+    cidr: str
+    gateway_ip: str | None
+    mtu: int
+    host_routes: tuple[HostRoute, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MemberNetwork:
+    """A NIC of the amphora on a network of members: its port's MAC, and its addresses in CIDR notation."""
+
+    mac: str
+    mtu: int
+    addresses: tuple[str, ...]
+    host_routes: tuple[HostRoute, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are to be numbered, from eth2 on."""
+
+    vip: VipSubnet
+    members: tuple[MemberNetwork, ...] = ()
+
+
+def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks) -> tuple[rest.Interface, ...]:
+    """The VIP's NIC (eth1), then those of members' networks (eth2 and on).
+
+    :raises UnsafeValue: an address, a MAC or a subnet is none.
+    """
+    members = enumerate(networks.members, start=2)
+    return (_vip_interface(snapshot, amphora, networks.vip), *(_member_interface(f"eth{number}", nic) for number, nic in members))
+
+
+def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnet: VipSubnet) -> rest.Interface:
+    load_balancer = snapshot.load_balancer
+    prefix = safe.network("cidr of the VIP's subnet", subnet.cidr).prefixlen
+    own = safe.address(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or "")
+    vip = safe.address(f"VIP address of load balancer {load_balancer.id!r}", load_balancer.vip.address)
+    gateway = (rest.Route("default", safe.address("gateway of the VIP's subnet", subnet.gateway_ip)),) if subnet.gateway_ip else ()
+    return rest.Interface(
+        mac=safe.mac(f"MAC of amphora {amphora.id!r}", amphora.vrrp_mac),
+        name=keepalived.VIP_INTERFACE,
+        mtu=int(subnet.mtu),
+        addresses=(f"{own}/{prefix}",),
+        routes=gateway + _routes(subnet.host_routes),
+        vips=(f"{vip}/{prefix}",) if load_balancer.topology is Topology.SINGLE else (),
+    )
+
+
+def _member_interface(name: str, nic: MemberNetwork) -> rest.Interface:
+    return rest.Interface(
+        mac=safe.mac(f"MAC of {name}", nic.mac),
+        name=name,
+        mtu=int(nic.mtu),
+        addresses=tuple(_with_prefix(f"address of {name}", address) for address in nic.addresses),
+        routes=_routes(nic.host_routes),
+    )
+
+
+def _with_prefix(field: str, value: str) -> str:
+    address, _, _ = value.partition("/")
+    return f"{safe.address(field, address)}/{safe.network(field, value).prefixlen}"
+
+
+def _routes(routes: Sequence[HostRoute]) -> tuple[rest.Route, ...]:
+    return tuple(
+        rest.Route(
+            str(safe.network("destination of a host route", route.destination)), safe.address("nexthop of a host route", route.nexthop)
+        )
+        for route in routes
+    )

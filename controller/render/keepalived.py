@@ -1,0 +1,42 @@
+"""keepalived's part of a pair: which half answers for the VIP."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID, Amphora
+from controller.model.status import Role
+from controller.render import haproxy, safe, templating
+from controller.render.settings import Settings
+
+VIP_INTERFACE = "eth1"
+
+
+def config(
+    snapshot: model.Snapshot, amphora: Amphora, vip_subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, settings: Settings
+) -> str:
+    """The text for one amphora of a pair. Its instance is named by the load balancer's id without dashes.
+
+    :raises UnsafeValue: a string can't be written into a configuration.
+    """
+    load_balancer = snapshot.load_balancer
+    vip = safe.address(f"VIP address of load balancer {load_balancer.id!r}", load_balancer.vip.address)
+    priority = amphora.vrrp_priority or VRRP_PRIORITY.get(amphora.role or Role.STANDALONE)
+    if priority is None:
+        raise exceptions.InvalidRequest(f"Amphora {amphora.id} of a pair has neither a role in it nor a VRRP priority.")
+    peers = [other for other in haproxy.paired(snapshot) if other.id != amphora.id]
+    return templating.fill(
+        "keepalived.conf.j2",
+        name=safe.object_id("load balancer id", load_balancer.id).replace("-", ""),
+        interface=VIP_INTERFACE,
+        router_id=int(amphora.vrrp_id or VRRP_ROUTER_ID),
+        priority=int(priority),
+        advert_interval=f"{settings.vrrp_advert_interval:.2f}",
+        garp_refresh_interval=int(settings.garp_refresh_interval),
+        garp_refresh_count=int(settings.garp_refresh_count),
+        source=safe.address(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or ""),
+        peers=[safe.address(f"VRRP address of amphora {other.id!r}", other.vrrp_ip or "") for other in peers],
+        vip=f"{vip}/{vip_subnet.prefixlen}",
+    )
