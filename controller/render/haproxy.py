@@ -7,6 +7,7 @@ The agent applies a change of `server` lines without a reload, so nothing else i
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 
 from controller import exceptions
@@ -84,7 +85,7 @@ def config(snapshot: model.Snapshot, settings: Settings) -> str | None:
             backends.append(_backend(snapshot, listener, pool, peers.section, settings))
     return templating.fill(
         "haproxy.cfg.j2",
-        peers=peers if any(_uses_stick_table(pool) for pool in snapshot.pools) else None,
+        peers=peers if any(_uses_stick_table(backend) for backend in backends) else None,
         frontends=frontends,
         backends=backends,
         default_connect_timeout=settings.timeout_member_connect,
@@ -112,8 +113,8 @@ def _default_pool(snapshot: model.Snapshot, listener: model.Listener) -> model.P
     return pool if pool is not None and _serves(pool) else None
 
 
-def _uses_stick_table(pool: model.Pool) -> bool:
-    return pool.session_persistence is not None and pool.session_persistence.type in ("SOURCE_IP", "APP_COOKIE")
+def _uses_stick_table(backend: _Backend) -> bool:
+    return any(directive.startswith("stick-table ") for directive in backend.directives)
 
 
 def _peers(snapshot: model.Snapshot, settings: Settings) -> _Peers:
@@ -168,19 +169,14 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
         raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
     check = health_checks.check(monitor if monitor and _serves(monitor) else None, snapshot.load_balancer.vip.address)
-    directives = [
-        *balance,
-        *(("http-reuse safe",) if mode == "http" else ()),
-        *_persistence(pool, mode, peers, settings),
-        *check.directives,
-    ]
+    reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(
         name=_backend_name(pool, listener),
         mode=mode,
         connect_timeout=int(listener.timeout_member_connect or settings.timeout_member_connect),
         server_timeout=int(listener.timeout_member_data or settings.timeout_member_data),
-        directives=directives,
-        servers=_servers(snapshot.members_by_pool.get(pool.id, ()), check, _SEND_PROXY[pool.protocol]),
+        directives=[*balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
+        servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), check),
     )
 
 
@@ -206,22 +202,38 @@ def _persistence(pool: model.Pool, mode: str, peers: str, settings: Settings) ->
     raise exceptions.NotSupported(f"An amphora does not know the session persistence {persistence.type!r} of pool {pool.id!r}.")
 
 
-def _servers(members: Sequence[model.Member], check: health_checks.Check, send_proxy: str) -> list[str]:
-    return [
-        _server(member, check, send_proxy)
-        for member in sorted(members, key=lambda item: item.id)
-        if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE
-    ]
+def _servers(pool: model.Pool, members: Sequence[model.Member], check: health_checks.Check) -> list[str]:
+    serving = [member for member in members if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE]
+    serving.sort(key=lambda member: member.id)
+    send_proxy = _SEND_PROXY[pool.protocol]
+    if pool.lb_algorithm != "SOURCE_IP":
+        return [_server(member, check, send_proxy) for member in serving]
+    numbers = _numbers(serving)
+    return [f"{_server(member, check, send_proxy)} id {numbers[member.id]}" for member in serving]
+
+
+def _numbers(members: Sequence[model.Member]) -> dict[str, int]:
+    """The numbers by which a consistent hash knows servers.
+
+    HAProxy would count its lines: then a reload after a change, or the other half of a pair, would send clients to other members.
+    """
+    taken: dict[int, str] = {}
+    for member in members:
+        number = zlib.crc32(member.id.encode()) & 0x7FFFFFFF or 1
+        while number in taken:
+            number = number % 0x7FFFFFFF + 1
+        taken[number] = member.id
+    return {member_id: number for number, member_id in taken.items()}
 
 
 def _server(member: model.Member, check: health_checks.Check, send_proxy: str) -> str:
-    address = member.address if safe.ipv4(member.address) else safe.bracketed(f"address of member {member.id!r}", member.address)
-    own = ""
-    if check.words and (member.monitor_address or member.monitor_port):
-        own = _own_check_target(member)
-    flags = (" backup" if member.backup else "") + ("" if member.admin_state_up else " disabled")
     name = safe.object_id("member id", member.id)
-    return f"{name} {address}:{safe.port('protocol_port of a member', member.protocol_port):d} weight {member.weight:d}{check.words}{own}{send_proxy}{flags}"
+    # This runs for every member: the words for an error are put together only if there is one.
+    address = member.address if safe.ipv4(member.address) else safe.bracketed(f"address of member {name}", member.address)
+    port = safe.port("protocol_port of a member", member.protocol_port)
+    own = _own_check_target(member) if check.words and (member.monitor_address or member.monitor_port) else ""
+    flags = (" backup" if member.backup else "") + ("" if member.admin_state_up else " disabled")
+    return f"{name} {address}:{port:d} weight {member.weight:d}{check.words}{own}{send_proxy}{flags}"
 
 
 def _own_check_target(member: model.Member) -> str:

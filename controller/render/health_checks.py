@@ -67,6 +67,6 @@ def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
 
 
 def _server_name(monitor: model.HealthMonitor) -> str:
-    return (
-        f" check-sni {safe.host_name(f'domain_name of health monitor {monitor.id!r}', monitor.domain_name)}" if monitor.domain_name else ""
-    )
+    if not monitor.domain_name:
+        return ""
+    return f" check-sni {safe.host_name(f'domain_name of health monitor {monitor.id!r}', monitor.domain_name)}"

@@ -42,7 +42,7 @@ class MemberNetwork:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are to be numbered, from eth2 on."""
+    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are numbered, from eth2 on."""
 
     vip: VipSubnet
     members: tuple[MemberNetwork, ...] = ()
@@ -89,9 +89,8 @@ def _with_prefix(field: str, value: str) -> str:
 
 
 def _routes(routes: Sequence[HostRoute]) -> tuple[rest.Route, ...]:
-    return tuple(
-        rest.Route(
-            str(safe.network("destination of a host route", route.destination)), safe.address("nexthop of a host route", route.nexthop)
-        )
-        for route in routes
-    )
+    return tuple(rest.Route(str(safe.network("destination of a route", one.destination)), _nexthop(one)) for one in routes)
+
+
+def _nexthop(route: HostRoute) -> str:
+    return safe.address("nexthop of a route", route.nexthop)
