@@ -1,0 +1,22 @@
+"""[house_keeping]: periodic work of the one active housekeeping process."""
+
+from oslo_config import cfg
+
+GROUP = "house_keeping"
+OPTS = [
+    cfg.FloatOpt("sweep_interval", default=5.0, min=0.1, help="Seconds between two looks for work that a row owes and no job carries."),
+    cfg.FloatOpt("cleanup_interval", default=30.0, min=0.1, help="Seconds between two purges of what was deleted long ago."),
+    cfg.FloatOpt("load_balancer_expiry_age", default=604800.0, min=0, help="Seconds for which the row of a deleted load balancer is kept."),
+    cfg.FloatOpt("amphora_expiry_age", default=604800.0, min=0, help="Seconds for which the row of a deleted amphora is kept."),
+    cfg.FloatOpt("event_expiry_age", default=2592000.0, min=0, help="Seconds for which an event is kept."),
+    cfg.FloatOpt("orphan_interval", default=60.0, min=0.1, help="Seconds between two searches for machines and ports that no row explains."),
+    cfg.FloatOpt(
+        "orphan_grace",
+        default=300.0,
+        min=0,
+        help="Seconds for which a machine or port must have been seen unexplained, at least twice, before it is deleted.",
+    ),
+    cfg.BoolOpt("delete_orphans", default=True, help="Delete orphans; otherwise they are only reported, as events and in the log."),
+    cfg.FloatOpt("leader_expiry", default=15.0, min=1, help="Seconds after which another housekeeping takes over from one that died."),
+    cfg.IntOpt("page_size", default=200, min=1, help="Rows that one step of a periodic task reads."),
+]
