@@ -77,6 +77,12 @@ class NotYet(ControllerError):
     code = "waiting"
 
 
+class TimedOut(ControllerError):
+    """What a flow waited for did not happen in time; the message says what it was."""
+
+    code = "timeout"
+
+
 class ComputeFault(ControllerError):
     """The compute service could not make the machine; the message holds its words."""
 

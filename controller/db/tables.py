@@ -261,7 +261,7 @@ jobs = sa.Table(
     sa.Column("available_at", sa.Double, nullable=False, default=0.0),  # not to be claimed before
     sa.Column("attempts", sa.Integer, nullable=False, default=0),
     sa.Column("posted_at", sa.Double, nullable=False),
-    sa.Index(None, "available_at", "priority"),
+    sa.Index(None, "priority", "available_at"),  # what is due, in order, without sorting
     sa.Index(None, "subject"),
 )
 
@@ -271,4 +271,14 @@ leaders = sa.Table(
     sa.Column("name", sa.String(64), primary_key=True),
     sa.Column("owner", sa.String(255), nullable=False),
     sa.Column("expires_at", sa.Double, nullable=False),
+)
+
+flow_records = sa.Table(
+    "flow_records",  # how far a job's flow has come; deleted together with its job
+    metadata,
+    sa.Column("job_id", sa.String(36), primary_key=True),
+    sa.Column("definition", sa.String(64), nullable=False),  # of job and steps: a record that no longer fits is not resumed
+    sa.Column("token", sa.BigInteger, nullable=False, default=0),  # the lease's token of the last writer: older ones can't write any more
+    sa.Column("data", sa.LargeBinary(65535), nullable=False),  # JSON; under 16 KiB
+    sa.Column("written_at", sa.Double, nullable=False),
 )

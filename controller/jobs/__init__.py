@@ -7,9 +7,18 @@ carries ids and small facts only. A flow's shape follows from its job alone.
 from __future__ import annotations
 
 import dataclasses
+import uuid
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
+from controller import exceptions
+from controller.model import load_balancer as model
 from controller.model import status
+
+URGENT, NORMAL, LATER = 1, 0, -1
+"""Priorities: failovers and deletes of what harms go first, maintenance last. Among equals, who became due first is first."""
+
+PRIORITIES = (URGENT, NORMAL, LATER)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,3 +92,93 @@ KINDS: dict[str, type[Job]] = {
 def dump(job: Job) -> dict[str, Any]:
     """The job as the JSON object that the board keeps."""
     return dataclasses.asdict(job)
+
+
+_READERS: dict[str, Any] = {
+    "topology": status.Topology,
+    "role": status.Role,
+    "amphora_ids": tuple,
+    "replacement_ids": tuple,
+}
+
+
+def load(kind: str, details: Mapping[str, Any]) -> Job:
+    """The job that `dump` wrote; fields that this version does not know are passed over.
+
+    :raises NotSupported: a kind of job that this version does not know, or one that lacks a field (posted by a newer or older version).
+    """
+    if (job := KINDS.get(kind)) is None:
+        raise exceptions.NotSupported(f"no job of kind {kind} is known")
+    known = {field.name for field in dataclasses.fields(job)}
+    try:
+        return job(**{name: _READERS.get(name, _as_it_is)(value) for name, value in details.items() if name in known})
+    except (TypeError, ValueError) as exc:
+        raise exceptions.NotSupported(f"a job of kind {kind} can't be read: {exc}") from exc
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to change one load balancer's amphorae. The token rises with each taking: who holds an older one has lost it."""
+
+    load_balancer_id: str
+    owner: str
+    token: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A job that a worker may run until `expires_at`, unless it extends the claim. Who holds an older token has lost it."""
+
+    id: str
+    kind: str
+    load_balancer_id: str
+    details: Mapping[str, Any]
+    owner: str
+    token: int
+    attempts: int
+    priority: int = NORMAL
+    request_id: str | None = None
+    expires_at: float = 0.0
+
+    @property
+    def job(self) -> Job:
+        """What is to be done.
+
+        :raises NotSupported: posted by another version, and not understood by this one.
+        """
+        return load(self.kind, self.details)
+
+
+_AMPHORAE = uuid.UUID("5c7d1d5e-9a6b-4f43-8f0a-6a1f2f6d5b10")
+
+
+def amphora_ids(load_balancer_id: str, topology: status.Topology, attempt: int = 0) -> tuple[str, ...]:
+    """Ids for a load balancer's first amphorae, one per role: the same whoever asks, so that two posts of one create build one set."""
+    return tuple(str(uuid.uuid5(_AMPHORAE, f"{load_balancer_id}/{role}/{attempt}")) for role in topology.roles)
+
+
+def owed(load_balancer: model.LoadBalancer, serving_roles: Collection[status.Role] | None = None) -> Job | None:
+    """What the row says is still to be done, if anything: the worker asks after each job, the sweeper now and then.
+
+    `serving_roles` are the roles of the amphorae that exist (None: not known, taken for complete unless the load balancer was never built).
+    A create that was interrupted is repeated with the ids that the first post chose (`amphora_ids`).
+    """
+    wanted = load_balancer.provisioning_status
+    if wanted is status.ProvisioningStatus.DELETED:
+        return None
+    if wanted is status.ProvisioningStatus.PENDING_DELETE:
+        return DeleteLoadBalancer(load_balancer_id=load_balancer.id)
+    if not (wanted.is_pending or load_balancer.generation > load_balancer.applied_generation):
+        return None
+    incomplete = serving_roles is not None and not set(load_balancer.topology.roles) <= set(serving_roles)
+    if wanted is status.ProvisioningStatus.PENDING_CREATE or load_balancer.applied_generation == 0 or incomplete:
+        return CreateLoadBalancer(
+            load_balancer_id=load_balancer.id,
+            topology=load_balancer.topology,
+            amphora_ids=amphora_ids(load_balancer.id, load_balancer.topology),
+        )
+    return UpdateLoadBalancer(load_balancer_id=load_balancer.id)

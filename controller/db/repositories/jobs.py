@@ -1,9 +1,214 @@
-"""Queries on jobs."""
+"""The jobboard's rows: posting, claiming, waking. Everything that two workers could do at once is one conditional UPDATE."""
 
 from __future__ import annotations
 
+import time
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller import jobs
+from controller.db import rows, tables
 from controller.db.repositories import base
+
+_JOBS = tables.jobs.c
+_LOAD_BALANCERS = tables.load_balancers.c
+_AWAKE = 0.0
+"""`available_at` of a job that was woken. `release` leaves it alone, so that a wake-up during a claim is not lost."""
+
+
+def _claim(row: rows.Row, owner: str, expires_at: float) -> jobs.Claim:
+    return jobs.Claim(
+        id=row["id"],
+        kind=row["kind"],
+        load_balancer_id=row["load_balancer_id"],
+        details=row["details"],
+        owner=owner,
+        token=row["claim_token"],
+        attempts=row["attempts"],
+        priority=row["priority"],
+        request_id=row["request_id"],
+        expires_at=expires_at,
+    )
+
+
+def _held(claim: jobs.Claim) -> sa.ColumnElement[bool]:
+    return sa.and_(_JOBS.id == claim.id, _JOBS.owner == claim.owner, _JOBS.claim_token == claim.token)
 
 
 class Jobs(base.Repository):
-    """Queries on jobs."""
+    """Posting, claiming, extending, releasing, consuming and waking jobs."""
+
+    def post(self, job: jobs.Job, *, request_id: str | None = None, priority: int = jobs.NORMAL, available_at: float = _AWAKE) -> str:
+        """Put a job on the board and return its id.
+
+        An unclaimed job of the same subject is found and returned instead, as posted first, but due at the earlier of both times, with
+        the higher priority and the newer request id. A job that is being run now is not found: it may have read the rows before the caller
+        wrote them.
+        """
+        waiting = (
+            sa.select(_JOBS.id, _JOBS.available_at, _JOBS.priority).where(_JOBS.subject == job.subject, _JOBS.owner.is_(None)).limit(1)
+        )
+        if found := self._rows(waiting):
+            changes: dict[str, Any] = {
+                "available_at": min(found[0]["available_at"], available_at),
+                "priority": max(found[0]["priority"], priority),
+            }
+            if request_id is not None:
+                changes["request_id"] = request_id
+            # A worker may have claimed it since: then this one is not found after all, and a new one is posted.
+            same = sa.update(tables.jobs).where(_JOBS.id == found[0]["id"], _JOBS.owner.is_(None)).values(changes)
+            if self._connection.execute(same).rowcount:
+                return str(found[0]["id"])
+        return self.add(job.kind, jobs.dump(job), job.load_balancer_id, job.subject, request_id, priority, available_at)
+
+    def add(
+        self,
+        kind: str,
+        details: dict[str, Any],
+        load_balancer_id: str | None,
+        subject: str,
+        request_id: str | None = None,
+        priority: int = jobs.NORMAL,
+        available_at: float = _AWAKE,
+        job_id: str | None = None,
+    ) -> str:
+        """Put a row on the board, whatever else waits there, and return its id.
+
+        :raises ValueError: not one of `jobs.PRIORITIES`; only these are looked for.
+        """
+        if priority not in jobs.PRIORITIES:
+            raise ValueError(f"priority {priority} is none of {jobs.PRIORITIES}")
+        job_id = job_id or str(uuid.uuid4())
+        self._connection.execute(
+            sa.insert(tables.jobs).values(
+                id=job_id,
+                kind=kind,
+                load_balancer_id=load_balancer_id,
+                subject=subject,
+                details=details,
+                request_id=request_id,
+                priority=priority,
+                available_at=available_at,
+                posted_at=time.time(),
+            )
+        )
+        return job_id
+
+    def due(self, limit: int, now: float | None = None) -> list[str]:
+        """Ids of jobs that may be claimed, by priority and then by the time they became due; those of leased load balancers are left out.
+
+        Goes by index, and reads `limit` rows and those that are leased or claimed before them.
+        """
+        now = time.time() if now is None else now
+        found: list[str] = []
+        joined = tables.jobs.outerjoin(tables.load_balancers, _LOAD_BALANCERS.id == _JOBS.load_balancer_id)
+        free = sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= now)
+        for priority in jobs.PRIORITIES:
+            wanted = (
+                sa.select(_JOBS.id)
+                .select_from(joined)
+                .where(_JOBS.priority == priority, _JOBS.available_at <= now, _JOBS.claim_expires_at <= now, free)
+                .order_by(_JOBS.available_at)
+                .limit(limit - len(found))
+            )
+            found.extend(self._connection.execute(wanted).scalars())
+            if len(found) >= limit:
+                break
+        return found
+
+    def next_due(self, now: float | None = None) -> float | None:
+        """When the next job that is not due yet becomes so."""
+        now = time.time() if now is None else now
+        firsts = [
+            self._connection.execute(
+                sa.select(_JOBS.available_at)
+                .where(_JOBS.priority == priority, _JOBS.available_at > now)
+                .order_by(_JOBS.available_at)
+                .limit(1)
+            ).scalar()
+            for priority in jobs.PRIORITIES
+        ]
+        return min((first for first in firsts if first is not None), default=None)
+
+    def claim(self, job_id: str, owner: str, expiry: float, now: float | None = None) -> jobs.Claim | None:
+        """Claim a due job for `expiry` seconds; None if another worker was faster, or it is not due any more.
+
+        A claim that has expired is taken over.
+        """
+        now = time.time() if now is None else now
+        expires_at = now + expiry
+        changed = self._connection.execute(
+            sa.update(tables.jobs)
+            .where(_JOBS.id == job_id, _JOBS.available_at <= now, _JOBS.claim_expires_at <= now)
+            .values(
+                owner=owner,
+                claim_token=_JOBS.claim_token + 1,
+                claim_expires_at=expires_at,
+                available_at=expires_at,  # out of the way of `due`; a wake-up during the claim sets it to 0
+                attempts=_JOBS.attempts + 1,
+            )
+        )
+        if not changed.rowcount:
+            return None
+        return _claim(self._rows(sa.select(tables.jobs).where(_JOBS.id == job_id))[0], owner, expires_at)
+
+    def extend(self, claim: jobs.Claim, expiry: float, now: float | None = None) -> bool:
+        """Keep a claim for another `expiry` seconds; False if it was lost."""
+        expires_at = (time.time() if now is None else now) + expiry
+        awake = sa.case((_JOBS.available_at == _AWAKE, _AWAKE), else_=expires_at)
+        statement = sa.update(tables.jobs).where(_held(claim)).values(claim_expires_at=expires_at, available_at=awake)
+        return bool(self._connection.execute(statement).rowcount)
+
+    def release(self, claim: jobs.Claim, available_at: float = _AWAKE) -> bool:
+        """Give a claim back; the job is due at `available_at`, or at once if it was woken meanwhile. False if the claim was lost."""
+        awake = sa.case((_JOBS.available_at == _AWAKE, _AWAKE), else_=available_at)
+        statement = sa.update(tables.jobs).where(_held(claim)).values(owner=None, claim_expires_at=0.0, available_at=awake)
+        return bool(self._connection.execute(statement).rowcount)
+
+    def consume(self, claim: jobs.Claim) -> bool:
+        """Take a job off the board for good, with the record of its flow; False if the claim was lost."""
+        if not self._connection.execute(sa.delete(tables.jobs).where(_held(claim))).rowcount:
+            return False
+        self._connection.execute(sa.delete(tables.flow_records).where(tables.flow_records.c.job_id == claim.id))
+        return True
+
+    def wake(self, load_balancer_id: str) -> int:
+        """Make every job of a load balancer due now: what it waits for may have happened. Follow with `wakeup.ring` after the commit.
+
+        A job that is being run now is looked at again right after it was put aside. Returns how many jobs were meant.
+        """
+        statement = sa.update(tables.jobs).where(_JOBS.load_balancer_id == load_balancer_id).values(available_at=_AWAKE)
+        return self._connection.execute(statement).rowcount
+
+    def free_owner(self, owners: Sequence[str]) -> list[str]:
+        """Take claims and leases from owners that are known to be dead; returns the ids of their jobs."""
+        found = self._rows(sa.select(_JOBS.id, _JOBS.load_balancer_id, _JOBS.owner).where(_JOBS.owner.in_(owners)))
+        for row in found:
+            held = sa.and_(_JOBS.id == row["id"], _JOBS.owner == row["owner"])
+            self._connection.execute(sa.update(tables.jobs).where(held).values(owner=None, claim_expires_at=0.0, available_at=_AWAKE))
+            leased = sa.and_(_LOAD_BALANCERS.id == row["load_balancer_id"], _LOAD_BALANCERS.lease_owner == row["owner"])
+            self._connection.execute(sa.update(tables.load_balancers).where(leased).values(lease_owner=None, lease_expires_at=0.0))
+        return [row["id"] for row in found]
+
+    def owners(self) -> list[str]:
+        """Who holds claims now; reads all claimed jobs, so it is for the start of a worker only."""
+        return list(self._connection.execute(sa.select(_JOBS.owner).where(_JOBS.owner.is_not(None)).distinct()).scalars())
+
+    def get(self, job_id: str) -> rows.Row | None:
+        """A row as it is, or None."""
+        found = self._rows(sa.select(tables.jobs).where(_JOBS.id == job_id))
+        return found[0] if found else None
+
+    def page(self, limit: int, after: tuple[float, str] = (0.0, ""), load_balancer_id: str | None = None) -> list[rows.Row]:
+        """Rows in the order of posting, from the one after `(posted_at, id)` on."""
+        statement = sa.select(tables.jobs).where(sa.tuple_(_JOBS.posted_at, _JOBS.id) > sa.tuple_(*map(sa.literal, after)))
+        if load_balancer_id is not None:
+            statement = statement.where(_JOBS.load_balancer_id == load_balancer_id)
+        return self._rows(statement.order_by(_JOBS.posted_at, _JOBS.id).limit(limit))
+
+    def count(self) -> int:
+        """How many jobs are on the board."""
+        return int(self._connection.execute(sa.select(sa.func.count()).select_from(tables.jobs)).scalar_one())
