@@ -1,0 +1,74 @@
+"""A network service in this process's memory: it keeps its promises at once, and can be told to fail."""
+
+from __future__ import annotations
+
+import threading
+from typing import ClassVar
+
+from oslo_config import cfg
+
+from controller.drivers import script
+from controller.drivers.network import bridge_inventory, interface, local
+
+MANAGEMENT_NETWORK = "management"
+TENANT_NETWORK = "private"
+TENANT_SUBNET = "private-subnet"
+
+
+class Cloud:
+    """What the drivers of one fake cloud share."""
+
+    def __init__(self) -> None:
+        self.script = script.Script()
+        self.inventory = bridge_inventory.Inventory(":memory:", None)
+        with self.inventory.change() as contents:
+            contents.add_network(MANAGEMENT_NETWORK, "br-mgmt")
+            contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8")
+            contents.add_network(TENANT_NETWORK, "br-private")
+            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, "172.16.0.0/12")
+
+
+@script.scripted(interface.NetworkDriver)
+class FakeNetwork(local.LocalNetwork):
+    """Drivers of the same `cloud` see the same ports, whichever process's part (API, worker) they stand in for."""
+
+    _clouds: ClassVar[dict[str, Cloud]] = {}
+    _lock = threading.Lock()
+
+    def __init__(self, cloud: str = "default") -> None:
+        with self._lock:
+            shared = self._clouds.get(cloud) or self._clouds.setdefault(cloud, Cloud())
+        self.script = shared.script
+        super().__init__(shared.inventory, bridge_inventory.network_id(MANAGEMENT_NETWORK))
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> FakeNetwork:
+        """The cloud `default`."""
+        del conf
+        return cls()
+
+    @classmethod
+    def forget(cls, cloud: str = "default") -> None:
+        """The next driver of this cloud finds it empty."""
+        with cls._lock:
+            cls._clouds.pop(cloud, None)
+
+    @property
+    def network_id(self) -> str:
+        """The tenant network, `private`."""
+        return bridge_inventory.network_id(TENANT_NETWORK)
+
+    @property
+    def subnet_id(self) -> str:
+        """The subnet of `private`."""
+        return bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
+
+    def create_network(self, name: str) -> str:
+        """Make another network, and return its id; there already is fine."""
+        with self._inventory.change() as contents:
+            return contents.add_network(name, f"br-{name}"[:15])
+
+    def create_subnet(self, network_name: str, name: str, cidr: str) -> str:
+        """Make another subnet, and return its id; there already is fine."""
+        with self._inventory.change() as contents:
+            return contents.add_subnet(network_name, name, cidr)

@@ -1,0 +1,277 @@
+"""What every network driver promises. The same suite runs on the fake and on the embedded network."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import pathlib
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from controller import exceptions
+from controller.drivers.network import bridge, fake, interface, local
+
+PROJECT = "project-1"
+
+
+@pytest.fixture
+def fake_network() -> Iterator[fake.FakeNetwork]:
+    cloud = f"contract-{uuid.uuid4()}"
+    yield fake.FakeNetwork(cloud)
+    fake.FakeNetwork.forget(cloud)
+
+
+@pytest.fixture
+def bridge_network(tmp_path: pathlib.Path) -> Iterator[bridge.BridgeNetwork]:
+    driver = bridge.BridgeNetwork(
+        state_path=tmp_path,
+        namespace_prefix=f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}",
+        management_cidr="198.19.0.0/20",
+        private_cidr="198.19.64.0/28",
+    )
+    try:
+        driver.install()
+        yield driver
+    finally:
+        driver.remove()
+
+
+@pytest.fixture(params=["fake", pytest.param("bridge", marks=pytest.mark.integration)])
+def network(request: pytest.FixtureRequest) -> local.LocalNetwork:
+    driver: local.LocalNetwork = request.getfixturevalue(f"{request.param}_network")
+    return driver
+
+
+@pytest.fixture
+def private(network: local.LocalNetwork) -> interface.Network:
+    """The tenant network."""
+    if isinstance(network, bridge.BridgeNetwork):
+        return network.network_named("private")
+    assert isinstance(network, fake.FakeNetwork)
+    return network.get_network(network.network_id)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def on(network: interface.Network, **parts: str) -> interface.VipRequest:
+    return interface.VipRequest(network_id=network.id, **parts)
+
+
+def free_address(network: local.LocalNetwork, private: interface.Network, place: int = 7) -> str:
+    return str(ipaddress.ip_network(network.get_subnet(private.subnet_ids[0]).cidr)[place])
+
+
+# Looking
+
+
+def test_a_network_names_its_subnets_and_they_name_it(network: local.LocalNetwork, private: interface.Network) -> None:
+    assert private.mtu >= 1280
+    for subnet_id in private.subnet_ids:
+        assert network.get_subnet(subnet_id).network_id == private.id
+
+
+@pytest.mark.parametrize(("method", "kind"), [("get_network", "Network"), ("get_subnet", "Subnet"), ("get_port", "Port")])
+def test_what_does_not_exist_is_not_found_by_its_kind(network: local.LocalNetwork, method: str, kind: str) -> None:
+    with pytest.raises(exceptions.NotFound) as caught:
+        getattr(network, method)(new_id())
+    assert caught.value.kind == kind
+
+
+# VIPs
+
+
+def test_a_vip_gets_an_address_of_its_subnet_and_a_port_named_after_the_load_balancer(
+    network: local.LocalNetwork, private: interface.Network
+) -> None:
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    port = network.get_port(vip.port_id)
+    assert port.name == f"octavia-lb-{load_balancer_id}"
+    assert port.device_id == f"lb-{load_balancer_id}"
+    assert port.device_owner == "Octavia"
+    assert port.project_id == PROJECT
+    assert [fixed.ip_address for fixed in port.fixed_ips] == [vip.address]
+    assert ipaddress.ip_address(vip.address) in ipaddress.ip_network(network.get_subnet(vip.subnet_id).cidr)
+    assert vip.port_is_ours
+
+
+def test_allocating_a_vip_twice_gives_the_first_one(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id = new_id()
+    assert network.allocate_vip(load_balancer_id, PROJECT, on(private)) == network.allocate_vip(load_balancer_id, PROJECT, on(private))
+
+
+def test_a_vip_has_the_address_that_was_asked_for(network: local.LocalNetwork, private: interface.Network) -> None:
+    wanted = free_address(network, private)
+    assert network.allocate_vip(new_id(), PROJECT, on(private, address=wanted)).address == wanted
+
+
+def test_a_subnet_alone_is_enough_for_a_vip(network: local.LocalNetwork, private: interface.Network) -> None:
+    vip = network.allocate_vip(new_id(), PROJECT, interface.VipRequest(subnet_id=private.subnet_ids[0]))
+    assert (vip.network_id, vip.subnet_id) == (private.id, private.subnet_ids[0])
+
+
+def test_an_address_that_is_taken_is_a_conflict(network: local.LocalNetwork, private: interface.Network) -> None:
+    wanted = free_address(network, private)
+    network.allocate_vip(new_id(), PROJECT, on(private, address=wanted))
+    with pytest.raises(exceptions.Conflict, match=wanted):
+        network.allocate_vip(new_id(), PROJECT, on(private, address=wanted))
+
+
+@pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8::9"])
+def test_an_address_outside_the_network_is_refused(network: local.LocalNetwork, private: interface.Network, address: str) -> None:
+    with pytest.raises(exceptions.InvalidRequest):
+        network.allocate_vip(new_id(), PROJECT, on(private, address=address))
+    with pytest.raises(exceptions.InvalidRequest, match=address):
+        network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=private.subnet_ids[0], address=address))
+
+
+def test_the_first_and_last_address_of_a_subnet_are_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+    for place in (0, -1):
+        with pytest.raises(exceptions.InvalidRequest):
+            network.allocate_vip(new_id(), PROJECT, on(private, address=free_address(network, private, place)))
+
+
+def test_an_unknown_network_subnet_or_port_is_not_found(network: local.LocalNetwork) -> None:
+    for kind, request in {
+        "Network": interface.VipRequest(network_id=new_id()),
+        "Subnet": interface.VipRequest(subnet_id=new_id()),
+        "Port": interface.VipRequest(port_id=new_id()),
+    }.items():
+        with pytest.raises(exceptions.NotFound) as caught:
+            network.allocate_vip(new_id(), PROJECT, request)
+        assert caught.value.kind == kind
+
+
+def test_a_subnet_of_another_network_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+    elsewhere = network.ensure_management_port(new_id())
+    with pytest.raises(exceptions.InvalidRequest):
+        network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=elsewhere.fixed_ips[0].subnet_id))
+
+
+def test_a_failed_allocation_leaves_nothing(network: local.LocalNetwork, private: interface.Network) -> None:
+    before = list(network.list_ours())
+    with pytest.raises(exceptions.InvalidRequest):
+        network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=private.subnet_ids[0], address="203.0.113.9"))
+    assert list(network.list_ours()) == before
+
+
+def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, private: interface.Network) -> None:
+    port = network.create_port("mine", private.id, private.subnet_ids[0])
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port.id))
+    assert (vip.port_id, vip.address, vip.port_is_ours) == (port.id, port.fixed_ips[0].ip_address, False)
+    assert network.get_port(port.id).device_id == f"lb-{load_balancer_id}"
+    network.deallocate_vip(load_balancer_id, vip)
+    network.deallocate_vip(load_balancer_id, vip)
+    assert network.get_port(port.id).device_id == ""
+
+
+def test_adopting_twice_is_fine_but_a_port_in_use_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+    port = network.create_port("mine", private.id, private.subnet_ids[0])
+    first, request = new_id(), interface.VipRequest(port_id=port.id)
+    assert network.allocate_vip(first, PROJECT, request) == network.allocate_vip(first, PROJECT, request)
+    with pytest.raises(exceptions.InvalidRequest, match=port.id):
+        network.allocate_vip(new_id(), PROJECT, request)
+
+
+def test_a_port_that_does_not_have_the_address_asked_for_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+    port = network.create_port("mine", private.id, private.subnet_ids[0])
+    with pytest.raises(exceptions.InvalidRequest):
+        network.allocate_vip(new_id(), PROJECT, interface.VipRequest(port_id=port.id, address="203.0.113.9"))
+
+
+def test_deallocating_frees_the_address(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.deallocate_vip(load_balancer_id, vip)
+    network.deallocate_vip(load_balancer_id, vip)
+    with pytest.raises(exceptions.NotFound):
+        network.get_port(vip.port_id)
+    assert network.allocate_vip(new_id(), PROJECT, on(private, address=vip.address)).address == vip.address
+
+
+# Ports of amphorae
+
+
+def test_every_kind_of_port_is_made_once(network: local.LocalNetwork, private: interface.Network) -> None:
+    amphora_id, load_balancer_id = new_id(), new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    for _ in range(2):
+        management = network.ensure_management_port(amphora_id)
+        vrrp = network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
+        member = network.ensure_member_port(amphora_id, private.id, private.subnet_ids)
+    ours = {port.id: port for port in network.list_ours()}
+    assert set(ours) == {vip.port_id, management.id, vrrp.id, member.id}
+    assert {port.device_id for port in (management, vrrp, member)} == {amphora_id}
+    assert len({port.mac_address for port in ours.values()}) == 4
+
+
+def test_a_vrrp_port_lies_on_the_vips_subnet_with_an_address_of_its_own(network: local.LocalNetwork, private: interface.Network) -> None:
+    amphora_id, load_balancer_id = new_id(), new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    port = network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
+    assert port.name == f"octavia-lb-vrrp-{amphora_id}"
+    assert port.network_id == vip.network_id
+    assert [fixed.subnet_id for fixed in port.fixed_ips] == [vip.subnet_id]
+    assert port.fixed_ips[0].ip_address != vip.address
+
+
+def test_a_member_port_has_one_address_per_subnet(network: local.LocalNetwork, private: interface.Network) -> None:
+    amphora_id = new_id()
+    port = network.ensure_member_port(amphora_id, private.id, private.subnet_ids)
+    assert port.name == f"octavia-lb-member-{amphora_id}"
+    assert sorted(fixed.subnet_id for fixed in port.fixed_ips) == sorted(private.subnet_ids)
+
+
+def test_a_member_port_on_an_unknown_network_is_not_found(network: local.LocalNetwork) -> None:
+    with pytest.raises(exceptions.NotFound):
+        network.ensure_member_port(new_id(), new_id(), [])
+
+
+def test_deleting_an_amphoras_ports_leaves_those_of_others(network: local.LocalNetwork, private: interface.Network) -> None:
+    gone, stays, load_balancer_id = new_id(), new_id(), new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    for amphora_id in (gone, stays):
+        network.ensure_management_port(amphora_id)
+        network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
+    network.delete_amphora_ports(gone)
+    network.delete_amphora_ports(gone)
+    assert {port.device_id for port in network.list_ours()} == {stays, f"lb-{load_balancer_id}"}
+
+
+def test_a_full_subnet_says_so(bridge_or_fake_small: tuple[local.LocalNetwork, str]) -> None:
+    network, subnet_id = bridge_or_fake_small
+    request = interface.VipRequest(subnet_id=subnet_id)
+    addresses = {network.allocate_vip(new_id(), PROJECT, request).address for _ in range(14)}
+    assert len(addresses) == 14
+    with pytest.raises(exceptions.InvalidRequest, match="no free address"):
+        network.allocate_vip(new_id(), PROJECT, request)
+
+
+@pytest.fixture
+def bridge_or_fake_small(network: local.LocalNetwork, private: interface.Network) -> tuple[local.LocalNetwork, str]:
+    """A subnet with 14 addresses."""
+    if isinstance(network, fake.FakeNetwork):
+        network.create_network("small")
+        return network, network.create_subnet("small", "small-subnet", "192.0.2.0/28")
+    return network, private.subnet_ids[0]
+
+
+# Access
+
+
+def test_access_is_what_was_set_last(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    web, office = interface.AccessRule("tcp", 80), interface.AccessRule("udp", 53, "192.0.2.0/24")
+    vrrp, six = interface.AccessRule("vrrp", None), interface.AccessRule("tcp", 443, "2001:db8::/32")
+    for rules in ([web, vrrp], [web, office, six], [web, office, six], [office], []):
+        network.set_vip_access(load_balancer_id, vip, rules)
+        assert network.vip_access(load_balancer_id) == frozenset(rules)
+    network.delete_vip_access(load_balancer_id)
+    network.delete_vip_access(load_balancer_id)
