@@ -1,0 +1,309 @@
+"""The embedded network's packet filter, with real packets between namespaces of this test."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from controller.drivers import linux
+from controller.drivers.network import bridge, interface
+from controller.model import load_balancer as model
+
+pytestmark = pytest.mark.integration
+
+PATIENCE, DROPPED = 10.0, 0.5  # seconds to wait for what must come, and for what must not
+
+ANSWER_TCP = """
+import socket, sys
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    connection, _ = listener.accept()
+    connection.sendall(b"hello")
+    connection.close()
+"""
+ANSWER_UDP = """
+import socket, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], int(sys.argv[2])))
+print("ready", flush=True)
+while True:
+    data, sender = server.recvfrom(100)
+    server.sendto(data, sender)
+"""
+ASK_TCP = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys.argv[4]), source_address=(sys.argv[3], 0)) as connection:
+    assert connection.recv(100) == b"hello"
+"""
+ASK_UDP = """
+import socket, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client.bind((sys.argv[3], 0))
+client.settimeout(float(sys.argv[4]))
+client.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
+assert client.recv(100) == b"hello"
+"""
+
+PING = """
+import socket, struct, sys
+client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+client.settimeout(float(sys.argv[3]))
+if sys.argv[2]:
+    client.bind((sys.argv[2], 0))
+client.connect((sys.argv[1], 0))
+client.send(struct.pack("!BBHHH", 8, 0, 0xF7FE, 0, 1))
+while client.recv(100)[20] != 0:
+    pass
+"""
+
+
+class Playground:
+    """A network with machines that are nothing but network namespaces."""
+
+    def __init__(self, network: bridge.BridgeNetwork, prefix: str) -> None:
+        self.network = network
+        self.private = network.network_named("private")
+        self._prefix = prefix
+        self._host = linux.Host()
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def machine(self, name: str, port: interface.Port, *more: str) -> str:
+        """A namespace that holds a port, with the port's addresses and `more`."""
+        namespace = f"{self._prefix}-{name}"
+        linux.ensure_namespace(self._host, namespace)
+        self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
+        addresses = [self.network.address_with_prefix(port), *more]
+        self._host.ip_batch(namespace, ["link set eth0 up", *(f"address add {address} dev eth0" for address in addresses)])
+        return namespace
+
+    def tenant(self, name: str) -> tuple[str, str]:
+        """A tenant's machine without a filter, and its address."""
+        port = self.network.create_port(name, self.private.id, self.private.subnet_ids[0])
+        return self.machine(name, port), port.fixed_ips[0].ip_address
+
+    def serve(self, namespace: str, program: str, address: str, port: int) -> None:
+        command = [*linux.enter(namespace), sys.executable, "-c", program, address, str(port)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE)
+        self._processes.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+
+    def asks(self, namespace: str, program: str, address: str, port: int, source: str, patience: float = PATIENCE) -> bool:
+        """Does a machine get an answer?"""
+        return self._succeeds(namespace, program, address, str(port), source, str(patience))
+
+    def is_dropped(self, namespace: str, program: str, address: str, port: int, source: str) -> bool:
+        """Does a machine get no answer, for as long as an answer would take many times over?"""
+        return not self.asks(namespace, program, address, port, source, DROPPED)
+
+    def pings(self, namespace: str, address: str, source: str = "", patience: float = PATIENCE) -> bool:
+        """Does an echo come back?"""
+        return self._succeeds(namespace, PING, address, source, str(patience))
+
+    def ping_is_dropped(self, namespace: str, address: str, source: str = "") -> bool:
+        """Does no echo come back?"""
+        return not self.pings(namespace, address, source, DROPPED)
+
+    def _succeeds(self, namespace: str, program: str, *arguments: str) -> bool:
+        command = [*linux.enter(namespace), sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            assert process.stdout is not None
+            process.stdout.close()
+        for namespace in linux.namespaces(self._prefix + "-"):
+            linux.delete_namespace(self._host, namespace)
+
+
+Open = Callable[[Sequence[interface.AccessRule]], None]
+
+
+@pytest.fixture
+def playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
+    yield from _playground(tmp_path, port_security=True)
+
+
+@pytest.fixture
+def open_playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
+    yield from _playground(tmp_path, port_security=False)
+
+
+def _playground(tmp_path: pathlib.Path, port_security: bool) -> Iterator[Playground]:
+    prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    network = bridge.BridgeNetwork(
+        state_path=tmp_path,
+        namespace_prefix=prefix,
+        management_cidr="198.19.0.0/20",
+        private_cidr="198.19.64.0/20",
+        port_security=port_security,
+    )
+    network.install()
+    made = Playground(network, prefix)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def vip(playground: Playground) -> model.Vip:
+    return playground.network.allocate_vip("lb-1", "project-1", interface.VipRequest(network_id=playground.private.id))
+
+
+@pytest.fixture
+def amphora(playground: Playground, vip: model.Vip) -> tuple[str, interface.Port]:
+    """A namespace with the VRRP port, which also holds the VIP."""
+    port = playground.network.ensure_vrrp_port("amphora-1", "lb-1", vip)
+    return playground.machine("amphora", port, f"{vip.address}/32"), port
+
+
+@pytest.fixture
+def access(playground: Playground, vip: model.Vip) -> Open:
+    return lambda rules: playground.network.set_vip_access("lb-1", vip, rules)
+
+
+def test_only_open_ports_of_the_vip_are_reached(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
+) -> None:
+    namespace, port = amphora
+    client, address = playground.tenant("client")
+    own = port.fixed_ips[0].ip_address
+    for number in (80, 81):
+        playground.serve(namespace, ANSWER_TCP, vip.address, number)
+    playground.serve(namespace, ANSWER_TCP, own, 9443)
+    access([interface.AccessRule("tcp", 80)])
+    assert playground.asks(client, ASK_TCP, vip.address, 80, address)
+    assert playground.is_dropped(client, ASK_TCP, vip.address, 81, address)
+    assert playground.is_dropped(client, ASK_TCP, own, 9443, address)
+    assert playground.ping_is_dropped(client, vip.address)
+    access([interface.AccessRule("tcp", 81)])
+    assert playground.asks(client, ASK_TCP, vip.address, 81, address)
+    assert playground.is_dropped(client, ASK_TCP, vip.address, 80, address)
+    playground.network.delete_vip_access("lb-1")
+    assert playground.is_dropped(client, ASK_TCP, vip.address, 81, address)
+
+
+def test_a_rule_with_a_range_admits_that_range_only(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
+) -> None:
+    playground.serve(amphora[0], ANSWER_TCP, vip.address, 80)
+    friend, friends_address = playground.tenant("friend")
+    stranger, strangers_address = playground.tenant("stranger")
+    access([interface.AccessRule("tcp", 80, f"{friends_address}/32"), interface.AccessRule("tcp", 80, "192.0.2.0/24")])
+    assert playground.asks(friend, ASK_TCP, vip.address, 80, friends_address)
+    assert playground.is_dropped(stranger, ASK_TCP, vip.address, 80, strangers_address)
+
+
+def test_an_amphora_gets_answers_to_what_it_asks_though_nothing_is_open(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+) -> None:
+    namespace, port = amphora
+    web, address = playground.tenant("web")
+    playground.serve(web, ANSWER_TCP, address, 80)
+    playground.serve(web, ANSWER_UDP, address, 53)
+    for source in (port.fixed_ips[0].ip_address, vip.address):
+        assert playground.asks(namespace, ASK_TCP, address, 80, source)
+        assert playground.asks(namespace, ASK_UDP, address, 53, source)
+        assert playground.pings(namespace, address, source)
+
+
+def test_udp_reaches_open_ports_only(playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open) -> None:
+    client, address = playground.tenant("client")
+    for number in (53, 54):
+        playground.serve(amphora[0], ANSWER_UDP, vip.address, number)
+    access([interface.AccessRule("udp", 53)])
+    assert playground.asks(client, ASK_UDP, vip.address, 53, address)
+    assert playground.is_dropped(client, ASK_UDP, vip.address, 54, address)
+
+
+def test_an_amphora_can_not_send_from_an_address_or_mac_that_is_not_its_own(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+) -> None:
+    namespace, _ = amphora
+    _, address = playground.tenant("web")
+    host = linux.Host()
+    assert playground.pings(namespace, address)
+    host.ip_batch(namespace, ["address add 198.19.65.200/20 dev eth0"])
+    assert playground.ping_is_dropped(namespace, address, "198.19.65.200")
+    host.ip_batch(namespace, ["link set eth0 address 02:00:00:00:00:99"])
+    assert playground.ping_is_dropped(namespace, address)
+
+
+def test_amphorae_do_not_reach_one_another_on_the_management_network(playground: Playground) -> None:
+    network = playground.network
+    first, second = (network.ensure_management_port(f"amphora-{number}") for number in (1, 2))
+    subnet = first.fixed_ips[0].subnet_id
+    controller = network.create_port("controller", first.network_id, subnet)
+    one = playground.machine("amphora-1", first)
+    playground.machine("amphora-2", second)
+    above = playground.machine("controller", controller)
+    assert playground.pings(above, first.fixed_ips[0].ip_address)
+    assert playground.pings(one, controller.fixed_ips[0].ip_address)
+    assert playground.ping_is_dropped(one, second.fixed_ips[0].ip_address)
+
+
+def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, vip: model.Vip, access: Open) -> None:
+    network = playground.network
+    ports = [network.ensure_vrrp_port(f"amphora-{number}", "lb-1", vip) for number in (1, 2)]
+    halves = [playground.machine(f"half-{index}", port) for index, port in enumerate(ports)]
+    stranger, _ = playground.tenant("stranger")
+    addresses = [port.fixed_ips[0].ip_address for port in ports]
+    access([interface.AccessRule("vrrp", None, f"{address}/32") for address in addresses])
+    listen = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); s.settimeout(float(sys.argv[1])); print('ready', flush=True); s.recv(99)"
+    send = "import socket, sys; socket.socket(socket.AF_INET, socket.SOCK_RAW, 112).sendto(bytes(20), (sys.argv[1], 0))"
+    for sender, passes in ((halves[1], True), (stranger, False)):
+        receiver = subprocess.Popen(
+            [*linux.enter(halves[0]), sys.executable, "-c", listen, str(PATIENCE if passes else DROPPED)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert receiver.stdout is not None
+        assert receiver.stdout.readline() == b"ready\n"
+        subprocess.run([*linux.enter(sender), sys.executable, "-c", send, addresses[0]], check=True, timeout=20)
+        assert (receiver.wait(timeout=20) == 0) is passes
+        receiver.stdout.close()
+
+
+def test_without_port_security_everything_passes(open_playground: Playground) -> None:
+    network = open_playground.network
+    vip = network.allocate_vip("lb-1", "project-1", interface.VipRequest(network_id=open_playground.private.id))
+    amphora = open_playground.machine("amphora", network.ensure_vrrp_port("amphora-1", "lb-1", vip), f"{vip.address}/32")
+    client, address = open_playground.tenant("client")
+    open_playground.serve(amphora, ANSWER_TCP, vip.address, 81)
+    assert open_playground.asks(client, ASK_TCP, vip.address, 81, address)
+
+
+def test_a_filter_that_somebody_removed_is_built_anew(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
+) -> None:
+    linux.Host().inside(playground.network.namespace, ["nft", "flush", "ruleset"])
+    access([interface.AccessRule("tcp", 80)])
+    playground.serve(amphora[0], ANSWER_TCP, vip.address, 80)
+    playground.serve(amphora[0], ANSWER_TCP, vip.address, 81)
+    client, address = playground.tenant("client")
+    assert playground.asks(client, ASK_TCP, vip.address, 80, address)
+    assert playground.is_dropped(client, ASK_TCP, vip.address, 81, address)
+
+
+def test_deleted_ports_leave_nothing_in_the_kernel(playground: Playground, vip: model.Vip, access: Open) -> None:
+    network = playground.network
+    for number in range(3):
+        network.ensure_management_port(f"amphora-{number}")
+        network.ensure_vrrp_port(f"amphora-{number}", "lb-1", vip)
+    access([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443, "192.0.2.0/24"), interface.AccessRule("vrrp", None)])
+    for number in range(3):
+        network.delete_amphora_ports(f"amphora-{number}")
+    listed = json.loads(linux.Host().inside(network.namespace, ["nft", "-j", "list", "sets"]))["nftables"]
+    assert [entry["set"]["name"] for entry in listed if entry.get("set", {}).get("elem")] == []
+    assert "tap" not in linux.Host().run(["ip", "-n", network.namespace, "-brief", "link", "show"])
