@@ -63,6 +63,17 @@ client.send(struct.pack("!BBHHH", 8, 0, 0xF7FE, 0, 1))
 while client.recv(100)[20] != 0:
     pass
 """
+HEAR_VRRP = """
+import socket, sys
+receiver = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+receiver.settimeout(float(sys.argv[1]))
+print("ready", flush=True)
+receiver.recv(100)
+"""
+SAY_VRRP = """
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_RAW, 112).sendto(bytes(20), (sys.argv[1], 0))
+"""
 
 
 class Playground:
@@ -260,17 +271,15 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
     stranger, _ = playground.tenant("stranger")
     addresses = [port.fixed_ips[0].ip_address for port in ports]
     access([interface.AccessRule("vrrp", None, f"{address}/32") for address in addresses])
-    listen = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); s.settimeout(float(sys.argv[1])); print('ready', flush=True); s.recv(99)"
-    send = "import socket, sys; socket.socket(socket.AF_INET, socket.SOCK_RAW, 112).sendto(bytes(20), (sys.argv[1], 0))"
     for sender, passes in ((halves[1], True), (stranger, False)):
         receiver = subprocess.Popen(
-            [*linux.enter(halves[0]), sys.executable, "-c", listen, str(PATIENCE if passes else DROPPED)],
+            [*linux.enter(halves[0]), sys.executable, "-c", HEAR_VRRP, str(PATIENCE if passes else DROPPED)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         assert receiver.stdout is not None
         assert receiver.stdout.readline() == b"ready\n"
-        subprocess.run([*linux.enter(sender), sys.executable, "-c", send, addresses[0]], check=True, timeout=20)
+        subprocess.run([*linux.enter(sender), sys.executable, "-c", SAY_VRRP, addresses[0]], check=True, timeout=20)
         assert (receiver.wait(timeout=20) == 0) is passes
         receiver.stdout.close()
 
