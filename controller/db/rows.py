@@ -41,6 +41,8 @@ def load_balancer(
     return model.LoadBalancer(
         **_resource(row, tags, fault),
         applied_generation=row["applied_generation"],
+        failures=row["failures"],
+        next_try_at=_time(row["next_try_at"] or None),
         provider=row["provider"],
         topology=status.Topology(row["topology"]),
         flavor_id=row["flavor_id"],

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from controller import exceptions
-from controller.model import load_balancer as model
 from controller.model import status
 
 URGENT, NORMAL, LATER = 1, 0, -1
@@ -159,26 +158,3 @@ _AMPHORAE = uuid.UUID("5c7d1d5e-9a6b-4f43-8f0a-6a1f2f6d5b10")
 def amphora_ids(load_balancer_id: str, topology: status.Topology, attempt: int = 0) -> tuple[str, ...]:
     """Ids for a load balancer's first amphorae, one per role: the same whoever asks, so that two posts of one create build one set."""
     return tuple(str(uuid.uuid5(_AMPHORAE, f"{load_balancer_id}/{role}/{attempt}")) for role in topology.roles)
-
-
-def owed(load_balancer: model.LoadBalancer, serving_roles: Collection[status.Role] | None = None) -> Job | None:
-    """What the row says is still to be done, if anything: the worker asks after each job, the sweeper now and then.
-
-    `serving_roles` are the roles of the amphorae that exist (None: not known, taken for complete unless the load balancer was never built).
-    A create that was interrupted is repeated with the ids that the first post chose (`amphora_ids`).
-    """
-    wanted = load_balancer.provisioning_status
-    if wanted is status.ProvisioningStatus.DELETED:
-        return None
-    if wanted is status.ProvisioningStatus.PENDING_DELETE:
-        return DeleteLoadBalancer(load_balancer_id=load_balancer.id)
-    if not (wanted.is_pending or load_balancer.generation > load_balancer.applied_generation):
-        return None
-    incomplete = serving_roles is not None and not set(load_balancer.topology.roles) <= set(serving_roles)
-    if wanted is status.ProvisioningStatus.PENDING_CREATE or load_balancer.applied_generation == 0 or incomplete:
-        return CreateLoadBalancer(
-            load_balancer_id=load_balancer.id,
-            topology=load_balancer.topology,
-            amphora_ids=amphora_ids(load_balancer.id, load_balancer.topology),
-        )
-    return UpdateLoadBalancer(load_balancer_id=load_balancer.id)

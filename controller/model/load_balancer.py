@@ -63,6 +63,8 @@ class LoadBalancer(Resource):
     """`generation` is the newest accepted state, `applied_generation` the newest that every serving amphora runs."""
 
     applied_generation: int = 0
+    failures: int = 0  # flows that failed in a row
+    next_try_at: datetime.datetime | None = None  # when what failed is tried again
     provider: str = "amphora"
     topology: Topology = Topology.SINGLE
     vip: Vip
