@@ -1,0 +1,195 @@
+"""Whole configurations as a person would read them: each case is a file in `tests/golden/`, and each is accepted by the real program.
+
+After an intended change: `pytest tests/unit/controller/render --update-golden`, then read the diff.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus, Topology
+from tests import builders
+from tests.unit.controller.render import tools
+
+GOLDEN = pathlib.Path(__file__).parents[3] / "golden"
+
+
+def _owner(word: str, **fields: Any) -> model.LoadBalancer:
+    return builders.a_load_balancer(id=builders.an_id(word), **fields)
+
+
+def _one_pool(
+    word: str, *, listener: dict[str, Any], pool: dict[str, Any], monitor: dict[str, Any] | None = None, **owner: Any
+) -> model.Snapshot:
+    pool_id = builders.an_id(f"{word}-pool")
+    monitors = [] if monitor is None else [builders.a_health_monitor(id=builders.an_id(f"{word}-monitor"), pool_id=pool_id, **monitor)]
+    return builders.a_snapshot(
+        _owner(word, **owner),
+        listeners=[builders.a_listener(id=builders.an_id(f"{word}-listener"), default_pool_id=pool_id, **listener)],
+        pools=[builders.a_pool(id=pool_id, **pool)],
+        members=[
+            builders.a_member(id=builders.an_id(f"{word}-web-1"), pool_id=pool_id, address="198.19.10.101"),
+            builders.a_member(id=builders.an_id(f"{word}-web-2"), pool_id=pool_id, address="198.19.10.102", weight=3),
+            builders.a_member(id=builders.an_id(f"{word}-web-3"), pool_id=pool_id, address="198.19.10.103", backup=True, weight=0),
+        ],
+        health_monitors=monitors,
+    )
+
+
+def _http_single() -> model.Snapshot:
+    return _one_pool(
+        "http-single",
+        listener={"insert_headers": {"X-Forwarded-For": "true", "X-Forwarded-Port": "True", "X-Forwarded-Proto": "false"}},
+        pool={},
+        monitor={
+            "url_path": "/health?deep=1&who=it's#here",
+            "expected_codes": "200, 202-204",
+            "http_version": 1.1,
+            "domain_name": "web.example",
+        },
+    )
+
+
+def _cookies_in_a_pair() -> model.Snapshot:
+    persistence = model.SessionPersistence(type="APP_COOKIE", cookie_name="JSESSION#ID'`|~$%&*+!")
+    return _one_pool("app-cookie-pair", listener={}, pool={"session_persistence": persistence}, topology=Topology.ACTIVE_STANDBY)
+
+
+def _inserted_cookie() -> model.Snapshot:
+    persistence = model.SessionPersistence(type="HTTP_COOKIE")
+    return _one_pool(
+        "http-cookie",
+        listener={"connection_limit": 100},
+        pool={"protocol": "PROXYV2", "session_persistence": persistence},
+        monitor={"type": "TCP"},
+    )
+
+
+def _source_ip_over_ipv6() -> model.Snapshot:
+    word = "source-ip-ipv6"
+    pool_id = builders.an_id(f"{word}-pool")
+    return builders.a_snapshot(
+        _owner(word, vip=builders.a_vip(address="2001:db8:10::10")),
+        listeners=[
+            builders.a_listener(
+                id=builders.an_id(f"{word}-listener"), protocol="TCP", protocol_port=5432, default_pool_id=pool_id, timeout_tcp_inspect=100
+            )
+        ],
+        pools=[
+            builders.a_pool(
+                id=pool_id, protocol="PROXY", lb_algorithm="SOURCE_IP", session_persistence=model.SessionPersistence(type="SOURCE_IP")
+            )
+        ],
+        members=[
+            builders.a_member(id=builders.an_id(f"{word}-db-1"), pool_id=pool_id, address="2001:db8:10::101", protocol_port=5432),
+            builders.a_member(
+                id=builders.an_id(f"{word}-db-2"),
+                pool_id=pool_id,
+                address="2001:db8:10:0::102",
+                protocol_port=5432,
+                monitor_address="2001:DB8:10::202",
+                monitor_port=8008,
+                admin_state_up=False,
+            ),
+        ],
+        health_monitors=[
+            builders.a_health_monitor(id=builders.an_id(f"{word}-monitor"), pool_id=pool_id, type="TLS-HELLO", delay=0, timeout=0)
+        ],
+        amphorae=[builders.an_amphora(id=builders.an_id(f"{word}-amphora"), vrrp_ip="2001:db8:10::21")],
+    )
+
+
+def _tls_pass_through() -> model.Snapshot:
+    return _one_pool(
+        "https-pass-through",
+        listener={"protocol": "HTTPS", "protocol_port": 443, "timeout_client_data": 0, "timeout_member_connect": 1500},
+        pool={"protocol": "HTTPS", "lb_algorithm": "LEAST_CONNECTIONS"},
+        monitor={"type": "HTTPS", "http_method": "HEAD", "http_version": 1.1},
+    )
+
+
+def _pinged() -> model.Snapshot:
+    return _one_pool("ping", listener={"protocol": "TCP"}, pool={"protocol": "TCP"}, monitor={"type": "PING"})
+
+
+def _shared_and_partly_off() -> model.Snapshot:
+    """Two listeners share a pool; others are off, being deleted, without members, or without a pool."""
+    word = "shared"
+    shared, empty, off, leaving = (builders.an_id(f"{word}-{name}") for name in ("pool", "empty-pool", "pool-off", "pool-leaving"))
+
+    def listener(name: str, port: int, pool_id: str | None, **fields: Any) -> model.Listener:
+        return builders.a_listener(id=builders.an_id(f"{word}-{name}"), protocol_port=port, default_pool_id=pool_id, **fields)
+
+    return builders.a_snapshot(
+        _owner(word),
+        listeners=[
+            listener("b", 8080, shared, protocol="TCP"),
+            listener("a", 80, shared, provisioning_status=ProvisioningStatus.ERROR),
+            listener("c", 81, empty),
+            listener("d", 82, off),
+            listener("e", 83, leaving),
+            listener("f", 84, None),
+            listener("g", 85, shared, admin_state_up=False),
+            listener("h", 86, shared, provisioning_status=ProvisioningStatus.PENDING_DELETE),
+        ],
+        pools=[
+            builders.a_pool(id=shared),
+            builders.a_pool(id=empty),
+            builders.a_pool(id=off, admin_state_up=False),
+            builders.a_pool(id=leaving, provisioning_status=ProvisioningStatus.PENDING_DELETE),
+            builders.a_pool(id=builders.an_id(f"{word}-unused")),
+        ],
+        members=[
+            builders.a_member(id=builders.an_id(f"{word}-web-1"), pool_id=shared),
+            builders.a_member(id=builders.an_id(f"{word}-web-2"), pool_id=shared, provisioning_status=ProvisioningStatus.PENDING_DELETE),
+            builders.a_member(id=builders.an_id(f"{word}-web-3"), pool_id=off),
+        ],
+    )
+
+
+CASES: dict[str, Callable[[], model.Snapshot]] = {
+    "http-single": _http_single,
+    "app-cookie-pair": _cookies_in_a_pair,
+    "http-cookie": _inserted_cookie,
+    "source-ip-ipv6": _source_ip_over_ipv6,
+    "https-pass-through": _tls_pass_through,
+    "ping": _pinged,
+    "shared-and-partly-off": _shared_and_partly_off,
+}
+
+
+def _compare(name: str, text: str, request: pytest.FixtureRequest) -> None:
+    file = GOLDEN / name
+    if request.config.getoption("--update-golden"):
+        file.write_text(text)
+    assert text == file.read_text(), f"{file} differs: if that is intended, run again with --update-golden and read the diff"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_haproxy_accepts_what_a_person_has_read(case: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> None:
+    snapshot = CASES[case]()
+    text = tools.haproxy_config(snapshot)
+    _compare(f"{case}.cfg", text, request)
+    tools.ask_haproxy(text, tmp_path, snapshot.amphorae[0].id)
+
+
+@pytest.mark.parametrize("half", [0, 1], ids=["master", "backup"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> None:
+    snapshot = builders.a_serving_snapshot(word="vrrp", topology=Topology.ACTIVE_STANDBY)
+    networks = tools.NETWORKS
+    if version == 6:
+        amphorae = [dataclasses.replace(one, vrrp_ip=f"2001:db8:10::{number}") for number, one in enumerate(snapshot.amphorae, start=22)]
+        owner = dataclasses.replace(snapshot.load_balancer, vip=builders.a_vip(address="2001:db8:10::10"))
+        snapshot = builders.a_snapshot(owner, amphorae=amphorae)
+        networks = dataclasses.replace(networks, vip=dataclasses.replace(networks.vip, cidr="2001:db8:10::/64", gateway_ip=None))
+    text = tools.render.wanted_state(snapshot, snapshot.amphorae[half], networks).keepalived_config
+    assert text is not None
+    _compare(f"vrrp-ipv{version}-{'master' if half == 0 else 'backup'}.conf", text, request)
+    tools.ask_keepalived(text, tmp_path)

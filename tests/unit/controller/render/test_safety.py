@@ -1,0 +1,172 @@
+"""No string of a tenant starts a directive, an argument or a comment of its own: it is written as one word, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from controller import exceptions, render
+from controller.model import load_balancer as model
+from controller.model.status import Topology
+from tests import builders
+from tests.unit.controller.render import tools
+
+# Whatever may matter to the parsers of HAProxy and keepalived, in strings that are otherwise believable.
+_NASTY = strategies.sampled_from([*"\n\r\0\x0b\x85\u2028 \t\"'#\\%${}!(),"])
+_PIECES = strategies.sampled_from(["a", "/", "1", ".", "[::1]", "global", "user root"])
+_BEGINNINGS = strategies.sampled_from(["/", "200", "GET", "10.0.0.1", "web.example", "HTTP", ""])
+_HOSTILE = strategies.one_of(
+    strategies.text(max_size=30),
+    strategies.lists(strategies.one_of(_NASTY, _PIECES), max_size=8).map("".join),
+    strategies.tuples(_BEGINNINGS, _NASTY, strategies.text(max_size=10)).map("".join),
+)
+_WORDS = re.compile(r"(?:[^\s\\\"'#]|\\.|\"\$\{FIGLINA_CHECKS\}/ping\")+")
+
+
+def _whole() -> model.Snapshot:
+    """A load balancer that uses every string that it has."""
+    pools = {name: builders.an_id(f"safe-{name}") for name in ("app", "plain")}
+    persistence = model.SessionPersistence(type="APP_COOKIE", cookie_name="sid")
+    return builders.a_snapshot(
+        builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY),
+        listeners=[
+            builders.a_listener(default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
+            builders.a_listener(default_pool_id=pools["plain"], protocol="TCP", protocol_port=81),
+        ],
+        pools=[
+            builders.a_pool(id=pools["app"], session_persistence=persistence, lb_algorithm="SOURCE_IP"),
+            builders.a_pool(id=pools["plain"], protocol="PROXY"),
+        ],
+        members=[
+            builders.a_member(pool_id=pools["app"], monitor_address="10.0.0.1", monitor_port=80),
+            builders.a_member(pool_id=pools["plain"]),
+        ],
+        health_monitors=[
+            builders.a_health_monitor(pool_id=pools["app"], type="HTTPS", domain_name="web.example", http_version=1.1),
+            builders.a_health_monitor(pool_id=pools["plain"], type="PING"),
+        ],
+    )
+
+
+# (tuple of the snapshot, index in it, path of attributes); None for the load balancer itself.
+_PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
+    (None, 0, ("id",)),
+    (None, 0, ("name",)),
+    (None, 0, ("vip", "address")),
+    ("listeners", 0, ("id",)),
+    ("listeners", 0, ("protocol",)),
+    ("listeners", 0, ("description",)),
+    ("pools", 0, ("lb_algorithm",)),
+    ("pools", 0, ("protocol",)),
+    ("pools", 0, ("session_persistence", "type")),
+    ("pools", 0, ("session_persistence", "cookie_name")),
+    ("members", 0, ("id",)),
+    ("members", 0, ("address",)),
+    ("members", 0, ("monitor_address",)),
+    ("health_monitors", 0, ("type",)),
+    ("health_monitors", 0, ("http_method",)),
+    ("health_monitors", 0, ("url_path",)),
+    ("health_monitors", 0, ("expected_codes",)),
+    ("health_monitors", 0, ("domain_name",)),
+    ("amphorae", 0, ("id",)),
+    ("amphorae", 1, ("vrrp_ip",)),
+    ("amphorae", 0, ("vrrp_mac",)),
+]
+
+
+def _with(thing: Any, path: tuple[str, ...], value: object) -> Any:
+    if len(path) == 1:
+        return dataclasses.replace(thing, **{path[0]: value})
+    return dataclasses.replace(thing, **{path[0]: _with(getattr(thing, path[0]), path[1:], value)})
+
+
+def _poisoned(place: tuple[str | None, int, tuple[str, ...]], value: object) -> model.Snapshot:
+    snapshot = _whole()
+    kind, index, path = place
+    if kind is None:
+        return dataclasses.replace(snapshot, load_balancer=_with(snapshot.load_balancer, path, value))
+    things = list(getattr(snapshot, kind))
+    things[index] = _with(things[index], path, value)
+    return dataclasses.replace(snapshot, **{kind: tuple(things)})
+
+
+def _shape(text: str) -> list[tuple[str, int]]:
+    """The keyword of each line and the number of its words, read as HAProxy reads them."""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    assert all(line.isprintable() for line in lines)
+    words = [_WORDS.findall(line) for line in lines]
+    assert [" ".join(one) for one in words] == lines, "a character that is neither part of a word nor a single space"
+    return sorted(("address" if _is_address(one[0]) else one[0], len(one)) for one in words)
+
+
+def _is_address(word: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(word))
+    except ValueError:
+        return False
+
+
+@pytest.mark.parametrize("place", _PLACES, ids=lambda place: ".".join((place[0] or "load_balancer", *place[2])))
+@hypothesis.given(value=_HOSTILE)
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_a_hostile_string_is_refused_or_changes_no_line_but_its_word(place: tuple[str | None, int, tuple[str, ...]], value: str) -> None:
+    harmless = tools.wanted(_whole())
+    try:
+        wanted = tools.wanted(_poisoned(place, value))
+    except (exceptions.UnsafeValue, exceptions.NotSupported):
+        return
+    assert wanted.haproxy_config is not None
+    assert wanted.keepalived_config is not None
+    assert harmless.haproxy_config is not None
+    assert harmless.keepalived_config is not None
+    if value not in {"", "HTTP", "HTTPS", "TCP", "PROXY", "PING"}:  # known words, and absence, legitimately mean other directives
+        assert _shape(wanted.haproxy_config) == _shape(harmless.haproxy_config)
+        assert _shape(wanted.keepalived_config) == _shape(harmless.keepalived_config)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("members", 0, ("address",)), "10.0.0.1\n    user root"),
+        (("members", 0, ("address",)), "fe80::1%eth0 backup"),
+        (("members", 0, ("address",)), "web.example"),
+        (("members", 0, ("address",)), "010.0.0.1"),
+        (("health_monitors", 0, ("url_path",)), '/ ver HTTP/1.0"'),
+        (("health_monitors", 0, ("url_path",)), "/a\\"),
+        (("health_monitors", 0, ("url_path",)), "relative"),
+        (("health_monitors", 0, ("domain_name",)), "%[env(HOME)]"),
+        (("health_monitors", 0, ("http_method",)), "BREW"),
+        (("health_monitors", 0, ("expected_codes",)), "200-"),
+        (("pools", 0, ("session_persistence", "cookie_name")), "a),b("),
+        (("listeners", 0, ("id",)), "x\nglobal"),
+        ((None, 0, ("vip", "address")), "198.19.10.10:80,198.19.10.11"),
+        (("amphorae", 0, ("vrrp_mac",)), "fa:16:3e:00:00"),
+    ],
+)
+def test_the_refusal_names_the_field(place: tuple[str | None, int, tuple[str, ...]], value: str) -> None:
+    with pytest.raises(exceptions.UnsafeValue) as refusal:
+        tools.wanted(_poisoned(place, value))
+    word = {"id": "listener id", "vrrp_mac": "MAC", "vip": "VIP address"}.get(place[2][0], place[2][-1])
+    assert word in str(refusal.value)
+
+
+def test_a_number_out_of_range_is_refused() -> None:
+    with pytest.raises(exceptions.UnsafeValue):
+        tools.wanted(_poisoned(("members", 0, ("protocol_port",)), 65536))
+
+
+@pytest.mark.parametrize(
+    "networks",
+    [{"cidr": "198.19.10.0/24 x"}, {"gateway_ip": "198.19.10.1 dev"}, {"host_routes": (render.HostRoute("x", "y"),)}],
+)
+def test_hostile_facts_about_networks_are_refused(networks: dict[str, Any]) -> None:
+    snapshot = _whole()
+    poisoned = dataclasses.replace(tools.NETWORKS, vip=dataclasses.replace(tools.NETWORKS.vip, **networks))
+    with pytest.raises(exceptions.UnsafeValue):
+        render.wanted_state(snapshot, snapshot.amphorae[0], poisoned)

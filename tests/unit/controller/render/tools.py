@@ -1,0 +1,84 @@
+"""What the tests of rendering share: networks, and the real programs' opinion of a text."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+from amphora_agent.protocol import rest
+from controller import render
+from controller.model import load_balancer as model
+from tests import builders
+
+NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+
+# What an agent puts in front; the paths of a machine are its own business.
+_HAPROXY_PREAMBLE = """global
+    maxconn 1000
+    server-state-file {folder}/servers-state
+    setenv {checks} {folder}
+    external-check
+    insecure-fork-wanted
+
+"""
+_KEEPALIVED_PREAMBLE = """global_defs {
+    enable_script_security
+    script_user root
+}
+
+vrrp_script haproxy_alive {
+    script /bin/true
+    interval 1
+}
+
+"""
+# keepalived looks for the interfaces that it is told of: a network namespace that lives as long as this command has them.
+_WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --config-test --use-file {file}"
+
+
+def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
+    """What is wanted of an amphora of this snapshot."""
+    return render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings))  # type: ignore[arg-type]
+
+
+def haproxy_config(snapshot: model.Snapshot, **settings: object) -> str:
+    """HAProxy's text for a snapshot that has one."""
+    text = wanted(snapshot, **settings).haproxy_config
+    assert text is not None
+    return text
+
+
+def section(text: str, start: str) -> list[str]:
+    """The directives below the one line that starts so."""
+    blocks = [block.splitlines() for block in text.split("\n\n")]
+    [found] = [block for block in blocks if block and block[0].startswith(start)]
+    return [line.strip() for line in found[1:]]
+
+
+def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> None:
+    """Have the real HAProxy check a text: it neither complains nor warns."""
+    if shutil.which("haproxy") is None:
+        pytest.skip("haproxy is not installed: nothing can check the text")
+    (folder / "servers-state").write_text("1\n")  # the version alone: no server's state is known yet
+    file = folder / "haproxy.cfg"
+    file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, checks=rest.CHECKS_VARIABLE) + text)
+    run = subprocess.run(["haproxy", "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
+    complaints = [line for line in run.stderr.splitlines() if "[NOTICE]" not in line]
+    assert (run.returncode, complaints) == (0, []), run.stderr
+
+
+def ask_keepalived(text: str, folder: pathlib.Path) -> None:
+    """Have the real keepalived check a text."""
+    if shutil.which("keepalived") is None:
+        pytest.skip("keepalived is not installed: nothing can check the text")
+    probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("keepalived looks for its interface, and making one in a network namespace takes root")
+    file = folder / "keepalived.conf"
+    file.write_text(_KEEPALIVED_PREAMBLE + text)
+    command = ["unshare", "-n", "sh", "-c", _WITH_ETH1.format(file=file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, ""), run.stderr
