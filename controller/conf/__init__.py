@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Sequence
 
 from oslo_config import cfg
+from oslo_log import log
 
 
 def _sections() -> list[tuple[str, list[cfg.Opt]]]:
@@ -16,7 +17,8 @@ def _sections() -> list[tuple[str, list[cfg.Opt]]]:
 
 
 def register(conf: cfg.ConfigOpts) -> None:
-    """Make every option known to a configuration."""
+    """Make every option known to a configuration, those of oslo.log included."""
+    log.register_options(conf)
     for group, options in _sections():
         conf.register_opts(options, group=group)
 

@@ -1,0 +1,39 @@
+"""[task_flow]: how workers find and run jobs."""
+
+from oslo_config import cfg
+
+GROUP = "task_flow"
+OPTS = [
+    cfg.IntOpt(
+        "max_workers",
+        default=16,
+        min=1,
+        help="How many flows a worker runs side by side. A flow that waits (for a machine to boot, say) is put aside and takes no place.",
+    ),
+    cfg.StrOpt(
+        "jobboard_driver",
+        default="database",
+        choices=["database"],
+        help="Where jobs are posted. `database` is our own jobboard, in the same database as everything else.",
+    ),
+    cfg.StrOpt(
+        "wakeup_directory",
+        default="/run/figlina/wakeup",
+        help="Folder of Unix sockets through which the processes of one machine tell the workers there that a job was posted, so that "
+        "none waits for the next look at the board. Empty: no wake-ups, workers only look now and then.",
+    ),
+    cfg.FloatOpt(
+        "poll_interval",
+        default=1.0,
+        min=0.05,
+        max=60.0,
+        help="Seconds between two looks at the board when nobody woke the worker, and the longest that a waiting flow goes unseen.",
+    ),
+    cfg.FloatOpt(
+        "shutdown_timeout",
+        default=30.0,
+        min=1.0,
+        help="Seconds that a worker that was asked to stop waits for the steps under way. What is not finished then is taken over by "
+        "another worker when the claim expires.",
+    ),
+]

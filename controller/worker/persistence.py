@@ -1,0 +1,307 @@
+"""How far a flow has come, in our database: a taskflow persistence back end that writes once a task, and only what a resume needs.
+
+One row per flow (`flow_records`), named by the id of its job. taskflow reports every change of state, intention and progress; kept here in
+memory, they are written together when a task has finished or was reverted, and when the flow is put aside. That is enough: a task that was
+under way is run again (tasks are idempotent), and what follows from a failure is derived from the failure again. The whole record is
+written at once, so it is always one consistent state. A flow of which no task has finished has no record.
+
+To taskflow, a record is a logbook with one flow; book and flow bear the same uuid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+from taskflow import exceptions as taskflow_exceptions
+from taskflow import states
+from taskflow.persistence import base, models
+
+from controller import exceptions, jobs
+from controller.db import database as db
+from controller.db.repositories import flow_records
+
+LOG = logging.getLogger(__name__)
+
+SIZE_WARNED = 16 * 1024
+_LONGEST_TEXT = 2000
+_WORTH_WRITING = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE})
+_LEFT_OUT_OF_META = ("progress", "progress_details")
+
+
+@dataclasses.dataclass(slots=True)
+class _OpenFlow:
+    """A flow in memory. `changed`: something is not written yet that would be lost with this process."""
+
+    detail: models.FlowDetail
+    definition: str = ""
+    lease: jobs.Lease | None = None
+    changed: bool = False
+
+
+class DatabasePersistence(base.Backend):
+    """One per worker; every flow under way is open in it."""
+
+    def __init__(self, conf: dict[str, Any] | None = None, database: db.Database | None = None) -> None:
+        """With a database, or with `conf["connection"]`, the URL of one."""
+        super().__init__(conf)
+        self._owns_database = database is None
+        self.database = database if database is not None else db.Database(self._conf["connection"])
+        self.flows: dict[str, _OpenFlow] = {}
+        self.flow_of_atom: dict[str, str] = {}
+
+    def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease) -> models.FlowDetail:
+        """The flow of a job as it was left, or a new one if there is no record or it is of another definition."""
+        with self.database.read() as tx:
+            record = tx.flow_records.get(job_id)
+        if record is not None and record.definition != definition:
+            LOG.warning(
+                "load balancer %s: job %s: its record is of another definition of flow %s; running it from the beginning",
+                lease.load_balancer_id,
+                job_id,
+                name,
+            )
+            record = None
+        detail = models.FlowDetail(name, job_id) if record is None else read(record)
+        # Whatever it was doing, it is not doing it now; and the engine takes a flow in REVERTED as one to be started again.
+        detail.state = None if record is None else states.SUSPENDED
+        self.keep(_OpenFlow(detail, definition, lease))
+        return detail
+
+    def keep(self, flow: _OpenFlow) -> None:
+        """Have a flow in memory."""
+        self.flows[flow.detail.uuid] = flow
+        self.flow_of_atom.update((atom.uuid, flow.detail.uuid) for atom in flow.detail)
+
+    def forget(self, job_id: str) -> None:
+        """Drop a flow from memory; its record, if there is one, stays."""
+        if (flow := self.flows.pop(job_id, None)) is not None:
+            for atom in flow.detail:
+                self.flow_of_atom.pop(atom.uuid, None)
+
+    def write(self, flow: _OpenFlow) -> None:
+        """Write a record.
+
+        :raises StaleLease: another worker runs the flow now.
+        """
+        record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token if flow.lease else 0, dump(flow.detail))
+        with self.database.begin() as tx:
+            if flow.lease is not None:
+                tx.leases.check(flow.lease)
+            if not tx.flow_records.put(record):
+                raise exceptions.StaleLease(flow.lease.load_balancer_id if flow.lease else "")
+        flow.changed = False
+
+    def get_connection(self) -> Connection:
+        """What taskflow's storage talks to."""
+        return Connection(self)
+
+    def close(self) -> None:
+        """Forget all flows."""
+        self.flows.clear()
+        self.flow_of_atom.clear()
+        if self._owns_database:
+            self.database.close()
+
+
+class Connection(base.Connection):
+    """Costs nothing to open: each write takes its own connection from the database's pool."""
+
+    def __init__(self, backend: DatabasePersistence) -> None:
+        self._backend = backend
+
+    @property
+    def backend(self) -> DatabasePersistence:
+        """The back end that made this."""
+        return self._backend
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def upgrade(self) -> None:
+        """The schema is the business of `figlina-db-manage`."""
+
+    def validate(self) -> None:
+        """Make sure that records can be read."""
+        with self._backend.database.read() as tx:
+            tx.flow_records.page(1)
+
+    def clear_all(self) -> None:
+        """Forget and drop all flows."""
+        for flow_uuid in [*self._backend.flows, *self._stored()]:
+            self._destroy(flow_uuid)
+
+    def update_atom_details(self, atom_detail: models.AtomDetail) -> models.AtomDetail:
+        """Take a change of a task or retry controller; write if it has finished or was reverted."""
+        flow_uuid = self._backend.flow_of_atom.get(atom_detail.uuid)
+        if flow_uuid is None:
+            raise taskflow_exceptions.NotFound(f"no flow under way has an atom {atom_detail.uuid}")
+        flow = self._backend.flows[flow_uuid]
+        ours = flow.detail.find(atom_detail.uuid)
+        finished = atom_detail.state in _WORTH_WRITING and atom_detail.state != ours.state
+        ours.update(atom_detail)
+        flow.changed = True
+        if finished:
+            self._backend.write(flow)
+        return ours
+
+    def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
+        """Take a change of a flow; write if it was put aside with something unwritten."""
+        flow = self._backend.flows.get(flow_detail.uuid)
+        if flow is None:
+            raise taskflow_exceptions.NotFound(f"no flow {flow_detail.uuid} is under way")
+        known = len(flow.detail)
+        flow.detail.update(flow_detail)
+        if len(flow.detail) != known:
+            self._backend.keep(flow)
+        if flow.changed and flow.detail.state == states.SUSPENDED:
+            self._backend.write(flow)
+        return flow.detail
+
+    def save_logbook(self, book: models.LogBook) -> models.LogBook:
+        """Have the book's flow under way here, and write it.
+
+        :raises ValueError: the book has another number of flows than one, or the flow another uuid.
+        """
+        flows = list(book)
+        if len(flows) > 1 or any(flow.uuid != book.uuid for flow in flows):
+            raise ValueError("a logbook holds one flow here, which bears the uuid of its book")
+        for detail in flows:
+            flow = self._backend.flows.get(detail.uuid) or _OpenFlow(detail)
+            self._backend.keep(flow)
+            self._backend.write(flow)
+        return book
+
+    def destroy_logbook(self, book_uuid: str) -> None:
+        """Forget a flow and drop its record.
+
+        :raises taskflow.exceptions.NotFound: there is none.
+        """
+        if not self._destroy(book_uuid):
+            raise taskflow_exceptions.NotFound(f"no flow {book_uuid} is recorded")
+
+    def _destroy(self, flow_uuid: str) -> bool:
+        was_open = flow_uuid in self._backend.flows
+        self._backend.forget(flow_uuid)
+        with self._backend.database.begin() as tx:
+            return tx.flow_records.delete(flow_uuid) or was_open
+
+    def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
+        """The flow of this uuid, as a book.
+
+        :raises taskflow.exceptions.NotFound: there is none.
+        """
+        flow = self.get_flow_details(book_uuid)
+        book = models.LogBook(flow.name, book_uuid)
+        if not lazy:
+            book.add(flow)
+        return book
+
+    def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
+        """All flows, as books."""
+        for flow_uuid in self._stored():
+            yield self.get_logbook(flow_uuid, lazy)
+
+    def _stored(self) -> Iterator[str]:
+        after = ""
+        while True:
+            with self._backend.database.read() as tx:
+                page = tx.flow_records.page(100, after)
+            yield from page
+            if not page:
+                return
+            after = page[-1]
+
+    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
+        """The one flow of a book."""
+        yield self.get_flow_details(book_uuid, lazy)
+
+    def get_flow_details(self, fd_uuid: str, lazy: bool = False) -> models.FlowDetail:
+        """A flow: as it is under way here, or as it is recorded.
+
+        :raises taskflow.exceptions.NotFound: there is none.
+        """
+        if (flow := self._backend.flows.get(fd_uuid)) is not None:
+            return flow.detail
+        with self._backend.database.read() as tx:
+            record = tx.flow_records.get(fd_uuid)
+        if record is None:
+            raise taskflow_exceptions.NotFound(f"no flow {fd_uuid} is recorded")
+        return read(record)
+
+    def get_atom_details(self, ad_uuid: str) -> models.AtomDetail:
+        """A task or retry controller of a flow that is under way here.
+
+        :raises taskflow.exceptions.NotFound: there is none.
+        """
+        flow = self._backend.flows.get(self._backend.flow_of_atom.get(ad_uuid, ""))
+        if flow is None:
+            raise taskflow_exceptions.NotFound(f"no flow under way has an atom {ad_uuid}")
+        return flow.detail.find(ad_uuid)
+
+    def get_atoms_for_flow(self, fd_uuid: str) -> Iterator[models.AtomDetail]:
+        """All tasks and retry controllers of a flow.
+
+        :raises taskflow.exceptions.NotFound: there is no such flow.
+        """
+        yield from self.get_flow_details(fd_uuid)
+
+
+def dump(flow: models.FlowDetail) -> bytes:
+    """A flow as bytes; atoms that have not begun are left out, because a resume makes them anew.
+
+    :raises TypeError: a task's result is not made of strings, numbers, lists and dictionaries.
+    """
+    atoms = [_atom(atom) for atom in flow if _has_begun(atom)]
+    data = orjson.dumps({"name": flow.name, "meta": flow.meta or {}, "atoms": atoms}, option=orjson.OPT_PASSTHROUGH_DATACLASS)
+    if len(data) > SIZE_WARNED:
+        LOG.warning(
+            "job %s: the record of flow %s has %d bytes; tasks must return ids and small facts only", flow.uuid, flow.name, len(data)
+        )
+    return data
+
+
+def read(record: flow_records.FlowRecord) -> models.FlowDetail:
+    """The flow that `dump` wrote."""
+    data = orjson.loads(record.data)
+    flow = models.FlowDetail(data["name"], record.job_id)
+    flow.meta = data["meta"]
+    for atom in data["atoms"]:
+        flow.add(models.atom_detail_class(atom.pop("type")).from_dict(atom))
+    return flow
+
+
+def _has_begun(atom: models.AtomDetail) -> bool:
+    return bool(atom.state != states.PENDING or atom.intention != states.EXECUTE or atom.results or _meta(atom))
+
+
+def _meta(atom: models.AtomDetail) -> dict[str, Any]:
+    return {key: value for key, value in (atom.meta or {}).items() if key not in _LEFT_OUT_OF_META}
+
+
+def _atom(atom: models.AtomDetail) -> dict[str, Any]:
+    fields = {key: value for key, value in atom.to_dict().items() if value is not None}
+    fields["type"] = models.atom_detail_type(atom)
+    fields["meta"] = _meta(atom)
+    for kind in ("failure", "revert_failure"):
+        if kind in fields:
+            fields[kind] = _failure(fields[kind])
+    if isinstance(atom, models.RetryDetail):
+        fields["results"] = [
+            (value, {name: _failure(failure) for name, failure in failures.items()}) for value, failures in fields.get("results", ())
+        ]
+    return fields
+
+
+def _failure(failure: dict[str, Any]) -> dict[str, Any]:
+    """Without arguments, which may be anything, and with the end of the traceback only."""
+    return {
+        "exception_str": failure["exception_str"][:_LONGEST_TEXT],
+        "traceback_str": (failure.get("traceback_str") or "")[-_LONGEST_TEXT:],
+        "exc_type_names": failure["exc_type_names"],
+        "causes": [],
+        "version": failure.get("version", 1),
+    }
