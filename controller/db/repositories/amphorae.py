@@ -1,9 +1,117 @@
-"""Queries on amphorae."""
+"""Queries on amphorae. A row is written before anything is made in the cloud, and says DELETED only when nothing is left there."""
 
 from __future__ import annotations
 
-from controller.db.repositories import base
+import datetime
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller import exceptions
+from controller.db import rows, tables
+from controller.db.repositories import base, snapshots
+from controller.model import amphora as model
+from controller.model import status
+
+_A = tables.amphorae.c
+_S = status.AmphoraStatus
+
+_FORGOTTEN = {column.name: None for column in tables.amphorae.c if column.nullable} | {
+    "status": _S.PENDING_CREATE,
+    "cert_busy": False,
+    "applied_generation": 0,
+}
+"""What a row is when its amphora is made (again)."""
+
+FIELDS = frozenset(_FORGOTTEN) - {"load_balancer_id", "role", "deleted_at", "updated_at"}
+"""What `update` may change."""
 
 
 class Amphorae(base.Repository):
-    """Queries on amphorae."""
+    """Read, record, change and list amphorae."""
+
+    def get(self, amphora_id: str) -> model.Amphora:
+        """One amphora, also one in DELETED.
+
+        :raises NotFound: no such amphora.
+        """
+        found = self._rows(snapshots.AMPHORAE.where(_A.id == amphora_id))
+        if not found:
+            raise exceptions.NotFound("Amphora", amphora_id)
+        return rows.amphora(found[0])
+
+    def of_load_balancer(self, load_balancer_id: str) -> tuple[model.Amphora, ...]:
+        """The amphorae of a load balancer that are not DELETED, oldest first."""
+        return snapshots.Snapshots(self._connection).amphorae(load_balancer_id)
+
+    def list(
+        self, *, load_balancer_id: str | None = None, statuses: Collection[status.AmphoraStatus] = (), limit: int = 1000, after: str = ""
+    ) -> Sequence[model.Amphora]:
+        """A page in the order of ids, from the one after `after` on; without `statuses`, all that are not DELETED."""
+        wanted = _A.status.in_(list(statuses)) if statuses else _A.status != _S.DELETED
+        statement = snapshots.AMPHORAE.where(wanted, _A.id > after).order_by(_A.id).limit(limit)
+        if load_balancer_id is not None:
+            statement = statement.where(_A.load_balancer_id == load_balancer_id)
+        return [rows.amphora(row) for row in self._rows(statement)]
+
+    def ensure(self, amphora_id: str, load_balancer_id: str, role: status.Role) -> model.Amphora:
+        """The row of an amphora that is to be made: found as it is, made, or, if it is DELETED, begun anew."""
+        found = self._rows(snapshots.AMPHORAE.where(_A.id == amphora_id))
+        if found and found[0]["status"] != _S.DELETED:
+            return rows.amphora(found[0])
+        fresh = _FORGOTTEN | {"load_balancer_id": load_balancer_id, "role": role, "created_at": base.now(), "updated_at": base.now()}
+        if found:
+            self._connection.execute(sa.update(tables.amphorae).where(_A.id == amphora_id).values(fresh))
+        else:
+            self._connection.execute(sa.insert(tables.amphorae).values(id=amphora_id, **fresh))
+        self._forget_health(amphora_id)
+        return self.get(amphora_id)
+
+    def update(self, amphora_id: str, **fields: Any) -> None:
+        """Change some of `FIELDS`.
+
+        :raises NotFound: no such amphora, or one in DELETED.
+        """
+        if unknown := fields.keys() - FIELDS:
+            raise TypeError(f"not fields of an amphora that change: {', '.join(sorted(unknown))}")
+        statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
+        if not self._connection.execute(statement.values(fields | {"updated_at": base.now()})).rowcount:
+            raise exceptions.NotFound("Amphora", amphora_id)
+
+    def set_status(
+        self, amphora_ids: Collection[str], new: status.AmphoraStatus, unless: Collection[status.AmphoraStatus] = (_S.DELETED,)
+    ) -> int:
+        """Move amphorae to another status; returns how many moved."""
+        statement = sa.update(tables.amphorae).where(_A.id.in_(list(amphora_ids)), _A.status.not_in(list(unless)))
+        return self._connection.execute(statement.values(status=new, updated_at=base.now())).rowcount
+
+    def confirm(self, amphora_ids: Collection[str], generation: int) -> None:
+        """These amphorae run the configuration of a generation, so they are ALLOCATED."""
+        statement = sa.update(tables.amphorae).where(_A.id.in_(list(amphora_ids)), _A.status != _S.DELETED)
+        kept = sa.case((_A.status == _S.FAILOVER_STOPPED, _A.status), else_=_S.ALLOCATED)
+        self._connection.execute(statement.values(status=kept, applied_generation=generation, updated_at=base.now()))
+
+    def mark_deleted(self, amphora_id: str) -> None:
+        """Nothing of the amphora is left in the cloud; the row waits for the purge. Its statistics stay, so that sums never fall."""
+        changes = {"status": _S.DELETED, "updated_at": base.now(), "deleted_at": time.time()}
+        self._connection.execute(sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED).values(changes))
+        gone = tables.listener_statistics.c.amphora_id == amphora_id
+        self._connection.execute(sa.update(tables.listener_statistics).where(gone).values(active_connections=0))
+        self._forget_health(amphora_id)
+
+    def unfinished(self, before: float, limit: int = 100) -> Sequence[model.Amphora]:
+        """Amphorae that were begun before a time (seconds since the epoch) and never came to serve, and leftovers: for the sweeper."""
+        statuses = [_S.PENDING_CREATE, _S.BOOTING, _S.PENDING_DELETE, _S.ERROR]
+        statement = (
+            snapshots.AMPHORAE.where(_A.status.in_(statuses), _A.updated_at < _datetime(before)).order_by(_A.updated_at).limit(limit)
+        )
+        return [rows.amphora(row) for row in self._rows(statement)]
+
+    def _forget_health(self, amphora_id: str) -> None:
+        self._connection.execute(sa.delete(tables.amphora_health).where(tables.amphora_health.c.amphora_id == amphora_id))
+
+
+def _datetime(seconds: float) -> Any:
+    return sa.literal(datetime.datetime.fromtimestamp(seconds, datetime.UTC), tables.UtcDateTime())

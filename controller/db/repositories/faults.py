@@ -1,9 +1,64 @@
-"""Queries on faults."""
+"""Why objects are in ERROR now (faults), and what happened to load balancers (events)."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
+import sqlalchemy as sa
+
+from controller.db import rows, tables
 from controller.db.repositories import base
+from controller.model import load_balancer as model
+
+_F = tables.faults.c
+_E = tables.events.c
+_STEP = 255  # the columns' width
 
 
 class Faults(base.Repository):
-    """Queries on faults."""
+    """Faults come and go with ERROR; events are only ever added."""
+
+    def of_load_balancer(self, load_balancer_id: str) -> dict[str, model.Fault]:
+        """Current faults of a load balancer and what is below it, by object id."""
+        found = self._rows(sa.select(tables.faults).where(_F.load_balancer_id == load_balancer_id))
+        return {row["object_id"]: rows.fault(row) for row in found}
+
+    def put(self, load_balancer_id: str, object_ids: Collection[str], fault: model.Fault) -> None:
+        """These objects are in ERROR for this reason, whatever the reason was before."""
+        if not object_ids:
+            return
+        self._connection.execute(sa.delete(tables.faults).where(_F.object_id.in_(list(object_ids))))
+        values = {
+            "load_balancer_id": load_balancer_id,
+            "code": fault.code,
+            "message": fault.message,
+            "step": fault.step and fault.step[:_STEP],
+            "request_id": fault.request_id,
+            "occurred_at": fault.occurred_at or base.now(),
+            "next_try_at": fault.next_try_at,
+        }
+        self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
+
+    def clear(self, load_balancer_id: str) -> None:
+        """Nothing of the load balancer is in ERROR any more."""
+        self._connection.execute(sa.delete(tables.faults).where(_F.load_balancer_id == load_balancer_id))
+
+    def add_event(self, load_balancer_id: str | None, object_type: str, object_id: str, event: model.Fault) -> None:
+        """Remember that something happened: `object_type` is `load_balancer`, `amphora` and so on."""
+        self._connection.execute(
+            sa.insert(tables.events).values(
+                load_balancer_id=load_balancer_id,
+                object_type=object_type,
+                object_id=object_id,
+                code=event.code,
+                message=event.message,
+                step=event.step and event.step[:_STEP],
+                request_id=event.request_id,
+                occurred_at=event.occurred_at or base.now(),
+                next_try_at=event.next_try_at,
+            )
+        )
+
+    def events(self, load_balancer_id: str, limit: int = 100) -> Sequence[rows.Row]:
+        """What happened to a load balancer, the newest first."""
+        return self._rows(sa.select(tables.events).where(_E.load_balancer_id == load_balancer_id).order_by(_E.id.desc()).limit(limit))

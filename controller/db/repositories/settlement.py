@@ -1,9 +1,179 @@
-"""Queries on settlement."""
+"""The end of a flow: what was applied becomes ACTIVE or vanishes, what failed becomes ERROR with a reason.
+
+Each method writes only for who holds the lease, and goes by generation: a row that was changed after the flow read it keeps its
+PENDING_* and waits for the next flow. An accepted deletion is never taken back: what is in PENDING_DELETE stays so, with a fault that
+says why it takes so long, until it is gone.
+"""
 
 from __future__ import annotations
 
-from controller.db.repositories import base
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller import jobs
+from controller.db import tables
+from controller.db.repositories import base, faults, leases
+from controller.model import load_balancer as model
+from controller.model import status
+
+_P = status.ProvisioningStatus
+_LB = tables.load_balancers.c
+_CHILDREN = {
+    "member": tables.members,
+    "health_monitor": tables.health_monitors,
+    "listener": tables.listeners,
+    "pool": tables.pools,
+}
+"""Tables of what is below a load balancer, those first that point to the others."""
+
+_UNSETTLED = sa.union_all(
+    *(
+        sa.select(sa.literal_column(f"'{word}'").label("word"), table.c.id, table.c.provisioning_status).where(
+            table.c.load_balancer_id == sa.bindparam("load_balancer_id"),
+            table.c.generation <= sa.bindparam("generation"),
+            table.c.provisioning_status != _P.ACTIVE,
+        )
+        for word, table in _CHILDREN.items()
+    )
+)
+_OWNED = sa.union_all(
+    *(sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILDREN.values())
+)
+_DONE = (_P.PENDING_DELETE, _P.DELETED)
+_CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
 class Settlement(base.Repository):
-    """Queries on settlement."""
+    """What a flow writes when it is done, or has failed."""
+
+    def settle(self, load_balancer_id: str, generation: int, lease: jobs.Lease, *, complete: bool = True) -> bool:
+        """Everything stamped at `generation` or before has been applied. Tells whether the load balancer is ACTIVE now.
+
+        It is not if a newer change was accepted meanwhile, or if it is not `complete` (an amphora is missing): then more is owed.
+
+        :raises StaleLease: another worker took the load balancer over.
+        """
+        self._check(lease)
+        unsettled = self._unsettled(load_balancer_id, generation)
+        for word, children in unsettled.items():
+            applied = [child for child, state in children if state != _P.PENDING_DELETE]
+            self._set_status(_CHILDREN[word], applied, _P.ACTIVE)
+        self._remove({word: [child for child, state in of if state == _P.PENDING_DELETE] for word, of in unsettled.items()})
+        faults.Faults(self._connection).clear(load_balancer_id)
+        state = self._connection.execute(
+            sa.select(_LB.generation, _LB.provisioning_status).where(_LB.id == load_balancer_id).with_for_update()
+        ).one()
+        settled = complete and int(state.generation) <= generation
+        becomes = _P(state.provisioning_status) if state.provisioning_status in _DONE else _P.ACTIVE if settled else _P.PENDING_UPDATE
+        applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
+        self._connection.execute(
+            sa.update(tables.load_balancers)
+            .where(_LB.id == load_balancer_id)
+            .values(applied_generation=applied_generation, provisioning_status=becomes, failures=0, next_try_at=0.0)
+        )
+        return becomes is _P.ACTIVE
+
+    def fail(self, load_balancer_id: str, generation: int, fault: model.Fault, lease: jobs.Lease) -> _P:
+        """What was pending at `generation` or before could not be applied: it is in ERROR for this reason, and so is the load balancer.
+
+        A load balancer of which a newer change was accepted stays PENDING_UPDATE: that change is tried at once. Returns what it is now.
+
+        :raises StaleLease: another worker took the load balancer over.
+        """
+        self._check(lease)
+        failed = [load_balancer_id]
+        for word, children in self._unsettled(load_balancer_id, generation).items():
+            self._set_status(_CHILDREN[word], [child for child, state in children if state != _P.PENDING_DELETE], _P.ERROR)
+            failed.extend(child for child, _ in children)
+        state = self._connection.execute(
+            sa.select(_LB.generation, _LB.provisioning_status).where(_LB.id == load_balancer_id).with_for_update()
+        ).one()
+        becomes = _P(state.provisioning_status)
+        if becomes not in _DONE and int(state.generation) <= generation:
+            becomes = _P.ERROR
+            self._set_status(tables.load_balancers, [load_balancer_id], becomes)
+        recorded = faults.Faults(self._connection)
+        recorded.put(load_balancer_id, failed, fault)
+        recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
+        return becomes
+
+    def remove(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        """Nothing is left in the cloud: remove all rows below the load balancer. Its own says DELETED, and waits for the purge.
+
+        :raises StaleLease: another worker took the load balancer over.
+        """
+        self._check(lease)
+        below = list(self._connection.execute(_OWNED, {"load_balancer_id": load_balancer_id}).scalars())
+        self._delete_facts([*below, load_balancer_id])
+        for table in _CHILDREN.values():
+            self._connection.execute(sa.delete(table).where(table.c.load_balancer_id == load_balancer_id))
+        faults.Faults(self._connection).clear(load_balancer_id)
+        statistics = tables.listener_statistics
+        self._connection.execute(sa.delete(statistics).where(statistics.c.load_balancer_id == load_balancer_id))
+        gone = {
+            "provisioning_status": _P.DELETED,
+            "applied_generation": _LB.generation,
+            "deleted_at": time.time(),
+            "updated_at": base.now(),
+            "failures": 0,
+            "next_try_at": 0.0,
+        }
+        self._connection.execute(sa.update(tables.load_balancers).where(_LB.id == load_balancer_id).values(gone))
+
+    def _check(self, lease: jobs.Lease) -> None:
+        leases.Leases(self._connection).check(lease)
+
+    def _unsettled(self, load_balancer_id: str, generation: int) -> Mapping[str, Sequence[tuple[str, str]]]:
+        """Ids and statuses of what is below the load balancer, was last changed at `generation` or before, and is not ACTIVE."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for row in self._connection.execute(_UNSETTLED, {"load_balancer_id": load_balancer_id, "generation": generation}):
+            found.setdefault(row.word, []).append((row.id, row.provisioning_status))
+        return found
+
+    def _set_status(self, table: sa.Table, ids: Sequence[str], new: _P) -> None:
+        for some in _chunks(ids):
+            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(provisioning_status=new))
+
+    def _remove(self, doomed: Mapping[str, Sequence[str]]) -> None:
+        """Remove children, and what is below a pool with it; a listener whose default pool goes has none from then on."""
+        if not any(doomed.values()):
+            return
+        listeners, pools = doomed.get("listener", ()), doomed.get("pool", ())
+        below = self._below(pools)
+        self._delete_facts([*(child for ids in doomed.values() for child in ids), *(child for ids in below.values() for child in ids)])
+        self._delete(tables.listener_statistics, "listener_id", listeners)
+        self._delete(tables.members, "id", doomed.get("member", ()))
+        self._delete(tables.health_monitors, "id", doomed.get("health_monitor", ()))
+        self._delete(tables.members, "pool_id", pools)
+        self._delete(tables.health_monitors, "pool_id", pools)
+        self._delete(tables.listeners, "id", listeners)
+        for some in _chunks(pools):
+            orphaned = sa.update(tables.listeners).where(tables.listeners.c.default_pool_id.in_(some))
+            self._connection.execute(orphaned.values(default_pool_id=None))
+        self._delete(tables.pools, "id", pools)
+
+    def _below(self, pools: Sequence[str]) -> Mapping[str, list[str]]:
+        return {
+            table.name: [
+                child
+                for some in _chunks(pools)
+                for child in self._connection.execute(sa.select(table.c.id).where(table.c.pool_id.in_(some))).scalars()
+            ]
+            for table in (tables.members, tables.health_monitors)
+        }
+
+    def _delete_facts(self, ids: Sequence[str]) -> None:
+        """Forget the tags and faults of what is going to be removed."""
+        self._delete(tables.tags, "resource_id", ids)
+        self._delete(tables.faults, "object_id", ids)
+
+    def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
+        for some in _chunks(list(values)):
+            self._connection.execute(sa.delete(table).where(table.c[column].in_(some)))
+
+
+def _chunks(ids: Sequence[str]) -> Sequence[list[str]]:
+    return [list(ids[start : start + _CHUNK]) for start in range(0, len(ids), _CHUNK)]
