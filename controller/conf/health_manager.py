@@ -9,21 +9,21 @@ from oslo_config import cfg
 
 GROUP = "health_manager"
 OPTS = [
-    cfg.StrOpt("bind_ip", default="127.0.0.1", help="Address on which heartbeats are received: one of this host on the management network."),
+    cfg.StrOpt("bind_ip", default="127.0.0.1", help="Address on which heartbeats are received, on the management network."),
     cfg.PortOpt("bind_port", default=5555, help="UDP port on which heartbeats are received."),
     cfg.ListOpt(
         "controller_ip_port_list",
         default=[],
-        help="Health managers that a new amphora is told to report to, as address:port, an IPv6 address in brackets. Name at least two in a "
-        "deployment of more than one controller.",
+        help="Health managers that a new amphora is told to report to, as address:port, an IPv6 address in brackets. Name at least two in "
+        "a deployment of more than one controller.",
     ),
     cfg.ListOpt(
         "heartbeat_key",
         default=[],
         secret=True,
-        help="Keys of the deployment, from which each amphora's own heartbeat key is made; at least 16 characters each. The first one is given "
-        "to new amphorae, all of them verify: to change the key, put a new one in front, and take the old one away when the last amphora made "
-        "with it is gone. Required; a weak or published key is refused at the start.",
+        help="Keys of the deployment, from which each amphora's own heartbeat key is made; at least 16 characters each. The first one "
+        "is given to new amphorae, all of them verify: to change the key, put a new one in front, and take the old one away when the last "
+        "amphora made with it is gone. Required; a weak or published key is refused at the start.",
     ),
     cfg.FloatOpt("heartbeat_interval", default=10.0, min=0.05, help="Seconds between two beats of an amphora."),
     cfg.FloatOpt(

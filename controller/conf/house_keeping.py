@@ -9,7 +9,7 @@ OPTS = [
     cfg.FloatOpt("load_balancer_expiry_age", default=604800.0, min=0, help="Seconds for which the row of a deleted load balancer is kept."),
     cfg.FloatOpt("amphora_expiry_age", default=604800.0, min=0, help="Seconds for which the row of a deleted amphora is kept."),
     cfg.FloatOpt("event_expiry_age", default=2592000.0, min=0, help="Seconds for which an event is kept."),
-    cfg.FloatOpt("orphan_interval", default=60.0, min=0.1, help="Seconds between two searches for machines and ports that no row explains."),
+    cfg.FloatOpt("orphan_interval", default=60.0, min=0.1, help="Seconds between two searches for what no row explains in the cloud."),
     cfg.FloatOpt(
         "orphan_grace",
         default=300.0,
