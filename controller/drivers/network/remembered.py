@@ -1,0 +1,46 @@
+"""Networks and subnets as they were some seconds ago: every push needs their facts, which hardly ever change."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from controller.drivers.network import interface
+
+T = TypeVar("T")
+_MANY = 10_000  # networks and subnets; then all are forgotten
+
+
+class RememberedNetworks:
+    """Asks the driver once in `keep` seconds. Threads share it."""
+
+    def __init__(self, network: interface.NetworkDriver, keep: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._network = network
+        self._keep = keep
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._networks: dict[str, tuple[float, interface.Network]] = {}
+        self._subnets: dict[str, tuple[float, interface.Subnet]] = {}
+
+    def network(self, network_id: str) -> interface.Network:
+        """:raises NotFound: no such network; :raises Transient: the service did not answer."""
+        return self._recall(self._networks, network_id, self._network.get_network)
+
+    def subnet(self, subnet_id: str) -> interface.Subnet:
+        """:raises NotFound: no such subnet; :raises Transient: the service did not answer."""
+        return self._recall(self._subnets, subnet_id, self._network.get_subnet)
+
+    def _recall(self, known: dict[str, tuple[float, T]], key: str, ask: Callable[[str], T]) -> T:
+        now = self._clock()
+        with self._lock:
+            found = known.get(key)
+        if found is not None and found[0] > now:
+            return found[1]
+        value = ask(key)
+        with self._lock:
+            if len(known) >= _MANY:
+                known.clear()
+            known[key] = (now + self._keep, value)
+        return value

@@ -1,0 +1,179 @@
+"""What flows work with: the database, the drivers that the configuration names, and the values that tasks need."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import threading
+from collections.abc import Callable, Mapping
+from concurrent import futures
+from typing import Any, cast
+
+from oslo_config import cfg
+from stevedore import driver as stevedore_driver
+from stevedore import exception as stevedore_exceptions
+
+from controller import render
+from controller.conf import health_manager
+from controller.db import database
+from controller.drivers.amphora import interface as amphora_interface
+from controller.drivers.ca import interface as ca_interface
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface as network_interface
+from controller.drivers.network import remembered
+from controller.drivers.secrets import interface as secrets_interface
+
+_PUSHES = 32
+"""Amphorae to which this process pushes side by side, over all its flows."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Values of the configuration that tasks need; times in seconds. `deployment_key` makes the heartbeat keys of amphorae."""
+
+    deployment_key: bytes = dataclasses.field(default=b"", repr=False)
+    health_managers: tuple[tuple[str, int], ...] = ()
+    heartbeat_interval: float = 10.0
+    full_report_interval: float = 60.0
+    agent_port: int = 9443
+    boot_timeout: float = 600.0
+    image_tag: str | None = None
+    compute_flavor: str | None = None
+    render: render.Settings = dataclasses.field(default_factory=render.Settings)
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
+        """The values of a configuration.
+
+        :raises ValueError: a heartbeat key that can be guessed, or a health manager's address that is none; the message says which.
+        """
+        worker, health = conf.controller_worker, conf.health_manager
+        return cls(
+            deployment_key=health_manager.deployment_keys(health.heartbeat_key)[0],
+            health_managers=health_manager.endpoints(health.controller_ip_port_list),
+            heartbeat_interval=health.heartbeat_interval,
+            full_report_interval=health.full_report_interval,
+            agent_port=conf.haproxy_amphora.bind_port,
+            boot_timeout=worker.boot_timeout,
+            image_tag=worker.amp_image_tag,
+            compute_flavor=worker.amp_flavor_id,
+            render=render.Settings.from_conf(conf),
+        )
+
+
+class Services:
+    """One per process. Drivers are made when they are first used, so a process that needs few of them names few in its configuration."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        compute: compute_interface.ComputeDriver | None = None,
+        network: network_interface.NetworkDriver | None = None,
+        amphora: amphora_interface.AmphoraDriver | None = None,
+        ca: ca_interface.CertificateAuthority | None = None,
+        secrets: secrets_interface.SecretStore | None = None,
+        settings: Settings | None = None,
+        wake: Callable[[], None] = lambda: None,
+        make: Callable[[str], Any] | None = None,
+    ) -> None:
+        """Drivers that are not given are made by `make(kind)`. `wake` rings the workers after a job was posted."""
+        self.db = db
+        self.wake = wake
+        self._lock = threading.RLock()
+        given = {"compute": compute, "network": network, "amphora": amphora, "ca": ca, "secrets": secrets, "settings": settings}
+        self._made: dict[str, Any] = {kind: driver for kind, driver in given.items() if driver is not None}
+        self._make = make or _missing
+
+    @classmethod
+    def load(cls, conf: cfg.ConfigOpts, db: database.Database | None = None, wake: Callable[[], None] = lambda: None) -> Services:
+        """From a configuration: drivers are found by their entry points."""
+        db = db or database.Database(conf.database.connection, conf.database.busy_timeout)
+        return cls(db, wake=wake, make=functools.partial(_from_conf, conf))
+
+    @property
+    def compute(self) -> compute_interface.ComputeDriver:
+        """Boots and deletes machines."""
+        return cast(compute_interface.ComputeDriver, self._get("compute"))
+
+    @property
+    def network(self) -> network_interface.NetworkDriver:
+        """Makes and removes ports."""
+        return cast(network_interface.NetworkDriver, self._get("network"))
+
+    @property
+    def amphora(self) -> amphora_interface.AmphoraDriver:
+        """Speaks to agents."""
+        return cast(amphora_interface.AmphoraDriver, self._get("amphora"))
+
+    @property
+    def ca(self) -> ca_interface.CertificateAuthority:
+        """Issues agents' certificates."""
+        return cast(ca_interface.CertificateAuthority, self._get("ca"))
+
+    @property
+    def secrets(self) -> secrets_interface.SecretStore:
+        """Keeps tenants' certificates and keys."""
+        return cast(secrets_interface.SecretStore, self._get("secrets"))
+
+    @property
+    def settings(self) -> Settings:
+        """Values of the configuration."""
+        return cast(Settings, self._get("settings"))
+
+    @functools.cached_property
+    def networks(self) -> remembered.RememberedNetworks:
+        """Facts of networks and subnets, some seconds old."""
+        return remembered.RememberedNetworks(self.network)
+
+    @functools.cached_property
+    def pushers(self) -> futures.Executor:
+        """Threads for what goes to several amphorae side by side; its work never waits for other work of its own."""
+        return futures.ThreadPoolExecutor(_PUSHES, thread_name_prefix="push")
+
+    def close(self) -> None:
+        """End the threads and give the database's connections back."""
+        if "pushers" in self.__dict__:
+            self.pushers.shutdown()
+        self.db.close()
+
+    def _get(self, kind: str) -> Any:
+        with self._lock:
+            if kind not in self._made:
+                self._made[kind] = self._make(kind)
+            return self._made[kind]
+
+
+def _missing(kind: str) -> Any:
+    if kind == "settings":
+        return Settings()
+    raise LookupError(f"these services were made without {kind}")
+
+
+def _from_conf(conf: cfg.ConfigOpts, kind: str) -> Any:
+    """The driver that the configuration names.
+
+    :raises LookupError: no driver of that kind bears that name; the message says where it is named.
+    """
+    if kind == "settings":
+        return Settings.from_conf(conf)
+    name = _names(conf)[kind]
+    try:
+        found: Any = stevedore_driver.DriverManager(f"figlina.{kind}", name, on_load_failure_callback=_broken)
+    except stevedore_exceptions.NoMatches as exc:
+        raise LookupError(f"[controller_worker] {kind}_driver: no driver {name!r} of kind figlina.{kind} is installed") from exc
+    return found.driver.from_conf(conf)
+
+
+def _names(conf: cfg.ConfigOpts) -> Mapping[str, str]:
+    worker = conf.controller_worker
+    return {
+        "compute": worker.compute_driver,
+        "network": worker.network_driver,
+        "amphora": worker.amphora_driver,
+        "ca": worker.ca_driver,
+        "secrets": worker.secrets_driver,
+    }
+
+
+def _broken(_manager: Any, entry_point: Any, error: BaseException) -> None:
+    raise LookupError(f"the driver {entry_point.name!r} ({entry_point.value}) can't be loaded: {error}") from error
