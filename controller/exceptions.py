@@ -61,6 +61,15 @@ class QuotaExceeded(ControllerError):
     code = "quota"
 
 
+class Forbidden(ControllerError):
+    """The caller may not do this."""
+
+    code = "forbidden"
+
+    def __init__(self) -> None:
+        super().__init__("Policy does not allow this request to be performed.")
+
+
 class StaleLease(ControllerError):
     """Another worker has taken the load balancer over; this one's writes no longer count."""
 
@@ -121,3 +130,9 @@ class UnsafeValue(ControllerError):
     """A string that would reach a configuration holds a character that could start another directive."""
 
     code = "unsafe_value"
+
+
+class Misconfigured(ControllerError):
+    """What an operator set up can't be worked with; the message names the file or option, and what to do."""
+
+    code = "misconfigured"
