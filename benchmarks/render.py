@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmarks import harness
 from controller import render
+from controller.model import load_balancer as model
 from controller.model.status import Topology
 from tests import builders
 
@@ -21,7 +22,7 @@ def main() -> None:
             for _ in range(8)
         ]
 
-        def work(snapshots: list[builders.model.Snapshot] = snapshots) -> None:
+        def work(snapshots: list[model.Snapshot] = snapshots) -> None:
             snapshot = snapshots.pop()
             wanted = render.wanted_state(snapshot, snapshot.amphorae[0], _NETWORKS)
             assert wanted.haproxy_config is not None

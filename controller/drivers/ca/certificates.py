@@ -1,0 +1,166 @@
+"""Making and judging X.509 material: elliptic-curve keys, certificates with key identifiers, and the refusal of weak keys."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from controller import exceptions
+
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
+CLOCK_SKEW = datetime.timedelta(minutes=10)  # a fresh amphora's clock may be behind ours
+SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Issuer:
+    """A certificate authority: the certificate that signs, its key, and all roots that are trusted now (PEM)."""
+
+    certificate: x509.Certificate
+    key: PrivateKey = dataclasses.field(repr=False)
+    roots: bytes
+
+
+def new_key() -> ec.EllipticCurvePrivateKey:
+    """A fresh P-256 key."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
+    """A private key as PEM, encrypted if there is a passphrase."""
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase:
+        encryption = serialization.BestAvailableEncryption(passphrase)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
+
+
+def certificate_pem(certificate: x509.Certificate) -> bytes:
+    """A certificate as PEM."""
+    return certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def new_root(common_name: str, now: datetime.datetime, validity: datetime.timedelta) -> tuple[x509.Certificate, PrivateKey]:
+    """A self-signed certificate authority that signs end certificates only."""
+    key = new_key()
+    builder = _builder(common_name, key, now, validity).issuer_name(_name(common_name))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
+    return builder.sign(key, hashes.SHA256()), key
+
+
+def issue(
+    issuer: Issuer,
+    common_name: str,
+    right: x509.ObjectIdentifier,
+    now: datetime.datetime,
+    validity: datetime.timedelta,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> tuple[x509.Certificate, PrivateKey]:
+    """A certificate for one host name, for use as a server or as a client; it does not outlive its issuer. The key is new unless given."""
+    key = key or new_key()
+    validity = min(validity, issuer.certificate.not_valid_after_utc - now)
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())  # type: ignore[arg-type]
+    builder = (
+        _builder(common_name, key, now, validity)
+        .issuer_name(issuer.certificate.subject)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(sign_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([right]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(common_name)]), critical=False)
+        .add_extension(authority, critical=False)
+    )
+    return builder.sign(issuer.key, _digest_for(issuer.key)), key
+
+
+def load_issuer(named: str, certificates: bytes, key: bytes, passphrase: bytes | None, now: datetime.datetime) -> Issuer:
+    """A certificate authority from its files: certificates (the issuing one first) and the key of the first.
+
+    :raises Misconfigured: unreadable, not belonging together, weak, not a certificate authority, or out of its time.
+    """
+    try:
+        roots = x509.load_pem_x509_certificates(certificates)
+        private = serialization.load_pem_private_key(key, passphrase)
+    except (ValueError, TypeError) as exc:
+        raise exceptions.Misconfigured(f"The {named} can't be read: {exc}") from exc
+    strong = refuse_weak(named, private)
+    if roots[0].public_key() != strong.public_key():
+        raise exceptions.Misconfigured(f"The key of the {named} does not belong to its first certificate.")
+    for root in roots:
+        _refuse_unfit(named, root)
+    if not roots[0].not_valid_before_utc <= now < roots[0].not_valid_after_utc:
+        raise exceptions.Misconfigured(
+            f"The {named} is valid from {roots[0].not_valid_before_utc} to {roots[0].not_valid_after_utc} only: make a new one."
+        )
+    return Issuer(roots[0], strong, b"".join(certificate_pem(root) for root in roots))
+
+
+def refuse_weak(named: str, key: object) -> PrivateKey:
+    """The key, if it is strong enough to vouch for anyone.
+
+    :raises Misconfigured: RSA below 2048 bits or with a small exponent, a curve below 256 bits, or another algorithm.
+    """
+    match key:
+        case rsa.RSAPrivateKey() if key.key_size >= 2048 and key.private_numbers().public_numbers.e >= 65537:
+            return key
+        case ec.EllipticCurvePrivateKey() if key.curve.key_size >= 256:
+            return key
+        case ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey():
+            return key
+    kind = type(key).__name__.removeprefix("_").removesuffix("PrivateKey")
+    size = getattr(key, "key_size", "?")
+    raise exceptions.Misconfigured(
+        f"The key of the {named} is too weak ({kind}, {size} bits): use RSA with 2048 bits or more, or a curve with 256 bits or more."
+    )
+
+
+def _refuse_unfit(named: str, root: x509.Certificate) -> None:
+    digest = root.signature_hash_algorithm
+    if isinstance(digest, hashes.MD5 | hashes.SHA1):
+        raise exceptions.Misconfigured(f"A certificate of the {named} is signed with {digest.name}: anyone may forge it.")
+    try:
+        constraints = root.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except x509.ExtensionNotFound:
+        constraints = x509.BasicConstraints(ca=False, path_length=None)
+    if not constraints.ca:
+        raise exceptions.Misconfigured(f"A certificate of the {named} is not one of a certificate authority (basic constraint CA).")
+
+
+def _builder(
+    common_name: str, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, validity: datetime.timedelta
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(common_name))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + validity)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _digest_for(key: PrivateKey) -> hashes.SHA256 | None:
+    return None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+
+
+def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not sign_certificates,
+        key_cert_sign=sign_certificates,
+        crl_sign=sign_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
