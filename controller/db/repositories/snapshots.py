@@ -54,6 +54,16 @@ class Snapshots(base.Repository):
             amphorae=self.amphorae(load_balancer_id),
         )
 
+    def outline(self, load_balancer_id: str) -> model.Snapshot:
+        """The load balancer and its amphorae without what is below it: two statements, enough to tell what is owed.
+
+        :raises NotFound: no such load balancer (one in DELETED is still found).
+        """
+        found = self._rows(_LOAD_BALANCER, {"load_balancer_id": load_balancer_id})
+        if not found:
+            raise exceptions.NotFound("Load Balancer", load_balancer_id)
+        return model.Snapshot(load_balancer=rows.load_balancer(found[0]), amphorae=self.amphorae(load_balancer_id))
+
     def amphorae(self, load_balancer_id: str) -> tuple[amphora_model.Amphora, ...]:
         """The amphorae of a load balancer that are not DELETED, oldest first."""
         return tuple(rows.amphora(row) for row in self._rows(_AMPHORAE, {"load_balancer_id": load_balancer_id}))

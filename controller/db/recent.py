@@ -1,0 +1,67 @@
+"""Snapshots of load balancers, of which the part that can't have changed since the last look is kept in memory.
+
+What is wanted of a load balancer changes only with its generation. So a flow, each of whose steps looks at the rows, reads listeners, pools,
+members and monitors once; the load balancer's own row and its amphorae are read each time. Statuses of what is below may be older than
+that, except PENDING_DELETE, which comes with a new generation.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import threading
+
+from controller.db import database
+from controller.model import load_balancer as model
+
+_OBJECTS = 200_000
+"""Children of all snapshots in memory, at most (some 200 MB)."""
+
+
+class RecentSnapshots:
+    """Threads share it."""
+
+    def __init__(self, db: database.Database, objects: int = _OBJECTS) -> None:
+        self._db = db
+        self._room = objects
+        self._lock = threading.Lock()
+        self._kept: collections.OrderedDict[str, model.Snapshot] = collections.OrderedDict()
+        self._size = 0
+
+    def get(self, load_balancer_id: str) -> model.Snapshot:
+        """The load balancer as it is now: two statements if its generation is known, six otherwise.
+
+        :raises NotFound: no such load balancer (one in DELETED is still found).
+        """
+        with self._lock:
+            kept = self._kept.get(load_balancer_id)
+        with self._db.read() as tx:
+            if kept is None:
+                return self._keep(tx.snapshots.get(load_balancer_id))
+            now = tx.snapshots.outline(load_balancer_id)
+            if now.generation != kept.generation:
+                return self._keep(tx.snapshots.get(load_balancer_id))
+        return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
+
+    def forget(self, load_balancer_id: str) -> None:
+        """It will not be asked for again."""
+        with self._lock:
+            self._drop(load_balancer_id)
+
+    def _keep(self, snapshot: model.Snapshot) -> model.Snapshot:
+        with self._lock:
+            self._drop(snapshot.load_balancer.id)
+            if (size := _size(snapshot)) <= self._room:
+                self._kept[snapshot.load_balancer.id] = snapshot
+                self._size += size
+            while self._size > self._room:
+                self._drop(next(iter(self._kept)))
+        return snapshot
+
+    def _drop(self, load_balancer_id: str) -> None:
+        if (gone := self._kept.pop(load_balancer_id, None)) is not None:
+            self._size -= _size(gone)
+
+
+def _size(snapshot: model.Snapshot) -> int:
+    return 1 + len(snapshot.listeners) + len(snapshot.pools) + len(snapshot.members) + len(snapshot.health_monitors)
