@@ -13,7 +13,7 @@ import pathlib
 import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import interface as network
@@ -201,6 +201,54 @@ class ProcessMark:
             time.sleep(pause)
             pause = min(pause * 2, 0.05)
         return True
+
+
+_LAUNCH = """\
+cat /proc/$$/stat > "$1.new" && mv "$1.new" "$1" || exit 1
+exec < /dev/null
+shift
+exec "$@"
+"""
+
+
+def launch(
+    argv: Sequence[str], *, record: pathlib.Path, log: pathlib.Path, environment: Mapping[str, str], lock: int | None = None
+) -> None:
+    """Start a process that is nobody's child and outlives us. It writes its `ProcessMark` into `record` before it becomes `argv`.
+
+    It holds `lock` until then: whoever gets the lock after the launch finds the process recorded, even if its launcher was killed.
+
+    :raises CommandFailed: it could not be started.
+    """
+    with log.open("ab") as output:
+        try:
+            subprocess.run(
+                ["setsid", "--fork", "sh", "-c", _LAUNCH, "launch", str(record), *argv],
+                stdin=subprocess.DEVNULL if lock is None else lock,
+                stdout=output,
+                stderr=output,
+                env=environment,
+                cwd="/",
+                timeout=COMMAND_TIMEOUT,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError) as exc:
+            raise CommandFailed(argv, str(exc)) from exc
+
+
+def recorded(record: pathlib.Path) -> ProcessMark | None:
+    """The process that wrote itself down there; None if none did."""
+    try:
+        return ProcessMark.parse(record.read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def processes_inside(host: Host, namespace: str) -> list[int]:
+    """Processes that run in a network namespace, whoever started them."""
+    if not namespace_exists(namespace):
+        return []
+    return [int(pid) for pid in host.run(["ip", "netns", "pids", namespace]).split()]
 
 
 def descendants(pid: int) -> list[int]:

@@ -25,7 +25,6 @@ import re
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,14 +48,6 @@ mount -t tmpfs -o mode=755 tmpfs /run && mount -t sysfs sysfs /sys && mkdir -p /
 echo "$1" > /proc/sys/kernel/hostname
 shift
 while :; do "$@"; sleep 0.2; done
-"""
-# The outermost process writes itself down before it becomes `nsenter` and then `unshare`. Its input is the machine's lock: whoever gets the
-# lock after the launch finds the process recorded, even if the one who launched it was killed. It must not keep the lock, so it closes it.
-_LAUNCH = """\
-cat /proc/$$/stat > "$1.new" && mv "$1.new" "$1" || exit 1
-exec < /dev/null
-shift
-exec "$@"
 """
 
 
@@ -120,19 +111,14 @@ class NamespaceCompute(interface.ComputeDriver):
         ]
         init = ["sh", "-c", _INIT, "init", name, *agent]
         machine = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc", *init]
-        launch = ["sh", "-c", _LAUNCH, "launch", str(folder / "process.stat"), *linux.enter(namespace), *machine]
-        with (folder / "console.log").open("ab") as console:
-            # `setsid --fork` returns at once; the machine is nobody's child, and outlives whoever booted it.
-            subprocess.run(
-                ["setsid", "--fork", *launch],
-                stdin=lock,
-                stdout=console,
-                stderr=console,
-                env=_environment(),
-                cwd="/",
-                timeout=linux.COMMAND_TIMEOUT,
-                check=True,
-            )
+        # The machine lets go of the lock as soon as it is recorded, so that the lock does not live as long as the machine.
+        linux.launch(
+            [*linux.enter(namespace), *machine],
+            record=folder / "process.stat",
+            log=folder / "console.log",
+            environment=_environment(),
+            lock=lock,
+        )
 
     # Looking
 
@@ -277,11 +263,8 @@ def _take_lock(folder: pathlib.Path) -> int:
 
 
 def _process(folder: pathlib.Path) -> linux.ProcessMark | None:
-    """The outermost process of a machine as it was written down; None if it was never started."""
-    try:
-        return linux.ProcessMark.parse((folder / "process.stat").read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
+    """The outermost process of a machine; None if it was never started."""
+    return linux.recorded(folder / "process.stat")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,1 @@
+"""One `main()` per process: reads the configuration, wires, runs."""

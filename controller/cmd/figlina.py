@@ -1,0 +1,22 @@
+"""`figlina`: the operator's command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from controller.dev import cli
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="figlina", description="Load balancers as a service.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    dev = commands.add_parser("dev", help="all of Figlina on this machine, in network namespaces of its own")
+    cli.add_commands(dev)
+    return cli.run(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

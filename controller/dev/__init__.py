@@ -1,0 +1,1 @@
+"""All of Figlina on one machine: `figlina dev` and `figlina demo`."""

@@ -1,0 +1,161 @@
+"""The commands of `figlina dev`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+import rich.console
+import rich.table
+
+from controller.dev import instance, settings
+
+RESTARTABLE = (*settings.PROCESSES, *settings.WEB_SERVERS)
+OUT = rich.console.Console(highlight=False)
+ERR = rich.console.Console(stderr=True, highlight=False)
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands to the parser of `figlina dev`; each sets `run`, a function of the parsed options that returns an exit code."""
+    parser.add_argument("--state", type=pathlib.Path, help="state folder (default: $FIGLINA_STATE, or .figlina in the checkout)")
+    commands = parser.add_subparsers(dest="dev_command", required=True)
+    up = commands.add_parser("up", help="put everything up in the background; what is up already stays")
+    up.add_argument("--topology", choices=["SINGLE", "ACTIVE_STANDBY"], help="amphorae per load balancer: one, or a pair")
+    up.add_argument("--supervise", action="store_true", help="start processes again that die")
+    up.add_argument("--prefix", help="how the names of network namespaces begin (default: figlina)")
+    up.add_argument("--api-port", type=int, help="TCP port of the API on the loopback (default: 9876)")
+    up.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="an option of the configuration; repeatable")
+    up.set_defaults(run=_up)
+    down = commands.add_parser("down", help="take everything down; what is down already is fine")
+    down.add_argument("--keep", action="store_true", help="keep the state folder: database, keys and logs")
+    down.add_argument("--prefix", help="names to take away when the state folder is lost (default: figlina)")
+    down.set_defaults(run=_down)
+    status = commands.add_parser("status", help="what is up, and where")
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(run=_status)
+    execute = commands.add_parser("exec", help="run a command in client, web-1 .. web-4, controller, or an amphora (by its id)")
+    execute.add_argument("name")
+    execute.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
+    execute.set_defaults(run=_exec)
+    for word, act in (("restart", _restart), ("stop", _stop), ("start", _start)):
+        command = commands.add_parser(word, help=f"{word} one process or web server")
+        command.add_argument("name", choices=RESTARTABLE)
+        command.set_defaults(run=act)
+    logs = commands.add_parser("logs", help="the end of the logs")
+    logs.add_argument("name", nargs="*", help="processes (default: all)")
+    logs.add_argument("-f", "--follow", action="store_true")
+    logs.add_argument("-n", "--lines", type=int, default=20)
+    logs.set_defaults(run=_logs)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command that was parsed; errors that are the user's to solve are told in a sentence."""
+    try:
+        code: int = options.run(options)
+        return code
+    except (instance.DevError, ValueError) as exc:
+        ERR.print(f"figlina dev: {exc}", markup=False, soft_wrap=True)
+        return 1
+
+
+def _state(options: argparse.Namespace) -> pathlib.Path:
+    return options.state.resolve() if options.state else settings.default_state()
+
+
+def _found(options: argparse.Namespace) -> instance.Instance:
+    found = instance.find(_state(options))
+    if found is None:
+        raise instance.DevError(f"nothing is up in {_state(options)}: figlina dev up")
+    return found
+
+
+def _tell(words: str) -> None:
+    ERR.print(f"  {words}", style="dim", markup=False)
+
+
+def _up(options: argparse.Namespace) -> int:
+    started = time.monotonic()
+    changes: dict[str, Any] = {
+        "topology": options.topology,
+        "prefix": options.prefix,
+        "api_port": options.api_port,
+        "options": settings.parse_options(options.set),
+    }
+    chosen = instance.choose(_state(options), changes, _tell)
+    chosen.up(options.supervise)
+    OUT.print(f"Figlina is up after {time.monotonic() - started:.1f} s: API on {chosen.settings.api_url}, state in {chosen.state}")
+    OUT.print("Next: .venv/bin/figlina dev status, .venv/bin/figlina dev exec client -- curl http://VIP/")
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    state = _state(options)
+    lost = settings.Settings(prefix=options.prefix or "figlina")
+    found = instance.find(state, _tell) or instance.Instance(state, lost, _tell)
+    found.down(options.keep)
+    OUT.print("Figlina is down")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    found = _found(options).status()
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    OUT.print(f"API        {found['api']}")
+    OUT.print(f"network    {found['network_id']}\nsubnet     {found['subnet_id']}\nclient     {found['client_namespace']}")
+    OUT.print(_table("process", {name: [_ids(pids)] for name, pids in found["processes"].items()}, "pids"))
+    OUT.print(
+        _table("web server", {name: [web["address"], web["http"], web["https"]] for name, web in found["web"].items()}, "address", "", "")
+    )
+    amphorae = {one["id"]: [one["load_balancer_id"] or "", one["role"] or "", _ids(one["pids"])] for one in found["amphorae"]}
+    if amphorae:
+        OUT.print(_table("amphora", amphorae, "load balancer", "role", "pids"))
+    return 0
+
+
+def _ids(pids: list[int]) -> str:
+    return " ".join(map(str, pids)) or "[red]down[/red]"
+
+
+def _table(first: str, rows: dict[str, list[str]], *columns: str) -> rich.table.Table:
+    table = rich.table.Table(first, *columns, box=None, pad_edge=False, header_style="bold")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    return table
+
+
+def _exec(options: argparse.Namespace) -> int:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise instance.DevError("exec needs a command: figlina dev exec client -- curl http://VIP/")
+    line = [*_found(options).entrance(options.name), *command]
+    os.execvp(line[0], line)
+
+
+def _restart(options: argparse.Namespace) -> int:
+    _found(options).restart(options.name)
+    return 0
+
+
+def _stop(options: argparse.Namespace) -> int:
+    _found(options).stop(options.name)
+    return 0
+
+
+def _start(options: argparse.Namespace) -> int:
+    _found(options).start(options.name)
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    found = _found(options)
+    names = options.name or (*settings.PROCESSES, *settings.WEB_SERVERS)
+    files = [str(path) for path in map(found.processes.log, names) if path.exists()]
+    if not files:
+        raise instance.DevError("there is no log of that name")
+    os.execvp("tail", ["tail", f"--lines={options.lines}", *(["-F"] if options.follow else []), *files])

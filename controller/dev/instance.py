@@ -1,0 +1,327 @@
+"""One embedded Figlina: its namespaces, its web servers and its processes, put up and taken down whatever state they are in."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import shutil
+import signal
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from controller import exceptions
+from controller.db import database
+from controller.dev import certificates, processes, settings
+from controller.drivers import linux
+from controller.drivers.compute import namespace as namespace_compute
+from controller.drivers.network import bridge
+from controller.drivers.network import interface as network
+
+SUPERVISOR = "supervisor"
+MODULES = {
+    "api": "controller.cmd.api",
+    "worker": "controller.cmd.worker",
+    "health_manager": "controller.cmd.health_manager",
+    "housekeeping": "controller.cmd.housekeeping",
+}
+API_PATIENCE = 60.0
+
+Tell = Callable[[str], None]
+
+
+class DevError(Exception):
+    """Something that the user of `figlina dev` has to know; the message says what to do."""
+
+
+class Instance:
+    """Everything below one state folder. `tell` hears in a few words what is being done."""
+
+    def __init__(self, state: pathlib.Path, chosen: settings.Settings, tell: Tell = lambda words: None) -> None:
+        self.state = state
+        self.settings = chosen
+        self._tell = tell
+        self._host = linux.Host()
+        self.processes = processes.Processes(state)
+        embedded = state / "embedded"
+        self.network = bridge.BridgeNetwork(
+            state_path=embedded,
+            namespace_prefix=chosen.prefix,
+            management_cidr=chosen.management_cidr,
+            private_cidr=chosen.private_cidr,
+            port_security=chosen.options.get("embedded.port_security", "true").lower() not in ("false", "0", "no", "off"),
+            host=self._host,
+        )
+        self.compute = namespace_compute.NamespaceCompute(
+            state_path=embedded, namespace_prefix=chosen.prefix, agent_command=[], host=self._host
+        )
+
+    # Up
+
+    def up(self, supervise: bool = False) -> None:
+        """Put everything up that is not up.
+
+        :raises DevError: something of it can't be; what stands already stays, and `up` may be repeated.
+        """
+        if os.geteuid() != 0:
+            raise DevError("figlina dev makes network namespaces: run it as root")
+        self._refuse_foreign_prefix()
+        with self._locked():
+            settings.save(self.state, self.settings)
+            self._tell("database")
+            self._migrate()
+            self._tell("networks, machines and web servers")
+            self._build_ground()
+            self._start_web_servers()
+            self._tell("api, worker, health manager, housekeeping")
+            for name in settings.PROCESSES:
+                self._start(name)
+            if supervise:
+                self.processes.start(SUPERVISOR, processes.python("controller.dev.supervisor", "--state", str(self.state)))
+        self._tell("waiting for the api")
+        self._wait_for_api()
+
+    def _refuse_foreign_prefix(self) -> None:
+        """Two instances can't share names. What an instance left whose folder is gone belongs to nobody, and is taken away."""
+        namespace = self.network.namespace
+        if not linux.namespace_exists(namespace):
+            return
+        owner = self._owner()
+        if owner == str(self.state):
+            return
+        if owner and (pathlib.Path(owner) / "dev.json").exists():
+            raise DevError(
+                f"another instance, in {owner}, uses the names {self.settings.prefix}-*: choose others with --prefix and --api-port"
+            )
+        self._tell(f"taking away what an earlier instance left under {self.settings.prefix}-*")
+        self._remove_namespaces()
+
+    def _owner(self) -> str:
+        """Whose state folder a network namespace of this prefix belongs to: it is written on the tenants' bridge."""
+        with contextlib.suppress(linux.CommandFailed):
+            links = json.loads(self._host.run(["ip", "-n", self.network.namespace, "-json", "link", "show", "type", "bridge"]) or "[]")
+            return next((str(link["ifalias"]) for link in links if link.get("ifalias")), "")
+        return ""
+
+    def _migrate(self) -> None:
+        command = processes.python("controller.cmd.db_manage", "--config-file", str(self.state / "figlina.conf"), "upgrade")
+        try:
+            self._host.run(command)
+        except linux.CommandFailed as exc:
+            raise DevError(f"the database could not be prepared: {exc}") from exc
+
+    def _build_ground(self) -> None:
+        try:
+            self.network.install()
+            self._host.ip_batch(self.network.namespace, [f"link set br-private alias {self.state}"])
+            management = self.network.network_named(bridge.MANAGEMENT_NETWORK)
+            self._machine("controller", management, self.settings.controller_address)
+            private = self.network.network_named(bridge.TENANT_NETWORK)
+            for name, address in self.settings.tenants.items():
+                self._machine(name, private, address)
+        except exceptions.ControllerError as exc:
+            raise DevError(str(exc)) from exc
+
+    def _machine(self, name: str, where: network.Network, address: str) -> None:
+        """A network namespace with one interface on a network of ours."""
+        port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address)
+        namespace = self.settings.namespace(name)
+        linux.ensure_namespace(self._host, namespace)
+        if port.mac_address not in self._host.run(["ip", "-n", namespace, "link", "show"]):
+            linux.cut_cables(self._host, self.network.namespace, [port.id])
+            self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
+        address_lines = [f"address replace {self.network.address_with_prefix(port)} dev eth0", "link set eth0 up"]
+        self._host.ip_batch(namespace, address_lines)
+
+    def _start_web_servers(self) -> None:
+        for name in settings.WEB_SERVERS:
+            self._start(name)
+
+    # Processes
+
+    def _start(self, name: str) -> bool:
+        if name in settings.WEB_SERVERS:
+            address = self.settings.tenants[name]
+            pem = certificates.ensure_self_signed(self.state / "web" / f"{name}.pem", name, address)
+            command = processes.python("controller.dev.web", name, "--address", address, "--https-port", "443", "--pem", str(pem))
+            return self.processes.start(name, command, self.settings.namespace(name))
+        command = processes.python(MODULES[name], "--config-file", str(self.state / "figlina.conf"))
+        inside = None if name == settings.API_PROCESS else self.settings.namespace("controller")
+        return self.processes.start(name, command, inside)
+
+    def start(self, name: str) -> bool:
+        """Start a process or a web server unless it runs; True if it was started.
+
+        :raises DevError: it can't be started.
+        """
+        with self._locked():
+            return self._start_checked(name)
+
+    def _start_checked(self, name: str) -> bool:
+        try:
+            return self._start(name)
+        except (processes.NotStarted, linux.CommandFailed) as exc:
+            raise DevError(str(exc)) from exc
+
+    def stop(self, name: str) -> None:
+        """Stop a process or a web server; not running is fine."""
+        with self._locked():
+            self.processes.stop([name])
+
+    def restart(self, name: str) -> None:
+        """Stop a process if it runs, and start it.
+
+        :raises DevError: it can't be started.
+        """
+        with self._locked():
+            self.processes.stop([name])
+            self._start_checked(name)
+        if name == settings.API_PROCESS:
+            self._wait_for_api()
+
+    def revive(self) -> list[str]:
+        """Start what is not running; returns the names."""
+        with self._locked():
+            return [name for name in (*settings.WEB_SERVERS, *settings.PROCESSES) if self._start_checked(name)]
+
+    def _wait_for_api(self) -> None:
+        deadline = time.monotonic() + API_PATIENCE
+        while not self.api_answers():
+            if not self.processes.running(settings.API_PROCESS) or time.monotonic() > deadline:
+                raise DevError(f"the api does not answer. Its last words:\n{self.processes.last_words(settings.API_PROCESS)}")
+            time.sleep(0.05)
+
+    def api_answers(self) -> bool:
+        """Does the API answer at all?"""
+        try:
+            with urllib.request.urlopen(self.settings.api_url + "/", timeout=5):
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except OSError:
+            return False
+
+    # Down
+
+    def down(self, keep: bool = False) -> None:
+        """Take everything down, whatever is left of it; the state folder too, unless it is to be kept."""
+        with self._locked() if self.state.is_dir() else contextlib.nullcontext():
+            self._tell("processes")
+            self.processes.stop_all(first=SUPERVISOR)
+            if self._owner() in ("", str(self.state)):
+                self._tell("amphorae and namespaces")
+                self._remove_namespaces()
+            if not keep:
+                shutil.rmtree(self.state, ignore_errors=True)
+
+    def _remove_namespaces(self) -> None:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
+            for done in [pool.submit(self.compute.delete, machine.amphora_id) for machine in self.compute.list_ours()]:
+                done.result()
+        ours = [name for name in linux.namespaces(f"{self.settings.prefix}-") if self._is_ours(name)]
+        for name in ours:
+            for pid in linux.processes_inside(self._host, name):
+                if (mark := linux.ProcessMark.of(pid)) is not None:
+                    mark.send(signal.SIGKILL)
+                    mark.wait_gone(5.0)
+            linux.delete_namespace(self._host, name)
+
+    def _is_ours(self, namespace: str) -> bool:
+        """`figlina-t1-net` begins with `figlina-`, and yet belongs to the prefix `figlina-t1`."""
+        name = namespace.removeprefix(f"{self.settings.prefix}-")
+        return name in ("net", "controller", *self.settings.tenants) or name.startswith("amp-")
+
+    # Looking
+
+    def status(self) -> dict[str, Any]:
+        """What `figlina dev status --json` prints."""
+        private = self.network.network_named(bridge.TENANT_NETWORK)
+        tenants = self.settings.tenants
+        return {
+            "api": self.settings.api_url,
+            "network_id": private.id,
+            "subnet_id": private.subnet_ids[0],
+            "client_namespace": self.settings.namespace("client"),
+            "web": {name: _web(tenants[name]) for name in settings.WEB_SERVERS},
+            "processes": {name: self.processes.pids(name) for name in settings.PROCESSES},
+            "amphorae": self._amphorae(),
+        }
+
+    def _amphorae(self) -> list[dict[str, Any]]:
+        """Machines that exist, each with what the database knows of it."""
+        known = database.Database(f"sqlite:///{self.state / 'figlina.db'}")
+        found = []
+        try:
+            for machine in self.compute.list_ours():
+                row = None
+                with contextlib.suppress(exceptions.NotFound), known.read() as tx:
+                    row = tx.amphorae.get(machine.amphora_id)
+                found.append(
+                    {
+                        "id": machine.amphora_id,
+                        "load_balancer_id": row.load_balancer_id if row else None,
+                        "role": str(row.role) if row and row.role else None,
+                        "namespace": self.compute.namespace_of(machine.amphora_id),
+                        "pids": self.compute.pids(machine.amphora_id),
+                    }
+                )
+        finally:
+            known.close()
+        return found
+
+    def entrance(self, name: str) -> list[str]:
+        """The command prefix that runs something in a machine of ours: client, controller, a web server, or an amphora by its id.
+
+        :raises DevError: there is no such machine.
+        """
+        if name == "controller" or name in self.settings.tenants:
+            if not linux.namespace_exists(self.settings.namespace(name)):
+                raise DevError(f"{name} is not up: figlina dev up")
+            return linux.enter(self.settings.namespace(name))
+        pids = self.compute.pids(name)
+        if len(pids) < 2:
+            raise DevError(
+                f"there is no machine {name!r} that runs: client, controller, {', '.join(settings.WEB_SERVERS)}, or an amphora's id"
+            )
+        return ["nsenter", f"--target={pids[1]}", "--net", "--mount", "--pid", "--uts", "--ipc", "--"]
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Two commands on one instance wait for each other."""
+        self.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self.state / "lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _web(address: str) -> dict[str, str]:
+    return {"address": address, "http": f"http://{address}/", "https": f"https://{address}/"}
+
+
+def find(state: pathlib.Path, tell: Tell = lambda words: None) -> Instance | None:
+    """The instance in a folder; None if there is none."""
+    chosen = settings.load(state)
+    return Instance(state, chosen, tell) if chosen else None
+
+
+def choose(state: pathlib.Path, changes: dict[str, Any], tell: Tell = lambda words: None) -> Instance:
+    """The instance to put up in a folder: what it was, with the changes that are not None.
+
+    :raises DevError: a change would take an instance that is up away from its own names.
+    """
+    known = settings.load(state)
+    wanted = {name: value for name, value in changes.items() if value is not None}
+    if known is None:
+        return Instance(state, settings.Settings(**wanted), tell)
+    wanted["options"] = {**known.options, **wanted.get("options", {})}
+    chosen = dataclasses.replace(known, **wanted)
+    if chosen.prefix != known.prefix and linux.namespace_exists(known.namespace("net")):
+        raise DevError(f"the instance in {state} is up under the names {known.prefix}-*: take it down first")
+    return Instance(state, chosen, tell)

@@ -1,0 +1,163 @@
+"""What one instance of `figlina dev` is: its state folder, its names and addresses, and the configuration file of its processes."""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import ipaddress
+import json
+import os
+import pathlib
+import secrets
+from collections.abc import Iterable, Mapping
+
+WEB_SERVERS = ("web-1", "web-2", "web-3", "web-4")
+API_PROCESS = "api"
+CONTROLLER_PROCESSES = ("worker", "health_manager", "housekeeping")
+PROCESSES = (API_PROCESS, *CONTROLLER_PROCESSES)
+_WEB_PLACE = 11  # web-1 has the eleventh address of its subnet; the client the tenth
+_CLIENT_PLACE = 10
+_CONTROLLER_PLACE = 2
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Chosen by the first `up`, and kept in the state folder, so that later commands need the folder only."""
+
+    prefix: str = "figlina"
+    api_port: int = 9876
+    topology: str = "SINGLE"
+    management_cidr: str = "198.19.0.0/20"
+    private_cidr: str = "198.19.64.0/20"
+    heartbeat_key: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False)
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Further options of the configuration file: `section.option` to value."""
+
+    @property
+    def api_url(self) -> str:
+        """Where the API answers."""
+        return f"http://127.0.0.1:{self.api_port}"
+
+    @property
+    def controller_address(self) -> str:
+        """The controller on the management network."""
+        return _place(self.management_cidr, _CONTROLLER_PLACE)
+
+    @property
+    def tenants(self) -> dict[str, str]:
+        """Name and address of every machine on the tenant network that is not an amphora."""
+        web = {name: _place(self.private_cidr, _WEB_PLACE + index) for index, name in enumerate(WEB_SERVERS)}
+        return {"client": _place(self.private_cidr, _CLIENT_PLACE), **web}
+
+    def namespace(self, name: str) -> str:
+        """The network namespace of one of our machines."""
+        return f"{self.prefix}-{name}"
+
+    def configuration(self, state: pathlib.Path) -> str:
+        """The configuration file. Times are short: on one machine nothing is far away, and whoever tries things does not want to wait."""
+        file = configparser.ConfigParser(interpolation=None)
+        file.read_dict(_sections(self, state))
+        for key, value in self.options.items():
+            section, _, option = key.partition(".")
+            if not file.has_section(section) and section != "DEFAULT":
+                file.add_section(section)
+            file.set(section, option, value)
+        lines = ["# Written by `figlina dev up`; changes are lost with its next run (give it --set SECTION.OPTION=VALUE instead)."]
+        for section in ("DEFAULT", *file.sections()):
+            own = file.defaults() if section == "DEFAULT" else {key: file.get(section, key) for key in file.options(section)}
+            lines += ["", f"[{section}]", *(f"{key} = {value}" for key, value in own.items())]
+        return "\n".join(lines) + "\n"
+
+
+def _place(cidr: str, place: int) -> str:
+    return str(ipaddress.ip_network(cidr)[place])
+
+
+def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, str]]:
+    return {
+        "database": {"connection": f"sqlite:///{state / 'figlina.db'}"},
+        "api_settings": {"bind_host": "127.0.0.1", "bind_port": str(settings.api_port), "auth_strategy": "noauth"},
+        "controller_worker": {
+            "loadbalancer_topology": settings.topology,
+            "compute_driver": "namespace",
+            "network_driver": "bridge",
+            "amphora_driver": "rest",
+            "ca_driver": "local",
+            "secrets_driver": "local",
+            "boot_timeout": "60",
+            "claim_expiry": "10",
+            "retry_backoff": "1",
+            "retry_backoff_max": "10",
+        },
+        "task_flow": {"jobboard_driver": "database", "wakeup_directory": str(state / "wakeup"), "shutdown_timeout": "8"},
+        "health_manager": {
+            "bind_ip": settings.controller_address,
+            "bind_port": "5555",
+            "controller_ip_port_list": f"{settings.controller_address}:5555",
+            "heartbeat_key": settings.heartbeat_key,
+            "heartbeat_interval": "1",
+            "full_report_interval": "10",
+            "heartbeat_timeout": "4",
+            "health_check_interval": "0.5",
+            "question_timeout": "2",
+            "boot_timeout": "60",
+        },
+        "house_keeping": {"sweep_interval": "2", "orphan_interval": "10", "orphan_grace": "30"},
+        "certificates": {
+            "cert_generator": "local",
+            "cert_manager": "local",
+            "create": "true",
+            "ca_path": str(state / "ca"),
+            "storage_path": str(state / "secrets"),
+        },
+        "embedded": {
+            "state_path": str(state / "embedded"),
+            "namespace_prefix": settings.prefix,
+            "management_cidr": settings.management_cidr,
+            "private_cidr": settings.private_cidr,
+            "controller_address": settings.controller_address,
+        },
+    }
+
+
+def default_state() -> pathlib.Path:
+    """`$FIGLINA_STATE`, or `.figlina` in the checkout (the current folder if this is not a checkout)."""
+    if given := os.environ.get("FIGLINA_STATE"):
+        return pathlib.Path(given).resolve()
+    checkout = pathlib.Path(__file__).resolve().parents[2]
+    return (checkout if (checkout / "setup.cfg").is_file() else pathlib.Path.cwd()) / ".figlina"
+
+
+def load(state: pathlib.Path) -> Settings | None:
+    """The settings of the instance in this folder; None if there is none."""
+    try:
+        return Settings(**json.loads((state / "dev.json").read_text()))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def save(state: pathlib.Path, settings: Settings) -> None:
+    """Keep the settings, and write the configuration file from them; both can be read by us alone, for there are keys in them."""
+    state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name, content in (
+        ("dev.json", json.dumps(dataclasses.asdict(settings), indent=1)),
+        ("figlina.conf", settings.configuration(state)),
+    ):
+        temporary = state / f"{name}.new"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write(content)
+        temporary.replace(state / name)
+
+
+def parse_options(given: Iterable[str]) -> dict[str, str]:
+    """`SECTION.OPTION=VALUE` as from the command line.
+
+    :raises ValueError: one is not of that form.
+    """
+    found = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key or "\n" in text:
+            raise ValueError(f"{text!r} is not SECTION.OPTION=VALUE")
+        found[key] = value
+    return found
