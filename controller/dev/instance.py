@@ -18,8 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from controller import exceptions
-from controller.db import database
-from controller.dev import certificates, processes, settings
+from controller.dev import processes, settings
 from controller.drivers import linux
 from controller.drivers.compute import namespace as namespace_compute
 from controller.drivers.network import bridge
@@ -148,6 +147,8 @@ class Instance:
 
     def _start(self, name: str) -> bool:
         if name in settings.WEB_SERVERS:
+            from controller.dev import certificates  # imported where it is needed, for `exec` is to be quick
+
             address = self.settings.tenants[name]
             pem = certificates.ensure_self_signed(self.state / "web" / f"{name}.pem", name, address)
             command = processes.python("controller.dev.web", name, "--address", address, "--https-port", "443", "--pem", str(pem))
@@ -256,6 +257,8 @@ class Instance:
 
     def _amphorae(self) -> list[dict[str, Any]]:
         """Machines that exist, each with what the database knows of it."""
+        from controller.db import database  # takes longer to import than everything else here, and only `status` needs it
+
         known = database.Database(f"sqlite:///{self.state / 'figlina.db'}")
         found = []
         try:
