@@ -51,7 +51,7 @@ OPTS = [
     cfg.FloatOpt("question_timeout", default=5.0, min=0.1, help="Seconds that a silent amphora has for its answer over TLS."),
     cfg.FloatOpt(
         "boot_timeout",
-        default=600.0,
+        default=120.0,
         min=1,
         help="Seconds after which an amphora that was made and never heard raises an alarm (an event, and a fault on the load balancer).",
     ),

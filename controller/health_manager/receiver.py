@@ -27,6 +27,7 @@ _SO_MEMINFO = 55  # nine numbers of the kernel's; the last one counts the datagr
 _MEMINFO = struct.Struct("9I")
 _BATCH = 4096
 _POLL = 0.2
+_GATHER = 0.1
 _ASK_AGAIN = 1.0  # seconds between two requests for a report of the same amphora
 _ASKS_PER_SECOND = 1000  # requests in all: a restarted manager must not be buried in reports
 
@@ -44,7 +45,7 @@ class Received:
 
 @dataclasses.dataclass(slots=True)
 class Batch:
-    """What was heard since the last look. `fresh` are amphorae that this manager has never heard before."""
+    """What was heard since the last look. `fresh` are amphorae that this manager has never heard before, or not since they booted."""
 
     fresh: list[replay.Sender] = dataclasses.field(default_factory=list)
     heard: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)  # by amphora id, so bounded while nobody takes it
@@ -84,6 +85,7 @@ class Receiver:
         self._assemblies = replay.Assemblies()
         self._batch = Batch()
         self._news = threading.Condition()
+        self._urgent = False
         self._asks: collections.deque[float] = collections.deque(maxlen=_ASKS_PER_SECOND)
         self._samples: collections.deque[tuple[float, float, int, int]] = collections.deque()
         self._load_window = load_window
@@ -126,16 +128,20 @@ class Receiver:
         return count
 
     def take(self, timeout: float) -> Batch:
-        """What was heard since the last call; waits until a new amphora or a report came, or the time is over."""
+        """What was heard since the last call; waits until a new amphora or a report came, or the time is over.
+
+        A new amphora ends the wait at once. Reports are gathered for a moment, so that many cost one transaction.
+        """
         with self._news:
-            if not self._batch.fresh and not self._batch.reports:
-                self._news.wait(timeout)
-            batch, self._batch = self._batch, Batch()
+            self._news.wait_for(lambda: self._urgent or self._batch.reports, timeout)
+            self._news.wait_for(lambda: self._urgent, min(_GATHER, timeout))
+            batch, self._batch, self._urgent = self._batch, Batch(), False
             return batch
 
     def wake(self) -> None:
         """End the wait in `take`."""
         with self._news:
+            self._urgent = True
             self._news.notify_all()
 
     def load(self) -> Load:
@@ -165,6 +171,12 @@ class Receiver:
         """When an amphora was last heard here; None if never."""
         sender = self._senders.get(id_bytes(amphora_id))
         return None if sender is None else sender.heard_at
+
+    def prune(self, before: float) -> None:
+        """Forget amphorae that were not heard since a time: they are gone, or will introduce themselves again."""
+        for amphora_id, sender in list(self._senders.items()):
+            if sender.heard_at < before:
+                self._senders.pop(amphora_id, None)
 
     def forget(self, amphora_id: str) -> None:
         """An amphora is gone for good, or its report could not be read: start afresh with it."""
@@ -221,7 +233,8 @@ class Receiver:
         else:
             header, body = self._verify(sender, datagram)
             self._check(header, now)
-            sender.admit(header)
+            if sender.admit(header):
+                fresh.append(sender)
         sender.heard_at, sender.address = now, address
         if now - sender.queued_at >= self._record_interval:
             sender.queued_at = now
@@ -283,6 +296,7 @@ class Receiver:
             self._batch.fresh.extend(fresh)
             self._batch.heard.update((sender.amphora_id, sender) for sender in heard)
             self._batch.reports.update(reports)
+            self._urgent |= bool(fresh)
             if fresh or reports:
                 self._news.notify_all()
 

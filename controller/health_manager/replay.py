@@ -32,8 +32,8 @@ class Sender:
     asked_at: float = 0.0
     assembly: Assembly | None = None
 
-    def admit(self, header: heartbeat.Header) -> None:
-        """Take note of a verified datagram, whichever order the network delivered it in.
+    def admit(self, header: heartbeat.Header) -> bool:
+        """Take note of a verified datagram, whichever order the network delivered it in; tells whether it begins a new boot.
 
         :raises heartbeat.Rejected: it has been taken before, it is too old to tell, or it belongs to an earlier boot.
         """
@@ -41,8 +41,8 @@ class Sender:
             if header.sent_at <= self.sent_at:
                 raise heartbeat.Rejected("replay: sent before the newest datagram, by another boot")
             self.boot_id, self.newest, self.seen, self.report_sequence, self.assembly = header.boot_id, header.sequence, 1, -1, None
-            self.sent_at = header.sent_at
-            return
+            self.sent_at, self.digest = header.sent_at, b""
+            return True
         ahead = header.sequence - self.newest
         if ahead > 0:
             self.seen = ((self.seen << ahead) | 1) & _MASK if ahead < _WINDOW else 1
@@ -51,6 +51,7 @@ class Sender:
             raise heartbeat.Rejected("replay: this sequence was taken before")
         else:
             self.seen |= 1 << -ahead
+        return False
 
 
 @dataclasses.dataclass(slots=True, eq=False)

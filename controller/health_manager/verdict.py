@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from controller.model import load_balancer as model
+from controller.model.amphora import Amphora
 from controller.model.heartbeat import ListenerReport, PoolReport, Report
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus
 
@@ -236,3 +237,16 @@ def distrust(me: Condition, timeout: float, threshold: int | None) -> Verdict:
     if threshold is None and me.silent == me.fleet > 1 and me.longest_silence <= 2 * timeout:
         return Verdict(True, f"all {me.fleet} amphorae are silent at once: they get {2 * timeout:g} s")
     return Verdict(False, f"{me.silent} of {me.fleet} amphorae are silent")
+
+
+def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) -> str | None:
+    """The sentence that says how an amphora in service differs from what it confirmed once, or None."""
+    if amphora.status is not AmphoraStatus.ALLOCATED or report is None or amphora.applied_generation == 0:
+        return None
+    if report.generation < amphora.applied_generation:
+        return f"it runs generation {report.generation}, and confirmed {amphora.applied_generation} once"
+    owed = [item.id for item in _wanted(snapshot.listeners) if item.admin_state_up and item.generation <= report.generation]
+    up = snapshot.load_balancer.admin_state_up
+    if up and owed and not report.listeners:
+        return f"it serves none of its {len(owed)} listeners"
+    return None

@@ -1,9 +1,229 @@
-"""Queries on health."""
+"""Heartbeat times, operating statuses, counters: what the health manager writes all the time, so everything here is for many rows at once."""
 
 from __future__ import annotations
 
-from controller.db.repositories import base
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller.db import rows, tables
+from controller.db.repositories import base, snapshots
+from controller.model import amphora as amphora_model
+from controller.model import status
+
+_H = tables.amphora_health
+_A = tables.amphorae
+_LB = tables.load_balancers
+_S = tables.listener_statistics
+_CHUNK = 500
+_JUDGED = (status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED)
+_UNFINISHED = (status.AmphoraStatus.PENDING_CREATE, status.AmphoraStatus.BOOTING)
+
+GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+"""Counters that never fall."""
+
+STATUS_TABLES: Mapping[str, sa.Table] = {
+    "load_balancer": tables.load_balancers,
+    "listener": tables.listeners,
+    "pool": tables.pools,
+    "member": tables.members,
+    "health_monitor": tables.health_monitors,
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What the rows say of an amphora that was heard."""
+
+    amphora_id: str
+    load_balancer_id: str | None
+    status: status.AmphoraStatus
+    first_heartbeat_at: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Silent:
+    """An amphora that should beat, and was last heard too long ago."""
+
+    amphora_id: str
+    load_balancer_id: str | None
+    role: status.Role | None
+    last_heartbeat_at: float
+
+
+def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
+    ordered = list(ids)
+    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
+
+
+_BEAT = (
+    sa.update(_H)
+    .where(_H.c.amphora_id == sa.bindparam("id"))
+    .values(last_heartbeat_at=sa.case((_H.c.last_heartbeat_at > sa.bindparam("at"), _H.c.last_heartbeat_at), else_=sa.bindparam("at")))
+)
+_FIRST_UPDATE = sa.update(_H).where(_H.c.amphora_id == sa.bindparam("id"), _H.c.first_heartbeat_at.is_(None))
+_FIRST_UPDATE = _FIRST_UPDATE.values(first_heartbeat_at=sa.bindparam("at"), last_heartbeat_at=sa.bindparam("at"))
+_COUNT = (
+    sa.update(_S)
+    .where(_S.c.listener_id == sa.bindparam("key_listener"), _S.c.amphora_id == sa.bindparam("key_amphora"))
+    .values(
+        {name: sa.case((_S.c[name] < sa.bindparam(name), sa.bindparam(name)), else_=_S.c[name]) for name in GROWING}
+        | {"active_connections": sa.bindparam("active_connections")}
+    )
+)
+_BIG = sa.BigInteger()
+_NEW_COUNTERS = sa.insert(_S).from_select(
+    ["listener_id", "amphora_id", "load_balancer_id", "active_connections", *GROWING],
+    sa.select(
+        tables.listeners.c.id,
+        sa.bindparam("key_amphora", type_=sa.String(36)),
+        tables.listeners.c.load_balancer_id,
+        *(sa.bindparam(name, type_=_BIG) for name in ("active_connections", *GROWING)),
+    )
+    .where(tables.listeners.c.id == sa.bindparam("key_listener"), tables.listeners.c.load_balancer_id == sa.bindparam("key_load_balancer"))
+    .where(
+        ~sa.exists().where(_S.c.listener_id == sa.bindparam("key_listener"), _S.c.amphora_id == sa.bindparam("key_amphora")).correlate(None)
+    ),
+)
 
 
 class Health(base.Repository):
-    """Queries on health."""
+    """Written by the recorder and the watcher of each health manager; every write may be repeated, by the same or by another one."""
+
+    def lookup(self, amphora_ids: Collection[str]) -> dict[str, Heard]:
+        """What the rows say of these amphorae; those without a row are left out."""
+        found: dict[str, Heard] = {}
+        columns = sa.select(_A.c.id, _A.c.load_balancer_id, _A.c.status, _H.c.first_heartbeat_at)
+        joined = columns.select_from(_A.outerjoin(_H, _H.c.amphora_id == _A.c.id))
+        for chunk in _chunks(amphora_ids):
+            for row in self._connection.execute(joined.where(_A.c.id.in_(chunk))):
+                found[row.id] = Heard(
+                    amphora_id=row.id,
+                    load_balancer_id=row.load_balancer_id,
+                    status=status.AmphoraStatus(row.status),
+                    first_heartbeat_at=row.first_heartbeat_at,
+                )
+        return found
+
+    def first(self, heard: Mapping[str, float]) -> None:
+        """The first heartbeats (seconds since the epoch) of amphorae."""
+        present = self._with_row(heard)
+        if present:
+            self._connection.execute(_FIRST_UPDATE, [{"id": amphora_id, "at": heard[amphora_id]} for amphora_id in present])
+        for amphora_id in heard.keys() - present:
+            values = {"amphora_id": amphora_id, "first_heartbeat_at": heard[amphora_id], "last_heartbeat_at": heard[amphora_id]}
+            try:
+                with self._connection.begin_nested():
+                    self._connection.execute(sa.insert(_H).values(values))
+            except sa.exc.IntegrityError:  # another health manager was faster
+                continue
+
+    def heard(self, heard: Mapping[str, float]) -> bool:
+        """Later heartbeats; a time never falls. False if some of these amphorae have no row, so that nothing was written of them."""
+        if not heard:
+            return True
+        result = self._connection.execute(_BEAT, [{"id": amphora_id, "at": at} for amphora_id, at in heard.items()])
+        return result.rowcount in (len(heard), -1)
+
+    def silent(self, before: float, limit: int) -> list[Silent]:
+        """Amphorae in service that were last heard before a time, those silent for longest first. Goes by index."""
+        statement = (
+            sa.select(_H.c.amphora_id, _H.c.last_heartbeat_at, _A.c.load_balancer_id, _A.c.role)
+            .select_from(_H.join(_A, _A.c.id == _H.c.amphora_id))
+            .where(_H.c.last_heartbeat_at < before, _A.c.status.in_(_JUDGED))
+            .order_by(_H.c.last_heartbeat_at)
+            .limit(limit)
+        )
+        return [
+            Silent(
+                amphora_id=row.amphora_id,
+                load_balancer_id=row.load_balancer_id,
+                role=None if row.role is None else status.Role(row.role),
+                last_heartbeat_at=row.last_heartbeat_at,
+            )
+            for row in self._connection.execute(statement)
+        ]
+
+    def count_silent(self, before: float) -> int:
+        """How many there are; for when a page of `silent` was full."""
+        joined = sa.select(sa.func.count()).select_from(_H.join(_A, _A.c.id == _H.c.amphora_id))
+        return int(self._connection.execute(joined.where(_H.c.last_heartbeat_at < before, _A.c.status.in_(_JUDGED))).scalar_one())
+
+    def fleet(self) -> int:
+        """Amphorae in service. Counts an index: for once a minute, not for each look."""
+        return int(self._connection.execute(sa.select(sa.func.count()).where(_A.c.status.in_(_JUDGED))).scalar_one())
+
+    def never_heard(self, before: Any, limit: int) -> list[amphora_model.Amphora]:
+        """Amphorae that were begun before a (UTC date)time, are still being made, and were never heard."""
+        statement = (
+            snapshots.AMPHORAE.where(_A.c.status.in_(_UNFINISHED), _A.c.created_at < before, _H.c.first_heartbeat_at.is_(None))
+            .order_by(_A.c.created_at)
+            .limit(limit)
+        )
+        return [rows.amphora(row) for row in self._rows(statement)]
+
+    def presume_heard(self, at: float, after: str, limit: int) -> tuple[int, str]:
+        """Give amphorae in service without a heartbeat's row one, so that `silent` finds them; how many, and the page's last id.
+
+        One page of the fleet in the order of ids, from the one after `after` on; an empty id when the round is over.
+        """
+        page = (
+            sa.select(_A.c.id, _A.c.status, _H.c.last_heartbeat_at)
+            .select_from(_A.outerjoin(_H, _H.c.amphora_id == _A.c.id))
+            .where(_A.c.id > after)
+            .order_by(_A.c.id)
+            .limit(limit)
+        )
+        found = self._connection.execute(page).all()
+        unheard = {row.id: at for row in found if row.last_heartbeat_at is None and row.status in _JUDGED}
+        if unheard:
+            self.first(unheard)
+        return len(unheard), found[-1].id if len(found) == limit else ""
+
+    def generations(self, load_balancer_ids: Collection[str]) -> dict[str, int]:
+        """The newest generation of each of these load balancers that is not DELETED."""
+        found: dict[str, int] = {}
+        columns = sa.select(_LB.c.id, _LB.c.generation).where(_LB.c.provisioning_status != status.ProvisioningStatus.DELETED)
+        for chunk in _chunks(load_balancer_ids):
+            found.update((row.id, row.generation) for row in self._connection.execute(columns.where(_LB.c.id.in_(chunk))))
+        return found
+
+    def amphorae_of(self, load_balancer_ids: Collection[str]) -> dict[str, tuple[amphora_model.Amphora, ...]]:
+        """The amphorae of these load balancers that are not DELETED, oldest first."""
+        found: dict[str, list[amphora_model.Amphora]] = {key: [] for key in load_balancer_ids}
+        alive = snapshots.AMPHORAE.where(_A.c.status != status.AmphoraStatus.DELETED).order_by(_A.c.created_at, _A.c.id)
+        for chunk in _chunks(load_balancer_ids):
+            for row in self._rows(alive.where(_A.c.load_balancer_id.in_(chunk))):
+                found[row["load_balancer_id"]].append(rows.amphora(row))
+        return {key: tuple(amphorae) for key, amphorae in found.items()}
+
+    def set_operating_statuses(self, changes: Mapping[str, Mapping[str, status.OperatingStatus]]) -> None:
+        """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
+        for kind, statuses in changes.items():
+            table = STATUS_TABLES[kind]
+            if statuses:
+                statement = sa.update(table).where(table.c.id == sa.bindparam("key")).values(operating_status=sa.bindparam("new"))
+                self._connection.execute(statement, [{"key": key, "new": new} for key, new in statuses.items()])
+
+    def count(self, counters: Sequence[Mapping[str, Any]], begin: Sequence[Mapping[str, Any]]) -> None:
+        """Write absolute counters: `counters` of pairs of listener and amphora that have a row, `begin` of those that may have none.
+
+        Keys: `key_listener`, `key_amphora`, `key_load_balancer`, and the names of the counters. A counter never falls, except the number
+        of active connections. What is not a listener of the amphora's own load balancer is passed over.
+        """
+        if begin:
+            self._connection.execute(_NEW_COUNTERS, list(begin))
+        if counters or begin:
+            self._connection.execute(_COUNT, [_without_owner(item) for item in (*counters, *begin)])
+
+    def _with_row(self, amphora_ids: Collection[str]) -> set[str]:
+        present: set[str] = set()
+        for chunk in _chunks(amphora_ids):
+            present.update(self._connection.execute(sa.select(_H.c.amphora_id).where(_H.c.amphora_id.in_(chunk))).scalars())
+        return present
+
+
+def _without_owner(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key != "key_load_balancer"}

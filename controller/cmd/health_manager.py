@@ -1,0 +1,80 @@
+"""`figlina-health-manager`: receive heartbeats, record and judge them, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from oslo_config import cfg
+
+from controller import conf as configuration
+from controller import services
+from controller.cmd import logging_setup
+from controller.conf import health_manager as options
+from controller.health_manager import manager, receiver, watcher
+from controller.jobs import wakeup
+
+LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the configuration and run; exit code 0 after a clean end, 2 if the configuration or the address can't be used."""
+    conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
+    logging_setup.setup(conf, "figlina-health-manager")
+    section = conf.health_manager
+    try:
+        keys = options.deployment_keys(section.heartbeat_key)
+        sock = receiver.open_socket(section.bind_ip, section.bind_port, section.receive_buffer)
+    except (ValueError, OSError) as exc:
+        print(f"figlina-health-manager: {exc}", file=sys.stderr)
+        return 2
+
+    def ring() -> None:
+        wakeup.ring(conf.task_flow.wakeup_directory)
+
+    everything = services.Services.load(conf, wake=ring)
+    running = manager.HealthManager(everything.db, sock, keys, everything.amphora, ring, settings(conf))
+    return serve(running)
+
+
+def settings(conf: cfg.ConfigOpts) -> manager.Settings:
+    """The manager's values from the configuration."""
+    section = conf.health_manager
+    if section.heartbeat_timeout < 3 * section.heartbeat_interval:
+        LOG.warning("[health_manager] heartbeat_timeout is less than three heartbeat_intervals: a lost packet may look like a death")
+    return manager.Settings(
+        watcher=watcher.Settings(
+            heartbeat_timeout=section.heartbeat_timeout,
+            health_check_interval=section.health_check_interval,
+            record_interval=manager.record_interval(section.heartbeat_interval, section.heartbeat_timeout),
+            failover_threshold=section.failover_threshold,
+            failover_threads=section.failover_threads,
+            failovers_per_minute=section.failovers_per_minute,
+            question_timeout=section.question_timeout,
+        ),
+        time_window=section.time_window,
+        boot_alarm=section.boot_timeout,
+    )
+
+
+def serve(running: manager.HealthManager) -> int:
+    """Run until a signal asks to stop; a thread that does not end in time does not delay the end of the process."""
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    running.start()
+    asked.wait()
+    LOG.info("Stopping")
+    if not running.stop():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""Amphorae that beat and yet are not as they should be: never heard at all, without a heartbeat's row, or with another configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from controller import jobs
+from controller.db import database
+from controller.health_manager import recorder as recording
+from controller.health_manager import statuses, watcher
+from controller.model import load_balancer as model
+from controller.model import status
+
+LOG = logging.getLogger(__name__)
+
+_PAGE = 500
+_REPAIRED_AGAIN_AFTER = 30.0
+_REPAIRS = 3  # in vain, before the amphora is replaced
+_NEVER_HEARD = "never_heard"
+
+
+@dataclasses.dataclass(slots=True)
+class _Repair:
+    rechecked: bool = False
+    count: int = 0
+    next_at: float = 0.0
+
+
+class Repairs:
+    """One thread (`run`). Times in seconds."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        recorder: recording.Recorder,
+        ring: Callable[[], None],
+        *,
+        grace: float,
+        boot_alarm: float,
+        interval: float,
+    ) -> None:
+        self._db = db
+        self._recorder = recorder
+        self._ring = ring
+        self._grace = grace
+        self._boot_alarm = boot_alarm
+        self._interval = interval
+        self._repairs: dict[str, _Repair] = {}
+        self._cursor = ""
+
+    def run(self, stop: threading.Event) -> None:
+        """Look and repair until told to stop."""
+        while not stop.wait(self._interval):
+            try:
+                self.turn()
+            except Exception:
+                LOG.exception("The repairs go on after an error")
+
+    def turn(self) -> None:
+        """One look."""
+        self._repair_mismatches(time.time())
+        self._alarm_never_heard()
+        with self._db.begin() as tx:
+            # An amphora in service without a time of its last heartbeat would never be found silent.
+            count, self._cursor = tx.health.presume_heard(time.time(), self._cursor, _PAGE)
+        if count:
+            LOG.warning("%d amphorae in service were never heard: they count as heard now, and are asked once they stay silent", count)
+
+    def _repair_mismatches(self, now: float) -> None:
+        found = {item.amphora_id: item for item in self._recorder.statuses.mismatches()}
+        self._repairs = {key: repair for key, repair in self._repairs.items() if key in found}
+        for amphora_id, item in found.items():
+            repair = self._repairs.setdefault(amphora_id, _Repair())
+            if now - item.since < self._grace or now < repair.next_at:
+                continue
+            if repair.rechecked:
+                self._repair(item, repair, now)
+            else:  # what it was found by may be old by now: judged again, it vanishes unless it is still so
+                self._recorder.judge_again(item.load_balancer_id)
+            repair.rechecked = not repair.rechecked
+
+    def _repair(self, item: statuses.Mismatch, repair: _Repair, now: float) -> None:
+        with self._db.begin() as tx:
+            snapshot = tx.snapshots.get(item.load_balancer_id)
+            if snapshot.load_balancer.provisioning_status is not status.ProvisioningStatus.ACTIVE:
+                return  # a flow brings it to its newest state anyway
+            repair.count, repair.next_at = repair.count + 1, now + _REPAIRED_AGAIN_AFTER
+            if repair.count > _REPAIRS:
+                watcher.post_failover(tx, item.amphora_id, f"failed over: {item.sentence}, and {_REPAIRS} repairs were in vain")
+            else:
+                job = jobs.UpdateLoadBalancer(load_balancer_id=item.load_balancer_id)
+                tx.jobs.post(job)
+                event = model.Fault(code="repair", message=f"its configuration is sent again: {item.sentence}", step=job.kind)
+                tx.faults.add_event(item.load_balancer_id, "amphora", item.amphora_id, event)
+        LOG.warning("Amphora %s beats, but %s: repair %d", item.amphora_id, item.sentence, repair.count)
+        self._ring()
+
+    def _alarm_never_heard(self) -> None:
+        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._boot_alarm)
+        with self._db.read() as tx:
+            found = [item for item in tx.health.never_heard(before, _PAGE) if item.load_balancer_id is not None]
+        for amphora in found:
+            owner = amphora.load_balancer_id
+            assert owner is not None
+            message = f"was made {self._boot_alarm:g} s ago or more and was never heard: does it boot, and reach this manager by UDP?"
+            fault = model.Fault(code=_NEVER_HEARD, message=message)
+            with self._db.begin() as tx:
+                known = tx.faults.of_load_balancer(owner).get(amphora.id)
+                if known is not None and known.code == _NEVER_HEARD:
+                    continue
+                tx.faults.put(owner, [amphora.id], fault)
+                tx.faults.add_event(owner, "amphora", amphora.id, fault)
+            LOG.error("Amphora %s of load balancer %s %s", amphora.id, owner, message)

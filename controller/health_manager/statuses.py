@@ -1,0 +1,160 @@
+"""Operating statuses of load balancers whose reports changed: read what is needed, judge, write only what differs.
+
+Snapshots are kept by load balancer and generation, a bounded number of them, for a bounded time: another health manager may write too.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+
+from controller.db import database
+from controller.health_manager import verdict
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.model.heartbeat import Report
+
+LOG = logging.getLogger(__name__)
+
+Changes = dict[str, dict[str, status.OperatingStatus]]
+_KEPT_FOR = 60.0
+
+
+@dataclasses.dataclass(slots=True)
+class _Cached:
+    snapshot: model.Snapshot
+    written: dict[str, status.OperatingStatus]  # by object id, as the rows have it
+    read_at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Mismatch:
+    """An amphora that beats, and yet does not run what its row says."""
+
+    amphora_id: str
+    load_balancer_id: str
+    sentence: str
+    since: float
+
+
+class Statuses:
+    """Used by the recorder's thread; `silent` and `mismatches` may be used by others.
+
+    `report_of` gives the newest report of an amphora, or None.
+    """
+
+    def __init__(self, db: database.Database, report_of: Callable[[str], Report | None], kept: int = 2000) -> None:
+        self._db = db
+        self._report_of = report_of
+        self._kept = kept
+        self._cache: collections.OrderedDict[str, _Cached] = collections.OrderedDict()
+        self._lock = threading.Lock()
+        self._silent: set[str] = set()
+        self._mismatches: dict[str, Mismatch] = {}
+
+    @property
+    def silent(self) -> frozenset[str]:
+        """Amphorae that were found dead and have not been heard since."""
+        with self._lock:
+            return frozenset(self._silent)
+
+    def set_silent(self, amphora_id: str, silent: bool) -> bool:
+        """Note that an amphora was found dead, or is heard again; tells whether that is news."""
+        with self._lock:
+            if silent == (amphora_id in self._silent):
+                return False
+            if silent:
+                self._silent.add(amphora_id)
+            else:
+                self._silent.discard(amphora_id)
+            return True
+
+    def mismatches(self) -> list[Mismatch]:
+        """Amphorae to be looked at again, and repaired if that is still so."""
+        with self._lock:
+            return list(self._mismatches.values())
+
+    def settle_mismatch(self, amphora_id: str) -> None:
+        """Forget a mismatch: it was looked at."""
+        with self._lock:
+            self._mismatches.pop(amphora_id, None)
+
+    def evaluate(self, load_balancer_ids: Collection[str]) -> int:
+        """Bring the rows of these load balancers to what the newest reports say; how many statuses changed."""
+        changes: Changes = {}
+        touched: list[tuple[_Cached, dict[str, status.OperatingStatus]]] = []
+        with self._db.read() as tx:
+            generations = tx.health.generations(load_balancer_ids)
+            amphorae = tx.health.amphorae_of(generations.keys())
+            snapshots = {key: self._snapshot(tx.snapshots.get, key, generation) for key, generation in generations.items()}
+        for load_balancer_id, cached in snapshots.items():
+            changed = self._judge(cached, amphorae[load_balancer_id], changes)
+            touched.append((cached, changed))
+        count = sum(len(changed) for changed in changes.values())
+        if count:
+            with self._db.begin() as tx:
+                tx.health.set_operating_statuses(changes)
+            for cached, changed in touched:
+                cached.written.update(changed)
+        return count
+
+    def _snapshot(self, read: Callable[[str], model.Snapshot], load_balancer_id: str, generation: int) -> _Cached:
+        cached = self._cache.get(load_balancer_id)
+        now = time.monotonic()
+        if cached is None or cached.snapshot.generation != generation or now - cached.read_at > _KEPT_FOR:
+            snapshot = read(load_balancer_id)
+            cached = _Cached(snapshot, _as_written(snapshot), now)
+            self._cache[load_balancer_id] = cached
+        self._cache.move_to_end(load_balancer_id)
+        while len(self._cache) > self._kept:
+            self._cache.popitem(last=False)
+        return cached
+
+    def _judge(self, cached: _Cached, amphorae: tuple[amphora_model.Amphora, ...], changes: Changes) -> dict[str, status.OperatingStatus]:
+        snapshot = dataclasses.replace(cached.snapshot, amphorae=amphorae)
+        reports = {item.id: report for item in amphorae if (report := self._report_of(item.id)) is not None}
+        found = verdict.operating_statuses(snapshot, reports, self.silent)
+        self._compare(snapshot, reports)
+        changed: dict[str, status.OperatingStatus] = {}
+        for kind, judged in _by_kind(snapshot.load_balancer.id, found):
+            news = {key: new for key, new in judged.items() if cached.written.get(key) != new}
+            changes.setdefault(kind, {}).update(news)
+            changed |= news
+        if (own := changed.get(snapshot.load_balancer.id)) is not None:
+            LOG.info("Load balancer %s is %s, it was %s", snapshot.load_balancer.id, own, cached.written.get(snapshot.load_balancer.id))
+        return changed
+
+    def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report]) -> None:
+        found = {item.id: sentence for item in snapshot.amphorae if (sentence := verdict.mismatch(snapshot, item, reports.get(item.id)))}
+        with self._lock:
+            for item in snapshot.amphorae:
+                if item.id not in found:
+                    self._mismatches.pop(item.id, None)
+                elif item.id not in self._mismatches:
+                    self._mismatches[item.id] = Mismatch(
+                        amphora_id=item.id,
+                        load_balancer_id=snapshot.load_balancer.id,
+                        sentence=found[item.id],
+                        since=time.time(),
+                    )
+
+
+def _as_written(snapshot: model.Snapshot) -> dict[str, status.OperatingStatus]:
+    below = (*snapshot.listeners, *snapshot.pools, *snapshot.members, *snapshot.health_monitors)
+    return {item.id: item.operating_status for item in (snapshot.load_balancer, *below)}
+
+
+def _by_kind(load_balancer_id: str, found: verdict.Statuses) -> list[tuple[str, Mapping[str, status.OperatingStatus]]]:
+    own = {} if found.load_balancer is None else {load_balancer_id: found.load_balancer}
+    return [
+        ("load_balancer", own),
+        ("listener", found.listeners),
+        ("pool", found.pools),
+        ("member", found.members),
+        ("health_monitor", found.health_monitors),
+    ]

@@ -1,0 +1,272 @@
+"""Silent amphorae: asked over TLS, and replaced if they are silent there too. Judges nobody while it has reason to distrust itself.
+
+Failovers are jobs like others: a worker retries one that fails, several managers post the same one once, and as long as an amphora is
+silent and no job of its failover is on the board, another one is posted.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+
+from controller import exceptions, jobs
+from controller.db import database, transaction
+from controller.db.repositories import health
+from controller.drivers.amphora import interface as driver
+from controller.health_manager import receiver as receiving
+from controller.health_manager import recorder as recording
+from controller.health_manager import verdict
+from controller.model import load_balancer as model
+from controller.model import status
+
+LOG = logging.getLogger(__name__)
+
+_PAGE = 1000
+_FLEET_COUNTED_EVERY = 60.0
+_ASKED_AGAIN_AFTER = 30.0  # seconds until an amphora that answers over TLS, and does not beat, is asked again; doubled each time
+_ASKED_AGAIN_AT_MOST = 600.0
+_POSTED_AGAIN_AFTER = 10.0
+_BOARD = 50
+_GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
+_COVERING = frozenset({jobs.FailoverLoadBalancer.kind, jobs.DeleteLoadBalancer.kind})
+_JUDGED = frozenset({status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED})
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Options of [health_manager]; times in seconds. `record_interval` is how old a row's time may be though the amphora beats."""
+
+    heartbeat_timeout: float = 60.0
+    health_check_interval: float = 3.0
+    record_interval: float = 10.0
+    failover_threshold: int | None = None
+    failover_threads: int = 10
+    failovers_per_minute: int = 60
+    question_timeout: float = 5.0
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Case:
+    """A silent amphora. `alive` once it answered over TLS, `condemned` once its failover was posted."""
+
+    next_look: float = 0.0
+    wait: float = _ASKED_AGAIN_AFTER
+    asking: bool = False
+    alive: bool = False
+    condemned: bool = False
+
+
+class Watcher:
+    """One thread (`run`), and one more for each question that is under way, at most `failover_threads`."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        receiver: receiving.Receiver,
+        recorder: recording.Recorder,
+        amphora: driver.AmphoraDriver,
+        ring: Callable[[], None],
+        settings: Settings,
+        manager_id: str | None = None,
+    ) -> None:
+        self._db = db
+        self._receiver = receiver
+        self._recorder = recorder
+        self._amphora = amphora
+        self._ring = ring
+        self._settings = settings
+        self._id = manager_id or str(uuid.uuid4())
+        self._started_at = self._last_turn = time.monotonic()
+        self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=1000)
+        self._cases: dict[str, _Case] = {}
+        self._lock = threading.Lock()
+        self._questions = 0
+        self._posted: collections.deque[float] = collections.deque(maxlen=settings.failovers_per_minute)
+        self._stopped_because: str | None = None
+        self._fleet, self._fleet_counted_at = 0, float("-inf")
+
+    def run(self, stop: threading.Event) -> None:
+        """Look for silent amphorae until told to stop."""
+        self._started_at = self._last_turn = time.monotonic()
+        while not stop.wait(self._settings.health_check_interval):
+            try:
+                self.turn()
+            except Exception:
+                LOG.exception("The watcher goes on after an error")
+
+    def turn(self) -> None:
+        """One look."""
+        monotonic, now = time.monotonic(), time.time()
+        self._gaps.append((monotonic, monotonic - self._last_turn - self._settings.health_check_interval))
+        self._last_turn = monotonic
+        silent = self._silent(now)
+        self._forget_cases_but({item.amphora_id for item in silent})
+        unheard = [item for item in silent if not self._is_explained(item.amphora_id)]
+        if not self._trusts_itself(unheard, monotonic, now):
+            return
+        for item in silent:
+            self._look_into(item, now)
+
+    def condition(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> verdict.Condition:
+        """What this manager knows of itself."""
+        load = self._receiver.load()
+        window = monotonic - self._settings.heartbeat_timeout
+        own_lag = max((gap for at, gap in self._gaps if at >= window), default=0.0)
+        return verdict.Condition(
+            uptime=monotonic - self._started_at,
+            lag=max(load.lag, own_lag),
+            received=load.received,
+            dropped=load.dropped,
+            fleet=max(self._fleet, len(silent)),
+            silent=len(silent),
+            longest_silence=max((now - item.last_heartbeat_at for item in silent), default=0.0),
+        )
+
+    def _silent(self, now: float) -> list[health.Silent]:
+        """Silent for us and, as far as rows tell, for all other managers."""
+        before = now - self._settings.heartbeat_timeout
+        with self._db.read() as tx:
+            found = tx.health.silent(before, _PAGE)
+            if time.monotonic() - self._fleet_counted_at > (_FLEET_COUNTED_EVERY if self._fleet > _PAGE else 0.0):
+                self._fleet, self._fleet_counted_at = tx.health.fleet(), time.monotonic()
+        silent = []
+        for item in found:
+            heard_here = self._receiver.heard_at(item.amphora_id)
+            # Another manager hears it and its row is behind by as much as it may; who heard it himself knows it exactly.
+            last = max(heard_here, item.last_heartbeat_at) if heard_here else item.last_heartbeat_at + self._settings.record_interval
+            if verdict.failover_verdict(last, now, self._settings.heartbeat_timeout).decision:
+                silent.append(dataclasses.replace(item, last_heartbeat_at=last))
+        return silent
+
+    def _trusts_itself(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> bool:
+        timeout = self._settings.heartbeat_timeout
+        condition = self.condition(silent, monotonic, now)
+        doubt = verdict.distrust(condition, timeout, self._settings.failover_threshold)
+        reason = doubt.sentence if doubt.decision and silent and condition.uptime >= timeout else None
+        if (reason is None) != (self._stopped_because is None) and not (doubt.decision and reason is None):
+            self._say(reason)
+            self._stopped_because = reason
+        return not doubt.decision
+
+    def _say(self, reason: str | None) -> None:
+        if reason is None:
+            code, message = "FAILOVER_RESUMED", "the health manager trusts itself again: silent amphorae are failed over"
+        else:
+            code, message = "FAILOVER_STOPPED", f"the health manager fails nobody over for now: {reason}"
+        LOG.warning("%s: %s", code, message)
+        with self._db.begin() as tx:
+            tx.faults.add_event(None, "health_manager", self._id, model.Fault(code=code, message=message))
+
+    def _look_into(self, item: health.Silent, now: float) -> None:
+        if item.load_balancer_id is None or item.role is None:
+            return
+        with self._lock:
+            case = self._cases.setdefault(item.amphora_id, _Case())
+            if case.asking or now < case.next_look or self._questions >= self._settings.failover_threads or self._is_too_fast(now):
+                return
+            case.asking = True
+            self._questions += 1
+        # Threads that die with the process: a question under way must not delay its end.
+        threading.Thread(target=self._question, args=(item, case), name=f"ask-{item.amphora_id}", daemon=True).start()
+
+    def _question(self, item: health.Silent, case: _Case) -> None:
+        try:
+            if (words := self._ask(item.amphora_id)) is None:
+                self._spare(item, case)
+            else:
+                self._fail_over(item, case, words)
+        except Exception:
+            LOG.exception("Amphora %s is silent, and looking into it failed: it is tried again", item.amphora_id)
+            case.next_look = time.time() + _POSTED_AGAIN_AFTER
+        finally:
+            with self._lock:
+                case.asking = False
+                self._questions -= 1
+
+    def _ask(self, amphora_id: str) -> str | None:
+        """Ask the amphora over TLS: None if it answers, whatever it says; else why not."""
+        with self._db.read() as tx:
+            amphora = tx.amphorae.get(amphora_id)
+        try:
+            self._amphora.info(amphora, self._settings.question_timeout)
+        except exceptions.AmphoraUnreachable as exc:
+            return exc.reason
+        except exceptions.AmphoraRefused as exc:
+            LOG.warning("Amphora %s answers over TLS, though with a refusal: %s", amphora_id, exc)
+        return None
+
+    def _spare(self, item: health.Silent, case: _Case) -> None:
+        """It lives: only its heartbeats are lost."""
+        case.next_look, case.wait = time.time() + case.wait, min(case.wait * 2, _ASKED_AGAIN_AT_MOST)
+        if case.alive:
+            return
+        case.alive = True
+        sentence = verdict.failover_verdict(item.last_heartbeat_at, time.time(), self._settings.heartbeat_timeout).sentence
+        message = f"UDP path lost: {sentence}, but it answers over TLS, so it is not failed over"
+        LOG.warning("Amphora %s: %s", item.amphora_id, message)
+        with self._db.begin() as tx:
+            event = model.Fault(code="heartbeats_lost", message=message)
+            tx.faults.add_event(item.load_balancer_id, "amphora", item.amphora_id, event)
+
+    def _fail_over(self, item: health.Silent, case: _Case, words: str) -> None:
+        now = time.time()
+        case.next_look = now + _POSTED_AGAIN_AFTER
+        heard_here = self._receiver.heard_at(item.amphora_id)
+        if heard_here is not None and heard_here > item.last_heartbeat_at:
+            return  # heard while it was being asked
+        sentence = verdict.failover_verdict(item.last_heartbeat_at, now, self._settings.heartbeat_timeout).sentence
+        with self._db.begin() as tx:
+            posted = post_failover(tx, item.amphora_id, f"failed over: {sentence}; asked over TLS it did not answer either ({words})")
+        if posted:
+            self._posted.append(now)
+            self._ring()
+        case.condemned = True
+        if item.load_balancer_id is not None:
+            self._recorder.lost(item.amphora_id, item.load_balancer_id)
+
+    def _is_too_fast(self, now: float) -> bool:
+        full = len(self._posted) == self._settings.failovers_per_minute and now - self._posted[0] < 60.0
+        if full:
+            LOG.warning("%d failovers in the last minute: the others wait", len(self._posted))
+        return full
+
+    def _is_explained(self, amphora_id: str) -> bool:
+        """Whether its silence was looked into already, so that it says nothing about this manager."""
+        case = self._cases.get(amphora_id)
+        return case is not None and (case.alive or case.condemned)
+
+    def _forget_cases_but(self, amphora_ids: set[str]) -> None:
+        with self._lock:
+            self._cases = {key: case for key, case in self._cases.items() if key in amphora_ids or case.asking}
+
+
+def post_failover(tx: transaction.Transaction, amphora_id: str, message: str) -> bool:
+    """Post the failover of an amphora with an event that says why, unless one is on the board or there is nothing to fail over."""
+    with contextlib.suppress(exceptions.NotFound):
+        amphora = tx.amphorae.get(amphora_id)
+        if amphora.load_balancer_id is None or amphora.role is None or amphora.status not in _JUDGED:
+            return False
+        if tx.load_balancers.get(amphora.load_balancer_id).provisioning_status in _GOING:
+            return False
+        job = jobs.FailoverAmphora(
+            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role
+        )
+        if _is_on_board(tx, job):
+            return False
+        tx.jobs.post(job, priority=jobs.URGENT)
+        tx.faults.add_event(job.load_balancer_id, "amphora", amphora_id, model.Fault(code="failover", message=message, step=job.kind))
+        LOG.warning("Amphora %s of load balancer %s is %s", amphora_id, job.load_balancer_id, message)
+        return True
+    return False
+
+
+def _is_on_board(tx: transaction.Transaction, job: jobs.FailoverAmphora) -> bool:
+    """Whether its replacement waits or is under way, alone or with the whole load balancer's."""
+    waiting: Sequence[Mapping[str, object]] = tx.jobs.page(_BOARD, load_balancer_id=job.load_balancer_id)
+    return any(row["subject"] == job.subject or row["kind"] in _COVERING for row in waiting)
