@@ -2,7 +2,7 @@
 
 Three things differ from taskflow's own engines:
 
-- Steps run on one pool of threads that all flows of the worker share (taskflow's parallel engine makes one per run, and takes about a second
+- Steps run on one pool of threads that all flows of the worker share (taskflow's parallel engine makes one per run and takes about a second
   to end it). A flow's thread only waits for its steps meanwhile.
 - A step that raises `NotYet` goes back to PENDING, as if it had not begun. When nothing else of the flow can go on, the flow is SUSPENDED.
   Taskflow treats a cancelled step just so; therefore the step's future is cancelled here. See `tasks/retries.py` for how to write one.
@@ -171,6 +171,8 @@ class _Executor(executor.ParallelThreadTaskExecutor):
     def _submit(self, task: taskflow_task.Task, work: Callable[[], tuple[str, Any]]) -> futures.Future[Any]:
         future = self._executor.submit(self._run, task, work)
         future.atom = task
+        # A flow that is put aside cancels what has not begun, and then takes a flow without begun steps for a reverted one.
+        future.cancel = lambda: False
         return future  # type: ignore[no-any-return]
 
     def _run(self, task: taskflow_task.Task, work: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:

@@ -1,0 +1,68 @@
+"""`figlina-worker`: run jobs until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+from controller import conf as configuration
+from controller import services
+from controller.cmd import logging_setup
+from controller.flows import catalog as flows_catalog
+from controller.jobs import wakeup
+from controller.worker import conductor, engine
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    listener_factories: Sequence[Callable[[engine.FlowEngine], contextlib.AbstractContextManager[Any]]] = (),
+    catalog: conductor.Catalog | None = None,
+) -> int:
+    """Read the configuration, run jobs; exit code 0 if everything under way came to a clean end."""
+    conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
+    logging_setup.setup(conf, "figlina-worker")
+    everything = services.Services.load(conf, wake=lambda: _ring(conf))
+    try:
+        return serve(conductor.Conductor(everything, catalog or flows_catalog, options(conf), listener_factories))
+    finally:
+        everything.close()
+
+
+def _ring(conf: cfg.ConfigOpts) -> None:
+    wakeup.ring(conf.task_flow.wakeup_directory)
+
+
+def options(conf: cfg.ConfigOpts) -> conductor.Options:
+    """The conductor's values from the configuration."""
+    worker, task_flow = conf.controller_worker, conf.task_flow
+    return conductor.Options(
+        host=worker.host,
+        max_workers=task_flow.max_workers,
+        poll_interval=task_flow.poll_interval,
+        claim_expiry=worker.claim_expiry,
+        retry_backoff=worker.retry_backoff,
+        retry_backoff_max=worker.retry_backoff_max,
+        shutdown_timeout=task_flow.shutdown_timeout,
+        wakeup_directory=task_flow.wakeup_directory,
+    )
+
+
+def serve(worker: conductor.Conductor) -> int:
+    """Run a conductor until a signal asks it to stop. If a step does not end in time, the process ends without waiting for its thread."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    if not worker.run():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

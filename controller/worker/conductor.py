@@ -1,0 +1,336 @@
+"""The worker's loop: claim a due job, take its load balancer's lease, run its flow, settle.
+
+Claim and lease are taken in one transaction, so of the jobs of one load balancer one runs at a time. A flow that waits is put aside with
+its record and holds neither. Whatever ends a flow - success, failure, a wait, a stop - is written in one transaction with the fate of its
+job and the lease's release. A worker that dies writes nothing: claim and lease expire, and the next one goes on from the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent import futures
+from typing import Any, Protocol
+
+from taskflow import flow as taskflow_flow
+
+from controller import exceptions, jobs
+from controller.db import database, transaction
+from controller.jobs import owed, wakeup
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.worker import engine, owner, persistence
+from controller.worker.run import Renewer, Run
+
+LOG = logging.getLogger(__name__)
+
+_UNKNOWN_KIND_DELAY = 60.0
+_STEPS_PER_FLOW = 2
+"""Threads for steps, per flow that may be under way: an amphora pair's two branches go side by side."""
+
+
+class HasDatabase(Protocol):
+    """What the conductor itself needs of `services.Services`; flows get the whole."""
+
+    @property
+    def db(self) -> database.Database:
+        """The database."""
+
+
+class Catalog(Protocol):
+    """What the conductor needs of `flows.catalog`."""
+
+    def admit(self, snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
+        """The job to run in place of the one that was claimed; None if nothing of it is owed any more."""
+
+    def build(self, services: Any, job: jobs.Job) -> taskflow_flow.Flow:
+        """The job's flow."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Values of [controller_worker] and [task_flow]; times are seconds."""
+
+    host: str
+    max_workers: int = 16
+    poll_interval: float = 1.0
+    claim_expiry: float = 30.0
+    retry_backoff: float = 5.0
+    retry_backoff_max: float = 300.0
+    shutdown_timeout: float = 30.0
+    wakeup_directory: str = ""
+
+
+class Conductor:
+    """Runs jobs until it is stopped."""
+
+    def __init__(
+        self,
+        services: HasDatabase,
+        catalog: Catalog,
+        options: Options,
+        listener_factories: Sequence[Callable[[engine.FlowEngine], contextlib.AbstractContextManager[Any]]] = (),
+    ) -> None:
+        """Each of `listener_factories` makes a taskflow listener, which is attached to each engine while it runs."""
+        self.owner = owner.name(options.host)
+        self._services = services
+        self._db = services.db
+        self._catalog = catalog
+        self._options = options
+        self._listener_factories = listener_factories
+        self._persistence = persistence.DatabasePersistence(database=self._db)
+        self._bell = wakeup.Bell(options.wakeup_directory)
+        self._renewer = Renewer(self._db, options.claim_expiry)
+        self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
+        self._steps = futures.ThreadPoolExecutor(options.max_workers * _STEPS_PER_FLOW, thread_name_prefix="step")
+        self._running: set[futures.Future[None]] = set()
+        self._stopping = threading.Event()
+
+    def run(self) -> bool:
+        """Run jobs until `stop`; True if everything under way came to a clean end."""
+        self._take_over_from_the_dead()
+        self._renewer.start()
+        LOG.info("worker %s takes jobs, at most %d side by side", self.owner, self._options.max_workers)
+        try:
+            while not self._stopping.is_set():
+                self._bell.wait(self._turn())
+        finally:
+            clean = self._shut_down()
+        return clean
+
+    def stop(self) -> None:
+        """Take no more jobs, put flows aside after the steps that are under way; may be called from a signal handler."""
+        self._stopping.set()
+        self._bell.ring()
+
+    def _turn(self) -> float:
+        """Start what is due; returns how long to wait for the next turn."""
+        try:
+            self._running = {future for future in self._running if not future.done()}
+            free = self._options.max_workers - len(self._running)
+            if not free:
+                return self._options.poll_interval
+            with self._db.read() as tx:
+                due = tx.jobs.due(free)
+            started = sum(self._start(job_id) for job_id in due)
+            if started and len(due) == free:
+                return 0.0
+            with self._db.read() as tx:
+                next_due = tx.jobs.next_due()
+            pause = self._options.poll_interval
+            return pause if next_due is None else min(pause, max(0.01, next_due - time.time()))
+        except Exception:  # the loop must outlive a database that is away
+            LOG.exception("worker %s could not look at the board", self.owner)
+            return self._options.poll_interval
+
+    def _start(self, job_id: str) -> bool:
+        """Claim a job and its load balancer, and hand it to a thread; False if another one was faster."""
+        with self._db.begin() as tx:
+            claim = tx.jobs.claim(job_id, self.owner, self._options.claim_expiry)
+            if claim is None:
+                return False
+            try:
+                lease = tx.leases.take(claim.load_balancer_id, self.owner, self._options.claim_expiry)
+            except exceptions.NotFound:
+                LOG.warning(
+                    "load balancer %s: job %s (%s): there is no such load balancer; dropped", claim.load_balancer_id, claim.id, claim.kind
+                )
+                tx.jobs.consume(claim)
+                return False
+            if lease is None:
+                tx.jobs.release(claim)  # `due` leaves it out as long as the lease is held
+                return False
+        run = Run(claim, lease)
+        self._renewer.add(run)
+        future = self._flows.submit(self._run, run)
+        self._running.add(future)
+        future.add_done_callback(lambda _: self._bell.ring())  # a place is free, and so is the load balancer
+        return True
+
+    def _run(self, run: Run) -> None:
+        try:
+            self._work(run)
+        except exceptions.StaleLease:
+            LOG.warning("%s: another worker has taken the load balancer over; leaving it", run)
+        except Exception as exc:  # a mistake of ours must neither end the worker nor be tried without pause
+            LOG.exception("%s: failed outside its flow", run)
+            self._fail_outside_flow(run, exc)
+        finally:
+            self._persistence.forget(run.claim.id)
+            self._renewer.remove(run)
+
+    def _work(self, run: Run) -> None:
+        try:
+            claimed = run.claim.job
+        except exceptions.NotSupported as exc:
+            LOG.warning("%s: left to a worker of another version: %s", run, exc)
+            self._put_aside(run, time.time() + _UNKNOWN_KIND_DELAY)
+            return
+        before = self._snapshot(run)
+        job = self._catalog.admit(before, claimed)
+        if job is None:
+            LOG.info("%s: nothing of it is owed any more", run)
+            self._end(run)
+            return
+        began = time.monotonic()
+        result = self._run_flow(run, job)
+        words = f"{result.outcome.value} after {time.monotonic() - began:.3f} s"
+        match result.outcome:
+            case engine.Outcome.SUCCEEDED:
+                LOG.info("%s: %s %s", run, job.kind, words)
+                self._settle(run, before)
+            case engine.Outcome.FAILED | engine.Outcome.BROKEN:
+                LOG.warning("%s: %s %s: %s: %s (%s)", run, job.kind, words, result.step, result.words, result.code)
+                self._retry_later(run, job, result, before.generation)
+            case engine.Outcome.WAITING:
+                LOG.info("%s: %s %s: %s", run, job.kind, words, result.words)
+                self._put_aside(run, min(time.time() + self._options.poll_interval, max(result.until, time.time())))
+            case engine.Outcome.STOPPED:
+                LOG.info("%s: %s %s", run, job.kind, words)
+                self._put_aside(run)
+            case engine.Outcome.LOST:
+                LOG.warning("%s: %s %s", run, job.kind, words)
+
+    def _run_flow(self, run: Run, job: jobs.Job) -> engine.Result:
+        flow = self._catalog.build(self._services, job)
+        detail = self._persistence.open(run.claim.id, flow.name, engine.definition(flow, job), run.lease)
+        flow_engine = engine.FlowEngine(flow, detail, self._persistence, self._steps, self._stopping.is_set, lambda: run.lost)
+        fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
+        flow_engine.storage.inject({**fields, "lease": run.lease, "request_id": run.claim.request_id}, transient=True)
+        with contextlib.ExitStack() as listeners:
+            for factory in self._listener_factories:
+                listeners.enter_context(factory(flow_engine))
+            return flow_engine.advance()
+
+    def _snapshot(self, run: Run) -> model.Snapshot:
+        with self._db.read() as tx:
+            return tx.snapshots.get(run.claim.load_balancer_id)
+
+    def _settle(self, run: Run, before: model.Snapshot) -> None:
+        """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id."""
+        after = self._snapshot(run)
+        more = owed.owed(after, datetime.datetime.now(datetime.UTC))
+        idle = more is not None and _standing(before) == _standing(after)
+        with self._db.begin() as tx:
+            tx.leases.check(run.lease)
+            if idle:
+                # A flow that succeeds and changes nothing would be run again at once, for ever.
+                next_try_at = self._note_failure(tx, run)
+                LOG.error("%s: succeeded, but the load balancer owes what it did before", run)
+            else:
+                tx.leases.note_success(run.lease)
+                next_try_at = 0.0
+            if more is not None:
+                tx.jobs.post(more, request_id=run.claim.request_id, available_at=next_try_at)
+            self._close(tx, run)
+
+    def _end(self, run: Run) -> None:
+        with self._db.begin() as tx:
+            tx.leases.check(run.lease)
+            self._close(tx, run)
+
+    def _retry_later(self, run: Run, job: jobs.Job, result: engine.Result, generation: int) -> None:
+        """The flow was reverted, and has said so in the rows: try again after a while that grows with each failure in a row."""
+        with self._db.begin() as tx:
+            tx.leases.check(run.lease)
+            if result.outcome is engine.Outcome.BROKEN:  # then the reverts that should have said so did not come to it
+                tx.settlement.fail(
+                    run.claim.load_balancer_id, generation, self._fault(run, result.code, result.words, result.step), run.lease
+                )
+            next_try_at = self._note_failure(tx, run)
+            tx.jobs.post(job, request_id=run.claim.request_id, priority=run.claim.priority, available_at=next_try_at)
+            self._close(tx, run)
+        LOG.info("%s: next try in %.1f s", run, next_try_at - time.time())
+
+    def _fail_outside_flow(self, run: Run, error: Exception) -> None:
+        """Not the flow but what is around it failed: the record is dropped, because it may be the cause, and the job backs off."""
+        with contextlib.suppress(exceptions.StaleLease):
+            try:
+                with self._db.begin() as tx:
+                    tx.leases.check(run.lease)
+                    generation = tx.snapshots.get(run.claim.load_balancer_id).generation
+                    code = getattr(error, "code", exceptions.ControllerError.code)
+                    tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, str(error), ""), run.lease)
+                    next_try_at = self._note_failure(tx, run)
+                    tx.flow_records.delete(run.claim.id)
+                    tx.jobs.release(run.claim, next_try_at)
+                    tx.leases.release(run.lease)
+            except exceptions.StaleLease:
+                raise
+            except Exception:  # the database is away, most likely: claim and lease expire by themselves
+                LOG.exception("%s: its failure could not be written down", run)
+
+    def _fault(self, run: Run, code: str, words: str, step: str) -> model.Fault:
+        now = datetime.datetime.now(datetime.UTC)
+        return model.Fault(
+            code=code, message=words or "an unknown error", step=step or None, request_id=run.claim.request_id, occurred_at=now
+        )
+
+    def _note_failure(self, tx: transaction.Transaction, run: Run) -> float:
+        failures = tx.leases.failures(run.claim.load_balancer_id)
+        next_try_at = time.time() + backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
+        tx.leases.note_failure(run.lease, next_try_at)
+        return next_try_at
+
+    def _close(self, tx: transaction.Transaction, run: Run) -> None:
+        """The end of a job: off the board, with its record, and the lease is free.
+
+        :raises StaleLease: the claim was lost; nothing of this transaction may stand.
+        """
+        if not tx.jobs.consume(run.claim):
+            raise exceptions.StaleLease(run.claim.load_balancer_id)
+        tx.leases.release(run.lease)
+
+    def _put_aside(self, run: Run, available_at: float = 0.0) -> None:
+        with self._db.begin() as tx:
+            tx.jobs.release(run.claim, available_at)
+            tx.leases.release(run.lease)
+
+    def _take_over_from_the_dead(self) -> None:
+        """Free at once what workers of this host held that have ended: nobody need wait for it to expire."""
+        with self._db.begin() as tx:
+            dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
+            freed = tx.jobs.free_owner(dead) if dead else []
+        if freed:
+            LOG.warning("worker %s takes over %d jobs of dead workers: %s", self.owner, len(freed), ", ".join(freed))
+
+    def _shut_down(self) -> bool:
+        LOG.info("worker %s stops; %d jobs are under way", self.owner, len(self._running))
+        _, left = futures.wait(self._running, timeout=self._options.shutdown_timeout)
+        self._flows.shutdown(wait=not left, cancel_futures=True)
+        self._steps.shutdown(wait=not left, cancel_futures=True)
+        self._renewer.stop()
+        self._bell.close()
+        if left:
+            LOG.warning("worker %s leaves %d jobs whose steps did not end in time; their claims expire", self.owner, len(left))
+        else:
+            LOG.info("worker %s has stopped; nothing is under way", self.owner)
+        return not left
+
+
+def backoff(failures: int, first: float, longest: float) -> float:
+    """Seconds until the next try, after so many failures in a row before this one: doubled each time, and capped."""
+    return float(min(longest, first * 2 ** min(failures, 30)))
+
+
+def _standing(snapshot: model.Snapshot) -> tuple[object, ...]:
+    """What a flow that did something must have changed."""
+    load_balancer = snapshot.load_balancer
+    pending = [
+        item.id
+        for items in (snapshot.listeners, snapshot.pools, snapshot.members, snapshot.health_monitors)
+        for item in items
+        if item.provisioning_status is not status.ProvisioningStatus.ACTIVE
+    ]
+    return (
+        load_balancer.generation,
+        load_balancer.applied_generation,
+        load_balancer.provisioning_status,
+        pending,
+        [(amphora.id, amphora.status, amphora.role, amphora.applied_generation) for amphora in snapshot.amphorae],
+    )

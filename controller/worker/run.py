@@ -1,0 +1,95 @@
+"""One job under way: its claim, its lease, and whether both still hold; and the thread that renews them all."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from controller import jobs
+from controller.db import database
+
+LOG = logging.getLogger(__name__)
+
+
+class Run:
+    """A claimed job of a leased load balancer."""
+
+    def __init__(self, claim: jobs.Claim, lease: jobs.Lease) -> None:
+        self.claim = claim
+        self.lease = lease
+        self.lost = False
+        self.renewed_at = time.monotonic()
+
+    def __str__(self) -> str:
+        """How log lines begin: ids first."""
+        claim = self.claim
+        return f"load balancer {claim.load_balancer_id}: job {claim.id} ({claim.kind}, request {claim.request_id or '-'})"
+
+
+class Renewer:
+    """Renews the claims and leases of all runs, in one transaction each third of their term."""
+
+    def __init__(self, db: database.Database, expiry: float) -> None:
+        self._db = db
+        self._expiry = expiry
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="renewer", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is still held expires by itself."""
+        self._ended.set()
+        self._thread.join(timeout=5)
+
+    def add(self, run: Run) -> None:
+        """Keep this run's claim and lease from now on."""
+        with self._lock:
+            self._runs[run.claim.id] = run
+
+    def remove(self, run: Run) -> None:
+        """No longer."""
+        with self._lock:
+            self._runs.pop(run.claim.id, None)
+
+    def renew(self) -> None:
+        """Renew all, and mark what was lost: taken by another worker, or not renewed in time because the database could not be reached."""
+        with self._lock:
+            runs = [run for run in self._runs.values() if not run.lost]
+        if not runs:
+            return
+        try:
+            self._renew(runs)
+        except Exception:  # the database is away; try again as long as nobody else may have taken over
+            LOG.exception("claims and leases of %d jobs could not be renewed", len(runs))
+            late = time.monotonic() - self._expiry
+            for run in runs:
+                if run.renewed_at < late:
+                    self._lose(run, "could not be renewed in time")
+
+    def _renew(self, runs: list[Run]) -> None:
+        began = time.monotonic()
+        gone = []
+        with self._db.begin() as tx:
+            for run in sorted(runs, key=lambda each: each.claim.id):  # always in one order, so that two workers never wait for each other
+                if not (tx.jobs.extend(run.claim, self._expiry) and tx.leases.refresh(run.lease, self._expiry)):
+                    gone.append(run)
+        for run in runs:
+            run.renewed_at = began
+        with self._lock:
+            gone = [run for run in gone if run.claim.id in self._runs]  # those that ended meanwhile gave theirs back
+        for run in gone:
+            self._lose(run, "was taken by another worker")
+
+    def _lose(self, run: Run, words: str) -> None:
+        run.lost = True
+        LOG.warning("%s: its claim or lease %s; leaving it", run, words)
+
+    def _loop(self) -> None:
+        while not self._ended.wait(self._expiry / 3):
+            self.renew()

@@ -1,0 +1,324 @@
+"""The conductor on a real database, with small real flows."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from controller import exceptions, jobs
+from controller.db import tables
+from controller.jobs import wakeup
+from controller.worker import conductor
+from tests.functional import small_flows
+
+QUICK = conductor.Options(
+    host="test", max_workers=4, poll_interval=0.1, claim_expiry=5.0, retry_backoff=0.2, retry_backoff_max=0.4, shutdown_timeout=10.0
+)
+
+
+@pytest.fixture
+def services(tmp_path: pathlib.Path) -> Iterator[small_flows.Services]:
+    made = small_flows.Services(small_flows.new_database(tmp_path), tmp_path)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def working(services: small_flows.Services, options: conductor.Options = QUICK) -> Iterator[conductor.Conductor]:
+    worker = conductor.Conductor(services, small_flows, options)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+
+
+def eventually(is_so: Callable[[], object], within: float = 20.0) -> None:
+    end = time.monotonic() + within
+    while not is_so():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def is_settled(services: small_flows.Services, load_balancer_id: str) -> bool:
+    row = small_flows.state(services.db, load_balancer_id)
+    return bool(row["provisioning_status"] == "ACTIVE" and row["generation"] == row["applied_generation"])
+
+
+def nothing_is_left(services: small_flows.Services) -> bool:
+    """No job, no record, no lease."""
+    with services.db.read() as tx:
+        leased = tx.connection.execute(sa.select(tables.load_balancers.c.id).where(tables.load_balancers.c.lease_owner.is_not(None))).all()
+        return not tx.jobs.count() and not tx.flow_records.page(10) and not leased
+
+
+def post(services: small_flows.Services, load_balancer_id: str) -> str:
+    small_flows.add_load_balancer(services.db, load_balancer_id)
+    with services.db.begin() as tx:
+        return tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id), request_id="req-1")
+
+
+def test_a_posted_job_is_run_and_leaves_nothing(services: small_flows.Services) -> None:
+    post(services, "steps-1")
+    with working(services):
+        eventually(lambda: is_settled(services, "steps-1") and nothing_is_left(services))
+    assert services.journal("steps-1") == ["load", "two", "three", "settle"]
+
+
+def test_what_is_not_owed_any_more_is_not_run(services: small_flows.Services) -> None:
+    post(services, "steps-1")
+    with services.db.begin() as tx:
+        tx.connection.execute(sa.update(tables.load_balancers).values(provisioning_status="ACTIVE", applied_generation=2))
+    with working(services):
+        eventually(lambda: nothing_is_left(services))
+    assert services.journal("steps-1") == []
+
+
+def test_a_job_without_its_load_balancer_is_dropped(services: small_flows.Services) -> None:
+    with services.db.begin() as tx:
+        tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id="gone"))
+    with working(services):
+        eventually(lambda: nothing_is_left(services))
+
+
+def test_a_job_of_a_newer_version_is_left_on_the_board(services: small_flows.Services) -> None:
+    small_flows.add_load_balancer(services.db, "steps-1")
+    with services.db.begin() as tx:
+        job_id = tx.jobs.add("polish-load-balancer", {}, "steps-1", "polish/steps-1")
+    with working(services):
+        eventually(lambda: _row(services, job_id)["attempts"] == 1 and _row(services, job_id)["owner"] is None)
+    assert _row(services, job_id)["available_at"] > time.time() + 10
+
+
+def _row(services: small_flows.Services, job_id: str) -> dict[str, object]:
+    with services.db.read() as tx:
+        found = tx.jobs.get(job_id)
+    assert found is not None
+    return dict(found)
+
+
+def test_a_failed_flow_is_reverted_told_and_tried_again_until_it_succeeds(services: small_flows.Services) -> None:
+    (services.folder / "broken").touch()
+    post(services, "fails-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "fails-1")["failures"] >= 2)
+        row = small_flows.state(services.db, "fails-1")
+        assert row["provisioning_status"] == "ERROR"
+        assert row["next_try_at"] > time.time() - 5
+        with services.db.read() as tx:
+            fault = tx.connection.execute(sa.select(tables.faults)).mappings().first()
+        assert fault is not None
+        assert (fault["code"], fault["message"]) == ("compute", "no machine today")
+        assert fault["next_try_at"] is not None
+        (services.folder / "broken").unlink()
+        eventually(lambda: is_settled(services, "fails-1") and nothing_is_left(services))
+    assert services.journal("fails-1")[:6] == ["load", "two", "three", "undo fourth", "undo three", "undo two"]
+    assert small_flows.state(services.db, "fails-1")["failures"] == 0
+
+
+def test_a_flow_whose_revert_fails_too_still_tells_why(services: small_flows.Services) -> None:
+    (services.folder / "broken").touch()
+    post(services, "stubborn-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "stubborn-1")["provisioning_status"] == "ERROR")
+        with services.db.read() as tx:
+            fault = tx.connection.execute(sa.select(tables.faults)).mappings().first()
+        assert fault is not None
+        assert fault["message"] == "it stays"
+        (services.folder / "broken").unlink()
+        eventually(lambda: is_settled(services, "stubborn-1") and nothing_is_left(services))
+
+
+def test_a_mistake_in_building_a_flow_backs_off_and_does_not_end_the_worker(services: small_flows.Services) -> None:
+    post(services, "bug-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "bug-1")["failures"] >= 1)
+        post(services, "steps-1")
+        eventually(lambda: is_settled(services, "steps-1"))
+    assert small_flows.state(services.db, "bug-1")["provisioning_status"] == "ERROR"
+
+
+def test_a_flow_that_changes_nothing_is_not_run_without_pause(services: small_flows.Services) -> None:
+    post(services, "lazy-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "lazy-1")["failures"] >= 2)
+        assert len(services.journal("lazy-1")) <= small_flows.state(services.db, "lazy-1")["failures"] + 2
+
+
+def test_a_waiting_flow_is_put_aside_and_goes_on_where_it_waited_when_woken(services: small_flows.Services) -> None:
+    job_id = post(services, "waits-1")
+    slow_poll = conductor.dataclasses.replace(QUICK, poll_interval=30.0, wakeup_directory=str(services.folder / "bells"))
+    with working(services, slow_poll):
+        eventually(lambda: services.journal("waits-1") and _row(services, job_id)["owner"] is None)
+        assert small_flows.state(services.db, "waits-1")["lease_owner"] is None
+        (services.folder / "signal").touch()
+        with services.db.begin() as tx:
+            assert tx.jobs.wake("waits-1") == 1
+        assert wakeup.ring(slow_poll.wakeup_directory) == 1
+        eventually(lambda: is_settled(services, "waits-1") and nothing_is_left(services), within=10)
+    assert services.journal("waits-1") == ["load", "two", "no signal", "signal", "three", "settle"]
+
+
+def test_a_waiting_flow_is_looked_at_again_without_a_wake_up(services: small_flows.Services) -> None:
+    post(services, "waits-1")
+    with working(services):
+        eventually(lambda: services.journal("waits-1").count("no signal") >= 2)
+        (services.folder / "signal").touch()
+        eventually(lambda: is_settled(services, "waits-1") and nothing_is_left(services))
+    assert services.journal("waits-1").count("two") == 1
+
+
+def test_more_flows_wait_than_there_are_places(services: small_flows.Services) -> None:
+    names = [f"waits-{number}" for number in range(10)]
+    for name in names:
+        post(services, name)
+    with working(services):
+        eventually(lambda: all("no signal" in services.journal(name) for name in names))
+        (services.folder / "signal").touch()
+        eventually(lambda: nothing_is_left(services))
+    assert all(is_settled(services, name) for name in names)
+
+
+def test_one_branch_waits_while_the_other_goes_on(services: small_flows.Services) -> None:
+    post(services, "pair-1")
+    with working(services):
+        eventually(lambda: "plug-b" in services.journal("pair-1") and "no signal" in services.journal("pair-1"))
+        (services.folder / "signal").touch()
+        eventually(lambda: nothing_is_left(services))
+    assert services.journal("pair-1").count("boot-a") == services.journal("pair-1").count("plug-b") == 1
+
+
+def test_branches_go_side_by_side(services: small_flows.Services) -> None:
+    post(services, "beside-1")
+    with working(services):
+        eventually(lambda: is_settled(services, "beside-1"))
+    assert sorted(services.journal("beside-1")) == ["a", "b", "load", "settle"]
+
+
+def test_who_waits_too_long_fails_and_is_reverted(services: small_flows.Services) -> None:
+    post(services, "expires-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "expires-1")["provisioning_status"] == "ERROR")
+    journal = services.journal("expires-1")
+    assert "undo two" in journal
+    assert "undo fault: waited too long: signal was not seen yet" in journal
+
+
+def test_a_step_that_finds_its_lease_stolen_undoes_nothing(services: small_flows.Services) -> None:
+    job_id = post(services, "stolen-1")
+    with working(services):
+        eventually(lambda: (services.folder / "stolen").exists())
+        time.sleep(0.3)
+        assert services.journal("stolen-1") == ["load", "two"]
+        assert small_flows.state(services.db, "stolen-1")["lease_owner"] == "somebody-else"
+        with services.db.begin() as tx:  # somebody else dies, and so the terms of both pass
+            tx.connection.execute(sa.update(tables.load_balancers).values(lease_expires_at=0.0))
+            tx.connection.execute(sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(claim_expires_at=0.0, available_at=0.0))
+        eventually(lambda: is_settled(services, "stolen-1") and nothing_is_left(services))
+    assert services.journal("stolen-1") == ["load", "two", "three", "settle"]
+
+
+def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: small_flows.Services) -> None:
+    job_id = post(services, "slow-1")
+    worker_options = conductor.dataclasses.replace(QUICK, claim_expiry=1.0, poll_interval=20.0)
+    with working(services, worker_options):
+        eventually(lambda: services.journal("slow-1")[-1:] and "begin" in services.journal("slow-1")[-1])
+        with services.db.begin() as tx:
+            tx.connection.execute(
+                sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(owner="other", claim_token=99, claim_expires_at=time.time() + 60)
+            )
+            tx.connection.execute(
+                sa.update(tables.load_balancers).values(lease_owner="other", lease_token=99, lease_expires_at=time.time() + 60)
+            )
+        eventually(lambda: any("end" in line for line in services.journal("slow-1")))
+        time.sleep(0.3)
+        assert "settle" not in services.journal("slow-1")
+        assert _row(services, job_id)["owner"] == "other"
+
+
+def test_changes_during_a_run_cause_one_more_run_and_a_hundred_coalesce(services: small_flows.Services) -> None:
+    post(services, "slow-1")
+    with working(services):
+        eventually(lambda: services.journal("slow-1"))
+        for _ in range(100):
+            small_flows.change(services.db, "slow-1")
+        eventually(lambda: is_settled(services, "slow-1") and nothing_is_left(services))
+    assert small_flows.state(services.db, "slow-1")["applied_generation"] == 102
+    assert services.journal("slow-1").count("settle") <= 5
+
+
+def test_jobs_of_one_load_balancer_never_overlap_on_two_workers(services: small_flows.Services) -> None:
+    post(services, "slow-1")
+    with services.db.begin() as tx:
+        for _ in range(3):
+            tx.jobs.add("update-load-balancer", {"load_balancer_id": "slow-1"}, "slow-1", "another")
+    with working(services), working(services):
+        for _ in range(4):
+            small_flows.change(services.db, "slow-1")
+            time.sleep(0.3)
+        eventually(lambda: is_settled(services, "slow-1") and nothing_is_left(services))
+    marks = [line.split()[0] for line in services.journal("slow-1") if line.startswith(("begin", "end"))]
+    assert marks == ["begin", "end"] * (len(marks) // 2)
+    assert len(marks) >= 4
+
+
+def test_many_load_balancers_are_served_by_two_workers_once_each(services: small_flows.Services) -> None:
+    names = [f"steps-{number}" for number in range(30)]
+    for name in names:
+        post(services, name)
+    with working(services), working(services):
+        eventually(lambda: nothing_is_left(services))
+    assert all(services.journal(name) == ["load", "two", "three", "settle"] for name in names)
+
+
+def test_a_worker_that_stops_ends_the_step_and_puts_the_flow_aside(services: small_flows.Services) -> None:
+    job_id = post(services, "slow-1")
+    with working(services):
+        eventually(lambda: any("begin" in line for line in services.journal("slow-1")))
+    assert [line.split()[0] for line in services.journal("slow-1")] == ["load", "begin", "end"]
+    assert _row(services, job_id)["owner"] is None
+    assert small_flows.state(services.db, "slow-1")["lease_owner"] is None
+    with working(services):
+        eventually(lambda: is_settled(services, "slow-1") and nothing_is_left(services))
+    assert [line.split()[0] for line in services.journal("slow-1")] == ["load", "begin", "end", "settle"]
+
+
+def test_an_upgraded_flow_is_run_from_the_beginning(services: small_flows.Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = post(services, "waits-1")
+    with working(services):
+        eventually(lambda: "no signal" in services.journal("waits-1"))
+        eventually(lambda: _row(services, job_id)["owner"] is None)
+    (services.folder / "signal").touch()
+    old = small_flows.build
+    monkeypatch.setattr(small_flows, "build", lambda services, job: old(services, job).add(small_flows.Step(services, "new")))
+    with working(services):
+        eventually(lambda: is_settled(services, "waits-1") and nothing_is_left(services))
+    assert services.journal("waits-1")[-6:] == ["load", "two", "signal", "three", "settle", "new"]
+
+
+def test_a_stale_lease_can_neither_settle_nor_fail_anything(services: small_flows.Services) -> None:
+    small_flows.add_load_balancer(services.db, "steps-1")
+    with services.db.begin() as tx:
+        old = tx.leases.take("steps-1", "one", 0.0, now=1.0)
+        new = tx.leases.take("steps-1", "two", 60.0)
+        assert old is not None
+        assert new is not None
+        assert tx.leases.take("steps-1", "three", 60.0) is None
+        with pytest.raises(exceptions.StaleLease):
+            tx.leases.check(old)
+        with pytest.raises(exceptions.StaleLease):
+            tx.settlement.settle("steps-1", 2, old)
+        tx.leases.note_failure(old, 1.0)
+        assert not tx.leases.release(old)
+        assert not tx.leases.refresh(old, 60)
+        tx.leases.check(new)
+    assert small_flows.state(services.db, "steps-1")["failures"] == 0
