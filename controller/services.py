@@ -15,10 +15,11 @@ from stevedore import exception as stevedore_exceptions
 
 from controller import render
 from controller.conf import health_manager
-from controller.db import database
+from controller.db import database, recent
 from controller.drivers.amphora import interface as amphora_interface
 from controller.drivers.ca import interface as ca_interface
 from controller.drivers.compute import interface as compute_interface
+from controller.drivers.compute import watch
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.drivers.secrets import interface as secrets_interface
@@ -124,6 +125,16 @@ class Services:
     def networks(self) -> remembered.RememberedNetworks:
         """Facts of networks and subnets, some seconds old."""
         return remembered.RememberedNetworks(self.network)
+
+    @functools.cached_property
+    def machines(self) -> watch.Watch:
+        """What the compute service says of machines that are to come up."""
+        return watch.Watch(self.compute)
+
+    @functools.cached_property
+    def snapshots(self) -> recent.RecentSnapshots:
+        """Load balancers as the rows say, with a memory for what can't have changed."""
+        return recent.RecentSnapshots(self.db)
 
     @functools.cached_property
     def pushers(self) -> futures.Executor:

@@ -1,8 +1,8 @@
 """Snapshots of load balancers, of which the part that can't have changed since the last look is kept in memory.
 
-What is wanted of a load balancer changes only with its generation. So a flow, each of whose steps looks at the rows, reads listeners, pools,
-members and monitors once; the load balancer's own row and its amphorae are read each time. Statuses of what is below may be older than
-that, except PENDING_DELETE, which comes with a new generation.
+What is wanted of a load balancer changes only with its generation. So a flow, each of whose steps looks at the rows, reads what is below
+the load balancer once; its own row and its amphorae are read each time. Statuses of what is below may be older than that, except
+PENDING_DELETE, which comes with a new generation.
 """
 
 from __future__ import annotations

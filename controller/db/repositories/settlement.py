@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller import jobs
+from controller import exceptions, jobs
 from controller.db import tables
 from controller.db.repositories import base, faults, leases
 from controller.model import load_balancer as model
@@ -48,6 +48,16 @@ _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 class Settlement(base.Repository):
     """What a flow writes when it is done, or has failed."""
+
+    def generation(self, load_balancer_id: str) -> int:
+        """The newest accepted generation.
+
+        :raises NotFound: no such load balancer.
+        """
+        found = self._connection.execute(sa.select(_LB.generation).where(_LB.id == load_balancer_id)).scalar()
+        if found is None:
+            raise exceptions.NotFound("Load Balancer", load_balancer_id)
+        return int(found)
 
     def settle(self, load_balancer_id: str, generation: int, lease: jobs.Lease, *, complete: bool = True) -> bool:
         """Everything stamped at `generation` or before has been applied. Tells whether the load balancer is ACTIVE now.

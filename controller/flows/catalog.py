@@ -1,0 +1,55 @@
+"""Which flow does a job, and whether it is still to be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from taskflow.patterns import linear_flow
+
+from controller import jobs
+from controller.flows import create, delete, failover, update
+from controller.jobs import owed
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.services import Services
+
+_P = status.ProvisioningStatus
+
+_FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
+    jobs.CreateLoadBalancer: create.create,
+    jobs.UpdateLoadBalancer: update.update,
+    jobs.DeleteLoadBalancer: delete.delete,
+    jobs.FailoverAmphora: failover.failover_amphora,
+    jobs.FailoverLoadBalancer: failover.failover_load_balancer,
+}
+
+
+def build(services: Services, job: jobs.Job) -> linear_flow.Flow:
+    """The flow of a job. Its shape follows from the job alone: resumed, it comes out the same.
+
+    :raises KeyError: no flow is known for this kind of job.
+    """
+    return _FLOWS[type(job)](services, job)
+
+
+def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
+    """What really is to be done, now that the load balancer's lease is held; None if nothing is.
+
+    A failover stands as it was posted as long as there is something to replace; with anything else the rows decide. An amphora that was
+    found dead and counts no more is simply missing, so its failover is the creation of what is missing.
+    """
+    if snapshot.load_balancer.provisioning_status not in (_P.DELETED, _P.PENDING_DELETE):
+        match job:
+            case jobs.FailoverAmphora() if _may_replace(snapshot, {job.amphora_id}, {job.role}):
+                return job
+            case jobs.FailoverLoadBalancer() if _may_replace(
+                snapshot, {one.id for one in owed.serving(snapshot)} - set(job.replacement_ids), set(job.topology.roles)
+            ):
+                return job
+    return owed.outstanding(snapshot)
+
+
+def _may_replace(snapshot: model.Snapshot, amphora_ids: set[str], roles: set[status.Role]) -> bool:
+    """Whether one of these amphorae serves in one of these roles, and so has something to hand over."""
+    return any(one.id in amphora_ids and one.role in roles for one in owed.serving(snapshot))

@@ -1,0 +1,196 @@
+"""Steps in the life of amphorae: recorded, heard for the first time, doubted, deleted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from concurrent import futures
+from typing import Any
+
+from controller import exceptions, jobs
+from controller.db import database
+from controller.drivers.amphora import interface as amphora_interface
+from controller.drivers.compute import watch
+from controller.jobs import owed
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.tasks import base, dismantling, retries
+
+LOG = logging.getLogger(__name__)
+
+_GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
+_QUESTION = 2.0
+"""Seconds for an answer to "are you there?", asked after the health manager had none."""
+
+Coming = Sequence[tuple[str, status.Role]]
+"""Amphorae that a flow makes: id and role."""
+
+
+class RecordAmphorae(base.Step):
+    """Write the rows of the amphorae to come, before anything of them is made; so nothing in the cloud is ever without an explanation.
+
+    Undone, all that was made of them since is taken apart, unless an amphora has come to serve: then the next try goes on from there.
+    """
+
+    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, coming: Coming, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._dismantler = dismantler
+        self._coming = coming
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            known = tx.snapshots.outline(load_balancer_id)
+        _refuse_if_going(known.load_balancer)
+        ids = {amphora_id for amphora_id, _ in self._coming}
+        self._dismantler.take_apart([one.id for one in owed.leftovers(known) if one.id in ids], lease)
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            for amphora_id, role in self._coming:
+                tx.amphorae.ensure(amphora_id, load_balancer_id, role)
+
+    def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
+        with self._db.read() as tx:
+            amphorae = {amphora.id: amphora for amphora in tx.amphorae.of_load_balancer(load_balancer_id)}
+        begun = [amphora_id for amphora_id, _ in self._coming if amphora_id in amphorae]
+        self._dismantler.undo([one for one in begun if amphorae[one].status not in owed.SERVING], lease)
+
+
+class AwaitFirstHeartbeats(retries.Patient):
+    """Wait until every amphora to come was heard: its machine runs, and so does its agent."""
+
+    def __init__(self, db: database.Database, machines: watch.Watch, coming: Coming, *, patience: float, of: str = "") -> None:
+        super().__init__(patience=patience, name=base.named(type(self), of))
+        self._db = db
+        self._machines = machines
+        self._coming = coming
+
+    def execute(self, load_balancer_id: str) -> None:
+        with self._db.read() as tx:
+            known = tx.snapshots.outline(load_balancer_id)
+        _refuse_if_going(known.load_balancer)
+        silent = [amphora_id for amphora_id, _ in self._coming if not _was_heard(known, amphora_id)]
+        for amphora_id in silent:
+            if (trouble := self._machines.trouble(amphora_id)) is not None:
+                raise exceptions.ComputeFault(f"amphora {amphora_id} will not come up: {trouble}")
+        if silent:
+            raise exceptions.NotYet(
+                f"no heartbeat yet of amphora {', '.join(silent)}: if none comes, look at the machine's console, at the management "
+                "network, and at [health_manager] controller_ip_port_list, which says where an amphora sends its heartbeats"
+            )
+
+
+class JudgeAmphorae(base.Step):
+    """Ask the amphorae that serve whether they are there. Who does not answer counts no more: nobody pushes to it or waits for it."""
+
+    def __init__(
+        self, db: database.Database, amphora: amphora_interface.AmphoraDriver, side_by_side: futures.Executor, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._amphora = amphora
+        self._side_by_side = side_by_side
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
+        with self._db.read() as tx:
+            serving = owed.serving(tx.snapshots.outline(load_balancer_id))
+        silent = [(one, reason) for one, reason in zip(serving, self._side_by_side.map(self._ask, serving), strict=True) if reason]
+        if not silent:
+            return
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            tx.amphorae.set_status([one.id for one, _ in silent], status.AmphoraStatus.ERROR)
+            for one, reason in silent:
+                event = model.Fault(code="amphora_lost", message=f"the {one.role} counts no more: {reason}", request_id=request_id)
+                tx.faults.add_event(load_balancer_id, "amphora", one.id, event)
+                LOG.warning("load balancer %s: amphora %s counts no more: %s", load_balancer_id, one.id, reason)
+
+    def _ask(self, amphora: amphora_model.Amphora) -> str | None:
+        try:
+            self._amphora.info(amphora, timeout=_QUESTION)
+        except exceptions.AmphoraUnreachable as exc:
+            return str(exc)
+        return None
+
+
+class ClearLeftovers(base.Step):
+    """Delete the amphorae that nothing will use again: what earlier tries left, and what was found dead."""
+
+    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._dismantler = dismantler
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            leftovers = owed.leftovers(tx.snapshots.outline(load_balancer_id))
+        self._dismantler.take_apart([one.id for one in leftovers], lease)
+
+
+class DeletePredecessors(base.Step):
+    """Delete the amphorae whose role another one has taken over. One that lives is told first, so that it lets go of the VIP politely."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        amphora: amphora_interface.AmphoraDriver,
+        dismantler: dismantling.Dismantler,
+        role: status.Role,
+        successor_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._amphora = amphora
+        self._dismantler = dismantler
+        self._role = role
+        self._successor_id = successor_id
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
+        with self._db.read() as tx:
+            going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
+        for amphora in going:
+            if amphora.status in owed.SERVING:
+                self._tell(amphora, load_balancer_id)
+        self._dismantler.take_apart([amphora.id for amphora in going], lease)
+        with self._db.begin() as tx:
+            for amphora in going:
+                event = model.Fault(code="replaced", message=f"amphora {self._successor_id} is the {self._role} now", request_id=request_id)
+                tx.faults.add_event(load_balancer_id, "amphora", amphora.id, event)
+
+    def _tell(self, amphora: amphora_model.Amphora, load_balancer_id: str) -> None:
+        try:
+            self._amphora.remove(amphora, load_balancer_id)
+        except exceptions.ControllerError as exc:
+            LOG.info("load balancer %s: amphora %s goes without having been told: %s", load_balancer_id, amphora.id, exc)
+
+
+class DeleteAmphorae(base.Step):
+    """Delete all amphorae of a load balancer."""
+
+    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._dismantler = dismantler
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            amphorae = tx.amphorae.of_load_balancer(load_balancer_id)
+        self._dismantler.take_apart([one.id for one in amphorae], lease)
+
+
+def predecessors(amphorae: Iterable[amphora_model.Amphora], role: status.Role, successor_id: str) -> tuple[amphora_model.Amphora, ...]:
+    """The amphorae that had the role before."""
+    return tuple(one for one in amphorae if one.role is role and one.id != successor_id)
+
+
+def _was_heard(known: model.Snapshot, amphora_id: str) -> bool:
+    found = [one for one in known.amphorae if one.id == amphora_id]
+    return bool(found) and (found[0].status in owed.SERVING or found[0].first_heartbeat_at is not None)
+
+
+def _refuse_if_going(load_balancer: model.LoadBalancer) -> None:
+    """:raises Immutable: nothing more is to be made for it."""
+    if load_balancer.provisioning_status in _GOING:
+        raise exceptions.Immutable(load_balancer.id, load_balancer.provisioning_status)

@@ -1,0 +1,109 @@
+"""Steps with the compute service."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from controller import jobs, render
+from controller.db import database
+from controller.drivers.ca import interface as ca_interface
+from controller.drivers.compute import interface
+from controller.drivers.network import interface as network_interface
+from controller.drivers.network import remembered
+from controller.jobs import owed
+from controller.model import status
+from controller.tasks import base
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class BootSettings:
+    """What every amphora is booted with; times in seconds."""
+
+    deployment_key: bytes = dataclasses.field(repr=False)
+    health_managers: tuple[tuple[str, int], ...]
+    heartbeat_interval: float
+    full_report_interval: float
+    agent_port: int
+    image_tag: str | None = None
+    flavor: str | None = None
+
+
+class Boot(base.Step):
+    """Start the machine of an amphora, with its ports, its certificate and its heartbeat key. The keys never leave this step."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        compute: interface.ComputeDriver,
+        network: network_interface.NetworkDriver,
+        networks: remembered.RememberedNetworks,
+        ca: ca_interface.CertificateAuthority,
+        settings: BootSettings,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._compute = compute
+        self._network = network
+        self._networks = networks
+        self._ca = ca
+        self._settings = settings
+
+    def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            amphora = tx.amphorae.get(amphora_id)
+            zone = tx.load_balancers.get(load_balancer_id).availability_zone
+        if amphora.status in owed.SERVING or (amphora.compute_id is not None and self._compute.find(amphora_id) is not None):
+            return
+        ports = [self._network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
+        certificate = self._ca.issue_amphora_certificate(amphora_id)
+        instance = self._compute.boot(
+            interface.BootRequest(
+                amphora_id=amphora_id,
+                name=f"amphora-{amphora_id}",
+                files=self._files(amphora_id, ports[0], certificate.pem),
+                ports=ports,
+                flavor=self._settings.flavor,
+                image_tag=self._settings.image_tag,
+                zone=zone,
+            )
+        )
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            tx.amphorae.update(
+                amphora_id,
+                status=status.AmphoraStatus.BOOTING,
+                compute_id=instance.id,
+                cert_expiration=certificate.not_after,
+                cached_zone=instance.zone,
+                image_id=instance.image_id,
+                compute_flavor=instance.flavor,
+            )
+        LOG.info("load balancer %s: amphora %s boots as machine %s", load_balancer_id, amphora_id, instance.id)
+
+    def _files(self, amphora_id: str, management: network_interface.Port, pem: bytes) -> Mapping[str, bytes]:
+        fixed = management.fixed_ips[0]
+        subnet = self._networks.subnet(fixed.subnet_id)
+        nic = render.boot.ManagementNic(
+            address=f"{fixed.ip_address}/{ipaddress.ip_network(subnet.cidr).prefixlen}",
+            mac=management.mac_address,
+            mtu=management.mtu,
+            gateway=subnet.gateway_ip,
+        )
+        settings = self._settings
+        config = render.boot.config(
+            amphora_id,
+            nic,
+            health_managers=settings.health_managers,
+            deployment_key=settings.deployment_key,
+            heartbeat_interval=settings.heartbeat_interval,
+            full_report_interval=settings.full_report_interval,
+            agent_port=settings.agent_port,
+        )
+        return render.boot.files(config, pem, self._ca.client_roots())

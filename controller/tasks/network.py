@@ -1,0 +1,146 @@
+"""Steps with the network service."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from controller import exceptions, jobs
+from controller.db import database, recent
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface, remembered
+from controller.jobs import owed
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
+from controller.tasks import base, networks, push
+
+LOG = logging.getLogger(__name__)
+
+_TRANSPORTS = {"UDP": "udp", "SCTP": "sctp"}  # all other protocols are tcp
+_VIP_INTERFACE = "eth1"
+
+
+class PlugPorts(base.Step):
+    """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnet."""
+
+    def __init__(self, db: database.Database, network: interface.NetworkDriver, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._network = network
+
+    def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            amphora = tx.amphorae.get(amphora_id)
+            vip = tx.load_balancers.get(load_balancer_id).vip
+        if amphora.status in owed.SERVING:
+            return
+        management = self._network.ensure_management_port(amphora_id)
+        vrrp = self._network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
+        paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            tx.amphorae.update(
+                amphora_id,
+                management_port_id=management.id,
+                management_address=management.fixed_ips[0].ip_address,
+                vrrp_port_id=vrrp.id,
+                vrrp_ip=vrrp.fixed_ips[0].ip_address,
+                vrrp_mac=vrrp.mac_address,
+                vrrp_interface=_VIP_INTERFACE,
+                vrrp_id=VRRP_ROUTER_ID if paired else None,
+                vrrp_priority=VRRP_PRIORITY[amphora.role] if amphora.role else None,
+                ha_ip=vip.address,
+                ha_port_id=vip.port_id,
+            )
+
+
+class OpenListenerPorts(base.Step):
+    """Let exactly the listeners' traffic, and what the halves of a pair tell each other, reach the VIP."""
+
+    default_provides = "generation"
+
+    def __init__(
+        self,
+        snapshots: recent.RecentSnapshots,
+        network: interface.NetworkDriver,
+        peer_port: int,
+        only_if_changed: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """With `only_if_changed`, the network service is not asked if no listener has changed since the generation applied last."""
+        super().__init__(**kwargs)
+        self._snapshots = snapshots
+        self._network = network
+        self._peer_port = peer_port
+        self._only_if_changed = only_if_changed
+
+    def execute(self, load_balancer_id: str) -> int:
+        snapshot = self._snapshots.get(load_balancer_id)
+        applied = snapshot.load_balancer.applied_generation
+        if not self._only_if_changed or not applied or any(listener.generation > applied for listener in snapshot.listeners):
+            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, access_rules(snapshot, self._peer_port))
+        return snapshot.generation
+
+
+class PlugMemberNetworks(base.Step):
+    """Give each amphora a port on every network of members other than the VIP's. Returns the networks, in the order of their NICs."""
+
+    default_provides = "member_network_ids"
+
+    def __init__(
+        self,
+        snapshots: recent.RecentSnapshots,
+        network: interface.NetworkDriver,
+        known: remembered.RememberedNetworks,
+        compute: compute_interface.ComputeDriver,
+        joining: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._snapshots = snapshots
+        self._network = network
+        self._known = known
+        self._compute = compute
+        self._joining = tuple(joining)
+
+    def execute(self, load_balancer_id: str) -> list[str]:
+        snapshot = self._snapshots.get(load_balancer_id)
+        subnets = networks.of_members(snapshot, self._known)
+        if not subnets:
+            return []
+        for amphora in push.targets(snapshot, self._joining):
+            if amphora.compute_id is None:
+                raise exceptions.NotFound("Machine of amphora", amphora.id)
+            for network_id, subnet_ids in subnets.items():
+                port = self._network.ensure_member_port(amphora.id, network_id, subnet_ids)
+                self._compute.attach_port(amphora.compute_id, port)
+        return list(subnets)
+
+
+class DeleteVip(base.Step):
+    """Take the VIP away from the network: its access rules, and its port if it is ours."""
+
+    def __init__(self, db: database.Database, network: interface.NetworkDriver, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._network = network
+
+    def execute(self, load_balancer_id: str) -> None:
+        with self._db.read() as tx:
+            vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
+        self._network.delete_vip_access(load_balancer_id)
+        self._network.deallocate_vip(load_balancer_id, vip)
+
+
+def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.AccessRule, ...]:
+    """What may reach the VIP of a load balancer."""
+    rules: list[interface.AccessRule] = []
+    for listener in snapshot.listeners:
+        if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
+            transport = _TRANSPORTS.get(listener.protocol, "tcp")
+            rules.extend(interface.AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
+    if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
+        rules += [interface.AccessRule("vrrp", None), interface.AccessRule("tcp", peer_port)]
+    return tuple(dict.fromkeys(rules))

@@ -1,0 +1,78 @@
+"""What rendering has to know of networks, asked from the network service."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterable, Mapping
+
+from controller import exceptions, render
+from controller.drivers.network import interface, remembered
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model import status
+
+LOG = logging.getLogger(__name__)
+
+
+def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks) -> Mapping[str, tuple[str, ...]]:
+    """Networks of members other than the VIP's, with the members' subnets there, in the order in which members first asked for them.
+
+    A subnet that was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer.
+    """
+    found: dict[str, dict[str, None]] = {}
+    vip = snapshot.load_balancer.vip
+    wanted = [one for one in snapshot.members if one.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE]
+    for subnet_id in dict.fromkeys(one.subnet_id for one in wanted):
+        if subnet_id is None or subnet_id == vip.subnet_id:
+            continue
+        try:
+            network_id = known.subnet(subnet_id).network_id
+        except exceptions.NotFound:
+            LOG.warning("load balancer %s: the subnet %s of some members does not exist any more", snapshot.load_balancer.id, subnet_id)
+            continue
+        if network_id != vip.network_id:
+            found.setdefault(network_id, {})[subnet_id] = None
+    return {network_id: tuple(subnet_ids) for network_id, subnet_ids in found.items()}
+
+
+def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> render.VipSubnet:
+    """The VIP's subnet.
+
+    :raises NotFound: it does not exist any more; :raises Transient: the service did not answer.
+    """
+    subnet = known.subnet(vip.subnet_id)
+    return render.VipSubnet(
+        cidr=subnet.cidr, gateway_ip=subnet.gateway_ip, mtu=known.network(vip.network_id).mtu, host_routes=_routes(subnet)
+    )
+
+
+def of_amphora(
+    snapshot: model.Snapshot,
+    amphora: amphora_model.Amphora,
+    member_network_ids: Iterable[str],
+    network: interface.NetworkDriver,
+    known: remembered.RememberedNetworks,
+) -> tuple[render.MemberNetwork, ...]:
+    """The NICs of one amphora on these networks of members, which have been plugged."""
+    subnets = of_members(snapshot, known)
+    return tuple(
+        _nic(network.ensure_member_port(amphora.id, network_id, subnets[network_id]), known)
+        for network_id in member_network_ids
+        if network_id in subnets
+    )
+
+
+def _nic(port: interface.Port, known: remembered.RememberedNetworks) -> render.MemberNetwork:
+    subnets = [known.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
+    prefixes = [ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets]
+    return render.MemberNetwork(
+        mac=port.mac_address,
+        mtu=port.mtu,
+        addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
+        host_routes=tuple(route for subnet in subnets for route in _routes(subnet)),
+    )
+
+
+def _routes(subnet: interface.Subnet) -> tuple[render.HostRoute, ...]:
+    return tuple(render.HostRoute(route.destination, route.nexthop) for route in subnet.host_routes)

@@ -1,0 +1,214 @@
+"""Steps that bring amphorae to the newest state: render, and one request to each."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+from amphora_agent.protocol import rest
+from controller import exceptions, jobs, render
+from controller.db import database, recent
+from controller.drivers.amphora import interface
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface as network_interface
+from controller.drivers.network import remembered
+from controller.jobs import owed
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.tasks import amphora as amphora_tasks
+from controller.tasks import base, networks
+
+LOG = logging.getLogger(__name__)
+
+Sent = tuple[amphora_model.Amphora, exceptions.ControllerError | None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Sender:
+    """Renders what an amphora has to do, and sends it."""
+
+    amphora: interface.AmphoraDriver
+    network: network_interface.NetworkDriver
+    known: remembered.RememberedNetworks
+    settings: render.Settings
+    side_by_side: futures.Executor
+
+    def send(
+        self,
+        snapshot: model.Snapshot,
+        amphorae: Sequence[amphora_model.Amphora],
+        member_network_ids: Sequence[str],
+        with_vip: bool = True,
+    ) -> list[Sent]:
+        """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be."""
+
+        def one(amphora: amphora_model.Amphora) -> Sent:
+            try:
+                self._send(snapshot, amphora, member_network_ids, with_vip)
+            except exceptions.ControllerError as exc:
+                return amphora, exc
+            return amphora, None
+
+        return [one(amphorae[0])] if len(amphorae) == 1 else list(self.side_by_side.map(one, amphorae))
+
+    def _send(self, snapshot: model.Snapshot, amphora: amphora_model.Amphora, member_network_ids: Sequence[str], with_vip: bool) -> None:
+        facts = render.Networks(
+            vip=networks.of_vip(snapshot.load_balancer.vip, self.known),
+            members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
+        )
+        wanted = render.wanted_state(snapshot, amphora, facts, self.settings)
+        if not with_vip:
+            wanted = without_vip(wanted)
+        receipt = self.amphora.apply(amphora, wanted, {})
+        if (receipt.generation, receipt.hash) != (wanted.generation, wanted.hash):
+            raise exceptions.AmphoraRefused(amphora.id, f"it says that it runs another state, of generation {receipt.generation}")
+        LOG.debug(
+            "load balancer %s: amphora %s runs generation %s (%s)", wanted.load_balancer_id, amphora.id, wanted.generation, receipt.how
+        )
+
+
+class Push(base.Step):
+    """Bring every amphora that serves to the newest state. `joining` ones go first: if they refuse, nobody else has heard of them.
+
+    An amphora whose role a joining one takes over is left out, and is not named to the others. Who took the state is ALLOCATED from
+    then on.
+    """
+
+    def __init__(
+        self, db: database.Database, snapshots: recent.RecentSnapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._snapshots = snapshots
+        self._sender = sender
+        self._joining = tuple(joining)
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
+        snapshot = self._snapshots.get(load_balancer_id)
+        wanted = targets(snapshot, self._joining)
+        if not wanted:
+            raise exceptions.NotFound("Serving amphora of load balancer", load_balancer_id)
+        shown = dataclasses.replace(snapshot, amphorae=tuple(wanted))
+        first = [one for one in wanted if one.id in self._joining]
+        others = [one for one in wanted if one.id not in self._joining]
+        sent: list[Sent] = []
+        for some in (first, others):
+            if some and not any(error for _, error in sent):
+                sent += self._sender.send(shown, some, member_network_ids)
+        self._confirm(snapshot.generation, sent, lease)
+        if errors := [error for _, error in sent if error is not None]:
+            raise _gravest(errors)
+
+    def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
+        """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
+        took = [one.id for one, error in sent if error is None]
+        refused = [one.id for one, error in sent if isinstance(error, exceptions.ConfigRefused) and one.status not in owed.SERVING]
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            if took:
+                tx.amphorae.confirm(took, generation)
+            if refused:
+                tx.amphorae.set_status(refused, status.AmphoraStatus.ALLOCATED)
+
+
+class PrepareSuccessor(base.Step):
+    """Have a replacement run everything but the VIP, to be sure of it while its predecessor still serves."""
+
+    def __init__(self, snapshots: recent.RecentSnapshots, sender: Sender, successor_id: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._snapshots = snapshots
+        self._sender = sender
+        self._successor_id = successor_id
+
+    def execute(self, load_balancer_id: str, member_network_ids: list[str]) -> None:
+        snapshot = self._snapshots.get(load_balancer_id)
+        mine = [one for one in snapshot.amphorae if one.id == self._successor_id]
+        if not mine:
+            raise exceptions.NotFound("Amphora", self._successor_id)
+        if mine[0].status in owed.SERVING:
+            return  # resumed after it took the VIP
+        shown = dataclasses.replace(snapshot, amphorae=tuple(mine))
+        for _, error in self._sender.send(shown, mine, member_network_ids, with_vip=False):
+            if error is not None:
+                raise error
+
+
+class ReleaseVip(base.Step):
+    """Have the predecessor let go of the VIP. One that can't be asked is deleted: two machines must not announce one address.
+
+    Undone, a predecessor that lives is told to serve again.
+    """
+
+    def __init__(
+        self,
+        db: database.Database,
+        snapshots: recent.RecentSnapshots,
+        sender: Sender,
+        compute: compute_interface.ComputeDriver,
+        role: status.Role,
+        successor_id: str,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._snapshots = snapshots
+        self._sender = sender
+        self._compute = compute
+        self._role = role
+        self._successor_id = successor_id
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
+        for amphora in going:
+            if amphora.status not in owed.SERVING or not self._lets_go(amphora, load_balancer_id):
+                self._fence(amphora, lease)
+
+    def revert(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str], **_: Any) -> None:
+        with self._db.read() as tx:
+            tx.leases.check(lease)
+        snapshot = self._snapshots.get(load_balancer_id)
+        back = [one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in owed.SERVING]
+        if back:
+            shown = dataclasses.replace(snapshot, amphorae=tuple(back))
+            for amphora, error in self._sender.send(shown, back, member_network_ids):
+                LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, error or "yes")
+
+    def _lets_go(self, amphora: amphora_model.Amphora, load_balancer_id: str) -> bool:
+        try:
+            self._sender.amphora.remove(amphora, load_balancer_id)
+        except exceptions.ControllerError as exc:
+            LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", load_balancer_id, amphora.id, exc)
+            return False
+        return True
+
+    def _fence(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
+        self._compute.delete(amphora.id)
+
+
+def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[amphora_model.Amphora]:
+    """The amphorae that take a push: those that serve, and those that join, without those whose roles the joining ones take over."""
+    taken = {one.role for one in snapshot.amphorae if one.id in joining}
+    return [
+        one
+        for one in snapshot.amphorae
+        if one.id in joining or (one.status in owed.SERVING and (one.role is None or one.role not in taken))
+    ]
+
+
+def without_vip(wanted: rest.WantedState) -> rest.WantedState:
+    """The same state, of an amphora that does not answer for the VIP."""
+    return dataclasses.replace(wanted, interfaces=tuple(dataclasses.replace(nic, vips=()) for nic in wanted.interfaces))
+
+
+def _gravest(errors: Sequence[exceptions.ControllerError]) -> exceptions.ControllerError:
+    """A refusal says more than silence: it would come back with any amphora."""
+    refusals: Mapping[bool, exceptions.ControllerError] = {isinstance(one, exceptions.AmphoraRefused): one for one in reversed(errors)}
+    return refusals.get(True, errors[0])

@@ -1,0 +1,92 @@
+"""First and last steps of every flow: what is tried, what became of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from taskflow.types import failure
+
+from controller import exceptions, jobs
+from controller.db import database
+from controller.jobs import owed
+from controller.model import load_balancer as model
+from controller.tasks import base, retries
+
+LOG = logging.getLogger(__name__)
+
+
+class FaultOnRevert(base.Step):
+    """Remember which generation this run is for. If the flow fails, what was pending then is in ERROR, with the reason.
+
+    A load balancer that is being deleted is not in ERROR but stays PENDING_DELETE, with the reason: its deletion was accepted, and is
+    tried until it is done.
+    """
+
+    def __init__(self, db: database.Database, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+
+    def execute(self, load_balancer_id: str) -> int:
+        with self._db.read() as tx:
+            return tx.settlement.generation(load_balancer_id)
+
+    def revert(
+        self,
+        load_balancer_id: str,
+        lease: jobs.Lease,
+        result: int | failure.Failure,
+        flow_failures: Mapping[str, failure.Failure],
+        request_id: str | None = None,
+        **_: Any,
+    ) -> None:
+        step, code, words = reason(flow_failures)
+        if code == exceptions.Immutable.code:
+            LOG.info("load balancer %s: given up at %s: %s", load_balancer_id, step, words)
+            return
+        fault = model.Fault(code=code, message=words, step=step, request_id=request_id)
+        with self._db.begin() as tx:
+            generation = result if isinstance(result, int) else tx.settlement.generation(load_balancer_id)
+            now = tx.settlement.fail(load_balancer_id, generation, fault, lease)
+        LOG.warning("load balancer %s is %s: %s failed (%s): %s", load_balancer_id, now, step, code, words)
+
+
+class Settle(base.Step):
+    """Everything stamped with the generation that was applied, or before, is ACTIVE, or gone if it was to go.
+
+    If an amphora is missing, or serves an older state, the load balancer stays PENDING_UPDATE: more is owed, and the next flow does it.
+    """
+
+    def __init__(self, db: database.Database, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+
+    def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
+        with self._db.begin() as tx:
+            now = tx.snapshots.outline(load_balancer_id)
+            complete = owed.is_complete(now) and all(one.applied_generation >= generation for one in owed.serving(now))
+            active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)
+        LOG.info("load balancer %s: generation %s is applied%s", load_balancer_id, generation, "" if active else ", and more is owed")
+
+
+class RemoveRows(base.Step):
+    """Nothing of the load balancer is left in the cloud: nothing is left below it in the database."""
+
+    def __init__(self, db: database.Database, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
+        event = model.Fault(code="deleted", message="the load balancer and all that was made for it are gone", request_id=request_id)
+        with self._db.begin() as tx:
+            tx.settlement.remove(load_balancer_id, lease)
+            tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+        LOG.info("load balancer %s is deleted", load_balancer_id)
+
+
+def reason(failures: Mapping[str, failure.Failure]) -> tuple[str, str, str]:
+    """Step, code and words of what made a flow fail. Of several at once, one that we know by its own code says most."""
+    explained = [(step, *retries.explain(each)) for step, each in failures.items()]
+    ours = [one for one in explained if one[1] not in (exceptions.ControllerError.code, exceptions.Transient.code)]
+    return (ours or explained or [("", exceptions.ControllerError.code, "the flow failed without saying why")])[0]
