@@ -1,0 +1,188 @@
+"""The way to an amphora's agent: HTTP over mutual TLS (`amphora_agent/protocol/rest.py` is the wire)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import stevedore.driver
+import urllib3
+from oslo_config import cfg
+
+from amphora_agent.protocol import rest
+from controller import exceptions
+from controller.drivers.amphora import connections, interface
+from controller.drivers.ca import interface as ca
+from controller.model.amphora import Amphora
+
+LOG = logging.getLogger(__name__)
+_NO_ANSWER = (urllib3.exceptions.HTTPError, OSError)
+_NOT_READY = (502, 503, 504)
+_CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
+
+
+class RestAmphora(interface.AmphoraDriver):
+    """Every request may be repeated with the same effect, so a broken connection is simply tried again for a while."""
+
+    def __init__(
+        self,
+        authority: ca.CertificateAuthority,
+        *,
+        port: int = rest.PORT,
+        connect_timeout: float = 3.0,
+        read_timeout: float = 60.0,
+        retry_time: float = 8.0,
+        retry_interval: float = 0.1,
+        pool_size: int = 256,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        context = connections.tls_context(authority.server_roots(), authority.client_certificate_path())
+        self._connections = connections.Connections(context, port, pool_size)
+        self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
+        self._retry_time = retry_time
+        self._retry_interval = retry_interval
+        self._sleep = sleep
+        self._clock = clock
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> RestAmphora:
+        """As `[haproxy_amphora]` says, with the certificates of the authority that `[certificates] cert_generator` names."""
+        options = conf.haproxy_amphora
+        authority: Any = stevedore.driver.DriverManager("figlina.ca", conf.certificates.cert_generator).driver
+        return cls(
+            authority.from_conf(conf),
+            port=options.bind_port,
+            connect_timeout=options.rest_request_conn_timeout,
+            read_timeout=options.rest_request_read_timeout,
+            retry_time=options.connection_retry_time,
+            retry_interval=options.connection_retry_interval,
+            pool_size=options.connection_pool_size,
+        )
+
+    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes]) -> interface.Applied:
+        path, body = rest.load_balancer_path(wanted.load_balancer_id), wanted.dump()
+        answer = self._ask(amphora, "PUT", path, body)
+        for _ in range(_CERTIFICATE_ROUNDS):
+            if answer.status != rest.MISSING_CERTIFICATES:
+                break
+            self._send_certificates(amphora, wanted, _missing(amphora, answer), certificates)
+            answer = self._ask(amphora, "PUT", path, body)
+        _refuse_unless(amphora, answer, 200)
+        try:
+            receipt = rest.Receipt.parse(answer.data)
+            return interface.Applied(receipt.generation, receipt.hash, interface.How(receipt.applied))
+        except ValueError as exc:
+            raise exceptions.AmphoraRefused(amphora.id, f"its receipt can't be read: {exc}") from exc
+
+    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "DELETE", rest.load_balancer_path(load_balancer_id)), 204)
+
+    def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
+        answer = self._ask(amphora, "GET", rest.INFO_PATH, timeout=timeout)
+        _refuse_unless(amphora, answer, 200)
+        try:
+            return _agent_info(json.loads(answer.data))
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise exceptions.AmphoraRefused(amphora.id, f"its answer can't be read: {exc!r}") from exc
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._connections.close()
+
+    def _send_certificates(self, amphora: Amphora, wanted: rest.WantedState, missing: list[str], certificates: Mapping[str, bytes]) -> None:
+        for name in missing:
+            if name not in certificates:
+                raise exceptions.AmphoraRefused(amphora.id, f"it lacks the certificate {name}, which nobody gave us")
+            _refuse_unless(
+                amphora, self._ask(amphora, "PUT", rest.certificate_path(wanted.load_balancer_id, name), certificates[name]), 204
+            )
+
+    def _ask(
+        self, amphora: Amphora, method: str, path: str, body: bytes | None = None, timeout: float | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        """Send a request until there is an answer, or the time for retries is over.
+
+        A caller's own `timeout` is the whole time that there is: then it is tried once.
+        """
+        deadline = self._clock() + (self._retry_time if timeout is None else 0.0)
+        while True:
+            try:
+                return self._ask_once(amphora, method, path, body, timeout)
+            except exceptions.AmphoraUnreachable as exc:
+                if not _may_pass(exc) or self._clock() + self._retry_interval > deadline:
+                    raise
+                LOG.debug("%s; trying again", exc)
+            self._sleep(self._retry_interval)
+
+    def _ask_once(self, amphora: Amphora, method: str, path: str, body: bytes | None, timeout: float | None) -> urllib3.BaseHTTPResponse:
+        if amphora.management_address is None:
+            raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
+        limit = self._timeout if timeout is None else urllib3.Timeout(total=timeout)
+        pool = self._connections.to(amphora, amphora.management_address)
+        try:
+            answer = pool.request(method, path, body=body, headers={"Content-Type": "application/json"}, timeout=limit, redirect=False)
+        except _NO_ANSWER as exc:
+            raise exceptions.AmphoraUnreachable(amphora.id, _words(exc)) from exc
+        if answer.status in _NOT_READY:
+            raise exceptions.AmphoraUnreachable(amphora.id, f"it answered {answer.status}: {_said(answer)}")
+        return answer
+
+
+def _may_pass(unreachable: exceptions.AmphoraUnreachable) -> bool:
+    """Whether an agent that is just starting may be the reason: it refuses or drops the connection, or says itself that it isn't ready.
+
+    A time-out was long enough already, and a stranger's certificate will not become the right one.
+    """
+    cause = unreachable.__cause__
+    if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProtocolError | ConnectionError):
+        return True
+    return cause is None and unreachable.reason.startswith("it answered")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, urllib3.exceptions.NewConnectionError):  # a kind of ConnectTimeoutError, though it came at once
+        return str(error).rpartition(": ")[2]
+    if isinstance(error, urllib3.exceptions.ConnectTimeoutError):
+        return "no connection in time"
+    if isinstance(error, urllib3.exceptions.ReadTimeoutError):
+        return "connected, but no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _missing(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> list[str]:
+    try:
+        return [str(name) for name in json.loads(answer.data)["missing"]]
+    except (ValueError, TypeError, KeyError) as exc:
+        raise exceptions.AmphoraRefused(amphora.id, f"its answer can't be read: {exc!r}") from exc
+
+
+def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected: int) -> None:
+    if answer.status == expected:
+        return
+    if answer.status == rest.CONFIG_REFUSED:
+        raise exceptions.ConfigRefused(amphora.id, _said(answer))
+    raise exceptions.AmphoraRefused(amphora.id, f"{_said(answer)} (HTTP {answer.status})")
+
+
+def _said(answer: urllib3.BaseHTTPResponse) -> str:
+    """The agent's words; HAProxy's own, where it quotes them."""
+    try:
+        error = json.loads(answer.data)
+        return str(error.get("details") or error["message"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return answer.data[:500].decode("utf-8", "replace") or "without a word"
+
+
+def _agent_info(data: Mapping[str, Any]) -> interface.AgentInfo:
+    return interface.AgentInfo(
+        amphora_id=str(data["amphora_id"]),
+        hostname=str(data["hostname"]),
+        haproxy_version=str(data["haproxy_version"]),
+        keepalived_version=str(data["keepalived_version"]),
+        agent_version=str(data["agent_version"]),
+        load_balancers={str(name): int(generation) for name, generation in data["load_balancers"].items()},
+    )

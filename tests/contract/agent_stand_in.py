@@ -1,0 +1,153 @@
+"""A real TLS server that speaks the agent's protocol, with the fake behind it: what the `rest` driver meets where there is no amphora."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.server
+import json
+import pathlib
+import socket
+import ssl
+import threading
+from typing import Any, ClassVar
+
+from amphora_agent.protocol import rest
+from controller import exceptions
+from controller.drivers.amphora import fake
+from controller.drivers.ca import interface as ca
+from controller.model.amphora import Amphora
+from tests import builders
+
+
+class AgentStandIn:
+    """Listens on 127.0.0.1. `requests` lists what came in; `connections` counts TCP connections; `answers` are given before all others."""
+
+    def __init__(self, authority: ca.CertificateAuthority, amphora: Amphora, behind: fake.FakeAmphora, folder: pathlib.Path) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.answers: list[tuple[int, bytes]] = []
+        self.connections = 0
+        self.behind = behind
+        self.amphora = amphora
+        self.certificates: dict[str, bytes] = {}
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        pem = folder / f"{amphora.id}.pem"
+        pem.write_bytes(authority.issue_amphora_certificate(amphora.id).pem)
+        self._context.load_cert_chain(pem)
+        self._context.load_verify_locations(cadata=authority.client_roots().decode())
+        self._context.verify_mode = ssl.CERT_REQUIRED
+        self._server: _Server | None = None
+        self.port = 0
+
+    def start(self, port: int = 0) -> None:
+        """Begin to listen."""
+        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self._server.context = self._context
+        self._server.owner = self
+        self.port = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening, and cut every connection, as the agent's death does."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.cut()
+            self._server.server_close()
+            self._server = None
+
+    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """By the rules of the protocol."""
+        self.requests.append((method, path))
+        if self.answers:
+            return self.answers.pop(0)
+        try:
+            return self._route(method, path, body)
+        except exceptions.ConfigRefused as exc:
+            return _error(rest.CONFIG_REFUSED, "config_refused", "HAProxy refused the configuration.", exc.words)
+        except exceptions.AmphoraRefused as exc:
+            return _error(rest.STALE_GENERATION, "stale", exc.words)
+        except rest.Malformed as exc:
+            return _error(400, "malformed", str(exc))
+
+    def _route(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        parts = path.strip("/").split("/")
+        match method, parts:
+            case "GET", ["1", "info"]:
+                return 200, json.dumps(dataclasses.asdict(self.behind.info(self.amphora))).encode()
+            case "PUT", ["1", "load-balancers", _]:
+                return self._put(rest.WantedState.parse(body))
+            case "DELETE", ["1", "load-balancers", load_balancer_id]:
+                self.behind.remove(self.amphora, load_balancer_id)
+                self.certificates.clear()
+                return 204, b""
+            case "PUT", ["1", "load-balancers", _, "certificates", name]:
+                if name != f"{hashlib.sha256(body).hexdigest()}.pem":
+                    return _error(400, "malformed", "The name is not the content's hash.")
+                self.certificates[name] = body
+                return 204, b""
+        return _error(404, "not_found", f"There is no {path}.")
+
+    def _put(self, wanted: rest.WantedState) -> tuple[int, bytes]:
+        missing = [name for name in wanted.certificates if name not in self.certificates]
+        if missing:
+            return rest.MISSING_CERTIFICATES, json.dumps({"missing": missing}).encode()
+        applied = self.behind.apply(self.amphora, wanted, self.certificates)
+        return 200, rest.Receipt(wanted.load_balancer_id, applied.generation, applied.hash, applied.how.value).dump()
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    context: ssl.SSLContext
+    owner: AgentStandIn
+
+    def __init__(self, *args: Any) -> None:
+        self._open: set[socket.socket] = set()
+        super().__init__(*args)
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.owner.connections += 1
+        request.settimeout(10)
+        try:
+            with self.context.wrap_socket(request, server_side=True) as connection:
+                self._open.add(connection)
+                super().finish_request(connection, client_address)
+        except (ssl.SSLError, OSError):
+            return  # the other side did not like us, or we did not like it
+
+    def cut(self) -> None:
+        for connection in list(self._open):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue
+
+
+def _handler(owner: AgentStandIn) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version: ClassVar[str] = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            status, content = owner.answer(self.command, self.path, body)
+            self.send_response(status)
+            if status != 204:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_DELETE = _serve
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nobody reads it."""
+
+    return Handler
+
+
+def _error(status: int, code: str, message: str, details: str | None = None) -> tuple[int, bytes]:
+    return status, json.dumps({"code": code, "message": message, "details": details}).encode()
+
+
+def an_amphora_here() -> Amphora:
+    """An amphora whose agent is on this machine."""
+    return builders.an_amphora(management_address="127.0.0.1")
