@@ -4,8 +4,6 @@ from oslo_config import cfg
 
 GROUP = "certificates"
 OPTS = [
-    cfg.StrOpt("cert_generator", default="local", help="Driver of the certificate authority (entry point of `figlina.ca`)."),
-    cfg.StrOpt("cert_manager", default="local", help="Driver of the store of tenants' certificates (entry point of `figlina.secrets`)."),
     cfg.StrOpt(
         "ca_path",
         default="/var/lib/figlina/ca",
