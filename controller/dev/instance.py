@@ -14,7 +14,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from controller import exceptions
@@ -41,12 +41,19 @@ class DevError(Exception):
 
 
 class Instance:
-    """Everything below one state folder. `tell` hears in a few words what is being done."""
+    """Everything below one state folder. `tell` hears in a few words what is being done; `modules` are what the processes run."""
 
-    def __init__(self, state: pathlib.Path, chosen: settings.Settings, tell: Tell = lambda words: None) -> None:
+    def __init__(
+        self,
+        state: pathlib.Path,
+        chosen: settings.Settings,
+        tell: Tell = lambda words: None,
+        modules: Mapping[str, str] = MODULES,
+    ) -> None:
         self.state = state
         self.settings = chosen
         self._tell = tell
+        self._modules = modules
         self._host = linux.Host()
         self.processes = processes.Processes(state)
         embedded = state / "embedded"
@@ -100,6 +107,8 @@ class Instance:
                 f"another instance, in {owner}, uses the names {self.settings.prefix}-*: choose others with --prefix and --api-port"
             )
         self._tell(f"taking away what an earlier instance left under {self.settings.prefix}-*")
+        if owner:
+            processes.Processes(pathlib.Path(owner)).stop_all(first=SUPERVISOR)
         self._remove_namespaces()
 
     def _owner(self) -> str:
@@ -153,7 +162,7 @@ class Instance:
             pem = certificates.ensure_self_signed(self.state / "web" / f"{name}.pem", name, address)
             command = processes.python("controller.dev.web", name, "--address", address, "--https-port", "443", "--pem", str(pem))
             return self.processes.start(name, command, self.settings.namespace(name))
-        command = processes.python(MODULES[name], "--config-file", str(self.state / "figlina.conf"))
+        command = processes.python(self._modules[name], "--config-file", str(self.state / "figlina.conf"))
         inside = None if name == settings.API_PROCESS else self.settings.namespace("controller")
         return self.processes.start(name, command, inside)
 

@@ -1,0 +1,247 @@
+"""`figlina dev`: up, down and what comes between, with stand-ins for the four processes; the real ones have tests of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from controller.dev import instance, settings
+from controller.drivers import linux
+from controller.drivers.compute import interface, namespace
+from controller.drivers.network import bridge
+
+pytestmark = pytest.mark.integration
+
+MODULES = dict.fromkeys(settings.CONTROLLER_PROCESSES, "tests.integration.stand_in_process") | {"api": "tests.integration.stand_in_api"}
+CHECKOUT = pathlib.Path(__file__).parents[2]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def eventually(condition: Callable[[], bool], within: float = 15.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def dev(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[instance.Instance]:
+    monkeypatch.setenv("PYTHONPATH", str(CHECKOUT))
+    chosen = settings.Settings(prefix=f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}", api_port=free_port())
+    made = instance.Instance(tmp_path / "state", chosen, modules=MODULES)
+    try:
+        yield made
+    finally:
+        made.down()
+
+
+def figlina(dev: instance.Instance, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "controller.cmd.figlina", "dev", "--state", str(dev.state), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def boot(dev: instance.Instance, amphora_id: str = "aaaaaaaa-0000-4000-8000-000000000001") -> interface.Instance:
+    """A machine as a worker would make it, with an agent that only sleeps."""
+    agent = dev.state / "agent"
+    agent.write_text("#!/bin/sh\nexec sleep 600\n")
+    agent.chmod(0o755)
+    compute = namespace.NamespaceCompute(
+        state_path=dev.state / "embedded", namespace_prefix=dev.settings.prefix, agent_command=[str(agent)]
+    )
+    ports = [dev.network.ensure_management_port(amphora_id)]
+    return compute.boot(interface.BootRequest(amphora_id=amphora_id, name="amphora", files={}, ports=ports))
+
+
+def test_up_brings_everything_up_and_down_leaves_nothing(dev: instance.Instance) -> None:
+    dev.up()
+    status = dev.status()
+    assert all(len(status["processes"][name]) >= 1 for name in settings.PROCESSES)
+    marks = [linux.ProcessMark.of(pid) for pids in status["processes"].values() for pid in pids]
+    machine = boot(dev)
+    eventually(lambda: len(dev.compute.pids(machine.amphora_id)) >= 3)
+    marks += [linux.ProcessMark.of(pid) for pid in dev.compute.pids(machine.amphora_id)]
+    dev.down()
+    assert not any(mark and mark.alive for mark in marks)
+    assert linux.namespaces(dev.settings.prefix) == []
+    assert not dev.state.exists()
+    dev.down()
+
+
+def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
+    dev.up()
+    machine = boot(dev)
+    done = figlina(dev, "status", "--json")
+    assert done.returncode == 0, done.stderr
+    status = json.loads(done.stdout)
+    assert set(status) == {"api", "network_id", "subnet_id", "client_namespace", "web", "processes", "amphorae"}
+    assert status["api"] == f"http://127.0.0.1:{dev.settings.api_port}"
+    assert set(status["web"]) == {"web-1", "web-2", "web-3", "web-4"}
+    assert set(status["web"]["web-1"]) == {"address", "http", "https"}
+    assert set(status["processes"]) == {"api", "worker", "health_manager", "housekeeping"}
+    (amphora,) = status["amphorae"]
+    assert set(amphora) == {"id", "load_balancer_id", "role", "namespace", "pids"}
+    assert amphora["id"] == machine.amphora_id
+    assert linux.namespace_exists(amphora["namespace"])
+    assert linux.namespace_exists(status["client_namespace"])
+    assert figlina(dev, "status").returncode == 0
+
+
+def test_the_client_reaches_every_web_server_over_http_and_https(dev: instance.Instance) -> None:
+    dev.up()
+    for name, web in dev.status()["web"].items():
+        for url in (web["http"], web["https"]):
+            done = figlina(dev, "exec", "client", "--", "curl", "--silent", "--insecure", "--max-time", "20", url)
+            assert done.stdout == f"{name}\n"
+        code = ["--output", "/dev/null", "--write-out", "%{http_code}"]
+        done = figlina(dev, "exec", "client", "--", "curl", "--silent", "--max-time", "20", *code, web["http"] + "health")
+        assert done.stdout == "200"
+
+
+def test_up_again_touches_nothing_that_runs(dev: instance.Instance) -> None:
+    dev.up()
+    before = dev.status()
+    machine = boot(dev)
+    dev.up()
+    after = dev.status()
+    assert after["processes"] == before["processes"]
+    assert [amphora["id"] for amphora in after["amphorae"]] == [machine.amphora_id]
+    assert after["amphorae"][0]["pids"]
+
+
+@pytest.mark.parametrize("name", [*settings.PROCESSES, "web-1"])
+def test_a_killed_process_stays_dead_until_it_is_restarted(dev: instance.Instance, name: str) -> None:
+    dev.up()
+    (pid,) = dev.processes.pids(name)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: dev.processes.pids(name) == [])
+    dev.restart(name)
+    (new,) = dev.processes.pids(name)
+    assert new != pid
+
+
+def test_stop_and_start_of_a_web_server(dev: instance.Instance) -> None:
+    dev.up()
+    dev.stop("web-2")
+    assert dev.processes.pids("web-2") == []
+    assert dev.start("web-2")
+    assert not dev.start("web-2")
+
+
+def test_a_supervised_instance_starts_what_dies(dev: instance.Instance) -> None:
+    dev.up(supervise=True)
+    (pid,) = dev.processes.pids("web-3")
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: dev.processes.pids("web-3") not in ([], [pid]))
+    dev.down()
+    assert linux.namespaces(dev.settings.prefix) == []
+
+
+def test_down_works_when_records_and_state_are_lost(dev: instance.Instance) -> None:
+    dev.up()
+    boot(dev)
+    api = linux.ProcessMark.of(dev.processes.pids("api")[0])
+    assert api is not None
+    shutil.rmtree(dev.state)
+    dev.down()
+    assert linux.namespaces(dev.settings.prefix) == []
+    assert not api.alive
+
+
+def test_another_folder_does_not_take_names_that_are_in_use(dev: instance.Instance, tmp_path: pathlib.Path) -> None:
+    dev.up()
+    other = instance.Instance(tmp_path / "other", dev.settings, modules=MODULES)
+    with pytest.raises(instance.DevError, match="--prefix"):
+        other.up()
+    other.down()
+    assert dev.status()["processes"]["api"]
+
+
+def test_names_that_a_lost_instance_left_are_taken_over(dev: instance.Instance, tmp_path: pathlib.Path) -> None:
+    dev.up()
+    shutil.rmtree(dev.state)
+    heir = instance.Instance(tmp_path / "heir", dev.settings, modules=MODULES)
+    heir.up()
+    assert heir.status()["processes"]["api"]
+    heir.down()
+    assert linux.namespaces(dev.settings.prefix) == []
+
+
+def test_two_instances_live_side_by_side_with_the_same_addresses(dev: instance.Instance, tmp_path: pathlib.Path) -> None:
+    dev.up()
+    second = settings.Settings(prefix=dev.settings.prefix + "-b", api_port=free_port())
+    other = instance.Instance(tmp_path / "other", second, modules=MODULES)
+    try:
+        other.up()
+        assert other.status()["web"] == dev.status()["web"]
+    finally:
+        other.down()
+    assert all(dev.status()["processes"].values())
+    assert linux.namespace_exists(dev.settings.namespace("client"))
+
+
+def test_an_api_that_dies_at_once_is_told_with_its_last_words(dev: instance.Instance) -> None:
+    broken = instance.Instance(dev.state, dev.settings, modules={**MODULES, "api": "there.is.no.such.module"})
+    with pytest.raises(instance.DevError, match="No module named"):
+        broken.up()
+
+
+def test_the_machines_own_network_is_not_touched(dev: instance.Instance) -> None:
+    def own() -> list[str]:
+        host = linux.Host()
+        return [
+            host.run(["ip", "-brief", "address"]),
+            host.run(["ip", "route", "show", "table", "all"]),
+            host.run(["nft", "list", "ruleset"]),
+        ]
+
+    before = own()
+    dev.up()
+    boot(dev)
+    assert own() == before
+
+
+def test_exec_reaches_the_inside_of_an_amphora_and_names_what_there_is(dev: instance.Instance) -> None:
+    dev.up()
+    machine = boot(dev)
+    eventually(lambda: len(dev.compute.pids(machine.amphora_id)) >= 3)
+    done = figlina(dev, "exec", machine.amphora_id, "--", "cat", "/proc/sys/kernel/hostname")
+    assert done.stdout == "amphora\n"
+    assert "web-1" in figlina(dev, "exec", "nobody", "--", "true").stderr
+    assert figlina(dev, "exec", "client", "--", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_the_api_listens_on_the_loopback_of_the_machine(dev: instance.Instance) -> None:
+    dev.up()
+    with urllib.request.urlopen(dev.settings.api_url, timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_command_without_an_instance_says_what_to_do(tmp_path: pathlib.Path) -> None:
+    command = [sys.executable, "-m", "controller.cmd.figlina", "dev", "--state", str(tmp_path / "none"), "status"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "figlina dev up" in done.stderr
+
+
+def test_the_configured_controller_address_is_on_the_management_network(dev: instance.Instance) -> None:
+    dev.up()
+    shown = linux.Host().run(["ip", "-n", dev.settings.namespace("controller"), "-brief", "address"])
+    assert dev.settings.controller_address in shown
+    assert dev.network.network_named(bridge.MANAGEMENT_NETWORK).id
