@@ -122,7 +122,7 @@ class WantedState:
                 haproxy_config=_text_or_none(data, "haproxy_config"),
                 keepalived_config=_text_or_none(data, "keepalived_config"),
                 peer_name=_text_or_none(data, "peer_name"),
-                interfaces=tuple(_interface(item) for item in data.get("interfaces", ())),
+                interfaces=tuple(interface(item) for item in data.get("interfaces", ())),
                 certificates=tuple(str(name) for name in data.get("certificates", ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
@@ -173,7 +173,11 @@ def _number(data: Mapping[str, Any], key: str) -> int:
     return value
 
 
-def _interface(data: Mapping[str, Any]) -> Interface:
+def interface(data: Mapping[str, Any]) -> Interface:
+    """Read an interface from its JSON form.
+
+    :raises Malformed: a field is of the wrong type.
+    """
     return Interface(
         mac=_text(data, "mac"),
         name=_text(data, "name"),

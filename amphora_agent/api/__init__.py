@@ -1,0 +1,1 @@
+"""The agent's REST interface (Flask), over mutual TLS."""

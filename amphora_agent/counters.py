@@ -1,0 +1,59 @@
+"""Counters of listeners that never fall: kept over reloads and restarts of HAProxy, and over restarts of the agent."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Mapping
+
+from amphora_agent import system
+
+FIELDS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+
+
+class Counters:
+    """Totals per listener: what former workers counted, and what the present one does."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._worker: int | None = None
+        self._base: dict[str, list[int]] = {}
+        self._last: dict[str, list[int]] = {}
+        self._saved: bytes | None = None
+        self._load()
+
+    def take(self, worker: int, raw: Mapping[str, list[int]]) -> dict[str, list[int]]:
+        """Take in what a worker counts, and return the totals (`FIELDS`) of its listeners."""
+        for listener, values in raw.items():
+            last = self._last.get(listener)
+            if last is not None and (worker != self._worker or any(now < before for now, before in zip(values, last, strict=True))):
+                self._base[listener] = _sum(self._base.get(listener), last)
+        for gone in self._last.keys() - raw.keys():
+            self._base.pop(gone, None)
+        self._worker = worker
+        self._last = {listener: list(values) for listener, values in raw.items()}
+        return {listener: _sum(self._base.get(listener), values) for listener, values in raw.items()}
+
+    def save(self) -> None:
+        """Write them down, if they changed, so that totals once reported are never taken back."""
+        content = json.dumps({"worker": self._worker, "base": self._base, "last": self._last}).encode()
+        if content != self._saved:
+            system.write_file(self._path, content, durable=False)
+            self._saved = content
+
+    def forget(self) -> None:
+        """Start from nothing, for another load balancer."""
+        self._worker, self._base, self._last, self._saved = None, {}, {}, None
+        self._path.unlink(missing_ok=True)
+
+    def _load(self) -> None:
+        try:
+            data = json.loads(system.read_file(self._path) or b"{}")
+            self._worker = data.get("worker")
+            self._base, self._last = dict(data.get("base", {})), dict(data.get("last", {}))
+        except (ValueError, TypeError, AttributeError):
+            self._base, self._last = {}, {}  # better wrong statistics than no amphora
+
+
+def _sum(base: list[int] | None, values: list[int]) -> list[int]:
+    return list(values) if base is None else [a + b for a, b in zip(base, values, strict=True)]

@@ -1,0 +1,46 @@
+"""Every error that the agent raises on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class AgentError(Exception):
+    """Base of the errors that are answered with a sentence."""
+
+
+class ConfigRefused(AgentError):
+    """HAProxy or keepalived refused a configuration; `details` is its own words."""
+
+    def __init__(self, program: str, details: str) -> None:
+        super().__init__(f"{program} refused the configuration; what served before goes on serving")
+        self.details = details
+
+
+class StaleGeneration(AgentError):
+    """A generation that is older than the one that runs."""
+
+    def __init__(self, wanted: int, running: int) -> None:
+        super().__init__(f"generation {wanted} is older than {running}, which runs")
+
+
+class Occupied(AgentError):
+    """The amphora serves another load balancer."""
+
+    def __init__(self, load_balancer_id: str) -> None:
+        super().__init__(f"this amphora serves load balancer {load_balancer_id}")
+
+
+class MissingCertificates(AgentError):
+    """Certificates that the wanted state names and that were never sent."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"{len(names)} certificates are missing: send them first")
+        self.names = tuple(names)
+
+
+class InterfaceMissing(AgentError):
+    """No NIC with this MAC appeared in time."""
+
+    def __init__(self, mac: str, seconds: float) -> None:
+        super().__init__(f"no interface with MAC {mac} appeared within {seconds:g} seconds")

@@ -1,0 +1,284 @@
+"""HAProxy of one load balancer: check, swap, reload, or keep what served before."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+
+from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, system
+from amphora_agent.protocol import rest
+
+LOG = logging.getLogger(__name__)
+START_TIMEOUT = 10.0
+STOP_TIMEOUT = 2.0
+UNANSWERED_POLLS = 5
+"""So many polls without an answer from the socket of a running HAProxy, and it is taken for hung and started again."""
+
+_GLOBAL = """\
+global
+    stats socket {socket} mode 0600 level admin expose-fd listeners
+    stats timeout 30s
+    server-state-file {state}
+    crt-base {certificates}
+    ca-base {certificates}
+    hard-stop-after 15m
+    maxconn {maxconn}
+    no strict-limits
+    log ring@figlina local0
+{identity}
+ring figlina
+    format rfc3164
+    maxlen 1200
+    size 262144
+"""
+
+
+_EXTERNAL_CHECKS = """\
+    external-check
+    insecure-fork-wanted
+    setenv {variable} {directory}
+"""
+_PING = """\
+#!/bin/sh
+# HAProxy gives: its own address and port, the server's address and port.
+exec /bin/ping -q -n -c 1 -W 2 "$3" > /dev/null 2>&1
+"""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Places:
+    """Where the files of one load balancer lie: `state` survives a restart of the machine, `run` need not."""
+
+    state: pathlib.Path
+    run: pathlib.Path
+
+    @property
+    def certificates(self) -> pathlib.Path:
+        """The PEM files of the listeners and pools."""
+        return self.state / "certificates"
+
+
+class HAProxy:
+    """One master with its workers, in the tenant namespace. Not thread-safe: its load balancer lets one in at a time."""
+
+    def __init__(self, places: Places, command: str, namespace: str) -> None:
+        self._command = command
+        self._namespace = namespace
+        self._certificates = places.certificates
+        self._config = places.state / "haproxy.cfg"
+        self._global = places.state / "haproxy-global.cfg"
+        self._server_state = places.run / "haproxy-servers"
+        self._pid_file = places.run / "haproxy.pid"
+        self._log = places.run / "haproxy.log"
+        self._checks = places.run / "checks"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._silent_polls = 0
+        self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
+        self.changes = haproxy_changes.Changes(self.runtime)
+        self.reloads = 0
+
+    @property
+    def config(self) -> str | None:
+        """The configuration that is meant to run; None if none is."""
+        content = system.read_file(self._config)
+        return None if content is None else content.decode()
+
+    @property
+    def alive_script(self) -> str:
+        """The text of a shell script that succeeds while HAProxy runs; a zombie does not count."""
+        return f'#!/bin/sh\nread -r pid < "{self._pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]\n'
+
+    def master(self) -> int | None:
+        """The process id of the master, whoever started it."""
+        if self._process is not None:
+            self._process.poll()  # reaps it if it has ended
+        return system.pid_from_file(self._pid_file, str(self._pid_file))
+
+    def check(self, config: str, peer_name: str | None) -> None:
+        """Ask HAProxy whether it would take a configuration.
+
+        :raises ConfigRefused: it would not.
+        """
+        self._certificates.mkdir(parents=True, exist_ok=True)
+        self._ensure_run_files()
+        beside, beside_global = self._config.with_suffix(".new"), self._global.with_suffix(".new")
+        system.write_file(beside, config.encode(), durable=False)
+        system.write_file(beside_global, self._preamble(config, peer_name).encode(), durable=False)
+        try:
+            system.run([self._command, "-c", "-f", str(beside_global), "-f", str(beside)])
+        except system.CommandFailed as exc:
+            raise errors.ConfigRefused("HAProxy", self._without_paths(exc.output)) from exc
+        finally:
+            beside.unlink(missing_ok=True)
+            beside_global.unlink(missing_ok=True)
+
+    def apply(self, config: str, peer_name: str | None, before_reload: Callable[[], None]) -> str:
+        """Bring HAProxy to a checked configuration and say how: `none`, `runtime` or `reload`.
+
+        :raises ConfigRefused: it would not serve with it; the one before serves again.
+        """
+        running, preamble = self.config, self._preamble(config, peer_name).encode()
+        if running is None or self.runtime.worker() is None or self.master() is None:
+            self._replace(config.encode(), preamble, self._start_afresh)
+            return "reload"
+        if system.read_file(self._global) == preamble:
+            if running == config:
+                return "none"
+            if self.changes.apply(running, config):
+                system.write_file(self._config, config.encode())
+                return "runtime"
+        before_reload()
+        self._replace(config.encode(), preamble, self._reload)
+        return "reload"
+
+    def ensure_running(self) -> bool:
+        """Start HAProxy again if it died or hangs; whether it serves now."""
+        if self._config.exists() and self.master() is not None:
+            if self.runtime.worker() is not None:
+                self._silent_polls = 0
+                return True
+            self._silent_polls += 1
+            if self._silent_polls < UNANSWERED_POLLS:
+                return False
+        LOG.warning("HAProxy is dead or hangs; starting it with its last good configuration")
+        self._silent_polls = 0
+        return self._start_afresh()
+
+    def stop(self) -> None:
+        """End HAProxy and forget its files; not running is fine."""
+        self._end_all(STOP_TIMEOUT)
+        for path in (self._config, self._global, self._server_state, self._pid_file):
+            path.unlink(missing_ok=True)
+        self.changes.forget()
+
+    def _replace(self, config: bytes, preamble: bytes, go: Callable[[], bool]) -> None:
+        kept = (system.read_file(self._config), system.read_file(self._global))
+        system.write_file(self._global, preamble)
+        system.write_file(self._config, config)
+        said_before = self._log.stat().st_size if self._log.exists() else 0
+        if go():
+            self.changes.forget()
+            return
+        words = self._said_since(said_before)
+        LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words)
+        if kept[0] is None or kept[1] is None:
+            self.stop()
+        else:
+            system.write_file(self._config, kept[0])
+            system.write_file(self._global, kept[1])
+            if not self._reload():
+                self._start_afresh()
+        raise errors.ConfigRefused("HAProxy", words)
+
+    def _reload(self) -> bool:
+        """Hand over to a new worker; old ones finish their connections."""
+        master, before = self.master(), self.runtime.worker()
+        if master is None:
+            return self._start_afresh()
+        self._keep_server_states()
+        failures = self._failures()
+        system.send_signal(master, signal.SIGUSR2)
+        outcome: list[bool] = []
+
+        def decided() -> bool:
+            now = self.runtime.worker()
+            if now is not None and now != before:
+                outcome.append(True)
+            elif self.master() is None or self._failures() > failures:
+                outcome.append(False)
+            return bool(outcome)
+
+        system.wait_until(decided, START_TIMEOUT)
+        self.reloads += 1
+        return outcome == [True]
+
+    def _failures(self) -> int:
+        """How often the master has said that a reload failed."""
+        return (system.read_file(self._log) or b"").count(b"Loading failure")
+
+    def _start_afresh(self) -> bool:
+        self._end_all(0.0)
+        self._ensure_run_files()
+        self._pid_file.unlink(missing_ok=True)
+        command = [self._command, "-W", "-p", str(self._pid_file), "-f", str(self._global), "-f", str(self._config)]
+        try:
+            self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log)
+        except system.CommandFailed as exc:
+            LOG.error("HAProxy can't be started: %s", exc)
+            return False
+        process = self._process
+        system.wait_until(
+            lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
+        )
+        self.changes.forget()
+        return process.poll() is None and self.runtime.worker() is not None
+
+    def _end_all(self, grace: float) -> None:
+        """A worker whose master was killed may go on with an old configuration: none is left behind."""
+        pids = system.processes_with_argument(str(self._pid_file))
+        if pids:
+            system.end(pids, grace)
+        if self._process is not None:
+            self._process.poll()
+
+    def _keep_server_states(self) -> None:
+        try:
+            dump = self.runtime.ask("show servers state")
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("The new HAProxy starts without the old one's health: %s", exc)
+            dump = ""
+        self._write_server_states(haproxy_config.state_file(dump, self.config or ""))
+
+    def _write_server_states(self, text: str) -> None:
+        system.write_file(self._server_state, text.encode(), durable=False)
+
+    def _ensure_run_files(self) -> None:
+        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        if not self._server_state.exists():
+            self._write_server_states("1\n")
+        if not (self._checks / "ping").exists():
+            system.write_file(self._checks / "ping", _PING.encode(), mode=0o755, durable=False)
+
+    def _preamble(self, config: str, peer_name: str | None) -> str:
+        identity = [f"    localpeer {peer_name}"] if peer_name else []
+        if rest.CHECKS_VARIABLE in config:
+            identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
+        return _GLOBAL.format(
+            socket=self._pid_file.with_name("haproxy.sock"),
+            state=self._server_state,
+            certificates=self._certificates,
+            maxconn=haproxy_config.maximum_connections(config),
+            identity="\n".join(identity + _user_lines()),
+        )
+
+    def _said_since(self, position: int) -> str:
+        said = (system.read_file(self._log) or b"")[position:].decode(errors="replace")
+        return self._without_paths(said) or "it did not answer in time"
+
+    def _without_paths(self, said: str) -> str:
+        said = said.replace(".new", ".cfg").replace(f"{self._config.parent}/", "").replace(f"{self._pid_file.parent}/", "")
+        lines = [re.sub(r"^\[(ALERT|WARNING)\]\s*\(\d+\) : ", "", line) for line in said.splitlines() if not line.startswith("[NOTICE]")]
+        alerts = [line for line in lines if "server state file" not in line]
+        return "\n".join(alerts)[:4000]
+
+
+def program_path(command: str) -> str | None:
+    """Where a program lies; None if it is not installed."""
+    return shutil.which(command)
+
+
+def _user_lines() -> list[str]:
+    for name in ("haproxy", "nobody"):
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return [f"    uid {entry.pw_uid}", f"    gid {entry.pw_gid}"]
+    return []

@@ -1,0 +1,212 @@
+"""Pure: what a HAProxy configuration says of servers, the agent's own part of it, and which runtime commands lead from one to the next."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+_SECTION = re.compile(
+    r"(backend|cache|defaults|fcgi-app|frontend|global|http-errors|listen|log-forward|mailers|peers|program|resolvers|ring|userlist)\b"
+)
+DEFAULT_MAXCONN = 50_000
+HIGHEST_MAXCONN = 1_000_000
+_STATIC_SERVER_DEFAULTS = {"pool-max-conn": "-1", "pool-purge-delay": "5s"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Server:
+    """One `server` line. `words` are all that follow the address but the weight and `disabled`, which change at run time."""
+
+    name: str
+    address: str
+    weight: int
+    disabled: bool
+    words: tuple[str, ...]
+
+    @property
+    def backup(self) -> bool:
+        """Whether it serves only when the others are down."""
+        return "backup" in self.words
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Section:
+    """A section: its header, its lines but the servers, and its servers by name, in order."""
+
+    header: str
+    lines: tuple[str, ...]
+    servers: Mapping[str, Server]
+
+    @property
+    def backend(self) -> str | None:
+        """Its name if it is a backend."""
+        kind, _, name = self.header.partition(" ")
+        return name.strip() if kind == "backend" else None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """What leads from one configuration to the next without a reload: per backend the servers that come, change and go."""
+
+    added: tuple[tuple[Section, Server], ...]
+    weighed: tuple[tuple[str, Server], ...]
+    switched: tuple[tuple[str, Server], ...]
+    removed: tuple[tuple[str, str], ...]
+    touched: tuple[str, ...]
+
+
+def parse(text: str) -> list[Section]:
+    """Cut a configuration into its sections; comments and empty lines do not count."""
+    sections: list[Section] = []
+    header, lines, servers = "", list[str](), dict[str, Server]()
+    for line in _lines(text):
+        if _SECTION.match(line):
+            if header or lines:
+                sections.append(Section(header, tuple(lines), servers))
+            header, lines, servers = line, [], {}
+        elif line.startswith("server "):
+            server = parse_server(line)
+            servers[server.name] = server
+        else:
+            lines.append(line)
+    if header or lines:
+        sections.append(Section(header, tuple(lines), servers))
+    return sections
+
+
+def parse_server(line: str) -> Server:
+    """Read a `server` line. A line that is too short for one is left to HAProxy to refuse."""
+    parts = [*line.split()[1:], "", ""]
+    weight, disabled, words = 1, False, list[str]()
+    rest = iter(parts[2:-2])
+    for word in rest:
+        if word == "weight":
+            value = next(rest, "")
+            weight = int(value) if value.isdecimal() else -1
+        elif word in ("disabled", "enabled"):
+            disabled = word == "disabled"
+        else:
+            words.append(word)
+    return Server(parts[0], parts[1], weight, disabled, tuple(words))
+
+
+def servers_of(text: str) -> dict[str, Mapping[str, Server]]:
+    """The servers of each backend."""
+    return {section.backend: section.servers for section in parse(text) if section.backend is not None}
+
+
+def plan(old: str, new: str) -> Plan | None:
+    """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
+    before, after = parse(old), parse(new)
+    if [(section.header, section.lines) for section in before] != [(section.header, section.lines) for section in after]:
+        return None
+    added: list[tuple[Section, Server]] = []
+    weighed: list[tuple[str, Server]] = []
+    switched: list[tuple[str, Server]] = []
+    removed: list[tuple[str, str]] = []
+    for was, now in zip(before, after, strict=True):
+        if was.servers == now.servers and list(was.servers) == list(now.servers):
+            continue
+        backend = now.backend
+        if backend is None or _order_matters(was.servers, now.servers):
+            return None
+        for name, server in now.servers.items():
+            known = was.servers.get(name)
+            if known is None:
+                added.append((with_defaults(now, after), server))
+            elif (known.address, known.words) != (server.address, server.words):
+                return None
+            else:
+                weighed.extend([(backend, server)] if known.weight != server.weight else [])
+                switched.extend([(backend, server)] if known.disabled != server.disabled else [])
+        removed.extend((backend, name) for name in was.servers if name not in now.servers)
+    if any("cookie" in server.words for _, server in added):
+        return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
+    names = dict.fromkeys([section.backend or "" for section, _ in added] + [name for name, _ in (*weighed, *switched, *removed)])
+    return Plan(tuple(added), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
+
+
+def with_defaults(section: Section, sections: Sequence[Section]) -> Section:
+    """A backend with the `default-server` lines of the `defaults` section that stands before it."""
+    inherited: tuple[str, ...] = ()
+    for other in sections:
+        if other.header.startswith("defaults"):
+            inherited = tuple(line for line in other.lines if line.startswith("default-server "))
+        if other.header == section.header:
+            break
+    return dataclasses.replace(section, lines=(*inherited, *section.lines))
+
+
+def add_commands(section: Section, server: Server) -> list[str]:
+    """The runtime commands that bring a new server into a backend.
+
+    A server that comes at run time inherits nothing from `default-server` and keeps no idle connections unless it is told to.
+    """
+    words = [word for line in section.lines if line.startswith("default-server ") for word in line.split()[1:]] + list(server.words)
+    for word, value in _STATIC_SERVER_DEFAULTS.items():
+        if word not in words:
+            words += [word, value]
+    target = f"{section.backend}/{server.name}"
+    commands = [f"add server {target} {server.address} weight {server.weight} {' '.join(words)}"]
+    for line in section.lines:
+        if line.startswith("dynamic-cookie-key "):  # gives the newcomer its cookie, and everyone else the same as before
+            commands.append(f"set dynamic-cookie-key backend {section.backend} {line.split()[1]}")
+    commands += [f"enable health {target}"] if "check" in words else []
+    commands += [f"enable agent {target}"] if "agent-check" in words else []
+    commands += [] if server.disabled else [f"enable server {target}"]
+    return commands
+
+
+def maximum_connections(text: str) -> int:
+    """The sum of the frontends' limits, each the default where it has none."""
+    limits = [_limit(section) for section in parse(text) if section.header.startswith("frontend ")]
+    return max(1, min(sum(limits), HIGHEST_MAXCONN))
+
+
+def state_file(dump: str, text: str) -> str:
+    """`show servers state` as the next worker is to read it: health is kept, while weights and switches come from the configuration.
+
+    Servers that are in maintenance before or after start afresh; otherwise the old switch would outlive the new configuration.
+    """
+    wanted = servers_of(text)
+    lines = ["1"]
+    for line in dump.splitlines():
+        columns = line.split()
+        if line.startswith("#"):
+            lines.append(line)
+            continue
+        if len(columns) < 20:
+            continue
+        server = wanted.get(columns[1], {}).get(columns[3])
+        if server is None or server.disabled or int(columns[6]) & MAINTENANCE:
+            continue
+        columns[6] = "0"
+        columns[7] = columns[8] = str(server.weight)
+        lines.append(" ".join(columns))
+    return "\n".join(lines) + "\n"
+
+
+MAINTENANCE = 0x63
+"""The bits of HAProxy's administrative state that take a server out (forced, inherited, by resolution, by host name)."""
+
+
+def _lines(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield stripped
+
+
+def _order_matters(was: Mapping[str, Server], now: Mapping[str, Server]) -> bool:
+    stayed = [name for name in was if name in now]
+    reordered = stayed != [name for name in now if name in was]
+    return reordered and any(server.backup for server in now.values())
+
+
+def _limit(section: Section) -> int:
+    for line in section.lines:
+        words = line.split()
+        if words[0] == "maxconn" and len(words) > 1 and words[1].isdecimal():
+            return int(words[1])
+    return DEFAULT_MAXCONN

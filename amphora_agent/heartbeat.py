@@ -1,0 +1,144 @@
+"""Sends heartbeats: small beats while nothing changes, a full report at once when something does."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import select
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from amphora_agent import report as reports
+from amphora_agent.protocol import boot
+from amphora_agent.protocol import heartbeat as protocol
+
+LOG = logging.getLogger(__name__)
+POLL_INTERVAL = 1.0
+SHORTEST_GAP_OF_REQUESTED = 1.0
+"""A request for a report may be repeated by anyone who saw it on the wire; this bounds what that costs."""
+
+
+@dataclasses.dataclass(slots=True)
+class Memory:
+    """What was sent last; `digest` is the newest state's."""
+
+    digest: bytes = b"\0" * 16
+    reported_digest: bytes | None = None
+    reported_at: float = float("-inf")
+    beat_at: float = float("-inf")
+
+
+def due(memory: Memory, digest: bytes, now: float, interval: float, full_interval: float, wanted: bool) -> str | None:
+    """What is to be sent now: `report`, `beat` or nothing (None)."""
+    if wanted or digest != memory.reported_digest or now - memory.reported_at >= full_interval:
+        return "report"
+    return "beat" if now - memory.beat_at >= interval else None
+
+
+class Heart:
+    """Looks at the load balancer once a second and tells the health managers."""
+
+    def __init__(self, config: boot.BootConfig, look: Callable[[], Mapping[str, Any] | None], before_report: Callable[[], None]) -> None:
+        self._config, self._look, self._before_report = config, look, before_report
+        self._key = bytes.fromhex(config.heartbeat_key)
+        self._id = uuid.UUID(config.amphora_id).bytes
+        self._boot_id = os.urandom(8)
+        self._sequence = 0
+        self._memory = Memory()
+        self._requested = False
+        self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._sockets = _sockets(config.health_managers)
+        self.first_sent = threading.Event()
+
+    def nudge(self) -> None:
+        """Look again at once, because something has changed."""
+        os.eventfd_write(self._nudged, 1)
+
+    def run(self) -> None:
+        """Beat for ever; a bad turn is logged and outlived."""
+        while True:
+            try:
+                self.turn()
+            except Exception:
+                LOG.exception("A turn of the heartbeat went wrong")
+            self._wait(POLL_INTERVAL if self.first_sent.is_set() else 0.2)
+
+    def turn(self) -> None:
+        """Look once, and send what is due."""
+        report = self._look()
+        if report is None:
+            return  # silence is the message: something that should run does not
+        now = time.monotonic()
+        self._memory.digest = reports.digest(report)
+        requested = self._requested and now - self._memory.reported_at >= SHORTEST_GAP_OF_REQUESTED
+        kind = due(self._memory, self._memory.digest, now, self._config.heartbeat_interval, self._config.full_report_interval, requested)
+        if kind is None:
+            return
+        sent = self._send_report(report) if kind == "report" else self._send(protocol.BEAT, [b""])
+        if not sent:
+            return
+        self._memory.beat_at = now
+        if kind == "report":
+            self._memory.reported_at, self._memory.reported_digest, self._requested = now, self._memory.digest, False
+        self.first_sent.set()
+
+    def _send_report(self, report: Mapping[str, Any]) -> bool:
+        self._before_report()
+        return self._send(protocol.REPORT, protocol.encode_report(dict(report)))
+
+    def _send(self, kind: int, bodies: list[bytes]) -> bool:
+        """Whether at least one health manager could be sent to."""
+        reached = False
+        for part, body in enumerate(bodies):
+            self._sequence += 1
+            header = protocol.Header(
+                kind, self._id, self._boot_id, self._sequence, time.time(), self._memory.digest, part=part, parts=len(bodies)
+            )
+            datagram = protocol.pack(header, body, self._key)
+            for sock, address in self._sockets:
+                try:
+                    sock.sendto(datagram, address)
+                    reached = True
+                except OSError as exc:
+                    LOG.warning("No heartbeat to %s: %s", address, exc)
+        return reached
+
+    def _wait(self, seconds: float) -> None:
+        sockets = {sock.fileno(): sock for sock, _ in self._sockets}
+        readable, _, _ = select.select([*sockets, self._nudged], [], [], seconds)
+        for descriptor in readable:
+            if descriptor == self._nudged:
+                os.eventfd_read(self._nudged)
+            else:
+                self._receive(sockets[descriptor])
+
+    def _receive(self, sock: socket.socket) -> None:
+        try:
+            header, _ = protocol.unpack(sock.recv(2048), self._key)
+        except protocol.Rejected as exc:
+            LOG.debug("A datagram is ignored: %s", exc)
+            return
+        except OSError as exc:  # such as "connection refused", by an ICMP answer to a beat
+            LOG.debug("%s", exc)
+            return
+        if header.kind == protocol.REPORT_WANTED and header.amphora_id == self._id:
+            self._requested = True
+
+
+def _sockets(managers: tuple[tuple[str, int], ...]) -> list[tuple[socket.socket, tuple[str, int]]]:
+    """One socket per address family, shared by the managers of that family."""
+    by_family: dict[int, socket.socket] = {}
+    pairs = []
+    for address in managers:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        if family not in by_family:
+            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock.setblocking(False)
+            by_family[family] = sock
+        pairs.append((by_family[family], address))
+    return pairs

@@ -1,0 +1,198 @@
+"""The management NIC, the tenant's network namespace, and the NICs in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import pathlib
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from amphora_agent import announce, errors, system
+from amphora_agent.protocol import boot, rest
+
+LOG = logging.getLogger(__name__)
+APPEAR_TIMEOUT = 8.0
+_SYSCTLS = {
+    "net/ipv4/ip_nonlocal_bind": "1",  # a standby of a pair binds VIPs that its partner holds
+    "net/ipv6/ip_nonlocal_bind": "1",
+    "net/ipv4/conf/all/promote_secondaries": "1",  # removing one address must not take its neighbours with it
+    "net/ipv4/conf/default/promote_secondaries": "1",
+    "net/ipv4/conf/all/arp_ignore": "1",
+    "net/ipv4/conf/all/arp_announce": "2",
+    "net/ipv4/conf/all/arp_notify": "1",
+    "net/ipv6/conf/all/accept_ra": "0",
+    "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv4/ip_local_port_range": "1025 65534",
+    "net/ipv4/tcp_fin_timeout": "5",
+    "net/ipv4/tcp_tw_reuse": "1",
+    "net/ipv4/tcp_max_syn_backlog": "65534",
+    "net/ipv4/ping_group_range": "0 2147483647",  # health checks by ping need no privilege
+    "net/core/somaxconn": "65534",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Nic:
+    """A NIC as the kernel names it."""
+
+    name: str
+    mac: str
+
+
+class Interfaces:
+    """NICs of one amphora. `namespace` is where tenants' NICs go."""
+
+    def __init__(self, namespace: str = boot.TENANT_NAMESPACE, appear_timeout: float = APPEAR_TIMEOUT) -> None:
+        self._namespace = namespace
+        self._appear_timeout = appear_timeout
+
+    def configure_management(self, config: boot.BootConfig) -> None:
+        """Give the management NIC its address.
+
+        :raises InterfaceMissing: it did not appear.
+        :raises CommandFailed: the kernel refused.
+        """
+        nic = self._wait_for(config.management_mac, ([],))[0]
+        lines = [
+            "link set lo up",
+            f"link set {nic.name} mtu {config.management_mtu} up",
+            f"address replace {config.management_address} dev {nic.name}",
+        ]
+        if config.management_gateway:
+            lines.append(f"route replace default via {config.management_gateway} dev {nic.name}")
+        _batch([], lines)
+
+    def ensure_namespace(self) -> None:
+        """Have the tenant's namespace, with its settings, which hold inside it only."""
+        if not (system.NAMESPACES / self._namespace).exists():
+            system.run(["ip", "netns", "add", self._namespace])
+        try:
+            system.inside_namespace(self._namespace, _set_sysctls)
+        except OSError:  # a name left by a machine that died at the wrong moment
+            system.run(["ip", "netns", "delete", self._namespace])
+            system.run(["ip", "netns", "add", self._namespace])
+            system.inside_namespace(self._namespace, _set_sysctls)
+        _batch(self._inside, ["link set lo up"])
+
+    def ensure(self, wanted: Sequence[rest.Interface]) -> None:
+        """Bring NICs into the namespace, with addresses, routes and VIPs, and announce them; what is there already stays.
+
+        :raises InterfaceMissing: a NIC did not appear in time.
+        :raises CommandFailed: the kernel refused.
+        """
+        for interface in wanted:
+            nic, inside = self._wait_for(interface.mac, ([], self._inside))
+            if not inside or nic.name != interface.name:
+                self._bring_in(nic, inside, interface.name)
+            _batch(self._inside, _lines(interface))
+        self.announce(wanted)
+
+    def announce(self, wanted: Iterable[rest.Interface]) -> None:
+        """Tell the neighbours where the VIPs are; a failure to do so is logged only."""
+        vips = [(interface.name, interface.mac, vip.partition("/")[0]) for interface in wanted for vip in interface.vips]
+        if not vips:
+            return
+        try:
+            system.inside_namespace(self._namespace, lambda: announce.send(vips))
+        except OSError as exc:
+            LOG.warning("The VIPs %s could not be announced: %s", [vip for _, _, vip in vips], exc)
+
+    def drop(self, known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> None:
+        """Take away what we had set and nobody wants any more; what others set (keepalived) is not touched."""
+        keep = {interface.mac.lower(): interface for interface in wanted}
+        nics = {nic.mac: nic for nic in _nics(self._inside)} if known else {}
+        for interface in known:
+            nic = nics.get(interface.mac.lower())
+            if nic is None:
+                continue
+            stays = keep.get(nic.mac)
+            if stays is None:
+                _batch(self._inside, [f"link set {nic.name} down", f"address flush dev {nic.name}"], force=True)
+                continue
+            gone = [item for item in (*interface.addresses, *interface.vips) if item not in (*stays.addresses, *stays.vips)]
+            lines = [f"address delete {item} dev {nic.name}" for item in gone]
+            lines += [f"route delete {_route(route, nic.name)}" for route in interface.routes if route not in stays.routes]
+            if lines:
+                _batch(self._inside, lines, force=True)
+
+    def nic_names(self) -> list[str]:
+        """Names of the NICs in the namespace."""
+        return [nic.name for nic in _nics(self._inside)]
+
+    @property
+    def _inside(self) -> list[str]:
+        return ["-n", self._namespace]
+
+    def _wait_for(self, mac: str, where: Sequence[list[str]]) -> tuple[Nic, bool]:
+        """The NIC with a MAC, and whether it is in the last of the places. A NIC may appear a moment after the call."""
+        until = time.monotonic() + self._appear_timeout
+        while True:
+            for place in where:
+                for nic in _nics(place):
+                    if nic.mac == mac.lower():
+                        return nic, bool(place)
+            if time.monotonic() > until:
+                raise errors.InterfaceMissing(mac, self._appear_timeout)
+            time.sleep(0.1)
+
+    def _bring_in(self, nic: Nic, inside: bool, name: str) -> None:
+        if name in self.nic_names():  # its former holder was unplugged and is still there
+            _batch(self._inside, [f"link set {name} down", f"link set {name} name old{time.monotonic_ns() % 10**9}"])
+        if inside:
+            _batch(self._inside, [f"link set {nic.name} down", f"link set {nic.name} name {name}"])
+        else:
+            _batch([], [f"link set {nic.name} down", f"link set {nic.name} netns {self._namespace} name {name}"])
+
+
+def merged(known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> tuple[rest.Interface, ...]:
+    """Everything that either names: what we may have set after `wanted` was tried on top of `known`."""
+    by_mac: dict[str, rest.Interface] = {interface.mac: interface for interface in known}
+    for interface in wanted:
+        before = by_mac.get(interface.mac)
+        if before is None:
+            by_mac[interface.mac] = interface
+            continue
+        by_mac[interface.mac] = dataclasses.replace(
+            interface,
+            addresses=tuple(dict.fromkeys((*before.addresses, *interface.addresses))),
+            vips=tuple(dict.fromkeys((*before.vips, *interface.vips))),
+            routes=tuple(dict.fromkeys((*before.routes, *interface.routes))),
+        )
+    return tuple(by_mac.values())
+
+
+def _lines(interface: rest.Interface) -> list[str]:
+    name = interface.name
+    lines = [f"link set {name} mtu {interface.mtu} up"]
+    for address in (*interface.addresses, *interface.vips):
+        # Duplicate address detection would keep an IPv6 address from serving for a second or more.
+        lines.append(f"address replace {address} dev {name}" + (" nodad" if ":" in address else ""))
+    return lines + [f"route replace {_route(route, name)}" for route in interface.routes]
+
+
+def _route(route: rest.Route, name: str) -> str:
+    return f"{route.destination} via {route.gateway} dev {name} onlink" if route.gateway else f"{route.destination} dev {name}"
+
+
+def _nics(place: list[str]) -> list[Nic]:
+    links: list[Mapping[str, str]] = json.loads(system.run(["ip", *place, "-j", "link", "show"]) or "[]")
+    return [Nic(link["ifname"], link.get("address", "").lower()) for link in links if link.get("link_type") != "loopback"]
+
+
+def _batch(place: list[str], lines: Sequence[str], force: bool = False) -> None:
+    try:
+        system.run(["ip", *place, *(["-force"] if force else []), "-batch", "-"], stdin="\n".join(lines) + "\n")
+    except system.CommandFailed as exc:
+        if not force:  # with it, what was to go had gone already
+            raise
+        LOG.debug("%s", exc)
+
+
+def _set_sysctls() -> None:
+    for key, value in _SYSCTLS.items():
+        try:
+            pathlib.Path("/proc/sys", key).write_text(value)
+        except OSError as exc:
+            LOG.info("Setting %s is not possible here: %s", key, exc)

@@ -1,0 +1,216 @@
+"""What this amphora serves: takes a wanted state to HAProxy, keepalived and the NICs, and remembers it over restarts."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import pathlib
+import re
+import shutil
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from amphora_agent import counters, errors, haproxy, haproxy_runtime, interfaces, keepalived, report, system
+from amphora_agent.protocol import boot, rest
+
+LOG = logging.getLogger(__name__)
+CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
+
+
+class LoadBalancer:
+    """The one load balancer of an amphora. Every public method may be called from any thread."""
+
+    def __init__(self, config: boot.BootConfig, state: pathlib.Path, run: pathlib.Path, nics: interfaces.Interfaces) -> None:
+        self._state, self._nics = state, nics
+        self._lock = threading.Lock()
+        self._wanted: rest.WantedState | None = None
+        self._known_nics: tuple[rest.Interface, ...] = ()
+        self._settled = True  # False while a change is half done: a second try may not be answered with `none`
+        self.on_change: Callable[[], None] = lambda: None
+        for directory in (state, run):
+            directory.mkdir(parents=True, exist_ok=True)
+        self._haproxy = haproxy.HAProxy(haproxy.Places(state, run), config.haproxy_command, boot.TENANT_NAMESPACE)
+        self._keepalived = keepalived.Keepalived(state, run, config.keepalived_command, boot.TENANT_NAMESPACE, config.amphora_id)
+        self._counters = counters.Counters(state / "counters.json")
+
+    def resume(self) -> None:
+        """Go on with what an earlier agent was told; a NIC or a program that is missing is reported by silence, not by dying."""
+        with self._lock:
+            data = json.loads(system.read_file(self._state / "state.json") or b"{}")
+            if not data:
+                return
+            self._wanted = rest.WantedState.parse(json.dumps(data["wanted"]).encode())
+            self._known_nics = tuple(rest.interface(item) for item in data["interfaces"])
+            LOG.info("%s: going on with generation %s", self._wanted.load_balancer_id, self._wanted.generation)
+            try:
+                self._nics.ensure(self._wanted.interfaces)
+            except (errors.AgentError, system.CommandFailed) as exc:
+                self._settled = False
+                LOG.error("The interfaces are not as they were: %s", exc)
+            self._ensure_programs()
+            if self._haproxy.config is not None:
+                self._haproxy.changes.find_lingering(self._haproxy.config)
+
+    def apply(self, wanted: rest.WantedState) -> rest.Receipt:
+        """Bring the amphora to the wanted state. If that fails, what served before goes on serving.
+
+        :raises StaleGeneration: a newer one runs.
+        :raises Occupied: another load balancer is served here.
+        :raises MissingCertificates: certificates have to be sent first.
+        :raises InterfaceMissing: a NIC did not appear in time.
+        :raises ConfigRefused: HAProxy or keepalived refused.
+        :raises CommandFailed: the kernel refused an interface's settings.
+        """
+        with self._lock:
+            running = self._wanted
+            if running is not None and running.load_balancer_id != wanted.load_balancer_id:
+                raise errors.Occupied(running.load_balancer_id)
+            if running is not None and wanted.generation < running.generation:
+                raise errors.StaleGeneration(wanted.generation, running.generation)
+            if running is not None and wanted.hash == running.hash and self._settled and self._programs_run(wanted):
+                how = "none"
+            else:
+                self._settled = False
+                how = self._bring_to(wanted)
+            self._wanted, self._settled = wanted, True
+            self._remember()
+            LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
+        self.on_change()
+        return rest.Receipt(wanted.load_balancer_id, wanted.generation, wanted.hash, how)
+
+    def remove(self, load_balancer_id: str) -> None:
+        """Stop serving a load balancer and forget its files; unknown is fine."""
+        with self._lock:
+            if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
+                return
+            self._keepalived.stop()
+            self._haproxy.stop()
+            self._nics.drop(self._known_nics, ())
+            self._counters.forget()
+            (self._state / "state.json").unlink(missing_ok=True)
+            shutil.rmtree(self._state / "certificates", ignore_errors=True)
+            self._wanted, self._known_nics, self._settled = None, (), True
+        self.on_change()
+
+    def receipt(self, load_balancer_id: str) -> rest.Receipt | None:
+        """What runs; None if this load balancer does not."""
+        wanted = self._wanted
+        if wanted is None or wanted.load_balancer_id != load_balancer_id:
+            return None
+        return rest.Receipt(load_balancer_id, wanted.generation, wanted.hash, "none")
+
+    def generations(self) -> dict[str, int]:
+        """The generation that runs, by load balancer."""
+        wanted = self._wanted
+        return {} if wanted is None else {wanted.load_balancer_id: wanted.generation}
+
+    def store_certificate(self, name: str, pem: bytes) -> None:
+        """Keep a certificate for the next wanted state.
+
+        :raises ValueError: the name is not the content's hash.
+        """
+        if not CERTIFICATE_NAME.fullmatch(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
+            raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
+        system.write_file(self._state / "certificates" / name, pem)
+
+    def look(self) -> dict[str, Any] | None:
+        """Restart what died, and return the report; None where what should run does not, so that no heartbeat claims it does."""
+        if not self._lock.acquire(blocking=False):
+            return self._report()  # a change is under way: it does its own starting
+        try:
+            if self._wanted is not None and not self._ensure_programs():
+                return None
+            self._haproxy.changes.remove_lingering()
+        finally:
+            self._lock.release()
+        return self._report()
+
+    def save_counters(self) -> None:
+        """Write the counters down before they are told to anyone."""
+        self._counters.save()
+
+    def _bring_to(self, wanted: rest.WantedState) -> str:
+        missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
+        if missing:
+            raise errors.MissingCertificates(missing)
+        self._bring_interfaces(wanted)
+        if wanted.haproxy_config is not None:
+            self._haproxy.check(wanted.haproxy_config, wanted.peer_name)
+        self._keepalived.prepare(self._haproxy.alive_script)
+        if wanted.keepalived_config is not None:
+            self._keepalived.check(wanted.keepalived_config)
+        how = self._apply_haproxy(wanted)
+        changed = self._apply_keepalived(wanted)
+        self._nics.drop(self._known_nics, wanted.interfaces)
+        self._known_nics = wanted.interfaces
+        self._drop_certificates(wanted)
+        return "runtime" if how == "none" and (changed or self._wanted is None or wanted.hash != self._wanted.hash) else how
+
+    def _bring_interfaces(self, wanted: rest.WantedState) -> None:
+        running = self._wanted
+        if running is not None and running.interfaces == wanted.interfaces == self._known_nics:
+            return
+        for interface in wanted.interfaces:
+            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):
+                raise rest.Malformed(f"{interface.name!r} is not a name for an interface")
+        self._known_nics = interfaces.merged(self._known_nics, wanted.interfaces)
+        self._nics.ensure(wanted.interfaces)
+
+    def _apply_haproxy(self, wanted: rest.WantedState) -> str:
+        if wanted.haproxy_config is not None:
+            return self._haproxy.apply(wanted.haproxy_config, wanted.peer_name, self._report_quietly)
+        if self._haproxy.config is None:
+            return "none"
+        self._report_quietly()
+        self._haproxy.stop()
+        return "reload"
+
+    def _apply_keepalived(self, wanted: rest.WantedState) -> bool:
+        if wanted.keepalived_config is not None:
+            return self._keepalived.apply(wanted.keepalived_config)
+        if self._keepalived.config is None:
+            return False
+        self._keepalived.stop()
+        return True
+
+    def _programs_run(self, wanted: rest.WantedState) -> bool:
+        serves = wanted.haproxy_config is None or (self._haproxy.master() is not None and self._haproxy.runtime.worker() is not None)
+        return serves and (wanted.keepalived_config is None or self._keepalived.pid() is not None)
+
+    def _ensure_programs(self) -> bool:
+        serves = self._haproxy.config is None or self._haproxy.ensure_running()
+        return (self._keepalived.config is None or self._keepalived.ensure_running()) and serves
+
+    def _report(self) -> dict[str, Any] | None:
+        wanted = self._wanted
+        if wanted is None:
+            return report.EMPTY
+        if self._haproxy.config is None:
+            return report.make(wanted.generation, wanted.hash, report.Statistics(), {})
+        try:
+            answer = self._haproxy.runtime.ask("show info;show stat -1 7 -1")
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("No report: %s", exc)
+            return None
+        worker = haproxy_runtime.worker_in(answer)
+        statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
+        totals = self._counters.take(worker or 0, statistics.raw)
+        return report.make(wanted.generation, wanted.hash, statistics, totals)
+
+    def _report_quietly(self) -> None:
+        """Take in the counters of a worker that is about to go."""
+        if self._wanted is not None:
+            self._report()
+
+    def _drop_certificates(self, wanted: rest.WantedState) -> None:
+        for path in (self._state / "certificates").glob("*.pem"):
+            if path.name not in wanted.certificates:
+                path.unlink(missing_ok=True)
+
+    def _remember(self) -> None:
+        assert self._wanted is not None
+        data = {"wanted": json.loads(self._wanted.dump()), "interfaces": [dataclasses.asdict(item) for item in self._known_nics]}
+        system.write_file(self._state / "state.json", json.dumps(data).encode())

@@ -1,0 +1,74 @@
+"""The agent's life: boot configuration, management NIC, first heartbeat, and only then the web application."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+
+from amphora_agent import heartbeat, interfaces, load_balancer, system
+from amphora_agent.protocol import boot
+
+LOG = logging.getLogger(__name__)
+FIRST_BEAT_TIMEOUT = 5.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `figlina-agent`."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    threading.stack_size(512 * 1024)
+    try:
+        config = boot.BootConfig.parse(options.config.read_bytes())
+    except (OSError, ValueError) as exc:
+        LOG.error("No boot configuration at %s: %s", options.config, exc)
+        return 1
+    _run(config, options)
+    return 0
+
+
+def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
+    started_at = time.monotonic()
+    nics = interfaces.Interfaces()
+    nics.configure_management(config)
+    nics.ensure_namespace()
+    balancer = load_balancer.LoadBalancer(config, options.state_directory, options.run_directory, nics)
+    balancer.resume()
+    heart = heartbeat.Heart(config, balancer.look, balancer.save_counters)
+    balancer.on_change = heart.nudge
+    threading.Thread(target=heart.run, name="heartbeat", daemon=True).start()
+    heart.first_sent.wait(FIRST_BEAT_TIMEOUT)
+
+    from amphora_agent.api import app, server  # the first heartbeat did not wait for Flask
+
+    certificates = options.config.parent / "certs"
+    system.write_file(options.run_directory / "agent.pid", f"{os.getpid()}\n".encode(), durable=False)
+    web = server.Server(
+        (config.management_address.partition("/")[0], config.agent_port),
+        app.create_app(config, balancer, started_at),
+        server.tls_context(certificates / "server.pem", certificates / "client_roots.pem"),
+    )
+    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())
+    LOG.info("Serving on %s port %s", config.management_address, config.agent_port)
+    web.serve_forever(poll_interval=1.0)
+    balancer.save_counters()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="figlina-agent", description="The agent of an amphora.")
+    parser.add_argument(
+        "--config", type=pathlib.Path, default=pathlib.Path(boot.CONFIG_PATH), help="boot configuration; certs/ lies beside it"
+    )
+    parser.add_argument("--state-directory", type=pathlib.Path, default=pathlib.Path("/var/lib/figlina"), help="what survives a restart")
+    parser.add_argument("--run-directory", type=pathlib.Path, default=pathlib.Path("/run/figlina"), help="sockets and pid files")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

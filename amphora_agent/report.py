@@ -1,0 +1,85 @@
+"""Pure: HAProxy's `show stat` as the report that a heartbeat carries."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+_STATUS, _WEIGHT = 17, 18
+_ACTIVE, _TOTAL, _BYTES_IN, _BYTES_OUT, _ERRORS = 4, 7, 8, 9, 12
+_COLUMNS = 19
+EMPTY: dict[str, Any] = {"generation": 0, "hash": "", "listeners": {}, "pools": {}}
+
+
+@dataclasses.dataclass(slots=True)
+class Statistics:
+    """What one `show stat` says. `raw` holds the counters of this worker in the order of `counters.FIELDS`."""
+
+    raw: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    active: dict[str, int] = dataclasses.field(default_factory=dict)
+    full: set[str] = dataclasses.field(default_factory=set)
+    pools: dict[str, str] = dataclasses.field(default_factory=dict)
+    members: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+
+
+def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> Statistics:
+    """Read `show stat`; servers that are removed and only finish their sessions are no members any more."""
+    statistics = Statistics()
+    for line in text.splitlines():
+        columns = line.split(",", _COLUMNS)
+        if len(columns) <= _WEIGHT or line.startswith("#"):
+            continue
+        proxy, name, status = columns[0], columns[1], columns[_STATUS]
+        if name == "FRONTEND":
+            statistics.raw[proxy] = [_number(columns[i]) for i in (_BYTES_IN, _BYTES_OUT, _TOTAL, _ERRORS)]
+            statistics.active[proxy] = _number(columns[_ACTIVE])
+            if status == "FULL":
+                statistics.full.add(proxy)
+        elif name == "BACKEND":
+            statistics.pools[proxy] = "UP" if status.startswith("UP") else "DOWN"
+            statistics.members.setdefault(proxy, {})
+        elif (proxy, name) not in lingering:
+            statistics.members.setdefault(proxy, {})[name] = member_status(status, columns[_WEIGHT])
+    return statistics
+
+
+def member_status(status: str, weight: str) -> str:
+    """HAProxy's word for a server, such as `UP 1/3`, as ours."""
+    for word in ("DOWN", "MAINT", "DRAIN", "no check"):
+        if status.startswith(word):
+            return word
+    if status.startswith("UP"):
+        return "DRAIN" if weight == "0" else "UP"
+    return "DRAIN" if status.startswith("NOLB") else "DOWN"
+
+
+def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapping[str, list[int]]) -> dict[str, Any]:
+    """The report, as `protocol/heartbeat.py` lays it out."""
+    listeners = {
+        listener: {
+            "status": "FULL" if listener in statistics.full else "OPEN",
+            "stats": {
+                "bytes_in": values[0],
+                "bytes_out": values[1],
+                "active_connections": statistics.active[listener],
+                "total_connections": values[2],
+                "request_errors": values[3],
+            },
+        }
+        for listener, values in totals.items()
+    }
+    pools = {pool: {"status": status, "members": statistics.members[pool]} for pool, status in statistics.pools.items()}
+    return {"generation": generation, "hash": config_hash, "listeners": listeners, "pools": pools}
+
+
+def digest(report: Mapping[str, Any]) -> bytes:
+    """16 bytes that change whenever anything but the counters does."""
+    state = {**report, "listeners": {listener: value["status"] for listener, value in report["listeners"].items()}}
+    return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).digest()[:16]
+
+
+def _number(text: str) -> int:
+    return int(text) if text else 0

@@ -1,0 +1,194 @@
+"""The only module that runs commands, starts and ends processes, enters namespaces and writes files (atomically)."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+LOG = logging.getLogger(__name__)
+NAMESPACES = pathlib.Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_Result = TypeVar("_Result")
+
+
+class CommandFailed(Exception):
+    """A program ended with a failure; `output` is its own words."""
+
+    def __init__(self, command: Sequence[str], code: int, output: str) -> None:
+        super().__init__(f"{' '.join(command)} ended with {code}: {output.strip()}")
+        self.code = code
+        self.output = output
+
+
+def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0) -> str:
+    """Run a program and return what it said.
+
+    :raises CommandFailed: it failed, could not be found, or did not end in time.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except OSError as exc:
+        raise CommandFailed(command, 127, str(exc)) from exc
+    except subprocess.TimeoutExpired as exc:
+        raise CommandFailed(command, 124, f"no end within {timeout} seconds") from exc
+    if done.returncode != 0:
+        raise CommandFailed(command, done.returncode, done.stdout)
+    return done.stdout
+
+
+def in_tenant_namespace(namespace: str, command: Sequence[str]) -> list[str]:
+    """The command line that runs a program inside a network namespace; the process id stays the same across it."""
+    return ["ip", "netns", "exec", namespace, *command]
+
+
+def start(command: Sequence[str], log: pathlib.Path) -> subprocess.Popen[bytes]:
+    """Start a program that outlives this process (own session), its words appended to a file.
+
+    :raises CommandFailed: it can't be started.
+    """
+    with log.open("ab") as output:
+        if output.tell() > 1_000_000:  # nobody rotates this file; what was said long ago helps nobody
+            output.truncate(0)
+        try:
+            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        except OSError as exc:
+            raise CommandFailed(command, 127, str(exc)) from exc
+
+
+def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: bool = True) -> None:
+    """Put a file in place as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{threading.get_ident()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def read_file(path: pathlib.Path) -> bytes | None:
+    """The content of a file; None if there is none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is more than a zombie."""
+    stat = _process_file(pid, "stat")
+    return stat is not None and stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+
+
+def processes_with_argument(argument: str) -> list[int]:
+    """Process ids of programs that were started with exactly this argument (a path of ours, so that nobody else has it)."""
+    wanted = argument.encode()
+    return [pid for pid in _pids() if wanted in (_process_file(pid, "cmdline") or b"").split(b"\0") and is_running(pid)]
+
+
+def pid_from_file(path: pathlib.Path, argument: str) -> int | None:
+    """The process of a pid file, if it still runs and still is the one that was started with this argument."""
+    try:
+        pid = int(path.read_text())
+    except (OSError, ValueError):
+        return None
+    if argument.encode() in (_process_file(pid, "cmdline") or b"").split(b"\0") and is_running(pid):
+        return pid
+    return None
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Signal a process; gone already is fine."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end(pids: Sequence[int], grace: float) -> None:
+    """End processes: ask first, and kill what is left after `grace` seconds."""
+    for pid in pids:
+        send_signal(pid, signal.SIGTERM)
+    if wait_until(lambda: not any(is_running(pid) for pid in pids), grace):
+        return
+    for pid in pids:
+        send_signal(pid, signal.SIGKILL)
+    wait_until(lambda: not any(is_running(pid) for pid in pids), 2.0)
+
+
+def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.02) -> bool:
+    """Whether the condition came true in time."""
+    until = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(interval)
+    return True
+
+
+def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
+    """Do something inside a network namespace, on a thread of its own, which takes the namespace with it when it ends.
+
+    :raises OSError: there is no such namespace.
+    """
+    results: list[_Result] = []
+    errors: list[BaseException] = []
+
+    def enter_and_act() -> None:
+        try:
+            with (NAMESPACES / namespace).open("rb") as handle:
+                _set_network_namespace(handle.fileno())
+            results.append(action())
+        except BaseException as exc:
+            errors.append(exc)
+
+    thread = threading.Thread(target=enter_and_act, name=f"in-{namespace}", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _set_network_namespace(descriptor: int) -> None:
+    setns: Any = getattr(os, "setns", None)
+    if setns is not None:  # Python 3.12 and later
+        setns(descriptor, _CLONE_NEWNET)
+        return
+    import ctypes  # imported here: the first heartbeat does not wait for it
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, _CLONE_NEWNET) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"setns: {os.strerror(code)}")
+
+
+def _pids() -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            yield int(name)
+
+
+def _process_file(pid: int, name: str) -> bytes | None:
+    try:
+        return pathlib.Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return None

@@ -1,0 +1,177 @@
+"""The agent in a machine-like namespace: what a wanted state does to real traffic."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent.protocol import rest
+from tests.integration import agent_amphora
+from tests.integration.agent_amphora import Amphora, config, eventually
+
+pytestmark = pytest.mark.integration
+SESSIONS, WEIGHT = 4, 18  # columns of HAProxy's table
+CHECK = "check inter 300 fall 2 rise 1"
+
+
+@pytest.fixture
+def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
+    with agent_amphora.running(tmp_path / "amphora") as amphora:
+        yield amphora
+
+
+def test_traffic_alternates_between_members_of_a_new_listener(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    assert amphora.apply(1, config(f"m1 {one} weight 1", f"m2 {two} weight 1")) == "reload"
+    assert amphora.fetch_all() == {"9001", "9002"}
+    assert amphora.apply(2, config(f"m1 {one} weight 1", f"m2 {two} weight 1")) == "none"
+
+
+def test_member_changes_need_no_reload(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m1 {one} weight 1 {CHECK}"))
+    workers = amphora.workers()
+    assert amphora.apply(2, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 1 {CHECK}")) == "runtime"
+    assert amphora.fetch_all() == {"9001", "9002"}
+    assert amphora.apply(3, config(f"m1 {one} weight 0 {CHECK}", f"m2 {two} weight 1 {CHECK}")) == "runtime"
+    assert amphora.fetch_all() == {"9002"}
+    assert amphora.apply(4, config(f"m1 {one} weight 5 {CHECK}", f"m2 {two} weight 1 disabled {CHECK}")) == "runtime"
+    assert amphora.fetch_all() == {"9001"}
+    assert amphora.apply(5, config(f"m1 {one} weight 5 {CHECK}", f"m2 {two} weight 1 {CHECK}")) == "runtime"
+    assert amphora.apply(6, config(f"m2 {two} weight 1 {CHECK}")) == "runtime"
+    assert amphora.fetch_all() == {"9002"}
+    assert amphora.workers() == workers
+
+
+def test_a_member_that_came_at_run_time_is_checked_and_leaves_when_it_stops(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m1 {one} weight 1 {CHECK}"))
+    assert amphora.apply(2, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 1 {CHECK}")) == "runtime"
+    beats = amphora.beats()
+    amphora.stop_web(9002)
+    beats.report(lambda report: report["pools"].get("p1:l1", {}).get("members") == {"m1": "UP", "m2": "DOWN"})
+    assert amphora.fetch_all() == {"9001"}
+
+
+def test_a_removed_member_finishes_its_requests_and_is_then_deleted(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m2 {two} weight 1"))
+    slow = amphora.connect()
+    slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    eventually(lambda: table(amphora)["m2"][SESSIONS] == "1")
+    assert amphora.apply(2, config(f"m1 {one} weight 1")) == "runtime"
+    assert amphora.fetch_all(4) == {"9001"}
+    answer = b""
+    while chunk := slow.recv(4096):
+        answer += chunk
+    slow.close()
+    assert answer.endswith(b"9002")
+    # The name may come back once the old server is gone: proof that it was deleted.
+    eventually(lambda: "m2" not in table(amphora))
+    assert amphora.apply(3, config(f"m1 {one} weight 1", f"m2 {two} weight 1")) == "runtime"
+
+
+def test_members_with_session_cookies_change_without_a_reload(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    cookies = "    cookie SRV insert indirect nocache dynamic\n    dynamic-cookie-key secret"
+    amphora.apply(1, config(f"m1 {one} weight 1", extra=cookies))
+    assert amphora.apply(2, config(f"m1 {one} weight 1", f"m2 {two} weight 1", extra=cookies)) == "runtime"
+    seen = {}
+    for _ in range(4):
+        connection = amphora.connect()
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        answer = b""
+        while chunk := connection.recv(4096):
+            answer += chunk
+        connection.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        seen[body] = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"set-cookie"))
+    assert set(seen) == {b"9001", b"9002"}
+    assert len(set(seen.values())) == 2
+
+
+def test_an_algorithm_that_admits_no_change_at_run_time_is_reloaded(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m1 {one} weight 1", balance="source"))
+    assert amphora.apply(2, config(f"m1 {one} weight 1", f"m2 {two} weight 1", balance="source")) == "reload"
+    consistent = "source\n    hash-type consistent"
+    assert amphora.apply(3, config(f"m1 {one} weight 1", balance=consistent)) == "reload"
+    assert amphora.apply(4, config(f"m1 {one} weight 1", f"m2 {two} weight 3", balance=consistent)) == "runtime"
+
+
+def test_weights_and_switches_are_right_after_a_reload(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 1 {CHECK}"))
+    amphora.apply(2, config(f"m1 {one} weight 7 {CHECK}", f"m2 {two} weight 1 disabled {CHECK}"))
+    # Back to the weight and switch it was started with, by way of a structural change.
+    assert amphora.apply(3, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 0 {CHECK}", extra="    option forwardfor")) == "reload"
+    assert {name: row[WEIGHT] for name, row in table(amphora).items()} == {"m1": "1", "m2": "0"}
+    assert amphora.apply(4, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 1 {CHECK}", extra="    option forwardfor")) == "runtime"
+    assert amphora.fetch_all() == {"9001", "9002"}
+
+
+def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    good = config(f"m1 {one} weight 1")
+    amphora.apply(1, good)
+    status, answer = amphora.put(amphora.wanted(2, good + "    no-such-directive\n"))
+    error = json.loads(answer)
+    assert (status, error["code"]) == (rest.CONFIG_REFUSED, "config-refused")
+    assert "unknown keyword 'no-such-directive' in 'backend' section" in error["details"]
+    assert str(amphora.folder) not in error["details"]
+    assert "/run" not in error["details"]
+    assert amphora.fetch() == "9001"
+    status, answer = amphora.call("GET", rest.load_balancer_path(amphora.load_balancer_id))
+    assert rest.Receipt.parse(answer).generation == 1
+    assert amphora.apply(3, good) in ("none", "runtime")
+
+
+def test_a_port_that_can_not_be_bound_leaves_the_old_one_serving_and_says_why(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    good = config(f"m1 {one} weight 1")
+    amphora.apply(1, good)
+    wrong = good.replace("198.19.251.100:80", "203.0.113.9:80 interface nosuch0")
+    status, answer = amphora.put(amphora.wanted(2, wrong))
+    assert status == rest.CONFIG_REFUSED, answer
+    assert json.loads(answer)["details"]
+    eventually(lambda: amphora.fetch() == "9001")
+    assert amphora.apply(3, config(f"m1 {one} weight 2")) in ("runtime", "reload")
+
+
+def test_a_stale_generation_is_refused_and_a_missing_certificate_is_asked_for(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(5, config(f"m1 {one} weight 1"))
+    assert amphora.put(amphora.wanted(4, config(f"m1 {one} weight 2")))[0] == rest.STALE_GENERATION
+    pem = agent_amphora.Authority("tenants").issue("www.example.com")
+    name = f"{hashlib.sha256(pem).hexdigest()}.pem"
+    tls = config(f"m1 {one} weight 1").replace(":80\n    maxconn", f":443 ssl crt {name}\n    maxconn")
+    status, answer = amphora.put(amphora.wanted(6, tls, certificates=(name,)))
+    assert (status, json.loads(answer)["missing"]) == (rest.MISSING_CERTIFICATES, [name])
+    assert amphora.send_certificate(pem) == name
+    assert amphora.apply(6, tls, certificates=(name,)) == "reload"
+    assert amphora.call("PUT", rest.certificate_path(amphora.load_balancer_id, name), b"other")[0] == 400
+
+
+def test_a_listener_less_state_stops_haproxy_and_delete_takes_everything_away(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    amphora.apply(2, None)
+    assert amphora.pids("haproxy") == []
+    amphora.apply(3, config(f"m1 {one} weight 1"))
+    path = rest.load_balancer_path(amphora.load_balancer_id)
+    assert amphora.call("DELETE", path)[0] == 204
+    assert amphora.call("DELETE", path)[0] == 204
+    assert amphora.call("GET", path)[0] == 404
+    assert amphora.pids("haproxy") == []
+    assert "198.19.251.100" not in amphora.tenant("ip", "address")
+
+
+def table(amphora: Amphora) -> dict[str, list[str]]:
+    """Server name -> columns of `show stat`."""
+    script = "import socket;s=socket.socket(1);s.connect('/run/figlina/haproxy.sock');s.sendall(b'show stat -1 4 -1\\n');print(s.makefile().read())"
+    rows = [line.split(",") for line in amphora.exec("python3", "-c", script).splitlines() if line and not line.startswith("#")]
+    return {row[1]: row for row in rows}
