@@ -1,9 +1,91 @@
-"""Queries on load_balancers."""
+"""Queries on load balancers."""
 
 from __future__ import annotations
 
-from controller.db.repositories import base
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller import exceptions
+from controller.db import rows, tables
+from controller.db.repositories import resources
+from controller.model import load_balancer as model
+from controller.model import status
+
+_T = tables.load_balancers
+_P = status.ProvisioningStatus
+
+MUTABLE = (_P.ACTIVE, _P.PENDING_CREATE, _P.PENDING_UPDATE, _P.ERROR)
+"""States in which a load balancer takes changes: everything but being deleted."""
+
+_AT = {"generation": _T.c.generation + 1, "failures": 0, "next_try_at": 0.0}  # what is wanted is new, so it is tried at once
+_HERE = (_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status.in_(sa.bindparam("allowed", expanding=True)))
+_ADVANCE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": resources.pending(_T.c.provisioning_status)})
+_DELETE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": _P.PENDING_DELETE})
+_GENERATION = sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id"))
+_LOCK = sa.select(_T.c.id).where(_T.c.id == sa.bindparam("object_id")).with_for_update()  # SQLite's writers are alone anyway
+_LIVE_CHILDREN = sa.select(
+    sa.or_(
+        *(
+            sa.exists().where(table.c.load_balancer_id == sa.bindparam("object_id"), table.c.provisioning_status != _P.PENDING_DELETE)
+            for table in (tables.listeners, tables.pools)
+        )
+    )
+)
 
 
-class LoadBalancers(base.Repository):
-    """Queries on load_balancers."""
+class LoadBalancers(resources.Resources[model.LoadBalancer]):
+    """A load balancer's row is the lock of everything below it: each change begins with `advance()`."""
+
+    title = "Load Balancer"
+    table = _T
+    related = resources.union(
+        resources.TAGS,
+        resources.relation("listeners", tables.listeners, "load_balancer_id"),
+        resources.relation("pools", tables.pools, "load_balancer_id"),
+    )
+
+    def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.LoadBalancer:
+        key = row["id"]
+        return rows.load_balancer(
+            row,
+            resources.of(related, "tags", key),
+            fault,
+            resources.of(related, "listeners", key),
+            resources.of(related, "pools", key),
+        )
+
+    def advance(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = MUTABLE) -> int:
+        """Accept a change: raise the generation, owe an update, hold the row's lock until the transaction ends. Returns the new generation.
+
+        :raises NotFound: no such load balancer.
+        :raises Immutable: it is in none of the `allowed` states.
+        """
+        return self._move(_ADVANCE, load_balancer_id, allowed)
+
+    def lock(self, load_balancer_id: str) -> None:
+        """Hold the row's lock until the transaction ends, where what happens next depends on what is read now."""
+        self._connection.execute(_LOCK, {"object_id": load_balancer_id})
+
+    def delete(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = MUTABLE) -> int:
+        """Accept a deletion; returns the new generation.
+
+        :raises NotFound: no such load balancer.
+        :raises Immutable: it is in none of the `allowed` states.
+        """
+        return self._move(_DELETE, load_balancer_id, allowed)
+
+    def has_children(self, load_balancer_id: str) -> bool:
+        """Whether there are listeners or pools that nobody asked to delete."""
+        return bool(self._connection.execute(_LIVE_CHILDREN, {"object_id": load_balancer_id}).scalar())
+
+    def _move(self, statement: sa.Update, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus]) -> int:
+        parameters: dict[str, Any] = {"object_id": load_balancer_id, "allowed": list(allowed)}
+        moved = self._connection.execute(statement, parameters).rowcount
+        found = self._connection.execute(_GENERATION, {"object_id": load_balancer_id}).first()
+        if found is None or found.provisioning_status == _P.DELETED:
+            raise exceptions.NotFound(self.title, load_balancer_id)
+        if not moved:
+            raise exceptions.Immutable(load_balancer_id, found.provisioning_status)
+        return int(found.generation)

@@ -1,9 +1,70 @@
-"""Queries on statistics."""
+"""Traffic counters, as tenants see them: sums over amphorae, those that are gone included, so that no sum ever falls."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller.db import tables
 from controller.db.repositories import base
+from controller.model import status
+
+_S = tables.listener_statistics
+_GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Counters:
+    """The five numbers of the API."""
+
+    active_connections: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    request_errors: int = 0
+    total_connections: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AmphoraCounters(Counters):
+    """What one amphora counted on one listener."""
+
+    listener_id: str
+    load_balancer_id: str
+
+
+def _sums(column: sa.Column[str]) -> sa.Select[Any]:
+    # What a dead amphora had open is open no longer.
+    lives = sa.case((tables.amphorae.c.status == status.AmphoraStatus.ALLOCATED, _S.c.active_connections), else_=0)
+    return (
+        sa.select(sa.func.sum(lives), *(sa.func.sum(_S.c[name]) for name in _GROWING))
+        .select_from(_S.outerjoin(tables.amphorae, tables.amphorae.c.id == _S.c.amphora_id))
+        .where(column == sa.bindparam("id"))
+    )
+
+
+_OF_LOAD_BALANCER = _sums(_S.c.load_balancer_id)
+_OF_LISTENER = _sums(_S.c.listener_id)
+_OF_AMPHORA = sa.select(_S).where(_S.c.amphora_id == sa.bindparam("id")).order_by(_S.c.listener_id)
 
 
 class Statistics(base.Repository):
-    """Queries on statistics."""
+    """Reads counters; the health manager writes them."""
+
+    def of_load_balancer(self, load_balancer_id: str) -> Counters:
+        """Sum over all listeners."""
+        return self._sum(_OF_LOAD_BALANCER, load_balancer_id)
+
+    def of_listener(self, listener_id: str) -> Counters:
+        """Sum over all amphorae."""
+        return self._sum(_OF_LISTENER, listener_id)
+
+    def of_amphora(self, amphora_id: str) -> list[AmphoraCounters]:
+        """One per listener that the amphora reported."""
+        names = [field.name for field in dataclasses.fields(AmphoraCounters)]
+        return [AmphoraCounters(**{name: row[name] for name in names}) for row in self._rows(_OF_AMPHORA, {"id": amphora_id})]
+
+    def _sum(self, statement: sa.Select[Any], object_id: str) -> Counters:
+        active, *growing = (int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one())
+        return Counters(active_connections=active, **dict(zip(_GROWING, growing, strict=True)))

@@ -1,1 +1,1 @@
-"""What may come in and what goes out, one module per resource."""
+"""What may come in and what goes out: one declaration per resource, from which validation, storage, views and filters follow."""

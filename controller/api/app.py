@@ -1,0 +1,88 @@
+"""The application: routes, the error table, and what happens to every request before and after its route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import werkzeug.exceptions
+
+from controller import exceptions
+from controller.api import auth, current, discovery, errors, paths, settings
+from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers
+
+_COLLECTIONS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
+_JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
+
+
+def create_app(services: current.Services, conf: Any) -> flask.Flask:
+    """The WSGI application over these services, as the configuration (with all options of ours registered) has it."""
+    app = flask.Flask("figlina-api", static_folder=None)
+    app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
+    app.extensions[current.EXTENSION] = services, settings.load(conf)
+    app.config["MAX_CONTENT_LENGTH"] = current_settings(app).max_request_body_size
+    app.before_request(_begin)
+    app.after_request(_end)
+    errors.register(app)
+    app.register_blueprint(discovery.blueprint)
+    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers):
+        app.register_blueprint(module.blueprint, url_prefix="/v2")
+    app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
+    for path in _COLLECTIONS:
+        app.add_url_rule(f"/v2{path}", f"no id {path}", _needs_id, methods=["PUT", "DELETE"])
+    app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
+    app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
+    app.wsgi_app = paths.Normalised(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def current_settings(app: flask.Flask) -> settings.Settings:
+    """The settings of an application, outside of a request."""
+    found: settings.Settings = app.extensions[current.EXTENSION][1]
+    return found
+
+
+def _needs_id(**_in_path: str) -> flask.Response:
+    raise exceptions.InvalidRequest('Missing argument: "id"')
+
+
+def _begin() -> None:
+    """Name the caller; refuse what no route would answer rightly."""
+    request = flask.request
+    flask.g.context = auth.noauth(request)
+    if request.method == "HEAD" and request.path != "/healthcheck":
+        raise werkzeug.exceptions.MethodNotAllowed
+    accepted = request.headers.get("Accept")
+    if accepted and not _accepts_json(accepted) and request.path != "/healthcheck":
+        raise werkzeug.exceptions.NotAcceptable
+
+
+def _accepts_json(accepted: str) -> bool:
+    ranges = [media.split(";") for media in accepted.split(",")]
+    return any(media[0].strip() in _JSON_RANGES and not _refused(media[1:]) for media in ranges)
+
+
+def _refused(parameters: list[str]) -> bool:
+    return any(parameter.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters)
+
+
+def _end(answer: flask.Response) -> flask.Response:
+    context = flask.g.get("context")
+    if context is not None:
+        answer.headers["x-openstack-request-id"] = context.request_id
+    origin = flask.request.headers.get("Origin")
+    if origin is not None:
+        _share(answer, origin)
+    return answer
+
+
+def _share(answer: flask.Response, origin: str) -> None:
+    """Let web pages of the allowed origins read the answer."""
+    allowed = current.settings().cors_allowed_origins
+    if origin not in allowed and "*" not in allowed:
+        return
+    answer.headers["Access-Control-Allow-Origin"] = origin
+    answer.headers["Vary"] = "Origin"
+    answer.headers["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE"
+    answer.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Auth-Token, X-Openstack-Request-Id, X-Project-Id"
+    answer.headers["Access-Control-Expose-Headers"] = "X-Auth-Token, X-Openstack-Request-Id"

@@ -1,0 +1,74 @@
+"""From exceptions to answers: one table of status codes, and the two shapes of bodies that clients know (spec `api.md` §4)."""
+
+from __future__ import annotations
+
+import http
+import logging
+
+import flask
+import werkzeug.exceptions
+
+from controller import exceptions
+from controller.api import answers
+
+LOG = logging.getLogger(__name__)
+
+STATUS: dict[type[exceptions.ControllerError], int] = {
+    exceptions.InvalidRequest: 400,
+    exceptions.UnsafeValue: 400,
+    exceptions.Forbidden: 403,
+    exceptions.QuotaExceeded: 403,
+    exceptions.NotFound: 404,
+    exceptions.Conflict: 409,
+    exceptions.Immutable: 409,
+    exceptions.NotSupported: 501,
+    exceptions.Transient: 503,
+}
+METHODS = "DELETE, GET, POST, PUT"
+
+
+class BadQuery(werkzeug.exceptions.BadRequest):
+    """A limit or a direction of sorting that is none; answered in the shape of routing errors, as clients know it."""
+
+
+def register(app: flask.Flask) -> None:
+    """Answer every exception that leaves a route."""
+    app.register_error_handler(exceptions.ControllerError, refused)
+    app.register_error_handler(werkzeug.exceptions.HTTPException, not_routed)
+    app.register_error_handler(Exception, broken)
+
+
+def status_of(error: exceptions.ControllerError) -> int:
+    """The status of an error, or of the nearest class above it that has one."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def refused(error: exceptions.ControllerError) -> flask.Response:
+    """An error that was raised on purpose, in the words of who raised it."""
+    code = status_of(error)
+    if code >= 500:
+        LOG.warning("%s %s: %d: %s", flask.request.method, flask.request.path, code, error)
+    return fault(code, str(error))
+
+
+def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
+    """No such path, no such method, no JSON wanted, too large."""
+    code = error.code or 500
+    described = error.description if isinstance(error, BadQuery) else ""
+    answer = answers.json({"code": code, "title": http.HTTPStatus(code).phrase, "description": described}, code)
+    if code == 405:
+        answer.headers["Allow"] = METHODS
+    return answer
+
+
+def broken(error: Exception) -> flask.Response:
+    """A bug of ours: the log has the traceback, the client has the id to ask for."""
+    LOG.error("%s %s failed", flask.request.method, flask.request.path, exc_info=error)
+    context = flask.g.get("context")
+    named = f" The request is {context.request_id} in the logs." if context else ""
+    return fault(500, f"An unexpected error occurred; nothing was changed.{named}")
+
+
+def fault(code: int, text: str) -> flask.Response:
+    """The shape that clients read `faultstring` from."""
+    return answers.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code)

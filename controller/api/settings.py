@@ -1,0 +1,67 @@
+"""What the API takes from the configuration, read once: looking an option up costs more than a SELECT."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from controller.model.status import ProvisioningStatus, Topology
+
+_P = ProvisioningStatus
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Values, not options."""
+
+    api_base_uri: str | None
+    healthcheck_enabled: bool
+    allow_pagination: bool
+    allow_sorting: bool
+    allow_filtering: bool
+    allow_field_selection: bool
+    page_limit: int | None
+    max_request_body_size: int
+    providers: Mapping[str, str]
+    default_provider: str
+    allow_ping_health_monitors: bool
+    cors_allowed_origins: frozenset[str]
+    allow_vip: Mapping[str, bool]  # by the field of the body
+    valid_vip_networks: frozenset[str]
+    denied_vip_networks: frozenset[str]
+    reserved_ips: frozenset[str]
+    topology: Topology
+    timeouts: Mapping[str, int]  # of listeners, by the field of the body
+    mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
+    removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
+
+
+def load(conf: Any) -> Settings:
+    """Read them from an oslo.config configuration with all our options."""
+    api, networking = conf.api_settings, conf.networking
+    strict = api.immutable_while_pending
+    limit = api.pagination_max_limit
+    timeouts = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
+    return Settings(
+        api_base_uri=api.api_base_uri,
+        healthcheck_enabled=api.healthcheck_enabled,
+        allow_pagination=api.allow_pagination,
+        allow_sorting=api.allow_sorting,
+        allow_filtering=api.allow_filtering,
+        allow_field_selection=api.allow_field_selection,
+        page_limit=None if limit == "infinite" else int(limit),
+        max_request_body_size=api.max_request_body_size,
+        providers=dict(api.enabled_provider_drivers),
+        default_provider=api.default_provider_driver,
+        allow_ping_health_monitors=api.allow_ping_health_monitors,
+        cors_allowed_origins=frozenset(api.cors_allowed_origins),
+        allow_vip={name: getattr(networking, f"allow_{name}") for name in ("vip_port_id", "vip_network_id", "vip_subnet_id")},
+        valid_vip_networks=frozenset(networking.valid_vip_networks),
+        denied_vip_networks=frozenset(networking.denylist_vip_networks),
+        reserved_ips=frozenset(networking.reserved_ips),
+        topology=Topology(conf.controller_worker.loadbalancer_topology),
+        timeouts={name: getattr(conf.haproxy_amphora, name) for name in timeouts},
+        mutable=(_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
+        removable=(_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
+    )

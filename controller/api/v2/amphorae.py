@@ -1,0 +1,99 @@
+"""/octavia/amphorae, for administrators."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+
+import flask
+
+from controller import exceptions, jobs
+from controller.api import answers, current, paging
+from controller.api.v2 import writes
+from controller.api.v2.schemas.amphora import SCHEMA
+from controller.db import transaction
+from controller.db.repositories import amphora_lists
+from controller.model.amphora import Amphora
+from controller.model.status import AmphoraStatus, ProvisioningStatus
+
+blueprint = flask.Blueprint("amphorae", __name__)
+
+
+@blueprint.get("/amphorae")
+def list_amphorae() -> flask.Response:
+    """All; `project_id` asks for those whose load balancer is that project's."""
+    current.authorize("amphora:get_all", None)
+    project = flask.request.args.get("project_id", flask.request.args.get("tenant_id"))
+    asked = paging.asked(SCHEMA, elsewhere=("project_id", "tenant_id"))
+    with current.services().db.read() as tx:
+        found = amphora_lists.AmphoraLists(tx.connection).page(asked.query, project)
+    return asked.answer(found)
+
+
+@blueprint.get("/amphorae/<amphora_id>")
+def get_amphora(amphora_id: str) -> flask.Response:
+    """One."""
+    current.authorize("amphora:get_one", None)
+    with current.services().db.read() as tx:
+        amphora = _amphora(tx, amphora_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(amphora))
+
+
+@blueprint.get("/amphorae/<amphora_id>/stats")
+def get_amphora_stats(amphora_id: str) -> flask.Response:
+    """What it counted, listener by listener."""
+    current.authorize("amphora:get_stats", None)
+    with current.services().db.read() as tx:
+        _amphora(tx, amphora_id)
+        counters = tx.statistics.of_amphora(amphora_id)
+    if not counters:
+        raise exceptions.NotFound("Amphora stats for", amphora_id)
+    shown = [{"id": amphora_id, **dataclasses.asdict(item)} for item in counters]
+    return answers.json({"amphora_stats": [{_API_NAMES.get(key, key): value for key, value in item.items()} for item in shown]})
+
+
+_API_NAMES = {"load_balancer_id": "loadbalancer_id"}
+
+
+@blueprint.put("/amphorae/<amphora_id>/failover")
+def fail_over_amphora(amphora_id: str) -> flask.Response:
+    """Have a worker replace it."""
+    current.authorize("amphora:put_failover", None)
+    allowed = [state for state in current.settings().removable if state is not ProvisioningStatus.PENDING_CREATE]
+    with writes.begin() as tx:
+        amphora = _amphora(tx, amphora_id)
+        if amphora.load_balancer_id is None or amphora.role is None:
+            raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so there is nothing to fail over.")
+        tx.load_balancers.advance(amphora.load_balancer_id, allowed)
+        job = jobs.FailoverAmphora(
+            load_balancer_id=amphora.load_balancer_id,
+            amphora_id=amphora_id,
+            replacement_id=str(uuid.uuid4()),
+            role=amphora.role,
+        )
+        writes.post(tx, job)
+    return answers.empty(202)
+
+
+@blueprint.put("/amphorae/<amphora_id>/config")
+def update_amphora_config(amphora_id: str) -> flask.Response:
+    """Not possible yet: no flow pushes an agent's own configuration; a failover gives the amphora a new one."""
+    current.authorize("amphora:put_config", None)
+    with current.services().db.read() as tx:
+        _amphora(tx, amphora_id)
+    raise exceptions.NotSupported("Provider 'amphora' does not support a requested action: update of an amphora's configuration")
+
+
+def _amphora(tx: transaction.Transaction, amphora_id: str) -> Amphora:
+    return amphora_lists.AmphoraLists(tx.connection).get(amphora_id)
+
+
+@blueprint.delete("/amphorae/<amphora_id>")
+def delete_amphora(amphora_id: str) -> flask.Response:
+    """Only a broken one may be deleted, and no flow deletes a single amphora yet: a failover replaces it, and deletes it at its end."""
+    current.authorize("amphora:delete", None)
+    with current.services().db.read() as tx:
+        amphora = _amphora(tx, amphora_id)
+    if amphora.status is not AmphoraStatus.ERROR:
+        raise exceptions.Conflict(f"Amphora {amphora_id} is immutable and cannot be updated.")
+    raise exceptions.NotSupported("Provider 'amphora' does not support a requested action: delete of a single amphora")

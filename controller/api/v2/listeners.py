@@ -1,0 +1,102 @@
+"""/listeners."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import flask
+
+from controller import exceptions
+from controller.api import answers, current, paging, policy
+from controller.api.v2 import rules, writes
+from controller.api.v2.schemas.listener import SCHEMA
+from controller.db import transaction
+
+blueprint = flask.Blueprint("listeners", __name__)
+
+
+@blueprint.get("/listeners")
+def list_listeners() -> flask.Response:
+    """All that the caller may see."""
+    asked = paging.asked(SCHEMA, project=policy.visible_project("listener", current.context()))
+    with current.services().db.read() as tx:
+        found = tx.listeners.page(asked.query)
+    return asked.answer(found)
+
+
+@blueprint.post("/listeners")
+def create_listener() -> flask.Response:
+    """Store a listener as PENDING_CREATE and have a worker build it."""
+    wanted = SCHEMA.create(flask.request.get_data())
+    rules.new_listener(wanted)
+    with writes.begin() as tx:
+        load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
+        current.authorize("listener:post", load_balancer.project_id)
+        generation = writes.accept(tx, load_balancer.id)
+        taken = tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"])
+        rules.free_port(wanted["protocol"], wanted["protocol_port"], taken)
+        rules.cidrs(wanted["allowed_cidrs"], load_balancer.vip.address)
+        _check_default_pool(tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
+        row = {**SCHEMA.columns(wanted), **writes.new_row(load_balancer.project_id, load_balancer.id, generation)}
+        tx.listeners.add([row])
+        listener = tx.listeners.get(row["id"])
+    return answers.one(SCHEMA.name, SCHEMA.view(listener), 201)
+
+
+@blueprint.get("/listeners/<listener_id>")
+def get_listener(listener_id: str) -> flask.Response:
+    """One."""
+    with current.services().db.read() as tx:
+        listener = tx.listeners.get(listener_id)
+    current.authorize("listener:get_one", listener.project_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(listener))
+
+
+@blueprint.put("/listeners/<listener_id>")
+def update_listener(listener_id: str) -> flask.Response:
+    """Store the new values and have a worker apply them."""
+    values = SCHEMA.update(flask.request.get_data())
+    rules.fill_timeouts(values)
+    with writes.begin() as tx:
+        listener = tx.listeners.get(listener_id)
+        current.authorize("listener:put", listener.project_id)
+        generation = writes.accept(tx, listener.load_balancer_id)
+        rules.headers(listener.protocol, values.get("insert_headers", ()))
+        if values.get("allowed_cidrs"):
+            rules.cidrs(values["allowed_cidrs"], tx.load_balancers.get(listener.load_balancer_id).vip.address)
+        _check_default_pool(tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
+        tx.listeners.change(listener_id, SCHEMA.columns(values), generation)
+        listener = tx.listeners.get(listener_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(listener))
+
+
+@blueprint.delete("/listeners/<listener_id>")
+def delete_listener(listener_id: str) -> flask.Response:
+    """Have a worker remove it; its default pool stays."""
+    with writes.begin() as tx:
+        listener = tx.listeners.get(listener_id)
+        current.authorize("listener:delete", listener.project_id)
+        generation = writes.accept(tx, listener.load_balancer_id)
+        tx.listeners.mark_deleted(listener_id, generation)
+    return answers.empty(204)
+
+
+@blueprint.get("/listeners/<listener_id>/stats")
+def get_listener_stats(listener_id: str) -> flask.Response:
+    """Its traffic, summed over all amphorae that ever served it."""
+    with current.services().db.read() as tx:
+        listener = tx.listeners.get(listener_id)
+        counters = tx.statistics.of_listener(listener_id)
+    current.authorize("listener:get_stats", listener.project_id)
+    return answers.json({"stats": dataclasses.asdict(counters)})
+
+
+def _check_default_pool(tx: transaction.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
+    if pool_id is None:
+        return
+    pool = tx.pools.head(pool_id)
+    if pool.load_balancer_id != load_balancer_id:
+        raise exceptions.NotFound("Pool", pool_id)
+    if pool.is_being_deleted:
+        raise exceptions.Conflict(f"Pool {pool_id} is immutable and cannot be updated.")
+    rules.pool_below(protocol, pool.protocol)

@@ -1,0 +1,139 @@
+"""/loadbalancers."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from typing import Any
+
+import flask
+
+from controller import exceptions, jobs
+from controller.api import answers, arguments, current, paging, policy
+from controller.api.v2 import graph, members, rules, status_tree, vip, writes
+from controller.api.v2.schemas.load_balancer import SCHEMA
+from controller.model.status import ProvisioningStatus, Topology
+
+blueprint = flask.Blueprint("load_balancers", __name__)
+
+
+@blueprint.get("/loadbalancers")
+def list_load_balancers() -> flask.Response:
+    """All that the caller may see."""
+    asked = paging.asked(SCHEMA, project=policy.visible_project("loadbalancer", current.context()))
+    with current.services().db.read() as tx:
+        found = tx.load_balancers.page(asked.query)
+    return asked.answer(found)
+
+
+@blueprint.post("/loadbalancers")
+def create_load_balancer() -> flask.Response:
+    """Allocate the VIP, store everything as PENDING_CREATE, and have a worker build it."""
+    wanted = SCHEMA.create(flask.request.get_data())
+    project_id = rules.project(wanted)
+    current.authorize("loadbalancer:post", project_id)
+    wanted["provider"] = _provider(wanted["provider"])
+    vip.check(wanted)
+    below = graph.plan(wanted)
+    members.check_subnets(below.subnet_ids)
+    row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
+    with vip.allocated(row["id"], project_id, wanted) as allocated:
+        for listener in below.listeners:
+            rules.cidrs(listener["allowed_cidrs"], allocated.address)
+        topology = current.settings().topology
+        view = _store({**row, **vip.columns(allocated), "topology": topology}, below, topology)
+    current.services().wake()
+    return answers.one(SCHEMA.name, view, 201)
+
+
+def _provider(name: str | None) -> str:
+    settings = current.settings()
+    provider = name or settings.default_provider
+    if provider not in settings.providers:
+        raise exceptions.InvalidRequest(f"Provider '{provider}' is not enabled.")
+    return provider
+
+
+def _store(row: dict[str, Any], below: graph.Graph, topology: Topology) -> dict[str, Any]:
+    with current.services().db.begin() as tx:
+        tx.load_balancers.add([row])
+        graph.add(tx, below, row["project_id"], row["id"])
+        amphora_ids = tuple(str(uuid.uuid4()) for _ in topology.roles)
+        writes.post(tx, jobs.CreateLoadBalancer(load_balancer_id=row["id"], topology=topology, amphora_ids=amphora_ids))
+        return graph.view(tx, row["id"]) if below else SCHEMA.view(tx.load_balancers.get(row["id"]))
+
+
+@blueprint.get("/loadbalancers/<load_balancer_id>")
+def get_load_balancer(load_balancer_id: str) -> flask.Response:
+    """One."""
+    with current.services().db.read() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+    current.authorize("loadbalancer:get_one", load_balancer.project_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(load_balancer))
+
+
+@blueprint.put("/loadbalancers/<load_balancer_id>")
+def update_load_balancer(load_balancer_id: str) -> flask.Response:
+    """Store the new values and have a worker apply them."""
+    values = SCHEMA.update(flask.request.get_data())
+    with writes.begin() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        current.authorize("loadbalancer:put", load_balancer.project_id)
+        generation = writes.accept(tx, load_balancer_id)
+        tx.load_balancers.change(load_balancer_id, SCHEMA.columns(values), generation)
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(load_balancer))
+
+
+@blueprint.delete("/loadbalancers/<load_balancer_id>")
+def delete_load_balancer(load_balancer_id: str) -> flask.Response:
+    """Have a worker remove it; with `cascade`, everything below it too."""
+    cascade = arguments.boolean("cascade")
+    with writes.begin() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        current.authorize("loadbalancer:delete", load_balancer.project_id)
+        generation = tx.load_balancers.delete(load_balancer_id, current.settings().removable)
+        if not cascade and tx.load_balancers.has_children(load_balancer_id):
+            raise rules.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children")
+        if cascade:
+            for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors):
+                repository.mark_deleted_with(load_balancer_id, generation)
+        writes.post(tx, jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id))
+    return answers.empty(204)
+
+
+@blueprint.put("/loadbalancers/<load_balancer_id>/failover")
+def fail_over_load_balancer(load_balancer_id: str) -> flask.Response:
+    """Have a worker replace every amphora, one after the other."""
+    allowed = [state for state in current.settings().removable if state is not ProvisioningStatus.PENDING_CREATE]
+    with writes.begin() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        current.authorize("loadbalancer:put_failover", load_balancer.project_id)
+        tx.load_balancers.advance(load_balancer_id, allowed)
+        replacement_ids = tuple(str(uuid.uuid4()) for _ in load_balancer.topology.roles)
+        job = jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=load_balancer.topology, replacement_ids=replacement_ids)
+        writes.post(tx, job)
+    return answers.empty(202)
+
+
+@blueprint.get("/loadbalancers/<load_balancer_id>/stats")
+def get_load_balancer_stats(load_balancer_id: str) -> flask.Response:
+    """Its traffic, summed over listeners and all amphorae that ever served them."""
+    with current.services().db.read() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        counters = tx.statistics.of_load_balancer(load_balancer_id)
+    current.authorize("loadbalancer:get_stats", load_balancer.project_id)
+    return answers.json({"stats": dataclasses.asdict(counters)})
+
+
+@blueprint.get("/loadbalancers/<load_balancer_id>/status")
+@blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
+def get_load_balancer_status(load_balancer_id: str) -> flask.Response:
+    """Both statuses of everything below it, as a tree."""
+    with current.services().db.read() as tx:
+        snapshot = tx.snapshots.get(load_balancer_id)
+    load_balancer = snapshot.load_balancer
+    if load_balancer.provisioning_status is ProvisioningStatus.DELETED:
+        raise exceptions.NotFound("Load Balancer", load_balancer_id)
+    current.authorize("loadbalancer:get_status", load_balancer.project_id)
+    return answers.json({"statuses": status_tree.tree(snapshot)})

@@ -1,0 +1,123 @@
+"""/pools/{id}/members, one by one. The batch is in `member_batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import flask
+
+from controller import exceptions
+from controller.api import answers, current, paging
+from controller.api.v2 import rules, writes
+from controller.api.v2.schemas.member import SCHEMA
+from controller.db import transaction
+from controller.db.repositories import paging as rows
+from controller.db.repositories import pools
+from controller.model import load_balancer as model
+from controller.model.status import OperatingStatus
+
+blueprint = flask.Blueprint("members", __name__)
+
+
+@blueprint.get("/pools/<pool_id>/members")
+def list_members(pool_id: str) -> flask.Response:
+    """All of the pool's."""
+    asked = paging.asked(SCHEMA, fixed=[rows.Filter("pool_id", pool_id)])
+    with current.services().db.read() as tx:
+        pool = tx.pools.head(pool_id)
+        current.authorize("member:get_all", pool.project_id)
+        found = tx.members.page(asked.query)
+    return asked.answer(found)
+
+
+@blueprint.post("/pools/<pool_id>/members")
+def create_member(pool_id: str) -> flask.Response:
+    """Store a member as PENDING_CREATE and have a worker add it."""
+    wanted = SCHEMA.create(flask.request.get_data())
+    rules.member_address(wanted["address"])
+    check_subnets([wanted["subnet_id"]])
+    with writes.begin() as tx:
+        pool = tx.pools.head(pool_id)
+        current.authorize("member:post", pool.project_id)
+        generation = change_pool(tx, pool)
+        if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
+            raise rules.same_server(wanted["address"], wanted["protocol_port"])
+        row = {
+            **SCHEMA.columns(wanted),
+            **writes.new_row(pool.project_id, pool.load_balancer_id, generation),
+            "pool_id": pool_id,
+            "operating_status": first_status(pool.has_monitor),
+        }
+        tx.members.add([row])
+        member = tx.members.get(row["id"])
+    return answers.one(SCHEMA.name, SCHEMA.view(member), 201)
+
+
+@blueprint.get("/pools/<pool_id>/members/<member_id>")
+def get_member(pool_id: str, member_id: str) -> flask.Response:
+    """One."""
+    with current.services().db.read() as tx:
+        member = _member(tx, pool_id, member_id)
+    current.authorize("member:get_one", member.project_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(member))
+
+
+@blueprint.put("/pools/<pool_id>/members/<member_id>")
+def update_member(pool_id: str, member_id: str) -> flask.Response:
+    """Store the new values and have a worker apply them."""
+    values = SCHEMA.update(flask.request.get_data())
+    with writes.begin() as tx:
+        pool = tx.pools.head(pool_id)
+        member = _member(tx, pool_id, member_id)
+        current.authorize("member:put", member.project_id)
+        generation = change_pool(tx, pool)
+        tx.members.change(member_id, SCHEMA.columns(values), generation)
+        member = tx.members.get(member_id)
+    return answers.one(SCHEMA.name, SCHEMA.view(member))
+
+
+@blueprint.delete("/pools/<pool_id>/members/<member_id>")
+def delete_member(pool_id: str, member_id: str) -> flask.Response:
+    """Have a worker remove it."""
+    with writes.begin() as tx:
+        pool = tx.pools.head(pool_id)
+        member = _member(tx, pool_id, member_id)
+        current.authorize("member:delete", member.project_id)
+        generation = change_pool(tx, pool)
+        tx.members.mark_deleted(member_id, generation)
+    return answers.empty(204)
+
+
+def check_subnets(subnet_ids: Iterable[str | None]) -> None:
+    """Members stand on subnets that exist; the network service is asked before the transaction, which must not wait for it.
+
+    :raises NotFound: one does not exist.
+    """
+    network = current.services().network
+    for subnet_id in dict.fromkeys(subnet_ids):
+        if subnet_id is not None:
+            network.get_subnet(subnet_id)
+
+
+def change_pool(tx: transaction.Transaction, pool: pools.Head) -> int:
+    """Accept a change below a pool: stamps the load balancer, the pool and the listeners that use it; returns the new generation.
+
+    :raises Immutable: the load balancer takes no changes now.
+    :raises Conflict: the pool is being deleted.
+    """
+    generation = writes.accept(tx, pool.load_balancer_id)
+    tx.pools.touch(pool.id, generation)
+    tx.listeners.touch_users(pool.id, generation)
+    return generation
+
+
+def first_status(has_monitor: bool) -> OperatingStatus:
+    """What a member shows until the first heartbeat that knows it."""
+    return OperatingStatus.OFFLINE if has_monitor else OperatingStatus.NO_MONITOR
+
+
+def _member(tx: transaction.Transaction, pool_id: str, member_id: str) -> model.Member:
+    member = tx.members.get(member_id)
+    if member.pool_id != pool_id:
+        raise exceptions.NotFound("Member", member_id)
+    return member

@@ -1,0 +1,109 @@
+"""/pools."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flask
+
+from controller import exceptions
+from controller.api import answers, current, paging, policy
+from controller.api.v2 import rules, writes
+from controller.api.v2.schemas import pool as schema
+from controller.db import transaction
+from controller.model import load_balancer as model
+
+SCHEMA = schema.SCHEMA
+blueprint = flask.Blueprint("pools", __name__)
+
+
+@blueprint.get("/pools")
+def list_pools() -> flask.Response:
+    """All that the caller may see."""
+    asked = paging.asked(SCHEMA, project=policy.visible_project("pool", current.context()))
+    with current.services().db.read() as tx:
+        found = tx.pools.page(asked.query)
+    return asked.answer(found, schema.view)
+
+
+@blueprint.post("/pools")
+def create_pool() -> flask.Response:
+    """Store a pool as PENDING_CREATE, below its listener if it names one, and have a worker build it."""
+    wanted = SCHEMA.create(flask.request.get_data())
+    wanted["session_persistence"] = rules.persistence(wanted["session_persistence"], None, wanted["protocol"])
+    with writes.begin() as tx:
+        load_balancer_id, project_id, listener = _parents(tx, wanted)
+        current.authorize("pool:post", project_id)
+        generation = writes.accept(tx, load_balancer_id)
+        row = {
+            **SCHEMA.columns(wanted),
+            **writes.new_row(project_id, load_balancer_id, generation),
+        }
+        tx.pools.add([row])
+        if listener is not None:
+            _check_listener(tx.listeners.get(listener.id), wanted["protocol"])
+            tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
+        pool = tx.pools.get(row["id"])
+    return answers.one(SCHEMA.name, schema.view(pool), 201)
+
+
+@blueprint.get("/pools/<pool_id>")
+def get_pool(pool_id: str) -> flask.Response:
+    """One."""
+    with current.services().db.read() as tx:
+        pool = tx.pools.get(pool_id)
+    current.authorize("pool:get_one", pool.project_id)
+    return answers.one(SCHEMA.name, schema.view(pool))
+
+
+@blueprint.put("/pools/<pool_id>")
+def update_pool(pool_id: str) -> flask.Response:
+    """Store the new values and have a worker apply them."""
+    values = SCHEMA.update(flask.request.get_data())
+    with writes.begin() as tx:
+        pool = tx.pools.get(pool_id)
+        current.authorize("pool:put", pool.project_id)
+        generation = writes.accept(tx, pool.load_balancer_id)
+        if "session_persistence" in values:
+            stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
+            values["session_persistence"] = rules.persistence(values["session_persistence"], stored, pool.protocol)
+        tx.pools.change(pool_id, SCHEMA.columns(values), generation)
+        tx.listeners.touch_users(pool_id, generation)
+        pool = tx.pools.get(pool_id)
+    return answers.one(SCHEMA.name, schema.view(pool))
+
+
+@blueprint.delete("/pools/<pool_id>")
+def delete_pool(pool_id: str) -> flask.Response:
+    """Have a worker remove it with its members and its monitor; listeners lose their default pool."""
+    with writes.begin() as tx:
+        pool = tx.pools.head(pool_id)
+        current.authorize("pool:delete", pool.project_id)
+        generation = writes.accept(tx, pool.load_balancer_id)
+        tx.pools.mark_deleted(pool_id, generation)
+        tx.members.mark_deleted_in(pool_id, generation)
+        tx.health_monitors.mark_deleted_in(pool_id, generation)
+        tx.listeners.detach(pool_id, generation)
+    return answers.empty(204)
+
+
+def _parents(tx: transaction.Transaction, wanted: dict[str, Any]) -> tuple[str, str, model.Listener | None]:
+    """The load balancer's id and project, and the listener if one was named."""
+    if wanted["listener_id"] is not None:
+        listener = tx.listeners.get(wanted["listener_id"])
+        if wanted["loadbalancer_id"] not in (None, listener.load_balancer_id):
+            raise rules.failure(f"Listener {listener.id} is not on load balancer {wanted['loadbalancer_id']}.")
+        wanted["loadbalancer_id"] = listener.load_balancer_id
+        return listener.load_balancer_id, listener.project_id, listener
+    if wanted["loadbalancer_id"] is None:
+        raise rules.failure("Must provide at least one of: loadbalancer_id, listener_id")
+    load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
+    return load_balancer.id, load_balancer.project_id, None
+
+
+def _check_listener(listener: model.Listener, protocol: str) -> None:
+    """Whether the listener, read under the load balancer's lock, can take the new pool."""
+    rules.pool_below(listener.protocol, protocol)
+    if listener.default_pool_id is not None:
+        raise exceptions.Conflict(f"Listener {listener.id} already has a default pool: {listener.default_pool_id}")

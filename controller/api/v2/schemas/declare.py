@@ -1,0 +1,275 @@
+"""One declaration per resource: what may come in, where it is stored, what goes out, and by what lists can be filtered.
+
+A `Field` that is no more than a name and a kind is accepted by POST and PUT, stored in the column of its name, shown, and can be
+filtered by. Everything else about it is a keyword. So a new field is one line here beside its column and its attribute.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import operator
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import orjson
+
+from controller import exceptions
+from controller.api.v2.schemas import kinds
+
+Values = dict[str, Any]
+
+SAME: Final = object()
+_ABSENT: Final = object()
+_NEUTRAL: tuple[Any, ...] = (None, [], {}, "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """One attribute of a resource."""
+
+    name: str
+    kind: kinds.Parser = kinds.name
+    post: bool = True
+    put: bool = True
+    required: bool = False  # by POST; a PUT may leave it out, but not null it
+    default: Any = None  # what POST stores when it is left out
+    null: Any = SAME  # what an explicit null stores, if that is not the default
+    alias: str | None = None  # a second name, accepted and shown like the first
+    column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
+    attribute: str | None = ""  # of the noun, may have dots; "": of its name, None: it is not shown
+    show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
+    only: Any = SAME  # the one value that we can do as yet; any other is 501, and this one is always shown
+    hidden: bool = False  # accepted, never shown
+    ignored: bool = False  # accepted without effect
+    supported: Collection[str] | None = None  # the valid values that we can do as yet; the others are 501
+
+    def __post_init__(self) -> None:
+        """Settle what follows from the name."""
+        for which in ("column", "attribute"):
+            if getattr(self, which) == "":
+                object.__setattr__(self, which, None if self.only is not SAME else self.name)
+
+    def accept(self, value: Any) -> Any:
+        """What is stored for a value of JSON.
+
+        :raises InvalidRequest: it is not of the field's kind.
+        :raises NotSupported: it is, but no amphora can do it yet.
+        """
+        if self.ignored:
+            return None
+        if value is None:
+            if self.required:
+                raise invalid(self.name, None, "Mandatory field missing.")
+            return self.default if self.null is SAME else self.null
+        try:
+            parsed = self.kind(value)
+        except kinds.Reject as reason:
+            raise invalid(self.name, value, str(reason)) from None
+        if self.only is not SAME and parsed != self.only and parsed not in _NEUTRAL:
+            raise unsupported(self.name, parsed)
+        if self.supported is not None and parsed not in self.supported:
+            raise unsupported(self.name, parsed)
+        return parsed
+
+
+def read_only(name: str, kind: kinds.Parser = kinds.name, **keywords: Any) -> Field:
+    """A field that only we write."""
+    return Field(name=name, kind=kind, post=False, put=False, **keywords)
+
+
+def not_yet(name: str, kind: kinds.Parser = kinds.name, *, only: Any = None, put: bool = True) -> Field:
+    """A field of which we can do one value only, as yet."""
+    return Field(name=name, kind=kind, only=only, default=only, put=put)
+
+
+def loosened(field: Field) -> Field:
+    """The field, which may be left out."""
+    return dataclasses.replace(field, required=False)
+
+
+def ids(values: Iterable[str]) -> list[dict[str, str]]:
+    """References to other objects."""
+    return [{"id": value} for value in values]
+
+
+def one_id(value: str | None) -> list[dict[str, str]]:
+    """The reference to another object, as a list of one or none."""
+    return [] if value is None else [{"id": value}]
+
+
+def naive(value: datetime.datetime | None) -> datetime.datetime | None:
+    """A time without its zone, which clients can't read."""
+    return None if value is None else value.replace(tzinfo=None)
+
+
+def timestamp(name: str) -> Field:
+    """When something happened."""
+    return read_only(name, kinds.timestamp, show=naive)
+
+
+def common(*, description: bool = True, project: bool = True) -> tuple[Field, ...]:
+    """What every resource of a project has; `project=False`: the one of its parent is taken, whatever the body says."""
+    fields = (
+        read_only("id", kinds.uuid),
+        Field(name="name", default=""),
+        Field(name="description", default=""),
+        Field(name="admin_state_up", kind=kinds.boolean, default=True, null=False),
+        Field(name="project_id", kind=kinds.text(36), alias="tenant_id", put=False),
+        Field(name="tags", kind=kinds.tags, default=[], column=None),
+        read_only("provisioning_status"),
+        read_only("operating_status"),
+        timestamp("created_at"),
+        timestamp("updated_at"),
+    )
+    wanted = fields if description else tuple(field for field in fields if field.name != "description")
+    return (
+        wanted if project else tuple(dataclasses.replace(field, ignored=True) if field.name == "project_id" else field for field in wanted)
+    )
+
+
+class Schema:
+    """A resource: `name` is its key in bodies, `collection` that of lists, `argument` what messages about unknown keys call the body."""
+
+    def __init__(self, *, name: str, collection: str, argument: str, fields: Sequence[Field], shows_fault: bool = True) -> None:
+        self.name = name
+        self.collection = collection
+        self.argument = argument
+        self.fields = {field.name: field for field in fields}
+        self._post = [field for field in fields if field.post]
+        self._put = {key: field for field in fields if field.put for key in (field.name, field.alias) if key}
+        self._post_keys = frozenset(key for field in self._post for key in (field.name, field.alias) if key)
+        self._columns = [(field.name, field.column) for field in fields if field.column is not None]
+        self.filters = {key: field for field in fields for key in (field.name, field.alias) if key and _filterable(field)}
+        self._shows_fault = shows_fault
+        self._template, self._names, self._attributes, self._shows = _view_plan(fields)
+
+    def create(self, body: bytes) -> Values:
+        """The fields of a POST, those left out at their defaults.
+
+        :raises InvalidRequest: the body is not as declared; the message names the field and the reason.
+        :raises NotSupported: it asks for something that no amphora can do yet.
+        """
+        return self.created(envelope(body, self.argument, self.name), f"{self.argument}.{self.name}")
+
+    def update(self, body: bytes) -> Values:
+        """The fields that a PUT names.
+
+        :raises InvalidRequest: the body is not as declared; the message names the field and the reason.
+        :raises NotSupported: it asks for something that no amphora can do yet.
+        """
+        return self.updated(envelope(body, self.argument, self.name), f"{self.argument}.{self.name}")
+
+    def created(self, given: Any, path: str) -> Values:
+        """The fields of an object that is to be made, found at `path` of a body.
+
+        :raises InvalidRequest: as `create()`.
+        :raises NotSupported: as `create()`.
+        """
+        _check_keys(given, self._post_keys, self.name, path)
+        values: Values = {}
+        for field in self._post:
+            value = given.get(field.name, _ABSENT) if field.alias is None else given.get(field.alias, given.get(field.name, _ABSENT))
+            if value is not _ABSENT:
+                values[field.name] = field.accept(value)
+            elif field.required:
+                raise invalid(field.name, None, "Mandatory field missing.")
+            else:
+                values[field.name] = field.default
+        return values
+
+    def updated(self, given: Any, path: str) -> Values:
+        """The fields that are to be changed, found at `path` of a body.
+
+        :raises InvalidRequest: as `update()`.
+        :raises NotSupported: as `update()`.
+        """
+        _check_keys(given, self._put.keys(), self.name, path)
+        return {self._put[key].name: self._put[key].accept(value) for key, value in given.items()}
+
+    def columns(self, values: Mapping[str, Any]) -> Values:
+        """What of the values is stored in the resource's row, by column; and its tags, which have their own table."""
+        row = {column: values[name] for name, column in self._columns if name in values}
+        if "tags" in values:
+            row["tags"] = values["tags"]
+        return row
+
+    def view(self, noun: Any) -> Values:
+        """The JSON object of a response."""
+        values = list(self._attributes(noun))
+        for position, show in self._shows:
+            values[position] = show(values[position])
+        view = self._template.copy()
+        view.update(zip(self._names, values, strict=True))
+        if self._shows_fault and noun.fault is not None:
+            view["fault"] = dict(_fault_view(noun.fault))
+        return view
+
+
+def _filterable(field: Field) -> bool:
+    return field.column is not None or (_shown(field) and field.only is not SAME and not isinstance(field.only, list))
+
+
+def _shown(field: Field) -> bool:
+    return not field.hidden and (field.attribute is not None or field.only is not SAME)
+
+
+def _view_plan(fields: Sequence[Field]) -> tuple[Values, list[str], Callable[[Any], Any], list[tuple[int, Callable[[Any], Any]]]]:
+    """Keys in their order with the constant ones filled in; then what is read from the noun, in one `attrgetter`, and how it is shown."""
+    shown = [(key, field) for field in fields for key in (field.name, field.alias) if key and _shown(field)]
+    shown.sort(key=lambda pair: pair[0])
+    template = {key: None if field.only is SAME else field.only for key, field in shown}
+    read = [(key, field) for key, field in shown if field.attribute]
+    getter = operator.attrgetter(*(str(field.attribute) for _key, field in read))
+    return template, [key for key, _field in read], getter, [(i, field.show) for i, (_key, field) in enumerate(read) if field.show]
+
+
+def _fault_view(fault: Any) -> Iterable[tuple[str, Any]]:
+    for key in ("code", "message", "step", "request_id", "occurred_at", "next_try_at"):
+        value = getattr(fault, key)
+        yield key, naive(value) if isinstance(value, datetime.datetime) else value
+
+
+def load(body: bytes) -> Any:
+    """The JSON of a body.
+
+    :raises InvalidRequest: it is none.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise exceptions.InvalidRequest("Request is not in valid JSON format") from None
+
+
+def envelope(body: bytes, argument: str, key: str) -> Any:
+    """What a body holds under its one key.
+
+    :raises InvalidRequest: the body is no JSON object, has other keys, or lacks this one.
+    """
+    given = load(body)
+    _check_keys(given, {key}, argument, argument)
+    if given.get(key) is None:
+        raise invalid(key, None, "Mandatory field missing.")
+    return given[key]
+
+
+def _check_keys(given: Any, known: Collection[str], name: str, path: str) -> None:
+    if not isinstance(given, dict):
+        raise invalid(name, given, "Value should be a JSON object")
+    unknown = given.keys() - known
+    if unknown:
+        raise exceptions.InvalidRequest(f"Unknown attribute for argument {path}: {_shortened(', '.join(sorted(unknown)))}")
+
+
+def invalid(name: str, value: Any, reason: str) -> exceptions.InvalidRequest:
+    """The error of a field's value."""
+    return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. Value: '{_shortened(str(value))}'. {reason}")
+
+
+def unsupported(option: str, value: Any) -> exceptions.NotSupported:
+    """The error of a valid value that no amphora can do yet."""
+    return exceptions.NotSupported(f"Provider 'amphora' does not support a requested option: {option} {_shortened(str(value))}")
+
+
+def _shortened(shown: str) -> str:
+    return shown if len(shown) <= 300 else f"{shown[:297]}..."

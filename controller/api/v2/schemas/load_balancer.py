@@ -1,0 +1,89 @@
+"""Load balancers (`loadbalancer`), and those with everything below them in one body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from controller.api.v2.schemas import declare, health_monitor, kinds, listener, member, pool
+from controller.api.v2.schemas.declare import Field, Schema
+
+_PATH = "load_balancer.loadbalancer"
+
+
+def _many(path: str, one: Callable[[Any, str], Any]) -> kinds.Parser:
+    """A list of nested objects."""
+
+    def parse(value: Any) -> list[Any]:
+        if not isinstance(value, list):
+            raise kinds.Reject("Value should be a list")
+        return [one(item, f"{path}[{index}]") for index, item in enumerate(value)]
+
+    return parse
+
+
+def _nested(schema: Schema, leave_out: Sequence[str], *more: Field, optional: Sequence[str] = ()) -> Schema:
+    """The schema of an object that stands inside another one: it does not name its parents, and may hold children."""
+    fields = [field for field in schema.fields.values() if field.name not in leave_out and field.post]
+    names = {field.name for field in more}
+    loosened = [declare.loosened(field) if field.name in optional else field for field in fields if field.name not in names]
+    return Schema(name=schema.name, collection=schema.collection, argument=schema.argument, fields=[*loosened, *more], shows_fault=False)
+
+
+_MEMBER = _nested(member.SCHEMA, ["project_id"])
+_HEALTH_MONITOR = _nested(health_monitor.SCHEMA, ["project_id", "pool_id"])
+NESTED_POOL = _nested(
+    pool.SCHEMA,
+    ["project_id", "listener_id", "loadbalancer_id"],
+    Field(name="members", kind=_many("members", _MEMBER.created), default=[], column=None, attribute=None),
+    Field(name="healthmonitor", kind=lambda value: _HEALTH_MONITOR.created(value, "healthmonitor"), column=None, attribute=None),
+    optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
+)
+_LISTENER = _nested(
+    listener.SCHEMA,
+    ["project_id", "loadbalancer_id", "default_pool_id"],
+    Field(
+        name="default_pool",
+        kind=lambda value: NESTED_POOL.created(value, f"{_PATH}.listeners.default_pool"),
+        column=None,
+        attribute=None,
+    ),
+)
+
+SCHEMA = Schema(
+    name="loadbalancer",
+    collection="loadbalancers",
+    argument="load_balancer",
+    fields=[
+        *declare.common(),
+        Field(name="provider", kind=kinds.text(64), put=False),
+        Field(name="vip_address", kind=kinds.ip_address, put=False, attribute="vip.address"),
+        Field(name="vip_port_id", kind=kinds.uuid, put=False, attribute="vip.port_id"),
+        Field(name="vip_subnet_id", kind=kinds.uuid, put=False, attribute="vip.subnet_id"),
+        Field(name="vip_network_id", kind=kinds.uuid, put=False, attribute="vip.network_id"),
+        declare.not_yet("vip_qos_policy_id", kinds.uuid),
+        declare.not_yet("vip_sg_ids", kinds.list_of(kinds.uuid), only=[]),
+        declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
+        declare.not_yet("additional_vips", kinds.anything_in_a_list, only=[], put=False),
+        declare.not_yet("flavor_id", kinds.uuid, put=False),
+        declare.not_yet("availability_zone", kinds.name, put=False),
+        Field(
+            name="listeners",
+            kind=_many(f"{_PATH}.listeners", _LISTENER.created),
+            default=[],
+            put=False,
+            column=None,
+            attribute="listener_ids",
+            show=declare.ids,
+        ),
+        Field(
+            name="pools",
+            kind=_many(f"{_PATH}.pools", NESTED_POOL.created),
+            default=[],
+            put=False,
+            column=None,
+            attribute="pool_ids",
+            show=declare.ids,
+        ),
+    ],
+)

@@ -1,0 +1,27 @@
+"""Members (`member`)."""
+
+from __future__ import annotations
+
+from controller.api.v2.schemas import declare, kinds
+from controller.api.v2.schemas.declare import Field, Schema
+
+SCHEMA = Schema(
+    name="member",
+    collection="members",
+    argument="member_",
+    fields=[
+        *declare.common(description=False, project=False),
+        Field(name="address", kind=kinds.ip_address, required=True, put=False),
+        Field(name="protocol_port", kind=kinds.port, required=True, put=False),
+        Field(name="weight", kind=kinds.integer(0, 256), default=1),
+        Field(name="backup", kind=kinds.boolean, default=False),
+        Field(name="subnet_id", kind=kinds.uuid, put=False),
+        Field(name="monitor_address", kind=kinds.ip_address),
+        Field(name="monitor_port", kind=kinds.port),
+        Field(name="request_sriov", kind=kinds.boolean, only=False, default=False, put=False, hidden=True),
+        declare.read_only("vnic_type", only="normal"),
+    ],
+)
+
+RESET_BY_BATCH = ("admin_state_up", "weight", "backup", "monitor_address", "monitor_port")
+"""Fields that go back to their default when a batch names the member without them; others stay as they are."""

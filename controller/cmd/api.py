@@ -1,0 +1,63 @@
+"""`figlina-api`: the REST API, as threads in one or more processes under gunicorn."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from gunicorn.app import base
+
+from controller import conf as configuration
+from controller import services
+from controller.api import app
+from controller.cmd import logging_setup
+from controller.jobs import wakeup
+
+
+class Server(base.BaseApplication):
+    """gunicorn, with options from our configuration file and none of its own."""
+
+    def __init__(self, conf: Any) -> None:
+        self._conf = conf
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Where to listen, and with how many."""
+        api = self._conf.api_settings
+        host = f"[{api.bind_host}]" if ":" in api.bind_host else api.bind_host
+        options = {
+            "bind": f"{host}:{api.bind_port}",
+            "workers": api.workers,
+            "worker_class": "gthread",
+            "threads": api.threads,
+            "graceful_timeout": api.graceful_timeout,
+            "keepalive": 75,
+            "proc_name": "figlina-api",
+            "errorlog": "-",
+            "control_socket_disable": True,
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Any:
+        """The WSGI application, made in each process after the fork: connections to the database can't be shared."""
+        directory = self._conf.task_flow.wakeup_directory
+
+        def ring() -> None:
+            wakeup.ring(directory)
+
+        return app.create_app(services.Services.load(self._conf, wake=ring), self._conf)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the configuration and serve until SIGTERM; requests in flight are finished."""
+    conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
+    logging_setup.setup(conf, "figlina-api")
+    Server(conf).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""Pages of a list: exact filters, filters by tag, sorting, and keyset paging, which costs the same on page one and on page ten thousand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller import exceptions
+from controller.db import tables
+from controller.model import status
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """A column and the value that it must have."""
+
+    column: str
+    value: Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Order:
+    """A column to sort by."""
+
+    column: str
+    descending: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tags:
+    """The four questions about tags; an empty one is not asked."""
+
+    all: tuple[str, ...] = ()
+    any: tuple[str, ...] = ()
+    not_all: tuple[str, ...] = ()
+    not_any: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """One page of a list. `created_at` and `id` are always appended to `order`, so that the order is total.
+
+    `nothing` is a filter that no row can pass. `marker` is the id of the last row of the page before; with `reverse`, that of the first
+    row of the page after.
+    """
+
+    filters: tuple[Filter, ...] = ()
+    tags: Tags = Tags()
+    order: tuple[Order, ...] = ()
+    limit: int | None = None
+    marker: str | None = None
+    reverse: bool = False
+    nothing: bool = False
+
+
+EVERYTHING = Query()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Key:
+    expression: sa.ColumnElement[Any]
+    descending: bool
+
+
+def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], query: Query) -> Sequence[sa.Row[Any]]:
+    """The rows of one page, in the order asked for.
+
+    :raises InvalidRequest: the marker names no row.
+    """
+    statement = statement.where(*_conditions(table, query))
+    keys = _keys(table, query.order)
+    if query.marker is not None:
+        statement = statement.where(_beyond(connection, table, keys, query.marker, query.reverse))
+    statement = statement.order_by(*(key.expression.desc() if key.descending != query.reverse else key.expression for key in keys))
+    if query.limit is not None:
+        statement = statement.limit(query.limit)
+    found = connection.execute(statement).all()
+    return found[::-1] if query.reverse else found
+
+
+def _conditions(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = [table.c[item.column] == item.value for item in query.filters]
+    if query.nothing:
+        conditions.append(sa.false())
+    tags = query.tags
+    if tags.all:
+        conditions.append(_has_all(table, tags.all))
+    if tags.any:
+        conditions.append(_has_any(table, tags.any))
+    if tags.not_all:
+        conditions.append(~_has_all(table, tags.not_all))
+    if tags.not_any:
+        conditions.append(~_has_any(table, tags.not_any))
+    hidden = "status" if table is tables.amphorae else "provisioning_status"
+    return [*conditions, table.c[hidden] != status.ProvisioningStatus.DELETED]
+
+
+def _has_any(table: sa.Table, tags: Sequence[str]) -> sa.ColumnElement[bool]:
+    tagged = sa.select(tables.tags.c.resource_id).where(tables.tags.c.tag.in_(tags))
+    return table.c.id.in_(tagged)
+
+
+def _has_all(table: sa.Table, tags: Sequence[str]) -> sa.ColumnElement[bool]:
+    distinct = set(tags)
+    tagged = sa.select(tables.tags.c.resource_id).where(tables.tags.c.tag.in_(distinct)).group_by(tables.tags.c.resource_id)
+    return table.c.id.in_(tagged.having(sa.func.count() == len(distinct)))
+
+
+def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
+    """Sort keys; engines disagree on where NULL stands, so that a column that may hold it is preceded by whether it does."""
+    keys: list[_Key] = []
+    seen: set[str] = set()
+    for item in (*order, Order("created_at"), Order("id")):
+        column = table.c[item.column]
+        if item.column in seen:
+            continue
+        seen.add(item.column)
+        if column.nullable:
+            keys.append(_Key(sa.case((column.is_(None), 0), else_=1), item.descending))
+        keys.append(_Key(column, item.descending))
+        if item.column == "id":
+            break
+    return keys
+
+
+def _beyond(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], marker: str, reverse: bool) -> sa.ColumnElement[bool]:
+    """Whether a row comes after the marker's (before it, with `reverse`): equal in some keys, and beyond in the next one."""
+    row = connection.execute(sa.select(*(key.expression for key in keys)).where(table.c.id == marker)).first()
+    if row is None:
+        raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
+    alternatives: list[sa.ColumnElement[bool]] = []
+    equal: list[sa.ColumnElement[bool]] = []
+    for key, value in zip(keys, row, strict=True):
+        if value is None:  # only a row without this value is equal, and none is beyond: that is told by the key before
+            equal.append(key.expression.is_(None))
+            continue
+        beyond = key.expression < value if key.descending != reverse else key.expression > value
+        alternatives.append(sa.and_(*equal, beyond))
+        equal.append(key.expression == value)
+    return sa.or_(*alternatives)

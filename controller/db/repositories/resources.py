@@ -1,0 +1,187 @@
+"""What the repositories of load balancers, listeners, pools, members and health monitors share: one class, and statements made once.
+
+Reading costs two statements, whether it is one object or a page: the rows with their faults, and one union of everything that is
+related (tags, ids of children). Members of a union are `(relation, owner, value, order)`.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar
+
+import sqlalchemy as sa
+
+from controller import exceptions
+from controller.db import rows, tables
+from controller.db.repositories import base, paging
+from controller.model import load_balancer as model
+from controller.model import status
+
+R = TypeVar("R", bound=model.Resource)
+Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
+
+PENDING_CREATE = status.ProvisioningStatus.PENDING_CREATE
+PENDING_UPDATE = status.ProvisioningStatus.PENDING_UPDATE
+PENDING_DELETE = status.ProvisioningStatus.PENDING_DELETE
+DELETED = status.ProvisioningStatus.DELETED
+
+_CHUNK = 5000  # ids in one IN; engines allow some 30,000
+_FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
+
+
+def relation(name: str, table: sa.Table, owner: str, value: str = "id") -> sa.Select[Any]:
+    """One member of the union of what is related: `value`s of the table, by the id in its column `owner`."""
+    column = table.c[owner]
+    order = sa.type_coerce(table.c.created_at, sa.types.NullType()) if "created_at" in table.c else sa.null()
+    wanted = column.in_(sa.bindparam("owners", expanding=True))
+    return sa.select(sa.literal_column(f"'{name}'"), column, table.c[value], order).where(wanted)
+
+
+TAGS = relation("tags", tables.tags, "resource_id", "tag")
+
+
+def union(*relations: sa.Select[Any]) -> sa.CompoundSelect[Any] | sa.Select[Any]:
+    """All relations in one statement, oldest first."""
+    return sa.union_all(*relations).order_by(sa.literal_column("4"), sa.literal_column("3"))
+
+
+def pending(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
+    """The status of a changed row: PENDING_UPDATE, unless it was never built."""
+    return sa.case((column == PENDING_CREATE, PENDING_CREATE), else_=PENDING_UPDATE)
+
+
+def may_exist(object_id: str) -> bool:
+    """Whether this can be an id at all; engines refuse some strings that a client can put into a path."""
+    return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
+
+
+class Resources(base.Repository, abc.ABC, Generic[R]):
+    """Queries that are the same for every resource of a project."""
+
+    title: ClassVar[str]
+    table: ClassVar[sa.Table]
+    related: ClassVar[sa.CompoundSelect[Any] | sa.Select[Any]]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the statements of a resource once, at import."""
+        super().__init_subclass__(**kwargs)
+        table = cls.table
+        fault = tables.faults.c.object_id == table.c.id
+        cls._select = sa.select(table, *(column.label(f"fault_{column.name}") for column in _FAULT_COLUMNS)).select_from(
+            table.outerjoin(tables.faults, fault)
+        )
+        cls._keys = [*table.c.keys(), *(f"fault_{column.name}" for column in _FAULT_COLUMNS)]
+        cls._get = cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED)
+        cls._delete = (
+            sa.update(table)
+            .where(table.c.id == sa.bindparam("object_id"), table.c.provisioning_status.not_in((PENDING_DELETE, DELETED)))
+            .values(provisioning_status=PENDING_DELETE, generation=sa.bindparam("at"))
+        )
+
+    _select: ClassVar[sa.Select[Any]]
+    _get: ClassVar[sa.Select[Any]]
+    _delete: ClassVar[sa.Update]
+    _keys: ClassVar[list[str]]
+
+    @abc.abstractmethod
+    def _build(self, row: rows.Row, fault: model.Fault | None, related: Related) -> R:
+        """The noun of a row."""
+
+    def get(self, object_id: str) -> R:
+        """One object.
+
+        :raises NotFound: there is none, or it is DELETED.
+        """
+        found = self._connection.execute(self._get, {"id": object_id}).first() if may_exist(object_id) else None
+        if found is None:
+            raise exceptions.NotFound(self.title, object_id)
+        return self._nouns([found])[0]
+
+    def page(self, query: paging.Query = paging.EVERYTHING) -> list[R]:
+        """One page.
+
+        :raises InvalidRequest: the marker names nothing.
+        """
+        return self._nouns(paging.page(self._connection, self.table, self._select, query))
+
+    def of_load_balancer(self, load_balancer_id: str) -> list[R]:
+        """All of a load balancer's, oldest first."""
+        return self.page(paging.Query(filters=(paging.Filter("load_balancer_id", load_balancer_id),)))
+
+    def add(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        """Store new rows, which all have the same columns; a key `tags` goes to the table of tags."""
+        if not objects:
+            return
+        values = [{name: value for name, value in item.items() if name != "tags"} for item in objects]
+        self._connection.execute(sa.insert(self.table), values)
+        self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
+
+    def change(self, object_id: str, values: Mapping[str, Any], generation: int) -> None:
+        """Write new values, stamp the generation, and owe an update.
+
+        :raises Conflict: the object is being deleted.
+        """
+        columns = {name: value for name, value in values.items() if name != "tags"}
+        updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": base.now()})
+        if not updated:
+            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+        if "tags" in values:
+            self._connection.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == object_id))
+            self._add_tags({object_id: values["tags"]})
+
+    def touch(self, object_id: str, generation: int) -> None:
+        """Stamp an object whose child changes, and owe an update.
+
+        :raises Conflict: the object is being deleted.
+        """
+        if not self._stamp(self.table.c.id == object_id, generation):
+            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+
+    def mark_deleted(self, object_id: str, generation: int) -> None:
+        """Owe the removal of an object; the row goes when the amphorae have forgotten it.
+
+        :raises Conflict: it is being deleted already.
+        """
+        if not self._connection.execute(self._delete, {"object_id": object_id, "at": generation}).rowcount:
+            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+
+    def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
+        """Owe the removal of all that meet the condition, along with their parent's."""
+        statement = sa.update(self.table).where(condition, self.table.c.provisioning_status != PENDING_DELETE)
+        self._connection.execute(statement.values(provisioning_status=PENDING_DELETE, generation=generation))
+
+    def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
+        current = self.table.c.provisioning_status
+        statement = sa.update(self.table).where(condition, current.not_in((PENDING_DELETE, DELETED)))
+        stamped = statement.values({**(values or {}), "provisioning_status": pending(current), "generation": generation})
+        return self._connection.execute(stamped).rowcount
+
+    def _nouns(self, found: Sequence[sa.Row[Any]]) -> list[R]:
+        keys = self._keys
+        read = [dict(zip(keys, row, strict=True)) for row in found]
+        related = self._related([row["id"] for row in read])
+        return [self._build(row, _fault(row), related) for row in read]
+
+    def _related(self, owners: Sequence[str]) -> Related:
+        found: dict[str, dict[str, list[str]]] = {}
+        for start in range(0, len(owners), _CHUNK):
+            for name, owner, value, _order in self._connection.execute(self.related, {"owners": owners[start : start + _CHUNK]}):
+                found.setdefault(name, {}).setdefault(owner, []).append(value)
+        return found
+
+    def _add_tags(self, tags: Mapping[str, Iterable[str]]) -> None:
+        new = [{"resource_id": owner, "tag": tag} for owner, names in tags.items() for tag in names]
+        if new:
+            self._connection.execute(sa.insert(tables.tags), new)
+
+
+def _fault(row: rows.Row) -> model.Fault | None:
+    if row["fault_object_id"] is None:
+        return None
+    return rows.fault({name.removeprefix("fault_"): value for name, value in row.items() if name.startswith("fault_")})
+
+
+def of(related: Related, name: str, owner: str) -> Sequence[str]:
+    """The values of one relation of one object."""
+    return related.get(name, {}).get(owner, ())
