@@ -16,5 +16,7 @@ def setup(conf: cfg.ConfigOpts, process_name: str) -> None:
     `conf` comes from `controller.conf.load`, which registers the options of oslo.log too.
     """
     logging.set_defaults(default_log_levels=list(_QUIET))
+    if not (conf.log_file or conf.log_dir or conf.use_journal):
+        conf.set_default("use_stderr", True)  # standard output is for what a command answers
     logging.setup(conf, process_name)
     standard_logging.captureWarnings(True)

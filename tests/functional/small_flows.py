@@ -1,7 +1,8 @@
 """Small real flows, a catalog of them, and rows for them: what the tests of conductor and persistence run.
 
-What a load balancer's flow does is told by the first word of its id: `steps-1` runs five steps, `waits-1` waits in the middle for a file,
-`fails-1` fails at its fourth step as long as a file exists, and so on. Every step writes a line into a journal, a file that outlives workers.
+What a load balancer's flow does is told by the first word of its id: `steps-1` runs five steps, `waits-1` waits in the middle for a
+file, `fails-1` fails at its fourth step as long as a file exists, and so on. Every step writes a line into a journal, a file that
+outlives the worker.
 """
 
 from __future__ import annotations
@@ -23,8 +24,6 @@ from controller.db import database, tables
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import retries
-
-STEPS = ("one", "two", "three", "four", "settle")
 
 
 class Services:
@@ -179,8 +178,10 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
     return None if settled else job
 
 
-def build(services: Services, job: jobs.Job) -> taskflow_flow.Flow:
-    """The flow that the load balancer's id tells."""
+def build(services: Any, job: jobs.Job) -> taskflow_flow.Flow:
+    """The flow that the load balancer's id tells. A worker process finds its folder in the environment."""
+    if not isinstance(services, Services):
+        services = Services(services.db, pathlib.Path(os.environ["SMALL_FLOWS"]))
 
     def step(name: str, kind: type[Step] = Step) -> Step:
         return kind(services, name)
@@ -201,7 +202,7 @@ def build(services: Services, job: jobs.Job) -> taskflow_flow.Flow:
         "stubborn": lambda: [step("two", Stubborn), step("three", FailWhile)],
         "stolen": lambda: [step("two"), step("three", Stolen)],
         "bug": lambda: [][1],
-        "lazy": lambda: [],
+        "lazy": list,
     }[job.load_balancer_id.partition("-")[0]]()
     flow = linear_flow.Flow("small").add(Fault(services), Load(services, "load"), *middle)
     if not job.load_balancer_id.startswith("lazy"):
@@ -248,7 +249,9 @@ def change(db: database.Database, load_balancer_id: str) -> str:
 def state(db: database.Database, load_balancer_id: str) -> Any:
     """The load balancer's row."""
     with db.read() as tx:
-        return tx.connection.execute(sa.select(tables.load_balancers).where(tables.load_balancers.c.id == load_balancer_id)).mappings().one()
+        return (
+            tx.connection.execute(sa.select(tables.load_balancers).where(tables.load_balancers.c.id == load_balancer_id)).mappings().one()
+        )
 
 
 def new_database(folder: pathlib.Path) -> database.Database:

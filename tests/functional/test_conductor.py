@@ -234,7 +234,9 @@ def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: sma
         eventually(lambda: services.journal("slow-1")[-1:] and "begin" in services.journal("slow-1")[-1])
         with services.db.begin() as tx:
             tx.connection.execute(
-                sa.update(tables.jobs).where(tables.jobs.c.id == job_id).values(owner="other", claim_token=99, claim_expires_at=time.time() + 60)
+                sa.update(tables.jobs)
+                .where(tables.jobs.c.id == job_id)
+                .values(owner="other", claim_token=99, claim_expires_at=time.time() + 60)
             )
             tx.connection.execute(
                 sa.update(tables.load_balancers).values(lease_owner="other", lease_token=99, lease_expires_at=time.time() + 60)
