@@ -57,7 +57,7 @@ def settings(conf: cfg.ConfigOpts) -> manager.Settings:
             question_timeout=section.question_timeout,
         ),
         time_window=section.time_window,
-        boot_alarm=section.boot_timeout,
+        boot_timeout=section.boot_timeout,
     )
 
 

@@ -20,7 +20,7 @@ class Settings:
 
     watcher: watcher.Settings = dataclasses.field(default_factory=watcher.Settings)
     time_window: float = 300.0
-    boot_alarm: float = 120.0
+    boot_timeout: float = 120.0
     repair_grace: float = 5.0
 
 
@@ -57,7 +57,7 @@ class HealthManager:
             self.recorder,
             ring,
             grace=min(settings.repair_grace, judging.heartbeat_timeout),
-            boot_alarm=settings.boot_alarm,
+            boot_timeout=settings.boot_timeout,
             interval=min(settings.repair_grace, judging.heartbeat_timeout),
         )
         self._stop = threading.Event()

@@ -41,14 +41,14 @@ class Repairs:
         ring: Callable[[], None],
         *,
         grace: float,
-        boot_alarm: float,
+        boot_timeout: float,
         interval: float,
     ) -> None:
         self._db = db
         self._recorder = recorder
         self._ring = ring
         self._grace = grace
-        self._boot_alarm = boot_alarm
+        self._boot_timeout = boot_timeout
         self._interval = interval
         self._repairs: dict[str, _Repair] = {}
         self._cursor = ""
@@ -64,7 +64,7 @@ class Repairs:
     def turn(self) -> None:
         """One look."""
         self._repair_mismatches(time.time())
-        self._alarm_never_heard()
+        self._report_never_heard()
         with self._db.begin() as tx:
             # An amphora in service without a time of its last heartbeat would never be found silent.
             count, self._cursor = tx.health.presume_heard(time.time(), self._cursor, _PAGE)
@@ -100,14 +100,14 @@ class Repairs:
         LOG.warning("Amphora %s beats, but %s: repair %d", item.amphora_id, item.sentence, repair.count)
         self._ring()
 
-    def _alarm_never_heard(self) -> None:
-        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._boot_alarm)
+    def _report_never_heard(self) -> None:
+        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._boot_timeout)
         with self._db.read() as tx:
             found = [item for item in tx.health.never_heard(before, _PAGE) if item.load_balancer_id is not None]
         for amphora in found:
             owner = amphora.load_balancer_id
             assert owner is not None
-            message = f"was made {self._boot_alarm:g} s ago or more and was never heard: does it boot, and reach this manager by UDP?"
+            message = f"was made {self._boot_timeout:g} s ago or more and was never heard: does it boot, and reach this manager by UDP?"
             fault = model.Fault(code=_NEVER_HEARD, message=message)
             with self._db.begin() as tx:
                 known = tx.faults.of_load_balancer(owner).get(amphora.id)

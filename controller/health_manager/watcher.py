@@ -190,15 +190,19 @@ class Watcher:
                 self._questions -= 1
 
     def _ask(self, amphora_id: str) -> str | None:
-        """Ask the amphora over TLS: None if it answers, whatever it says; else why not."""
+        """Ask the amphora over TLS: None if it answers that all is well; else what is wrong with it."""
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
         try:
-            self._amphora.info(amphora, self._settings.question_timeout)
+            info = self._amphora.info(amphora, self._settings.question_timeout)
         except exceptions.AmphoraUnreachable as exc:
-            return exc.reason
+            return f"asked over TLS it did not answer either ({exc.reason})"
         except exceptions.AmphoraRefused as exc:
             LOG.warning("Amphora %s answers over TLS, though with a refusal: %s", amphora_id, exc)
+            return None
+        # An agent whose HAProxy does not come up stops its heartbeats, so that it is replaced; asked, it is honest.
+        if amphora.applied_generation > 0 and amphora.load_balancer_id not in info.load_balancers:
+            return "asked over TLS it answered that its load balancer does not run there"
         return None
 
     def _spare(self, item: health.Silent, case: _Case) -> None:
@@ -222,7 +226,7 @@ class Watcher:
             return  # heard while it was being asked
         sentence = verdict.failover_verdict(item.last_heartbeat_at, now, self._settings.heartbeat_timeout).sentence
         with self._db.begin() as tx:
-            posted = post_failover(tx, item.amphora_id, f"failed over: {sentence}; asked over TLS it did not answer either ({words})")
+            posted = post_failover(tx, item.amphora_id, f"failed over: {sentence}; {words}")
         if posted:
             self._posted.append(now)
             self._ring()

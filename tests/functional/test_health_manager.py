@@ -1,0 +1,373 @@
+"""The health manager as a whole: real UDP on the loopback, simulated amphorae, an SQLite database, agents in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from controller import jobs
+from controller.db import database, tables
+from controller.drivers.amphora import fake
+from controller.health_manager import manager, receiver, watcher
+from controller.model import load_balancer as model
+from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
+from tests import builders
+from tests.functional import heartbeat_fleet
+from tests.functional.heartbeat_fleet import KEY, SimulatedAmphora, a_report
+
+QUICK = watcher.Settings(heartbeat_timeout=0.6, health_check_interval=0.05, record_interval=0.2, question_timeout=0.5)
+
+
+def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[database.Database]:
+    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
+    yield made
+    made.close()
+
+
+class Bench:
+    """A running health manager with what surrounds it."""
+
+    def __init__(self, db: database.Database) -> None:
+        self.db = db
+        self.agents = fake.FakeAmphora()
+        self.rung = 0
+        self.amphorae: list[SimulatedAmphora] = []
+        self.port = 0
+        self.manager: manager.HealthManager | None = None
+
+    def start(self, settings: watcher.Settings = QUICK, **options: float) -> manager.HealthManager:
+        sock = receiver.open_socket("127.0.0.1", self.port, 4 * 1024 * 1024)
+        self.port = sock.getsockname()[1]
+        self.manager = manager.HealthManager(self.db, sock, [KEY], self.agents, self._ring, manager.Settings(watcher=settings, **options))
+        self.manager.start()
+        return self.manager
+
+    def stop(self) -> None:
+        if self.manager is not None:
+            assert self.manager.stop(5.0)
+            self.manager = None
+        for amphora in self.amphorae:
+            amphora.close()
+
+    def amphora(self, snapshot: model.Snapshot, place: int = 0, **fields: object) -> SimulatedAmphora:
+        made = SimulatedAmphora(snapshot.amphorae[place].id, ("127.0.0.1", self.port), a_report(snapshot))
+        self.amphorae.append(made)
+        return made
+
+    def _ring(self) -> None:
+        self.rung += 1
+
+    def operating(self, table: sa.Table, object_id: str) -> str:
+        with self.db.read() as tx:
+            return tx.connection.execute(sa.select(table.c.operating_status).where(table.c.id == object_id)).scalar_one()
+
+    def board(self) -> list[dict]:
+        with self.db.read() as tx:
+            return [dict(row) for row in tx.jobs.page(100)]
+
+    def failovers(self) -> list[dict]:
+        return [row for row in self.board() if row["kind"] == jobs.FailoverAmphora.kind]
+
+    def events(self) -> list[str]:
+        with self.db.read() as tx:
+            return list(tx.connection.execute(sa.select(tables.events.c.code)).scalars())
+
+
+@pytest.fixture
+def bench(db: database.Database) -> Iterator[Bench]:
+    made = Bench(db)
+    yield made
+    made.stop()
+
+
+def a_stored_load_balancer(bench: Bench, **kwargs: object) -> model.Snapshot:
+    snapshot = builders.a_serving_snapshot(operating_status=OperatingStatus.OFFLINE, **{"monitor": "HTTP"} | kwargs)
+    heartbeat_fleet.store(bench.db, snapshot)
+    return snapshot
+
+
+def keep_beating(*amphorae: SimulatedAmphora, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for amphora in amphorae:
+            amphora.beat()
+        time.sleep(0.05)
+
+
+def test_the_first_heartbeat_is_written_and_wakes_the_create_flow(bench: Bench) -> None:
+    amphora = builders.an_amphora(status=AmphoraStatus.BOOTING)
+    snapshot = builders.a_snapshot(builders.a_load_balancer(provisioning_status=ProvisioningStatus.PENDING_CREATE), amphorae=[amphora])
+    heartbeat_fleet.store(bench.db, snapshot)
+    owner = snapshot.load_balancer.id
+    with bench.db.begin() as tx:
+        tx.jobs.post(
+            jobs.CreateLoadBalancer(load_balancer_id=owner, topology=Topology.SINGLE, amphora_ids=(amphora.id,)),
+            available_at=time.time() + 3600,
+        )
+    bench.start()
+    simulated = bench.amphora(snapshot)
+    simulated.beat()
+    eventually(lambda: bench.rung == 1)
+    assert bench.board()[0]["available_at"] == 0.0
+    with bench.db.read() as tx:
+        assert tx.amphorae.get(amphora.id).first_heartbeat_at is not None
+
+
+def test_an_amphora_that_is_made_anew_under_its_old_id_is_heard_for_the_first_time_again(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.beat()
+    eventually(lambda: bench.rung == 1)
+    with bench.db.begin() as tx:
+        tx.amphorae.mark_deleted(amphora.id)
+        tx.amphorae.ensure(amphora.id, snapshot.load_balancer.id, Role.STANDALONE)
+    amphora.reboot()
+    amphora.beat()
+    eventually(lambda: bench.rung == 2)
+
+
+def test_a_report_sets_the_operating_statuses_of_everything(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench, listeners=2)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    sick = snapshot.members[0]
+    amphora.report = a_report(snapshot, members={sick.id: "DOWN"})
+    amphora.send_report()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "DEGRADED")
+    assert bench.operating(tables.members, sick.id) == "ERROR"
+    assert bench.operating(tables.members, snapshot.members[1].id) == "ONLINE"
+    assert bench.operating(tables.pools, sick.pool_id) == "DEGRADED"
+    assert bench.operating(tables.listeners, snapshot.listeners[0].id) == "ONLINE"
+    assert bench.operating(tables.health_monitors, snapshot.health_monitors[0].id) == "ONLINE"
+    amphora.report = a_report(snapshot)
+    amphora.send_report()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+    assert bench.operating(tables.members, sick.id) == "ONLINE"
+
+
+def test_a_load_balancer_without_listeners_is_online_when_its_amphora_reports(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench, listeners=0)
+    bench.start()
+    bench.amphora(snapshot).send_report()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+
+
+def test_counters_are_kept_per_listener_and_amphora_and_never_fall(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    listener_id = snapshot.listeners[0].id
+
+    def total() -> tuple[int, int]:
+        with bench.db.read() as tx:
+            sums = tx.statistics.of_listener(listener_id)
+            return sums.bytes_in, sums.active_connections
+
+    amphora.report = a_report(snapshot, bytes_in=1000, active_connections=7)
+    amphora.send_report()
+    eventually(lambda: total() == (1000, 7))
+    amphora.report = a_report(snapshot, bytes_in=10, active_connections=1)
+    amphora.send_report()
+    eventually(lambda: total() == (1000, 1))
+
+
+def test_an_amphora_can_not_write_counters_of_another_load_balancers_listener(bench: Bench) -> None:
+    mine, other = a_stored_load_balancer(bench), a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(mine)
+    amphora.report = a_report(mine, bytes_in=5)
+    amphora.report["listeners"] |= a_report(other, bytes_in=10**6)["listeners"]
+    amphora.send_report()
+
+    def sums(snapshot: model.Snapshot) -> int:
+        with bench.db.read() as tx:
+            return tx.statistics.of_listener(snapshot.listeners[0].id).bytes_in
+
+    eventually(lambda: sums(mine) == 5)
+    assert sums(other) == 0
+
+
+def test_a_restarted_manager_asks_for_the_reports_that_it_does_not_know(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    running = bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+    amphora.beat()
+    assert not amphora.was_asked_for_a_report()
+    assert running.stop(5.0)
+    bench.start()
+    amphora.beat()
+    eventually(amphora.was_asked_for_a_report)
+
+
+def test_a_lost_report_is_asked_for_because_the_beats_digest_differs(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+    amphora.report = a_report(snapshot, members={snapshot.members[0].id: "DOWN"})
+    amphora.beat()
+    eventually(amphora.was_asked_for_a_report)
+
+
+def test_an_amphora_that_is_silent_by_udp_and_over_tls_is_failed_over_once(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.agents.be_silent(calls=1000)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    keep_beating(amphora, seconds=1.0)
+    assert bench.failovers() == []
+    eventually(bench.failovers)
+    details = bench.failovers()[0]["details"]
+    assert (details["amphora_id"], details["role"]) == (amphora.id, "STANDALONE")
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ERROR")
+    time.sleep(0.3)
+    assert len(bench.failovers()) == 1
+    assert "failover" in bench.events()
+    amphora.beat()
+    eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+
+
+def test_the_dead_half_of_a_pair_is_failed_over_and_the_load_balancer_degraded(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)
+    master = snapshot.amphorae[0].id
+    bench.agents.be_silent(amphora_id=master, calls=1000)
+    bench.start()
+    halves = bench.amphora(snapshot, 0), bench.amphora(snapshot, 1)
+    for half in halves:
+        half.send_report()
+    keep_beating(*halves, seconds=1.0)
+    keep_beating(halves[1], seconds=1.5)
+    assert [row["details"]["amphora_id"] for row in bench.failovers()] == [master]
+    assert bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "DEGRADED"
+    assert bench.operating(tables.listeners, snapshot.listeners[0].id) == "ONLINE"
+
+
+def test_a_lost_udp_path_is_an_event_and_no_failover(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    keep_beating(amphora, seconds=0.8)
+    eventually(lambda: "heartbeats_lost" in bench.events())
+    assert bench.failovers() == []
+
+
+def test_an_amphora_whose_agent_says_that_nothing_runs_is_failed_over(bench: Bench) -> None:
+    snapshot = builders.a_serving_snapshot()
+    serving = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=1)
+    snapshot = builders.a_snapshot(snapshot.load_balancer, amphorae=[serving])
+    heartbeat_fleet.store(bench.db, snapshot)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    keep_beating(amphora, seconds=0.8)
+    eventually(bench.failovers)
+
+
+def test_an_amphora_that_runs_an_older_generation_than_it_confirmed_is_repaired(bench: Bench) -> None:
+    snapshot = builders.a_serving_snapshot(generation=5)
+    confirmed = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=5)
+    snapshot = builders.a_snapshot(snapshot.load_balancer, listeners=snapshot.listeners, pools=snapshot.pools, amphorae=[confirmed])
+    heartbeat_fleet.store(bench.db, snapshot)
+    bench.start(repair_grace=0.1)
+    amphora = bench.amphora(snapshot)
+    amphora.report = a_report(snapshot, generation=3)
+    amphora.send_report()
+    eventually(lambda: [row["kind"] for row in bench.board()] == [jobs.UpdateLoadBalancer.kind])
+    assert "repair" in bench.events()
+
+
+def test_an_amphora_that_was_never_heard_raises_an_alarm_once(bench: Bench) -> None:
+    amphora = builders.an_amphora(status=AmphoraStatus.BOOTING)
+    snapshot = builders.a_snapshot(amphorae=[amphora])
+    heartbeat_fleet.store(bench.db, snapshot)
+    bench.start(boot_timeout=0.2, repair_grace=0.05)
+    eventually(lambda: "never_heard" in bench.events())
+    time.sleep(0.3)
+    assert bench.events().count("never_heard") == 1
+    with bench.db.read() as tx:
+        assert tx.faults.of_load_balancer(snapshot.load_balancer.id)[amphora.id].code == "never_heard"
+
+
+def test_an_amphora_in_service_that_was_never_heard_is_failed_over_too(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.agents.be_silent(calls=1000)
+    bench.start(repair_grace=0.05)
+    eventually(bench.failovers)
+    assert bench.failovers()[0]["details"]["amphora_id"] == snapshot.amphorae[0].id
+
+
+def test_nobody_is_failed_over_when_too_much_of_the_fleet_is_silent_at_once_and_it_resumes_by_itself(bench: Bench) -> None:
+    bench.agents.be_silent(calls=1000)
+    snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(12)]
+    bench.start()
+    fleet = [bench.amphora(snapshot) for snapshot in snapshots]
+    keep_beating(*fleet, seconds=1.0)
+    eventually(lambda: "FAILOVER_STOPPED" in bench.events())
+    keep_beating(*fleet[1:], seconds=0.5)
+    assert "FAILOVER_RESUMED" in bench.events()
+    keep_beating(*fleet[1:], seconds=0.5)
+    assert [row["details"]["amphora_id"] for row in bench.failovers()] == [fleet[0].id]
+
+
+def test_a_deleted_amphora_that_still_beats_is_an_event_once(bench: Bench) -> None:
+    gone = builders.an_amphora(status=AmphoraStatus.DELETED)
+    snapshot = builders.a_snapshot(amphorae=[gone])
+    heartbeat_fleet.store(bench.db, snapshot)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    keep_beating(amphora, seconds=0.6)
+    eventually(lambda: bench.events() == ["zombie"])
+    with bench.db.read() as tx:
+        assert tx.connection.execute(sa.select(sa.func.count()).select_from(tables.amphora_health)).scalar() == 0
+
+
+def test_two_managers_post_one_failover(bench: Bench, db: database.Database) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.agents.be_silent(calls=1000)
+    bench.start()
+    second = Bench(db)
+    second.agents = bench.agents
+    second.start()
+    try:
+        first_path = bench.amphora(snapshot)
+        second_path = second.amphora(snapshot)
+        keep_beating(first_path, second_path, seconds=0.8)
+        eventually(bench.failovers)
+        time.sleep(0.5)
+        assert len(bench.failovers()) == 1
+    finally:
+        second.stop()
+
+
+def test_what_was_heard_is_written_when_the_manager_stops(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    running = bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.beat()
+    eventually(lambda: bench.rung)
+    amphora.report = a_report(snapshot, bytes_in=77)
+    amphora.send_report()
+    eventually(lambda: running.receiver.received >= 2)
+    started = time.monotonic()
+    assert running.stop(5.0)
+    assert time.monotonic() - started < 2.0
+    with bench.db.read() as tx:
+        assert tx.statistics.of_listener(snapshot.listeners[0].id).bytes_in == 77
