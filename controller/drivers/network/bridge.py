@@ -98,18 +98,16 @@ class BridgeNetwork(local.LocalNetwork):
             self._rebuild(contents)
 
     def _rebuild(self, contents: Contents) -> None:
-        elements: set[bridge_filter.Element] = set()
-        if self._port_security:
-            for port in contents.ports_of_kinds(local.OF_AMPHORAE):
-                elements |= bridge_filter.port_elements(contents, port)
-        self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(elements))
+        ports = contents.ports_of_kinds(local.OF_AMPHORAE) if self._port_security else []
+        script = bridge_filter.whole_script("".join(bridge_filter.port_script(contents, port) for port in ports))
+        self._host.inside(self.namespace, ["nft", "-f", "-"], script)
 
-    def _apply(self, contents: Contents, removed: set[bridge_filter.Element], added: set[bridge_filter.Element]) -> None:
+    def _apply(self, contents: Contents, script: str) -> None:
         """Called within the inventory's transaction, so that kernel and inventory change in the same order."""
-        if not self._port_security or not (removed or added):
+        if not self._port_security or not script:
             return
         try:
-            self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.change_script(removed, added))
+            self._host.inside(self.namespace, ["nft", "-f", "-"], script)
         except linux.CommandFailed as exc:
             if not linux.namespace_exists(self.namespace):
                 raise
@@ -117,23 +115,14 @@ class BridgeNetwork(local.LocalNetwork):
             self._rebuild(contents)
 
     def _made(self, contents: Contents, port: interface.Port) -> None:
-        self._apply(contents, set(), bridge_filter.port_elements(contents, port))
+        self._apply(contents, bridge_filter.port_script(contents, port))
 
     def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
-        removed: set[bridge_filter.Element] = set()
-        for port in ports:
-            removed |= bridge_filter.port_elements(contents, port)
-        self._apply(contents, removed, set())
+        self._apply(contents, "".join(bridge_filter.port_end_script(contents, port) for port in ports))
         # A port that is deleted under a running machine is unplugged, or its interface would go on without a filter.
         linux.cut_cables(self._host, self.namespace, [port.id for port in ports])
 
-    def _access_changed(
-        self, contents: Contents, load_balancer_id: str, before: frozenset[interface.AccessRule], after: frozenset[interface.AccessRule]
-    ) -> None:
-        removed: set[bridge_filter.Element] = set()
-        added: set[bridge_filter.Element] = set()
-        for port in contents.ports_of_load_balancer(load_balancer_id, local.VRRP):
-            old, new = bridge_filter.access_elements(port, before), bridge_filter.access_elements(port, after)
-            removed |= old - new
-            added |= new - old
-        self._apply(contents, removed, added)
+    def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
+        ports = contents.ports_of_load_balancer(load_balancer_id, local.VRRP)
+        lines = [line for port in ports for line in bridge_filter.access_lines(port, rules)]
+        self._apply(contents, "\n".join(lines) + "\n" if lines else "")

@@ -31,9 +31,7 @@ class LocalNetwork(interface.NetworkDriver):
     def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
         """Amphorae's ports are about to be deleted."""
 
-    def _access_changed(
-        self, contents: Contents, load_balancer_id: str, before: frozenset[interface.AccessRule], after: frozenset[interface.AccessRule]
-    ) -> None:
+    def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
         """The rules of a load balancer's access group were replaced."""
 
     # Looking
@@ -212,15 +210,14 @@ class LocalNetwork(interface.NetworkDriver):
             if contents.access_rules(load_balancer_id) == wanted:
                 return
         with self._inventory.change() as contents:
-            before = contents.access_rules(load_balancer_id)
             contents.set_access_rules(load_balancer_id, wanted)
-            self._access_changed(contents, load_balancer_id, before, wanted)
+            self._access_changed(contents, load_balancer_id, wanted)
 
     def delete_vip_access(self, load_balancer_id: str) -> None:
         with self._inventory.change() as contents:
-            before = contents.access_rules(load_balancer_id)
-            contents.set_access_rules(load_balancer_id, ())
-            self._access_changed(contents, load_balancer_id, before, frozenset())
+            if contents.access_rules(load_balancer_id):
+                contents.set_access_rules(load_balancer_id, ())
+                self._access_changed(contents, load_balancer_id, frozenset())
 
     def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
         """What may reach a load balancer's VIP now."""

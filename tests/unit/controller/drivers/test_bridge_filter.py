@@ -7,47 +7,76 @@ import pytest
 from controller.drivers.network import bridge_filter, bridge_inventory, interface, local
 
 PORT = interface.Port(id="6f2b8c54-9a0e", name="", network_id="n", mac_address="02:00:00:00:00:01", mtu=1500, fixed_ips=())
-TAP = '"tap6f2b8c549a0"'
+CHAIN = "bridge figlina to_tap6f2b8c549a0"
 
 
 @pytest.mark.parametrize(
-    ("rule", "elements"),
+    ("rules", "accepted"),
     [
-        (interface.AccessRule("tcp", 80), {("open", f"{TAP} . 6 . 80")}),
-        (interface.AccessRule("udp", 53, "0.0.0.0/0"), {("open", f"{TAP} . 17 . 53")}),
-        (interface.AccessRule("sctp", 9, "192.0.2.0/24"), {("open_from4", f"{TAP} . 132 . 9 . 192.0.2.0/24")}),
-        (interface.AccessRule("tcp", 443, "2001:db8::/32"), {("open_from6", f"{TAP} . 6 . 443 . 2001:db8::/32")}),
-        (interface.AccessRule("vrrp", None), {("vrrp_from4", f"{TAP} . 0.0.0.0/0"), ("vrrp_from6", f"{TAP} . ::/0")}),
-        (interface.AccessRule("vrrp", None, "192.0.2.7/32"), {("vrrp_from4", f"{TAP} . 192.0.2.7/32")}),
+        ([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443)], ["meta l4proto 6 th dport { 80, 443 }"]),
+        ([interface.AccessRule("udp", 53, "0.0.0.0/0")], ["ether type ip meta l4proto 17 th dport { 53 }"]),
+        ([interface.AccessRule("sctp", 9, "192.0.2.0/24")], ["ip saddr 192.0.2.0/24 meta l4proto 132 th dport { 9 }"]),
+        ([interface.AccessRule("tcp", 443, "2001:db8::/32")], ["ip6 saddr 2001:db8::/32 meta l4proto 6 th dport { 443 }"]),
+        ([interface.AccessRule("vrrp", None)], ["meta l4proto 112"]),
+        ([interface.AccessRule("vrrp", None, "192.0.2.7/32")], ["ip saddr 192.0.2.7/32 meta l4proto 112"]),
+        ([], []),
     ],
     ids=str,
 )
-def test_each_access_rule_opens_what_it_says(rule: interface.AccessRule, elements: set[bridge_filter.Element]) -> None:
-    assert bridge_filter.access_elements(PORT, [rule]) == elements
-
-
-def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail() -> None:
-    script = bridge_filter.change_script([("open", "old")], [("open", "new")])
-    assert script.splitlines() == [
-        "add element bridge figlina open { old }",
-        "delete element bridge figlina open { old }",
-        "add element bridge figlina open { new }",
+def test_access_rules_open_what_they_say_and_answers_pass(rules: list[interface.AccessRule], accepted: list[str]) -> None:
+    assert bridge_filter.access_lines(PORT, rules) == [
+        f"add chain {CHAIN}",
+        f"flush chain {CHAIN}",
+        *(f"add rule {CHAIN} {match} accept" for match in accepted),
+        f"add rule {CHAIN} goto answers_only",
     ]
+
+
+@pytest.fixture
+def contents() -> bridge_inventory.Contents:
+    with bridge_inventory.Inventory(":memory:", None).change() as made:
+        made.add_network("private", "br-private")
+        made.add_subnet("private", "private-subnet", "192.0.2.0/24")
+        return made
+
+
+def add(contents: bridge_inventory.Contents, kind: str) -> interface.Port:
+    network, subnet = bridge_inventory.network_id("private"), bridge_inventory.subnet_id("private", "private-subnet")
+    return contents.add_port("p", network, [(subnet, "192.0.2.9")], kind=kind, device_id="a", load_balancer_id="lb")
+
+
+def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: bridge_inventory.Contents) -> None:
+    port = add(contents, local.VRRP)
+    lines = bridge_filter.port_end_script(contents, port).splitlines()
+    for index, line in enumerate(lines):
+        if line.startswith("delete "):
+            assert line.replace("delete", "add", 1) in lines[:index]
 
 
 def test_a_link_local_address_follows_from_the_mac() -> None:
     assert bridge_filter.link_local("02:7e:f6:c9:cb:32") == "fe80::7e:f6ff:fec9:cb32"
 
 
-def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip() -> None:
-    inventory = bridge_inventory.Inventory(":memory:", None)
-    with inventory.change() as contents:
-        network = contents.add_network("private", "br-private")
-        subnet = contents.add_subnet("private", "private-subnet", "192.0.2.0/24")
-        port = contents.add_port("vrrp", network, [(subnet, "192.0.2.9")], kind=local.VRRP, device_id="a", load_balancer_id="lb")
-        contents.allow_address(port.id, "192.0.2.50")
-        contents.set_access_rules("lb", [interface.AccessRule("tcp", 80)])
-        elements = bridge_filter.port_elements(contents, port)
-    senders = {text.rpartition(" ")[2] for name, text in elements if name == "senders4"}
-    assert senders == {"192.0.2.9", "192.0.2.50"}
-    assert {name for name, _ in elements} == {"guarded", "closed", "macs", "senders4", "senders6", "open"}
+def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: bridge_inventory.Contents) -> None:
+    port = add(contents, local.VRRP)
+    contents.allow_address(port.id, "192.0.2.50")
+    contents.set_access_rules("lb", [interface.AccessRule("tcp", 80)])
+    script = bridge_filter.port_script(contents, port)
+    (senders,) = [line for line in script.splitlines() if " senders4 " in line]
+    assert "192.0.2.9" in senders
+    assert "192.0.2.50" in senders
+    assert "th dport { 80 } accept" in script
+
+
+def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: bridge_inventory.Contents) -> None:
+    port = add(contents, local.MEMBER)
+    contents.set_access_rules("lb", [interface.AccessRule("tcp", 80)])
+    script = bridge_filter.port_script(contents, port)
+    assert "accept" not in script
+    assert "goto answers_only" in script
+
+
+def test_a_management_port_is_isolated_from_its_neighbours(contents: bridge_inventory.Contents) -> None:
+    script = bridge_filter.port_script(contents, add(contents, local.MANAGEMENT))
+    assert " isolated " in script
+    assert "closed" not in script
