@@ -1,0 +1,256 @@
+"""Changing what is below a load balancer: applied, refused, interrupted, coalesced."""
+
+from __future__ import annotations
+
+import pytest
+
+from controller import exceptions
+from controller.db import tables
+from controller.flows import catalog
+from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from controller.worker.engine import Outcome
+from tests.functional import flow_site
+
+STEPS = flow_site.step_names(flow_site.an_update("any"))
+HAPROXY = "[ALERT] config : parsing [haproxy.cfg:12] : unknown keyword 'bnid' in 'frontend' section"
+
+
+def a_new_member(site: flow_site.Site, load_balancer_id: str) -> None:
+    pool = site.snapshot(load_balancer_id).pools[0]
+    site.accept(load_balancer_id, flow_site.a_member(pool.id, "198.19.10.150"))
+
+
+def configuration(site: flow_site.Site, load_balancer_id: str) -> list[str]:
+    running = [site.amphora.running(one, load_balancer_id) for one in site.amphorae(load_balancer_id).values()]
+    return [one.haproxy_config or "" for one in running if one is not None]
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_a_change_reaches_every_amphora_with_one_request_each(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
+    site.amphora.pushes.clear()
+    a_new_member(site, load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.is_whole(load_balancer_id)
+    assert dict(site.amphora.pushes) == dict.fromkeys(site.amphorae(load_balancer_id).values(), 1)
+    assert all("198.19.10.150" in text for text in configuration(site, load_balancer_id))
+
+
+def test_what_was_to_go_is_gone_with_all_that_hung_on_it(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    snapshot = site.snapshot(load_balancer_id)
+    pool, listener = snapshot.pools[0], snapshot.listeners[0]
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.tags.insert().values(resource_id=pool.id, tag="blue"))
+    site.accept(load_balancer_id, flow_site.gone(tables.pools, pool.id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    after = site.snapshot(load_balancer_id)
+    assert (after.pools, after.members) == ((), ())
+    assert next(one for one in after.listeners if one.id == listener.id).default_pool_id is None
+    with site.db.read() as tx:
+        assert tx.connection.execute(tables.tags.select()).first() is None
+    site.accept(load_balancer_id, flow_site.gone(tables.listeners, listener.id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert [one.protocol_port for one in site.snapshot(load_balancer_id).listeners] == [8080]
+    assert site.is_whole(load_balancer_id)
+
+
+def test_the_network_service_is_asked_only_if_a_listener_changed(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    asked = len(site.network.script.calls_of("set_vip_access"))
+    a_new_member(site, load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert len(site.network.script.calls_of("set_vip_access")) == asked
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    rules = site.network.script.calls_of("set_vip_access")[-1][2]
+    assert {rule.port for rule in rules} == {80, 8443}
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_members_on_another_network_get_a_way_to_it_on_every_amphora(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
+    site.network.create_network("storage")
+    subnet_id = site.network.create_subnet("storage", "storage-subnet", "10.99.0.0/24")
+    pool = site.snapshot(load_balancer_id).pools[0]
+    site.accept(load_balancer_id, flow_site.a_member(pool.id, "10.99.0.7", subnet_id=subnet_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    for amphora in site.snapshot(load_balancer_id).amphorae:
+        running = site.amphora.running(amphora.id, load_balancer_id)
+        assert running is not None
+        assert [nic.name for nic in running.interfaces] == ["eth1", "eth2"]
+        assert running.interfaces[1].addresses[0].startswith("10.99.0.")
+        assert amphora.compute_id is not None
+        assert running.interfaces[1].mac in {port.mac_address for port in site.compute.plugged(amphora.compute_id)}
+
+
+def test_a_subnet_that_was_deleted_under_its_members_stops_nobody(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    pool = site.snapshot(load_balancer_id).pools[0]
+    site.accept(load_balancer_id, flow_site.a_member(pool.id, "10.98.0.7", subnet_id="11111111-2222-4333-8444-555555555555"))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.is_whole(load_balancer_id)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before its work", "after its work"])
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_fails_leaves_error_and_a_reason_and_is_made_good(site: flow_site.Site, step: str, after: bool) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    a_new_member(site, load_balancer_id)
+    error = exceptions.Transient("the service did not answer")
+    result = site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.failing([step], error, after))
+    assert result is not None
+    assert result.outcome is Outcome.FAILED
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    fault = site.faults(load_balancer_id)[load_balancer_id]
+    assert (fault.step, fault.message) == (step, "the service did not answer")
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True], ids=["before the step", "before its record"])
+@pytest.mark.parametrize("step", STEPS)
+def test_after_a_death_another_worker_goes_on(site: flow_site.Site, step: str, in_the_middle: bool) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    a_new_member(site, load_balancer_id)
+    site.work(flow_site.an_update(load_balancer_id), "job-1", flow_site.dying(step, in_the_middle))
+    site.work(flow_site.an_update(load_balancer_id), "job-1")
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+
+
+def test_a_refused_configuration_leaves_the_old_one_and_haproxy_s_words(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    served = configuration(site, load_balancer_id)
+    kept = {one.id for one in site.snapshot(load_balancer_id).members}
+    a_new_member(site, load_balancer_id)
+    site.amphora.refuse(HAPROXY)
+    site.work(flow_site.an_update(load_balancer_id))
+    snapshot = site.snapshot(load_balancer_id)
+    states = {one.id: one.provisioning_status for one in snapshot.members}
+    assert configuration(site, load_balancer_id) == served
+    assert snapshot.load_balancer.provisioning_status is ProvisioningStatus.ERROR
+    assert {states[one] for one in kept} == {ProvisioningStatus.ACTIVE}
+    refused = next(one for one in states if one not in kept)
+    assert states[refused] is ProvisioningStatus.ERROR
+    faults = site.faults(load_balancer_id)
+    assert faults.keys() == {refused, load_balancer_id}
+    assert all(fault.code == "config_refused" and HAPROXY in fault.message for fault in faults.values())
+
+
+def test_the_next_change_that_is_accepted_clears_the_fault(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+    site.amphora.refuse(HAPROXY)
+    site.work(flow_site.an_update(load_balancer_id))
+    refused = next(one for one in site.snapshot(load_balancer_id).members if one.provisioning_status is ProvisioningStatus.ERROR)
+    site.accept(load_balancer_id, flow_site.gone(tables.members, refused.id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.is_whole(load_balancer_id)
+
+
+def test_a_refused_first_configuration_keeps_the_amphora_for_the_next(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    site.accept_tree(load_balancer_id)
+    site.amphora.refuse(HAPROXY)
+    site.work(flow_site.a_create(load_balancer_id, Topology.SINGLE))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.is_whole(load_balancer_id)
+    assert len(site.compute.script.calls_of("boot")) == 1
+
+
+def test_an_unreachable_half_is_no_active_load_balancer(site: flow_site.Site) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    a_new_member(site, load_balancer_id)
+    halves = site.amphorae(load_balancer_id)
+    site.amphora.be_silent(amphora_id=halves[Role.BACKUP], calls=100)
+    site.work(flow_site.an_update(load_balancer_id))
+    generation = site.snapshot(load_balancer_id).generation
+    assert site.runs_generation(halves[Role.MASTER], load_balancer_id) == generation
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    assert site.faults(load_balancer_id)[load_balancer_id].code == "amphora_unreachable"
+    site.amphora.recover()
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+
+
+def test_a_change_that_came_during_the_push_is_not_taken_for_applied(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    result = site.work(
+        flow_site.an_update(load_balancer_id),
+        spoil=flow_site.before("Settle", lambda: site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.19.10.151"))),
+    )
+    assert result is not None
+    assert result.outcome is Outcome.SUCCEEDED
+    states = {one.address: one.provisioning_status for one in site.snapshot(load_balancer_id).members}
+    assert states["198.19.10.150"] is ProvisioningStatus.ACTIVE
+    assert states["198.19.10.151"] is ProvisioningStatus.PENDING_CREATE
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_UPDATE
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+
+
+def test_a_failure_leaves_newer_changes_pending(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+    site.amphora.refuse(HAPROXY)
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    site.work(
+        flow_site.an_update(load_balancer_id),
+        spoil=flow_site.before("Push", lambda: site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.19.10.151"))),
+    )
+    states = {one.address: one.provisioning_status for one in site.snapshot(load_balancer_id).members}
+    assert states["198.19.10.150"] is ProvisioningStatus.ERROR
+    assert states["198.19.10.151"] is ProvisioningStatus.PENDING_CREATE
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_UPDATE
+
+
+def test_a_deletion_that_fails_is_still_a_deletion(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    member = site.snapshot(load_balancer_id).members[0]
+    site.accept(load_balancer_id, flow_site.gone(tables.members, member.id))
+    site.amphora.be_silent()
+    site.work(flow_site.an_update(load_balancer_id))
+    states = {one.id: one.provisioning_status for one in site.snapshot(load_balancer_id).members}
+    assert states[member.id] is ProvisioningStatus.PENDING_DELETE
+    assert member.id in site.faults(load_balancer_id)
+    site.settle(load_balancer_id)
+    assert member.id not in {one.id for one in site.snapshot(load_balancer_id).members}
+    assert site.is_whole(load_balancer_id)
+
+
+def test_a_worker_that_lost_its_lease_settles_nothing(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+
+    def somebody_else_takes_over() -> None:
+        with site.db.begin() as tx:
+            tx.connection.execute(tables.load_balancers.update().values(lease_expires_at=0.0))
+            assert tx.leases.take(load_balancer_id, "another worker", 30.0) is not None
+
+    result = site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.before("Settle", somebody_else_takes_over))
+    assert result is not None
+    assert result.outcome is Outcome.LOST
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_UPDATE
+
+
+def test_nothing_is_admitted_when_nothing_is_owed(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    assert site.work(flow_site.an_update(load_balancer_id)) is None
+    assert catalog.admit(site.snapshot(load_balancer_id), flow_site.a_create(load_balancer_id, Topology.SINGLE)) is None
+
+
+def test_an_amphora_that_is_stopped_for_failover_still_takes_changes(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    with site.db.begin() as tx:
+        tx.amphorae.set_status(list(site.amphorae(load_balancer_id).values()), AmphoraStatus.FAILOVER_STOPPED)
+    a_new_member(site, load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    assert [one.status for one in site.snapshot(load_balancer_id).amphorae] == [AmphoraStatus.FAILOVER_STOPPED]
