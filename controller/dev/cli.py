@@ -10,7 +10,6 @@ import time
 from typing import Any
 
 import rich.console
-import rich.table
 
 from controller.dev import instance, settings
 
@@ -87,8 +86,10 @@ def _up(options: argparse.Namespace) -> int:
     }
     chosen = instance.choose(_state(options), changes, _tell)
     chosen.up(options.supervise)
-    OUT.print(f"Figlina is up after {time.monotonic() - started:.1f} s: API on {chosen.settings.api_url}, state in {chosen.state}")
-    OUT.print("Next: .venv/bin/figlina dev status, .venv/bin/figlina dev exec client -- curl http://VIP/")
+    OUT.print(
+        f"Figlina is up after {time.monotonic() - started:.1f} s: API on {chosen.settings.api_url}, state in {chosen.state}", soft_wrap=True
+    )
+    OUT.print("Next: .venv/bin/figlina dev status, .venv/bin/figlina dev exec client -- curl http://VIP/", soft_wrap=True)
     return 0
 
 
@@ -106,27 +107,29 @@ def _status(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(found))
         return 0
-    OUT.print(f"API        {found['api']}")
-    OUT.print(f"network    {found['network_id']}\nsubnet     {found['subnet_id']}\nclient     {found['client_namespace']}")
-    OUT.print(_table("process", {name: [_ids(pids)] for name, pids in found["processes"].items()}, "pids"))
-    OUT.print(
-        _table("web server", {name: [web["address"], web["http"], web["https"]] for name, web in found["web"].items()}, "address", "", "")
-    )
-    amphorae = {one["id"]: [one["load_balancer_id"] or "", one["role"] or "", _ids(one["pids"])] for one in found["amphorae"]}
-    if amphorae:
-        OUT.print(_table("amphora", amphorae, "load balancer", "role", "pids"))
+    for title, rows in _lines(found).items():
+        for name, *cells in rows:
+            OUT.print(f"{title:10} [bold]{name:15}[/bold] {'  '.join(cells)}", soft_wrap=True)
+            title = ""
     return 0
 
 
+def _lines(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
+    """The status in words: title to rows of cells."""
+    return {
+        "reach": [("api", found["api"]), ("client", found["client_namespace"])],
+        "network": [("private", found["network_id"]), ("private-subnet", found["subnet_id"])],
+        "web": [(name, web["http"], web["https"]) for name, web in found["web"].items()],
+        "processes": [(name, _ids(pids)) for name, pids in found["processes"].items()],
+        "amphorae": [
+            (one["id"], f"{one['role'] or '?':10}", f"of {one['load_balancer_id'] or 'no load balancer'}", _ids(one["pids"]))
+            for one in found["amphorae"]
+        ],
+    }
+
+
 def _ids(pids: list[int]) -> str:
-    return " ".join(map(str, pids)) or "[red]down[/red]"
-
-
-def _table(first: str, rows: dict[str, list[str]], *columns: str) -> rich.table.Table:
-    table = rich.table.Table(first, *columns, box=None, pad_edge=False, header_style="bold")
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    return table
+    return "[dim]pids[/dim] " + " ".join(map(str, pids)) if pids else "[red]down[/red]"
 
 
 def _exec(options: argparse.Namespace) -> int:

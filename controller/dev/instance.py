@@ -11,6 +11,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -79,6 +80,7 @@ class Instance:
         if os.geteuid() != 0:
             raise DevError("figlina dev makes network namespaces: run it as root")
         self._refuse_foreign_prefix()
+        self._refuse_foreign_port()
         with self._locked():
             settings.save(self.state, self.settings)
             self._tell("database")
@@ -110,6 +112,17 @@ class Instance:
         if owner:
             processes.Processes(pathlib.Path(owner)).stop_all(first=SUPERVISOR)
         self._remove_namespaces()
+
+    def _refuse_foreign_port(self) -> None:
+        """Somebody else's API on our port would be taken for ours."""
+        if self.processes.running(settings.API_PROCESS):
+            return
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", self.settings.api_port))
+            except OSError as exc:
+                raise DevError(f"port {self.settings.api_port} of the loopback is in use: choose another one with --api-port") from exc
 
     def _owner(self) -> str:
         """Whose state folder a network namespace of this prefix belongs to: it is written on the tenants' bridge."""

@@ -173,6 +173,15 @@ def test_another_folder_does_not_take_names_that_are_in_use(dev: instance.Instan
     assert dev.status()["processes"]["api"]
 
 
+def test_an_api_port_in_use_is_refused_before_anything_is_made(dev: instance.Instance) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", dev.settings.api_port))
+        other.listen()
+        with pytest.raises(instance.DevError, match="--api-port"):
+            dev.up()
+    assert linux.namespaces(dev.settings.prefix) == []
+
+
 def test_names_that_a_lost_instance_left_are_taken_over(dev: instance.Instance, tmp_path: pathlib.Path) -> None:
     dev.up()
     shutil.rmtree(dev.state)
