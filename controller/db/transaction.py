@@ -12,6 +12,7 @@ from controller.db.repositories import (
     flow_records,
     health,
     health_monitors,
+    housekeeping,
     jobs,
     leaders,
     leases,
@@ -95,6 +96,11 @@ class Transaction:
     def health(self) -> health.Health:
         """Heartbeats and operating statuses."""
         return health.Health(self.connection)
+
+    @functools.cached_property
+    def housekeeping(self) -> housekeeping.Housekeeping:
+        """Work that nobody carries, rows that have had their time."""
+        return housekeeping.Housekeeping(self.connection)
 
     @functools.cached_property
     def statistics(self) -> statistics.Statistics:

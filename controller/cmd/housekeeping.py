@@ -1,0 +1,73 @@
+"""`figlina-housekeeping`: sweep, purge and collect while it leads, stand by otherwise, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+
+from oslo_config import cfg
+
+from controller import conf as configuration
+from controller import services
+from controller.cmd import logging_setup
+from controller.housekeeping import orphans, periodic, purge, sweeper
+from controller.jobs import wakeup
+
+LOG = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Read the configuration and run; exit code 0 after a clean end."""
+    conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
+    logging_setup.setup(conf, "figlina-housekeeping")
+
+    def ring() -> None:
+        wakeup.ring(conf.task_flow.wakeup_directory)
+
+    everything = services.Services.load(conf, wake=ring)
+    owner = f"{conf.controller_worker.host}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+    leadership = periodic.Leadership(everything.db, owner, conf.house_keeping.leader_expiry)
+    return serve(periodic.Housekeeper(leadership, duties(conf, everything, ring)))
+
+
+def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[], None]) -> list[periodic.Duty]:
+    """All periodic work, as configured."""
+    section, db = conf.house_keeping, everything.db
+    sweeps = sweeper.Sweeper(db, ring, page_size=section.page_size, unfinished_after=2 * conf.controller_worker.boot_timeout)
+    purges = purge.Purge(
+        db,
+        load_balancer_age=section.load_balancer_expiry_age,
+        amphora_age=section.amphora_expiry_age,
+        event_age=section.event_expiry_age,
+        page_size=section.page_size,
+    )
+    collector = orphans.Orphans(db, everything.compute, everything.network, grace=section.orphan_grace, delete=section.delete_orphans)
+    return [
+        periodic.Duty("sweep", section.sweep_interval, sweeps.sweep),
+        periodic.Duty("purge", section.cleanup_interval, purges.purge),
+        periodic.Duty("orphan collection", section.orphan_interval, collector.collect),
+    ]
+
+
+def serve(housekeeper: periodic.Housekeeper) -> int:
+    """Run until a signal asks to stop; a step that does not end in time does not delay the end of the process."""
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    housekeeper.start()
+    asked.wait()
+    LOG.info("Stopping")
+    if not housekeeper.stop():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+"""Machines and ports of ours that no row explains, left by a crash at the worst moment: found twice with time between, then deleted.
+
+Rows are written before anything is made and say DELETED only when nothing is left, so an orphan is always somebody's accident. Against the
+opposite accident, a database that is not the cloud's, nothing is deleted while the database knows no load balancer at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import logging
+import time
+from collections.abc import Callable
+
+from controller import exceptions
+from controller.db import database
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface as network_interface
+from controller.model import load_balancer as model
+
+LOG = logging.getLogger(__name__)
+
+_VIP_OWNER = "lb-"
+_PAGE = 200
+
+
+@dataclasses.dataclass(slots=True)
+class _Suspect:
+    first_seen: float
+    times: int = 0
+
+
+class Orphans:
+    """`grace` in seconds. With `delete` off, orphans are only reported."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        compute: compute_interface.ComputeDriver,
+        network: network_interface.NetworkDriver,
+        *,
+        grace: float,
+        delete: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._db = db
+        self._compute = compute
+        self._network = network
+        self._grace = grace
+        self._delete = delete
+        self._clock = clock
+        self._suspects: dict[tuple[str, str], _Suspect] = {}
+
+    def collect(self, may_go_on: Callable[[], bool]) -> None:
+        """One round."""
+        amphora_ids, vip_ports = self._ours()
+        with self._db.read() as tx:
+            if not tx.housekeeping.knows_any_load_balancer():
+                if amphora_ids or vip_ports:
+                    LOG.warning("The database knows no load balancer, and the cloud holds some of ours: nothing is deleted")
+                return
+            lost = {("amphora", key) for key in amphora_ids - tx.housekeeping.living_amphorae(amphora_ids)}
+            lost |= {("load_balancer", key) for key in vip_ports.keys() - tx.housekeeping.living_load_balancers(vip_ports.keys())}
+            changed_before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._grace)
+            lost |= {("amphora", key) for key in tx.housekeeping.bereft_amphorae(changed_before, _PAGE)}
+        for kind, object_id in self._ripe(lost):
+            if not may_go_on():
+                return
+            try:
+                self._remove(kind, object_id, vip_ports.get(object_id))
+            except exceptions.Transient as exc:
+                LOG.warning("The orphans of %s %s are tried again: %s", kind, object_id, exc)
+
+    def _ours(self) -> tuple[set[str], dict[str, network_interface.Port]]:
+        """Ids of amphorae that own a machine or a port, and VIP ports by the id of their load balancer."""
+        amphora_ids = {instance.amphora_id for instance in self._compute.list_ours()}
+        vip_ports = {}
+        for port in self._network.list_ours():
+            if port.device_id.startswith(_VIP_OWNER):
+                vip_ports[port.device_id.removeprefix(_VIP_OWNER)] = port
+            elif port.device_id:
+                amphora_ids.add(port.device_id)
+        return amphora_ids, vip_ports
+
+    def _ripe(self, lost: set[tuple[str, str]]) -> list[tuple[str, str]]:
+        now = self._clock()
+        self._suspects = {key: suspect for key, suspect in self._suspects.items() if key in lost}
+        ripe = []
+        for key in sorted(lost):
+            suspect = self._suspects.setdefault(key, _Suspect(now))
+            suspect.times += 1
+            if suspect.times >= 2 and now - suspect.first_seen >= self._grace:
+                ripe.append(key)
+        return ripe
+
+    def _remove(self, kind: str, object_id: str, vip_port: network_interface.Port | None) -> None:
+        with self._db.read() as tx:  # once more: it may have been begun anew since
+            look = tx.housekeeping.living_amphorae if kind == "amphora" else tx.housekeeping.living_load_balancers
+            if look([object_id]):
+                return
+        words = "deleted what no row explains" if self._delete else "no row explains it, and deleting is turned off"
+        if not self._delete:
+            if self._suspects[kind, object_id].times == 2:
+                self._say(kind, object_id, words)
+            return
+        if kind == "amphora":
+            self._compute.delete(object_id)
+            self._network.delete_amphora_ports(object_id)
+            with self._db.begin() as tx:
+                tx.amphorae.mark_deleted(object_id)
+        else:
+            self._network.delete_vip_access(object_id)
+            if vip_port is not None:
+                self._network.deallocate_vip(object_id, _vip(vip_port))
+        self._suspects.pop((kind, object_id), None)
+        self._say(kind, object_id, words)
+
+    def _say(self, kind: str, object_id: str, words: str) -> None:
+        LOG.warning("Orphans of %s %s: %s", kind, object_id, words)
+        owner = object_id if kind == "load_balancer" else None
+        with self._db.begin() as tx:
+            tx.faults.add_event(owner, kind, object_id, model.Fault(code="orphan", message=words))
+
+
+def _vip(port: network_interface.Port) -> model.Vip:
+    """A VIP that is good for nothing but being given back."""
+    first = port.fixed_ips[0] if port.fixed_ips else network_interface.FixedIp("", "")
+    return model.Vip(address=first.ip_address, port_id=port.id, subnet_id=first.subnet_id, network_id=port.network_id)

@@ -1,0 +1,43 @@
+"""Rows that have had their time: deleted load balancers and amphorae, old events, records of flows whose job is gone."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import time
+from collections.abc import Callable, Sized
+
+from controller.db import database, transaction
+
+LOG = logging.getLogger(__name__)
+
+
+class Purge:
+    """Ages in seconds. Each page is a transaction of its own, so that nobody waits long for the rows."""
+
+    def __init__(self, db: database.Database, *, load_balancer_age: float, amphora_age: float, event_age: float, page_size: int) -> None:
+        self._db = db
+        self._load_balancer_age = load_balancer_age
+        self._amphora_age = amphora_age
+        self._event_age = event_age
+        self._page_size = page_size
+
+    def purge(self, may_go_on: Callable[[], bool]) -> None:
+        """One round."""
+        now, size = time.time(), self._page_size
+        oldest_event = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._event_age)
+        steps: list[tuple[str, Callable[[transaction.Transaction], Sized | int]]] = [
+            ("load balancers", lambda tx: tx.housekeeping.purge_load_balancers(now - self._load_balancer_age, size)),
+            ("amphorae", lambda tx: tx.housekeeping.purge_amphorae(now - self._amphora_age, size)),
+            ("events", lambda tx: tx.housekeeping.purge_events(oldest_event, size)),
+            ("records of flows", lambda tx: tx.housekeeping.drop_stray_records(size)),
+        ]
+        for what, step in steps:
+            count, last = 0, size
+            while last == size and may_go_on():
+                with self._db.begin() as tx:
+                    done = step(tx)
+                last = done if isinstance(done, int) else len(done)
+                count += last
+            if count:
+                LOG.info("Purged %d %s", count, what)
