@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from controller.dev import cli
+from controller.dev import cli, demo
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -15,6 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     dev = commands.add_parser("dev", help="all of Figlina on this machine, in network namespaces of its own")
     cli.add_commands(dev)
+    story = commands.add_parser("demo", help="the main job, told as it goes; leaves nothing behind")
+    story.set_defaults(run=lambda options: demo.run())
     return cli.run(parser.parse_args(arguments))
 
 

@@ -1,0 +1,220 @@
+"""`figlina demo`: the main job, told as it goes, each step observed from the client's side. It leaves nothing behind.
+
+A load balancer is created, serves two web servers, drains one, gets a third, loses its amphora while requests go on, and is removed.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import rich.console
+
+from controller.dev import client, instance, processes, settings
+
+OUT = rich.console.Console(highlight=False)
+PREFIX = "figlina-demo"
+GREATEST_GAP = 15.0  # seconds without an answer that the story allows when a single amphora dies
+
+
+class Unseen(Exception):
+    """A step was not observed; the message says what was seen instead."""
+
+
+class Story:
+    """The steps in their order. Each says what it does, does it, looks, and says how long it took."""
+
+    def __init__(self, machine: instance.Instance) -> None:
+        self._machine = machine
+        self._api = client.Api(machine.settings.api_url)
+        self._began = time.monotonic()
+
+    def tell(self) -> None:
+        """All of it.
+
+        :raises Unseen: a step was not observed.
+        """
+        status = self._machine.status()
+        web = {name: str(server["address"]) for name, server in status["web"].items()}
+        load_balancer, pool = self._create(status["subnet_id"], web)
+        vip = load_balancer["vip_address"]
+        self._alternate(vip)
+        self._drain(vip, pool, web)
+        self._add(vip, pool, web)
+        self._kill(vip, load_balancer["id"])
+        self._remove(load_balancer["id"])
+
+    @contextlib.contextmanager
+    def _step(self, words: str) -> Iterator[list[str]]:
+        """Time a step; what is put on the list is told at its end."""
+        OUT.print(f"[dim]{time.monotonic() - self._began:5.1f} s[/dim]  [bold]{words}[/bold]")
+        started, seen = time.monotonic(), list[str]()
+        yield seen
+        for line in seen:
+            OUT.print(f"          {line}")
+        OUT.print(f"          [green]done[/green] in {time.monotonic() - started:.2f} s")
+
+    def _create(self, subnet_id: str, web: dict[str, str]) -> tuple[dict[str, Any], str]:
+        with self._step("A load balancer: listener on port 80, pool with web-1 and web-2, health monitor, in one call") as seen:
+            members = [{"name": name, "address": web[name], "protocol_port": 80} for name in ("web-1", "web-2")]
+            monitor = {"type": "HTTP", "url_path": "/health", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 2}
+            pool = {"name": "servers", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members, "healthmonitor": monitor}
+            listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+            body = {"name": "demo", "vip_subnet_id": subnet_id, "listeners": [listener]}
+            accepted = self._api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+            seen.append(f"accepted: {accepted['provisioning_status']}, VIP {accepted['vip_address']}")
+            active = self._api.wait_active(accepted["id"])
+            (amphora,) = self._machine.status()["amphorae"]
+            seen.append(f"ACTIVE: amphora {amphora['id']} in namespace {amphora['namespace']}, processes {amphora['pids']}")
+        return active, str(active["pools"][0]["id"])
+
+    def _alternate(self, vip: str) -> None:
+        with self._step("Ten requests from the client's namespace through the VIP") as seen:
+            self._eventually_serves(vip, {"web-1", "web-2"})
+            answers = [self._ask(vip) for _ in range(10)]
+            seen.append(" ".join(answers))
+            if any(one == other for one, other in itertools.pairwise(answers)):
+                raise Unseen(f"the answers do not alternate: {answers}")
+
+    def _drain(self, vip: str, pool: str, web: dict[str, str]) -> None:
+        with self._step("web-1 is drained: weight 0") as seen:
+            path = f"/pools/{pool}/members"
+            (member,) = [one for one in self._api.get(path)["members"] if one["address"] == web["web-1"]]
+            self._api.put(f"{path}/{member['id']}", {"member": {"weight": 0}})
+            seen.append(f"web-1 left the rotation {self._eventually_serves(vip, {'web-2'}) * 1000:.0f} ms after the API's answer")
+
+    def _add(self, vip: str, pool: str, web: dict[str, str]) -> None:
+        with self._step("web-3 is added") as seen:
+            member = {"name": "web-3", "address": web["web-3"], "protocol_port": 80}
+            self._api.post(f"/pools/{pool}/members", {"member": member})
+            took = self._eventually_serves(vip, {"web-2", "web-3"})
+            seen.append(f"web-3 answered {took * 1000:.0f} ms after the API's answer")
+
+    def _kill(self, vip: str, load_balancer_id: str) -> None:
+        with self._step("The amphora is killed (kill -9 of all its processes) while 100 requests/s go on") as seen:
+            self._api.wait_active(load_balancer_id)
+            (victim,) = self._machine.status()["amphorae"]
+            with self._traffic(vip) as traffic:
+                time.sleep(1)
+                for pid in victim["pids"]:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                killed = time.monotonic()
+                client.eventually(lambda: self._replaced(victim["id"]), 60, "no other amphora took over")
+                self._api.wait_active(load_balancer_id)
+                seen.append(f"a new amphora is ACTIVE {time.monotonic() - killed:.1f} s after the death, the old one is gone")
+                time.sleep(1)
+            summary = traffic[0]
+            share = f"{summary['failed']} of {summary['requests']} requests failed ({_counted(summary['errors'])})"
+            seen.append(f"{share}; nobody answered for {summary['longest_gap']:.1f} s, then everything was as before")
+            if summary["ok"] == 0 or summary["longest_gap"] > GREATEST_GAP:
+                raise Unseen(f"the gap was longer than {GREATEST_GAP:.0f} s: {summary}")
+            self._eventually_serves(vip, {"web-2", "web-3"})
+
+    def _remove(self, load_balancer_id: str) -> None:
+        with self._step("Everything is removed") as seen:
+            self._api.delete(f"/loadbalancers/{load_balancer_id}?cascade=true")
+            self._api.wait_gone(f"/loadbalancers/{load_balancer_id}")
+            left = self._machine.status()["amphorae"]
+            if left:
+                raise Unseen(f"amphorae are left: {left}")
+            seen.append("the API answers 404, no amphora is left")
+
+    def _ask(self, vip: str) -> str:
+        """One request from the client's namespace; the name of the web server that answered, or an empty string."""
+        command = [*self._machine.entrance("client"), "curl", "--silent", "--max-time", "2", f"http://{vip}/"]
+        return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
+
+    def _eventually_serves(self, vip: str, names: set[str]) -> float:
+        """Wait until exactly these web servers answer; returns after how many seconds the first round of only them began."""
+        started = time.monotonic()
+        seen: collections.deque[str] = collections.deque(maxlen=2 * len(names))
+        since: list[float] = []
+
+        def only_they() -> bool:
+            asked = time.monotonic()
+            seen.append(self._ask(vip))
+            since.append(asked)
+            return len(seen) == seen.maxlen and set(seen) == names
+
+        client.eventually(only_they, 20, lambda: f"the answers come from {list(seen)}, not from {sorted(names)}", every=0)
+        return since[-len(seen)] - started
+
+    def _replaced(self, old: str) -> bool:
+        amphorae = self._machine.status()["amphorae"]
+        return bool(amphorae) and all(one["id"] != old for one in amphorae)
+
+    @contextlib.contextmanager
+    def _traffic(self, vip: str) -> Iterator[list[dict[str, Any]]]:
+        """Requests in the background; the summary is on the list once the block has ended."""
+        program = processes.python("controller.dev.traffic", f"http://{vip}/", "--rate", "100", "--seconds", "90")
+        command = [*self._machine.entrance("client"), *program]
+        summary: list[dict[str, Any]] = []
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+            try:
+                yield summary
+            finally:
+                out, _ = asking.communicate(timeout=30)
+            summary.append(json.loads(out))
+
+
+def run() -> int:
+    """Put an instance up in a folder of its own, tell the story, take it down; 0 only if every step was observed."""
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    began = time.monotonic()
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="figlina-demo-"))
+    machine = instance.Instance(folder, settings.Settings(prefix=PREFIX, api_port=_free_port()), lambda words: None)
+    OUT.print("[bold]Figlina's main job[/bold], in network namespaces of its own; this machine's network is not touched.\n")
+    code = 1
+    try:
+        with _told("Bringing up API, worker, health manager, housekeeping and four web servers"):
+            machine.up()
+        Story(machine).tell()
+        code = 0
+    except (Unseen, client.ApiError, client.NeverHappened, instance.DevError, subprocess.SubprocessError, OSError) as exc:
+        OUT.print(f"\n[red bold]Not observed:[/red bold] {exc}", markup=True)
+        _last_words(machine)
+    except KeyboardInterrupt:
+        OUT.print("\nInterrupted: taking everything down")
+    finally:
+        with _told("Taking everything down"):
+            machine.down()
+    if code == 0:
+        OUT.print(f"\n[green bold]Every step was observed[/green bold], in {time.monotonic() - began:.0f} s. Next: make dev")
+    return code
+
+
+@contextlib.contextmanager
+def _told(words: str) -> Iterator[None]:
+    started = time.monotonic()
+    OUT.print(f"         [bold]{words}[/bold]")
+    yield
+    OUT.print(f"          [green]done[/green] in {time.monotonic() - started:.2f} s")
+
+
+def _counted(errors: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(errors.items())) or "none"
+
+
+def _last_words(machine: instance.Instance) -> None:
+    """The end of each process's log, for whoever wants to know why."""
+    for name in settings.PROCESSES:
+        with contextlib.suppress(OSError):
+            OUT.print(f"\n[bold]{name}[/bold]\n{machine.processes.last_words(name)}", markup=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

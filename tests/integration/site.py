@@ -1,0 +1,187 @@
+"""A whole Figlina on this machine, for tests: real processes, agents, HAProxy and keepalived in network namespaces, seen from outside."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from controller.dev import client, instance, processes, settings
+from controller.dev.client import eventually
+
+_numbers = itertools.count(1)
+
+QUICK_MONITOR = {"type": "HTTP", "url_path": "/health", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+
+
+class Balancer:
+    """A load balancer that a test made, with its listener on port 80 and its pool."""
+
+    def __init__(self, site: Site, load_balancer: dict[str, Any]) -> None:
+        self.site = site
+        self.id: str = load_balancer["id"]
+        self.vip: str = load_balancer["vip_address"]
+        self.listener_id: str = load_balancer["listeners"][0]["id"]
+        self.pool_id: str = load_balancer["pools"][0]["id"]
+
+    @property
+    def members_path(self) -> str:
+        return f"/pools/{self.pool_id}/members"
+
+    def members(self) -> dict[str, dict[str, Any]]:
+        """Members by name."""
+        return {member["name"]: member for member in self.site.api.get(self.members_path)["members"]}
+
+    def show(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.site.api.get(f"/loadbalancers/{self.id}")["loadbalancer"]
+        return found
+
+    def wait_active(self, within: float = 60) -> dict[str, Any]:
+        return self.site.api.wait_active(self.id, within)
+
+    def amphorae(self) -> list[dict[str, Any]]:
+        return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == self.id]
+
+    def serves(self, names: Iterable[str], within: float = 20) -> None:
+        """Wait until exactly these web servers answer on the VIP."""
+        wanted = set(names)
+        seen: set[str] = set()
+
+        def only_they() -> bool:
+            seen.clear()
+            seen.update(self.site.fetch(self.vip) for _ in range(2 * len(wanted)))
+            return seen == wanted
+
+        eventually(only_they, within, lambda: f"{sorted(seen)} answer, not {sorted(wanted)}")
+
+    def delete(self) -> None:
+        with contextlib.suppress(client.ApiError):
+            self.site.api.delete(f"/loadbalancers/{self.id}?cascade=true")
+        self.site.api.wait_gone(f"/loadbalancers/{self.id}")
+
+
+class Site:
+    """One instance of `figlina dev`, with names and a port of its own."""
+
+    def __init__(self, folder: pathlib.Path, topology: str = "SINGLE", options: dict[str, str] | None = None) -> None:
+        prefix = f"figlina-t{os.getpid()}-{next(_numbers)}"
+        chosen = settings.Settings(prefix=prefix, api_port=free_port(), topology=topology, options=options or {})
+        self.folder = folder
+        self.machine = instance.Instance(folder, chosen)
+        self.api = client.Api(chosen.api_url)
+
+    def up(self) -> None:
+        self.machine.up()
+        status = self.machine.status()
+        self.subnet_id: str = status["subnet_id"]
+        self.web: dict[str, str] = {name: server["address"] for name, server in status["web"].items()}
+
+    def down(self) -> None:
+        self.machine.down()
+
+    def balancer(self, members: Iterable[str] = ("web-1", "web-2"), monitor: dict[str, Any] | None = None, name: str = "t") -> Balancer:
+        """A load balancer that is ACTIVE and serves these members over HTTP on port 80."""
+        names = list(members)
+        pool: dict[str, Any] = {
+            "name": "pool",
+            "protocol": "HTTP",
+            "lb_algorithm": "ROUND_ROBIN",
+            "members": [{"name": one, "address": self.web[one], "protocol_port": 80} for one in names],
+        }
+        if monitor:
+            pool["healthmonitor"] = monitor
+        listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+        body = {"name": name, "vip_subnet_id": self.subnet_id, "listeners": [listener]}
+        made = self.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+        found = Balancer(self, self.api.wait_active(made["id"]))
+        if names:
+            found.serves(names)
+        return found
+
+    def fetch(self, address: str, port: int = 80, scheme: str = "http", path: str = "/") -> str:
+        """The web server that answers one request from the client's namespace; an empty string if none does."""
+        url = f"{scheme}://{address}:{port}{path}"
+        command = [*self.machine.entrance("client"), "curl", "--silent", "--insecure", "--max-time", "2", url]
+        return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
+
+    @contextlib.contextmanager
+    def traffic(self, address: str, rate: float = 200, seconds: float = 120) -> Iterator[dict[str, Any]]:
+        """Requests in the background, each on a connection of its own; the summary is filled in once the block has ended."""
+        program = processes.python("controller.dev.traffic", f"http://{address}/", "--rate", str(rate), "--seconds", str(seconds))
+        command = [*self.machine.entrance("client"), *program]
+        summary: dict[str, Any] = {}
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
+            try:
+                time.sleep(0.5)
+                yield summary
+            finally:
+                out, _ = asking.communicate(timeout=60)
+            summary.update(json.loads(out))
+
+    def kill(self, pids: Iterable[int]) -> None:
+        """kill -9."""
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def log(self, name: str) -> str:
+        """What a process of ours wrote."""
+        path = self.machine.processes.log(name)
+        return path.read_text(errors="replace") if path.exists() else ""
+
+
+def haproxy_workers(amphora: dict[str, Any]) -> set[int]:
+    """The HAProxy processes of an amphora: a reload makes a new one."""
+    return {pid for pid in amphora["pids"] if _command(pid) == "haproxy"}
+
+
+def agent_pids(amphora: dict[str, Any]) -> list[int]:
+    """The agent's own processes in an amphora."""
+    return [pid for pid in amphora["pids"] if "figlina-agent" in _command_line(pid) and _command(pid) not in ("sh", "unshare", "nsenter")]
+
+
+def _command(pid: int) -> str:
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def in_threads(count: int, work: Any) -> list[BaseException]:
+    """Call `work(index)` in `count` threads at once; returns what they raised."""
+    raised: list[BaseException] = []
+
+    def guarded(index: int) -> None:
+        try:
+            work(index)
+        except BaseException as exc:
+            raised.append(exc)
+
+    threads = [threading.Thread(target=guarded, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return raised
