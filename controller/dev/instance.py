@@ -82,7 +82,8 @@ class Instance:
         self._refuse_foreign_prefix()
         self._refuse_foreign_port()
         with self._locked():
-            settings.save(self.state, self.settings)
+            if settings.save(self.state, self.settings):
+                self.processes.stop(settings.PROCESSES)  # those that run have read the configuration as it was
             self._tell("database")
             self._migrate()
             self._tell("networks, machines and web servers")

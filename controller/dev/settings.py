@@ -104,8 +104,6 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
         },
         "house_keeping": {"sweep_interval": "2", "orphan_interval": "10", "orphan_grace": "30"},
         "certificates": {
-            "cert_generator": "local",
-            "cert_manager": "local",
             "create": "true",
             "ca_path": str(state / "ca"),
             "storage_path": str(state / "secrets"),
@@ -136,17 +134,24 @@ def load(state: pathlib.Path) -> Settings | None:
         return None
 
 
-def save(state: pathlib.Path, settings: Settings) -> None:
-    """Keep the settings, and write the configuration file from them; both can be read by us alone, for there are keys in them."""
+def save(state: pathlib.Path, settings: Settings) -> bool:
+    """Keep the settings, and write the configuration file from them; True if that file is not what it was.
+
+    Both can be read by us alone, for there are keys in them.
+    """
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for name, content in (
-        ("dev.json", json.dumps(dataclasses.asdict(settings), indent=1)),
-        ("figlina.conf", settings.configuration(state)),
-    ):
-        temporary = state / f"{name}.new"
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(content)
-        temporary.replace(state / name)
+    path, content = state / "figlina.conf", settings.configuration(state)
+    changed = not path.exists() or path.read_text() != content
+    _write(path, content)
+    _write(state / "dev.json", json.dumps(dataclasses.asdict(settings), indent=1))
+    return changed
+
+
+def _write(path: pathlib.Path, content: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(content)
+    temporary.replace(path)
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:

@@ -125,6 +125,19 @@ def test_up_again_touches_nothing_that_runs(dev: instance.Instance) -> None:
     assert after["amphorae"][0]["pids"]
 
 
+def test_up_with_other_options_restarts_what_reads_them_and_nothing_else(dev: instance.Instance) -> None:
+    dev.up()
+    before, web = dev.status()["processes"], dev.processes.pids("web-1")
+    changed = instance.choose(dev.state, {"topology": "ACTIVE_STANDBY", "options": {"api_settings.threads": "3"}})
+    instance.Instance(dev.state, changed.settings, modules=MODULES).up()
+    after = dev.status()["processes"]
+    assert all(after[name] and not set(after[name]) & set(before[name]) for name in settings.PROCESSES)
+    assert dev.processes.pids("web-1") == web
+    written = (dev.state / "figlina.conf").read_text()
+    assert "loadbalancer_topology = ACTIVE_STANDBY" in written
+    assert "threads = 3" in written
+
+
 @pytest.mark.parametrize("name", [*settings.PROCESSES, "web-1"])
 def test_a_killed_process_stays_dead_until_it_is_restarted(dev: instance.Instance, name: str) -> None:
     dev.up()
