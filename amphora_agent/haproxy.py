@@ -184,14 +184,14 @@ class HAProxy:
             return self._start_afresh()
         self._keep_server_states()
         failures = self._failures()
-        system.send_signal(master, signal.SIGUSR2)
+        system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has neither command line nor pid file
         outcome: list[bool] = []
 
         def decided() -> bool:
             now = self.runtime.worker()
             if now is not None and now != before:
                 outcome.append(True)
-            elif self.master() is None or self._failures() > failures:
+            elif not system.is_running(master) or self._failures() > failures:
                 outcome.append(False)
             return bool(outcome)
 

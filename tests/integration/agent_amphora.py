@@ -424,7 +424,7 @@ def running(folder: pathlib.Path, **boot_changes: Any) -> Iterator[Amphora]:
         yield amphora
     except BaseException:
         with contextlib.suppress(OSError):
-            print(amphora.log()[-8000:])
+            sys.stderr.write(amphora.log()[-8000:])
         raise
     finally:
         amphora.destroy()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import socket
 from collections.abc import Iterator
 
 import pytest
 
+from amphora_agent import system
 from amphora_agent.protocol import rest
 from tests.integration import agent_amphora
 from tests.integration.agent_amphora import Amphora, config, eventually
@@ -59,7 +61,7 @@ def test_a_member_that_came_at_run_time_is_checked_and_leaves_when_it_stops(amph
 
 def test_a_removed_member_finishes_its_requests_and_is_then_deleted(amphora: Amphora) -> None:
     one, two = amphora.web(9001), amphora.web(9002)
-    amphora.apply(1, config(f"m2 {two} weight 1"))
+    amphora.apply(1, config(f"m2 {two} weight 1 pool-purge-delay 300ms"))  # its idle connection goes only then
     slow = amphora.connect()
     slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     eventually(lambda: table(amphora)["m2"][SESSIONS] == "1")
@@ -134,10 +136,11 @@ def test_a_port_that_can_not_be_bound_leaves_the_old_one_serving_and_says_why(am
     one = amphora.web(9001)
     good = config(f"m1 {one} weight 1")
     amphora.apply(1, good)
-    wrong = good.replace("198.19.251.100:80", "203.0.113.9:80 interface nosuch0")
-    status, answer = amphora.put(amphora.wanted(2, wrong))
+    tenant = f"/proc/{amphora.pids('haproxy')[0]}/ns/net"
+    with system.inside_namespace(tenant, lambda: socket.create_server((agent_amphora.VIP, 8088))):
+        status, answer = amphora.put(amphora.wanted(2, good.replace(":80\n", ":8088\n")))
     assert status == rest.CONFIG_REFUSED, answer
-    assert json.loads(answer)["details"]
+    assert "cannot bind socket" in json.loads(answer)["details"]
     eventually(lambda: amphora.fetch() == "9001")
     assert amphora.apply(3, config(f"m1 {one} weight 2")) in ("runtime", "reload")
 
@@ -172,6 +175,7 @@ def test_a_listener_less_state_stops_haproxy_and_delete_takes_everything_away(am
 
 def table(amphora: Amphora) -> dict[str, list[str]]:
     """Server name -> columns of `show stat`."""
-    script = "import socket;s=socket.socket(1);s.connect('/run/figlina/haproxy.sock');s.sendall(b'show stat -1 4 -1\\n');print(s.makefile().read())"
+    talk = "s.connect('/run/figlina/haproxy.sock');s.sendall(b'show stat -1 4 -1\\n');print(s.makefile().read())"
+    script = f"import socket;s=socket.socket(1);{talk}"
     rows = [line.split(",") for line in amphora.exec("python3", "-c", script).splitlines() if line and not line.startswith("#")]
     return {row[1]: row for row in rows}

@@ -1,0 +1,345 @@
+"""The agent in a machine-like namespace: reloads under load, deaths, heartbeats, strangers."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import pathlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent import system
+from amphora_agent.protocol import heartbeat, rest
+from tests.integration import agent_amphora
+from tests.integration.agent_amphora import AGENT, MANAGER, VIP, VRRP, Amphora, config, eventually
+
+pytestmark = pytest.mark.integration
+
+PAIR = """\
+vrrp_instance one {
+    state BACKUP
+    interface eth1
+    virtual_router_id 1
+    priority 100
+    version 3
+    advert_int 0.3
+    unicast_src_ip 198.19.251.2
+    unicast_peer {
+        198.19.251.3
+    }
+    virtual_ipaddress {
+        198.19.251.100 dev eth1
+    }
+    track_script {
+        haproxy_alive
+    }
+}
+"""
+
+
+@pytest.fixture
+def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
+    with agent_amphora.running(tmp_path / "amphora") as amphora:
+        yield amphora
+
+
+@dataclasses.dataclass
+class Load:
+    """Requests at a steady pace, half of them on connections that are kept open."""
+
+    amphora: Amphora
+    seconds: float
+    rate: int = 200
+    done: int = 0
+    failures: list[str] = dataclasses.field(default_factory=list)
+
+    def run(self) -> None:
+        """From inside the outside namespace."""
+        kept = http.client.HTTPConnection(VIP, 80, timeout=5)
+        started = time.monotonic()
+        for number in range(int(self.seconds * self.rate)):
+            time.sleep(max(0.0, started + number / self.rate - time.monotonic()))
+            connection = kept if number % 2 else http.client.HTTPConnection(VIP, 80, timeout=5)
+            try:
+                connection.request("GET", "/")
+                response = connection.getresponse()
+                if response.status != 200 or not response.read():
+                    self.failures.append(f"{number}: status {response.status}")
+            except (OSError, http.client.HTTPException) as exc:
+                self.failures.append(f"{number}: {'kept' if number % 2 else 'new'} connection: {exc!r}")
+                connection.close()
+            if connection is not kept:
+                connection.close()
+            self.done += 1
+        kept.close()
+
+
+def test_no_request_fails_during_reloads_and_member_changes(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    load = Load(amphora, seconds=5)
+    thread = threading.Thread(target=lambda: amphora.outdoors(load.run))
+    thread.start()
+    taken = []
+    generation = 2
+    while thread.is_alive():
+        time.sleep(0.3)
+        for text in (
+            config(f"m1 {one} weight 1", f"m2 {two} weight 1", extra=f"    http-response set-header X-Generation {generation // 4}"),
+            config(f"m2 {two} weight 3", extra=f"    http-response set-header X-Generation {generation // 4}"),
+            config(f"m1 {one} weight 1", f"m2 {two} weight 0", extra=f"    http-response set-header X-Generation {generation // 4}"),
+        ):
+            taken.append(amphora.apply(generation, text))
+            generation += 1
+    thread.join()
+    assert load.failures == []
+    assert load.done == 1000
+    assert taken.count("reload") >= 2
+    assert taken.count("runtime") >= 2
+
+
+def test_death_of_the_agent_leaves_traffic_and_counters_alone(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    amphora.fetch_all(5)
+    beats = amphora.beats()
+    before = beats.report(lambda report: bool(report["listeners"]))
+    haproxy = set(amphora.pids("haproxy"))
+    agent_amphora.kill(amphora.agent_pid())
+    assert amphora.fetch() == "9001"
+    beats.drain()
+    after = beats.report()
+    assert after["listeners"]["l1"]["stats"]["total_connections"] >= max(5, before["listeners"]["l1"]["stats"]["total_connections"])
+    assert (after["generation"], after["hash"]) == (1, before["hash"])
+    eventually(lambda: amphora.call("GET", "/")[0] == 200)
+    assert set(amphora.pids("haproxy")) == haproxy
+    assert amphora.apply(2, config(f"m1 {one} weight 1")) == "none"
+    assert amphora.apply(3, config(f"m1 {one} weight 2")) == "runtime"
+
+
+def test_haproxy_is_started_again_and_its_counters_go_on(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    amphora.fetch_all(5)
+    ask = heartbeat_request(amphora)
+    beats = amphora.beats()
+    ask(beats)
+    counted = beats.report(lambda report: report["listeners"]["l1"]["stats"]["total_connections"] >= 5)["listeners"]["l1"]["stats"]
+    for pid in amphora.pids("haproxy"):
+        agent_amphora.kill(pid)
+    eventually(lambda: amphora.fetch() == "9001")
+    time.sleep(1.1)
+    ask(beats)
+    stats = beats.report(lambda report: report["listeners"]["l1"]["stats"]["total_connections"] >= 6)["listeners"]["l1"]["stats"]
+    assert stats["bytes_out"] > counted["bytes_out"]
+    assert amphora.apply(2, config(f"m1 {one} weight 1", extra="    option forwardfor")) == "reload"
+    amphora.fetch()
+    time.sleep(1.1)
+    ask(beats)
+    beats.report(lambda report: report["listeners"]["l1"]["stats"]["total_connections"] >= 7)
+
+
+def test_an_agent_and_a_haproxy_that_die_together_come_back_with_the_last_good_configuration(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    for pid in [*amphora.pids("haproxy"), amphora.agent_pid()]:
+        agent_amphora.kill(pid)
+    eventually(lambda: amphora.fetch() == "9001")
+    status, answer = eventually(lambda: amphora.call("GET", rest.load_balancer_path(amphora.load_balancer_id)))
+    assert (status, rest.Receipt.parse(answer).generation) == (200, 1)
+
+
+def test_a_haproxy_that_can_not_be_started_silences_the_heartbeat(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    (amphora.folder / "state" / "haproxy.cfg").write_text("broken\n")
+    for pid in amphora.pids("haproxy"):
+        agent_amphora.kill(pid)
+    time.sleep(1.5)
+    beats = amphora.beats()
+    time.sleep(3)
+    assert beats.drain() == 0
+    assert amphora.apply(2, config(f"m1 {one} weight 1")) == "reload"
+    assert beats.report()["generation"] == 2
+
+
+def test_heartbeats_carry_the_derived_key_and_tell_of_changes_at_once(amphora: Amphora) -> None:
+    first, second = amphora.beats(5555), amphora.beats(5556)
+    for beats in (first, second):
+        header, _ = beats.next()
+        assert heartbeat.id_text(header.amphora_id) == amphora.id
+    with pytest.raises(heartbeat.Rejected):
+        agent_amphora.Beats(second.sock, heartbeat.derive_key(b"x" * 32, amphora.id)).next()
+    one, two = amphora.web(9001), amphora.web(9002)
+    amphora.apply(7, config(f"m1 {one} weight 1", f"m2 {two} weight 0 check inter 300", f"m3 {two} weight 1 disabled"))
+    report = first.report(lambda report: report["generation"] == 7 and report["pools"]["p1:l1"]["members"]["m2"] == "DRAIN")
+    assert report["pools"] == {"p1:l1": {"status": "UP", "members": {"m1": "no check", "m2": "DRAIN", "m3": "MAINT"}}}
+    assert report["listeners"]["l1"]["status"] == "OPEN"
+    sequences = []
+    for _ in range(3):
+        header, report_or_none = first.next()
+        sequences.append(header.sequence)
+    assert sequences == sorted(set(sequences))
+    assert (header.kind, report_or_none) == (heartbeat.BEAT, None)
+
+
+def test_a_report_comes_on_request_of_a_manager_and_of_nobody_else(amphora: Amphora) -> None:
+    beats = amphora.beats()
+    beats.report()
+    time.sleep(1.1)
+    beats.drain()
+    heartbeat_request(amphora, key=b"wrong")(beats)
+    assert [beats.next()[0].kind for _ in range(2)] == [heartbeat.BEAT, heartbeat.BEAT]
+    heartbeat_request(amphora)(beats)
+    assert beats.report(within=5)["generation"] == 0
+
+
+def test_a_mute_client_holds_up_nobody_and_a_stranger_is_turned_away(amphora: Amphora) -> None:
+    mute = [amphora.connect(AGENT, 9443) for _ in range(10)]
+    started = time.monotonic()
+    assert amphora.call("GET", "/") == (200, b'{"api_version":"1"}\n')
+    assert time.monotonic() - started < 5
+    for sock in mute:
+        sock.close()
+    stranger = amphora.folder / "stranger.pem"
+    stranger.write_bytes(agent_amphora.Authority("strangers").issue("controller"))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        amphora.call("GET", "/", client_pem=stranger)
+    context = amphora.tls(None)
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        plain = http.client.HTTPConnection(AGENT, 9443)
+        plain.sock = context.wrap_socket(amphora.connect(AGENT, 9443), server_hostname=amphora.id)
+        plain.request("GET", "/")
+        plain.getresponse()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(amphora.folder / "client.pem")
+    with context.wrap_socket(amphora.connect(AGENT, 9443), server_hostname=amphora.id) as secured:
+        assert secured.version() == "TLSv1.2"
+
+
+def test_info_tells_versions_and_generations(amphora: Amphora) -> None:
+    amphora.apply(4, None)
+    info = json.loads(amphora.call("GET", rest.INFO_PATH)[1])
+    assert info["haproxy_version"].startswith(("2.", "3."))
+    assert info["keepalived_version"].startswith("2.")
+    assert info["load_balancers"] == {amphora.load_balancer_id: 4}
+    assert info["memory"]["total"] > 0
+
+
+def test_a_bad_body_is_answered_with_a_sentence(amphora: Amphora) -> None:
+    path = rest.load_balancer_path(amphora.load_balancer_id)
+    for body in (b"", b"[]", b"{", b'{"load_balancer_id": 1}', b'{"interfaces": 1}', b"\xff"):
+        status, answer = amphora.call("PUT", path, body)
+        assert (status, json.loads(answer)["code"]) == (400, "malformed"), body
+    assert amphora.call("PUT", "/1/load-balancers/x", b"{}")[0] == 404
+    assert amphora.call("POST", path, b"{}")[0] == 405
+
+
+def test_interfaces_follow_the_wanted_state(amphora: Amphora) -> None:
+    amphora.plug("more", "02:f1:00:00:00:03", "198.19.252.1/24")
+    nic = amphora.wanted(1, None).interfaces[0]
+    second = rest.Interface(
+        mac="02:f1:00:00:00:03",
+        name="eth2",
+        mtu=1300,
+        addresses=("198.19.252.2/24", "fd00:f1::2/64"),
+        routes=(rest.Route("10.7.0.0/16", "198.19.252.1"),),
+    )
+    within = dataclasses.replace(
+        nic, vips=(f"{VIP}/24", "fd00:f1:1::100/128"), routes=(rest.Route("default", MANAGER.replace("250.1", "251.1")),)
+    )
+    amphora.apply(1, None, interfaces=(within, second))
+    links = {link["ifname"]: link for link in json.loads(amphora.tenant("ip", "-j", "address", "show"))}
+    assert {f"{item['local']}/{item['prefixlen']}" for item in links["eth1"]["addr_info"] if item["scope"] == "global"} == {
+        f"{VRRP}/24",
+        f"{VIP}/24",
+        "fd00:f1:1::100/128",
+    }
+    assert links["eth2"]["mtu"] == 1300
+    assert "10.7.0.0/16 via 198.19.252.1" in amphora.tenant("ip", "route", "show", "dev", "eth2")
+    assert "default via 198.19.251.1" in amphora.tenant("ip", "route")
+    amphora.apply(2, None, interfaces=(nic,))
+    links = {link["ifname"]: link for link in json.loads(amphora.tenant("ip", "-j", "address", "show"))}
+    assert "UP" not in links["eth2"]["flags"]
+    assert {f"{item['local']}/{item['prefixlen']}" for item in links["eth1"]["addr_info"] if item["scope"] == "global"} == {
+        f"{VRRP}/24",
+        f"{VIP}/32",
+    }
+    assert "default" not in amphora.tenant("ip", "route")
+
+
+def test_an_interface_that_does_not_appear_is_an_error_with_its_mac(amphora: Amphora) -> None:
+    nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], mac="02:f1:00:00:00:77")
+    status, answer = amphora.put(amphora.wanted(1, None, interfaces=(nic,)))
+    assert status == 404
+    assert "02:f1:00:00:00:77" in json.loads(answer)["message"]
+
+
+def test_the_vip_is_announced_when_it_is_set(amphora: Amphora) -> None:
+    sniffer = amphora.outdoors(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)))
+    sniffer.settimeout(5)
+    amphora.apply(1, None)
+    wanted = socket.inet_aton(VIP)
+    eventually(lambda: (frame := sniffer.recv(100))[28:32] == wanted == frame[38:42])
+    sniffer.close()
+
+
+def test_keepalived_holds_the_vip_while_haproxy_runs_and_survives_the_agent(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], vips=())
+    amphora.apply(1, config(f"m1 {one} weight 1"), keepalived_config=PAIR, interfaces=(nic,))
+    eventually(lambda: amphora.fetch() == "9001")
+    keepalived = set(amphora.pids("keepalived"))
+    assert amphora.apply(2, config(f"m1 {one} weight 2"), keepalived_config=PAIR, interfaces=(nic,)) == "runtime"
+    status, answer = amphora.put(
+        amphora.wanted(3, config(f"m1 {one} weight 3"), keepalived_config=PAIR.replace("priority", "prioritty"), interfaces=(nic,))
+    )
+    assert (status, "prioritty" in json.loads(answer)["details"]) == (rest.CONFIG_REFUSED, True)
+    agent_amphora.kill(amphora.agent_pid())
+    eventually(lambda: amphora.call("GET", "/")[0] == 200)
+    assert set(amphora.pids("keepalived")) == keepalived
+    assert amphora.fetch() == "9001"
+    changed = PAIR.replace("priority 100", "priority 90")
+    amphora.apply(4, config(f"m1 {one} weight 3"), keepalived_config=changed, interfaces=(nic,))
+    assert set(amphora.pids("keepalived")) >= {min(keepalived)}
+    for pid in amphora.pids("keepalived"):
+        agent_amphora.kill(pid)
+    eventually(lambda: set(amphora.pids("keepalived")) - keepalived)
+    eventually(lambda: amphora.fetch() == "9001")
+    amphora.apply(5, config(f"m1 {one} weight 3"), interfaces=(nic,))
+    assert amphora.pids("keepalived") == []
+
+
+def test_a_stopped_haproxy_makes_keepalived_give_the_vip_away(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], vips=())
+    amphora.apply(1, config(f"m1 {one} weight 1"), keepalived_config=PAIR, interfaces=(nic,))
+    eventually(lambda: f"{VIP}/32" in amphora.tenant("ip", "address", "show", "dev", "eth1"))
+    (amphora.folder / "state" / "haproxy.cfg").write_text("broken\n")
+    for pid in amphora.pids("haproxy"):
+        agent_amphora.kill(pid)
+    eventually(lambda: f"{VIP}/32" not in amphora.tenant("ip", "address", "show", "dev", "eth1"))
+
+
+def heartbeat_request(amphora: Amphora, key: bytes | None = None):  # type: ignore[no-untyped-def]
+    """A function that asks for a full report, by the way that the last datagram came."""
+
+    def ask(beats: agent_amphora.Beats) -> None:
+        header, _ = beats.next()
+        request = heartbeat.Header(heartbeat.REPORT_WANTED, header.amphora_id, header.boot_id, 1, time.time(), header.digest)
+        beats.sock.sendto(heartbeat.pack(request, b"", key or amphora.key), beats.sender)
+
+    return ask
+
+
+def test_the_machine_leaves_nothing_behind(tmp_path: pathlib.Path) -> None:
+    with agent_amphora.running(tmp_path / "amphora") as amphora:
+        names = (amphora.inside, amphora.outside)
+        amphora.apply(1, config())
+    assert not set(names) & set(system.run(["ip", "netns", "list"]).split())
