@@ -116,8 +116,8 @@ class Conductor:
             if not free:
                 return self._options.poll_interval
             with self._db.read() as tx:
-                due = tx.jobs.due(free)
-            started = sum(self._start(job_id) for job_id in due)
+                due = tx.jobs.claimable(free)
+            started = sum(self._start(*each) for each in due)
             if started and len(due) == free:
                 return 0.0
             with self._db.read() as tx:
@@ -128,29 +128,34 @@ class Conductor:
             LOG.exception("worker %s could not look at the board", self.owner)
             return self._options.poll_interval
 
-    def _start(self, job_id: str) -> bool:
-        """Claim a job and its load balancer, and hand it to a thread; False if another one was faster."""
-        with self._db.begin() as tx:
-            claim = tx.jobs.claim(job_id, self.owner, self._options.claim_expiry)
-            if claim is None:
-                return False
-            try:
-                lease = tx.leases.take(claim.load_balancer_id, self.owner, self._options.claim_expiry)
-            except exceptions.NotFound:
-                LOG.warning(
-                    "load balancer %s: job %s (%s): there is no such load balancer; dropped", claim.load_balancer_id, claim.id, claim.kind
-                )
-                tx.jobs.consume(claim)
-                return False
-            if lease is None:
-                tx.jobs.release(claim)  # `due` leaves it out as long as the lease is held
-                return False
+    def _start(self, job_id: str, load_balancer_id: str) -> bool:
+        """Lease a load balancer, claim its job, and hand it to a thread; False if another one was faster."""
+        try:
+            with self._db.begin() as tx:
+                lease = tx.leases.take(load_balancer_id, self.owner, self._options.claim_expiry)
+                if lease is None:
+                    return False
+                claim = tx.jobs.claim(job_id, self.owner, self._options.claim_expiry)
+                if claim is None:
+                    tx.leases.release(lease)
+                    return False
+        except exceptions.NotFound:
+            self._drop(job_id, load_balancer_id)
+            return False
         run = Run(claim, lease)
         self._renewer.add(run)
         future = self._flows.submit(self._run, run)
         self._running.add(future)
         future.add_done_callback(lambda _: self._bell.ring())  # a place is free, and so is the load balancer
         return True
+
+    def _drop(self, job_id: str, load_balancer_id: str) -> None:
+        """Take a job off the board whose load balancer was purged."""
+        with self._db.begin() as tx:
+            claim = tx.jobs.claim(job_id, self.owner, self._options.claim_expiry)
+            if claim is not None:
+                tx.jobs.consume(claim)
+                LOG.warning("load balancer %s: job %s (%s): there is no such load balancer; dropped", load_balancer_id, job_id, claim.kind)
 
     def _run(self, run: Run) -> None:
         try:
@@ -282,14 +287,14 @@ class Conductor:
 
         :raises StaleLease: the claim was lost; nothing of this transaction may stand.
         """
+        tx.leases.release(run.lease)
         if not tx.jobs.consume(run.claim):
             raise exceptions.StaleLease(run.claim.load_balancer_id)
-        tx.leases.release(run.lease)
 
     def _put_aside(self, run: Run, available_at: float = 0.0) -> None:
         with self._db.begin() as tx:
-            tx.jobs.release(run.claim, available_at)
             tx.leases.release(run.lease)
+            tx.jobs.release(run.claim, available_at)
 
     def _take_over_from_the_dead(self) -> None:
         """Free at once what workers of this host held that have ended: nobody need wait for it to expire."""

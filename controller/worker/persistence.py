@@ -46,7 +46,7 @@ class DatabasePersistence(base.Backend):
     """One per worker; every flow under way is open in it."""
 
     def __init__(self, conf: dict[str, Any] | None = None, database: db.Database | None = None) -> None:
-        """With a database, or with the URL of one in `conf["database"]`; taskflow uses `conf["connection"]` for the name of this plug-in."""
+        """With a database, or with its URL in `conf["database"]`; taskflow uses `conf["connection"]` for the name of this plug-in."""
         super().__init__(conf)
         self._owns_database = database is None
         self.database = database if database is not None else db.Database(self._conf["database"])

@@ -28,7 +28,7 @@ class Run:
 
 
 class Renewer:
-    """Renews the claims and leases of all runs, in one transaction each third of their term."""
+    """Renews the claims and leases of all runs each third of their term."""
 
     def __init__(self, db: database.Database, expiry: float) -> None:
         self._db = db
@@ -63,28 +63,28 @@ class Renewer:
             runs = [run for run in self._runs.values() if not run.lost]
         if not runs:
             return
-        try:
-            self._renew(runs)
-        except Exception:  # the database is away; try again as long as nobody else may have taken over
-            LOG.exception("claims and leases of %d jobs could not be renewed", len(runs))
-            late = time.monotonic() - self._expiry
-            for run in runs:
-                if run.renewed_at < late:
-                    self._lose(run, "could not be renewed in time")
-
-    def _renew(self, runs: list[Run]) -> None:
-        began = time.monotonic()
-        gone = []
-        with self._db.begin() as tx:
-            for run in sorted(runs, key=lambda each: each.claim.id):  # always in one order, so that two workers never wait for each other
-                if not (tx.jobs.extend(run.claim, self._expiry) and tx.leases.refresh(run.lease, self._expiry)):
-                    gone.append(run)
         for run in runs:
-            run.renewed_at = began
+            began = time.monotonic()
+            try:
+                kept = self._renew(run)
+            except Exception:  # the database is away; try again as long as nobody else may have taken over
+                LOG.exception("%s: its claim and lease could not be renewed", run)
+                if run.renewed_at < began - self._expiry:
+                    self._lose(run, "could not be renewed in time")
+                continue
+            if kept:
+                run.renewed_at = began
+            elif self._is_kept(run):  # those that ended meanwhile gave theirs back
+                self._lose(run, "was taken by another worker")
+
+    def _renew(self, run: Run) -> bool:
+        """A transaction of its own for each run, so that none waits for the row of another one's load balancer."""
+        with self._db.begin() as tx:
+            return tx.leases.refresh(run.lease, self._expiry) and tx.jobs.extend(run.claim, self._expiry)
+
+    def _is_kept(self, run: Run) -> bool:
         with self._lock:
-            gone = [run for run in gone if run.claim.id in self._runs]  # those that ended meanwhile gave theirs back
-        for run in gone:
-            self._lose(run, "was taken by another worker")
+            return run.claim.id in self._runs
 
     def _lose(self, run: Run, words: str) -> None:
         run.lost = True

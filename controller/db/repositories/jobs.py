@@ -1,4 +1,7 @@
-"""The jobboard's rows: posting, claiming, waking. Everything that two workers could do at once is one conditional UPDATE."""
+"""The jobboard's rows: posting, claiming, waking. Everything that two workers could do at once is one conditional UPDATE.
+
+Whoever locks both a load balancer's row and one of its jobs in a transaction locks the load balancer's first, or two wait for each other.
+"""
 
 from __future__ import annotations
 
@@ -98,23 +101,29 @@ class Jobs(base.Repository):
         return job_id
 
     def due(self, limit: int, now: float | None = None) -> list[str]:
-        """Ids of jobs that may be claimed, by priority and then by the time they became due; those of leased load balancers are left out.
+        """Ids of jobs that may be claimed, by priority and then by the time they became due."""
+        return [job_id for job_id, _ in self.claimable(limit, now)]
+
+    def claimable(self, limit: int, now: float | None = None) -> list[tuple[str, str]]:
+        """Jobs that may be claimed, and their load balancers, by priority and then by the time they became due.
+
+        Those of leased load balancers are left out.
 
         Goes by index, and reads `limit` rows and those that are leased or claimed before them.
         """
         now = time.time() if now is None else now
-        found: list[str] = []
+        found: list[tuple[str, str]] = []
         joined = tables.jobs.outerjoin(tables.load_balancers, _LOAD_BALANCERS.id == _JOBS.load_balancer_id)
         free = sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= now)
         for priority in jobs.PRIORITIES:
             wanted = (
-                sa.select(_JOBS.id)
+                sa.select(_JOBS.id, _JOBS.load_balancer_id)
                 .select_from(joined)
                 .where(_JOBS.priority == priority, _JOBS.available_at <= now, _JOBS.claim_expires_at <= now, free)
                 .order_by(_JOBS.available_at)
                 .limit(limit - len(found))
             )
-            found.extend(self._connection.execute(wanted).scalars())
+            found.extend((row.id, row.load_balancer_id) for row in self._connection.execute(wanted))
             if len(found) >= limit:
                 break
         return found
@@ -187,10 +196,10 @@ class Jobs(base.Repository):
         """Take claims and leases from owners that are known to be dead; returns the ids of their jobs."""
         found = self._rows(sa.select(_JOBS.id, _JOBS.load_balancer_id, _JOBS.owner).where(_JOBS.owner.in_(owners)))
         for row in found:
-            held = sa.and_(_JOBS.id == row["id"], _JOBS.owner == row["owner"])
-            self._connection.execute(sa.update(tables.jobs).where(held).values(owner=None, claim_expires_at=0.0, available_at=_AWAKE))
             leased = sa.and_(_LOAD_BALANCERS.id == row["load_balancer_id"], _LOAD_BALANCERS.lease_owner == row["owner"])
             self._connection.execute(sa.update(tables.load_balancers).where(leased).values(lease_owner=None, lease_expires_at=0.0))
+            held = sa.and_(_JOBS.id == row["id"], _JOBS.owner == row["owner"])
+            self._connection.execute(sa.update(tables.jobs).where(held).values(owner=None, claim_expires_at=0.0, available_at=_AWAKE))
         return [row["id"] for row in found]
 
     def owners(self) -> list[str]:
