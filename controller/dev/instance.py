@@ -103,7 +103,7 @@ class Instance:
         if not linux.namespace_exists(namespace):
             return
         owner = self._owner()
-        if owner == str(self.state):
+        if owner == self._alias:
             return
         if owner and (pathlib.Path(owner) / "dev.json").exists():
             raise DevError(
@@ -132,6 +132,10 @@ class Instance:
             return next((str(link["ifalias"]) for link in links if link.get("ifalias")), "")
         return ""
 
+    @property
+    def _alias(self) -> str:
+        return str(self.state)[:255]  # the kernel takes no more
+
     def _migrate(self) -> None:
         command = processes.python("controller.cmd.db_manage", "--config-file", str(self.state / "figlina.conf"), "upgrade")
         try:
@@ -142,14 +146,15 @@ class Instance:
     def _build_ground(self) -> None:
         try:
             self.network.install()
-            self._host.ip_batch(self.network.namespace, [f"link set br-private alias {self.state}"])
+            self._host.run(["ip", "-n", self.network.namespace, "link", "set", "br-private", "alias", self._alias])
             management = self.network.network_named(bridge.MANAGEMENT_NETWORK)
             self._machine("controller", management, self.settings.controller_address)
             private = self.network.network_named(bridge.TENANT_NETWORK)
             for name, address in self.settings.tenants.items():
                 self._machine(name, private, address)
         except exceptions.ControllerError as exc:
-            raise DevError(str(exc)) from exc
+            hint = " (a kernel without nftables for bridges can do without the filter: --set embedded.port_security=false)"
+            raise DevError(f"{exc}{hint if 'nft' in str(exc) else ''}") from exc
 
     def _machine(self, name: str, where: network.Network, address: str) -> None:
         """A network namespace with one interface on a network of ours."""
@@ -239,7 +244,7 @@ class Instance:
         with self._locked() if self.state.is_dir() else contextlib.nullcontext():
             self._tell("processes")
             self.processes.stop_all(first=SUPERVISOR)
-            if self._owner() in ("", str(self.state)):
+            if self._owner() in ("", self._alias):
                 self._tell("amphorae and namespaces")
                 self._remove_namespaces()
             if not keep:

@@ -81,13 +81,13 @@ class Playground:
     def __init__(self, network: bridge.BridgeNetwork, prefix: str) -> None:
         self.network = network
         self.private = network.network_named("private")
-        self._prefix = prefix
+        self.prefix = prefix
         self._host = linux.Host()
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def machine(self, name: str, port: interface.Port, *more: str) -> str:
         """A namespace that holds a port, with the port's addresses and `more`."""
-        namespace = f"{self._prefix}-{name}"
+        namespace = f"{self.prefix}-{name}"
         linux.ensure_namespace(self._host, namespace)
         self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
         addresses = [self.network.address_with_prefix(port), *more]
@@ -132,7 +132,7 @@ class Playground:
             process.wait()
             assert process.stdout is not None
             process.stdout.close()
-        for namespace in linux.namespaces(self._prefix + "-"):
+        for namespace in linux.namespaces(self.prefix + "-"):
             linux.delete_namespace(self._host, namespace)
 
 
@@ -302,6 +302,30 @@ def test_a_filter_that_somebody_removed_is_built_anew(
     client, address = playground.tenant("client")
     assert playground.asks(client, ASK_TCP, vip.address, 80, address)
     assert playground.is_dropped(client, ASK_TCP, vip.address, 81, address)
+
+
+def test_processes_that_take_addresses_at_once_never_get_the_same(playground: Playground, tmp_path: pathlib.Path) -> None:
+    settings = f"namespace_prefix={playground.prefix!r}, management_cidr='198.19.0.0/20', private_cidr='198.19.64.0/20'"
+    program = f"""
+import pathlib, sys, threading
+from controller.drivers.network import bridge, interface
+network = bridge.BridgeNetwork(state_path=pathlib.Path({str(tmp_path)!r}), {settings})
+request = interface.VipRequest(network_id=network.network_named("private").id)
+
+def take(thread):
+    for number in range(10):
+        print(network.allocate_vip(f"lb-{{sys.argv[1]}}-{{thread}}-{{number}}", "p", request).address, flush=True)
+        network.ensure_management_port(f"amphora-{{sys.argv[1]}}-{{thread}}-{{number}}")
+
+threads = [threading.Thread(target=take, args=[thread]) for thread in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", program, str(number)], stdout=subprocess.PIPE, text=True) for number in range(3)]
+    addresses = [address for process in processes for address in process.communicate(timeout=100)[0].split()]
+    assert len(addresses) == len(set(addresses)) == 3 * 3 * 10
+    listed = linux.Host().inside(playground.network.namespace, ["nft", "list", "set", "bridge", "figlina", "isolated"])
+    assert listed.count("tap") == 3 * 3 * 10
 
 
 def test_deleted_ports_leave_nothing_in_the_kernel(playground: Playground, vip: model.Vip, access: Open) -> None:

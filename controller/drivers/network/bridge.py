@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import logging
 import pathlib
@@ -98,7 +99,11 @@ class BridgeNetwork(local.LocalNetwork):
             self._rebuild(contents)
 
     def _rebuild(self, contents: Contents) -> None:
-        ports = contents.ports_of_kinds(local.OF_AMPHORAE) if self._port_security else []
+        if not self._port_security:
+            with contextlib.suppress(linux.CommandFailed):  # a kernel that knows no such filter has none that could be in the way
+                self._host.inside(self.namespace, ["nft", "delete", "table", "bridge", bridge_filter.TABLE])
+            return
+        ports = contents.ports_of_kinds(local.OF_AMPHORAE)
         script = bridge_filter.whole_script("".join(bridge_filter.port_script(contents, port) for port in ports))
         self._host.inside(self.namespace, ["nft", "-f", "-"], script)
 
