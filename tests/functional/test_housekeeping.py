@@ -1,0 +1,318 @@
+"""Housekeeping on a real (SQLite) database and a cloud in memory: nothing is forgotten, nothing leaks, nothing living is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from controller import jobs
+from controller.db import database, tables
+from controller.drivers.compute import fake as fake_compute
+from controller.drivers.compute import interface as compute
+from controller.drivers.network import fake as fake_network
+from controller.drivers.network import interface as network
+from controller.housekeeping import orphans, periodic, purge, sweeper
+from controller.model import load_balancer as model
+from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from tests import builders
+from tests.functional import heartbeat_fleet
+
+
+def always() -> bool:
+    return True
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[database.Database]:
+    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
+    yield made
+    made.close()
+
+
+def stored(db: database.Database, amphorae: list | None = None, **fields: object) -> model.Snapshot:
+    snapshot = builders.a_snapshot(builders.a_load_balancer(**fields), amphorae=amphorae)
+    heartbeat_fleet.store(db, snapshot)
+    return snapshot
+
+
+def board(db: database.Database) -> list[tuple[str, str]]:
+    with db.read() as tx:
+        return sorted((row["kind"], row["load_balancer_id"]) for row in tx.jobs.page(1000))
+
+
+def change(db: database.Database, table: sa.Table, key: str, **values: object) -> None:
+    with db.begin() as tx:
+        tx.connection.execute(sa.update(table).where(table.c.id == key).values(**values))
+
+
+def count(db: database.Database, table: sa.Table) -> int:
+    with db.read() as tx:
+        return tx.connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+
+class Rings:
+    count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+def a_sweeper(db: database.Database, ring: Callable[[], None] = lambda: None, page_size: int = 100) -> sweeper.Sweeper:
+    return sweeper.Sweeper(db, ring, page_size=page_size, unfinished_after=600.0)
+
+
+@pytest.mark.parametrize(
+    ("provisioning_status", "kind"),
+    [
+        (ProvisioningStatus.PENDING_CREATE, jobs.CreateLoadBalancer.kind),
+        (ProvisioningStatus.PENDING_UPDATE, jobs.UpdateLoadBalancer.kind),
+        (ProvisioningStatus.PENDING_DELETE, jobs.DeleteLoadBalancer.kind),
+        (ProvisioningStatus.ERROR, jobs.UpdateLoadBalancer.kind),
+    ],
+)
+def test_a_row_that_owes_work_gets_its_job_back_and_workers_are_rung(
+    db: database.Database, provisioning_status: ProvisioningStatus, kind: str
+) -> None:
+    building = provisioning_status is ProvisioningStatus.PENDING_CREATE
+    snapshot = stored(db, amphorae=[] if building else None, provisioning_status=provisioning_status, generation=2, applied_generation=1)
+    rings = Rings()
+    a_sweeper(db, rings).sweep(always)
+    assert board(db) == [(kind, snapshot.load_balancer.id)]
+    assert rings.count == 1
+    a_sweeper(db, rings).sweep(always)
+    assert len(board(db)) == 1
+
+
+def test_every_lost_job_is_found_whatever_the_page_size(db: database.Database) -> None:
+    for _ in range(25):
+        stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE)
+    a_sweeper(db, page_size=4).sweep(always)
+    assert len(board(db)) == 25
+
+
+def test_what_is_settled_leased_carried_or_not_due_is_left_alone(db: database.Database) -> None:
+    stored(db)
+    leased = stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE).load_balancer.id
+    carried = stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE).load_balancer.id
+    waiting = stored(db, provisioning_status=ProvisioningStatus.ERROR).load_balancer.id
+    with db.begin() as tx:
+        assert tx.leases.take(leased, "worker", 60.0)
+        tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id=carried))
+    change(db, tables.load_balancers, waiting, next_try_at=time.time() + 100)
+    a_sweeper(db).sweep(always)
+    assert board(db) == [(jobs.UpdateLoadBalancer.kind, carried)]
+
+
+def test_an_active_load_balancer_that_lost_an_amphora_is_completed(db: database.Database) -> None:
+    half = builders.an_amphora(role=Role.MASTER)
+    snapshot = stored(db, amphorae=[half], topology=Topology.ACTIVE_STANDBY)
+    a_sweeper(db).sweep(always)
+    assert board(db) == [(jobs.CreateLoadBalancer.kind, snapshot.load_balancer.id)]
+
+
+def test_an_amphora_that_never_came_to_serve_is_given_up_when_nobody_builds_it_any_more(db: database.Database) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    serving, begun = builders.an_amphora(), builders.an_amphora(status=AmphoraStatus.BOOTING, created_at=old, updated_at=old)
+    snapshot = stored(db, amphorae=[serving, begun])
+    a_sweeper(db).sweep(always)
+    with db.read() as tx:
+        assert tx.amphorae.get(begun.id).status is AmphoraStatus.ERROR
+        assert tx.amphorae.get(serving.id).status is AmphoraStatus.ALLOCATED
+    assert board(db) == [(jobs.CreateLoadBalancer.kind, snapshot.load_balancer.id)]
+
+
+def test_a_claim_of_a_dead_worker_is_freed(db: database.Database) -> None:
+    snapshot = stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE)
+    with db.begin() as tx:
+        job_id = tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id=snapshot.load_balancer.id))
+        assert tx.jobs.claim(job_id, "a worker that died", expiry=-60.0)
+    rings = Rings()
+    a_sweeper(db, rings).sweep(always)
+    with db.read() as tx:
+        assert tx.jobs.get(job_id)["owner"] is None
+        assert tx.jobs.due(10) == [job_id]
+    assert rings.count == 1
+
+
+def a_purge(db: database.Database, **ages: float) -> purge.Purge:
+    return purge.Purge(db, **({"load_balancer_age": 100.0, "amphora_age": 100.0, "event_age": 100.0, "page_size": 3} | ages))
+
+
+def test_rows_of_deleted_things_are_purged_when_their_time_is_over_and_not_before(db: database.Database) -> None:
+    now = time.time()
+    for age in (1000, 1000, 1000, 1000, 10):
+        gone = builders.an_amphora(status=AmphoraStatus.DELETED)
+        snapshot = stored(db, amphorae=[gone], provisioning_status=ProvisioningStatus.DELETED)
+        change(db, tables.load_balancers, snapshot.load_balancer.id, deleted_at=now - age)
+        change(db, tables.amphorae, gone.id, deleted_at=now - age)
+        with db.begin() as tx:
+            tx.faults.add_event(snapshot.load_balancer.id, "load_balancer", snapshot.load_balancer.id, model.Fault(code="x", message="y"))
+            tx.connection.execute(
+                sa.insert(tables.listener_statistics).values(
+                    listener_id=builders.an_id(), amphora_id=gone.id, load_balancer_id=snapshot.load_balancer.id
+                )
+            )
+    stored(db)
+    a_purge(db).purge(always)
+    assert count(db, tables.load_balancers) == 2
+    assert count(db, tables.amphorae) == 2
+    assert count(db, tables.events) == 1
+    assert count(db, tables.listener_statistics) == 1
+
+
+def test_counters_of_a_purged_amphora_stay_with_their_load_balancer(db: database.Database) -> None:
+    gone = builders.an_amphora(status=AmphoraStatus.DELETED)
+    snapshot = stored(db, amphorae=[builders.an_amphora(), gone])
+    change(db, tables.amphorae, gone.id, deleted_at=time.time() - 1000)
+    with db.begin() as tx:
+        row = {"listener_id": builders.an_id(), "amphora_id": gone.id, "load_balancer_id": snapshot.load_balancer.id, "bytes_in": 5}
+        tx.connection.execute(sa.insert(tables.listener_statistics).values(row))
+    a_purge(db).purge(always)
+    with db.read() as tx:
+        assert tx.statistics.of_load_balancer(snapshot.load_balancer.id).bytes_in == 5
+
+
+def test_old_events_are_purged(db: database.Database) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1000)
+    with db.begin() as tx:
+        for when in [old] * 7 + [None] * 2:
+            tx.faults.add_event(None, "amphora", builders.an_id(), model.Fault(code="x", message="y", occurred_at=when))
+    a_purge(db).purge(always)
+    assert count(db, tables.events) == 2
+
+
+class Cloud:
+    """A cloud in memory, with a clock that the test moves."""
+
+    def __init__(self, db: database.Database, name: str) -> None:
+        self.compute = fake_compute.FakeCompute(name)
+        self.network = fake_network.FakeNetwork(name)
+        self.now = 0.0
+        self._arguments = (db, self.compute, self.network)
+
+    def collector(self, delete: bool = True) -> orphans.Orphans:
+        return orphans.Orphans(*self._arguments, grace=100.0, delete=delete, clock=lambda: self.now)
+
+    def boot(self, amphora_id: str) -> None:
+        port = self.network.ensure_management_port(amphora_id)
+        self.compute.boot(compute.BootRequest(amphora_id=amphora_id, name=f"amphora-{amphora_id}", files={}, ports=[port]))
+
+    def vip(self, load_balancer_id: str) -> None:
+        self.network.allocate_vip(load_balancer_id, "project", network.VipRequest(subnet_id=self.network.subnet_id))
+
+    def holds(self) -> set[str]:
+        machines = {instance.amphora_id for instance in self.compute.list_ours()}
+        return machines | {port.device_id for port in self.network.list_ours()}
+
+
+@pytest.fixture
+def cloud(db: database.Database, tmp_path: Path) -> Iterator[Cloud]:
+    name = str(tmp_path)
+    yield Cloud(db, name)
+    fake_compute.FakeCompute.forget(name)
+    fake_network.FakeNetwork.forget(name)
+
+
+def test_orphans_are_deleted_when_seen_twice_with_time_between_and_nothing_else_is(db: database.Database, cloud: Cloud) -> None:
+    snapshot = stored(db)
+    explained = {snapshot.amphorae[0].id, f"lb-{snapshot.load_balancer.id}"}
+    cloud.boot(snapshot.amphorae[0].id)
+    cloud.vip(snapshot.load_balancer.id)
+    orphan, orphan_owner = builders.an_id(), builders.an_id()
+    cloud.boot(orphan)
+    cloud.vip(orphan_owner)
+    collector = cloud.collector()
+    collector.collect(always)
+    cloud.now = 99.0
+    collector.collect(always)
+    assert cloud.holds() == explained | {orphan, f"lb-{orphan_owner}"}
+    cloud.now = 101.0
+    collector.collect(always)
+    assert cloud.holds() == explained
+    with db.read() as tx:
+        said = tx.connection.execute(sa.select(tables.events.c.object_id).where(tables.events.c.code == "orphan")).scalars()
+        assert set(said) == {orphan, orphan_owner}
+
+
+def test_machines_of_deleted_amphorae_are_orphans(db: database.Database, cloud: Cloud) -> None:
+    gone = builders.an_amphora(status=AmphoraStatus.DELETED)
+    stored(db, amphorae=[builders.an_amphora(), gone])
+    cloud.boot(gone.id)
+    collector = cloud.collector()
+    collector.collect(always)
+    cloud.now = 101.0
+    collector.collect(always)
+    assert cloud.holds() == set()
+
+
+def test_an_amphora_left_by_a_deleted_load_balancer_is_taken_apart_and_its_row_says_so(db: database.Database, cloud: Cloud) -> None:
+    old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=1)
+    left = dataclasses.replace(builders.an_amphora(status=AmphoraStatus.PENDING_DELETE), updated_at=old)
+    stored(db, amphorae=[left], provisioning_status=ProvisioningStatus.DELETED)
+    cloud.boot(left.id)
+    collector = cloud.collector()
+    collector.collect(always)
+    cloud.now = 101.0
+    collector.collect(always)
+    assert cloud.holds() == set()
+    with db.read() as tx:
+        assert tx.amphorae.get(left.id).status is AmphoraStatus.DELETED
+
+
+def test_orphans_are_only_reported_when_deleting_is_turned_off(db: database.Database, cloud: Cloud) -> None:
+    stored(db)
+    cloud.boot(builders.an_id())
+    collector = cloud.collector(delete=False)
+    for cloud.now in (0.0, 101.0, 202.0, 303.0):
+        collector.collect(always)
+    assert len(cloud.holds()) == 1
+    assert count(db, tables.events) == 1
+
+
+def test_nothing_is_deleted_while_the_database_knows_no_load_balancer(db: database.Database, cloud: Cloud) -> None:
+    cloud.boot(builders.an_id())
+    collector = cloud.collector()
+    for cloud.now in (0.0, 101.0, 202.0):
+        collector.collect(always)
+    assert len(cloud.holds()) == 1
+
+
+def test_one_housekeeping_leads_and_another_takes_over_when_it_resigns(db: database.Database) -> None:
+    first, second = periodic.Leadership(db, "first", 60.0), periodic.Leadership(db, "second", 60.0)
+    assert first.renew()
+    assert not second.renew()
+    assert (first.leads(), second.leads()) == (True, False)
+    first.resign()
+    assert second.renew()
+    assert not first.renew()
+
+
+def test_duties_are_done_by_the_leader_only_and_go_on_after_an_error(db: database.Database) -> None:
+    done: list[str] = []
+
+    def work(may_go_on: Callable[[], bool]) -> None:
+        assert may_go_on()
+        done.append("leader")
+        raise RuntimeError("a bad turn")
+
+    def never(_: Callable[[], bool]) -> None:
+        done.append("stand-by")
+
+    leader = periodic.Housekeeper(periodic.Leadership(db, "first", 60.0), [periodic.Duty("work", 0.01, work)])
+    leader.start()
+    deadline = time.monotonic() + 10
+    while len(done) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    stand_by = periodic.Housekeeper(periodic.Leadership(db, "second", 60.0), [periodic.Duty("never", 0.01, never)])
+    stand_by.start()
+    time.sleep(0.2)
+    assert stand_by.stop(5.0)
+    assert leader.stop(5.0)
+    assert len(done) >= 3
+    assert set(done) == {"leader"}
