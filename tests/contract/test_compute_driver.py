@@ -47,6 +47,8 @@ def fake_cloud() -> Iterator[Cloud]:
 
 @pytest.fixture
 def namespace_cloud(tmp_path: pathlib.Path) -> Iterator[Cloud]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it makes network namespaces")
     prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
     agent = tmp_path / "agent"
     agent.write_text(AGENT)

@@ -25,6 +25,8 @@ def fake_network() -> Iterator[fake.FakeNetwork]:
 
 @pytest.fixture
 def bridge_network(tmp_path: pathlib.Path) -> Iterator[bridge.BridgeNetwork]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it makes network namespaces")
     driver = bridge.BridgeNetwork(
         state_path=tmp_path,
         namespace_prefix=f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}",

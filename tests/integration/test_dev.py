@@ -22,7 +22,7 @@ from controller.drivers import linux
 from controller.drivers.compute import interface, namespace
 from controller.drivers.network import bridge
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
 MODULES = dict.fromkeys(settings.CONTROLLER_PROCESSES, "tests.integration.stand_in_process") | {"api": "tests.integration.stand_in_api"}
 CHECKOUT = pathlib.Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from controller.drivers import linux
 from controller.drivers.compute import interface, namespace
 from controller.drivers.network import bridge
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
 AGENT = """\
 #!/bin/sh

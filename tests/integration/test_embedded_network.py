@@ -15,7 +15,7 @@ from controller.drivers import linux
 from controller.drivers.network import bridge, interface
 from controller.model import load_balancer as model
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
 PATIENCE, DROPPED = 10.0, 0.5  # seconds to wait for what must come, and for what must not
 
