@@ -28,7 +28,7 @@ def wanted_state(
     return rest.WantedState(
         load_balancer_id=safe.object_id("load balancer id", snapshot.load_balancer.id),
         generation=snapshot.generation,
-        haproxy_config=haproxy.config(snapshot, settings),
+        haproxy_config=haproxy.config(snapshot, amphora, settings),
         keepalived_config=keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
         peer_name=haproxy.peer_name(amphora),
         interfaces=interfaces(snapshot, amphora, networks),

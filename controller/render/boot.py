@@ -27,6 +27,8 @@ def config(
     heartbeat_interval: float = 10.0,
     full_report_interval: float = 60.0,
     agent_port: int = 9443,
+    haproxy_command: str = "haproxy",
+    keepalived_command: str = "keepalived",
 ) -> boot.BootConfig:
     """The boot configuration of one amphora, with its own heartbeat key made from the deployment's."""
     return boot.BootConfig(
@@ -40,6 +42,8 @@ def config(
         heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
         heartbeat_interval=heartbeat_interval,
         full_report_interval=full_report_interval,
+        haproxy_command=haproxy_command,
+        keepalived_command=keepalived_command,
     )
 
 

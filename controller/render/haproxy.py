@@ -66,8 +66,8 @@ class _Backend:
     servers: list[str]
 
 
-def config(snapshot: model.Snapshot, settings: Settings) -> str | None:
-    """The text for one load balancer, the same on all its amphorae; None if nothing is to run.
+def config(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> str | None:
+    """The text for one amphora, the same for both halves of a pair; None if nothing is to run.
 
     :raises UnsafeValue: a string can't be written into a configuration.
     :raises NotSupported: a protocol, algorithm or monitor type is not known here.
@@ -76,7 +76,7 @@ def config(snapshot: model.Snapshot, settings: Settings) -> str | None:
     listeners = [listener for listener in snapshot.listeners if _serves(listener)]
     if not _serves(load_balancer) or not listeners:
         return None
-    peers = _peers(snapshot, settings)
+    peers = _peers(snapshot, amphora, settings)
     frontends, backends = [], []
     for listener in sorted(listeners, key=lambda item: (item.protocol_port, item.id)):
         pool = _default_pool(snapshot, listener)
@@ -117,15 +117,17 @@ def _uses_stick_table(backend: _Backend) -> bool:
     return any(directive.startswith("stick-table ") for directive in backend.directives)
 
 
-def _peers(snapshot: model.Snapshot, settings: Settings) -> _Peers:
+def _peers(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> _Peers:
     """Who shares stick tables. One amphora alone is its own peer: so its tables outlive a reload."""
     section = f"{safe.object_id('load balancer id', snapshot.load_balancer.id).replace('-', '')}_peers"
     port = safe.port("peer port", settings.peer_port)
-    amphorae = paired(snapshot)
     if snapshot.load_balancer.topology is Topology.SINGLE:
-        return _Peers(section, tuple(_Peer(peer_name(amphora), f"127.0.0.1:{port}") for amphora in amphorae))
-    addresses = [safe.bracketed(f"VRRP address of amphora {amphora.id}", amphora.vrrp_ip or "") for amphora in amphorae]
-    return _Peers(section, tuple(_Peer(peer_name(one), f"{address}:{port}") for one, address in zip(amphorae, addresses, strict=True)))
+        return _Peers(section, (_Peer(peer_name(amphora), f"127.0.0.1:{port}"),))
+    return _Peers(section, tuple(_Peer(peer_name(one), f"{_vrrp_address(one)}:{port}") for one in paired(snapshot)))
+
+
+def _vrrp_address(amphora: Amphora) -> str:
+    return safe.bracketed(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or "")
 
 
 def _mode(listener: model.Listener) -> str:
