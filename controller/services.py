@@ -37,6 +37,8 @@ class Settings:
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
     agent_port: int = 9443
+    haproxy_command: str = "haproxy"
+    keepalived_command: str = "keepalived"
     boot_timeout: float = 600.0
     image_tag: str | None = None
     compute_flavor: str | None = None
@@ -55,6 +57,8 @@ class Settings:
             heartbeat_interval=health.heartbeat_interval,
             full_report_interval=health.full_report_interval,
             agent_port=conf.haproxy_amphora.bind_port,
+            haproxy_command=conf.haproxy_amphora.haproxy_cmd,
+            keepalived_command=conf.haproxy_amphora.keepalived_cmd,
             boot_timeout=worker.boot_timeout,
             image_tag=worker.amp_image_tag,
             compute_flavor=worker.amp_flavor_id,

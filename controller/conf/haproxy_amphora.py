@@ -4,6 +4,8 @@ from oslo_config import cfg
 
 GROUP = "haproxy_amphora"
 OPTS = [
+    cfg.StrOpt("haproxy_cmd", default="haproxy", help="How HAProxy is called inside an amphora: a path, or a name that is found by PATH."),
+    cfg.StrOpt("keepalived_cmd", default="keepalived", help="How keepalived is called inside an amphora."),
     cfg.PortOpt("bind_port", default=9443, help="TCP port on which agents listen, on their management address."),
     cfg.FloatOpt(
         "rest_request_conn_timeout",

@@ -11,7 +11,7 @@ from controller.tasks import amphora, compute, dismantling, network, push
 
 
 def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
-    """Have these amphorae up and heard; those that serve already are left as they are. They boot side by side, and are waited for together."""
+    """Have these amphorae up and heard; those that serve already are left as they are. They boot side by side; one step waits for all."""
     return linear_flow.Flow("obtain").add(
         amphora.RecordAmphorae(services.db, dismantler(services), coming),
         unordered_flow.Flow("boot").add(*(_boot(services, amphora_id, role) for amphora_id, role in coming)),
@@ -62,6 +62,8 @@ def _settings(services: Services) -> compute.BootSettings:
         heartbeat_interval=settings.heartbeat_interval,
         full_report_interval=settings.full_report_interval,
         agent_port=settings.agent_port,
+        haproxy_command=settings.haproxy_command,
+        keepalived_command=settings.keepalived_command,
         image_tag=settings.image_tag,
         flavor=settings.compute_flavor,
     )

@@ -30,6 +30,8 @@ class BootSettings:
     heartbeat_interval: float
     full_report_interval: float
     agent_port: int
+    haproxy_command: str = "haproxy"
+    keepalived_command: str = "keepalived"
     image_tag: str | None = None
     flavor: str | None = None
 
@@ -105,5 +107,7 @@ class Boot(base.Step):
             heartbeat_interval=settings.heartbeat_interval,
             full_report_interval=settings.full_report_interval,
             agent_port=settings.agent_port,
+            haproxy_command=settings.haproxy_command,
+            keepalived_command=settings.keepalived_command,
         )
         return render.boot.files(config, pem, self._ca.client_roots())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 
@@ -91,7 +92,7 @@ def _pushes(site: Site, balancer: Balancer) -> int:
     """How often the agent was told something."""
     (amphora,) = balancer.amphorae()
     console = site.folder / "embedded" / "amphorae" / amphora["id"] / "console.log"
-    return console.read_text(errors="replace").count(f"PUT /1/load-balancers/{balancer.id} ")
+    return len(re.findall(rf"{balancer.id}: generation \d+ applied", console.read_text(errors="replace")))
 
 
 def _running_servers(site: Site, balancer: Balancer) -> dict[str, int]:
@@ -99,7 +100,7 @@ def _running_servers(site: Site, balancer: Balancer) -> dict[str, int]:
     (amphora,) = balancer.amphorae()
     program = """
 import glob, json, socket
-(path,) = glob.glob("/run/figlina/**/*stats*.sock", recursive=True) or glob.glob("/run/figlina/**/*admin*.sock", recursive=True)
+(path,) = glob.glob("/run/figlina/**/haproxy.sock", recursive=True)
 connection = socket.socket(socket.AF_UNIX)
 connection.connect(path)
 connection.sendall(b"show stat\\n")
