@@ -11,7 +11,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 
 ROWS = [
-    {"cmd", "dev"},
+    {"cmd"},  # above `dev`, whose command line `figlina` wires; `dev` starts processes by name and imports none
+    {"dev"},
     {"api", "worker", "health_manager", "housekeeping"},
     {"flows"},
     {"tasks", "services"},
