@@ -84,12 +84,18 @@ class Inventory:
         return connection
 
     def _connection(self) -> sqlite3.Connection:
-        """One per thread and process: a connection must not be carried over a fork."""
+        """One per thread and process: a connection must not be carried over a fork.
+
+        :raises Transient: the file can't be opened.
+        """
         if self._only is not None:
             return self._only
         owner, connection = getattr(self._threads, "held", (0, None))
         if connection is None or owner != os.getpid():
-            connection = self._connect()
+            try:
+                connection = self._connect()
+            except sqlite3.OperationalError as exc:
+                raise exceptions.Transient(f"the network inventory {self._path} can't be opened: {exc}") from exc
             self._threads.held = (os.getpid(), connection)
         return connection
 

@@ -64,8 +64,13 @@ def test_an_ipv6_subnet_gives_ipv6_addresses(contents: bridge_inventory.Contents
 
 def test_a_change_that_fails_leaves_nothing() -> None:
     inventory = bridge_inventory.Inventory(":memory:", None)
-    with pytest.raises(RuntimeError), inventory.change() as contents:
-        contents.add_network("private", "br-private")
-        raise RuntimeError
+
+    def change() -> None:
+        with inventory.change() as contents:
+            contents.add_network("private", "br-private")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        change()
     with inventory.read() as contents, pytest.raises(exceptions.NotFound):
         contents.network(NETWORK)
