@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,9 @@ class Database:
             arguments["connect_args"] = {"timeout": busy_timeout, "check_same_thread": False}
             if self._url.database in (None, "", ":memory:"):
                 raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
-            arguments["pool_size"], arguments["max_overflow"] = 20, 40
+        arguments["pool_size"], arguments["max_overflow"] = 20, 40
+        # Writers of SQLite wait for each other by sleeping longer and longer. Threads of one process queue here instead: far fairer.
+        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
         self.engine = sa.create_engine(self._url, **arguments)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -35,7 +38,7 @@ class Database:
     @contextlib.contextmanager
     def begin(self) -> Iterator[transaction.Transaction]:
         """Write: commits at the end of the block, rolls back if an error leaves it."""
-        with self.engine.connect() as connection:
+        with self._turn, self.engine.connect() as connection:
             connection.execution_options(figlina_write=True)
             with connection.begin():
                 yield transaction.Transaction(connection)

@@ -84,7 +84,7 @@ class Conductor:
         self._options = options
         self._listener_factories = listener_factories
         self._persistence = persistence.DatabasePersistence(database=self._db)
-        self._bell = wakeup.Bell(options.wakeup_directory)
+        self._bell = _bell(options.wakeup_directory)
         self._renewer = Renewer(self._db, options.claim_expiry)
         self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
         self._steps = futures.ThreadPoolExecutor(options.max_workers * _STEPS_PER_FLOW, thread_name_prefix="step")
@@ -316,6 +316,14 @@ class Conductor:
         else:
             LOG.info("worker %s has stopped; nothing is under way", self.owner)
         return not left
+
+
+def _bell(directory: str) -> wakeup.Bell:
+    try:
+        return wakeup.Bell(directory)
+    except OSError as exc:
+        LOG.warning("no wake-ups: there can be no bell in [task_flow] wakeup_directory %s: %s", directory, exc)
+        return wakeup.Bell()
 
 
 def backoff(failures: int, first: float, longest: float) -> float:

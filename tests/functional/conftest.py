@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional import flow_site
+from tests.functional import flow_site, postgresql
 
 
 @pytest.fixture
@@ -16,3 +16,16 @@ def site(tmp_path: pathlib.Path) -> Iterator[flow_site.Site]:
     made = flow_site.Site(tmp_path)
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL server for the whole run."""
+    with postgresql.server() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str | None:
+    """Where an empty database may be made: None for SQLite in the test's folder."""
+    return None if request.param == "sqlite" else str(request.getfixturevalue("postgresql_server")) % "postgres"

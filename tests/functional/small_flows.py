@@ -254,8 +254,9 @@ def state(db: database.Database, load_balancer_id: str) -> Any:
         )
 
 
-def new_database(folder: pathlib.Path) -> database.Database:
-    """An empty database with all tables."""
-    db = database.Database(f"sqlite:///{folder}/figlina.db")
+def new_database(folder: pathlib.Path, url: str | None = None) -> database.Database:
+    """An empty database with all tables: SQLite in a folder, or at another URL."""
+    db = database.Database(url or f"sqlite:///{folder}/figlina.db")
+    tables.metadata.drop_all(db.engine)
     tables.metadata.create_all(db.engine)
     return db

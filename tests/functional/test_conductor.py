@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import threading
 import time
@@ -23,8 +24,8 @@ QUICK = conductor.Options(
 
 
 @pytest.fixture
-def services(tmp_path: pathlib.Path) -> Iterator[small_flows.Services]:
-    made = small_flows.Services(small_flows.new_database(tmp_path), tmp_path)
+def services(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[small_flows.Services]:
+    made = small_flows.Services(small_flows.new_database(tmp_path, database_url), tmp_path)
     yield made
     made.close()
 
@@ -156,7 +157,7 @@ def test_a_flow_that_changes_nothing_is_not_run_without_pause(services: small_fl
 
 def test_a_waiting_flow_is_put_aside_and_goes_on_where_it_waited_when_woken(services: small_flows.Services) -> None:
     job_id = post(services, "waits-1")
-    slow_poll = conductor.dataclasses.replace(QUICK, poll_interval=30.0, wakeup_directory=str(services.folder / "bells"))
+    slow_poll = dataclasses.replace(QUICK, poll_interval=30.0, wakeup_directory=str(services.folder / "bells"))
     with working(services, slow_poll):
         eventually(lambda: services.journal("waits-1") and _row(services, job_id)["owner"] is None)
         assert small_flows.state(services.db, "waits-1")["lease_owner"] is None
@@ -229,7 +230,7 @@ def test_a_step_that_finds_its_lease_stolen_undoes_nothing(services: small_flows
 
 def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: small_flows.Services) -> None:
     job_id = post(services, "slow-1")
-    worker_options = conductor.dataclasses.replace(QUICK, claim_expiry=1.0, poll_interval=20.0)
+    worker_options = dataclasses.replace(QUICK, claim_expiry=1.0, poll_interval=20.0)
     with working(services, worker_options):
         eventually(lambda: services.journal("slow-1")[-1:] and "begin" in services.journal("slow-1")[-1])
         with services.db.begin() as tx:
@@ -324,3 +325,10 @@ def test_a_stale_lease_can_neither_settle_nor_fail_anything(services: small_flow
         assert not tx.leases.refresh(old, 60)
         tx.leases.check(new)
     assert small_flows.state(services.db, "steps-1")["failures"] == 0
+
+
+def test_a_folder_for_bells_that_can_not_be_made_costs_the_wake_ups_only(services: small_flows.Services) -> None:
+    (services.folder / "file").touch()
+    post(services, "steps-1")
+    with working(services, dataclasses.replace(QUICK, wakeup_directory=str(services.folder / "file" / "bells"))):
+        eventually(lambda: is_settled(services, "steps-1"))

@@ -24,8 +24,8 @@ UPDATE = jobs.UpdateLoadBalancer(load_balancer_id="steps-1")
 
 
 @pytest.fixture
-def db(tmp_path: pathlib.Path) -> Iterator[database.Database]:
-    made = small_flows.new_database(tmp_path)
+def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
+    made = small_flows.new_database(tmp_path, database_url)
     small_flows.add_load_balancer(made, "steps-1")
     yield made
     made.close()
