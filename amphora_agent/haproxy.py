@@ -91,6 +91,11 @@ class HAProxy:
         return None if content is None else content.decode()
 
     @property
+    def configured(self) -> bool:
+        """Whether it is meant to run."""
+        return self._config.exists()
+
+    @property
     def alive_script(self) -> str:
         """The text of a shell script that succeeds while HAProxy runs; a zombie does not count."""
         return f'#!/bin/sh\nread -r pid < "{self._pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]\n'
@@ -140,7 +145,7 @@ class HAProxy:
 
     def ensure_running(self) -> bool:
         """Start HAProxy again if it died or hangs; whether it serves now."""
-        if self._config.exists() and self.master() is not None:
+        if self.master() is not None:
             if self.runtime.worker() is not None:
                 self._silent_polls = 0
                 return True

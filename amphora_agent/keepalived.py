@@ -43,9 +43,13 @@ class Keepalived:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
-    def config(self) -> bytes | None:
-        """The configuration that is meant to run, with the agent's own part; None if none is."""
-        return system.read_file(self._config)
+    def configured(self) -> bool:
+        """Whether it is meant to run."""
+        return self._config.exists()
+
+    def is_set_to(self, text: str | None) -> bool:
+        """Whether this is what is meant to run (None: nothing)."""
+        return system.read_file(self._config) == (None if text is None else self._whole(text))
 
     def prepare(self, alive_script: str) -> None:
         """Put the script in place that tells keepalived whether HAProxy runs."""
@@ -73,7 +77,7 @@ class Keepalived:
         """
         wanted = self._whole(text)
         pid = self.pid()
-        if pid is not None and self.config == wanted:
+        if pid is not None and self.is_set_to(text):
             return False
         system.write_file(self._config, wanted)
         if pid is not None:

@@ -26,6 +26,7 @@ class LoadBalancer:
     def __init__(self, config: boot.BootConfig, state: pathlib.Path, run: pathlib.Path, nics: interfaces.Interfaces) -> None:
         self._state, self._nics = state, nics
         self._lock = threading.Lock()
+        self._counting = threading.Lock()
         self._wanted: rest.WantedState | None = None
         self._known_nics: tuple[rest.Interface, ...] = ()
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
@@ -39,20 +40,18 @@ class LoadBalancer:
     def resume(self) -> None:
         """Go on with what an earlier agent was told; a NIC or a program that is missing is reported by silence, not by dying."""
         with self._lock:
-            data = json.loads(system.read_file(self._state / "state.json") or b"{}")
-            if not data:
-                return
-            self._wanted = rest.WantedState.parse(json.dumps(data["wanted"]).encode())
-            self._known_nics = tuple(rest.interface(item) for item in data["interfaces"])
-            LOG.info("%s: going on with generation %s", self._wanted.load_balancer_id, self._wanted.generation)
-            try:
-                self._nics.ensure(self._wanted.interfaces)
-            except (errors.AgentError, system.CommandFailed) as exc:
-                self._settled = False
-                LOG.error("The interfaces are not as they were: %s", exc)
+            self._recall()
+            if self._wanted is not None:
+                try:
+                    self._nics.ensure(self._wanted.interfaces)
+                except (errors.AgentError, system.CommandFailed) as exc:
+                    self._settled = False
+                    LOG.error("The interfaces are not as they were: %s", exc)
+            self._keepalived.prepare(self._haproxy.alive_script)
             self._ensure_programs()
-            if self._haproxy.config is not None:
-                self._haproxy.changes.find_lingering(self._haproxy.config)
+            config = self._haproxy.config
+            if config is not None:
+                self._haproxy.changes.find_lingering(config)
 
     def apply(self, wanted: rest.WantedState) -> rest.Receipt:
         """Bring the amphora to the wanted state. If that fails, what served before goes on serving.
@@ -121,7 +120,7 @@ class LoadBalancer:
         if not self._lock.acquire(blocking=False):
             return self._report()  # a change is under way: it does its own starting
         try:
-            if self._wanted is not None and not self._ensure_programs():
+            if not self._ensure_programs():
                 return None
             self._haproxy.changes.remove_lingering()
         finally:
@@ -132,7 +131,25 @@ class LoadBalancer:
         """Write the counters down before they are told to anyone."""
         self._counters.save()
 
+    def _recall(self) -> None:
+        """Read what was remembered. If it can't be read, what runs goes on running until the controller sends its wish again."""
+        content = system.read_file(self._state / "state.json")
+        if content is None:
+            return
+        try:
+            data = json.loads(content)
+            wanted = rest.WantedState.parse(json.dumps(data["wanted"]).encode())
+            self._known_nics = tuple(rest.interface(item) for item in data["interfaces"])
+        except (ValueError, TypeError, KeyError) as exc:
+            LOG.error("What ran before is not known: %s", exc)
+            return
+        self._wanted = wanted
+        # An agent that was killed half way may have left newer files than it remembers.
+        self._settled = self._haproxy.config == wanted.haproxy_config and self._keepalived.is_set_to(wanted.keepalived_config)
+        LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
+
     def _bring_to(self, wanted: rest.WantedState) -> str:
+        _refuse_malformed(wanted)
         missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
         if missing:
             raise errors.MissingCertificates(missing)
@@ -153,16 +170,13 @@ class LoadBalancer:
         running = self._wanted
         if running is not None and running.interfaces == wanted.interfaces == self._known_nics:
             return
-        for interface in wanted.interfaces:
-            if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):
-                raise rest.Malformed(f"{interface.name!r} is not a name for an interface")
         self._known_nics = interfaces.merged(self._known_nics, wanted.interfaces)
         self._nics.ensure(wanted.interfaces)
 
     def _apply_haproxy(self, wanted: rest.WantedState) -> str:
         if wanted.haproxy_config is not None:
             return self._haproxy.apply(wanted.haproxy_config, wanted.peer_name, self._report_quietly)
-        if self._haproxy.config is None:
+        if not self._haproxy.configured:
             return "none"
         self._report_quietly()
         self._haproxy.stop()
@@ -171,7 +185,7 @@ class LoadBalancer:
     def _apply_keepalived(self, wanted: rest.WantedState) -> bool:
         if wanted.keepalived_config is not None:
             return self._keepalived.apply(wanted.keepalived_config)
-        if self._keepalived.config is None:
+        if not self._keepalived.configured:
             return False
         self._keepalived.stop()
         return True
@@ -181,23 +195,23 @@ class LoadBalancer:
         return serves and (wanted.keepalived_config is None or self._keepalived.pid() is not None)
 
     def _ensure_programs(self) -> bool:
-        serves = self._haproxy.config is None or self._haproxy.ensure_running()
-        return (self._keepalived.config is None or self._keepalived.ensure_running()) and serves
+        serves = not self._haproxy.configured or self._haproxy.ensure_running()
+        return (not self._keepalived.configured or self._keepalived.ensure_running()) and serves
 
     def _report(self) -> dict[str, Any] | None:
         wanted = self._wanted
         if wanted is None:
             return report.EMPTY
-        if self._haproxy.config is None:
+        if not self._haproxy.configured:
             return report.make(wanted.generation, wanted.hash, report.Statistics(), {})
-        try:
-            answer = self._haproxy.runtime.ask("show info;show stat -1 7 -1")
-        except haproxy_runtime.RuntimeFailed as exc:
-            LOG.warning("No report: %s", exc)
-            return None
-        worker = haproxy_runtime.worker_in(answer)
-        statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
-        totals = self._counters.take(worker or 0, statistics.raw)
+        with self._counting:  # asked and taken in one go, so that an old worker is never counted after a new one
+            try:
+                answer = self._haproxy.runtime.ask("show info;show stat -1 7 -1")
+            except haproxy_runtime.RuntimeFailed as exc:
+                LOG.warning("No report: %s", exc)
+                return None
+            statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
+            totals = self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
         return report.make(wanted.generation, wanted.hash, statistics, totals)
 
     def _report_quietly(self) -> None:
@@ -214,3 +228,19 @@ class LoadBalancer:
         assert self._wanted is not None
         data = {"wanted": json.loads(self._wanted.dump()), "interfaces": [dataclasses.asdict(item) for item in self._known_nics]}
         system.write_file(self._state / "state.json", json.dumps(data).encode())
+
+
+def _refuse_malformed(wanted: rest.WantedState) -> None:
+    """Refuse whatever could become a line of its own in a file or a batch of commands."""
+    for interface in wanted.interfaces:
+        routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default")]
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):
+            raise rest.Malformed(f"{interface.name!r} is not a name for an interface")
+        for word in (*interface.addresses, *interface.vips, *routes):
+            if word != "default" and not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?", word):
+                raise rest.Malformed(f"{word!r} is not an address")
+    if wanted.peer_name is not None and not re.fullmatch(r"[A-Za-z0-9_.:+/=-]{1,128}", wanted.peer_name):
+        raise rest.Malformed(f"{wanted.peer_name!r} is not the name of a peer")
+    for name in wanted.certificates:
+        if not CERTIFICATE_NAME.fullmatch(name):
+            raise rest.Malformed(f"{name!r} is not the name of a certificate")

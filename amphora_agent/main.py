@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import heartbeat, interfaces, load_balancer, system
+from amphora_agent import errors, heartbeat, interfaces, load_balancer, system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError) as exc:
         LOG.error("No boot configuration at %s: %s", options.config, exc)
         return 1
-    _run(config, options)
+    try:
+        _run(config, options)
+    except (errors.AgentError, system.CommandFailed, OSError) as exc:  # whoever started us starts us again
+        LOG.error("The agent ends: %s", exc)
+        return 1
     return 0
 
 

@@ -22,7 +22,7 @@ from wsgiref.types import WSGIApplication
 LOG = logging.getLogger(__name__)
 HANDSHAKE_TIMEOUT = 10.0
 IDLE_TIMEOUT = 60.0
-MAX_BODY = 64 * 1024 * 1024
+MAX_BODY = 16 * 1024 * 1024
 MAX_CONNECTIONS = 64
 
 

@@ -30,8 +30,8 @@ MISSING_CERTIFICATES = 428
 CONFIG_REFUSED = 422
 STALE_GENERATION = 409
 CHECKS_VARIABLE = "FIGLINA_CHECKS"
-"""By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one says `option
-external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
+"""By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one
+says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
 
 
 class Malformed(ValueError):
@@ -81,12 +81,11 @@ class WantedState:
     `haproxy_config` is None while there is no listener (nothing is to run); `keepalived_config` is None outside a pair.
     `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`.
 
-    The two configurations hold no absolute path and nothing local to a machine: the agent puts its own `global` section before HAProxy's (stats socket,
-    `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's certificates, so that names suffice), and its own
-    `global_defs` and the `vrrp_script haproxy_alive` before keepalived's, whose instances may track it.
-
-    A server that is added at run time to a backend with `dynamic-cookie-key <key>` has no cookie until the agent repeats the key:
-    `set dynamic-cookie-key backend <backend> <key>`.
+    The two configurations hold no absolute path and nothing local to a machine: the agent puts its own `global` section before HAProxy's
+    (stats socket, `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's certificates, so that
+    names suffice), and its own `global_defs` and the `vrrp_script haproxy_alive` before keepalived's, whose instances may track it. A
+    server that is added at run time to a backend with `dynamic-cookie-key <key>` has no cookie until the agent repeats the key: `set
+    dynamic-cookie-key backend <backend> <key>`.
     """
 
     load_balancer_id: str

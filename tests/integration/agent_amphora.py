@@ -95,6 +95,7 @@ class Authority:
 
 class _Web(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: otherwise Nagle's algorithm waits for the receiver's delayed acknowledgement
 
     def do_GET(self) -> None:
         if self.path.startswith("/slow"):
@@ -263,7 +264,7 @@ class Amphora:
 
     def exec(self, *command: str) -> str:
         """Run a command inside the machine."""
-        pid = self._all_pids()[-1]
+        pid = self._all_pids()[0]  # process 1 of the machine: unshare's only child
         return system.run(["nsenter", "-t", str(pid), "-m", "-n", "-p", *command])
 
     def tenant(self, *command: str) -> str:

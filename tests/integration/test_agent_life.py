@@ -106,10 +106,12 @@ def test_no_request_fails_during_reloads_and_member_changes(amphora: Amphora) ->
 
 def test_death_of_the_agent_leaves_traffic_and_counters_alone(amphora: Amphora) -> None:
     one = amphora.web(9001)
+    beats = amphora.beats()
     amphora.apply(1, config(f"m1 {one} weight 1"))
     amphora.fetch_all(5)
-    beats = amphora.beats()
-    before = beats.report(lambda report: bool(report["listeners"]))
+    time.sleep(1.1)
+    heartbeat_request(amphora)(beats)
+    before = beats.report(lambda report: bool(report["listeners"]) and report["listeners"]["l1"]["stats"]["total_connections"] >= 5)
     haproxy = set(amphora.pids("haproxy"))
     agent_amphora.kill(amphora.agent_pid())
     assert amphora.fetch() == "9001"
@@ -191,7 +193,7 @@ def test_heartbeats_carry_the_derived_key_and_tell_of_changes_at_once(amphora: A
 
 def test_a_report_comes_on_request_of_a_manager_and_of_nobody_else(amphora: Amphora) -> None:
     beats = amphora.beats()
-    beats.report()
+    beats.next()
     time.sleep(1.1)
     beats.drain()
     heartbeat_request(amphora, key=b"wrong")(beats)
@@ -212,11 +214,15 @@ def test_a_mute_client_holds_up_nobody_and_a_stranger_is_turned_away(amphora: Am
     with pytest.raises((ssl.SSLError, ConnectionError)):
         amphora.call("GET", "/", client_pem=stranger)
     context = amphora.tls(None)
+
+    def ask_without_certificate() -> None:
+        connection = http.client.HTTPConnection(AGENT, 9443)
+        connection.sock = context.wrap_socket(amphora.connect(AGENT, 9443), server_hostname=amphora.id)
+        connection.request("GET", "/")
+        connection.getresponse()
+
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        plain = http.client.HTTPConnection(AGENT, 9443)
-        plain.sock = context.wrap_socket(amphora.connect(AGENT, 9443), server_hostname=amphora.id)
-        plain.request("GET", "/")
-        plain.getresponse()
+        ask_without_certificate()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.load_cert_chain(amphora.folder / "client.pem")
     with context.wrap_socket(amphora.connect(AGENT, 9443), server_hostname=amphora.id) as secured:

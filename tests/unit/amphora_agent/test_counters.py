@@ -1,0 +1,55 @@
+"""Counters never fall, whatever restarts."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from amphora_agent import counters
+
+
+@pytest.fixture
+def path(tmp_path: pathlib.Path) -> pathlib.Path:
+    return tmp_path / "counters.json"
+
+
+def test_a_new_worker_starts_from_zero_and_the_totals_go_on(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    assert totals.take(1, {"l1": [10, 20, 3, 1]}) == {"l1": [10, 20, 3, 1]}
+    assert totals.take(1, {"l1": [15, 20, 4, 1]}) == {"l1": [15, 20, 4, 1]}
+    assert totals.take(2, {"l1": [1, 1, 1, 0]}) == {"l1": [16, 21, 5, 1]}
+    assert totals.take(2, {"l1": [2, 1, 1, 0]}) == {"l1": [17, 21, 5, 1]}
+
+
+def test_a_counter_that_falls_is_a_restart_even_under_the_same_process_id(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    totals.take(1, {"l1": [10, 20, 3, 1]})
+    assert totals.take(1, {"l1": [1, 2, 1, 0]}) == {"l1": [11, 22, 4, 1]}
+
+
+def test_a_worker_that_passes_the_old_count_before_it_is_seen_is_told_by_its_process_id(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    totals.take(1, {"l1": [10, 0, 0, 0]})
+    assert totals.take(2, {"l1": [50, 0, 0, 0]}) == {"l1": [60, 0, 0, 0]}
+
+
+def test_totals_survive_a_restart_of_the_agent(path: pathlib.Path) -> None:
+    first = counters.Counters(path)
+    first.take(1, {"l1": [10, 0, 0, 0]})
+    first.take(2, {"l1": [5, 0, 0, 0]})
+    first.save()
+    assert counters.Counters(path).take(2, {"l1": [6, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
+    assert counters.Counters(path).take(3, {"l1": [1, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
+
+
+def test_a_listener_that_was_removed_starts_anew(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    totals.take(1, {"l1": [10, 0, 0, 0], "l2": [1, 0, 0, 0]})
+    totals.take(2, {"l2": [1, 0, 0, 0]})
+    assert totals.take(3, {"l1": [1, 0, 0, 0], "l2": [0, 0, 0, 0]}) == {"l1": [1, 0, 0, 0], "l2": [2, 0, 0, 0]}
+
+
+def test_a_broken_file_costs_the_statistics_and_not_the_amphora(path: pathlib.Path) -> None:
+    path.write_text("[not json")
+    assert counters.Counters(path).take(1, {"l1": [1, 0, 0, 0]}) == {"l1": [1, 0, 0, 0]}

@@ -1,0 +1,105 @@
+"""Which changes of a configuration the running HAProxy can take, and by which commands."""
+
+from __future__ import annotations
+
+import pytest
+
+from amphora_agent import haproxy_config
+from amphora_agent.haproxy_config import Server
+
+
+def text(
+    *servers: str, lines: tuple[str, ...] = ("balance roundrobin",), defaults: tuple[str, ...] = (), maxconn: str = "    maxconn 100"
+) -> str:
+    return "\n".join(
+        [
+            *("defaults", *(f"    {line}" for line in defaults), "", "frontend l1", maxconn, "    bind 10.0.0.1:80", ""),
+            *("backend p1:l1", *(f"    {line}" for line in lines), *(f"    server {server}" for server in servers)),
+        ]
+    )
+
+
+ONE, TWO = "m1 10.0.0.1:80 weight 1 check inter 5s", "m2 10.0.0.2:80 weight 1 check inter 5s"
+
+
+def test_a_server_line_is_read_whatever_the_order_of_its_words() -> None:
+    server = haproxy_config.parse_server("server m1 10.0.0.1:80 check disabled weight 5 inter 5s backup")
+    assert server == Server("m1", "10.0.0.1:80", 5, True, ("check", "inter", "5s", "backup"))
+    assert server.backup
+
+
+@pytest.mark.parametrize("line", ["server", "server m1", "server m1 10.0.0.1:80 weight", "server m1 10.0.0.1:80 weight x"])
+def test_a_broken_server_line_is_left_to_haproxy_to_refuse(line: str) -> None:
+    assert haproxy_config.parse_server(line).words == ()
+
+
+def test_comments_blank_lines_and_indentation_are_no_difference() -> None:
+    plan = haproxy_config.plan(text(ONE), text(ONE).replace("    ", "\t") + "\n\n# a comment\n")
+    assert plan == haproxy_config.Plan((), (), (), (), ())
+
+
+def test_servers_that_come_change_and_go_are_told_apart() -> None:
+    plan = haproxy_config.plan(
+        text(ONE, TWO, "m3 10.0.0.3:80"), text(ONE.replace("weight 1", "weight 9"), f"{TWO} disabled", "m4 10.0.0.4:80")
+    )
+    assert plan is not None
+    assert [(section.backend, server.name) for section, server in plan.added] == [("p1:l1", "m4")]
+    assert [(backend, server.name, server.weight) for backend, server in plan.weighed] == [("p1:l1", "m1", 9)]
+    assert [(backend, server.name, server.disabled) for backend, server in plan.switched] == [("p1:l1", "m2", True)]
+    assert plan.removed == (("p1:l1", "m3"),)
+    assert plan.touched == ("p1:l1",)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        text(ONE, lines=("balance leastconn",)),
+        text(ONE, maxconn="    maxconn 200"),
+        text(ONE.replace("10.0.0.1", "10.0.0.9")),
+        text(ONE.replace("5s", "6s")),
+        text(ONE) + "\nbackend p2:l1\n    balance roundrobin",
+        text(ONE, f"{TWO} cookie m2"),
+    ],
+    ids=["algorithm", "frontend", "address", "check", "new backend", "static cookie"],
+)
+def test_everything_else_needs_a_reload(new: str) -> None:
+    assert haproxy_config.plan(text(ONE), new) is None
+
+
+def test_the_order_of_servers_matters_only_where_one_is_a_backup() -> None:
+    assert haproxy_config.plan(text(ONE, TWO), text(TWO, ONE)) is not None
+    assert haproxy_config.plan(text(ONE, f"{TWO} backup"), text(f"{TWO} backup", ONE)) is None
+
+
+def test_a_new_server_inherits_the_defaults_that_haproxy_would_not_give_it() -> None:
+    defaults = ("default-server inter 3s",)
+    plan = haproxy_config.plan(text(ONE, defaults=defaults), text(ONE, TWO, defaults=defaults))
+    assert plan is not None
+    assert haproxy_config.add_commands(*plan.added[0]) == [
+        "add server p1:l1/m2 10.0.0.2:80 weight 1 inter 3s check inter 5s pool-max-conn -1 pool-purge-delay 5s",
+        "enable health p1:l1/m2",
+        "enable server p1:l1/m2",
+    ]
+
+
+def test_a_new_server_gets_its_cookie_and_a_disabled_one_stays_out() -> None:
+    lines = ("balance roundrobin", "cookie SRV insert indirect nocache dynamic", "dynamic-cookie-key secret")
+    plan = haproxy_config.plan(text(ONE, lines=lines), text(ONE, "m2 10.0.0.2:80 weight 1 disabled", lines=lines))
+    assert plan is not None
+    assert haproxy_config.add_commands(*plan.added[0])[1:] == ["set dynamic-cookie-key backend p1:l1 secret"]
+
+
+def test_connection_limits_add_up_and_are_capped() -> None:
+    assert haproxy_config.maximum_connections(text(ONE)) == 100
+    assert haproxy_config.maximum_connections(text(ONE, maxconn="")) == haproxy_config.DEFAULT_MAXCONN
+    assert haproxy_config.maximum_connections("") == 1
+    assert haproxy_config.maximum_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
+
+
+def test_health_goes_to_the_next_worker_but_old_weights_and_switches_do_not() -> None:
+    def row(name: str, admin: str) -> str:
+        return f"5 p1:l1 1 {name} 10.0.0.1 0 {admin} 7 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0"
+
+    dump = "\n".join(["1", "# be_id be_name", row("m1", "4"), row("m2", "1"), row("m3", "0"), row("gone", "0"), ""])
+    kept = haproxy_config.state_file(dump, text(ONE, TWO, "m3 10.0.0.3:80 disabled")).splitlines()
+    assert kept == ["1", "# be_id be_name", "5 p1:l1 1 m1 10.0.0.1 0 0 1 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0"]

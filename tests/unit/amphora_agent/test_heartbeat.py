@@ -1,0 +1,97 @@
+"""What is sent when, and that what is sent can be believed."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from typing import Any
+
+import pytest
+
+from amphora_agent import heartbeat, report
+from amphora_agent.protocol import boot
+from amphora_agent.protocol import heartbeat as protocol
+
+
+@pytest.mark.parametrize(
+    ("memory", "wanted", "expected"),
+    [
+        (heartbeat.Memory(), False, "report"),
+        (heartbeat.Memory(reported_digest=b"a", reported_at=100, beat_at=100), False, None),
+        (heartbeat.Memory(reported_digest=b"a", reported_at=100, beat_at=90), False, "beat"),
+        (heartbeat.Memory(reported_digest=b"b", reported_at=100, beat_at=100), False, "report"),
+        (heartbeat.Memory(reported_digest=b"a", reported_at=40, beat_at=100), False, "report"),
+        (heartbeat.Memory(reported_digest=b"a", reported_at=99, beat_at=100), True, "report"),
+    ],
+    ids=["first", "nothing new", "interval", "changed", "full interval", "asked for"],
+)
+def test_a_beat_goes_at_its_interval_and_a_report_when_there_is_something_to_tell(
+    memory: heartbeat.Memory, wanted: bool, expected: str | None
+) -> None:
+    assert heartbeat.due(memory, b"a", 100.0, 10.0, 60.0, wanted) == expected
+
+
+class Told:
+    """A heart with a manager on each of two loopback sockets."""
+
+    def __init__(self) -> None:
+        self.managers = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+        for manager in self.managers:
+            manager.bind(("127.0.0.1", 0))
+            manager.settimeout(5)
+        self.amphora_id = str(uuid.uuid4())
+        self.key = protocol.derive_key(b"deployment", self.amphora_id)
+        self.report: dict[str, Any] | None = report.EMPTY
+        self.saved = 0
+        config = boot.BootConfig(
+            amphora_id=self.amphora_id,
+            management_address="192.0.2.1/24",
+            management_mac="02:00:00:00:00:01",
+            management_mtu=1500,
+            health_managers=tuple(manager.getsockname() for manager in self.managers),
+            heartbeat_key=self.key.hex(),
+        )
+        self.heart = heartbeat.Heart(config, lambda: self.report, self.save)
+
+    def save(self) -> None:
+        self.saved += 1
+
+    def receive(self) -> list[protocol.Header]:
+        return [protocol.unpack(manager.recv(65536), self.key)[0] for manager in self.managers]
+
+
+@pytest.fixture
+def told() -> Told:
+    return Told()
+
+
+def test_every_manager_gets_the_first_report_with_rising_sequences_of_one_boot(told: Told) -> None:
+    told.heart.turn()
+    assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
+    assert told.heart.first_sent.is_set()
+    assert told.saved == 1
+    told.report = {**report.EMPTY, "generation": 1}
+    told.heart.turn()
+    headers = told.receive()
+    assert {header.sequence for header in headers} == {2}
+    assert headers[0].digest == report.digest(told.report)
+
+
+def test_no_heart_beats_where_something_should_run_and_does_not(told: Told) -> None:
+    told.report = None
+    told.heart.turn()
+    assert not told.heart.first_sent.is_set()
+    for manager in told.managers:
+        manager.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            manager.recv(1)
+
+
+def test_a_large_report_travels_in_parts(told: Told) -> None:
+    members = {str(uuid.uuid4()): "UP" for _ in range(8000)}
+    told.report = {**report.EMPTY, "pools": {"p:l": {"status": "UP", "members": members}}}
+    told.heart.turn()
+    first = protocol.unpack(told.managers[0].recv(65536), told.key)
+    bodies = [first[1], *(protocol.unpack(told.managers[0].recv(65536), told.key)[1] for _ in range(first[0].parts - 1))]
+    assert first[0].parts > 1
+    assert protocol.decode_report(bodies)["pools"]["p:l"]["members"] == members
