@@ -1,11 +1,13 @@
-"""What every way to an amphora promises: the fake itself, and the `rest` driver against a real TLS server with the fake behind it."""
+"""What every way to an amphora promises: the fake; the `rest` driver before a stand-in with the fake behind it, and before the real agent."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pathlib
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -13,36 +15,110 @@ from amphora_agent.protocol import rest as protocol
 from controller import exceptions, render
 from controller.drivers.amphora import fake, interface, rest
 from controller.drivers.ca import fake as fake_ca
+from controller.drivers.ca import interface as ca
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from tests import builders
 from tests.contract import agent_stand_in
+from tests.integration import agent_amphora
 
-NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+NETWORKS = render.Networks(vip=render.VipSubnet(cidr=f"{agent_amphora.VRRP}/24", gateway_ip=None, mtu=1400))
+BROKEN = "[ALERT] parsing: unknown keyword 'frob' in 'frontend' section"
 
 
 @dataclasses.dataclass
 class Case:
-    """A driver, an amphora that it reaches, and the fake that answers in the end."""
+    """A driver, an amphora that it reaches, and a way to have HAProxy refuse a state with words that name `frob`."""
 
     driver: interface.AmphoraDriver
     amphora: Amphora
-    agent: fake.FakeAmphora
+    spoil: Callable[[protocol.WantedState], protocol.WantedState]
 
 
-@pytest.fixture(params=["fake", "rest"])
+class _Outdoors(interface.AmphoraDriver):
+    """The `rest` driver, with its sockets in the namespace from which a real agent of a test is reached."""
+
+    def __init__(self, machine: agent_amphora.Amphora, driver: rest.RestAmphora) -> None:
+        self._machine = machine
+        self._driver = driver
+
+    def apply(self, amphora: Amphora, wanted: protocol.WantedState, certificates: Mapping[str, bytes]) -> interface.Applied:
+        return self._machine.outdoors(lambda: self._driver.apply(amphora, wanted, certificates))
+
+    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
+        self._machine.outdoors(lambda: self._driver.remove(amphora, load_balancer_id))
+
+    def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
+        return self._machine.outdoors(lambda: self._driver.info(amphora, timeout))
+
+
+class _MachinesAuthority(fake_ca.FakeCertificateAuthority):
+    """The roots and the client certificate of a real agent of a test."""
+
+    def __init__(self, machine: agent_amphora.Amphora) -> None:
+        super().__init__()
+        self._machine = machine
+
+    def server_roots(self) -> bytes:
+        return self._machine.servers.root
+
+    def client_certificate_path(self) -> str:
+        return str(self._machine.folder / "client.pem")
+
+
+@pytest.fixture(params=["fake", "rest", pytest.param("agent", marks=pytest.mark.integration)])
 def case(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Case]:
-    amphora, agent = agent_stand_in.an_amphora_here(), fake.FakeAmphora()
-    if request.param == "fake":
-        yield Case(agent, amphora, agent)
-        return
-    authority = fake_ca.FakeCertificateAuthority()
-    server = agent_stand_in.AgentStandIn(authority, amphora, agent, tmp_path)
+    makers = {"fake": _fake_case, "rest": _rest_case, "agent": _agent_case}
+    yield from makers[request.param](tmp_path)
+
+
+def _fake_case(folder: pathlib.Path) -> Iterator[Case]:
+    agent = fake.FakeAmphora()
+    yield Case(agent, _amphora("127.0.0.1"), _told_to_refuse(agent))
+
+
+def _rest_case(folder: pathlib.Path) -> Iterator[Case]:
+    authority: ca.CertificateAuthority = fake_ca.FakeCertificateAuthority()
+    agent, amphora = fake.FakeAmphora(), _amphora("127.0.0.1")
+    server = agent_stand_in.AgentStandIn(authority, amphora, agent, folder)
     server.start()
     driver = rest.RestAmphora(authority, port=server.port, retry_time=0.0, read_timeout=10.0)
-    yield Case(driver, amphora, agent)
+    yield Case(driver, amphora, _told_to_refuse(agent))
     driver.close()
     server.stop()
+
+
+def _agent_case(folder: pathlib.Path) -> Iterator[Case]:
+    if os.geteuid() != 0 or shutil.which("haproxy") is None:
+        pytest.skip("a real agent needs root, to make network namespaces, and HAProxy")
+    with agent_amphora.running(folder / "amphora") as machine:
+        driver = rest.RestAmphora(_MachinesAuthority(machine), retry_time=20.0)
+        amphora = dataclasses.replace(_amphora(agent_amphora.AGENT), id=machine.id)
+        yield Case(_Outdoors(machine, driver), amphora, _with_nonsense)
+        driver.close()
+
+
+def _amphora(address: str) -> Amphora:
+    return builders.an_amphora(management_address=address, vrrp_ip=agent_amphora.VRRP, vrrp_mac=agent_amphora.TENANT_MAC)
+
+
+def _told_to_refuse(agent: fake.FakeAmphora) -> Callable[[protocol.WantedState], protocol.WantedState]:
+    def spoil(wanted: protocol.WantedState) -> protocol.WantedState:
+        agent.refuse(BROKEN)
+        return wanted
+
+    return spoil
+
+
+def _with_nonsense(wanted: protocol.WantedState) -> protocol.WantedState:
+    text = (wanted.haproxy_config or "").replace("    mode http", "    mode http\n    frob", 1)
+    return dataclasses.replace(wanted, haproxy_config=text)
+
+
+def _snapshot(case: Case, **fields: int) -> model.Snapshot:
+    vip = builders.a_vip(address=agent_amphora.VIP)
+    snapshot = builders.a_serving_snapshot(members=fields.get("members", 2), vip=vip)
+    return dataclasses.replace(snapshot, amphorae=(case.amphora,))
 
 
 def _wanted(snapshot: model.Snapshot, *, generation: int = 1) -> protocol.WantedState:
@@ -55,66 +131,65 @@ def _certificate(word: str) -> tuple[str, bytes]:
 
 
 def test_a_wanted_state_runs_when_its_receipt_comes(case: Case) -> None:
-    wanted = _wanted(builders.a_serving_snapshot(), generation=7)
+    wanted = _wanted(_snapshot(case), generation=7)
     applied = case.driver.apply(case.amphora, wanted, {})
     assert applied == interface.Applied(7, wanted.hash, interface.How.RELOAD)
-    assert case.agent.running(case.amphora.id, wanted.load_balancer_id) == wanted
     assert case.driver.info(case.amphora).load_balancers == {wanted.load_balancer_id: 7}
 
 
 def test_the_same_state_again_costs_nothing(case: Case) -> None:
-    wanted = _wanted(builders.a_serving_snapshot())
+    wanted = _wanted(_snapshot(case))
     case.driver.apply(case.amphora, wanted, {})
     assert case.driver.apply(case.amphora, dataclasses.replace(wanted, generation=2), {}).how is interface.How.NONE
     assert case.driver.info(case.amphora).load_balancers == {wanted.load_balancer_id: 2}
 
 
 def test_a_change_of_members_needs_no_reload_and_another_change_does(case: Case) -> None:
-    snapshot = builders.a_serving_snapshot(members=3)
+    snapshot = _snapshot(case, members=3)
     case.driver.apply(case.amphora, _wanted(snapshot), {})
     fewer = dataclasses.replace(snapshot, members=snapshot.members[1:])
     assert case.driver.apply(case.amphora, _wanted(fewer, generation=2), {}).how is interface.How.RUNTIME
+    assert case.driver.apply(case.amphora, _wanted(snapshot, generation=3), {}).how is interface.How.RUNTIME
     other_port = dataclasses.replace(fewer, listeners=(dataclasses.replace(snapshot.listeners[0], protocol_port=8080),))
-    assert case.driver.apply(case.amphora, _wanted(other_port, generation=3), {}).how is interface.How.RELOAD
+    assert case.driver.apply(case.amphora, _wanted(other_port, generation=4), {}).how is interface.How.RELOAD
 
 
 def test_an_older_generation_is_refused_and_the_newer_one_runs_on(case: Case) -> None:
-    newer = _wanted(builders.a_serving_snapshot(), generation=5)
+    newer = _wanted(_snapshot(case), generation=5)
     case.driver.apply(case.amphora, newer, {})
-    with pytest.raises(exceptions.AmphoraRefused, match="older"):
-        case.driver.apply(case.amphora, dataclasses.replace(newer, generation=4), {})
-    assert case.agent.running(case.amphora.id, newer.load_balancer_id) == newer
+    with pytest.raises(exceptions.AmphoraRefused) as refusal:
+        case.driver.apply(case.amphora, dataclasses.replace(newer, generation=4, haproxy_config=None), {})
+    assert not isinstance(refusal.value, exceptions.ConfigRefused)
+    assert case.driver.info(case.amphora).load_balancers == {newer.load_balancer_id: 5}
+    assert case.driver.apply(case.amphora, dataclasses.replace(newer, generation=6), {}).how is interface.How.NONE
 
 
 def test_haproxys_words_come_back_and_the_old_state_runs_on(case: Case) -> None:
-    snapshot = builders.a_serving_snapshot()
-    old = _wanted(snapshot)
+    old = _wanted(_snapshot(case))
     case.driver.apply(case.amphora, old, {})
-    case.agent.refuse("[ALERT] parsing [haproxy.cfg:12]: unknown keyword 'frob'")
-    with pytest.raises(exceptions.ConfigRefused) as refusal:
-        case.driver.apply(case.amphora, _wanted(builders.a_snapshot(snapshot.load_balancer), generation=2), {})
-    assert refusal.value.words == "[ALERT] parsing [haproxy.cfg:12]: unknown keyword 'frob'"
+    with pytest.raises(exceptions.ConfigRefused, match="unknown keyword 'frob'") as refusal:
+        case.driver.apply(case.amphora, case.spoil(dataclasses.replace(old, generation=2)), {})
     assert refusal.value.amphora_id == case.amphora.id
-    assert case.agent.running(case.amphora.id, old.load_balancer_id) == old
+    assert case.driver.info(case.amphora).load_balancers == {old.load_balancer_id: 1}
+    assert case.driver.apply(case.amphora, dataclasses.replace(old, generation=3), {}).how is interface.How.NONE
 
 
 def test_certificates_reach_an_agent_that_lacks_them(case: Case) -> None:
     one, two = _certificate("one"), _certificate("two")
-    wanted = dataclasses.replace(_wanted(builders.a_serving_snapshot()), certificates=(one[0], two[0]))
+    wanted = dataclasses.replace(_wanted(_snapshot(case)), certificates=(one[0], two[0]))
     case.driver.apply(case.amphora, wanted, dict([one, two]))
-    assert case.agent.certificates(case.amphora.id) == dict([one, two])
     assert case.driver.apply(case.amphora, dataclasses.replace(wanted, generation=2), {}).how is interface.How.NONE
 
 
 def test_a_certificate_that_nobody_has_is_named(case: Case) -> None:
     name, _ = _certificate("lost")
-    wanted = dataclasses.replace(_wanted(builders.a_serving_snapshot()), certificates=(name,))
+    wanted = dataclasses.replace(_wanted(_snapshot(case)), certificates=(name,))
     with pytest.raises(exceptions.AmphoraRefused, match=name):
         case.driver.apply(case.amphora, wanted, {})
 
 
 def test_a_removed_load_balancer_is_gone_and_may_be_removed_again(case: Case) -> None:
-    wanted = _wanted(builders.a_serving_snapshot(), generation=3)
+    wanted = _wanted(_snapshot(case), generation=3)
     case.driver.apply(case.amphora, wanted, {})
     for _ in range(2):
         case.driver.remove(case.amphora, wanted.load_balancer_id)
