@@ -1,4 +1,4 @@
-"""What every way to an amphora promises: the fake; the `rest` driver before a stand-in with the fake behind it, and before the real agent."""
+"""What every way to an amphora promises: the fake; the `rest` driver before a stand-in with the fake behind it, and before a real agent."""
 
 from __future__ import annotations
 
