@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import time
 import urllib.error
@@ -256,10 +255,7 @@ class Instance:
                 done.result()
         ours = [name for name in linux.namespaces(f"{self.settings.prefix}-") if self._is_ours(name)]
         for name in ours:
-            for pid in linux.processes_inside(self._host, name):
-                if (mark := linux.ProcessMark.of(pid)) is not None:
-                    mark.send(signal.SIGKILL)
-                    mark.wait_gone(5.0)
+            linux.kill_inside(self._host, name)
             linux.delete_namespace(self._host, name)
 
     def _is_ours(self, namespace: str) -> bool:

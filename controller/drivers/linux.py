@@ -244,11 +244,16 @@ def recorded(record: pathlib.Path) -> ProcessMark | None:
         return None
 
 
-def processes_inside(host: Host, namespace: str) -> list[int]:
-    """Processes that run in a network namespace, whoever started them."""
+def kill_inside(host: Host, namespace: str) -> None:
+    """Kill every process that runs in a network namespace of ours, whoever started it."""
     if not namespace_exists(namespace):
-        return []
-    return [int(pid) for pid in host.run(["ip", "netns", "pids", namespace]).split()]
+        return
+    pids = host.run(["ip", "netns", "pids", namespace]).split()
+    marks = [mark for pid in pids if (mark := ProcessMark.of(int(pid)))]
+    for mark in marks:
+        mark.send(signal.SIGKILL)
+    for mark in marks:
+        mark.wait_gone(5.0)
 
 
 def descendants(pid: int) -> list[int]:

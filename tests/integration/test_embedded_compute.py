@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,17 @@ def test_deleting_leaves_no_process_interface_namespace_or_file(machines: Machin
     assert linux.namespaces(f"{machines.prefix}-amp-") == []
     assert "tap" not in linux.Host().run(["ip", "-n", machines.network.namespace, "-brief", "link", "show"])
     assert list((machines.state / "amphorae").iterdir()) == []
+
+
+def test_a_machine_whose_folder_was_removed_is_found_and_deleted_all_the_same(machines: Machines, amphora_id: str) -> None:
+    machines.compute.boot(machines.request(amphora_id))
+    eventually(lambda: len(machines.compute.pids(amphora_id)) >= 4)
+    marks = [linux.ProcessMark.of(pid) for pid in machines.compute.pids(amphora_id)]
+    shutil.rmtree(machines.folder(amphora_id))
+    assert [machine.amphora_id for machine in machines.compute.list_ours()] == [amphora_id]
+    machines.compute.delete(amphora_id)
+    assert not any(mark and mark.alive for mark in marks)
+    assert list(machines.compute.list_ours()) == []
 
 
 def test_a_process_id_that_is_used_again_is_not_taken_for_the_machine(machines: Machines, amphora_id: str) -> None:

@@ -164,14 +164,16 @@ class NamespaceCompute(interface.ComputeDriver):
     # The end
 
     def delete(self, amphora_id: str) -> None:
-        folder = self._folder(amphora_id)
+        folder, namespace = self._folder(amphora_id), self._namespace(amphora_id)
         if folder.is_dir():
             with _locked(folder):
                 self._kill(folder)
                 self._unplug_all(folder)
-                linux.delete_namespace(self._host, self._namespace(amphora_id))
+                linux.delete_namespace(self._host, namespace)
                 shutil.rmtree(folder, ignore_errors=True)
-        linux.delete_namespace(self._host, self._namespace(amphora_id))
+        elif linux.namespace_exists(namespace):
+            linux.kill_inside(self._host, namespace)  # somebody removed the folder, and with it the record of the process
+            linux.delete_namespace(self._host, namespace)
 
     def _kill(self, folder: pathlib.Path) -> None:
         process = _process(folder)
