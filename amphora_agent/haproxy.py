@@ -48,7 +48,7 @@ _EXTERNAL_CHECKS = """\
 _PING = """\
 #!/bin/sh
 # HAProxy gives: its own address and port, the server's address and port.
-exec /bin/ping -q -n -c 1 -W 2 "$3" > /dev/null 2>&1
+PATH=/usr/bin:/bin:/usr/sbin:/sbin exec ping -q -n -c 1 -W 2 "$3" > /dev/null 2>&1
 """
 
 

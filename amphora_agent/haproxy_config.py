@@ -121,6 +121,8 @@ def plan(old: str, new: str) -> Plan | None:
                 weighed.extend([(backend, server)] if known.weight != server.weight else [])
                 switched.extend([(backend, server)] if known.disabled != server.disabled else [])
         removed.extend((backend, name) for name in was.servers if name not in now.servers)
+        if was.servers.keys() != now.servers.keys() and "option external-check" in now.lines:
+            return None  # HAProxy 2.6 crashes on `enable health` of a server with an external check that came at run time
     if any("cookie" in server.words for _, server in added):
         return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
     names = dict.fromkeys([section.backend or "" for section, _ in added] + [name for name, _ in (*weighed, *switched, *removed)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import shutil
 import socket
 from collections.abc import Iterator
 
@@ -57,6 +58,17 @@ def test_a_member_that_came_at_run_time_is_checked_and_leaves_when_it_stops(amph
     amphora.stop_web(9002)
     beats.report(lambda report: report["pools"].get("p1:l1", {}).get("members") == {"m1": "UP", "m2": "DOWN"})
     assert amphora.fetch_all() == {"9001"}
+
+
+@pytest.mark.skipif(shutil.which("ping") is None, reason="ping is not installed")
+def test_members_are_checked_by_ping(amphora: Amphora) -> None:
+    one, two = amphora.web(9001), "198.19.251.77:9001"
+    ping = '    timeout check 2s\n    option external-check\n    external-check command "${FIGLINA_CHECKS}/ping"'
+    beats = amphora.beats()
+    assert amphora.apply(1, config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 1 {CHECK}", extra=ping)) == "reload"
+    beats.report(lambda report: report["pools"].get("p1:l1", {}).get("members") == {"m1": "UP", "m2": "DOWN"})
+    assert amphora.apply(2, config(f"m1 {one} weight 1 {CHECK}", f"m3 {two} weight 1 {CHECK}", extra=ping)) == "reload"
+    beats.report(lambda report: report["pools"]["p1:l1"]["members"] == {"m1": "UP", "m3": "DOWN"})
 
 
 def test_a_removed_member_finishes_its_requests_and_is_then_deleted(amphora: Amphora) -> None:

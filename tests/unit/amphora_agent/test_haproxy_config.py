@@ -66,6 +66,13 @@ def test_everything_else_needs_a_reload(new: str) -> None:
     assert haproxy_config.plan(text(ONE), new) is None
 
 
+def test_servers_with_external_checks_come_and_go_by_a_reload_because_haproxy_would_crash() -> None:
+    lines = ("balance roundrobin", "option external-check")
+    assert haproxy_config.plan(text(ONE, lines=lines), text(ONE, TWO, lines=lines)) is None
+    assert haproxy_config.plan(text(ONE, TWO, lines=lines), text(ONE, lines=lines)) is None
+    assert haproxy_config.plan(text(ONE, lines=lines), text(f"{ONE} disabled", lines=lines)) is not None
+
+
 def test_the_order_of_servers_matters_only_where_one_is_a_backup() -> None:
     assert haproxy_config.plan(text(ONE, TWO), text(TWO, ONE)) is not None
     assert haproxy_config.plan(text(ONE, f"{TWO} backup"), text(f"{TWO} backup", ONE)) is None
