@@ -8,7 +8,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import auth, current, discovery, errors, paths, settings
+from controller.api import auth, current, discovery, errors, network_lookups, paths, settings
 from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers
 
 _COLLECTIONS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
@@ -28,6 +28,8 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
+    if current_settings(app).network_lookups:
+        app.register_blueprint(network_lookups.blueprint, url_prefix="/v2")
     for path in _COLLECTIONS:
         app.add_url_rule(f"/v2{path}", f"no id {path}", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
@@ -49,7 +51,7 @@ def _needs_id(**_in_path: str) -> flask.Response:
 def _begin() -> None:
     """Name the caller; refuse what no route would answer rightly."""
     request = flask.request
-    flask.g.context = auth.noauth(request)
+    flask.g.context = auth.noauth(request, current.settings().noauth_project_id)
     if request.method == "HEAD" and request.path != "/healthcheck":
         raise werkzeug.exceptions.MethodNotAllowed
     accepted = request.headers.get("Accept")

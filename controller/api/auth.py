@@ -24,9 +24,9 @@ def new_request_id() -> str:
     return f"req-{uuid.uuid4()}"
 
 
-def noauth(request: flask.Request) -> Context:
-    """Everybody is an administrator, in the project of the header X-Project-Id."""
-    project = request.headers.get("X-Project-Id", "")
+def noauth(request: flask.Request, default_project: str | None) -> Context:
+    """Everybody is an administrator, in the project of the header X-Project-Id, or in the default one."""
+    project = request.headers.get("X-Project-Id", "") or default_project or ""
     global_id = request.headers.get("X-Openstack-Request-Id", "")
     return Context(
         request_id=new_request_id(),

@@ -16,6 +16,8 @@ class Settings:
     """Values, not options."""
 
     api_base_uri: str | None
+    noauth_project_id: str | None
+    network_lookups: bool
     healthcheck_enabled: bool
     allow_pagination: bool
     allow_sorting: bool
@@ -45,6 +47,8 @@ def load(conf: Any) -> Settings:
     timeouts = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
     return Settings(
         api_base_uri=api.api_base_uri,
+        noauth_project_id=api.noauth_project_id,
+        network_lookups=api.network_lookups,
         healthcheck_enabled=api.healthcheck_enabled,
         allow_pagination=api.allow_pagination,
         allow_sorting=api.allow_sorting,

@@ -15,6 +15,15 @@ OPTS = [
         choices=["noauth"],
         help="Who may call. `noauth`: everybody, as administrator of the project in the header X-Project-Id or in the body.",
     ),
+    cfg.StrOpt(
+        "noauth_project_id", help="With `noauth`: the project of callers who name none. Without it they can't create load balancers."
+    ),
+    cfg.BoolOpt(
+        "network_lookups",
+        default=False,
+        help="Answer the network service's GET of subnets, networks and ports by id, so that the command line client works in an embedded "
+        "cloud, where there is no such service.",
+    ),
     cfg.StrOpt("api_base_uri", help="How links in answers begin, where a proxy hides the API; default is what the request was sent to."),
     cfg.BoolOpt(
         "immutable_while_pending",

@@ -12,7 +12,9 @@ SCHEMA = Schema(
     shows_fault=False,
     fields=[
         declare.read_only("id", kinds.uuid),
-        declare.read_only("loadbalancer_id", kinds.uuid, column="load_balancer_id", attribute="load_balancer_id"),
+        declare.read_only(
+            "loadbalancer_id", kinds.uuid, column="load_balancer_id", attribute="load_balancer_id", filter_alias="load_balancer_id"
+        ),
         declare.read_only("lb_network_ip", column="management_address", attribute="management_address"),
         declare.read_only("compute_id"),
         declare.read_only("vrrp_ip"),

@@ -36,6 +36,7 @@ class Field:
     default: Any = None  # what POST stores when it is left out
     null: Any = SAME  # what an explicit null stores, if that is not the default
     alias: str | None = None  # a second name, accepted and shown like the first
+    filter_alias: str | None = None  # a second name for filters only
     column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
     attribute: str | None = ""  # of the noun, may have dots; "": of its name, None: it is not shown
     show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
@@ -140,7 +141,9 @@ class Schema:
         self._put = {key: field for field in fields if field.put for key in (field.name, field.alias) if key}
         self._post_keys = frozenset(key for field in self._post for key in (field.name, field.alias) if key)
         self._columns = [(field.name, field.column) for field in fields if field.column is not None]
-        self.filters = {key: field for field in fields for key in (field.name, field.alias) if key and _filterable(field)}
+        self.filters = {
+            key: field for field in fields for key in (field.name, field.alias, field.filter_alias) if key and _filterable(field)
+        }
         self._shows_fault = shows_fault
         self._template, self._names, self._attributes, self._shows = _view_plan(fields)
 

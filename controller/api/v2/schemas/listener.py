@@ -35,7 +35,15 @@ SCHEMA = Schema(
     argument="listener_",
     fields=[
         *declare.common(project=False),
-        Field(name="loadbalancer_id", kind=kinds.uuid, required=True, put=False, column="load_balancer_id", attribute=None),
+        Field(
+            name="loadbalancer_id",
+            kind=kinds.uuid,
+            required=True,
+            put=False,
+            column="load_balancer_id",
+            attribute=None,
+            filter_alias="load_balancer_id",
+        ),
         declare.read_only("loadbalancers", column=None, attribute="load_balancer_id", show=declare.one_id),
         Field(name="protocol", kind=kinds.one_of(*PROTOCOLS), supported=SUPPORTED, required=True, put=False),
         Field(name="protocol_port", kind=kinds.port, required=True, put=False),

@@ -40,7 +40,9 @@ SCHEMA = Schema(
     fields=[
         *declare.common(project=False),
         Field(name="listener_id", kind=kinds.uuid, put=False, column=None, attribute=None),
-        Field(name="loadbalancer_id", kind=kinds.uuid, put=False, column="load_balancer_id", attribute=None),
+        Field(
+            name="loadbalancer_id", kind=kinds.uuid, put=False, column="load_balancer_id", attribute=None, filter_alias="load_balancer_id"
+        ),
         declare.read_only("listeners", column=None, attribute="listener_ids", show=declare.ids),
         declare.read_only("loadbalancers", column=None, attribute="load_balancer_id", show=declare.one_id),
         declare.read_only("members", column=None, attribute="member_ids", show=declare.ids),
