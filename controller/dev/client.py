@@ -34,14 +34,14 @@ class Api:
         self._host, self._port, self._timeout = parts.hostname or "127.0.0.1", parts.port or 9876, timeout
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
-        """Send a request below `/v2/lbaas` and return the answer's JSON (None if it has no body).
+        """Send a request below `/v2/lbaas` (or to a path that begins with `/v2/`) and return the answer's JSON (None if it has no body).
 
         :raises ApiError: an answer of 400 or above.
         :raises OSError: no answer.
         """
         with self._connection() as connection:
             content = None if body is None else json.dumps(body)
-            connection.request(method, PREFIX + path, content, {"Content-Type": "application/json", "X-Project-Id": "demo"})
+            connection.request(method, path if path.startswith("/v2/") else PREFIX + path, content, {"Content-Type": "application/json", "X-Project-Id": "demo"})
             answer = connection.getresponse()
             text = answer.read()
         if answer.status >= 400:

@@ -1,0 +1,169 @@
+"""kill -9 of the worker after every task of every flow, on the embedded cloud: the cases come from the flows themselves."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from taskflow import flow as taskflow_flow
+from taskflow import task as taskflow_task
+
+from controller import jobs
+from controller.db import database
+from controller.dev.client import eventually
+from controller.flows import catalog
+from controller.model.status import AmphoraStatus, Topology
+from tests.functional import flow_site
+from tests.integration.site import Balancer, Site
+
+CRASHING_WORKER = pathlib.Path(__file__).parent.parent / "crashing_worker.py"
+WITHIN = 60.0
+
+
+def _tasks(flow: Any) -> Iterator[str]:
+    for node, _ in flow.iter_nodes():
+        if isinstance(node, taskflow_task.Task):
+            yield node.name
+        elif isinstance(node, taskflow_flow.Flow):
+            yield from _tasks(node)
+
+
+def task_names(topology: Topology) -> dict[str, list[str]]:
+    """The tasks of each kind of job, in the order of the flow's definition."""
+    some = [str(uuid.uuid4()) for _ in topology.roles]
+    load_balancer_id = str(uuid.uuid4())
+    every: list[jobs.Job] = [
+        jobs.CreateLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, amphora_ids=tuple(some)),
+        jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id),
+        jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id="a", replacement_id=some[0], role=topology.roles[0]),
+        jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=tuple(some)),
+        jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id),
+    ]
+    assert {type(job) for job in every} == set(jobs.KINDS.values()), "a kind of job is not killed here"
+    with tempfile.TemporaryDirectory() as folder:
+        cloud = flow_site.Site(pathlib.Path(folder))
+        try:
+            return {job.kind: list(_tasks(catalog.build(cloud.services, job))) for job in every}
+        finally:
+            cloud.close()
+
+
+def cases(topology: Topology) -> list[tuple[str, int, str]]:
+    """Kind of job, which task is the last, its name."""
+    return [(kind, number, name) for kind, names in task_names(topology).items() for number, name in enumerate(names, 1)]
+
+
+class Killer:
+    """Lets a worker die after its n-th task, starts the next one, and looks."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.balancer: Balancer | None = None
+
+    def kill(self, kind: str, after: int) -> None:
+        """One case."""
+        prepare, act = self._acts()[kind]
+        prepare()
+        self.site.machine.stop("worker")
+        command = [sys.executable, str(CRASHING_WORKER), "--after", str(after), "--config-file", str(self.site.folder / "figlina.conf")]
+        self.site.machine.processes.start("worker", command, self.site.machine.settings.namespace("controller"))
+        act()
+        dead = lambda: not self.site.machine.processes.running("worker")  # noqa: E731
+        eventually(dead, WITHIN, lambda: f"the worker did not come to task {after} of {kind}:\n{self.site.log('worker')[-3000:]}")
+        self.site.machine.start("worker")
+        self._settled(kind)
+        eventually(lambda: self.unexplained() == [], WITHIN, lambda: "\n".join(self.unexplained()))
+
+    def _acts(self) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
+        """What has to stand before the worker that will die is started, and what sets it going."""
+        return {
+            jobs.CreateLoadBalancer.kind: (self._nothing, self._create),
+            jobs.UpdateLoadBalancer.kind: (self._something, self._change),
+            jobs.FailoverAmphora.kind: (self._something, self._fail_amphora_over),
+            jobs.FailoverLoadBalancer.kind: (self._something, self._fail_over),
+            jobs.DeleteLoadBalancer.kind: (self._something, self._delete),
+        }
+
+    def _nothing(self) -> None:
+        if self.balancer is not None:
+            self.balancer.delete()
+            self.balancer = None
+
+    def _something(self) -> None:
+        if self.balancer is None:
+            self.balancer = self.site.balancer(("web-1", "web-2"))
+
+    def _create(self) -> None:
+        pool = {
+            "name": "p",
+            "protocol": "HTTP",
+            "lb_algorithm": "ROUND_ROBIN",
+            "members": [{"name": one, "address": self.site.web[one], "protocol_port": 80} for one in ("web-1", "web-2")],
+        }
+        listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+        body = {"vip_subnet_id": self.site.subnet_id, "listeners": [listener]}
+        self.balancer = Balancer(self.site, self.site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"])
+
+    def _change(self) -> None:
+        balancer = self._balancer()
+        (member, *_) = balancer.members().values()
+        self.site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"weight": member["weight"] % 200 + 1}})
+
+    def _fail_amphora_over(self) -> None:
+        amphorae = self.site.api.get(f"/v2/octavia/amphorae?loadbalancer_id={self._balancer().id}")["amphorae"]
+        (first, *_) = [one for one in amphorae if one["role"] in ("STANDALONE", "MASTER") and one["status"] == "ALLOCATED"]
+        self.site.api.put(f"/v2/octavia/amphorae/{first['id']}/failover")
+
+    def _fail_over(self) -> None:
+        self.site.api.put(f"/loadbalancers/{self._balancer().id}/failover")
+
+    def _delete(self) -> None:
+        self.site.api.delete(f"/loadbalancers/{self._balancer().id}?cascade=true")
+
+    def _balancer(self) -> Balancer:
+        assert self.balancer is not None
+        return self.balancer
+
+    def _settled(self, kind: str) -> None:
+        """ACTIVE and serving, ERROR with a reason, or gone."""
+        if kind == jobs.DeleteLoadBalancer.kind:
+            self.site.api.wait_gone(f"/loadbalancers/{self._balancer().id}", WITHIN)
+            self.balancer = None
+            return
+        balancer = self._balancer()
+        seen: dict[str, Any] = {}
+
+        def settled() -> bool:
+            seen.update(balancer.show())
+            return seen["provisioning_status"] == "ACTIVE" or (seen["provisioning_status"] == "ERROR" and bool(seen["fault"]["message"]))
+
+        eventually(settled, WITHIN, lambda: f"{seen}\n{self.site.log('worker')[-3000:]}")
+        balancer.wait_active(WITHIN)  # the embedded cloud is up, so even an ERROR does not stay
+        balancer.serves({"web-1", "web-2"})
+
+    def unexplained(self) -> list[str]:
+        """What the cloud has and the database does not explain, and the other way round."""
+        machine = self.site.machine
+        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        try:
+            with db.read() as tx:
+                rows = tx.connection.exec_driver_sql("SELECT id, status FROM amphorae WHERE status != 'DELETED'").all()
+                balancers = tx.connection.exec_driver_sql(
+                    "SELECT id FROM load_balancers WHERE provisioning_status NOT IN ('DELETED')"
+                ).scalars()
+                wanted = {f"lb-{one}" for one in balancers}
+        finally:
+            db.close()
+        known = {one.id for one in rows}
+        found = [f"amphora {one.id} is {one.status}" for one in rows if one.status != AmphoraStatus.ALLOCATED]
+        machines = {one.amphora_id for one in machine.compute.list_ours()}
+        owners = {port.device_id for port in machine.network.list_ours() if not port.device_id.startswith("dev-")}
+        found += [f"machine {one} has no row" for one in machines - known]
+        found += [f"amphora {one} has no machine" for one in known - machines]
+        found += [f"a port of {one} has no row" for one in owners - known - wanted]
+        found += [f"{one} has no port" for one in (known | wanted) - owners]
+        return found
