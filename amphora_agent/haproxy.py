@@ -18,7 +18,7 @@ from amphora_agent.protocol import rest
 LOG = logging.getLogger(__name__)
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
-UNANSWERED_POLLS = 5
+UNANSWERED_POLLS = 4
 """So many polls without an answer from the socket of a running HAProxy, and it is taken for hung and started again."""
 
 _GLOBAL = """\
@@ -145,6 +145,7 @@ class HAProxy:
 
     def ensure_running(self) -> bool:
         """Start HAProxy again if it died or hangs; whether it serves now."""
+        system.trim(self._log)
         if self.master() is not None:
             if self.runtime.worker() is not None:
                 self._silent_polls = 0

@@ -29,7 +29,7 @@ class RuntimeApi:
         self._path = str(path)
         self._timeout = timeout
 
-    def ask(self, command: str) -> str:
+    def ask(self, command: str, timeout: float | None = None) -> str:
         """The answer to a command, or to several joined by `;`.
 
         :raises RuntimeFailed: no answer in time.
@@ -37,7 +37,7 @@ class RuntimeApi:
         chunks: list[bytes] = []
         try:
             with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
-                connection.settimeout(self._timeout)
+                connection.settimeout(timeout or self._timeout)
                 connection.connect(self._path)
                 connection.sendall(command.encode() + b"\n")
                 while chunk := connection.recv(262_144):
@@ -58,7 +58,7 @@ class RuntimeApi:
     def worker(self) -> int | None:
         """The process id of the worker that serves now; None if nobody answers."""
         try:
-            return worker_in(self.ask("show info"))
+            return worker_in(self.ask("show info", timeout=1.5))
         except RuntimeFailed:
             return None
 

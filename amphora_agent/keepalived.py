@@ -94,6 +94,7 @@ class Keepalived:
 
     def ensure_running(self) -> bool:
         """Start keepalived again if it died; whether it runs now."""
+        system.trim(self._log)
         if self.pid() is not None:
             return True
         LOG.warning("keepalived is dead; starting it")

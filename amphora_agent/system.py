@@ -64,12 +64,17 @@ def start(command: Sequence[str], log: pathlib.Path) -> subprocess.Popen[bytes]:
     :raises CommandFailed: it can't be started.
     """
     with log.open("ab") as output:
-        if output.tell() > 1_000_000:  # nobody rotates this file; what was said long ago helps nobody
-            output.truncate(0)
         try:
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
         except OSError as exc:
             raise CommandFailed(command, 127, str(exc)) from exc
+
+
+def trim(log: pathlib.Path, limit: int = 1_000_000) -> None:
+    """Empty a log that nobody rotates once it is too long: what was said long ago helps nobody. Its writers append, so they go on."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > limit:
+            os.truncate(log, 0)
 
 
 def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: bool = True) -> None:

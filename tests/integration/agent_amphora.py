@@ -276,17 +276,12 @@ class Amphora:
         return (self.folder / "agent.log").read_text()
 
     def _all_pids(self) -> list[int]:
+        """Every process of the machine, by its process namespace; process 1 comes first."""
         assert self._machine is not None
-        found, frontier = list[int](), [self._machine.pid]
-        while frontier:
-            pid = frontier.pop()
-            with contextlib.suppress(OSError):
-                children = [
-                    int(word) for task in pathlib.Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()
-                ]
-                found += children
-                frontier += children
-        return found
+        machine = self._machine.pid
+        namespace = _link(f"/proc/{machine}/ns/pid_for_children")
+        pids = [int(path.name) for path in pathlib.Path("/proc").iterdir() if path.name.isdecimal()]
+        return sorted((pid for pid in pids if _link(f"/proc/{pid}/ns/pid") == namespace), key=lambda pid: (_parent(pid) != machine, pid))
 
     # -- outside -------------------------------------------------------------------------------------------------------------
 
@@ -442,6 +437,13 @@ def _command_line(pid: int) -> list[str]:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except OSError:
         return []
+
+
+def _link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def _parent(pid: int) -> int:

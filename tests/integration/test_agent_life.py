@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import os
 import pathlib
+import signal
 import socket
 import ssl
 import threading
@@ -155,6 +157,16 @@ def test_an_agent_and_a_haproxy_that_die_together_come_back_with_the_last_good_c
     eventually(lambda: amphora.fetch() == "9001")
     status, answer = eventually(lambda: amphora.call("GET", rest.load_balancer_path(amphora.load_balancer_id)))
     assert (status, rest.Receipt.parse(answer).generation) == (200, 1)
+
+
+def test_a_haproxy_that_hangs_is_started_again(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    hung = amphora.pids("haproxy")
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: amphora.fetch() == "9001", within=45)
+    assert not set(hung) & set(amphora.pids("haproxy"))
 
 
 def test_a_haproxy_that_can_not_be_started_silences_the_heartbeat(amphora: Amphora) -> None:
