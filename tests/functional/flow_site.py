@@ -138,6 +138,8 @@ class Site:
         assert lease is not None
         wanted = catalog.admit(self.snapshot(job.load_balancer_id), job)
         if wanted is None:
+            with self.db.begin() as tx:
+                tx.leases.release(lease)
             return None
         flow = catalog.build(self.services, wanted)
         for step in steps(flow):
@@ -147,9 +149,11 @@ class Site:
         facts = {name: getattr(wanted, name) for name in jobs.dump(wanted)}
         flow_engine.storage.inject({**facts, "lease": lease, "request_id": "req-1"}, transient=True)
         result = flow_engine.advance()
-        if result.outcome in (engine.Outcome.FAILED, engine.Outcome.BROKEN):
+        if result.outcome is not engine.Outcome.LOST:
             with self.db.begin() as tx:
-                tx.leases.note_failure(lease, time.time() + 5)
+                if result.outcome in (engine.Outcome.FAILED, engine.Outcome.BROKEN):
+                    tx.leases.note_failure(lease, time.time() + 5)
+                tx.leases.release(lease)
         return result
 
     def succeed(self, job: jobs.Job) -> None:

@@ -1,0 +1,231 @@
+"""The rows at the end of a flow, and those of amphorae, on a real database."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+
+import pytest
+import sqlalchemy as sa
+from oslo_config import cfg
+
+from controller import conf, exceptions, jobs, services
+from controller.db import recent, tables, transaction
+from controller.db.repositories import settlement
+from controller.drivers.compute import fake as fake_compute
+from controller.model import load_balancer as model
+from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from tests.functional import flow_site
+
+FAULT = model.Fault(code="compute", message="no valid host was found", step="Boot", request_id="req-1")
+
+
+def _settle(rows: settlement.Settlement, lease: jobs.Lease) -> None:
+    rows.settle(lease.load_balancer_id, 1, lease)
+
+
+def _fail(rows: settlement.Settlement, lease: jobs.Lease) -> None:
+    rows.fail(lease.load_balancer_id, 1, FAULT, lease)
+
+
+def _remove(rows: settlement.Settlement, lease: jobs.Lease) -> None:
+    rows.remove(lease.load_balancer_id, lease)
+
+
+def a_lease(site: flow_site.Site, load_balancer_id: str) -> jobs.Lease:
+    with site.db.begin() as tx:
+        lease = tx.leases.take(load_balancer_id, "worker", 30.0)
+    assert lease is not None
+    return lease
+
+
+def test_settling_goes_by_generation(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    site.accept(load_balancer_id, flow_site.a_listener(80))
+    later = site.accept(load_balancer_id, flow_site.a_listener(81))
+    lease = a_lease(site, load_balancer_id)
+    with site.db.begin() as tx:
+        assert not tx.settlement.settle(load_balancer_id, later - 1, lease)
+    snapshot = site.snapshot(load_balancer_id)
+    assert {one.protocol_port: one.provisioning_status for one in snapshot.listeners} == {
+        80: ProvisioningStatus.ACTIVE,
+        81: ProvisioningStatus.PENDING_CREATE,
+    }
+    assert snapshot.load_balancer.provisioning_status is ProvisioningStatus.PENDING_UPDATE
+    with site.db.begin() as tx:
+        assert tx.settlement.settle(load_balancer_id, later, lease)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    assert site.snapshot(load_balancer_id).load_balancer.applied_generation == later
+
+
+def test_an_older_settlement_does_not_turn_the_applied_generation_back(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    newest = site.accept(load_balancer_id, flow_site.a_listener(80))
+    lease = a_lease(site, load_balancer_id)
+    with site.db.begin() as tx:
+        tx.settlement.settle(load_balancer_id, newest, lease)
+        tx.settlement.settle(load_balancer_id, 1, lease)
+    assert site.snapshot(load_balancer_id).load_balancer.applied_generation == newest
+
+
+def test_one_with_an_amphora_missing_is_not_active(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    with site.db.begin() as tx:
+        assert not tx.settlement.settle(load_balancer_id, 1, a_lease_in(tx, load_balancer_id), complete=False)
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_UPDATE
+
+
+def a_lease_in(tx: transaction.Transaction, load_balancer_id: str) -> jobs.Lease:
+    lease = tx.leases.take(load_balancer_id, "worker", 30.0)
+    assert lease is not None
+    return lease
+
+
+def test_settling_never_revives_what_is_being_deleted(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    site.accept_delete(load_balancer_id)
+    lease = a_lease(site, load_balancer_id)
+    with site.db.begin() as tx:
+        assert not tx.settlement.settle(load_balancer_id, 99, lease)
+        tx.settlement.fail(load_balancer_id, 99, FAULT, lease)
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_DELETE
+
+
+@pytest.mark.parametrize("write", [_settle, _fail, _remove])
+def test_who_has_lost_the_lease_writes_nothing(site: flow_site.Site, write: Callable[[settlement.Settlement, jobs.Lease], object]) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    stale = dataclasses.replace(a_lease(site, load_balancer_id), token=0)
+    with site.db.begin() as tx, pytest.raises(exceptions.StaleLease):
+        write(tx.settlement, stale)
+    assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_CREATE
+    assert site.faults(load_balancer_id) == {}
+
+
+def test_a_second_failure_replaces_the_first_reason_and_adds_an_event(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    lease = a_lease(site, load_balancer_id)
+    with site.db.begin() as tx:
+        tx.settlement.fail(load_balancer_id, 1, FAULT, lease)
+        tx.settlement.fail(load_balancer_id, 1, dataclasses.replace(FAULT, code="quota"), lease)
+    assert site.faults(load_balancer_id)[load_balancer_id].code == "quota"
+    assert site.events(load_balancer_id) == ["quota", "compute"]
+
+
+def test_many_children_are_settled_and_removed_in_few_statements(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    site.accept_tree(load_balancer_id, listeners=10, pools=10, members=20)
+    lease = a_lease(site, load_balancer_id)
+    statements: list[str] = []
+    sa.event.listen(site.db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
+    with site.db.begin() as tx:
+        tx.settlement.settle(load_balancer_id, 2, lease)
+    assert len(statements) <= 10
+    snapshot = site.snapshot(load_balancer_id)
+    gone = [flow_site.gone(tables.pools, one.id) for one in snapshot.pools]
+    generation = site.accept(load_balancer_id, *gone)
+    statements.clear()
+    with site.db.begin() as tx:
+        tx.settlement.settle(load_balancer_id, generation, lease)
+    assert len(statements) <= 20
+    assert (site.snapshot(load_balancer_id).pools, site.snapshot(load_balancer_id).members) == ((), ())
+
+
+# Amphorae
+
+
+def test_an_amphora_s_row_is_found_as_it_is_and_begun_anew_once_it_is_deleted(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    with site.db.begin() as tx:
+        tx.amphorae.ensure("a", load_balancer_id, Role.STANDALONE)
+        tx.amphorae.update("a", compute_id="machine", status=AmphoraStatus.BOOTING)
+        tx.health.first({"a": 1.0})
+        assert tx.amphorae.ensure("a", load_balancer_id, Role.STANDALONE).compute_id == "machine"
+        tx.amphorae.mark_deleted("a")
+        assert tx.amphorae.of_load_balancer(load_balancer_id) == ()
+        again = tx.amphorae.ensure("a", load_balancer_id, Role.STANDALONE)
+    assert (again.status, again.compute_id, again.first_heartbeat_at) == (AmphoraStatus.PENDING_CREATE, None, None)
+
+
+def test_a_deleted_amphora_changes_no_more(site: flow_site.Site) -> None:
+    with site.db.begin() as tx:
+        tx.amphorae.ensure("a", "lb", Role.STANDALONE)
+        tx.amphorae.mark_deleted("a")
+        tx.amphorae.confirm(["a"], 5)
+        tx.amphorae.set_status(["a"], AmphoraStatus.ERROR)
+        with pytest.raises(exceptions.NotFound):
+            tx.amphorae.update("a", compute_id="machine")
+        assert tx.amphorae.get("a").status is AmphoraStatus.DELETED
+
+
+def test_only_what_may_change_changes(site: flow_site.Site) -> None:
+    with site.db.begin() as tx, pytest.raises(TypeError, match="load_balancer_id"):
+        tx.amphorae.update("a", load_balancer_id="another")
+
+
+def test_amphorae_are_listed_by_page_load_balancer_and_status(site: flow_site.Site) -> None:
+    with site.db.begin() as tx:
+        for name, owner in (("a", "lb-1"), ("b", "lb-2"), ("c", "lb-1")):
+            tx.amphorae.ensure(name, owner, Role.STANDALONE)
+        tx.amphorae.mark_deleted("c")
+        tx.amphorae.confirm(["b"], 1)
+        assert [one.id for one in tx.amphorae.list()] == ["a", "b"]
+        assert [one.id for one in tx.amphorae.list(limit=1, after="a")] == ["b"]
+        assert [one.id for one in tx.amphorae.list(load_balancer_id="lb-1")] == ["a"]
+        assert [one.id for one in tx.amphorae.list(statuses=[AmphoraStatus.DELETED])] == ["c"]
+        assert [one.id for one in tx.amphorae.unfinished(before=4e9)] == ["a"]
+
+
+# What is remembered
+
+
+def test_a_remembered_snapshot_is_the_one_in_the_rows(site: flow_site.Site) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    kept = recent.RecentSnapshots(site.db)
+    assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
+    with site.db.begin() as tx:
+        tx.amphorae.set_status(list(site.amphorae(load_balancer_id).values()), AmphoraStatus.ERROR)
+    assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
+    site.accept(load_balancer_id, flow_site.a_listener(81))
+    assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
+
+
+def test_only_so_much_is_remembered(site: flow_site.Site) -> None:
+    ids = [site.accept_load_balancer() for _ in range(3)]
+    kept = recent.RecentSnapshots(site.db, objects=2)
+    for load_balancer_id in ids:
+        kept.get(load_balancer_id)
+    assert list(kept._kept) == ids[1:]
+
+
+# Services
+
+
+def a_conf(site: flow_site.Site, **drivers: str) -> cfg.ConfigOpts:
+    made = conf.load([], config_files=[])
+    made.set_override("connection", str(site.db.engine.url), group="database")
+    for name, value in drivers.items():
+        made.set_override(name, value, group="controller_worker")
+    return made
+
+
+def test_drivers_are_found_by_name_and_made_when_first_used(site: flow_site.Site) -> None:
+    loaded = services.Services.load(a_conf(site, compute_driver="fake", network_driver="no such thing"))
+    first = loaded.compute
+    assert isinstance(first, fake_compute.FakeCompute)
+    assert loaded.compute is first
+    with pytest.raises(LookupError, match="network_driver"):
+        loaded.network.list_ours()
+    loaded.close()
+
+
+def test_threads_get_one_driver_of_each_kind(site: flow_site.Site) -> None:
+    loaded = services.Services.load(a_conf(site, amphora_driver="fake"))
+    found: list[object] = []
+    threads = [threading.Thread(target=lambda: found.append(loaded.amphora)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(one) for one in found}) == 1
+    loaded.close()
