@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 
 from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, system
@@ -18,6 +19,7 @@ from amphora_agent.protocol import rest
 LOG = logging.getLogger(__name__)
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
+RESTART_INTERVAL = 1.0
 UNANSWERED_POLLS = 4
 """So many polls without an answer from the socket of a running HAProxy, and it is taken for hung and started again."""
 
@@ -80,6 +82,7 @@ class HAProxy:
         self._checks = places.run / "checks"
         self._process: subprocess.Popen[bytes] | None = None
         self._silent_polls = 0
+        self._restarted_at = float("-inf")
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
         self.changes = haproxy_changes.Changes(self.runtime)
         self.reloads = 0
@@ -153,8 +156,10 @@ class HAProxy:
             self._silent_polls += 1
             if self._silent_polls < UNANSWERED_POLLS:
                 return False
+        if time.monotonic() - self._restarted_at < RESTART_INTERVAL:
+            return False
         LOG.warning("HAProxy is dead or hangs; starting it with its last good configuration")
-        self._silent_polls = 0
+        self._silent_polls, self._restarted_at = 0, time.monotonic()
         return self._start_afresh()
 
     def stop(self) -> None:
