@@ -24,6 +24,7 @@ from typing import Any
 
 from taskflow import atom, states
 from taskflow import flow as taskflow_flow
+from taskflow import storage as taskflow_storage
 from taskflow import task as taskflow_task
 from taskflow.engines.action_engine import engine as action_engine
 from taskflow.engines.action_engine import executor
@@ -81,6 +82,14 @@ class FlowEngine(action_engine.ActionEngine):
         self._is_lost = is_lost
         self.stale = False
         self.waiting: dict[str, tuple[str, float]] = {}
+
+    @functools.cached_property
+    def storage(self) -> taskflow_storage.Storage:
+        """States and results of the steps."""
+        return _Storage(self._flow_detail, backend=self._backend, scope_fetcher=self._scopes)
+
+    def _scopes(self, name: str) -> Any:
+        return self._runtime.fetch_scopes_for(name) if self._compiled else None
 
     def advance(self) -> Result:
         """Run as far as the flow can go now."""
@@ -143,6 +152,13 @@ class FlowEngine(action_engine.ActionEngine):
         return detail.meta or {}
 
 
+class _Storage(taskflow_storage.Storage):
+    """Keeps no progress: nobody reads it, and it is half of all that taskflow would save."""
+
+    def set_task_progress(self, task_name: str, progress: float, details: Any = None) -> None:
+        """Nothing."""
+
+
 class _Executor(executor.ParallelThreadTaskExecutor):
     """Runs steps on the shared pool."""
 
@@ -154,7 +170,7 @@ class _Executor(executor.ParallelThreadTaskExecutor):
         self, task: taskflow_task.Task, task_uuid: str, arguments: dict[str, Any], progress_callback: Any = None
     ) -> futures.Future[Any]:
         """Run a step's execute()."""
-        return self._submit(task, functools.partial(executor._execute_task, task, arguments, progress_callback))
+        return self._submit(task, functools.partial(executor._execute_task, task, arguments))
 
     def revert_task(
         self,
@@ -166,7 +182,7 @@ class _Executor(executor.ParallelThreadTaskExecutor):
         progress_callback: Any = None,
     ) -> futures.Future[Any]:
         """Run a step's revert()."""
-        return self._submit(task, functools.partial(executor._revert_task, task, arguments, result, failures, progress_callback))
+        return self._submit(task, functools.partial(executor._revert_task, task, arguments, result, failures))
 
     def _submit(self, task: taskflow_task.Task, work: Callable[[], tuple[str, Any]]) -> futures.Future[Any]:
         future = self._executor.submit(self._run, task, work)

@@ -89,9 +89,7 @@ class DatabasePersistence(base.Backend):
         """
         record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token if flow.lease else 0, dump(flow.detail))
         with self.database.begin() as tx:
-            if flow.lease is not None:
-                tx.leases.check(flow.lease)
-            if not tx.flow_records.put(record):
+            if not tx.flow_records.put(record, flow.lease):
                 raise exceptions.StaleLease(flow.lease.load_balancer_id if flow.lease else "")
         flow.changed = False
 

@@ -22,6 +22,49 @@ _AWAKE = 0.0
 """`available_at` of a job that was woken. `release` leaves it alone, so that a wake-up during a claim is not lost."""
 
 
+# Statements that run all the time are made once: SQLAlchemy takes longer to make one than SQLite to run it.
+_NOW: sa.BindParameter[float] = sa.bindparam("now")
+_FREE = sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= _NOW)
+_CLAIMABLE = (
+    sa.select(_JOBS.id, _JOBS.load_balancer_id)
+    .select_from(tables.jobs.outerjoin(tables.load_balancers, _LOAD_BALANCERS.id == _JOBS.load_balancer_id))
+    .where(_JOBS.priority == sa.bindparam("of_priority"), _JOBS.available_at <= _NOW, _JOBS.claim_expires_at <= _NOW, _FREE)
+    .order_by(_JOBS.available_at)
+    .limit(sa.bindparam("most"))
+)
+_NEXT_DUE = (
+    sa.select(_JOBS.available_at)
+    .where(_JOBS.priority == sa.bindparam("of_priority"), _JOBS.available_at > _NOW)
+    .order_by(_JOBS.available_at)
+    .limit(1)
+)
+_CLAIM = (
+    sa.update(tables.jobs)
+    .where(_JOBS.id == sa.bindparam("of_job"), _JOBS.available_at <= _NOW, _JOBS.claim_expires_at <= _NOW)
+    .values(
+        owner=sa.bindparam("of_owner"),
+        claim_token=_JOBS.claim_token + 1,
+        claim_expires_at=sa.bindparam("expires_at"),
+        available_at=sa.bindparam("expires_at"),  # out of the way of `claimable`; a wake-up during the claim sets it to 0
+        attempts=_JOBS.attempts + 1,
+    )
+)
+_GET = sa.select(tables.jobs).where(_JOBS.id == sa.bindparam("of_job"))
+_HELD = sa.and_(_JOBS.id == sa.bindparam("of_job"), _JOBS.owner == sa.bindparam("of_owner"), _JOBS.claim_token == sa.bindparam("of_token"))
+_UNTIL: sa.BindParameter[float] = sa.bindparam("until", type_=sa.Double())
+_UNLESS_WOKEN = sa.case((_JOBS.available_at == _AWAKE, _AWAKE), else_=_UNTIL)
+_EXTEND = sa.update(tables.jobs).where(_HELD).values(claim_expires_at=_UNTIL, available_at=_UNLESS_WOKEN)
+_RELEASE = sa.update(tables.jobs).where(_HELD).values(owner=None, claim_expires_at=0.0, available_at=_UNLESS_WOKEN)
+_CONSUME = sa.delete(tables.jobs).where(_HELD)
+_DROP_RECORD = sa.delete(tables.flow_records).where(tables.flow_records.c.job_id == sa.bindparam("of_job"))
+_WAITING = (
+    sa.select(_JOBS.id, _JOBS.available_at, _JOBS.priority)
+    .where(_JOBS.subject == sa.bindparam("of_subject"), _JOBS.owner.is_(None))
+    .limit(1)
+)
+_WAKE = sa.update(tables.jobs).where(_JOBS.load_balancer_id == sa.bindparam("of_load_balancer")).values(available_at=_AWAKE)
+
+
 def _claim(row: rows.Row, owner: str, expires_at: float) -> jobs.Claim:
     return jobs.Claim(
         id=row["id"],
@@ -37,8 +80,8 @@ def _claim(row: rows.Row, owner: str, expires_at: float) -> jobs.Claim:
     )
 
 
-def _held(claim: jobs.Claim) -> sa.ColumnElement[bool]:
-    return sa.and_(_JOBS.id == claim.id, _JOBS.owner == claim.owner, _JOBS.claim_token == claim.token)
+def _held(claim: jobs.Claim) -> dict[str, object]:
+    return {"of_job": claim.id, "of_owner": claim.owner, "of_token": claim.token}
 
 
 class Jobs(base.Repository):
@@ -51,10 +94,7 @@ class Jobs(base.Repository):
         the higher priority and the newer request id. A job that is being run now is not found: it may have read the rows before the caller
         wrote them.
         """
-        waiting = (
-            sa.select(_JOBS.id, _JOBS.available_at, _JOBS.priority).where(_JOBS.subject == job.subject, _JOBS.owner.is_(None)).limit(1)
-        )
-        if found := self._rows(waiting):
+        if found := self._rows(_WAITING, {"of_subject": job.subject}):
             changes: dict[str, Any] = {
                 "available_at": min(found[0]["available_at"], available_at),
                 "priority": max(found[0]["priority"], priority),
@@ -113,17 +153,9 @@ class Jobs(base.Repository):
         """
         now = time.time() if now is None else now
         found: list[tuple[str, str]] = []
-        joined = tables.jobs.outerjoin(tables.load_balancers, _LOAD_BALANCERS.id == _JOBS.load_balancer_id)
-        free = sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= now)
         for priority in jobs.PRIORITIES:
-            wanted = (
-                sa.select(_JOBS.id, _JOBS.load_balancer_id)
-                .select_from(joined)
-                .where(_JOBS.priority == priority, _JOBS.available_at <= now, _JOBS.claim_expires_at <= now, free)
-                .order_by(_JOBS.available_at)
-                .limit(limit - len(found))
-            )
-            found.extend((row.id, row.load_balancer_id) for row in self._connection.execute(wanted))
+            wanted = {"of_priority": priority, "now": now, "most": limit - len(found)}
+            found.extend((row.id, row.load_balancer_id) for row in self._connection.execute(_CLAIMABLE, wanted))
             if len(found) >= limit:
                 break
         return found
@@ -131,15 +163,7 @@ class Jobs(base.Repository):
     def next_due(self, now: float | None = None) -> float | None:
         """When the next job that is not due yet becomes so."""
         now = time.time() if now is None else now
-        firsts = [
-            self._connection.execute(
-                sa.select(_JOBS.available_at)
-                .where(_JOBS.priority == priority, _JOBS.available_at > now)
-                .order_by(_JOBS.available_at)
-                .limit(1)
-            ).scalar()
-            for priority in jobs.PRIORITIES
-        ]
+        firsts = [self._connection.execute(_NEXT_DUE, {"of_priority": priority, "now": now}).scalar() for priority in jobs.PRIORITIES]
         return min((first for first in firsts if first is not None), default=None)
 
     def claim(self, job_id: str, owner: str, expiry: float, now: float | None = None) -> jobs.Claim | None:
@@ -149,39 +173,25 @@ class Jobs(base.Repository):
         """
         now = time.time() if now is None else now
         expires_at = now + expiry
-        changed = self._connection.execute(
-            sa.update(tables.jobs)
-            .where(_JOBS.id == job_id, _JOBS.available_at <= now, _JOBS.claim_expires_at <= now)
-            .values(
-                owner=owner,
-                claim_token=_JOBS.claim_token + 1,
-                claim_expires_at=expires_at,
-                available_at=expires_at,  # out of the way of `due`; a wake-up during the claim sets it to 0
-                attempts=_JOBS.attempts + 1,
-            )
-        )
+        changed = self._connection.execute(_CLAIM, {"of_job": job_id, "of_owner": owner, "now": now, "expires_at": expires_at})
         if not changed.rowcount:
             return None
-        return _claim(self._rows(sa.select(tables.jobs).where(_JOBS.id == job_id))[0], owner, expires_at)
+        return _claim(self._rows(_GET, {"of_job": job_id})[0], owner, expires_at)
 
     def extend(self, claim: jobs.Claim, expiry: float, now: float | None = None) -> bool:
         """Keep a claim for another `expiry` seconds; False if it was lost."""
-        expires_at = (time.time() if now is None else now) + expiry
-        awake = sa.case((_JOBS.available_at == _AWAKE, _AWAKE), else_=expires_at)
-        statement = sa.update(tables.jobs).where(_held(claim)).values(claim_expires_at=expires_at, available_at=awake)
-        return bool(self._connection.execute(statement).rowcount)
+        until = (time.time() if now is None else now) + expiry
+        return bool(self._connection.execute(_EXTEND, {**_held(claim), "until": until}).rowcount)
 
     def release(self, claim: jobs.Claim, available_at: float = _AWAKE) -> bool:
         """Give a claim back; the job is due at `available_at`, or at once if it was woken meanwhile. False if the claim was lost."""
-        awake = sa.case((_JOBS.available_at == _AWAKE, _AWAKE), else_=available_at)
-        statement = sa.update(tables.jobs).where(_held(claim)).values(owner=None, claim_expires_at=0.0, available_at=awake)
-        return bool(self._connection.execute(statement).rowcount)
+        return bool(self._connection.execute(_RELEASE, {**_held(claim), "until": available_at}).rowcount)
 
     def consume(self, claim: jobs.Claim) -> bool:
         """Take a job off the board for good, with the record of its flow; False if the claim was lost."""
-        if not self._connection.execute(sa.delete(tables.jobs).where(_held(claim))).rowcount:
+        if not self._connection.execute(_CONSUME, _held(claim)).rowcount:
             return False
-        self._connection.execute(sa.delete(tables.flow_records).where(tables.flow_records.c.job_id == claim.id))
+        self._connection.execute(_DROP_RECORD, {"of_job": claim.id})
         return True
 
     def wake(self, load_balancer_id: str) -> int:
@@ -189,8 +199,7 @@ class Jobs(base.Repository):
 
         A job that is being run now is looked at again right after it was put aside. Returns how many jobs were meant.
         """
-        statement = sa.update(tables.jobs).where(_JOBS.load_balancer_id == load_balancer_id).values(available_at=_AWAKE)
-        return self._connection.execute(statement).rowcount
+        return self._connection.execute(_WAKE, {"of_load_balancer": load_balancer_id}).rowcount
 
     def free_owner(self, owners: Sequence[str]) -> list[str]:
         """Take claims and leases from owners that are known to be dead; returns the ids of their jobs."""
@@ -208,7 +217,7 @@ class Jobs(base.Repository):
 
     def get(self, job_id: str) -> rows.Row | None:
         """A row as it is, or None."""
-        found = self._rows(sa.select(tables.jobs).where(_JOBS.id == job_id))
+        found = self._rows(_GET, {"of_job": job_id})
         return found[0] if found else None
 
     def page(self, limit: int, after: tuple[float, str] = (0.0, ""), load_balancer_id: str | None = None) -> list[rows.Row]:

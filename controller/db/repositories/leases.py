@@ -17,13 +17,29 @@ from controller.db.repositories import base
 
 _LOAD_BALANCERS = tables.load_balancers.c
 
+# Statements are made once: SQLAlchemy takes longer to make one than SQLite to run it.
+_HELD = sa.and_(
+    _LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"),
+    _LOAD_BALANCERS.lease_owner == sa.bindparam("of_owner"),
+    _LOAD_BALANCERS.lease_token == sa.bindparam("of_token"),
+)
+_CHANGE = sa.update(tables.load_balancers)
+_CHECK = sa.select(_LOAD_BALANCERS.id).where(_HELD).with_for_update()
+_TAKE = (
+    _CHANGE.where(_LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"))
+    .where(sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= sa.bindparam("now")))
+    .values(lease_owner=sa.bindparam("of_owner"), lease_token=_LOAD_BALANCERS.lease_token + 1, lease_expires_at=sa.bindparam("expires_at"))
+)
+_TOKEN = sa.select(_LOAD_BALANCERS.lease_token).where(_LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"))
+_REFRESH = _CHANGE.where(_HELD).values(lease_expires_at=sa.bindparam("expires_at"))
+_RELEASE = _CHANGE.where(_HELD).values(lease_owner=None, lease_expires_at=0.0)
+_SUCCEEDED = _CHANGE.where(_HELD, sa.or_(_LOAD_BALANCERS.failures != 0, _LOAD_BALANCERS.next_try_at != 0.0)).values(
+    failures=0, next_try_at=0.0
+)
 
-def _held(lease: jobs.Lease) -> sa.ColumnElement[bool]:
-    return sa.and_(
-        _LOAD_BALANCERS.id == lease.load_balancer_id,
-        _LOAD_BALANCERS.lease_owner == lease.owner,
-        _LOAD_BALANCERS.lease_token == lease.token,
-    )
+
+def _held(lease: jobs.Lease) -> dict[str, object]:
+    return {"of_load_balancer": lease.load_balancer_id, "of_owner": lease.owner, "of_token": lease.token}
 
 
 class Leases(base.Repository):
@@ -35,13 +51,9 @@ class Leases(base.Repository):
         :raises NotFound: no such load balancer.
         """
         now = time.time() if now is None else now
-        changed = self._connection.execute(
-            sa.update(tables.load_balancers)
-            .where(_LOAD_BALANCERS.id == load_balancer_id)
-            .where(sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= now))
-            .values(lease_owner=owner, lease_token=_LOAD_BALANCERS.lease_token + 1, lease_expires_at=now + expiry)
-        )
-        token = self._connection.execute(sa.select(_LOAD_BALANCERS.lease_token).where(_LOAD_BALANCERS.id == load_balancer_id)).scalar()
+        wanted = {"of_load_balancer": load_balancer_id, "of_owner": owner, "now": now, "expires_at": now + expiry}
+        changed = self._connection.execute(_TAKE, wanted)
+        token = self._connection.execute(_TOKEN, {"of_load_balancer": load_balancer_id}).scalar()
         if token is None:
             raise exceptions.NotFound("load balancer", load_balancer_id)
         return jobs.Lease(load_balancer_id, owner, token) if changed.rowcount else None
@@ -53,26 +65,21 @@ class Leases(base.Repository):
 
         :raises StaleLease: another worker took the load balancer over.
         """
-        held = sa.select(_LOAD_BALANCERS.id).where(_held(lease)).with_for_update()
-        if self._connection.execute(held).first() is None:
+        if self._connection.execute(_CHECK, _held(lease)).first() is None:
             raise exceptions.StaleLease(lease.load_balancer_id)
 
     def refresh(self, lease: jobs.Lease, expiry: float, now: float | None = None) -> bool:
         """Keep the lease for another `expiry` seconds; False if it was lost."""
         expires_at = (time.time() if now is None else now) + expiry
-        statement = sa.update(tables.load_balancers).where(_held(lease)).values(lease_expires_at=expires_at)
-        return bool(self._connection.execute(statement).rowcount)
+        return bool(self._connection.execute(_REFRESH, {**_held(lease), "expires_at": expires_at}).rowcount)
 
     def release(self, lease: jobs.Lease) -> bool:
-        """Give the lease back; False if it was lost. Follow with `jobs.wake`, for the jobs that waited for it."""
-        statement = sa.update(tables.load_balancers).where(_held(lease)).values(lease_owner=None, lease_expires_at=0.0)
-        return bool(self._connection.execute(statement).rowcount)
+        """Give the lease back; False if it was lost. Jobs that waited for it are due from then on (`jobs.claimable` left them out)."""
+        return bool(self._connection.execute(_RELEASE, _held(lease)).rowcount)
 
     def note_success(self, lease: jobs.Lease) -> None:
         """A flow succeeded: count failures from nought again."""
-        changed = {"failures": 0, "next_try_at": 0.0}
-        failed = sa.or_(_LOAD_BALANCERS.failures != 0, _LOAD_BALANCERS.next_try_at != 0.0)
-        self._connection.execute(sa.update(tables.load_balancers).where(_held(lease), failed).values(changed))
+        self._connection.execute(_SUCCEEDED, _held(lease))
 
     def failures(self, load_balancer_id: str) -> int:
         """How often in a row flows of this load balancer failed."""
@@ -81,10 +88,8 @@ class Leases(base.Repository):
 
     def note_failure(self, lease: jobs.Lease, next_try_at: float) -> None:
         """A flow failed: one more failure in a row; the next try stands in the row, and in the faults that people read."""
-        self._connection.execute(
-            sa.update(tables.load_balancers).where(_held(lease)).values(failures=_LOAD_BALANCERS.failures + 1, next_try_at=next_try_at)
-        )
+        failed = _CHANGE.where(_HELD).values(failures=_LOAD_BALANCERS.failures + 1, next_try_at=next_try_at)
+        self._connection.execute(failed, _held(lease))
         when = datetime.datetime.fromtimestamp(next_try_at, datetime.UTC)
-        faults = tables.faults.c
-        mine = sa.or_(faults.load_balancer_id == lease.load_balancer_id, faults.object_id == lease.load_balancer_id)
+        mine = tables.faults.c.load_balancer_id == lease.load_balancer_id
         self._connection.execute(sa.update(tables.faults).where(mine).values(next_try_at=when))
