@@ -5,8 +5,10 @@ The test decides when a step fails or its worker dies; so every way through a fl
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import pathlib
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -27,11 +29,11 @@ from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import fake as fake_network
 from controller.drivers.network import interface as network_interface
 from controller.flows import catalog
-from controller.jobs import owed
+from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
-from controller.worker import engine, persistence
+from controller.worker import conductor, engine, persistence
 
 PROJECT = "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"
 Spoil = Callable[[taskflow_task.Task], None]
@@ -228,6 +230,38 @@ class Site:
             and ports == sorted([*amphora_ids, *amphora_ids, f"lb-{load_balancer_id}"])
             and not self.faults(load_balancer_id)
         )
+
+
+@contextlib.contextmanager
+def working(site: Site, folder: pathlib.Path) -> Iterator[Callable[[jobs.Job], None]]:
+    """The real worker at work, in a thread; yields what posts a job and rings."""
+    bell = str(folder / "bell")
+    options = conductor.Options(
+        host="test", max_workers=8, poll_interval=0.2, claim_expiry=10.0, retry_backoff=0.1, retry_backoff_max=0.4, wakeup_directory=bell
+    )
+    worker = conductor.Conductor(site.services, catalog, options)
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+
+    def post(job: jobs.Job) -> None:
+        with site.db.begin() as tx:
+            tx.jobs.post(job, request_id="req-1")
+        wakeup.ring(bell)
+
+    try:
+        yield post
+    finally:
+        worker.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def eventually(is_so: Callable[[], bool], within: float = 60.0, pause: float = 0.02) -> None:
+    """Wait until something has happened by itself."""
+    end = time.monotonic() + within
+    while not is_so():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(pause)
 
 
 def a_create(load_balancer_id: str, topology: Topology) -> jobs.CreateLoadBalancer:
