@@ -52,7 +52,7 @@ class Asked:
 
     def _href(self, marker: str, limit: int | None, **more: str) -> str:
         arguments = flask.request.args
-        repeated = {name: arguments[name] for name in ("sort", "sort_key") if name in arguments}
+        repeated = {name: arguments[name] for name in ("sort", "sort_key", "sort_dir") if name in arguments}
         limited = {} if limit is None else {"limit": str(limit)}
         return f"{links.here()}?{urls.urlencode({**limited, **repeated, 'marker': marker, **more}, safe=':,')}"
 
