@@ -78,7 +78,7 @@ class Changes:
 
     def _verify(self, plan: haproxy_config.Plan, config: str) -> None:
         """Read back that the running servers are the wanted ones."""
-        wanted = haproxy_config.servers_of(config)
+        wanted = haproxy_config.servers_of(config, plan.touched)
         for backend in plan.touched:
             running = self._runtime.server_states(backend)
             for name in set(running) - set(wanted[backend]):

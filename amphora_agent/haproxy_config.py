@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-_SECTION = re.compile(
-    r"(backend|cache|defaults|fcgi-app|frontend|global|http-errors|listen|log-forward|mailers|peers|program|resolvers|ring|userlist)\b"
+_SECTION = (
+    r"(?:backend|cache|defaults|fcgi-app|frontend|global|http-errors|listen|log-forward|mailers|peers|program|resolvers|ring|userlist)\b"
 )
+_CUT = re.compile(rf"(?m)^[ \t]*(?={_SECTION})")
+_HEADER = re.compile(_SECTION)
 DEFAULT_MAXCONN = 50_000
 HIGHEST_MAXCONN = 1_000_000
 _STATIC_SERVER_DEFAULTS = {"pool-max-conn": "-1", "pool-purge-delay": "5s"}
@@ -57,22 +59,8 @@ class Plan:
 
 
 def parse(text: str) -> list[Section]:
-    """Cut a configuration into its sections; comments and empty lines do not count."""
-    sections: list[Section] = []
-    header, lines, servers = "", list[str](), dict[str, Server]()
-    for line in _lines(text):
-        if _SECTION.match(line):
-            if header or lines:
-                sections.append(Section(header, tuple(lines), servers))
-            header, lines, servers = line, [], {}
-        elif line.startswith("server "):
-            server = parse_server(line)
-            servers[server.name] = server
-        else:
-            lines.append(line)
-    if header or lines:
-        sections.append(Section(header, tuple(lines), servers))
-    return sections
+    """Read a configuration; comments and empty lines do not count."""
+    return [_section(chunk) for chunk in _cut(text)]
 
 
 def parse_server(line: str) -> Server:
@@ -91,21 +79,27 @@ def parse_server(line: str) -> Server:
     return Server(parts[0], parts[1], weight, disabled, tuple(words))
 
 
-def servers_of(text: str) -> dict[str, Mapping[str, Server]]:
-    """The servers of each backend."""
-    return {section.backend: section.servers for section in parse(text) if section.backend is not None}
+def servers_of(text: str, backends: Collection[str] | None = None) -> dict[str, Mapping[str, Server]]:
+    """The servers of each backend, or of these backends only."""
+    chunks = [(_name(chunk), chunk) for chunk in _cut(text) if chunk.startswith("backend")]
+    return {name: _section(chunk).servers for name, chunk in chunks if backends is None or name in backends}
 
 
 def plan(old: str, new: str) -> Plan | None:
     """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
-    before, after = parse(old), parse(new)
-    if [(section.header, section.lines) for section in before] != [(section.header, section.lines) for section in after]:
+    before, after = _cut(old), _cut(new)
+    if len(before) != len(after):
         return None
     added: list[tuple[Section, Server]] = []
     weighed: list[tuple[str, Server]] = []
     switched: list[tuple[str, Server]] = []
     removed: list[tuple[str, str]] = []
-    for was, now in zip(before, after, strict=True):
+    for old_chunk, new_chunk in zip(before, after, strict=True):
+        if old_chunk == new_chunk:
+            continue  # of a large configuration all but a section or two are the same to the letter
+        was, now = _section(old_chunk), _section(new_chunk)
+        if (was.header, was.lines) != (now.header, now.lines):
+            return None
         if was.servers == now.servers and list(was.servers) == list(now.servers):
             continue
         backend = now.backend
@@ -129,13 +123,13 @@ def plan(old: str, new: str) -> Plan | None:
     return Plan(tuple(added), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
 
 
-def with_defaults(section: Section, sections: Sequence[Section]) -> Section:
+def with_defaults(section: Section, chunks: Sequence[str]) -> Section:
     """A backend with the `default-server` lines of the `defaults` section that stands before it."""
     inherited: tuple[str, ...] = ()
-    for other in sections:
-        if other.header.startswith("defaults"):
-            inherited = tuple(line for line in other.lines if line.startswith("default-server "))
-        if other.header == section.header:
+    for chunk in chunks:
+        if chunk.startswith("defaults"):
+            inherited = tuple(line for line in _section(chunk).lines if line.startswith("default-server "))
+        elif chunk.startswith("backend") and _name(chunk) == section.backend:
             break
     return dataclasses.replace(section, lines=(*inherited, *section.lines))
 
@@ -162,7 +156,7 @@ def add_commands(section: Section, server: Server) -> list[str]:
 
 def maximum_connections(text: str) -> int:
     """The sum of the frontends' limits, each the default where it has none."""
-    limits = [_limit(section) for section in parse(text) if section.header.startswith("frontend ")]
+    limits = [_limit(_section(chunk)) for chunk in _cut(text) if chunk.startswith("frontend")]
     return max(1, min(sum(limits), HIGHEST_MAXCONN))
 
 
@@ -191,6 +185,28 @@ def state_file(dump: str, text: str) -> str:
 
 MAINTENANCE = 0x63
 """The bits of HAProxy's administrative state that take a server out (forced, inherited, by resolution, by host name)."""
+
+
+def _cut(text: str) -> list[str]:
+    """The text of each section, its header first."""
+    return [chunk for chunk in _CUT.split(text) if any(_lines(chunk))]
+
+
+def _name(chunk: str) -> str:
+    return chunk.split(maxsplit=2)[1]
+
+
+def _section(chunk: str) -> Section:
+    header, lines, servers = "", list[str](), dict[str, Server]()
+    for line in _lines(chunk):
+        if not header and _HEADER.match(line):
+            header = line
+        elif line.startswith("server "):
+            server = parse_server(line)
+            servers[server.name] = server
+        else:
+            lines.append(line)
+    return Section(header, tuple(lines), servers)
 
 
 def _lines(text: str) -> Iterator[str]:

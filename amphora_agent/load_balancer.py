@@ -28,6 +28,7 @@ class LoadBalancer:
         self._lock = threading.Lock()
         self._counting = threading.Lock()
         self._wanted: rest.WantedState | None = None
+        self._hash = ""  # of the state above: made of the whole of it, so not made twice
         self._known_nics: tuple[rest.Interface, ...] = ()
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
@@ -64,21 +65,21 @@ class LoadBalancer:
         :raises CommandFailed: the kernel refused an interface's settings.
         """
         with self._lock:
-            running = self._wanted
+            running, new_hash = self._wanted, wanted.hash
             if running is not None and running.load_balancer_id != wanted.load_balancer_id:
                 raise errors.Occupied(running.load_balancer_id)
             if running is not None and wanted.generation < running.generation:
                 raise errors.StaleGeneration(wanted.generation, running.generation)
-            if running is not None and wanted.hash == running.hash and self._settled and self._programs_run(wanted):
+            if running is not None and new_hash == self._hash and self._settled and self._programs_run(wanted):
                 how = "none"
             else:
                 self._settled = False
-                how = self._bring_to(wanted)
-            self._wanted, self._settled = wanted, True
+                how = self._bring_to(wanted, changed=new_hash != self._hash)
+            self._wanted, self._hash, self._settled = wanted, new_hash, True
             self._remember()
             LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
         self.on_change()
-        return rest.Receipt(wanted.load_balancer_id, wanted.generation, wanted.hash, how)
+        return rest.Receipt(wanted.load_balancer_id, wanted.generation, new_hash, how)
 
     def remove(self, load_balancer_id: str) -> None:
         """Stop serving a load balancer and forget its files; unknown is fine."""
@@ -91,7 +92,7 @@ class LoadBalancer:
             self._counters.forget()
             (self._state / "state.json").unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
-            self._wanted, self._known_nics, self._settled = None, (), True
+            self._wanted, self._hash, self._known_nics, self._settled = None, "", (), True
         self.on_change()
 
     def receipt(self, load_balancer_id: str) -> rest.Receipt | None:
@@ -99,7 +100,7 @@ class LoadBalancer:
         wanted = self._wanted
         if wanted is None or wanted.load_balancer_id != load_balancer_id:
             return None
-        return rest.Receipt(load_balancer_id, wanted.generation, wanted.hash, "none")
+        return rest.Receipt(load_balancer_id, wanted.generation, self._hash, "none")
 
     def generations(self) -> dict[str, int]:
         """The generation that runs, by load balancer."""
@@ -143,12 +144,12 @@ class LoadBalancer:
         except (ValueError, TypeError, KeyError) as exc:
             LOG.error("What ran before is not known: %s", exc)
             return
-        self._wanted = wanted
+        self._wanted, self._hash = wanted, wanted.hash
         # An agent that was killed half way may have left newer files than it remembers.
         self._settled = self._haproxy.config == wanted.haproxy_config and self._keepalived.is_set_to(wanted.keepalived_config)
         LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
 
-    def _bring_to(self, wanted: rest.WantedState) -> str:
+    def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
         _refuse_malformed(wanted)
         missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
         if missing:
@@ -160,11 +161,11 @@ class LoadBalancer:
         if wanted.keepalived_config is not None:
             self._keepalived.check(wanted.keepalived_config)
         how = self._apply_haproxy(wanted)
-        changed = self._apply_keepalived(wanted)
+        changed = self._apply_keepalived(wanted) or changed
         self._nics.drop(self._known_nics, wanted.interfaces)
         self._known_nics = wanted.interfaces
         self._drop_certificates(wanted)
-        return "runtime" if how == "none" and (changed or self._wanted is None or wanted.hash != self._wanted.hash) else how
+        return "runtime" if how == "none" and changed else how
 
     def _bring_interfaces(self, wanted: rest.WantedState) -> None:
         running = self._wanted
@@ -203,7 +204,7 @@ class LoadBalancer:
         if wanted is None:
             return report.EMPTY
         if not self._haproxy.configured:
-            return report.make(wanted.generation, wanted.hash, report.Statistics(), {})
+            return report.make(wanted.generation, self._hash, report.Statistics(), {})
         with self._counting:  # asked and taken in one go, so that an old worker is never counted after a new one
             try:
                 answer = self._haproxy.runtime.ask("show info;show stat -1 7 -1")
@@ -212,7 +213,7 @@ class LoadBalancer:
                 return None
             statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
             totals = self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
-        return report.make(wanted.generation, wanted.hash, statistics, totals)
+        return report.make(wanted.generation, self._hash, statistics, totals)
 
     def _report_quietly(self) -> None:
         """Take in the counters of a worker that is about to go."""
@@ -226,7 +227,10 @@ class LoadBalancer:
 
     def _remember(self) -> None:
         assert self._wanted is not None
-        data = {"wanted": json.loads(self._wanted.dump()), "interfaces": [dataclasses.asdict(item) for item in self._known_nics]}
+        data = {
+            "wanted": {**dataclasses.asdict(self._wanted), "hash": self._hash},
+            "interfaces": [dataclasses.asdict(item) for item in self._known_nics],
+        }
         system.write_file(self._state / "state.json", json.dumps(data).encode())
 
 

@@ -95,11 +95,12 @@ class Authority:
 
 class _Web(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    server: _WebServer
     wbufsize = -1  # head and body in one packet: otherwise Nagle's algorithm waits for the receiver's delayed acknowledgement
 
     def do_GET(self) -> None:
         if self.path.startswith("/slow"):
-            time.sleep(1.5)
+            self.server.release.wait(30)
         body = str(self.server.server_address[1]).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -113,6 +114,10 @@ class _Web(http.server.BaseHTTPRequestHandler):
 
 class _WebServer(http.server.ThreadingHTTPServer):
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        super().__init__(address, _Web)
+        self.release = threading.Event()
 
     def handle_error(self, *_: Any) -> None:
         """Health checks reset their connections."""
@@ -291,7 +296,7 @@ class Amphora:
 
     def web(self, port: int) -> str:
         """A web server that answers with its port; its address."""
-        server = self.outdoors(lambda: _WebServer((WEB, port), _Web))
+        server = self.outdoors(lambda: _WebServer((WEB, port)))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self._webs[port] = server
         return f"{WEB}:{port}"
@@ -301,6 +306,10 @@ class Amphora:
         server = self._webs.pop(port)
         server.shutdown()
         server.server_close()
+
+    def release(self, port: int) -> None:
+        """Let a web server answer its `/slow` requests."""
+        self._webs[port].release.set()
 
     def connect(self, address: str = VIP, port: int = 80, timeout: float = 5.0) -> socket.socket:
         """A connection from the outside."""
@@ -428,8 +437,9 @@ def running(folder: pathlib.Path, **boot_changes: Any) -> Iterator[Amphora]:
 
 
 def kill(pid: int) -> None:
-    """kill -9."""
-    os.kill(pid, signal.SIGKILL)
+    """kill -9; a worker may have followed its master already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _command_line(pid: int) -> list[str]:

@@ -74,11 +74,12 @@ def test_members_are_checked_by_ping(amphora: Amphora) -> None:
 def test_a_removed_member_finishes_its_requests_and_is_then_deleted(amphora: Amphora) -> None:
     one, two = amphora.web(9001), amphora.web(9002)
     amphora.apply(1, config(f"m2 {two} weight 1 pool-purge-delay 300ms"))  # its idle connection goes only then
-    slow = amphora.connect()
+    slow = amphora.connect(timeout=30)
     slow.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
     eventually(lambda: table(amphora)["m2"][SESSIONS] == "1")
     assert amphora.apply(2, config(f"m1 {one} weight 1")) == "runtime"
     assert amphora.fetch_all(4) == {"9001"}
+    amphora.release(9002)
     answer = b""
     while chunk := slow.recv(4096):
         answer += chunk
