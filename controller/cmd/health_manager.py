@@ -48,6 +48,7 @@ def settings(conf: cfg.ConfigOpts) -> manager.Settings:
         LOG.warning("[health_manager] heartbeat_timeout is less than three heartbeat_intervals: a lost packet may look like a death")
     return manager.Settings(
         watcher=watcher.Settings(
+            heartbeat_interval=section.heartbeat_interval,
             heartbeat_timeout=section.heartbeat_timeout,
             health_check_interval=section.health_check_interval,
             record_interval=manager.record_interval(section.heartbeat_interval, section.heartbeat_timeout),

@@ -27,7 +27,7 @@ class Settings:
 
 def record_interval(heartbeat_interval: float, heartbeat_timeout: float) -> float:
     """How often the time of an amphora's last beat is written: each few beats, as seldom as judging by another manager allows."""
-    return heartbeat_interval * max(1, int(heartbeat_timeout / heartbeat_interval / 4))
+    return heartbeat_interval * max(1, int(heartbeat_timeout / heartbeat_interval / 3))
 
 
 class HealthManager:

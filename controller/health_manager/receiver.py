@@ -93,6 +93,7 @@ class Receiver:
         self._worst_gap = 0.0
         self._logged_at = 0.0
         self.received = 0
+        self.skipped = 0  # beats that a newer one of the same amphora made superfluous
         self.rejected: collections.Counter[str] = collections.Counter()
         self._sample(self._last_turn)
 
@@ -172,6 +173,10 @@ class Receiver:
         sender = self._senders.get(id_bytes(amphora_id))
         return None if sender is None else sender.heard_at
 
+    def falling_silent(self, after: float, before: float) -> list[str]:
+        """Amphorae that were last heard here between two times. Looks at the whole fleet: only for when somebody is to be judged."""
+        return [sender.amphora_id for sender in list(self._senders.values()) if after < sender.heard_at < before]
+
     def prune(self, before: float) -> None:
         """Forget amphorae that were not heard since a time: they are gone, or will introduce themselves again."""
         for amphora_id, sender in list(self._senders.items()):
@@ -208,6 +213,7 @@ class Receiver:
             for datagram, address in datagrams:
                 is_beat = datagram[3:4] == b"\x01"
                 if is_beat and beat_taken:
+                    self.skipped += 1
                     continue
                 try:
                     beat_taken |= self._take(datagram, address, now, fresh, heard, reports) and is_beat

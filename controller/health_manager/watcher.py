@@ -42,6 +42,7 @@ _JUDGED = frozenset({status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOV
 class Settings:
     """Options of [health_manager]; times in seconds. `record_interval` is how old a row's time may be though the amphora beats."""
 
+    heartbeat_interval: float = 10.0
     heartbeat_timeout: float = 60.0
     health_check_interval: float = 3.0
     record_interval: float = 10.0
@@ -147,12 +148,29 @@ class Watcher:
     def _trusts_itself(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> bool:
         timeout = self._settings.heartbeat_timeout
         condition = self.condition(silent, monotonic, now)
+        if silent:
+            condition = dataclasses.replace(condition, silent=max(condition.silent, self._falling_silent(now)))
+            condition = dataclasses.replace(condition, fleet=max(condition.fleet, condition.silent))
         doubt = verdict.distrust(condition, timeout, self._settings.failover_threshold)
         reason = doubt.sentence if doubt.decision and silent and condition.uptime >= timeout else None
         if (reason is None) != (self._stopped_because is None) and not (doubt.decision and reason is None):
             self._say(reason)
             self._stopped_because = reason
         return not doubt.decision
+
+    def _falling_silent(self, now: float) -> int:
+        """How many amphorae in service have missed beats and will be silent next.
+
+        When the network breaks, they pass the time-out one after the other, in the order of their last beats: whoever counted only those
+        that have passed it would take the first ones for dead before he sees how many they are.
+        """
+        timeout = self._settings.heartbeat_timeout
+        missed = self._receiver.falling_silent(now - 2 * timeout, now - max(timeout / 2, timeout - self._settings.heartbeat_interval))
+        missed = [amphora_id for amphora_id in missed if not self._is_explained(amphora_id)]
+        asked = missed[:_PAGE]
+        with self._db.read() as tx:
+            serving = sum(row.status in _JUDGED for row in tx.health.lookup(asked).values())
+        return serving * len(missed) // len(asked) if asked else 0
 
     def _say(self, reason: str | None) -> None:
         if reason is None:

@@ -29,9 +29,10 @@ def make_database(path: str) -> database.Database:
     return db
 
 
-def store(db: database.Database, snapshot: model.Snapshot) -> None:
-    """Write a whole load balancer as it is, without asking anybody."""
-    with db.begin() as tx:
+def store(db: database.Database, *snapshots: model.Snapshot) -> None:
+    """Write whole load balancers as they are, without asking anybody."""
+    rows: dict[sa.Table, list[dict[str, Any]]] = {}
+    for snapshot in snapshots:
         for table, items in (
             (tables.load_balancers, (snapshot.load_balancer,)),
             (tables.pools, snapshot.pools),
@@ -40,9 +41,11 @@ def store(db: database.Database, snapshot: model.Snapshot) -> None:
             (tables.health_monitors, snapshot.health_monitors),
             (tables.amphorae, snapshot.amphorae),
         ):
-            rows = [_row(table, item, snapshot.load_balancer.id) for item in items]
-            if rows:
-                tx.connection.execute(sa.insert(table), rows)
+            rows.setdefault(table, []).extend(_row(table, item, snapshot.load_balancer.id) for item in items)
+    with db.begin() as tx:
+        for table, values in rows.items():
+            if values:
+                tx.connection.execute(sa.insert(table), values)
 
 
 def _row(table: sa.Table, item: Any, load_balancer_id: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import sqlalchemy as sa
@@ -19,7 +21,9 @@ from tests import builders
 from tests.functional import heartbeat_fleet
 from tests.functional.heartbeat_fleet import KEY, SimulatedAmphora, a_report
 
-QUICK = watcher.Settings(heartbeat_timeout=0.6, health_check_interval=0.05, record_interval=0.2, question_timeout=0.5)
+QUICK = watcher.Settings(
+    heartbeat_interval=0.1, heartbeat_timeout=0.6, health_check_interval=0.05, record_interval=0.2, question_timeout=0.5
+)
 
 
 def eventually(condition: Callable[[], object], within: float = 10.0) -> None:
@@ -325,6 +329,37 @@ def test_nobody_is_failed_over_when_too_much_of_the_fleet_is_silent_at_once_and_
     assert "FAILOVER_RESUMED" in bench.events()
     keep_beating(*fleet[1:], seconds=0.5)
     assert [row["details"]["amphora_id"] for row in bench.failovers()] == [fleet[0].id]
+
+
+def test_amphorae_that_fall_silent_one_after_the_other_as_when_the_network_breaks_are_seen_together(bench: Bench) -> None:
+    bench.agents.be_silent(calls=1000)
+    snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(20)]
+    bench.start(dataclasses.replace(QUICK, heartbeat_timeout=2.0, heartbeat_interval=1.0, health_check_interval=0.02))
+    fleet = [bench.amphora(snapshot) for snapshot in snapshots]
+    for _ in range(3):
+        for amphora in fleet:
+            amphora.beat()
+            time.sleep(0.05)
+    eventually(lambda: "FAILOVER_STOPPED" in bench.events())
+    time.sleep(1.2)
+    assert bench.failovers() == []
+
+
+def test_beats_that_are_lost_in_our_own_buffer_fail_nobody_over(bench: Bench) -> None:
+    bench.agents.be_silent(calls=1000)
+    snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(40)]
+    running = bench.start()
+    fleet = [bench.amphora(snapshot) for snapshot in snapshots]
+    keep_beating(*fleet, seconds=0.8)
+    heard = fleet[4:]
+    end = time.monotonic() + 1.5
+    with mock.patch.object(receiver.Receiver, "dropped", property(lambda _: int(100_000 * time.monotonic()))):
+        while time.monotonic() < end:
+            keep_beating(*heard, seconds=0.05)
+    assert running.receiver.fleet == 40
+    assert bench.failovers() == []
+    keep_beating(*heard, seconds=1.5)
+    eventually(lambda: len(bench.failovers()) == 4)
 
 
 def test_a_deleted_amphora_that_still_beats_is_an_event_once(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Heartbeat times, operating statuses, counters: what the health manager writes all the time, so everything here is for many rows at once."""
+"""Heartbeat times, operating statuses, counters: what the health manager writes all the time, so all of it is for many rows at once."""
 
 from __future__ import annotations
 
@@ -112,13 +112,9 @@ class Health(base.Repository):
         present = self._with_row(heard)
         if present:
             self._connection.execute(_FIRST_UPDATE, [{"id": amphora_id, "at": heard[amphora_id]} for amphora_id in present])
-        for amphora_id in heard.keys() - present:
-            values = {"amphora_id": amphora_id, "first_heartbeat_at": heard[amphora_id], "last_heartbeat_at": heard[amphora_id]}
-            try:
-                with self._connection.begin_nested():
-                    self._connection.execute(sa.insert(_H).values(values))
-            except sa.exc.IntegrityError:  # another health manager was faster
-                continue
+        new = [{"amphora_id": key, "first_heartbeat_at": at, "last_heartbeat_at": at} for key, at in heard.items() if key not in present]
+        for start in range(0, len(new), _CHUNK):
+            self._insert_first(new[start : start + _CHUNK])
 
     def heard(self, heard: Mapping[str, float]) -> bool:
         """Later heartbeats; a time never falls. False if some of these amphorae have no row, so that nothing was written of them."""
@@ -217,6 +213,15 @@ class Health(base.Repository):
             self._connection.execute(_NEW_COUNTERS, list(begin))
         if counters or begin:
             self._connection.execute(_COUNT, [_without_owner(item) for item in (*counters, *begin)])
+
+    def _insert_first(self, new: list[dict[str, Any]]) -> None:
+        try:
+            with self._connection.begin_nested():
+                self._connection.execute(sa.insert(_H), new)
+        except sa.exc.IntegrityError:  # another health manager was faster with some: one by one, so that the others are written
+            if len(new) > 1:
+                for item in new:
+                    self._insert_first([item])
 
     def _with_row(self, amphora_ids: Collection[str]) -> set[str]:
         present: set[str] = set()
