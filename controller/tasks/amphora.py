@@ -20,7 +20,7 @@ from controller.tasks import base, dismantling, retries
 LOG = logging.getLogger(__name__)
 
 _GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
-_QUESTION = 2.0
+_QUESTION = 1.5
 """Seconds for an answer to "are you there?", asked after the health manager had none."""
 
 Coming = Sequence[tuple[str, status.Role]]
@@ -111,6 +111,8 @@ class JudgeAmphorae(base.Step):
             self._amphora.info(amphora, timeout=_QUESTION)
         except exceptions.AmphoraUnreachable as exc:
             return str(exc)
+        except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
+            LOG.warning("amphora %s: %s", amphora.id, exc)
         return None
 
 

@@ -173,7 +173,6 @@ def test_amphorae_are_listed_by_page_load_balancer_and_status(site: flow_site.Si
         assert [one.id for one in tx.amphorae.list(limit=1, after="a")] == ["b"]
         assert [one.id for one in tx.amphorae.list(load_balancer_id="lb-1")] == ["a"]
         assert [one.id for one in tx.amphorae.list(statuses=[AmphoraStatus.DELETED])] == ["c"]
-        assert [one.id for one in tx.amphorae.unfinished(before=4e9)] == ["a"]
 
 
 # What is remembered

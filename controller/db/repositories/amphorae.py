@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -101,17 +100,5 @@ class Amphorae(base.Repository):
         self._connection.execute(sa.update(tables.listener_statistics).where(gone).values(active_connections=0))
         self._forget_health(amphora_id)
 
-    def unfinished(self, before: float, limit: int = 100) -> Sequence[model.Amphora]:
-        """Amphorae that were begun before a time (seconds since the epoch) and never came to serve, and leftovers: for the sweeper."""
-        statuses = [_S.PENDING_CREATE, _S.BOOTING, _S.PENDING_DELETE, _S.ERROR]
-        statement = (
-            snapshots.AMPHORAE.where(_A.status.in_(statuses), _A.updated_at < _datetime(before)).order_by(_A.updated_at).limit(limit)
-        )
-        return [rows.amphora(row) for row in self._rows(statement)]
-
     def _forget_health(self, amphora_id: str) -> None:
         self._connection.execute(sa.delete(tables.amphora_health).where(tables.amphora_health.c.amphora_id == amphora_id))
-
-
-def _datetime(seconds: float) -> Any:
-    return sa.literal(datetime.datetime.fromtimestamp(seconds, datetime.UTC), tables.UtcDateTime())
