@@ -54,6 +54,13 @@ class Database:
         self.engine.dispose()
 
 
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the database was away, busy or saw a deadlock: the same transaction may be tried again."""
+    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)):
+        return True
+    return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+
+
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves, see `_begin_sqlite`
     cursor = connection.cursor()

@@ -163,8 +163,11 @@ class Conductor:
         except exceptions.StaleLease:
             LOG.warning("%s: another worker has taken the load balancer over; leaving it", run)
         except Exception as exc:  # a mistake of ours must neither end the worker nor be tried without pause
-            LOG.exception("%s: failed outside its flow", run)
-            self._fail_outside_flow(run, exc)
+            if database.is_transient(exc):
+                self._interrupt(run, exc)
+            else:
+                LOG.exception("%s: failed outside its flow", run)
+                self._fail_outside_flow(run, exc)
         finally:
             self._persistence.forget(run.claim.id)
             self._renewer.remove(run)
@@ -193,11 +196,15 @@ class Conductor:
                 LOG.warning("%s: %s %s: %s: %s (%s)", run, job.kind, words, result.step, result.words, result.code)
                 self._retry_later(run, job, result, before.generation)
             case engine.Outcome.WAITING:
-                LOG.info("%s: %s %s: %s", run, job.kind, words, result.words)
+                first = run.claim.attempts == 1
+                LOG.log(logging.INFO if first else logging.DEBUG, "%s: %s %s: %s", run, job.kind, words, result.words)
                 self._put_aside(run, min(time.time() + self._options.poll_interval, max(result.until, time.time())))
             case engine.Outcome.STOPPED:
                 LOG.info("%s: %s %s", run, job.kind, words)
                 self._put_aside(run)
+            case engine.Outcome.INTERRUPTED:
+                LOG.warning("%s: %s %s: %s", run, job.kind, words, result.words)
+                self._put_aside(run, time.time() + self._options.poll_interval)
             case engine.Outcome.LOST:
                 LOG.warning("%s: %s %s", run, job.kind, words)
 
@@ -234,6 +241,14 @@ class Conductor:
                 tx.jobs.post(more, request_id=run.claim.request_id, available_at=next_try_at)
             self._close(tx, run)
 
+    def _interrupt(self, run: Run, error: Exception) -> None:
+        """The database is away or busy: look again soon. If not even that can be written, claim and lease expire by themselves."""
+        LOG.warning("%s: interrupted, because the database did not answer: %s", run, error)
+        try:
+            self._put_aside(run, time.time() + self._options.poll_interval)
+        except Exception:
+            LOG.warning("%s: the database still does not answer; the claim expires by itself", run, exc_info=True)
+
     def _end(self, run: Run) -> None:
         with self._db.begin() as tx:
             tx.leases.check(run.lease)
@@ -254,21 +269,20 @@ class Conductor:
 
     def _fail_outside_flow(self, run: Run, error: Exception) -> None:
         """Not the flow but what is around it failed: the record is dropped, because it may be the cause, and the job backs off."""
-        with contextlib.suppress(exceptions.StaleLease):
-            try:
-                with self._db.begin() as tx:
-                    tx.leases.check(run.lease)
-                    generation = tx.snapshots.get(run.claim.load_balancer_id).generation
-                    code = getattr(error, "code", exceptions.ControllerError.code)
-                    tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, str(error), ""), run.lease)
-                    next_try_at = self._note_failure(tx, run)
-                    tx.flow_records.delete(run.claim.id)
-                    tx.jobs.release(run.claim, next_try_at)
-                    tx.leases.release(run.lease)
-            except exceptions.StaleLease:
-                raise
-            except Exception:  # the database is away, most likely: claim and lease expire by themselves
-                LOG.exception("%s: its failure could not be written down", run)
+        try:
+            with self._db.begin() as tx:
+                tx.leases.check(run.lease)
+                generation = tx.snapshots.get(run.claim.load_balancer_id).generation
+                code = getattr(error, "code", exceptions.ControllerError.code)
+                tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, str(error), ""), run.lease)
+                next_try_at = self._note_failure(tx, run)
+                tx.flow_records.delete(run.claim.id)
+                tx.leases.release(run.lease)
+                tx.jobs.release(run.claim, next_try_at)
+        except exceptions.StaleLease:
+            LOG.warning("%s: another worker has taken the load balancer over; leaving it", run)
+        except Exception:  # claim and lease expire by themselves
+            LOG.exception("%s: its failure could not be written down", run)
 
     def _fault(self, run: Run, code: str, words: str, step: str) -> model.Fault:
         now = datetime.datetime.now(datetime.UTC)
@@ -298,9 +312,13 @@ class Conductor:
 
     def _take_over_from_the_dead(self) -> None:
         """Free at once what workers of this host held that have ended: nobody need wait for it to expire."""
-        with self._db.begin() as tx:
-            dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
-            freed = tx.jobs.free_owner(dead) if dead else []
+        try:
+            with self._db.begin() as tx:
+                dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
+                freed = tx.jobs.free_owner(dead) if dead else []
+        except Exception:  # the worker must outlive a database that is away
+            LOG.exception("worker %s could not look for jobs of dead workers; they wait until their claims expire", self.owner)
+            return
         if freed:
             LOG.warning("worker %s takes over %d jobs of dead workers: %s", self.owner, len(freed), ", ".join(freed))
 

@@ -6,7 +6,8 @@ Three things differ from taskflow's own engines:
   to end it). A flow's thread only waits for its steps meanwhile.
 - A step that raises `NotYet` goes back to PENDING, as if it had not begun. When nothing else of the flow can go on, the flow is SUSPENDED.
   Taskflow treats a cancelled step just so; therefore the step's future is cancelled here. See `tasks/retries.py` for how to write one.
-- `StaleLease` in a step is not a failure: undoing would destroy what the new owner builds. The flow is left as it is.
+- `StaleLease` in a step is not a failure: undoing would destroy what the new owner builds. The flow is left as it is. Nor is a database
+  that is away or busy: the step waits for it like for anything else.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from taskflow.persistence import models
 from taskflow.types import failure
 
 from controller import exceptions, jobs
+from controller.db import database
 from controller.tasks import retries
 from controller.worker import persistence
 
@@ -50,6 +52,7 @@ class Outcome(enum.Enum):
     BROKEN = "failed, and so did its revert"
     WAITING = "waits"
     STOPPED = "was put aside, because the worker stops"
+    INTERRUPTED = "was put aside, because the database did not answer"
     LOST = "was left, because another worker has taken the load balancer over"
 
 
@@ -110,6 +113,8 @@ class FlowEngine(action_engine.ActionEngine):
     def _result(self, crash: Exception | None) -> Result:
         if self.stale or self._is_lost() or isinstance(crash, exceptions.StaleLease):
             return Result(Outcome.LOST)
+        if database.is_transient(crash):
+            return Result(Outcome.INTERRUPTED, words=str(crash))
         state = self.storage.get_flow_state()
         if crash is None and state == states.SUCCESS:
             return Result(Outcome.SUCCEEDED)
@@ -129,8 +134,8 @@ class FlowEngine(action_engine.ActionEngine):
             LOG.error("job %s: the engine broke", self.storage.flow_uuid, exc_info=crash)
         return Result(outcome, exceptions.ControllerError.code, str(crash))
 
-    def may_wait(self, task: taskflow_task.Task, reason: exceptions.NotYet) -> bool:
-        """Put a step that said NotYet back to PENDING; False if its patience is at an end."""
+    def may_wait(self, task: taskflow_task.Task, words: str) -> bool:
+        """Put a step that can't go on yet back to PENDING; False if its patience is at an end."""
         now = time.time()
         since = self._meta(task).get(_WAITING_SINCE) or now
         deadline = since + getattr(task, "patience", _DEFAULT_PATIENCE)
@@ -139,7 +144,7 @@ class FlowEngine(action_engine.ActionEngine):
             return False
         self.storage.update_atom_metadata(task.name, {_WAITING_SINCE: since})
         self.storage.set_atom_state(task.name, states.PENDING)
-        self.waiting[task.name] = (str(reason), deadline)
+        self.waiting[task.name] = (words, deadline)
         return True
 
     def no_longer_waits(self, task: taskflow_task.Task) -> None:
@@ -198,8 +203,8 @@ class _Executor(executor.ParallelThreadTaskExecutor):
         if isinstance(reason, exceptions.StaleLease):
             self._engine.stale = True
             raise futures.CancelledError
-        if isinstance(reason, exceptions.NotYet) and outcome == executor.EXECUTED:
-            if self._engine.may_wait(task, reason):
+        if outcome == executor.EXECUTED and (isinstance(reason, exceptions.NotYet) or database.is_transient(reason)):
+            if self._engine.may_wait(task, str(reason)):
                 LOG.debug("job %s: %s waits: %s", self._engine.storage.flow_uuid, task.name, reason)
                 raise futures.CancelledError
             result = failure.Failure.from_exception(exceptions.TimedOut(f"waited too long: {reason}"))

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller import exceptions, jobs
-from controller.db import tables
+from controller.db import database, tables
 from controller.jobs import wakeup
 from controller.worker import conductor
 from tests.functional import small_flows
@@ -332,3 +332,24 @@ def test_a_folder_for_bells_that_can_not_be_made_costs_the_wake_ups_only(service
     post(services, "steps-1")
     with working(services, dataclasses.replace(QUICK, wakeup_directory=str(services.folder / "file" / "bells"))):
         eventually(lambda: is_settled(services, "steps-1"))
+
+
+def test_a_database_that_is_busy_undoes_nothing(tmp_path: pathlib.Path) -> None:
+    """Somebody else holds SQLite's lock again and again, for longer than the worker waits for it."""
+    small_flows.new_database(tmp_path).close()
+    services = small_flows.Services(database.Database(f"sqlite:///{tmp_path}/figlina.db", busy_timeout=0.02), tmp_path)
+    patient = small_flows.Services(database.Database(f"sqlite:///{tmp_path}/figlina.db"), tmp_path)
+    names = [f"steps-{number}" for number in range(8)]
+    for name in names:
+        post(patient, name)
+    with working(services):
+        for _ in range(15):
+            with patient.db.begin():
+                time.sleep(0.1)
+            time.sleep(0.02)
+        eventually(lambda: nothing_is_left(patient), within=40)
+    assert all(is_settled(patient, name) for name in names)
+    assert not [line for line in patient.journal() if "undo" in line]
+    assert all(small_flows.state(patient.db, name)["failures"] == 0 for name in names)
+    services.close()
+    patient.close()
