@@ -57,6 +57,7 @@ def _steady(name: str, case: Mapping[str, Any], calibration: float, goal: int | 
         _running(case, watcher.Settings(heartbeat_timeout=600.0, record_interval=2.0)) as running,
         _Sender(case, running.receiver.port) as sender,
     ):
+        running.start()
         sender.introduce()
         _settled(running, case["amphorae"])
         received, skipped, dropped = running.receiver.received, running.receiver.skipped, running.receiver.dropped
@@ -106,6 +107,7 @@ def _overload(calibration: float) -> bool:
     original, receiver.Receiver = receiver.Receiver, _SlowReceiver  # type: ignore[misc]
     try:
         with _running(case, settings, buffer=256 * 1024) as running, _Sender(case, running.receiver.port) as sender:
+            running.start()
             running.receiver.capacity = 1e9  # type: ignore[attr-defined]
             sender.introduce()
             running.receiver.capacity = 1000.0  # type: ignore[attr-defined]
@@ -133,6 +135,11 @@ def _overload(calibration: float) -> bool:
 
 class _Running(manager.HealthManager):
     db: database.Database
+    is_started = False
+
+    def start(self) -> None:
+        self.is_started = True
+        super().start()
 
 
 @contextmanager
@@ -146,11 +153,11 @@ def _running(case: Mapping[str, Any], settings: watcher.Settings, buffer: int = 
         sock = receiver.open_socket("127.0.0.1", 0, buffer)
         running = _Running(db, sock, [heartbeat_fleet.KEY], agents, lambda: None, manager.Settings(watcher=settings))
         running.db = db
-        running.start()
         try:
             yield running
         finally:
-            running.stop(10.0)
+            if running.is_started:
+                running.stop(10.0)
             db.close()
 
 
@@ -203,6 +210,7 @@ class _Sender:
         )
 
     def __enter__(self) -> _Sender:
+        self._answer()  # everything is signed
         return self
 
     def introduce(self) -> None:
@@ -221,9 +229,12 @@ class _Sender:
 
     def _tell(self) -> dict[str, Any]:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.write("go\n")
         self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
         return dict(json.loads(self._process.stdout.readline()))
 
 
@@ -254,6 +265,7 @@ def _send(case: Mapping[str, Any]) -> None:
             datagrams.append(_made(amphora, heartbeat.REPORT, heartbeat.encode_report(amphora.report)[0], digests))
         else:
             datagrams.append(_made(amphora, heartbeat.BEAT, b"", digests))
+    print(json.dumps({"ready": True}), flush=True)
     sys.stdin.readline()
     _paced(first.socket.send, introductions, 8000)
     print(json.dumps({}), flush=True)
