@@ -23,8 +23,7 @@ from controller import exceptions, jobs
 from controller.db import database, transaction
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
-from controller.model import status
-from controller.worker import engine, owner, persistence
+from controller.worker import engine, owner, pacing, persistence
 from controller.worker.run import Renewer, Run
 
 LOG = logging.getLogger(__name__)
@@ -227,7 +226,7 @@ class Conductor:
         """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id."""
         after = self._snapshot(run)
         more = owed.owed(after, datetime.datetime.now(datetime.UTC))
-        idle = more is not None and _standing(before) == _standing(after)
+        idle = more is not None and pacing.standing(before) == pacing.standing(after)
         with self._db.begin() as tx:
             tx.leases.check(run.lease)
             if idle:
@@ -292,7 +291,7 @@ class Conductor:
 
     def _note_failure(self, tx: transaction.Transaction, run: Run) -> float:
         failures = tx.leases.failures(run.claim.load_balancer_id)
-        next_try_at = time.time() + backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
+        next_try_at = time.time() + pacing.backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
         tx.leases.note_failure(run.lease, next_try_at)
         return next_try_at
 
@@ -342,26 +341,3 @@ def _bell(directory: str) -> wakeup.Bell:
     except OSError as exc:
         LOG.warning("no wake-ups: there can be no bell in [task_flow] wakeup_directory %s: %s", directory, exc)
         return wakeup.Bell()
-
-
-def backoff(failures: int, first: float, longest: float) -> float:
-    """Seconds until the next try, after so many failures in a row before this one: doubled each time, and capped."""
-    return float(min(longest, first * 2 ** min(failures, 30)))
-
-
-def _standing(snapshot: model.Snapshot) -> tuple[object, ...]:
-    """What a flow that did something must have changed."""
-    load_balancer = snapshot.load_balancer
-    pending = [
-        item.id
-        for items in (snapshot.listeners, snapshot.pools, snapshot.members, snapshot.health_monitors)
-        for item in items
-        if item.provisioning_status is not status.ProvisioningStatus.ACTIVE
-    ]
-    return (
-        load_balancer.generation,
-        load_balancer.applied_generation,
-        load_balancer.provisioning_status,
-        pending,
-        [(amphora.id, amphora.status, amphora.role, amphora.applied_generation) for amphora in snapshot.amphorae],
-    )

@@ -181,3 +181,25 @@ def test_the_launcher_lists_the_tasks_that_ran(services: small_flows.Services, s
     worker.send_signal(signal.SIGTERM)
     out, _ = worker.communicate(timeout=15)
     assert out.splitlines() == [f"small {name} SUCCESS" for name in ("fault", "load", "two", "three", "settle")]
+
+
+def test_two_workers_that_die_again_and_again_finish_everything(
+    services: small_flows.Services, start: Callable[..., subprocess.Popen[str]]
+) -> None:
+    """Thirty flows, some of which wait; workers die after a few tasks each, in the middle of several flows at once."""
+    names = [f"steps-{number}" for number in range(20)] + [f"waits-{number}" for number in range(10)]
+    for name in names:
+        post(services, name)
+    dying = [start("--after", str(number)) for number in (20, 30)]
+    eventually(lambda: all(process.poll() is not None for process in dying), within=60)
+    (services.folder / "signal").touch()
+    dying = [start("--after", "25", "--when", "started")]
+    eventually(lambda: all(process.poll() is not None for process in dying), within=60)
+    start("--list")
+    eventually(lambda: settled(services), within=60)
+    for name in names:
+        journal = services.journal(name)
+        middle = ["signal"] if name.startswith("waits") else []
+        assert not [line for line in journal if line.startswith("undo")]
+        finally_done = [line for index, line in enumerate(journal) if line not in journal[index + 1 :] and line != "no signal"]
+        assert finally_done in (["load", "two", *middle, "three", "settle"], ["load", "two", "three", "settle"])

@@ -1,0 +1,26 @@
+"""When a failed flow is tried again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from controller.model import status
+from controller.worker import pacing
+from tests import builders
+
+
+def test_each_failure_doubles_the_pause_up_to_the_longest() -> None:
+    assert [pacing.backoff(failures, 5.0, 60.0) for failures in range(6)] == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
+
+
+def test_a_very_long_row_of_failures_is_no_trouble() -> None:
+    assert pacing.backoff(10_000, 5.0, 300.0) == 300.0
+
+
+def test_a_flow_that_changed_a_member_or_an_amphora_did_something() -> None:
+    before = builders.a_serving_snapshot(word="one")
+    assert pacing.standing(before) == pacing.standing(builders.a_serving_snapshot(word="one"))
+    busy = dataclasses.replace(before.members[0], provisioning_status=status.ProvisioningStatus.PENDING_UPDATE)
+    lost = dataclasses.replace(before.amphorae[0], status=status.AmphoraStatus.ERROR)
+    assert pacing.standing(before) != pacing.standing(dataclasses.replace(before, members=(busy, *before.members[1:])))
+    assert pacing.standing(before) != pacing.standing(dataclasses.replace(before, amphorae=(lost,)))
