@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import flask
@@ -11,6 +12,9 @@ from controller import exceptions
 from controller.api import auth, current, discovery, errors, network_lookups, paths, settings
 from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers
 
+LOG = logging.getLogger(__name__)
+
+_WRITES = frozenset({"POST", "PUT", "DELETE"})
 _COLLECTIONS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
@@ -72,6 +76,9 @@ def _end(answer: flask.Response) -> flask.Response:
     context = flask.g.get("context")
     if context is not None:
         answer.headers["x-openstack-request-id"] = context.request_id
+        if flask.request.method in _WRITES:
+            path, named = flask.request.path, context.global_request_id or "-"
+            LOG.info("%s (%s) %s %s: %d", context.request_id, named, flask.request.method, path, answer.status_code)
     origin = flask.request.headers.get("Origin")
     if origin is not None:
         _share(answer, origin)

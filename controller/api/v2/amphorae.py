@@ -84,16 +84,18 @@ def update_amphora_config(amphora_id: str) -> flask.Response:
     raise exceptions.NotSupported("Provider 'amphora' does not support a requested action: update of an amphora's configuration")
 
 
-def _amphora(tx: transaction.Transaction, amphora_id: str) -> Amphora:
-    return amphora_lists.AmphoraLists(tx.connection).get(amphora_id)
-
-
 @blueprint.delete("/amphorae/<amphora_id>")
 def delete_amphora(amphora_id: str) -> flask.Response:
-    """Only a broken one may be deleted, and no flow deletes a single amphora yet: a failover replaces it, and deletes it at its end."""
+    """Have a worker take a broken one apart; its load balancer gets another one if it lacks one."""
     current.authorize("amphora:delete", None)
-    with current.services().db.read() as tx:
+    with writes.begin() as tx:
         amphora = _amphora(tx, amphora_id)
-    if amphora.status is not AmphoraStatus.ERROR:
-        raise exceptions.Conflict(f"Amphora {amphora_id} is immutable and cannot be updated.")
-    raise exceptions.NotSupported("Provider 'amphora' does not support a requested action: delete of a single amphora")
+        if amphora.load_balancer_id is None or amphora.status is not AmphoraStatus.ERROR:
+            raise exceptions.Conflict(f"Amphora {amphora_id} is immutable and cannot be updated.")
+        writes.accept(tx, amphora.load_balancer_id)
+        tx.amphorae.set_status([amphora_id], AmphoraStatus.PENDING_DELETE)
+    return answers.empty(204)
+
+
+def _amphora(tx: transaction.Transaction, amphora_id: str) -> Amphora:
+    return amphora_lists.AmphoraLists(tx.connection).get(amphora_id)

@@ -58,7 +58,7 @@ def _store(row: dict[str, Any], below: graph.Graph, topology: Topology) -> dict[
     with current.services().db.begin() as tx:
         tx.load_balancers.add([row])
         graph.add(tx, below, row["project_id"], row["id"])
-        amphora_ids = tuple(str(uuid.uuid4()) for _ in topology.roles)
+        amphora_ids = jobs.amphora_ids(row["id"], topology)
         writes.post(tx, jobs.CreateLoadBalancer(load_balancer_id=row["id"], topology=topology, amphora_ids=amphora_ids))
         return graph.view(tx, row["id"]) if below else SCHEMA.view(tx.load_balancers.get(row["id"]))
 

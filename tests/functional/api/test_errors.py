@@ -422,15 +422,17 @@ def test_what_no_amphora_can_do_yet_is_never_accepted_silently(site: Site, kind:
     assert said.startswith(f"Provider 'amphora' does not support a requested option: {field} ")
 
 
-def test_actions_that_are_not_possible_yet(api: Api) -> None:
-    broken, whole = str(uuid.uuid4()), str(uuid.uuid4())
-    for amphora, status in ((broken, "ERROR"), (whole, "ALLOCATED")):
-        api.write(sa.insert(tables.amphorae).values(id=amphora, status=status, created_at=base.now()))
+def test_what_can_not_be_done_with_an_amphora(site: Site) -> None:
+    api = site.api
+    broken, whole, spare = (str(uuid.uuid4()) for _ in range(3))
+    for amphora, status, owner in ((broken, "ERROR", site.load_balancer), (whole, "ALLOCATED", site.load_balancer), (spare, "ERROR", None)):
+        api.write(sa.insert(tables.amphorae).values(id=amphora, status=status, created_at=base.now(), load_balancer_id=owner))
     path = "//v2/octavia/amphorae"
-    assert api.refused(409, "DELETE", f"{path}/{whole}") == f"Amphora {whole} is immutable and cannot be updated."
-    for method, where in (("DELETE", f"{path}/{broken}"), ("PUT", f"{path}/{whole}/config")):
-        assert api.refused(501, method, where).startswith("Provider 'amphora' does not support a requested action: ")
-    assert "serves no load balancer" in api.refused(409, "PUT", f"{path}/{whole}/failover")
+    for amphora in (whole, spare):
+        assert api.refused(409, "DELETE", f"{path}/{amphora}") == f"Amphora {amphora} is immutable and cannot be updated."
+    sentence = "Provider 'amphora' does not support a requested action: update of an amphora's configuration"
+    assert api.refused(501, "PUT", f"{path}/{whole}/config") == sentence
+    assert "serves no load balancer" in api.refused(409, "PUT", f"{path}/{spare}/failover")
 
 
 def test_a_bug_of_ours_is_500_without_its_details(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
+from concurrent import futures
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from controller import jobs
 from controller.db import tables
 from controller.db.repositories import base, load_balancers
-from controller.model.status import AmphoraStatus, ProvisioningStatus
+from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from tests.functional.api.conftest import Api
 
 
@@ -215,6 +217,28 @@ def test_many_writes_leave_one_job(tree: Tree) -> None:
     assert tree.row("load_balancer")["generation"] == tree.generation + 20
 
 
+def test_concurrent_writes_are_all_accepted(tree: Tree) -> None:
+    def create(number: int) -> int:
+        client = tree.api.app.test_client()
+        body = {"member": {"address": f"10.0.2.{number}", "protocol_port": 80}}
+        return client.post(f"/v2/pools/{tree.pool}/members", json=body, headers={"X-Project-Id": "x"}).status_code
+
+    with futures.ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(create, range(1, 41))) == {201}
+    assert len(tree.api.jobs()) == 1
+    assert tree.row("load_balancer")["generation"] == tree.generation + 40
+    assert len(tree.api.get("pool", f"/pools/{tree.pool}")["members"]) == 41
+
+
+def test_of_equal_concurrent_creates_one_wins(tree: Tree) -> None:
+    def create(_number: int) -> int:
+        body = {"listener": {"loadbalancer_id": tree.load_balancer, "protocol": "HTTP", "protocol_port": 99}}
+        return tree.api.app.test_client().post("/v2/listeners", json=body).status_code
+
+    with futures.ThreadPoolExecutor(8) as threads:
+        assert sorted(threads.map(create, range(8))) == [201] + [409] * 7
+
+
 def test_a_write_resets_the_back_off_of_failures(tree: Tree) -> None:
     tree.api.write(sa.update(tables.load_balancers).values(failures=5, next_try_at=9e9, provisioning_status="ERROR"))
     tree.api.member(tree.pool, "10.0.0.7")
@@ -223,13 +247,14 @@ def test_a_write_resets_the_back_off_of_failures(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(("topology", "count"), [("SINGLE", 1), ("ACTIVE_STANDBY", 2)])
-def test_a_create_posts_its_job_with_new_amphora_ids(api_with: Any, topology: str, count: int) -> None:
+def test_a_create_posts_its_job_with_an_amphora_id_for_each_role(api_with: Any, topology: str, count: int) -> None:
     api = api_with(("controller_worker", "loadbalancer_topology"), topology)
     answer = api.send("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": api.network.subnet_id}})
     made = answer.get_json()["loadbalancer"]["id"]
     (job,) = api.jobs()
     assert (job["kind"], job["load_balancer_id"], job["details"]["topology"]) == ("create-load-balancer", made, topology)
-    assert len({uuid.UUID(amphora_id) for amphora_id in job["details"]["amphora_ids"]}) == count
+    assert tuple(job["details"]["amphora_ids"]) == jobs.amphora_ids(made, Topology(topology))
+    assert len(set(job["details"]["amphora_ids"])) == count
     assert job["request_id"] == answer.headers["x-openstack-request-id"]
     assert api.row(tables.load_balancers, made)["topology"] == topology
     assert api.rings == 1
@@ -265,6 +290,16 @@ def test_a_failover_of_an_amphora_names_its_replacement(tree: Tree) -> None:
     assert (job["kind"], job["details"]["amphora_id"], job["details"]["role"]) == ("failover-amphora", amphora, "MASTER")
     assert uuid.UUID(job["details"]["replacement_id"])
     assert tree.states() == {"load_balancer": _UPDATE}
+
+
+def test_a_broken_amphora_is_taken_apart_by_a_worker(tree: Tree) -> None:
+    amphora = str(uuid.uuid4())
+    row = {"id": amphora, "load_balancer_id": tree.load_balancer, "status": AmphoraStatus.ERROR, "role": "MASTER", "created_at": base.now()}
+    tree.api.write(sa.insert(tables.amphorae).values(row))
+    tree.api.ok("DELETE", f"//v2.0/octavia/amphorae/{amphora}", status=204)
+    assert tree.api.get("amphora", f"//v2/octavia/amphorae/{amphora}")["status"] == "PENDING_DELETE"
+    assert [job["kind"] for job in tree.api.jobs()] == ["update-load-balancer"]
+    assert tree.api.refused(409, "DELETE", f"//v2/octavia/amphorae/{amphora}").startswith("Amphora ")
 
 
 def test_a_load_balancer_that_was_never_built_can_not_be_failed_over(api: Api) -> None:

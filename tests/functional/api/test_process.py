@@ -1,0 +1,105 @@
+"""`figlina-api` as its own process: it serves, rings for workers, and ends without breaking off a request."""
+
+from __future__ import annotations
+
+import dataclasses
+import http.client
+import json
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from controller.drivers.network import bridge_inventory, fake
+from controller.jobs import wakeup
+
+SUBNET = bridge_inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+_PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")
+
+
+@dataclasses.dataclass
+class Server:
+    """The process, its port, and where it rings."""
+
+    process: subprocess.Popen[bytes]
+    port: int
+    bells: pathlib.Path
+
+    def connect(self) -> http.client.HTTPConnection:
+        """A connection of its own."""
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def server(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Server]:
+    """A running `figlina-api` with a network service in memory."""
+    shutil.copy(empty_database, tmp_path / "figlina.db")
+    bells, port, configuration = tmp_path / "bells", _free_port(), tmp_path / "figlina.conf"
+    configuration.write_text(
+        f"[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
+        f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"
+        "noauth_project_id = demo\n"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen([str(_PROGRAM), "--config-file", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
+    made = Server(process, port, bells)
+    try:
+        _wait_until_it_answers(made, tmp_path / "log")
+        yield made
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        process.wait(40)
+
+
+def _wait_until_it_answers(server: Server, log: pathlib.Path) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, log.read_text()
+        try:
+            connection = server.connect()
+            connection.request("GET", "/healthcheck")
+            assert connection.getresponse().status == 200
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def test_a_create_over_http_rings_for_the_workers(server: Server) -> None:
+    bell = wakeup.Bell(str(server.bells))
+    try:
+        connection = server.connect()
+        body = json.dumps({"loadbalancer": {"vip_subnet_id": SUBNET}})
+        connection.request("POST", "/v2.0/lbaas/loadbalancers", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["loadbalancer"]["project_id"]) == (201, "demo")
+        assert bell.wait(10)
+    finally:
+        bell.close()
+
+
+def test_a_request_in_flight_is_finished_before_the_process_ends(server: Server) -> None:
+    body = json.dumps({"loadbalancer": {"vip_subnet_id": SUBNET}}).encode()
+    connection = server.connect()
+    connection.putrequest("POST", "/v2/loadbalancers")
+    connection.putheader("Content-Length", str(len(body)))
+    connection.endheaders(body[:10])
+    time.sleep(1.0)  # the process has begun to read the body
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    connection.send(body[10:])
+    assert connection.getresponse().status == 201
+    assert server.process.wait(40) == 0
