@@ -1,8 +1,8 @@
 """Snapshots of load balancers, of which the part that can't have changed since the last look is kept in memory.
 
 What is wanted of a load balancer changes only with its generation. So a flow, each of whose steps looks at the rows, reads what is below
-the load balancer once; its own row and its amphorae are read each time. Statuses of what is below may be older than that, except
-PENDING_DELETE, which comes with a new generation.
+the load balancer once, and the next flow only what has changed since; its own row and its amphorae are read each time. Statuses of what is
+below may be older than that, except PENDING_DELETE, which comes with a new generation.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class RecentSnapshots:
         self._size = 0
 
     def get(self, load_balancer_id: str) -> model.Snapshot:
-        """The load balancer as it is now: two statements if its generation is known, six otherwise.
+        """The load balancer as it is now: two statements if its generation is known, seven otherwise.
 
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
@@ -40,7 +40,7 @@ class RecentSnapshots:
                 return self._keep(tx.snapshots.get(load_balancer_id))
             now = tx.snapshots.outline(load_balancer_id)
             if now.generation != kept.generation:
-                return self._keep(tx.snapshots.get(load_balancer_id))
+                return self._keep(tx.snapshots.advance(kept))
         return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
 
     def forget(self, load_balancer_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +19,7 @@ from controller.model import load_balancer as model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tests.functional import flow_site
 
+R = TypeVar("R", bound=model.Resource)
 FAULT = model.Fault(code="compute", message="no valid host was found", step="Boot", request_id="req-1")
 
 
@@ -187,6 +189,53 @@ def test_a_remembered_snapshot_is_the_one_in_the_rows(site: flow_site.Site) -> N
     assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
     site.accept(load_balancer_id, flow_site.a_listener(81))
     assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
+
+
+def wanted(snapshot: model.Snapshot) -> model.Snapshot:
+    """Without the statuses of what is below, which may be older."""
+
+    def plain(some: tuple[R, ...]) -> tuple[R, ...]:
+        return tuple(dataclasses.replace(one, provisioning_status=ProvisioningStatus.ACTIVE) for one in some)
+
+    return dataclasses.replace(
+        snapshot,
+        listeners=plain(snapshot.listeners),
+        pools=plain(snapshot.pools),
+        members=plain(snapshot.members),
+        health_monitors=plain(snapshot.health_monitors),
+    )
+
+
+def test_what_is_remembered_follows_what_came_changed_and_went(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    kept = recent.RecentSnapshots(site.db)
+    kept.get(load_balancer_id)
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    first, second = (one.id for one in site.snapshot(load_balancer_id).members)
+    changes = [
+        [flow_site.a_member(pool_id, "198.19.10.150"), flow_site.a_listener(81, default_pool_id=pool_id)],
+        [(tables.members, {"id": first, "weight": 7})],
+        [flow_site.gone(tables.members, second), flow_site.a_member(pool_id, "198.19.10.151")],
+        [flow_site.gone(tables.pools, pool_id)],
+        [flow_site.a_listener(82)],
+    ]
+    for settled_in_between in (False, True):
+        for change in changes:
+            site.accept(load_balancer_id, *[(table, dict(values)) for table, values in change])
+            if settled_in_between:  # by another worker, so that rows are gone before this one ever saw them go
+                site.settle(load_balancer_id)
+            assert wanted(kept.get(load_balancer_id)) == wanted(site.snapshot(load_balancer_id))
+        if not settled_in_between:
+            site.settle(load_balancer_id)
+            site.accept_tree(load_balancer_id)
+            pool_id = site.snapshot(load_balancer_id).pools[0].id
+            first, second = (one.id for one in site.snapshot(load_balancer_id).members)
+            changes = [
+                [flow_site.a_member(pool_id, "198.19.10.152")],
+                [flow_site.gone(tables.members, second), (tables.members, {"id": first, "weight": 9})],
+                [flow_site.gone(tables.pools, pool_id)],
+                [flow_site.a_listener(83)],
+            ]
 
 
 def test_only_so_much_is_remembered(site: flow_site.Site) -> None:
