@@ -43,11 +43,11 @@ def main() -> None:
     """All cases, one JSON line each; exit code 1 if a live amphora was failed over."""
     logging.disable(logging.ERROR)
     calibration = harness.calibrate()
-    _steady("small", {"amphorae": 20_000, "listeners": 0, "rate": 20_000, "seconds": 6, "reports": False}, calibration, goal=20_000)
+    _steady("small", {"amphorae": 10_000, "listeners": 0, "rate": 20_000, "seconds": 6, "reports": False}, calibration, goal=20_000)
     _steady(
-        "10 listeners x 10 members", {"amphorae": 600, "listeners": 10, "rate": 15_000, "seconds": 6, "reports": True}, calibration, 15_000
+        "10 listeners x 10 members", {"amphorae": 1500, "listeners": 10, "rate": 15_000, "seconds": 6, "reports": True}, calibration, 15_000
     )
-    _steady("as fast as it goes", {"amphorae": 20_000, "listeners": 0, "rate": 0, "seconds": 4, "reports": False}, calibration, goal=None)
+    _steady("as fast as it goes", {"amphorae": 10_000, "listeners": 0, "rate": 0, "seconds": 4, "reports": False}, calibration, goal=None)
     if _overload(calibration):
         sys.exit(1)
 

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-import sqlalchemy.exc
-
 from amphora_agent.protocol import heartbeat as protocol
 from controller.db import database
 from controller.health_manager import receiver as receiving
@@ -66,11 +64,8 @@ class Recorder:
         while not stop.is_set():
             try:
                 self.turn(0.0 if self._to_judge else self._interval)
-            except sqlalchemy.exc.SQLAlchemyError as exc:
-                LOG.error("Heartbeats could not be written, they are kept for the next try: %s", exc)
-                stop.wait(self._interval)
             except Exception:
-                LOG.exception("The recorder goes on after an error")
+                LOG.exception("Heartbeats could not be written: they are kept for the next try")
                 stop.wait(self._interval)
         try:
             self.turn(0.0)
@@ -78,10 +73,7 @@ class Recorder:
             LOG.exception("The last heartbeats could not be written")
 
     def turn(self, timeout: float) -> None:
-        """Take what was received since the last turn, and write it.
-
-        :raises sqlalchemy.exc.SQLAlchemyError: the database did not take it; what was received is kept for the next turn.
-        """
+        """Take what was received since the last turn, and write it. If the database does not take it, it is kept for the next turn."""
         batch = self._receiver.take(timeout)
         self._backlog.fresh.extend(batch.fresh)
         self._backlog.heard.update(batch.heard)
