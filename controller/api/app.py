@@ -78,7 +78,7 @@ def _end(answer: flask.Response) -> flask.Response:
         answer.headers["x-openstack-request-id"] = context.request_id
         if flask.request.method in _WRITES:
             path, named = flask.request.path, context.global_request_id or "-"
-            LOG.info("%s (%s) %s %s: %d", context.request_id, named, flask.request.method, path, answer.status_code)
+            LOG.info("%s (%s) %s %r: %d", context.request_id, named, flask.request.method, path, answer.status_code)
     origin = flask.request.headers.get("Origin")
     if origin is not None:
         _share(answer, origin)

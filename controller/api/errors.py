@@ -10,6 +10,7 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import answers
+from controller.db import database
 
 LOG = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def refused(error: exceptions.ControllerError) -> flask.Response:
     """An error that was raised on purpose, in the words of who raised it."""
     code = status_of(error)
     if code >= 500:
-        LOG.warning("%s %s: %d: %s", flask.request.method, flask.request.path, code, error)
+        LOG.warning("%s %r: %d: %s", flask.request.method, flask.request.path, code, error)
     return fault(code, str(error))
 
 
@@ -62,8 +63,10 @@ def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
 
 
 def broken(error: Exception) -> flask.Response:
-    """A bug of ours: the log has the traceback, the client has the id to ask for."""
-    LOG.error("%s %s failed", flask.request.method, flask.request.path, exc_info=error)
+    """The database was away or busy for too long, or a bug of ours: the log has the traceback, the client has the id to ask for."""
+    LOG.error("%s %r failed", flask.request.method, flask.request.path, exc_info=error)
+    if database.is_transient(error):
+        return fault(503, "The database is busy or away; nothing was changed. Please repeat the request.")
     context = flask.g.get("context")
     named = f" The request is {context.request_id} in the logs." if context else ""
     return fault(500, f"An unexpected error occurred; nothing was changed.{named}")

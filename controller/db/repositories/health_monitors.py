@@ -14,7 +14,7 @@ class HealthMonitors(resources.Resources[model.HealthMonitor]):
 
     title = "Health Monitor"
     table = _T
-    related = resources.union(resources.TAGS)
+    relations = (resources.TAGS,)
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.HealthMonitor:
         return rows.health_monitor(row, resources.of(related, "tags", row["id"]), fault)

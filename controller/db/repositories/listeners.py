@@ -21,7 +21,7 @@ class Listeners(resources.Resources[model.Listener]):
 
     title = "Listener"
     table = _T
-    related = resources.union(resources.TAGS)
+    relations = (resources.TAGS,)
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Listener:
         return rows.listener(row, resources.of(related, "tags", row["id"]), fault)

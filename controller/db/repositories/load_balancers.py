@@ -40,10 +40,10 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
 
     title = "Load Balancer"
     table = _T
-    related = resources.union(
+    relations = (
         resources.TAGS,
-        resources.relation("listeners", tables.listeners, "load_balancer_id"),
-        resources.relation("pools", tables.pools, "load_balancer_id"),
+        resources.Relation("listeners", tables.listeners, "load_balancer_id"),
+        resources.Relation("pools", tables.pools, "load_balancer_id"),
     )
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.LoadBalancer:

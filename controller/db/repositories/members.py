@@ -25,7 +25,7 @@ class Members(resources.Resources[model.Member]):
 
     title = "Member"
     table = _T
-    related = resources.union(resources.TAGS)
+    relations = (resources.TAGS,)
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Member:
         return rows.member(row, resources.of(related, "tags", row["id"]), fault)

@@ -41,11 +41,11 @@ class Pools(resources.Resources[model.Pool]):
 
     title = "Pool"
     table = _T
-    related = resources.union(
+    relations = (
         resources.TAGS,
-        resources.relation("members", tables.members, "pool_id"),
-        resources.relation("health_monitors", tables.health_monitors, "pool_id"),
-        resources.relation("listeners", tables.listeners, "default_pool_id"),
+        resources.Relation("members", tables.members, "pool_id"),
+        resources.Relation("health_monitors", tables.health_monitors, "pool_id"),
+        resources.Relation("listeners", tables.listeners, "default_pool_id"),
     )
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Pool:

@@ -7,6 +7,7 @@ related (tags, ids of children). Members of a union are `(relation, owner, value
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -30,20 +31,30 @@ _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 _FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
 
 
-def relation(name: str, table: sa.Table, owner: str, value: str = "id") -> sa.Select[Any]:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Relation:
     """One member of the union of what is related: `value`s of the table, by the id in its column `owner`."""
-    column = table.c[owner]
-    order = sa.type_coerce(table.c.created_at, sa.types.NullType()) if "created_at" in table.c else sa.null()
-    wanted = column.in_(sa.bindparam("owners", expanding=True))
-    return sa.select(sa.literal_column(f"'{name}'"), column, table.c[value], order).where(wanted)
+
+    name: str
+    table: sa.Table
+    owner: str
+    value: str = "id"
+
+    def select(self, *, many: bool) -> sa.Select[Any]:
+        """Of the ids in the parameter `owners`, or of the one in `owner`, which costs an engine less."""
+        column = self.table.c[self.owner]
+        order = sa.type_coerce(self.table.c.created_at, sa.types.NullType()) if "created_at" in self.table.c else sa.null()
+        wanted = column.in_(sa.bindparam("owners", expanding=True)) if many else column == sa.bindparam("owner")
+        return sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(wanted)
 
 
-TAGS = relation("tags", tables.tags, "resource_id", "tag")
+TAGS = Relation("tags", tables.tags, "resource_id", "tag")
 
 
-def union(*relations: sa.Select[Any]) -> sa.CompoundSelect[Any] | sa.Select[Any]:
+def _union(relations: Sequence[Relation], *, many: bool) -> sa.CompoundSelect[Any]:
     """All relations in one statement, oldest first."""
-    return sa.union_all(*relations).order_by(sa.literal_column("4"), sa.literal_column("3"))
+    selects = [relation.select(many=many) for relation in relations]
+    return sa.union_all(*selects).order_by(sa.literal_column("4"), sa.literal_column("3"))
 
 
 def pending(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
@@ -61,7 +72,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
 
     title: ClassVar[str]
     table: ClassVar[sa.Table]
-    related: ClassVar[sa.CompoundSelect[Any] | sa.Select[Any]]
+    relations: ClassVar[Sequence[Relation]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the statements of a resource once, at import."""
@@ -73,6 +84,8 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         )
         cls._keys = [*table.c.keys(), *(f"fault_{column.name}" for column in _FAULT_COLUMNS)]
         cls._get = cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED)
+        cls._related_to_one = _union(cls.relations, many=False)
+        cls._related_to_many = _union(cls.relations, many=True)
         cls._delete = (
             sa.update(table)
             .where(table.c.id == sa.bindparam("object_id"), table.c.provisioning_status.not_in((PENDING_DELETE, DELETED)))
@@ -82,6 +95,8 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
     _select: ClassVar[sa.Select[Any]]
     _get: ClassVar[sa.Select[Any]]
     _delete: ClassVar[sa.Update]
+    _related_to_one: ClassVar[sa.CompoundSelect[Any]]
+    _related_to_many: ClassVar[sa.CompoundSelect[Any]]
     _keys: ClassVar[list[str]]
 
     @abc.abstractmethod
@@ -165,10 +180,16 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
 
     def _related(self, owners: Sequence[str]) -> Related:
         found: dict[str, dict[str, list[str]]] = {}
+        if len(owners) == 1:
+            self._gather(found, self._related_to_one, {"owner": owners[0]})
+            return found
         for start in range(0, len(owners), _CHUNK):
-            for name, owner, value, _order in self._connection.execute(self.related, {"owners": owners[start : start + _CHUNK]}):
-                found.setdefault(name, {}).setdefault(owner, []).append(value)
+            self._gather(found, self._related_to_many, {"owners": owners[start : start + _CHUNK]})
         return found
+
+    def _gather(self, found: dict[str, dict[str, list[str]]], statement: sa.CompoundSelect[Any], parameters: Mapping[str, Any]) -> None:
+        for name, owner, value, _order in self._connection.execute(statement, parameters):
+            found.setdefault(name, {}).setdefault(owner, []).append(value)
 
     def _add_tags(self, tags: Mapping[str, Iterable[str]]) -> None:
         new = [{"resource_id": owner, "tag": tag} for owner, names in tags.items() for tag in names]

@@ -443,3 +443,11 @@ def test_a_bug_of_ours_is_500_without_its_details(api: Api, monkeypatch: pytest.
     said = api.refused(500, "GET", f"/pools/{UNKNOWN}")
     assert "secret" not in said
     assert "req-" in said
+
+
+def test_a_database_that_is_away_is_503(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_: Any) -> None:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("database is locked"))
+
+    monkeypatch.setattr(pools.Pools, "get", away)
+    assert "nothing was changed" in api.refused(503, "GET", f"/pools/{UNKNOWN}")
