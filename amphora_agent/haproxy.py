@@ -17,6 +17,7 @@ from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runti
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
+_FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
 RESTART_INTERVAL = 1.0
@@ -194,25 +195,29 @@ class HAProxy:
         if master is None:
             return self._start_afresh()
         self._keep_server_states()
-        failures = self._failures()
-        system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has neither command line nor pid file
+        failures, begun = self._said(_FAILED), self._said(_RELOADING)
         outcome: list[bool] = []
 
         def decided() -> bool:
             now = self.runtime.worker()
             if now is not None and now != before:
                 outcome.append(True)
-            elif not system.is_running(master) or self._failures() > failures:
+            elif not system.is_running(master) or self._said(_FAILED) > failures:
                 outcome.append(False)
             return bool(outcome)
 
-        system.wait_until(decided, START_TIMEOUT)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not outcome and time.monotonic() < deadline:
+            # A master of HAProxy 2.6 that was started a moment ago may note the signal and go to sleep on it: another one wakes it up.
+            if self._said(_RELOADING) == begun:
+                system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has no command line and no pid file
+            system.wait_until(decided, 1.0)
         self.reloads += 1
         return outcome == [True]
 
-    def _failures(self) -> int:
-        """How often the master has said that a reload failed."""
-        return (system.read_file(self._log) or b"").count(b"Loading failure")
+    def _said(self, words: bytes) -> int:
+        """How often the master has said something."""
+        return (system.read_file(self._log) or b"").count(words)
 
     def _start_afresh(self) -> bool:
         self._end_all(0.0)
