@@ -21,6 +21,7 @@ from benchmarks import harness
 from controller import conf as configuration
 from controller import services
 from controller.api import app as api
+from controller.cmd import api as process
 from controller.db import database, tables
 from controller.drivers.network.fake import FakeNetwork
 
@@ -33,6 +34,9 @@ GOALS = {
     "api_create_whole": 0.060,
 }
 """CPU seconds on the reference machine of `SPECIFICATION.md`."""
+
+REPEATS = {"api_get_one": 20, "api_status_tree": 5, "api_create_member": 10}
+"""Requests in one measured run, where one alone is too short for the clock."""
 
 
 class Api:
@@ -144,8 +148,10 @@ def main() -> None:
     calibration = harness.calibrate()
     with tempfile.TemporaryDirectory() as folder:
         send = Api(pathlib.Path(folder))
+        process.spare_the_collector()
         for name, work in requests(send).items():
-            seconds = harness.cpu_of(work, runs=25, warm_up=3)
+            repeats = REPEATS.get(name, 1)
+            seconds = harness.cpu_of(lambda work=work, repeats=repeats: [work() for _ in range(repeats)], runs=15, warm_up=2) / repeats  # type: ignore[misc]
             harness.emit(
                 name,
                 cpu_seconds=seconds,

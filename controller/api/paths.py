@@ -22,7 +22,7 @@ def normalised(path: str) -> str:
             if rest == "/lbaas" or (rest.startswith("/lbaas/") and not rest.startswith("/lbaas/octavia")):
                 rest = rest[len("/lbaas") :]
             return short + rest
-    return trimmed
+    return trimmed or "/"  # where a proxy mounts us, the root has no path at all
 
 
 class Normalised:

@@ -21,7 +21,7 @@ from controller.api import paths
         ("/v20/pools", "/v20/pools"),
         ("/v2/lbaasx", "/v2/lbaasx"),
         ("//v2", "//v2"),
-        ("", ""),
+        ("", "/"),
     ],
 )
 def test_the_short_spelling(spelling: str, short: str) -> None:
