@@ -41,7 +41,12 @@ class Api:
         """
         with self._connection() as connection:
             content = None if body is None else json.dumps(body)
-            connection.request(method, path if path.startswith("/v2/") else PREFIX + path, content, {"Content-Type": "application/json", "X-Project-Id": "demo"})
+            connection.request(
+                method,
+                path if path.startswith("/v2/") else PREFIX + path,
+                content,
+                {"Content-Type": "application/json", "X-Project-Id": "demo"},
+            )
             answer = connection.getresponse()
             text = answer.read()
         if answer.status >= 400:

@@ -23,7 +23,7 @@ import rich.console
 
 from controller.dev import client, instance, processes, settings
 
-OUT = rich.console.Console(highlight=False)
+OUT = rich.console.Console(highlight=False, soft_wrap=True)
 PREFIX = "figlina-demo"
 GREATEST_GAP = 15.0  # seconds without an answer that the story allows when a single amphora dies
 

@@ -6,6 +6,7 @@ take its place. Nothing here touches an interface outside namespaces that were n
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -260,9 +261,11 @@ def descendants(pid: int) -> list[int]:
     """A process and all below it, parents first; empty when it is gone."""
     found = [pid] if ProcessMark.of(pid) else []
     for parent in found:
-        for task in pathlib.Path(f"/proc/{parent}/task").glob("*/children"):
-            try:
-                found.extend(int(child) for child in task.read_text().split())
-            except OSError:
-                continue
+        try:
+            tasks = os.listdir(f"/proc/{parent}/task")
+        except OSError:  # it ended meanwhile
+            continue
+        for task in tasks:
+            with contextlib.suppress(OSError):
+                found.extend(int(child) for child in pathlib.Path(f"/proc/{parent}/task/{task}/children").read_text().split())
     return found

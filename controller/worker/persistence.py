@@ -58,8 +58,8 @@ class DatabasePersistence(base.Backend):
         with self.database.read() as tx:
             record = tx.flow_records.get(job_id)
         if record is not None and record.definition != definition:
-            LOG.warning(
-                "load balancer %s: job %s: its record is of another definition of flow %s; running it from the beginning",
+            LOG.info(
+                "load balancer %s: job %s: its record is of another flow, or of another definition; running %s from the beginning",
                 lease.load_balancer_id,
                 job_id,
                 name,
