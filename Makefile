@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help install demo dev down quick test lint types bench clean
+.PHONY: help install demo dev down quick test lint types bench sample clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -38,6 +38,9 @@ test: install ## every test that this machine can run; says what it skipped and 
 
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks
+
+sample: install ## write etc/figlina.conf.sample anew, after an option has changed
+	@$(BIN)/oslo-config-generator --namespace figlina --output-file etc/figlina.conf.sample
 
 clean: ## remove .venv and caches (not a running `make dev`: that is `make down`)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
