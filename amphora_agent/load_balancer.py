@@ -30,6 +30,7 @@ class LoadBalancer:
         self._wanted: rest.WantedState | None = None
         self._hash = ""  # of the state above: made of the whole of it, so not made twice
         self._known_nics: tuple[rest.Interface, ...] = ()
+        self._serves = True  # False while a program that should run does not
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         for directory in (state, run):
@@ -75,7 +76,7 @@ class LoadBalancer:
             else:
                 self._settled = False
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
-            self._wanted, self._hash, self._settled = wanted, new_hash, True
+            self._wanted, self._hash, self._settled, self._serves = wanted, new_hash, True, True
             self._remember()
             LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
         self.on_change()
@@ -103,9 +104,9 @@ class LoadBalancer:
         return rest.Receipt(load_balancer_id, wanted.generation, self._hash, "none")
 
     def generations(self) -> dict[str, int]:
-        """The generation that runs, by load balancer."""
+        """The generation that runs, by load balancer; none while HAProxy or keepalived should run and does not."""
         wanted = self._wanted
-        return {} if wanted is None else {wanted.load_balancer_id: wanted.generation}
+        return {} if wanted is None or not self._serves else {wanted.load_balancer_id: wanted.generation}
 
     def store_certificate(self, name: str, pem: bytes) -> None:
         """Keep a certificate for the next wanted state.
@@ -121,7 +122,8 @@ class LoadBalancer:
         if not self._lock.acquire(blocking=False):
             return self._report()  # a change is under way: it does its own starting
         try:
-            if not self._ensure_programs():
+            self._serves = self._ensure_programs()
+            if not self._serves:
                 return None
             self._haproxy.changes.remove_lingering()
         finally:

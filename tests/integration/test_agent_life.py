@@ -169,7 +169,7 @@ def test_a_haproxy_that_hangs_is_started_again(amphora: Amphora) -> None:
     assert not set(hung) & set(amphora.pids("haproxy"))
 
 
-def test_a_haproxy_that_can_not_be_started_silences_the_heartbeat(amphora: Amphora) -> None:
+def test_a_haproxy_that_can_not_be_started_silences_the_heartbeat_and_the_agent_says_so(amphora: Amphora) -> None:
     one = amphora.web(9001)
     amphora.apply(1, config(f"m1 {one} weight 1"))
     (amphora.folder / "state" / "haproxy.cfg").write_text("broken\n")
@@ -179,7 +179,9 @@ def test_a_haproxy_that_can_not_be_started_silences_the_heartbeat(amphora: Ampho
     beats = amphora.beats()
     time.sleep(3)
     assert beats.drain() == 0
+    assert json.loads(amphora.call("GET", rest.INFO_PATH)[1])["load_balancers"] == {}
     assert amphora.apply(2, config(f"m1 {one} weight 1")) == "reload"
+    assert json.loads(amphora.call("GET", rest.INFO_PATH)[1])["load_balancers"] == {amphora.load_balancer_id: 2}
     assert beats.report()["generation"] == 2
 
 
