@@ -34,7 +34,7 @@ types: install ## mypy, strict
 
 test: install ## every test that this machine can run; says what it skipped and why
 	@$(BIN)/pytest -n 2 -m "not integration and not vm and not cloud"
-	@$(BIN)/pytest -m "integration or vm or cloud"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "integration or vm or cloud"
 
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks

@@ -26,7 +26,7 @@ CHANGES = 100
 DEATHS = 3
 
 _WATCH = """
-import glob, socket, sys, time
+import glob, select, socket, sys, time
 (path,) = glob.glob("/run/figlina/**/haproxy.sock", recursive=True)
 question = ("get weight " + sys.argv[1] + chr(10)).encode()
 last = None
@@ -39,7 +39,8 @@ while True:
     if answer != last:
         last = answer
         print(time.monotonic(), (answer or [b"?"])[0].decode(), flush=True)
-    time.sleep(0.002)
+    if select.select([sys.stdin], [], [], 0.002)[0]:
+        break
 """
 
 
@@ -152,7 +153,7 @@ def _together(site: Site, calibration: float) -> None:
 
 def _deaths(site: Site, case: str, calibration: float) -> None:
     """kill -9 of the amphora that serves, under traffic: how long nobody answers, and when the load balancer is whole and ACTIVE again."""
-    gaps, repairs = [], []
+    gaps, silences, repairs = [], [], []
     for _ in range(DEATHS):
         balancer = site.balancer(("web-1", "web-2"))
         time.sleep(2)
@@ -165,12 +166,15 @@ def _deaths(site: Site, case: str, calibration: float) -> None:
             repairs.append(time.perf_counter() - died)
             time.sleep(0.5)
         gaps.append(traffic["longest_gap"])
+        silences.append(traffic["longest_silence"])
         balancer.delete()
     harness.emit(
         "death of an amphora",
         case=case,
         gap_median_seconds=statistics.median(gaps),
         gap_worst_seconds=max(gaps),
+        silence_median_seconds=statistics.median(silences),
+        silence_worst_seconds=max(silences),
         whole_again_median_seconds=statistics.median(repairs),
         deaths=DEATHS,
         calibration_seconds=calibration,
@@ -197,7 +201,8 @@ def _watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[
     """Every change of a server's weight in HAProxy: when (monotonic clock), and to what."""
     seen: queue.Queue[tuple[float, str]] = queue.Queue()
     command = [*site.machine.entrance(amphora_id), "python3", "-c", _WATCH, server]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdin is not None
         assert watcher.stdout is not None
         lines = watcher.stdout
 
@@ -210,7 +215,7 @@ def _watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[
         try:
             yield seen
         finally:
-            watcher.kill()
+            watcher.stdin.close()  # ends it; killing would hit the command that entered the namespace only
 
 
 def _when(seen: queue.Queue[tuple[float, str]], weight: str) -> float:

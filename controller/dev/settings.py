@@ -76,7 +76,14 @@ def _place(cidr: str, place: int) -> str:
 def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, str]]:
     return {
         "database": {"connection": f"sqlite:///{state / 'figlina.db'}"},
-        "api_settings": {"bind_host": "127.0.0.1", "bind_port": str(settings.api_port), "auth_strategy": "noauth", "graceful_timeout": "5"},
+        "api_settings": {
+            "bind_host": "127.0.0.1",
+            "bind_port": str(settings.api_port),
+            "auth_strategy": "noauth",
+            "noauth_project_id": "demo",
+            "network_lookups": "true",
+            "graceful_timeout": "5",
+        },
         "controller_worker": {
             "loadbalancer_topology": settings.topology,
             "compute_driver": "namespace",

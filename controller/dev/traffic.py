@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import collections
 import dataclasses
+import itertools
 import json
 import statistics
 import sys
@@ -31,7 +32,11 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Counts of one run. Gaps and latencies in seconds; `longest_gap` is the longest time in which no request that began was answered."""
+    """Counts of one run; times in seconds.
+
+    `longest_gap` is the longest time in which no request that began was answered, `longest_silence` the longest between two good answers: a
+    request that waited for the network to come back is no failure, and yet its user waited.
+    """
 
     requests: int
     ok: int
@@ -39,6 +44,7 @@ class Summary:
     errors: dict[str, int]
     servers: dict[str, int]
     longest_gap: float
+    longest_silence: float
     p50: float
     p99: float
     sequence: list[str]  # the servers of the last answers, in the order of asking
@@ -56,6 +62,7 @@ class Summary:
             errors=dict(collections.Counter(answer.error for answer in ordered if answer.error)),
             servers=dict(collections.Counter(answer.server for answer in good if answer.server)),
             longest_gap=_longest_gap(ordered),
+            longest_silence=_longest_silence(good),
             p50=statistics.median(times),
             p99=times[min(len(times) - 1, int(len(times) * 0.99))],
             sequence=[answer.server or "" for answer in good[-20:]],
@@ -73,6 +80,12 @@ def _longest_gap(ordered: list[Answer]) -> float:
     if began is not None:
         longest = max(longest, ordered[-1].ended - began)
     return longest
+
+
+def _longest_silence(good: list[Answer]) -> float:
+    """The longest time between two good answers."""
+    ends = sorted(answer.ended for answer in good)
+    return max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
 
 
 async def _ask(host: str, port: int, path: str, timeout: float) -> Answer:

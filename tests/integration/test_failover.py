@@ -26,7 +26,7 @@ def test_a_single_amphora_that_dies_is_replaced_and_serves_again(site: Site) -> 
         balancer.wait_active()
         balancer.serves({"web-1", "web-2"})
         time.sleep(0.5)
-    assert traffic["longest_gap"] < 15, traffic
+    assert traffic["longest_silence"] < 15, traffic
     balancer.delete()
 
 
