@@ -89,9 +89,10 @@ class Settle(Step):
     """Marks what was applied."""
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, generation: int) -> None:
+        # In this order: a worker that dies in between settles again, while a settled row would never be settled a second time.
+        self.services.write(f"{load_balancer_id} settle")
         with self.services.db.begin() as tx:
             tx.settlement.settle(load_balancer_id, generation, lease)
-        self.services.write(f"{load_balancer_id} settle")
 
 
 class Load(Step):
