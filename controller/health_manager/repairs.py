@@ -86,7 +86,7 @@ class Repairs:
 
     def _repair(self, item: statuses.Mismatch, repair: _Repair, now: float) -> None:
         with self._db.begin() as tx:
-            snapshot = tx.snapshots.get(item.load_balancer_id)
+            snapshot = tx.snapshots.outline(item.load_balancer_id)
             if snapshot.load_balancer.provisioning_status is not status.ProvisioningStatus.ACTIVE:
                 return  # a flow brings it to its newest state anyway
             repair.count, repair.next_at = repair.count + 1, now + _REPAIRED_AGAIN_AFTER

@@ -60,7 +60,7 @@ class Sweeper:
     def _post_one(self, load_balancer_id: str) -> bool:
         with self._db.begin() as tx:
             try:
-                snapshot = tx.snapshots.get(load_balancer_id)
+                snapshot = tx.snapshots.outline(load_balancer_id)
             except exceptions.NotFound:
                 return False
             job = owed.owed(snapshot, datetime.datetime.now(datetime.UTC))

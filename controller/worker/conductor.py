@@ -45,7 +45,7 @@ class Catalog(Protocol):
     """What the conductor needs of `flows.catalog`."""
 
     def admit(self, snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
-        """The job to run in place of the one that was claimed; None if nothing of it is owed any more."""
+        """The job to run in place of the one that was claimed, by the load balancer's outline; None if nothing of it is owed any more."""
 
     def build(self, services: Any, job: jobs.Job) -> taskflow_flow.Flow:
         """The job's flow."""
@@ -178,7 +178,7 @@ class Conductor:
             LOG.warning("%s: left to a worker of another version: %s", run, exc)
             self._put_aside(run, time.time() + _UNKNOWN_KIND_DELAY)
             return
-        before = self._snapshot(run)
+        before = self._outline(run)
         job = self._catalog.admit(before, claimed)
         if job is None:
             LOG.info("%s: nothing of it is owed any more", run)
@@ -218,13 +218,14 @@ class Conductor:
                 listeners.enter_context(factory(flow_engine))
             return flow_engine.advance()
 
-    def _snapshot(self, run: Run) -> model.Snapshot:
+    def _outline(self, run: Run) -> model.Snapshot:
+        """The load balancer's row and its amphorae: enough to tell what is owed, and as fast for a thousand members as for one."""
         with self._db.read() as tx:
-            return tx.snapshots.get(run.claim.load_balancer_id)
+            return tx.snapshots.outline(run.claim.load_balancer_id)
 
     def _settle(self, run: Run, before: model.Snapshot) -> None:
         """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id."""
-        after = self._snapshot(run)
+        after = self._outline(run)
         more = owed.owed(after, datetime.datetime.now(datetime.UTC))
         idle = more is not None and pacing.standing(before) == pacing.standing(after)
         with self._db.begin() as tx:
@@ -271,7 +272,7 @@ class Conductor:
         try:
             with self._db.begin() as tx:
                 tx.leases.check(run.lease)
-                generation = tx.snapshots.get(run.claim.load_balancer_id).generation
+                generation = tx.settlement.generation(run.claim.load_balancer_id)
                 code = getattr(error, "code", exceptions.ControllerError.code)
                 tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, str(error), ""), run.lease)
                 next_try_at = self._note_failure(tx, run)

@@ -17,10 +17,10 @@ def test_a_very_long_row_of_failures_is_no_trouble() -> None:
     assert pacing.backoff(10_000, 5.0, 300.0) == 300.0
 
 
-def test_a_flow_that_changed_a_member_or_an_amphora_did_something() -> None:
+def test_a_flow_that_settled_something_or_changed_an_amphora_did_something() -> None:
     before = builders.a_serving_snapshot(word="one")
     assert pacing.standing(before) == pacing.standing(builders.a_serving_snapshot(word="one"))
-    busy = dataclasses.replace(before.members[0], provisioning_status=status.ProvisioningStatus.PENDING_UPDATE)
+    settled = dataclasses.replace(before.load_balancer, applied_generation=before.load_balancer.applied_generation + 1)
     lost = dataclasses.replace(before.amphorae[0], status=status.AmphoraStatus.ERROR)
-    assert pacing.standing(before) != pacing.standing(dataclasses.replace(before, members=(busy, *before.members[1:])))
+    assert pacing.standing(before) != pacing.standing(dataclasses.replace(before, load_balancer=settled))
     assert pacing.standing(before) != pacing.standing(dataclasses.replace(before, amphorae=(lost,)))
