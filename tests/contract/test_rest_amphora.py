@@ -105,6 +105,21 @@ def test_an_agent_that_does_not_come_is_given_up_in_time(
     assert now[0] == 5.0
 
 
+def test_one_that_served_before_is_given_up_sooner_because_its_replacement_waits(
+    authority: fake_ca.FakeCertificateAuthority, agent: agent_stand_in.AgentStandIn
+) -> None:
+    agent.stop()
+    now = [0.0]
+
+    def nap(seconds: float) -> None:
+        now[0] += seconds
+
+    driver = rest.RestAmphora(authority, port=agent.port, retry_time=60.0, retry_interval=0.5, sleep=nap, clock=lambda: now[0])
+    with pytest.raises(exceptions.AmphoraUnreachable, match="refused"):
+        driver.apply(dataclasses.replace(agent.amphora, applied_generation=3), WANTED, {})
+    assert now[0] == 2.0
+
+
 def test_the_second_question_is_asked_once(authority: fake_ca.FakeCertificateAuthority, agent: agent_stand_in.AgentStandIn) -> None:
     agent.stop()
     naps: list[float] = []

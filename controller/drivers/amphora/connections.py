@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import collections
+import socket
 import ssl
 import threading
 
 import urllib3
 
 from controller.model.amphora import Amphora
+
+_GONE_AFTER = 5
+"""Seconds after which a machine that confirms nothing any more is taken for dead, however long its agent may take for an answer."""
+
+_SOCKET_OPTIONS = (
+    *urllib3.connection.HTTPConnection.default_socket_options,
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 2),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER * 1000),
+)
 
 
 def tls_context(server_roots: bytes, client_certificate_path: str) -> ssl.SSLContext:
@@ -59,4 +71,5 @@ class Connections:
             ssl_context=self._context,
             server_hostname=amphora_id,  # OpenSSL checks it, as the context says; urllib3's `assert_hostname` would switch that off
             retries=False,
+            socket_options=_SOCKET_OPTIONS,
         )

@@ -24,8 +24,16 @@ _NOT_READY = (502, 503, 504)
 _CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
 
 
+_SERVING_RETRY_TIME = 2.0
+"""Seconds for which one that has served before is tried again: enough for an agent that is being restarted. If it is dead, its failover
+waits for the lease that the caller holds."""
+
+
 class RestAmphora(interface.AmphoraDriver):
-    """Every request may be repeated with the same effect, so a broken connection is simply tried again for a while."""
+    """Every request may be repeated with the same effect, so a broken connection is simply tried again for a while.
+
+    `retry_time` is for amphorae that have just been booted: those announce themselves before their agents listen.
+    """
 
     def __init__(
         self,
@@ -108,7 +116,7 @@ class RestAmphora(interface.AmphoraDriver):
 
         A caller's own `timeout` is the whole time that there is: then it is tried once.
         """
-        deadline = self._clock() + (self._retry_time if timeout is None else 0.0)
+        deadline = self._clock() + (self._patience(amphora) if timeout is None else 0.0)
         while True:
             try:
                 return self._ask_once(amphora, method, path, body, timeout)
@@ -117,6 +125,9 @@ class RestAmphora(interface.AmphoraDriver):
                     raise
                 LOG.debug("%s; trying again", exc)
             self._sleep(self._retry_interval)
+
+    def _patience(self, amphora: Amphora) -> float:
+        return self._retry_time if amphora.applied_generation == 0 else min(self._retry_time, _SERVING_RETRY_TIME)
 
     def _ask_once(self, amphora: Amphora, method: str, path: str, body: bytes | None, timeout: float | None) -> urllib3.BaseHTTPResponse:
         if amphora.management_address is None:
