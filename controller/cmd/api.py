@@ -12,8 +12,7 @@ from gunicorn.app import base
 from controller import conf as configuration
 from controller import services
 from controller.api import app
-from controller.cmd import logging_setup
-from controller.jobs import wakeup
+from controller.cmd import logging_setup, process
 
 
 class Server(base.BaseApplication):
@@ -44,12 +43,7 @@ class Server(base.BaseApplication):
 
     def load(self) -> Any:
         """The WSGI application, made in each process after the fork: connections to the database can't be shared."""
-        directory = self._conf.task_flow.wakeup_directory
-
-        def ring() -> None:
-            wakeup.ring(directory)
-
-        application = app.create_app(services.Services.load(self._conf, wake=ring), self._conf)
+        application = app.create_app(services.Services.load(self._conf, wake=process.bell(self._conf)), self._conf)
         spare_the_collector()
         return application
 

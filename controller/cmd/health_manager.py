@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import services
-from controller.cmd import logging_setup
+from controller.cmd import logging_setup, process
 from controller.conf import health_manager as options
 from controller.health_manager import manager, receiver, watcher
-from controller.jobs import wakeup
 
 LOG = logging.getLogger(__name__)
 
@@ -32,13 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as exc:
         print(f"figlina-health-manager: {exc}", file=sys.stderr)
         return 2
-
-    def ring() -> None:
-        wakeup.ring(conf.task_flow.wakeup_directory)
-
+    ring = process.bell(conf)
     everything = services.Services.load(conf, wake=ring)
     running = manager.HealthManager(everything.db, sock, keys, everything.amphora, ring, settings(conf))
-    return serve(running)
+    return process.serve(running)
 
 
 def settings(conf: cfg.ConfigOpts) -> manager.Settings:
@@ -60,21 +53,6 @@ def settings(conf: cfg.ConfigOpts) -> manager.Settings:
         time_window=section.time_window,
         boot_timeout=section.boot_timeout,
     )
-
-
-def serve(running: manager.HealthManager) -> int:
-    """Run until a signal asks to stop; a thread that does not end in time does not delay the end of the process."""
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
-    running.start()
-    asked.wait()
-    LOG.info("Stopping")
-    if not running.stop():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import sys
-import threading
 import uuid
 from collections.abc import Callable, Sequence
 
@@ -14,25 +11,19 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import services
-from controller.cmd import logging_setup
+from controller.cmd import logging_setup, process
 from controller.housekeeping import orphans, periodic, purge, sweeper
-from controller.jobs import wakeup
-
-LOG = logging.getLogger(__name__)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the configuration and run; exit code 0 after a clean end."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-housekeeping")
-
-    def ring() -> None:
-        wakeup.ring(conf.task_flow.wakeup_directory)
-
+    ring = process.bell(conf)
     everything = services.Services.load(conf, wake=ring)
     owner = f"{conf.controller_worker.host}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
     leadership = periodic.Leadership(everything.db, owner, conf.house_keeping.leader_expiry)
-    return serve(periodic.Housekeeper(leadership, duties(conf, everything, ring)))
+    return process.serve(periodic.Housekeeper(leadership, duties(conf, everything, ring)))
 
 
 def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[], None]) -> list[periodic.Duty]:
@@ -52,21 +43,6 @@ def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[
         periodic.Duty("purge", section.cleanup_interval, purges.purge),
         periodic.Duty("orphan collection", section.orphan_interval, collector.collect),
     ]
-
-
-def serve(housekeeper: periodic.Housekeeper) -> int:
-    """Run until a signal asks to stop; a step that does not end in time does not delay the end of the process."""
-    asked = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked.set())
-    housekeeper.start()
-    asked.wait()
-    LOG.info("Stopping")
-    if not housekeeper.stop():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
-    return 0
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,9 +11,8 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import services
-from controller.cmd import logging_setup
+from controller.cmd import logging_setup, process
 from controller.flows import catalog as flows_catalog
-from controller.jobs import wakeup
 from controller.worker import conductor, engine
 
 
@@ -27,15 +24,11 @@ def main(
     """Read the configuration, run jobs; exit code 0 if everything under way came to a clean end."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-worker")
-    everything = services.Services.load(conf, wake=lambda: _ring(conf))
+    everything = services.Services.load(conf, wake=process.bell(conf))
     try:
         return serve(conductor.Conductor(everything, catalog or flows_catalog, options(conf), listener_factories))
     finally:
         everything.close()
-
-
-def _ring(conf: cfg.ConfigOpts) -> None:
-    wakeup.ring(conf.task_flow.wakeup_directory)
 
 
 def options(conf: cfg.ConfigOpts) -> conductor.Options:
@@ -55,13 +48,8 @@ def options(conf: cfg.ConfigOpts) -> conductor.Options:
 
 def serve(worker: conductor.Conductor) -> int:
     """Run a conductor until a signal asks it to stop. If a step does not end in time, the process ends without waiting for its thread."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    if not worker.run():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
-    return 0
+    process.on_end(worker.stop)
+    return process.leave(worker.run())
 
 
 if __name__ == "__main__":
