@@ -24,6 +24,8 @@ RESTART_INTERVAL = 1.0
 UNANSWERED_POLLS = 4
 """So many polls without an answer from the socket of a running HAProxy, and it is taken for hung and started again."""
 
+# HAProxy's own HTTP client is for Lua, which we do not use; to verify servers it would load all authorities of the system, which is three
+# quarters of the time (44 of 54 ms) of each check and start.
 _GLOBAL = """\
 global
     stats socket {socket} mode 0600 level admin expose-fd listeners
@@ -34,6 +36,7 @@ global
     hard-stop-after 15m
     maxconn {maxconn}
     no strict-limits
+    httpclient.ssl.verify none
     log ring@figlina local0
 {identity}
 ring figlina
