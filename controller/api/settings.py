@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class Settings:
     allow_vip: Mapping[str, bool]  # by the field of the body
     valid_vip_networks: frozenset[str]
     denied_vip_networks: frozenset[str]
-    reserved_ips: frozenset[str]
+    reserved_ips: frozenset[str]  # in their usual spelling
     topology: Topology
     timeouts: Mapping[str, int]  # of listeners, by the field of the body
     mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
@@ -63,7 +64,7 @@ def load(conf: Any) -> Settings:
         allow_vip={name: getattr(networking, f"allow_{name}") for name in ("vip_port_id", "vip_network_id", "vip_subnet_id")},
         valid_vip_networks=frozenset(networking.valid_vip_networks),
         denied_vip_networks=frozenset(networking.denylist_vip_networks),
-        reserved_ips=frozenset(networking.reserved_ips),
+        reserved_ips=frozenset(str(ipaddress.ip_address(address)) for address in networking.reserved_ips),
         topology=Topology(conf.controller_worker.loadbalancer_topology),
         timeouts={name: getattr(conf.haproxy_amphora, name) for name in timeouts},
         mutable=(_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),

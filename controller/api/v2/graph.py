@@ -84,7 +84,7 @@ def _check_pool(values: Values) -> None:
         rules.new_monitor(values["healthmonitor"], protocol)
     servers = set()
     for item in values["members"]:
-        rules.member_address(item["address"])
+        rules.member_addresses(item)
         server = item["address"], item["protocol_port"]
         if server in servers:
             raise rules.same_server(*server)

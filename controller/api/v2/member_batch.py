@@ -74,7 +74,7 @@ def _read(body: bytes) -> list[_Wanted]:
         raise declare.invalid("members", given, "Value should be a list")
     wanted = [_Wanted(SCHEMA.created(item, f"members_.members[{index}]"), frozenset(item)) for index, item in enumerate(given)]
     for item in wanted:
-        rules.member_address(item.values["address"])
+        rules.member_addresses(item.values)
     return wanted
 
 

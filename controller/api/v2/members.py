@@ -34,7 +34,7 @@ def list_members(pool_id: str) -> flask.Response:
 def create_member(pool_id: str) -> flask.Response:
     """Store a member as PENDING_CREATE and have a worker add it."""
     wanted = SCHEMA.create(flask.request.get_data())
-    rules.member_address(wanted["address"])
+    rules.member_addresses(wanted)
     check_subnets([wanted["subnet_id"]])
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
@@ -66,6 +66,7 @@ def get_member(pool_id: str, member_id: str) -> flask.Response:
 def update_member(pool_id: str, member_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
+    rules.member_addresses(values)
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
         member = _member(tx, pool_id, member_id)

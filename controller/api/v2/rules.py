@@ -133,13 +133,22 @@ def persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | Non
     return whole
 
 
-def member_address(address: str) -> None:
-    """Some addresses are no servers.
+def member_addresses(values: Mapping[str, Any]) -> None:
+    """Some addresses are no servers, in whatever spelling: neither requests nor health checks may be sent there.
 
-    :raises InvalidRequest: this one is not.
+    :raises InvalidRequest: an address of this member is one of them.
     """
-    if address in current.settings().reserved_ips:
-        raise exceptions.InvalidRequest(f"{address} is not a valid option for member address")
+    for name, words in (("address", "member address"), ("monitor_address", "member monitor address")):
+        address = values.get(name)
+        if address is not None and _plain(address) in current.settings().reserved_ips:
+            raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
+
+
+def _plain(address: str) -> str:
+    """One spelling of an address; an IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) reaches the IPv4 host, and is told as such."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
 
 
 def same_server(address: str, port: int) -> exceptions.Conflict:

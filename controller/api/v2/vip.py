@@ -48,6 +48,8 @@ def allocated(load_balancer_id: str, project_id: str, wanted: Mapping[str, Any])
         vip = network.allocate_vip(load_balancer_id, project_id, request)
     except exceptions.NotFound as error:  # named in a body, so it is the body that is wrong
         raise exceptions.InvalidRequest(str(error)) from error
+    except exceptions.Conflict as error:
+        raise exceptions.Conflict(f"The VIP IP address is already in use. {error}") from error
     try:
         _check_network(vip.network_id)
         yield vip

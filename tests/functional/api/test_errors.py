@@ -154,6 +154,7 @@ def test_what_can_not_be_changed_is_unknown_to_a_put(site: Site, kind: str, fiel
         ("healthmonitor", "url_path", "/a\nb", "Value must be a valid URL Path string"),
         ("healthmonitor", "expected_codes", "2xx", "Value should match the pattern ^(\\d{3}(\\s*,\\s*\\d{3})*)$|^(\\d{3}-\\d{3})$"),
         ("healthmonitor", "expected_codes", "999", "Value should hold HTTP status codes from 100 to 599"),
+        ("healthmonitor", "expected_codes", "500-200", "Value should be a range from a lower to a higher HTTP status code"),
         ("healthmonitor", "http_method", "BREW", "Value should be one of: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT, TRACE"),
         ("healthmonitor", "http_version", 2.0, "Value should be one of: 1.0, 1.1"),
         ("healthmonitor", "domain_name", "a b", "Value must be a valid host name of at most 255 characters"),
@@ -240,6 +241,7 @@ def test_the_vip_needs_a_place(api: Api) -> None:
 def test_an_address_that_is_taken(api: Api) -> None:
     address = api.load_balancer()["vip_address"]
     said = api.refused(409, "POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": api.network.subnet_id, "vip_address": address}})
+    assert said.startswith("The VIP IP address is already in use")
     assert address in said
 
 
@@ -365,6 +367,13 @@ def test_addresses_that_no_member_may_have(site: Site) -> None:
     assert site.refused(400, "member", address="169.254.169.254") == "169.254.169.254 is not a valid option for member address"
     body = {"members": [{"address": "169.254.169.254", "protocol_port": 80}]}
     assert "is not a valid option" in site.api.refused(400, "PUT", f"/pools/{site.pool}/members", body)
+
+
+@pytest.mark.parametrize("spelling", ["169.254.169.254", "::ffff:169.254.169.254", "::FFFF:a9fe:a9fe", "0:0:0:0:0:ffff:a9fe:a9fe"])
+def test_no_other_spelling_reaches_an_address_that_no_member_may_have(site: Site, spelling: str) -> None:
+    assert spelling in site.refused(400, "member", address=spelling)
+    for said in (site.refused(400, "member", monitor_address=spelling), site.refused_put(400, "member", monitor_address=spelling)):
+        assert said == f"{spelling} is not a valid option for member monitor address"
 
 
 @pytest.mark.parametrize("field", ["http_method", "url_path", "expected_codes", "http_version", "domain_name"])

@@ -181,9 +181,11 @@ def status_codes(value: Any) -> str:
     """HTTP status codes that a healthy server answers: a list, or a range."""
     if not isinstance(value, str) or len(value) > 64 or not re.match(_STATUS_CODES, value, re.ASCII) or "\n" in value:
         raise Reject(f"Value should match the pattern {_STATUS_CODES}")
-    for code in re.findall(r"\d{3}", value):
-        if not 100 <= int(code) <= 599:
-            raise Reject("Value should hold HTTP status codes from 100 to 599")
+    codes = [int(code) for code in re.findall(r"\d{3}", value)]
+    if not all(100 <= code <= 599 for code in codes):
+        raise Reject("Value should hold HTTP status codes from 100 to 599")
+    if "-" in value and codes[0] > codes[1]:
+        raise Reject("Value should be a range from a lower to a higher HTTP status code")
     return re.sub(r"\s", "", value)
 
 
