@@ -23,23 +23,42 @@ class Bell:
 
     def __init__(self, directory: str = "") -> None:
         self._inner, self._outer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._sockets = [self._inner]
+        self._inner.setblocking(False)
         self._outer.setblocking(False)
+        self._bound: socket.socket | None = None
+        self._directory = directory
         self.path = ""
         if directory:
-            os.makedirs(directory, exist_ok=True)
-            self.path = os.path.join(directory, f"{os.getpid()}-{uuid.uuid4().hex[:8]}{_SUFFIX}")
-            bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            with _short(directory) as folder:
+            self._hang()
+
+    def _hang(self) -> None:
+        os.makedirs(self._directory, exist_ok=True)
+        self.path = os.path.join(self._directory, f"{os.getpid()}-{uuid.uuid4().hex[:8]}{_SUFFIX}")
+        bound = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        bound.setblocking(False)
+        try:
+            with _short(self._directory) as folder:
                 bound.bind(f"{folder}/{os.path.basename(self.path)}")
-            self._sockets.append(bound)
-        for each in self._sockets:
-            each.setblocking(False)
+        except OSError:
+            bound.close()
+            raise
+        self._bound = bound
+
+    def _hang_again(self) -> None:
+        """Somebody cleared the folder: without this, the worker would only look now and then for the rest of its life."""
+        if self._bound is not None:
+            self._bound.close()
+            self._bound = None
+        with contextlib.suppress(OSError):
+            self._hang()
 
     def wait(self, timeout: float) -> bool:
         """Wait until somebody rings, at most `timeout` seconds; True if somebody did. Several rings count as one."""
+        if self.path and not os.path.exists(self.path):
+            self._hang_again()
+        sockets = [self._inner] if self._bound is None else [self._inner, self._bound]
         try:
-            rung, _, _ = select.select(self._sockets, [], [], max(0.0, timeout))
+            rung, _, _ = select.select(sockets, [], [], max(0.0, timeout))
         except (OSError, ValueError):  # closed meanwhile
             return False
         for each in rung:
@@ -56,10 +75,12 @@ class Bell:
     def close(self) -> None:
         """Take the bell down."""
         if self.path:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.unlink(self.path)
-        for each in (*self._sockets, self._outer):
-            each.close()
+        self.path = ""
+        for each in (self._inner, self._bound, self._outer):
+            if each is not None:
+                each.close()
 
 
 def ring(directory: str) -> int:

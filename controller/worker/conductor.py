@@ -29,6 +29,8 @@ from controller.worker.run import Renewer, Run
 LOG = logging.getLogger(__name__)
 
 _UNKNOWN_KIND_DELAY = 60.0
+_LOOKS_FOR_DEAD = 6
+"""So often within the term of a claim a worker looks whether another one of its host has died."""
 _STEPS_PER_FLOW = 2
 """Threads for steps, per flow that may be under way: an amphora pair's two branches go side by side."""
 
@@ -88,11 +90,11 @@ class Conductor:
         self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
         self._steps = futures.ThreadPoolExecutor(options.max_workers * _STEPS_PER_FLOW, thread_name_prefix="step")
         self._running: set[futures.Future[None]] = set()
+        self._look_for_dead_at = 0.0
         self._stopping = threading.Event()
 
     def run(self) -> bool:
         """Run jobs until `stop`; True if everything under way came to a clean end."""
-        self._take_over_from_the_dead()
         self._renewer.start()
         LOG.info("worker %s takes jobs, at most %d side by side", self.owner, self._options.max_workers)
         try:
@@ -109,6 +111,9 @@ class Conductor:
 
     def _turn(self) -> float:
         """Start what is due; returns how long to wait for the next turn."""
+        if time.monotonic() >= self._look_for_dead_at:
+            self._look_for_dead_at = time.monotonic() + self._options.claim_expiry / _LOOKS_FOR_DEAD
+            self._take_over_from_the_dead()
         try:
             self._running = {future for future in self._running if not future.done()}
             free = self._options.max_workers - len(self._running)
@@ -313,9 +318,12 @@ class Conductor:
     def _take_over_from_the_dead(self) -> None:
         """Free at once what workers of this host held that have ended: nobody need wait for it to expire."""
         try:
-            with self._db.begin() as tx:
+            with self._db.read() as tx:
                 dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
-                freed = tx.jobs.free_owner(dead) if dead else []
+            if not dead:
+                return
+            with self._db.begin() as tx:
+                freed = tx.jobs.free_owner(dead)
         except Exception:  # the worker must outlive a database that is away
             LOG.exception("worker %s could not look for jobs of dead workers; they wait until their claims expire", self.owner)
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -246,6 +248,20 @@ def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: sma
         time.sleep(0.3)
         assert "settle" not in services.journal("slow-1")
         assert _row(services, job_id)["owner"] == "other"
+
+
+def test_what_a_dead_worker_of_the_same_host_held_is_taken_over_by_one_that_lives(services: small_flows.Services) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", "from controller.worker import owner; print(owner.name('test'))"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    with working(services):
+        small_flows.add_load_balancer(services.db, "steps-1")
+        with services.db.begin() as tx:  # it dies with a claim that will hold for long
+            lease = tx.leases.take("steps-1", ended, 1000.0)
+            claim = tx.jobs.claim(tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id="steps-1")), ended, 1000.0)
+            assert lease is not None
+            assert claim is not None
+        eventually(lambda: is_settled(services, "steps-1") and nothing_is_left(services), within=10)
 
 
 def test_changes_during_a_run_cause_one_more_run_and_a_hundred_coalesce(services: small_flows.Services) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 import threading
 import time
 
@@ -41,6 +42,22 @@ def test_the_bell_of_a_dead_worker_is_taken_down(tmp_path: pathlib.Path) -> None
 def test_a_folder_that_is_not_there_is_no_trouble(tmp_path: pathlib.Path) -> None:
     assert wakeup.ring(str(tmp_path / "nowhere")) == 0
     assert wakeup.ring("") == 0
+
+
+def test_a_bell_whose_folder_was_cleared_hangs_again(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "bells"
+    bell = wakeup.Bell(str(folder))
+    shutil.rmtree(folder)
+    folder.touch()  # and for a while not even that is possible
+    assert not bell.wait(0)
+    bell.ring()
+    assert bell.wait(5)
+    folder.unlink()
+    assert not bell.wait(0)
+    assert wakeup.ring(str(folder)) == 1
+    assert bell.wait(5)
+    bell.close()
+    assert not list(folder.iterdir())
 
 
 def test_other_files_are_left_alone(tmp_path: pathlib.Path) -> None:
