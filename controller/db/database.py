@@ -18,6 +18,9 @@ class Database:
 
     On SQLite a writing transaction takes the write lock at once (BEGIN IMMEDIATE), so that it never fails half-way for want of it; the
     journal is a write-ahead log, and `synchronous = NORMAL`: a commit survives the death of every process, though not a loss of power.
+
+    Elsewhere writers lock the load balancer's row first and must see from then on what others committed before (READ COMMITTED; MySQL's
+    own default would show them the rows as they were before the lock), while readers see one moment (REPEATABLE READ).
     """
 
     def __init__(self, url: str, busy_timeout: float = 30.0) -> None:
@@ -30,6 +33,9 @@ class Database:
                 raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
         arguments["json_deserializer"] = orjson.loads  # a page of a list reads hundreds
         arguments["pool_size"], arguments["max_overflow"] = 20, 40
+        if not self.is_sqlite:
+            arguments["isolation_level"] = "READ COMMITTED"
+        self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # Writers of SQLite wait for each other by sleeping longer and longer. Threads of one process queue here instead: far fairer.
         self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
         self.engine = sa.create_engine(self._url, **arguments)
@@ -48,8 +54,10 @@ class Database:
     @contextlib.contextmanager
     def read(self) -> Iterator[transaction.Transaction]:
         """Look: one consistent view of the rows, never waiting for a writer on SQLite."""
-        with self.engine.connect() as connection, connection.begin():
-            yield transaction.Transaction(connection)
+        with self.engine.connect() as connection:
+            connection.execution_options(**self._reading)
+            with connection.begin():
+                yield transaction.Transaction(connection)
 
     def close(self) -> None:
         """Give all connections back."""

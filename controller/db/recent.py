@@ -39,7 +39,9 @@ class RecentSnapshots:
             if kept is None:
                 return self._keep(tx.snapshots.get(load_balancer_id))
             now = tx.snapshots.outline(load_balancer_id)
-            if now.generation != kept.generation:
+            if now.generation < kept.generation:  # the database was restored from a copy
+                return self._keep(tx.snapshots.get(load_balancer_id))
+            if now.generation > kept.generation:
                 return self._keep(tx.snapshots.advance(kept))
         return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
 

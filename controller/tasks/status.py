@@ -64,6 +64,7 @@ class Settle(base.Step):
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
         with self._db.begin() as tx:
+            tx.leases.check(lease)  # holds the row, so that what is read from here on is what is settled
             now = tx.snapshots.outline(load_balancer_id)
             complete = owed.is_complete(now) and all(one.applied_generation >= generation for one in owed.serving(now))
             active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)

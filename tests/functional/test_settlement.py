@@ -238,6 +238,18 @@ def test_what_is_remembered_follows_what_came_changed_and_went(site: flow_site.S
             ]
 
 
+def test_what_is_remembered_gives_way_to_a_database_that_was_restored(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    kept = recent.RecentSnapshots(site.db)
+    site.accept(load_balancer_id, flow_site.a_listener(81))
+    kept.get(load_balancer_id)
+    with site.db.begin() as tx:
+        tx.connection.execute(sa.update(tables.load_balancers).values(generation=2))
+        tx.connection.execute(sa.delete(tables.listeners).where(tables.listeners.c.protocol_port == 81))
+        tx.connection.execute(sa.update(tables.members).values(weight=9))
+    assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
+
+
 def test_only_so_much_is_remembered(site: flow_site.Site) -> None:
     ids = [site.accept_load_balancer() for _ in range(3)]
     kept = recent.RecentSnapshots(site.db, objects=2)

@@ -26,11 +26,12 @@ GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 
 STATUS_TABLES: Mapping[str, sa.Table] = {
     "load_balancer": tables.load_balancers,
-    "listener": tables.listeners,
-    "pool": tables.pools,
     "member": tables.members,
     "health_monitor": tables.health_monitors,
+    "listener": tables.listeners,
+    "pool": tables.pools,
 }
+"""In the order in which `settlement` writes them."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +91,10 @@ _NEW_COUNTERS = sa.insert(_S).from_select(
 
 
 class Health(base.Repository):
-    """Written by the recorder and the watcher of each health manager; every write may be repeated, by the same or by another one."""
+    """Written by the recorder and the watcher of each health manager; every write may be repeated, by the same or by another one.
+
+    Rows are locked in the order of their keys: each amphora reports to two managers, which would wait for each other otherwise.
+    """
 
     def lookup(self, amphora_ids: Collection[str]) -> dict[str, Heard]:
         """What the rows say of these amphorae; those without a row are left out."""
@@ -111,8 +115,9 @@ class Health(base.Repository):
         """The first heartbeats (seconds since the epoch) of amphorae."""
         present = self._with_row(heard)
         if present:
-            self._connection.execute(_FIRST_UPDATE, [{"id": amphora_id, "at": heard[amphora_id]} for amphora_id in present])
-        new = [{"amphora_id": key, "first_heartbeat_at": at, "last_heartbeat_at": at} for key, at in heard.items() if key not in present]
+            self._connection.execute(_FIRST_UPDATE, [{"id": amphora_id, "at": heard[amphora_id]} for amphora_id in sorted(present)])
+        absent = sorted((key, at) for key, at in heard.items() if key not in present)
+        new = [{"amphora_id": key, "first_heartbeat_at": at, "last_heartbeat_at": at} for key, at in absent]
         for start in range(0, len(new), _CHUNK):
             self._insert_first(new[start : start + _CHUNK])
 
@@ -120,7 +125,7 @@ class Health(base.Repository):
         """Later heartbeats; a time never falls. False if some of these amphorae have no row, so that nothing was written of them."""
         if not heard:
             return True
-        result = self._connection.execute(_BEAT, [{"id": amphora_id, "at": at} for amphora_id, at in heard.items()])
+        result = self._connection.execute(_BEAT, [{"id": amphora_id, "at": at} for amphora_id, at in sorted(heard.items())])
         return result.rowcount in (len(heard), -1)
 
     def silent(self, before: float, limit: int) -> list[Silent]:
@@ -197,11 +202,10 @@ class Health(base.Repository):
 
     def set_operating_statuses(self, changes: Mapping[str, Mapping[str, status.OperatingStatus]]) -> None:
         """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
-        for kind, statuses in changes.items():
-            table = STATUS_TABLES[kind]
-            if statuses:
+        for kind, table in STATUS_TABLES.items():
+            if statuses := changes.get(kind):
                 statement = sa.update(table).where(table.c.id == sa.bindparam("key")).values(operating_status=sa.bindparam("new"))
-                self._connection.execute(statement, [{"key": key, "new": new} for key, new in statuses.items()])
+                self._connection.execute(statement, [{"key": key, "new": new} for key, new in sorted(statuses.items())])
 
     def count(self, counters: Sequence[Mapping[str, Any]], begin: Sequence[Mapping[str, Any]]) -> None:
         """Write absolute counters: `counters` of pairs of listener and amphora that have a row, `begin` of those that may have none.
@@ -210,9 +214,9 @@ class Health(base.Repository):
         of active connections. What is not a listener of the amphora's own load balancer is passed over.
         """
         if begin:
-            self._connection.execute(_NEW_COUNTERS, list(begin))
+            self._connection.execute(_NEW_COUNTERS, sorted(begin, key=_key))
         if counters or begin:
-            self._connection.execute(_COUNT, [_without_owner(item) for item in (*counters, *begin)])
+            self._connection.execute(_COUNT, [_without_owner(item) for item in sorted((*counters, *begin), key=_key)])
 
     def _insert_first(self, new: list[dict[str, Any]]) -> None:
         try:
@@ -228,6 +232,10 @@ class Health(base.Repository):
         for chunk in _chunks(amphora_ids):
             present.update(self._connection.execute(sa.select(_H.c.amphora_id).where(_H.c.amphora_id.in_(chunk))).scalars())
         return present
+
+
+def _key(item: Mapping[str, Any]) -> tuple[str, str]:
+    return item["key_listener"], item["key_amphora"]
 
 
 def _without_owner(item: Mapping[str, Any]) -> dict[str, Any]:

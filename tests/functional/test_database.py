@@ -1,0 +1,54 @@
+"""What transactions promise, on each engine."""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from controller.db import database, tables
+from tests.functional import small_flows
+
+
+@pytest.fixture
+def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
+    made = small_flows.new_database(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+def test_a_reader_sees_one_moment_however_much_is_written_meanwhile(db: database.Database) -> None:
+    small_flows.add_load_balancer(db, "lb")
+    with db.read() as reader:
+        before = reader.settlement.generation("lb")
+        small_flows.change(db, "lb")
+        assert reader.settlement.generation("lb") == before
+    with db.read() as reader:
+        assert reader.settlement.generation("lb") == before + 1
+
+
+def test_two_health_managers_that_write_the_same_rows_do_not_block_each_other(db: database.Database) -> None:
+    ids = [f"amphora-{number:03}" for number in range(200)]
+    with db.begin() as tx:
+        tx.health.first(dict.fromkeys(ids, 1.0))
+    raised: list[Exception] = []
+
+    def manage(order: list[str]) -> None:
+        try:
+            for turn in range(15):
+                with db.begin() as tx:
+                    tx.health.heard(dict.fromkeys(order, 2.0 + turn))
+        except Exception as exc:
+            raised.append(exc)
+
+    threads = [threading.Thread(target=manage, args=(order,)) for order in (ids, ids[::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    with db.read() as tx:
+        assert set(tx.connection.execute(sa.select(tables.amphora_health.c.last_heartbeat_at)).scalars()) == {16.0}
