@@ -85,6 +85,8 @@ class HAProxy:
         self._log = places.run / "haproxy.log"
         self._checks = places.run / "checks"
         self._process: subprocess.Popen[bytes] | None = None
+        self._accepted = ("", "")  # preamble and configuration that HAProxy would take, by its own words
+        self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
         self._silent_polls = 0
         self._restarted_at = float("-inf")
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
@@ -114,15 +116,24 @@ class HAProxy:
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
     def check(self, config: str, peer_name: str | None) -> None:
-        """Ask HAProxy whether it would take a configuration.
+        """Make sure that HAProxy would take a configuration: ask it, unless all that differs from what it runs are weights and switches.
 
         :raises ConfigRefused: it would not.
         """
+        running, preamble = self.config, self._preamble(config, peer_name)
+        known = running is not None and system.read_file(self._global) == preamble.encode()
+        if not known or running is None or not haproxy_config.differ_in_weights_only(running, config):
+            self._ask(config, preamble)
+
+    def _ask(self, config: str, preamble: str) -> None:
+        """:raises ConfigRefused: HAProxy would not take it."""
+        if self._accepted == (preamble, config):
+            return
         self._certificates.mkdir(parents=True, exist_ok=True)
         self._ensure_run_files()
         beside, beside_global = self._config.with_suffix(".new"), self._global.with_suffix(".new")
         system.write_file(beside, config.encode(), durable=False)
-        system.write_file(beside_global, self._preamble(config, peer_name).encode(), durable=False)
+        system.write_file(beside_global, preamble.encode(), durable=False)
         try:
             system.run([self._command, "-c", "-f", str(beside_global), "-f", str(beside)])
         except system.CommandFailed as exc:
@@ -130,24 +141,27 @@ class HAProxy:
         finally:
             beside.unlink(missing_ok=True)
             beside_global.unlink(missing_ok=True)
+        self._accepted = (preamble, config)
 
     def apply(self, config: str, peer_name: str | None, before_reload: Callable[[], None]) -> str:
         """Bring HAProxy to a checked configuration and say how: `none`, `runtime` or `reload`.
 
-        :raises ConfigRefused: it would not serve with it; the one before serves again.
+        :raises ConfigRefused: it would not take it or serve with it; the one before serves on, or again.
         """
-        running, preamble = self.config, self._preamble(config, peer_name).encode()
+        running, preamble = self.config, self._preamble(config, peer_name)
         if running is None or self.runtime.worker() is None or self.master() is None:
-            self._replace(config.encode(), preamble, self._start_afresh)
+            self._ask(config, preamble)
+            self._replace(config.encode(), preamble.encode(), self._start_afresh)
             return "reload"
-        if system.read_file(self._global) == preamble:
+        if system.read_file(self._global) == preamble.encode():
             if running == config:
                 return "none"
             if self.changes.apply(running, config):
                 system.write_file(self._config, config.encode())
                 return "runtime"
+        self._ask(config, preamble)
         before_reload()
-        self._replace(config.encode(), preamble, self._reload)
+        self._replace(config.encode(), preamble.encode(), self._reload)
         return "reload"
 
     def ensure_running(self) -> bool:
@@ -169,6 +183,7 @@ class HAProxy:
     def stop(self) -> None:
         """End HAProxy and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
+        self._accepted = ("", "")
         for path in (self._config, self._global, self._server_state, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
@@ -266,6 +281,11 @@ class HAProxy:
             system.write_file(self._checks / "ping", _PING.encode(), mode=0o755, durable=False)
 
     def _preamble(self, config: str, peer_name: str | None) -> str:
+        if self._last_preamble is None or self._last_preamble[0] != (config, peer_name):
+            self._last_preamble = ((config, peer_name), self._make_preamble(config, peer_name))
+        return self._last_preamble[1]
+
+    def _make_preamble(self, config: str, peer_name: str | None) -> str:
         identity = [f"    localpeer {peer_name}"] if peer_name else []
         if rest.CHECKS_VARIABLE in config:
             identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())

@@ -13,6 +13,7 @@ _CUT = re.compile(rf"(?m)^[ \t]*(?={_SECTION})")
 _HEADER = re.compile(_SECTION)
 DEFAULT_MAXCONN = 50_000
 HIGHEST_MAXCONN = 1_000_000
+HIGHEST_WEIGHT = 256
 _STATIC_SERVER_DEFAULTS = {"pool-max-conn": "-1", "pool-purge-delay": "5s"}
 
 
@@ -121,6 +122,14 @@ def plan(old: str, new: str) -> Plan | None:
         return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
     names = dict.fromkeys([section.backend or "" for section, _ in added] + [name for name, _ in (*weighed, *switched, *removed)])
     return Plan(tuple(added), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
+
+
+def differ_in_weights_only(old: str, new: str) -> bool:
+    """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
+    found = plan(old, new)
+    if found is None or found.added or found.removed or not new.isascii():
+        return False
+    return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)
 
 
 def with_defaults(section: Section, chunks: Sequence[str]) -> Section:

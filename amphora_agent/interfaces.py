@@ -77,7 +77,7 @@ class Interfaces:
         _batch(self._inside, ["link set lo up"])
 
     def ensure(self, wanted: Sequence[rest.Interface]) -> None:
-        """Bring NICs into the namespace, with addresses, routes and VIPs, and announce them; what is there already stays.
+        """Bring NICs into the namespace, with addresses and routes; what is there already stays. VIPs come with `take_vips`.
 
         :raises InterfaceMissing: a NIC did not appear in time.
         :raises CommandFailed: the kernel refused.
@@ -87,7 +87,16 @@ class Interfaces:
             if not inside or nic.name != interface.name:
                 self._bring_in(nic, inside, interface.name)
             _batch(self._inside, _lines(interface))
-        self.announce(wanted)
+
+    def take_vips(self, wanted: Sequence[rest.Interface]) -> None:
+        """Answer for the VIPs from now on, and announce them. HAProxy serves by then: clients come with the announcement.
+
+        :raises CommandFailed: the kernel refused.
+        """
+        lines = [_address_line(vip, interface.name) for interface in wanted for vip in interface.vips]
+        if lines:
+            _batch(self._inside, lines)
+            self.announce(wanted)
 
     def announce(self, wanted: Iterable[rest.Interface]) -> None:
         """Tell the neighbours where the VIPs are; a failure to do so is logged only."""
@@ -98,6 +107,13 @@ class Interfaces:
             system.inside_namespace(self._namespace, lambda: announce.send(vips))
         except OSError as exc:
             LOG.warning("The VIPs %s could not be announced: %s", [vip for _, _, vip in vips], exc)
+
+    def drop_vips(self, known: Sequence[rest.Interface]) -> None:
+        """Answer for these VIPs no longer."""
+        names = {nic.mac: nic.name for nic in _nics(self._inside)} if any(interface.vips for interface in known) else {}
+        held = [(vip, names[interface.mac.lower()]) for interface in known for vip in interface.vips if interface.mac.lower() in names]
+        if held:
+            _batch(self._inside, [f"address delete {vip} dev {name}" for vip, name in held], force=True)
 
     def drop(self, known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> None:
         """Take away what we had set and nobody wants any more; what others set (keepalived) is not touched."""
@@ -166,10 +182,13 @@ def merged(known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) ->
 def _lines(interface: rest.Interface) -> list[str]:
     name = interface.name
     lines = [f"link set {name} mtu {interface.mtu} up"]
-    for address in (*interface.addresses, *interface.vips):
-        # Duplicate address detection would keep an IPv6 address from serving for a second or more.
-        lines.append(f"address replace {address} dev {name}" + (" nodad" if ":" in address else ""))
+    lines += [_address_line(address, name) for address in interface.addresses]
     return lines + [f"route replace {_route(route, name)}" for route in interface.routes]
+
+
+def _address_line(address: str, name: str) -> str:
+    # Duplicate address detection would keep an IPv6 address from serving for a second or more.
+    return f"address replace {address} dev {name}" + (" nodad" if ":" in address else "")
 
 
 def _route(route: rest.Route, name: str) -> str:

@@ -11,7 +11,8 @@ from amphora_agent import errors, system
 
 LOG = logging.getLogger(__name__)
 START_TIMEOUT = 5.0
-STOP_TIMEOUT = 3.0
+STOP_TIMEOUT = 0.3
+"""On SIGTERM keepalived tells its partner and lets go of the VIP at once, and then waits for a second, for which nobody has to wait."""
 
 _PREAMBLE = """\
 global_defs {{
@@ -61,6 +62,8 @@ class Keepalived:
 
         :raises ConfigRefused: it would not.
         """
+        if self.is_set_to(text):
+            return  # asked before it was put there
         beside = self._config.with_suffix(".new")
         system.write_file(beside, self._whole(text), durable=False)
         try:

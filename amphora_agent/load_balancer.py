@@ -10,6 +10,7 @@ import pathlib
 import re
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,8 @@ from amphora_agent import counters, errors, haproxy, haproxy_runtime, interfaces
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
+ANNOUNCEMENTS, ANNOUNCE_INTERVAL = 3, 0.9
+"""So often is a VIP announced, and the seconds between: a packet may be lost, and a predecessor may have answered meanwhile."""
 CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
@@ -30,6 +33,8 @@ class LoadBalancer:
         self._wanted: rest.WantedState | None = None
         self._hash = ""  # of the state above: made of the whole of it, so not made twice
         self._known_nics: tuple[rest.Interface, ...] = ()
+        self._to_announce = 0  # times that the VIPs are still to be announced
+        self._announced_at = 0.0
         self._serves = True  # False while a program that should run does not
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
@@ -43,14 +48,10 @@ class LoadBalancer:
         """Go on with what an earlier agent was told; a NIC or a program that is missing is reported by silence, not by dying."""
         with self._lock:
             self._recall()
-            if self._wanted is not None:
-                try:
-                    self._nics.ensure(self._wanted.interfaces)
-                except (errors.AgentError, system.CommandFailed) as exc:
-                    self._settled = False
-                    LOG.error("The interfaces are not as they were: %s", exc)
+            self._resume_interfaces(self._nics.ensure)
             self._keepalived.prepare(self._haproxy.alive_script)
             self._ensure_programs()
+            self._resume_interfaces(self._take_vips)
             config = self._haproxy.config
             if config is not None:
                 self._haproxy.changes.find_lingering(config)
@@ -88,6 +89,7 @@ class LoadBalancer:
             if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
                 return
             self._keepalived.stop()
+            self._nics.drop_vips(self._known_nics)  # before HAProxy ends: a client without an answer asks again, a refused one gives up
             self._haproxy.stop()
             self._nics.drop(self._known_nics, ())
             self._counters.forget()
@@ -126,6 +128,7 @@ class LoadBalancer:
             if not self._serves:
                 return None
             self._haproxy.changes.remove_lingering()
+            self._announce_again()
         finally:
             self._lock.release()
         return self._report()
@@ -151,12 +154,21 @@ class LoadBalancer:
         self._settled = self._haproxy.config == wanted.haproxy_config and self._keepalived.is_set_to(wanted.keepalived_config)
         LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
 
+    def _resume_interfaces(self, step: Callable[[tuple[rest.Interface, ...]], None]) -> None:
+        if self._wanted is None:
+            return
+        try:
+            step(self._wanted.interfaces)
+        except (errors.AgentError, system.CommandFailed) as exc:
+            self._settled = False
+            LOG.error("The interfaces are not as they were: %s", exc)
+
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
         _refuse_malformed(wanted)
         missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
         if missing:
             raise errors.MissingCertificates(missing)
-        self._bring_interfaces(wanted)
+        new_interfaces = self._bring_interfaces(wanted)
         if wanted.haproxy_config is not None:
             self._haproxy.check(wanted.haproxy_config, wanted.peer_name)
         self._keepalived.prepare(self._haproxy.alive_script)
@@ -164,17 +176,30 @@ class LoadBalancer:
             self._keepalived.check(wanted.keepalived_config)
         how = self._apply_haproxy(wanted)
         changed = self._apply_keepalived(wanted) or changed
+        if new_interfaces:
+            self._take_vips(wanted.interfaces)
         self._nics.drop(self._known_nics, wanted.interfaces)
         self._known_nics = wanted.interfaces
         self._drop_certificates(wanted)
         return "runtime" if how == "none" and changed else how
 
-    def _bring_interfaces(self, wanted: rest.WantedState) -> None:
+    def _bring_interfaces(self, wanted: rest.WantedState) -> bool:
+        """Have NICs, addresses and routes; False if nothing of them, nor of the VIPs, has changed."""
         running = self._wanted
         if running is not None and running.interfaces == wanted.interfaces == self._known_nics:
-            return
+            return False
         self._known_nics = interfaces.merged(self._known_nics, wanted.interfaces)
         self._nics.ensure(wanted.interfaces)
+        return True
+
+    def _take_vips(self, wanted: tuple[rest.Interface, ...]) -> None:
+        self._nics.take_vips(wanted)
+        self._to_announce, self._announced_at = ANNOUNCEMENTS - 1, time.monotonic()
+
+    def _announce_again(self) -> None:
+        if self._wanted is not None and self._to_announce and time.monotonic() - self._announced_at >= ANNOUNCE_INTERVAL:
+            self._to_announce, self._announced_at = self._to_announce - 1, time.monotonic()
+            self._nics.announce(self._wanted.interfaces)
 
     def _apply_haproxy(self, wanted: rest.WantedState) -> str:
         if wanted.haproxy_config is not None:

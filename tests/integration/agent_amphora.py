@@ -63,9 +63,8 @@ class Authority:
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, name)])
-        self._certificate = (
-            self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), True).sign(self._key, hashes.SHA256())
-        )
+        builder = self._builder(self._name, self._key).add_extension(x509.BasicConstraints(True, None), True)
+        self._certificate = builder.add_extension(_may_sign(True), True).sign(self._key, hashes.SHA256())
         self.root = self._certificate.public_bytes(serialization.Encoding.PEM)
 
     def issue(self, name: str, address: str | None = None) -> bytes:
@@ -90,7 +89,16 @@ class Authority:
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(hours=1))
+            # Python 3.13 and later refuses a chain without these.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
         )
+
+
+def _may_sign(certificates: bool) -> x509.KeyUsage:
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+    usage = dict.fromkeys(others, False)
+    return x509.KeyUsage(digital_signature=not certificates, key_cert_sign=certificates, crl_sign=certificates, **usage)
 
 
 class _Web(http.server.BaseHTTPRequestHandler):

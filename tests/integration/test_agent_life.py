@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import json
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from amphora_agent import system
+from amphora_agent import load_balancer, system
 from amphora_agent.protocol import heartbeat, rest
 from tests.integration import agent_amphora
 from tests.integration.agent_amphora import AGENT, MANAGER, VIP, VRRP, Amphora, config, eventually
@@ -308,6 +309,54 @@ def test_the_vip_is_announced_when_it_is_set(amphora: Amphora) -> None:
     wanted = socket.inet_aton(VIP)
     eventually(lambda: (frame := sniffer.recv(100))[28:32] == wanted == frame[38:42])
     sniffer.close()
+
+
+def test_a_vip_is_announced_again_and_no_more_once_it_is_given_away(amphora: Amphora) -> None:
+    sniffer = amphora.outdoors(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)))
+    sniffer.settimeout(1.0)
+    wanted = socket.inet_aton(VIP)
+
+    def announcements(seconds: float) -> int:
+        count, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(TimeoutError):
+                count += (frame := sniffer.recv(100))[28:32] == wanted == frame[38:42]
+        return count
+
+    amphora.apply(1, None)
+    assert announcements(5) == 2 * load_balancer.ANNOUNCEMENTS  # both forms of each
+    amphora.apply(2, None)
+    amphora.call("DELETE", rest.load_balancer_path(amphora.load_balancer_id))
+    assert announcements(2.5) == 0
+    sniffer.close()
+
+
+def test_nobody_who_asks_for_the_vip_is_refused_while_an_amphora_begins_and_ends_to_serve(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+    refused, served, over = [], [], threading.Event()
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                socket.create_connection((VIP, 80), 0.05).close()
+                served.append(time.monotonic())
+            except ConnectionRefusedError:
+                refused.append(time.monotonic())
+            except OSError:  # nobody has the address
+                time.sleep(0.002)
+
+    asking = threading.Thread(target=lambda: amphora.outdoors(ask))
+    asking.start()
+    try:
+        for _ in range(3):
+            amphora.apply(1, config(f"m1 {one} weight 1"))
+            served.clear()
+            eventually(lambda: served)
+            amphora.call("DELETE", rest.load_balancer_path(amphora.load_balancer_id))
+    finally:
+        over.set()
+        asking.join()
+    assert refused == []
 
 
 def test_keepalived_holds_the_vip_while_haproxy_runs_and_survives_the_agent(amphora: Amphora) -> None:

@@ -110,3 +110,24 @@ def test_health_goes_to_the_next_worker_but_old_weights_and_switches_do_not() ->
     dump = "\n".join(["1", "# be_id be_name", row("m1", "4"), row("m2", "1"), row("m3", "0"), row("gone", "0"), ""])
     kept = haproxy_config.state_file(dump, text(ONE, TWO, "m3 10.0.0.3:80 disabled")).splitlines()
     assert kept == ["1", "# be_id be_name", "5 p1:l1 1 m1 10.0.0.1 0 0 1 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0"]
+
+
+@pytest.mark.parametrize(
+    ("servers", "only_weights"),
+    [
+        (("one 10.0.0.1:80 weight 9 check", "two 10.0.0.2:80 weight 1 disabled"), True),
+        (("one 10.0.0.1:80 weight 257 check", "two 10.0.0.2:80 weight 1"), False),
+        (("one 10.0.0.1:80 weight check", "two 10.0.0.2:80 weight 1"), False),
+        (("one 10.0.0.1:80 weight \u0663 check", "two 10.0.0.2:80 weight 1"), False),
+        (("one 10.0.0.1:80 weight 1 check",), False),
+        (("one 10.0.0.1:80 weight 1 chekc", "two 10.0.0.2:80 weight 1"), False),
+        (("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1", "three 10.0.0.3:80 weight 1"), False),
+    ],
+)
+def test_only_weights_and_switches_go_without_asking_haproxy(servers: tuple[str, ...], only_weights: bool) -> None:
+    def text(*lines: str) -> str:
+        return "backend b\n    balance roundrobin\n" + "".join(f"    server {line}\n" for line in lines)
+
+    old = text("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1")
+    assert haproxy_config.differ_in_weights_only(old, text(*servers)) is only_weights
+    assert haproxy_config.differ_in_weights_only(old, old)
