@@ -29,8 +29,9 @@ LOG = logging.getLogger(__name__)
 
 _PAGE = 1000
 _FLEET_COUNTED_EVERY = 60.0
-_ASKED_AGAIN_AFTER = 30.0  # seconds until an amphora that answers over TLS, and does not beat, is asked again; doubled each time
-_ASKED_AGAIN_AT_MOST = 600.0
+_BETWEEN_QUESTIONS = 0.1
+"""Seconds, on average, between two questions to amphorae whose beats are lost on the way: each is asked as often as it would be judged by
+its beats, unless there are so many that this would take all our time."""
 _POSTED_AGAIN_AFTER = 10.0
 _BOARD = 50
 _GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
@@ -54,10 +55,9 @@ class Settings:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Case:
-    """A silent amphora. `alive` once it answered over TLS, `condemned` once its failover was posted."""
+    """A silent amphora. `alive` once it answered over TLS, `condemned` once its failover was posted; `next_look` by the monotonic clock."""
 
-    next_look: float = 0.0
-    wait: float = _ASKED_AGAIN_AFTER
+    next_look: float = float("-inf")
     asking: bool = False
     alive: bool = False
     condemned: bool = False
@@ -112,7 +112,7 @@ class Watcher:
         if not self._trusts_itself(unheard, monotonic, now):
             return
         for item in silent:
-            self._look_into(item, now)
+            self._look_into(item, monotonic)
 
     def condition(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> verdict.Condition:
         """What this manager knows of itself."""
@@ -181,12 +181,14 @@ class Watcher:
         with self._db.begin() as tx:
             tx.faults.add_event(None, "health_manager", self._id, model.Fault(code=code, message=message))
 
-    def _look_into(self, item: health.Silent, now: float) -> None:
+    def _look_into(self, item: health.Silent, monotonic: float) -> None:
         if item.load_balancer_id is None or item.role is None:
             return
         with self._lock:
             case = self._cases.setdefault(item.amphora_id, _Case())
-            if case.asking or now < case.next_look or self._questions >= self._settings.failover_threads or self._is_too_fast(now):
+            if case.asking or monotonic < case.next_look or self._questions >= self._settings.failover_threads:
+                return
+            if self._is_too_fast(monotonic):
                 return
             case.asking = True
             self._questions += 1
@@ -201,7 +203,7 @@ class Watcher:
                 self._fail_over(item, case, words)
         except Exception:
             LOG.exception("Amphora %s is silent, and looking into it failed: it is tried again", item.amphora_id)
-            case.next_look = time.time() + _POSTED_AGAIN_AFTER
+            case.next_look = time.monotonic() + _POSTED_AGAIN_AFTER
         finally:
             with self._lock:
                 case.asking = False
@@ -225,7 +227,9 @@ class Watcher:
 
     def _spare(self, item: health.Silent, case: _Case) -> None:
         """It lives: only its heartbeats are lost."""
-        case.next_look, case.wait = time.time() + case.wait, min(case.wait * 2, _ASKED_AGAIN_AT_MOST)
+        with self._lock:
+            lost = sum(one.alive for one in self._cases.values())
+        case.next_look = time.monotonic() + max(self._settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
         if case.alive:
             return
         case.alive = True
@@ -238,7 +242,7 @@ class Watcher:
 
     def _fail_over(self, item: health.Silent, case: _Case, words: str) -> None:
         now = time.time()
-        case.next_look = now + _POSTED_AGAIN_AFTER
+        case.next_look = time.monotonic() + _POSTED_AGAIN_AFTER
         heard_here = self._receiver.heard_at(item.amphora_id)
         if heard_here is not None and heard_here > item.last_heartbeat_at:
             return  # heard while it was being asked
@@ -246,14 +250,14 @@ class Watcher:
         with self._db.begin() as tx:
             posted = post_failover(tx, item.amphora_id, f"failed over: {sentence}; {words}")
         if posted:
-            self._posted.append(now)
+            self._posted.append(time.monotonic())
             self._ring()
         case.condemned = True
         if item.load_balancer_id is not None:
             self._recorder.lost(item.amphora_id, item.load_balancer_id)
 
-    def _is_too_fast(self, now: float) -> bool:
-        full = len(self._posted) == self._settings.failovers_per_minute and now - self._posted[0] < 60.0
+    def _is_too_fast(self, monotonic: float) -> bool:
+        full = len(self._posted) == self._settings.failovers_per_minute and monotonic - self._posted[0] < 60.0
         if full:
             LOG.warning("%d failovers in the last minute: the others wait", len(self._posted))
         return full

@@ -273,6 +273,19 @@ def test_a_lost_udp_path_is_an_event_and_no_failover(bench: Bench) -> None:
     assert bench.failovers() == []
 
 
+def test_one_that_dies_while_its_beats_are_lost_is_found_as_soon_as_by_its_beats(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    amphora.send_report()
+    keep_beating(amphora, seconds=0.8)
+    eventually(lambda: "heartbeats_lost" in bench.events())
+    time.sleep(1.0)
+    assert bench.events().count("heartbeats_lost") == 1
+    bench.agents.be_silent(calls=1000)
+    eventually(bench.failovers, within=5)
+
+
 def test_an_amphora_whose_agent_says_that_nothing_runs_is_failed_over(bench: Bench) -> None:
     snapshot = builders.a_serving_snapshot()
     serving = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=1)
