@@ -11,7 +11,9 @@ from typing import Any
 
 import rich.console
 
-from controller.dev import instance, settings
+from controller import exceptions
+from controller.dev import instance, processes, settings
+from controller.drivers import linux
 
 RESTARTABLE = (*settings.PROCESSES, *settings.WEB_SERVERS)
 OUT = rich.console.Console(highlight=False)
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
         return code
-    except (instance.DevError, ValueError) as exc:
+    except (instance.DevError, processes.NotStarted, exceptions.ControllerError, linux.CommandFailed, ValueError) as exc:
         ERR.print(f"figlina dev: {exc}", markup=False, soft_wrap=True)
         return 1
 

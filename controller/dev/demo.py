@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -16,15 +17,17 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any, NoReturn
 
 import rich.console
+import rich.markup
 
 from controller.dev import client, instance, processes, settings
 
 OUT = rich.console.Console(highlight=False, soft_wrap=True)
 PREFIX = "figlina-demo"
+LIFE = "demo"  # the file in the state folder that a living demo holds locked
 GREATEST_GAP = 15.0  # seconds without an answer that the story allows when a single amphora dies
 
 
@@ -171,28 +174,69 @@ class Story:
 
 def run() -> int:
     """Put an instance up in a folder of its own, tell the story, take it down; 0 only if every step was observed."""
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    _on_endings(_interrupt)
     began = time.monotonic()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="figlina-demo-"))
     machine = instance.Instance(folder, settings.Settings(prefix=PREFIX, api_port=_free_port()), lambda words: None)
     OUT.print("[bold]Figlina's main job[/bold], in network namespaces of its own; this machine's network is not touched.\n")
+    alive = _sign_of_life(folder)
     code = 1
     try:
+        _take_away_a_dead_demo(machine.owner())
         with _told("Bringing up API, worker, health manager, housekeeping and four web servers"):
             machine.up()
         Story(machine).tell()
         code = 0
     except (Unseen, client.ApiError, client.NeverHappened, instance.DevError, subprocess.SubprocessError, OSError) as exc:
-        OUT.print(f"\n[red bold]Not observed:[/red bold] {exc}", markup=True)
+        OUT.print(f"\n[red bold]Not observed:[/red bold] {rich.markup.escape(str(exc))}")
         _last_words(machine)
     except KeyboardInterrupt:
         OUT.print("\nInterrupted: taking everything down")
     finally:
+        _on_endings(signal.SIG_IGN)
         with _told("Taking everything down"):
             machine.down()
+        alive.close()
     if code == 0:
         OUT.print(f"\n[green bold]Every step was observed[/green bold], in {time.monotonic() - began:.0f} s. Next: make dev")
     return code
+
+
+def _on_endings(handler: Callable[[int, Any], Any] | signal.Handlers) -> None:
+    """What ends us does this from now on."""
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, handler)
+
+
+def _interrupt(_number: int, _frame: Any) -> NoReturn:
+    """End the story, once: whoever is impatient while things are taken down would be left with the half of them."""
+    _on_endings(signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _sign_of_life(folder: pathlib.Path) -> IO[bytes]:
+    """A file that is locked for as long as we live, however we end."""
+    file = (folder / LIFE).open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _take_away_a_dead_demo(folder: str) -> None:
+    """Take down what a demo left that was killed: `folder` is the state folder of whoever uses our names.
+
+    :raises DevError: that demo is alive.
+    """
+    if not (pathlib.Path(folder) / LIFE).is_file():
+        return
+    with (pathlib.Path(folder) / LIFE).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise instance.DevError(f"another demo is under way, in {folder}: wait for its end") from exc
+        dead = instance.find(pathlib.Path(folder))
+    if dead is not None:
+        with _told("Taking away what a demo left that was killed"):
+            dead.down()
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ class Instance:
         namespace = self.network.namespace
         if not linux.namespace_exists(namespace):
             return
-        owner = self._owner()
+        owner = self.owner()
         if owner == self._alias:
             return
         if owner and (pathlib.Path(owner) / "dev.json").exists():
@@ -115,7 +115,8 @@ class Instance:
 
     def _refuse_foreign_port(self) -> None:
         """Somebody else's API on our port would be taken for ours."""
-        if self.processes.running(settings.API_PROCESS):
+        known = settings.load(self.state)
+        if known is not None and known.api_port == self.settings.api_port and self.processes.running(settings.API_PROCESS):
             return
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,8 +125,8 @@ class Instance:
             except OSError as exc:
                 raise DevError(f"port {self.settings.api_port} of the loopback is in use: choose another one with --api-port") from exc
 
-    def _owner(self) -> str:
-        """Whose state folder a network namespace of this prefix belongs to: it is written on the tenants' bridge."""
+    def owner(self) -> str:
+        """The state folder of the instance that uses our names, as it is written on the tenants' bridge; empty if there is none."""
         with contextlib.suppress(linux.CommandFailed):
             links = json.loads(self._host.run(["ip", "-n", self.network.namespace, "-json", "link", "show", "type", "bridge"]) or "[]")
             return next((str(link["ifalias"]) for link in links if link.get("ifalias")), "")
@@ -243,7 +244,7 @@ class Instance:
         with self._locked() if self.state.is_dir() else contextlib.nullcontext():
             self._tell("processes")
             self.processes.stop_all(first=SUPERVISOR)
-            if self._owner() in ("", self._alias):
+            if self.owner() in ("", self._alias):
                 self._tell("amphorae and namespaces")
                 self._remove_namespaces()
             if not keep:
@@ -312,7 +313,9 @@ class Instance:
             if not linux.namespace_exists(self.settings.namespace(name)):
                 raise DevError(f"{name} is not up: figlina dev up")
             return linux.enter(self.settings.namespace(name))
-        pids = self.compute.pids(name)
+        pids = []
+        with contextlib.suppress(exceptions.NotFound):  # no id at all
+            pids = self.compute.pids(name)
         if len(pids) < 2:
             raise DevError(
                 f"there is no machine {name!r} that runs: client, controller, {', '.join(settings.WEB_SERVERS)}, or an amphora's id"
@@ -333,8 +336,14 @@ def _web(address: str) -> dict[str, str]:
 
 
 def find(state: pathlib.Path, tell: Tell = lambda words: None) -> Instance | None:
-    """The instance in a folder; None if there is none."""
-    chosen = settings.load(state)
+    """The instance in a folder; None if there is none.
+
+    :raises DevError: there is one, whose settings can't be read.
+    """
+    try:
+        chosen = settings.load(state)
+    except (ValueError, TypeError) as exc:
+        raise DevError(f"{state / 'dev.json'} can't be read ({exc}): remove {state}, then figlina dev down") from exc
     return Instance(state, chosen, tell) if chosen else None
 
 

@@ -8,6 +8,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import re
 import secrets
 from collections.abc import Iterable, Mapping
 
@@ -18,6 +19,7 @@ PROCESSES = (API_PROCESS, *CONTROLLER_PROCESSES)
 _WEB_PLACE = 11  # web-1 has the eleventh address of its subnet; the client the tenth
 _CLIENT_PLACE = 10
 _CONTROLLER_PLACE = 2
+_PREFIX = re.compile("[a-z][a-z0-9-]{0,59}").fullmatch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,16 @@ class Settings:
     heartbeat_key: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False)
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Further options of the configuration file: `section.option` to value."""
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be named by, or nobody could listen on.
+
+        :raises ValueError: the prefix or the port is such; the message says what is possible.
+        """
+        if not _PREFIX(self.prefix):
+            raise ValueError(f"names can't begin with {self.prefix!r}: a prefix has at most 60 small letters, digits and dashes")
+        if not 1 <= self.api_port <= 65535:
+            raise ValueError(f"{self.api_port} is no TCP port: 1 to 65535")
 
     @property
     def api_url(self) -> str:

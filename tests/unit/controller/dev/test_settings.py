@@ -55,6 +55,18 @@ def test_an_option_that_is_not_one_is_refused(text: str) -> None:
         settings.parse_options([text])
 
 
+@pytest.mark.parametrize("prefix", ["", "a b", "../x", "Big", "a" * 61])
+def test_a_prefix_that_can_name_nothing_is_refused(prefix: str) -> None:
+    with pytest.raises(ValueError, match="a prefix has at most"):
+        settings.Settings(prefix=prefix)
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_that_is_none_is_refused(port: int) -> None:
+    with pytest.raises(ValueError, match="is no TCP port"):
+        settings.Settings(api_port=port)
+
+
 def test_settings_are_kept_for_the_next_command(tmp_path: pathlib.Path) -> None:
     chosen = settings.Settings(prefix="figlina-x", api_port=1234, options={"a.b": "c"})
     assert settings.load(tmp_path) is None
