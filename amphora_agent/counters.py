@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import pathlib
 from collections.abc import Mapping
 
 from amphora_agent import system
 
+LOG = logging.getLogger(__name__)
 FIELDS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 
 
@@ -37,9 +39,14 @@ class Counters:
     def save(self) -> None:
         """Write them down, if they changed, so that totals once reported are never taken back."""
         content = json.dumps({"worker": self._worker, "base": self._base, "last": self._last}).encode()
-        if content != self._saved:
+        if content == self._saved:
+            return
+        try:
             system.write_file(self._path, content, durable=False)
-            self._saved = content
+        except OSError as exc:  # a heartbeat is worth more than statistics that outlive the agent
+            LOG.warning("Counters can't be kept: %s", exc)
+            return
+        self._saved = content
 
     def forget(self) -> None:
         """Start from nothing, for another load balancer."""

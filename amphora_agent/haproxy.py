@@ -34,6 +34,7 @@ global
     crt-base {certificates}
     ca-base {certificates}
     hard-stop-after 15m
+    mworker-max-reloads 50
     maxconn {maxconn}
     no strict-limits
     httpclient.ssl.verify none
@@ -147,6 +148,7 @@ class HAProxy:
         """Bring HAProxy to a checked configuration and say how: `none`, `runtime` or `reload`.
 
         :raises ConfigRefused: it would not take it or serve with it; the one before serves on, or again.
+        :raises OSError: it can't be written; the one before serves on.
         """
         running, preamble = self.config, self._preamble(config, peer_name)
         if running is None or self.runtime.worker() is None or self.master() is None:
@@ -190,8 +192,13 @@ class HAProxy:
 
     def _replace(self, config: bytes, preamble: bytes, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
-        system.write_file(self._global, preamble)
-        system.write_file(self._config, config)
+        try:
+            system.write_file(self._global, preamble)
+            system.write_file(self._config, config)
+        except OSError:
+            if kept[1] is not None:
+                system.write_file(self._global, kept[1])
+            raise
         said_before = self._log.stat().st_size if self._log.exists() else 0
         if go():
             self.changes.forget()

@@ -38,8 +38,11 @@ class LoadBalancer:
         self._serves = True  # False while a program that should run does not
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
-        for directory in (state, run):
-            directory.mkdir(parents=True, exist_ok=True)
+        run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
+        state.mkdir(parents=True, exist_ok=True)
+        state.chmod(0o700)  # tenants' keys will lie there
+        for directory in (state, state / "certificates", run):
+            system.remove_unfinished(directory)
         self._haproxy = haproxy.HAProxy(haproxy.Places(state, run), config.haproxy_command, boot.TENANT_NAMESPACE)
         self._keepalived = keepalived.Keepalived(state, run, config.keepalived_command, boot.TENANT_NAMESPACE, config.amphora_id)
         self._counters = counters.Counters(state / "counters.json")
@@ -65,6 +68,7 @@ class LoadBalancer:
         :raises InterfaceMissing: a NIC did not appear in time.
         :raises ConfigRefused: HAProxy or keepalived refused.
         :raises CommandFailed: the kernel refused an interface's settings.
+        :raises OSError: something could not be written (the disk is full, for instance).
         """
         with self._lock:
             running, new_hash = self._wanted, wanted.hash

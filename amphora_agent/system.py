@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import threading
@@ -78,17 +79,31 @@ def trim(log: pathlib.Path, limit: int = 1_000_000) -> None:
 
 
 def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: bool = True) -> None:
-    """Put a file in place as a whole or not at all."""
+    """Put a file in place as a whole or not at all.
+
+    :raises OSError: it can't be written (the disk is full, for instance); what was there before still is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{threading.get_ident()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(content)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    beside.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:  # on a full disk what was begun would take the room that the next try needs
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def remove_unfinished(directory: pathlib.Path) -> None:
+    """Remove what processes left that were killed while they wrote a file; nobody else may be writing there."""
+    for path in directory.glob(".*"):
+        if re.fullmatch(r"\..+\.\d+", path.name):
+            path.unlink(missing_ok=True)
 
 
 def read_file(path: pathlib.Path) -> bytes | None:

@@ -21,6 +21,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
     errors.InterfaceMissing: (404, "interface-missing"),
     system.CommandFailed: (500, "command-failed"),
+    OSError: (500, "system"),  # such as a full disk
 }
 
 

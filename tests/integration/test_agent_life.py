@@ -160,6 +160,36 @@ def test_an_agent_and_a_haproxy_that_die_together_come_back_with_the_last_good_c
     assert (status, rest.Receipt.parse(answer).generation) == (200, 1)
 
 
+def test_a_full_disk_is_told_and_harms_neither_traffic_nor_heartbeats(amphora: Amphora) -> None:
+    one, state = amphora.web(9001), amphora.folder / "state"
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    amphora.exec("sh", "-c", f"mkdir /run/small && mount -t tmpfs -o size=256k tmpfs /run/small && cp -a {state}/. /run/small/")
+    amphora.exec("sh", "-c", f"mount --bind /run/small {state}; dd if=/dev/zero of={state}/filler bs=1k 2> /dev/null || true")
+    beats = amphora.beats()
+    for text in (config(f"m1 {one} weight 2"), config(f"m1 {one} weight 1", extra="    option forwardfor")):
+        status, answer = amphora.put(amphora.wanted(2, text))
+        assert (status, "No space left on device" in json.loads(answer)["message"]) == (500, True)
+        assert amphora.fetch() == "9001"
+    time.sleep(1.1)
+    heartbeat_request(amphora)(beats)
+    assert beats.report(within=8)["generation"] == 1
+    assert "haproxy.cfg" not in amphora.exec("sh", "-c", f"cd {state}; ls -A | grep -v ^haproxy.cfg$ || true")
+    amphora.exec("rm", str(state / "filler"))
+    assert amphora.apply(2, config(f"m1 {one} weight 1", extra="    option forwardfor")) == "reload"
+    assert amphora.fetch() == "9001"
+
+
+def test_an_agent_that_is_killed_while_it_writes_leaves_no_keys_lying_about(amphora: Amphora) -> None:
+    state = amphora.folder / "state"
+    (state / "certificates").mkdir(exist_ok=True)
+    rests = [state / ".haproxy.cfg.1234", state / "certificates" / f".{'0' * 64}.pem.1234"]
+    for rest_of_file in rests:
+        rest_of_file.write_text("half a key")
+    agent_amphora.kill(amphora.agent_pid())
+    eventually(lambda: not any(path.exists() for path in rests))
+    assert state.stat().st_mode & 0o077 == 0
+
+
 def test_a_haproxy_that_hangs_is_started_again(amphora: Amphora) -> None:
     one = amphora.web(9001)
     amphora.apply(1, config(f"m1 {one} weight 1"))
