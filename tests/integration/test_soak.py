@@ -1,6 +1,6 @@
 """A minute of random writes while random processes die, sleep or lose their doorbells; then all is as the API says, and nothing is left.
 
-Two of each process are at work. `FIGLINA_SOAK_SECONDS` and `FIGLINA_SOAK_SEED` lengthen it and repeat it.
+Two of each process are at work. `FIGLINA_SOAK_SECONDS`, `FIGLINA_SOAK_SEED` and `FIGLINA_SOAK_TOPOLOGY` lengthen, repeat and vary it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tests.integration.site import Site, agent_pids
 
 OPTIONS = {"health_manager.controller_ip_port_list": "198.19.0.2:5555,198.19.0.2:5556"}
 SECONDS = float(os.environ.get("FIGLINA_SOAK_SECONDS", "70"))
+TOPOLOGY = os.environ.get("FIGLINA_SOAK_TOPOLOGY", "SINGLE")
 SEED = int(os.environ.get("FIGLINA_SOAK_SEED", "20"))
 CALM = 90.0
 MOST = 3
