@@ -15,6 +15,7 @@ from controller.api.v2.schemas import declare, kinds
 from controller.db.repositories import paging
 
 _TAGS = {"tags": "all", "tags-any": "any", "not-tags": "not_all", "not-tags-any": "not_any"}
+_NO_TAG = "-" * 256  # longer than any tag
 _CONTROL = frozenset({"limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir", "fields", *_TAGS})
 
 
@@ -111,8 +112,18 @@ def _limit(word: str | None) -> int | None:
 def _tags(arguments: Any) -> paging.Tags:
     if not current.settings().allow_filtering:
         return paging.Tags()
-    asked_for = {key: tuple(tag for words in arguments.getlist(name) for tag in words.split(",") if tag) for name, key in _TAGS.items()}
+    asked_for = {
+        key: tuple(_tag(tag) for words in arguments.getlist(name) for tag in words.split(",") if tag) for name, key in _TAGS.items()
+    }
     return paging.Tags(**asked_for)
+
+
+def _tag(word: str) -> str:
+    """A tag that is none would be refused by some engines: it stands for one that nothing can have."""
+    try:
+        return kinds.name(word)  # type: ignore[no-any-return]
+    except kinds.Reject:
+        return _NO_TAG
 
 
 def _filters(schema: declare.Schema, arguments: Any, elsewhere: Collection[str]) -> tuple[list[paging.Filter], bool]:

@@ -65,10 +65,15 @@ class _Key:
     descending: bool
 
 
+def may_exist(object_id: str) -> bool:
+    """Whether this can be an id at all; engines refuse some strings that a client can put into a path or a query."""
+    return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
+
+
 def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], query: Query) -> Sequence[sa.Row[Any]]:
     """The rows of one page, in the order asked for.
 
-    :raises InvalidRequest: the marker names no row.
+    :raises InvalidRequest: the marker names no row, or an order is asked for that a column does not have.
     """
     statement = statement.where(*_conditions(table, query))
     keys = _keys(table, query.order)
@@ -117,6 +122,8 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
         column = table.c[item.column]
         if item.column in seen:
             continue
+        if isinstance(column.type, sa.JSON):  # PostgreSQL knows no order of them
+            raise exceptions.InvalidRequest(f"Validation failure: items can't be sorted by {item.column!r}.")
         seen.add(item.column)
         if column.nullable:
             keys.append(_Key(sa.case((column.is_(None), 0), else_=1), item.descending))
@@ -128,7 +135,8 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
 
 def _beyond(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], marker: str, reverse: bool) -> sa.ColumnElement[bool]:
     """Whether a row comes after the marker's (before it, with `reverse`): equal in some keys, and beyond in the next one."""
-    row = connection.execute(sa.select(*(key.expression for key in keys)).where(table.c.id == marker)).first()
+    values = sa.select(*(key.expression for key in keys)).where(table.c.id == marker)
+    row = connection.execute(values).first() if may_exist(marker) else None
     if row is None:
         raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
     alternatives: list[sa.ColumnElement[bool]] = []

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import resources
+from controller.db.repositories import paging, resources
 from controller.model import load_balancer as model
 
 _T = tables.pools
@@ -65,7 +65,7 @@ class Pools(resources.Resources[model.Pool]):
 
         :raises NotFound: no such pool.
         """
-        found = self._connection.execute(_HEAD, {"id": pool_id}).first() if resources.may_exist(pool_id) else None
+        found = self._connection.execute(_HEAD, {"id": pool_id}).first() if paging.may_exist(pool_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, pool_id)
         return Head(

@@ -62,11 +62,6 @@ def pending(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.case((column == PENDING_CREATE, PENDING_CREATE), else_=PENDING_UPDATE)
 
 
-def may_exist(object_id: str) -> bool:
-    """Whether this can be an id at all; engines refuse some strings that a client can put into a path."""
-    return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
-
-
 class Resources(base.Repository, abc.ABC, Generic[R]):
     """Queries that are the same for every resource of a project."""
 
@@ -108,7 +103,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
 
         :raises NotFound: there is none, or it is DELETED.
         """
-        found = self._connection.execute(self._get, {"id": object_id}).first() if may_exist(object_id) else None
+        found = self._connection.execute(self._get, {"id": object_id}).first() if paging.may_exist(object_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, object_id)
         return self._nouns([found])[0]
