@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -142,5 +143,12 @@ def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.Ac
             transport = _TRANSPORTS.get(listener.protocol, "tcp")
             rules.extend(interface.AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
     if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
-        rules += [interface.AccessRule("vrrp", None), interface.AccessRule("tcp", peer_port)]
+        rules += _rules_of_pair(snapshot, peer_port)
     return tuple(dict.fromkeys(rules))
+
+
+def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[interface.AccessRule]:
+    """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
+    gone = (status.AmphoraStatus.PENDING_DELETE, status.AmphoraStatus.DELETED)
+    halves = [str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in gone]
+    return [rule for half in halves for rule in (interface.AccessRule("vrrp", None, half), interface.AccessRule("tcp", peer_port, half))]

@@ -33,9 +33,14 @@ def test_a_listener_that_is_being_deleted_opens_nothing() -> None:
     assert rules(provisioning_status=ProvisioningStatus.PENDING_DELETE) == set()
 
 
-def test_the_halves_of_a_pair_may_speak_with_each_other() -> None:
-    own = {interface.AccessRule("vrrp", None), interface.AccessRule("tcp", 1025)}
-    assert rules(Topology.ACTIVE_STANDBY) == {interface.AccessRule("tcp", 80), *own}
+def test_the_halves_of_a_pair_may_speak_with_each_other_and_nobody_else_with_them() -> None:
+    statuses = {"10.0.0.3": AmphoraStatus.ALLOCATED, "fd00::4": AmphoraStatus.BOOTING, "10.0.0.5": AmphoraStatus.PENDING_DELETE}
+    amphorae = [builders.an_amphora(vrrp_ip=address, status=found) for address, found in statuses.items()]
+    amphorae.append(builders.an_amphora(vrrp_ip=None, status=AmphoraStatus.BOOTING))
+    snapshot = builders.a_snapshot(builders.a_load_balancer(topology=Topology.ACTIVE_STANDBY), amphorae=amphorae)
+    halves = ("10.0.0.3/32", "fd00::4/128")
+    own = {rule for half in halves for rule in (interface.AccessRule("vrrp", None, half), interface.AccessRule("tcp", 1025, half))}
+    assert set(network.access_rules(snapshot, peer_port=1025)) == own
 
 
 class Subnets(remembered.RememberedNetworks):
