@@ -52,3 +52,11 @@ def test_two_health_managers_that_write_the_same_rows_do_not_block_each_other(db
     assert raised == []
     with db.read() as tx:
         assert set(tx.connection.execute(sa.select(tables.amphora_health.c.last_heartbeat_at)).scalars()) == {16.0}
+
+
+def test_the_time_of_a_beat_never_falls_unless_a_clock_was_set_back(db: database.Database) -> None:
+    with db.begin() as tx:
+        tx.health.first({"a": 10_000.0})
+        for at, then in ((10_010.0, 10_010.0), (10_005.0, 10_010.0), (6_400.0, 6_400.0), (6_401.0, 6_401.0)):
+            tx.health.heard({"a": at})
+            assert tx.connection.execute(sa.select(tables.amphora_health.c.last_heartbeat_at)).scalar_one() == then

@@ -59,10 +59,16 @@ def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
     return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
+_SKEW = 60.0
+"""Seconds by which the clocks of two managers may differ. A time further ahead is from a clock that was set back since: left there, it
+would hide the death of its amphora for as long."""
+
+_KNOWN = _H.c.last_heartbeat_at
+_AT: sa.BindParameter[float] = sa.bindparam("at", type_=sa.Double())
 _BEAT = (
     sa.update(_H)
     .where(_H.c.amphora_id == sa.bindparam("id"))
-    .values(last_heartbeat_at=sa.case((_H.c.last_heartbeat_at > sa.bindparam("at"), _H.c.last_heartbeat_at), else_=sa.bindparam("at")))
+    .values(last_heartbeat_at=sa.case((sa.and_(_KNOWN > _AT, _KNOWN < _AT + _SKEW), _KNOWN), else_=_AT))
 )
 _FIRST_UPDATE = sa.update(_H).where(_H.c.amphora_id == sa.bindparam("id"), _H.c.first_heartbeat_at.is_(None))
 _FIRST_UPDATE = _FIRST_UPDATE.values(first_heartbeat_at=sa.bindparam("at"), last_heartbeat_at=sa.bindparam("at"))
@@ -122,7 +128,10 @@ class Health(base.Repository):
             self._insert_first(new[start : start + _CHUNK])
 
     def heard(self, heard: Mapping[str, float]) -> bool:
-        """Later heartbeats; a time never falls. False if some of these amphorae have no row, so that nothing was written of them."""
+        """Later heartbeats; a time never falls, unless a clock was set back.
+
+        False if some of these amphorae have no row, so that nothing was written of them.
+        """
         if not heard:
             return True
         result = self._connection.execute(_BEAT, [{"id": amphora_id, "at": at} for amphora_id, at in sorted(heard.items())])
