@@ -61,6 +61,21 @@ def _begin() -> None:
     accepted = request.headers.get("Accept")
     if accepted and not _accepts_json(accepted) and request.path != "/healthcheck":
         raise werkzeug.exceptions.NotAcceptable
+    if "Transfer-Encoding" in request.headers:
+        _take_chunks(request)
+
+
+def _take_chunks(request: flask.Request) -> None:
+    """Read a body whose length nobody told: it may break off in the middle, or be cut where it becomes too large."""
+    try:
+        body = request.get_data()
+        longer = len(body) >= (request.max_content_length or len(body) + 1) and request.environ["wsgi.input"].read(1)
+    except werkzeug.exceptions.HTTPException:
+        raise
+    except Exception as error:  # each WSGI server has errors of its own for chunks that make no sense
+        raise exceptions.InvalidRequest("The body of the request could not be read.") from error
+    if longer:
+        raise werkzeug.exceptions.RequestEntityTooLarge
 
 
 def _accepts_json(accepted: str) -> bool:
