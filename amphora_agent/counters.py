@@ -19,6 +19,8 @@ class Counters:
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._worker: int | None = None
+        self.former_worker: int | None = None
+        """The one before: while HAProxy hands over, both may answer, and whoever takes the old one's count again counts it twice."""
         self._base: dict[str, list[int]] = {}
         self._last: dict[str, list[int]] = {}
         self._saved: bytes | None = None
@@ -32,7 +34,8 @@ class Counters:
                 self._base[listener] = _sum(self._base.get(listener), last)
         for gone in self._last.keys() - raw.keys():
             self._base.pop(gone, None)
-        self._worker = worker
+        if worker != self._worker:
+            self._worker, self.former_worker = worker, self._worker
         self._last = {listener: list(values) for listener, values in raw.items()}
         return {listener: _sum(self._base.get(listener), values) for listener, values in raw.items()}
 
@@ -50,7 +53,7 @@ class Counters:
 
     def forget(self) -> None:
         """Start from nothing, for another load balancer."""
-        self._worker, self._base, self._last, self._saved = None, {}, {}, None
+        self._worker, self.former_worker, self._base, self._last, self._saved = None, None, {}, {}, None
         self._path.unlink(missing_ok=True)
 
     def _load(self) -> None:

@@ -144,8 +144,10 @@ class HAProxy:
             beside_global.unlink(missing_ok=True)
         self._accepted = (preamble, config)
 
-    def apply(self, config: str, peer_name: str | None, before_reload: Callable[[], None]) -> str:
+    def apply(self, config: str, peer_name: str | None, count: Callable[[], None]) -> str:
         """Bring HAProxy to a checked configuration and say how: `none`, `runtime` or `reload`.
+
+        `count` takes in the counters; it is called until a worker goes, so that little of what that one counts is lost.
 
         :raises ConfigRefused: it would not take it or serve with it; the one before serves on, or again.
         :raises OSError: it can't be written; the one before serves on.
@@ -162,8 +164,7 @@ class HAProxy:
                 system.write_file(self._config, config.encode())
                 return "runtime"
         self._ask(config, preamble)
-        before_reload()
-        self._replace(config.encode(), preamble.encode(), self._reload)
+        self._replace(config.encode(), preamble.encode(), lambda: self._reload(count))
         return "reload"
 
     def ensure_running(self) -> bool:
@@ -214,8 +215,9 @@ class HAProxy:
                 self._start_afresh()
         raise errors.ConfigRefused("HAProxy", words)
 
-    def _reload(self) -> bool:
+    def _reload(self, count: Callable[[], None] = lambda: None) -> bool:
         """Hand over to a new worker; old ones finish their connections."""
+        count()
         master, before = self.master(), self.runtime.worker()
         if master is None:
             return self._start_afresh()
@@ -224,6 +226,7 @@ class HAProxy:
         outcome: list[bool] = []
 
         def decided() -> bool:
+            count()
             now = self.runtime.worker()
             if now is not None and now != before:
                 outcome.append(True)

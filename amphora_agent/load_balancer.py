@@ -20,6 +20,8 @@ from amphora_agent.protocol import boot, rest
 LOG = logging.getLogger(__name__)
 ANNOUNCEMENTS, ANNOUNCE_INTERVAL = 3, 0.9
 """So often is a VIP announced, and the seconds between: a packet may be lost, and a predecessor may have answered meanwhile."""
+HANDOVER_POLLS = 5
+"""So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
 CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
@@ -238,13 +240,22 @@ class LoadBalancer:
             return report.make(wanted.generation, self._hash, report.Statistics(), {})
         with self._counting:  # asked and taken in one go, so that an old worker is never counted after a new one
             try:
-                answer = self._haproxy.runtime.ask("show info;show stat -1 7 -1")
+                answer = self._ask_present_worker("show info;show stat -1 7 -1")
             except haproxy_runtime.RuntimeFailed as exc:
                 LOG.warning("No report: %s", exc)
                 return None
             statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
             totals = self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
         return report.make(wanted.generation, self._hash, statistics, totals)
+
+    def _ask_present_worker(self, question: str) -> str:
+        """:raises RuntimeFailed: HAProxy does not answer."""
+        for _ in range(HANDOVER_POLLS):
+            answer = self._haproxy.runtime.ask(question)
+            if haproxy_runtime.worker_in(answer) != self._counters.former_worker:
+                break
+            time.sleep(0.02)
+        return answer
 
     def _report_quietly(self) -> None:
         """Take in the counters of a worker that is about to go."""

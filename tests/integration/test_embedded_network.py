@@ -314,7 +314,8 @@ request = interface.VipRequest(network_id=network.network_named("private").id)
 
 def take(thread):
     for number in range(10):
-        print(network.allocate_vip(f"lb-{{sys.argv[1]}}-{{thread}}-{{number}}", "p", request).address, flush=True)
+        vip = network.allocate_vip(f"lb-{{sys.argv[1]}}-{{thread}}-{{number}}", "p", request)
+        sys.stdout.write(vip.address + " ")  # in one piece: print writes the end of its line apart, and threads get between
         network.ensure_management_port(f"amphora-{{sys.argv[1]}}-{{thread}}-{{number}}")
 
 threads = [threading.Thread(target=take, args=[thread]) for thread in range(3)]

@@ -53,3 +53,12 @@ def test_a_listener_that_was_removed_starts_anew(path: pathlib.Path) -> None:
 def test_a_broken_file_costs_the_statistics_and_not_the_amphora(path: pathlib.Path) -> None:
     path.write_text("[not json")
     assert counters.Counters(path).take(1, {"l1": [1, 0, 0, 0]}) == {"l1": [1, 0, 0, 0]}
+
+
+def test_the_worker_that_has_a_successor_is_known(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    known = []
+    for worker in (1, 1, 2, 2, 3):
+        totals.take(worker, {})
+        known.append(totals.former_worker)
+    assert known == [None, None, 1, 1, 2]
