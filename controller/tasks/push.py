@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -26,6 +26,9 @@ LOG = logging.getLogger(__name__)
 
 Sent = tuple[amphora_model.Amphora, exceptions.ControllerError | None]
 
+_SLOW = 5.0
+"""Seconds after which an amphora that does not answer may have been found dead; asked again as often."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Sender:
@@ -36,6 +39,7 @@ class Sender:
     known: remembered.RememberedNetworks
     settings: render.Settings
     side_by_side: futures.Executor
+    slow: float = _SLOW
 
     def send(
         self,
@@ -43,8 +47,13 @@ class Sender:
         amphorae: Sequence[amphora_model.Amphora],
         member_network_ids: Sequence[str],
         with_vip: bool = True,
+        is_condemned: Callable[[amphora_model.Amphora], bool] = lambda _: False,
     ) -> list[Sent]:
-        """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be."""
+        """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be.
+
+        One that is slow and is found to be condemned meanwhile is not waited for: a machine that hangs accepts a request and never answers,
+        and its replacement would wait for our lease until the request times out.
+        """
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:
@@ -53,7 +62,16 @@ class Sender:
                 return amphora, exc
             return amphora, None
 
-        return [one(amphorae[0])] if len(amphorae) == 1 else list(self.side_by_side.map(one, amphorae))
+        under_way = [(amphora, self.side_by_side.submit(one, amphora)) for amphora in amphorae]
+        return [self._await(amphora, sent, is_condemned) for amphora, sent in under_way]
+
+    def _await(
+        self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_condemned: Callable[[amphora_model.Amphora], bool]
+    ) -> Sent:
+        while not futures.wait([sent], self.slow).done:
+            if is_condemned(amphora):
+                return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover waits")
+        return sent.result()
 
     def _send(self, snapshot: model.Snapshot, amphora: amphora_model.Amphora, member_network_ids: Sequence[str], with_vip: bool) -> None:
         facts = render.Networks(
@@ -98,10 +116,19 @@ class Push(base.Step):
         sent: list[Sent] = []
         for some in (first, others):
             if some and not any(error for _, error in sent):
-                sent += self._sender.send(shown, some, member_network_ids)
+                sent += self._sender.send(shown, some, member_network_ids, is_condemned=self._is_condemned)
         self._confirm(snapshot.generation, sent, lease)
         if errors := [error for _, error in sent if error is not None]:
             raise _gravest(errors)
+
+    def _is_condemned(self, amphora: amphora_model.Amphora) -> bool:
+        if amphora.role is None or amphora.load_balancer_id is None:
+            return False
+        job = jobs.FailoverAmphora(
+            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, replacement_id=amphora.id, role=amphora.role
+        )
+        with self._db.read() as tx:
+            return tx.jobs.is_posted(job.subject)
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+import time
+from typing import Any
+
 import pytest
 
 from controller import exceptions
 from controller.db import tables
 from controller.flows import catalog
+from controller.health_manager import watcher
+from controller.model import amphora as amphora_model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.worker.engine import Outcome
 from tests.functional import flow_site
@@ -54,6 +61,49 @@ def test_what_was_to_go_is_gone_with_all_that_hung_on_it(site: flow_site.Site) -
     site.succeed(flow_site.an_update(load_balancer_id))
     assert [one.protocol_port for one in site.snapshot(load_balancer_id).listeners] == [8080]
     assert site.is_whole(load_balancer_id)
+
+
+def test_an_amphora_that_hangs_does_not_keep_its_own_failover_waiting(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = site.built()
+    (amphora_id,) = site.amphorae(load_balancer_id).values()
+    thawed, apply = threading.Event(), site.amphora.apply
+
+    def hang(amphora: amphora_model.Amphora, *rest: Any) -> Any:
+        with site.db.begin() as tx:  # the health manager finds it silent
+            assert watcher.post_failover(tx, amphora_id, "failed over")
+        assert thawed.wait(30)
+        return apply(amphora, *rest)
+
+    def impatient(step: Any) -> None:
+        if step.name == "Push":
+            step._sender = dataclasses.replace(step._sender, slow=0.05)
+
+    monkeypatch.setattr(site.amphora, "apply", hang)
+    a_new_member(site, load_balancer_id)
+    result = site.work(flow_site.an_update(load_balancer_id), spoil=impatient)
+    assert result is not None
+    assert (result.outcome, result.step) == (Outcome.FAILED, "Push")
+    assert "its failover waits" in result.words
+    thawed.set()
+
+
+def test_one_that_is_only_slow_is_waited_for(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = site.built()
+    apply = site.amphora.apply
+
+    def dawdle(amphora: amphora_model.Amphora, *rest: Any) -> Any:
+        time.sleep(0.3)
+        return apply(amphora, *rest)
+
+    def impatient(step: Any) -> None:
+        if step.name == "Push":
+            step._sender = dataclasses.replace(step._sender, slow=0.05)
+
+    monkeypatch.setattr(site.amphora, "apply", dawdle)
+    a_new_member(site, load_balancer_id)
+    result = site.work(flow_site.an_update(load_balancer_id), spoil=impatient)
+    assert result is not None
+    assert result.outcome is Outcome.SUCCEEDED
 
 
 def test_the_network_service_is_asked_only_if_a_listener_changed(site: flow_site.Site) -> None:

@@ -215,6 +215,10 @@ class Jobs(base.Repository):
         """Who holds claims now; reads all claimed jobs, so it is for the start of a worker only."""
         return list(self._connection.execute(sa.select(_JOBS.owner).where(_JOBS.owner.is_not(None)).distinct()).scalars())
 
+    def is_posted(self, subject: str) -> bool:
+        """Whether a job of this subject waits or is being run."""
+        return self._connection.execute(sa.select(_JOBS.id).where(_JOBS.subject == subject).limit(1)).first() is not None
+
     def get(self, job_id: str) -> rows.Row | None:
         """A row as it is, or None."""
         found = self._rows(_GET, {"of_job": job_id})
