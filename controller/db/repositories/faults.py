@@ -27,7 +27,7 @@ class Faults(base.Repository):
         """These objects are in ERROR for this reason, whatever the reason was before."""
         if not object_ids:
             return
-        self._connection.execute(sa.delete(tables.faults).where(_F.object_id.in_(list(object_ids))))
+        self._connection.execute(sa.delete(tables.faults).where(_F.object_id == sa.bindparam("known")), [{"known": i} for i in object_ids])
         values = {
             "load_balancer_id": load_balancer_id,
             "code": fault.code,
