@@ -152,6 +152,7 @@ class Trouble:
             (self._stop_worker, 3),
             (self._kill_amphora, 3),
             (self._kill_agent, 3),
+            (self._freeze_amphora, 2),
             (self._clear_bells, 1),
             (self._lock_database, 1),
         ]
@@ -196,11 +197,16 @@ class Trouble:
     def _kill_agent(self) -> str:
         return self._kill_in_amphora("agent", agent_pids)
 
-    def _kill_in_amphora(self, what: str, victims: Callable[[dict[str, Any]], list[int]]) -> str:
+    def _freeze_amphora(self) -> str:
+        """It accepts connections and never answers again."""
+        return self._kill_in_amphora("amphora", lambda amphora: amphora["pids"], signal.SIGSTOP)
+
+    def _kill_in_amphora(self, what: str, victims: Callable[[dict[str, Any]], list[int]], how: signal.Signals = signal.SIGKILL) -> str:
         amphorae = self._machine.status()["amphorae"]
-        if amphorae:
-            self._site.kill(victims(self._chance.choice(amphorae)))
-        return f"kill {what}"
+        for pid in victims(self._chance.choice(amphorae)) if amphorae else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+        return f"{how.name} {what}"
 
     def _clear_bells(self) -> str:
         shutil.rmtree(self._site.folder / "wakeup", ignore_errors=True)
