@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -38,7 +39,8 @@ def bell(conf: cfg.ConfigOpts) -> Callable[[], None]:
 
 
 def on_end(act: Callable[[], None]) -> None:
-    """Have SIGTERM and SIGINT do this instead of ending the process at once."""
+    """Have SIGTERM and SIGINT do this instead of ending the process at once; SIGUSR1 prints what every thread is doing."""
+    faulthandler.register(signal.SIGUSR1)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: act())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -23,14 +23,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         made.up()
         yield made
     finally:
-        if request.session.testsfailed:
-            _keep_logs(made)
         made.down()
 
 
-def _keep_logs(site: Site) -> None:
-    """Print the end of every log, so that a failure in continuous integration can be understood."""
-    for name in ("api", "worker", "health_manager", "housekeeping"):
-        print(f"--- {name}\n{site.log(name)[-6000:]}")
-    for console in sorted(site.folder.glob("embedded/amphorae/*/console.log")):
-        print(f"--- amphora {console.parent.name}\n{console.read_text(errors='replace')[-3000:]}")
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what every process of the site wrote last, and what its threads are doing."""
+    report = yield
+    site = getattr(item, "funcargs", {}).get("site")
+    if report.failed and isinstance(site, Site):
+        report.sections += site.last_words()
+    return report

@@ -77,6 +77,7 @@ class Killer:
         self.site.machine.start("worker")
         self._settled(kind)
         eventually(lambda: self.unexplained() == [], WITHIN, lambda: "\n".join(self.unexplained()))
+        eventually(lambda: self._jobs() == [], WITHIN, lambda: f"jobs are left: {self._jobs()}")
 
     def _acts(self) -> dict[str, tuple[Callable[[], None], Callable[[], None]]]:
         """What has to stand before the worker that will die is started, and what sets it going."""
@@ -144,6 +145,18 @@ class Killer:
         eventually(settled, WITHIN, lambda: f"{seen}\n{self.site.log('worker')[-3000:]}")
         balancer.wait_active(WITHIN)  # the embedded cloud is up, so even an ERROR does not stay
         balancer.serves({"web-1", "web-2"})
+
+    def _jobs(self) -> list[str]:
+        """What is still to be done."""
+        return self._column("SELECT kind FROM jobs")
+
+    def _column(self, query: str) -> list[str]:
+        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        try:
+            with db.read() as tx:
+                return list(tx.connection.exec_driver_sql(query).scalars())
+        finally:
+            db.close()
 
     def unexplained(self) -> list[str]:
         """What the cloud has and the database does not explain, and the other way round."""

@@ -138,6 +138,16 @@ class Site:
         path = self.machine.processes.log(name)
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def last_words(self) -> list[tuple[str, str]]:
+        """The end of every log; before, the processes are asked what their threads are doing."""
+        for name in ("worker", "health_manager", "housekeeping"):
+            for pid in self.machine.processes.pids(name)[:1]:
+                os.kill(pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        words = [(name, self.log(name)[-8000:]) for name in settings.PROCESSES]
+        consoles = sorted(self.folder.glob("embedded/amphorae/*/console.log"))
+        return words + [(f"amphora {path.parent.name}", path.read_text(errors="replace")[-2000:]) for path in consoles]
+
 
 def haproxy_workers(amphora: dict[str, Any]) -> set[int]:
     """The HAProxy processes of an amphora: a reload makes a new one."""

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import flask
 import pytest
 import sqlalchemy as sa
 import werkzeug.serving
@@ -17,6 +18,7 @@ import werkzeug.serving
 from controller import conf as configuration
 from controller import services
 from controller.api import app as api_app
+from controller.api import current
 from controller.db import database, tables
 from controller.drivers.network.fake import FakeNetwork
 from controller.model.status import ProvisioningStatus
@@ -24,6 +26,8 @@ from tests import builders
 
 PROJECT = builders.PROJECT
 _CHILDREN = (tables.health_monitors, tables.members, tables.listeners, tables.pools)
+
+_RESTING: dict[str, list[flask.Flask]] = {}  # applications that no test uses, by their options
 
 
 class Api:
@@ -37,11 +41,17 @@ class Api:
         for (group, name), value in (options or {}).items():
             conf.set_override(name, value, group=group)
         self.services = services.Services(db, network=network, wake=self._ring)
-        self.app = api_app.create_app(self.services, conf)
+        self._resting = _RESTING.setdefault(repr(sorted((options or {}).items())), [])
+        self.app = self._resting.pop() if self._resting else api_app.create_app(self.services, conf)
+        self.app.extensions[current.EXTENSION] = self.services, self.app.extensions[current.EXTENSION][1]
         self._client = self.app.test_client()
 
     def _ring(self) -> None:
         self.rings += 1
+
+    def close(self) -> None:
+        """Lend the application to the next test: to make one takes longer than most tests."""
+        self._resting.append(self.app)
 
     def send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, data: bytes | None = None) -> Any:
         """Send a request below /v2.0/lbaas (or to a whole path, if it starts with `//`); the answer."""
@@ -165,7 +175,9 @@ def an_api(empty_database: pathlib.Path, folder: pathlib.Path, options: dict[tup
     db = database.Database(f"sqlite:///{path}")
     cloud = str(uuid.uuid4())
     try:
-        yield Api(db, FakeNetwork(cloud), options)
+        made = Api(db, FakeNetwork(cloud), options)
+        yield made
+        made.close()
     finally:
         db.close()
         FakeNetwork.forget(cloud)
