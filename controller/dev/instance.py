@@ -25,6 +25,9 @@ from controller.drivers.network import bridge
 from controller.drivers.network import interface as network
 
 SUPERVISOR = "supervisor"
+_OURS = frozenset(
+    {"ca", "dev.json", "embedded", "figlina.conf", "figlina.db", "lock", "logs", "run", "secrets", "wakeup", "web"}
+)  # in the state folder
 MODULES = {
     "api": "controller.cmd.api",
     "worker": "controller.cmd.worker",
@@ -78,6 +81,7 @@ class Instance:
         """
         if os.geteuid() != 0:
             raise DevError("figlina dev makes network namespaces: run it as root")
+        self._refuse_foreign_folder()
         self._refuse_foreign_prefix()
         self._refuse_foreign_port()
         with self._locked():
@@ -95,6 +99,11 @@ class Instance:
                 self.processes.start(SUPERVISOR, processes.python("controller.dev.supervisor", "--state", str(self.state)))
         self._tell("waiting for the api")
         self._wait_for_api()
+
+    def _refuse_foreign_folder(self) -> None:
+        """`down` removes what `up` made; so nobody else's files may lie under the same names."""
+        if settings.load(self.state) is None and self.state.is_dir() and {path.name for path in self.state.iterdir()} - {"lock"}:
+            raise DevError(f"{self.state} is not empty and not a state folder of ours: name another one with --state")
 
     def _refuse_foreign_prefix(self) -> None:
         """Two instances can't share names. What an instance left whose folder is gone belongs to nobody, and is taken away."""
@@ -248,7 +257,18 @@ class Instance:
                 self._tell("amphorae and namespaces")
                 self._remove_namespaces()
             if not keep:
-                shutil.rmtree(self.state, ignore_errors=True)
+                self._remove_state()
+
+    def _remove_state(self) -> None:
+        """What we made in the state folder, and the folder itself if nothing else lies in it."""
+        for path in self.state.iterdir() if self.state.is_dir() else ():
+            if path.name.removesuffix("-wal").removesuffix("-shm").removesuffix(".new") in _OURS:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.state.rmdir()
 
     def _remove_namespaces(self) -> None:
         with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:

@@ -59,7 +59,7 @@ def figlina(dev: instance.Instance, *arguments: str) -> subprocess.CompletedProc
 
 def boot(dev: instance.Instance, amphora_id: str = "aaaaaaaa-0000-4000-8000-000000000001") -> interface.Instance:
     """A machine as a worker would make it, with an agent that only sleeps."""
-    agent = dev.state / "agent"
+    agent = dev.state.parent / "agent"
     agent.write_text("#!/bin/sh\nexec sleep 600\n")
     agent.chmod(0o755)
     compute = namespace.NamespaceCompute(
@@ -278,3 +278,18 @@ def test_the_configured_controller_address_is_on_the_management_network(dev: ins
     shown = linux.Host().run(["ip", "-n", dev.settings.namespace("controller"), "-brief", "address"])
     assert dev.settings.controller_address in shown
     assert dev.network.network_named(bridge.MANAGEMENT_NETWORK).id
+
+
+def test_up_refuses_a_folder_of_somebody_else(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(instance.DevError, match="not empty"):
+        instance.Instance(tmp_path, settings.Settings(prefix="figlina-tf"), modules=MODULES).up()
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_down_leaves_files_that_are_not_ours(dev: instance.Instance) -> None:
+    dev.up()
+    (dev.state / "notes.txt").write_text("mine")
+    dev.down()
+    assert [path.name for path in dev.state.iterdir()] == ["notes.txt"]
+    (dev.state / "notes.txt").unlink()
