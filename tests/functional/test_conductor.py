@@ -268,11 +268,13 @@ def test_changes_during_a_run_cause_one_more_run_and_a_hundred_coalesce(services
     post(services, "slow-1")
     with working(services):
         eventually(lambda: services.journal("slow-1"))
+        began = time.monotonic()
         for _ in range(100):
             small_flows.change(services.db, "slow-1")
+        runs_meanwhile = int((time.monotonic() - began) / 0.5)  # each run takes half a second, however slow the machine writes
         eventually(lambda: is_settled(services, "slow-1") and nothing_is_left(services))
     assert small_flows.state(services.db, "slow-1")["applied_generation"] == 102
-    assert services.journal("slow-1").count("settle") <= 5
+    assert services.journal("slow-1").count("settle") <= runs_meanwhile + 3  # the first, one cut in two by the clock, the last
 
 
 def test_jobs_of_one_load_balancer_never_overlap_on_two_workers(services: small_flows.Services) -> None:
