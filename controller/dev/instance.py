@@ -170,9 +170,12 @@ class Instance:
         port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address)
         namespace = self.settings.namespace(name)
         linux.ensure_namespace(self._host, namespace)
-        if port.mac_address not in self._host.run(["ip", "-n", namespace, "link", "show"]):
+        lines = linux.cable_lines(port, namespace, "eth0")
+        if port.mac_address in self._host.run(["ip", "-n", namespace, "link", "show"]):
+            lines = lines[1:]  # an interrupted call may have left a cable that does not reach the bridge yet
+        else:
             linux.cut_cables(self._host, self.network.namespace, [port.id])
-            self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
+        self._host.ip_batch(self.network.namespace, lines)
         address_lines = [f"address replace {self.network.address_with_prefix(port)} dev eth0", "link set eth0 up"]
         self._host.ip_batch(namespace, address_lines)
 

@@ -134,6 +134,15 @@ def cable_lines(port: network.Port, namespace: str, name: str = "eth%d") -> list
     ]
 
 
+def has_cable(host: Host, bridge_namespace: str, port_id: str) -> bool:
+    """Whether the bridge's end of a port's cable is there; whether it is plugged into the bridge is another matter."""
+    try:
+        host.run(["ip", "-n", bridge_namespace, "link", "show", "dev", cable_name(port_id)])
+    except CommandFailed:
+        return False
+    return True
+
+
 def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> None:
     """Remove the cables of ports, both ends of each; those that are not there are fine.
 

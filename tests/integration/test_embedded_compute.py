@@ -20,6 +20,7 @@ from controller import exceptions
 from controller.drivers import linux
 from controller.drivers.compute import interface, namespace
 from controller.drivers.network import bridge
+from controller.drivers.network import interface as network
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
@@ -193,25 +194,36 @@ class Killed(BaseException):
 
 
 class MortalHost(linux.Host):
-    """A host whose worker dies before its n-th command."""
+    """A host whose worker dies before its n-th command, or after the first line of it if it is a batch."""
 
-    def __init__(self, commands: int) -> None:
+    def __init__(self, commands: int, halfway: bool) -> None:
         self._left = commands
+        self._halfway = halfway
 
     def run(self, argv: Sequence[str], text: str = "") -> str:
         if self._left == 0:
+            if self._halfway and "-batch" in argv:
+                super().run(argv, text.splitlines(keepends=True)[0])
             raise Killed
         self._left -= 1
         return super().run(argv, text)
 
 
-def test_a_boot_or_deletion_that_died_anywhere_is_completed_by_the_next(machines: Machines, amphora_id: str) -> None:
+def plugged(machines: Machines, port: network.Port) -> bool:
+    """Whether the port's cable reaches its bridge."""
+    assert port.attachment is not None
+    links = linux.Host().run(["ip", "-n", machines.network.namespace, "-brief", "link", "show", "master", port.attachment.bridge, "up"])
+    return f"{linux.cable_name(port.id)}@" in links
+
+
+@pytest.mark.parametrize("halfway", [False, True], ids=["before-a-command", "within-a-batch"])
+def test_a_boot_or_deletion_that_died_anywhere_is_completed_by_the_next(machines: Machines, amphora_id: str, halfway: bool) -> None:
     request = machines.request(amphora_id)
     for action in ("boot", "delete"):
         for commands in itertools.count():
             if action == "delete":
                 machines.compute.boot(request)
-            driver = machines.driver(MortalHost(commands))
+            driver = machines.driver(MortalHost(commands, halfway))
             try:
                 driver.boot(request) if action == "boot" else driver.delete(amphora_id)
             except Killed:
@@ -221,6 +233,7 @@ def test_a_boot_or_deletion_that_died_anywhere_is_completed_by_the_next(machines
             if action == "boot":
                 assert machines.compute.boot(request).status == interface.InstanceStatus.ACTIVE
                 assert len(machines.compute.pids(amphora_id)) >= 1
+                assert all(plugged(machines, port) for port in request.ports)
             machines.compute.delete(amphora_id)
             assert machines.compute.find(amphora_id) is None
             assert linux.namespaces(f"{machines.prefix}-amp-") == []

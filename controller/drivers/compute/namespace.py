@@ -95,10 +95,8 @@ class NamespaceCompute(interface.ComputeDriver):
             _write(_inner_path(folder, path), content)
         (folder / "state").mkdir(exist_ok=True)
         linux.ensure_namespace(self._host, namespace)
-        present = self._interfaces(namespace)
         for index, port in enumerate(request.ports):
-            if port.mac_address not in present:
-                self._plug(port, namespace, f"eth{index}")
+            self._plug(port, namespace, f"eth{index}")
         self._launch(folder, request.name, namespace, lock)
         LOG.info("amphora %s: machine started in %.0f ms", request.amphora_id, (time.monotonic() - started) * 1000)
 
@@ -202,20 +200,23 @@ class NamespaceCompute(interface.ComputeDriver):
             if not linux.namespace_exists(namespace):
                 raise exceptions.NotFound("Instance", compute_id)
             _Record.read(folder).with_cable(port).write(folder)
-            if port.mac_address not in self._interfaces(namespace):
-                self._plug(port, namespace, "eth%d")
+            self._plug(port, namespace, "eth%d", running=self.get(compute_id).status is interface.InstanceStatus.ACTIVE)
 
     def detach_port(self, compute_id: str, port: network.Port) -> None:
         if port.attachment is not None and port.attachment.namespace is not None:
             linux.cut_cables(self._host, port.attachment.namespace, [port.id])
 
-    def _plug(self, port: network.Port, namespace: str, name: str) -> None:
+    def _plug(self, port: network.Port, namespace: str, name: str, running: bool = False) -> None:
+        """Have a cable from the port's bridge into a machine. In one that runs, the agent may have taken its end further inside."""
         bridge_namespace = _bridge_namespace(port)
         lines = linux.cable_lines(port, namespace, name)
         try:
-            self._host.ip_batch(bridge_namespace, lines)
+            there = linux.has_cable(self._host, bridge_namespace, port.id)
+            mine = there and (running or port.mac_address in self._interfaces(namespace))
+            # An interrupted call may have left a cable that does not reach the bridge yet.
+            self._host.ip_batch(bridge_namespace, lines[1:] if mine else lines)
         except linux.CommandFailed:
-            # An interrupted call may have left half a cable, or a machine that is gone may still hold its end.
+            # Or a machine that is gone may still hold its end.
             linux.cut_cables(self._host, bridge_namespace, [port.id])
             self._host.ip_batch(bridge_namespace, lines)
 
