@@ -38,6 +38,7 @@ def options(conf: cfg.ConfigOpts) -> conductor.Options:
         host=worker.host,
         max_workers=task_flow.max_workers,
         poll_interval=task_flow.poll_interval,
+        coalesce_interval=task_flow.coalesce_interval,
         claim_expiry=worker.claim_expiry,
         retry_backoff=worker.retry_backoff,
         retry_backoff_max=worker.retry_backoff_max,

@@ -30,6 +30,14 @@ OPTS = [
         help="Seconds between two looks at the board when nobody woke the worker, and the longest that a waiting flow goes unseen.",
     ),
     cfg.FloatOpt(
+        "coalesce_interval",
+        default=0.1,
+        min=0.0,
+        max=10.0,
+        help="Seconds that a load balancer rests when more was written while it was brought up to date, so that a burst of writes ends in "
+        "few pushes. The first write after a pause is always carried out at once.",
+    ),
+    cfg.FloatOpt(
         "shutdown_timeout",
         default=30.0,
         min=1.0,

@@ -7,6 +7,7 @@ job and the lease's release. A worker that dies writes nothing: claim and lease 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import datetime
@@ -60,6 +61,7 @@ class Options:
     host: str
     max_workers: int = 16
     poll_interval: float = 1.0
+    coalesce_interval: float = 0.1
     claim_expiry: float = 30.0
     retry_backoff: float = 5.0
     retry_backoff_max: float = 300.0
@@ -89,6 +91,7 @@ class Conductor:
         self._renewer = Renewer(self._db, options.claim_expiry)
         self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
         self._steps = futures.ThreadPoolExecutor(options.max_workers * _STEPS_PER_FLOW, thread_name_prefix="step")
+        self._resting: collections.deque[float] = collections.deque()  # when load balancers that rest may be leased again
         self._running: set[futures.Future[None]] = set()
         self._look_for_dead_at = 0.0
         self._stopping = threading.Event()
@@ -126,11 +129,19 @@ class Conductor:
                 return 0.0
             with self._db.read() as tx:
                 next_due = tx.jobs.next_due()
-            pause = self._options.poll_interval
-            return pause if next_due is None else min(pause, max(0.01, next_due - time.time()))
+            return self._pause(time.time(), next_due)
         except Exception:  # the loop must outlive a database that is away
             LOG.exception("worker %s could not look at the board", self.owner)
             return self._options.poll_interval
+
+    def _pause(self, now: float, next_due: float | None) -> float:
+        """How long there is nothing to do, as far as this worker knows."""
+        while self._resting and self._resting[0] <= now:
+            self._resting.popleft()
+        known = [self._options.poll_interval]
+        known += [next_due - now] if next_due is not None else []
+        known += [self._resting[0] - now] if self._resting else []
+        return max(0.01, min(known))
 
     def _start(self, job_id: str, load_balancer_id: str) -> bool:
         """Lease a load balancer, claim its job, and hand it to a thread; False if another one was faster."""
@@ -244,7 +255,7 @@ class Conductor:
                 next_try_at = 0.0
             if more is not None:
                 tx.jobs.post(more, request_id=run.claim.request_id, available_at=next_try_at)
-            self._close(tx, run)
+            self._close(tx, run, rest=self._options.coalesce_interval if isinstance(more, jobs.UpdateLoadBalancer) else 0.0)
 
     def _interrupt(self, run: Run, error: Exception) -> None:
         """The database is away or busy: look again soon. If not even that can be written, claim and lease expire by themselves."""
@@ -301,12 +312,16 @@ class Conductor:
         tx.leases.note_failure(run.lease, next_try_at)
         return next_try_at
 
-    def _close(self, tx: transaction.Transaction, run: Run) -> None:
-        """The end of a job: off the board, with its record, and the lease is free.
+    def _close(self, tx: transaction.Transaction, run: Run, rest: float = 0.0) -> None:
+        """The end of a job: off the board, with its record, and the lease is free; after a rest, if writes are coming in just now.
 
         :raises StaleLease: the claim was lost; nothing of this transaction may stand.
         """
-        tx.leases.release(run.lease)
+        if rest:
+            tx.leases.rest(run.lease, rest)
+            self._resting.append(time.time() + rest)
+        else:
+            tx.leases.release(run.lease)
         if not tx.jobs.consume(run.claim):
             raise exceptions.StaleLease(run.claim.load_balancer_id)
 

@@ -371,3 +371,14 @@ def test_a_database_that_is_busy_undoes_nothing(tmp_path: pathlib.Path) -> None:
     assert all(small_flows.state(patient.db, name)["failures"] == 0 for name in names)
     services.close()
     patient.close()
+
+
+def test_a_load_balancer_that_rests_is_leased_by_nobody_until_its_rest_is_over(services: small_flows.Services) -> None:
+    post(services, "steps-1")
+    with services.db.begin() as tx:
+        lease = tx.leases.take("steps-1", "one", 30.0, now=100.0)
+        assert lease is not None
+        assert tx.leases.rest(lease, 0.5, now=100.0)
+        assert not tx.leases.refresh(lease, 30.0, now=100.1)
+        assert tx.leases.take("steps-1", "two", 30.0, now=100.4) is None
+        assert tx.leases.take("steps-1", "two", 30.0, now=100.6) is not None

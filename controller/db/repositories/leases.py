@@ -16,6 +16,8 @@ from controller.db import tables
 from controller.db.repositories import base
 
 _LOAD_BALANCERS = tables.load_balancers.c
+RESTING = "resting"
+"""The owner of a lease that nobody holds and nobody may take yet."""
 
 # Statements are made once: SQLAlchemy takes longer to make one than SQLite to run it.
 _HELD = sa.and_(
@@ -33,6 +35,7 @@ _TAKE = (
 _TOKEN = sa.select(_LOAD_BALANCERS.lease_token).where(_LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"))
 _REFRESH = _CHANGE.where(_HELD).values(lease_expires_at=sa.bindparam("expires_at"))
 _RELEASE = _CHANGE.where(_HELD).values(lease_owner=None, lease_expires_at=0.0)
+_REST = _CHANGE.where(_HELD).values(lease_owner=RESTING, lease_expires_at=sa.bindparam("expires_at"))
 _SUCCEEDED = _CHANGE.where(_HELD, sa.or_(_LOAD_BALANCERS.failures != 0, _LOAD_BALANCERS.next_try_at != 0.0)).values(
     failures=0, next_try_at=0.0
 )
@@ -76,6 +79,11 @@ class Leases(base.Repository):
     def release(self, lease: jobs.Lease) -> bool:
         """Give the lease back; False if it was lost. Jobs that waited for it are due from then on (`jobs.claimable` left them out)."""
         return bool(self._connection.execute(_RELEASE, _held(lease)).rowcount)
+
+    def rest(self, lease: jobs.Lease, seconds: float, now: float | None = None) -> bool:
+        """Give the lease back, but let nobody take it for so long: writes that come meanwhile cost one run. False if it was lost."""
+        expires_at = (time.time() if now is None else now) + seconds
+        return bool(self._connection.execute(_REST, {**_held(lease), "expires_at": expires_at}).rowcount)
 
     def note_success(self, lease: jobs.Lease) -> None:
         """A flow succeeded: count failures from nought again."""
