@@ -27,7 +27,6 @@ from controller.dev import client, instance, processes, settings
 
 OUT = rich.console.Console(highlight=False, soft_wrap=True)
 PREFIX = "figlina-demo"
-LIFE = "demo"  # the file in the state folder that a living demo holds locked
 GREATEST_GAP = 15.0  # seconds without an answer that the story allows when a single amphora dies
 
 
@@ -216,7 +215,7 @@ def _interrupt(_number: int, _frame: Any) -> NoReturn:
 
 def _sign_of_life(folder: pathlib.Path) -> IO[bytes]:
     """A file that is locked for as long as we live, however we end."""
-    file = (folder / LIFE).open("wb")
+    file = (folder / instance.DEMO_LIFE).open("wb")
     fcntl.flock(file, fcntl.LOCK_EX)
     return file
 
@@ -226,9 +225,9 @@ def _take_away_a_dead_demo(folder: str) -> None:
 
     :raises DevError: that demo is alive.
     """
-    if not (pathlib.Path(folder) / LIFE).is_file():
+    if not (pathlib.Path(folder) / instance.DEMO_LIFE).is_file():
         return
-    with (pathlib.Path(folder) / LIFE).open("rb") as file:
+    with (pathlib.Path(folder) / instance.DEMO_LIFE).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:

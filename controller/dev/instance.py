@@ -25,8 +25,10 @@ from controller.drivers.network import bridge
 from controller.drivers.network import interface as network
 
 SUPERVISOR = "supervisor"
+DEMO_LIFE = "demo"
+"""The file in the state folder that a living demo holds locked; it is there before everything else."""
 _OURS = frozenset(
-    {"ca", "dev.json", "embedded", "figlina.conf", "figlina.db", "lock", "logs", "run", "secrets", "wakeup", "web"}
+    {"ca", DEMO_LIFE, "dev.json", "embedded", "figlina.conf", "figlina.db", "lock", "logs", "run", "secrets", "wakeup", "web"}
 )  # in the state folder
 MODULES = {
     "api": "controller.cmd.api",
@@ -102,7 +104,7 @@ class Instance:
 
     def _refuse_foreign_folder(self) -> None:
         """`down` removes what `up` made; so nobody else's files may lie under the same names."""
-        if settings.load(self.state) is None and self.state.is_dir() and {path.name for path in self.state.iterdir()} - {"lock"}:
+        if settings.load(self.state) is None and self.state.is_dir() and {path.name for path in self.state.iterdir()} - {"lock", DEMO_LIFE}:
             raise DevError(f"{self.state} is not empty and not a state folder of ours: name another one with --state")
 
     def _refuse_foreign_prefix(self) -> None:

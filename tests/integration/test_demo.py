@@ -31,10 +31,11 @@ def _started_until(words: str) -> subprocess.Popen[str]:
 def test_a_demo_that_was_killed_is_taken_away_by_the_next_one_which_leaves_nothing_when_it_is_interrupted() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: it makes network namespaces")
+    before = _left_behind()
     killed = _started_until("accepted")
     killed.kill()
     killed.communicate(timeout=30)
-    assert _left_behind()
+    assert _left_behind() - before
     interrupted = _started_until("is drained")
     os.killpg(interrupted.pid, signal.SIGINT)
     said = [next(interrupted.stdout or iter(())) for _ in range(3)]
@@ -42,16 +43,17 @@ def test_a_demo_that_was_killed_is_taken_away_by_the_next_one_which_leaves_nothi
     said += [interrupted.communicate(timeout=60)[0]]
     assert "Interrupted" in "".join(said)
     assert interrupted.returncode == 1
-    assert not _left_behind()
+    assert not _left_behind() - before
 
 
 def test_every_step_of_the_demo_is_observed_and_nothing_is_left_behind() -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: it makes network namespaces")
     command = [str(pathlib.Path(sys.executable).with_name("figlina")), "demo"]
+    before = _left_behind()
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     finished = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "Every step was observed" in finished.stdout
-    assert not _left_behind()
+    assert not _left_behind() - before
     assert subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout == links
