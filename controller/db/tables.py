@@ -64,6 +64,18 @@ def _resource() -> list[sa.Column[Any]]:
     ]
 
 
+def _fault() -> list[sa.Column[Any]]:
+    """What happened, in words (`model.Fault`)."""
+    return [
+        sa.Column("code", sa.String(64), nullable=False),
+        sa.Column("message", sa.Text, nullable=False),
+        sa.Column("step", sa.String(255)),
+        sa.Column("request_id", sa.String(64)),
+        sa.Column("occurred_at", UtcDateTime, nullable=False),
+        sa.Column("next_try_at", UtcDateTime),
+    ]
+
+
 load_balancers = sa.Table(
     "load_balancers",
     metadata,
@@ -170,12 +182,7 @@ faults = sa.Table(
     metadata,
     sa.Column("object_id", sa.String(36), primary_key=True),
     sa.Column("load_balancer_id", sa.String(36), index=True),
-    sa.Column("code", sa.String(64), nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("step", sa.String(255)),
-    sa.Column("request_id", sa.String(64)),
-    sa.Column("occurred_at", UtcDateTime, nullable=False),
-    sa.Column("next_try_at", UtcDateTime),
+    *_fault(),
 )
 
 events = sa.Table(
@@ -185,12 +192,7 @@ events = sa.Table(
     sa.Column("load_balancer_id", sa.String(36), index=True),
     sa.Column("object_type", sa.String(32), nullable=False),
     sa.Column("object_id", sa.String(36), nullable=False),
-    sa.Column("code", sa.String(64), nullable=False),
-    sa.Column("message", sa.Text, nullable=False),
-    sa.Column("step", sa.String(255)),
-    sa.Column("request_id", sa.String(64)),
-    sa.Column("occurred_at", UtcDateTime, nullable=False),
-    sa.Column("next_try_at", UtcDateTime),
+    *_fault(),
 )
 
 amphorae = sa.Table(
