@@ -28,6 +28,8 @@ HOMES = {
     "taskflow": {"jobs", "worker", "flows", "tasks"},
     "flask": {"api"},
     "gunicorn": {"cmd"},
+    "keystonemiddleware": {"api"},
+    "oslo_policy": {"api"},
     "openstack": {"drivers"},
     "jinja2": {"render"},
     "paramiko": {"drivers", "tasks"},

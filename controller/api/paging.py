@@ -143,10 +143,7 @@ def _filters(schema: declare.Schema, arguments: Any, elsewhere: Collection[str])
         except kinds.Reject:
             possible = False
             continue
-        if field.column is not None:
-            found.append(paging.Filter(field.column, value))
-        else:  # not stored, because it has one value only
-            possible = possible and value == field.only
+        found.append(paging.Filter(str(field.column), value))
     return found, possible
 
 

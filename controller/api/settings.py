@@ -38,6 +38,7 @@ class Settings:
     timeouts: Mapping[str, int]  # of listeners, by the field of the body
     mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
     removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
+    refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the data plane can't do yet is 501
 
 
 def load(conf: Any) -> Settings:

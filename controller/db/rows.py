@@ -30,6 +30,14 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
     }
 
 
+def _tls_options(row: Row) -> dict[str, Any]:
+    return {
+        "tls_ciphers": row["tls_ciphers"],
+        "tls_versions": None if row["tls_versions"] is None else tuple(row["tls_versions"]),
+        "alpn_protocols": None if row["alpn_protocols"] is None else tuple(row["alpn_protocols"]),
+    }
+
+
 def load_balancer(
     row: Row,
     tags: Sequence[str] = (),
@@ -45,6 +53,7 @@ def load_balancer(
         next_try_at=_time(row["next_try_at"] or None),
         provider=row["provider"],
         topology=status.Topology(row["topology"]),
+        additional_vips=tuple(model.AdditionalVip(**one) for one in row["additional_vips"]),
         flavor_id=row["flavor_id"],
         availability_zone=row["availability_zone"],
         vip=model.Vip(
@@ -62,8 +71,8 @@ def load_balancer(
     )
 
 
-def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.Listener:
-    """A listener."""
+def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, l7policy_ids: Sequence[str] = ()) -> model.Listener:
+    """A listener; the ids of its policies come from their own table."""
     return model.Listener(
         **_resource(row, tags, fault),
         load_balancer_id=row["load_balancer_id"],
@@ -77,6 +86,16 @@ def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = Non
         timeout_member_data=row["timeout_member_data"],
         timeout_tcp_inspect=row["timeout_tcp_inspect"],
         allowed_cidrs=tuple(row["allowed_cidrs"]),
+        default_tls_container_ref=row["default_tls_container_ref"],
+        sni_container_refs=tuple(row["sni_container_refs"]),
+        client_ca_tls_container_ref=row["client_ca_tls_container_ref"],
+        client_authentication=row["client_authentication"],
+        client_crl_container_ref=row["client_crl_container_ref"],
+        **_tls_options(row),
+        hsts_max_age=row["hsts_max_age"],
+        hsts_include_subdomains=row["hsts_include_subdomains"],
+        hsts_preload=row["hsts_preload"],
+        l7policy_ids=tuple(l7policy_ids),
     )
 
 
@@ -96,6 +115,11 @@ def pool(
         protocol=row["protocol"],
         lb_algorithm=row["lb_algorithm"],
         session_persistence=None if persistence is None else model.SessionPersistence(**persistence),
+        tls_enabled=row["tls_enabled"],
+        tls_container_ref=row["tls_container_ref"],
+        ca_tls_container_ref=row["ca_tls_container_ref"],
+        crl_container_ref=row["crl_container_ref"],
+        **_tls_options(row),
         listener_ids=tuple(listener_ids),
         member_ids=tuple(member_ids),
         health_monitor_id=health_monitor_id,
@@ -114,6 +138,7 @@ def member(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None)
         subnet_id=row["subnet_id"],
         monitor_address=row["monitor_address"],
         monitor_port=row["monitor_port"],
+        vnic_type=row["vnic_type"],
     )
 
 
@@ -132,6 +157,35 @@ def health_monitor(row: Row, tags: Sequence[str] = (), fault: model.Fault | None
         expected_codes=row["expected_codes"],
         http_version=row["http_version"],
         domain_name=row["domain_name"],
+    )
+
+
+def l7policy(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, rule_ids: Sequence[str] = ()) -> model.L7Policy:
+    """An L7 policy; the ids of its rules come from their own table."""
+    return model.L7Policy(
+        **_resource(row, tags, fault),
+        load_balancer_id=row["load_balancer_id"],
+        listener_id=row["listener_id"],
+        action=row["action"],
+        redirect_pool_id=row["redirect_pool_id"],
+        redirect_url=row["redirect_url"],
+        redirect_prefix=row["redirect_prefix"],
+        redirect_http_code=row["redirect_http_code"],
+        position=row["position"],
+        rule_ids=tuple(rule_ids),
+    )
+
+
+def l7rule(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.L7Rule:
+    """An L7 rule."""
+    return model.L7Rule(
+        **_resource(row, tags, fault),
+        l7policy_id=row["l7policy_id"],
+        type=row["type"],
+        compare_type=row["compare_type"],
+        key=row["key"],
+        value=row["value"],
+        invert=row["invert"],
     )
 
 

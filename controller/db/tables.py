@@ -64,6 +64,15 @@ def _resource() -> list[sa.Column[Any]]:
     ]
 
 
+def _tls_options() -> list[sa.Column[Any]]:
+    """How TLS is spoken, where it is."""
+    return [
+        sa.Column("tls_ciphers", sa.String(2048)),
+        sa.Column("tls_versions", sa.JSON(none_as_null=True)),
+        sa.Column("alpn_protocols", sa.JSON(none_as_null=True)),
+    ]
+
+
 def _fault() -> list[sa.Column[Any]]:
     """What happened, in words (`model.Fault`)."""
     return [
@@ -93,6 +102,7 @@ load_balancers = sa.Table(
     sa.Column("vip_sg_ids", sa.JSON, nullable=False, default=list),
     sa.Column("vip_vnic_type", sa.String(16), nullable=False, default="normal"),
     sa.Column("vip_port_is_ours", sa.Boolean, nullable=False, default=True),
+    sa.Column("additional_vips", sa.JSON, nullable=False, default=list),  # each the fields of `model.AdditionalVip`
     # The lease: who may change this load balancer's amphorae now. The token rises with each taking; a stale owner's writes fail on it.
     sa.Column("lease_owner", sa.String(255)),
     sa.Column("lease_token", sa.BigInteger, nullable=False, default=0),
@@ -114,6 +124,11 @@ pools = sa.Table(
     sa.Column("protocol", sa.String(16), nullable=False),
     sa.Column("lb_algorithm", sa.String(32), nullable=False),
     sa.Column("session_persistence", sa.JSON(none_as_null=True)),  # the four fields of `model.SessionPersistence`
+    sa.Column("tls_enabled", sa.Boolean, nullable=False, default=False),
+    sa.Column("tls_container_ref", sa.String(255)),
+    sa.Column("ca_tls_container_ref", sa.String(255)),
+    sa.Column("crl_container_ref", sa.String(255)),
+    *_tls_options(),
     sa.Index(None, "project_id", "created_at", "id"),
 )
 
@@ -132,6 +147,15 @@ listeners = sa.Table(
     sa.Column("timeout_member_data", sa.Integer, nullable=False),
     sa.Column("timeout_tcp_inspect", sa.Integer, nullable=False),
     sa.Column("allowed_cidrs", sa.JSON, nullable=False, default=list),
+    sa.Column("default_tls_container_ref", sa.String(255)),
+    sa.Column("sni_container_refs", sa.JSON, nullable=False, default=list),
+    sa.Column("client_ca_tls_container_ref", sa.String(255)),
+    sa.Column("client_authentication", sa.String(16), nullable=False, default="NONE"),
+    sa.Column("client_crl_container_ref", sa.String(255)),
+    *_tls_options(),
+    sa.Column("hsts_max_age", sa.Integer),
+    sa.Column("hsts_include_subdomains", sa.Boolean, nullable=False, default=False),
+    sa.Column("hsts_preload", sa.Boolean, nullable=False, default=False),
     sa.Index(None, "project_id", "created_at", "id"),
 )
 
@@ -148,6 +172,8 @@ members = sa.Table(
     sa.Column("subnet_id", sa.String(36)),
     sa.Column("monitor_address", sa.String(64)),
     sa.Column("monitor_port", sa.Integer),
+    sa.Column("vnic_type", sa.String(16), nullable=False, default="normal"),
+    sa.Index(None, "project_id", "created_at", "id"),
 )
 
 health_monitors = sa.Table(
@@ -167,6 +193,81 @@ health_monitors = sa.Table(
     sa.Column("http_version", sa.Float),
     sa.Column("domain_name", sa.String(255)),
     sa.Index(None, "project_id", "created_at", "id"),
+)
+
+l7policies = sa.Table(
+    "l7policies",
+    metadata,
+    *_resource(),
+    _load_balancer_id(nullable=False),
+    sa.Column("listener_id", sa.String(36), sa.ForeignKey("listeners.id"), nullable=False, index=True),
+    sa.Column("action", sa.String(32), nullable=False),
+    sa.Column("redirect_pool_id", sa.String(36), sa.ForeignKey("pools.id"), index=True),
+    sa.Column("redirect_url", sa.String(2048)),
+    sa.Column("redirect_prefix", sa.String(2048)),
+    sa.Column("redirect_http_code", sa.Integer),
+    sa.Column("position", sa.Integer, nullable=False),  # from 1, without gaps among those of a listener that are not being deleted
+    sa.Index(None, "project_id", "created_at", "id"),
+)
+
+l7rules = sa.Table(
+    "l7rules",
+    metadata,
+    *_resource(),
+    _load_balancer_id(nullable=False),
+    sa.Column("l7policy_id", sa.String(36), sa.ForeignKey("l7policies.id"), nullable=False, index=True),
+    sa.Column("type", sa.String(32), nullable=False),
+    sa.Column("compare_type", sa.String(16), nullable=False),
+    sa.Column("key", sa.String(255)),
+    sa.Column("value", sa.String(255), nullable=False),
+    sa.Column("invert", sa.Boolean, nullable=False, default=False),
+    sa.Index(None, "project_id", "created_at", "id"),
+)
+
+quotas = sa.Table(
+    "quotas",  # limits of a project, null: the operator's default; the row is also what counts of one project wait for
+    metadata,
+    sa.Column("project_id", sa.String(36), primary_key=True),
+    *(sa.Column(kind, sa.Integer) for kind in ("load_balancer", "listener", "pool", "member", "health_monitor", "l7policy", "l7rule")),
+    sa.Column("is_set", sa.Boolean, nullable=False, default=False),  # an operator wrote it, so lists show it
+    sa.Column("locked", sa.BigInteger, nullable=False, default=0),  # written by whoever counts, so that others wait
+)
+
+
+def _choice_profile(data: str) -> list[sa.Column[Any]]:
+    """What a flavor or an availability zone means to a provider."""
+    return [
+        _id(),
+        sa.Column("name", sa.String(255), nullable=False),
+        sa.Column("provider_name", sa.String(64), nullable=False),
+        sa.Column(data, sa.Text, nullable=False),  # a JSON object
+        sa.Column("created_at", UtcDateTime, nullable=False),
+    ]
+
+
+flavor_profiles = sa.Table("flavor_profiles", metadata, *_choice_profile("flavor_data"))
+
+flavors = sa.Table(
+    "flavors",
+    metadata,
+    _id(),
+    sa.Column("name", sa.String(255), nullable=False, unique=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("flavor_profile_id", sa.String(36), sa.ForeignKey("flavor_profiles.id"), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
+)
+
+availability_zone_profiles = sa.Table("availability_zone_profiles", metadata, *_choice_profile("availability_zone_data"))
+
+availability_zones = sa.Table(
+    "availability_zones",
+    metadata,
+    sa.Column("name", sa.String(255), primary_key=True),
+    sa.Column("description", sa.String(255), nullable=False, default=""),
+    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    sa.Column("availability_zone_profile_id", sa.String(36), sa.ForeignKey("availability_zone_profiles.id"), nullable=False),
+    sa.Column("created_at", UtcDateTime, nullable=False),
 )
 
 tags = sa.Table(

@@ -29,6 +29,15 @@ class Vip:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AdditionalVip:
+    """Another address of the load balancer, on another subnet of the VIP's network."""
+
+    subnet_id: str
+    ip_address: str | None = None
+    port_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Why an object is in ERROR: for a person to read, and to know what happens next."""
 
@@ -68,6 +77,7 @@ class LoadBalancer(Resource):
     provider: str = "amphora"
     topology: Topology = Topology.SINGLE
     vip: Vip
+    additional_vips: tuple[AdditionalVip, ...] = ()
     flavor_id: str | None = None
     availability_zone: str | None = None
     listener_ids: tuple[str, ...] = ()
@@ -89,6 +99,18 @@ class Listener(Resource):
     timeout_member_data: int = 50000
     timeout_tcp_inspect: int = 0
     allowed_cidrs: tuple[str, ...] = ()
+    default_tls_container_ref: str | None = None
+    sni_container_refs: tuple[str, ...] = ()
+    client_ca_tls_container_ref: str | None = None
+    client_authentication: str = "NONE"
+    client_crl_container_ref: str | None = None
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
+    hsts_max_age: int | None = None  # seconds
+    hsts_include_subdomains: bool = False
+    hsts_preload: bool = False
+    l7policy_ids: tuple[str, ...] = ()  # by position
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +131,14 @@ class Pool(Resource):
     protocol: str
     lb_algorithm: str
     session_persistence: SessionPersistence | None = None
-    listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is
+    tls_enabled: bool = False
+    tls_container_ref: str | None = None
+    ca_tls_container_ref: str | None = None
+    crl_container_ref: str | None = None
+    tls_ciphers: str | None = None
+    tls_versions: tuple[str, ...] | None = None
+    alpn_protocols: tuple[str, ...] | None = None
+    listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()
     health_monitor_id: str | None = None
 
@@ -126,6 +155,7 @@ class Member(Resource):
     subnet_id: str | None = None
     monitor_address: str | None = None
     monitor_port: int | None = None
+    vnic_type: str = "normal"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +175,33 @@ class HealthMonitor(Resource):
     domain_name: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class L7Policy(Resource):
+    """What a listener does with a request that meets all the rules of the policy: reject it, redirect it, or give it to another pool."""
+
+    load_balancer_id: str
+    listener_id: str
+    action: str
+    redirect_pool_id: str | None = None
+    redirect_url: str | None = None
+    redirect_prefix: str | None = None
+    redirect_http_code: int | None = None
+    position: int  # from 1, without gaps
+    rule_ids: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class L7Rule(Resource):
+    """One comparison of a policy; `key` names a header, a cookie or a field of a distinguished name."""
+
+    l7policy_id: str
+    type: str
+    compare_type: str
+    key: str | None = None
+    value: str
+    invert: bool = False
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """One load balancer at one generation: everything that its amphorae have to know, read in one transaction.
@@ -157,6 +214,8 @@ class Snapshot:
     pools: tuple[Pool, ...] = ()
     members: tuple[Member, ...] = ()
     health_monitors: tuple[HealthMonitor, ...] = ()
+    l7policies: tuple[L7Policy, ...] = ()
+    l7rules: tuple[L7Rule, ...] = ()
     amphorae: tuple[Amphora, ...] = ()
 
     @property

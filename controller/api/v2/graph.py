@@ -66,6 +66,7 @@ def _define(pools: dict[str, Values], values: Values) -> None:
 
 def _check_listener(values: Values, before: Sequence[Values], pools: Mapping[str, Values]) -> None:
     rules.new_listener(values)
+    rules.supported(listener.SCHEMA, values)
     port = values["protocol_port"]
     rules.free_port(values["protocol"], port, [other["protocol"] for other in before if other["protocol_port"] == port])
     default_pool = values["default_pool"]
@@ -80,11 +81,13 @@ def _check_listener(values: Values, before: Sequence[Values], pools: Mapping[str
 def _check_pool(values: Values) -> None:
     protocol = values["protocol"]
     values["session_persistence"] = rules.persistence(values["session_persistence"], None, protocol)
+    rules.supported(pool.SCHEMA, values)
     if values["healthmonitor"] is not None:
         rules.new_monitor(values["healthmonitor"], protocol)
     servers = set()
     for item in values["members"]:
         rules.member_addresses(item)
+        rules.supported(member.SCHEMA, item)
         server = item["address"], item["protocol_port"]
         if server in servers:
             raise rules.same_server(*server)

@@ -29,6 +29,7 @@ def create_listener() -> flask.Response:
     """Store a listener as PENDING_CREATE and have a worker build it."""
     wanted = SCHEMA.create(flask.request.get_data())
     rules.new_listener(wanted)
+    rules.supported(SCHEMA, wanted)
     with writes.begin() as tx:
         load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
         current.authorize("listener:post", load_balancer.project_id)
@@ -57,6 +58,7 @@ def update_listener(listener_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
     rules.fill_timeouts(values)
+    rules.supported(SCHEMA, values)
     with writes.begin() as tx:
         listener = tx.listeners.get(listener_id)
         current.authorize("listener:put", listener.project_id)

@@ -34,6 +34,7 @@ def create_load_balancer() -> flask.Response:
     current.authorize("loadbalancer:post", project_id)
     wanted["provider"] = _provider(wanted["provider"])
     vip.check(wanted)
+    rules.supported(SCHEMA, wanted)
     below = graph.plan(wanted)
     members.check_subnets(below.subnet_ids)
     row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
@@ -76,6 +77,7 @@ def get_load_balancer(load_balancer_id: str) -> flask.Response:
 def update_load_balancer(load_balancer_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
+    rules.supported(SCHEMA, values)
     with writes.begin() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         current.authorize("loadbalancer:put", load_balancer.project_id)

@@ -75,6 +75,7 @@ def _read(body: bytes) -> list[_Wanted]:
     wanted = [_Wanted(SCHEMA.created(item, f"members_.members[{index}]"), frozenset(item)) for index, item in enumerate(given)]
     for item in wanted:
         rules.member_addresses(item.values)
+        rules.supported(SCHEMA, item.values)
     return wanted
 
 

@@ -35,6 +35,7 @@ def create_member(pool_id: str) -> flask.Response:
     """Store a member as PENDING_CREATE and have a worker add it."""
     wanted = SCHEMA.create(flask.request.get_data())
     rules.member_addresses(wanted)
+    rules.supported(SCHEMA, wanted)
     check_subnets([wanted["subnet_id"]])
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)

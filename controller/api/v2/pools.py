@@ -32,6 +32,7 @@ def create_pool() -> flask.Response:
     """Store a pool as PENDING_CREATE, below its listener if it names one, and have a worker build it."""
     wanted = SCHEMA.create(flask.request.get_data())
     wanted["session_persistence"] = rules.persistence(wanted["session_persistence"], None, wanted["protocol"])
+    rules.supported(SCHEMA, wanted)
     with writes.begin() as tx:
         load_balancer_id, project_id, listener = _parents(tx, wanted)
         current.authorize("pool:post", project_id)
@@ -61,6 +62,7 @@ def get_pool(pool_id: str) -> flask.Response:
 def update_pool(pool_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
+    rules.supported(SCHEMA, values)
     with writes.begin() as tx:
         pool = tx.pools.get(pool_id)
         current.authorize("pool:put", pool.project_id)

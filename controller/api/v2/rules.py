@@ -9,7 +9,7 @@ from typing import Any
 from controller import exceptions
 from controller.api import current
 from controller.api.v2.schemas import health_monitor, listener
-from controller.api.v2.schemas.declare import Values
+from controller.api.v2.schemas.declare import Schema, Values
 
 POOL_PROTOCOLS = {
     "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),
@@ -34,6 +34,15 @@ _OWN_FAMILY = ("UDP", "SCTP")
 def failure(detail: str) -> exceptions.InvalidRequest:
     """A rule across fields is broken."""
     return exceptions.InvalidRequest(f"Validation failure: {detail}")
+
+
+def supported(schema: Schema, values: Mapping[str, Any]) -> None:
+    """The last rule: the data plane can do it.
+
+    :raises NotSupported: not yet.
+    """
+    if current.settings().refuse_unsupported:
+        schema.check_supported(values)
 
 
 def project(values: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ Values = dict[str, Any]
 
 SAME: Final = object()
 _ABSENT: Final = object()
-_NEUTRAL: tuple[Any, ...] = (None, [], {}, "")
+NOTHING: Final[tuple[Any, ...]] = (None, [], {}, "")
+"""For `Field.supported`: the field may say that it asks for nothing."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,22 +41,20 @@ class Field:
     column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
     attribute: str | None = ""  # of the noun, may have dots; "": of its name, None: it is not shown
     show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
-    only: Any = SAME  # the one value that we can do as yet; any other is 501, and this one is always shown
     hidden: bool = False  # accepted, never shown
     ignored: bool = False  # accepted without effect
-    supported: Collection[str] | None = None  # the valid values that we can do as yet; the others are 501
+    supported: Collection[Any] | None = None  # the valid values that the data plane can do as yet; the others are 501
 
     def __post_init__(self) -> None:
         """Settle what follows from the name."""
         for which in ("column", "attribute"):
             if getattr(self, which) == "":
-                object.__setattr__(self, which, None if self.only is not SAME else self.name)
+                object.__setattr__(self, which, self.name)
 
     def accept(self, value: Any) -> Any:
         """What is stored for a value of JSON.
 
         :raises InvalidRequest: it is not of the field's kind.
-        :raises NotSupported: it is, but no amphora can do it yet.
         """
         if self.ignored:
             return None
@@ -64,24 +63,14 @@ class Field:
                 raise invalid(self.name, None, "Mandatory field missing.")
             return self.default if self.null is SAME else self.null
         try:
-            parsed = self.kind(value)
+            return self.kind(value)
         except kinds.Reject as reason:
             raise invalid(self.name, value, str(reason)) from None
-        if self.only is not SAME and parsed != self.only and parsed not in _NEUTRAL:
-            raise unsupported(self.name, parsed)
-        if self.supported is not None and parsed not in self.supported:
-            raise unsupported(self.name, parsed)
-        return parsed
 
 
 def read_only(name: str, kind: kinds.Parser = kinds.name, **keywords: Any) -> Field:
     """A field that only we write."""
     return Field(name=name, kind=kind, post=False, put=False, **keywords)
-
-
-def not_yet(name: str, kind: kinds.Parser = kinds.name, *, only: Any = None, put: bool = True) -> Field:
-    """A field of which we can do one value only, as yet."""
-    return Field(name=name, kind=kind, only=only, default=only, put=put)
 
 
 def loosened(field: Field) -> Field:
@@ -144,6 +133,7 @@ class Schema:
         self.filters = {
             key: field for field in fields for key in (field.name, field.alias, field.filter_alias) if key and _filterable(field)
         }
+        self._supported = [(field.name, field.supported) for field in fields if field.supported is not None]
         self._shows_fault = shows_fault
         self._template, self._names, self._attributes, self._shows = _view_plan(fields)
 
@@ -151,7 +141,6 @@ class Schema:
         """The fields of a POST, those left out at their defaults.
 
         :raises InvalidRequest: the body is not as declared; the message names the field and the reason.
-        :raises NotSupported: it asks for something that no amphora can do yet.
         """
         return self.created(envelope(body, self.argument, self.name), f"{self.argument}.{self.name}")
 
@@ -159,7 +148,6 @@ class Schema:
         """The fields that a PUT names.
 
         :raises InvalidRequest: the body is not as declared; the message names the field and the reason.
-        :raises NotSupported: it asks for something that no amphora can do yet.
         """
         return self.updated(envelope(body, self.argument, self.name), f"{self.argument}.{self.name}")
 
@@ -167,7 +155,6 @@ class Schema:
         """The fields of an object that is to be made, found at `path` of a body.
 
         :raises InvalidRequest: as `create()`.
-        :raises NotSupported: as `create()`.
         """
         _check_keys(given, self._post_keys, self.name, path)
         values: Values = {}
@@ -185,10 +172,18 @@ class Schema:
         """The fields that are to be changed, found at `path` of a body.
 
         :raises InvalidRequest: as `update()`.
-        :raises NotSupported: as `update()`.
         """
         _check_keys(given, self._put.keys(), self.name, path)
         return {self._put[key].name: self._put[key].accept(value) for key, value in given.items()}
+
+    def check_supported(self, values: Mapping[str, Any]) -> None:
+        """Refuse what is valid, and yet more than the data plane can do: called when all other rules have been met.
+
+        :raises NotSupported: with the sentence that names the option and its value.
+        """
+        for name, supported in self._supported:
+            if name in values and values[name] not in supported:
+                raise unsupported(name, values[name])
 
     def columns(self, values: Mapping[str, Any]) -> Values:
         """What of the values is stored in the resource's row, by column; and its tags, which have their own table."""
@@ -210,18 +205,18 @@ class Schema:
 
 
 def _filterable(field: Field) -> bool:
-    return field.column is not None or (_shown(field) and field.only is not SAME and not isinstance(field.only, list))
+    return field.column is not None
 
 
 def _shown(field: Field) -> bool:
-    return not field.hidden and (field.attribute is not None or field.only is not SAME)
+    return not field.hidden and field.attribute is not None
 
 
 def _view_plan(fields: Sequence[Field]) -> tuple[Values, list[str], Callable[[Any], Any], list[tuple[int, Callable[[Any], Any]]]]:
-    """Keys in their order with the constant ones filled in; then what is read from the noun, in one `attrgetter`, and how it is shown."""
+    """Keys in their order; then what is read from the noun, in one `attrgetter`, and how it is shown."""
     shown = [(key, field) for field in fields for key in (field.name, field.alias) if key and _shown(field)]
     shown.sort(key=lambda pair: pair[0])
-    template = {key: None if field.only is SAME else field.only for key, field in shown}
+    template = dict.fromkeys(key for key, _field in shown)
     read = [(key, field) for key, field in shown if field.attribute]
     getter = operator.attrgetter(*(str(field.attribute) for _key, field in read))
     return template, [key for key, _field in read], getter, [(i, field.show) for i, (_key, field) in enumerate(read) if field.show]

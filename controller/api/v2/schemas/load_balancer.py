@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -28,6 +29,10 @@ def _nested(schema: Schema, leave_out: Sequence[str], *more: Field, optional: Se
     names = {field.name for field in more}
     loosened = [declare.loosened(field) if field.name in optional else field for field in fields if field.name not in names]
     return Schema(name=schema.name, collection=schema.collection, argument=schema.argument, fields=[*loosened, *more], shows_fault=False)
+
+
+def _as_objects(values: Sequence[Any]) -> list[dict[str, Any]]:
+    return [dataclasses.asdict(value) for value in values]
 
 
 _MEMBER = _nested(member.SCHEMA, ["project_id"])
@@ -61,12 +66,14 @@ SCHEMA = Schema(
         Field(name="vip_port_id", kind=kinds.uuid, put=False, attribute="vip.port_id"),
         Field(name="vip_subnet_id", kind=kinds.uuid, put=False, attribute="vip.subnet_id"),
         Field(name="vip_network_id", kind=kinds.uuid, put=False, attribute="vip.network_id"),
-        declare.not_yet("vip_qos_policy_id", kinds.uuid),
-        declare.not_yet("vip_sg_ids", kinds.list_of(kinds.uuid), only=[]),
+        Field(name="vip_qos_policy_id", kind=kinds.uuid, attribute="vip.qos_policy_id", supported=declare.NOTHING),
+        Field(
+            name="vip_sg_ids", kind=kinds.list_of(kinds.uuid, unique=True), default=[], attribute="vip.sg_ids", supported=declare.NOTHING
+        ),
         declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
-        declare.not_yet("additional_vips", kinds.anything_in_a_list, only=[], put=False),
-        declare.not_yet("flavor_id", kinds.uuid, put=False),
-        declare.not_yet("availability_zone", kinds.name, put=False),
+        Field(name="additional_vips", kind=kinds.anything_in_a_list, default=[], put=False, show=_as_objects, supported=declare.NOTHING),
+        Field(name="flavor_id", kind=kinds.uuid, put=False, supported=declare.NOTHING),
+        Field(name="availability_zone", put=False, supported=declare.NOTHING),
         Field(
             name="listeners",
             kind=_many(f"{_PATH}.listeners", _LISTENER.created),

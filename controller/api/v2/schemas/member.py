@@ -18,8 +18,8 @@ SCHEMA = Schema(
         Field(name="subnet_id", kind=kinds.uuid, put=False),
         Field(name="monitor_address", kind=kinds.ip_address),
         Field(name="monitor_port", kind=kinds.port),
-        Field(name="request_sriov", kind=kinds.boolean, only=False, default=False, put=False, hidden=True),
-        declare.read_only("vnic_type", only="normal"),
+        Field(name="request_sriov", kind=kinds.boolean, default=False, put=False, column=None, attribute=None, supported=(False,)),
+        declare.read_only("vnic_type"),
     ],
 )
 

@@ -61,6 +61,14 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_amphorae_load_balancer_id'), ['load_balancer_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_amphorae_status'), ['status'], unique=False)
 
+    op.create_table('availability_zone_profiles',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('provider_name', sa.String(length=64), nullable=False),
+    sa.Column('availability_zone_data', sa.Text(), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_availability_zone_profiles'))
+    )
     op.create_table('events',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=True),
@@ -91,6 +99,22 @@ def upgrade() -> None:
     with op.batch_alter_table('faults', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_faults_load_balancer_id'), ['load_balancer_id'], unique=False)
 
+    op.create_table('flavor_profiles',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('provider_name', sa.String(length=64), nullable=False),
+    sa.Column('flavor_data', sa.Text(), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_flavor_profiles'))
+    )
+    op.create_table('flow_records',
+    sa.Column('job_id', sa.String(length=36), nullable=False),
+    sa.Column('definition', sa.String(length=64), nullable=False),
+    sa.Column('token', sa.BigInteger(), nullable=False),
+    sa.Column('data', sa.LargeBinary(length=65535), nullable=False),
+    sa.Column('written_at', sa.Double(), nullable=False),
+    sa.PrimaryKeyConstraint('job_id', name=op.f('pk_flow_records'))
+    )
     op.create_table('jobs',
     sa.Column('id', sa.String(length=36), nullable=False),
     sa.Column('kind', sa.String(length=64), nullable=False),
@@ -108,8 +132,8 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_jobs'))
     )
     with op.batch_alter_table('jobs', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_jobs_available_at_priority'), ['available_at', 'priority'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_load_balancer_id'), ['load_balancer_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_jobs_priority_available_at'), ['priority', 'available_at'], unique=False)
         batch_op.create_index(batch_op.f('ix_jobs_subject'), ['subject'], unique=False)
 
     op.create_table('leaders',
@@ -156,6 +180,7 @@ def upgrade() -> None:
     sa.Column('vip_sg_ids', sa.JSON(), nullable=False),
     sa.Column('vip_vnic_type', sa.String(length=16), nullable=False),
     sa.Column('vip_port_is_ours', sa.Boolean(), nullable=False),
+    sa.Column('additional_vips', sa.JSON(), nullable=False),
     sa.Column('lease_owner', sa.String(length=255), nullable=True),
     sa.Column('lease_token', sa.BigInteger(), nullable=False),
     sa.Column('lease_expires_at', sa.Double(), nullable=False),
@@ -169,6 +194,19 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f('ix_load_balancers_project_id_created_at_id'), ['project_id', 'created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_load_balancers_provisioning_status_next_try_at'), ['provisioning_status', 'next_try_at'], unique=False)
 
+    op.create_table('quotas',
+    sa.Column('project_id', sa.String(length=36), nullable=False),
+    sa.Column('load_balancer', sa.Integer(), nullable=True),
+    sa.Column('listener', sa.Integer(), nullable=True),
+    sa.Column('pool', sa.Integer(), nullable=True),
+    sa.Column('member', sa.Integer(), nullable=True),
+    sa.Column('health_monitor', sa.Integer(), nullable=True),
+    sa.Column('l7policy', sa.Integer(), nullable=True),
+    sa.Column('l7rule', sa.Integer(), nullable=True),
+    sa.Column('is_set', sa.Boolean(), nullable=False),
+    sa.Column('locked', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('project_id', name=op.f('pk_quotas'))
+    )
     op.create_table('tags',
     sa.Column('resource_id', sa.String(length=36), nullable=False),
     sa.Column('tag', sa.String(length=255), nullable=False),
@@ -177,6 +215,26 @@ def upgrade() -> None:
     with op.batch_alter_table('tags', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_tags_tag'), ['tag'], unique=False)
 
+    op.create_table('availability_zones',
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.String(length=255), nullable=False),
+    sa.Column('enabled', sa.Boolean(), nullable=False),
+    sa.Column('availability_zone_profile_id', sa.String(length=36), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['availability_zone_profile_id'], ['availability_zone_profiles.id'], name=op.f('fk_availability_zones_availability_zone_profile_id')),
+    sa.PrimaryKeyConstraint('name', name=op.f('pk_availability_zones'))
+    )
+    op.create_table('flavors',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.String(length=255), nullable=False),
+    sa.Column('enabled', sa.Boolean(), nullable=False),
+    sa.Column('flavor_profile_id', sa.String(length=36), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.ForeignKeyConstraint(['flavor_profile_id'], ['flavor_profiles.id'], name=op.f('fk_flavors_flavor_profile_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_flavors')),
+    sa.UniqueConstraint('name', name=op.f('uq_flavors_name'))
+    )
     op.create_table('pools',
     sa.Column('id', sa.String(length=36), nullable=False),
     sa.Column('project_id', sa.String(length=36), nullable=False),
@@ -192,6 +250,13 @@ def upgrade() -> None:
     sa.Column('protocol', sa.String(length=16), nullable=False),
     sa.Column('lb_algorithm', sa.String(length=32), nullable=False),
     sa.Column('session_persistence', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('tls_enabled', sa.Boolean(), nullable=False),
+    sa.Column('tls_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('ca_tls_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('crl_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('tls_ciphers', sa.String(length=2048), nullable=True),
+    sa.Column('tls_versions', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('alpn_protocols', sa.JSON(none_as_null=True), nullable=True),
     sa.ForeignKeyConstraint(['load_balancer_id'], ['load_balancers.id'], name=op.f('fk_pools_load_balancer_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_pools'))
     )
@@ -253,6 +318,17 @@ def upgrade() -> None:
     sa.Column('timeout_member_data', sa.Integer(), nullable=False),
     sa.Column('timeout_tcp_inspect', sa.Integer(), nullable=False),
     sa.Column('allowed_cidrs', sa.JSON(), nullable=False),
+    sa.Column('default_tls_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('sni_container_refs', sa.JSON(), nullable=False),
+    sa.Column('client_ca_tls_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('client_authentication', sa.String(length=16), nullable=False),
+    sa.Column('client_crl_container_ref', sa.String(length=255), nullable=True),
+    sa.Column('tls_ciphers', sa.String(length=2048), nullable=True),
+    sa.Column('tls_versions', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('alpn_protocols', sa.JSON(none_as_null=True), nullable=True),
+    sa.Column('hsts_max_age', sa.Integer(), nullable=True),
+    sa.Column('hsts_include_subdomains', sa.Boolean(), nullable=False),
+    sa.Column('hsts_preload', sa.Boolean(), nullable=False),
     sa.ForeignKeyConstraint(['default_pool_id'], ['pools.id'], name=op.f('fk_listeners_default_pool_id')),
     sa.ForeignKeyConstraint(['load_balancer_id'], ['load_balancers.id'], name=op.f('fk_listeners_load_balancer_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_listeners'))
@@ -282,6 +358,7 @@ def upgrade() -> None:
     sa.Column('subnet_id', sa.String(length=36), nullable=True),
     sa.Column('monitor_address', sa.String(length=64), nullable=True),
     sa.Column('monitor_port', sa.Integer(), nullable=True),
+    sa.Column('vnic_type', sa.String(length=16), nullable=False),
     sa.ForeignKeyConstraint(['load_balancer_id'], ['load_balancers.id'], name=op.f('fk_members_load_balancer_id')),
     sa.ForeignKeyConstraint(['pool_id'], ['pools.id'], name=op.f('fk_members_pool_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_members'))
@@ -289,6 +366,64 @@ def upgrade() -> None:
     with op.batch_alter_table('members', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_members_load_balancer_id'), ['load_balancer_id'], unique=False)
         batch_op.create_index(batch_op.f('ix_members_pool_id'), ['pool_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_members_project_id_created_at_id'), ['project_id', 'created_at', 'id'], unique=False)
+
+    op.create_table('l7policies',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('project_id', sa.String(length=36), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.String(length=255), nullable=False),
+    sa.Column('admin_state_up', sa.Boolean(), nullable=False),
+    sa.Column('provisioning_status', sa.String(length=16), nullable=False),
+    sa.Column('operating_status', sa.String(length=16), nullable=False),
+    sa.Column('generation', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
+    sa.Column('listener_id', sa.String(length=36), nullable=False),
+    sa.Column('action', sa.String(length=32), nullable=False),
+    sa.Column('redirect_pool_id', sa.String(length=36), nullable=True),
+    sa.Column('redirect_url', sa.String(length=2048), nullable=True),
+    sa.Column('redirect_prefix', sa.String(length=2048), nullable=True),
+    sa.Column('redirect_http_code', sa.Integer(), nullable=True),
+    sa.Column('position', sa.Integer(), nullable=False),
+    sa.ForeignKeyConstraint(['listener_id'], ['listeners.id'], name=op.f('fk_l7policies_listener_id')),
+    sa.ForeignKeyConstraint(['load_balancer_id'], ['load_balancers.id'], name=op.f('fk_l7policies_load_balancer_id')),
+    sa.ForeignKeyConstraint(['redirect_pool_id'], ['pools.id'], name=op.f('fk_l7policies_redirect_pool_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_l7policies'))
+    )
+    with op.batch_alter_table('l7policies', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_l7policies_listener_id'), ['listener_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_l7policies_load_balancer_id'), ['load_balancer_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_l7policies_project_id_created_at_id'), ['project_id', 'created_at', 'id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_l7policies_redirect_pool_id'), ['redirect_pool_id'], unique=False)
+
+    op.create_table('l7rules',
+    sa.Column('id', sa.String(length=36), nullable=False),
+    sa.Column('project_id', sa.String(length=36), nullable=False),
+    sa.Column('name', sa.String(length=255), nullable=False),
+    sa.Column('description', sa.String(length=255), nullable=False),
+    sa.Column('admin_state_up', sa.Boolean(), nullable=False),
+    sa.Column('provisioning_status', sa.String(length=16), nullable=False),
+    sa.Column('operating_status', sa.String(length=16), nullable=False),
+    sa.Column('generation', sa.BigInteger(), nullable=False),
+    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
+    sa.Column('l7policy_id', sa.String(length=36), nullable=False),
+    sa.Column('type', sa.String(length=32), nullable=False),
+    sa.Column('compare_type', sa.String(length=16), nullable=False),
+    sa.Column('key', sa.String(length=255), nullable=True),
+    sa.Column('value', sa.String(length=255), nullable=False),
+    sa.Column('invert', sa.Boolean(), nullable=False),
+    sa.ForeignKeyConstraint(['l7policy_id'], ['l7policies.id'], name=op.f('fk_l7rules_l7policy_id')),
+    sa.ForeignKeyConstraint(['load_balancer_id'], ['load_balancers.id'], name=op.f('fk_l7rules_load_balancer_id')),
+    sa.PrimaryKeyConstraint('id', name=op.f('pk_l7rules'))
+    )
+    with op.batch_alter_table('l7rules', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_l7rules_l7policy_id'), ['l7policy_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_l7rules_load_balancer_id'), ['load_balancer_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_l7rules_project_id_created_at_id'), ['project_id', 'created_at', 'id'], unique=False)
 
     # ### end Alembic commands ###
 
@@ -296,7 +431,21 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Go back."""
     # ### commands auto generated by Alembic - please adjust! ###
+    with op.batch_alter_table('l7rules', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_l7rules_project_id_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_l7rules_load_balancer_id'))
+        batch_op.drop_index(batch_op.f('ix_l7rules_l7policy_id'))
+
+    op.drop_table('l7rules')
+    with op.batch_alter_table('l7policies', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_l7policies_redirect_pool_id'))
+        batch_op.drop_index(batch_op.f('ix_l7policies_project_id_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_l7policies_load_balancer_id'))
+        batch_op.drop_index(batch_op.f('ix_l7policies_listener_id'))
+
+    op.drop_table('l7policies')
     with op.batch_alter_table('members', schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f('ix_members_project_id_created_at_id'))
         batch_op.drop_index(batch_op.f('ix_members_pool_id'))
         batch_op.drop_index(batch_op.f('ix_members_load_balancer_id'))
 
@@ -318,10 +467,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_pools_load_balancer_id'))
 
     op.drop_table('pools')
+    op.drop_table('flavors')
+    op.drop_table('availability_zones')
     with op.batch_alter_table('tags', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_tags_tag'))
 
     op.drop_table('tags')
+    op.drop_table('quotas')
     with op.batch_alter_table('load_balancers', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_load_balancers_provisioning_status_next_try_at'))
         batch_op.drop_index(batch_op.f('ix_load_balancers_project_id_created_at_id'))
@@ -335,10 +487,12 @@ def downgrade() -> None:
     op.drop_table('leaders')
     with op.batch_alter_table('jobs', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_jobs_subject'))
+        batch_op.drop_index(batch_op.f('ix_jobs_priority_available_at'))
         batch_op.drop_index(batch_op.f('ix_jobs_load_balancer_id'))
-        batch_op.drop_index(batch_op.f('ix_jobs_available_at_priority'))
 
     op.drop_table('jobs')
+    op.drop_table('flow_records')
+    op.drop_table('flavor_profiles')
     with op.batch_alter_table('faults', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_faults_load_balancer_id'))
 
@@ -347,6 +501,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f('ix_events_load_balancer_id'))
 
     op.drop_table('events')
+    op.drop_table('availability_zone_profiles')
     with op.batch_alter_table('amphorae', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_amphorae_status'))
         batch_op.drop_index(batch_op.f('ix_amphorae_load_balancer_id'))
