@@ -121,7 +121,7 @@ def _tags(arguments: Any) -> paging.Tags:
 def _tag(word: str) -> str:
     """A tag that is none would be refused by some engines: it stands for one that nothing can have."""
     try:
-        return kinds.name(word)  # type: ignore[no-any-return]
+        return kinds.name(word)
     except kinds.Reject:
         return _NO_TAG
 

@@ -1,4 +1,6 @@
-"""Kinds of values: each is a function from what JSON held to what is stored, or a `Reject` with the reason that the client reads.
+"""Kinds of values: each is a function from what JSON held to what is stored, or a `Reject` with the reason that the client reads; and
+the JSON Schema of what clients should send, from which the OpenAPI document is made. (The function may take more: old clients send words
+for booleans, and strings of digits.)
 
 Strings end up in configurations of HAProxy: none may hold a control character, and those that are written there unquoted have their own
 narrow alphabet (the renderer checks them again).
@@ -6,22 +8,29 @@ narrow alphabet (the renderer checks them again).
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+T = TypeVar("T")
 Parser = Callable[[Any], Any]
+JsonSchema = Mapping[str, Any]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}").fullmatch
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII).fullmatch
-_HOST_NAME = re.compile(r"(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?", re.ASCII).fullmatch
-_URL_PATH = re.compile(r"/[0-9A-Za-z._~!$&'()*+,;=:@/?%-]*", re.ASCII).fullmatch
+_HOST_NAME_PATTERN = r"^(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?$"
+_HOST_NAME = re.compile(_HOST_NAME_PATTERN[1:-1], re.ASCII).fullmatch
+_URL_PATH_PATTERN = r"^/[0-9A-Za-z._~!$&'()*+,;=:@/?%-]*$"
+_URL_PATH = re.compile(_URL_PATH_PATTERN[1:-1], re.ASCII).fullmatch
 _STATUS_CODES = r"^(\d{3}(\s*,\s*\d{3})*)$|^(\d{3}-\d{3})$"
-_TOKEN = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+", re.ASCII).fullmatch
-_CIPHERS = re.compile(r"[A-Za-z0-9\-+!:@=_.]{0,2048}", re.ASCII).fullmatch
+_COOKIE_NAME_PATTERN = r"^[0-9A-Za-z!#$%&'*+.^_`|~-]+$"
+_TOKEN = re.compile(_COOKIE_NAME_PATTERN[1:-1], re.ASCII).fullmatch
+_CIPHERS_PATTERN = r"^[A-Za-z0-9\-+!:@=_.]{0,2048}$"
+_CIPHERS = re.compile(_CIPHERS_PATTERN[1:-1], re.ASCII).fullmatch
 TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 ALPN_PROTOCOLS = ("h2", "http/1.1", "http/1.0")
 _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
@@ -32,9 +41,32 @@ class Reject(Exception):
     """A value is not of its kind; the message is the reason, as the client reads it."""
 
 
-def text(longest: int = 255) -> Parser:
+@dataclasses.dataclass(frozen=True, slots=True)
+class Described(Generic[T]):
+    """A function from JSON values (a kind) or to them (a view), and the JSON Schema of these values."""
+
+    function: Callable[[Any], T]
+    schema: JsonSchema
+
+    def __call__(self, value: Any) -> T:
+        """Call the function."""
+        return self.function(value)
+
+
+def described(kind: str, **more: Any) -> Callable[[Callable[[Any], T]], Described[T]]:
+    """Decorate a function with the JSON Schema of its values: their type, and keywords."""
+    return lambda function: Described(function, {"type": kind, **more})
+
+
+def schema_of(function: Callable[[Any], Any] | None) -> JsonSchema | None:
+    """The JSON Schema of what a kind takes, or a view gives; None: nobody has described it."""
+    return function.schema if isinstance(function, Described) else None
+
+
+def text(longest: int = 255) -> Described[str]:
     """Printable text in any script."""
 
+    @described("string", maxLength=longest, pattern="^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$")
     def parse(value: Any) -> str:
         if not isinstance(value, str):
             raise Reject("Value should be string")
@@ -50,6 +82,7 @@ def text(longest: int = 255) -> Parser:
 name = text()
 
 
+@described("boolean")
 def boolean(value: Any) -> bool:
     """JSON's true and false, and the words and numbers that clients send for them."""
     if isinstance(value, bool):
@@ -62,9 +95,11 @@ def boolean(value: Any) -> bool:
     raise Reject("Value should be boolean")
 
 
-def integer(lowest: int | None = None, highest: int | None = None) -> Parser:
+def integer(lowest: int | None = None, highest: int | None = None) -> Described[int]:
     """A whole number, or a string of its digits (some clients send those)."""
+    limits = {name: limit for name, limit in (("minimum", lowest), ("maximum", highest)) if limit is not None}
 
+    @described("integer", **limits)
     def parse(value: Any) -> int:
         if isinstance(value, str) and _INTEGER(value):
             value = int(value)
@@ -82,10 +117,11 @@ def integer(lowest: int | None = None, highest: int | None = None) -> Parser:
 port = integer(1, 65535)
 
 
-def one_of(*values: str) -> Parser:
+def one_of(*values: str) -> Described[str]:
     """One of a few words."""
     known = frozenset(values)
 
+    @described("string", enum=[str(value) for value in values])
     def parse(value: Any) -> str:
         if not isinstance(value, str) or value not in known:
             raise Reject(f"Value should be one of: {', '.join(values)}")
@@ -94,6 +130,7 @@ def one_of(*values: str) -> Parser:
     return parse
 
 
+@described("string", format="uuid")
 def uuid(value: Any) -> str:
     """An id, in its usual form with dashes."""
     if not isinstance(value, str) or not _UUID(value):
@@ -104,6 +141,7 @@ def uuid(value: Any) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+@described("string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])
 def ip_address(value: Any) -> str:
     """An address, stored as given; one with a scope (`%eth0`) means something on one host only."""
     try:
@@ -115,6 +153,7 @@ def ip_address(value: Any) -> str:
     return value
 
 
+@described("string", format="cidr", description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24.")
 def cidr(value: Any) -> str:
     """A range of addresses, in its network form."""
     try:
@@ -125,9 +164,10 @@ def cidr(value: Any) -> str:
         raise Reject("Value should be IPv4 or IPv6 CIDR format") from None
 
 
-def list_of(parse_item: Parser, *, unique: bool = False) -> Parser:
+def list_of(parse_item: Parser, *, unique: bool = False) -> Described[list[Any]]:
     """A list of values of one kind; with `unique`, a repeated one counts once."""
 
+    @described("array", items=schema_of(parse_item) or {})
     def parse(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise Reject("Value should be a list")
@@ -137,6 +177,7 @@ def list_of(parse_item: Parser, *, unique: bool = False) -> Parser:
     return parse
 
 
+@described("array")
 def anything_in_a_list(value: Any) -> list[Any]:
     """A list, whatever it holds."""
     if not isinstance(value, list):
@@ -144,19 +185,21 @@ def anything_in_a_list(value: Any) -> list[Any]:
     return value
 
 
+@described("string", pattern=_CIPHERS_PATTERN)
 def ciphers(value: Any) -> str:
     """OpenSSL's list of ciphers."""
     if not isinstance(value, str) or not _CIPHERS(value):
-        raise Reject("Value should match the pattern ^[A-Za-z0-9\\-+!:@=_.]{0,2048}$")
+        raise Reject(f"Value should match the pattern {_CIPHERS_PATTERN}")
     return value
 
 
 tags = list_of(name, unique=True)
 
 
-def headers(known: Collection[str]) -> Parser:
+def headers(known: Collection[str]) -> Described[dict[str, str]]:
     """HTTP headers to insert: name -> string."""
 
+    @described("object", properties=dict.fromkeys(known, name.schema), additionalProperties=False)
     def parse(value: Any) -> dict[str, str]:
         if not isinstance(value, Mapping):
             raise Reject("Value should be an object of header names and strings")
@@ -168,6 +211,7 @@ def headers(known: Collection[str]) -> Parser:
     return parse
 
 
+@described("string", pattern=_URL_PATH_PATTERN, maxLength=2048)
 def url_path(value: Any) -> str:
     """Path, and perhaps query, of a URL."""
     if not isinstance(value, str) or not _URL_PATH(value):
@@ -177,6 +221,7 @@ def url_path(value: Any) -> str:
     return value
 
 
+@described("string", pattern=_STATUS_CODES, maxLength=64)
 def status_codes(value: Any) -> str:
     """HTTP status codes that a healthy server answers: a list, or a range."""
     if not isinstance(value, str) or len(value) > 64 or not re.match(_STATUS_CODES, value, re.ASCII) or "\n" in value:
@@ -189,6 +234,7 @@ def status_codes(value: Any) -> str:
     return re.sub(r"\s", "", value)
 
 
+@described("string", pattern=_HOST_NAME_PATTERN, maxLength=255)
 def host_name(value: Any) -> str:
     """A host's name."""
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not _HOST_NAME(value):
@@ -196,6 +242,7 @@ def host_name(value: Any) -> str:
     return value
 
 
+@described("number", enum=[1.0, 1.1])
 def http_version(value: Any) -> float:
     """1.0 or 1.1."""
     try:
@@ -209,6 +256,7 @@ def http_version(value: Any) -> float:
     return number
 
 
+@described("string", pattern=_COOKIE_NAME_PATTERN, maxLength=255)
 def token(value: Any) -> str:
     """A cookie's name."""
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not _TOKEN(value):
@@ -216,6 +264,7 @@ def token(value: Any) -> str:
     return value
 
 
+@described("string", format="naive-date-time")
 def timestamp(value: Any) -> datetime.datetime:
     """A time as responses show it: UTC, without a zone."""
     try:
