@@ -62,7 +62,7 @@ class BridgeNetwork(local.LocalNetwork):
         :raises CommandFailed: the machine can't do it, with its words.
         """
         with self._inventory.change() as contents:
-            contents.add_network(MANAGEMENT_NETWORK, _BRIDGES[MANAGEMENT_NETWORK])
+            contents.add_network(MANAGEMENT_NETWORK, _BRIDGES[MANAGEMENT_NETWORK], hidden=True)
             contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", self._cidrs[MANAGEMENT_NETWORK])
             contents.add_network(TENANT_NETWORK, _BRIDGES[TENANT_NETWORK])
             contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, self._cidrs[TENANT_NETWORK])

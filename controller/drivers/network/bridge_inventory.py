@@ -9,39 +9,67 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import ipaddress
+import json
 import os
 import pathlib
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import interface
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS networks (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, bridge TEXT NOT NULL, mtu INTEGER NOT NULL);
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, bridge TEXT NOT NULL UNIQUE, mtu INTEGER NOT NULL, project_id TEXT,
+    shared INTEGER NOT NULL DEFAULT 1, external INTEGER NOT NULL DEFAULT 0, hidden INTEGER NOT NULL DEFAULT 0,
+    details TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE IF NOT EXISTS subnets (
-    id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id),
-    cidr TEXT NOT NULL, gateway_ip TEXT, cursor INTEGER NOT NULL DEFAULT 0, UNIQUE (network_id, name));
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id) ON DELETE CASCADE,
+    cidr TEXT NOT NULL, gateway_ip TEXT, cursor INTEGER NOT NULL DEFAULT 0, project_id TEXT, details TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS subnets_by_network ON subnets (network_id);
 CREATE TABLE IF NOT EXISTS ports (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id), mac_address TEXT NOT NULL,
     device_id TEXT NOT NULL DEFAULT '', device_owner TEXT NOT NULL DEFAULT '', project_id TEXT,
-    kind TEXT NOT NULL DEFAULT '', load_balancer_id TEXT);
+    kind TEXT NOT NULL DEFAULT '', load_balancer_id TEXT, secured INTEGER NOT NULL DEFAULT 0, details TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX IF NOT EXISTS ports_by_name ON ports (name, kind);
 CREATE INDEX IF NOT EXISTS ports_by_device ON ports (device_id, kind);
 CREATE INDEX IF NOT EXISTS ports_by_load_balancer ON ports (load_balancer_id);
+CREATE INDEX IF NOT EXISTS ports_by_network ON ports (network_id);
 CREATE TABLE IF NOT EXISTS fixed_ips (
     port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, subnet_id TEXT NOT NULL REFERENCES subnets(id),
     ip_address TEXT NOT NULL, PRIMARY KEY (subnet_id, ip_address)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS fixed_ips_by_port ON fixed_ips (port_id);
+CREATE INDEX IF NOT EXISTS fixed_ips_by_address ON fixed_ips (ip_address);
 CREATE TABLE IF NOT EXISTS allowed_addresses (
     port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, ip_address TEXT NOT NULL,
     PRIMARY KEY (port_id, ip_address)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS allowed_by_address ON allowed_addresses (ip_address);
 CREATE TABLE IF NOT EXISTS access_rules (
     load_balancer_id TEXT NOT NULL, protocol TEXT NOT NULL, port INTEGER NOT NULL, cidr TEXT NOT NULL,
     PRIMARY KEY (load_balancer_id, protocol, port, cidr)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS security_groups (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, project_id TEXT NOT NULL, details TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS security_groups_by_project ON security_groups (project_id, name);
+CREATE TABLE IF NOT EXISTS security_group_rules (
+    id TEXT PRIMARY KEY, security_group_id TEXT NOT NULL REFERENCES security_groups(id) ON DELETE CASCADE, direction TEXT NOT NULL,
+    ethertype TEXT NOT NULL, protocol TEXT, port_min INTEGER, port_max INTEGER, prefix TEXT,
+    remote_group_id TEXT REFERENCES security_groups(id) ON DELETE CASCADE, details TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS rules_by_group ON security_group_rules (security_group_id);
+CREATE INDEX IF NOT EXISTS rules_by_remote_group ON security_group_rules (remote_group_id);
+CREATE TABLE IF NOT EXISTS port_groups (
+    port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, security_group_id TEXT NOT NULL REFERENCES security_groups(id),
+    PRIMARY KEY (port_id, security_group_id)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS ports_by_group ON port_groups (security_group_id);
+CREATE TABLE IF NOT EXISTS routers (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, project_id TEXT, details TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE IF NOT EXISTS floating_ips (
+    id TEXT PRIMARY KEY, project_id TEXT, own_port_id TEXT NOT NULL UNIQUE REFERENCES ports(id), address TEXT NOT NULL,
+    network_id TEXT NOT NULL REFERENCES networks(id), router_id TEXT REFERENCES routers(id), port_id TEXT REFERENCES ports(id),
+    fixed_address TEXT, details TEXT NOT NULL DEFAULT '{}');
+CREATE INDEX IF NOT EXISTS floating_ips_by_port ON floating_ips (port_id);
+CREATE INDEX IF NOT EXISTS floating_ips_by_router ON floating_ips (router_id);
 """
 _NAMESPACE = uuid.UUID("6f2b8c54-9a0e-4f3a-8f0e-0c5d3c1a7f11")
 _PORT_COLUMNS = "p.id, p.name, p.network_id, p.mac_address, p.device_id, p.device_owner, p.project_id, n.mtu, n.bridge"
@@ -134,9 +162,11 @@ class Contents:
 
     # Networks and subnets
 
-    def add_network(self, name: str, bridge: str, mtu: int = 1500) -> str:
-        """Make a network; there already is fine."""
-        self._db.execute("INSERT OR IGNORE INTO networks VALUES (?, ?, ?, ?)", (network_id(name), name, bridge, mtu))
+    def add_network(self, name: str, bridge: str, mtu: int = 1500, *, external: bool = False, hidden: bool = False) -> str:
+        """Make a network that everybody may use, unless it is hidden; there already is fine."""
+        values = (network_id(name), name, bridge, mtu, not hidden, external, hidden)
+        columns = "id, name, bridge, mtu, shared, external, hidden"
+        self._db.execute(f"INSERT OR IGNORE INTO networks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         return network_id(name)
 
     def add_subnet(self, network_name: str, name: str, cidr: str, gateway_ip: str | None = None) -> str:
@@ -148,19 +178,30 @@ class Contents:
 
     def network(self, wanted: str) -> interface.Network:
         """:raises NotFound: no such network."""
-        row = self._db.execute("SELECT id, name, mtu FROM networks WHERE id = ?", (wanted,)).fetchone()
+        row = self._db.execute("SELECT id, name, mtu, project_id, shared FROM networks WHERE id = ?", (wanted,)).fetchone()
         if row is None:
             raise exceptions.NotFound("Network", wanted)
         subnets = self._db.execute("SELECT id FROM subnets WHERE network_id = ? ORDER BY rowid", (wanted,)).fetchall()
-        return interface.Network(id=row[0], name=row[1], mtu=row[2], subnet_ids=tuple(found for (found,) in subnets), shared=True)
+        subnet_ids = tuple(found for (found,) in subnets)
+        return interface.Network(id=row[0], name=row[1], mtu=row[2], subnet_ids=subnet_ids, project_id=row[3], shared=bool(row[4]))
 
     def subnet(self, wanted: str) -> interface.Subnet:
         """:raises NotFound: no such subnet."""
-        row = self._db.execute("SELECT id, name, network_id, cidr, gateway_ip FROM subnets WHERE id = ?", (wanted,)).fetchone()
+        columns = "id, name, network_id, cidr, gateway_ip, project_id, details"
+        row = self._db.execute(f"SELECT {columns} FROM subnets WHERE id = ?", (wanted,)).fetchone()  # noqa: S608
         if row is None:
             raise exceptions.NotFound("Subnet", wanted)
-        version = ipaddress.ip_network(row[3]).version
-        return interface.Subnet(id=row[0], name=row[1], network_id=row[2], cidr=row[3], ip_version=version, gateway_ip=row[4])
+        routes = json.loads(row[6]).get("host_routes", ())
+        return interface.Subnet(
+            id=row[0],
+            name=row[1],
+            network_id=row[2],
+            cidr=row[3],
+            ip_version=ipaddress.ip_network(row[3]).version,
+            gateway_ip=row[4],
+            host_routes=tuple(interface.HostRoute(route["destination"], route["nexthop"]) for route in routes),
+            project_id=row[5],
+        )
 
     def bridges(self) -> list[str]:
         """The bridge of every network."""
@@ -235,7 +276,8 @@ class Contents:
         """
         made = str(uuid.uuid4())
         values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id)
-        self._db.execute("INSERT INTO ports VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+        columns = "id, name, network_id, mac_address, device_id, device_owner, project_id, kind, load_balancer_id"
+        self._db.execute(f"INSERT INTO ports ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         taken = [self._take(made, self.subnet(subnet), wanted) for subnet, wanted in addresses]
         mac = mac_for(network, taken[0] if taken else made)
         self._db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac, made))
@@ -272,12 +314,13 @@ class Contents:
     def _take_next(self, port_id: str, subnet: interface.Subnet) -> str:
         """The next address after the one given out last, so that an address rests for a while before it is used again."""
         cidr = ipaddress.ip_network(subnet.cidr)
-        (cursor,) = self._db.execute("SELECT cursor FROM subnets WHERE id = ?", (subnet.id,)).fetchone()
+        cursor, details = self._db.execute("SELECT cursor, details FROM subnets WHERE id = ?", (subnet.id,)).fetchone()
         (used,) = self._db.execute("SELECT count(*) FROM fixed_ips WHERE subnet_id = ?", (subnet.id,)).fetchone()
-        tries = min(cidr.num_addresses, used + 4)  # beside the used ones: network, broadcast, gateway, and one that is free
+        pools = _Pools(cidr, json.loads(details).get("allocation_pools"))
+        tries = min(pools.size, used + 4)  # beside the used ones: network, broadcast, gateway, and one that is free
         for offset in range(1, tries + 1):
-            place = (cursor + offset) % cidr.num_addresses
-            address = cidr[place]
+            place = (cursor + offset) % pools.size
+            address = pools[place]
             if _is_reserved(address, cidr) or str(address) == subnet.gateway_ip:
                 continue
             if self._insert(port_id, subnet.id, str(address)):
@@ -300,6 +343,36 @@ class Contents:
         """Addresses beside its own from which a port may send."""
         return [address for (address,) in self._db.execute("SELECT ip_address FROM allowed_addresses WHERE port_id = ?", (port_id,))]
 
+    # Security groups of tenants
+
+    def security_group(self, wanted: str) -> interface.SecurityGroup:
+        """:raises NotFound: no such group."""
+        row = self._db.execute("SELECT id, name, project_id FROM security_groups WHERE id = ?", (wanted,)).fetchone()
+        if row is None:
+            raise exceptions.NotFound("SecurityGroup", wanted)
+        return interface.SecurityGroup(*row)
+
+    def groups_of(self, port_id: str) -> list[str]:
+        """The ids of a port's security groups."""
+        query = "SELECT security_group_id FROM port_groups WHERE port_id = ? ORDER BY security_group_id"
+        return [found for (found,) in self._db.execute(query, (port_id,))]
+
+    def set_groups(self, port_id: str, group_ids: Iterable[str]) -> None:
+        """Exactly these, from now on.
+
+        :raises NotFound: one does not exist.
+        """
+        wanted = {self.security_group(found).id for found in group_ids}
+        self._db.execute("DELETE FROM port_groups WHERE port_id = ?", (port_id,))
+        self._db.executemany("INSERT INTO port_groups VALUES (?, ?)", [(port_id, found) for found in sorted(wanted)])
+
+    def groups_of_vips(self, load_balancer_id: str) -> set[str]:
+        """The security groups that lie on the VIP ports of a load balancer, whoever made these ports."""
+        query = (
+            "SELECT g.security_group_id FROM port_groups g JOIN ports p ON p.id = g.port_id WHERE p.device_id = ? AND p.kind IN ('', 'vip')"
+        )
+        return {found for (found,) in self._db.execute(query, (f"lb-{load_balancer_id}",))}
+
     # Access groups
 
     def access_rules(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
@@ -312,6 +385,24 @@ class Contents:
         self._db.execute("DELETE FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
         values = [(load_balancer_id, rule.protocol, rule.port or 0, rule.cidr or "") for rule in set(rules)]
         self._db.executemany("INSERT INTO access_rules VALUES (?, ?, ?, ?)", values)
+
+
+class _Pools:
+    """The addresses that a subnet gives out by itself, numbered: all of it, or the pools that were asked for."""
+
+    def __init__(self, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, pools: Sequence[Mapping[str, str]] | None) -> None:
+        ends = [(pool["start"], pool["end"]) for pool in pools or ()] or [(str(cidr[0]), str(cidr[-1]))]
+        self._address = ipaddress.IPv4Address if cidr.version == 4 else ipaddress.IPv6Address
+        self._ranges = [range(int(self._address(first)), int(self._address(last)) + 1) for first, last in ends]
+        self.size = sum(found.stop - found.start for found in self._ranges)
+
+    def __getitem__(self, place: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+        for found in self._ranges:
+            size = found.stop - found.start
+            if place < size:
+                return self._address(found.start + place)
+            place -= size
+        raise IndexError(place)
 
 
 def _is_reserved(address: ipaddress.IPv4Address | ipaddress.IPv6Address, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

@@ -22,7 +22,7 @@ class Cloud:
         self.script = script.Script()
         self.inventory = bridge_inventory.Inventory(":memory:", None)
         with self.inventory.change() as contents:
-            contents.add_network(MANAGEMENT_NETWORK, "br-mgmt")
+            contents.add_network(MANAGEMENT_NETWORK, "br-mgmt", hidden=True)
             contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8")
             contents.add_network(TENANT_NETWORK, "br-private")
             contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, "172.16.0.0/12")

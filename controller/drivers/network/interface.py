@@ -76,6 +76,15 @@ class Port:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A tenant's group of rules that ports may bear."""
+
+    id: str
+    name: str
+    project_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class VipRequest:
     """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2)."""
 
@@ -109,6 +118,10 @@ class NetworkDriver(abc.ABC):
     @abc.abstractmethod
     def get_port(self, port_id: str) -> Port:
         """:raises NotFound: no such port; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def get_security_group(self, group_id: str) -> SecurityGroup:
+        """:raises NotFound: no such group (kind `SecurityGroup`); :raises Transient: the service did not answer."""
 
     @abc.abstractmethod
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
@@ -149,6 +162,16 @@ class NetworkDriver(abc.ABC):
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str) -> None:
         """Delete the group `lb-<load balancer id>`; gone already is fine."""
+
+    @abc.abstractmethod
+    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
+        """Put exactly these security groups of a tenant on the VIP port, and on the VRRP ports that carry its address, now and later.
+
+        What they admit reaches the VIP beside what `set_vip_access` lets through; whoever wants the groups alone to decide leaves the
+        listeners' rules out there.
+
+        :raises NotFound: a group (kind `SecurityGroup`) or the VIP port does not exist.
+        """
 
     @abc.abstractmethod
     def list_ours(self) -> Iterable[Port]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from controller import exceptions
 from controller.drivers.network import interface
@@ -34,6 +35,12 @@ class LocalNetwork(interface.NetworkDriver):
     def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
         """The rules of a load balancer's access group were replaced."""
 
+    @contextlib.contextmanager
+    def _changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
+        """What is known of these ports and security groups changes in the block; ports and groups may be new, or gone after it."""
+        del contents, port_ids, group_ids
+        yield
+
     # Looking
 
     def get_network(self, network_id: str) -> interface.Network:
@@ -47,6 +54,10 @@ class LocalNetwork(interface.NetworkDriver):
     def get_port(self, port_id: str) -> interface.Port:
         with self._inventory.read() as contents:
             return contents.port(port_id)
+
+    def get_security_group(self, group_id: str) -> interface.SecurityGroup:
+        with self._inventory.read() as contents:
+            return contents.security_group(group_id)
 
     def list_ours(self) -> Iterable[interface.Port]:
         with self._inventory.read() as contents:
@@ -192,6 +203,8 @@ class LocalNetwork(interface.NetworkDriver):
         )
         if allowed is not None:
             contents.allow_address(port.id, allowed)
+        if kind == VRRP and load_balancer_id is not None:
+            contents.set_groups(port.id, contents.groups_of_vips(load_balancer_id))
         self._made(contents, port)
         return port
 
@@ -218,6 +231,23 @@ class LocalNetwork(interface.NetworkDriver):
             if contents.access_rules(load_balancer_id):
                 contents.set_access_rules(load_balancer_id, ())
                 self._access_changed(contents, load_balancer_id, frozenset())
+
+    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
+        with self._inventory.read() as contents:
+            contents.port(vip.port_id)
+            if set(contents.groups_of(vip.port_id)) == set(group_ids):
+                return
+        with self._inventory.change() as contents:
+            contents.port(vip.port_id)
+            self._set_groups_of_vip(contents, load_balancer_id, vip.port_id, group_ids)
+
+    def _set_groups_of_vip(self, contents: Contents, load_balancer_id: str, vip_port_id: str, group_ids: Sequence[str]) -> None:
+        carriers = [port.id for port in contents.ports_of_load_balancer(load_balancer_id, VRRP)]
+        with self._changing(contents, [vip_port_id, *carriers]):
+            contents.set_groups(vip_port_id, group_ids)
+            effective = contents.groups_of_vips(load_balancer_id)
+            for port_id in carriers:
+                contents.set_groups(port_id, effective)
 
     def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
         """What may reach a load balancer's VIP now."""
