@@ -15,12 +15,16 @@ from typing import Any, Final
 import orjson
 
 from controller import exceptions
-from controller.api.v2.schemas import kinds
+from controller.api.v2.schemas import json_schema, kinds
+from controller.model.status import OperatingStatus, ProvisioningStatus
 
 Values = dict[str, Any]
 
 SAME: Final = object()
 _ABSENT: Final = object()
+_REFERENCES: Final = {
+    "items": {"type": "object", "properties": {"id": kinds.uuid.schema}, "required": ["id"], "additionalProperties": False},
+}
 NOTHING: Final[tuple[Any, ...]] = (None, [], {}, "")
 """For `Field.supported`: the field may say that it asks for nothing."""
 
@@ -51,6 +55,11 @@ class Field:
             if getattr(self, which) == "":
                 object.__setattr__(self, which, self.name)
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether answers have it."""
+        return not self.hidden and self.attribute is not None
+
     def accept(self, value: Any) -> Any:
         """What is stored for a value of JSON.
 
@@ -78,11 +87,13 @@ def loosened(field: Field) -> Field:
     return dataclasses.replace(field, required=False)
 
 
+@kinds.described("array", **_REFERENCES)
 def ids(values: Iterable[str]) -> list[dict[str, str]]:
     """References to other objects."""
     return [{"id": value} for value in values]
 
 
+@kinds.described("array", **_REFERENCES, maxItems=1)
 def one_id(value: str | None) -> list[dict[str, str]]:
     """The reference to another object, as a list of one or none."""
     return [] if value is None else [{"id": value}]
@@ -91,6 +102,11 @@ def one_id(value: str | None) -> list[dict[str, str]]:
 def naive(value: datetime.datetime | None) -> datetime.datetime | None:
     """A time without its zone, which clients can't read."""
     return None if value is None else value.replace(tzinfo=None)
+
+
+def as_json(show: Callable[[Any], Any], schema: kinds.JsonSchema) -> kinds.Described[Any]:
+    """A view for `Field.show`, and the JSON Schema of what it gives; a view without one gives what the field's kind takes, or null."""
+    return kinds.Described(show, schema)
 
 
 def timestamp(name: str) -> Field:
@@ -107,8 +123,8 @@ def common(*, description: bool = True, project: bool = True) -> tuple[Field, ..
         Field(name="admin_state_up", kind=kinds.boolean, default=True, null=False),
         Field(name="project_id", kind=kinds.text(36), alias="tenant_id", put=False),
         Field(name="tags", kind=kinds.tags, default=[], column=None),
-        read_only("provisioning_status"),
-        read_only("operating_status"),
+        read_only("provisioning_status", kinds.one_of(*ProvisioningStatus)),
+        read_only("operating_status", kinds.one_of(*OperatingStatus)),
         timestamp("created_at"),
         timestamp("updated_at"),
     )
@@ -119,12 +135,26 @@ def common(*, description: bool = True, project: bool = True) -> tuple[Field, ..
 
 
 class Schema:
-    """A resource: `name` is its key in bodies, `collection` that of lists, `argument` what messages about unknown keys call the body."""
+    """A resource: `name` is its key in bodies, `collection` that of lists, `argument` what messages about unknown keys call the body,
+    and `key` the attribute that paths and markers know it by.
+    """
 
-    def __init__(self, *, name: str, collection: str, argument: str, fields: Sequence[Field], shows_fault: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        name: str,
+        collection: str,
+        argument: str,
+        fields: Sequence[Field],
+        shows_fault: bool = True,
+        key: str = "id",
+        links: str | None = None,
+    ) -> None:
         self.name = name
         self.collection = collection
+        self.links = links or f"{collection}_links"
         self.argument = argument
+        self.key = key
         self.fields = {field.name: field for field in fields}
         self._post = [field for field in fields if field.post]
         self._put = {key: field for field in fields if field.put for key in (field.name, field.alias) if key}
@@ -176,6 +206,36 @@ class Schema:
         _check_keys(given, self._put.keys(), self.name, path)
         return {self._put[key].name: self._put[key].accept(value) for key, value in given.items()}
 
+    def nested(self, path: str) -> kinds.Described[Values]:
+        """The kind of a field that holds such an object whole; `path` is where in the body."""
+        return kinds.Described(lambda value: self.created(value, path), self.post_schema)
+
+    def nested_list(self, path: str) -> kinds.Described[list[Values]]:
+        """The kind of a field that holds a list of such objects."""
+
+        @kinds.described("array", items=self.post_schema)
+        def parse(value: Any) -> list[Values]:
+            if not isinstance(value, list):
+                raise kinds.Reject("Value should be a list")
+            return [self.created(item, f"{path}[{index}]") for index, item in enumerate(value)]
+
+        return parse
+
+    @property
+    def post_schema(self) -> kinds.JsonSchema:
+        """The JSON Schema of an object that is to be made."""
+        return json_schema.for_post(self.fields.values())
+
+    @property
+    def put_schema(self) -> kinds.JsonSchema:
+        """The JSON Schema of changes."""
+        return json_schema.for_put(self.fields.values())
+
+    @property
+    def view_schema(self) -> kinds.JsonSchema:
+        """The JSON Schema of the object in answers."""
+        return json_schema.for_view(self.fields.values(), shows_fault=self._shows_fault)
+
     def check_supported(self, values: Mapping[str, Any]) -> None:
         """Refuse what is valid, and yet more than the data plane can do: called when all other rules have been met.
 
@@ -208,13 +268,9 @@ def _filterable(field: Field) -> bool:
     return field.column is not None
 
 
-def _shown(field: Field) -> bool:
-    return not field.hidden and field.attribute is not None
-
-
 def _view_plan(fields: Sequence[Field]) -> tuple[Values, list[str], Callable[[Any], Any], list[tuple[int, Callable[[Any], Any]]]]:
     """Keys in their order; then what is read from the noun, in one `attrgetter`, and how it is shown."""
-    shown = [(key, field) for field in fields for key in (field.name, field.alias) if key and _shown(field)]
+    shown = [(key, field) for field in fields for key in (field.name, field.alias) if key and field.is_shown]
     shown.sort(key=lambda pair: pair[0])
     template = dict.fromkeys(key for key, _field in shown)
     read = [(key, field) for key, field in shown if field.attribute]

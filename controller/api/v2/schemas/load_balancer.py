@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from controller.api.v2.schemas import declare, health_monitor, kinds, listener, member, pool
 from controller.api.v2.schemas.declare import Field, Schema
 
 _PATH = "load_balancer.loadbalancer"
-
-
-def _many(path: str, one: Callable[[Any, str], Any]) -> kinds.Parser:
-    """A list of nested objects."""
-
-    def parse(value: Any) -> list[Any]:
-        if not isinstance(value, list):
-            raise kinds.Reject("Value should be a list")
-        return [one(item, f"{path}[{index}]") for index, item in enumerate(value)]
-
-    return parse
 
 
 def _nested(schema: Schema, leave_out: Sequence[str], *more: Field, optional: Sequence[str] = ()) -> Schema:
@@ -40,8 +29,8 @@ _HEALTH_MONITOR = _nested(health_monitor.SCHEMA, ["project_id", "pool_id"])
 NESTED_POOL = _nested(
     pool.SCHEMA,
     ["project_id", "listener_id", "loadbalancer_id"],
-    Field(name="members", kind=_many("members", _MEMBER.created), default=[], column=None, attribute=None),
-    Field(name="healthmonitor", kind=lambda value: _HEALTH_MONITOR.created(value, "healthmonitor"), column=None, attribute=None),
+    Field(name="members", kind=_MEMBER.nested_list("members"), default=[], column=None, attribute=None),
+    Field(name="healthmonitor", kind=_HEALTH_MONITOR.nested("healthmonitor"), column=None, attribute=None),
     optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
 )
 _LISTENER = _nested(
@@ -49,7 +38,7 @@ _LISTENER = _nested(
     ["project_id", "loadbalancer_id", "default_pool_id"],
     Field(
         name="default_pool",
-        kind=lambda value: NESTED_POOL.created(value, f"{_PATH}.listeners.default_pool"),
+        kind=NESTED_POOL.nested(f"{_PATH}.listeners.default_pool"),
         column=None,
         attribute=None,
     ),
@@ -76,7 +65,7 @@ SCHEMA = Schema(
         Field(name="availability_zone", put=False, supported=declare.NOTHING),
         Field(
             name="listeners",
-            kind=_many(f"{_PATH}.listeners", _LISTENER.created),
+            kind=_LISTENER.nested_list(f"{_PATH}.listeners"),
             default=[],
             put=False,
             column=None,
@@ -85,7 +74,7 @@ SCHEMA = Schema(
         ),
         Field(
             name="pools",
-            kind=_many(f"{_PATH}.pools", NESTED_POOL.created),
+            kind=NESTED_POOL.nested_list(f"{_PATH}.pools"),
             default=[],
             put=False,
             column=None,

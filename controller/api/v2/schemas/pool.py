@@ -33,6 +33,9 @@ def _persistence(value: Any) -> dict[str, Any]:
     return PERSISTENCE.updated(value, "pool_.pool.session_persistence")
 
 
+_PERSISTENCE = kinds.Described(_persistence, PERSISTENCE.put_schema)
+
+
 SCHEMA = Schema(
     name="pool",
     collection="pools",
@@ -54,7 +57,7 @@ SCHEMA = Schema(
             supported=frozenset(ALGORITHMS) - {"SOURCE_IP_PORT"},
             required=True,
         ),
-        Field(name="session_persistence", kind=_persistence, show=lambda stored: stored and dataclasses.asdict(stored)),
+        Field(name="session_persistence", kind=_PERSISTENCE, show=lambda stored: stored and dataclasses.asdict(stored)),
         Field(name="tls_enabled", kind=kinds.boolean, default=False, supported=(False,)),
         Field(name="tls_container_ref", kind=_reference, supported=declare.NOTHING),
         Field(name="ca_tls_container_ref", kind=_reference, supported=declare.NOTHING),
