@@ -10,7 +10,7 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import auth, current, discovery, errors, network_lookups, paths, settings
-from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers
+from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers, quotas
 
 LOG = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.after_request(_end)
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
-    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers):
+    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
     if current_settings(app).network_lookups:

@@ -37,7 +37,7 @@ class Asked:
         chosen = answers.selection()
         if chosen:
             views = [answers.select(item, chosen) for item in views]
-        ids = [item.id for item in found]
+        ids = [str(getattr(item, self.schema.key)) for item in found]
         return answers.json({self.schema.collection: views, f"{self.schema.collection}_links": self._links(ids)})
 
     def _links(self, ids: Sequence[str]) -> list[dict[str, str]] | None:

@@ -7,6 +7,8 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
+from controller.conf import quotas
+from controller.model import quota
 from controller.model.status import ProvisioningStatus, Topology
 
 _P = ProvisioningStatus
@@ -36,6 +38,7 @@ class Settings:
     reserved_ips: frozenset[str]  # in their usual spelling
     topology: Topology
     timeouts: Mapping[str, int]  # of listeners, by the field of the body
+    quotas: quota.Limits  # of projects that have none of their own
     mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
     removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
     refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the data plane can't do yet is 501
@@ -68,6 +71,13 @@ def load(conf: Any) -> Settings:
         reserved_ips=frozenset(str(ipaddress.ip_address(address)) for address in networking.reserved_ips),
         topology=Topology(conf.controller_worker.loadbalancer_topology),
         timeouts={name: getattr(conf.haproxy_amphora, name) for name in timeouts},
+        quotas=_quotas(conf.quotas),
         mutable=(_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
         removable=(_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
     )
+
+
+def _quotas(section: Any) -> quota.Limits:
+    preset = quotas.PRESETS[section.preset]
+    own = {kind: getattr(section, f"default_{kind}_quota") for kind in quota.KINDS}
+    return {kind: preset.get(kind, quota.UNLIMITED) if own[kind] is None else own[kind] for kind in quota.KINDS}

@@ -20,6 +20,7 @@ from controller.db.repositories import (
     load_balancers,
     members,
     pools,
+    quotas,
     settlement,
     snapshots,
     statistics,
@@ -56,6 +57,11 @@ class Transaction:
     def health_monitors(self) -> health_monitors.HealthMonitors:
         """Health monitors."""
         return health_monitors.HealthMonitors(self.connection)
+
+    @functools.cached_property
+    def quotas(self) -> quotas.Quotas:
+        """How much projects may have, and how much they have."""
+        return quotas.Quotas(self.connection)
 
     @functools.cached_property
     def amphorae(self) -> amphorae.Amphorae:

@@ -25,6 +25,16 @@ class Graph:
         return bool(self.pools or self.listeners)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many there are of each kind that has a quota."""
+        return {
+            "listener": len(self.listeners),
+            "pool": len(self.pools),
+            "member": sum(len(values["members"]) for values in self.pools.values()),
+            "health_monitor": sum(values["healthmonitor"] is not None for values in self.pools.values()),
+        }
+
+    @property
     def subnet_ids(self) -> list[str | None]:
         """The subnets on which members stand."""
         return [item["subnet_id"] for values in self.pools.values() for item in values["members"]]

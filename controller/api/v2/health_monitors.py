@@ -6,7 +6,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging, policy
-from controller.api.v2 import members, rules, writes
+from controller.api.v2 import members, quotas, rules, writes
 from controller.api.v2.schemas.health_monitor import HTTP_ONLY, SCHEMA
 
 blueprint = flask.Blueprint("health_monitors", __name__)
@@ -33,6 +33,7 @@ def create_health_monitor() -> flask.Response:
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
             raise exceptions.Conflict("This pool already has a health monitor")
         row = {**SCHEMA.columns(wanted), **writes.new_row(pool.project_id, pool.load_balancer_id, generation)}
+        quotas.reserve(tx, pool.project_id, health_monitor=1)
         tx.health_monitors.add([row])
         monitor = tx.health_monitors.get(row["id"])
     return answers.one(SCHEMA.name, SCHEMA.view(monitor), 201)

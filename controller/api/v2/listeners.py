@@ -8,7 +8,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging, policy
-from controller.api.v2 import rules, writes
+from controller.api.v2 import quotas, rules, writes
 from controller.api.v2.schemas.listener import SCHEMA
 from controller.db import transaction
 
@@ -39,6 +39,7 @@ def create_listener() -> flask.Response:
         rules.cidrs(wanted["allowed_cidrs"], load_balancer.vip.address)
         _check_default_pool(tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
         row = {**SCHEMA.columns(wanted), **writes.new_row(load_balancer.project_id, load_balancer.id, generation)}
+        quotas.reserve(tx, load_balancer.project_id, listener=1)
         tx.listeners.add([row])
         listener = tx.listeners.get(row["id"])
     return answers.one(SCHEMA.name, SCHEMA.view(listener), 201)

@@ -10,7 +10,7 @@ import flask
 
 from controller import exceptions, jobs
 from controller.api import answers, arguments, current, paging, policy
-from controller.api.v2 import graph, members, rules, status_tree, vip, writes
+from controller.api.v2 import graph, members, quotas, rules, status_tree, vip, writes
 from controller.api.v2.schemas.load_balancer import SCHEMA
 from controller.model.status import ProvisioningStatus, Topology
 
@@ -37,6 +37,7 @@ def create_load_balancer() -> flask.Response:
     rules.supported(SCHEMA, wanted)
     below = graph.plan(wanted)
     members.check_subnets(below.subnet_ids)
+    quotas.check(project_id, load_balancer=1, **below.counts)
     row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
     with vip.allocated(row["id"], project_id, wanted) as allocated:
         for listener in below.listeners:
@@ -57,6 +58,7 @@ def _provider(name: str | None) -> str:
 
 def _store(row: dict[str, Any], below: graph.Graph, topology: Topology) -> dict[str, Any]:
     with current.services().db.begin() as tx:
+        quotas.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
         tx.load_balancers.add([row])
         graph.add(tx, below, row["project_id"], row["id"])
         amphora_ids = jobs.amphora_ids(row["id"], topology)

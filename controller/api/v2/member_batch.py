@@ -10,7 +10,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, arguments, current
-from controller.api.v2 import members, rules, writes
+from controller.api.v2 import members, quotas, rules, writes
 from controller.api.v2.schemas import declare
 from controller.api.v2.schemas.member import RESET_BY_BATCH, SCHEMA
 from controller.model import load_balancer as model
@@ -62,6 +62,7 @@ def replace_members(pool_id: str) -> flask.Response:
         if plan:
             generation = members.change_pool(tx, pool)
             common = {"pool_id": pool_id, "operating_status": members.first_status(pool.has_monitor)}
+            quotas.reserve(tx, pool.project_id, member=len(plan.new) - len(plan.gone))
             tx.members.add([{**row, **writes.new_row(pool.project_id, pool.load_balancer_id, generation), **common} for row in plan.new])
             tx.members.change_many(plan.changes, generation)
             tx.members.mark_many_deleted(plan.gone, generation)

@@ -8,7 +8,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging
-from controller.api.v2 import rules, writes
+from controller.api.v2 import quotas, rules, writes
 from controller.api.v2.schemas.member import SCHEMA
 from controller.db import transaction
 from controller.db.repositories import paging as rows
@@ -49,6 +49,7 @@ def create_member(pool_id: str) -> flask.Response:
             "pool_id": pool_id,
             "operating_status": first_status(pool.has_monitor),
         }
+        quotas.reserve(tx, pool.project_id, member=1)
         tx.members.add([row])
         member = tx.members.get(row["id"])
     return answers.one(SCHEMA.name, SCHEMA.view(member), 201)

@@ -9,7 +9,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging, policy
-from controller.api.v2 import rules, writes
+from controller.api.v2 import quotas, rules, writes
 from controller.api.v2.schemas import pool as schema
 from controller.db import transaction
 from controller.model import load_balancer as model
@@ -41,6 +41,7 @@ def create_pool() -> flask.Response:
             **SCHEMA.columns(wanted),
             **writes.new_row(project_id, load_balancer_id, generation),
         }
+        quotas.reserve(tx, project_id, pool=1)
         tx.pools.add([row])
         if listener is not None:
             _check_listener(tx.listeners.get(listener.id), wanted["protocol"])

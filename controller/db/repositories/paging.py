@@ -41,7 +41,7 @@ class Tags:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of a list. `created_at` and `id` are always appended to `order`, so that the order is total.
+    """One page of a list. `created_at`, if the table has it, and the primary key are always appended to `order`, so that it is total.
 
     `nothing` is a filter that no row can pass. `marker` is the id of the last row of the page before; with `reverse`, that of the first
     row of the page after.
@@ -68,6 +68,12 @@ class _Key:
 def may_exist(object_id: str) -> bool:
     """Whether this can be an id at all; engines refuse some strings that a client can put into a path or a query."""
     return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
+
+
+def _may_be(column: sa.Column[Any], marker: str) -> bool:
+    if isinstance(column.type, sa.Integer):
+        return marker.isascii() and marker.isdecimal() and len(marker) <= 18
+    return may_exist(marker) if column.type.length == 36 else len(marker) <= 255 and marker.isprintable()  # type: ignore[attr-defined]
 
 
 def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], query: Query) -> Sequence[sa.Row[Any]]:
@@ -100,7 +106,9 @@ def _conditions(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
     if tags.not_any:
         conditions.append(~_has_any(table, tags.not_any))
     hidden = "status" if table is tables.amphorae else "provisioning_status"
-    return [*conditions, table.c[hidden] != status.ProvisioningStatus.DELETED]
+    if hidden in table.c:
+        conditions.append(table.c[hidden] != status.ProvisioningStatus.DELETED)
+    return conditions
 
 
 def _has_any(table: sa.Table, tags: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -118,7 +126,9 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
     """Sort keys; engines disagree on where NULL stands, so that a column that may hold it is preceded by whether it does."""
     keys: list[_Key] = []
     seen: set[str] = set()
-    for item in (*order, Order("created_at"), Order("id")):
+    oldest_first = (Order("created_at"),) if "created_at" in table.c else ()
+    identity = _identity(table)
+    for item in (*order, *oldest_first, Order(identity.name)):
         column = table.c[item.column]
         if item.column in seen:
             continue
@@ -128,15 +138,21 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
         if column.nullable:
             keys.append(_Key(sa.case((column.is_(None), 0), else_=1), item.descending))
         keys.append(_Key(column, item.descending))
-        if item.column == "id":
+        if column is identity:
             break
     return keys
 
 
+def _identity(table: sa.Table) -> sa.Column[Any]:
+    """The one column of the primary key: an id or, of what needs none, a name."""
+    (column,) = table.primary_key.columns
+    return column
+
+
 def _beyond(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], marker: str, reverse: bool) -> sa.ColumnElement[bool]:
     """Whether a row comes after the marker's (before it, with `reverse`): equal in some keys, and beyond in the next one."""
-    values = sa.select(*(key.expression for key in keys)).where(table.c.id == marker)
-    row = connection.execute(values).first() if may_exist(marker) else None
+    values = sa.select(*(key.expression for key in keys)).where(_identity(table) == marker)
+    row = connection.execute(values).first() if _may_be(_identity(table), marker) else None
     if row is None:
         raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
     alternatives: list[sa.ColumnElement[bool]] = []
