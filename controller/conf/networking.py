@@ -7,6 +7,11 @@ OPTS = [
     cfg.BoolOpt("allow_vip_network_id", default=True, help="Allow a load balancer to name its VIP's network."),
     cfg.BoolOpt("allow_vip_subnet_id", default=True, help="Allow a load balancer to name its VIP's subnet."),
     cfg.BoolOpt("allow_vip_port_id", default=True, help="Allow a load balancer to bring its own VIP port."),
+    cfg.BoolOpt(
+        "allow_invisible_resource_usage",
+        default=False,
+        help="Let tenants name subnets, networks, ports and security groups of other projects that are not shared with them.",
+    ),
     cfg.ListOpt("valid_vip_networks", default=[], help="Networks on which VIPs may be; empty: on every one."),
     cfg.ListOpt("denylist_vip_networks", default=[], help="Networks on which VIPs may not be."),
     cfg.ListOpt(

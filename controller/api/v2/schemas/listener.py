@@ -61,7 +61,7 @@ SCHEMA = Schema(
         Field(name="tls_ciphers", kind=kinds.ciphers, supported=declare.NOTHING),
         Field(name="tls_versions", kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), supported=declare.NOTHING),
         Field(name="alpn_protocols", kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), supported=declare.NOTHING),
-        Field(name="hsts_max_age", kind=kinds.integer(0), supported=declare.NOTHING),
+        Field(name="hsts_max_age", kind=kinds.integer(0, 2147483647), supported=declare.NOTHING),
         Field(name="hsts_include_subdomains", kind=kinds.boolean, default=False, supported=(False,)),
         Field(name="hsts_preload", kind=kinds.boolean, default=False, supported=(False,)),
     ],

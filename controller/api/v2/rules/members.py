@@ -1,0 +1,57 @@
+"""Rules of members (spec `api.md` §11)."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from controller import exceptions
+from controller.api import current
+from controller.api.v2.rules.common import OWN_FAMILY, failure
+
+
+def member_addresses(values: Mapping[str, Any]) -> None:
+    """Some addresses are no servers, in whatever spelling: neither requests nor health checks may be sent there.
+
+    :raises InvalidRequest: an address of this member is one of them.
+    """
+    for name, words in (("address", "member address"), ("monitor_address", "member monitor address")):
+        address = values.get(name)
+        if address is not None and _plain(address) in current.settings().reserved_ips:
+            raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
+
+
+def _plain(address: str) -> str:
+    """One spelling of an address; an IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) reaches the IPv4 host, and is told as such."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
+def same_server(address: str, port: int) -> exceptions.Conflict:
+    """The error of a member that the pool has already."""
+    return exceptions.Conflict(f"Another member on this pool is already using ip {address} on protocol_port {port}")
+
+
+def member_sriov(values: Mapping[str, Any], allowed: bool) -> None:
+    """A port that is a part of the host's network card is for load balancers whose flavor has them.
+
+    :raises InvalidRequest: this one's has not.
+    """
+    if values["request_sriov"] and not allowed:
+        raise failure("request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov).")
+
+
+def member_reachable(address: str, pool_protocol: str, vip_addresses: Iterable[str]) -> None:
+    """Datagrams are not translated from one IP version to the other on their way.
+
+    :raises NotSupported: no VIP has the version of this member.
+    """
+    if pool_protocol in OWN_FAMILY:
+        version = ipaddress.ip_address(address).version
+        if all(ipaddress.ip_address(vip).version != version for vip in vip_addresses):
+            raise exceptions.NotSupported(
+                f"Provider 'amphora' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
+                f"of a load balancer without an IPv{version} VIP"
+            )

@@ -1,0 +1,47 @@
+"""How TLS is spoken, by listeners to clients and by pools to members: ciphers, versions and application protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from controller.api import current
+from controller.api.settings import TlsDefaults
+from controller.api.v2.rules.common import failure
+from controller.api.v2.schemas.declare import Values
+
+OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
+
+
+def fill(values: Values, defaults: TlsDefaults, names: Iterable[str]) -> None:
+    """What is null of these becomes what the operator prefers."""
+    for name in names:
+        if values.get(name) is None:
+            default = getattr(defaults, name)
+            values[name] = default if isinstance(default, str) else list(default)
+
+
+def check(values: Mapping[str, Any]) -> None:
+    """Ciphers and versions are allowed in this deployment, and a list that was given is not empty.
+
+    :raises InvalidRequest: one is not.
+    """
+    _check_ciphers(values.get("tls_ciphers"))
+    for name, words in (("tls_versions", "TLS versions"), ("alpn_protocols", "ALPN protocols")):
+        if values.get(name) == []:
+            raise failure(f"{name}: the list of {words} must not be empty.")
+    too_old = [version for version in values.get("tls_versions") or () if version in current.settings().tls.refused_versions]
+    if too_old:
+        raise failure(f"tls_versions: {', '.join(too_old)} is older than this deployment allows.")
+
+
+def _check_ciphers(ciphers: str | None) -> None:
+    asked_for = [item.lstrip("+") for item in (ciphers or "").split(":") if not item.startswith(("!", "-"))]
+    prohibited = [cipher for cipher in asked_for if cipher in current.settings().tls.prohibited_ciphers]
+    if prohibited:
+        raise failure(f"tls_ciphers: {', '.join(prohibited)} must not be used in this deployment.")
+
+
+def given(values: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
+    """The names, of these with what they are when nothing is asked for, that ask for something."""
+    return [name for name, nothing in fields.items() if values.get(name) not in (None, nothing)]
