@@ -9,13 +9,28 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import auth, current, discovery, errors, network_lookups, paths, settings
-from controller.api.v2 import amphorae, health_monitors, listeners, load_balancers, member_batch, members, pools, providers, quotas
+from controller.api import auth, cors, current, discovery, errors, gate, network_lookups, paths, policy, settings
+from controller.api.v2 import (
+    amphorae,
+    availability_zone_profiles,
+    availability_zones,
+    flavor_profiles,
+    flavors,
+    health_monitors,
+    listeners,
+    load_balancers,
+    member_batch,
+    members,
+    pools,
+    providers,
+    quotas,
+)
 
 LOG = logging.getLogger(__name__)
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
-_COLLECTIONS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
+_OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
+_COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
@@ -31,6 +46,8 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.register_blueprint(discovery.blueprint)
     for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
+    for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
+        app.register_blueprint(choice.blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
     if current_settings(app).network_lookups:
         app.register_blueprint(network_lookups.blueprint, url_prefix="/v2")

@@ -11,6 +11,7 @@ from controller.api import policy
 from controller.api.auth import Context
 from controller.api.settings import Settings
 from controller.db import database
+from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface
 
 EXTENSION = "figlina"
@@ -26,6 +27,10 @@ class Services(Protocol):
     @property
     def network(self) -> interface.NetworkDriver:
         """Asked for VIP ports, so that the answer to a create shows the address."""
+
+    @property
+    def compute(self) -> compute_interface.ComputeDriver:
+        """Asked whether what profiles name exists."""
 
     @property
     def wake(self) -> Callable[[], Any]:

@@ -38,7 +38,7 @@ class Asked:
         if chosen:
             views = [answers.select(item, chosen) for item in views]
         ids = [str(getattr(item, self.schema.key)) for item in found]
-        return answers.json({self.schema.collection: views, f"{self.schema.collection}_links": self._links(ids)})
+        return answers.json({self.schema.collection: views, self.schema.links: self._links(ids)})
 
     def _links(self, ids: Sequence[str]) -> list[dict[str, str]] | None:
         if not current.settings().allow_pagination:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from controller.db.repositories import (
     amphorae,
+    choices,
     faults,
     flow_records,
     health,
@@ -77,6 +78,31 @@ class Transaction:
     def settlement(self) -> settlement.Settlement:
         """The end of a flow: what was applied becomes ACTIVE or vanishes; what failed becomes ERROR with a reason."""
         return settlement.Settlement(self.connection)
+
+    @functools.cached_property
+    def flavors(self) -> choices.Flavors:
+        """Flavors."""
+        return choices.Flavors(self.connection)
+
+    @functools.cached_property
+    def flavor_profiles(self) -> choices.FlavorProfiles:
+        """What flavors mean."""
+        return choices.FlavorProfiles(self.connection)
+
+    @functools.cached_property
+    def availability_zones(self) -> choices.AvailabilityZones:
+        """Availability zones."""
+        return choices.AvailabilityZones(self.connection)
+
+    @functools.cached_property
+    def availability_zone_profiles(self) -> choices.AvailabilityZoneProfiles:
+        """What availability zones mean."""
+        return choices.AvailabilityZoneProfiles(self.connection)
+
+    @functools.cached_property
+    def placements(self) -> choices.Placements:
+        """What flavor and availability zone of a load balancer say about its amphorae."""
+        return choices.Placements(self.connection)
 
     @functools.cached_property
     def leases(self) -> leases.Leases:

@@ -60,7 +60,7 @@ class Boot(base.Step):
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
-            zone = tx.load_balancers.get(load_balancer_id).availability_zone
+            placement = tx.placements.get(load_balancer_id)
         if amphora.status in owed.SERVING or (amphora.compute_id is not None and self._compute.find(amphora_id) is not None):
             return
         ports = [self._network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
@@ -71,9 +71,9 @@ class Boot(base.Step):
                 name=f"amphora-{amphora_id}",
                 files=self._files(amphora_id, ports[0], certificate.pem),
                 ports=ports,
-                flavor=self._settings.flavor,
-                image_tag=self._settings.image_tag,
-                zone=zone,
+                flavor=placement.compute_flavor or self._settings.flavor,
+                image_tag=placement.image_tag or self._settings.image_tag,
+                zone=placement.compute_zone,
             )
         )
         with self._db.begin() as tx:

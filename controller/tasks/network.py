@@ -35,9 +35,10 @@ class PlugPorts(base.Step):
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
             vip = tx.load_balancers.get(load_balancer_id).vip
+            placement = tx.placements.get(load_balancer_id)
         if amphora.status in owed.SERVING:
             return
-        management = self._network.ensure_management_port(amphora_id)
+        management = self._network.ensure_management_port(amphora_id, placement.management_network_id)
         vrrp = self._network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
         paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
         with self._db.begin() as tx:

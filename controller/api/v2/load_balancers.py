@@ -10,9 +10,9 @@ import flask
 
 from controller import exceptions, jobs
 from controller.api import answers, arguments, current, paging, policy
-from controller.api.v2 import graph, members, quotas, rules, status_tree, vip, writes
+from controller.api.v2 import choices, graph, members, quotas, rules, status_tree, vip, writes
 from controller.api.v2.schemas.load_balancer import SCHEMA
-from controller.model.status import ProvisioningStatus, Topology
+from controller.model.status import ProvisioningStatus
 
 blueprint = flask.Blueprint("load_balancers", __name__)
 
@@ -32,37 +32,32 @@ def create_load_balancer() -> flask.Response:
     wanted = SCHEMA.create(flask.request.get_data())
     project_id = rules.project(wanted)
     current.authorize("loadbalancer:post", project_id)
-    wanted["provider"] = _provider(wanted["provider"])
+    choice = choices.choose(wanted)
+    wanted["provider"] = choice.provider
     vip.check(wanted)
     rules.supported(SCHEMA, wanted)
+    choices.supported(choice)
     below = graph.plan(wanted)
     members.check_subnets(below.subnet_ids)
     quotas.check(project_id, load_balancer=1, **below.counts)
     row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
-    with vip.allocated(row["id"], project_id, wanted) as allocated:
+    with vip.allocated(row["id"], project_id, wanted, choice.allows_vip_on) as allocated:
         for listener in below.listeners:
             rules.cidrs(listener["allowed_cidrs"], allocated.address)
-        topology = current.settings().topology
-        view = _store({**row, **vip.columns(allocated), "topology": topology}, below, topology)
+        placed = {**row, **vip.columns(allocated), "topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
+        view = _store(placed, below, choice)
     current.services().wake()
     return answers.one(SCHEMA.name, view, 201)
 
 
-def _provider(name: str | None) -> str:
-    settings = current.settings()
-    provider = name or settings.default_provider
-    if provider not in settings.providers:
-        raise exceptions.InvalidRequest(f"Provider '{provider}' is not enabled.")
-    return provider
-
-
-def _store(row: dict[str, Any], below: graph.Graph, topology: Topology) -> dict[str, Any]:
+def _store(row: dict[str, Any], below: graph.Graph, choice: choices.Choice) -> dict[str, Any]:
     with current.services().db.begin() as tx:
         quotas.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
+        choice.hold(tx)
         tx.load_balancers.add([row])
         graph.add(tx, below, row["project_id"], row["id"])
-        amphora_ids = jobs.amphora_ids(row["id"], topology)
-        writes.post(tx, jobs.CreateLoadBalancer(load_balancer_id=row["id"], topology=topology, amphora_ids=amphora_ids))
+        amphora_ids = jobs.amphora_ids(row["id"], choice.topology)
+        writes.post(tx, jobs.CreateLoadBalancer(load_balancer_id=row["id"], topology=choice.topology, amphora_ids=amphora_ids))
         return graph.view(tx, row["id"]) if below else SCHEMA.view(tx.load_balancers.get(row["id"]))
 
 

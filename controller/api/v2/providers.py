@@ -1,19 +1,62 @@
-"""/providers."""
+"""/providers, and what flavors and availability zones can say to each."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import flask
 
+from controller import exceptions
 from controller.api import answers, current
+from controller.api.v2 import capabilities
 
 blueprint = flask.Blueprint("providers", __name__)
+_WITHOUT_EFFECT = frozenset({"fields", "limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir"})
+"""Arguments of every list, where a list is too short to need them; `fields` is heeded."""
 
 
 @blueprint.get("/providers")
 def list_providers() -> flask.Response:
     """Those that load balancers may name."""
-    context = current.context()
-    current.authorize("provider:get_all", context.project_id)
-    views = [{"name": name, "description": text} for name, text in current.settings().providers.items()]
+    current.authorize("provider:get_all", current.context().project_id)
+    return _answer("providers", current.settings().providers.items())
+
+
+@blueprint.get("/providers/<provider>/flavor_capabilities")
+def list_flavor_capabilities(provider: str) -> flask.Response:
+    """What the profile of a flavor can say to this provider."""
+    current.authorize("provider-flavor:get_all", None)
+    return _capabilities("flavor_capabilities", provider, capabilities.FLAVOR)
+
+
+@blueprint.get("/providers/<provider>/availability_zone_capabilities")
+def list_availability_zone_capabilities(provider: str) -> flask.Response:
+    """What the profile of an availability zone can say to this provider."""
+    current.authorize("provider-availability-zone:get_all", None)
+    return _capabilities("availability_zone_capabilities", provider, capabilities.AVAILABILITY_ZONE)
+
+
+def _capabilities(key: str, provider: str, known: Sequence[capabilities.Capability]) -> flask.Response:
+    capabilities.enabled(provider)
+    return _answer(key, ((capability.name, capability.description) for capability in known))
+
+
+def _answer(key: str, described: Iterable[tuple[str, str]]) -> flask.Response:
+    """A list of names and descriptions, as far as the filters let them through."""
+    views = [{"name": name, "description": description} for name, description in described]
+    if current.settings().allow_filtering:
+        filters = _filters()
+        views = [view for view in views if filters.items() <= view.items()]
     chosen = answers.selection()
-    return answers.json({"providers": [answers.select(view, chosen) for view in views] if chosen else views})
+    return answers.json({key: [answers.select(view, chosen) for view in views] if chosen else views})
+
+
+def _filters() -> dict[str, str]:
+    found = {}
+    for name, values in flask.request.args.lists():
+        if name in _WITHOUT_EFFECT:
+            continue
+        if name not in ("name", "description") or len(values) != 1:
+            raise exceptions.InvalidRequest("One or more arguments are either duplicate or invalid")
+        found[name] = values[0]
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from controller import exceptions
@@ -31,8 +31,10 @@ def check(wanted: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def allocated(load_balancer_id: str, project_id: str, wanted: Mapping[str, Any]) -> Iterator[model.Vip]:
-    """The VIP port, which is given back if the load balancer is not stored after all.
+def allocated(
+    load_balancer_id: str, project_id: str, wanted: Mapping[str, Any], is_allowed_on: Callable[[str], bool]
+) -> Iterator[model.Vip]:
+    """The VIP port, which is given back if the load balancer is not stored after all, or `is_allowed_on` refuses its network.
 
     :raises InvalidRequest: the network service knows no such port, subnet or network, or they contradict each other.
     :raises Conflict: the address is taken.
@@ -51,7 +53,8 @@ def allocated(load_balancer_id: str, project_id: str, wanted: Mapping[str, Any])
     except exceptions.Conflict as error:
         raise exceptions.Conflict(f"The VIP IP address is already in use. {error}") from error
     try:
-        _check_network(vip.network_id)
+        if not is_allowed_on(vip.network_id):
+            raise _not_allowed("vip_network_id", vip.network_id)
         yield vip
     except BaseException:
         _give_back(network, load_balancer_id, vip)
@@ -70,12 +73,6 @@ def columns(vip: model.Vip) -> dict[str, Any]:
         "vip_vnic_type": vip.vnic_type,
         "vip_port_is_ours": vip.port_is_ours,
     }
-
-
-def _check_network(network_id: str) -> None:
-    settings = current.settings()
-    if (settings.valid_vip_networks and network_id not in settings.valid_vip_networks) or network_id in settings.denied_vip_networks:
-        raise _not_allowed("vip_network_id", network_id)
 
 
 def _not_allowed(option: str, value: str) -> exceptions.InvalidRequest:

@@ -36,6 +36,9 @@ class Cloud:
         self.machines: dict[str, Machine] = {}  # by amphora id
         self.by_id: dict[str, Machine] = {}
         self.on_boot: OnBoot | None = None
+        self.flavors = frozenset({"small", "large"})
+        self.image_tags = frozenset({"amphora", "amphora-next"})
+        self.zones = frozenset({"nova", "west"})
 
 
 @script.scripted(interface.ComputeDriver)
@@ -64,6 +67,15 @@ class FakeCompute(interface.ComputeDriver):
         with cls._lock:
             cls._clouds.pop(cloud, None)
 
+    def check_flavor(self, flavor: str) -> None:
+        _one_of(self._cloud.flavors, "Compute flavor", flavor)
+
+    def check_image_tag(self, tag: str) -> None:
+        _one_of(self._cloud.image_tags, "Image with the tag", tag)
+
+    def check_zone(self, zone: str) -> None:
+        _one_of(self._cloud.zones, "Compute zone", zone)
+
     def boot(self, request: interface.BootRequest) -> interface.Instance:
         with self._cloud.lock:
             found = self._cloud.machines.get(request.amphora_id)
@@ -75,6 +87,7 @@ class FakeCompute(interface.ComputeDriver):
                 status=interface.InstanceStatus.ACTIVE,
                 management_address=next((fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips), None),
                 zone=request.zone,
+                image_id=request.image_tag and str(uuid.uuid5(uuid.NAMESPACE_OID, request.image_tag)),
                 flavor=request.flavor,
             )
             machine = Machine(instance, request, {port.id: port for port in request.ports})
@@ -135,3 +148,8 @@ class FakeCompute(interface.ComputeDriver):
             return self._cloud.by_id[compute_id]
         except KeyError:
             raise exceptions.NotFound("Instance", compute_id) from None
+
+
+def _one_of(known: frozenset[str], kind: str, name: str) -> None:
+    if name not in known:
+        raise exceptions.NotFound(kind, name)

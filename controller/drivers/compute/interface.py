@@ -54,6 +54,18 @@ class ComputeDriver(abc.ABC):
     """Boots and deletes machines, and plugs ports into them."""
 
     @abc.abstractmethod
+    def check_flavor(self, flavor: str) -> None:
+        """Whether machines can have this flavor. :raises NotFound: no; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def check_image_tag(self, tag: str) -> None:
+        """Whether an image has this tag. :raises NotFound: none has; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
+    def check_zone(self, zone: str) -> None:
+        """Whether machines can be in this zone. :raises NotFound: no; :raises Transient: the service did not answer."""
+
+    @abc.abstractmethod
     def boot(self, request: BootRequest) -> Instance:
         """Start a machine and return at once; the amphora's first heartbeat tells that it is up. A second call finds the first machine.
 

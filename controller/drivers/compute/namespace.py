@@ -27,6 +27,7 @@ import shutil
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from oslo_config import cfg
@@ -41,6 +42,10 @@ LOG = logging.getLogger(__name__)
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _LOCK_PATIENCE = 20.0
+
+FLAVOR, IMAGE_TAG, ZONE = "namespace", "amphora", "nova"
+"""There is one host, its zone is `nova`; one size of machine, as large as the host; and one image, the agent that is installed here."""
+_IMAGE_ID = str(uuid.uuid5(uuid.NAMESPACE_OID, f"figlina/{IMAGE_TAG}"))
 
 # Process 1. /run is its own, so the agent's namespaces and sockets are; /sys shows the interfaces of its own network namespace.
 _INIT = """\
@@ -71,6 +76,20 @@ class NamespaceCompute(interface.ComputeDriver):
             namespace_prefix=conf.embedded.namespace_prefix,
             agent_command=shlex.split(command),
         )
+
+    # What there is
+
+    def check_flavor(self, flavor: str) -> None:
+        if flavor != FLAVOR:
+            raise exceptions.NotFound("Compute flavor", flavor)
+
+    def check_image_tag(self, tag: str) -> None:
+        if tag != IMAGE_TAG:
+            raise exceptions.NotFound("Image with the tag", tag)
+
+    def check_zone(self, zone: str) -> None:
+        if zone != ZONE:
+            raise exceptions.NotFound("Compute zone", zone)
 
     # Boot
 
@@ -134,8 +153,9 @@ class NamespaceCompute(interface.ComputeDriver):
             amphora_id=compute_id,
             status=status,
             management_address=record.management_address,
-            zone=record.zone,
-            flavor=record.flavor,
+            zone=ZONE,
+            image_id=_IMAGE_ID,
+            flavor=FLAVOR,
         )
 
     def find(self, amphora_id: str) -> interface.Instance | None:
@@ -276,14 +296,12 @@ class _Record:
 
     name: str = ""
     management_address: str | None = None
-    zone: str | None = None
-    flavor: str | None = None
     cables: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, request: interface.BootRequest) -> _Record:
         addresses = [fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips]
-        record = cls(name=request.name, management_address=next(iter(addresses), None), zone=request.zone, flavor=request.flavor)
+        record = cls(name=request.name, management_address=next(iter(addresses), None))
         for port in request.ports:
             record = record.with_cable(port)
         return record
@@ -291,7 +309,8 @@ class _Record:
     @classmethod
     def read(cls, folder: pathlib.Path) -> _Record:
         try:
-            return cls(**json.loads((folder / "machine.json").read_bytes()))
+            found = json.loads((folder / "machine.json").read_bytes())
+            return cls(**{field.name: found[field.name] for field in dataclasses.fields(cls) if field.name in found})
         except (FileNotFoundError, NotADirectoryError, TypeError, ValueError):
             return cls()
 

@@ -137,8 +137,17 @@ class NetworkDriver(abc.ABC):
         """Delete the VIP port if it is ours, else release it; gone already is fine."""
 
     @abc.abstractmethod
-    def ensure_management_port(self, amphora_id: str) -> Port:
-        """The port by which the controller reaches the agent."""
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None) -> Port:
+        """The port by which the controller reaches the agent: on this network, or on the deployment's management network."""
+
+    def check_management_network(self, network_id: str) -> None:
+        """Whether amphorae can be reached by this network.
+
+        :raises NotFound: no such network.
+        :raises NotSupported: the controller is not on it.
+        :raises Transient: the service did not answer.
+        """
+        self.get_network(network_id)
 
     @abc.abstractmethod
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip) -> Port:

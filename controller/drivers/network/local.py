@@ -147,7 +147,18 @@ class LocalNetwork(interface.NetworkDriver):
 
     # Ports of amphorae
 
-    def ensure_management_port(self, amphora_id: str) -> interface.Port:
+    def check_management_network(self, network_id: str) -> None:
+        self.get_network(network_id)
+        self._refuse_management_on(network_id)
+
+    def _refuse_management_on(self, network_id: str | None) -> None:
+        if network_id not in (None, self._management_network_id):
+            raise exceptions.NotSupported(
+                f"The controller is on the network {self._management_network_id} only, so no amphora can be reached by {network_id}."
+            )
+
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None) -> interface.Port:
+        self._refuse_management_on(network_id)
         with self._inventory.change() as contents:
             subnets = contents.network(self._management_network_id).subnet_ids
             name = f"octavia-lb-management-{amphora_id}"

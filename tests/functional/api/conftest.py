@@ -20,6 +20,7 @@ from controller import services
 from controller.api import app as api_app
 from controller.api import current
 from controller.db import database, tables
+from controller.drivers.compute.fake import FakeCompute
 from controller.drivers.network.fake import FakeNetwork
 from controller.model.status import ProvisioningStatus
 from tests import builders
@@ -40,7 +41,7 @@ class Api:
         conf = configuration.load([], [])
         for (group, name), value in (options or {}).items():
             conf.set_override(name, value, group=group)
-        self.services = services.Services(db, network=network, wake=self._ring)
+        self.services = services.Services(db, compute=FakeCompute(f"api-{id(self)}"), network=network, wake=self._ring)
         self._resting = _RESTING.setdefault(repr(sorted((options or {}).items())), [])
         self.app = self._resting.pop() if self._resting else api_app.create_app(self.services, conf)
         self.app.extensions[current.EXTENSION] = self.services, self.app.extensions[current.EXTENSION][1]

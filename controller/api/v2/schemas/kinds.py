@@ -21,6 +21,7 @@ JsonSchema = Mapping[str, Any]
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}").fullmatch
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]").search
+_BLANKS = str.maketrans("\t\n\r", "   ")
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII).fullmatch
 _HOST_NAME_PATTERN = r"^(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?$"
 _HOST_NAME = re.compile(_HOST_NAME_PATTERN[1:-1], re.ASCII).fullmatch
@@ -80,6 +81,18 @@ def text(longest: int = 255) -> Described[str]:
 
 
 name = text()
+
+
+def document(longest: int) -> Described[str]:
+    """Text that may have lines and tabs, as JSON has."""
+    line = text(longest)
+
+    @described("string", maxLength=longest)
+    def parse(value: Any) -> str:
+        line(value.translate(_BLANKS) if isinstance(value, str) else value)
+        return str(value)
+
+    return parse
 
 
 @described("boolean")

@@ -61,8 +61,8 @@ SCHEMA = Schema(
         ),
         declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
         Field(name="additional_vips", kind=kinds.anything_in_a_list, default=[], put=False, show=_as_objects, supported=declare.NOTHING),
-        Field(name="flavor_id", kind=kinds.uuid, put=False, supported=declare.NOTHING),
-        Field(name="availability_zone", put=False, supported=declare.NOTHING),
+        Field(name="flavor_id", kind=kinds.uuid, put=False),
+        Field(name="availability_zone", put=False),
         Field(
             name="listeners",
             kind=_LISTENER.nested_list(f"{_PATH}.listeners"),

@@ -1,0 +1,56 @@
+"""/availabilityzoneprofiles, for administrators."""
+
+from __future__ import annotations
+
+import flask
+
+from controller.api import answers, current, paging
+from controller.api.v2 import capabilities, profiles
+from controller.api.v2.schemas.availability_zone import PROFILE
+
+blueprint = flask.Blueprint("availability_zone_profiles", __name__)
+_PROFILES = profiles.Kind(PROFILE, "availability_zone_data", capabilities.AVAILABILITY_ZONE, lambda tx: tx.availability_zone_profiles)
+
+
+@blueprint.get("/availabilityzoneprofiles")
+def list_availability_zone_profiles() -> flask.Response:
+    """All."""
+    current.authorize("availability-zone-profile:get_all", None)
+    asked = paging.asked(PROFILE)
+    with current.services().db.read() as tx:
+        found = tx.availability_zone_profiles.page(asked.query)
+    return asked.answer(found)
+
+
+@blueprint.post("/availabilityzoneprofiles")
+def create_availability_zone_profile() -> flask.Response:
+    """Say what an availability zone means to a provider."""
+    wanted = PROFILE.create(flask.request.get_data())
+    current.authorize("availability-zone-profile:post", None)
+    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.add(wanted)), 201)
+
+
+@blueprint.get("/availabilityzoneprofiles/<profile_id>")
+def get_availability_zone_profile(profile_id: str) -> flask.Response:
+    """One."""
+    current.authorize("availability-zone-profile:get_one", None)
+    with current.services().db.read() as tx:
+        found = tx.availability_zone_profiles.get(profile_id)
+    return answers.one(PROFILE.name, PROFILE.view(found))
+
+
+@blueprint.put("/availabilityzoneprofiles/<profile_id>")
+def update_availability_zone_profile(profile_id: str) -> flask.Response:
+    """Store the new values."""
+    values = PROFILE.update(flask.request.get_data())
+    current.authorize("availability-zone-profile:put", None)
+    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.change(profile_id, values)))
+
+
+@blueprint.delete("/availabilityzoneprofiles/<profile_id>")
+def delete_availability_zone_profile(profile_id: str) -> flask.Response:
+    """Delete one that nothing uses."""
+    current.authorize("availability-zone-profile:delete", None)
+    with current.services().db.begin() as tx:
+        tx.availability_zone_profiles.delete(profile_id)
+    return answers.empty(204)

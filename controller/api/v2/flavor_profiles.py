@@ -1,0 +1,56 @@
+"""/flavorprofiles, for administrators."""
+
+from __future__ import annotations
+
+import flask
+
+from controller.api import answers, current, paging
+from controller.api.v2 import capabilities, profiles
+from controller.api.v2.schemas.flavor import PROFILE
+
+blueprint = flask.Blueprint("flavor_profiles", __name__)
+_PROFILES = profiles.Kind(PROFILE, "flavor_data", capabilities.FLAVOR, lambda tx: tx.flavor_profiles)
+
+
+@blueprint.get("/flavorprofiles")
+def list_flavor_profiles() -> flask.Response:
+    """All."""
+    current.authorize("flavor-profile:get_all", None)
+    asked = paging.asked(PROFILE)
+    with current.services().db.read() as tx:
+        found = tx.flavor_profiles.page(asked.query)
+    return asked.answer(found)
+
+
+@blueprint.post("/flavorprofiles")
+def create_flavor_profile() -> flask.Response:
+    """Say what a flavor means to a provider."""
+    wanted = PROFILE.create(flask.request.get_data())
+    current.authorize("flavor-profile:post", None)
+    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.add(wanted)), 201)
+
+
+@blueprint.get("/flavorprofiles/<profile_id>")
+def get_flavor_profile(profile_id: str) -> flask.Response:
+    """One."""
+    current.authorize("flavor-profile:get_one", None)
+    with current.services().db.read() as tx:
+        found = tx.flavor_profiles.get(profile_id)
+    return answers.one(PROFILE.name, PROFILE.view(found))
+
+
+@blueprint.put("/flavorprofiles/<profile_id>")
+def update_flavor_profile(profile_id: str) -> flask.Response:
+    """Store the new values."""
+    values = PROFILE.update(flask.request.get_data())
+    current.authorize("flavor-profile:put", None)
+    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.change(profile_id, values)))
+
+
+@blueprint.delete("/flavorprofiles/<profile_id>")
+def delete_flavor_profile(profile_id: str) -> flask.Response:
+    """Delete one that nothing uses."""
+    current.authorize("flavor-profile:delete", None)
+    with current.services().db.begin() as tx:
+        tx.flavor_profiles.delete(profile_id)
+    return answers.empty(204)

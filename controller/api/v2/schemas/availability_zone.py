@@ -1,0 +1,34 @@
+"""Availability zones (`availability_zone`), known by their names, and their profiles (`availability_zone_profile`)."""
+
+from __future__ import annotations
+
+from controller.api.v2.schemas import declare, flavor, kinds
+from controller.api.v2.schemas.declare import Field, Schema
+
+SCHEMA = Schema(
+    name="availability_zone",
+    collection="availability_zones",
+    argument="availability_zone_",
+    key="name",
+    shows_fault=False,
+    fields=[
+        Field(name="name", required=True, put=False),
+        Field(name="description", default=""),
+        Field(name="enabled", kind=kinds.boolean, default=True),
+        Field(name="availability_zone_profile_id", kind=kinds.uuid, required=True, put=False),
+    ],
+)
+
+PROFILE = Schema(
+    name="availability_zone_profile",
+    collection="availability_zone_profiles",
+    links="availability_zone_profile_links",
+    argument="availability_zone_profile_",
+    shows_fault=False,
+    fields=[
+        declare.read_only("id", kinds.uuid),
+        Field(name="name", required=True),
+        Field(name="provider_name", kind=kinds.text(64), required=True),
+        Field(name="availability_zone_data", kind=kinds.document(flavor.MAX_DATA), required=True),
+    ],
+)
