@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import ipaddress
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from oslo_config import cfg
 
 from controller.drivers import linux
-from controller.drivers.network import bridge_filter, bridge_inventory, interface, local
+from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, interface, local
 from controller.drivers.network.bridge_inventory import Contents
 
 LOG = logging.getLogger(__name__)
@@ -103,9 +104,7 @@ class BridgeNetwork(local.LocalNetwork):
             with contextlib.suppress(linux.CommandFailed):  # a kernel that knows no such filter has none that could be in the way
                 self._host.inside(self.namespace, ["nft", "delete", "table", "bridge", bridge_filter.TABLE])
             return
-        ports = contents.ports_of_kinds(local.OF_AMPHORAE)
-        script = bridge_filter.whole_script("".join(bridge_filter.port_script(contents, port) for port in ports))
-        self._host.inside(self.namespace, ["nft", "-f", "-"], script)
+        self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(contents))
 
     def _apply(self, contents: Contents, script: str) -> None:
         """Called within the inventory's transaction, so that kernel and inventory change in the same order."""
@@ -122,12 +121,30 @@ class BridgeNetwork(local.LocalNetwork):
     def _made(self, contents: Contents, port: interface.Port) -> None:
         self._apply(contents, bridge_filter.port_script(contents, port))
 
-    def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
-        self._apply(contents, "".join(bridge_filter.port_end_script(contents, port) for port in ports))
-        # A port that is deleted under a running machine is unplugged, or its interface would go on without a filter.
+    def _unplug(self, ports: Sequence[interface.Port]) -> None:
+        # Before its filter goes: the machine that has it may still run.
         linux.cut_cables(self._host, self.namespace, [port.id for port in ports])
+
+    @contextlib.contextmanager
+    def _changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
+        before = self._parts(contents, port_ids, group_ids)
+        yield
+        after = self._parts(contents, port_ids, group_ids)
+        still = {element for element in before.elements - after.elements if _is_member(contents, element)}
+        after = dataclasses.replace(after, elements=after.elements | still)
+        self._apply(contents, bridge_groups.script(bridge_filter.TABLE, before, after))
+
+    def _parts(self, contents: Contents, port_ids: Sequence[str], group_ids: Sequence[str]) -> bridge_groups.Part:
+        parts = [bridge_groups.group_part(contents, group_id) for group_id in group_ids]
+        return bridge_groups.together([*parts, *(bridge_filter.port_part(contents, port_id) for port_id in port_ids)])
 
     def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
         ports = contents.ports_of_load_balancer(load_balancer_id, local.VRRP)
-        lines = [line for port in ports for line in bridge_filter.access_lines(port, rules)]
+        lines = [line for port in ports for line in bridge_filter.access_lines(contents, port, rules)]
         self._apply(contents, "\n".join(lines) + "\n" if lines else "")
+
+
+def _is_member(contents: Contents, element: bridge_groups.Element) -> bool:
+    """Whether another port still has the address that this one loses, as a member of the same group."""
+    group_id = bridge_groups.group_of_set(element[0])
+    return group_id is not None and contents.is_member(group_id, element[1])

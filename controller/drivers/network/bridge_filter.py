@@ -1,7 +1,8 @@
 """The packet filter of the embedded network: who may send what from a port, and what may reach it, in nftables' bridge family.
 
 What a port may send stands in sets whose keys begin with the port's interface; what may reach it from outside stands in a chain of its own,
-found by a verdict map. So a change costs the same with one port and with hundreds. (A set of intervals for all ports would be shorter, but
+found by a verdict map; and every security group has two chains (`sgi_`, `sge_`) to which the chains of its ports jump, and sets of its
+members' addresses. So a change costs the same with one port and with hundreds. (A set of intervals for all ports would be shorter, but
 one deletion from such a set of two thousand takes the kernel 15 ms.)
 
 Many kernels have no connection tracking on bridges, so answers are told from questions without it: a TCP segment that is not a bare
@@ -13,15 +14,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from controller import exceptions
 from controller.drivers import linux
-from controller.drivers.network import interface, local
+from controller.drivers.network import bridge_groups, interface, local
+from controller.drivers.network.bridge_groups import Element, Part
 from controller.drivers.network.bridge_inventory import Contents
 
 TABLE = "figlina"
 _PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
-
-Element = tuple[str, str]
-"""The name of a set, and what is in it."""
 
 RULES = f"""\
 table bridge {TABLE} {{
@@ -30,14 +30,27 @@ table bridge {TABLE} {{
     set macs {{ type ifname . ether_addr; }}
     set senders4 {{ type ifname . ipv4_addr; }}
     set senders6 {{ type ifname . ipv6_addr; }}
+    set filtered {{ type ifname; }}
     map closed {{ type ifname : verdict; }}
+    map sending {{ type ifname : verdict; }}
     set asked4 {{ type ipv4_addr . inet_service . ipv4_addr . inet_service; flags dynamic, timeout; timeout 2m; size 65536; }}
     set asked6 {{ type ipv6_addr . inet_service . ipv6_addr . inet_service; flags dynamic, timeout; timeout 2m; size 65536; }}
 
     chain forward {{
         type filter hook forward priority 0; policy accept;
         iifname @guarded jump from_port
+        iifname vmap @sending
+        goto pass
+    }}
+    chain pass {{
+        iifname @guarded iifname != @isolated meta l4proto udp jump remember_question
+        oifname @filtered meta l4proto udp jump remember_question
         oifname @guarded jump to_port
+        accept
+    }}
+    chain remember_question {{
+        ether type ip update @asked4 {{ ip daddr . udp dport . ip saddr . udp sport }}
+        ether type ip6 update @asked6 {{ ip6 daddr . udp dport . ip6 saddr . udp sport }}
     }}
     chain from_port {{
         iifname . ether saddr != @macs drop
@@ -49,8 +62,6 @@ table bridge {TABLE} {{
         ether type ip6 iifname . ip6 saddr != @senders6 drop
         ether type ip6 icmpv6 type {{ nd-router-advert, nd-redirect }} drop
         ether type != {{ ip, ip6 }} drop
-        ether type ip iifname != @isolated meta l4proto udp update @asked4 {{ ip daddr . udp dport . ip saddr . udp sport }}
-        ether type ip6 iifname != @isolated meta l4proto udp update @asked6 {{ ip6 daddr . udp dport . ip6 saddr . udp sport }}
     }}
     chain to_port {{
         oifname @isolated iifname @isolated drop
@@ -67,34 +78,56 @@ table bridge {TABLE} {{
         icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
         drop
     }}
+    chain sent_answers_only {{
+        ether type arp goto pass
+        ether type ip ip frag-off & 0x1fff != 0 goto pass
+        meta l4proto tcp tcp flags & (syn | ack) != syn goto pass
+        ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 goto pass
+        ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 goto pass
+        icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} goto pass
+        icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} goto pass
+        icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld2-listener-report }} goto pass
+        drop
+    }}
 }}
 """
 
 
+def port_part(contents: Contents, port_id: str) -> Part:
+    """Everything that the filter has to know of a port; nothing of one that does not exist."""
+    try:
+        port = contents.port(port_id)
+    except exceptions.NotFound:
+        return Part()
+    kind, load_balancer_id = contents.kind_of(port_id)
+    groups = contents.groups_of(port_id)
+    addresses = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port_id)
+    elements = {bridge_groups.member(group_id, address) for group_id in groups for address in addresses}
+    chains: dict[str, tuple[str, ...]] = {}
+    if kind in local.OF_AMPHORAE or contents.is_secured(port_id):
+        elements |= _elements(contents, port, kind)
+        if kind != local.MANAGEMENT:
+            rules = contents.access_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
+            chains[_chain(port)] = access_rules(rules, groups)
+        if kind not in local.OF_AMPHORAE:
+            chains[_sending(port)] = (*(f"jump {bridge_groups.egress(group_id)}" for group_id in groups), "goto sent_answers_only")
+    return Part(chains=chains, elements=frozenset(elements))
+
+
 def port_script(contents: Contents, port: interface.Port) -> str:
     """Everything that the filter has to know of a port, as lines for `nft -f`; known already is fine."""
-    kind, load_balancer_id = contents.kind_of(port.id)
-    lines = []
-    if kind != local.MANAGEMENT:
-        rules = contents.access_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
-        lines = access_lines(port, rules)
-    return "\n".join([*lines, *_element_lines("add", _elements(contents, port, kind))]) + "\n"
+    return bridge_groups.script(TABLE, Part(), port_part(contents, port.id))
 
 
-def port_end_script(contents: Contents, port: interface.Port) -> str:
-    """Forget a port. What goes is added first, so that the deletion can't fail on something that is gone already."""
-    kind, _ = contents.kind_of(port.id)
-    elements = _elements(contents, port, kind)
-    lines = [f"add chain bridge {TABLE} {_chain(port)}", *_element_lines("add", elements), *_element_lines("delete", elements)]
-    lines += [f"{verb} chain bridge {TABLE} {_chain(port)}" for verb in ("flush", "delete")]
-    return "\n".join(lines) + "\n"
+def access_rules(rules: Iterable[interface.AccessRule], group_ids: Iterable[str] = ()) -> tuple[str, ...]:
+    """The chain of a port: exactly this traffic, what these security groups admit, and answers."""
+    accepts = [f"{match} accept" for match in _matches(rules)]
+    return (*accepts, *(f"jump {bridge_groups.ingress(group_id)}" for group_id in group_ids), "goto answers_only")
 
 
-def access_lines(port: interface.Port, rules: Iterable[interface.AccessRule]) -> list[str]:
-    """Fill the chain of a port anew: exactly this traffic, and answers. The kernel changes from the old to the new in one step."""
-    chain = f"bridge {TABLE} {_chain(port)}"
-    accepts = [f"add rule {chain} {match} accept" for match in _matches(rules)]
-    return [f"add chain {chain}", f"flush chain {chain}", *accepts, f"add rule {chain} goto answers_only"]
+def access_lines(contents: Contents, port: interface.Port, rules: Iterable[interface.AccessRule]) -> list[str]:
+    """Fill the chain of a port anew. The kernel changes from the old to the new in one step."""
+    return bridge_groups.chain_lines(TABLE, _chain(port), access_rules(rules, contents.groups_of(port.id)))
 
 
 def _matches(rules: Iterable[interface.AccessRule]) -> list[str]:
@@ -124,6 +157,8 @@ def _elements(contents: Contents, port: interface.Port, kind: str) -> set[Elemen
     name = f'"{linux.cable_name(port.id)}"'
     elements = {("guarded", name), ("macs", f"{name} . {port.mac_address}")}
     elements.add(("isolated", name) if kind == local.MANAGEMENT else ("closed", f"{name} : jump {_chain(port)}"))
+    if kind not in local.OF_AMPHORAE:
+        elements |= {("filtered", name), ("sending", f"{name} : jump {_sending(port)}")}
     senders = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port.id) + [link_local(port.mac_address)]
     elements.update((f"senders{ipaddress.ip_address(sender).version}", f"{name} . {sender}") for sender in senders)
     return elements
@@ -133,6 +168,10 @@ def _chain(port: interface.Port) -> str:
     return f"to_{linux.cable_name(port.id)}"
 
 
+def _sending(port: interface.Port) -> str:
+    return f"from_{linux.cable_name(port.id)}"
+
+
 def link_local(mac: str) -> str:
     """The IPv6 address that a host gives itself on a link, from its MAC."""
     parts = [int(part, 16) for part in mac.split(":")]
@@ -140,13 +179,9 @@ def link_local(mac: str) -> str:
     return str(ipaddress.IPv6Address(b"\xfe\x80" + bytes(6) + interface_id))
 
 
-def whole_script(ports: str) -> str:
-    """One transaction for `nft -f` that replaces all there is; `ports` are the scripts of all ports."""
-    return f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{RULES}{ports}"
-
-
-def _element_lines(verb: str, elements: Iterable[Element]) -> list[str]:
-    sets: dict[str, list[str]] = {}
-    for name, text in sorted(elements):
-        sets.setdefault(name, []).append(text)
-    return [f"{verb} element bridge {TABLE} {name} {{ {', '.join(texts)} }}" for name, texts in sets.items()]
+def whole_script(contents: Contents) -> str:
+    """One transaction for `nft -f` that replaces all there is."""
+    parts = [bridge_groups.group_part(contents, group_id) for group_id in contents.all_groups()]
+    parts += [port_part(contents, port_id) for port_id in contents.filtered_ports()]
+    everything = bridge_groups.script(TABLE, Part(), bridge_groups.together(parts))
+    return f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{RULES}{everything}"

@@ -7,6 +7,7 @@ alone, which is what the fake network driver stands on.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import hashlib
 import ipaddress
 import json
@@ -16,6 +17,7 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from controller import exceptions
 from controller.drivers.network import interface
@@ -160,20 +162,26 @@ class Contents:
         self._db = connection
         self._namespace = namespace
 
+    @property
+    def db(self) -> sqlite3.Connection:
+        """For the modules that keep the nouns of the Networking API, within this transaction."""
+        return self._db
+
     # Networks and subnets
 
     def add_network(self, name: str, bridge: str, mtu: int = 1500, *, external: bool = False, hidden: bool = False) -> str:
         """Make a network that everybody may use, unless it is hidden; there already is fine."""
-        values = (network_id(name), name, bridge, mtu, not hidden, external, hidden)
-        columns = "id, name, bridge, mtu, shared, external, hidden"
-        self._db.execute(f"INSERT OR IGNORE INTO networks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        values = (network_id(name), name, bridge, mtu, not hidden and not external, external, hidden, _born())
+        columns = "id, name, bridge, mtu, shared, external, hidden, details"
+        self._db.execute(f"INSERT OR IGNORE INTO networks ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         return network_id(name)
 
     def add_subnet(self, network_name: str, name: str, cidr: str, gateway_ip: str | None = None) -> str:
         """Make a subnet; there already is fine."""
         made = subnet_id(network_name, name)
-        values = (made, name, network_id(network_name), str(ipaddress.ip_network(cidr)), gateway_ip)
-        self._db.execute("INSERT OR IGNORE INTO subnets (id, name, network_id, cidr, gateway_ip) VALUES (?, ?, ?, ?, ?)", values)
+        values = (made, name, network_id(network_name), str(ipaddress.ip_network(cidr)), gateway_ip, _born())
+        columns = "id, name, network_id, cidr, gateway_ip, details"
+        self._db.execute(f"INSERT OR IGNORE INTO subnets ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         return made
 
     def network(self, wanted: str) -> interface.Network:
@@ -275,9 +283,9 @@ class Contents:
         :raises InvalidRequest: a wanted address is outside its subnet, or the subnet is full.
         """
         made = str(uuid.uuid4())
-        values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id)
-        columns = "id, name, network_id, mac_address, device_id, device_owner, project_id, kind, load_balancer_id"
-        self._db.execute(f"INSERT INTO ports ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
+        values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id, _born())
+        columns = "id, name, network_id, mac_address, device_id, device_owner, project_id, kind, load_balancer_id, details"
+        self._db.execute(f"INSERT INTO ports ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         taken = [self._take(made, self.subnet(subnet), wanted) for subnet, wanted in addresses]
         mac = mac_for(network, taken[0] if taken else made)
         self._db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac, made))
@@ -357,6 +365,38 @@ class Contents:
         query = "SELECT security_group_id FROM port_groups WHERE port_id = ? ORDER BY security_group_id"
         return [found for (found,) in self._db.execute(query, (port_id,))]
 
+    def group_rules(self, group_id: str) -> list[dict[str, Any]] | None:
+        """The rules of a security group, in their order; None if there is no such group."""
+        if self._db.execute("SELECT 1 FROM security_groups WHERE id = ?", (group_id,)).fetchone() is None:
+            return None
+        columns = ("id", "direction", "ethertype", "protocol", "port_min", "port_max", "prefix", "remote_group_id")
+        query = f"SELECT {', '.join(columns)} FROM security_group_rules WHERE security_group_id = ? ORDER BY rowid"  # noqa: S608
+        return [dict(zip(columns, row, strict=True)) for row in self._db.execute(query, (group_id,))]
+
+    def all_groups(self) -> list[str]:
+        """The id of every security group."""
+        return [found for (found,) in self._db.execute("SELECT id FROM security_groups ORDER BY rowid")]
+
+    def is_secured(self, port_id: str) -> bool:
+        """Whether a tenant's port is filtered by its security groups."""
+        return bool(self._db.execute("SELECT secured FROM ports WHERE id = ? AND secured", (port_id,)).fetchone())
+
+    def filtered_ports(self) -> list[str]:
+        """The id of every port of which the filter has to know: amphorae's, secured ones, members of groups."""
+        query = "SELECT id FROM ports WHERE kind NOT IN ('', 'vip') OR secured UNION SELECT port_id FROM port_groups"
+        return [found for (found,) in self._db.execute(query)]
+
+    def is_member(self, group_id: str, address: str) -> bool:
+        """Does any port of a group have this address, or may send from it?"""
+        return any(
+            self._db.execute(
+                f"SELECT 1 FROM {table} a JOIN port_groups g ON g.port_id = a.port_id "  # noqa: S608
+                "WHERE a.ip_address = ? AND g.security_group_id = ?",
+                (address, group_id),
+            ).fetchone()
+            for table in ("fixed_ips", "allowed_addresses")
+        )
+
     def set_groups(self, port_id: str, group_ids: Iterable[str]) -> None:
         """Exactly these, from now on.
 
@@ -385,6 +425,15 @@ class Contents:
         self._db.execute("DELETE FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
         values = [(load_balancer_id, rule.protocol, rule.port or 0, rule.cidr or "") for rule in set(rules)]
         self._db.executemany("INSERT INTO access_rules VALUES (?, ?, ?, ?)", values)
+
+
+def now() -> str:
+    """The time, as the Networking API writes it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _born() -> str:
+    return json.dumps({"created_at": now()})
 
 
 class _Pools:

@@ -29,8 +29,8 @@ class LocalNetwork(interface.NetworkDriver):
     def _made(self, contents: Contents, port: interface.Port) -> None:
         """An amphora's port was made."""
 
-    def _ending(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
-        """Amphorae's ports are about to be deleted."""
+    def _unplug(self, ports: Sequence[interface.Port]) -> None:
+        """Ports are about to be deleted: no machine is to go on using them."""
 
     def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
         """The rules of a load balancer's access group were replaced."""
@@ -75,8 +75,8 @@ class LocalNetwork(interface.NetworkDriver):
 
     def delete_port(self, port_id: str) -> None:
         """Delete a port made by `create_port`; gone already is fine."""
-        with self._inventory.change() as contents:
-            contents.delete_port(port_id)
+        with self._inventory.change() as contents, contextlib.suppress(exceptions.NotFound):
+            self._end(contents, [contents.port(port_id)])
 
     # VIPs
 
@@ -136,7 +136,8 @@ class LocalNetwork(interface.NetworkDriver):
         with self._inventory.change() as contents:
             kind, _ = contents.kind_of(vip.port_id)
             if kind == VIP:
-                contents.delete_port(vip.port_id)
+                with self._changing(contents, [vip.port_id]):
+                    contents.delete_port(vip.port_id)
                 return
             try:
                 port = contents.port(vip.port_id)
@@ -222,7 +223,11 @@ class LocalNetwork(interface.NetworkDriver):
     def delete_amphora_ports(self, amphora_id: str) -> None:
         with self._inventory.change() as contents:
             ports = contents.ports_of_device(amphora_id, OF_AMPHORAE)
-            self._ending(contents, ports)
+            self._end(contents, ports)
+
+    def _end(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
+        self._unplug(ports)
+        with self._changing(contents, [port.id for port in ports]):
             for port in ports:
                 contents.delete_port(port.id)
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.drivers.network import bridge_filter, bridge_inventory, interface, local
-
-PORT = interface.Port(id="6f2b8c54-9a0e", name="", network_id="n", mac_address="02:00:00:00:00:01", mtu=1500, fixed_ips=())
-CHAIN = "bridge figlina to_tap6f2b8c549a0"
+from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, interface, local
 
 
 @pytest.mark.parametrize(
@@ -24,12 +21,7 @@ CHAIN = "bridge figlina to_tap6f2b8c549a0"
     ids=str,
 )
 def test_access_rules_open_what_they_say_and_answers_pass(rules: list[interface.AccessRule], accepted: list[str]) -> None:
-    assert bridge_filter.access_lines(PORT, rules) == [
-        f"add chain {CHAIN}",
-        f"flush chain {CHAIN}",
-        *(f"add rule {CHAIN} {match} accept" for match in accepted),
-        f"add rule {CHAIN} goto answers_only",
-    ]
+    assert bridge_filter.access_rules(rules) == (*(f"{match} accept" for match in accepted), "goto answers_only")
 
 
 @pytest.fixture
@@ -47,7 +39,7 @@ def add(contents: bridge_inventory.Contents, kind: str) -> interface.Port:
 
 def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: bridge_inventory.Contents) -> None:
     port = add(contents, local.VRRP)
-    lines = bridge_filter.port_end_script(contents, port).splitlines()
+    lines = bridge_groups.script(bridge_filter.TABLE, bridge_filter.port_part(contents, port.id), bridge_groups.Part()).splitlines()
     for index, line in enumerate(lines):
         if line.startswith("delete "):
             assert line.replace("delete", "add", 1) in lines[:index]

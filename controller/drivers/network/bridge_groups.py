@@ -1,0 +1,168 @@
+"""Security groups in the embedded network's packet filter, and how the filter goes from one state to the next.
+
+A `Part` is what the filter holds for one port or one group. A change is the difference of two: the kernel takes it in one transaction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from controller.drivers.network.bridge_inventory import Contents
+
+PROTOCOLS = {
+    "ah": 51,
+    "dccp": 33,
+    "egp": 8,
+    "esp": 50,
+    "gre": 47,
+    "icmp": 1,
+    "igmp": 2,
+    "ipip": 4,
+    "ipv6-encap": 41,
+    "ipv6-frag": 44,
+    "ipv6-icmp": 58,
+    "ipv6-nonxt": 59,
+    "ipv6-opts": 60,
+    "ipv6-route": 43,
+    "icmpv6": 58,
+    "ospf": 89,
+    "pgm": 113,
+    "rsvp": 46,
+    "sctp": 132,
+    "tcp": 6,
+    "udp": 17,
+    "udplite": 136,
+    "vrrp": 112,
+}
+"""The protocols that rules may name, with their numbers."""
+
+Element = tuple[str, str]
+"""The name of a set, and what is in it."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Sets (name and type), chains (name and rules), and elements of sets."""
+
+    sets: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    chains: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    elements: frozenset[Element] = frozenset()
+
+
+def together(parts: Iterable[Part]) -> Part:
+    """Several as one."""
+    sets: dict[str, str] = {}
+    chains: dict[str, tuple[str, ...]] = {}
+    elements: set[Element] = set()
+    for part in parts:
+        sets.update(part.sets)
+        chains.update(part.chains)
+        elements |= part.elements
+    return Part(sets=sets, chains=chains, elements=frozenset(elements))
+
+
+def script(table: str, before: Part, after: Part) -> str:
+    """Lines for `nft -f` that lead from one state to the other; empty if nothing changed.
+
+    What goes is added first, so that its deletion can't fail on something that is gone already.
+    """
+    changed = {name: rules for name, rules in after.chains.items() if before.chains.get(name) != rules}
+    gone = sorted(before.chains.keys() - after.chains.keys())
+    forgotten = sorted(before.sets.keys() - after.sets.keys())
+    leaving = {element for element in before.elements - after.elements if element[0] not in forgotten}
+    lines = [f"add set bridge {table} {name} {{ type {kind}; }}" for name, kind in after.sets.items() if name not in before.sets]
+    lines += [f"add chain bridge {table} {name}" for name in (*changed, *gone)]
+    for name, rules in changed.items():
+        lines += chain_lines(table, name, rules)[1:]
+    lines += _element_lines(table, "add", leaving) + _element_lines(table, "delete", leaving)
+    lines += _element_lines(table, "add", after.elements - before.elements)
+    lines += [f"{verb} chain bridge {table} {name}" for verb in ("flush", "delete") for name in gone]
+    for name in forgotten:
+        lines += [f"add set bridge {table} {name} {{ type {before.sets[name]}; }}", f"delete set bridge {table} {name}"]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def chain_lines(table: str, name: str, rules: Iterable[str]) -> list[str]:
+    """A chain, with exactly these rules."""
+    chain = f"bridge {table} {name}"
+    return [f"add chain {chain}", f"flush chain {chain}", *(f"add rule {chain} {rule}" for rule in rules)]
+
+
+def _element_lines(table: str, verb: str, elements: Iterable[Element]) -> list[str]:
+    sets: dict[str, list[str]] = {}
+    for name, text in sorted(elements):
+        sets.setdefault(name, []).append(text)
+    return [f"{verb} element bridge {table} {name} {{ {', '.join(texts)} }}" for name, texts in sets.items()]
+
+
+# Groups
+
+
+def ingress(group_id: str) -> str:
+    """The chain that accepts what a group admits."""
+    return f"sgi_{_short(group_id)}"
+
+
+def egress(group_id: str) -> str:
+    """The chain that passes on what members of a group may send."""
+    return f"sge_{_short(group_id)}"
+
+
+def member(group_id: str, address: str) -> Element:
+    """A member's address in the set of its group."""
+    return (_members(group_id, ipaddress.ip_address(address).version), address)
+
+
+def group_of_set(name: str) -> str | None:
+    """The id of the group whose members a set holds; None for other sets."""
+    kind, _, text = name.partition("_")
+    return text.replace("_", "-") if kind in ("m4", "m6") else None
+
+
+def _members(group_id: str, version: int) -> str:
+    return f"m{version}_{_short(group_id)}"
+
+
+def _short(group_id: str) -> str:
+    return group_id.replace("-", "_")
+
+
+def group_part(contents: Contents, group_id: str) -> Part:
+    """The chains of a group, and the sets of its members' addresses; nothing of a group that does not exist."""
+    rules = contents.group_rules(group_id)
+    if rules is None:
+        return Part()
+    accepts = tuple(f"{match(rule)} accept" for rule in rules if rule["direction"] == "ingress")
+    passes = tuple(f"{match(rule)} goto pass" for rule in rules if rule["direction"] == "egress")
+    sets = {_members(group_id, 4): "ipv4_addr", _members(group_id, 6): "ipv6_addr"}
+    return Part(sets=sets, chains={ingress(group_id): accepts, egress(group_id): passes})
+
+
+def match(rule: Mapping[str, Any]) -> str:
+    """What a rule speaks of, in the words of nft."""
+    version = 6 if rule["ethertype"] == "IPv6" else 4
+    family, far = ("ip6" if version == 6 else "ip"), ("saddr" if rule["direction"] == "ingress" else "daddr")
+    words = [f"ether type {family}"]
+    if rule["remote_group_id"]:
+        words.append(f"{family} {far} @{_members(rule['remote_group_id'], version)}")
+    prefix = ipaddress.ip_network(rule["prefix"], strict=False) if rule["prefix"] else None
+    if prefix is not None and prefix.prefixlen:
+        words.append(f"{family} {far} {prefix}")
+    return " ".join(words + _protocol_words(rule))
+
+
+def _protocol_words(rule: Mapping[str, Any]) -> list[str]:
+    protocol, low, high = rule["protocol"], rule["port_min"], rule["port_max"]
+    if protocol is None:
+        return []
+    number = PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
+    words = [f"meta l4proto {number}"] if number else []
+    if number in (1, 58):
+        name = "icmp" if number == 1 else "icmpv6"
+        words += [f"{name} {part} {value}" for part, value in (("type", low), ("code", high)) if value is not None]
+    elif low is not None and (low, high) != (1, 65535):
+        words.append(f"th dport {low}" if low == high else f"th dport {low}-{high}")
+    return words
