@@ -308,6 +308,16 @@ class Contents:
         """
         return self._take(port_id, self.subnet(subnet_id), None)
 
+    def free_addresses(self, wanted: str) -> int:
+        """How many ports a subnet has room for.
+
+        :raises NotFound: no such subnet.
+        """
+        subnet = self.subnet(wanted)
+        size = ipaddress.ip_network(subnet.cidr).num_addresses
+        (used,) = self._db.execute("SELECT count(*) FROM fixed_ips WHERE subnet_id = ?", (wanted,)).fetchone()
+        return max(0, int(size - (2 if size > 2 else 0) - (subnet.gateway_ip is not None) - used))
+
     def _take(self, port_id: str, subnet: interface.Subnet, wanted: str | None) -> str:
         if wanted is None:
             return self._take_next(port_id, subnet)

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from oslo_config import cfg
 
+from controller import exceptions
 from controller.drivers import script
 from controller.drivers.network import bridge_inventory, interface, local
 
@@ -21,6 +22,7 @@ class Cloud:
     def __init__(self) -> None:
         self.script = script.Script()
         self.inventory = bridge_inventory.Inventory(":memory:", None)
+        self.qos_policies: dict[str, interface.QosPolicy] | None = None
         with self.inventory.change() as contents:
             contents.add_network(MANAGEMENT_NETWORK, "br-mgmt", hidden=True)
             contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8")
@@ -39,6 +41,7 @@ class FakeNetwork(local.LocalNetwork):
         with self._lock:
             shared = self._clouds.get(cloud) or self._clouds.setdefault(cloud, Cloud())
         self.script = shared.script
+        self._cloud = shared
         super().__init__(shared.inventory, bridge_inventory.network_id(MANAGEMENT_NETWORK))
 
     @classmethod
@@ -72,3 +75,16 @@ class FakeNetwork(local.LocalNetwork):
         """Make another subnet, and return its id; there already is fine."""
         with self._inventory.change() as contents:
             return contents.add_subnet(network_name, name, cidr)
+
+    def create_qos_policy(self, policy: interface.QosPolicy) -> None:
+        """Make a policy; from the first one on, the service knows policies at all."""
+        self._cloud.qos_policies = {**(self._cloud.qos_policies or {}), policy.id: policy}
+
+    def has_qos(self) -> bool:
+        return self._cloud.qos_policies is not None
+
+    def get_qos_policy(self, policy_id: str) -> interface.QosPolicy:
+        found = (self._cloud.qos_policies or {}).get(policy_id)
+        if found is None:
+            raise exceptions.NotFound("QoS Policy", policy_id)
+        return found

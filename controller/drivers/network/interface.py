@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from controller import exceptions
 from controller.model import load_balancer as model
 
 
@@ -73,6 +74,17 @@ class Port:
     device_owner: str = ""
     project_id: str | None = None
     attachment: Attachment | None = None
+    qos_policy_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QosPolicy:
+    """How much a port may send and receive."""
+
+    id: str
+    name: str
+    project_id: str | None = None
+    shared: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -122,6 +134,27 @@ class NetworkDriver(abc.ABC):
     @abc.abstractmethod
     def get_security_group(self, group_id: str) -> SecurityGroup:
         """:raises NotFound: no such group (kind `SecurityGroup`); :raises Transient: the service did not answer."""
+
+    def get_qos_policy(self, policy_id: str) -> QosPolicy:
+        """Asked only where `has_qos()`.
+
+        :raises NotFound: no such policy (kind `QoS Policy`); :raises Transient: the service did not answer.
+        """
+        raise exceptions.NotFound("QoS Policy", policy_id)
+
+    def has_qos(self) -> bool:
+        """Whether the service knows QoS policies at all.
+
+        :raises Transient: the service did not answer.
+        """
+        return False
+
+    def free_addresses(self, network_id: str) -> Mapping[str, int] | None:
+        """How many addresses each subnet of a network has left; None: the service can't tell.
+
+        :raises NotFound: no such network; :raises Transient: the service did not answer.
+        """
+        return None
 
     @abc.abstractmethod
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import interface
@@ -58,6 +58,10 @@ class LocalNetwork(interface.NetworkDriver):
     def get_security_group(self, group_id: str) -> interface.SecurityGroup:
         with self._inventory.read() as contents:
             return contents.security_group(group_id)
+
+    def free_addresses(self, network_id: str) -> Mapping[str, int]:
+        with self._inventory.read() as contents:
+            return {subnet: contents.free_addresses(subnet) for subnet in contents.network(network_id).subnet_ids}
 
     def list_ours(self) -> Iterable[interface.Port]:
         with self._inventory.read() as contents:
