@@ -46,7 +46,9 @@ class Api:
         self.db = database.Database(f"sqlite:///{folder / 'bench.db'}")
         tables.metadata.create_all(self.db.engine)
         self.network = FakeNetwork("benchmark")
-        self._app = api.create_app(services.Services(self.db, network=self.network), configuration.load([], []))
+        conf = configuration.load([], [])
+        conf.set_default("auth_strategy", "noauth", group="api_settings")
+        self._app = api.create_app(services.Services(self.db, network=self.network), conf)
 
     def __call__(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request; the JSON of its answer.

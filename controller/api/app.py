@@ -35,7 +35,10 @@ _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
 def create_app(services: current.Services, conf: Any) -> flask.Flask:
-    """The WSGI application over these services, as the configuration (with all options of ours registered) has it."""
+    """The WSGI application over these services, as the configuration (with all options of ours registered) has it.
+
+    :raises Misconfigured: the policy files, or the identity service, can't be used as they are configured.
+    """
     app = flask.Flask("figlina-api", static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     app.extensions[current.EXTENSION] = services, settings.load(conf)
@@ -56,6 +59,9 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
     app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
     app.wsgi_app = paths.Normalised(app.wsgi_app)  # type: ignore[method-assign]
+    rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
+    # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
+    app.wsgi_app = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)  # type: ignore[method-assign]
     return app
 
 
@@ -72,7 +78,7 @@ def _needs_id(**_in_path: str) -> flask.Response:
 def _begin() -> None:
     """Name the caller; refuse what no route would answer rightly."""
     request = flask.request
-    flask.g.context = auth.noauth(request, current.settings().noauth_project_id)
+    flask.g.context = auth.of(request.environ)
     if request.method == "HEAD" and request.path != "/healthcheck":
         raise werkzeug.exceptions.MethodNotAllowed
     accepted = request.headers.get("Accept")
@@ -111,19 +117,5 @@ def _end(answer: flask.Response) -> flask.Response:
         if flask.request.method in _WRITES:
             path, named = flask.request.path, context.global_request_id or "-"
             LOG.info("%s (%s) %s %r: %d", context.request_id, named, flask.request.method, path, answer.status_code)
-    origin = flask.request.headers.get("Origin")
-    if origin is not None:
-        _share(answer, origin)
+    answer.headers.update(cors.headers(flask.request.headers.get("Origin"), current.settings().cors_allowed_origins))
     return answer
-
-
-def _share(answer: flask.Response, origin: str) -> None:
-    """Let web pages of the allowed origins read the answer."""
-    allowed = current.settings().cors_allowed_origins
-    if origin not in allowed and "*" not in allowed:
-        return
-    answer.headers["Access-Control-Allow-Origin"] = origin
-    answer.headers["Vary"] = "Origin"
-    answer.headers["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE"
-    answer.headers["Access-Control-Allow-Headers"] = "Content-Type, X-Auth-Token, X-Openstack-Request-Id, X-Project-Id"
-    answer.headers["Access-Control-Expose-Headers"] = "X-Auth-Token, X-Openstack-Request-Id"

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import os
+import pathlib
+import threading
+import time
+import warnings
+from typing import Any, cast
+
+import flask
+from oslo_config import cfg
+from oslo_policy import opts as policy_options
+from oslo_policy import policy as oslo_policy
+
 from controller import exceptions
+from controller.api import policies
 from controller.api.auth import Context
 
-ADMIN_ONLY = frozenset({"loadbalancer:put_failover", *(f"amphora:{what}" for what in ("get_all", "get_one", "get_stats", "delete"))}) | {
-    "amphora:put_failover",
-    "amphora:put_config",
-}
+LOG = logging.getLogger(__name__)
+
+EXTENSION = "figlina.policy"
+_POLICY_FILE = "policy.yaml"  # the default, which need not be there
+_LOOK_AGAIN = 1.0  # seconds after which the files are looked at again
+_DECISIONS = 20_000  # remembered at most, a few hundred bytes each
+_Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 def authorize(action: str, project_id: str | None, context: Context) -> None:
@@ -16,18 +34,163 @@ def authorize(action: str, project_id: str | None, context: Context) -> None:
 
     :raises Forbidden: the caller may not do this with an object of that project.
     """
-    if context.is_admin:
-        return
-    if action in ADMIN_ONLY or project_id is None or project_id != context.project_id:
+    if not _policy().allows(action, project_id, context):
         raise exceptions.Forbidden
 
 
 def visible_project(resource: str, context: Context) -> str | None:
-    """The only project whose objects a list may show; None: those of all.
+    """The only project whose objects a list may show; None: those of all. A filter by project asks for leave to see that one.
 
-    :raises Forbidden: the caller has no project, so there is nothing to be seen.
+    :raises Forbidden: the caller may see none, or not the one that he asks for.
     """
-    if context.is_admin:
+    asked = {name for key in ("project_id", "tenant_id") for name in flask.request.args.getlist(key) if name}
+    wanted = asked.pop() if len(asked) == 1 else context.project_id
+    policy = _policy()
+    if policy.allows(f"{resource}:get_all-global", wanted, context):
         return None
-    authorize(f"{resource}:get_all", context.project_id, context)
-    return context.project_id
+    authorize(f"{resource}:get_all", wanted, context)
+    if wanted is None:  # nobody's objects are nobody's to see, whatever a policy file says
+        raise exceptions.Forbidden
+    return wanted
+
+
+def _policy() -> Policy:
+    return cast("Policy", flask.current_app.extensions[EXTENSION])
+
+
+class Policy:
+    """The rules of the code and of the operator's files, which are read again when they change.
+
+    oslo.policy itself looks at the files in every call, and reloads in place while other threads read: they would see half of the rules,
+    and refuse what is allowed. So each state of the files gets an enforcer of its own, which is exchanged as a whole.
+    """
+
+    def __init__(self, conf: cfg.ConfigOpts) -> None:
+        """:raises Misconfigured: a policy file can't be read, or contradicts itself."""
+        register_options(conf)
+        self._conf = conf
+        self._lock = threading.Lock()
+        self._next_look = time.monotonic() + _LOOK_AGAIN
+        self._seen = self._look()
+        self._rules = _Rules(load(conf))
+
+    def allows(self, action: str, project_id: str | None, context: Context) -> bool:
+        """Whether the caller may do this with an object of that project."""
+        return self._current().allow(policies.PREFIX + action, project_id, context)
+
+    def known(self, context: Context) -> Context:
+        """The same caller, made administrator if the rules say so."""
+        is_admin = self._current().allow("context_is_admin", context.project_id, context)
+        return dataclasses.replace(context, is_admin=is_admin)
+
+    def _current(self) -> _Rules:
+        if time.monotonic() >= self._next_look and self._lock.acquire(blocking=False):
+            try:
+                self._reload_if_changed()
+            finally:
+                self._next_look = time.monotonic() + _LOOK_AGAIN
+                self._lock.release()
+        return self._rules
+
+    def _reload_if_changed(self) -> None:
+        seen = self._look()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._rules = _Rules(load(self._conf))
+        except exceptions.Misconfigured as error:
+            LOG.error("The old policies stay in force: %s", error)
+        else:
+            LOG.info("The policies were read again: a file changed")
+
+    def _look(self) -> _Fingerprint:
+        """What tells one state of the files from the next."""
+        found = (self._conf.find_file(name) for name in (self._conf.oslo_policy.policy_file, *self._conf.oslo_policy.policy_dirs))
+        paths = [pathlib.Path(path) for path in found if path]
+        files = [*paths, *(entry for path in paths if path.is_dir() for entry in path.iterdir())]
+        return tuple(sorted(_state(path) for path in files))
+
+
+class _Rules:
+    """The rules of one state of the files, and what they decided: oslo.policy takes up to 400 microseconds for what is always the same."""
+
+    def __init__(self, enforcer: oslo_policy.Enforcer) -> None:
+        self._enforcer = enforcer
+        self._decided: dict[tuple[Any, ...], bool] = {}
+        # Rules that ask another server may be answered otherwise next time.
+        self._remembers = not any("http:" in str(check) or "https:" in str(check) for check in enforcer.rules.values())
+
+    def allow(self, rule: str, project_id: str | None, context: Context) -> bool:
+        key = (rule, project_id, context.identity())
+        decision = self._decided.get(key)
+        if decision is None:
+            target = {} if project_id is None else {"project_id": project_id, "tenant_id": project_id}
+            decision = bool(self._enforcer.authorize(rule, target, context.credentials()))
+            if self._remembers:
+                if len(self._decided) >= _DECISIONS:
+                    self._decided.clear()
+                self._decided[key] = decision
+        return decision
+
+
+def _state(path: pathlib.Path) -> tuple[str, int, int, int]:
+    try:
+        status = os.stat(path)
+    except OSError:  # gone since it was listed
+        return str(path), 0, 0, 0
+    return str(path), status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def register_options(conf: cfg.ConfigOpts) -> None:
+    """[oslo_policy], with the old definitions in force until an operator has given out Keystone's roles."""
+    for group, options in policy_options.list_opts():
+        conf.register_opts(options, group=group)
+    conf.set_default("enforce_new_defaults", False, group="oslo_policy")
+
+
+def load(conf: cfg.ConfigOpts) -> oslo_policy.Enforcer:
+    """An enforcer for the rules as they are now; it never looks at the files again.
+
+    :raises Misconfigured: a policy file can't be read, or contradicts itself.
+    """
+    named = conf.oslo_policy.policy_file
+    if named != _POLICY_FILE and not conf.find_file(named):
+        raise exceptions.Misconfigured(f"[oslo_policy] policy_file {named} can't be found: without it, other rules than yours would apply")
+    enforcer = _enforcer(conf)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that were deprecated; `oslopolicy-list-redundant` and the sample tell of them
+            enforcer.load_rules()
+        enforcer.check_rules(raise_on_violation=True)
+    except Exception as error:  # YAML that is none, a list instead of a mapping, rules in a circle
+        raise exceptions.Misconfigured(f"the policies of [oslo_policy] policy_file {named} can't be used: {error}") from error
+    unknown = [name for name in enforcer.file_rules if name.startswith(policies.PREFIX) and name not in enforcer.registered_rules]
+    if unknown:
+        LOG.warning("Rules in %s that nothing asks for: %s", named, ", ".join(sorted(unknown)))
+    enforcer.use_conf = False
+    return enforcer
+
+
+def _enforcer(conf: cfg.ConfigOpts) -> oslo_policy.Enforcer:
+    enforcer = oslo_policy.Enforcer(conf)
+    enforcer.suppress_default_change_warnings = True
+    enforcer.register_defaults(policies.list_rules())
+    return enforcer
+
+
+def enforcer_for_tools() -> oslo_policy.Enforcer:
+    """The entry point of `oslopolicy-policy-generator` and `oslopolicy-list-redundant`, which take `--config-file` as our processes do."""
+    files = cfg.CONF.config_file or None
+    conf = cfg.ConfigOpts()
+    conf([], project="figlina", default_config_files=files)
+    register_options(conf)
+    return _enforcer(conf)
+
+
+def list_opts() -> list[tuple[str, list[Any]]]:
+    """For the sample of the configuration: oslo.policy's options with our defaults."""
+    listed = [(group, list(options)) for group, options in policy_options.list_opts()]
+    for _, options in listed:
+        cfg.set_defaults(options, enforce_new_defaults=False)
+    return listed

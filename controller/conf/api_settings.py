@@ -41,9 +41,13 @@ OPTS = [
     cfg.IntOpt("graceful_timeout", default=30, min=1, help="Seconds that requests in flight may still take when the API is told to stop."),
     cfg.StrOpt(
         "auth_strategy",
-        default="noauth",
-        choices=["noauth"],
-        help="Who may call. `noauth`: everybody, as administrator of the project in the header X-Project-Id or in the body.",
+        default="keystone",
+        choices=[
+            ("keystone", "the bearers of Keystone's tokens, which are checked as [keystone_authtoken] says"),
+            ("noauth", "everybody, as administrator of the project in the header X-Project-Id or in the body"),
+            ("testing", "everybody, as who he says he is in X-Project-Id, X-User-Id and X-Roles: to try policies without a Keystone"),
+        ],
+        help="Who may call. Only `keystone` is for networks on which anybody else is.",
     ),
     cfg.StrOpt(
         "noauth_project_id", help="With `noauth`: the project of callers who name none. Without it they can't create load balancers."

@@ -39,6 +39,7 @@ class Api:
         self.network = network
         self.rings = 0
         conf = configuration.load([], [])
+        conf.set_default("auth_strategy", "noauth", group="api_settings")
         for (group, name), value in (options or {}).items():
             conf.set_override(name, value, group=group)
         self.services = services.Services(db, compute=FakeCompute(f"api-{id(self)}"), network=network, wake=self._ring)

@@ -50,7 +50,7 @@ def server(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Ser
     configuration.write_text(
         f"[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
         f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"
-        "noauth_project_id = demo\n"
+        "auth_strategy = noauth\nnoauth_project_id = demo\n"
     )
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([str(_PROGRAM), "--config-file", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
