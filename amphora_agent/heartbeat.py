@@ -43,17 +43,29 @@ def due(memory: Memory, digest: bytes, now: float, interval: float, full_interva
 class Heart:
     """Looks at the load balancer once a second and tells the health managers."""
 
-    def __init__(self, config: boot.BootConfig, look: Callable[[], Mapping[str, Any] | None], before_report: Callable[[], None]) -> None:
-        self._config, self._look, self._before_report = config, look, before_report
-        self._key = bytes.fromhex(config.heartbeat_key)
-        self._id = uuid.UUID(config.amphora_id).bytes
+    def __init__(
+        self,
+        amphora_id: str,
+        config: boot.AgentConfig,
+        look: Callable[[], Mapping[str, Any] | None],
+        before_report: Callable[[], None],
+    ) -> None:
+        self._look, self._before_report = look, before_report
+        self._id = uuid.UUID(amphora_id).bytes
         self._boot_id = os.urandom(8)
         self._sequence = 0
         self._memory = Memory()
         self._requested = False
         self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._sockets = _sockets(config.health_managers)
         self.first_sent = threading.Event()
+        self._next: boot.AgentConfig | None = None
+        self._sockets: list[tuple[socket.socket, tuple[str, int]]] = []
+        self._take(config)
+
+    def configure(self, config: boot.AgentConfig) -> None:
+        """Report by another configuration from the next turn on, which comes at once; may be called from any thread."""
+        self._next = config
+        self.nudge()
 
     def nudge(self) -> None:
         """Look again at once, because something has changed."""
@@ -70,6 +82,9 @@ class Heart:
 
     def turn(self) -> None:
         """Look once, and send what is due."""
+        if (config := self._next) is not None:
+            self._next = None if self._next is config else self._next
+            self._take(config)
         report = self._look()
         if report is None:
             return  # silence is the message: something that should run does not
@@ -86,6 +101,15 @@ class Heart:
         if kind == "report":
             self._memory.reported_at, self._memory.reported_digest, self._requested = now, self._memory.digest, False
         self.first_sent.set()
+
+    def _take(self, config: boot.AgentConfig) -> None:
+        """Live by a configuration: those who are to hear of us now get a whole report first."""
+        self._config = config
+        self._key = bytes.fromhex(config.heartbeat_key)
+        for sock in {sock for sock, _ in self._sockets}:
+            sock.close()
+        self._sockets = _sockets(config.health_managers)
+        self._memory.reported_digest = None
 
     def _send_report(self, report: Mapping[str, Any]) -> bool:
         self._before_report()

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import errors, heartbeat, interfaces, load_balancer, system
+from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +44,9 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     nics.ensure_namespace()
     balancer = load_balancer.LoadBalancer(config, options.state_directory, options.run_directory, nics)
     balancer.resume()
-    heart = heartbeat.Heart(config, balancer.look, balancer.save_counters)
+    kept = configuration.Kept(config, options.state_directory)
+    heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save_counters)
+    kept.on_change = heart.configure
     balancer.on_change = heart.nudge
     threading.Thread(target=heart.run, name="heartbeat", daemon=True).start()
     heart.first_sent.wait(FIRST_BEAT_TIMEOUT)
@@ -55,7 +57,7 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     system.write_file(options.run_directory / "agent.pid", f"{os.getpid()}\n".encode(), durable=False)
     web = server.Server(
         (config.management_address.partition("/")[0], config.agent_port),
-        app.create_app(config, balancer, started_at),
+        app.create_app(config, kept, balancer, started_at),
         server.tls_context(certificates / "server.pem", certificates / "client_roots.pem"),
     )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())

@@ -13,11 +13,13 @@ import flask
 from flask.typing import ResponseReturnValue
 
 import amphora_agent
-from amphora_agent import load_balancer, system
+from amphora_agent import configuration, load_balancer, system
 from amphora_agent.protocol import boot, rest
 
 
-def blueprint(config: boot.BootConfig, balancer: load_balancer.LoadBalancer, started_at: float) -> flask.Blueprint:
+def blueprint(
+    config: boot.BootConfig, kept: configuration.Kept, balancer: load_balancer.LoadBalancer, started_at: float
+) -> flask.Blueprint:
     """The route `/info`."""
     routes = flask.Blueprint("info", __name__)
 
@@ -31,6 +33,7 @@ def blueprint(config: boot.BootConfig, balancer: load_balancer.LoadBalancer, sta
             "agent_version": amphora_agent.__version__,
             "haproxy_version": version_of(config.haproxy_command, "-v"),
             "keepalived_version": version_of(config.keepalived_command, "--version"),
+            "heartbeat_interval": kept.current.heartbeat_interval,
             "load_balancers": balancer.generations(),
             "uptime": round(time.monotonic() - started_at, 1),
             "load": list(os.getloadavg()),

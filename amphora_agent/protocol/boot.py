@@ -7,6 +7,7 @@ The controller has three files put into the machine: `CONFIG_PATH` (this, as JSO
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 
 CONFIG_PATH = "/etc/figlina/agent.json"
@@ -14,6 +15,51 @@ SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
 TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """What of the boot configuration can change while the agent runs: to whom it reports, with which key, and how often."""
+
+    health_managers: tuple[tuple[str, int], ...]
+    heartbeat_key: str = dataclasses.field(repr=False)
+    heartbeat_interval: float = 10.0
+    full_report_interval: float = 60.0
+
+    def __post_init__(self) -> None:
+        """:raises ValueError: an agent could not live by it."""
+        if not self.health_managers:
+            raise ValueError("health_managers is empty")
+        for address, port in self.health_managers:
+            ipaddress.ip_address(address)
+            if not 0 < port < 65536:
+                raise ValueError(f"health_managers: {port} is no port")
+        if len(bytes.fromhex(self.heartbeat_key)) < 16:
+            raise ValueError("heartbeat_key is too short")
+        for name in ("heartbeat_interval", "full_report_interval"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is no time")
+
+    def dump(self) -> bytes:
+        """As the body of a request."""
+        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> AgentConfig:
+        """Read what `dump` wrote; fields that this version does not know are passed over.
+
+        :raises ValueError: it is no agent's configuration; the message names the field.
+        """
+        try:
+            data = json.loads(content)
+            return cls(
+                health_managers=tuple((str(address), int(port)) for address, port in data["health_managers"]),
+                heartbeat_key=str(data["heartbeat_key"]),
+                heartbeat_interval=float(data["heartbeat_interval"]),
+                full_report_interval=float(data["full_report_interval"]),
+            )
+        except (TypeError, KeyError, ValueError, AttributeError) as exc:
+            raise ValueError(f"not an agent's configuration: {exc}") from exc
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +78,11 @@ class BootConfig:
     full_report_interval: float = 60.0
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
+
+    @property
+    def agent(self) -> AgentConfig:
+        """What of it can change."""
+        return AgentConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(AgentConfig)})
 
     def dump(self) -> bytes:
         """As the content of `CONFIG_PATH`."""

@@ -5,6 +5,7 @@ method    path                                                        body -> an
 ========  ==========================================================  =========================================================
 GET       /                                                           -> 200 {"api_version": "1"}
 GET       /1/info                                                     -> 200 `info` (see `api/info.py`)
+PUT       /1/config                                                   `boot.AgentConfig` -> 204, applied at once and kept
 PUT       /1/load-balancers/<id>                                      WantedState -> 200 Receipt; 422 ConfigRefused; 409 stale
                                                                       generation; 428 {"missing": [certificate names]}
 GET       /1/load-balancers/<id>                                      -> 200 Receipt of what runs; 404
@@ -49,6 +50,7 @@ def certificate_path(load_balancer_id: str, name: str) -> str:
 
 
 INFO_PATH = f"{PREFIX}/info"
+CONFIG_PATH = f"{PREFIX}/config"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow
     return linear_flow.Flow(f"boot {role}").add(
         network.PlugPorts(services.db, services.network, of=role, inject=mine),
         compute.Boot(
-            services.db, services.compute, services.network, services.networks, services.ca, _settings(services), of=role, inject=mine
+            services.db, services.compute, services.network, services.networks, services.ca, boot_settings(services), of=role, inject=mine
         ),
     )
 
@@ -54,7 +54,8 @@ def dismantler(services: Services) -> dismantling.Dismantler:
     return dismantling.Dismantler(services.db, services.compute, services.network)
 
 
-def _settings(services: Services) -> compute.BootSettings:
+def boot_settings(services: Services) -> compute.BootSettings:
+    """What every amphora is booted with."""
     settings = services.settings
     return compute.BootSettings(
         deployment_key=settings.deployment_key,

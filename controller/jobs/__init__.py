@@ -25,6 +25,7 @@ class Job:
     """Something to do. At most one unclaimed job per `subject` waits on the board: a second post finds the first."""
 
     kind: ClassVar[str]
+    settles: ClassVar[bool] = True  # whether it works off what the load balancer's row owes; if not, the row tells nothing of it
     load_balancer_id: str
 
     @property
@@ -83,8 +84,23 @@ class FailoverLoadBalancer(Job):
     replacement_ids: tuple[str, ...]
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureAmphora(Job):
+    """Have the agent of an amphora live by the deployment's configuration of now. Nothing that serves changes."""
+
+    kind: ClassVar[str] = "configure-amphora"
+    settles: ClassVar[bool] = False
+    amphora_id: str
+
+    @property
+    def subject(self) -> str:
+        """One per amphora."""
+        return f"{self.kind}/{self.amphora_id}"
+
+
 KINDS: dict[str, type[Job]] = {
-    job.kind: job for job in (CreateLoadBalancer, UpdateLoadBalancer, DeleteLoadBalancer, FailoverAmphora, FailoverLoadBalancer)
+    job.kind: job
+    for job in (CreateLoadBalancer, UpdateLoadBalancer, DeleteLoadBalancer, FailoverAmphora, FailoverLoadBalancer, ConfigureAmphora)
 }
 
 

@@ -47,6 +47,26 @@ def config(
     )
 
 
+def agent_config(
+    amphora_id: str,
+    *,
+    health_managers: Sequence[tuple[str, int]],
+    deployment_key: bytes,
+    heartbeat_interval: float,
+    full_report_interval: float,
+) -> boot.AgentConfig:
+    """What an agent that runs already can be told, made like the boot configuration of a new one.
+
+    :raises ValueError: no agent could live by it.
+    """
+    return boot.AgentConfig(
+        health_managers=tuple(health_managers),
+        heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
+        heartbeat_interval=heartbeat_interval,
+        full_report_interval=full_report_interval,
+    )
+
+
 def files(boot_config: boot.BootConfig, server_pem: bytes, client_roots: bytes) -> Mapping[str, bytes]:
     """Absolute path inside the machine -> content: the boot configuration, the agent's certificate with its key, whom the agent trusts."""
     return {

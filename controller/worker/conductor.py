@@ -206,10 +206,13 @@ class Conductor:
         match result.outcome:
             case engine.Outcome.SUCCEEDED:
                 LOG.info("%s: %s %s", run, job.kind, words)
-                self._settle(run, before)
+                self._settle(run, before) if job.settles else self._end(run)
             case engine.Outcome.FAILED | engine.Outcome.BROKEN:
                 LOG.warning("%s: %s %s: %s: %s (%s)", run, job.kind, words, result.step, result.words, result.code)
-                self._retry_later(run, job, result, before.generation)
+                if job.settles:
+                    self._retry_later(run, job, result, before.generation)
+                else:
+                    self._retry_aside(run)
             case engine.Outcome.WAITING:
                 first = run.claim.attempts == 1
                 LOG.log(logging.INFO if first else logging.DEBUG, "%s: %s %s: %s", run, job.kind, words, result.words)
@@ -281,6 +284,16 @@ class Conductor:
             next_try_at = self._note_failure(tx, run)
             tx.jobs.post(job, request_id=run.claim.request_id, priority=run.claim.priority, available_at=next_try_at)
             self._close(tx, run)
+        LOG.info("%s: next try in %.1f s", run, next_try_at - time.time())
+
+    def _retry_aside(self, run: Run) -> None:
+        """Try again later what the load balancer's row does not owe, and say nothing in it."""
+        next_try_at = time.time() + pacing.backoff(run.claim.attempts - 1, self._options.retry_backoff, self._options.retry_backoff_max)
+        with self._db.begin() as tx:
+            tx.leases.check(run.lease)
+            tx.flow_records.delete(run.claim.id)
+            tx.leases.release(run.lease)
+            tx.jobs.release(run.claim, next_try_at)
         LOG.info("%s: next try in %.1f s", run, next_try_at - time.time())
 
     def _fail_outside_flow(self, run: Run, error: Exception) -> None:

@@ -12,7 +12,7 @@ import ssl
 import threading
 from typing import Any, ClassVar
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import boot, rest
 from controller import exceptions
 from controller.drivers.amphora import fake
 from controller.drivers.ca import interface as ca
@@ -74,6 +74,9 @@ class AgentStandIn:
         match method, parts:
             case "GET", ["1", "info"]:
                 return 200, json.dumps(dataclasses.asdict(self.behind.info(self.amphora))).encode()
+            case "PUT", ["1", "config"]:
+                self.behind.configure(self.amphora, boot.AgentConfig.parse(body))
+                return 204, b""
             case "PUT", ["1", "load-balancers", _]:
                 return self._put(rest.WantedState.parse(body))
             case "DELETE", ["1", "load-balancers", load_balancer_id]:

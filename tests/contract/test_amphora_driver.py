@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
+from amphora_agent.protocol import boot
 from amphora_agent.protocol import rest as protocol
 from controller import exceptions, render
 from controller.drivers.amphora import fake, interface, rest
@@ -47,6 +48,9 @@ class _Outdoors(interface.AmphoraDriver):
 
     def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
         self._machine.outdoors(lambda: self._driver.remove(amphora, load_balancer_id))
+
+    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+        self._machine.outdoors(lambda: self._driver.configure(amphora, config))
 
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         return self._machine.outdoors(lambda: self._driver.info(amphora, timeout))
@@ -207,3 +211,14 @@ def test_an_amphora_without_an_address_is_unreachable(case: Case) -> None:
     nowhere = dataclasses.replace(case.amphora, management_address=None)
     with pytest.raises(exceptions.AmphoraUnreachable):
         case.driver.info(nowhere)
+
+
+def test_an_agent_takes_another_configuration_of_its_own_while_it_serves(case: Case) -> None:
+    wanted = _wanted(_snapshot(case), generation=3)
+    case.driver.apply(case.amphora, wanted, {})
+    config = boot.AgentConfig(health_managers=((agent_amphora.MANAGER, 5555),), heartbeat_key="11" * 32, heartbeat_interval=3.0)
+    for _ in range(2):
+        case.driver.configure(case.amphora, config)
+    assert case.driver.info(case.amphora).load_balancers == {wanted.load_balancer_id: 3}
+    with pytest.raises(exceptions.AmphoraUnreachable):
+        case.driver.configure(dataclasses.replace(case.amphora, management_address=None), config)

@@ -137,3 +137,13 @@ def test_unplugging_from_a_machine_that_is_gone_is_fine_but_plugging_is_not(clou
     cloud.compute.detach_port(machine.id, port)
     with pytest.raises(exceptions.NotFound):
         cloud.compute.attach_port(machine.id, port)
+
+
+def test_what_exists_can_be_named_and_what_does_not_is_not_found(cloud: Cloud) -> None:
+    flavor = "namespace" if isinstance(cloud.compute, namespace.NamespaceCompute) else "small"
+    cloud.compute.check_flavor(flavor)
+    cloud.compute.check_image_tag("amphora")
+    cloud.compute.check_zone("nova")
+    for check in (cloud.compute.check_flavor, cloud.compute.check_image_tag, cloud.compute.check_zone):
+        with pytest.raises(exceptions.NotFound, match="no-such-thing not found"):
+            check("no-such-thing")

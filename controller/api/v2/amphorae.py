@@ -77,11 +77,14 @@ def fail_over_amphora(amphora_id: str) -> flask.Response:
 
 @blueprint.put("/amphorae/<amphora_id>/config")
 def update_amphora_config(amphora_id: str) -> flask.Response:
-    """Not possible yet: no flow pushes an agent's own configuration; a failover gives the amphora a new one."""
+    """Have a worker tell its agent how it is to live from now on."""
     current.authorize("amphora:put_config", None)
-    with current.services().db.read() as tx:
-        _amphora(tx, amphora_id)
-    raise exceptions.NotSupported("Provider 'amphora' does not support a requested action: update of an amphora's configuration")
+    with writes.begin() as tx:
+        amphora = _amphora(tx, amphora_id)
+        if amphora.load_balancer_id is None:
+            raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so its agent is told nothing before it does.")
+        writes.post(tx, jobs.ConfigureAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id))
+    return answers.empty(202)
 
 
 @blueprint.delete("/amphorae/<amphora_id>")

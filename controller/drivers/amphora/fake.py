@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from oslo_config import cfg
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import boot, rest
 from controller import exceptions
 from controller.drivers.amphora import interface
 from controller.model.amphora import Amphora
@@ -21,6 +21,7 @@ class FakeAmphora(interface.AmphoraDriver):
         self.pushes: collections.Counter[str] = collections.Counter()
         self._running: dict[str, dict[str, rest.WantedState]] = {}
         self._certificates: dict[str, dict[str, bytes]] = {}
+        self._configurations: dict[str, boot.AgentConfig] = {}
         self._refusals: dict[str | None, list[str]] = {}
         self._silences: collections.Counter[str | None] = collections.Counter()
         self._lock = threading.RLock()
@@ -47,6 +48,16 @@ class FakeAmphora(interface.AmphoraDriver):
             self._answer_or_not(amphora)
             self._running.get(amphora.id, {}).pop(load_balancer_id, None)
             self._certificates.pop(amphora.id, None)
+
+    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+        with self._lock:
+            self._answer_or_not(amphora)
+            self._configurations[amphora.id] = config
+
+    def configuration(self, amphora_id: str) -> boot.AgentConfig | None:
+        """What an agent was told to live by; None if it lives as it was booted."""
+        with self._lock:
+            return self._configurations.get(amphora_id)
 
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         with self._lock:

@@ -7,7 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import boot, rest
 from controller.model.amphora import Amphora
 
 
@@ -57,6 +57,14 @@ class AmphoraDriver(abc.ABC):
         """Stop serving a load balancer and forget its files; unknown to the agent is fine.
 
         :raises AmphoraUnreachable: no answer in time.
+        """
+
+    @abc.abstractmethod
+    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+        """Have the agent live by this configuration of its own from now on, also after a restart. What it serves is not touched.
+
+        :raises AmphoraRefused: the agent refused, or is too old to be told.
+        :raises AmphoraUnreachable: no answer in time; the call may be repeated.
         """
 
     @abc.abstractmethod

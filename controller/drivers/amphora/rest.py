@@ -12,7 +12,7 @@ import stevedore.driver
 import urllib3
 from oslo_config import cfg
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import boot, rest
 from controller import exceptions
 from controller.drivers.amphora import connections, interface
 from controller.drivers.ca import interface as ca
@@ -88,6 +88,9 @@ class RestAmphora(interface.AmphoraDriver):
 
     def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
         _refuse_unless(amphora, self._ask(amphora, "DELETE", rest.load_balancer_path(load_balancer_id)), 204)
+
+    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.CONFIG_PATH, config.dump()), 204)
 
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         answer = self._ask(amphora, "GET", rest.INFO_PATH, timeout=timeout)

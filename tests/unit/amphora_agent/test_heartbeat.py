@@ -43,15 +43,11 @@ class Told:
         self.key = protocol.derive_key(b"deployment", self.amphora_id)
         self.report: dict[str, Any] | None = report.EMPTY
         self.saved = 0
-        config = boot.BootConfig(
-            amphora_id=self.amphora_id,
-            management_address="192.0.2.1/24",
-            management_mac="02:00:00:00:00:01",
-            management_mtu=1500,
+        config = boot.AgentConfig(
             health_managers=tuple(manager.getsockname() for manager in self.managers),
             heartbeat_key=self.key.hex(),
         )
-        self.heart = heartbeat.Heart(config, lambda: self.report, self.save)
+        self.heart = heartbeat.Heart(self.amphora_id, config, lambda: self.report, self.save)
 
     def save(self) -> None:
         self.saved += 1
