@@ -14,6 +14,7 @@ from controller.api.v2 import (
     amphorae,
     availability_zone_profiles,
     availability_zones,
+    events,
     flavor_profiles,
     flavors,
     health_monitors,
@@ -47,7 +48,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.after_request(_end)
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
-    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas):
+    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas, events):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
         app.register_blueprint(choice.blueprint, url_prefix="/v2")

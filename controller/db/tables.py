@@ -287,13 +287,14 @@ faults = sa.Table(
 )
 
 events = sa.Table(
-    "events",  # what happened to a load balancer, in sentences; appended, never changed
+    "events",  # what happened to a load balancer, in sentences; appended, and never changed but for the next try, which is known last
     metadata,
     sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("load_balancer_id", sa.String(36), index=True),
+    sa.Column("load_balancer_id", sa.String(36)),
     sa.Column("object_type", sa.String(32), nullable=False),
     sa.Column("object_id", sa.String(36), nullable=False),
     *_fault(),
+    sa.Index(None, "load_balancer_id", "id"),
 )
 
 amphorae = sa.Table(

@@ -107,7 +107,7 @@ class Watcher:
         self._gaps.append((monotonic, monotonic - self._last_turn - self._settings.health_check_interval))
         self._last_turn = monotonic
         silent = self._silent(now)
-        self._forget_cases_but({item.amphora_id for item in silent})
+        self._say_who_is_back(self._forget_cases_but({item.amphora_id for item in silent}), now)
         unheard = [item for item in silent if not self._is_explained(item.amphora_id)]
         if not self._trusts_itself(unheard, monotonic, now):
             return
@@ -267,9 +267,24 @@ class Watcher:
         case = self._cases.get(amphora_id)
         return case is not None and (case.alive or case.condemned)
 
-    def _forget_cases_but(self, amphora_ids: set[str]) -> None:
+    def _forget_cases_but(self, amphora_ids: set[str]) -> list[str]:
+        """Close the cases of all others; those whose heartbeats alone were lost."""
         with self._lock:
-            self._cases = {key: case for key, case in self._cases.items() if key in amphora_ids or case.asking}
+            closed = {key: case for key, case in self._cases.items() if key not in amphora_ids and not case.asking}
+            self._cases = {key: case for key, case in self._cases.items() if key not in closed}
+        return [key for key, case in closed.items() if case.alive]
+
+    def _say_who_is_back(self, amphora_ids: Sequence[str], now: float) -> None:
+        """End the story of lost heartbeats, unless the amphora went instead."""
+        heard = [
+            key for key in amphora_ids if (at := self._receiver.heard_at(key)) is not None and now - at < self._settings.heartbeat_timeout
+        ]
+        if not heard:
+            return
+        with self._db.begin() as tx:
+            for amphora_id, row in tx.health.lookup(heard).items():
+                event = model.Fault(code="heartbeats_back", message="its heartbeats arrive again")
+                tx.faults.add_event(row.load_balancer_id, "amphora", amphora_id, event)
 
 
 def post_failover(tx: transaction.Transaction, amphora_id: str, message: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import logging
 from collections.abc import Mapping
 from typing import Any
@@ -45,11 +46,12 @@ class FaultOnRevert(base.Step):
         if code == exceptions.Immutable.code:
             LOG.info("load balancer %s: given up at %s: %s", load_balancer_id, step, words)
             return
-        fault = model.Fault(code=code, message=words, step=step, request_id=request_id)
+        now = datetime.datetime.now(datetime.UTC)  # by which the event of this fault is found, to add the next try
+        fault = model.Fault(code=code, message=words, step=step, request_id=request_id, occurred_at=now)
         with self._db.begin() as tx:
             generation = result if isinstance(result, int) else tx.settlement.generation(load_balancer_id)
-            now = tx.settlement.fail(load_balancer_id, generation, fault, lease)
-        LOG.warning("load balancer %s is %s: %s failed (%s): %s", load_balancer_id, now, step, code, words)
+            becomes = tx.settlement.fail(load_balancer_id, generation, fault, lease)
+        LOG.warning("load balancer %s is %s: %s failed (%s): %s", load_balancer_id, becomes, step, code, words)
 
 
 class Settle(base.Step):

@@ -11,6 +11,7 @@ from controller import jobs
 from controller.api import current
 from controller.db import transaction
 from controller.db.repositories import base
+from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus, ProvisioningStatus
 
 
@@ -35,8 +36,18 @@ def accept(tx: transaction.Transaction, load_balancer_id: str) -> int:
 
 
 def post(tx: transaction.Transaction, job: jobs.Job) -> None:
-    """Leave a job for the workers, which exists only if the transaction commits."""
-    tx.jobs.post(job, request_id=current.context().request_id)
+    """Leave a job for the workers, which exists only if the transaction commits.
+
+    What changes the life of a load balancer or its amphorae is also an event: who asks later what happened finds the request. Changes
+    below it, of which there may be thousands a day, are not.
+    """
+    request_id = current.context().request_id
+    tx.jobs.post(job, request_id=request_id)
+    if isinstance(job, jobs.UpdateLoadBalancer):
+        return
+    of = ("amphora", job.amphora_id) if isinstance(job, jobs.FailoverAmphora) else ("load_balancer", job.load_balancer_id)
+    words = f"it was asked to {job.kind.replace('-', ' ')}"
+    tx.faults.add_event(job.load_balancer_id, *of, model.Fault(code="requested", message=words, step=job.kind, request_id=request_id))
 
 
 def new_row(project_id: str, load_balancer_id: str, generation: int) -> dict[str, Any]:

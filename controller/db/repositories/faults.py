@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
+from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base
+from controller.db.repositories import base, paging
 from controller.model import load_balancer as model
 
 _F = tables.faults.c
 _E = tables.events.c
+_PROJECT = sa.select(tables.load_balancers.c.project_id).where(tables.load_balancers.c.id == sa.bindparam("id"))
 _STEP = 255  # the columns' width
 
 
@@ -39,9 +42,9 @@ class Faults(base.Repository):
         }
         self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
 
-    def clear(self, load_balancer_id: str) -> None:
-        """Nothing of the load balancer is in ERROR any more."""
-        self._connection.execute(sa.delete(tables.faults).where(_F.load_balancer_id == load_balancer_id))
+    def clear(self, load_balancer_id: str) -> int:
+        """Nothing of the load balancer is in ERROR any more; how much was."""
+        return self._connection.execute(sa.delete(tables.faults).where(_F.load_balancer_id == load_balancer_id)).rowcount
 
     def add_event(self, load_balancer_id: str | None, object_type: str, object_id: str, event: model.Fault) -> None:
         """Remember that something happened: `object_type` is `load_balancer`, `amphora` and so on."""
@@ -58,6 +61,23 @@ class Faults(base.Repository):
                 next_try_at=event.next_try_at,
             )
         )
+
+    def page(self, query: paging.Query) -> Sequence[sa.Row[Any]]:
+        """A page of events.
+
+        :raises InvalidRequest: the marker names none.
+        """
+        return paging.page(self._connection, tables.events, sa.select(tables.events), query)
+
+    def project_of(self, load_balancer_id: str) -> str:
+        """Whose load balancer this is, or was: its events outlive it until both are purged.
+
+        :raises NotFound: there is none, and no trace of one.
+        """
+        found = self._connection.execute(_PROJECT, {"id": load_balancer_id}).scalar() if paging.may_exist(load_balancer_id) else None
+        if found is None:
+            raise exceptions.NotFound("Load Balancer", load_balancer_id)
+        return str(found)
 
     def events(self, load_balancer_id: str, limit: int = 100) -> Sequence[rows.Row]:
         """What happened to a load balancer, the newest first."""

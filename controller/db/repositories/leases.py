@@ -101,3 +101,7 @@ class Leases(base.Repository):
         when = datetime.datetime.fromtimestamp(next_try_at, datetime.UTC)
         mine = tables.faults.c.load_balancer_id == lease.load_balancer_id
         self._connection.execute(sa.update(tables.faults).where(mine).values(next_try_at=when))
+        event = tables.events.c
+        said_at = sa.select(tables.faults.c.occurred_at).where(tables.faults.c.object_id == lease.load_balancer_id).scalar_subquery()
+        told = sa.update(tables.events).where(event.load_balancer_id == lease.load_balancer_id, event.occurred_at == said_at)
+        self._connection.execute(told.values(next_try_at=when))

@@ -42,6 +42,8 @@ _UNSETTLED = sa.union_all(
 _OWNED = sa.union_all(
     *(sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILDREN.values())
 )
+_BUILT = model.Fault(code="built", message="the load balancer is built, and serves")
+_RECOVERED = model.Fault(code="recovered", message="what had failed is done now")
 _DONE = (_P.PENDING_DELETE, _P.DELETED)
 _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
@@ -72,9 +74,10 @@ class Settlement(base.Repository):
             applied = [child for child, state in children if state != _P.PENDING_DELETE]
             self._set_status(_CHILDREN[word], applied, _P.ACTIVE)
         self._remove({word: [child for child, state in of if state == _P.PENDING_DELETE] for word, of in unsettled.items()})
-        faults.Faults(self._connection).clear(load_balancer_id)
+        told = faults.Faults(self._connection)
+        healed = told.clear(load_balancer_id)
         state = self._connection.execute(
-            sa.select(_LB.generation, _LB.provisioning_status).where(_LB.id == load_balancer_id).with_for_update()
+            sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation).where(_LB.id == load_balancer_id).with_for_update()
         ).one()
         settled = complete and int(state.generation) <= generation
         becomes = _P(state.provisioning_status) if state.provisioning_status in _DONE else _P.ACTIVE if settled else _P.PENDING_UPDATE
@@ -84,6 +87,10 @@ class Settlement(base.Repository):
             .where(_LB.id == load_balancer_id)
             .values(applied_generation=applied_generation, provisioning_status=becomes, failures=0, next_try_at=0.0)
         )
+        if not state.applied_generation:
+            told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _BUILT)
+        elif healed:
+            told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _RECOVERED)
         return becomes is _P.ACTIVE
 
     def fail(self, load_balancer_id: str, generation: int, fault: model.Fault, lease: jobs.Lease) -> _P:

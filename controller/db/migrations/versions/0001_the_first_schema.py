@@ -83,7 +83,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_events'))
     )
     with op.batch_alter_table('events', schema=None) as batch_op:
-        batch_op.create_index(batch_op.f('ix_events_load_balancer_id'), ['load_balancer_id'], unique=False)
+        batch_op.create_index(batch_op.f('ix_events_load_balancer_id_id'), ['load_balancer_id', 'id'], unique=False)
 
     op.create_table('faults',
     sa.Column('object_id', sa.String(length=36), nullable=False),
@@ -498,7 +498,7 @@ def downgrade() -> None:
 
     op.drop_table('faults')
     with op.batch_alter_table('events', schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f('ix_events_load_balancer_id'))
+        batch_op.drop_index(batch_op.f('ix_events_load_balancer_id_id'))
 
     op.drop_table('events')
     op.drop_table('availability_zone_profiles')
