@@ -9,7 +9,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import auth, cors, current, discovery, errors, gate, network_lookups, paths, policy, settings
+from controller.api import auth, cors, current, discovery, documentation, errors, gate, network_lookups, paths, policy, settings
 from controller.api.v2 import (
     amphorae,
     availability_zone_profiles,
@@ -32,6 +32,7 @@ LOG = logging.getLogger(__name__)
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 _OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
 _COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
+_FOR_PEOPLE = frozenset({"/healthcheck", "/docs"})
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
@@ -48,6 +49,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.after_request(_end)
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
+    app.register_blueprint(documentation.blueprint)
     for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas, events):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
@@ -83,7 +85,7 @@ def _begin() -> None:
     if request.method == "HEAD" and request.path != "/healthcheck":
         raise werkzeug.exceptions.MethodNotAllowed
     accepted = request.headers.get("Accept")
-    if accepted and not _accepts_json(accepted) and request.path != "/healthcheck":
+    if accepted and not _accepts_json(accepted) and request.path not in _FOR_PEOPLE:
         raise werkzeug.exceptions.NotAcceptable
     if "Transfer-Encoding" in request.headers:
         _take_chunks(request)
