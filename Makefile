@@ -39,8 +39,9 @@ test: install ## every test that this machine can run; says what it skipped and 
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks
 
-sample: install ## write etc/figlina.conf.sample anew, after an option has changed
-	@$(BIN)/oslo-config-generator --namespace figlina --output-file etc/figlina.conf.sample
+sample: install ## write etc/*.sample anew, after an option or a policy rule has changed
+	@$(BIN)/oslo-config-generator --config-file etc/sample.conf --output-file etc/figlina.conf.sample
+	@$(BIN)/oslopolicy-sample-generator --namespace figlina --output-file etc/policy.yaml.sample
 
 clean: ## remove .venv and caches (not a running `make dev`: that is `make down`)
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

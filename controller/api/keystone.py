@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import importlib.util
 import threading
 import time
 from collections.abc import Callable
@@ -94,6 +95,8 @@ def guard(conf: cfg.ConfigOpts) -> Callable[[WSGIApplication], WSGIApplication]:
         )
     settings: dict[str, Any] = {"oslo_config_config": conf}
     tokens = None
+    if options.memcached_servers and importlib.util.find_spec("memcache") is None:
+        raise exceptions.Misconfigured(f"[{GROUP}] memcached_servers needs the package python-memcached: pip install 'figlina[memcached]'")
     if not options.memcached_servers and not options.cache:
         settings["cache"] = _CACHE
         tokens = Tokens()

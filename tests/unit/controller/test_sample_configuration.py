@@ -1,4 +1,4 @@
-"""The sample configuration file is what the options say."""
+"""The sample files of the configuration and of the policies are what the code says."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import pathlib
 import subprocess
 import sys
 
-SAMPLE = pathlib.Path(__file__).parents[3] / "etc" / "figlina.conf.sample"
+ETC = pathlib.Path(__file__).parents[3] / "etc"
+
+
+def _written(tmp_path: pathlib.Path, generator: str, *arguments: str) -> str:
+    written = tmp_path / "sample"
+    program = pathlib.Path(sys.executable).with_name(generator)
+    subprocess.run([program, *arguments, "--output-file", written], check=True, capture_output=True)
+    return written.read_text()
 
 
 def test_the_sample_lists_every_option_as_it_is_now(tmp_path: pathlib.Path) -> None:
-    generator = pathlib.Path(sys.executable).with_name("oslo-config-generator")
-    written = tmp_path / "sample"
-    subprocess.run([generator, "--namespace", "figlina", "--output-file", written], check=True, capture_output=True)
-    assert SAMPLE.read_text() == written.read_text(), "an option has changed: make sample"
+    written = _written(tmp_path, "oslo-config-generator", "--config-file", str(ETC / "sample.conf"))
+    assert (ETC / "figlina.conf.sample").read_text() == written, "an option has changed: make sample"
+
+
+def test_the_sample_lists_every_policy_rule_as_it_is_now(tmp_path: pathlib.Path) -> None:
+    written = _written(tmp_path, "oslopolicy-sample-generator", "--namespace", "figlina")
+    assert (ETC / "policy.yaml.sample").read_text() == written, "a policy rule has changed: make sample"
