@@ -73,6 +73,7 @@ def test_a_step_that_fails_leaves_error_a_reason_and_nothing_unexplained(
         assert_told(site, load_balancer_id, step)
     site.settle(load_balancer_id)
     assert site.is_whole(load_balancer_id)
+    assert site.events(load_balancer_id).count("built") == 1
 
 
 def assert_told(site: flow_site.Site, load_balancer_id: str, step: str) -> None:
@@ -84,7 +85,9 @@ def assert_told(site: flow_site.Site, load_balancer_id: str, step: str) -> None:
     fault = faults[load_balancer_id]
     assert (fault.code, fault.message, fault.step, fault.request_id) == ("compute", "no valid host was found", step, "req-1")
     assert fault.next_try_at is not None
-    assert "compute" in site.events(load_balancer_id)
+    with site.db.read() as tx:
+        event = next(row for row in tx.faults.events(load_balancer_id) if row["code"] == "compute")
+    assert (event["next_try_at"], event["step"], event["request_id"]) == (fault.next_try_at, step, "req-1")
 
 
 @pytest.mark.parametrize("topology", Topology)

@@ -271,6 +271,8 @@ def test_a_lost_udp_path_is_an_event_and_no_failover(bench: Bench) -> None:
     keep_beating(amphora, seconds=0.8)
     eventually(lambda: "heartbeats_lost" in bench.events())
     assert bench.failovers() == []
+    keep_beating(amphora, seconds=0.3)
+    eventually(lambda: "heartbeats_back" in bench.events())
 
 
 def test_one_that_dies_while_its_beats_are_lost_is_found_as_soon_as_by_its_beats(bench: Bench) -> None:

@@ -114,6 +114,17 @@ def test_a_second_failure_replaces_the_first_reason_and_adds_an_event(site: flow
     assert site.events(load_balancer_id) == ["quota", "compute"]
 
 
+def test_a_first_success_and_one_after_a_failure_are_events_and_no_other(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    lease = a_lease(site, load_balancer_id)
+    with site.db.begin() as tx:
+        tx.settlement.settle(load_balancer_id, 1, lease)
+        tx.settlement.settle(load_balancer_id, 1, lease)
+        tx.settlement.fail(load_balancer_id, 1, FAULT, lease)
+        tx.settlement.settle(load_balancer_id, 1, lease)
+    assert site.events(load_balancer_id) == ["recovered", "compute", "built"]
+
+
 def test_many_children_are_settled_and_removed_in_few_statements(site: flow_site.Site) -> None:
     load_balancer_id = site.accept_load_balancer()
     site.accept_tree(load_balancer_id, listeners=10, pools=10, members=20)

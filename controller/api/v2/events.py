@@ -22,6 +22,6 @@ def list_events(load_balancer_id: str) -> flask.Response:
     if not asked.query.order:
         asked = dataclasses.replace(asked, query=dataclasses.replace(asked.query, order=_NEWEST_FIRST))
     with current.services().db.read() as tx:
-        current.authorize("loadbalancer:get_one", tx.faults.project_of(load_balancer_id))
+        current.authorize("loadbalancer:get_events", tx.faults.project_of(load_balancer_id))
         found = tx.faults.page(asked.query)
     return asked.answer(found)
