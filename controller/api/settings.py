@@ -65,6 +65,7 @@ class Settings:
     quotas: quota.Limits  # of projects that have none of their own
     mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
     removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
+    is_strict: bool  # what is being changed takes no change
     refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the data plane can't do yet is 501
 
 
@@ -99,6 +100,7 @@ def load(conf: Any) -> Settings:
         topology=Topology(conf.controller_worker.loadbalancer_topology),
         timeouts={name: getattr(conf.haproxy_amphora, name) for name in timeouts},
         quotas=_quotas(conf.quotas),
+        is_strict=strict,
         mutable=(_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
         removable=(_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
     )

@@ -83,6 +83,11 @@ class LoadBalancer(Resource):
     listener_ids: tuple[str, ...] = ()
     pool_ids: tuple[str, ...] = ()
 
+    @property
+    def vip_addresses(self) -> tuple[str, ...]:
+        """All addresses that clients connect to."""
+        return self.vip.address, *(vip.ip_address for vip in self.additional_vips if vip.ip_address is not None)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listener(Resource):
@@ -235,6 +240,22 @@ class Snapshot:
         for member in self.members:
             grouped.setdefault(member.pool_id, []).append(member)
         return {pool_id: tuple(members) for pool_id, members in grouped.items()}
+
+    @functools.cached_property
+    def l7policies_by_listener(self) -> Mapping[str, tuple[L7Policy, ...]]:
+        """L7 policies by the id of their listener, in the order of their creation."""
+        grouped: dict[str, list[L7Policy]] = {}
+        for policy in self.l7policies:
+            grouped.setdefault(policy.listener_id, []).append(policy)
+        return {listener_id: tuple(policies) for listener_id, policies in grouped.items()}
+
+    @functools.cached_property
+    def l7rules_by_policy(self) -> Mapping[str, tuple[L7Rule, ...]]:
+        """The rules of L7 policies by the id of their policy, in the order of their creation."""
+        grouped: dict[str, list[L7Rule]] = {}
+        for rule in self.l7rules:
+            grouped.setdefault(rule.l7policy_id, []).append(rule)
+        return {policy_id: tuple(rules) for policy_id, rules in grouped.items()}
 
     @functools.cached_property
     def health_monitor_by_pool(self) -> Mapping[str, HealthMonitor]:

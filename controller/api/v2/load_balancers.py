@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 import flask
 
 from controller import exceptions, jobs
 from controller.api import answers, arguments, current, paging, policy
-from controller.api.v2 import choices, graph, members, quotas, rules, status_tree, vip, writes
+from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
 from controller.api.v2.schemas.load_balancer import SCHEMA
 from controller.model.status import ProvisioningStatus
 
@@ -32,18 +33,23 @@ def create_load_balancer() -> flask.Response:
     wanted = SCHEMA.create(flask.request.get_data())
     project_id = rules.project(wanted)
     current.authorize("loadbalancer:post", project_id)
+    if wanted["vip_sg_ids"]:
+        current.authorize("loadbalancer:post:vip_sg_ids", project_id)
+    vip.check(wanted)
     choice = choices.choose(wanted)
     wanted["provider"] = choice.provider
-    vip.check(wanted)
+    place = vip.find(wanted, choice)
+    below = graph.plan(wanted)
+    foreign.subnets(below.subnet_ids)
+    graph.check_secrets(below, project_id)
     rules.supported(SCHEMA, wanted)
     choices.supported(choice)
-    below = graph.plan(wanted)
-    members.check_subnets(below.subnet_ids)
+    graph.supported(below)
     quotas.check(project_id, load_balancer=1, **below.counts)
     row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
-    with vip.allocated(row["id"], project_id, wanted, choice.allows_vip_on) as allocated:
-        for listener in below.listeners:
-            rules.cidrs(listener["allowed_cidrs"], allocated.address)
+    with vip.allocated(row["id"], project_id, place) as allocated:
+        addresses = (allocated.address, *(item["ip_address"] for item in wanted["additional_vips"] if item["ip_address"]))
+        graph.check_parent(below, addresses, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
         placed = {**row, **vip.columns(allocated), "topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
         view = _store(placed, below, choice)
     current.services().wake()
@@ -74,14 +80,36 @@ def get_load_balancer(load_balancer_id: str) -> flask.Response:
 def update_load_balancer(load_balancer_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
-    rules.supported(SCHEMA, values)
+    _check_vip_changes(load_balancer_id, values)
     with writes.begin() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         current.authorize("loadbalancer:put", load_balancer.project_id)
         generation = writes.accept(tx, load_balancer_id)
+        if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
+            raise rules.failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
+        rules.supported(SCHEMA, values)
         tx.load_balancers.change(load_balancer_id, SCHEMA.columns(values), generation)
         load_balancer = tx.load_balancers.get(load_balancer_id)
     return answers.one(SCHEMA.name, SCHEMA.view(load_balancer))
+
+
+def _check_vip_changes(load_balancer_id: str, values: Mapping[str, Any]) -> None:
+    """What the network service has to say to new values, before the transaction, which must not wait for it.
+
+    :raises Forbidden: the caller may not choose security groups.
+    :raises InvalidRequest: it has no such policy or group, or they can have no effect.
+    """
+    if "vip_qos_policy_id" not in values and "vip_sg_ids" not in values:
+        return
+    with current.services().db.read() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+    current.authorize("loadbalancer:put", load_balancer.project_id)
+    with foreign.in_a_body():
+        if "vip_qos_policy_id" in values:
+            vip.check_qos(values["vip_qos_policy_id"], asked_for=True)
+        if "vip_sg_ids" in values:
+            current.authorize("loadbalancer:put:vip_sg_ids", load_balancer.project_id)
+            vip.check_groups(values["vip_sg_ids"], load_balancer.vip.vnic_type)
 
 
 @blueprint.delete("/loadbalancers/<load_balancer_id>")
@@ -95,7 +123,7 @@ def delete_load_balancer(load_balancer_id: str) -> flask.Response:
         if not cascade and tx.load_balancers.has_children(load_balancer_id):
             raise rules.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children")
         if cascade:
-            for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors):
+            for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors, tx.l7policies, tx.l7rules):
                 repository.mark_deleted_with(load_balancer_id, generation)
         writes.post(tx, jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id))
     return answers.empty(204)

@@ -10,7 +10,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, arguments, current
-from controller.api.v2 import members, quotas, rules, writes
+from controller.api.v2 import foreign, members, quotas, rules, writes
 from controller.api.v2.schemas import declare
 from controller.api.v2.schemas.member import RESET_BY_BATCH, SCHEMA
 from controller.model import load_balancer as model
@@ -52,7 +52,7 @@ def replace_members(pool_id: str) -> flask.Response:
     """Create, change and delete members until the pool has those of the body (with `additive_only`: at least those)."""
     wanted = _read(flask.request.get_data())
     additive = arguments.boolean("additive_only")
-    members.check_subnets(item.values["subnet_id"] for item in wanted)
+    foreign.subnets(item.values["subnet_id"] for item in wanted)
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
         for action in ("post", "put") if additive else ("post", "put", "delete"):
@@ -61,9 +61,8 @@ def replace_members(pool_id: str) -> flask.Response:
         plan = compare(wanted, tx.members.of_pool(pool_id), additive)
         if plan:
             generation = members.change_pool(tx, pool)
-            common = {"pool_id": pool_id, "operating_status": members.first_status(pool.has_monitor)}
             quotas.reserve(tx, pool.project_id, member=len(plan.new) - len(plan.gone))
-            tx.members.add([{**row, **writes.new_row(pool.project_id, pool.load_balancer_id, generation), **common} for row in plan.new])
+            tx.members.add(members.new_rows(tx, pool, plan.new, generation))
             tx.members.change_many(plan.changes, generation)
             tx.members.mark_many_deleted(plan.gone, generation)
     return answers.empty(202)
@@ -76,7 +75,6 @@ def _read(body: bytes) -> list[_Wanted]:
     wanted = [_Wanted(SCHEMA.created(item, f"members_.members[{index}]"), frozenset(item)) for index, item in enumerate(given)]
     for item in wanted:
         rules.member_addresses(item.values)
-        rules.supported(SCHEMA, item.values)
     return wanted
 
 
@@ -102,7 +100,7 @@ def compare(wanted: Sequence[_Wanted], stored: Sequence[model.Member], additive:
             kept = [name for name in _KEPT_UNLESS_GIVEN if name in item.given]
             plan.changes.append({"id": present[item.server], **{name: item.values[name] for name in (*RESET_BY_BATCH, *kept)}})
         else:
-            plan.new.append(SCHEMA.columns(item.values))
+            plan.new.append(item.values)
     if not additive:
         plan.gone.extend(member_id for server, member_id in present.items() if server not in seen)
     return plan

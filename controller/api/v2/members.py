@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging
-from controller.api.v2 import quotas, rules, writes
+from controller.api.v2 import foreign, quotas, rules, writes
 from controller.api.v2.schemas.member import SCHEMA
 from controller.db import transaction
 from controller.db.repositories import paging as rows
@@ -35,20 +36,14 @@ def create_member(pool_id: str) -> flask.Response:
     """Store a member as PENDING_CREATE and have a worker add it."""
     wanted = SCHEMA.create(flask.request.get_data())
     rules.member_addresses(wanted)
-    rules.supported(SCHEMA, wanted)
-    check_subnets([wanted["subnet_id"]])
+    foreign.subnets([wanted["subnet_id"]])
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
         current.authorize("member:post", pool.project_id)
         generation = change_pool(tx, pool)
         if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
             raise rules.same_server(wanted["address"], wanted["protocol_port"])
-        row = {
-            **SCHEMA.columns(wanted),
-            **writes.new_row(pool.project_id, pool.load_balancer_id, generation),
-            "pool_id": pool_id,
-            "operating_status": first_status(pool.has_monitor),
-        }
+        (row,) = new_rows(tx, pool, [wanted], generation)
         quotas.reserve(tx, pool.project_id, member=1)
         tx.members.add([row])
         member = tx.members.get(row["id"])
@@ -91,27 +86,51 @@ def delete_member(pool_id: str, member_id: str) -> flask.Response:
     return answers.empty(204)
 
 
-def check_subnets(subnet_ids: Iterable[str | None]) -> None:
-    """Members stand on subnets that exist; the network service is asked before the transaction, which must not wait for it.
-
-    :raises NotFound: one does not exist.
-    """
-    network = current.services().network
-    for subnet_id in dict.fromkeys(subnet_ids):
-        if subnet_id is not None:
-            network.get_subnet(subnet_id)
-
-
 def change_pool(tx: transaction.Transaction, pool: pools.Head) -> int:
     """Accept a change below a pool: stamps the load balancer, the pool and the listeners that use it; returns the new generation.
 
     :raises Immutable: the load balancer takes no changes now.
-    :raises Conflict: the pool is being deleted.
+    :raises Conflict: the pool is being deleted, or in the strict mode, it or a listener is not at rest.
     """
     generation = writes.accept(tx, pool.load_balancer_id)
+    writes.need(current.settings().mutable, "Pool", pool.id, pool.provisioning_status)
+    writes.need_users(tx, pool.id)
     tx.pools.touch(pool.id, generation)
     tx.listeners.touch_users(pool.id, generation)
     return generation
+
+
+def new_rows(tx: transaction.Transaction, pool: pools.Head, wanted: Sequence[Mapping[str, Any]], generation: int) -> list[dict[str, Any]]:
+    """The rows of new members, when the last rules about them are met.
+
+    :raises InvalidRequest: the load balancer's flavor does not allow ports by SR-IOV.
+    :raises NotSupported: it has no VIP from which a member can be reached, or the data plane can't do it yet.
+    """
+    _check_place(tx, pool, wanted)
+    common = {"pool_id": pool.id, "operating_status": first_status(pool.has_monitor)}
+    return [
+        {
+            **SCHEMA.columns(item),
+            **writes.new_row(pool.project_id, pool.load_balancer_id, generation),
+            **common,
+            "vnic_type": rules.vnic_type(item),
+        }
+        for item in wanted
+    ]
+
+
+def _check_place(tx: transaction.Transaction, pool: pools.Head, wanted: Sequence[Mapping[str, Any]]) -> None:
+    """What new members of a pool ask of their load balancer, which is read only if they do."""
+    if any(item["request_sriov"] for item in wanted):
+        allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov
+        for item in wanted:
+            rules.member_sriov(item, allowed)
+    if rules.needs_same_version(pool.protocol):
+        load_balancer = tx.load_balancers.get(pool.load_balancer_id)
+        for item in wanted:
+            rules.member_reachable(item["address"], pool.protocol, load_balancer.vip_addresses)
+    for item in wanted:
+        rules.supported(SCHEMA, item)
 
 
 def first_status(has_monitor: bool) -> OperatingStatus:

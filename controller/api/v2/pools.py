@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging, policy
-from controller.api.v2 import quotas, rules, writes
+from controller.api.v2 import certificates, quotas, rules, writes
 from controller.api.v2.schemas import pool as schema
 from controller.db import transaction
 from controller.model import load_balancer as model
@@ -31,12 +30,15 @@ def list_pools() -> flask.Response:
 def create_pool() -> flask.Response:
     """Store a pool as PENDING_CREATE, below its listener if it names one, and have a worker build it."""
     wanted = SCHEMA.create(flask.request.get_data())
-    wanted["session_persistence"] = rules.persistence(wanted["session_persistence"], None, wanted["protocol"])
-    rules.supported(SCHEMA, wanted)
+    rules.new_pool(wanted)
+    _check_secrets(wanted)
     with writes.begin() as tx:
         load_balancer_id, project_id, listener = _parents(tx, wanted)
         current.authorize("pool:post", project_id)
         generation = writes.accept(tx, load_balancer_id)
+        if listener is not None:
+            _check_listener(tx.listeners.get(listener.id), wanted["protocol"])
+        rules.supported(SCHEMA, wanted)
         row = {
             **SCHEMA.columns(wanted),
             **writes.new_row(project_id, load_balancer_id, generation),
@@ -44,7 +46,6 @@ def create_pool() -> flask.Response:
         quotas.reserve(tx, project_id, pool=1)
         tx.pools.add([row])
         if listener is not None:
-            _check_listener(tx.listeners.get(listener.id), wanted["protocol"])
             tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
         pool = tx.pools.get(row["id"])
     return answers.one(SCHEMA.name, schema.view(pool), 201)
@@ -63,14 +64,14 @@ def get_pool(pool_id: str) -> flask.Response:
 def update_pool(pool_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
-    rules.supported(SCHEMA, values)
+    _check_changed_secrets(values, pool_id)
     with writes.begin() as tx:
         pool = tx.pools.get(pool_id)
         current.authorize("pool:put", pool.project_id)
         generation = writes.accept(tx, pool.load_balancer_id)
-        if "session_persistence" in values:
-            stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
-            values["session_persistence"] = rules.persistence(values["session_persistence"], stored, pool.protocol)
+        writes.need_users(tx, pool_id)
+        rules.changed_pool(values, pool)
+        rules.supported(SCHEMA, values)
         tx.pools.change(pool_id, SCHEMA.columns(values), generation)
         tx.listeners.touch_users(pool_id, generation)
         pool = tx.pools.get(pool_id)
@@ -84,6 +85,9 @@ def delete_pool(pool_id: str) -> flask.Response:
         pool = tx.pools.head(pool_id)
         current.authorize("pool:delete", pool.project_id)
         generation = writes.accept(tx, pool.load_balancer_id)
+        writes.need_users(tx, pool_id)
+        if (user := tx.l7policies.user_of(pool_id)) is not None:
+            raise exceptions.Conflict(f"Pool {pool_id} is in use by L7 policy {user}")
         tx.pools.mark_deleted(pool_id, generation)
         tx.members.mark_deleted_in(pool_id, generation)
         tx.health_monitors.mark_deleted_in(pool_id, generation)
@@ -105,8 +109,30 @@ def _parents(tx: transaction.Transaction, wanted: dict[str, Any]) -> tuple[str, 
     return load_balancer.id, load_balancer.project_id, None
 
 
+def _check_secrets(wanted: dict[str, Any]) -> None:
+    """What a new pool names of the secret store, read before the transaction, which must not wait for it."""
+    if not certificates.POOL.named(wanted):
+        return
+    with current.services().db.read() as tx:
+        _load_balancer_id, project_id, _listener = _parents(tx, wanted)
+    current.authorize("pool:post", project_id)
+    certificates.check(certificates.POOL, wanted, project_id)
+
+
+def _check_changed_secrets(values: dict[str, Any], pool_id: str) -> None:
+    """The same for a pool that changes."""
+    if not certificates.POOL.named(values):
+        return
+    with current.services().db.read() as tx:
+        pool = tx.pools.get(pool_id)
+    current.authorize("pool:put", pool.project_id)
+    rules.changed_pool(dict(values), pool)
+    certificates.check(certificates.POOL, certificates.POOL.after(values, pool), pool.project_id)
+
+
 def _check_listener(listener: model.Listener, protocol: str) -> None:
     """Whether the listener, read under the load balancer's lock, can take the new pool."""
+    writes.need(current.settings().mutable, "Listener", listener.id, listener.provisioning_status)
     rules.pool_below(listener.protocol, protocol)
     if listener.default_pool_id is not None:
         raise exceptions.Conflict(f"Listener {listener.id} already has a default pool: {listener.default_pool_id}")

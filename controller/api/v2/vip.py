@@ -1,19 +1,36 @@
-"""The VIP of a new load balancer: what the deployment allows, then the network service's word, before anything is stored."""
+"""The VIP of a load balancer: what the deployment allows, then the network service's word, before anything is stored (`api.md` §7.2)."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import ipaddress
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
 from controller.api import current
-from controller.api.v2 import rules
+from controller.api.v2 import choices, foreign, rules
 from controller.drivers.network import interface
 from controller.model import load_balancer as model
+from controller.model.status import Topology
 
 LOG = logging.getLogger(__name__)
+
+_NEEDED = {Topology.SINGLE: 2, Topology.ACTIVE_STANDBY: 3}
+"""Addresses that a load balancer takes of the subnet of its VIP: the VIP's, and one for each amphora."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the VIP will be; without an address, the network service chooses one."""
+
+    network_id: str
+    subnet_id: str
+    address: str | None = None
+    port_id: str | None = None
+    qos_policy_id: str | None = None
 
 
 def check(wanted: Mapping[str, Any]) -> None:
@@ -27,34 +44,141 @@ def check(wanted: Mapping[str, Any]) -> None:
         raise rules.failure("VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.")
     for name in given:
         if not allowed[name]:
-            raise _not_allowed(name, wanted[name])
+            raise rules.not_allowed(name, wanted[name])
+
+
+def find(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
+    """Where a new VIP goes, after all rules about what the body names.
+
+    :raises InvalidRequest: it names what does not exist or what the caller does not see, or its parts contradict each other.
+    """
+    with foreign.in_a_body():
+        place = _place(wanted, choice)
+        if not choice.allows_vip_on(place.network_id):
+            raise rules.not_allowed("vip_network_id", place.network_id)
+        check_qos(wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
+        _check_additional(wanted["additional_vips"], place)
+        check_groups(wanted["vip_sg_ids"], choice.vip_vnic_type)
+    return dataclasses.replace(place, qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id)
+
+
+def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
+    if wanted["vip_port_id"] is not None:
+        return _on_port(foreign.port(wanted["vip_port_id"]), wanted)
+    address = wanted["vip_address"]
+    if wanted["vip_network_id"] is None:
+        subnet = foreign.subnet(wanted["vip_subnet_id"])
+    else:
+        network = foreign.network(wanted["vip_network_id"])
+        if wanted["vip_subnet_id"] is None:
+            subnet = _subnet_of(network, address, _NEEDED[choice.topology])
+        else:
+            subnet = foreign.subnet(wanted["vip_subnet_id"])
+            if subnet.network_id != network.id:
+                raise exceptions.InvalidRequest(f"Subnet {subnet.id} is not part of network {network.id}.")
+    return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address)
+
+
+def _on_port(port: interface.Port, wanted: Mapping[str, Any]) -> Place:
+    """The address of a tenant's own port: the one that the body points at, or its first."""
+    if port.device_id:
+        raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
+    if wanted["vip_network_id"] not in (None, port.network_id):
+        raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is not on network {wanted['vip_network_id']}.")
+    for fixed in port.fixed_ips:
+        if wanted["vip_subnet_id"] in (None, fixed.subnet_id) and _same(wanted["vip_address"], fixed.ip_address):
+            return Place(
+                network_id=port.network_id,
+                subnet_id=fixed.subnet_id,
+                address=fixed.ip_address,
+                port_id=port.id,
+                qos_policy_id=port.qos_policy_id,
+            )
+    raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
+
+
+def _same(wanted: str | None, address: str) -> bool:
+    return wanted is None or ipaddress.ip_address(wanted) == ipaddress.ip_address(address)
+
+
+def _subnet_of(network: interface.Network, address: str | None, needed: int) -> interface.Subnet:
+    """The subnet that holds the address; without one, the first that has room, those of IPv4 before the others."""
+    service = current.services().network
+    subnets = sorted((service.get_subnet(found) for found in network.subnet_ids), key=lambda subnet: subnet.ip_version)
+    if address is not None:
+        subnets = [subnet for subnet in subnets if ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr)]
+    if not subnets:
+        raise exceptions.InvalidRequest(f"No subnet of network {network.id} fits the VIP that was asked for.")
+    free = service.free_addresses(network.id) if address is None and len(subnets) > 1 else None
+    if free is None:
+        return subnets[0]
+    return next((subnet for subnet in subnets if free.get(subnet.id, 0) >= needed), subnets[0])
+
+
+def _check_additional(wanted: Sequence[Mapping[str, Any]], place: Place) -> None:
+    """Every further VIP is on a subnet of its own, of the same network."""
+    seen = {place.subnet_id}
+    for item in wanted:
+        subnet = foreign.subnet(item["subnet_id"])
+        if subnet.id in seen:
+            raise rules.failure(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
+        seen.add(subnet.id)
+        if subnet.network_id != place.network_id:
+            raise rules.failure(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
+        address = item["ip_address"]
+        if address is not None and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr):
+            raise rules.failure(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
+        if item["port_id"] is not None:
+            _on_port(
+                foreign.port(item["port_id"]), {"vip_network_id": place.network_id, "vip_subnet_id": subnet.id, "vip_address": address}
+            )
+
+
+def check_qos(policy_id: str | None, *, asked_for: bool) -> None:
+    """A VIP's QoS policy, where the network service has any.
+
+    :raises InvalidRequest: it has none.
+    :raises NotFound: there is no such policy.
+    """
+    if asked_for and not current.services().network.has_qos():
+        raise rules.failure("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
+    if policy_id is not None:
+        foreign.qos_policy(policy_id)
+
+
+def check_groups(group_ids: Sequence[str], vnic_type: str) -> None:
+    """A tenant's own security groups can be put on a VIP, unless it is a part of the host's network card.
+
+    :raises InvalidRequest: it is one.
+    :raises NotFound: there is no such group.
+    """
+    for group_id in group_ids:
+        foreign.security_group(group_id)
+    if group_ids and vnic_type == "direct":
+        raise rules.failure("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
 
 
 @contextlib.contextmanager
-def allocated(
-    load_balancer_id: str, project_id: str, wanted: Mapping[str, Any], is_allowed_on: Callable[[str], bool]
-) -> Iterator[model.Vip]:
-    """The VIP port, which is given back if the load balancer is not stored after all, or `is_allowed_on` refuses its network.
+def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[model.Vip]:
+    """The VIP port, which is given back if the load balancer is not stored after all.
 
-    :raises InvalidRequest: the network service knows no such port, subnet or network, or they contradict each other.
+    :raises InvalidRequest: the network service no longer knows the place, or it has no room.
     :raises Conflict: the address is taken.
     """
     network = current.services().network
     request = interface.VipRequest(
-        port_id=wanted["vip_port_id"],
-        network_id=wanted["vip_network_id"],
-        subnet_id=wanted["vip_subnet_id"],
-        address=wanted["vip_address"],
+        port_id=place.port_id,
+        network_id=place.network_id,
+        subnet_id=place.subnet_id,
+        address=place.address,
+        qos_policy_id=place.qos_policy_id,
     )
     try:
-        vip = network.allocate_vip(load_balancer_id, project_id, request)
-    except exceptions.NotFound as error:  # named in a body, so it is the body that is wrong
-        raise exceptions.InvalidRequest(str(error)) from error
+        with foreign.in_a_body():
+            vip = network.allocate_vip(load_balancer_id, project_id, request)
     except exceptions.Conflict as error:
         raise exceptions.Conflict(f"The VIP IP address is already in use. {error}") from error
     try:
-        if not is_allowed_on(vip.network_id):
-            raise _not_allowed("vip_network_id", vip.network_id)
         yield vip
     except BaseException:
         _give_back(network, load_balancer_id, vip)
@@ -62,21 +186,15 @@ def allocated(
 
 
 def columns(vip: model.Vip) -> dict[str, Any]:
-    """A VIP as the columns of its load balancer."""
+    """What the network service says of a VIP, as the columns of its load balancer."""
     return {
         "vip_address": vip.address,
         "vip_port_id": vip.port_id,
         "vip_subnet_id": vip.subnet_id,
         "vip_network_id": vip.network_id,
         "vip_qos_policy_id": vip.qos_policy_id,
-        "vip_sg_ids": list(vip.sg_ids),
-        "vip_vnic_type": vip.vnic_type,
         "vip_port_is_ours": vip.port_is_ours,
     }
-
-
-def _not_allowed(option: str, value: str) -> exceptions.InvalidRequest:
-    return exceptions.InvalidRequest(f"The selected {option} is not allowed in this deployment: {value}")
 
 
 def _give_back(network: interface.NetworkDriver, load_balancer_id: str, vip: model.Vip) -> None:

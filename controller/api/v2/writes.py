@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from controller import jobs
+from controller import exceptions, jobs
 from controller.api import current
 from controller.db import transaction
 from controller.db.repositories import base
@@ -33,6 +33,30 @@ def accept(tx: transaction.Transaction, load_balancer_id: str) -> int:
     generation = tx.load_balancers.advance(load_balancer_id, current.settings().mutable)
     post(tx, jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id))
     return generation
+
+
+def need(allowed: Collection[ProvisioningStatus], title: str, object_id: str, found: ProvisioningStatus) -> None:
+    """An object below a load balancer takes a change in these states only.
+
+    :raises Conflict: it is in another one.
+    """
+    if found not in allowed:
+        raise _immutable(title, object_id)
+
+
+def need_users(tx: transaction.Transaction, pool_id: str) -> None:
+    """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
+
+    :raises Conflict: one is not.
+    """
+    settings = current.settings()
+    waits_for = tx.listeners.user_not_in(pool_id, settings.mutable) if settings.is_strict else None
+    if waits_for is not None:
+        raise _immutable("Listener", waits_for)
+
+
+def _immutable(title: str, object_id: str) -> exceptions.Conflict:
+    return exceptions.Conflict(f"{title} {object_id} is immutable and cannot be updated.")
 
 
 def post(tx: transaction.Transaction, job: jobs.Job) -> None:

@@ -17,7 +17,7 @@ from controller.api.v2.rules.listeners import (
     new_listener,
     pool_below,
 )
-from controller.api.v2.rules.members import member_addresses, member_reachable, member_sriov, same_server
+from controller.api.v2.rules.members import member_addresses, member_reachable, member_sriov, needs_same_version, same_server, vnic_type
 from controller.api.v2.rules.pools import changed_pool, new_pool, persistence
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "member_addresses",
     "member_reachable",
     "member_sriov",
+    "needs_same_version",
     "new_listener",
     "new_monitor",
     "new_pool",
@@ -43,4 +44,5 @@ __all__ = [
     "project",
     "same_server",
     "supported",
+    "vnic_type",
 ]

@@ -12,6 +12,7 @@ from controller.api.v2.rules import tls
 from controller.api.v2.rules.common import OWN_FAMILY, failure, not_allowed
 from controller.api.v2.schemas import listener
 from controller.api.v2.schemas.declare import Values
+from controller.model import load_balancer as model
 
 POOL_PROTOCOLS = {
     "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),
@@ -54,22 +55,18 @@ def new_listener(values: Values) -> None:
         _whole(values)
 
 
-def changed_listener(values: Values, protocol: str, stored: Mapping[str, Any]) -> None:
+def changed_listener(values: Values, stored: model.Listener) -> None:
     """Check new values of a listener together with those it has; a null means the default.
 
     :raises InvalidRequest: they contradict each other.
     """
+    protocol = stored.protocol
     fill_timeouts(values)
     headers(protocol, values.get("insert_headers", ()))
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
         tls.fill(values, current.settings().tls.listener, [name for name in tls.OPTIONS if name in values])
-        _whole({**stored, **values})
-
-
-def stored_fields(noun: Any) -> dict[str, Any]:
-    """The fields of a listener that `changed_listener()` looks at."""
-    return {name: getattr(noun, name) for name in _ONLY_WHERE_TLS_ENDS}
+        _whole({**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
 
 
 def fill_timeouts(values: Values) -> None:

@@ -43,12 +43,22 @@ def member_sriov(values: Mapping[str, Any], allowed: bool) -> None:
         raise failure("request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov).")
 
 
+def vnic_type(values: Mapping[str, Any]) -> str:
+    """How the port to a new member is made."""
+    return "direct" if values["request_sriov"] else "normal"
+
+
+def needs_same_version(pool_protocol: str) -> bool:
+    """Whether members of a pool of this protocol must have the IP version of a VIP."""
+    return pool_protocol in OWN_FAMILY
+
+
 def member_reachable(address: str, pool_protocol: str, vip_addresses: Iterable[str]) -> None:
     """Datagrams are not translated from one IP version to the other on their way.
 
     :raises NotSupported: no VIP has the version of this member.
     """
-    if pool_protocol in OWN_FAMILY:
+    if needs_same_version(pool_protocol):
         version = ipaddress.ip_address(address).version
         if all(ipaddress.ip_address(vip).version != version for vip in vip_addresses):
             raise exceptions.NotSupported(

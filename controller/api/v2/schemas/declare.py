@@ -65,14 +65,13 @@ class Field:
 
         :raises InvalidRequest: it is not of the field's kind.
         """
-        if self.ignored:
-            return None
         if value is None:
             if self.required:
                 raise invalid(self.name, None, "Mandatory field missing.")
             return self.default if self.null is SAME else self.null
         try:
-            return self.kind(value)
+            accepted = self.kind(value)
+            return None if self.ignored else accepted
         except kinds.Reject as reason:
             raise invalid(self.name, value, str(reason)) from None
 
@@ -120,7 +119,7 @@ def common(*, description: bool = True, project: bool = True) -> tuple[Field, ..
         read_only("id", kinds.uuid),
         Field(name="name", default=""),
         Field(name="description", default=""),
-        Field(name="admin_state_up", kind=kinds.boolean, default=True, null=False),
+        Field(name="admin_state_up", kind=kinds.boolean, default=True),
         Field(name="project_id", kind=kinds.text(36), alias="tenant_id", put=False),
         Field(name="tags", kind=kinds.tags, default=[], column=None),
         read_only("provisioning_status", kinds.one_of(*ProvisioningStatus)),

@@ -11,7 +11,7 @@ HTTP_DEFAULTS = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 """What a monitor of type HTTP or HTTPS has when nothing was said."""
 HTTP_ONLY = (*HTTP_DEFAULTS, "http_version", "domain_name")
 
-_seconds = kinds.integer(0, 86400)
+_seconds = kinds.integer(0, 2147483)  # what HAProxy can count in milliseconds
 _tries = kinds.integer(1, 10)
 
 SCHEMA = Schema(
