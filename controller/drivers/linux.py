@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import os
 import pathlib
@@ -141,6 +142,42 @@ def has_cable(host: Host, bridge_namespace: str, port_id: str) -> bool:
     except CommandFailed:
         return False
     return True
+
+
+def ensure_cable(host: Host, bridge_namespace: str, port: network.Port, namespace: str, name: str = "eth%d", running: bool = False) -> None:
+    """Have a cable from the port's bridge into a namespace, whatever an interrupted call left of it.
+
+    In a machine that is `running`, its end may have been taken further inside.
+
+    :raises CommandFailed: it can't be; with the words of `ip`.
+    """
+    lines = cable_lines(port, namespace, name)
+    try:
+        there = has_cable(host, bridge_namespace, port.id)
+        mine = there and (running or port.mac_address in mac_addresses(host, namespace))
+        host.ip_batch(bridge_namespace, lines[1:] if mine else lines)  # a cable that is there may not reach the bridge yet
+    except CommandFailed:
+        # Or a machine that is gone may still hold its end.
+        cut_cables(host, bridge_namespace, [port.id])
+        host.ip_batch(bridge_namespace, lines)
+
+
+def mac_addresses(host: Host, namespace: str) -> set[str]:
+    """The MAC addresses of the interfaces in a namespace."""
+    links = json.loads(host.run(["ip", "-json", "-netns", namespace, "link", "show"]) or "[]")
+    return {link.get("address", "") for link in links}
+
+
+def delete_link(host: Host, namespace: str, name: str) -> None:
+    """Delete an interface; gone already is fine.
+
+    :raises CommandFailed: it is there, and can't be deleted.
+    """
+    try:
+        host.ip_batch(namespace, [f"link delete {name}"])
+    except CommandFailed as exc:
+        if "Cannot find device" not in exc.words:
+            raise
 
 
 def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> None:

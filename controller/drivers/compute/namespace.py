@@ -228,22 +228,7 @@ class NamespaceCompute(interface.ComputeDriver):
 
     def _plug(self, port: network.Port, namespace: str, name: str, running: bool = False) -> None:
         """Have a cable from the port's bridge into a machine. In one that runs, the agent may have taken its end further inside."""
-        bridge_namespace = _bridge_namespace(port)
-        lines = linux.cable_lines(port, namespace, name)
-        try:
-            there = linux.has_cable(self._host, bridge_namespace, port.id)
-            mine = there and (running or port.mac_address in self._interfaces(namespace))
-            # An interrupted call may have left a cable that does not reach the bridge yet.
-            self._host.ip_batch(bridge_namespace, lines[1:] if mine else lines)
-        except linux.CommandFailed:
-            # Or a machine that is gone may still hold its end.
-            linux.cut_cables(self._host, bridge_namespace, [port.id])
-            self._host.ip_batch(bridge_namespace, lines)
-
-    def _interfaces(self, namespace: str) -> set[str]:
-        """MAC addresses in a namespace."""
-        links = json.loads(self._host.run(["ip", "-json", "-netns", namespace, "link", "show"]) or "[]")
-        return {link.get("address", "") for link in links}
+        linux.ensure_cable(self._host, _bridge_namespace(port), port, namespace, name, running)
 
     # Names
 

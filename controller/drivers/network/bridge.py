@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from oslo_config import cfg
 
 from controller.drivers import linux
-from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, interface, local
+from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, bridge_router, interface, local, tenant_routers
 from controller.drivers.network.bridge_inventory import Contents
 
 LOG = logging.getLogger(__name__)
@@ -20,7 +20,10 @@ LOG = logging.getLogger(__name__)
 MANAGEMENT_NETWORK = "management"
 TENANT_NETWORK = "private"
 TENANT_SUBNET = "private-subnet"
-_BRIDGES = {MANAGEMENT_NETWORK: "br-mgmt", TENANT_NETWORK: "br-private"}
+PUBLIC_NETWORK = "public"
+PUBLIC_SUBNET = "public-subnet"
+ROUTER = "router1"
+_BRIDGES = {MANAGEMENT_NETWORK: "br-mgmt", TENANT_NETWORK: "br-private", PUBLIC_NETWORK: "br-public"}
 
 
 class BridgeNetwork(local.LocalNetwork):
@@ -33,14 +36,18 @@ class BridgeNetwork(local.LocalNetwork):
         namespace_prefix: str,
         management_cidr: str,
         private_cidr: str,
+        public_cidr: str | None = None,
         port_security: bool = True,
         host: linux.Host | None = None,
     ) -> None:
+        """With `public_cidr` there is an external network, and a router between it and the tenants' network."""
         self.namespace = f"{namespace_prefix}-net"
+        self._prefix = namespace_prefix
         super().__init__(
             bridge_inventory.Inventory(state_path / "network.db", self.namespace), bridge_inventory.network_id(MANAGEMENT_NETWORK)
         )
         self._cidrs = {MANAGEMENT_NETWORK: management_cidr, TENANT_NETWORK: private_cidr}
+        self._public_cidr = public_cidr
         self._port_security = port_security
         self._host = host or linux.Host()
 
@@ -52,6 +59,7 @@ class BridgeNetwork(local.LocalNetwork):
             namespace_prefix=conf.embedded.namespace_prefix,
             management_cidr=conf.embedded.management_cidr,
             private_cidr=conf.embedded.private_cidr,
+            public_cidr=conf.embedded.public_cidr or None,
             port_security=conf.embedded.port_security,
         )
 
@@ -66,19 +74,46 @@ class BridgeNetwork(local.LocalNetwork):
             contents.add_network(MANAGEMENT_NETWORK, _BRIDGES[MANAGEMENT_NETWORK], hidden=True)
             contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", self._cidrs[MANAGEMENT_NETWORK])
             contents.add_network(TENANT_NETWORK, _BRIDGES[TENANT_NETWORK])
-            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, self._cidrs[TENANT_NETWORK])
+            gateway = str(ipaddress.ip_network(self._cidrs[TENANT_NETWORK])[1]) if self._public_cidr else None
+            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, self._cidrs[TENANT_NETWORK], gateway)
+            if self._public_cidr:
+                contents.add_network(PUBLIC_NETWORK, _BRIDGES[PUBLIC_NETWORK], external=True)
+                contents.add_subnet(PUBLIC_NETWORK, PUBLIC_SUBNET, self._public_cidr)
             bridges = contents.bridges()
         linux.ensure_namespace(self._host, self.namespace)
         # Bridges here have no addresses, so IPv6 on them would only make noise.
         self._host.inside(self.namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6"])
         present = self._host.run(["ip", "-n", self.namespace, "-brief", "link", "show", "type", "bridge"]).split()
-        lines = [f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0" for name in bridges if name not in present]
+        lines = [_bridge_line(name) for name in bridges if name not in present]
         self._host.ip_batch(self.namespace, [*lines, *(f"link set {name} up" for name in bridges)])
         self.rebuild_filter()
+        self._install_routers()
+
+    def _install_routers(self) -> None:
+        with self._inventory.change() as contents:
+            known = [router_id for (router_id,) in contents.db.execute("SELECT id FROM routers")]
+            for router_id in known:
+                self.router_changed(contents, router_id)
+            if not self._public_cidr or self.router_id in known:
+                return
+            public = {"network_id": bridge_inventory.network_id(PUBLIC_NETWORK)}
+            tenant_routers.create(self, contents, {"name": ROUTER, "project_id": None, "external_gateway_info": public}, self.router_id)
+            private_subnet = bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
+            tenant_routers.add_interface(self, contents, self.router_id, private_subnet, None)
 
     def remove(self) -> None:
-        """Take the namespace away, and everything in it; gone already is fine. The inventory stays."""
+        """Take the namespaces away, and everything in them; gone already is fine. The inventory stays."""
+        for namespace in linux.namespaces(f"{self._prefix}-router"):
+            linux.delete_namespace(self._host, namespace)
         linux.delete_namespace(self._host, self.namespace)
+
+    @property
+    def router_id(self) -> str:
+        """The router that is there from the beginning."""
+        return bridge_inventory.network_id(f"router/{ROUTER}")
+
+    def _router_namespace(self, router_id: str) -> str:
+        return f"{self._prefix}-router" if router_id == self.router_id else f"{self._prefix}-router-{router_id[:8]}"
 
     def network_named(self, name: str) -> interface.Network:
         """:raises NotFound: no such network."""
@@ -88,6 +123,20 @@ class BridgeNetwork(local.LocalNetwork):
         """A port's first address in CIDR notation, as an interface takes it."""
         fixed = port.fixed_ips[0]
         return f"{fixed.ip_address}/{ipaddress.ip_network(self.get_subnet(fixed.subnet_id).cidr).prefixlen}"
+
+    # Tenants' networks and routers
+
+    def network_made(self, bridge: str) -> None:
+        self._host.ip_batch(self.namespace, [_bridge_line(bridge), f"link set {bridge} up"])
+
+    def network_gone(self, bridge: str) -> None:
+        linux.delete_link(self._host, self.namespace, bridge)
+
+    def router_changed(self, contents: Contents, router_id: str) -> None:
+        bridge_router.bring_to(self._host, self.namespace, self._router_namespace(router_id), bridge_router.wanted(contents, router_id))
+
+    def router_gone(self, router_id: str) -> None:
+        linux.delete_namespace(self._host, self._router_namespace(router_id))
 
     # The filter
 
@@ -118,15 +167,15 @@ class BridgeNetwork(local.LocalNetwork):
             LOG.warning("The packet filter of %s is not as it was left, building it anew: %s", self.namespace, exc)
             self._rebuild(contents)
 
-    def _made(self, contents: Contents, port: interface.Port) -> None:
+    def made(self, contents: Contents, port: interface.Port) -> None:
         self._apply(contents, bridge_filter.port_script(contents, port))
 
-    def _unplug(self, ports: Sequence[interface.Port]) -> None:
+    def unplug(self, ports: Sequence[interface.Port]) -> None:
         # Before its filter goes: the machine that has it may still run.
         linux.cut_cables(self._host, self.namespace, [port.id for port in ports])
 
     @contextlib.contextmanager
-    def _changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
+    def changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
         before = self._parts(contents, port_ids, group_ids)
         yield
         after = self._parts(contents, port_ids, group_ids)
@@ -138,10 +187,14 @@ class BridgeNetwork(local.LocalNetwork):
         parts = [bridge_groups.group_part(contents, group_id) for group_id in group_ids]
         return bridge_groups.together([*parts, *(bridge_filter.port_part(contents, port_id) for port_id in port_ids)])
 
-    def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
+    def access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
         ports = contents.ports_of_load_balancer(load_balancer_id, local.VRRP)
         lines = [line for port in ports for line in bridge_filter.access_lines(contents, port, rules)]
         self._apply(contents, "\n".join(lines) + "\n" if lines else "")
+
+
+def _bridge_line(name: str) -> str:
+    return f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 
 
 def _is_member(contents: Contents, element: bridge_groups.Element) -> bool:

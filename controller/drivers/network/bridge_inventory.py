@@ -275,8 +275,9 @@ class Contents:
         device_owner: str = "",
         project_id: str | None = None,
         load_balancer_id: str | None = None,
+        gateway: bool = False,
     ) -> interface.Port:
-        """Make a port with one address per (subnet id, wanted address or None).
+        """Make a port with one address per (subnet id, wanted address or None); only a `gateway` may have a gateway's address.
 
         :raises NotFound: a subnet does not exist.
         :raises Conflict: a wanted address is taken.
@@ -286,7 +287,7 @@ class Contents:
         values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id, _born())
         columns = "id, name, network_id, mac_address, device_id, device_owner, project_id, kind, load_balancer_id, details"
         self._db.execute(f"INSERT INTO ports ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
-        taken = [self._take(made, self.subnet(subnet), wanted) for subnet, wanted in addresses]
+        taken = [self._take(made, self.subnet(subnet), wanted, gateway) for subnet, wanted in addresses]
         mac = mac_for(network, taken[0] if taken else made)
         self._db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac, made))
         return self.port(made)
@@ -301,12 +302,12 @@ class Contents:
 
     # Addresses
 
-    def take(self, port_id: str, subnet_id: str) -> str:
+    def take(self, port_id: str, subnet_id: str, wanted: str | None = None) -> str:
         """Give a port another address.
 
-        :raises NotFound: no such subnet; :raises InvalidRequest: it is full.
+        :raises NotFound: no such subnet; :raises Conflict: the wanted one is taken; :raises InvalidRequest: it is no such, or none is left.
         """
-        return self._take(port_id, self.subnet(subnet_id), None)
+        return self._take(port_id, self.subnet(subnet_id), wanted)
 
     def free_addresses(self, wanted: str) -> int:
         """How many ports a subnet has room for.
@@ -318,14 +319,14 @@ class Contents:
         (used,) = self._db.execute("SELECT count(*) FROM fixed_ips WHERE subnet_id = ?", (wanted,)).fetchone()
         return max(0, int(size - (2 if size > 2 else 0) - (subnet.gateway_ip is not None) - used))
 
-    def _take(self, port_id: str, subnet: interface.Subnet, wanted: str | None) -> str:
+    def _take(self, port_id: str, subnet: interface.Subnet, wanted: str | None, gateway: bool = False) -> str:
         if wanted is None:
             return self._take_next(port_id, subnet)
         cidr = ipaddress.ip_network(subnet.cidr)
         address = ipaddress.ip_address(wanted)
         if address not in cidr or _is_reserved(address, cidr):
             raise exceptions.InvalidRequest(f"The address {wanted} can't be used on subnet {subnet.id} ({subnet.cidr}).")
-        if str(address) == subnet.gateway_ip or not self._insert(port_id, subnet.id, str(address)):
+        if (str(address) == subnet.gateway_ip and not gateway) or not self._insert(port_id, subnet.id, str(address)):
             raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
         return str(address)
 

@@ -1,13 +1,13 @@
-"""A network driver that keeps its own books: what `bridge` and `fake` have in common. A subclass learns of changes by three hooks."""
+"""A network driver that keeps its own books: what `bridge` and `fake` have in common. A subclass learns of changes by its `Effects`."""
 
 from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
-from controller.drivers.network import interface
+from controller.drivers.network import effects, interface, tenants
 from controller.drivers.network.bridge_inventory import Contents, Inventory
 from controller.model import load_balancer as model
 
@@ -17,29 +17,12 @@ OF_AMPHORAE = (VRRP, MEMBER, MANAGEMENT)
 DEVICE_OWNER = "Octavia"  # clients of the compatible API look for this word
 
 
-class LocalNetwork(interface.NetworkDriver):
+class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
     """Networks, subnets, ports and access groups in an `Inventory`."""
 
     def __init__(self, inventory: Inventory, management_network_id: str) -> None:
-        self._inventory = inventory
+        super().__init__(inventory)
         self._management_network_id = management_network_id
-
-    # What a subclass does about a change, within its transaction: an error here undoes the change.
-
-    def _made(self, contents: Contents, port: interface.Port) -> None:
-        """An amphora's port was made."""
-
-    def _unplug(self, ports: Sequence[interface.Port]) -> None:
-        """Ports are about to be deleted: no machine is to go on using them."""
-
-    def _access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
-        """The rules of a load balancer's access group were replaced."""
-
-    @contextlib.contextmanager
-    def _changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
-        """What is known of these ports and security groups changes in the block; ports and groups may be new, or gone after it."""
-        del contents, port_ids, group_ids
-        yield
 
     # Looking
 
@@ -80,7 +63,7 @@ class LocalNetwork(interface.NetworkDriver):
     def delete_port(self, port_id: str) -> None:
         """Delete a port made by `create_port`; gone already is fine."""
         with self._inventory.change() as contents, contextlib.suppress(exceptions.NotFound):
-            self._end(contents, [contents.port(port_id)])
+            effects.delete_ports(self, contents, [contents.port(port_id)])
 
     # VIPs
 
@@ -140,8 +123,7 @@ class LocalNetwork(interface.NetworkDriver):
         with self._inventory.change() as contents:
             kind, _ = contents.kind_of(vip.port_id)
             if kind == VIP:
-                with self._changing(contents, [vip.port_id]):
-                    contents.delete_port(vip.port_id)
+                effects.delete_ports(self, contents, [contents.port(vip.port_id)])
                 return
             try:
                 port = contents.port(vip.port_id)
@@ -190,7 +172,7 @@ class LocalNetwork(interface.NetworkDriver):
         for subnet in missing:
             contents.take(port.id, subnet)
         port = contents.port(port.id)
-        self._made(contents, port)
+        self.made(contents, port)
         return port
 
     def _ensure(
@@ -221,19 +203,13 @@ class LocalNetwork(interface.NetworkDriver):
             contents.allow_address(port.id, allowed)
         if kind == VRRP and load_balancer_id is not None:
             contents.set_groups(port.id, contents.groups_of_vips(load_balancer_id))
-        self._made(contents, port)
+        self.made(contents, port)
         return port
 
     def delete_amphora_ports(self, amphora_id: str) -> None:
         with self._inventory.change() as contents:
             ports = contents.ports_of_device(amphora_id, OF_AMPHORAE)
-            self._end(contents, ports)
-
-    def _end(self, contents: Contents, ports: Sequence[interface.Port]) -> None:
-        self._unplug(ports)
-        with self._changing(contents, [port.id for port in ports]):
-            for port in ports:
-                contents.delete_port(port.id)
+            effects.delete_ports(self, contents, ports)
 
     # Access
 
@@ -244,13 +220,13 @@ class LocalNetwork(interface.NetworkDriver):
                 return
         with self._inventory.change() as contents:
             contents.set_access_rules(load_balancer_id, wanted)
-            self._access_changed(contents, load_balancer_id, wanted)
+            self.access_changed(contents, load_balancer_id, wanted)
 
     def delete_vip_access(self, load_balancer_id: str) -> None:
         with self._inventory.change() as contents:
             if contents.access_rules(load_balancer_id):
                 contents.set_access_rules(load_balancer_id, ())
-                self._access_changed(contents, load_balancer_id, frozenset())
+                self.access_changed(contents, load_balancer_id, frozenset())
 
     def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
         with self._inventory.read() as contents:
@@ -259,15 +235,7 @@ class LocalNetwork(interface.NetworkDriver):
                 return
         with self._inventory.change() as contents:
             contents.port(vip.port_id)
-            self._set_groups_of_vip(contents, load_balancer_id, vip.port_id, group_ids)
-
-    def _set_groups_of_vip(self, contents: Contents, load_balancer_id: str, vip_port_id: str, group_ids: Sequence[str]) -> None:
-        carriers = [port.id for port in contents.ports_of_load_balancer(load_balancer_id, VRRP)]
-        with self._changing(contents, [vip_port_id, *carriers]):
-            contents.set_groups(vip_port_id, group_ids)
-            effective = contents.groups_of_vips(load_balancer_id)
-            for port_id in carriers:
-                contents.set_groups(port_id, effective)
+            effects.set_groups_of_vip(self, contents, load_balancer_id, vip.port_id, group_ids)
 
     def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
         """What may reach a load balancer's VIP now."""

@@ -1,0 +1,132 @@
+"""Routers of the embedded network: a network namespace with a leg on each network, which translates floating IPs.
+
+A router is brought to what the inventory says as a whole, whatever an interrupted change left of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+from typing import Any
+
+from controller.drivers import linux
+from controller.drivers.network import interface
+from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network.tenant_documents import ROUTER_GATEWAY, ROUTER_INTERFACE
+
+TABLE = "figlina"
+_PREFIXES = {ROUTER_INTERFACE: "qr-", ROUTER_GATEWAY: "qg-"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """What a router is to be: its legs, the addresses of each, where all else goes, and pairs of floating and fixed addresses."""
+
+    legs: dict[str, interface.Port]
+    addresses: dict[str, frozenset[str]]
+    default: str | None
+    floating: tuple[tuple[str, str], ...]
+
+
+def wanted(contents: Contents, router_id: str) -> Router:
+    """As the inventory says."""
+    legs, addresses, default = {}, {}, None
+    query = "SELECT address, fixed_address FROM floating_ips WHERE router_id = ? AND port_id IS NOT NULL ORDER BY address"
+    floating = tuple(contents.db.execute(query, (router_id,)).fetchall())
+    for port in contents.ports_of_device(router_id, [""]):
+        name = _leg(port)
+        subnets = [contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
+        own = {
+            f"{fixed.ip_address}/{ipaddress.ip_network(subnet.cidr).prefixlen}"
+            for fixed, subnet in zip(port.fixed_ips, subnets, strict=True)
+        }
+        if port.device_owner == ROUTER_GATEWAY:
+            own |= {f"{address}/32" for address, _ in floating}
+            default = next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip), None)
+        legs[name], addresses[name] = port, frozenset(own)
+    return Router(legs=legs, addresses=addresses, default=default, floating=floating)
+
+
+def _leg(port: interface.Port) -> str:
+    return _PREFIXES[port.device_owner] + linux.cable_name(port.id).removeprefix("tap")
+
+
+def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Router) -> None:
+    """Make it so.
+
+    :raises CommandFailed: with the words of the command.
+    """
+    linux.ensure_namespace(host, namespace)
+    host.inside(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"])
+    present = _interfaces(host, namespace)
+    gone = [f"link delete {name}" for name in present if name not in router.legs]
+    if gone:
+        host.ip_batch(namespace, gone)
+    for name, port in router.legs.items():
+        linux.ensure_cable(host, bridge_namespace, port, namespace, name)
+    host.ip_batch(
+        namespace, [line for name in router.legs for line in _leg_lines(name, router, present.get(name, set()))] or ["link set lo up"]
+    )
+    if router.default:
+        host.ip_batch(namespace, [f"route replace default via {router.default}"])
+    host.inside(namespace, ["nft", "-f", "-"], _script(router))
+
+
+def _interfaces(host: linux.Host, namespace: str) -> dict[str, set[str]]:
+    """The legs that are there, with the IPv4 addresses that they have."""
+    links: list[dict[str, Any]] = json.loads(host.run(["ip", "-n", namespace, "-json", "address", "show"]) or "[]")
+    return {
+        link["ifname"]: {f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", []) if one["family"] == "inet"}
+        for link in links
+        if link.get("ifname", "").startswith(tuple(_PREFIXES.values()))
+    }
+
+
+def _leg_lines(name: str, router: Router, present: set[str]) -> list[str]:
+    addresses = router.addresses[name]
+    lines = [f"link set {name} up"]
+    lines += [f"address add {address} dev {name}" for address in sorted(addresses - present)]
+    return lines + [f"address delete {address} dev {name}" for address in sorted(present - addresses)]
+
+
+def _script(router: Router) -> str:
+    """The whole translation, in one transaction of the kernel."""
+    outside = next((name for name in router.legs if name.startswith(_PREFIXES[ROUTER_GATEWAY])), None)
+    lines = [f"add table ip {TABLE}", f"delete table ip {TABLE}"]
+    if outside is None:
+        return "\n".join(lines) + "\n"
+    pairs = ", ".join(f"{floating} . {fixed}" for floating, fixed in router.floating)
+    inwards = ", ".join(f"{floating} : {fixed}" for floating, fixed in router.floating)
+    outwards = ", ".join(f"{fixed} : {floating}" for floating, fixed in router.floating)
+    filled = [(name, text) for name, text in (("pairs", pairs), ("inwards", inwards), ("outwards", outwards)) if text]
+    return (
+        "\n".join(
+            [*lines, _RULES.format(table=TABLE, outside=outside), *(f"add element ip {TABLE} {name} {{ {text} }}" for name, text in filled)]
+        )
+        + "\n"
+    )
+
+
+_RULES = """\
+table ip {table} {{
+    set pairs {{ type ipv4_addr . ipv4_addr; }}
+    map inwards {{ type ipv4_addr : ipv4_addr; }}
+    map outwards {{ type ipv4_addr : ipv4_addr; }}
+
+    chain before {{
+        type nat hook prerouting priority -100; policy accept;
+        dnat to ip daddr map @inwards
+    }}
+    chain through {{
+        type filter hook forward priority 0; policy accept;
+        ct direction original ct status dnat ct original ip daddr . ip daddr != @pairs drop
+    }}
+    chain after {{
+        type nat hook postrouting priority 100; policy accept;
+        ct status dnat iifname "qr-*" oifname "qr-*" masquerade
+        oifname "{outside}" ct status dnat accept
+        oifname "{outside}" snat to ip saddr map @outwards
+        oifname "{outside}" masquerade
+    }}
+}}"""

@@ -1,0 +1,180 @@
+"""Security groups and their rules, with the Networking API's semantics."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller import exceptions
+from controller.drivers.network import bridge_groups, effects, embedded, tenant_details
+from controller.drivers.network.bridge_inventory import Contents
+
+DEFAULT = "default"
+_DETAILS = ("description", "tags", "stateful")
+_PORTED = frozenset({6, 17, 33, 132, 136})  # protocols that have ports
+
+
+def ensure_default(effect: effects.Effects, contents: Contents, project_id: str) -> str:
+    """The default group of a project: members talk to each other, and out to everybody."""
+    known = default_of(contents, project_id)
+    if known is not None:
+        return known
+    made = _add(effect, contents, {"name": DEFAULT, "project_id": project_id, "description": "Default security group"})
+    with effect.changing(contents, group_ids=[made]):
+        for ethertype in ("IPv4", "IPv6"):
+            _add_rule(contents, {"security_group_id": made, "direction": "ingress", "ethertype": ethertype, "remote_group_id": made})
+    return made
+
+
+def default_of(contents: Contents, project_id: str) -> str | None:
+    """The default group of a project; None if it has none yet."""
+    row = contents.db.execute("SELECT id FROM security_groups WHERE project_id = ? AND name = ?", (project_id, DEFAULT)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def create(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    """:raises NetworkConflict: the name `default` is taken by the group that every project has."""
+    ensure_default(effect, contents, values["project_id"])
+    if values["name"] == DEFAULT:
+        raise embedded.NetworkConflict("SecurityGroupDefaultAlreadyExists", "Every project has one security group named default already.")
+    return _add(effect, contents, values)
+
+
+def _add(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    made = tenant_details.new_id()
+    with effect.changing(contents, group_ids=[made]):
+        row = (made, values["name"], values["project_id"], tenant_details.born(values, _DETAILS))
+        contents.db.execute("INSERT INTO security_groups VALUES (?, ?, ?, ?)", row)
+        for ethertype in ("IPv4", "IPv6"):
+            _add_rule(contents, {"security_group_id": made, "direction": "egress", "ethertype": ethertype})
+    return made
+
+
+def update(effect: effects.Effects, contents: Contents, group_id: str, values: Mapping[str, Any]) -> None:
+    """:raises NotFound: no such group; :raises NetworkConflict: the default group keeps its name, and no other can have it."""
+    del effect
+    group = contents.security_group(group_id)
+    if DEFAULT in (group.name, values.get("name")) and values.get("name", group.name) != group.name:
+        raise embedded.NetworkConflict("SecurityGroupCannotUpdateDefault", "The name default belongs to the default security group.")
+    tenant_details.set_columns(contents, "security_groups", group_id, values, ("name",))
+    tenant_details.change(contents, "security_groups", group_id, values, _DETAILS)
+
+
+def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
+    """:raises NotFound: no such group; :raises NetworkConflict: ports have it, or it is a project's default group."""
+    group = contents.security_group(group_id)
+    if group.name == DEFAULT:
+        raise embedded.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
+    if contents.db.execute("SELECT 1 FROM port_groups WHERE security_group_id = ?", (group_id,)).fetchone():
+        raise embedded.NetworkConflict("SecurityGroupInUse", f"Security Group {group_id} in use: ports have it.")
+    query = "SELECT DISTINCT security_group_id FROM security_group_rules WHERE remote_group_id = ? AND security_group_id != ?"
+    referring = [found for (found,) in contents.db.execute(query, (group_id, group_id))]
+    with effect.changing(contents, group_ids=[group_id, *referring]):
+        contents.db.execute("DELETE FROM security_groups WHERE id = ?", (group_id,))
+
+
+# Rules
+
+
+def create_rule(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    """:raises NotFound: a group does not exist; :raises NetworkInvalid: the parts contradict each other.
+
+    :raises NetworkConflict: the group has this rule.
+    """
+    group_id = contents.security_group(values["security_group_id"]).id
+    if values.get("remote_group_id"):
+        contents.security_group(values["remote_group_id"])
+    _check(values)
+    with effect.changing(contents, group_ids=[group_id]):
+        return _add_rule(contents, values)
+
+
+def _add_rule(contents: Contents, values: Mapping[str, Any]) -> str:
+    made = tenant_details.new_id()
+    row = _row(values)
+    same = (
+        "SELECT id FROM security_group_rules WHERE security_group_id = ? AND direction = ? AND ethertype = ? AND protocol IS ? "
+        "AND port_min IS ? AND port_max IS ? AND prefix IS ? AND remote_group_id IS ?"
+    )
+    found = contents.db.execute(same, row).fetchone()
+    if found is not None:
+        raise embedded.NetworkConflict("SecurityGroupRuleExists", f"Security group rule already exists. Rule id is {found[0]}.")
+    details = tenant_details.born(values, ("description", "tags"))
+    contents.db.execute("INSERT INTO security_group_rules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (made, *row, details))
+    return made
+
+
+def _row(values: Mapping[str, Any]) -> Sequence[Any]:
+    prefix = values.get("remote_ip_prefix")
+    return (
+        values["security_group_id"],
+        values["direction"],
+        values["ethertype"],
+        protocol_of(values.get("protocol"), values["ethertype"]),
+        values.get("port_range_min"),
+        values.get("port_range_max"),
+        None if prefix is None else str(ipaddress.ip_network(prefix, strict=False)),
+        values.get("remote_group_id"),
+    )
+
+
+def protocol_of(given: str | None, ethertype: str) -> str | None:
+    """A protocol as it is kept: by its name where it has one; `any` and 0 are none at all."""
+    if given is None or given in ("any", "0"):
+        return None
+    if ethertype == "IPv6" and given in ("icmp", "icmpv6", "1"):
+        return "ipv6-icmp"
+    return given
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    version = 6 if values["ethertype"] == "IPv6" else 4
+    protocol = protocol_of(values.get("protocol"), values["ethertype"])
+    low, high = values.get("port_range_min"), values.get("port_range_max")
+    if values.get("remote_ip_prefix") and values.get("remote_group_id"):
+        raise embedded.NetworkInvalid(
+            "SecurityGroupMultipleSourcesGiven", "A rule names a remote_ip_prefix or a remote_group_id, not both."
+        )
+    if values.get("remote_ip_prefix") and ipaddress.ip_network(values["remote_ip_prefix"], strict=False).version != version:
+        words = f"The remote_ip_prefix {values['remote_ip_prefix']} does not fit the ethertype {values['ethertype']}."
+        raise embedded.NetworkInvalid("SecurityGroupRuleParameterConflict", words)
+    number = None if protocol is None else _number(protocol)
+    if number == 58 and version == 4:
+        raise embedded.NetworkInvalid("SecurityGroupEthertypeConflictWithProtocol", f"The protocol {protocol} is one of IPv6.")
+    if low is None and high is None:
+        return
+    if number in (1, 58):
+        _check_icmp(low, high)
+    elif number in _PORTED:
+        if low is None or high is None or not 1 <= low <= high <= 65535:
+            raise embedded.NetworkInvalid("SecurityGroupInvalidPortRange", "port_range_min and port_range_max are 1 to 65535, in order.")
+    else:
+        words = "Ports can be given for the protocols dccp, sctp, tcp, udp and udplite, and types for icmp."
+        raise embedded.NetworkInvalid("SecurityGroupInvalidProtocolForPort", words)
+
+
+def _check_icmp(kind: int | None, code: int | None) -> None:
+    if kind is None:
+        raise embedded.NetworkInvalid("SecurityGroupMissingIcmpType", "An ICMP code (port_range_max) needs a type (port_range_min).")
+    for name, value in (("type", kind), ("code", code)):
+        if value is not None and not 0 <= value <= 255:
+            raise embedded.NetworkInvalid("SecurityGroupInvalidIcmpValue", f"The ICMP {name} {value} is not one of 0 to 255.")
+
+
+def _number(protocol: str) -> int:
+    if protocol in bridge_groups.PROTOCOLS:
+        return bridge_groups.PROTOCOLS[protocol]
+    if protocol.isascii() and protocol.isdecimal() and int(protocol) <= 255:
+        return int(protocol)
+    known = ", ".join(sorted(bridge_groups.PROTOCOLS))
+    raise embedded.NetworkInvalid("SecurityGroupRuleInvalidProtocol", f"The protocol {protocol} is none of 0 to 255, {known}.")
+
+
+def delete_rule(effect: effects.Effects, contents: Contents, rule_id: str) -> None:
+    """:raises NotFound: no such rule."""
+    row = contents.db.execute("SELECT security_group_id FROM security_group_rules WHERE id = ?", (rule_id,)).fetchone()
+    if row is None:
+        raise exceptions.NotFound("SecurityGroupRule", rule_id)
+    with effect.changing(contents, group_ids=[row[0]]):
+        contents.db.execute("DELETE FROM security_group_rules WHERE id = ?", (rule_id,))

@@ -1,0 +1,260 @@
+"""Networks, subnets and ports of tenants, with the Networking API's semantics."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups
+from controller.drivers.network.bridge_inventory import Contents
+
+_STANDARD = ("description", "tags")
+_OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
+_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", "ipv6_ra_mode", "ipv6_address_mode")
+_OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:profile", "binding:host_id")
+
+
+# Networks
+
+
+def create_network(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    """A bridge of its own."""
+    made = tenant_details.new_id()
+    bridge = f"br-{made.replace('-', '')[:11]}"
+    details = tenant_details.born(values, _OF_NETWORK)
+    row = (made, values["name"], bridge, values["mtu"], values["project_id"], values["shared"], values["router:external"], False, details)
+    contents.db.execute("INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    effect.network_made(bridge)
+    return made
+
+
+def update_network(effect: effects.Effects, contents: Contents, network_id: str, values: Mapping[str, Any]) -> None:
+    """:raises NotFound: no such network."""
+    del effect
+    contents.network(network_id)
+    if "router:external" in values:
+        values = {**values, "external": values["router:external"]}
+    tenant_details.set_columns(contents, "networks", network_id, values, ("name", "shared", "external"))
+    tenant_details.change(contents, "networks", network_id, values, _OF_NETWORK)
+
+
+def delete_network(effect: effects.Effects, contents: Contents, network_id: str) -> None:
+    """:raises NotFound: no such network; :raises NetworkConflict: it has ports."""
+    contents.network(network_id)
+    if contents.db.execute("SELECT 1 FROM ports WHERE network_id = ?", (network_id,)).fetchone():
+        raise embedded.NetworkConflict("NetworkInUse", f"Unable to delete network {network_id}: there are ports on it.")
+    (bridge,) = contents.db.execute("SELECT bridge FROM networks WHERE id = ?", (network_id,)).fetchone()
+    contents.db.execute("DELETE FROM networks WHERE id = ?", (network_id,))
+    effect.network_gone(bridge)
+
+
+# Subnets
+
+
+def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    """:raises NotFound: no such network; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
+    del effect
+    network = contents.network(values["network_id"])
+    cidr = ipaddress.ip_network(values["cidr"], strict=False)
+    if values.get("ip_version") not in (None, cidr.version):
+        raise embedded.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
+    for (other,) in contents.db.execute("SELECT cidr FROM subnets WHERE network_id = ?", (network.id,)):
+        if cidr.overlaps(ipaddress.ip_network(other)):
+            raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
+    gateway = values.get("gateway_ip", _first_address(cidr))
+    _check_inside(cidr, gateway, values.get("allocation_pools"))
+    made = tenant_details.new_id()
+    details = tenant_details.born({key: value for key, value in values.items() if key != "allocation_pools" or value}, _OF_SUBNET)
+    row = (made, values["name"], network.id, str(cidr), gateway, 0, values["project_id"], details)
+    contents.db.execute("INSERT INTO subnets VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    return made
+
+
+def _first_address(cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
+    return str(cidr[1] if cidr.num_addresses > 2 else cidr[0])
+
+
+def _check_inside(
+    cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str | None, pools: Sequence[Mapping[str, str]] | None
+) -> None:
+    if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
+        raise embedded.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
+    for pool in pools or ():
+        first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
+        if first not in cidr or last not in cidr or int(first) > int(last):
+            raise embedded.NetworkInvalid("InvalidAllocationPool", f"The allocation pool {first}-{last} is not a range in {cidr}.")
+        if gateway is not None and int(first) <= int(ipaddress.ip_address(gateway)) <= int(last):
+            words = f"The gateway_ip {gateway} lies in the allocation pool {first}-{last}."
+            raise embedded.NetworkConflict("GatewayConflictWithAllocationPools", words)
+
+
+def update_subnet(effect: effects.Effects, contents: Contents, subnet_id: str, values: Mapping[str, Any]) -> None:
+    """:raises NotFound: no such subnet; :raises NetworkInvalid, NetworkConflict: the addresses don't fit together."""
+    del effect
+    subnet = contents.subnet(subnet_id)
+    gateway = values.get("gateway_ip", subnet.gateway_ip)
+    _check_inside(ipaddress.ip_network(subnet.cidr), gateway, values.get("allocation_pools"))
+    if gateway != subnet.gateway_ip:
+        query = "SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip_address IN (?, ?)"
+        row = contents.db.execute(query, (subnet_id, gateway, subnet.gateway_ip)).fetchone()
+        if row is not None:
+            raise embedded.NetworkConflict("GatewayIpInUse", f"A gateway's address is in use by port {row[0]}.")
+    tenant_details.set_columns(contents, "subnets", subnet_id, values, ("name", "gateway_ip"))
+    tenant_details.change(contents, "subnets", subnet_id, values, _OF_SUBNET)
+
+
+def delete_subnet(effect: effects.Effects, contents: Contents, subnet_id: str) -> None:
+    """:raises NotFound: no such subnet; :raises NetworkConflict: ports have addresses of it."""
+    del effect
+    contents.subnet(subnet_id)
+    if contents.db.execute("SELECT 1 FROM fixed_ips WHERE subnet_id = ?", (subnet_id,)).fetchone():
+        raise embedded.NetworkConflict("SubnetInUse", f"Unable to delete subnet {subnet_id}: ports have addresses of it.")
+    contents.db.execute("DELETE FROM subnets WHERE id = ?", (subnet_id,))
+
+
+# Ports
+
+
+def create_port(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+    """:raises NotFound: something named does not exist; :raises Conflict: an address is taken; :raises InvalidRequest: one does not fit."""
+    network = contents.network(values["network_id"])
+    addresses = _addresses(contents, network, values.get("fixed_ips"))
+    port = contents.add_port(
+        values["name"],
+        network.id,
+        addresses,
+        device_id=values.get("device_id") or "",
+        device_owner=values.get("device_owner") or "",
+        project_id=values["project_id"],
+    )
+    if values.get("mac_address"):
+        _set_mac(contents, port, values["mac_address"])
+    secured = values.get("port_security_enabled", True)
+    groups = values.get("security_groups")
+    if groups is None:
+        groups = [tenant_groups.ensure_default(effect, contents, values["project_id"])] if secured else []
+    _check_secured(secured, groups)
+    with effect.changing(contents, [port.id]):
+        contents.db.execute(
+            "UPDATE ports SET secured = ?, details = ? WHERE id = ?", (secured, tenant_details.born(values, _OF_PORT), port.id)
+        )
+        contents.set_groups(port.id, groups)
+        _allow(contents, port.id, values.get("allowed_address_pairs") or ())
+    return port.id
+
+
+def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[Mapping[str, str]] | None) -> list[tuple[str, str | None]]:
+    """Subnet and address, or None for any, of every address that a new port gets."""
+    subnets = [contents.subnet(found) for found in network.subnet_ids]
+    if wanted is None:
+        return [(subnet.id, None) for subnet in sorted(subnets, key=lambda found: found.ip_version)[:1]]
+    found: list[tuple[str, str | None]] = []
+    for one in wanted:
+        address, subnet_id = one.get("ip_address"), one.get("subnet_id")
+        if subnet_id is None:
+            fitting = [found.id for found in subnets if address and ipaddress.ip_address(address) in ipaddress.ip_network(found.cidr)]
+            if not fitting:
+                raise embedded.NetworkInvalid("InvalidIpForNetwork", f"The address {address} is on no subnet of network {network.id}.")
+            subnet_id = fitting[0]
+        if contents.subnet(subnet_id).network_id != network.id:
+            raise embedded.NetworkInvalid("BadRequest", f"Subnet {subnet_id} is not on network {network.id}.")
+        found.append((subnet_id, address))
+    return found
+
+
+def _set_mac(contents: Contents, port: interface.Port, mac: str) -> None:
+    query = "SELECT id FROM ports WHERE network_id = ? AND mac_address = ? AND id != ?"
+    if contents.db.execute(query, (port.network_id, mac.lower(), port.id)).fetchone():
+        raise embedded.NetworkConflict("MacAddressInUse", f"The MAC address {mac} is in use on network {port.network_id}.")
+    contents.db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac.lower(), port.id))
+
+
+def _check_secured(secured: bool, groups: Sequence[str]) -> None:
+    if groups and not secured:
+        words = "A port without port security can't have security groups: set port_security_enabled to true."
+        raise embedded.NetworkConflict("PortSecurityAndIPRequiredForSecurityGroups", words)
+
+
+def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]]) -> None:
+    contents.db.execute("DELETE FROM allowed_addresses WHERE port_id = ?", (port_id,))
+    own = contents.port(port_id).mac_address
+    for pair in pairs:
+        if "/" in pair["ip_address"] or pair.get("mac_address", own).lower() != own:
+            words = "The embedded network allows single addresses, with the port's own MAC address."
+            raise embedded.NetworkInvalid("InvalidInput", words)
+        contents.allow_address(port_id, str(ipaddress.ip_address(pair["ip_address"])))
+
+
+def update_port(effect: effects.Effects, contents: Contents, port_id: str, values: Mapping[str, Any]) -> None:
+    """:raises NotFound: something named does not exist; :raises Conflict: an address is taken, or the port is in use as it is."""
+    port = contents.port(port_id)
+    kind, _ = contents.kind_of(port_id)
+    carries_vip = port.device_id.startswith("lb-") and kind in ("", "vip")
+    fixed = ("fixed_ips", "mac_address", "allowed_address_pairs", "port_security_enabled", "device_id", "device_owner")
+    if (kind or carries_vip) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
+        words = f"Port {port_id} is in use by {port.device_id}: only its name, its description and its security groups can be changed."
+        raise embedded.NetworkConflict("PortInUse", words)
+    if kind not in ("", "vip") and "security_groups" in values:
+        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port.")
+    if "security_groups" in values and carries_vip:
+        effects.set_groups_of_vip(effect, contents, port.device_id.removeprefix("lb-"), port_id, values["security_groups"])
+    elif not kind:
+        _change_port(effect, contents, port, values)
+    tenant_details.set_columns(contents, "ports", port_id, values, ("name",) if kind == "" else ())
+    tenant_details.change(contents, "ports", port_id, values, _OF_PORT)
+
+
+def _is_same(port: interface.Port, name: str, value: Any) -> bool:
+    """Whether a value is what the port has anyway: clients send whole objects back."""
+    if name == "fixed_ips":
+        return bool(value is None or {one.get("ip_address") for one in value} == {fixed.ip_address for fixed in port.fixed_ips})
+    known = {"mac_address": port.mac_address, "device_id": port.device_id, "device_owner": port.device_owner}
+    return bool(name in known and value == known[name]) or (name == "port_security_enabled" and value is True) or value == []
+
+
+def _change_port(effect: effects.Effects, contents: Contents, port: interface.Port, values: Mapping[str, Any]) -> None:
+    with effect.changing(contents, [port.id]):
+        secured = values.get("port_security_enabled", contents.is_secured(port.id))
+        groups = values.get("security_groups", contents.groups_of(port.id))
+        _check_secured(secured, groups)
+        contents.db.execute("UPDATE ports SET secured = ? WHERE id = ?", (secured, port.id))
+        contents.set_groups(port.id, groups)
+        tenant_details.set_columns(contents, "ports", port.id, values, ("device_id", "device_owner"))
+        if values.get("fixed_ips") is not None:
+            _readdress(contents, port, values["fixed_ips"])
+        if values.get("mac_address"):
+            _set_mac(contents, port, values["mac_address"])
+        if values.get("allowed_address_pairs") is not None:
+            _allow(contents, port.id, values["allowed_address_pairs"])
+
+
+def _readdress(contents: Contents, port: interface.Port, wanted: Sequence[Mapping[str, str]]) -> None:
+    has = {(fixed.subnet_id, fixed.ip_address) for fixed in port.fixed_ips}
+    found = _addresses(contents, contents.network(port.network_id), wanted)
+    kept: set[tuple[str, str]] = {one for one in has if one in found}
+    for subnet_id, address in found:
+        if address is None:
+            same = next((one for one in sorted(has - kept) if one[0] == subnet_id), None)
+            kept |= {same} if same else set()
+    gone = has - kept
+    for subnet_id, address in gone:
+        query = "SELECT 1 FROM floating_ips WHERE port_id = ? AND fixed_address = ?"
+        if contents.db.execute(query, (port.id, address)).fetchone():
+            raise embedded.NetworkConflict("PortInUse", f"A floating IP leads to the address {address} of port {port.id}.")
+        contents.db.execute("DELETE FROM fixed_ips WHERE subnet_id = ? AND ip_address = ?", (subnet_id, address))
+    for subnet_id, address in found:
+        if (subnet_id, address) not in kept and not (address is None and any(one[0] == subnet_id for one in kept)):
+            contents.take(port.id, subnet_id, address)
+
+
+def delete_port(effect: effects.Effects, contents: Contents, port_id: str) -> None:
+    """:raises NotFound: no such port; :raises NetworkConflict: a router, a floating IP or a load balancer lives by it."""
+    port = contents.port(port_id)
+    kind, _ = contents.kind_of(port_id)
+    if port.device_owner.startswith("network:"):
+        words = f"Port {port_id} can't be deleted: it belongs to {port.device_owner} {port.device_id}."
+        raise embedded.NetworkConflict("ServicePortInUse", words)
+    if kind or port.device_id.startswith("lb-"):
+        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
+    effects.delete_ports(effect, contents, [port])

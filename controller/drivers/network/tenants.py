@@ -1,0 +1,85 @@
+"""The Networking API's nouns over an inventory: which function makes, changes and deletes which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller import exceptions
+from controller.drivers.network import effects, embedded, tenant_documents, tenant_groups, tenant_ports, tenant_routers
+from controller.drivers.network.bridge_inventory import Inventory
+from controller.drivers.network.embedded import Document
+
+_CREATE = {
+    embedded.NETWORK: tenant_ports.create_network,
+    embedded.SUBNET: tenant_ports.create_subnet,
+    embedded.PORT: tenant_ports.create_port,
+    embedded.SECURITY_GROUP: tenant_groups.create,
+    embedded.SECURITY_GROUP_RULE: tenant_groups.create_rule,
+    embedded.ROUTER: tenant_routers.create,
+    embedded.FLOATING_IP: tenant_routers.create_floating,
+}
+_UPDATE = {
+    embedded.NETWORK: tenant_ports.update_network,
+    embedded.SUBNET: tenant_ports.update_subnet,
+    embedded.PORT: tenant_ports.update_port,
+    embedded.SECURITY_GROUP: tenant_groups.update,
+    embedded.ROUTER: tenant_routers.update,
+    embedded.FLOATING_IP: tenant_routers.update_floating,
+}
+_DELETE = {
+    embedded.NETWORK: tenant_ports.delete_network,
+    embedded.SUBNET: tenant_ports.delete_subnet,
+    embedded.PORT: tenant_ports.delete_port,
+    embedded.SECURITY_GROUP: tenant_groups.delete,
+    embedded.SECURITY_GROUP_RULE: tenant_groups.delete_rule,
+    embedded.ROUTER: tenant_routers.delete,
+    embedded.FLOATING_IP: tenant_routers.delete_floating,
+}
+
+
+class Tenants(effects.Effects, embedded.TenantNetworking):
+    """`TenantNetworking` for every driver that keeps an inventory."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+
+    def documents(self, kind: str) -> list[Document]:
+        with self._inventory.read() as contents:
+            return tenant_documents.documents(contents, kind)
+
+    def document(self, kind: str, object_id: str) -> Document:
+        with self._inventory.read() as contents:
+            return tenant_documents.document(contents, kind, object_id)
+
+    def ensure_default_group(self, project_id: str) -> None:
+        with self._inventory.read() as contents:
+            if tenant_groups.default_of(contents, project_id) is not None:
+                return
+        with self._inventory.change() as contents:
+            tenant_groups.ensure_default(self, contents, project_id)
+
+    def create(self, kind: str, values: Mapping[str, Any]) -> Document:
+        with self._inventory.change() as contents:
+            return tenant_documents.document(contents, kind, _CREATE[kind](self, contents, values))
+
+    def update(self, kind: str, object_id: str, values: Mapping[str, Any]) -> Document:
+        with self._inventory.change() as contents:
+            tenant_documents.document(contents, kind, object_id)  # what is hidden can't be changed
+            if kind not in _UPDATE:
+                raise exceptions.InvalidRequest(f"A {kind} can't be changed.")
+            _UPDATE[kind](self, contents, object_id, values)
+            return tenant_documents.document(contents, kind, object_id)
+
+    def delete(self, kind: str, object_id: str) -> None:
+        with self._inventory.change() as contents:
+            tenant_documents.document(contents, kind, object_id)
+            _DELETE[kind](self, contents, object_id)
+
+    def add_router_interface(self, router_id: str, subnet_id: str | None, port_id: str | None) -> Document:
+        with self._inventory.change() as contents:
+            return tenant_routers.add_interface(self, contents, router_id, subnet_id, port_id)
+
+    def remove_router_interface(self, router_id: str, subnet_id: str | None, port_id: str | None) -> Document:
+        with self._inventory.change() as contents:
+            return tenant_routers.remove_interface(self, contents, router_id, subnet_id, port_id)
