@@ -15,7 +15,7 @@ from controller.model import status
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Filter:
-    """A column and the value that it must have."""
+    """A column and the value that it must have; a tuple of values: one of them."""
 
     column: str
     value: Any
@@ -93,7 +93,7 @@ def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], 
 
 
 def _conditions(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool]] = [table.c[item.column] == item.value for item in query.filters]
+    conditions: list[sa.ColumnElement[bool]] = [_passes(table.c[item.column], item.value) for item in query.filters]
     if query.nothing:
         conditions.append(sa.false())
     tags = query.tags
@@ -109,6 +109,10 @@ def _conditions(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
     if hidden in table.c:
         conditions.append(table.c[hidden] != status.ProvisioningStatus.DELETED)
     return conditions
+
+
+def _passes(column: sa.Column[Any], value: Any) -> sa.ColumnElement[bool]:
+    return column.in_(value) if isinstance(value, tuple) else column == value
 
 
 def _has_any(table: sa.Table, tags: Sequence[str]) -> sa.ColumnElement[bool]:
