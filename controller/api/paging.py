@@ -133,7 +133,7 @@ def _filters(schema: declare.Schema, arguments: Any, elsewhere: Collection[str])
     if not current.settings().allow_filtering:
         return found, possible
     for name, values in arguments.lists():
-        if name in _CONTROL or name in elsewhere:
+        if name in elsewhere or (name in _CONTROL and (name not in _TAGS or "tags" in schema.fields)):
             continue
         field = schema.filters.get(name)
         if field is None or len(values) != 1:
