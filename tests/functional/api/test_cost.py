@@ -1,66 +1,161 @@
-"""What a request costs the database does not depend on how much there is."""
+"""What a request costs the database does not depend on how much there is.
+
+`REQUESTS` is the table: a request's name, how many statements it may cost, and how it is sent. It is sent twice: where there is one of
+everything, and where there are `MANY`, with `MANY` in its body if it can carry that many.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.functional.api.conftest import Api
+from tests.functional.api.conftest import PROJECT, Api, an_api
+
+MANY = 50
+MONITOR = {"type": "TCP", "delay": 1, "timeout": 1, "max_retries": 1}
+POOL = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+
+
+class Site(NamedTuple):
+    """A load balancer with everything below it, and how much of it."""
+
+    api: Api
+    load_balancer: Any
+    size: int
+
+    @property
+    def listener(self) -> str:
+        """The path of one of many listeners."""
+        return f"/listeners/{self.load_balancer['listeners'][0]['id']}"
+
+    @property
+    def pool(self) -> str:
+        """The path of the pool that has many members."""
+        return f"/pools/{self._pool['id']}"
+
+    @property
+    def member(self) -> str:
+        """The path of one of many members."""
+        return f"{self.pool}/members/{self._pool['members'][0]['id']}"
+
+    @property
+    def monitor(self) -> str:
+        """The path of a monitor."""
+        return f"/healthmonitors/{self._pool['healthmonitor']['id']}"
+
+    @property
+    def here(self) -> str:
+        """The path of the load balancer."""
+        return f"/loadbalancers/{self.load_balancer['id']}"
+
+    @property
+    def _pool(self) -> Any:
+        return max(self.load_balancer["pools"], key=lambda pool: len(pool["members"]))
+
+    def get(self, path: str) -> None:
+        """A GET that succeeds."""
+        self.api.ok("GET", path)
+
+    def put(self, path: str, key: str, status: int = 200, **fields: Any) -> None:
+        """A PUT that succeeds."""
+        self.api.ok("PUT", path, {key: fields}, status)
+
+    def delete(self, path: str, status: int = 204) -> None:
+        """A DELETE that succeeds."""
+        self.api.ok("DELETE", path, status=status)
 
 
 def _whole(api: Api, size: int) -> Any:
-    pool = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "healthmonitor": {"type": "TCP", "delay": 1, "timeout": 1, "max_retries": 1}}
-    return api.load_balancer(
-        name="whole",
-        tags=["x"],
-        listeners=[
-            {
-                "protocol": "HTTP",
-                "protocol_port": 80 + i,
-                "tags": ["t"],
-                "default_pool": pool
-                | {
-                    "name": f"p-{i}",
-                    "members": [{"address": f"10.{i}.0.{k + 1}", "protocol_port": 80, "tags": ["m"]} for k in range(size)],
-                },
-            }
-            for i in range(size)
-        ],
-    )
+    """A load balancer with as many listeners and pools, and as many members in the first pool."""
+    pools = [
+        {"name": f"p-{i}", **POOL, "healthmonitor": MONITOR, "members": _members(size if i == 0 else 1)["members"]} for i in range(size)
+    ]
+    listeners = [{"protocol": "HTTP", "protocol_port": 80 + i, "tags": ["t"], "default_pool": pool} for i, pool in enumerate(pools)]
+    return api.load_balancer(name="whole", tags=["x"], listeners=listeners)
 
 
-def _batch(size: int) -> dict[str, Any]:
-    return {"members": [{"address": f"10.0.0.{k + 1}", "protocol_port": 80, "weight": 2, "tags": ["b"]} for k in range(size)]}
+def _members(size: int, weight: int = 1) -> dict[str, Any]:
+    return {"members": [{"address": f"10.0.0.{k + 1}", "protocol_port": 80, "weight": weight, "tags": ["b"]} for k in range(size)]}
 
 
-REQUESTS: dict[str, tuple[int, Callable[[Api, Any, int], Any]]] = {
-    "get a load balancer": (2, lambda api, lb, _: api.ok("GET", f"/loadbalancers/{lb['id']}")),
-    "list load balancers": (2, lambda api, _lb, _: api.ok("GET", "/loadbalancers")),
-    "list listeners": (2, lambda api, _lb, _: api.ok("GET", "/listeners?sort=name")),
-    "list pools": (2, lambda api, _lb, _: api.ok("GET", "/pools?tags-any=x,y")),
-    "list members": (3, lambda api, lb, _: api.ok("GET", f"/pools/{lb['pools'][0]['id']}/members")),
-    "list amphorae": (1, lambda api, _lb, _: api.ok("GET", "//v2/octavia/amphorae")),
-    "status tree": (6, lambda api, lb, _: api.ok("GET", f"/loadbalancers/{lb['id']}/status")),
-    "stats": (3, lambda api, lb, _: api.ok("GET", f"/loadbalancers/{lb['id']}/stats")),
-    "create a member": (11, lambda api, lb, _: api.member(lb["pools"][0]["id"], "10.200.0.1")),
-    "change a pool": (11, lambda api, lb, _: api.ok("PUT", f"/pools/{lb['pools'][0]['id']}", {"pool": {"name": "x"}})),
-    "batch of members": (16, lambda api, lb, size: api.ok("PUT", f"/pools/{lb['pools'][0]['id']}/members", _batch(size), 202)),
-    "create a whole load balancer": (21, lambda api, _lb, size: _whole(api, size)),
-    "delete with cascade": (12, lambda api, lb, _: api.ok("DELETE", f"/loadbalancers/{lb['id']}?cascade=true", status=204)),
+REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
+    "get a load balancer": (2, lambda on: on.get(on.here)),
+    "get a listener": (2, lambda on: on.get(on.listener)),
+    "get a pool": (2, lambda on: on.get(on.pool)),
+    "get a member": (2, lambda on: on.get(on.member)),
+    "get a health monitor": (2, lambda on: on.get(on.monitor)),
+    "list load balancers": (2, lambda on: on.get("/loadbalancers")),
+    "list listeners": (2, lambda on: on.get("/listeners?sort=name")),
+    "list pools": (2, lambda on: on.get("/pools?not-tags-any=x,y")),
+    "list members": (3, lambda on: on.get(f"{on.pool}/members")),
+    "list health monitors": (2, lambda on: on.get("/healthmonitors?sort=type:desc")),
+    "list a page after a marker": (3, lambda on: on.get(f"/loadbalancers?limit=10&marker={on.load_balancer['id']}")),
+    "list amphorae": (1, lambda on: on.get("//v2/octavia/amphorae")),
+    "list quotas": (1, lambda on: on.get("/quotas")),
+    "get a quota": (1, lambda on: on.get(f"/quotas/{PROJECT}")),
+    "get a quota and what is used": (2, lambda on: on.get(f"/quotas/{PROJECT}?usage=true")),
+    "set a quota": (2, lambda on: on.put(f"/quotas/{PROJECT}", "quota", 202, l7rule=-1)),
+    "events": (2, lambda on: on.get(f"{on.here}/events")),
+    "status tree": (8, lambda on: on.get(f"{on.here}/status")),
+    "stats of a load balancer": (3, lambda on: on.get(f"{on.here}/stats")),
+    "stats of a listener": (3, lambda on: on.get(f"{on.listener}/stats")),
+    "create a load balancer": (8, lambda on: on.api.load_balancer()),
+    "create a whole load balancer": (26, lambda on: _whole(on.api, on.size)),
+    "create a listener": (11, lambda on: on.api.listener(on.load_balancer["id"], protocol_port=8080)),
+    "create a pool": (11, lambda on: on.api.pool(loadbalancer_id=on.load_balancer["id"])),
+    "create a member": (13, lambda on: on.api.member(on.pool.removeprefix("/pools/"), "10.200.0.1")),
+    "change a load balancer": (12, lambda on: on.put(on.here, "loadbalancer", name="y", tags=["a", "b"])),
+    "change a listener": (12, lambda on: on.put(on.listener, "listener", name="y", tags=["a", "b"])),
+    "change a pool": (12, lambda on: on.put(on.pool, "pool", name="y")),
+    "change a member": (12, lambda on: on.put(on.member, "member", weight=7)),
+    "change a health monitor": (12, lambda on: on.put(on.monitor, "healthmonitor", delay=9)),
+    "batch of members that come and go": (12, lambda on: on.api.ok("PUT", f"{on.pool}/members", _members(0), 202)),
+    "batch of members that change": (14, lambda on: on.api.ok("PUT", f"{on.pool}/members", _members(on.size, weight=2), 202)),
+    "fail over": (8, lambda on: on.api.ok("PUT", f"{on.here}/failover", status=202)),
+    "delete a listener": (10, lambda on: on.delete(on.listener)),
+    "delete a pool": (12, lambda on: on.delete(on.pool)),
+    "delete a member": (10, lambda on: on.delete(on.member)),
+    "delete a health monitor": (10, lambda on: on.delete(on.monitor)),
+    "delete with cascade": (14, lambda on: on.delete(f"{on.here}?cascade=true")),
 }
 
 
+@pytest.fixture(scope="module")
+def sites(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Api, int]]]:
+    """One application where there is little, and one where there is much."""
+    folder = tmp_path_factory.mktemp("cost")
+    with an_api(empty_database, folder) as little, an_api(empty_database, folder) as much:
+        for _ in range(MANY):
+            much.load_balancer()
+        yield [(little, 1), (much, MANY)]
+
+
+def _cost(api: Api, size: int, act: Callable[[Site], object]) -> list[str]:
+    site = Site(api, _whole(api, size), size)
+    api.settle()
+    with api.counted() as seen:
+        act(site)
+    return [statement for statement in seen if not statement.startswith("BEGIN")]
+
+
 @pytest.mark.parametrize("request_name", REQUESTS)
-def test_the_number_of_statements_is_the_same_for_one_and_for_many(api: Api, request_name: str) -> None:
+def test_the_number_of_statements_is_the_same_for_one_and_for_many(sites: list[tuple[Api, int]], request_name: str) -> None:
     at_most, act = REQUESTS[request_name]
-    counts = []
-    for size in (1, 6):
-        whole = _whole(api, size)
-        api.settle()
-        with api.counted() as seen:
-            act(api, whole, size)
-        counts.append(len([statement for statement in seen if not statement.startswith("BEGIN")]))
-    assert counts[0] == counts[1], seen
-    assert counts[0] <= at_most, (counts, seen)
+    few, many = (_cost(api, size, act) for api, size in sites)
+    assert len(few) == len(many), "\n".join(many)
+    assert len(few) <= at_most, "\n".join(few)
+
+
+@pytest.mark.parametrize("limit", [1000, 2_000_000_000])
+def test_a_quota_costs_three_statements_more_whatever_it_is(sites: list[tuple[Api, int]], limit: int) -> None:
+    act = REQUESTS["create a member"][1]
+    (api, size), _ = sites
+    free = _cost(api, size, act)
+    api.ok("PUT", f"/quotas/{PROJECT}", {"quota": {"member": limit}}, 202)
+    try:
+        assert len(_cost(api, size, act)) == len(free) + 3
+    finally:
+        api.ok("DELETE", f"/quotas/{PROJECT}", status=202)
