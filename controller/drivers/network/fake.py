@@ -9,7 +9,7 @@ from oslo_config import cfg
 
 from controller import exceptions
 from controller.drivers import script
-from controller.drivers.network import bridge_inventory, interface, local
+from controller.drivers.network import bridge_inventory, interface, local, tenant_groups
 
 MANAGEMENT_NETWORK = "management"
 TENANT_NETWORK = "private"
@@ -75,6 +75,18 @@ class FakeNetwork(local.LocalNetwork):
         """Make another subnet, and return its id; there already is fine."""
         with self._inventory.change() as contents:
             return contents.add_subnet(network_name, name, cidr)
+
+    def give(self, network_id: str, project_id: str) -> None:
+        """Let a network, with its subnets and ports, belong to a project alone."""
+        with self._inventory.change() as contents:
+            contents.db.execute("UPDATE networks SET project_id = ?, shared = 0 WHERE id = ?", (project_id, network_id))
+            contents.db.execute("UPDATE subnets SET project_id = ? WHERE network_id = ?", (project_id, network_id))
+            contents.db.execute("UPDATE ports SET project_id = ? WHERE network_id = ?", (project_id, network_id))
+
+    def create_security_group(self, name: str, project_id: str) -> str:
+        """Make a security group, and return its id."""
+        with self._inventory.change() as contents:
+            return tenant_groups.create(self, contents, {"name": name, "project_id": project_id})
 
     def create_qos_policy(self, policy: interface.QosPolicy) -> None:
         """Make a policy; from the first one on, the service knows policies at all."""

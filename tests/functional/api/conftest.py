@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import shutil
 import threading
@@ -22,11 +23,14 @@ from controller.api import current
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
 from controller.drivers.network.fake import FakeNetwork
+from controller.drivers.secrets.fake import FakeSecrets
 from controller.model.status import ProvisioningStatus
 from tests import builders
 
 PROJECT = builders.PROJECT
-_CHILDREN = (tables.health_monitors, tables.members, tables.listeners, tables.pools)
+SETTINGS = "settings"
+"""In the place of an option's group: the name is a field of `api.settings.Settings`, such as `refuse_unsupported`."""
+_CHILDREN = (tables.health_monitors, tables.members, tables.l7rules, tables.l7policies, tables.listeners, tables.pools)
 
 _RESTING: dict[str, list[flask.Flask]] = {}  # applications that no test uses, by their options
 
@@ -40,12 +44,16 @@ class Api:
         self.rings = 0
         conf = configuration.load([], [])
         conf.set_default("auth_strategy", "noauth", group="api_settings")
+        fields = {name: value for (group, name), value in (options or {}).items() if group == SETTINGS}
         for (group, name), value in (options or {}).items():
-            conf.set_override(name, value, group=group)
-        self.services = services.Services(db, compute=FakeCompute(f"api-{id(self)}"), network=network, wake=self._ring)
+            if group != SETTINGS:
+                conf.set_override(name, value, group=group)
+        self.secrets = FakeSecrets()
+        drivers = {"compute": FakeCompute(f"api-{id(self)}"), "network": network, "secrets": self.secrets}
+        self.services = services.Services(db, wake=self._ring, **drivers)  # type: ignore[arg-type]
         self._resting = _RESTING.setdefault(repr(sorted((options or {}).items())), [])
         self.app = self._resting.pop() if self._resting else api_app.create_app(self.services, conf)
-        self.app.extensions[current.EXTENSION] = self.services, self.app.extensions[current.EXTENSION][1]
+        self.app.extensions[current.EXTENSION] = self.services, dataclasses.replace(self.app.extensions[current.EXTENSION][1], **fields)
         self._client = self.app.test_client()
 
     def _ring(self) -> None:
@@ -108,6 +116,10 @@ class Api:
         """A new HTTP monitor."""
         wanted = {"pool_id": pool_id, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2} | fields
         return self.create("healthmonitor", "/healthmonitors", **wanted)
+
+    def security_group(self, project_id: str = PROJECT) -> str:
+        """The id of a new security group."""
+        return self.network.create_security_group("web", project_id)
 
     def get(self, key: str, path: str) -> Any:
         """GET an object."""
@@ -206,7 +218,7 @@ def api_with(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[A
 @pytest.fixture(scope="module")
 def served(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, str]]:
     """An application as a developer's machine has it, behind a real HTTP server; and its address."""
-    options = {("api_settings", "noauth_project_id"): PROJECT, ("api_settings", "network_lookups"): True}
+    options = {("api_settings", "noauth_project_id"): PROJECT, ("api_settings", "embedded_networking"): True}
     with an_api(empty_database, tmp_path_factory.mktemp("served"), options) as made:
         server = werkzeug.serving.make_server("127.0.0.1", 0, made.app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -166,6 +166,16 @@ def ip_address(value: Any) -> str:
     return value
 
 
+@described("string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}], description="The address bits that matter, such as 255.255.255.0.")
+def netmask(value: Any) -> str:
+    """A mask of addresses, for IPv4 or for IPv6, written as an address: ones, and then zeros."""
+    mask = ipaddress.ip_address(ip_address(value))
+    zeros = int(mask) ^ ((1 << mask.max_prefixlen) - 1)
+    if zeros & (zeros + 1):
+        raise Reject("Value should be a netmask, such as 255.255.255.0")
+    return str(value)
+
+
 @described("string", format="cidr", description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24.")
 def cidr(value: Any) -> str:
     """A range of addresses, in its network form."""

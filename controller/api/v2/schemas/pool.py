@@ -23,7 +23,7 @@ PERSISTENCE = Schema(
         Field(name="type", kind=kinds.one_of("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), required=True),
         Field(name="cookie_name", kind=kinds.token),
         Field(name="persistence_timeout", kind=kinds.integer(0, 2147483647)),
-        Field(name="persistence_granularity", kind=kinds.ip_address),
+        Field(name="persistence_granularity", kind=kinds.netmask),
     ],
 )
 
