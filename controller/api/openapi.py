@@ -13,7 +13,7 @@ from controller.api import discovery, operations, policies
 
 Json = dict[str, Any]
 
-OUTSIDE = frozenset({"networking", "network_lookups", "lbaasv2", "discovery", "documentation"})
+OUTSIDE = frozenset({"networking", "networking_extensions", "lbaasv2", "discovery", "documentation"})
 """Blueprints that are no part of the versioned API: other services' APIs, and what is asked without a token."""
 
 _PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")

@@ -41,7 +41,7 @@ class Settings:
 
     api_base_uri: str | None
     noauth_project_id: str | None
-    network_lookups: bool
+    embedded_networking: bool
     healthcheck_enabled: bool
     allow_pagination: bool
     allow_sorting: bool
@@ -78,7 +78,7 @@ def load(conf: Any) -> Settings:
     return Settings(
         api_base_uri=api.api_base_uri,
         noauth_project_id=api.noauth_project_id,
-        network_lookups=api.network_lookups,
+        embedded_networking=api.embedded_networking,
         healthcheck_enabled=api.healthcheck_enabled,
         allow_pagination=api.allow_pagination,
         allow_sorting=api.allow_sorting,

@@ -53,10 +53,10 @@ OPTS = [
         "noauth_project_id", help="With `noauth`: the project of callers who name none. Without it they can't create load balancers."
     ),
     cfg.BoolOpt(
-        "network_lookups",
+        "embedded_networking",
         default=False,
-        help="Answer the network service's GET of subnets, networks and ports by id, so that the command line client works in an embedded "
-        "cloud, where there is no such service.",
+        help="Answer the Networking API of the embedded network (networks, subnets, ports, security groups, routers, floating IPs) below "
+        "the same root, so that clients work in an embedded cloud, where there is no other network service.",
     ),
     cfg.StrOpt("api_base_uri", help="How links in answers begin, where a proxy hides the API; default is what the request was sent to."),
     cfg.BoolOpt(

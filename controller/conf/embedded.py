@@ -32,8 +32,8 @@ OPTS = [
     ),
     cfg.StrOpt(
         "public_cidr",
-        help="Addresses of an external network `public`, subnet `public-subnet`, from which floating IPs come; the router `router1` leads to "
-        "it from `private`, whose first address it takes. Without this option there is no external network and no router.",
+        help="Addresses of an external network `public`, subnet `public-subnet`, from which floating IPs come; the router `router1` leads "
+        "to it from `private`, whose first address it takes. Without this option there is no external network and no router.",
     ),
     cfg.BoolOpt(
         "port_security",

@@ -38,7 +38,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     status = commands.add_parser("status", help="what is up, and where")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
-    execute = commands.add_parser("exec", help="run a command in client, web-1 .. web-4, controller, or an amphora (by its id)")
+    execute = commands.add_parser("exec", help="run a command in client, outside, web-1 .. web-4, controller, or an amphora (by its id)")
     execute.add_argument("name")
     execute.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
     execute.set_defaults(run=_exec)

@@ -67,6 +67,7 @@ class Instance:
             namespace_prefix=chosen.prefix,
             management_cidr=chosen.management_cidr,
             private_cidr=chosen.private_cidr,
+            public_cidr=chosen.public_cidr,
             port_security=chosen.options.get("embedded.port_security", "true").lower() not in ("false", "0", "no", "off"),
             host=self._host,
         )
@@ -163,6 +164,9 @@ class Instance:
             private = self.network.network_named(bridge.TENANT_NETWORK)
             for name, address in self.settings.tenants.items():
                 self._machine(name, private, address)
+            public = self.network.network_named(bridge.PUBLIC_NETWORK)
+            for name, address in self.settings.outsiders.items():
+                self._machine(name, public, address)
         except exceptions.ControllerError as exc:
             hint = " (a kernel without nftables for bridges can do without the filter: --set embedded.port_security=false)"
             raise DevError(f"{exc}{hint if 'nft' in str(exc) else ''}") from exc
@@ -172,14 +176,10 @@ class Instance:
         port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address)
         namespace = self.settings.namespace(name)
         linux.ensure_namespace(self._host, namespace)
-        lines = linux.cable_lines(port, namespace, "eth0")
-        if port.mac_address in self._host.run(["ip", "-n", namespace, "link", "show"]):
-            lines = lines[1:]  # an interrupted call may have left a cable that does not reach the bridge yet
-        else:
-            linux.cut_cables(self._host, self.network.namespace, [port.id])
-        self._host.ip_batch(self.network.namespace, lines)
-        address_lines = [f"address replace {self.network.address_with_prefix(port)} dev eth0", "link set eth0 up"]
-        self._host.ip_batch(namespace, address_lines)
+        linux.ensure_cable(self._host, self.network.namespace, port, namespace, "eth0")
+        lines = [f"address replace {self.network.address_with_prefix(port)} dev eth0", "link set eth0 up"]
+        gateway = self.network.get_subnet(port.fixed_ips[0].subnet_id).gateway_ip
+        self._host.ip_batch(namespace, [*lines, *([f"route replace default via {gateway}"] if gateway else [])])
 
     def _start_web_servers(self) -> None:
         for name in settings.WEB_SERVERS:
@@ -287,7 +287,7 @@ class Instance:
     def _is_ours(self, namespace: str) -> bool:
         """`figlina-t1-net` begins with `figlina-`, and yet belongs to the prefix `figlina-t1`."""
         name = namespace.removeprefix(f"{self.settings.prefix}-")
-        return name in ("net", "controller", *self.settings.tenants) or name.startswith("amp-")
+        return name in ("net", "router", *self.settings.machines) or name.startswith(("amp-", "router-"))
 
     # Looking
 
@@ -330,11 +330,11 @@ class Instance:
         return found
 
     def entrance(self, name: str) -> list[str]:
-        """The command prefix that runs something in a machine of ours: client, controller, a web server, or an amphora by its id.
+        """The command prefix that runs something in a machine of ours: client, outside, controller, a web server, or an amphora by its id.
 
         :raises DevError: there is no such machine.
         """
-        if name == "controller" or name in self.settings.tenants:
+        if name in self.settings.machines:
             if not linux.namespace_exists(self.settings.namespace(name)):
                 raise DevError(f"{name} is not up: figlina dev up")
             return linux.enter(self.settings.namespace(name))
@@ -342,9 +342,7 @@ class Instance:
         with contextlib.suppress(exceptions.NotFound):  # no id at all
             pids = self.compute.pids(name)
         if len(pids) < 2:
-            raise DevError(
-                f"there is no machine {name!r} that runs: client, controller, {', '.join(settings.WEB_SERVERS)}, or an amphora's id"
-            )
+            raise DevError(f"there is no machine {name!r} that runs: {', '.join(self.settings.machines)}, or an amphora's id")
         return ["nsenter", f"--target={pids[1]}", "--net", "--mount", "--pid", "--uts", "--ipc", "--"]
 
     @contextlib.contextmanager

@@ -18,6 +18,7 @@ CONTROLLER_PROCESSES = ("worker", "health_manager", "housekeeping")
 PROCESSES = (API_PROCESS, *CONTROLLER_PROCESSES)
 _WEB_PLACE = 11  # web-1 has the eleventh address of its subnet; the client the tenth
 _CLIENT_PLACE = 10
+_OUTSIDE_PLACE = 10
 _CONTROLLER_PLACE = 2
 _PREFIX = re.compile("[a-z][a-z0-9-]{0,59}").fullmatch
 
@@ -31,6 +32,7 @@ class Settings:
     topology: str = "SINGLE"
     management_cidr: str = "198.19.0.0/20"
     private_cidr: str = "198.19.64.0/20"
+    public_cidr: str = "198.19.128.0/24"
     heartbeat_key: str = dataclasses.field(default_factory=lambda: secrets.token_hex(32), repr=False)
     options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Further options of the configuration file: `section.option` to value."""
@@ -60,6 +62,16 @@ class Settings:
         """Name and address of every machine on the tenant network that is not an amphora."""
         web = {name: _place(self.private_cidr, _WEB_PLACE + index) for index, name in enumerate(WEB_SERVERS)}
         return {"client": _place(self.private_cidr, _CLIENT_PLACE), **web}
+
+    @property
+    def outsiders(self) -> dict[str, str]:
+        """Name and address of every machine on the external network."""
+        return {"outside": _place(self.public_cidr, _OUTSIDE_PLACE)}
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        """The names of all machines that are not amphorae."""
+        return ("controller", *self.tenants, *self.outsiders)
 
     def namespace(self, name: str) -> str:
         """The network namespace of one of our machines."""
@@ -93,7 +105,7 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "bind_port": str(settings.api_port),
             "auth_strategy": "noauth",
             "noauth_project_id": "demo",
-            "network_lookups": "true",
+            "embedded_networking": "true",
             "graceful_timeout": "5",
         },
         "controller_worker": {
@@ -132,6 +144,7 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "namespace_prefix": settings.prefix,
             "management_cidr": settings.management_cidr,
             "private_cidr": settings.private_cidr,
+            "public_cidr": settings.public_cidr,
             "controller_address": settings.controller_address,
         },
     }

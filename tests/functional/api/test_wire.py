@@ -114,7 +114,7 @@ def test_a_body_that_is_too_large_is_413(api: Api) -> None:
 
 
 def test_ids_of_subnets_are_looked_up_where_the_operator_wants_it(api_with: Any) -> None:
-    api = api_with(("api_settings", "network_lookups"), True)
+    api = api_with(("api_settings", "embedded_networking"), True)
     subnet = api.ok("GET", f"//v2/subnets?id={api.network.subnet_id}")["subnets"][0]
     assert subnet["network_id"] == api.network.network_id
     assert api.ok("GET", f"//v2/networks/{api.network.network_id}")["network"]["id"] == api.network.network_id

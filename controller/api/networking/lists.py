@@ -1,0 +1,89 @@
+"""Which documents of a list are shown, in which order, and which of their attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib import parse as urls
+
+import flask
+
+from controller.api import links
+from controller.drivers.network import embedded
+from controller.drivers.network.embedded import Document
+
+_NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+_TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
+
+
+def chosen(collection: str, documents: Iterable[Document]) -> dict[str, Any]:
+    """The body that the query of the request in hand asks for.
+
+    :raises NetworkInvalid: the page it asks for makes no sense.
+    """
+    found = [document for document in documents if _fits(document)]
+    for key, direction in reversed(_sorting()):
+        found.sort(key=lambda document: _order(document.get(key)), reverse=direction == "desc")
+    page, more = _page(found)
+    body: dict[str, Any] = {collection: [selected(document) for document in page]}
+    if more:
+        body[f"{collection}_links"] = [{"rel": "next", "href": _next(page[-1]["id"])}]
+    return body
+
+
+def selected(document: Document) -> Document:
+    """Only the attributes that `fields` names, if it does."""
+    names = {name for words in flask.request.args.getlist("fields") for name in words.split(",") if name}
+    return {name: value for name, value in document.items() if name in names} if names else document
+
+
+def _fits(document: Document) -> bool:
+    """Does it have, for each attribute that is asked for, one of the values? Names that no document has are passed over."""
+    for name, wanted in flask.request.args.lists():
+        if name in _NOT_FILTERS or name not in document:
+            continue
+        if not any(_equals(document[name], text) for text in wanted):
+            return False
+    return True
+
+
+def _equals(value: Any, text: str) -> bool:
+    if isinstance(value, bool):
+        return text.lower() in (_TRUE if value else _FALSE)
+    if value is None:
+        return text in ("", "null", "None")
+    if isinstance(value, list):
+        return any(_equals(one, text) for one in value)
+    if isinstance(value, Mapping):
+        key, equals, rest = text.partition("=")
+        return bool(equals) and key in value and _equals(value[key], rest)
+    return str(value) == text
+
+
+def _sorting() -> list[tuple[str, str]]:
+    keys, directions = flask.request.args.getlist("sort_key"), flask.request.args.getlist("sort_dir")
+    return list(zip(keys, [*directions, *["asc"] * len(keys)], strict=False))
+
+
+def _order(value: Any) -> tuple[bool, str]:
+    return (value is not None, str(value))
+
+
+def _page(found: list[Document]) -> tuple[list[Document], bool]:
+    marker, limit = flask.request.args.get("marker"), flask.request.args.get("limit", "")
+    if marker is not None:
+        places = [place for place, document in enumerate(found) if document["id"] == marker]
+        if not places:
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"Invalid value for marker: {marker} is not in the list.")
+        found = found[places[0] + 1 :]
+    if not limit:
+        return found, False
+    if not limit.isascii() or not limit.isdecimal():
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"Limit must be an integer 0 or greater and not {limit}.")
+    size = int(limit[:9]) or len(found)
+    return found[:size], len(found) > size
+
+
+def _next(marker: str) -> str:
+    kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name != "marker"]
+    return f"{links.here()}?{urls.urlencode([*kept, ('marker', marker)])}"

@@ -1,0 +1,247 @@
+"""Routes of the Networking API: who may see and change what, and which call of the embedded network answers."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import flask
+
+from controller import exceptions
+from controller.api import answers, current
+from controller.api.networking import attributes, lists
+from controller.drivers.network import embedded
+from controller.drivers.network.embedded import Document
+
+blueprint = flask.Blueprint("networking", __name__)
+extensions = flask.Blueprint("networking_extensions", __name__)
+"""The list of extensions, for the root where nothing else has one."""
+
+_PATHS = "any('networks', 'subnets', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
+_ONE = f"/<{_PATHS}:path>/<object_id>"
+_REFERENCES = {
+    "network_id": embedded.NETWORK,
+    "floating_network_id": embedded.NETWORK,
+    "subnet_id": embedded.SUBNET,
+    "port_id": embedded.PORT,
+    "security_group_id": embedded.SECURITY_GROUP,
+    "remote_group_id": embedded.SECURITY_GROUP,
+}
+
+
+def offered(network: object) -> bool:
+    """Does a network driver have what these routes show?"""
+    return isinstance(network, embedded.TenantNetworking)
+
+
+def _network() -> embedded.TenantNetworking:
+    return cast("embedded.TenantNetworking", current.services().network)
+
+
+def _kind(path: str) -> tuple[str, str]:
+    """The key of a list of what a path names, and the key of one."""
+    collection = path.replace("-", "_")
+    return collection, embedded.COLLECTIONS[collection]
+
+
+def _is_admin() -> bool:
+    context = current.context()
+    return context.is_admin or "admin" in context.roles
+
+
+# Who may see and change what
+
+
+def _visible(kind: str, found: list[Document]) -> list[Document]:
+    """What the caller may see: what is his, and what belongs to everybody."""
+    if _is_admin():
+        return found
+    mine = current.context().project_id
+    common: set[str] = set()
+    if kind == embedded.SUBNET:
+        common = {one["id"] for one in _visible(embedded.NETWORK, _network().documents(embedded.NETWORK))}
+    return [one for one in found if one["project_id"] == mine or _is_common(kind, one, common)]
+
+
+def _is_common(kind: str, one: Document, networks: set[str]) -> bool:
+    if kind == embedded.NETWORK:
+        return bool(one["shared"] or one["router:external"])
+    if kind == embedded.ROUTER:
+        return not one["project_id"]
+    return kind == embedded.SUBNET and one["network_id"] in networks
+
+
+def _shown(kind: str, object_id: str) -> Document:
+    """:raises NotFound: there is none, or none that the caller may see."""
+    document = _network().document(kind, object_id)
+    if not _visible(kind, [document]):
+        raise exceptions.NotFound(_name(kind), object_id)
+    return document
+
+
+def _name(kind: str) -> str:
+    return {embedded.FLOATING_IP: "FloatingIP"}.get(kind, kind.title().replace("_", ""))
+
+
+def _own(kind: str, object_id: str) -> None:
+    """:raises NotFound: there is none that the caller may see; :raises Forbidden: he may not change it."""
+    document = _shown(kind, object_id)
+    if not _is_admin() and document["project_id"] != current.context().project_id:
+        raise exceptions.Forbidden
+
+
+def _check_references(values: dict[str, Any]) -> None:
+    """:raises NotFound: something that is named does not exist for the caller."""
+    if _is_admin():
+        return
+    named = [(kind, values[name]) for name, kind in _REFERENCES.items() if values.get(name)]
+    named += [(embedded.SECURITY_GROUP, group_id) for group_id in values.get("security_groups") or ()]
+    named += [(embedded.SUBNET, one["subnet_id"]) for one in values.get("fixed_ips") or () if one.get("subnet_id")]
+    gateway = values.get("external_gateway_info") or {}
+    named += [(embedded.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
+    for kind, object_id in dict.fromkeys(named):
+        _shown(kind, object_id)
+
+
+def _project(values: dict[str, Any]) -> str:
+    """Whose a new object is to be.
+
+    :raises InvalidRequest: nobody said it; :raises Forbidden: another's than the caller's, who is no administrator.
+    """
+    own = current.context().project_id
+    wanted = values.pop("tenant_id", None) or None
+    wanted = values.pop("project_id", None) or wanted or own
+    if not wanted:
+        raise embedded.NetworkInvalid("HTTPBadRequest", "Running without keystone AuthN requires that project_id is specified.")
+    if wanted != own and not _is_admin():
+        raise exceptions.Forbidden
+    return str(wanted)
+
+
+# Routes
+
+
+@blueprint.get(f"/<{_PATHS}:path>")
+def show_all(path: str) -> flask.Response:
+    """The list."""
+    collection, kind = _kind(path)
+    project = current.context().project_id
+    if kind in (embedded.SECURITY_GROUP, embedded.SECURITY_GROUP_RULE) and project:
+        _network().ensure_default_group(project)
+    return answers.json(lists.chosen(collection, _visible(kind, _network().documents(kind))))
+
+
+@blueprint.get(_ONE)
+def show(path: str, object_id: str) -> flask.Response:
+    """One."""
+    _, kind = _kind(path)
+    return answers.json({kind: lists.selected(_shown(kind, object_id))})
+
+
+@blueprint.post(f"/<{_PATHS}:path>")
+def create(path: str) -> flask.Response:
+    """One, or several with one body; if one of them can't be made, those before it are taken away again."""
+    collection, kind = _kind(path)
+    body = _body()
+    if collection in body:
+        wanted = body[collection]
+        if not isinstance(wanted, list) or not wanted:
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"'{collection}' is not a list of what is to be made.")
+        return answers.json({collection: _create_several(kind, wanted)}, 201)
+    return answers.json({kind: _create(kind, body.get(kind))}, 201)
+
+
+def _create_several(kind: str, wanted: list[Any]) -> list[Document]:
+    made: list[Document] = []
+    try:
+        for one in wanted:
+            made.append(_create(kind, one))
+    except exceptions.ControllerError:
+        for document in reversed(made):
+            _network().delete(kind, document["id"])
+        raise
+    return made
+
+
+def _create(kind: str, given: Any) -> Document:
+    values = attributes.parsed(kind, given, creating=True, is_admin=_is_admin())
+    values["project_id"] = _project(values)
+    _check_references(values)
+    if kind == embedded.SUBNET:
+        _own(embedded.NETWORK, values["network_id"])
+    if kind == embedded.SECURITY_GROUP_RULE:
+        _own(embedded.SECURITY_GROUP, values["security_group_id"])
+    return _network().create(kind, values)
+
+
+@blueprint.put(_ONE)
+def update(path: str, object_id: str) -> flask.Response:
+    """Change what the body names."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    values = attributes.parsed(kind, _body().get(kind), creating=False, is_admin=_is_admin())
+    _check_references(values)
+    return answers.json({kind: _network().update(kind, object_id, values)})
+
+
+@blueprint.delete(_ONE)
+def delete(path: str, object_id: str) -> flask.Response:
+    """Delete one."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    _network().delete(kind, object_id)
+    return answers.empty(204)
+
+
+@blueprint.put("/routers/<router_id>/<any(add_router_interface, remove_router_interface):verb>")
+def router_interface(router_id: str, verb: str) -> flask.Response:
+    """Give a router a leg on a subnet, or take it away."""
+    _own(embedded.ROUTER, router_id)
+    body = _body()
+    values = {name: attributes.identifier(name, body[name]) for name in ("subnet_id", "port_id") if body.get(name)}
+    if verb == "add_router_interface":
+        _check_references(values)
+        return answers.json(_network().add_router_interface(router_id, values.get("subnet_id"), values.get("port_id")))
+    return answers.json(_network().remove_router_interface(router_id, values.get("subnet_id"), values.get("port_id")))
+
+
+@blueprint.get(f"{_ONE}/tags")
+def tags(path: str, object_id: str) -> flask.Response:
+    """The tags of one."""
+    return answers.json({"tags": _shown(_kind(path)[1], object_id)["tags"]})
+
+
+@blueprint.put(f"{_ONE}/tags")
+def set_tags(path: str, object_id: str) -> flask.Response:
+    """Exactly these tags, from now on."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    wanted = attributes.list_of(attributes.text(60))("tags", _body().get("tags"))
+    changed = _network().update(kind, object_id, {"tags": sorted(set(wanted))})
+    return answers.json({"tags": changed["tags"]})
+
+
+@extensions.get("/extensions")
+def show_extensions() -> flask.Response:
+    """What of the Networking API there is beside its core."""
+    return answers.json({"extensions": [_extension(alias) for alias in embedded.EXTENSIONS]})
+
+
+@extensions.get("/extensions/<alias>")
+def show_extension(alias: str) -> flask.Response:
+    """One of them."""
+    if alias not in embedded.EXTENSIONS:
+        raise exceptions.NotFound("Extension", alias)
+    return answers.json({"extension": _extension(alias)})
+
+
+def _extension(alias: str) -> Document:
+    words = alias.replace("-", " ")
+    return {"alias": alias, "name": words, "description": f"The extension {words}.", "updated": "2024-01-01T00:00:00-00:00", "links": []}
+
+
+def _body() -> dict[str, Any]:
+    """:raises NetworkInvalid: the body is no JSON object."""
+    found = flask.request.get_json(force=True, silent=True)
+    if not isinstance(found, dict):
+        raise embedded.NetworkInvalid("HTTPBadRequest", "The body is not a JSON object.")
+    return found
