@@ -9,7 +9,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import auth, cors, current, discovery, documentation, errors, gate, network_lookups, paths, policy, settings
+from controller.api import auth, cors, current, discovery, documentation, errors, gate, networking, paths, policy, settings
 from controller.api.v2 import (
     amphorae,
     availability_zone_profiles,
@@ -55,8 +55,8 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
         app.register_blueprint(choice.blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
-    if current_settings(app).network_lookups:
-        app.register_blueprint(network_lookups.blueprint, url_prefix="/v2")
+    if current_settings(app).embedded_networking:
+        networking.register(app, services.network, "/v2")
     for path in _COLLECTIONS:
         app.add_url_rule(f"/v2{path}", f"no id {path}", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
