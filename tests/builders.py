@@ -92,6 +92,28 @@ def a_health_monitor(**fields: Any) -> model.HealthMonitor:
     return model.HealthMonitor(**_resource(**(defaults | fields)))
 
 
+def an_l7policy(**fields: Any) -> model.L7Policy:
+    """A policy that rejects, at position 1."""
+    defaults: dict[str, Any] = {
+        "load_balancer_id": fields.get("load_balancer_id") or an_id(),
+        "listener_id": fields.get("listener_id") or an_id(),
+        "action": "REJECT",
+        "position": 1,
+    }
+    return model.L7Policy(**_resource(**(defaults | fields)))
+
+
+def an_l7rule(**fields: Any) -> model.L7Rule:
+    """A rule that is met by paths that begin with /api."""
+    defaults: dict[str, Any] = {
+        "l7policy_id": fields.get("l7policy_id") or an_id(),
+        "type": "PATH",
+        "compare_type": "STARTS_WITH",
+        "value": "/api",
+    }
+    return model.L7Rule(**_resource(**(defaults | fields)))
+
+
 def an_amphora(**fields: Any) -> Amphora:
     """An ALLOCATED amphora, plugged and heard of; `role` decides its VRRP values."""
     role = fields.get("role", Role.STANDALONE)
@@ -124,6 +146,8 @@ def a_snapshot(
     pools: Sequence[model.Pool] = (),
     members: Sequence[model.Member] = (),
     health_monitors: Sequence[model.HealthMonitor] = (),
+    l7policies: Sequence[model.L7Policy] = (),
+    l7rules: Sequence[model.L7Rule] = (),
     amphorae: Sequence[Amphora] | None = None,
 ) -> model.Snapshot:
     """A snapshot of these objects, made to belong to each other as rows of one database would (parents' id lists, load balancer ids).
@@ -151,6 +175,8 @@ def a_snapshot(
         ),
         members=tuple(members),
         health_monitors=tuple(health_monitors),
+        l7policies=tuple(dataclasses.replace(policy, load_balancer_id=owner.id) for policy in l7policies),
+        l7rules=tuple(l7rules),
         amphorae=tuple(dataclasses.replace(amphora, load_balancer_id=owner.id) for amphora in amphorae),
     )
 

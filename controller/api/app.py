@@ -18,6 +18,8 @@ from controller.api.v2 import (
     flavor_profiles,
     flavors,
     health_monitors,
+    l7policies,
+    l7rules,
     listeners,
     load_balancers,
     member_batch,
@@ -30,7 +32,7 @@ from controller.api.v2 import (
 LOG = logging.getLogger(__name__)
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
-_OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors")
+_OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors", "/l7policies")
 _COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
 _FOR_PEOPLE = frozenset({"/healthcheck", "/docs"})
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
@@ -50,7 +52,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
-    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, providers, quotas, events):
+    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, l7policies, l7rules, providers, quotas, events):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
         app.register_blueprint(choice.blueprint, url_prefix="/v2")
@@ -60,6 +62,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     for path in _COLLECTIONS:
         app.add_url_rule(f"/v2{path}", f"no id {path}", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
+    app.add_url_rule("/v2/l7policies/<policy_id>/rules", "no rule id", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
     app.wsgi_app = paths.Normalised(app.wsgi_app)  # type: ignore[method-assign]
     rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)

@@ -66,4 +66,14 @@ class RecentSnapshots:
 
 
 def _size(snapshot: model.Snapshot) -> int:
-    return 1 + len(snapshot.listeners) + len(snapshot.pools) + len(snapshot.members) + len(snapshot.health_monitors)
+    return 1 + sum(
+        len(children)
+        for children in (
+            snapshot.listeners,
+            snapshot.pools,
+            snapshot.members,
+            snapshot.health_monitors,
+            snapshot.l7policies,
+            snapshot.l7rules,
+        )
+    )

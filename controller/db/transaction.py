@@ -15,6 +15,8 @@ from controller.db.repositories import (
     health_monitors,
     housekeeping,
     jobs,
+    l7policies,
+    l7rules,
     leaders,
     leases,
     listeners,
@@ -60,6 +62,16 @@ class Transaction:
         return health_monitors.HealthMonitors(self.connection)
 
     @functools.cached_property
+    def l7policies(self) -> l7policies.L7Policies:
+        """L7 policies."""
+        return l7policies.L7Policies(self.connection)
+
+    @functools.cached_property
+    def l7rules(self) -> l7rules.L7Rules:
+        """The rules of L7 policies."""
+        return l7rules.L7Rules(self.connection)
+
+    @functools.cached_property
     def quotas(self) -> quotas.Quotas:
         """How much projects may have, and how much they have."""
         return quotas.Quotas(self.connection)
@@ -68,16 +80,6 @@ class Transaction:
     def amphorae(self) -> amphorae.Amphorae:
         """Amphorae."""
         return amphorae.Amphorae(self.connection)
-
-    @functools.cached_property
-    def snapshots(self) -> snapshots.Snapshots:
-        """Whole load balancers at one generation."""
-        return snapshots.Snapshots(self.connection)
-
-    @functools.cached_property
-    def settlement(self) -> settlement.Settlement:
-        """The end of a flow: what was applied becomes ACTIVE or vanishes; what failed becomes ERROR with a reason."""
-        return settlement.Settlement(self.connection)
 
     @functools.cached_property
     def flavors(self) -> choices.Flavors:
@@ -103,6 +105,16 @@ class Transaction:
     def placements(self) -> choices.Placements:
         """What flavor and availability zone of a load balancer say about its amphorae."""
         return choices.Placements(self.connection)
+
+    @functools.cached_property
+    def snapshots(self) -> snapshots.Snapshots:
+        """Whole load balancers at one generation."""
+        return snapshots.Snapshots(self.connection)
+
+    @functools.cached_property
+    def settlement(self) -> settlement.Settlement:
+        """The end of a flow: what was applied becomes ACTIVE or vanishes; what failed becomes ERROR with a reason."""
+        return settlement.Settlement(self.connection)
 
     @functools.cached_property
     def leases(self) -> leases.Leases:

@@ -145,7 +145,7 @@ class Statuses:
 
 
 def _as_written(snapshot: model.Snapshot) -> dict[str, status.OperatingStatus]:
-    below = (*snapshot.listeners, *snapshot.pools, *snapshot.members, *snapshot.health_monitors)
+    below = (*snapshot.listeners, *snapshot.pools, *snapshot.members, *snapshot.health_monitors, *snapshot.l7policies, *snapshot.l7rules)
     return {item.id: item.operating_status for item in (snapshot.load_balancer, *below)}
 
 
@@ -157,4 +157,6 @@ def _by_kind(load_balancer_id: str, found: verdict.Statuses) -> list[tuple[str, 
         ("pool", found.pools),
         ("member", found.members),
         ("health_monitor", found.health_monitors),
+        ("l7policy", found.l7policies),
+        ("l7rule", found.l7rules),
     ]

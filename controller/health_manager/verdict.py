@@ -37,6 +37,8 @@ class Statuses:
     pools: Mapping[str, OperatingStatus] = dataclasses.field(default_factory=dict)
     members: Mapping[str, OperatingStatus] = dataclasses.field(default_factory=dict)
     health_monitors: Mapping[str, OperatingStatus] = dataclasses.field(default_factory=dict)
+    l7policies: Mapping[str, OperatingStatus] = dataclasses.field(default_factory=dict)
+    l7rules: Mapping[str, OperatingStatus] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,9 +79,9 @@ def _statuses(snapshot: model.Snapshot, reports: Collection[Report], missing: bo
         own = [members[item.id] for item in snapshot.members_by_pool.get(pool.id, ()) if item.id in members]
         if status := _pool(pool, views.get(pool.id, ()), own, reports):
             pools[pool.id] = status
-    monitors = {item.id: status for item in _wanted(snapshot.health_monitors) if (status := _monitor(item, reports))}
     verdict = _load_balancer(listeners.values(), pools.values(), missing)
-    return Statuses(verdict, listeners, pools, members, monitors)
+    told = [_told(some, reports) for some in (snapshot.health_monitors, snapshot.l7policies, snapshot.l7rules)]
+    return Statuses(verdict, listeners, pools, members, *told)
 
 
 def _load_balancer(listeners: Collection[OperatingStatus], pools: Iterable[OperatingStatus], missing: bool) -> OperatingStatus:
@@ -138,10 +140,13 @@ def _member(
     return _O.ONLINE if words == {"UP"} else None
 
 
-def _monitor(monitor: model.HealthMonitor, reports: Iterable[Report]) -> OperatingStatus | None:
-    if not monitor.admin_state_up:
-        return _O.OFFLINE
-    return _O.ONLINE if _known_to_all(monitor, reports) else None
+def _told(items: Iterable[model.Resource], reports: Collection[Report]) -> Mapping[str, OperatingStatus]:
+    """Of what nobody can see at work (monitors, policies, rules) it is enough that all amphorae were told."""
+    return {
+        item.id: _O.ONLINE if item.admin_state_up else _O.OFFLINE
+        for item in _wanted(items)
+        if not item.admin_state_up or _known_to_all(item, reports)
+    }
 
 
 def _agreed(opinions: Collection[OperatingStatus]) -> OperatingStatus | None:
@@ -176,7 +181,7 @@ def _all_offline(snapshot: model.Snapshot) -> Statuses:
             item.id: _O.OFFLINE if item.pool_id in monitored or not item.admin_state_up else _O.NO_MONITOR
             for item in _wanted(snapshot.members)
         },
-        {item.id: _O.OFFLINE for item in _wanted(snapshot.health_monitors)},
+        *({item.id: _O.OFFLINE for item in _wanted(some)} for some in (snapshot.health_monitors, snapshot.l7policies, snapshot.l7rules)),
     )
 
 

@@ -14,7 +14,7 @@ from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
-from controller.render import health_checks, safe, templating
+from controller.render import health_checks, l7, safe, templating
 from controller.render.settings import Settings
 
 _MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
@@ -73,16 +73,18 @@ def config(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> st
     :raises NotSupported: a protocol, algorithm or monitor type is not known here.
     """
     load_balancer = snapshot.load_balancer
-    listeners = [listener for listener in snapshot.listeners if _serves(listener)]
-    if not _serves(load_balancer) or not listeners:
+    listeners = [listener for listener in snapshot.listeners if l7.serves(listener)]
+    if not l7.serves(load_balancer) or not listeners:
         return None
     peers = _peers(snapshot, amphora, settings)
-    frontends, backends = [], []
+    frontends: list[_Frontend] = []
+    backends: list[_Backend] = []
     for listener in sorted(listeners, key=lambda item: (item.protocol_port, item.id)):
         pool = _default_pool(snapshot, listener)
-        frontends.append(_frontend(load_balancer, listener, pool, settings))
-        if pool is not None:
-            backends.append(_backend(snapshot, listener, pool, peers.section, settings))
+        policies = _policies(snapshot, listener)
+        frontends.append(_frontend(load_balancer, listener, pool, policies, settings))
+        used = {one.id: one for one in ((pool,) if pool is not None else ()) + policies.pools}
+        backends.extend(_backend(snapshot, listener, one, peers.section, settings) for one in used.values())
     return templating.fill(
         "haproxy.cfg.j2",
         peers=peers if any(_uses_stick_table(backend) for backend in backends) else None,
@@ -103,14 +105,9 @@ def paired(snapshot: model.Snapshot) -> list[Amphora]:
     return sorted((amphora for amphora in snapshot.amphorae if amphora.vrrp_ip and amphora.status not in gone), key=lambda item: item.id)
 
 
-def _serves(resource: model.Resource) -> bool:
-    # An object in ERROR is rendered like the others: what it was refused for may have been mended since.
-    return resource.admin_state_up and resource.provisioning_status is not ProvisioningStatus.PENDING_DELETE
-
-
 def _default_pool(snapshot: model.Snapshot, listener: model.Listener) -> model.Pool | None:
     pool = snapshot.pools_by_id.get(listener.default_pool_id) if listener.default_pool_id else None
-    return pool if pool is not None and _serves(pool) else None
+    return pool if pool is not None and l7.serves(pool) else None
 
 
 def _uses_stick_table(backend: _Backend) -> bool:
@@ -141,7 +138,15 @@ def _backend_name(pool: model.Pool, listener: model.Listener) -> str:
     return f"{safe.object_id('pool id', pool.id)}:{safe.object_id('listener id', listener.id)}"
 
 
-def _frontend(load_balancer: model.LoadBalancer, listener: model.Listener, pool: model.Pool | None, settings: Settings) -> _Frontend:
+def _policies(snapshot: model.Snapshot, listener: model.Listener) -> l7.Policies:
+    if _mode(listener) != "http":
+        return l7.Policies()
+    return l7.policies(snapshot.l7policies_by_listener.get(listener.id, ()), snapshot.l7rules_by_policy, snapshot.pools_by_id)
+
+
+def _frontend(
+    load_balancer: model.LoadBalancer, listener: model.Listener, pool: model.Pool | None, policies: l7.Policies, settings: Settings
+) -> _Frontend:
     mode = _mode(listener)
     directives = []
     if mode == "http":
@@ -151,6 +156,8 @@ def _frontend(load_balancer: model.LoadBalancer, listener: model.Listener, pool:
         directives.extend(directive for name, directive in _INSERT_HEADERS.items() if name in wanted)
     if listener.timeout_tcp_inspect:
         directives.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect:d}ms")
+    directives.extend((*policies.acls, *policies.requests))
+    directives.extend(f"use_backend {_backend_name(redirected, listener)} if {condition}" for redirected, condition in policies.redirects)
     if pool is not None:
         directives.append(f"default_backend {_backend_name(pool, listener)}")
     vip = safe.bracketed(f"VIP address of load balancer {load_balancer.id}", load_balancer.vip.address)
@@ -170,7 +177,7 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     if balance is None or pool.protocol not in _SEND_PROXY:
         raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
-    check = health_checks.check(monitor if monitor and _serves(monitor) else None, snapshot.load_balancer.vip.address)
+    check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, snapshot.load_balancer.vip.address)
     reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(
         name=_backend_name(pool, listener),

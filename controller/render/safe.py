@@ -19,6 +19,8 @@ _HOST_NAME = re.compile(r"(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?"
 _URL_PATH = re.compile(r"/[0-9A-Za-z._~!$&'()*+,;=:@/?%#-]*").fullmatch
 _COOKIE_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+").fullmatch
 _STATUS_CODES = re.compile(r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?(?:,[1-5][0-9]{2}(?:-[1-5][0-9]{2})?)*").fullmatch
+_URL = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[0-9A-Za-z._~!$&'()*+,;=:@/?#%\[\]-]+").fullmatch
+_PRINTABLE = re.compile(r"[\x20-\x7e]{1,256}").fullmatch
 _SIZE = re.compile(r"[1-9][0-9]{0,9}[kKmM]?").fullmatch
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}").fullmatch
 
@@ -103,8 +105,28 @@ def url_path(field: str, value: str) -> str:
     return value.replace("#", "\\#").replace("'", "\\'")
 
 
+def quoted(field: str, value: str) -> str:
+    """Printable ASCII of any kind, in quotes that leave nothing of it a meaning.
+
+    :raises UnsafeValue: anything else.
+    """
+    return _in_quotes(value) if _PRINTABLE(value) else _refuse(field, value)
+
+
+def url_format(field: str, value: str | None) -> str:
+    """A URL as a log format, in which a `%` would start a variable, and in quotes.
+
+    :raises UnsafeValue: it is not one of the web, or holds a character that a URL must hold percent-encoded.
+    """
+    return _in_quotes(value.replace("%", "%%")) if value is not None and _URL(value) else _refuse(field, value)
+
+
+def _in_quotes(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
 def cookie_name(field: str, value: str | None) -> str:
-    """A cookie's name, escaped to stand in brackets behind a fetch method (which takes quotes away once more).
+    """The name of a cookie or a header, escaped to stand in brackets behind a fetch method (which takes quotes away once more).
 
     :raises UnsafeValue: not an HTTP token.
     """

@@ -5,16 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus
 
 
 def tree(snapshot: model.Snapshot) -> dict[str, Any]:
     """`{"loadbalancer": {... "listeners": [... "pools": [... "health_monitor", "members"]]}}`."""
     shown = {pool.id: _pool(pool, snapshot) for pool in snapshot.pools}
+    redirects = _redirects(snapshot)
     listeners = [
-        _statuses(listener) | {"pools": [shown[listener.default_pool_id]] if listener.default_pool_id in shown else []}
+        _statuses(listener)
+        | {"pools": [shown[pool] for pool in dict.fromkeys((listener.default_pool_id, *redirects.get(listener.id, ()))) if pool in shown]}
         for listener in snapshot.listeners
     ]
     return {"loadbalancer": _statuses(snapshot.load_balancer) | {"listeners": listeners}}
+
+
+def _redirects(snapshot: model.Snapshot) -> dict[str, list[str | None]]:
+    """The pools that enabled policies redirect to, by listener, in the order of positions."""
+    found: dict[str, list[str | None]] = {}
+    for policy in sorted(snapshot.l7policies, key=lambda item: item.position):
+        if policy.admin_state_up and policy.provisioning_status is not ProvisioningStatus.PENDING_DELETE:
+            found.setdefault(policy.listener_id, []).append(policy.redirect_pool_id)
+    return found
 
 
 def _statuses(resource: model.Resource) -> dict[str, Any]:

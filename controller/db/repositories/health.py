@@ -28,6 +28,8 @@ STATUS_TABLES: Mapping[str, sa.Table] = {
     "load_balancer": tables.load_balancers,
     "member": tables.members,
     "health_monitor": tables.health_monitors,
+    "l7rule": tables.l7rules,
+    "l7policy": tables.l7policies,
     "listener": tables.listeners,
     "pool": tables.pools,
 }

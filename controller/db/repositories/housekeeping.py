@@ -85,7 +85,7 @@ class Housekeeping(base.Repository):
         """Delete the rows of load balancers that are DELETED since before a time, with all that was said and counted of them."""
         old = sa.select(_LB.id).where(_LB.provisioning_status == _P.DELETED, sa.func.coalesce(_LB.deleted_at, 0.0) < before).limit(limit)
         ids = list(self._connection.execute(old).scalars())
-        for table in (tables.members, tables.health_monitors, tables.listeners, tables.pools):
+        for table in (tables.members, tables.health_monitors, tables.l7rules, tables.l7policies, tables.listeners, tables.pools):
             self._delete(table, table.c.load_balancer_id, ids)
         for table in (tables.listener_statistics, tables.events, tables.faults):
             self._delete(table, table.c.load_balancer_id, ids)

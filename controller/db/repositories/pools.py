@@ -10,8 +10,15 @@ from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import paging, resources
 from controller.model import load_balancer as model
+from controller.model import status
 
 _T = tables.pools
+_RULES = sa.exists().where(
+    tables.l7rules.c.l7policy_id == tables.l7policies.c.id, tables.l7rules.c.provisioning_status != resources.PENDING_DELETE
+)
+_REDIRECTING = sa.and_(
+    tables.l7policies.c.admin_state_up.is_(sa.true()), tables.l7policies.c.provisioning_status != resources.PENDING_DELETE, _RULES
+)
 _HEAD = sa.select(
     _T.c.id,
     _T.c.load_balancer_id,
@@ -33,7 +40,12 @@ class Head:
     project_id: str
     protocol: str
     has_monitor: bool  # one that is being deleted no longer counts
-    is_being_deleted: bool
+    provisioning_status: status.ProvisioningStatus
+
+    @property
+    def is_being_deleted(self) -> bool:
+        """Whether it takes no change any more."""
+        return self.provisioning_status is status.ProvisioningStatus.PENDING_DELETE
 
 
 class Pools(resources.Resources[model.Pool]):
@@ -46,6 +58,7 @@ class Pools(resources.Resources[model.Pool]):
         resources.Relation("members", tables.members, "pool_id"),
         resources.Relation("health_monitors", tables.health_monitors, "pool_id"),
         resources.Relation("listeners", tables.listeners, "default_pool_id"),
+        resources.Relation("redirecting", tables.l7policies, "redirect_pool_id", "listener_id", condition=_REDIRECTING),
     )
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Pool:
@@ -55,7 +68,7 @@ class Pools(resources.Resources[model.Pool]):
             row,
             resources.of(related, "tags", key),
             fault,
-            resources.of(related, "listeners", key),
+            tuple(dict.fromkeys((*resources.of(related, "listeners", key), *resources.of(related, "redirecting", key)))),
             resources.of(related, "members", key),
             monitors[-1] if monitors else None,  # the newest: an older one can only be on its way out
         )
@@ -74,7 +87,7 @@ class Pools(resources.Resources[model.Pool]):
             project_id=found.project_id,
             protocol=found.protocol,
             has_monitor=bool(found.has_monitor),
-            is_being_deleted=found.provisioning_status == resources.PENDING_DELETE,
+            provisioning_status=status.ProvisioningStatus(found.provisioning_status),
         )
 
     def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:

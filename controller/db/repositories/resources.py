@@ -39,13 +39,16 @@ class Relation:
     table: sa.Table
     owner: str
     value: str = "id"
+    order: str = "created_at"  # all relations of a resource that have this column are sorted by values of one kind
+    condition: sa.ColumnElement[bool] | None = None
 
     def select(self, *, many: bool) -> sa.Select[Any]:
         """Of the ids in the parameter `owners`, or of the one in `owner`, which costs an engine less."""
         column = self.table.c[self.owner]
-        order = sa.type_coerce(self.table.c.created_at, sa.types.NullType()) if "created_at" in self.table.c else sa.null()
+        order = sa.type_coerce(self.table.c[self.order], sa.types.NullType()) if self.order in self.table.c else sa.null()
         wanted = column.in_(sa.bindparam("owners", expanding=True)) if many else column == sa.bindparam("owner")
-        return sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(wanted)
+        found = sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(wanted)
+        return found if self.condition is None else found.where(self.condition)
 
 
 TAGS = Relation("tags", tables.tags, "resource_id", "tag")

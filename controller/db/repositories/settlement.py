@@ -24,10 +24,19 @@ _LB = tables.load_balancers.c
 _CHILDREN = {
     "member": tables.members,
     "health_monitor": tables.health_monitors,
+    "l7rule": tables.l7rules,
+    "l7policy": tables.l7policies,
     "listener": tables.listeners,
     "pool": tables.pools,
 }
 """Tables of what is below a load balancer, those first that point to the others."""
+_BELOW = (
+    ("pool", "member", tables.members.c.pool_id),
+    ("pool", "health_monitor", tables.health_monitors.c.pool_id),
+    ("listener", "l7policy", tables.l7policies.c.listener_id),
+    ("l7policy", "l7rule", tables.l7rules.c.l7policy_id),
+)
+"""What goes with its parent: the parent's word, the child's, and the child's column that names the parent. Listeners before policies."""
 
 _UNSETTLED = sa.union_all(
     *(
@@ -155,32 +164,25 @@ class Settlement(base.Repository):
             self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(provisioning_status=new))
 
     def _remove(self, doomed: Mapping[str, Sequence[str]]) -> None:
-        """Remove children, and what is below a pool with it; a listener whose default pool goes has none from then on."""
+        """Remove children, and what is below them; a listener or a policy whose pool goes has none from then on."""
         if not any(doomed.values()):
             return
-        listeners, pools = doomed.get("listener", ()), doomed.get("pool", ())
-        below = self._below(pools)
-        self._delete_facts([*(child for ids in doomed.values() for child in ids), *(child for ids in below.values() for child in ids)])
-        self._delete(tables.listener_statistics, "listener_id", listeners)
-        self._delete(tables.members, "id", doomed.get("member", ()))
-        self._delete(tables.health_monitors, "id", doomed.get("health_monitor", ()))
-        self._delete(tables.members, "pool_id", pools)
-        self._delete(tables.health_monitors, "pool_id", pools)
-        self._delete(tables.listeners, "id", listeners)
-        for some in _chunks(pools):
-            orphaned = sa.update(tables.listeners).where(tables.listeners.c.default_pool_id.in_(some))
-            self._connection.execute(orphaned.values(default_pool_id=None))
-        self._delete(tables.pools, "id", pools)
+        everything = self._with_what_is_below(doomed)
+        self._delete_facts([child for ids in everything.values() for child in ids])
+        self._delete(tables.listener_statistics, "listener_id", everything["listener"])
+        for some in _chunks(everything["pool"]):
+            for column in (tables.listeners.c.default_pool_id, tables.l7policies.c.redirect_pool_id):
+                self._connection.execute(sa.update(column.table).where(column.in_(some)).values({column: None}))
+        for word, table in _CHILDREN.items():
+            self._delete(table, "id", everything[word])
 
-    def _below(self, pools: Sequence[str]) -> Mapping[str, list[str]]:
-        return {
-            table.name: [
-                child
-                for some in _chunks(pools)
-                for child in self._connection.execute(sa.select(table.c.id).where(table.c.pool_id.in_(some))).scalars()
-            ]
-            for table in (tables.members, tables.health_monitors)
-        }
+    def _with_what_is_below(self, doomed: Mapping[str, Sequence[str]]) -> Mapping[str, list[str]]:
+        everything = {word: dict.fromkeys(doomed.get(word, ())) for word in _CHILDREN}
+        for parent, word, column in _BELOW:
+            for some in _chunks(list(everything[parent])):
+                found = self._connection.execute(sa.select(column.table.c.id).where(column.in_(some)))
+                everything[word].update(dict.fromkeys(found.scalars()))
+        return {word: list(ids) for word, ids in everything.items()}
 
     def _delete_facts(self, ids: Sequence[str]) -> None:
         """Forget the tags and faults of what is going to be removed."""

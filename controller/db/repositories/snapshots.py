@@ -34,6 +34,8 @@ _LISTENERS = _children(tables.listeners)
 _POOLS = _children(tables.pools)
 _MEMBERS = _children(tables.members)
 _HEALTH_MONITORS = _children(tables.health_monitors)
+_L7POLICIES = _children(tables.l7policies)
+_L7RULES = _children(tables.l7rules)
 _AMPHORAE = (
     AMPHORAE.where(tables.amphorae.c.load_balancer_id == sa.bindparam("load_balancer_id"))
     .where(tables.amphorae.c.status != status.AmphoraStatus.DELETED)
@@ -41,7 +43,7 @@ _AMPHORAE = (
 )
 
 
-_CHILD_TABLES = (tables.listeners, tables.pools, tables.members, tables.health_monitors)
+_CHILD_TABLES = (tables.listeners, tables.pools, tables.members, tables.health_monitors, tables.l7policies, tables.l7rules)
 _CHANGED = [_children(table).where(table.c.generation > sa.bindparam("since")) for table in _CHILD_TABLES]
 _IDS = [sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILD_TABLES]
 _COUNTS = sa.select(*(sa.select(sa.func.count()).select_from(ids.subquery()).scalar_subquery() for ids in _IDS))
@@ -51,7 +53,7 @@ class Snapshots(base.Repository):
     """Reads what a flow or the health manager has to know of one load balancer. Tags and faults are left out: no amphora needs them."""
 
     def get(self, load_balancer_id: str) -> model.Snapshot:
-        """Six statements, whatever the size.
+        """Eight statements, whatever the size.
 
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
@@ -65,6 +67,8 @@ class Snapshots(base.Repository):
             pools=tuple(rows.pool(row) for row in self._rows(_POOLS, named)),
             members=tuple(rows.member(row) for row in self._rows(_MEMBERS, named)),
             health_monitors=tuple(rows.health_monitor(row) for row in self._rows(_HEALTH_MONITORS, named)),
+            l7policies=tuple(rows.l7policy(row) for row in self._rows(_L7POLICIES, named)),
+            l7rules=tuple(rows.l7rule(row) for row in self._rows(_L7RULES, named)),
             amphorae=self.amphorae(load_balancer_id),
         )
 
@@ -87,29 +91,34 @@ class Snapshots(base.Repository):
         """
         now = self.outline(older.load_balancer.id)
         named = {"load_balancer_id": now.load_balancer.id, "since": older.generation}
-        listeners, pools, members, health_monitors = (self._rows(statement, named) for statement in _CHANGED)
+        listeners, pools, members, health_monitors, l7policies, l7rules = (self._rows(statement, named) for statement in _CHANGED)
         merged = dataclasses.replace(
             now,
             listeners=_merge(older.listeners, [rows.listener(row) for row in listeners]),
             pools=_merge(older.pools, [rows.pool(row) for row in pools]),
             members=_merge(older.members, [rows.member(row) for row in members]),
             health_monitors=_merge(older.health_monitors, [rows.health_monitor(row) for row in health_monitors]),
+            l7policies=_merge(older.l7policies, [rows.l7policy(row) for row in l7policies]),
+            l7rules=_merge(older.l7rules, [rows.l7rule(row) for row in l7rules]),
         )
         return self._without_the_gone(merged)
 
     def _without_the_gone(self, merged: model.Snapshot) -> model.Snapshot:
         """Every row that there is is in `merged`, for new ones bear a new generation; so equal numbers mean that none has gone."""
         named = {"load_balancer_id": merged.load_balancer.id}
-        children = (merged.listeners, merged.pools, merged.members, merged.health_monitors)
+        children = (merged.listeners, merged.pools, merged.members, merged.health_monitors, merged.l7policies, merged.l7rules)
         if tuple(self._connection.execute(_COUNTS, named).one()) == tuple(len(some) for some in children):
             return merged
-        listeners, pools, members, health_monitors = ({*self._connection.execute(ids, named).scalars()} for ids in _IDS)
+        found = ({*self._connection.execute(ids, named).scalars()} for ids in _IDS)
+        listeners, pools, members, health_monitors, l7policies, l7rules = found
         return dataclasses.replace(
             merged,
             listeners=tuple(_detached(one, pools) for one in merged.listeners if one.id in listeners),
             pools=tuple(one for one in merged.pools if one.id in pools),
             members=tuple(one for one in merged.members if one.id in members),
             health_monitors=tuple(one for one in merged.health_monitors if one.id in health_monitors),
+            l7policies=tuple(one for one in merged.l7policies if one.id in l7policies),
+            l7rules=tuple(one for one in merged.l7rules if one.id in l7rules),
         )
 
     def amphorae(self, load_balancer_id: str) -> tuple[amphora_model.Amphora, ...]:

@@ -22,6 +22,11 @@ def _member(address: str = "10.0.0.1", **fields: Any) -> dict[str, Any]:
     return {"address": address, "protocol_port": 80} | fields
 
 
+def _redirect(pool: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    return {"action": "REDIRECT_TO_POOL", "redirect_pool": pool} | fields
+
+
+RULE = {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/a"}
 MONITOR = {"type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2}
 
 
@@ -93,7 +98,39 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
             "Unknown attribute for argument load_balancer.loadbalancer.listeners[0]: loadbal",
         ),
         ({"listeners": [_listener(allowed_cidrs=["::/0"])]}, 400, "is not."),
-        ({"listeners": [_listener(l7policies=[{"action": "REJECT"}])]}, 501, "requested option: l7policies"),
+        (
+            {"listeners": [_listener(protocol="TCP", l7policies=[{"action": "REJECT"}])]},
+            501,
+            "option: l7policies of a listener of protocol TCP",
+        ),
+        ({"listeners": [_listener(l7policies=[{"action": "REDIRECT_TO_URL"}])]}, 400, "redirect_url must not be None"),
+        ({"listeners": [_listener(l7policies=[_redirect({"name": "x"})])]}, 400, "Details of pool 'x' are missing: nothing in the request"),
+        ({"listeners": [_listener(l7policies=[_redirect(_pool(protocol="TCP"))])]}, 400, "The pool protocol 'TCP' is invalid while"),
+        (
+            {"listeners": [_listener(l7policies=[_redirect(_pool()), _redirect(_pool())])]},
+            400,
+            "The pool name 'web' is defined more than once.",
+        ),
+        ({"listeners": [_listener(l7policies=[_redirect(_pool(), redirect_pool_id="x")])]}, 400, "l7policies[0]: redirect_pool_id"),
+        ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a b"}]}])]}, 400, "in comparison value"),
+        ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a\nb"}]}])]}, 400, "control characters"),
+        ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE] * 51}])]}, 409, "can't have more than 50 rules"),
+        (
+            {
+                "listeners": [
+                    _listener(
+                        l7policies=[
+                            {
+                                "action": "REJECT",
+                                "rules": [{"type": "SSL_CONN_HAS_CERT", "compare_type": "EQUAL_TO", "value": "True"}],
+                            }
+                        ]
+                    )
+                ]
+            },
+            501,
+            "option: type SSL_CONN_HAS_CERT",
+        ),
         ({"listeners": [_listener(protocol="UDP")]}, 501, "requested option: protocol UDP"),
         ({"listeners": [5]}, 400, "Value should be a JSON object"),
         ({"listeners": [_listener(insert_headers={"X-SSL-Issuer": "true"})]}, 400, "insert_headers of a HTTP listener"),
@@ -130,6 +167,48 @@ def test_the_status_tree_shows_what_listeners_reach(api: Api) -> None:
         shown = {listener["id"]: listener["pools"] for listener in tree.pop("listeners")}
         assert tree == {"id": made["id"], "name": "lb-1", **new}
         assert shown == {listeners[80]: [expected_pool], listeners[81]: []}
+
+
+def test_policies_are_made_with_their_listener_and_shown_whole(api: Api) -> None:
+    rule = RULE | {"tags": ["r"]}
+    made = api.load_balancer(
+        listeners=[
+            _listener(
+                80,
+                default_pool={"name": "shared"},
+                l7policies=[
+                    {"name": "a", "action": "REDIRECT_TO_URL", "redirect_url": "https://a.example/", "rules": [rule, RULE]},
+                    _redirect(_pool("api", members=[_member()]), name="b", tags=["t"]),
+                    _redirect({"name": "shared"}, name="c", rules=[RULE]),
+                    {"name": "first", "action": "REJECT", "position": 1, "redirect_pool": _pool("still made")},
+                ],
+            ),
+            _listener(81, l7policies=[{"action": "REJECT"}]),
+        ],
+        pools=[_pool("shared")],
+    )
+    pools = {pool["name"]: pool for pool in made["pools"]}
+    listeners = {listener["protocol_port"]: listener for listener in made["listeners"]}
+    policies = listeners[80]["l7policies"]
+    assert [(policy["name"], policy["position"], len(policy["rules"])) for policy in policies] == [
+        ("first", 1, 0), ("a", 2, 2), ("b", 3, 0), ("c", 4, 1),
+    ]  # fmt: skip
+    assert [policy["redirect_pool_id"] for policy in policies] == [None, None, pools["api"]["id"], pools["shared"]["id"]]
+    assert (policies[1]["redirect_http_code"], policies[2]["tags"], policies[1]["rules"][0]["tags"]) == (302, ["t"], ["r"])
+    assert [policy["position"] for policy in listeners[81]["l7policies"]] == [1]
+    assert set(pools) == {"shared", "api", "still made"}
+    assert api.get("l7policy", f"/l7policies/{policies[1]['id']}") == policies[1] | {
+        "rules": [{"id": rule["id"]} for rule in policies[1]["rules"]]
+    }
+    assert api.get("rule", f"/l7policies/{policies[3]['id']}/rules/{policies[3]['rules'][0]['id']}") == policies[3]["rules"][0]
+    everything = [*policies, *(rule for policy in policies for rule in policy["rules"])]
+    assert {(item["provisioning_status"], item["project_id"]) for item in everything} == {("PENDING_CREATE", made["project_id"])}
+    tree = api.ok("GET", f"/loadbalancers/{made['id']}/status")["statuses"]["loadbalancer"]
+    shown = {listener["id"]: [pool["name"] for pool in listener["pools"]] for listener in tree["listeners"]}
+    assert shown == {listeners[80]["id"]: ["shared", "api"], listeners[81]["id"]: []}
+    api.ok("PUT", f"/l7policies/{policies[2]['id']}", {"l7policy": {"admin_state_up": False}})
+    tree = api.ok("GET", f"/loadbalancers/{made['id']}/status")["statuses"]["loadbalancer"]
+    assert [pool["name"] for listener in tree["listeners"] for pool in listener["pools"]] == ["shared"]
 
 
 class Batch:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from controller.api.v2.schemas import declare, health_monitor, kinds, listener, member, pool
+from controller.api.v2.schemas import declare, health_monitor, kinds, l7policy, l7rule, listener, member, pool
 from controller.api.v2.schemas.declare import Field, Schema
 
 _PATH = "load_balancer.loadbalancer"
@@ -33,6 +33,13 @@ NESTED_POOL = _nested(
     Field(name="healthmonitor", kind=_HEALTH_MONITOR.nested("healthmonitor"), column=None, attribute=None),
     optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
 )
+_L7RULE = _nested(l7rule.SCHEMA, ["project_id"])
+_L7POLICY = _nested(
+    l7policy.SCHEMA,
+    ["project_id", "listener_id", "redirect_pool_id"],
+    Field(name="redirect_pool", kind=NESTED_POOL.nested(f"{_PATH}.listeners.l7policies.redirect_pool"), column=None, attribute=None),
+    Field(name="rules", kind=_L7RULE.nested_list("rules"), default=[], column=None, attribute=None),
+)
 _LISTENER = _nested(
     listener.SCHEMA,
     ["project_id", "loadbalancer_id", "default_pool_id"],
@@ -42,6 +49,19 @@ _LISTENER = _nested(
         column=None,
         attribute=None,
     ),
+    Field(name="l7policies", kind=_L7POLICY.nested_list(f"{_PATH}.listeners.l7policies"), default=[], column=None, attribute=None),
+)
+
+_ADDITIONAL_VIP = Schema(
+    name="additional_vips",
+    collection="",
+    argument="",
+    shows_fault=False,
+    fields=[
+        Field(name="subnet_id", kind=kinds.uuid, required=True),
+        Field(name="ip_address", kind=kinds.ip_address),
+        Field(name="port_id", kind=kinds.uuid),
+    ],
 )
 
 SCHEMA = Schema(
@@ -60,7 +80,14 @@ SCHEMA = Schema(
             name="vip_sg_ids", kind=kinds.list_of(kinds.uuid, unique=True), default=[], attribute="vip.sg_ids", supported=declare.NOTHING
         ),
         declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
-        Field(name="additional_vips", kind=kinds.anything_in_a_list, default=[], put=False, show=_as_objects, supported=declare.NOTHING),
+        Field(
+            name="additional_vips",
+            kind=_ADDITIONAL_VIP.nested_list(f"{_PATH}.additional_vips"),
+            default=[],
+            put=False,
+            show=_as_objects,
+            supported=declare.NOTHING,
+        ),
         Field(name="flavor_id", kind=kinds.uuid, put=False),
         Field(name="availability_zone", put=False),
         Field(

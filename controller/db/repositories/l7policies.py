@@ -1,0 +1,105 @@
+"""Queries on L7 policies. Positions among those of a listener run from 1 without gaps; the load balancer's row lock guards them.
+
+A policy that is being deleted keeps its last position and no longer counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import sqlalchemy as sa
+
+from controller import exceptions
+from controller.db import rows, tables
+from controller.db.repositories import paging, resources
+from controller.model import load_balancer as model
+
+_T = tables.l7policies
+_LAST = sa.select(sa.func.count()).where(
+    _T.c.listener_id == sa.bindparam("listener_id"), _T.c.provisioning_status != resources.PENDING_DELETE
+)
+_USER = (
+    sa.select(_T.c.id)
+    .where(_T.c.redirect_pool_id == sa.bindparam("pool_id"), _T.c.provisioning_status != resources.PENDING_DELETE)
+    .order_by(_T.c.created_at, _T.c.id)
+    .limit(1)
+)
+_HEAD = sa.select(
+    _T.c.id,
+    _T.c.load_balancer_id,
+    _T.c.listener_id,
+    _T.c.project_id,
+    sa.select(sa.func.count())
+    .where(tables.l7rules.c.l7policy_id == _T.c.id, tables.l7rules.c.provisioning_status != resources.PENDING_DELETE)
+    .scalar_subquery()
+    .label("rules"),
+).where(_T.c.id == sa.bindparam("id"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """What a change of a policy's rules has to know of the policy."""
+
+    id: str
+    load_balancer_id: str
+    listener_id: str
+    project_id: str
+    rules: int  # those that are being deleted no longer count
+
+
+class L7Policies(resources.Resources[model.L7Policy]):
+    """Queries on L7 policies."""
+
+    title = "L7 Policy"
+    table = _T
+    relations = (resources.TAGS, resources.Relation("rules", tables.l7rules, "l7policy_id"))
+
+    def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.L7Policy:
+        key = row["id"]
+        return rows.l7policy(row, resources.of(related, "tags", key), fault, resources.of(related, "rules", key))
+
+    def head(self, policy_id: str) -> Head:
+        """The few facts that a change below the policy needs.
+
+        :raises NotFound: no such policy.
+        """
+        found = self._connection.execute(_HEAD, {"id": policy_id}).first() if paging.may_exist(policy_id) else None
+        if found is None:
+            raise exceptions.NotFound(self.title, policy_id)
+        return Head(*found)
+
+    def last_position(self, listener_id: str) -> int:
+        """How many policies a listener has, which is the position of the last one."""
+        return int(self._connection.execute(_LAST, {"listener_id": listener_id}).scalar_one())
+
+    def make_room(self, listener_id: str, position: int, generation: int) -> None:
+        """Move the policies from a position on behind it."""
+        self._shift(listener_id, _T.c.position >= position, 1, generation)
+
+    def close_gap(self, listener_id: str, position: int, generation: int) -> None:
+        """Move the policies behind a position, which has become free, before it."""
+        self._shift(listener_id, _T.c.position > position, -1, generation)
+
+    def move(self, policy: model.L7Policy, position: int, generation: int) -> None:
+        """Make the way from a policy's position to another one free; its own row is written by `change()`."""
+        if position < policy.position:
+            self._shift(policy.listener_id, _T.c.position.between(position, policy.position - 1), 1, generation)
+        elif position > policy.position:
+            self._shift(policy.listener_id, _T.c.position.between(policy.position + 1, position), -1, generation)
+
+    def _shift(self, listener_id: str, condition: sa.ColumnElement[bool], by: int, generation: int) -> None:
+        """Clients see the new positions at once, and no change of state: that is how the compatible API does it."""
+        moved = sa.update(_T).where(_T.c.listener_id == listener_id, condition, _T.c.provisioning_status != resources.PENDING_DELETE)
+        self._connection.execute(moved.values(position=_T.c.position + by, generation=generation))
+
+    def user_of(self, pool_id: str) -> str | None:
+        """The id of a policy that redirects to a pool; those being deleted no longer count."""
+        return self._connection.execute(_USER, {"pool_id": pool_id}).scalar()
+
+    def mark_deleted_in(self, listener_id: str, generation: int) -> None:
+        """Owe the removal of all policies of a listener."""
+        self.mark_all_deleted(_T.c.listener_id == listener_id, generation)
+
+    def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
+        """Owe the removal of all policies of a load balancer."""
+        self.mark_all_deleted(_T.c.load_balancer_id == load_balancer_id, generation)

@@ -1,0 +1,124 @@
+"""L7 policies as HAProxy takes them: an ACL for each rule, and a directive for each policy that can match.
+
+Documented for users is this order: rejects, redirects to URLs, redirects to pools, each by position. HAProxy would look at every
+`http-request` before any `use_backend` anyway, so the text says it, too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus
+from controller.render import safe
+
+_DEFAULT_CODE = 302
+_ESCAPED = re.compile(r'\\(["\\])').sub
+_ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "REDIRECT_TO_POOL": 2}
+_MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
+_HTTP_CODES = ("301", "302", "303", "307", "308")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Policies:
+    """What the policies of one listener add to its frontend, and the pools that it needs backends for."""
+
+    acls: tuple[str, ...] = ()
+    requests: tuple[str, ...] = ()
+    redirects: tuple[tuple[model.Pool, str], ...] = ()  # pool, condition
+
+    @property
+    def pools(self) -> tuple[model.Pool, ...]:
+        """Each pool once, in the order in which they are tried."""
+        return tuple({pool.id: pool for pool, _ in self.redirects}.values())
+
+
+def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model.L7Rule]], pools: Mapping[str, model.Pool]) -> Policies:
+    """Of the policies of one listener, their rules by policy, and all pools by id; what is off, or has no rule, is left out.
+
+    :raises UnsafeValue: a string can't be written into a configuration.
+    :raises NotSupported: an action, a type of rules or a comparison is not known here.
+    """
+    acls: list[str] = []
+    requests: list[str] = []
+    redirects: list[tuple[model.Pool, str]] = []
+    for policy in sorted(filter(serves, below), key=lambda item: (_class(item), item.position, item.id)):
+        matching = sorted(filter(serves, rules.get(policy.id, ())), key=lambda item: item.id)
+        pool = pools.get(policy.redirect_pool_id or "")
+        if not matching or (policy.action == "REDIRECT_TO_POOL" and (pool is None or not serves(pool))):
+            continue
+        condition = " ".join(f"{'!' if rule.invert else ''}{safe.object_id('rule id', rule.id)}" for rule in matching)
+        acls.extend(acl for rule in matching for acl in _acls(rule))
+        if policy.action == "REDIRECT_TO_POOL" and pool is not None:
+            redirects.append((pool, condition))
+        else:
+            requests.append(f"{_request(policy)} if {condition}")
+    return Policies(tuple(acls), tuple(requests), tuple(redirects))
+
+
+def serves(resource: model.Resource) -> bool:
+    """Whether an object takes part. One in ERROR does: what it was refused for may have been mended since."""
+    return resource.admin_state_up and resource.provisioning_status is not ProvisioningStatus.PENDING_DELETE
+
+
+def _class(policy: model.L7Policy) -> int:
+    if policy.action not in _ORDER:
+        raise exceptions.NotSupported(f"An amphora does not know the action {policy.action!r} of L7 policy {policy.id!r}.")
+    return _ORDER[policy.action]
+
+
+def _request(policy: model.L7Policy) -> str:
+    if policy.action == "REJECT":
+        return "http-request deny"
+    named = f"of L7 policy {policy.id!r}"
+    code = safe.one_of(f"redirect_http_code {named}", str(policy.redirect_http_code or _DEFAULT_CODE), _HTTP_CODES)
+    if policy.action == "REDIRECT_TO_URL":
+        return f"http-request redirect location {safe.url_format(f'redirect_url {named}', policy.redirect_url)} code {code}"
+    return f"http-request redirect prefix {safe.url_format(f'redirect_prefix {named}', policy.redirect_prefix)} code {code}"
+
+
+def _acls(rule: model.L7Rule) -> list[str]:
+    """One line, or two of the same name, of which HAProxy asks whether one matches."""
+    match = _MATCHES.get(rule.compare_type)
+    if match is None:
+        raise exceptions.NotSupported(f"An amphora does not know the comparison {rule.compare_type!r} of L7 rule {rule.id!r}.")
+    name = safe.object_id("rule id", rule.id)
+    value = rule.value
+    if rule.type == "FILE_TYPE" and rule.compare_type == "EQUAL_TO":
+        match, value = "end", f".{value.removeprefix('.')}"
+    if rule.type == "HEADER" and rule.compare_type != "REGEX":
+        value = _unquoted(value)
+    written = safe.quoted(f"value of L7 rule {name}", value)
+    return [f"acl {name} {sample} -m {match} -- {written}" for sample in _samples(rule, value)]
+
+
+def _samples(rule: model.L7Rule, value: str) -> list[str]:
+    """What of a request is compared."""
+    match rule.type:
+        case "HOST_NAME":  # clients name the port where it is not the usual one; a rule means it only if it has one
+            return ["req.hdr(host) -i" if ":" in value else "req.hdr(host),host_only -i"]
+        case "PATH" | "FILE_TYPE":
+            return ["path"]
+        case "COOKIE":
+            return [f"req.cook({_key(rule)})"]
+        case "HEADER":
+            # `req.hdr` gives the values between commas one by one, so none of them holds a comma; `req.fhdr` gives them as they came.
+            lists, whole = f"req.hdr({_key(rule)})", f"req.fhdr({_key(rule)})"
+            if "," not in value:
+                return [lists]
+            return [lists, whole] if rule.compare_type == "REGEX" else [whole]
+    raise exceptions.NotSupported(f"An amphora does not know the type {rule.type!r} of L7 rule {rule.id!r}.")
+
+
+def _key(rule: model.L7Rule) -> str:
+    return safe.cookie_name(f"key of L7 rule {rule.id!r}", rule.key)
+
+
+def _unquoted(value: str) -> str:
+    """Quotes around a header's value let it hold blanks; inside, a backslash stands before a quote and a backslash."""
+    if len(value) < 2 or not (value.startswith('"') and value.endswith('"')):
+        return value
+    return _ESCAPED(r"\1", value[1:-1])
