@@ -1,0 +1,76 @@
+"""The application of LBaaS v2, and where it is mounted: below /network, beside the first API, behind the same gate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from controller.api import current, links, networking
+from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service, settings
+from controller.api.lbaasv2.first import First
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+PREFIX = "/network"
+
+
+def create_app(first: flask.Flask, conf: Any, begin: Callable[[], None], end: Callable[[flask.Response], flask.Response]) -> flask.Flask:
+    """The application. It shares services, settings and policies with the first API's, and what happens before and after each request."""
+    app = flask.Flask("figlina-lbaasv2", static_folder=None)
+    app.url_map.merge_slashes = False
+    app.extensions = first.extensions
+    app.extensions[settings.EXTENSION] = chosen = settings.load(conf)
+    First(first).install(app)
+    app.config["MAX_CONTENT_LENGTH"] = first.config["MAX_CONTENT_LENGTH"]
+    app.before_request(begin)
+    app.after_request(end)
+    errors.register(app)
+    app.register_blueprint(service.blueprint)
+    for module in (resources, load_balancers):
+        app.register_blueprint(module.blueprint, url_prefix="/v2.0/lbaas")
+    for other in (agents, quotas):
+        app.register_blueprint(other.blueprint, url_prefix="/v2.0")
+    if chosen.passthrough_url is not None:
+        app.extensions[neutron.EXTENSION] = neutron.Neutron(chosen)
+    elif first.extensions[current.EXTENSION][1].embedded_networking:
+        networking.register(app, first.extensions[current.EXTENSION][0].network, "/v2.0", extensions=False)
+    return app
+
+
+class Mounted:
+    """Both roots: what begins with `/network` is LBaaS v2's, or the network service's; everything else is the first API's."""
+
+    def __init__(self, first: WSGIApplication, application: flask.Flask) -> None:
+        self._first = first
+        self._application = application
+        self._neutron: neutron.Neutron | None = application.extensions.get(neutron.EXTENSION)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        path = environ.get("PATH_INFO", "")
+        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
+            return self._first(environ, start_response)
+        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + PREFIX
+        environ[links.MOUNTED_AT] = PREFIX
+        environ["PATH_INFO"] = environ[links.ORIGINAL_PATH] = path = path[len(PREFIX) :]
+        if self._neutron is not None and not neutron.is_ours(path):
+            return self._pass_on(self._neutron, environ, start_response)
+        environ["PATH_INFO"] = shortened(path)
+        return self._application.wsgi_app(environ, start_response)
+
+    def _pass_on(self, service: neutron.Neutron, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        origins = self._application.extensions[current.EXTENSION][1].cors_allowed_origins
+        with self._application.request_context(environ):
+            try:
+                return service.forward(environ, start_response, links.base(), origins)
+            except errors.Fault as fault:
+                return errors.refused(fault)(environ, start_response)
+
+
+def shortened(path: str) -> str:
+    """Without a slash, or `.json`, at its end."""
+    trimmed = path[:-1] if len(path) > 1 and path.endswith("/") else path
+    return trimmed.removesuffix(".json") or "/"

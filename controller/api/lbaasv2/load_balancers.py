@@ -1,0 +1,130 @@
+"""What load balancers have beside the five routes of every collection: statistics, the status tree, and whole graphs in one body."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from controller import exceptions
+from controller.api import answers, current
+from controller.api.lbaasv2 import attributes, errors, first, lists, resources, shapes, status_tree
+from controller.api.lbaasv2.attributes import Resource
+from controller.api.v2.schemas.declare import Values
+from controller.model.status import ProvisioningStatus
+
+blueprint = flask.Blueprint("lbaasv2_load_balancers", __name__)
+
+_COUNTERS = ("active_connections", "bytes_in", "bytes_out", "total_connections")
+
+
+@blueprint.get("/loadbalancers/<load_balancer_id>/stats")
+def get_stats(load_balancer_id: str) -> flask.Response:
+    """Its traffic: four numbers."""
+    counted = first.call("GET", f"/v2/loadbalancers/{load_balancer_id}/stats")["stats"]
+    return answers.json({"stats": lists.selected({name: counted[name] for name in _COUNTERS})})
+
+
+@blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
+def get_statuses(load_balancer_id: str) -> flask.Response:
+    """Both statuses of everything below it, as a tree."""
+    with current.services().db.read() as tx:
+        snapshot = tx.snapshots.get(load_balancer_id)
+    load_balancer = snapshot.load_balancer
+    if load_balancer.provisioning_status is ProvisioningStatus.DELETED:
+        raise exceptions.NotFound("Load Balancer", load_balancer_id)
+    current.authorize("loadbalancer:get_status", load_balancer.project_id)
+    return answers.json({"statuses": status_tree.tree(snapshot)})
+
+
+@blueprint.post("/graphs")
+def create_graph() -> flask.Response:
+    """A load balancer with everything below it: one transaction, in which the parts are made one after the other."""
+    graph = resources.envelope(resources.body(), "graph")
+    wanted = resources.envelope(graph if isinstance(graph, dict) else {}, "loadbalancer")
+    own, listeners = _parts(wanted, "listeners")
+    with first.together():
+        made = resources.create(attributes.LOAD_BALANCER, attributes.LOAD_BALANCER.created(own))
+        first.allow_own_changes()
+        for listener in _many(listeners, "listeners"):
+            _add_listener(made["id"], listener)
+        view = _graph(made["id"])
+    return answers.json({"graph": {"loadbalancer": view}}, 201)
+
+
+def _add_listener(load_balancer_id: str, wanted: Any) -> None:
+    own, pool, policies = _parts(wanted, "default_pool", "l7policies")
+    made = _make(attributes.LISTENER, own | {"loadbalancer_id": load_balancer_id})
+    if pool is not None:
+        _add_pool(pool, {"listener_id": made["id"]})
+    for policy in _many(policies, "l7policies"):
+        _add_policy(load_balancer_id, made["id"], policy)
+
+
+def _add_pool(wanted: Any, parent: Values) -> str:
+    own, members, monitor = _parts(wanted, "members", "healthmonitor")
+    made = _make(attributes.POOL, own | parent)
+    for member in _many(members, "members"):
+        _make(attributes.MEMBER, member, made["id"])
+    if monitor:
+        _make(attributes.HEALTH_MONITOR, _parts(monitor)[0] | {"pool_id": made["id"]})
+    return str(made["id"])
+
+
+def _add_policy(load_balancer_id: str, listener_id: str, wanted: Any) -> None:
+    own, pool, rules = _parts(wanted, "redirect_pool", "rules")
+    values = own | {"listener_id": listener_id}
+    if pool is not None:
+        values["redirect_pool_id"] = _add_pool(pool, {"loadbalancer_id": load_balancer_id})
+    made = _make(attributes.L7POLICY, values)
+    for rule in _many(rules, "rules"):
+        _make(attributes.L7RULE, rule, made["id"])
+
+
+def _make(resource: Resource, given: Any, parent_id: str | None = None) -> Values:
+    return resources.create(resource, resource.created(given), parent_id)
+
+
+def _parts(given: Any, *children: str) -> list[Any]:
+    """An object without its children, and each of them (None if there is none)."""
+    if not isinstance(given, dict):
+        raise errors.bad_request("Every part of a graph must be an object")
+    return [{name: value for name, value in given.items() if name not in children}, *(given.get(name) for name in children)]
+
+
+def _many(given: Any, name: str) -> list[Any]:
+    if given is None:
+        return []
+    if not isinstance(given, list):
+        raise errors.bad_request(f"Invalid input for {name}. Reason: it is not a list.")
+    return given
+
+
+def _graph(load_balancer_id: str) -> Values:
+    """Everything that was made, each object whole and in the place where it was asked for."""
+    with first.read() as tx:
+        found: dict[str, list[Values]] = {
+            resource.name: shapes.shown(resource, [resource.schema.view(one) for one in repository.of_load_balancer(load_balancer_id)])
+            for resource, repository in (
+                (attributes.LISTENER, tx.listeners),
+                (attributes.POOL, tx.pools),
+                (attributes.MEMBER, tx.members),
+                (attributes.HEALTH_MONITOR, tx.health_monitors),
+                (attributes.L7POLICY, tx.l7policies),
+                (attributes.L7RULE, tx.l7rules),
+            )
+        }
+        whole = shapes.shown(attributes.LOAD_BALANCER, [attributes.LOAD_BALANCER.schema.view(tx.load_balancers.get(load_balancer_id))])[0]
+    by_id = {name: {one["id"]: one for one in views} for name, views in found.items()}
+    for pool in found["pool"]:
+        pool["l7_policies"] = [{"id": one["id"]} for one in found["l7policy"] if one["redirect_pool_id"] == pool["id"]]
+        pool["members"] = [by_id["member"][one["id"]] for one in pool["members"]]
+        pool["healthmonitor"] = by_id["healthmonitor"].get(pool["healthmonitor_id"])
+    for policy in found["l7policy"]:
+        policy["rules"] = [by_id["rule"][one["id"]] for one in policy["rules"]]
+        policy["redirect_pool"] = by_id["pool"].get(policy["redirect_pool_id"])
+    for listener in found["listener"]:
+        listener["l7policies"] = [by_id["l7policy"][one["id"]] for one in listener["l7policies"]]
+        listener["default_pool"] = by_id["pool"].get(listener["default_pool_id"])
+    whole["listeners"] = found["listener"]
+    return whole

@@ -1,0 +1,141 @@
+"""/v2.0/quotas: limits of load balancers and what belongs to them are ours; those of networks and ports are the network service's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib import parse as urls
+
+import flask
+
+from controller.api import answers, current
+from controller.api.lbaasv2 import errors, first, neutron, resources
+from controller.api.v2.schemas import kinds
+
+blueprint = flask.Blueprint("lbaasv2_quotas", __name__)
+
+OURS = {
+    "loadbalancer": "load_balancer",
+    "listener": "listener",
+    "pool": "pool",
+    "member": "member",
+    "healthmonitor": "health_monitor",
+    "l7policy": "l7policy",
+}
+"""Names of LBaaS v2 and of the first API."""
+UNLIMITED = ("network", "subnet", "port", "router", "floatingip", "security_group", "security_group_rule", "rbac_policy", "subnetpool")
+"""What an embedded network does not count."""
+
+_limit = kinds.integer(-1, 2_000_000_000)
+
+
+@blueprint.get("/quotas")
+def list_quotas() -> flask.Response:
+    """Of all projects for which somebody set limits."""
+    found = {one["project_id"]: _view(one) for one in first.call("GET", "/v2/quotas")["quotas"]}
+    theirs = {_owner(one): one for one in (neutron.get("/v2.0/quotas") or {}).get("quotas", [])} if neutron.is_there() else {}
+    both = [_named(project, _theirs_of(theirs.get(project)) | found.get(project, {})) for project in {**found, **theirs}]
+    return answers.json({"quotas": both})
+
+
+@blueprint.get("/quotas/<any(tenant, project):word>")
+def get_owner(word: str) -> flask.Response:
+    """The project of the caller, for clients that do not know it."""
+    project = current.context().project_id
+    return answers.json({word: {"tenant_id": project, "project_id": project}})
+
+
+@blueprint.get("/quotas/<project_id>")
+def get_quota(project_id: str) -> flask.Response:
+    """What holds for a project."""
+    return answers.json({"quota": _theirs(project_id) | _view(first.call("GET", _path(project_id))["quota"])})
+
+
+@blueprint.get("/quotas/<project_id>/default")
+def get_default(project_id: str) -> flask.Response:
+    """What would hold if nobody had set anything."""
+    ours = first.call("GET", f"{_path(project_id)}/default")["quota"]
+    return answers.json({"quota": _theirs(project_id, "/default") | _view(ours)})
+
+
+@blueprint.get("/quotas/<project_id>/details")
+def get_details(project_id: str) -> flask.Response:
+    """Limits, and how much of them is used."""
+    quota = first.call("GET", _path(project_id), query="usage=true")["quota"]
+    ours = {name: {"limit": quota[own], "used": quota["usage"][own], "reserved": 0} for name, own in OURS.items()}
+    theirs = _theirs(project_id, "/details")
+    if not neutron.is_there():
+        theirs = {}
+    return answers.json({"quota": theirs | ours})
+
+
+@blueprint.put("/quotas/<project_id>")
+def set_quota(project_id: str) -> flask.Response:
+    """Set some limits: ours here, the others at the network service, which is asked first, for it may refuse."""
+    given = resources.envelope(resources.body(), "quota")
+    if not isinstance(given, dict):
+        raise errors.bad_request("Invalid input for quota. Reason: it is not an object.")
+    ours, theirs = {}, {}
+    for name, value in given.items():
+        if name in OURS:
+            ours[OURS[name]] = _checked(name, value)
+        elif name not in ("tenant_id", "project_id"):
+            theirs[name] = value
+    current.authorize("quota:put", project_id)
+    others = _set_theirs(project_id, theirs) if theirs else _theirs(project_id)
+    set_here = first.call("PUT", _path(project_id), {"quota": ours}) if ours else first.call("GET", _path(project_id))
+    return answers.json({"quota": others | _view(set_here["quota"])})
+
+
+@blueprint.delete("/quotas/<project_id>")
+def reset_quota(project_id: str) -> flask.Response:
+    """Let the defaults hold again."""
+    if neutron.is_there():
+        neutron.ask("DELETE", f"/v2.0/quotas/{_quoted(project_id)}")
+    first.call("DELETE", _path(project_id))
+    return answers.empty(204)
+
+
+def _path(project_id: str) -> str:
+    return f"/v2/quotas/{project_id}"
+
+
+def _quoted(project_id: str) -> str:
+    return urls.quote(project_id, safe="")
+
+
+def _view(quota: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: quota[own] for name, own in OURS.items()}
+
+
+def _theirs(project_id: str, more: str = "") -> dict[str, Any]:
+    if not neutron.is_there():
+        return dict.fromkeys(UNLIMITED, -1)
+    return _theirs_of((neutron.get(f"/v2.0/quotas/{_quoted(project_id)}{more}") or {}).get("quota"))
+
+
+def _theirs_of(quota: Mapping[str, Any] | None) -> dict[str, Any]:
+    if quota is None:
+        return {} if neutron.is_there() else dict.fromkeys(UNLIMITED, -1)
+    return {name: value for name, value in quota.items() if name not in OURS}
+
+
+def _set_theirs(project_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not neutron.is_there():
+        raise errors.bad_request(f"Unrecognized attribute(s) '{', '.join(sorted(values))[:300]}': the network here has no such limits")
+    return _theirs_of((neutron.ask("PUT", f"/v2.0/quotas/{_quoted(project_id)}", {"quota": dict(values)}) or {}).get("quota"))
+
+
+def _checked(name: str, value: Any) -> int:
+    try:
+        return int(_limit(value))
+    except kinds.Reject as reason:
+        raise errors.bad_request(f"Invalid input for {name}. Reason: {str(value)[:64]!r}: {reason}.") from None
+
+
+def _owner(quota: Mapping[str, Any]) -> str:
+    return str(quota.get("project_id") or quota.get("tenant_id"))
+
+
+def _named(project: str, quota: dict[str, Any]) -> dict[str, Any]:
+    return {"tenant_id": project, "project_id": project} | quota

@@ -1,0 +1,94 @@
+"""What clients ask of a network endpoint before anything else: its versions, its extensions, and who provides load balancers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+
+from controller.api import answers, current, links
+from controller.api.lbaasv2 import attributes, errors, lists, neutron
+from controller.drivers.network import embedded
+
+blueprint = flask.Blueprint("lbaasv2_service", __name__)
+
+_UPDATED = "2016-06-15T10:00:00-00:00"
+_OURS = {
+    "lbaasv2": ("LoadBalancing service v2", "Load balancers, listeners, pools, members and health monitors"),
+    "shared_pools": ("Shared pools for LBaaSv2", "Pools of a load balancer that listeners share"),
+    "l7": ("L7 capabilities for LBaaSv2", "L7 policies and rules"),
+    "lbaas_agent_schedulerv2": ("Loadbalancer Agent Scheduler V2", "Which agent hosts a load balancer"),
+    "service-type": ("Neutron Service Type Management", "Who provides a service"),
+    "lb-graph": ("Load Balancer Graph", "A load balancer with everything below it in one request"),
+    "lb_network_vip": ("Create loadbalancer with network_id", "A VIP on a network, whatever the subnet"),
+    "hm_max_retries_down": ("Add a fall threshold to health monitor", "How many failed checks take a member out"),
+}
+"""Aliases of the extensions that this API is, with a name and a description."""
+
+
+@blueprint.get("/")
+def list_versions() -> flask.Response:
+    """There is one."""
+    return answers.json({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [_link("v2.0/")]}]})
+
+
+@blueprint.get("/v2.0")
+def list_resources() -> flask.Response:
+    """The collections below the version."""
+    names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.parent is None]
+    ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
+    theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []
+    return answers.json({"resources": [*theirs, *ours]})
+
+
+@blueprint.get("/v2.0/extensions")
+def list_extensions() -> flask.Response:
+    """Ours, and those of the network."""
+    theirs = [one for one in _network_extensions() if one.get("alias") not in _OURS]
+    return answers.json({"extensions": [lists.selected(one) for one in [*theirs, *map(_extension, _OURS)]]})
+
+
+@blueprint.get("/v2.0/extensions/<alias>")
+def get_extension(alias: str) -> flask.Response:
+    """One."""
+    if alias in _OURS:
+        return answers.json({"extension": _extension(alias)})
+    for one in _network_extensions():
+        if one.get("alias") == alias:
+            return answers.json({"extension": one})
+    raise errors.Fault(404, "HTTPNotFound", f"Extension with alias {alias[:64]} does not exist")
+
+
+@blueprint.get("/v2.0/service-providers")
+def list_service_providers() -> flask.Response:
+    """Those that load balancers may name, and those of the network's other services."""
+    settings = current.settings()
+    ours = [{"service_type": "LOADBALANCERV2", "name": name, "default": name == settings.default_provider} for name in settings.providers]
+    theirs: list[dict[str, Any]] = []
+    if neutron.is_there():
+        found = (neutron.get("/v2.0/service-providers") or {}).get("service_providers", [])
+        theirs = [one for one in found if one.get("service_type") != "LOADBALANCERV2"]
+    asked = {name: set(flask.request.args.getlist(name)) for name in ("service_type", "name") if name in flask.request.args}
+    matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
+    return answers.json({"service_providers": [lists.selected(one) for one in matching]})
+
+
+def _network_extensions() -> list[dict[str, Any]]:
+    if neutron.is_there():
+        found: list[dict[str, Any]] = (neutron.get("/v2.0/extensions") or {}).get("extensions", [])
+        return found
+    if current.settings().embedded_networking:
+        return [_shown(alias, alias, "Of the embedded network") for alias in embedded.EXTENSIONS]
+    return []
+
+
+def _extension(alias: str) -> dict[str, Any]:
+    return _shown(alias, *_OURS[alias])
+
+
+def _shown(alias: str, name: str, description: str) -> dict[str, Any]:
+    return {"alias": alias, "name": name, "description": description, "updated": _UPDATED, "links": []}
+
+
+def _link(path: str) -> dict[str, str]:
+    return {"rel": "self", "href": f"{links.base()}/{path}"}
