@@ -10,6 +10,7 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import auth, cors, current, discovery, documentation, errors, gate, networking, paths, policy, settings
+from controller.api.lbaasv2 import app as lbaasv2
 from controller.api.v2 import (
     amphorae,
     availability_zone_profiles,
@@ -65,6 +66,8 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app.add_url_rule("/v2/l7policies/<policy_id>/rules", "no rule id", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
     app.wsgi_app = paths.Normalised(app.wsgi_app)  # type: ignore[method-assign]
+    if conf.lbaasv2.enabled:
+        app.wsgi_app = lbaasv2.Mounted(app.wsgi_app, lbaasv2.create_app(app, conf, _begin, _end))  # type: ignore[method-assign]
     rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
     # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
     app.wsgi_app = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)  # type: ignore[method-assign]

@@ -13,8 +13,11 @@ from controller.api.settings import Settings
 from controller.db import database
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface
+from controller.drivers.secrets import interface as secrets_interface
 
 EXTENSION = "figlina"
+LENT = "figlina.lent"
+"""The key of the WSGI environment under which a caller inside the process lends services and settings to a request (`lbaasv2/first.py`)."""
 
 
 class Services(Protocol):
@@ -33,18 +36,26 @@ class Services(Protocol):
         """Asked whether what profiles name exists."""
 
     @property
+    def secrets(self) -> secrets_interface.SecretStore:
+        """Asked whether the certificates that a body names are there, and good."""
+
+    @property
     def wake(self) -> Callable[[], Any]:
         """Rings; never raises, and never waits for an answer."""
 
 
 def services() -> Services:
-    """The services of this application."""
-    return cast("Services", flask.current_app.extensions[EXTENSION][0])
+    """The services of this application, or those that were lent to the request."""
+    return _given()[0]
 
 
 def settings() -> Settings:
-    """The settings of this application."""
-    return cast("Settings", flask.current_app.extensions[EXTENSION][1])
+    """The settings of this application, or those that were lent to the request."""
+    return _given()[1]
+
+
+def _given() -> tuple[Services, Settings]:
+    return cast("tuple[Services, Settings]", flask.request.environ.get(LENT) or flask.current_app.extensions[EXTENSION])
 
 
 def context() -> Context:

@@ -13,7 +13,6 @@ from controller import exceptions
 from controller.api import answers, errors
 from controller.db import database
 from controller.drivers.network import embedded
-from controller.drivers.network import embedded
 
 LOG = logging.getLogger(__name__)
 
