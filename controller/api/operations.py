@@ -93,9 +93,11 @@ _TAGS = (
 
 
 def filters(schema: Schema) -> tuple[Json, ...]:
-    """The parameters of a list: paging, tags if it has some, and a filter for each attribute that is one value."""
+    """The parameters of a list: paging, tags if it has some, and a filter for each attribute that is one short value."""
     shapes = {name: kinds.schema_of(field.kind) or _WORD for name, field in schema.filters.items()}
-    plain = {name: shape for name, shape in shapes.items() if shape.get("type") not in ("array", "object")}
+    plain = {
+        name: shape for name, shape in shapes.items() if shape.get("type") not in ("array", "object") and shape.get("maxLength", 0) < 999
+    }
     return (
         *_PAGING,
         *(_TAGS if "tags" in schema.fields else ()),

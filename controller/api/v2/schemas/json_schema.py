@@ -65,11 +65,11 @@ def _names(field: Field) -> list[str]:
 
 
 def _asked(field: Field) -> Json:
-    if field.ignored:
-        return IGNORED
     schema = dict(kinds.schema_of(field.kind) or {})
     if not field.required:
         schema = nullable(schema)
+    if field.ignored:
+        return schema | IGNORED
     if field.default is not None:
         schema["default"] = field.default
     if field.supported is not None:
