@@ -43,5 +43,5 @@ sample: install ## write etc/*.sample anew, after an option or a policy rule has
 	@$(BIN)/oslo-config-generator --config-file etc/sample.conf --output-file etc/figlina.conf.sample
 	@$(BIN)/oslopolicy-sample-generator --namespace figlina --output-file etc/policy.yaml.sample
 
-clean: ## remove .venv and caches (not a running `make dev`: that is `make down`)
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+clean: ## remove virtual environments and caches (not a running `make dev`: that is `make down`)
+	@rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -180,12 +180,9 @@ def _enforcer(conf: cfg.ConfigOpts) -> oslo_policy.Enforcer:
 
 
 def enforcer_for_tools() -> oslo_policy.Enforcer:
-    """The entry point of `oslopolicy-policy-generator` and `oslopolicy-list-redundant`, which take `--config-file` as our processes do."""
-    files = cfg.CONF.config_file or None
-    conf = cfg.ConfigOpts()
-    conf([], project="figlina", default_config_files=files)
-    register_options(conf)
-    return _enforcer(conf)
+    """The entry point of `oslopolicy-policy-generator`, `-list-redundant` and `-validator`; they have read `--config-file FILE` already."""
+    register_options(cfg.CONF)
+    return _enforcer(cfg.CONF)
 
 
 def list_opts() -> list[tuple[str, list[Any]]]:
