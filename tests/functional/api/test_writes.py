@@ -315,7 +315,7 @@ def test_a_load_balancer_that_was_never_built_can_not_be_failed_over(api: Api) -
             "loadbalancer",
             "load_balancer",
             {"name": None, "description": None, "admin_state_up": None},
-            {"name": "", "description": "", "admin_state_up": False},
+            {"name": "", "description": "", "admin_state_up": True},
         ),
         (
             "listener",
@@ -341,7 +341,7 @@ def test_a_load_balancer_that_was_never_built_can_not_be_failed_over(api: Api) -
 def test_null_goes_back_to_the_default(tree: Tree, key: str, where: str, nulls: dict[str, Any], shown: dict[str, Any]) -> None:
     api = tree.api
     others = {
-        "load_balancer": {"name": "x", "description": "x"},
+        "load_balancer": {"name": "x", "description": "x", "admin_state_up": False},
         "listener": {
             "connection_limit": 5,
             "timeout_client_data": 5,
