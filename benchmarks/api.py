@@ -42,8 +42,8 @@ REPEATS = {"api_get_one": 20, "api_status_tree": 5, "api_create_member": 10}
 class Api:
     """An application over an empty database, called as a WSGI server would."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.db = database.Database(f"sqlite:///{folder / 'bench.db'}")
+    def __init__(self, url: str) -> None:
+        self.db = database.Database(url)
         tables.metadata.create_all(self.db.engine)
         self.network = FakeNetwork("benchmark")
         conf = configuration.load([], [])
@@ -149,7 +149,7 @@ def main() -> None:
     """Print one line per kind of request."""
     calibration = harness.calibrate()
     with tempfile.TemporaryDirectory() as folder:
-        send = Api(pathlib.Path(folder))
+        send = Api(f"sqlite:///{pathlib.Path(folder) / 'bench.db'}")
         process.spare_the_collector()
         for name, work in requests(send).items():
             repeats = REPEATS.get(name, 1)

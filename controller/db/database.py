@@ -42,6 +42,8 @@ class Database:
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
+        elif self._url.get_backend_name() == "postgresql":
+            sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[transaction.Transaction]:
@@ -78,6 +80,15 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    """Every statement of ours is short and goes by index. Its planner takes some for long ones, and reads whole tables, with helpers."""
+    cursor = connection.cursor()
+    for option, value in (("random_page_cost", "1.1"), ("max_parallel_workers_per_gather", "0"), ("jit", "off")):
+        cursor.execute(f"SET {option} = {value}")
+    cursor.close()
+    connection.commit()
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -113,6 +113,7 @@ load_balancers = sa.Table(
     sa.Column("deleted_at", sa.Double),
     sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
+    sa.Index(None, "name"),  # command lines ask for the id of a name
     sa.Index(None, "provisioning_status", "next_try_at"),
 )
 

@@ -168,4 +168,11 @@ def _beyond(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], ma
         beyond = key.expression < value if key.descending != reverse else key.expression > value
         alternatives.append(sa.and_(*equal, beyond))
         equal.append(key.expression == value)
-    return sa.or_(*alternatives)
+    return sa.and_(_bound(keys[0], row[0], reverse), sa.or_(*alternatives))
+
+
+def _bound(key: _Key, value: Any, reverse: bool) -> sa.ColumnElement[bool]:
+    """What follows of the alternatives for the first key: engines begin to read an index there, which they do not for an `or`."""
+    if value is None:
+        return sa.true()
+    return key.expression <= value if key.descending != reverse else key.expression >= value

@@ -159,3 +159,31 @@ def test_a_quota_costs_three_statements_more_whatever_it_is(sites: list[tuple[Ap
         assert len(_cost(api, size, act)) == len(free) + 3
     finally:
         api.ok("DELETE", f"/quotas/{PROJECT}", status=202)
+
+
+@pytest.mark.parametrize(
+    ("query", "begins"),
+    [
+        ("", "SCAN load_balancers USING INDEX ix_load_balancers_created_at_id"),
+        ("marker={marker}", "SEARCH load_balancers USING INDEX ix_load_balancers_created_at_id (created_at>?)"),
+        ("marker={marker}&page_reverse=True", "SEARCH load_balancers USING INDEX ix_load_balancers_created_at_id (created_at<?)"),
+        (
+            "project_id={project}&marker={marker}",
+            "SEARCH load_balancers USING INDEX ix_load_balancers_project_id_created_at_id (project_id=? AND created_at>?)",
+        ),
+        ("sort=name:desc", "SCAN load_balancers USING INDEX ix_load_balancers_name"),
+        ("sort=name:desc&marker={marker}", "SEARCH load_balancers USING INDEX ix_load_balancers_name (name<?)"),
+        ("name=lb-1", "SEARCH load_balancers USING INDEX ix_load_balancers_name (name=?)"),
+    ],
+)
+def test_a_page_is_read_from_where_it_begins_in_an_index(sites: list[tuple[Api, int]], query: str, begins: str) -> None:
+    _, (api, _size) = sites
+    marker = api.ok("GET", "/loadbalancers?limit=1")["loadbalancers"][0]["id"]
+    with api.counted() as statements:
+        api.ok("GET", f"/loadbalancers?{query.format(marker=marker, project=PROJECT)}")
+    page = next(statement for statement in statements if "ORDER BY load_balancers." in statement)
+    with api.db.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {page}", ("",) * page.count("?")).all()
+    seen = [row[-1] for row in plan]
+    assert begins in seen, seen
+    assert "USE TEMP B-TREE FOR ORDER BY" not in seen or query == "name=lb-1"  # those of a name are few

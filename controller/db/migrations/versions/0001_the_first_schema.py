@@ -190,6 +190,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_load_balancers'))
     )
     with op.batch_alter_table('load_balancers', schema=None) as batch_op:
+        batch_op.create_index(batch_op.f('ix_load_balancers_name'), ['name'], unique=False)
         batch_op.create_index(batch_op.f('ix_load_balancers_created_at_id'), ['created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_load_balancers_project_id_created_at_id'), ['project_id', 'created_at', 'id'], unique=False)
         batch_op.create_index(batch_op.f('ix_load_balancers_provisioning_status_next_try_at'), ['provisioning_status', 'next_try_at'], unique=False)
@@ -477,6 +478,7 @@ def downgrade() -> None:
     with op.batch_alter_table('load_balancers', schema=None) as batch_op:
         batch_op.drop_index(batch_op.f('ix_load_balancers_provisioning_status_next_try_at'))
         batch_op.drop_index(batch_op.f('ix_load_balancers_project_id_created_at_id'))
+        batch_op.drop_index(batch_op.f('ix_load_balancers_name'))
         batch_op.drop_index(batch_op.f('ix_load_balancers_created_at_id'))
 
     op.drop_table('load_balancers')
