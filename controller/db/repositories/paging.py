@@ -175,4 +175,5 @@ def _bound(key: _Key, value: Any, reverse: bool) -> sa.ColumnElement[bool]:
     """What follows of the alternatives for the first key: engines begin to read an index there, which they do not for an `or`."""
     if value is None:
         return sa.true()
-    return key.expression <= value if key.descending != reverse else key.expression >= value
+    bound: sa.ColumnElement[bool] = key.expression <= value if key.descending != reverse else key.expression >= value
+    return bound
