@@ -215,8 +215,8 @@ class Health(base.Repository):
         """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
         for kind, table in STATUS_TABLES.items():
             if statuses := changes.get(kind):
-                statement = sa.update(table).where(table.c.id == sa.bindparam("key")).values(operating_status=sa.bindparam("new"))
-                self._connection.execute(statement, [{"key": key, "new": new} for key, new in sorted(statuses.items())])
+                statement = sa.update(table).where(table.c.id == sa.bindparam("object_id")).values(operating_status=sa.bindparam("new"))
+                self._connection.execute(statement, [{"object_id": key, "new": new} for key, new in sorted(statuses.items())])
 
     def count(self, counters: Sequence[Mapping[str, Any]], begin: Sequence[Mapping[str, Any]]) -> None:
         """Write absolute counters: `counters` of pairs of listener and amphora that have a row, `begin` of those that may have none.
