@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+from collections.abc import Sequence
 from typing import ClassVar
 
 from oslo_config import cfg
 
 from controller import exceptions
 from controller.drivers import script
-from controller.drivers.network import bridge_inventory, interface, local, tenant_groups
+from controller.drivers.network import bridge_inventory, effects, interface, local, tenant_groups, tenant_routers
 
 MANAGEMENT_NETWORK = "management"
 TENANT_NETWORK = "private"
 TENANT_SUBNET = "private-subnet"
+PUBLIC_NETWORK = "public"
 
 
 class Cloud:
@@ -23,11 +26,21 @@ class Cloud:
         self.script = script.Script()
         self.inventory = bridge_inventory.Inventory(":memory:", None)
         self.qos_policies: dict[str, interface.QosPolicy] | None = None
+        self.qos_of_ports: dict[str, str] = {}
         with self.inventory.change() as contents:
             contents.add_network(MANAGEMENT_NETWORK, "br-mgmt", hidden=True)
             contents.add_subnet(MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8")
             contents.add_network(TENANT_NETWORK, "br-private")
-            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, "172.16.0.0/12")
+            contents.add_subnet(TENANT_NETWORK, TENANT_SUBNET, "172.16.0.0/12", "172.31.255.254")
+            contents.add_network(PUBLIC_NETWORK, "br-public", external=True)
+            contents.add_subnet(PUBLIC_NETWORK, "public-subnet", "203.0.113.0/24")
+            self._add_router(contents)
+
+    def _add_router(self, contents: bridge_inventory.Contents) -> None:
+        public = {"network_id": bridge_inventory.network_id(PUBLIC_NETWORK)}
+        nothing = effects.Effects()
+        made = tenant_routers.create(nothing, contents, {"name": "router1", "project_id": None, "external_gateway_info": public})
+        tenant_routers.add_interface(nothing, contents, made, bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET), None)
 
 
 @script.scripted(interface.NetworkDriver)
@@ -76,6 +89,11 @@ class FakeNetwork(local.LocalNetwork):
         with self._inventory.change() as contents:
             return contents.add_subnet(network_name, name, cidr)
 
+    def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]]) -> interface.Port:
+        """Make a port with several addresses, each of a subnet."""
+        with self._inventory.change() as contents:
+            return contents.add_port(name, network_id, addresses)
+
     def give(self, network_id: str, project_id: str) -> None:
         """Let a network, with its subnets and ports, belong to a project alone."""
         with self._inventory.change() as contents:
@@ -91,6 +109,14 @@ class FakeNetwork(local.LocalNetwork):
     def create_qos_policy(self, policy: interface.QosPolicy) -> None:
         """Make a policy; from the first one on, the service knows policies at all."""
         self._cloud.qos_policies = {**(self._cloud.qos_policies or {}), policy.id: policy}
+
+    def limit_port(self, port_id: str, policy: interface.QosPolicy) -> None:
+        """Make a policy, and put it on a port."""
+        self.create_qos_policy(policy)
+        self._cloud.qos_of_ports[port_id] = policy.id
+
+    def get_port(self, port_id: str) -> interface.Port:
+        return dataclasses.replace(super().get_port(port_id), qos_policy_id=self._cloud.qos_of_ports.get(port_id))
 
     def has_qos(self) -> bool:
         return self._cloud.qos_policies is not None
