@@ -37,7 +37,7 @@ def create_availability_zone() -> flask.Response:
     return answers.one(SCHEMA.name, SCHEMA.view(made), 201)
 
 
-@blueprint.get("/availabilityzones/<availability_zone_name>")
+@blueprint.get("/availabilityzones/<path:availability_zone_name>")
 def get_availability_zone(availability_zone_name: str) -> flask.Response:
     """One."""
     current.authorize("availability-zone:get_one", current.context().project_id)
@@ -46,7 +46,7 @@ def get_availability_zone(availability_zone_name: str) -> flask.Response:
     return answers.one(SCHEMA.name, SCHEMA.view(found))
 
 
-@blueprint.put("/availabilityzones/<availability_zone_name>")
+@blueprint.put("/availabilityzones/<path:availability_zone_name>")
 def update_availability_zone(availability_zone_name: str) -> flask.Response:
     """Store the new values. One that is disabled can't be chosen any more; what chose it before stays as it is."""
     values = SCHEMA.update(flask.request.get_data())
@@ -58,7 +58,7 @@ def update_availability_zone(availability_zone_name: str) -> flask.Response:
     return answers.one(SCHEMA.name, SCHEMA.view(found))
 
 
-@blueprint.delete("/availabilityzones/<availability_zone_name>")
+@blueprint.delete("/availabilityzones/<path:availability_zone_name>")
 def delete_availability_zone(availability_zone_name: str) -> flask.Response:
     """Delete one that no load balancer uses."""
     current.authorize("availability-zone:delete", None)

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import uuid
 from typing import Any
+from urllib import parse as urls
 
 import pytest
 
@@ -125,6 +126,17 @@ def test_lists_have_their_keys_pages_filters_and_order(api: Api, kind: Kind) -> 
         assert "invalid" in api.refused(400, "GET", f"{path}?tags=red")
 
 
+def test_a_zone_is_found_by_whatever_name_it_may_have(api: Api) -> None:
+    profile = ZONE.a_profile(api)
+    body = {"availability_zone": {"name": "", "availability_zone_profile_id": profile["id"]}}
+    assert "minimum character requirement of 1" in api.refused(400, "POST", "/availabilityzones", body)
+    for name in ("rack 7/b", "x" * 255, "Köln", "50%"):
+        ZONE.of(api, profile, name)
+        path = f"/availabilityzones/{urls.quote(name, safe='')}"
+        assert api.get("availability_zone", path)["name"] == name
+        api.ok("DELETE", path, status=204)
+
+
 @KINDS
 def test_names_are_taken_once(api: Api, kind: Kind) -> None:
     profile = kind.a_profile(api)
@@ -165,7 +177,7 @@ def test_nothing_bears_the_nil_uuid_or_no_id(api: Api, path: str) -> None:
     nil = "00000000-0000-0000-0000-000000000000"
     for method in ("GET", "DELETE"):
         assert api.refused(404, method, f"{path}/{nil}").endswith(f"{nil} not found.")
-        assert api.refused(404, method, f"{path}/no%20such%0athing").endswith(" not found.")
+        assert api.refused(404, method, f"{path}/no%20such%09thing").endswith(" not found.")
     for method in ("PUT", "DELETE"):
         assert api.refused(400, method, path, {}) == 'Missing argument: "id"'
 

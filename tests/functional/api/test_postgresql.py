@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 from urllib import parse as urls
 
 import pytest
 
-from controller.api.v2.schemas import amphora, health_monitor, listener, load_balancer, member, pool
+from controller.api.v2.schemas import amphora, availability_zone, flavor, health_monitor, listener, load_balancer, member, pool
 from controller.db import database, tables
 from controller.drivers.network.fake import FakeNetwork
 from tests.functional.api.conftest import Api
@@ -21,6 +22,10 @@ SCHEMAS = {
     "/pools/{pool}/members": member.SCHEMA,
     "/healthmonitors": health_monitor.SCHEMA,
     "//v2/octavia/amphorae": amphora.SCHEMA,
+    "/flavors": flavor.SCHEMA,
+    "/flavorprofiles": flavor.PROFILE,
+    "/availabilityzones": availability_zone.SCHEMA,
+    "/availabilityzoneprofiles": availability_zone.PROFILE,
 }
 HOSTILE = [
     "\0",
@@ -63,6 +68,12 @@ def paths(api: Api) -> dict[str, Any]:
     pool_id = api.pool(listener_id=api.listener(load_balancer_id)["id"], session_persistence={"type": "SOURCE_IP"})["id"]
     api.member(pool_id)
     api.monitor(pool_id)
+    profile = api.create("flavorprofile", "/flavorprofiles", name="p", provider_name="amphora", flavor_data="{}")
+    api.create("flavor", "/flavors", name="gold", flavor_profile_id=profile["id"])
+    profile = api.create(
+        "availability_zone_profile", "/availabilityzoneprofiles", name="p", provider_name="amphora", availability_zone_data="{}"
+    )
+    api.create("availability_zone", "/availabilityzones", name="east", availability_zone_profile_id=profile["id"])
     return {path.format(pool=pool_id): schema for path, schema in SCHEMAS.items()}
 
 
@@ -97,3 +108,27 @@ def test_a_load_balancer_lives_and_dies(api: Api, paths: dict[str, Any]) -> None
     whole = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [{"address": "10.0.0.2", "protocol_port": 80}]}
     api.load_balancer(listeners=[{"protocol": "HTTP", "protocol_port": 80, "default_pool": whole}])
     api.ok("DELETE", f"/loadbalancers/{load_balancer_id}?cascade=true", status=204)
+
+
+def test_what_is_taken_into_use_is_never_deleted_at_the_same_time(api: Api) -> None:
+    def send(method: str, path: str, body: Any = None) -> int:
+        answer: Any = api.app.test_client().open(f"/v2{path}", method=method, json=body, headers={"X-Project-Id": "p"})
+        return int(answer.status_code)
+
+    seen = set()
+    with futures.ThreadPoolExecutor(2) as pool:
+        for number in range(12):
+            profile = api.create("flavorprofile", "/flavorprofiles", name="p", provider_name="amphora", flavor_data="{}")
+            flavor = {"name": f"race-{number}", "flavor_profile_id": profile["id"]}
+            racing = [
+                pool.submit(send, "POST", "/flavors", {"flavor": flavor}),
+                pool.submit(send, "DELETE", f"/flavorprofiles/{profile['id']}"),
+            ]
+            seen.add(tuple(one.result() for one in racing))
+            found = api.ok("GET", f"/flavors?name=race-{number}")["flavors"]
+            if not found:
+                continue
+            body = {"loadbalancer": {"vip_subnet_id": api.network.subnet_id, "flavor_id": found[0]["id"]}}
+            racing = [pool.submit(send, "POST", "/loadbalancers", body), pool.submit(send, "DELETE", f"/flavors/{found[0]['id']}")]
+            seen.add(tuple(one.result() for one in racing))
+    assert seen <= {(201, 409), (400, 204)}

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.api.v2.schemas import declare, flavor, kinds
 from controller.api.v2.schemas.declare import Field, Schema
+
+
+@kinds.described("string", minLength=1, maxLength=255)
+def _name(value: Any) -> str:
+    """A name that can stand in a path: it is the only way to the zone."""
+    if value == "":
+        raise kinds.Reject("Value should have a minimum character requirement of 1")
+    return kinds.name(value)
+
 
 SCHEMA = Schema(
     name="availability_zone",
@@ -12,7 +23,7 @@ SCHEMA = Schema(
     key="name",
     shows_fault=False,
     fields=[
-        Field(name="name", required=True, put=False),
+        Field(name="name", kind=_name, required=True, put=False),
         Field(name="description", default=""),
         Field(name="enabled", kind=kinds.boolean, default=True),
         Field(name="availability_zone_profile_id", kind=kinds.uuid, required=True, put=False),
