@@ -99,6 +99,7 @@ def _parents(tx: transaction.Transaction, wanted: dict[str, Any]) -> tuple[str, 
     """The load balancer's id and project, and the listener if one was named."""
     if wanted["listener_id"] is not None:
         listener = tx.listeners.get(wanted["listener_id"])
+        current.authorize("pool:post", listener.project_id)  # before a word about where somebody else's listener is
         if wanted["loadbalancer_id"] not in (None, listener.load_balancer_id):
             raise rules.failure(f"Listener {listener.id} is not on load balancer {wanted['loadbalancer_id']}.")
         wanted["loadbalancer_id"] = listener.load_balancer_id
