@@ -1,4 +1,4 @@
-"""/quotas, and what else reads or writes them (`show()`, `change()`, `reset()` serve LBaaS v2 too); `reserve()` is where they hold.
+"""/quotas, and what else reads or writes them (`defaults()`, `show()` and `change()` serve LBaaS v2 too); `reserve()` is where they hold.
 
 Quotas hold in every strategy of authentication. What a project uses is shown to who asks for it: `?usage=true`.
 """

@@ -16,6 +16,8 @@ from tests.functional.api.conftest import PROJECT, Api, an_api
 
 MANY = 50
 MONITOR = {"type": "TCP", "delay": 1, "timeout": 1, "max_retries": 1}
+POLICY = {"action": "REJECT"}
+RULE = {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/new"}
 POOL = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
 
 
@@ -28,8 +30,13 @@ class Site(NamedTuple):
 
     @property
     def listener(self) -> str:
-        """The path of one of many listeners."""
-        return f"/listeners/{self.load_balancer['listeners'][0]['id']}"
+        """Its path."""
+        return f"/listeners/{self.listener_id}"
+
+    @property
+    def listener_id(self) -> str:
+        """The id of the listener that has many policies."""
+        return next(str(listener["id"]) for listener in self.load_balancer["listeners"] if listener["l7policies"])
 
     @property
     def pool(self) -> str:
@@ -45,6 +52,20 @@ class Site(NamedTuple):
     def monitor(self) -> str:
         """The path of a monitor."""
         return f"/healthmonitors/{self._pool['healthmonitor']['id']}"
+
+    @property
+    def policy(self) -> str:
+        """The path of the policy that has many rules, on the listener that has many policies."""
+        return f"/l7policies/{self._policies[0]['id']}"
+
+    @property
+    def rule(self) -> str:
+        """The path of one of many rules."""
+        return f"{self.policy}/rules/{self._policies[0]['rules'][0]['id']}"
+
+    @property
+    def _policies(self) -> Any:
+        return max((listener["l7policies"] for listener in self.load_balancer["listeners"]), key=len)
 
     @property
     def here(self) -> str:
@@ -74,6 +95,8 @@ def _whole(api: Api, size: int) -> Any:
         {"name": f"p-{i}", **POOL, "healthmonitor": MONITOR, "members": _members(size if i == 0 else 1)["members"]} for i in range(size)
     ]
     listeners = [{"protocol": "HTTP", "protocol_port": 80 + i, "tags": ["t"], "default_pool": pool} for i, pool in enumerate(pools)]
+    rules = [{**RULE, "value": f"/{k}", "tags": ["r"]} for k in range(min(size, 49))]  # a policy takes 50
+    listeners[0]["l7policies"] = [{**POLICY, "tags": ["p"], "rules": rules}, *[POLICY] * (size - 1)]
     return api.load_balancer(name="whole", tags=["x"], listeners=listeners)
 
 
@@ -87,12 +110,21 @@ REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "get a pool": (2, lambda on: on.get(on.pool)),
     "get a member": (2, lambda on: on.get(on.member)),
     "get a health monitor": (2, lambda on: on.get(on.monitor)),
+    "get an L7 policy": (2, lambda on: on.get(on.policy)),
+    "get an L7 rule": (2, lambda on: on.get(on.rule)),
+    "list L7 policies": (2, lambda on: on.get("/l7policies")),
+    "list L7 rules": (3, lambda on: on.get(f"{on.policy}/rules")),
     "list load balancers": (2, lambda on: on.get("/loadbalancers")),
     "list listeners": (2, lambda on: on.get("/listeners?sort=name")),
     "list pools": (2, lambda on: on.get("/pools?not-tags-any=x,y")),
     "list members": (3, lambda on: on.get(f"{on.pool}/members")),
     "list health monitors": (2, lambda on: on.get("/healthmonitors?sort=type:desc")),
-    "list a page after a marker": (3, lambda on: on.get(f"/loadbalancers?limit=10&marker={on.load_balancer['id']}")),
+    "list a page after a marker": (3, lambda on: on.get(f"/loadbalancers?limit=10&marker={on.load_balancer['id']}&page_reverse=True")),
+    "list flavors": (1, lambda on: on.get("/flavors")),
+    "list flavor profiles": (1, lambda on: on.get("/flavorprofiles")),
+    "list availability zones": (1, lambda on: on.get("/availabilityzones?sort=name:desc")),
+    "list availability zone profiles": (1, lambda on: on.get("/availabilityzoneprofiles")),
+    "list providers": (0, lambda on: on.get("/providers")),
     "list amphorae": (1, lambda on: on.get("//v2/octavia/amphorae")),
     "list quotas": (1, lambda on: on.get("/quotas")),
     "get a quota": (1, lambda on: on.get(f"/quotas/{PROJECT}")),
@@ -103,10 +135,14 @@ REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "stats of a load balancer": (3, lambda on: on.get(f"{on.here}/stats")),
     "stats of a listener": (3, lambda on: on.get(f"{on.listener}/stats")),
     "create a load balancer": (8, lambda on: on.api.load_balancer()),
-    "create a whole load balancer": (26, lambda on: _whole(on.api, on.size)),
+    "create a whole load balancer": (31, lambda on: _whole(on.api, on.size)),
     "create a listener": (11, lambda on: on.api.listener(on.load_balancer["id"], protocol_port=8080)),
     "create a pool": (11, lambda on: on.api.pool(loadbalancer_id=on.load_balancer["id"])),
     "create a member": (13, lambda on: on.api.member(on.pool.removeprefix("/pools/"), "10.200.0.1")),
+    "create an L7 policy": (13, lambda on: on.api.create("l7policy", "/l7policies", listener_id=on.listener_id, position=1, **POLICY)),
+    "create an L7 rule": (13, lambda on: on.api.create("rule", f"{on.policy}/rules", **RULE)),
+    "change an L7 policy": (15, lambda on: on.put(on.policy, "l7policy", position=1, action="REDIRECT_TO_URL", redirect_url="http://a/")),
+    "change an L7 rule": (14, lambda on: on.put(on.rule, "rule", value="/b")),
     "change a load balancer": (12, lambda on: on.put(on.here, "loadbalancer", name="y", tags=["a", "b"])),
     "change a listener": (12, lambda on: on.put(on.listener, "listener", name="y", tags=["a", "b"])),
     "change a pool": (12, lambda on: on.put(on.pool, "pool", name="y")),
@@ -115,6 +151,8 @@ REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "batch of members that come and go": (12, lambda on: on.api.ok("PUT", f"{on.pool}/members", _members(0), 202)),
     "batch of members that change": (14, lambda on: on.api.ok("PUT", f"{on.pool}/members", _members(on.size, weight=2), 202)),
     "fail over": (8, lambda on: on.api.ok("PUT", f"{on.here}/failover", status=202)),
+    "delete an L7 policy": (12, lambda on: on.delete(on.policy)),
+    "delete an L7 rule": (11, lambda on: on.delete(on.rule)),
     "delete a listener": (10, lambda on: on.delete(on.listener)),
     "delete a pool": (12, lambda on: on.delete(on.pool)),
     "delete a member": (10, lambda on: on.delete(on.member)),
@@ -128,6 +166,7 @@ def sites(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
     """One application where there is little, and one where there is much."""
     folder = tmp_path_factory.mktemp("cost")
     with an_api(empty_database, folder) as little, an_api(empty_database, folder) as much:
+        little.load_balancer()
         for _ in range(MANY):
             much.load_balancer()
         yield [(little, 1), (much, MANY)]

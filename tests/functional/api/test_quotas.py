@@ -106,6 +106,9 @@ def _one_of_each(api: Api) -> dict[str, Callable[[], Any]]:
     other_pool = api.pool(loadbalancer_id=load_balancer["id"])
     api.member(pool["id"])
     api.monitor(pool["id"])
+    policy = api.create("l7policy", "/l7policies", listener_id=listener["id"], action="REJECT")
+    rule = {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/a"}
+    api.create("rule", f"/l7policies/{policy['id']}/rules", **rule)
     new = {"name": "new", "vip_subnet_id": api.network.subnet_id}
     monitor = {"pool_id": other_pool["id"], **MONITOR}
     return {
@@ -116,13 +119,15 @@ def _one_of_each(api: Api) -> dict[str, Callable[[], Any]]:
         "Pool": lambda: api.send("POST", "/pools", {"pool": {"loadbalancer_id": load_balancer["id"], **POOL}}),
         "Member": lambda: api.send("POST", f"/pools/{pool['id']}/members", {"member": {"address": "10.0.0.9", "protocol_port": 9}}),
         "Health Monitor": lambda: api.send("POST", "/healthmonitors", {"healthmonitor": monitor}),
+        "L7 Policy": lambda: api.send("POST", "/l7policies", {"l7policy": {"listener_id": listener["id"], "action": "REJECT"}}),
+        "L7 Rule": lambda: api.send("POST", f"/l7policies/{policy['id']}/rules", {"rule": rule}),
     }
 
 
 def test_no_kind_goes_beyond_its_limit(api: Api) -> None:
     asked = _one_of_each(api)
     there = _usage(api)
-    assert there == {"load_balancer": 1, "listener": 1, "pool": 2, "member": 1, "health_monitor": 1, "l7policy": 0, "l7rule": 0}
+    assert there == {"load_balancer": 1, "listener": 1, "pool": 2, "member": 1, "health_monitor": 1, "l7policy": 1, "l7rule": 1}
     _limit(api, **there)
     before, ports = _rows(api), _ports(api)
     for title, ask in asked.items():
@@ -144,19 +149,21 @@ def _rows(api: Api) -> Any:
     with api.db.read() as tx:
         return {
             name: sorted(map(repr, tx.connection.execute(tables.metadata.tables[name].select())))
-            for name in ("load_balancers", "listeners", "pools", "members", "health_monitors", "jobs")
+            for name in ("load_balancers", "listeners", "pools", "members", "health_monitors", "l7policies", "l7rules", "jobs")
         }
 
 
 def test_a_whole_load_balancer_is_counted_together(api: Api) -> None:
     members = [{"address": f"10.0.0.{k + 1}", "protocol_port": 80} for k in range(3)]
     pool = {"name": "p", **POOL, "members": members, "healthmonitor": MONITOR}
-    whole = {"vip_subnet_id": api.network.subnet_id, "listeners": [{"protocol": "HTTP", "protocol_port": 80, "default_pool": pool}]}
-    _limit(api, member=2, pool=0, listener=1)
+    rules = [{"type": "PATH", "compare_type": "STARTS_WITH", "value": f"/{k}"} for k in range(2)]
+    listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, "l7policies": [{"action": "REJECT", "rules": rules}]}
+    whole = {"vip_subnet_id": api.network.subnet_id, "listeners": [listener]}
+    _limit(api, member=2, pool=0, listener=1, l7policy=1, l7rule=1)
     before = _ports(api)
-    assert api.refused(403, "POST", "/loadbalancers", {"loadbalancer": whole}) == _full("Pool", "Member")
+    assert api.refused(403, "POST", "/loadbalancers", {"loadbalancer": whole}) == _full("Pool", "Member", "L7 Rule")
     assert (_usage(api)["load_balancer"], _ports(api)) == (0, before)
-    _limit(api, member=3, pool=1)
+    _limit(api, member=3, pool=1, l7rule=2)
     api.ok("POST", "/loadbalancers", {"loadbalancer": whole}, 201)
 
 
