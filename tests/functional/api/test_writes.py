@@ -144,6 +144,35 @@ def test_the_strict_mode_refuses_what_the_compatible_api_refuses(api_with: Any, 
         _WRITES[write][0](tree)
 
 
+@pytest.mark.parametrize(
+    ("writes", "moving", "state", "title"),
+    [
+        (("listener update",), "listener", "ERROR", "Listener"),
+        (("listener update", "listener delete"), "listener", "PENDING_UPDATE", "Listener"),
+        (("pool update", "pool delete", "member create", "monitor update"), "listener", "PENDING_CREATE", "Listener"),
+        (("member create", "member update", "member delete", "member batch"), "pool", "ERROR", "Pool"),
+        (("monitor update", "monitor delete", "member batch"), "pool", "PENDING_UPDATE", "Pool"),
+        (("monitor create",), "other", "ERROR", "Pool"),
+    ],
+)
+def test_the_strict_mode_waits_for_what_is_below_the_load_balancer_too(
+    api_with: Any, writes: tuple[str, ...], moving: str, state: str, title: str
+) -> None:
+    tree = Tree(_settling(api_with(("api_settings", "immutable_while_pending"), True)))
+    table = tables.listeners if moving == "listener" else tables.pools
+    tree.api.write(sa.update(table).where(table.c.id == getattr(tree, moving)).values(provisioning_status=state))
+    for write in writes:
+        with pytest.raises(AssertionError, match=f"409.*{title} {getattr(tree, moving)} is immutable and cannot be updated."):
+            _WRITES[write][0](tree)
+    assert tree.states() == {moving: state}
+
+
+def test_the_strict_mode_lets_a_broken_listener_go(api_with: Any) -> None:
+    tree = Tree(_settling(api_with(("api_settings", "immutable_while_pending"), True)))
+    tree.api.write(sa.update(tables.listeners).values(provisioning_status="ERROR"))
+    tree.api.ok("DELETE", f"/listeners/{tree.listener}", status=204)
+
+
 def _settling(api: Api) -> Api:
     """The API, with a worker that settles each create at once, as strict clients wait for it."""
     create = api.create
