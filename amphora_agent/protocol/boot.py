@@ -94,6 +94,8 @@ class BootConfig:
         try:
             data = json.loads(content)
             data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
-            return cls(**data)
+            config = cls(**data)
+            AgentConfig(**{field.name: data[field.name] for field in dataclasses.fields(AgentConfig) if field.name in data})
         except (TypeError, KeyError, ValueError) as exc:
             raise ValueError(f"not a boot configuration: {exc}") from exc
+        return config
