@@ -1,0 +1,101 @@
+"""A real cloud, named by `clouds.yaml`, with our API before it: tokens are proved by its Keystone, its Neutron answers behind `/network`.
+
+Environment: `OS_CLIENT_CONFIG_FILE`, and the names of the clouds in it for an administrator, for the service user of load balancing and for
+a tenant (`FIGLINA_TEST_CLOUD_ADMIN`, `_SERVICE`, `_TENANT`;
+`testcloud-admin`, `testcloud-lb` and `testcloud-demo` unless they say otherwise).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import openstack
+import pytest
+import yaml
+from openstack.connection import Connection
+
+from controller.db import database, tables
+from tests.integration.keystone import ROOT, Process, free_port
+
+_NAMES = {"admin": "testcloud-admin", "service": "testcloud-lb", "tenant": "testcloud-demo"}
+_FIGLINA = """
+[database]
+connection = sqlite:///{folder}/figlina.db
+[controller_worker]
+network_driver = fake
+[task_flow]
+wakeup_directory = {folder}/bells
+[api_settings]
+auth_strategy = keystone
+bind_port = {port}
+healthcheck_enabled = true
+[lbaasv2]
+passthrough_url = {neutron}
+[keystone_authtoken]
+www_authenticate_uri = {auth_url}
+auth_type = password
+auth_url = {auth_url}
+username = {username}
+password = {password}
+project_name = {project_name}
+user_domain_name = {user_domain_name}
+project_domain_name = {project_domain_name}
+"""
+
+
+@dataclasses.dataclass
+class Cloud:
+    """Three users of a cloud, and the address of our API."""
+
+    admin: Connection
+    service: Connection
+    tenant: Connection
+    api_url: str
+
+    @property
+    def network_url(self) -> str:
+        """What an old client takes for Neutron."""
+        return f"{self.api_url}/network"
+
+    def neutron(self, *words: str, user: Connection | None = None) -> str:
+        """What the `neutron` command says; it has to succeed."""
+        program = ROOT / ".venv-neutronclient" / "bin" / "neutron"
+        token = str((user or self.tenant).session.get_token())
+        # An address and a token are enough: the client takes what it is given for the network service.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
+        environment |= {"OS_AUTH_TYPE": "admin_token", "OS_ENDPOINT": self.network_url, "OS_TOKEN": token}
+        done = subprocess.run([str(program), *words], capture_output=True, text=True, check=False, env=environment, timeout=120)
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """Our API before the cloud that the environment names; skipped where there is none."""
+    file = pathlib.Path(os.environ.get("OS_CLIENT_CONFIG_FILE", ""))
+    if not file.is_file():
+        pytest.skip("OS_CLIENT_CONFIG_FILE names no clouds.yaml of a cloud to test with")
+    names = {who: os.environ.get(f"FIGLINA_TEST_CLOUD_{who.upper()}", name) for who, name in _NAMES.items()}
+    known = yaml.safe_load(file.read_text())["clouds"]
+    users = {who: openstack.connect(cloud=name) for who, name in names.items()}
+    made = subprocess.run([ROOT / "scripts" / "make-neutronclient-venv"], capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    folder, port = tmp_path_factory.mktemp("cloud"), free_port()
+    neutron = users["service"].session.get_endpoint(service_type="network", interface="public")
+    file = folder / "figlina.conf"
+    file.write_text(_FIGLINA.format(folder=folder, port=port, neutron=neutron, **known[names["service"]]["auth"]))
+    rows = database.Database(f"sqlite:///{folder}/figlina.db")
+    tables.metadata.create_all(rows.engine)
+    rows.close()
+    program = pathlib.Path(sys.executable).with_name("figlina-api")
+    api = Process([str(program), "--config-file", str(file)], folder / "api.log", f"http://127.0.0.1:{port}/healthcheck")
+    try:
+        api.start()
+        yield Cloud(**users, api_url=f"http://127.0.0.1:{port}")
+    finally:
+        api.stop()
