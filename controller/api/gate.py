@@ -118,3 +118,15 @@ def build(application: WSGIApplication, conf: Any, rules: policy.Policy, origins
     if api.auth_strategy == "testing":
         return Gate(application, lambda environ: rules.known(auth.testing(environ)))
     return Gate(application, lambda environ: auth.noauth(environ, api.noauth_project_id))
+
+
+def check(conf: Any) -> None:
+    """Whether the API can start with this configuration; asked before processes are forked, so that the reason is told once.
+
+    :raises Misconfigured: the policies, or the identity service, can't be used as they are configured.
+    """
+    build(_nobody, conf, policy.Policy(conf), ())
+
+
+def _nobody(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    raise NotImplementedError

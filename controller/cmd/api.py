@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +11,11 @@ from typing import Any
 from gunicorn.app import base
 
 from controller import conf as configuration
-from controller import services
-from controller.api import app
+from controller import exceptions, services
+from controller.api import app, gate
 from controller.cmd import logging_setup, process
+
+LOG = logging.getLogger(__name__)
 
 
 class Server(base.BaseApplication):
@@ -56,9 +59,14 @@ def spare_the_collector() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the configuration and serve until SIGTERM; requests in flight are finished."""
+    """Read the configuration and serve until SIGTERM; requests in flight are finished. 1: the log says what has to be configured first."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-api")
+    try:
+        gate.check(conf)
+    except exceptions.Misconfigured as error:
+        LOG.error("%s", error)
+        return 1
     Server(conf).run()
     return 0
 
