@@ -21,7 +21,7 @@ from controller import exceptions
 from controller.dev import processes, settings
 from controller.drivers import linux
 from controller.drivers.compute import namespace as namespace_compute
-from controller.drivers.network import bridge
+from controller.drivers.network import bridge, embedded
 from controller.drivers.network import interface as network
 
 SUPERVISOR = "supervisor"
@@ -174,6 +174,8 @@ class Instance:
     def _machine(self, name: str, where: network.Network, address: str) -> None:
         """A network namespace with one interface on a network of ours."""
         port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address)
+        if not port.device_id:
+            self.network.update(embedded.PORT, port.id, {"device_id": name, "device_owner": "compute:figlina"})
         namespace = self.settings.namespace(name)
         linux.ensure_namespace(self._host, namespace)
         linux.ensure_cable(self._host, self.network.namespace, port, namespace, "eth0")
@@ -297,6 +299,7 @@ class Instance:
         tenants = self.settings.tenants
         return {
             "api": self.settings.api_url,
+            "network_api": f"{self.settings.api_url}/network",
             "network_id": private.id,
             "subnet_id": private.subnet_ids[0],
             "client_namespace": self.settings.namespace("client"),

@@ -7,11 +7,12 @@ import os
 import pathlib
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from controller import exceptions
-from controller.drivers.network import bridge, fake, interface, local
+from controller.drivers.network import bridge, embedded, fake, interface, local
 
 PROJECT = "project-1"
 
@@ -32,6 +33,7 @@ def bridge_network(tmp_path: pathlib.Path) -> Iterator[bridge.BridgeNetwork]:
         namespace_prefix=f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}",
         management_cidr="198.19.0.0/20",
         private_cidr="198.19.64.0/28",
+        public_cidr="198.19.128.0/24",
     )
     try:
         driver.install()
@@ -248,15 +250,16 @@ def test_deleting_an_amphoras_ports_leaves_those_of_others(network: local.LocalN
 def test_a_full_subnet_says_so(bridge_or_fake_small: tuple[local.LocalNetwork, str]) -> None:
     network, subnet_id = bridge_or_fake_small
     request = interface.VipRequest(subnet_id=subnet_id)
-    addresses = {network.allocate_vip(new_id(), PROJECT, request).address for _ in range(14)}
-    assert len(addresses) == 14
+    free = 13 if network.get_subnet(subnet_id).gateway_ip else 14
+    addresses = {network.allocate_vip(new_id(), PROJECT, request).address for _ in range(free)}
+    assert len(addresses) == free
     with pytest.raises(exceptions.InvalidRequest, match="no free address"):
         network.allocate_vip(new_id(), PROJECT, request)
 
 
 @pytest.fixture
 def bridge_or_fake_small(network: local.LocalNetwork, private: interface.Network) -> tuple[local.LocalNetwork, str]:
-    """A subnet with 14 addresses."""
+    """A subnet with 14 addresses, of which its gateway may have one."""
     if isinstance(network, fake.FakeNetwork):
         network.create_network("small")
         return network, network.create_subnet("small", "small-subnet", "192.0.2.0/28")
@@ -277,3 +280,126 @@ def test_access_is_what_was_set_last(network: local.LocalNetwork, private: inter
         assert network.vip_access(load_balancer_id) == frozenset(rules)
     network.delete_vip_access(load_balancer_id)
     network.delete_vip_access(load_balancer_id)
+
+
+# Security groups
+
+
+def group(network: local.LocalNetwork, name: str = "web", **rule: Any) -> str:
+    """A security group of a tenant, with one rule more than it is born with."""
+    made: str = network.create(embedded.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
+    values = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80, **rule}
+    network.create(embedded.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
+    return made
+
+
+def test_a_security_group_is_known_by_its_id(network: local.LocalNetwork) -> None:
+    made = group(network)
+    assert network.get_security_group(made) == interface.SecurityGroup(made, "web", PROJECT)
+    with pytest.raises(exceptions.NotFound) as caught:
+        network.get_security_group(new_id())
+    assert caught.value.kind == "SecurityGroup"
+
+
+def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id, first, second = new_id(), group(network, "first"), group(network, "second")
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    before = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    for wanted in ([first], [first, second], [first, second], [second]):
+        network.set_vip_security_groups(load_balancer_id, vip, wanted)
+        assert sorted(groups_of(network, vip.port_id)) == sorted(wanted)
+        assert sorted(groups_of(network, before.id)) == sorted(wanted)
+    after = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    assert groups_of(network, after.id) == [second]
+    network.set_vip_security_groups(load_balancer_id, vip, [])
+    assert groups_of(network, vip.port_id) == groups_of(network, before.id) == groups_of(network, after.id) == []
+
+
+def groups_of(network: local.LocalNetwork, port_id: str) -> list[str]:
+    found: list[str] = network.document(embedded.PORT, port_id)["security_groups"]
+    return found
+
+
+def test_an_unknown_group_changes_nothing(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id, known = new_id(), group(network)
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.set_vip_security_groups(load_balancer_id, vip, [known])
+    with pytest.raises(exceptions.NotFound) as caught:
+        network.set_vip_security_groups(load_balancer_id, vip, [known, new_id()])
+    assert caught.value.kind == "SecurityGroup"
+    assert groups_of(network, vip.port_id) == [known]
+
+
+def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id, known = new_id(), group(network)
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.set_vip_security_groups(load_balancer_id, vip, [known])
+    floating = floating_ip(network, port_id=vip.port_id)
+    assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
+    network.deallocate_vip(load_balancer_id, vip)
+    assert network.document(embedded.FLOATING_IP, floating["id"])["status"] == "DOWN"
+    network.delete(embedded.SECURITY_GROUP, known)
+
+
+def floating_ip(network: local.LocalNetwork, **more: Any) -> embedded.Document:
+    (public,) = [one["id"] for one in network.documents(embedded.NETWORK) if one["router:external"]]
+    return network.create(embedded.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
+
+
+def test_a_group_that_a_port_has_can_not_be_deleted(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id, known = new_id(), group(network)
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.set_vip_security_groups(load_balancer_id, vip, [known])
+    with pytest.raises(embedded.NetworkConflict) as caught:
+        network.delete(embedded.SECURITY_GROUP, known)
+    assert caught.value.type == "SecurityGroupInUse"
+
+
+def test_a_group_that_others_rules_name_takes_those_rules_with_it(network: local.LocalNetwork) -> None:
+    named = group(network, "named")
+    naming = group(network, "naming", remote_group_id=named)
+    network.delete(embedded.SECURITY_GROUP, named)
+    rules = network.document(embedded.SECURITY_GROUP, naming)["security_group_rules"]
+    assert {rule["direction"] for rule in rules} == {"egress"}
+
+
+# Networks, routers, floating IPs
+
+
+def test_a_network_of_a_tenant_takes_vips_and_goes_when_it_is_empty(network: local.LocalNetwork) -> None:
+    values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1400}
+    made = network.create(embedded.NETWORK, values)["id"]
+    subnet = network.create(embedded.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
+    assert (subnet["gateway_ip"], subnet["allocation_pools"]) == ("10.77.0.1", [{"start": "10.77.0.2", "end": "10.77.0.254"}])
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(network_id=made))
+    network.ensure_vrrp_port("amphora-1", load_balancer_id, vip)
+    with pytest.raises(embedded.NetworkConflict):
+        network.delete(embedded.NETWORK, made)
+    network.delete_amphora_ports("amphora-1")
+    network.deallocate_vip(load_balancer_id, vip)
+    network.delete(embedded.NETWORK, made)
+    with pytest.raises(exceptions.NotFound):
+        network.get_subnet(subnet["id"])
+
+
+def test_a_floating_ip_needs_a_router_that_leads_there(network: local.LocalNetwork) -> None:
+    values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
+    made = network.create(embedded.NETWORK, values)["id"]
+    subnet = network.create(embedded.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})["id"]
+    vip = network.allocate_vip(new_id(), PROJECT, interface.VipRequest(subnet_id=subnet))
+    floating = floating_ip(network)
+    with pytest.raises(exceptions.NotFound) as caught:
+        network.update(embedded.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
+    assert caught.value.kind == "ExternalGatewayForFloatingIP"
+    router = network.create(
+        embedded.ROUTER,
+        {"name": "r", "project_id": PROJECT, "external_gateway_info": {"network_id": floating["floating_network_id"]}},
+    )["id"]
+    network.add_router_interface(router, subnet, None)
+    assert network.update(embedded.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
+    with pytest.raises(embedded.NetworkConflict):
+        network.remove_router_interface(router, subnet, None)
+    network.delete(embedded.FLOATING_IP, floating["id"])
+    network.remove_router_interface(router, subnet, None)
+    network.delete(embedded.ROUTER, router)

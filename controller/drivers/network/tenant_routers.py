@@ -109,6 +109,8 @@ def add_interface(
         port = contents.port(port_id)
         if port.device_id:
             raise embedded.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
+        for fixed in port.fixed_ips:
+            _check_leg(contents, router_id, contents.subnet(fixed.subnet_id))
         contents.set_device(port_id, router_id, ROUTER_INTERFACE)
         with effect.changing(contents, [port_id]):  # routers are not filtered
             contents.set_groups(port_id, ())
@@ -122,12 +124,21 @@ def add_interface(
 def _leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> interface.Port:
     if subnet.gateway_ip is None:
         raise embedded.NetworkInvalid("BadRequest", f"Subnet {subnet.id} has no gateway IP for the router to have.")
-    for port in _ports(contents, router_id, ROUTER_INTERFACE):
-        if subnet.id in {fixed.subnet_id for fixed in port.fixed_ips}:
-            raise embedded.NetworkInvalid("BadRequest", f"Router {router_id} already has a port on subnet {subnet.id}.")
+    _check_leg(contents, router_id, subnet)
     return contents.add_port(
         "", subnet.network_id, [(subnet.id, subnet.gateway_ip)], device_id=router_id, device_owner=ROUTER_INTERFACE, gateway=True
     )
+
+
+def _check_leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> None:
+    if subnet.ip_version != 4:
+        raise embedded.NetworkInvalid("BadRequest", "Routers of the embedded network speak IPv4.")
+    cidr = ipaddress.IPv4Network(subnet.cidr)
+    for port in contents.ports_of_device(router_id, [""]):
+        for other in (contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips):
+            if cidr.overlaps(ipaddress.IPv4Network(other.cidr)):
+                words = f"Router {router_id} already has a port on subnet {other.id}, whose cidr {other.cidr} overlaps with {subnet.cidr}."
+                raise embedded.NetworkInvalid("BadRequest", words)
 
 
 def remove_interface(
