@@ -1,0 +1,215 @@
+"""Bodies that the API takes (mostly), for every resource, below objects that exist."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from typing import Any
+
+from controller.api.v2.schemas import listener, pool
+
+Body = dict[str, Any]
+
+ADDRESSES = ("10.0.0.9", "10.1.2.3", "2001:db8::7", "::ffff:192.0.2.1", "192.0.2.255")
+WORDS = ("", "shop", "Ω amphora 🏺", "a b", "x" * 255, "o'clock", '100 % "cotton"', "#1", "$HOME")
+PATHS = ("/", "/health", "/a?b=c&d=%20", "/~x/;y=(z)", "/a%2Fb", "/it's", "/$HOME")
+VALUES = ("/api", "index", "www.example.org", "^/(a|b)+$", "jpg", "x=y", "a:b,c", 'say\\"hi', "it's", "ü", "$HOME", "%[src]", "#1")
+HOSTS = ("example.org", "a_b.example", "x", "www.example.org.")
+URLS = ("http://example.org", "https://example.org/a?b=%20c#d", "HTTP://[2001:db8::1]:80/$HOME", "http://u:p@x/~'!*()", "https://x/%25%5b")
+
+
+class Bodies:
+    """`ids` finds an object of a kind (or None), `subnets` the subnets that exist."""
+
+    def __init__(self, rng: random.Random, find: Callable[[str], str | None], subnet_id: str) -> None:
+        self.rng = rng
+        self._find = find
+        self._subnet_id = subnet_id
+        self._makers: dict[str, Callable[[], Body]] = {
+            "loadbalancer": self._load_balancer, "listener": self._listener, "pool": self._pool, "member": self.member,
+            "healthmonitor": self._monitor, "l7policy": self._policy, "rule": self._rule, "quota": self._quota, "flavor": self._flavor,
+            "flavorprofile": self._flavor_profile, "availability_zone": self._zone, "availability_zone_profile": self._zone_profile,
+        }  # fmt: skip
+
+    def kinds(self) -> list[str]:
+        """The keys of all envelopes."""
+        return list(self._makers)
+
+    def new(self, kind: str) -> Body:
+        """What a POST sends."""
+        return {kind: self._makers[kind]()}
+
+    def change(self, kind: str) -> Body:
+        """What a PUT sends: some of the fields that may be changed, sometimes as null."""
+        made = {name: value for name, value in self._makers[kind]().items() if name not in _FIXED.get(kind, _FIXED["*"])}
+        kept = {name: value for name, value in made.items() if self.rng.random() < 0.5}
+        return {kind: {name: None if self.rng.random() < 0.05 else value for name, value in kept.items()}}
+
+    def graph(self) -> Body:
+        """A load balancer with everything below it."""
+        rng = self.rng
+        body = self._load_balancer()
+        pools = []
+        for number in range(rng.randint(1, 3)):
+            made = {name: value for name, value in self._pool().items() if name not in ("loadbalancer_id", "listener_id")}
+            made |= {"name": f"pool-{number}", "protocol": "HTTP", "members": [self.member() for _ in range(rng.randint(0, 3))]}
+            if rng.random() < 0.5:
+                made["healthmonitor"] = {name: value for name, value in self._monitor().items() if name != "pool_id"}
+            pools.append(made)
+        listeners = []
+        for number in range(rng.randint(0, 3)):
+            made = {name: value for name, value in self._listener().items() if name not in ("loadbalancer_id", "default_pool_id")}
+            made |= {"protocol": "HTTP", "protocol_port": 8000 + number, "default_pool": {"name": rng.choice(pools)["name"]}}
+            if rng.random() < 0.6:
+                policy = {name: value for name, value in self._policy().items() if name not in ("listener_id", "redirect_pool_id")}
+                policy |= {"redirect_pool": {"name": "pool-0"}} if policy["action"] == "REDIRECT_TO_POOL" else {}
+                made["l7policies"] = [policy | {"rules": [self._rule() for _ in range(rng.randint(0, 2))]}]
+            listeners.append(made)
+        return {"loadbalancer": body | {"pools": pools, "listeners": listeners}}
+
+    def batch(self) -> Body:
+        """A pool's members."""
+        return {"members": [self.member() for _ in range(self.rng.randint(0, 6))]}
+
+    def _common(self, *more: str) -> Body:
+        rng = self.rng
+        made: Body = {name: rng.choice(WORDS) for name in ("name", *more) if rng.random() < 0.3}
+        if rng.random() < 0.2:
+            made["tags"] = [rng.choice(WORDS[1:]) for _ in range(rng.randint(0, 3))]
+        if rng.random() < 0.1:
+            made["admin_state_up"] = rng.choice((True, False, True, "true"))
+        return made
+
+    def _sometimes(self, **fields: Callable[[], Any]) -> Body:
+        return {name: make() for name, make in fields.items() if self.rng.random() < 0.2}
+
+    def _number(self, lowest: int, highest: int) -> int:
+        return self.rng.choice((lowest, highest, self.rng.randint(lowest, highest), self.rng.randint(lowest, min(highest, lowest + 10))))
+
+    def _load_balancer(self) -> Body:
+        made = self._common("description") | {"vip_subnet_id": self._subnet_id}
+        found = {"flavor_id": self._find("flavor"), "availability_zone": self._find("availability_zone")}
+        return made | {name: value for name, value in found.items() if value and self.rng.random() < 0.1}
+
+    def _listener(self) -> Body:
+        rng = self.rng
+        protocol = rng.choice(("HTTP", "HTTP", "HTTP", "TCP", "HTTPS", *listener.PROTOCOLS))
+        made = self._common("description") | {
+            "loadbalancer_id": self._find("loadbalancer"), "protocol": protocol, "protocol_port": rng.randint(1, 65535)
+        }  # fmt: skip
+        made |= self._sometimes(
+            connection_limit=lambda: self._number(-1, 2147483647),
+            allowed_cidrs=lambda: rng.sample(["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "198.51.100.7/24"], rng.randint(0, 3)),
+            default_pool_id=lambda: self._find("pool"),
+            **{name: lambda: self._number(0, 2073600000) for name in listener.TIMEOUTS},
+        )
+        if protocol == "HTTP" and rng.random() < 0.3:
+            made["insert_headers"] = {rng.choice(listener.INSERT_HEADERS[:6]): rng.choice(("true", "false", "True", "x"))}
+        return made
+
+    def _pool(self) -> Body:
+        rng = self.rng
+        made = self._common("description") | {
+            "loadbalancer_id": self._find("loadbalancer"), "protocol": rng.choice(("HTTP", "HTTP", "TCP", *pool.PROTOCOLS)),
+            "lb_algorithm": rng.choice(pool.ALGORITHMS),
+        }  # fmt: skip
+        if rng.random() < 0.2:
+            made |= {"loadbalancer_id": None, "listener_id": self._find("listener")}
+        if rng.random() < 0.4:
+            made["session_persistence"] = rng.choice(
+                (
+                    {"type": "SOURCE_IP"},
+                    {"type": "HTTP_COOKIE"},
+                    {"type": "APP_COOKIE", "cookie_name": rng.choice(("JSESSIONID", "a.b|c", "$x'%"))},
+                )
+            )
+        return made
+
+    def member(self) -> Body:
+        """A member, with a server that is new, mostly."""
+        address = self.rng.choice(ADDRESSES) if self.rng.random() < 0.3 else f"10.9.{self.rng.randint(0, 255)}.{self.rng.randint(1, 254)}"
+        return (
+            self._common()
+            | {"address": address, "protocol_port": self._number(1, 65535)}
+            | self._sometimes(
+                weight=lambda: self._number(0, 256),
+                backup=lambda: self.rng.random() < 0.5,
+                subnet_id=lambda: self._subnet_id,
+                monitor_address=lambda: self.rng.choice(ADDRESSES),
+                monitor_port=lambda: self._number(1, 65535),
+            )
+        )
+
+    def _monitor(self) -> Body:
+        rng = self.rng
+        kind = rng.choice(("HTTP", "HTTP", "HTTPS", "TCP", "PING", "TLS-HELLO"))
+        made = self._common() | {
+            "pool_id": self._find("pool"),
+            "type": kind,
+            "delay": self._number(0, 86400),
+            "timeout": self._number(0, 86400),
+        }
+        made |= {"max_retries": self._number(1, 10)} | self._sometimes(max_retries_down=lambda: self._number(1, 10))
+        if kind.startswith("HTTP"):
+            made |= self._sometimes(
+                http_method=lambda: rng.choice(("GET", "HEAD", "POST", "OPTIONS", "CONNECT", "TRACE")),
+                url_path=lambda: rng.choice(PATHS),
+                expected_codes=lambda: rng.choice(("200", "200,201", "200-299", "204, 301", "599")),
+            )
+            if rng.random() < 0.3:
+                made |= {"http_version": rng.choice((1.1, "1.1")), "domain_name": rng.choice(HOSTS)}
+        return made
+
+    def _policy(self) -> Body:
+        rng = self.rng
+        made = self._common("description") | {"listener_id": self._find("listener"), "action": rng.choice(("REJECT", *_TARGETS))}
+        target = _TARGETS.get(made["action"])
+        if target is not None:
+            made[target] = self._find("pool") if target == "redirect_pool_id" else rng.choice(URLS)
+        return made | self._sometimes(
+            position=lambda: self._number(1, 2147483647), redirect_http_code=lambda: rng.choice((301, 302, 303, 307, 308))
+        )
+
+    def _rule(self) -> Body:
+        rng = self.rng
+        kind = rng.choice(("PATH", "HOST_NAME", "HEADER", "COOKIE", "FILE_TYPE"))
+        compare = rng.choice(
+            ("EQUAL_TO", "REGEX") if kind == "FILE_TYPE" else ("CONTAINS", "ENDS_WITH", "EQUAL_TO", "REGEX", "STARTS_WITH")
+        )
+        made = {**self._common(), "type": kind, "compare_type": compare, "value": rng.choice(VALUES), "invert": rng.random() < 0.3}
+        made.pop("name", None)
+        if kind == "HEADER" and rng.random() < 0.3:
+            made["value"] = rng.choice(('"two words"', '"a, b"', 'x"y'))
+        return made | ({"key": rng.choice(("X-Shop", "a.b", "it's", "$x", "x%y#z"))} if kind in ("HEADER", "COOKIE") else {})
+
+    def _quota(self) -> Body:
+        kinds = ("loadbalancer", "load_balancer", "listener", "pool", "member", "healthmonitor", "health_monitor", "l7policy", "l7rule")
+        return {kind: self.rng.choice((-1, 2000000000)) for kind in kinds if self.rng.random() < 0.3}
+
+    def _flavor(self) -> Body:
+        return self._offer("flavor", "flavor_profile_id", "flavorprofile")
+
+    def _zone(self) -> Body:
+        return self._offer("zone", "availability_zone_profile_id", "availability_zone_profile")
+
+    def _offer(self, word: str, name: str, kind: str) -> Body:
+        made = {"name": f"{word}-{self.rng.getrandbits(40)}", name: self._find(kind), "enabled": self.rng.random() < 0.9}
+        return made | self._sometimes(description=lambda: self.rng.choice(WORDS))
+
+    def _flavor_profile(self) -> Body:
+        data = self.rng.choice(({"loadbalancer_topology": "SINGLE"}, {"loadbalancer_topology": "ACTIVE_STANDBY"}, {}))
+        return {"name": self.rng.choice(WORDS[1:]), "provider_name": "amphora", "flavor_data": json.dumps(data)}
+
+    def _zone_profile(self) -> Body:
+        return {"name": self.rng.choice(WORDS[1:]), "provider_name": "amphora", "availability_zone_data": "{}"}
+
+
+_TARGETS = {"REDIRECT_TO_POOL": "redirect_pool_id", "REDIRECT_TO_URL": "redirect_url", "REDIRECT_PREFIX": "redirect_prefix"}
+_FIXED = {
+    "*": {"loadbalancer_id", "listener_id", "pool_id", "protocol", "protocol_port", "vip_subnet_id", "flavor_id", "availability_zone",
+          "flavor_profile_id", "availability_zone_profile_id"},
+    "healthmonitor": {"pool_id", "type"},
+    "member": {"address", "protocol_port", "subnet_id"},
+    "availability_zone": {"name", "availability_zone_profile_id"},
+}  # fmt: skip

@@ -1,0 +1,135 @@
+"""What accepted objects become in HAProxy's configuration, compared with what harmless ones of the same shape would become."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.render import haproxy
+from controller.render.settings import Settings
+from tests import builders
+
+_SETTINGS = Settings()
+_STRUCTURE = re.compile(r"[^:,.]")
+
+
+class Injected(AssertionError):
+    """Something that a client sent does more in a configuration than to be a value in its place."""
+
+
+def checked(snapshot: model.Snapshot) -> str | None:
+    """The text, in which every string of a client is one word, where one is expected.
+
+    :raises Injected: it is not, or the renderer refuses what the API has accepted.
+    """
+    amphora = builders.an_amphora(load_balancer_id=snapshot.load_balancer.id)
+    try:
+        text = haproxy.config(snapshot, amphora, _SETTINGS)
+    except (exceptions.UnsafeValue, exceptions.NotSupported) as error:
+        raise Injected(f"accepted by the API, refused by the renderer: {error}") from error
+    if text != haproxy.config(_anonymous(snapshot), amphora, _SETTINGS):
+        raise Injected("a name, a description or a tag stands in the configuration")
+    plain = haproxy.config(_harmless(snapshot), amphora, _SETTINGS)
+    if text is not None and plain is not None:
+        _compare(text, plain)
+    elif text is not plain:
+        raise Injected("a string of a client decides whether there is a configuration at all")
+    return text
+
+
+def _compare(text: str, plain: str) -> None:
+    odd = re.search(r"[^\n\x20-\x7e\u00a0-\U0010ffff]|[\u2028\u2029]", text)
+    if odd:
+        raise Injected(f"{odd.group()!r} in {text[max(0, odd.start() - 80) : odd.start() + 80]!r}")
+    lines, expected = text.split("\n"), plain.split("\n")
+    if len(lines) != len(expected):
+        raise Injected(f"{len(lines)} lines instead of {len(expected)}: {sorted(set(lines) - set(expected))[:5]}")
+    for line, other in zip(lines, expected, strict=True):
+        if line == other:
+            continue
+        words, others = split(line), split(other)
+        if len(words) != len(others) or words[:1] != others[:1]:
+            raise Injected(f"{line!r} is {len(words)} words, and {other!r} is {len(others)}")
+        for word, harmless in zip(words, others, strict=True):
+            if word != harmless and "redirect" in words and re.search(r"%(?!%)", word.replace("%%", "")):
+                raise Injected(f"{word!r} is read as a format in {line!r}")
+
+
+def split(line: str) -> list[str]:
+    """The words of a line, as HAProxy reads them: blanks part them unless quoted or escaped; an open quote is an error.
+
+    :raises Injected: the line would be read in another way than it looks.
+    """
+    words: list[str] = []
+    word, quote, inside, position = "", "", False, 0
+    while position < len(line):
+        character = line[position]
+        position += 1
+        if quote == "'":
+            quote, word = ("", word) if character == "'" else (quote, word + character)
+        elif character == "\\":
+            word, inside, position = word + line[position : position + 1], True, position + 1
+        elif quote == '"':
+            if character == "$":
+                raise Injected(f"an environment variable in {line!r}")
+            quote, word = ("", word) if character == '"' else (quote, word + character)
+        elif character in "'\"":
+            quote, inside = character, True
+        elif character == "#":
+            raise Injected(f"a comment in {line!r}")
+        elif character in " \t":
+            words, word, inside = ([*words, word] if inside or word else words), "", False
+        else:
+            word, inside = word + character, True
+    if quote:
+        raise Injected(f"an open quote in {line!r}")
+    return [*words, word] if inside or word else words
+
+
+_COLLECTIONS = ("listeners", "pools", "members", "health_monitors", "l7policies", "l7rules")
+
+
+def _anonymous(snapshot: model.Snapshot) -> model.Snapshot:
+    """The same without what is for people only."""
+    below: dict[str, Any] = {name: tuple(map(_nameless, getattr(snapshot, name))) for name in _COLLECTIONS}
+    return dataclasses.replace(snapshot, load_balancer=_nameless(snapshot.load_balancer), **below)
+
+
+def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
+    """The same shape, with nothing in its strings."""
+    return dataclasses.replace(
+        _anonymous(snapshot),
+        pools=tuple(_pool(item) for item in snapshot.pools),
+        health_monitors=tuple(_monitor(item) for item in snapshot.health_monitors),
+        l7policies=tuple(_policy(item) for item in snapshot.l7policies),
+        l7rules=tuple(_rule(item) for item in snapshot.l7rules),
+    )
+
+
+def _nameless(item: Any) -> Any:
+    without = {name: "" for name in ("name", "description") if hasattr(item, name)}
+    return dataclasses.replace(item, **without, tags=())
+
+
+def _pool(pool: model.Pool) -> model.Pool:
+    persistence = pool.session_persistence
+    if persistence is not None and persistence.cookie_name is not None:
+        persistence = dataclasses.replace(persistence, cookie_name="x")
+    return dataclasses.replace(_nameless(pool), session_persistence=persistence)
+
+
+def _monitor(monitor: model.HealthMonitor) -> model.HealthMonitor:
+    path, host = monitor.url_path and "/x", monitor.domain_name and "x.example"
+    return dataclasses.replace(_nameless(monitor), url_path=path, domain_name=host)
+
+
+def _policy(policy: model.L7Policy) -> model.L7Policy:
+    url, prefix = policy.redirect_url and "http://x.example", policy.redirect_prefix and "http://x.example"
+    return dataclasses.replace(_nameless(policy), redirect_url=url, redirect_prefix=prefix)
+
+
+def _rule(rule: model.L7Rule) -> model.L7Rule:
+    return dataclasses.replace(_nameless(rule), value=_STRUCTURE.sub("x", rule.value), key=rule.key and "x")
