@@ -117,7 +117,7 @@ class Snapshots(base.Repository):
             pools=tuple(one for one in merged.pools if one.id in pools),
             members=tuple(one for one in merged.members if one.id in members),
             health_monitors=tuple(one for one in merged.health_monitors if one.id in health_monitors),
-            l7policies=tuple(one for one in merged.l7policies if one.id in l7policies),
+            l7policies=tuple(_without_pool(one, pools) for one in merged.l7policies if one.id in l7policies),
             l7rules=tuple(one for one in merged.l7rules if one.id in l7rules),
         )
 
@@ -132,6 +132,12 @@ def _merge(older: Sequence[R], changed: Sequence[R]) -> tuple[R, ...]:
         return tuple(older)
     found = {one.id: one for one in older} | {one.id: one for one in changed}
     return tuple(sorted(found.values(), key=lambda one: (one.created_at or _NEVER, one.id)))
+
+
+def _without_pool(policy: model.L7Policy, pools: Collection[str]) -> model.L7Policy:
+    """As the row is since the pool that it redirected to went."""
+    gone = policy.redirect_pool_id is not None and policy.redirect_pool_id not in pools
+    return dataclasses.replace(policy, redirect_pool_id=None) if gone else policy
 
 
 def _detached(listener: model.Listener, pools: Collection[str]) -> model.Listener:

@@ -167,6 +167,25 @@ def test_what_is_disabled_is_offline_whatever_is_reported(single: model.Snapshot
     assert found.load_balancer is O.ONLINE
 
 
+def test_policies_and_rules_are_online_once_every_amphora_was_told(pair: model.Snapshot) -> None:
+    policies = [builders.an_l7policy(listener_id=pair.listeners[0].id, generation=generation) for generation in (1, 9)]
+    rules = [builders.an_l7rule(l7policy_id=policies[0].id, admin_state_up=up) for up in (True, False)]
+    snapshot = dataclasses.replace(pair, l7policies=tuple(policies), l7rules=tuple(rules))
+    found = judge(snapshot, a_report(snapshot, generation=9), a_report(snapshot, generation=1))
+    assert found.l7policies == {policies[0].id: O.ONLINE}
+    assert found.l7rules == {rules[0].id: O.ONLINE, rules[1].id: O.OFFLINE}
+    down = dataclasses.replace(snapshot, load_balancer=dataclasses.replace(snapshot.load_balancer, admin_state_up=False))
+    assert {*judge(down).l7policies.values(), *judge(down).l7rules.values()} == {O.OFFLINE}
+
+
+def test_a_pool_that_is_only_redirected_to_is_judged_like_any_other(single: model.Snapshot) -> None:
+    snapshot = changed(single, "listeners", default_pool_id=None)
+    words = {item.id: "UP" for item in snapshot.members} | {snapshot.members[0].id: "DOWN"}
+    found = judge(snapshot, a_report(single, words))
+    assert found.pools[snapshot.pools[0].id] is O.DEGRADED
+    assert found.members[snapshot.members[0].id] is O.ERROR
+
+
 def test_all_of_a_disabled_load_balancer_is_offline(single: model.Snapshot) -> None:
     snapshot = dataclasses.replace(single, load_balancer=dataclasses.replace(single.load_balancer, admin_state_up=False))
     found = judge(snapshot, a_report(snapshot))

@@ -153,6 +153,65 @@ def _shared_and_partly_off() -> model.Snapshot:
     )
 
 
+def _l7() -> model.Snapshot:
+    """Every action and type of rules; policies and rules that are off, leaving, or without rules; a pool used twice."""
+    word = "l7"
+    ids = {name: builders.an_id(f"{word}-{name}") for name in ("listener", "tcp", "default", "api", "off", "leaving")}
+    policies: list[model.L7Policy] = []
+    rules: list[model.L7Rule] = []
+
+    def policy(name: str, *below: dict[str, Any], action: str = "REJECT", pool: str | None = None, **fields: Any) -> None:
+        policy_id = builders.an_id(f"{word}-{name}")
+        target = {"redirect_pool_id": ids[pool], "action": "REDIRECT_TO_POOL"} if pool else {"action": action}
+        wanted = {"id": policy_id, "listener_id": ids["listener"], "position": len(policies) + 1} | target | fields
+        policies.append(builders.an_l7policy(**wanted))
+        rules.extend(
+            builders.an_l7rule(**({"id": builders.an_id(f"{word}-{name}-rule-{i}"), "l7policy_id": policy_id} | item))
+            for i, item in enumerate(below)
+        )
+
+    gone = {"provisioning_status": ProvisioningStatus.PENDING_DELETE}
+    policy("api", {"value": "/api'#\\"}, pool="api")
+    policy("default-too", {"type": "FILE_TYPE", "compare_type": "EQUAL_TO", "value": "jpg"}, pool="default")
+    policy("api-again", {"type": "COOKIE", "compare_type": "EQUAL_TO", "key": "a#'b", "value": "-i", "invert": True}, pool="api")
+    policy("url", {"type": "FILE_TYPE", "compare_type": "REGEX", "value": "^/[a b]+\\.(jpg|png)$"},
+           action="REDIRECT_TO_URL", redirect_url="https://a.example/%20?q='#f", redirect_http_code=None)  # fmt: skip
+    policy("prefix", {"type": "HEADER", "compare_type": "REGEX", "key": "User-Agent", "value": "a{2,3}$"},
+           action="REDIRECT_PREFIX", redirect_prefix="http://[2001:db8::1]:8080", redirect_http_code=308)  # fmt: skip
+    policy(
+        "reject",
+        {"type": "HOST_NAME", "compare_type": "ENDS_WITH", "value": ".example"},
+        {"type": "HOST_NAME", "compare_type": "EQUAL_TO", "value": "a.example:8080", "invert": True},
+        {"type": "HEADER", "compare_type": "CONTAINS", "key": "X-A", "value": '"say \\"a, b\\" # \\\\ \'"'},
+        {"value": "/off", "admin_state_up": False},
+        {"value": "/gone"} | gone,
+    )
+    policy("off", {}, admin_state_up=False)
+    policy("gone", {}, position=1, **gone)
+    policy("no-rules")
+    policy("no-rule-on", {"admin_state_up": False})
+    policy("to-off", {}, pool="off")
+    policy("to-leaving", {}, pool="leaving")
+    policy("on-tcp", {}, listener_id=ids["tcp"])
+    return builders.a_snapshot(
+        _owner(word),
+        listeners=[
+            builders.a_listener(id=ids["listener"], default_pool_id=ids["default"], insert_headers={"X-Forwarded-For": "true"}),
+            builders.a_listener(id=ids["tcp"], protocol="TCP", protocol_port=81),
+        ],
+        pools=[
+            builders.a_pool(id=ids["default"]),
+            builders.a_pool(id=ids["api"], session_persistence=model.SessionPersistence(type="SOURCE_IP")),
+            builders.a_pool(id=ids["off"], admin_state_up=False),
+            builders.a_pool(id=ids["leaving"], provisioning_status=ProvisioningStatus.PENDING_DELETE),
+        ],
+        members=[builders.a_member(id=builders.an_id(f"{word}-{pool}-web"), pool_id=ids[pool]) for pool in ("default", "api", "off")],
+        health_monitors=[builders.a_health_monitor(id=builders.an_id(f"{word}-monitor"), pool_id=ids["api"], type="TCP")],
+        l7policies=policies,
+        l7rules=rules,
+    )
+
+
 CASES: dict[str, Callable[[], model.Snapshot]] = {
     "http-single": _http_single,
     "app-cookie-pair": _cookies_in_a_pair,
@@ -161,6 +220,7 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "https-pass-through": _tls_pass_through,
     "ping": _pinged,
     "shared-and-partly-off": _shared_and_partly_off,
+    "l7": _l7,
 }
 
 

@@ -26,17 +26,30 @@ _HOSTILE = strategies.one_of(
     strategies.lists(strategies.one_of(_NASTY, _PIECES), max_size=8).map("".join),
     strategies.tuples(_BEGINNINGS, _NASTY, strategies.text(max_size=10)).map("".join),
 )
-_WORDS = re.compile(r"(?:[^\s\\\"'#]|\\.|\"\$\{FIGLINA_CHECKS\}/ping\")+")
+_WORDS = re.compile(r"(?:[^\s\\\"'#]|\\.|\"\$\{FIGLINA_CHECKS\}/ping\"|'[^']*')+")
 
 
 def _whole() -> model.Snapshot:
     """A load balancer that uses every string that it has."""
     pools = {name: builders.an_id(f"safe-{name}") for name in ("app", "plain")}
     persistence = model.SessionPersistence(type="APP_COOKIE", cookie_name="sid")
+    http = builders.an_id("safe-http")
+    policies = [
+        builders.an_l7policy(
+            id=builders.an_id(f"safe-{action}"),
+            listener_id=http,
+            position=position,
+            action=action,
+            redirect_pool_id=pools["plain"],
+            redirect_url="https://a.example/",
+            redirect_prefix="https://a.example",
+        )
+        for position, action in enumerate(("REDIRECT_TO_URL", "REDIRECT_PREFIX", "REDIRECT_TO_POOL"), start=1)
+    ]
     return builders.a_snapshot(
         builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY),
         listeners=[
-            builders.a_listener(default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
+            builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
             builders.a_listener(default_pool_id=pools["plain"], protocol="TCP", protocol_port=81),
         ],
         pools=[
@@ -50,6 +63,14 @@ def _whole() -> model.Snapshot:
         health_monitors=[
             builders.a_health_monitor(pool_id=pools["app"], type="HTTPS", domain_name="web.example", http_version=1.1),
             builders.a_health_monitor(pool_id=pools["plain"], type="PING"),
+        ],
+        l7policies=policies,
+        l7rules=[
+            builders.an_l7rule(l7policy_id=policies[0].id, type="HEADER", key="X-A"),
+            builders.an_l7rule(l7policy_id=policies[1].id, type="COOKIE", key="a", compare_type="REGEX"),
+            builders.an_l7rule(l7policy_id=policies[2].id),
+            builders.an_l7rule(l7policy_id=policies[2].id, type="HOST_NAME"),
+            builders.an_l7rule(l7policy_id=policies[2].id, type="FILE_TYPE", compare_type="EQUAL_TO", value="jpg"),
         ],
     )
 
@@ -74,6 +95,19 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     ("health_monitors", 0, ("url_path",)),
     ("health_monitors", 0, ("expected_codes",)),
     ("health_monitors", 0, ("domain_name",)),
+    ("l7policies", 0, ("redirect_url",)),
+    ("l7policies", 1, ("redirect_prefix",)),
+    ("l7policies", 2, ("name",)),
+    ("l7rules", 0, ("id",)),
+    ("l7rules", 0, ("key",)),
+    ("l7rules", 0, ("value",)),
+    ("l7rules", 1, ("key",)),
+    ("l7rules", 1, ("value",)),
+    ("l7rules", 2, ("value",)),
+    ("l7rules", 2, ("type",)),
+    ("l7rules", 2, ("compare_type",)),
+    ("l7rules", 3, ("value",)),
+    ("l7rules", 4, ("value",)),
     ("amphorae", 0, ("id",)),
     ("amphorae", 1, ("vrrp_ip",)),
     ("amphorae", 0, ("vrrp_mac",)),
@@ -145,6 +179,12 @@ def test_a_hostile_string_is_refused_or_changes_no_line_but_its_word(place: tupl
         (("health_monitors", 0, ("expected_codes",)), "200-"),
         (("pools", 0, ("session_persistence", "cookie_name")), "a),b("),
         (("listeners", 0, ("id",)), "x\nglobal"),
+        (("l7policies", 0, ("redirect_url",)), "https://a.example/ if TRUE"),
+        (("l7policies", 1, ("redirect_prefix",)), "//a.example"),
+        (("l7rules", 0, ("key",)), "a)"),
+        (("l7rules", 0, ("value",)), "a\n    user root"),
+        (("l7rules", 2, ("value",)), "/\x85"),
+        (("l7rules", 2, ("value",)), ""),
         ((None, 0, ("vip", "address")), "198.19.10.10:80,198.19.10.11"),
         (("amphorae", 0, ("vrrp_mac",)), "fa:16:3e:00:00"),
     ],

@@ -1,0 +1,93 @@
+"""The text of L7 policies: its order, what is left out, what HAProxy takes at most, and what a change of a member touches."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import pytest
+
+from amphora_agent import haproxy_config
+from controller import exceptions
+from controller.model import load_balancer as model
+from tests import builders
+from tests.unit.controller.render import tools
+
+
+def _snapshot(*policies: dict[str, Any], rules: int = 1, **of_rules: Any) -> model.Snapshot:
+    """A listener with a default pool, another pool, and policies that redirect there unless they say otherwise."""
+    default, other, listener = (builders.an_id(f"l7-{word}") for word in ("default", "other", "listener"))
+    made = [
+        builders.an_l7policy(
+            **({"id": builders.an_id(f"l7-policy-{i}"), "listener_id": listener, "position": i, "redirect_pool_id": other} | fields)
+        )
+        for i, fields in enumerate(policies, start=1)
+    ]
+    return builders.a_snapshot(
+        listeners=[builders.a_listener(id=listener, default_pool_id=default)],
+        pools=[builders.a_pool(id=default), builders.a_pool(id=other)],
+        members=[builders.a_member(id=builders.an_id(f"l7-{pool}-web"), pool_id=pool) for pool in (default, other)],
+        l7policies=made,
+        l7rules=[builders.an_l7rule(l7policy_id=policy.id, **of_rules) for policy in made for _ in range(rules)],
+    )
+
+
+def test_rejects_come_first_then_redirects_then_pools_each_by_position() -> None:
+    text = tools.haproxy_config(
+        _snapshot(
+            {"action": "REDIRECT_TO_POOL"},
+            {"action": "REDIRECT_PREFIX", "redirect_prefix": "https://second.example"},
+            {"action": "REJECT"},
+            {"action": "REDIRECT_TO_URL", "redirect_url": "https://first.example", "position": 1},
+            {"action": "REDIRECT_TO_POOL", "redirect_pool_id": builders.an_id("l7-default"), "position": 0},
+        )
+    )
+    lines = [line for line in tools.section(text, "frontend ") if line.startswith(("http-request", "use_backend", "default_backend"))]
+    assert [line.split(" if ")[0].split("'")[-2 if "'" in line else 0] for line in lines[:3]] == [
+        "http-request deny", "https://first.example", "https://second.example",
+    ]  # fmt: skip
+    assert [line.split()[:2] for line in lines[3:]] == [
+        [word, f"{builders.an_id(f'l7-{pool}')}:{builders.an_id('l7-listener')}"]
+        for word, pool in (("use_backend", "default"), ("use_backend", "other"), ("default_backend", "default"))
+    ]
+    assert text.count("\nbackend ") == 2  # one for a pool, however many policies lead there
+
+
+@pytest.mark.parametrize("fields", [{"admin_state_up": False}, {"redirect_pool_id": None}, {"redirect_pool_id": builders.an_id("gone")}])
+def test_a_policy_that_can_not_act_leaves_no_trace(fields: dict[str, Any]) -> None:
+    without = tools.haproxy_config(_snapshot())
+    acting = {"action": "REDIRECT_TO_POOL"}
+    assert tools.haproxy_config(_snapshot(acting)) != without
+    assert tools.haproxy_config(_snapshot(acting | fields)) == without
+    assert tools.haproxy_config(_snapshot(acting, rules=0)) == without  # a policy without rules never matches
+
+
+def test_the_largest_policies_are_accepted(tmp_path: pathlib.Path) -> None:
+    url = "https://a.example/" + "%20" * 676
+    policies: list[dict[str, Any]] = [
+        {"action": "REJECT"},
+        {"action": "REDIRECT_TO_URL", "redirect_url": url, "redirect_http_code": 308},
+        {"action": "REDIRECT_PREFIX", "redirect_prefix": url},
+        {"action": "REDIRECT_TO_POOL"},
+    ]
+    snapshot = _snapshot(*policies, rules=50, type="HEADER", key="k" * 255, value="'" * 255, invert=True)
+    tools.ask_haproxy(tools.haproxy_config(snapshot), tmp_path, snapshot.amphorae[0].id)
+
+
+def test_a_member_of_a_redirect_pool_comes_without_a_reload() -> None:
+    snapshot = _snapshot({"action": "REDIRECT_TO_POOL"})
+    more = dataclasses.replace(
+        snapshot, members=(*snapshot.members, builders.a_member(pool_id=builders.an_id("l7-other"), address="198.19.10.102"))
+    )
+    plan = haproxy_config.plan(tools.haproxy_config(snapshot), tools.haproxy_config(more))
+    assert plan is not None
+    assert [section.backend for section, _ in plan.added] == [f"{builders.an_id('l7-other')}:{builders.an_id('l7-listener')}"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "rule"), [({"action": "ALLOW"}, {}), ({}, {"type": "BODY"}), ({}, {"compare_type": "LIKE"}), ({}, {"type": "SSL_DN_FIELD"})]
+)
+def test_what_is_not_known_here_is_refused_by_name(policy: dict[str, Any], rule: dict[str, Any]) -> None:
+    with pytest.raises(exceptions.NotSupported, match=next(iter((policy | rule).values()))):
+        tools.haproxy_config(_snapshot(policy, **rule))
