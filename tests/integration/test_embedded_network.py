@@ -141,21 +141,23 @@ Open = Callable[[Sequence[interface.AccessRule]], None]
 
 @pytest.fixture
 def playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
-    yield from _playground(tmp_path, port_security=True)
+    yield from playground_of(tmp_path, port_security=True)
 
 
 @pytest.fixture
 def open_playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
-    yield from _playground(tmp_path, port_security=False)
+    yield from playground_of(tmp_path, port_security=False)
 
 
-def _playground(tmp_path: pathlib.Path, port_security: bool) -> Iterator[Playground]:
+def playground_of(tmp_path: pathlib.Path, port_security: bool, public_cidr: str | None = None) -> Iterator[Playground]:
+    """A network of its own for a test, and nothing of it afterwards."""
     prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
     network = bridge.BridgeNetwork(
         state_path=tmp_path,
         namespace_prefix=prefix,
         management_cidr="198.19.0.0/20",
         private_cidr="198.19.64.0/20",
+        public_cidr=public_cidr,
         port_security=port_security,
     )
     network.install()
