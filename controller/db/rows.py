@@ -66,6 +66,7 @@ def load_balancer(
             vnic_type=row["vip_vnic_type"],
             port_is_ours=row["vip_port_is_ours"],
         ),
+        vip_generation=row["vip_generation"],
         listener_ids=tuple(listener_ids),
         pool_ids=tuple(pool_ids),
     )

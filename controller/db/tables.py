@@ -102,6 +102,7 @@ load_balancers = sa.Table(
     sa.Column("vip_sg_ids", sa.JSON, nullable=False, default=list),
     sa.Column("vip_vnic_type", sa.String(16), nullable=False, default="normal"),
     sa.Column("vip_port_is_ours", sa.Boolean, nullable=False, default=True),
+    sa.Column("vip_generation", sa.BigInteger, nullable=False, default=0),  # when the tenant's own security groups last changed; 0: never
     sa.Column("additional_vips", sa.JSON, nullable=False, default=list),  # each the fields of `model.AdditionalVip`
     # The lease: who may change this load balancer's amphorae now. The token rises with each taking; a stale owner's writes fail on it.
     sa.Column("lease_owner", sa.String(255)),

@@ -77,6 +77,7 @@ class LoadBalancer(Resource):
     provider: str = "amphora"
     topology: Topology = Topology.SINGLE
     vip: Vip
+    vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
     additional_vips: tuple[AdditionalVip, ...] = ()
     flavor_id: str | None = None
     availability_zone: str | None = None

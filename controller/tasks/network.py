@@ -59,7 +59,9 @@ class PlugPorts(base.Step):
 
 
 class OpenListenerPorts(base.Step):
-    """Let exactly the listeners' traffic, and what the halves of a pair tell each other, reach the VIP."""
+    """Let exactly the listeners' traffic, or what the tenant's own security groups admit, and what the halves of a pair tell each other,
+    reach the VIP.
+    """
 
     default_provides = "generation"
 
@@ -80,9 +82,12 @@ class OpenListenerPorts(base.Step):
 
     def execute(self, load_balancer_id: str) -> int:
         snapshot = self._snapshots.get(load_balancer_id)
-        applied = snapshot.load_balancer.applied_generation
-        if not self._only_if_changed or not applied or any(listener.generation > applied for listener in snapshot.listeners):
-            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, access_rules(snapshot, self._peer_port))
+        owner = snapshot.load_balancer
+        applied, newest = owner.applied_generation, max((listener.generation for listener in snapshot.listeners), default=0)
+        if not self._only_if_changed or not applied or max(newest, owner.vip_generation) > applied:
+            if owner.vip_generation:
+                self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids)
+            self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port))
         return snapshot.generation
 
 
@@ -137,9 +142,9 @@ class DeleteVip(base.Step):
 
 
 def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.AccessRule, ...]:
-    """What may reach the VIP of a load balancer."""
+    """What may reach the VIP of a load balancer; of its listeners' traffic, nothing, where the tenant's own security groups decide."""
     rules: list[interface.AccessRule] = []
-    for listener in snapshot.listeners:
+    for listener in () if snapshot.load_balancer.vip.sg_ids else snapshot.listeners:
         if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
             transport = _TRANSPORTS.get(listener.protocol, "tcp")
             rules.extend(interface.AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))

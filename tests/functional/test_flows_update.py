@@ -118,6 +118,25 @@ def test_the_network_service_is_asked_only_if_a_listener_changed(site: flow_site
     assert {rule.port for rule in rules} == {80, 8443}
 
 
+def test_security_groups_of_the_tenant_take_the_place_of_the_listeners_rules_and_give_it_back(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    group = site.network.create_security_group("web", "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d")
+    opened = site.network.vip_access(load_balancer_id)
+    assert opened
+    for groups in ([group], []):
+        with site.db.begin() as tx:
+            generation = tx.load_balancers.advance(load_balancer_id)
+            tx.load_balancers.change(load_balancer_id, {"vip_sg_ids": groups, "vip_generation": generation}, generation)
+        site.succeed(flow_site.an_update(load_balancer_id))
+        assert site.network.groups_of(vip.port_id) == groups
+        assert site.network.vip_access(load_balancer_id) == (frozenset() if groups else opened)
+    asked = len(site.network.script.calls_of("set_vip_security_groups"))
+    a_new_member(site, load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert len(site.network.script.calls_of("set_vip_security_groups")) == asked
+
+
 @pytest.mark.parametrize("topology", Topology)
 def test_members_on_another_network_get_a_way_to_it_on_every_amphora(site: flow_site.Site, topology: Topology) -> None:
     load_balancer_id = site.built(topology)

@@ -50,7 +50,8 @@ def create_load_balancer() -> flask.Response:
     with vip.allocated(row["id"], project_id, place) as allocated:
         addresses = (allocated.address, *(item["ip_address"] for item in wanted["additional_vips"] if item["ip_address"]))
         graph.check_parent(below, addresses, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
-        placed = {**row, **vip.columns(allocated), "topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
+        chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
+        placed = {**row, **vip.columns(allocated), **chosen}
         view = _store(placed, below, choice)
     current.services().wake()
     return answers.one(SCHEMA.name, view, 201)
@@ -88,7 +89,8 @@ def update_load_balancer(load_balancer_id: str) -> flask.Response:
         if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
             raise rules.failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
         rules.supported(SCHEMA, values)
-        tx.load_balancers.change(load_balancer_id, SCHEMA.columns(values), generation)
+        own_groups = {"vip_generation": generation} if "vip_sg_ids" in values else {}
+        tx.load_balancers.change(load_balancer_id, {**SCHEMA.columns(values), **own_groups}, generation)
         load_balancer = tx.load_balancers.get(load_balancer_id)
     return answers.one(SCHEMA.name, SCHEMA.view(load_balancer))
 

@@ -89,6 +89,11 @@ class FakeNetwork(local.LocalNetwork):
         with self._inventory.change() as contents:
             return contents.add_subnet(network_name, name, cidr)
 
+    def groups_of(self, port_id: str) -> list[str]:
+        """The security groups of a port."""
+        with self._inventory.read() as contents:
+            return contents.groups_of(port_id)
+
     def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]]) -> interface.Port:
         """Make a port with several addresses, each of a subnet."""
         with self._inventory.change() as contents:

@@ -1,4 +1,4 @@
-"""What makes a bundle of certificate, key and chain a good one, and a CA and its list of revoked certificates, whatever store keeps them."""
+"""What makes a bundle of certificate, key and chain a good one, or a CA and its list of revocations, whatever store keeps them."""
 
 from __future__ import annotations
 

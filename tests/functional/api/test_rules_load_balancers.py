@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from controller.db import tables
 from controller.drivers.network import interface
 from tests.functional.api.conftest import PROJECT, SETTINGS, Api
 
@@ -167,10 +168,13 @@ def test_security_groups_on_a_vip_must_exist_and_be_of_use(lenient: Api) -> None
     assert _refused(lenient, vip_subnet_id=lenient.network.subnet_id, vip_sg_ids=[groups[0], UNKNOWN]) == missing
     made = lenient.load_balancer(vip_sg_ids=[*groups, groups[0]])
     assert made["vip_sg_ids"] == groups
+    assert lenient.row(tables.load_balancers, made["id"])["vip_generation"] == 1  # so that a worker puts them on the VIP
     path = f"/loadbalancers/{made['id']}"
     assert lenient.refused(400, "PUT", path, {"loadbalancer": {"vip_sg_ids": [UNKNOWN]}}) == missing
     assert lenient.ok("PUT", path, {"loadbalancer": {"vip_sg_ids": groups[:1]}})["loadbalancer"]["vip_sg_ids"] == groups[:1]
     assert lenient.ok("PUT", path, {"loadbalancer": {"vip_sg_ids": None}})["loadbalancer"]["vip_sg_ids"] == []
+    row = lenient.row(tables.load_balancers, made["id"])
+    assert row["vip_generation"] == row["generation"] == 3
     data = json.dumps({"sriov_vip": True})
     profile = lenient.create("flavorprofile", "/flavorprofiles", name="p", provider_name="amphora", flavor_data=data)
     flavor = lenient.create("flavor", "/flavors", name="f", flavor_profile_id=profile["id"])["id"]

@@ -180,6 +180,7 @@ def upgrade() -> None:
     sa.Column('vip_sg_ids', sa.JSON(), nullable=False),
     sa.Column('vip_vnic_type', sa.String(length=16), nullable=False),
     sa.Column('vip_port_is_ours', sa.Boolean(), nullable=False),
+    sa.Column('vip_generation', sa.BigInteger(), nullable=False),
     sa.Column('additional_vips', sa.JSON(), nullable=False),
     sa.Column('lease_owner', sa.String(length=255), nullable=True),
     sa.Column('lease_token', sa.BigInteger(), nullable=False),
