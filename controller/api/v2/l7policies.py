@@ -35,6 +35,7 @@ def create_l7policy() -> flask.Response:
         l7.policy_below(listener.protocol)
         l7.supported_below(listener.protocol)
         generation = writes.accept(tx, listener.load_balancer_id)
+        writes.need(current.settings().mutable, "Listener", listener.id, listener.provisioning_status)
         tx.listeners.touch(listener.id, generation)
         _check_pool(tx, wanted["redirect_pool_id"], listener)
         position = min(wanted["position"], tx.l7policies.last_position(listener.id) + 1)
@@ -69,6 +70,7 @@ def update_l7policy(policy_id: str) -> flask.Response:
         current.authorize("l7policy:put", head.project_id)
         generation = writes.accept(tx, head.load_balancer_id)
         stored = tx.l7policies.get(policy_id)  # under the load balancer's lock
+        writes.need(current.settings().mutable, "L7 Policy", policy_id, stored.provisioning_status)
         tx.l7policies.touch(policy_id, generation)
         listener = tx.listeners.get(stored.listener_id)
         tx.listeners.touch(listener.id, generation)
@@ -93,6 +95,7 @@ def delete_l7policy(policy_id: str) -> flask.Response:
         current.authorize("l7policy:delete", head.project_id)
         generation = writes.accept(tx, head.load_balancer_id)
         stored = tx.l7policies.get(policy_id)
+        writes.need(current.settings().removable, "L7 Policy", policy_id, stored.provisioning_status)
         tx.l7policies.mark_deleted(policy_id, generation)
         tx.l7rules.mark_deleted_in(policy_id, generation)
         tx.l7policies.close_gap(stored.listener_id, stored.position, generation)

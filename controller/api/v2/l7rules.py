@@ -90,9 +90,10 @@ def _change_policy(tx: transaction.Transaction, policy: l7policies.Head) -> int:
     """Accept a change below a policy: stamps the load balancer, the listener and the policy; returns the new generation.
 
     :raises Immutable: the load balancer takes no changes now.
-    :raises Conflict: the policy is being deleted.
+    :raises Conflict: the policy is being deleted or, in the strict mode, not at rest.
     """
     generation = writes.accept(tx, policy.load_balancer_id)
+    writes.need(current.settings().mutable, "L7 Policy", policy.id, policy.provisioning_status)
     tx.l7policies.touch(policy.id, generation)
     tx.listeners.touch(policy.listener_id, generation)
     return generation

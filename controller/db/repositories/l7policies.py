@@ -13,6 +13,7 @@ from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import paging, resources
 from controller.model import load_balancer as model
+from controller.model import status
 
 _T = tables.l7policies
 _LAST = sa.select(sa.func.count()).where(
@@ -29,6 +30,7 @@ _HEAD = sa.select(
     _T.c.load_balancer_id,
     _T.c.listener_id,
     _T.c.project_id,
+    _T.c.provisioning_status,
     sa.select(sa.func.count())
     .where(tables.l7rules.c.l7policy_id == _T.c.id, tables.l7rules.c.provisioning_status != resources.PENDING_DELETE)
     .scalar_subquery()
@@ -44,6 +46,7 @@ class Head:
     load_balancer_id: str
     listener_id: str
     project_id: str
+    provisioning_status: status.ProvisioningStatus
     rules: int  # those that are being deleted no longer count
 
 
@@ -66,7 +69,14 @@ class L7Policies(resources.Resources[model.L7Policy]):
         found = self._connection.execute(_HEAD, {"id": policy_id}).first() if paging.may_exist(policy_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, policy_id)
-        return Head(*found)
+        return Head(
+            id=found.id,
+            load_balancer_id=found.load_balancer_id,
+            listener_id=found.listener_id,
+            project_id=found.project_id,
+            provisioning_status=status.ProvisioningStatus(found.provisioning_status),
+            rules=found.rules,
+        )
 
     def last_position(self, listener_id: str) -> int:
         """How many policies a listener has, which is the position of the last one."""

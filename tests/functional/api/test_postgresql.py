@@ -10,7 +10,18 @@ from urllib import parse as urls
 
 import pytest
 
-from controller.api.v2.schemas import amphora, availability_zone, flavor, health_monitor, listener, load_balancer, member, pool
+from controller.api.v2.schemas import (
+    amphora,
+    availability_zone,
+    flavor,
+    health_monitor,
+    l7policy,
+    l7rule,
+    listener,
+    load_balancer,
+    member,
+    pool,
+)
 from controller.db import database, tables
 from controller.drivers.network.fake import FakeNetwork
 from tests.functional.api.conftest import Api
@@ -21,6 +32,8 @@ SCHEMAS = {
     "/pools": pool.SCHEMA,
     "/pools/{pool}/members": member.SCHEMA,
     "/healthmonitors": health_monitor.SCHEMA,
+    "/l7policies": l7policy.SCHEMA,
+    "/l7policies/{policy}/rules": l7rule.SCHEMA,
     "//v2/octavia/amphorae": amphora.SCHEMA,
     "/flavors": flavor.SCHEMA,
     "/flavorprofiles": flavor.PROFILE,
@@ -65,7 +78,18 @@ def api(postgresql_server: str) -> Iterator[Api]:
 def paths(api: Api) -> dict[str, Any]:
     """The path of each collection, in each of which is something."""
     load_balancer_id = api.load_balancer(tags=["a"])["id"]
-    pool_id = api.pool(listener_id=api.listener(load_balancer_id)["id"], session_persistence={"type": "SOURCE_IP"})["id"]
+    listener_id = api.listener(load_balancer_id)["id"]
+    pool_id = api.pool(listener_id=listener_id, session_persistence={"type": "SOURCE_IP"})["id"]
+    policies = [
+        api.create("l7policy", "/l7policies", listener_id=listener_id, action="REDIRECT_TO_POOL", redirect_pool_id=pool_id, position=1)
+        for _ in range(3)
+    ]
+    policy_id = policies[0]["id"]
+    api.create("rule", f"/l7policies/{policy_id}/rules", type="PATH", compare_type="EQUAL_TO", value="/")
+    api.ok("PUT", f"/l7policies/{policy_id}", {"l7policy": {"position": 1}})
+    shown = [item["id"] for item in api.get("listener", f"/listeners/{listener_id}")["l7policies"]]
+    assert shown == [policies[number]["id"] for number in (0, 2, 1)]
+    assert api.get("pool", f"/pools/{pool_id}")["listeners"] == [{"id": listener_id}]
     api.member(pool_id)
     api.monitor(pool_id)
     profile = api.create("flavorprofile", "/flavorprofiles", name="p", provider_name="amphora", flavor_data="{}")
@@ -74,7 +98,7 @@ def paths(api: Api) -> dict[str, Any]:
         "availability_zone_profile", "/availabilityzoneprofiles", name="p", provider_name="amphora", availability_zone_data="{}"
     )
     api.create("availability_zone", "/availabilityzones", name="east", availability_zone_profile_id=profile["id"])
-    return {path.format(pool=pool_id): schema for path, schema in SCHEMAS.items()}
+    return {path.format(pool=pool_id, policy=policy_id): schema for path, schema in SCHEMAS.items()}
 
 
 def test_every_attribute_sorts_and_filters_or_is_refused(api: Api, paths: dict[str, Any]) -> None:
