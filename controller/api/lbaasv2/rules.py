@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from controller import exceptions
+from controller.api import current
 from controller.api.lbaasv2 import errors, first, settings, shapes
 from controller.api.v2.schemas.declare import Values
 from controller.db.repositories import paging
@@ -41,9 +43,11 @@ def before_delete(resource: str, object_id: str) -> None:
     """
     with first.read() as tx:
         if resource == "listener":
+            current.authorize("listener:delete", tx.listeners.get(object_id).project_id)  # before a word about what uses it
             policies = tx.l7policies.page(paging.Query(filters=(paging.Filter("listener_id", object_id),)))
             _check_unused("listener", object_id, "l7policy", policies)
-        if resource == "pool" and tx.pools.head(object_id).has_monitor:
+        if resource == "pool" and (pool := tx.pools.head(object_id)).has_monitor:
+            current.authorize("pool:delete", pool.project_id)
             monitors = tx.health_monitors.page(paging.Query(filters=(paging.Filter("pool_id", object_id),)))
             _check_unused("pool", object_id, "healthmonitor", monitors)
 
@@ -80,6 +84,7 @@ def _create_listener(values: Values) -> None:
             values["loadbalancer_id"] = pool["loadbalancers"][0]["id"]
     port = values["protocol_port"]
     with first.read() as tx:
+        current.authorize("listener:post", tx.load_balancers.get(values["loadbalancer_id"]).project_id)
         if tx.listeners.protocols_on_port(values["loadbalancer_id"], port):
             words = f"Load balancer {values['loadbalancer_id']} already has a listener with protocol_port of {port}"
             raise errors.Fault(409, "LoadBalancerListenerProtocolPortExists", words)
@@ -128,7 +133,10 @@ def _check_pair(pool_protocol: str, listener_protocol: str) -> None:
 
 
 def _pool(pool_id: str) -> Values:
-    found: Values = first.call("GET", f"/v2/pools/{pool_id}")["pool"]
+    try:
+        found: Values = first.call("GET", f"/v2/pools/{pool_id}")["pool"]
+    except exceptions.Forbidden as error:  # somebody else's does not exist for whoever names it
+        raise exceptions.NotFound("Pool", pool_id) from error
     return found
 
 

@@ -214,6 +214,19 @@ def _shape(path: str) -> str:
     return re.sub(r"<[\w:]+>|\{\w+\}", "*", path.replace("/lbaas/", "/"))
 
 
+def test_the_old_root_says_nothing_of_foreign_objects_either(world: World, api: Api) -> None:
+    mine = api.send("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": api.network.subnet_id}}, {"X-Project-Id": FOREIGN})
+    own = mine.get_json()["loadbalancer"]["id"]
+    headers = {"X-Roles": "member", "X-Project-Id": FOREIGN}
+    taken = {"protocol": "HTTP", "protocol_port": 80, "loadbalancer_id": world.ids["load_balancer_id"]}
+    foreign_pool = {"protocol": "TCP", "protocol_port": 70, "loadbalancer_id": own, "default_pool_id": world.ids["pool_id"]}
+    asked = [
+        world.app.test_client().post("/network/v2.0/lbaas/listeners", json={"listener": body}, headers=headers)
+        for body in (taken, foreign_pool)
+    ]
+    assert [answer.status_code for answer in asked] == [403, 404]
+
+
 @pytest.mark.parametrize("field", ["default_pool_id", "redirect_pool_id", "pool_id", "loadbalancer_id", "listener_id"])
 def test_a_foreign_object_in_a_body_is_refused_without_a_word_about_it(world: World, api: Api, field: str) -> None:
     mine = api.send("POST", "/loadbalancers", {"loadbalancer": {"vip_subnet_id": api.network.subnet_id}}, {"X-Project-Id": FOREIGN})
@@ -247,3 +260,80 @@ def test_a_list_of_another_project_needs_leave(world: World) -> None:
     assert status("member", FOREIGN, f"?project_id={FOREIGN}") == 200
     assert status("load-balancer_global_observer", FOREIGN, f"?project_id={PROJECT}") == 200
     assert status("member", "", "") == 403
+
+
+_ABOVE = {
+    "loadbalancers": "load_balancer_id",
+    "listeners": "listener_id",
+    "pools": "pool_id",
+    "healthmonitors": "monitor_id",
+    "l7policies": "policy_id",
+    "members": "member_id",
+    "rules": "rule_id",
+    "quotas": "project_id",
+    "agents": "amphora_id",
+}
+"""What the variable behind a word of LBaaS v2's paths stands for."""
+
+_TELLS_OF_NOBODY = ("/", "/v2.0", "/v2.0/extensions", "/v2.0/extensions/<alias>", "/v2.0/service-providers")
+
+
+def _who_of_old(method: str, path: str) -> frozenset[str]:
+    """The same table for the paths of LBaaS v2."""
+    if "agent" in path:
+        return ADMIN
+    if path == "/v2.0/lbaas/graphs":
+        return WRITE | {"foreign"}
+    if path.endswith("/details"):
+        return READ_QUOTA
+    if path == "/v2.0/lbaas/pools/<parent_id>/members" and method == "GET":
+        return READ  # services ask the first API
+    return who(method, re.sub(r"^/v2\.0/(?:lbaas/)?", "/v2/", path))
+
+
+def test_the_old_root_lets_through_the_same_roles(world: World) -> None:
+    old = world.app.wsgi_app._application._application  # behind the gate, the mounting point, and below that
+    routes = [
+        (method, rule.rule)
+        for rule in old.url_map.iter_rules()
+        for method in sorted(rule.methods - {"HEAD", "OPTIONS"})
+        if rule.rule not in _TELLS_OF_NOBODY and "any(" not in rule.rule
+    ]
+    assert len(routes) > 40
+    order = ("GET", "POST", "PUT", "DELETE")
+    routes.sort(key=lambda route: (order.index(route[0]), -route[1].count("/"), route[1].startswith("/v2.0/lbaas/load"), route[1]))
+    wrong: list[str] = []
+    for method, path in routes:
+        words = path.split("/")
+        for place, word in enumerate(words):
+            if word.startswith("<"):
+                words[place] = world.ids[_ABOVE[words[place - 1]]]
+        url = "/network" + "/".join(words)
+        collection = path.removesuffix("/<object_id>").removesuffix("/<project_id>").rsplit("/", 1)[-1]
+        body = None
+        if method == "POST":
+            body = {"graph": world.bodies["POST /v2/loadbalancers"]} if collection == "graphs" else _old_body(world, collection)
+        elif method == "PUT":
+            body = {"quota": {"pool": 5}} if collection == "quotas" else {_KEYS[collection]: {"admin_state_up": True}}
+        may = _who_of_old(method, path)
+        for refused in (True, False):
+            for role in (*ROLES, "foreign"):
+                if (role in may) is refused:
+                    continue
+                mine = {"X-Roles": "member", "X-Project-Id": FOREIGN} if role == "foreign" else {"X-Roles": role, "X-Project-Id": PROJECT}
+                answer = world.app.test_client().open(url, method=method, json=body, headers=mine)
+                status = answer.status_code
+                if (refused and status != 403) or (not refused and (status in (401, 403) or status == 500)):
+                    wrong.append(f"{method} {path} as {role}: {status} {answer.get_data(as_text=True)[:150]}")
+                if role == "foreign" and method == "GET" and not refused:
+                    assert world.ids["load_balancer_id"] not in answer.get_data(as_text=True)
+    assert not wrong, "\n".join(wrong)
+
+
+def _old_body(world: World, collection: str) -> dict[str, Any]:
+    (found,) = (body for route, body in world.bodies.items() if route.startswith("POST ") and route.endswith(f"/{collection}"))
+    return (
+        {"member": found["member"] | {"subnet_id": world.bodies["POST /v2/loadbalancers"]["loadbalancer"]["vip_subnet_id"]}}
+        if (collection == "members")
+        else dict(found)
+    )
