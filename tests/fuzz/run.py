@@ -11,7 +11,7 @@ from typing import Any
 from urllib import parse as urls
 
 from tests.functional.api.conftest import PROJECT, Api
-from tests.fuzz import hostile, rendered
+from tests.fuzz import hostile, rendered, wire
 from tests.fuzz.bodies import Bodies
 from tests.unit.controller.render import tools
 
@@ -141,21 +141,21 @@ class Run:
         self._send(method, f"/{path}", None, headers=headers, data=data)
 
     def _send(self, method: str, path: str, body: Any = None, *, kind: str | None = None, **more: Any) -> int:
-        if body is not None:
-            more["data"] = json.dumps(body).encode("utf-8", "surrogatepass")
-        if kind in IN_LBAAS_V2 and "octavia" not in path and self.rng.random() < 0.1:
-            path = f"//network/v2.0/lbaas{path}"
-        answer = self.api.send(method, path, **more)
-        self.figures[f"{method if method in METHODS[:8] else 'other'} {answer.status_code}"] += 1
+        data = more.get("data") if body is None else json.dumps(body).encode("utf-8", "surrogatepass")
+        if path.startswith("//"):
+            target = path[1:]
+        else:
+            root = "/network/v2.0/lbaas" if kind in IN_LBAAS_V2 and self.rng.random() < 0.1 else "/v2.0/lbaas"
+            target = f"{root}{path}"
+        answer = wire.send(self.api.app, method, target, more.get("headers", {"X-Project-Id": PROJECT}), data)
+        self.figures[f"{method if method in METHODS[:8] else 'other'} {answer.status}"] += 1
         self.figures["requests"] += 1
-        if answer.status_code >= 500 and answer.status_code != 501:
-            said = answer.get_data(as_text=True)
-            self._fail(
-                f"{method} {answer.status_code} {path.split('?')[0][:40]}", f"{method} {path[:500]} {str(more)[:1500]}: {said[:500]}"
-            )
-        if kind is not None and answer.status_code == 201:
-            self._remember(kind, path, answer.get_json())
-        return int(answer.status_code)
+        if answer.status >= 500 and answer.status != 501:
+            text = f"{method} {target[:500]} {more.get('headers')} {(data or b'')[:1500]!r}: {answer.body[:500]!r}"
+            self._fail(f"{method} {answer.status} {target.split('?')[0][:40]}", text)
+        if kind is not None and answer.status == 201:
+            self._remember(kind, target, answer.json())
+        return answer.status
 
     def _remember(self, kind: str, path: str, said: Any) -> None:
         made = next(iter(said.values()))
