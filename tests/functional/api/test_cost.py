@@ -1,17 +1,22 @@
 """What a request costs the database does not depend on how much there is.
 
-`REQUESTS` is the table: a request's name, how many statements it may cost, and how it is sent. It is sent twice: where there is one of
-everything, and where there are `MANY`, with `MANY` in its body if it can carry that many.
+`READS` and `WRITES` are the table: a request's name, how many statements it may cost, and how it is sent. It is sent twice: where there is
+one of everything, and where there are `MANY`, with `MANY` in its body if it can carry that many. A new route needs a line there.
 """
 
 from __future__ import annotations
 
 import pathlib
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import flask
 import pytest
+import sqlalchemy as sa
 
+from controller.db import tables
+from controller.db.repositories import base
 from tests.functional.api.conftest import PROJECT, Api, an_api
 
 MANY = 50
@@ -27,6 +32,9 @@ class Site(NamedTuple):
     api: Api
     load_balancer: Any
     size: int
+    paths: dict[str, str]  # of what tenants choose
+    amphora: str
+    broken_amphora: str
 
     @property
     def listener(self) -> str:
@@ -104,7 +112,7 @@ def _members(size: int, weight: int = 1) -> dict[str, Any]:
     return {"members": [{"address": f"10.0.0.{k + 1}", "protocol_port": 80, "weight": weight, "tags": ["b"]} for k in range(size)]}
 
 
-REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
+READS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "get a load balancer": (2, lambda on: on.get(on.here)),
     "get a listener": (2, lambda on: on.get(on.listener)),
     "get a pool": (2, lambda on: on.get(on.pool)),
@@ -129,11 +137,25 @@ REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "list quotas": (1, lambda on: on.get("/quotas")),
     "get a quota": (1, lambda on: on.get(f"/quotas/{PROJECT}")),
     "get a quota and what is used": (2, lambda on: on.get(f"/quotas/{PROJECT}?usage=true")),
-    "set a quota": (2, lambda on: on.put(f"/quotas/{PROJECT}", "quota", 202, l7rule=-1)),
     "events": (2, lambda on: on.get(f"{on.here}/events")),
     "status tree": (8, lambda on: on.get(f"{on.here}/status")),
     "stats of a load balancer": (3, lambda on: on.get(f"{on.here}/stats")),
     "stats of a listener": (3, lambda on: on.get(f"{on.listener}/stats")),
+    "statuses": (8, lambda on: on.get(f"{on.here}/statuses")),
+    "get default quotas": (0, lambda on: on.get("/quotas/defaults")),
+    "get a project's default quotas": (0, lambda on: on.get(f"/quotas/{PROJECT}/default")),
+    "get an amphora": (1, lambda on: on.get(on.amphora)),
+    "stats of an amphora": (2, lambda on: on.get(f"{on.amphora}/stats")),
+    "capabilities of flavors": (0, lambda on: on.get("/providers/amphora/flavor_capabilities")),
+    "capabilities of availability zones": (0, lambda on: on.get("/providers/amphora/availability_zone_capabilities")),
+    "get a flavor profile": (1, lambda on: on.get(on.paths["flavorprofile"])),
+    "get a flavor": (1, lambda on: on.get(on.paths["flavor"])),
+    "get an availability zone profile": (1, lambda on: on.get(on.paths["availability_zone_profile"])),
+    "get an availability zone": (1, lambda on: on.get(on.paths["availability_zone"])),
+}
+
+WRITES: dict[str, tuple[int, Callable[[Site], object]]] = {
+    "set a quota": (2, lambda on: on.put(f"/quotas/{PROJECT}", "quota", 202, l7rule=-1)),
     "create a load balancer": (8, lambda on: on.api.load_balancer()),
     "create a whole load balancer": (31, lambda on: _whole(on.api, on.size)),
     "create a listener": (11, lambda on: on.api.listener(on.load_balancer["id"], protocol_port=8080)),
@@ -158,6 +180,23 @@ REQUESTS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "delete a member": (10, lambda on: on.delete(on.member)),
     "delete a health monitor": (10, lambda on: on.delete(on.monitor)),
     "delete with cascade": (14, lambda on: on.delete(f"{on.here}?cascade=true")),
+    "create a pool and its monitor": (25, lambda on: on.api.monitor(on.api.pool(loadbalancer_id=on.load_balancer["id"])["id"])),
+    "reset a quota": (1, lambda on: on.delete(f"/quotas/{PROJECT}", 202)),
+    "fail over an amphora": (8, lambda on: on.api.ok("PUT", f"{on.amphora}/failover", status=202)),
+    "configure an amphora": (8, lambda on: on.api.ok("PUT", f"{on.amphora}/config", status=202)),
+    "delete an amphora": (8, lambda on: on.delete(on.broken_amphora)),
+    "create flavors and availability zones": (14, lambda on: _choices(on.api)),
+    "change a flavor profile": (6, lambda on: on.put(on.paths["flavorprofile"], "flavorprofile", name="y")),
+    "change a flavor": (4, lambda on: on.put(on.paths["flavor"], "flavor", enabled=False)),
+    "change an availability zone profile": (
+        6,
+        lambda on: on.put(on.paths["availability_zone_profile"], "availability_zone_profile", name="y"),
+    ),
+    "change an availability zone": (4, lambda on: on.put(on.paths["availability_zone"], "availability_zone", enabled=False)),
+    "delete a flavor": (4, lambda on: on.delete(on.paths["flavor"])),
+    "delete an availability zone": (4, lambda on: on.delete(on.paths["availability_zone"])),
+    "delete a flavor profile": (4, lambda on: on.delete(on.paths["unused flavorprofile"])),
+    "delete an availability zone profile": (4, lambda on: on.delete(on.paths["unused availability_zone_profile"])),
 }
 
 
@@ -172,30 +211,101 @@ def sites(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
         yield [(little, 1), (much, MANY)]
 
 
-def _cost(api: Api, size: int, act: Callable[[Site], object]) -> list[str]:
-    site = Site(api, _whole(api, size), size)
+def _choices(api: Api) -> dict[str, str]:
+    """The path of a new one of everything that tenants can choose, and of profiles that nothing uses."""
+    paths = {}
+    for word, data, choice, choices in (
+        ("flavorprofile", "flavor_data", "flavor", "flavors"),
+        ("availability_zone_profile", "availability_zone_data", "availability_zone", "availabilityzones"),
+    ):
+        collection = f"/{word.replace('_', '')}s"
+        named = str(uuid.uuid4())
+        used, unused = (api.create(word, collection, name="p", provider_name="amphora", **{data: "{}"})["id"] for _ in range(2))
+        made = api.create(choice, f"/{choices}", name=named, **{f"{word.replace('rprof', 'r_prof')}_id": used})
+        paths |= {word: f"{collection}/{used}", f"unused {word}": f"{collection}/{unused}"}
+        paths[choice] = f"/{choices}/{made.get('id', named)}"
+    return paths
+
+
+def _amphora(api: Api, load_balancer: Any, status: str) -> str:
+    """The path of an amphora that counted something on every listener."""
+    key = str(uuid.uuid4())
+    of = load_balancer["id"]
+    api.write(sa.insert(tables.amphorae).values(id=key, load_balancer_id=of, status=status, role="STANDALONE", created_at=base.now()))
+    counted = [{"amphora_id": key, "load_balancer_id": of, "listener_id": one["id"]} for one in load_balancer["listeners"]]
+    api.write(sa.insert(tables.listener_statistics).values(counted))
+    return f"//v2/octavia/amphorae/{key}"
+
+
+def _site(api: Api, size: int) -> Site:
+    whole = _whole(api, size)
+    return Site(api, whole, size, _choices(api), _amphora(api, whole, "ALLOCATED"), _amphora(api, whole, "ERROR"))
+
+
+def _settled(api: Api, size: int) -> Site:
+    site = _site(api, size)
     api.settle()
-    with api.counted() as seen:
+    return site
+
+
+def _statements(site: Site, act: Callable[[Site], object]) -> list[str]:
+    with site.api.counted() as seen:
         act(site)
     return [statement for statement in seen if not statement.startswith("BEGIN")]
 
 
-@pytest.mark.parametrize("request_name", REQUESTS)
-def test_the_number_of_statements_is_the_same_for_one_and_for_many(sites: list[tuple[Api, int]], request_name: str) -> None:
-    at_most, act = REQUESTS[request_name]
-    few, many = (_cost(api, size, act) for api, size in sites)
+@pytest.fixture(scope="module")
+def settled(sites: list[tuple[Api, int]]) -> list[Site]:
+    """What reads read."""
+    return [_settled(api, size) for api, size in sites]
+
+
+@pytest.mark.parametrize("request_name", READS)
+def test_a_read_costs_the_same_for_one_and_for_many(settled: list[Site], request_name: str) -> None:
+    at_most, act = READS[request_name]
+    few, many = (_statements(site, act) for site in settled)
     assert len(few) == len(many), "\n".join(many)
     assert len(few) <= at_most, "\n".join(few)
 
 
+@pytest.mark.parametrize("request_name", WRITES)
+def test_a_write_costs_the_same_for_one_and_for_many(sites: list[tuple[Api, int]], request_name: str) -> None:
+    at_most, act = WRITES[request_name]
+    few, many = (_statements(_settled(api, size), act) for api, size in sites)
+    assert len(few) == len(many), "\n".join(many)
+    assert len(few) <= at_most, "\n".join(few)
+
+
+def test_every_route_is_in_the_table(sites: list[tuple[Api, int]], settled: list[Site]) -> None:
+    (api, size), _ = sites
+    asked: set[tuple[str, str]] = set()
+
+    def note(_app: flask.Flask, **_: Any) -> None:
+        if flask.request.url_rule is not None:
+            asked.add((flask.request.method, flask.request.url_rule.rule))
+
+    with flask.request_started.connected_to(note, api.app):
+        for _, read in READS.values():
+            read(settled[0])
+        for _, write in WRITES.values():
+            write(_settled(api, size))
+    there = {
+        (method, rule.rule)
+        for rule in api.app.url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+        if not rule.endpoint.startswith(("no ", "discovery.", "documentation."))
+    }
+    assert there - asked == set(), "say in READS or WRITES what these may cost"
+
+
 @pytest.mark.parametrize("limit", [1000, 2_000_000_000])
 def test_a_quota_costs_three_statements_more_whatever_it_is(sites: list[tuple[Api, int]], limit: int) -> None:
-    act = REQUESTS["create a member"][1]
+    act = WRITES["create a member"][1]
     (api, size), _ = sites
-    free = _cost(api, size, act)
+    free = _statements(_settled(api, size), act)
     api.ok("PUT", f"/quotas/{PROJECT}", {"quota": {"member": limit}}, 202)
     try:
-        assert len(_cost(api, size, act)) == len(free) + 3
+        assert len(_statements(_settled(api, size), act)) == len(free) + 3
     finally:
         api.ok("DELETE", f"/quotas/{PROJECT}", status=202)
 
