@@ -64,6 +64,7 @@ def get_pool(pool_id: str) -> flask.Response:
 def update_pool(pool_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
+    asked_for = dict(values)  # without the operator's defaults, which take the place of nulls
     _check_changed_secrets(values, pool_id)
     with writes.begin() as tx:
         pool = tx.pools.get(pool_id)
@@ -71,7 +72,7 @@ def update_pool(pool_id: str) -> flask.Response:
         generation = writes.accept(tx, pool.load_balancer_id)
         writes.need_users(tx, pool_id)
         rules.changed_pool(values, pool)
-        rules.supported(SCHEMA, values)
+        rules.supported(SCHEMA, asked_for)
         tx.pools.change(pool_id, SCHEMA.columns(values), generation)
         tx.listeners.touch_users(pool_id, generation)
         pool = tx.pools.get(pool_id)

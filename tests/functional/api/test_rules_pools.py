@@ -126,6 +126,15 @@ def test_pools_of_datagrams_speak_no_tls(site: Site, protocol: str) -> None:
     assert {field: back[field] for field in asked_for} == dict.fromkeys(asked_for) | {"tls_enabled": False}
 
 
+def test_nulls_ask_for_nothing_that_no_amphora_can_do_yet(api: Api) -> None:
+    made = api.pool(loadbalancer_id=api.load_balancer()["id"])
+    nulls = dict.fromkeys(("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", "alpn_protocols"))
+    back = api.ok("PUT", f"/pools/{made['id']}", {"pool": nulls | {"tls_ciphers": None, "tls_versions": None}})["pool"]
+    assert {name: back[name] for name in nulls} == nulls | {"tls_enabled": False}
+    assert back["tls_ciphers"].startswith("TLS_AES_128_GCM_SHA256:")  # as the compatible API has it, and without effect
+    assert back["tls_versions"] == ["TLSv1.2", "TLSv1.3"]
+
+
 def test_a_pool_that_speaks_tls_has_the_operators_defaults(site: Site) -> None:
     plain = site.create()
     assert [plain[name] for name in ("tls_ciphers", "tls_versions", "alpn_protocols")] == [None, None, None]
@@ -168,7 +177,7 @@ def test_what_a_pool_that_proves_its_members_must_keep(site: Site) -> None:
     assert site.change_refused(made, ca_tls_container_ref=None) == _failure("crl_container_ref needs a ca_tls_container_ref.")
     said = site.change_refused(made, crl_container_ref="@foreign_crl")
     assert said == _failure("crl_container_ref is not signed by the CA of ca_tls_container_ref.")
-    nothing = site.change(made, tls_container_ref=None, ca_tls_container_ref=None, crl_container_ref=None)
+    nothing = site.change(made, tls_container_ref="", ca_tls_container_ref=None, crl_container_ref="")
     assert (nothing["tls_container_ref"], nothing["ca_tls_container_ref"], nothing["crl_container_ref"]) == (None, None, None)
 
 

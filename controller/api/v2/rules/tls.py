@@ -14,9 +14,9 @@ OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
 
 
 def fill(values: Values, defaults: TlsDefaults, names: Iterable[str]) -> None:
-    """What is null of these becomes what the operator prefers."""
+    """What is null, or no cipher at all, of these becomes what the operator prefers."""
     for name in names:
-        if values.get(name) is None:
+        if values.get(name) in (None, ""):
             default = getattr(defaults, name)
             values[name] = default if isinstance(default, str) else list(default)
 
@@ -44,4 +44,4 @@ def _check_ciphers(ciphers: str | None) -> None:
 
 def given(values: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:
     """The names, of these with what they are when nothing is asked for, that ask for something."""
-    return [name for name, nothing in fields.items() if values.get(name) not in (None, nothing)]
+    return [name for name, nothing in fields.items() if values.get(name) not in (None, "", nothing)]

@@ -83,6 +83,12 @@ def text(longest: int = 255) -> Described[str]:
 name = text()
 
 
+@described("string", maxLength=255)
+def reference(value: Any) -> str | None:
+    """A reference to the secret store; clients that take one away send an empty one."""
+    return name(value) or None
+
+
 def document(longest: int) -> Described[str]:
     """Text that may have lines and tabs, as JSON has."""
     line = text(longest)
@@ -198,14 +204,6 @@ def list_of(parse_item: Parser, *, unique: bool = False) -> Described[list[Any]]
         return list(dict.fromkeys(items)) if unique else items
 
     return parse
-
-
-@described("array")
-def anything_in_a_list(value: Any) -> list[Any]:
-    """A list, whatever it holds."""
-    if not isinstance(value, list):
-        raise Reject("Value should be a list")
-    return value
 
 
 @described("string", pattern=_CIPHERS_PATTERN)

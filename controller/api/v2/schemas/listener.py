@@ -27,7 +27,6 @@ TIMEOUTS = ("timeout_client_data", "timeout_member_connect", "timeout_member_dat
 """Left out or null, they are stored as the operator's defaults."""
 
 _milliseconds = kinds.integer(0, 2073600000)
-_reference = kinds.text(255)
 
 SCHEMA = Schema(
     name="listener",
@@ -53,11 +52,11 @@ SCHEMA = Schema(
         *(Field(name=name, kind=_milliseconds) for name in TIMEOUTS),
         Field(name="allowed_cidrs", kind=kinds.list_of(kinds.cidr, unique=True), default=[], show=lambda cidrs: cidrs or None),
         declare.read_only("l7policies", column=None, attribute="l7policy_ids", show=declare.ids),
-        Field(name="default_tls_container_ref", kind=_reference, supported=declare.NOTHING),
-        Field(name="sni_container_refs", kind=kinds.list_of(_reference), default=[], supported=declare.NOTHING),
-        Field(name="client_ca_tls_container_ref", kind=_reference, supported=declare.NOTHING),
+        Field(name="default_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
+        Field(name="sni_container_refs", kind=kinds.list_of(kinds.name), default=[], supported=declare.NOTHING),
+        Field(name="client_ca_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
         Field(name="client_authentication", kind=kinds.one_of("NONE", "OPTIONAL", "MANDATORY"), default="NONE", supported=("NONE",)),
-        Field(name="client_crl_container_ref", kind=_reference, supported=declare.NOTHING),
+        Field(name="client_crl_container_ref", kind=kinds.reference, supported=declare.NOTHING),
         Field(name="tls_ciphers", kind=kinds.ciphers, supported=declare.NOTHING),
         Field(name="tls_versions", kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), supported=declare.NOTHING),
         Field(name="alpn_protocols", kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), supported=declare.NOTHING),

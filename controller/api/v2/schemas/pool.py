@@ -12,7 +12,6 @@ PROTOCOLS = ("HTTP", "HTTPS", "PROXY", "PROXYV2", "SCTP", "TCP", "UDP")
 SUPPORTED = frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"})
 ALGORITHMS = ("LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP", "SOURCE_IP_PORT")
 
-_reference = kinds.text(255)
 
 PERSISTENCE = Schema(
     name="session_persistence",
@@ -59,9 +58,9 @@ SCHEMA = Schema(
         ),
         Field(name="session_persistence", kind=_PERSISTENCE, show=lambda stored: stored and dataclasses.asdict(stored)),
         Field(name="tls_enabled", kind=kinds.boolean, default=False, supported=(False,)),
-        Field(name="tls_container_ref", kind=_reference, supported=declare.NOTHING),
-        Field(name="ca_tls_container_ref", kind=_reference, supported=declare.NOTHING),
-        Field(name="crl_container_ref", kind=_reference, supported=declare.NOTHING),
+        Field(name="tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
+        Field(name="ca_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
+        Field(name="crl_container_ref", kind=kinds.reference, supported=declare.NOTHING),
         Field(name="tls_ciphers", kind=kinds.ciphers, supported=declare.NOTHING),
         Field(name="tls_versions", kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), supported=declare.NOTHING),
         Field(name="alpn_protocols", kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), supported=declare.NOTHING),
