@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 
 from controller.dev.client import eventually
 from controller.drivers import linux
-from controller.drivers.network import bridge, embedded, interface
+from controller.drivers.network import bridge, bridge_inventory, embedded, interface, tenant_groups
 from controller.model import load_balancer as model
 from tests.integration.test_embedded_network import ANSWER_TCP, ANSWER_UDP, ASK_TCP, ASK_UDP, Playground, playground_of
 
@@ -212,3 +215,59 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     assert playground.asks(outside, ASK_TCP, leads, 80, address)
     network.delete(embedded.FLOATING_IP, floating["id"])
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)
+
+
+DYING = """
+import os, pathlib, signal, sys
+from controller.drivers import linux
+from controller.drivers.network import bridge, embedded
+
+class Dying(linux.Host):
+    def inside(self, namespace, argv, text=""):
+        super().inside(namespace, argv, text)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+network = bridge.BridgeNetwork(
+    state_path=pathlib.Path(sys.argv[1]), namespace_prefix=sys.argv[2], management_cidr="198.19.0.0/20", private_cidr="198.19.64.0/20",
+    public_cidr="198.19.128.0/24", host=Dying())
+values = {"security_group_id": sys.argv[3], "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+network.create(embedded.SECURITY_GROUP_RULE, values)
+"""
+
+
+def test_what_a_killed_process_opened_is_closed_by_the_next_change(
+    playground: Playground, carrier: Carrier, tmp_path: pathlib.Path
+) -> None:
+    client, address = playground.tenant("client")
+    playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 8080)
+    made = group(playground.network, "lbaas")
+    carrier.put(made)
+    done = subprocess.run([sys.executable, "-c", DYING, str(tmp_path), playground.prefix, made], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    assert playground.asks(client, ASK_TCP, carrier.vip.address, 8080, address), "the kernel was changed before the process died"
+    group(playground.network, "another")
+    assert playground.is_dropped(client, ASK_TCP, carrier.vip.address, 8080, address)
+    assert not list(tmp_path.glob("unsettled.*"))
+
+
+def test_what_an_undone_change_left_in_the_kernel_goes_with_the_next(
+    playground: Playground, carrier: Carrier, tmp_path: pathlib.Path
+) -> None:
+    client, address = playground.tenant("client")
+    playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 8080)
+    made = group(playground.network, "lbaas")
+    carrier.put(made)
+    inventory = bridge_inventory.Inventory(tmp_path / "network.db", playground.network.namespace)
+    inventory.guard = playground.network._inventory.guard
+
+    def broken_off() -> None:
+        with inventory.change() as contents:
+            values = {"security_group_id": made, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+            tenant_groups.create_rule(playground.network, contents, values)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        broken_off()
+    assert playground.asks(client, ASK_TCP, carrier.vip.address, 8080, address)
+    group(playground.network, "another")
+    assert playground.is_dropped(client, ASK_TCP, carrier.vip.address, 8080, address)

@@ -12,7 +12,16 @@ from collections.abc import Iterator, Sequence
 from oslo_config import cfg
 
 from controller.drivers import linux
-from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, bridge_router, interface, local, tenant_routers
+from controller.drivers.network import (
+    bridge_filter,
+    bridge_groups,
+    bridge_inventory,
+    bridge_marks,
+    bridge_router,
+    interface,
+    local,
+    tenant_routers,
+)
 from controller.drivers.network.bridge_inventory import Contents
 
 LOG = logging.getLogger(__name__)
@@ -50,6 +59,8 @@ class BridgeNetwork(local.LocalNetwork):
         self._public_cidr = public_cidr
         self._port_security = port_security
         self._host = host or linux.Host()
+        self._marks = bridge_marks.Marks(state_path, self._settle)
+        self._inventory.guard = self._marks.guard
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> BridgeNetwork:
@@ -133,6 +144,7 @@ class BridgeNetwork(local.LocalNetwork):
         linux.delete_link(self._host, self.namespace, bridge)
 
     def router_changed(self, contents: Contents, router_id: str) -> None:
+        self._marks.mark()
         bridge_router.bring_to(self._host, self.namespace, self._router_namespace(router_id), bridge_router.wanted(contents, router_id))
 
     def router_gone(self, router_id: str) -> None:
@@ -155,10 +167,20 @@ class BridgeNetwork(local.LocalNetwork):
             return
         self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(contents))
 
+    def _settle(self, contents: Contents) -> None:
+        """Make the kernel say what the inventory says, after a change that was broken off; not up is fine."""
+        if not linux.namespace_exists(self.namespace):
+            return
+        LOG.warning("A change of the network %s was broken off: its filter and its routers are built anew", self.namespace)
+        self._rebuild(contents)
+        for (router_id,) in contents.db.execute("SELECT id FROM routers").fetchall():
+            bridge_router.bring_to(self._host, self.namespace, self._router_namespace(router_id), bridge_router.wanted(contents, router_id))
+
     def _apply(self, contents: Contents, script: str) -> None:
         """Called within the inventory's transaction, so that kernel and inventory change in the same order."""
         if not self._port_security or not script:
             return
+        self._marks.mark()
         try:
             self._host.inside(self.namespace, ["nft", "-f", "-"], script)
         except linux.CommandFailed as exc:

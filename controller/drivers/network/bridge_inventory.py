@@ -16,7 +16,7 @@ import pathlib
 import sqlite3
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
@@ -102,6 +102,8 @@ class Inventory:
         self._threads = threading.local()
         self._lock = threading.RLock() if self._path == ":memory:" else None
         self._only = self._connect() if self._lock else None
+        self.guard: Callable[[Contents], contextlib.AbstractContextManager[None]] = lambda contents: contextlib.nullcontext()
+        """Surrounds every change, its commit included."""
 
     def _connect(self) -> sqlite3.Connection:
         if self._lock is None:
@@ -147,12 +149,14 @@ class Inventory:
                 connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as exc:
                 raise exceptions.Transient(f"the network inventory {self._path} is busy: {exc}") from exc
-            try:
-                yield Contents(connection, self._namespace)
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+            contents = Contents(connection, self._namespace)
+            with self.guard(contents):
+                try:
+                    yield contents
+                except BaseException:
+                    connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
 
 
 class Contents:

@@ -1,0 +1,68 @@
+"""Marks for changes of the kernel that the inventory does not know of yet: whoever dies between the two leaves one.
+
+A mark is a file that names its process. The next change that finds the mark of a dead one, or of a change that was undone, first makes the
+kernel say what the inventory says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import threading
+from collections.abc import Callable, Iterator
+
+from controller.drivers import linux
+from controller.drivers.network.bridge_inventory import Contents
+
+_PREFIX = "unsettled."
+
+
+class Marks:
+    """The marks in a folder. `settle` brings the kernel to what the inventory says."""
+
+    def __init__(self, folder: pathlib.Path, settle: Callable[[Contents], None]) -> None:
+        self._folder = folder
+        self._settle = settle
+        self._thread = threading.local()
+
+    @contextlib.contextmanager
+    def guard(self, contents: Contents) -> Iterator[None]:
+        """Around one change of the inventory, in the time in which nobody else can make one."""
+        left = [path for path in self._folder.glob(f"{_PREFIX}*") if not _is_alive(path)]
+        if left:
+            self._settle(contents)
+            for path in left:
+                path.unlink(missing_ok=True)
+        self._thread.path = None
+        try:
+            yield
+        except BaseException:
+            self._keep_undone()
+            raise
+        if self._thread.path is not None:
+            self._thread.path.unlink(missing_ok=True)
+
+    def mark(self) -> None:
+        """Before the kernel is changed."""
+        if getattr(self._thread, "path", None) is None:
+            own = linux.ProcessMark.of(os.getpid())
+            path = self._folder / f"{_PREFIX}{os.getpid()}.{threading.get_native_id()}"
+            path.write_text(f"{own.pid} {own.started}" if own else "0 0")
+            self._thread.path = path
+
+    def _keep_undone(self) -> None:
+        """The inventory took the change back, and the kernel has it: the next one is to put that right."""
+        path: pathlib.Path | None = self._thread.path
+        if path is not None:
+            path.write_text("0 0")
+
+
+def _is_alive(path: pathlib.Path) -> bool:
+    try:
+        pid, started = map(int, path.read_text().split())
+    except FileNotFoundError:  # settled meanwhile
+        return True
+    except ValueError:  # killed while it was written
+        return False
+    return linux.ProcessMark(pid, started).alive
