@@ -76,8 +76,8 @@ class Gate:
         except Exception as error:
             if auth.CONTEXT in environ:  # he was let in, so it is not about him
                 raise
-            LOG.error("A caller could not be identified", exc_info=error)
             away = isinstance(error, keystone_exceptions.ClientException)
+            LOG.error("A caller could not be identified: %s", error, exc_info=None if away else error)
             return self._refuse(environ, start_response, "503 Service Unavailable" if away else "500 Internal Server Error")
         if auth.CONTEXT in environ:
             return body
