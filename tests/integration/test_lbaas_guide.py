@@ -188,16 +188,6 @@ def test_every_command_of_the_guide_does_in_order_what_it_says(site: Site, neutr
     eventually(grown, 30, "the counters do not grow")
 
 
-def test_a_closed_security_group_closes_the_vip_to_http_and_opens_it_again(site: Site, neutron: Neutron) -> None:
-    """Follows the guide's load balancer."""
-    shown = neutron.shown("lbaas-loadbalancer-show test-lb")
-    neutron("security-group-create closed")
-    neutron(f"port-update --security-group closed {shown['vip_port_id']}")
-    eventually(lambda: _serves(site, "client", shown["vip_address"]) == {""}, 20, "packets still pass")
-    neutron(f"port-update --security-group lbaas {shown['vip_port_id']}")
-    eventually(lambda: _serves(site, "client", shown["vip_address"]) == {"web-1", "web-2"}, 20, "packets do not pass again")
-
-
 def test_the_other_commands_of_lbaas_v2_work_too(site: Site, neutron: Neutron) -> None:
     """Follows the guide's load balancer: lists, updates, L7, agents, and the removal of everything, without waiting between commands."""
     show = neutron.shown
