@@ -119,13 +119,17 @@ def _status(options: argparse.Namespace) -> int:
 def _lines(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
     """The status in words: title to rows of cells."""
     return {
-        "reach": [("api", found["api"]), ("client", found["client_namespace"])],
+        "reach": [("api", found["api"]), ("client", found["client_namespace"]), ("outside", found["outside_namespace"])],
         "commands": [
             ("openstack", f"OS_AUTH_TYPE=none OS_ENDPOINT={found['api']} .venv/bin/openstack loadbalancer list"),
             ("neutron", f"OS_AUTH_TYPE=none OS_ENDPOINT={found['network_api']} .venv-neutronclient/bin/neutron lbaas-loadbalancer-list"),
             ("", "[dim]the old command line, LBaaS v2; made by[/dim] scripts/make-neutronclient-venv"),
         ],
-        "network": [("private", found["network_id"]), ("private-subnet", found["subnet_id"])],
+        "network": [
+            ("private", found["network_id"]),
+            ("private-subnet", found["subnet_id"]),
+            ("public", found["public_network_id"], "[dim]floating IPs; reached from[/dim] outside"),
+        ],
         "web": [(name, web["http"], web["https"]) for name, web in found["web"].items()],
         "processes": [(name, _ids(pids)) for name, pids in found["processes"].items()],
         "amphorae": [

@@ -21,7 +21,7 @@ from controller import exceptions
 from controller.dev import processes, settings
 from controller.drivers import linux
 from controller.drivers.compute import namespace as namespace_compute
-from controller.drivers.network import bridge, embedded
+from controller.drivers.network import bridge
 from controller.drivers.network import interface as network
 
 SUPERVISOR = "supervisor"
@@ -173,9 +173,7 @@ class Instance:
 
     def _machine(self, name: str, where: network.Network, address: str) -> None:
         """A network namespace with one interface on a network of ours."""
-        port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address)
-        if not port.device_id:
-            self.network.update(embedded.PORT, port.id, {"device_id": name, "device_owner": "compute:figlina"})
+        port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address, name)
         namespace = self.settings.namespace(name)
         linux.ensure_namespace(self._host, namespace)
         linux.ensure_cable(self._host, self.network.namespace, port, namespace, "eth0")
@@ -296,12 +294,15 @@ class Instance:
     def status(self) -> dict[str, Any]:
         """What `figlina dev status --json` prints."""
         private = self.network.network_named(bridge.TENANT_NETWORK)
+        public = self.network.network_named(bridge.PUBLIC_NETWORK)
         tenants = self.settings.tenants
         return {
             "api": self.settings.api_url,
             "network_api": f"{self.settings.api_url}/network",
             "network_id": private.id,
             "subnet_id": private.subnet_ids[0],
+            "public_network_id": public.id,
+            "outside_namespace": self.settings.namespace("outside"),
             "client_namespace": self.settings.namespace("client"),
             "web": {name: _web(tenants[name]) for name in settings.WEB_SERVERS},
             "processes": {name: self.processes.pids(name) for name in settings.PROCESSES},

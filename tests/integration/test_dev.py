@@ -90,7 +90,8 @@ def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
     done = figlina(dev, "status", "--json")
     assert done.returncode == 0, done.stderr
     status = json.loads(done.stdout)
-    assert set(status) == {"api", "network_id", "subnet_id", "client_namespace", "web", "processes", "amphorae"}
+    networks = {"network_id", "subnet_id", "public_network_id", "client_namespace", "outside_namespace"}
+    assert set(status) == {"api", "network_api", *networks, "web", "processes", "amphorae"}
     assert status["api"] == f"http://127.0.0.1:{dev.settings.api_port}"
     assert set(status["web"]) == {"web-1", "web-2", "web-3", "web-4"}
     assert set(status["web"]["web-1"]) == {"address", "http", "https"}
@@ -100,6 +101,7 @@ def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
     assert amphora["id"] == machine.amphora_id
     assert linux.namespace_exists(amphora["namespace"])
     assert linux.namespace_exists(status["client_namespace"])
+    assert linux.namespace_exists(status["outside_namespace"])
     assert figlina(dev, "status").returncode == 0
 
 

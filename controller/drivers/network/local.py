@@ -52,13 +52,15 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     # Ports of tenants: machines of theirs, and VIP ports that they bring
 
-    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None) -> interface.Port:
-        """Make a port that belongs to nobody yet; a port of this name that is there already is fine.
+    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None, machine: str = "") -> interface.Port:
+        """Make a port of a machine, or of nobody yet; a port of this name that is there already is fine.
 
         :raises NotFound: no such network or subnet; :raises Conflict: the address is taken; :raises InvalidRequest: it does not fit.
         """
         with self._inventory.change() as contents:
-            return contents.find_port(name, "") or contents.add_port(name, network_id, [(subnet_id, address)])
+            found = contents.find_port(name, "")
+            owner = "compute:figlina" if machine else ""
+            return found or contents.add_port(name, network_id, [(subnet_id, address)], device_id=machine, device_owner=owner)
 
     def delete_port(self, port_id: str) -> None:
         """Delete a port made by `create_port`; gone already is fine."""
