@@ -1,0 +1,73 @@
+"""Security groups and a floating IP on a real load balancer: agents, HAProxy and clients, as a user asks for it by the Networking API."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from controller.dev.client import eventually
+from tests.integration.site import Balancer, Site
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("tenant-networking"))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def run(site: Site, machine: str, *command: str) -> bool:
+    """Does a command in a machine succeed?"""
+    return subprocess.run([*site.machine.entrance(machine), *command], capture_output=True, check=False, timeout=60).returncode == 0
+
+
+def openstack(site: Site, *words: str) -> str:
+    """What the command line client answers, with names only."""
+    program = str(pathlib.Path(sys.executable).with_name("openstack"))
+    endpoint = {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": site.machine.settings.api_url}
+    done = subprocess.run([program, *words], capture_output=True, text=True, check=False, timeout=120, env={**os.environ, **endpoint})
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def pings(site: Site, vip: str) -> bool:
+    return run(site, "client", "ping", "-c", "1", "-W", "1", vip)
+
+
+def test_a_user_opens_a_vip_to_pings_and_leads_a_floating_ip_to_it(site: Site) -> None:
+    openstack(site, "loadbalancer", "create", "--name", "by-name", "--vip-subnet-id", "private-subnet", "--wait")
+    openstack(site, "loadbalancer", "delete", "by-name", "--wait")
+    balancer = site.balancer(["web-1"], name="guide")
+    port = balancer.show()["vip_port_id"]
+    assert not pings(site, balancer.vip)
+    openstack(site, "security", "group", "create", "lbaas")
+    openstack(site, "security", "group", "rule", "create", "lbaas", "--protocol", "icmp")
+    openstack(site, "port", "set", "--security-group", "lbaas", port)
+    eventually(lambda: pings(site, balancer.vip), 10)
+    floating = openstack(site, "floating", "ip", "create", "public", "--port", port, "-f", "value", "-c", "floating_ip_address")
+    url = f"http://{floating}/"
+    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 10)
+    _a_successor_keeps_them(site, balancer, url)
+    openstack(site, "floating", "ip", "unset", "--port", floating)
+    eventually(lambda: not run(site, "outside", "curl", "--silent", "--max-time", "1", url), 10)
+    balancer.delete()
+
+
+def _a_successor_keeps_them(site: Site, balancer: Balancer, url: str) -> None:
+    (amphora,) = balancer.amphorae()
+    site.api.put(f"/loadbalancers/{balancer.id}/failover", {})
+    balancer.wait_active(90)
+    eventually(lambda: [one["id"] for one in balancer.amphorae()] not in ([], [amphora["id"]]) and len(balancer.amphorae()) == 1, 60)
+    balancer.serves(["web-1"])
+    assert pings(site, balancer.vip)
+    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 10)
