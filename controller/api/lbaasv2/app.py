@@ -56,7 +56,7 @@ class Mounted:
         environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + PREFIX
         environ[links.MOUNTED_AT] = PREFIX
         environ["PATH_INFO"] = environ[links.ORIGINAL_PATH] = path = path[len(PREFIX) :]
-        if self._neutron is not None and not neutron.is_ours(path):
+        if self._neutron is not None and not neutron.is_ours(environ["REQUEST_METHOD"], path):
             return self._pass_on(self._neutron, environ, start_response)
         environ["PATH_INFO"] = shortened(path)
         return self._application.wsgi_app(environ, start_response)

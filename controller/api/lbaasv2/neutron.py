@@ -53,9 +53,12 @@ _OWN_PATHS = re.compile(
 )
 
 
-def is_ours(path: str) -> bool:
+_FLAVORS = re.compile(r"/v2\.0/flavors(\.json)?/?$")
+
+
+def is_ours(method: str, path: str) -> bool:
     """Whether this application answers it, even where there is a network service."""
-    return _OWN_PATHS.match(path) is not None
+    return _OWN_PATHS.match(path) is not None or (method == "GET" and _FLAVORS.match(path) is not None)
 
 
 class Neutron:

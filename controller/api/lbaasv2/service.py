@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import flask
 
 from controller.api import answers, current, links
-from controller.api.lbaasv2 import attributes, errors, lists, neutron
+from controller.api.lbaasv2 import attributes, errors, first, lists, neutron
 from controller.drivers.network import embedded
 
 blueprint = flask.Blueprint("lbaasv2_service", __name__)
@@ -71,6 +72,21 @@ def list_service_providers() -> flask.Response:
     asked = {name: set(flask.request.args.getlist(name)) for name in ("service_type", "name") if name in flask.request.args}
     matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
     return answers.json({"service_providers": [lists.selected(one) for one in matching]})
+
+
+@blueprint.get("/v2.0/flavors")
+def list_flavors() -> flask.Response:
+    """Those that load balancers may name, and those of the network's other services."""
+    ours = [_flavor(one) for one in first.call("GET", "/v2/flavors")["flavors"]]
+    theirs = (neutron.get("/v2.0/flavors") or {}).get("flavors", []) if neutron.is_there() else []
+    asked = {name: set(flask.request.args.getlist(name)) for name in ("id", "name") if name in flask.request.args}
+    matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
+    return answers.json({"flavors": [lists.selected(one) for one in matching]})
+
+
+def _flavor(view: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {name: view[name] for name in ("id", "name", "description", "enabled")}
+    return shown | {"service_type": "LOADBALANCERV2", "service_profiles": []}
 
 
 def _network_extensions() -> list[dict[str, Any]]:

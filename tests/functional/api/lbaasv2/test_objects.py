@@ -247,3 +247,13 @@ def test_the_agent_of_a_load_balancer_is_the_one_in_its_amphora(old: Old) -> Non
     hosted = old.ok("GET", f"//v2.0/agents/{amphora.id}/agent-loadbalancers")["loadbalancers"]
     assert [one["id"] for one in hosted] == [load_balancer["id"]]
     old.refused(404, "EntityNotFound", "GET", f"//v2.0/agents/{uuid.uuid4()}/agent-loadbalancers")
+
+
+def test_flavors_are_found_by_name(old: Old) -> None:
+    profile = {"name": "p", "provider_name": "amphora", "flavor_data": "{}"}
+    profile_id = old.api.ok("POST", "/flavorprofiles", {"flavorprofile": profile}, 201)["flavorprofile"]["id"]
+    flavor = {"name": "gold", "flavor_profile_id": profile_id}
+    flavor_id = old.api.ok("POST", "/flavors", {"flavor": flavor}, 201)["flavor"]["id"]
+    assert old.ok("GET", "//v2.0/flavors?fields=id&name=gold")["flavors"] == [{"id": flavor_id}]
+    assert old.ok("GET", "//v2.0/flavors?name=silver")["flavors"] == []
+    assert old.load_balancer(flavor_id=flavor_id)["flavor_id"] == flavor_id

@@ -27,18 +27,20 @@ def test_links_are_found_wherever_the_text_is_cut(size: int, separators: tuple[s
     assert found["other"] == [*document["other"][:3], {"href": OURS}, {"href": "http://elsewhere/"}]
 
 
-_LBAAS = ("/v2.0/lbaas/pools", "/v2.0/quotas", "/v2.0/quotas.json", "/v2.0/quotas/p/default", "/v2.0/extensions/l7")
+_LBAAS = ("/v2.0/lbaas/pools", "/v2.0/quotas", "/v2.0/quotas.json", "/v2.0/quotas/p/default", "/v2.0/extensions/l7", "/v2.0/flavors.json")
 _MORE = ("", "/", "/v2.0", "/v2.0/", "/v2.0/service-providers.json", "/v2.0/agents/1/agent-loadbalancers.json")
 
 
 @pytest.mark.parametrize("path", [*_LBAAS, *_MORE])
 def test_what_is_about_load_balancers_is_ours(path: str) -> None:
-    assert neutron.is_ours(path)
+    assert neutron.is_ours("GET", path)
 
 
-@pytest.mark.parametrize("path", ["/v2.0/networks", "/v2.0/agents", "/v2.0/agents/1", "/v2.0/lb/vips", "/v2.0/lbaasx", "/v2.1/lbaas"])
+@pytest.mark.parametrize(
+    "path", ["/v2.0/networks", "/v2.0/agents", "/v2.0/agents/1", "/v2.0/lb/vips", "/v2.0/lbaasx", "/v2.1/lbaas", "/v2.0/flavors"]
+)
 def test_everything_else_is_the_network_services(path: str) -> None:
-    assert not neutron.is_ours(path)
+    assert not neutron.is_ours("POST", path)
 
 
 def test_headers_of_one_hop_and_of_our_own_gate_stay_here() -> None:
