@@ -126,6 +126,9 @@ def check(conf: Any) -> None:
     :raises Misconfigured: the policies, or the identity service, can't be used as they are configured.
     """
     build(_nobody, conf, policy.Policy(conf), ())
+    api = conf.api_settings
+    if api.auth_strategy != "keystone" and api.bind_host not in ("127.0.0.1", "::1", "localhost"):
+        LOG.warning("auth_strategy is %s: whoever can reach %s administers every load balancer", api.auth_strategy, api.bind_host)
 
 
 def _nobody(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

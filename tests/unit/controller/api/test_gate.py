@@ -174,6 +174,15 @@ def test_keystone_without_a_user_to_ask_it_as_is_refused_at_the_start() -> None:
         gate.check(conf)
 
 
+@pytest.mark.parametrize(("host", "warned"), [("127.0.0.1", False), ("0.0.0.0", True)])
+def test_an_open_door_to_the_network_is_warned_of(host: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    conf = configuration.load([], [])
+    conf.set_override("auth_strategy", "noauth", group="api_settings")
+    conf.set_override("bind_host", host, group="api_settings")
+    gate.check(conf)
+    assert ("administers every load balancer" in caplog.text) == warned
+
+
 def test_memcached_without_its_client_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     conf = configuration.load([], [])
     keystone.register_options(conf)
