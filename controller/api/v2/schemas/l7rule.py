@@ -20,5 +20,6 @@ SCHEMA = Schema(
         Field(name="key"),
         Field(name="value", required=True),
         Field(name="invert", kind=kinds.boolean, default=False),
+        declare.read_only("l7policy_id", kinds.uuid, attribute=None),  # not shown, but openstacksdk filters by it
     ],
 )
