@@ -25,6 +25,7 @@ from controller.db import tables
 from controller.db.repositories import base
 from tests.functional.api.conftest import Api
 
+pytestmark = pytest.mark.slow
 COMMANDS = {entry.name.replace("_", " ") for entry in importlib.metadata.entry_points(group="openstack.load_balancer.v2")}
 
 
