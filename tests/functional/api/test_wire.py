@@ -21,7 +21,7 @@ def test_every_spelling_of_a_path_is_served(api: Api, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     ["/v1", "/v1/loadbalancers", "/v2/nothing", "/v2/lbaas/octavia/amphorae", "/v2/amphorae", "/v2/octavia/pools", "/v2//pools",
-     "/v3/pools", "/v2/lbaas/lbaas/pools", "/healthcheck", "/v2/l7policies", "/v2/subnets/x"],
+     "/v3/pools", "/v2/lbaas/lbaas/pools", "/healthcheck", "/v2/l7rules", "/v2/subnets/x"],
 )  # fmt: skip
 def test_unknown_paths_are_answered_in_the_shape_of_routing_errors(api: Api, path: str) -> None:
     answer = api.send("GET", f"/{path}")

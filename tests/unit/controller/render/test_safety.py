@@ -80,7 +80,7 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     (None, 0, ("id",)),
     (None, 0, ("name",)),
     (None, 0, ("vip", "address")),
-    ("listeners", 0, ("id",)),
+    ("listeners", 1, ("id",)),  # the other one has policies, which name it
     ("listeners", 0, ("protocol",)),
     ("listeners", 0, ("description",)),
     ("pools", 0, ("lb_algorithm",)),
