@@ -109,7 +109,7 @@ def test_options_are_answered_and_origins_are_told_if_they_are_allowed(api_with:
 
 
 def test_a_body_that_is_too_large_is_413(api: Api) -> None:
-    answer = api.send("POST", "/pools", data=b"{" + b" " * 120000 + b"}")
+    answer = api.send("POST", "/pools", data=b"{" + b" " * 1100000 + b"}")
     assert (answer.status_code, answer.get_json()["code"]) == (413, 413)
 
 
