@@ -30,7 +30,7 @@ class Attribute:
 
 def bad(name: str, value: Any, reason: str) -> embedded.NetworkInvalid:
     """The error for a value that an attribute does not take."""
-    return embedded.NetworkInvalid("HTTPBadRequest", f"Invalid input for {name}. Reason: {value!r} {reason}.")
+    return embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can not be so: {value!r} {reason}.")
 
 
 # Kinds of values
@@ -262,21 +262,21 @@ def parsed(kind: str, given: Any, *, creating: bool, is_admin: bool) -> dict[str
     :raises NetworkInvalid: an attribute is unknown, missing or wrong; the message names it.
     """
     if not isinstance(given, dict):
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"Unable to find '{kind}' in request body.")
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"The body has no object under the key {kind}.")
     declared = {**DECLARED[kind], "project_id": _PROJECT, "tenant_id": _PROJECT}
     unknown = sorted(set(given) - set(declared))
     if unknown:
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"Unrecognized attribute(s) '{', '.join(map(str, unknown))}'.")
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"A {kind} has no such attributes: {', '.join(map(str, unknown))}.")
     values = {}
     for name, attribute in declared.items():
         if name in given:
             if not (attribute.create if creating else attribute.update):
-                raise embedded.NetworkInvalid("HTTPBadRequest", f"Cannot update read-only attribute {name}.")
+                raise embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can't be changed.")
             values[name] = attribute.check(name, given[name])
             if attribute.admin and not is_admin and values[name] not in (False, "", {}):
                 raise embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} is for administrators.")
         elif creating and attribute.default is _REQUIRED:
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"Failed to parse request. Required attribute '{name}' not specified.")
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"A {kind} needs the attribute {name}.")
         elif creating and attribute.default is not _ABSENT:
             values[name] = attribute.default
     return values

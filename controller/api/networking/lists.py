@@ -74,12 +74,12 @@ def _page(found: list[Document]) -> tuple[list[Document], bool]:
     if marker is not None:
         places = [place for place, document in enumerate(found) if document["id"] == marker]
         if not places:
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"Invalid value for marker: {marker} is not in the list.")
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
         found = found[places[0] + 1 :]
     if not limit:
         return found, False
     if not limit.isascii() or not limit.isdecimal():
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"Limit must be an integer 0 or greater and not {limit}.")
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
     size = int(limit[:9]) or len(found)
     return found[:size], len(found) > size
 

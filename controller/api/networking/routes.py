@@ -110,7 +110,7 @@ def _project(values: dict[str, Any]) -> str:
     wanted = values.pop("tenant_id", None) or None
     wanted = values.pop("project_id", None) or wanted or own
     if not wanted:
-        raise embedded.NetworkInvalid("HTTPBadRequest", "Running without keystone AuthN requires that project_id is specified.")
+        raise embedded.NetworkInvalid("HTTPBadRequest", "Nobody said to which project this belongs: give a project_id.")
     if wanted != own and not _is_admin():
         raise exceptions.Forbidden
     return str(wanted)

@@ -67,7 +67,7 @@ def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
     if group.name == DEFAULT:
         raise embedded.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
     if contents.db.execute("SELECT 1 FROM port_groups WHERE security_group_id = ?", (group_id,)).fetchone():
-        raise embedded.NetworkConflict("SecurityGroupInUse", f"Security Group {group_id} in use: ports have it.")
+        raise embedded.NetworkConflict("SecurityGroupInUse", f"Security group {group_id} is on ports, and stays until they let go of it.")
     query = "SELECT DISTINCT security_group_id FROM security_group_rules WHERE remote_group_id = ? AND security_group_id != ?"
     referring = [found for (found,) in contents.db.execute(query, (group_id, group_id))]
     with effect.changing(contents, group_ids=[group_id, *referring]):
@@ -99,7 +99,7 @@ def _add_rule(contents: Contents, values: Mapping[str, Any]) -> str:
     )
     found = contents.db.execute(same, row).fetchone()
     if found is not None:
-        raise embedded.NetworkConflict("SecurityGroupRuleExists", f"Security group rule already exists. Rule id is {found[0]}.")
+        raise embedded.NetworkConflict("SecurityGroupRuleExists", f"The security group has this rule already: {found[0]}.")
     details = tenant_details.born(values, ("description", "tags"))
     contents.db.execute("INSERT INTO security_group_rules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (made, *row, details))
     return made

@@ -43,7 +43,7 @@ def delete_network(effect: effects.Effects, contents: Contents, network_id: str)
     """:raises NotFound: no such network; :raises NetworkConflict: it has ports."""
     contents.network(network_id)
     if contents.db.execute("SELECT 1 FROM ports WHERE network_id = ?", (network_id,)).fetchone():
-        raise embedded.NetworkConflict("NetworkInUse", f"Unable to delete network {network_id}: there are ports on it.")
+        raise embedded.NetworkConflict("NetworkInUse", f"Network {network_id} has ports, and stays until they are gone.")
     (bridge,) = contents.db.execute("SELECT bridge FROM networks WHERE id = ?", (network_id,)).fetchone()
     contents.db.execute("DELETE FROM networks WHERE id = ?", (network_id,))
     effect.network_gone(bridge)
@@ -109,7 +109,7 @@ def delete_subnet(effect: effects.Effects, contents: Contents, subnet_id: str) -
     del effect
     contents.subnet(subnet_id)
     if contents.db.execute("SELECT 1 FROM fixed_ips WHERE subnet_id = ?", (subnet_id,)).fetchone():
-        raise embedded.NetworkConflict("SubnetInUse", f"Unable to delete subnet {subnet_id}: ports have addresses of it.")
+        raise embedded.NetworkConflict("SubnetInUse", f"Ports have addresses of subnet {subnet_id}, which stays until they are gone.")
     contents.db.execute("DELETE FROM subnets WHERE id = ?", (subnet_id,))
 
 

@@ -85,7 +85,7 @@ def delete(effect: effects.Effects, contents: Contents, router_id: str) -> None:
     """:raises NotFound: no such router; :raises NetworkConflict: it has legs on subnets."""
     check(contents, router_id)
     if _ports(contents, router_id, ROUTER_INTERFACE):
-        raise embedded.NetworkConflict("RouterInUse", f"Router {router_id} still has ports: remove its interfaces first.")
+        raise embedded.NetworkConflict("RouterInUse", f"Router {router_id} has legs on subnets: take them away first.")
     effects.delete_ports(effect, contents, _ports(contents, router_id, ROUTER_GATEWAY))
     contents.db.execute("DELETE FROM routers WHERE id = ?", (router_id,))
     effect.router_gone(router_id)
@@ -104,7 +104,7 @@ def add_interface(
     """:raises NotFound: something named does not exist; :raises Conflict: the address is taken; :raises NetworkInvalid: no gateway."""
     check(contents, router_id)
     if (subnet_id is None) == (port_id is None):
-        raise embedded.NetworkInvalid("BadRequest", "Either subnet_id or port_id must be specified.")
+        raise embedded.NetworkInvalid("BadRequest", "A leg is named by its subnet_id or by its port_id.")
     if port_id is not None:
         port = contents.port(port_id)
         if port.device_id:
@@ -137,7 +137,7 @@ def _check_leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> 
     for port in contents.ports_of_device(router_id, [""]):
         for other in (contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips):
             if cidr.overlaps(ipaddress.IPv4Network(other.cidr)):
-                words = f"Router {router_id} already has a port on subnet {other.id}, whose cidr {other.cidr} overlaps with {subnet.cidr}."
+                words = f"Router {router_id} has a leg on subnet {other.id}, whose cidr {other.cidr} overlaps with {subnet.cidr}."
                 raise embedded.NetworkInvalid("BadRequest", words)
 
 
@@ -226,7 +226,7 @@ def _associate(effect: effects.Effects, contents: Contents, floating_id: str, po
     query = "SELECT address FROM floating_ips WHERE port_id = ? AND fixed_address = ? AND network_id = ? AND id != ?"
     other = contents.db.execute(query, (port_id, fixed.ip_address, network_id, floating_id)).fetchone()
     if other is not None:
-        words = f"Cannot associate floating IP {address} with port {port_id}: its address {fixed.ip_address} already has {other[0]}."
+        words = f"Floating IP {address} can not lead to port {port_id}: to its address {fixed.ip_address} leads {other[0]}."
         raise embedded.NetworkConflict("FloatingIPPortAlreadyAssociated", words)
     router_id = _router_between(contents, fixed.subnet_id, network_id)
     query = "UPDATE floating_ips SET port_id = ?, fixed_address = ?, router_id = ? WHERE id = ?"
