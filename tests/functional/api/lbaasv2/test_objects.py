@@ -201,6 +201,21 @@ def test_a_full_quota_is_a_conflict(old: Old) -> None:
     assert "['loadbalancer']" in old.refused(409, "OverQuota", "POST", "/loadbalancers", body)
 
 
+def test_the_preset_limits_load_balancers_and_pools_to_ten(api_with: Any) -> None:
+    old = Old(api_with(("quotas", "preset"), "lbaasv2"))
+    limits = old.ok("GET", "//v2.0/quotas/p/default")["quota"]
+    assert {name: limits[name] for name in ("loadbalancer", "pool", "listener", "member")} == {
+        "loadbalancer": 10,
+        "pool": 10,
+        "listener": -1,
+        "member": -1,
+    }
+    fields = {"name": "x", "vip_subnet_id": old.api.network.subnet_id}
+    old.refused(409, "OverQuota", "POST", "/loadbalancers", {"loadbalancers": [fields] * 11})
+    assert len(old.ok("POST", "/loadbalancers", {"loadbalancers": [fields] * 10}, 201)["loadbalancers"]) == 10
+    old.refused(409, "OverQuota", "POST", "/loadbalancers", {"loadbalancer": fields})
+
+
 def test_a_load_balancer_that_is_being_deleted_is_in_no_state_for_changes(old: Old) -> None:
     load_balancer = old.load_balancer()
     old.ok("DELETE", f"/loadbalancers/{load_balancer['id']}", status=204)
