@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
+from controller.db import tables
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -30,12 +35,15 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
     }
 
 
-def _tls_options(row: Row) -> dict[str, Any]:
-    return {
-        "tls_ciphers": row["tls_ciphers"],
-        "tls_versions": None if row["tls_versions"] is None else tuple(row["tls_versions"]),
-        "alpn_protocols": None if row["alpn_protocols"] is None else tuple(row["alpn_protocols"]),
-    }
+def _own(noun: type[model.Resource], table: sa.Table, row: Row) -> dict[str, Any]:
+    """The attributes of a noun that stand in columns of their names, lists as tuples: a new one of this kind needs no line here."""
+    return {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in _shared(noun, table)}
+
+
+@functools.cache
+def _shared(noun: Any, table: sa.Table) -> tuple[str, ...]:
+    inherited = {field.name for field in dataclasses.fields(model.Resource)}
+    return tuple(field.name for field in dataclasses.fields(noun) if field.name not in inherited and field.name in table.c)
 
 
 def load_balancer(
@@ -76,26 +84,7 @@ def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = Non
     """A listener; the ids of its policies come from their own table."""
     return model.Listener(
         **_resource(row, tags, fault),
-        load_balancer_id=row["load_balancer_id"],
-        protocol=row["protocol"],
-        protocol_port=row["protocol_port"],
-        connection_limit=row["connection_limit"],
-        default_pool_id=row["default_pool_id"],
-        insert_headers=row["insert_headers"],
-        timeout_client_data=row["timeout_client_data"],
-        timeout_member_connect=row["timeout_member_connect"],
-        timeout_member_data=row["timeout_member_data"],
-        timeout_tcp_inspect=row["timeout_tcp_inspect"],
-        allowed_cidrs=tuple(row["allowed_cidrs"]),
-        default_tls_container_ref=row["default_tls_container_ref"],
-        sni_container_refs=tuple(row["sni_container_refs"]),
-        client_ca_tls_container_ref=row["client_ca_tls_container_ref"],
-        client_authentication=row["client_authentication"],
-        client_crl_container_ref=row["client_crl_container_ref"],
-        **_tls_options(row),
-        hsts_max_age=row["hsts_max_age"],
-        hsts_include_subdomains=row["hsts_include_subdomains"],
-        hsts_preload=row["hsts_preload"],
+        **_own(model.Listener, tables.listeners, row),
         l7policy_ids=tuple(l7policy_ids),
     )
 
@@ -110,17 +99,10 @@ def pool(
 ) -> model.Pool:
     """A pool; the ids of what surrounds it come from their own tables."""
     persistence = row["session_persistence"]
+    whole = None if persistence is None else model.SessionPersistence(**persistence)
     return model.Pool(
         **_resource(row, tags, fault),
-        load_balancer_id=row["load_balancer_id"],
-        protocol=row["protocol"],
-        lb_algorithm=row["lb_algorithm"],
-        session_persistence=None if persistence is None else model.SessionPersistence(**persistence),
-        tls_enabled=row["tls_enabled"],
-        tls_container_ref=row["tls_container_ref"],
-        ca_tls_container_ref=row["ca_tls_container_ref"],
-        crl_container_ref=row["crl_container_ref"],
-        **_tls_options(row),
+        **(_own(model.Pool, tables.pools, row) | {"session_persistence": whole}),
         listener_ids=tuple(listener_ids),
         member_ids=tuple(member_ids),
         health_monitor_id=health_monitor_id,
@@ -131,15 +113,7 @@ def member(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None)
     """A member."""
     return model.Member(
         **_resource(row, tags, fault),
-        pool_id=row["pool_id"],
-        address=row["address"],
-        protocol_port=row["protocol_port"],
-        weight=row["weight"],
-        backup=row["backup"],
-        subnet_id=row["subnet_id"],
-        monitor_address=row["monitor_address"],
-        monitor_port=row["monitor_port"],
-        vnic_type=row["vnic_type"],
+        **_own(model.Member, tables.members, row),
     )
 
 
@@ -147,17 +121,7 @@ def health_monitor(row: Row, tags: Sequence[str] = (), fault: model.Fault | None
     """A health monitor."""
     return model.HealthMonitor(
         **_resource(row, tags, fault),
-        pool_id=row["pool_id"],
-        type=row["type"],
-        delay=row["delay"],
-        timeout=row["timeout"],
-        max_retries=row["max_retries"],
-        max_retries_down=row["max_retries_down"],
-        http_method=row["http_method"],
-        url_path=row["url_path"],
-        expected_codes=row["expected_codes"],
-        http_version=row["http_version"],
-        domain_name=row["domain_name"],
+        **_own(model.HealthMonitor, tables.health_monitors, row),
     )
 
 
@@ -165,14 +129,7 @@ def l7policy(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = Non
     """An L7 policy; the ids of its rules come from their own table."""
     return model.L7Policy(
         **_resource(row, tags, fault),
-        load_balancer_id=row["load_balancer_id"],
-        listener_id=row["listener_id"],
-        action=row["action"],
-        redirect_pool_id=row["redirect_pool_id"],
-        redirect_url=row["redirect_url"],
-        redirect_prefix=row["redirect_prefix"],
-        redirect_http_code=row["redirect_http_code"],
-        position=row["position"],
+        **_own(model.L7Policy, tables.l7policies, row),
         rule_ids=tuple(rule_ids),
     )
 
@@ -181,12 +138,7 @@ def l7rule(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None)
     """An L7 rule."""
     return model.L7Rule(
         **_resource(row, tags, fault),
-        l7policy_id=row["l7policy_id"],
-        type=row["type"],
-        compare_type=row["compare_type"],
-        key=row["key"],
-        value=row["value"],
-        invert=row["invert"],
+        **_own(model.L7Rule, tables.l7rules, row),
     )
 
 

@@ -12,6 +12,8 @@ from controller.render import haproxy
 from controller.render.settings import Settings
 from tests import builders
 
+PEER = builders.an_id("amphora")
+"""The amphora for which all is rendered."""
 _SETTINGS = Settings()
 _STRUCTURE = re.compile(r"[^:,.]")
 
@@ -25,7 +27,7 @@ def checked(snapshot: model.Snapshot) -> str | None:
 
     :raises Injected: it is not, or the renderer refuses what the API has accepted.
     """
-    amphora = builders.an_amphora(load_balancer_id=snapshot.load_balancer.id)
+    amphora = builders.an_amphora(id=PEER, load_balancer_id=snapshot.load_balancer.id)
     try:
         text = haproxy.config(snapshot, amphora, _SETTINGS)
     except (exceptions.UnsafeValue, exceptions.NotSupported) as error:

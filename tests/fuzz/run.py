@@ -190,7 +190,7 @@ class Run:
         if text is not None and self.figures["rendered"] % 10 == 0:
             self.figures["checked by haproxy"] += 1
             try:
-                tools.ask_haproxy(text, self._folder)
+                tools.ask_haproxy(text, self._folder, rendered.PEER)
             except AssertionError as error:
                 self._fail(f"haproxy: {str(error)[:60]}", f"{error}\n{text[:5000]}")
 
