@@ -35,7 +35,7 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
     }
 
 
-def _own(noun: type[model.Resource], table: sa.Table, row: Row) -> dict[str, Any]:
+def _own(noun: Any, table: sa.Table, row: Row) -> dict[str, Any]:
     """The attributes of a noun that stand in columns of their names, lists as tuples: a new one of this kind needs no line here."""
     return {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in _shared(noun, table)}
 
