@@ -53,7 +53,19 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
-    for module in (load_balancers, listeners, pools, members, member_batch, health_monitors, l7policies, l7rules, providers, quotas, events):
+    for module in (
+        load_balancers,
+        listeners,
+        pools,
+        members,
+        member_batch,
+        health_monitors,
+        l7policies,
+        l7rules,
+        providers,
+        quotas,
+        events,
+    ):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
     for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
         app.register_blueprint(choice.blueprint, url_prefix="/v2")
