@@ -27,7 +27,12 @@ def checked(snapshot: model.Snapshot) -> str | None:
 
     :raises Injected: it is not, or the renderer refuses what the API has accepted.
     """
-    amphora = builders.an_amphora(id=PEER, load_balancer_id=snapshot.load_balancer.id)
+    owner = snapshot.load_balancer
+    both = [PEER, builders.an_id("the other half")]
+    amphorae = [
+        builders.an_amphora(id=key, role=role, load_balancer_id=owner.id) for key, role in zip(both, owner.topology.roles, strict=False)
+    ]
+    snapshot, amphora = dataclasses.replace(snapshot, amphorae=tuple(amphorae)), amphorae[0]
     try:
         text = haproxy.config(snapshot, amphora, _SETTINGS)
     except (exceptions.UnsafeValue, exceptions.NotSupported) as error:
