@@ -40,6 +40,7 @@ class Field:
     required: bool = False  # by POST; a PUT may leave it out, but not null it
     default: Any = None  # what POST stores when it is left out
     null: Any = SAME  # what an explicit null stores, if that is not the default
+    blank: bool = False  # an empty string in a PUT means null: so do clients unset what has no null in their language
     alias: str | None = None  # a second name, accepted and shown like the first
     filter_alias: str | None = None  # a second name for filters only
     column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
@@ -74,6 +75,13 @@ class Field:
             return None if self.ignored else accepted
         except kinds.Reject as reason:
             raise invalid(self.name, value, str(reason)) from None
+
+    def accept_change(self, value: Any) -> Any:
+        """What is stored for a value in a PUT.
+
+        :raises InvalidRequest: as `accept()`.
+        """
+        return self.accept(None if self.blank and value == "" else value)
 
 
 def read_only(name: str, kind: kinds.Parser = kinds.name, **keywords: Any) -> Field:
@@ -203,7 +211,7 @@ class Schema:
         :raises InvalidRequest: as `update()`.
         """
         _check_keys(given, self._put.keys(), self.name, path)
-        return {self._put[key].name: self._put[key].accept(value) for key, value in given.items()}
+        return {self._put[key].name: self._put[key].accept_change(value) for key, value in given.items()}
 
     def nested(self, path: str) -> kinds.Described[Values]:
         """The kind of a field that holds such an object whole; `path` is where in the body."""

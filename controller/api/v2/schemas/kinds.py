@@ -244,7 +244,9 @@ def url_path(value: Any) -> str:
 
 @described("string", pattern=_STATUS_CODES, maxLength=64)
 def status_codes(value: Any) -> str:
-    """HTTP status codes that a healthy server answers: a list, or a range."""
+    """HTTP status codes that a healthy server answers: a list, or a range. Blanks between them are kept: a client that compares what it
+    asked for with what there is would want to change it for ever.
+    """
     if not isinstance(value, str) or len(value) > 64 or not re.match(_STATUS_CODES, value, re.ASCII) or "\n" in value:
         raise Reject(f"Value should match the pattern {_STATUS_CODES}")
     codes = [int(code) for code in re.findall(r"\d{3}", value)]
@@ -252,7 +254,7 @@ def status_codes(value: Any) -> str:
         raise Reject("Value should hold HTTP status codes from 100 to 599")
     if "-" in value and codes[0] > codes[1]:
         raise Reject("Value should be a range from a lower to a higher HTTP status code")
-    return re.sub(r"\s", "", value)
+    return re.sub(r"\s", " ", value)
 
 
 @described("string", pattern=_HOST_NAME_PATTERN, maxLength=255)

@@ -16,7 +16,7 @@ SCHEMA = Schema(
         Field(name="weight", kind=kinds.integer(0, 256), default=1),
         Field(name="backup", kind=kinds.boolean, default=False),
         Field(name="subnet_id", kind=kinds.uuid, put=False),
-        Field(name="monitor_address", kind=kinds.ip_address),
+        Field(name="monitor_address", kind=kinds.ip_address, blank=True),
         Field(name="monitor_port", kind=kinds.port),
         Field(name="request_sriov", kind=kinds.boolean, default=False, put=False, column=None, attribute=None, supported=(False,)),
         declare.read_only("vnic_type"),

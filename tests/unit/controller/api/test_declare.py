@@ -25,7 +25,7 @@ VASE = Schema(
         Field(name="clay", required=True, put=False),
         Field(name="owner_id", alias="keeper_id", default=None),
         Field(name="potter", column="potter_name", attribute="maker.name"),
-        Field(name="glaze", kind=kinds.one_of("red", "black"), supported=declare.NOTHING),
+        Field(name="glaze", kind=kinds.one_of("red", "black"), blank=True, supported=declare.NOTHING),
         Field(name="shape", kind=kinds.one_of("round", "tall"), default="round", supported={"round"}),
         declare.timestamp("fired_at"),
     ],
@@ -57,6 +57,13 @@ def test_what_is_left_out_of_a_create_has_its_default() -> None:
 def test_what_is_left_out_of_an_update_is_left_alone() -> None:
     assert VASE.update(b'{"vase": {"handles": null}}') == {"handles": 2}
     assert VASE.update(b'{"vase": {}}') == {}
+
+
+def test_an_empty_string_unsets_where_that_is_said_and_only_in_an_update() -> None:
+    assert VASE.update(b'{"vase": {"glaze": ""}}') == {"glaze": None}
+    for call, body in ((VASE.update, b'{"vase": {"shape": ""}}'), (VASE.create, b'{"vase": {"clay": "red", "glaze": ""}}')):
+        with pytest.raises(exceptions.InvalidRequest, match="Value should be one of"):
+            call(body)
 
 
 def test_values_are_stored_in_their_columns() -> None:
