@@ -71,18 +71,17 @@ def asked(
     :raises InvalidRequest: an unknown filter, an unknown sort key.
     :raises BadQuery: a limit or a direction that is none.
     """
-    filters = list(fixed)
-    if project is not None:
-        filters.append(paging.Filter("project_id", project))
+    within = tuple(fixed) if project is None else (*fixed, paging.Filter("project_id", project))
     arguments = flask.request.args
     if not flask.request.query_string:
-        return Asked(schema, paging.Query(filters=tuple(filters), limit=_limit(None)))
+        return Asked(schema, paging.Query(within=within, limit=_limit(None)))
     more, possible = _filters(schema, arguments, elsewhere)
     paged = current.settings().allow_pagination
     return Asked(
         schema,
         paging.Query(
-            filters=(*filters, *more),
+            within=within,
+            filters=tuple(more),
             nothing=not possible,
             tags=_tags(arguments),
             order=_order(schema, arguments),

@@ -25,13 +25,12 @@ def query(resource: Resource, fixed: Sequence[paging.Filter], project: str | Non
 
     :raises Fault: a limit, a direction or a sort key that is none.
     """
-    filters = list(fixed)
-    if project is not None:
-        filters.append(paging.Filter("project_id", project))
+    within = tuple(fixed) if project is None else (*fixed, paging.Filter("project_id", project))
     more, possible = _filters(resource)
     arguments = flask.request.args
     return paging.Query(
-        filters=(*filters, *more),
+        within=within,
+        filters=tuple(more),
         nothing=not possible,
         order=_order(resource),
         limit=_limit(arguments.get("limit")),

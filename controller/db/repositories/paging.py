@@ -43,10 +43,12 @@ class Tags:
 class Query:
     """One page of a list. `created_at`, if the table has it, and the primary key are always appended to `order`, so that it is total.
 
-    `nothing` is a filter that no row can pass. `marker` is the id of the last row of the page before; with `reverse`, that of the first
-    row of the page after.
+    `within` says what the list is of, such as the project of the caller: to `filters` it adds that a marker must be of it, too, so that
+    nobody learns from the order where a row stands that he may not see. `nothing` is a filter that no row can pass. `marker` is the id of
+    the last row of the page before; with `reverse`, that of the first row of the page after.
     """
 
+    within: tuple[Filter, ...] = ()
     filters: tuple[Filter, ...] = ()
     tags: Tags = Tags()
     order: tuple[Order, ...] = ()
@@ -84,7 +86,7 @@ def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], 
     statement = statement.where(*_conditions(table, query))
     keys = _keys(table, query.order)
     if query.marker is not None:
-        statement = statement.where(_beyond(connection, table, keys, query.marker, query.reverse))
+        statement = statement.where(_beyond(keys, _standing(connection, table, keys, query), query.reverse))
     statement = statement.order_by(*(key.expression.desc() if key.descending != query.reverse else key.expression for key in keys))
     if query.limit is not None:
         statement = statement.limit(query.limit)
@@ -93,7 +95,7 @@ def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], 
 
 
 def _conditions(table: sa.Table, query: Query) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool]] = [_passes(table.c[item.column], item.value) for item in query.filters]
+    conditions: list[sa.ColumnElement[bool]] = [_passes(table.c[item.column], item.value) for item in (*query.within, *query.filters)]
     if query.nothing:
         conditions.append(sa.false())
     tags = query.tags
@@ -141,7 +143,8 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
         seen.add(item.column)
         if column.nullable:
             keys.append(_Key(sa.case((column.is_(None), 0), else_=1), item.descending))
-        keys.append(_Key(column, item.descending))
+        # There is no "greater" among truth values for SQLAlchemy, nor for every engine.
+        keys.append(_Key(sa.cast(column, sa.Integer) if isinstance(column.type, sa.Boolean) else column, item.descending))
         if column is identity:
             break
     return keys
@@ -153,12 +156,22 @@ def _identity(table: sa.Table) -> sa.Column[Any]:
     return column
 
 
-def _beyond(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], marker: str, reverse: bool) -> sa.ColumnElement[bool]:
-    """Whether a row comes after the marker's (before it, with `reverse`): equal in some keys, and beyond in the next one."""
-    values = sa.select(*(key.expression for key in keys)).where(_identity(table) == marker)
-    row = connection.execute(values).first() if _may_be(_identity(table), marker) else None
+def _standing(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], query: Query) -> sa.Row[Any]:
+    """The marker's values of the sort keys.
+
+    :raises InvalidRequest: it names no row of the list.
+    """
+    identity, marker = _identity(table), str(query.marker)
+    within = [_passes(table.c[item.column], item.value) for item in query.within]
+    values = sa.select(*(key.expression for key in keys)).where(identity == marker, *within)
+    row = connection.execute(values).first() if _may_be(identity, marker) else None
     if row is None:
         raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
+    return row
+
+
+def _beyond(keys: Sequence[_Key], row: sa.Row[Any], reverse: bool) -> sa.ColumnElement[bool]:
+    """Whether a row comes after the marker's (before it, with `reverse`): equal in some keys, and beyond in the next one."""
     alternatives: list[sa.ColumnElement[bool]] = []
     equal: list[sa.ColumnElement[bool]] = []
     for key, value in zip(keys, row, strict=True):

@@ -51,6 +51,11 @@ def test_several_keys_sort_one_after_the_other(five: Api) -> None:
     assert _names(five, "sort_key=admin_state_up,name&sort_dir=desc,asc") == ["a", "c", "e", "b", "d"]
 
 
+def test_truth_values_are_sorted_over_pages(five: Api) -> None:
+    assert _pages(five, "/loadbalancers?sort=admin_state_up,name&limit=2", "loadbalancers") == [["b", "d"], ["a", "c"], ["e"]]
+    assert _pages(five, "/loadbalancers?sort=admin_state_up:desc,name&limit=2", "loadbalancers") == [["a", "c"], ["e", "b"], ["d"]]
+
+
 def test_rows_without_a_value_have_their_place_on_the_pages(five: Api) -> None:
     changed = [item["id"] for item in five.ok("GET", "/loadbalancers")["loadbalancers"] if item["name"] in "ac"]
     for load_balancer_id in changed:
@@ -152,6 +157,33 @@ def test_members_of_one_pool_are_listed(api: Api) -> None:
     api.member(second, "10.0.0.9", name="stranger")
     assert _pages(api, f"/pools/{first}/members?limit=2", "members") == [["m-0", "m-1"], ["m-2"]]
     assert [item["name"] for item in api.ok("GET", f"/pools/{first}/members?weight=2")["members"]] == ["m-2"]
+
+
+def test_a_page_begins_at_a_row_of_the_list_only(api_with: Any) -> None:
+    api = api_with(("api_settings", "auth_strategy"), "testing")
+
+    def made(path: str, key: str, project: str, **fields: Any) -> str:
+        answer = api.send("POST", path, {key: fields}, {"X-Project-Id": project, "X-Roles": "member"})
+        return str(answer.get_json()[key]["id"])
+
+    mine, foreign = (made("/loadbalancers", "loadbalancer", name, vip_subnet_id=api.network.subnet_id) for name in ("mine", "foreign"))
+    pools = [
+        made("/pools", "pool", name, loadbalancer_id=parent, protocol="HTTP", lb_algorithm="ROUND_ROBIN")
+        for name, parent in (("mine", mine), ("mine", mine), ("foreign", foreign))
+    ]
+    members = [
+        made(f"/pools/{pool}/members", "member", name, address="10.0.0.1", protocol_port=80, subnet_id=api.network.subnet_id)
+        for pool, name in zip(pools, ("mine", "mine", "foreign"), strict=True)
+    ]
+    caller = {"X-Project-Id": "mine", "X-Roles": "member"}
+    lists = {"/loadbalancers": (mine, [foreign]), "/pools": (pools[0], pools[2:]), f"/pools/{pools[0]}/members": (members[0], members[1:])}
+    for path, (own, others) in lists.items():
+        for root in (path, f"//network/v2.0/lbaas{path}"):
+            assert api.send("GET", f"{root}?marker={own}", headers=caller).status_code == 200
+            for other in others:
+                assert api.send("GET", f"{root}?sort_key=name&sort_dir=asc&marker={other}", headers=caller).status_code == 400
+    everybody = {"X-Project-Id": "operators", "X-Roles": "admin"}
+    assert api.send("GET", f"/pools?marker={pools[0]}&project_id=mine", headers=everybody).status_code == 200
 
 
 @pytest.mark.parametrize(
