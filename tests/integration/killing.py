@@ -39,6 +39,7 @@ def task_names(topology: Topology) -> dict[str, list[str]]:
     every: list[jobs.Job] = [
         jobs.CreateLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, amphora_ids=tuple(some)),
         jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id),
+        jobs.ConfigureAmphora(load_balancer_id=load_balancer_id, amphora_id="a"),
         jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id="a", replacement_id=some[0], role=topology.roles[0]),
         jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=tuple(some)),
         jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id),
@@ -63,6 +64,7 @@ class Killer:
     def __init__(self, site: Site) -> None:
         self.site = site
         self.balancer: Balancer | None = None
+        self.told: tuple[str, int] | None = None  # the amphora whose agent is to be told, and the last event before that
 
     def kill(self, kind: str, after: int) -> None:
         """One case."""
@@ -84,6 +86,7 @@ class Killer:
         return {
             jobs.CreateLoadBalancer.kind: (self._nothing, self._create),
             jobs.UpdateLoadBalancer.kind: (self._something, self._change),
+            jobs.ConfigureAmphora.kind: (self._something_untold, self._configure_amphora),
             jobs.FailoverAmphora.kind: (self._something, self._fail_amphora_over),
             jobs.FailoverLoadBalancer.kind: (self._something, self._fail_over),
             jobs.DeleteLoadBalancer.kind: (self._something, self._delete),
@@ -114,10 +117,30 @@ class Killer:
         (member, *_) = balancer.members().values()
         self.site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"weight": member["weight"] % 200 + 1}})
 
+    def _something_untold(self) -> None:
+        self._something()
+        amphora_id = self._first_amphora()
+        self._kept_by(amphora_id).unlink(missing_ok=True)
+        self.told = amphora_id, max((event["id"] for event in self._events()), default=0)
+
+    def _configure_amphora(self) -> None:
+        self.site.api.put(f"/v2/octavia/amphorae/{self._first_amphora()}/config")
+
     def _fail_amphora_over(self) -> None:
+        self.site.api.put(f"/v2/octavia/amphorae/{self._first_amphora()}/failover")
+
+    def _first_amphora(self) -> str:
         amphorae = self.site.api.get(f"/v2/octavia/amphorae?loadbalancer_id={self._balancer().id}")["amphorae"]
-        (first, *_) = [one for one in amphorae if one["role"] in ("STANDALONE", "MASTER") and one["status"] == "ALLOCATED"]
-        self.site.api.put(f"/v2/octavia/amphorae/{first['id']}/failover")
+        (first, *_) = [one["id"] for one in amphorae if one["role"] in ("STANDALONE", "MASTER") and one["status"] == "ALLOCATED"]
+        return str(first)
+
+    def _kept_by(self, amphora_id: str) -> pathlib.Path:
+        """Where an agent keeps what it was told."""
+        return self.site.folder / "embedded" / "amphorae" / amphora_id / "state" / "agent.json"
+
+    def _events(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.site.api.get(f"/loadbalancers/{self._balancer().id}/events")["events"]
+        return found
 
     def _fail_over(self) -> None:
         self.site.api.put(f"/loadbalancers/{self._balancer().id}/failover")
@@ -135,6 +158,8 @@ class Killer:
             self.site.api.wait_gone(f"/loadbalancers/{self._balancer().id}", WITHIN)
             self.balancer = None
             return
+        if kind == jobs.ConfigureAmphora.kind:
+            eventually(self._was_told, WITHIN, lambda: f"{self.told}: {self._events()}\n{self.site.log('worker')[-3000:]}")
         balancer = self._balancer()
         seen: dict[str, Any] = {}
 
@@ -145,6 +170,13 @@ class Killer:
         eventually(settled, WITHIN, lambda: f"{seen}\n{self.site.log('worker')[-3000:]}")
         balancer.wait_active(WITHIN)  # the embedded cloud is up, so even an ERROR does not stay
         balancer.serves({"web-1", "web-2"})
+
+    def _was_told(self) -> bool:
+        """The agent keeps a configuration again, and the load balancer's story says so."""
+        assert self.told is not None
+        amphora_id, before = self.told
+        said = [event for event in self._events() if event["id"] > before and event["object_id"] == amphora_id]
+        return self._kept_by(amphora_id).exists() and "agent_configured" in [event["code"] for event in said]
 
     def _jobs(self) -> list[str]:
         """What is still to be done."""
