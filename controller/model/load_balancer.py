@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
+import ipaddress
 from collections.abc import Mapping
 
 from controller.model.amphora import Amphora
@@ -88,6 +89,11 @@ class LoadBalancer(Resource):
     def vip_addresses(self) -> tuple[str, ...]:
         """All addresses that clients connect to."""
         return self.vip.address, *(vip.ip_address for vip in self.additional_vips if vip.ip_address is not None)
+
+    @property
+    def vip_versions(self) -> frozenset[int]:
+        """The versions of IP that clients can speak to it."""
+        return frozenset(ipaddress.ip_address(address).version for address in self.vip_addresses)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

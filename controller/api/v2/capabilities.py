@@ -92,11 +92,14 @@ def check(provider: str, text: str, option: str, known: Sequence[Capability]) ->
     :raises NotSupported: the provider does not know a key.
     """
     enabled(provider)
-    by_name = {capability.name: capability for capability in known}
-    for name, value in _object(text, option).items():
-        if name not in by_name:
+    names = [capability.name for capability in known]
+    data = _object(text, option)
+    for capability in known:
+        if capability.name in data:
+            _check(capability, data[capability.name])
+    for name in data:
+        if name not in names:
             raise exceptions.NotSupported(f"Provider '{provider}' does not support a requested option: {option} key {name[:255]}")
-        _check(by_name[name], value)
 
 
 def _check(capability: Capability, value: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from controller.api.v2 import certificates, l7, members, rules, writes
@@ -63,8 +63,8 @@ def plan(wanted: Mapping[str, Any]) -> Graph:
 
 
 def _is_reference(values: Values) -> bool:
-    """Nothing but a name: the pool is defined elsewhere in the body."""
-    return values["protocol"] is None and values["lb_algorithm"] is None and not values["members"] and values["healthmonitor"] is None
+    """Nothing but a name: the pool is defined elsewhere in the body. What else it said would be lost."""
+    return all(values[field.name] == field.default for field in load_balancer.NESTED_POOL.fields.values() if field.name != "name")
 
 
 def _define(pools: dict[str, Values], values: Values) -> None:
@@ -133,24 +133,22 @@ def check_secrets(graph: Graph, project_id: str) -> None:
         certificates.check(certificates.POOL, values, project_id)
 
 
-def check_parent(graph: Graph, vip_addresses: Sequence[str], own_groups: bool, allow_member_sriov: bool) -> None:
+def check_parent(graph: Graph, vip_versions: Collection[int], own_groups: bool, allow_member_sriov: bool) -> None:
     """What listeners and members ask of the load balancer above them.
 
     :raises InvalidRequest: it can't give that.
-    :raises NotSupported: it has no VIP from which a member can be reached.
     """
     for values in graph.listeners:
-        rules.cidrs(values["allowed_cidrs"], *vip_addresses, own_groups=own_groups)
+        rules.cidrs(values["allowed_cidrs"], vip_versions, own_groups=own_groups)
     for values in graph.pools.values():
         for item in values["members"]:
             rules.member_sriov(item, allow_member_sriov)
-            rules.member_reachable(item["address"], values["protocol"], vip_addresses)
 
 
-def supported(graph: Graph) -> None:
+def supported(graph: Graph, vip_versions: Collection[int]) -> None:
     """The last rule: the data plane can do all of it.
 
-    :raises NotSupported: not yet.
+    :raises NotSupported: not yet, or there is no VIP from which a member can be reached.
     """
     for values in graph.listeners:
         rules.supported(listener.SCHEMA, values)
@@ -161,6 +159,7 @@ def supported(graph: Graph) -> None:
     for values in graph.pools.values():
         rules.supported(pool.SCHEMA, values)
         for item in values["members"]:
+            rules.member_reachable(item["address"], values["protocol"], vip_versions)
             rules.supported(member.SCHEMA, item)
 
 

@@ -33,13 +33,13 @@ def create_l7policy() -> flask.Response:
         listener = tx.listeners.get(wanted["listener_id"])
         current.authorize("l7policy:post", listener.project_id)
         l7.policy_below(listener.protocol)
-        l7.supported_below(listener.protocol)
         generation = writes.accept(tx, listener.load_balancer_id)
         writes.need(current.settings().mutable, "Listener", listener.id, listener.provisioning_status)
         tx.listeners.touch(listener.id, generation)
         _check_pool(tx, wanted["redirect_pool_id"], listener)
         position = min(wanted["position"], tx.l7policies.last_position(listener.id) + 1)
         quotas.reserve(tx, listener.project_id, l7policy=1)
+        l7.supported_below(listener.protocol)
         row = {
             **SCHEMA.columns(wanted),
             **writes.new_row(listener.project_id, listener.load_balancer_id, generation),

@@ -32,13 +32,13 @@ def create_rule(policy_id: str) -> flask.Response:
     """Store a rule as PENDING_CREATE and have a worker apply it."""
     wanted = SCHEMA.create(flask.request.get_data())
     l7.rule(wanted)
-    rules.supported(SCHEMA, wanted)
     with writes.begin() as tx:
         policy = tx.l7policies.head(policy_id)
         current.authorize("l7rule:post", policy.project_id)
         generation = _change_policy(tx, policy)
         l7.room_for_rules(policy_id, tx.l7policies.head(policy_id).rules + 1)  # counted under the load balancer's lock
         quotas.reserve(tx, policy.project_id, l7rule=1)
+        rules.supported(SCHEMA, wanted)
         row = {
             **SCHEMA.columns(wanted),
             **writes.new_row(policy.project_id, policy.load_balancer_id, generation),
@@ -62,13 +62,13 @@ def get_rule(policy_id: str, rule_id: str) -> flask.Response:
 def update_rule(policy_id: str, rule_id: str) -> flask.Response:
     """Store the new values and have a worker apply them."""
     values = SCHEMA.update(flask.request.get_data())
-    rules.supported(SCHEMA, values)
     with writes.begin() as tx:
         policy = tx.l7policies.head(policy_id)
         rule = _rule(tx, policy_id, rule_id)
         current.authorize("l7rule:put", rule.project_id)
         generation = _change_policy(tx, policy)
         l7.rule(l7.whole_rule(tx.l7rules.get(rule_id), values))  # read again, under the load balancer's lock
+        rules.supported(SCHEMA, values)
         tx.l7rules.change(rule_id, SCHEMA.columns(values), generation)
         rule = tx.l7rules.get(rule_id)
     return answers.one(SCHEMA.name, SCHEMA.view(rule))

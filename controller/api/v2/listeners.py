@@ -38,11 +38,11 @@ def create_listener() -> flask.Response:
         generation = writes.accept(tx, load_balancer.id)
         taken = tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"])
         rules.free_port(wanted["protocol"], wanted["protocol_port"], taken)
-        rules.cidrs(wanted["allowed_cidrs"], *load_balancer.vip_addresses, own_groups=bool(load_balancer.vip.sg_ids))
+        rules.cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
-        rules.supported(SCHEMA, wanted)
         row = {**SCHEMA.columns(wanted), **writes.new_row(load_balancer.project_id, load_balancer.id, generation)}
         quotas.reserve(tx, load_balancer.project_id, listener=1)
+        rules.supported(SCHEMA, wanted)
         tx.listeners.add([row])
         listener = tx.listeners.get(row["id"])
     return answers.one(SCHEMA.name, SCHEMA.view(listener), 201)
@@ -70,7 +70,7 @@ def update_listener(listener_id: str) -> flask.Response:
         rules.changed_listener(values, listener)
         if values.get("allowed_cidrs"):
             load_balancer = tx.load_balancers.get(listener.load_balancer_id)
-            rules.cidrs(values["allowed_cidrs"], *load_balancer.vip_addresses, own_groups=bool(load_balancer.vip.sg_ids))
+            rules.cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         rules.supported(SCHEMA, values)
         tx.listeners.change(listener_id, SCHEMA.columns(values), generation)

@@ -42,14 +42,13 @@ def create_load_balancer() -> flask.Response:
     below = graph.plan(wanted)
     foreign.subnets(below.subnet_ids)
     graph.check_secrets(below, project_id)
+    graph.check_parent(below, place.versions, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    quotas.check(project_id, load_balancer=1, **below.counts)
     rules.supported(SCHEMA, wanted)
     choices.supported(choice)
-    graph.supported(below)
-    quotas.check(project_id, load_balancer=1, **below.counts)
+    graph.supported(below, place.versions)
     row = {**SCHEMA.columns(wanted), **writes.new_load_balancer_row(project_id, generation=1)}
     with vip.allocated(row["id"], project_id, place) as allocated:
-        addresses = (allocated.address, *(item["ip_address"] for item in wanted["additional_vips"] if item["ip_address"]))
-        graph.check_parent(below, addresses, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
         placed = {**row, **vip.columns(allocated), **chosen}
         view = _store(placed, below, choice)

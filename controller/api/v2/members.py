@@ -43,8 +43,8 @@ def create_member(pool_id: str) -> flask.Response:
         generation = change_pool(tx, pool)
         if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
             raise rules.same_server(wanted["address"], wanted["protocol_port"])
-        (row,) = new_rows(tx, pool, [wanted], generation)
         quotas.reserve(tx, pool.project_id, member=1)
+        (row,) = new_rows(tx, pool, [wanted], generation)
         tx.members.add([row])
         member = tx.members.get(row["id"])
     return answers.one(SCHEMA.name, SCHEMA.view(member), 201)
@@ -100,6 +100,20 @@ def change_pool(tx: transaction.Transaction, pool: pools.Head) -> int:
     return generation
 
 
+def check_pool(tx: transaction.Transaction, pool: pools.Head) -> None:
+    """Whether a change below a pool would be accepted, where nothing is to be changed.
+
+    :raises Immutable: the load balancer takes no changes now.
+    :raises Conflict: the pool is being deleted, or in the strict mode, it or a listener is not at rest.
+    """
+    mutable = current.settings().mutable
+    load_balancer = tx.load_balancers.get(pool.load_balancer_id)
+    if load_balancer.provisioning_status not in mutable:
+        raise exceptions.Immutable(load_balancer.id, load_balancer.provisioning_status)
+    writes.need(mutable, "Pool", pool.id, pool.provisioning_status)
+    writes.need_users(tx, pool.id)
+
+
 def new_rows(tx: transaction.Transaction, pool: pools.Head, wanted: Sequence[Mapping[str, Any]], generation: int) -> list[dict[str, Any]]:
     """The rows of new members, when the last rules about them are met.
 
@@ -128,7 +142,7 @@ def _check_place(tx: transaction.Transaction, pool: pools.Head, wanted: Sequence
     if rules.needs_same_version(pool.protocol):
         load_balancer = tx.load_balancers.get(pool.load_balancer_id)
         for item in wanted:
-            rules.member_reachable(item["address"], pool.protocol, load_balancer.vip_addresses)
+            rules.member_reachable(item["address"], pool.protocol, load_balancer.vip_versions)
     for item in wanted:
         rules.supported(SCHEMA, item)
 

@@ -38,12 +38,12 @@ def create_pool() -> flask.Response:
         generation = writes.accept(tx, load_balancer_id)
         if listener is not None:
             _check_listener(tx.listeners.get(listener.id), wanted["protocol"])
-        rules.supported(SCHEMA, wanted)
         row = {
             **SCHEMA.columns(wanted),
             **writes.new_row(project_id, load_balancer_id, generation),
         }
         quotas.reserve(tx, project_id, pool=1)
+        rules.supported(SCHEMA, wanted)
         tx.pools.add([row])
         if listener is not None:
             tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)

@@ -46,8 +46,11 @@ class Kind:
         """
         with current.services().db.read() as tx:
             stored = self._of(tx).get(profile_id)
-        meaning = {name: getattr(stored, name) for name in ("provider_name", self._data)}
-        if any(values.get(name, meaning[name]) != meaning[name] for name in meaning):
+            meaning = {name: getattr(stored, name) for name in ("provider_name", self._data)}
+            is_other = any(values.get(name, meaning[name]) != meaning[name] for name in meaning)
+            if is_other:
+                self._of(tx).refuse_if_used(profile_id)  # before anything is said about what it can't mean anyway
+        if is_other:
             self._check({**meaning, **values})
         with current.services().db.begin() as tx:
             repository = self._of(tx)

@@ -31,6 +31,7 @@ class Place:
     address: str | None = None
     port_id: str | None = None
     qos_policy_id: str | None = None
+    versions: frozenset[int] = frozenset()  # of IP, of this VIP and of all additional ones
 
 
 def check(wanted: Mapping[str, Any]) -> None:
@@ -57,9 +58,9 @@ def find(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
         if not choice.allows_vip_on(place.network_id):
             raise rules.not_allowed("vip_network_id", place.network_id)
         check_qos(wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
-        _check_additional(wanted["additional_vips"], place)
+        versions = place.versions | _check_additional(wanted["additional_vips"], place)
         check_groups(wanted["vip_sg_ids"], choice.vip_vnic_type)
-    return dataclasses.replace(place, qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id)
+    return dataclasses.replace(place, qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id, versions=versions)
 
 
 def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
@@ -76,7 +77,7 @@ def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
             subnet = foreign.subnet(wanted["vip_subnet_id"])
             if subnet.network_id != network.id:
                 raise exceptions.InvalidRequest(f"Subnet {subnet.id} is not part of network {network.id}.")
-    return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address)
+    return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address, versions=frozenset((subnet.ip_version,)))
 
 
 def _on_port(port: interface.Port, wanted: Mapping[str, Any]) -> Place:
@@ -93,6 +94,7 @@ def _on_port(port: interface.Port, wanted: Mapping[str, Any]) -> Place:
                 address=fixed.ip_address,
                 port_id=port.id,
                 qos_policy_id=port.qos_policy_id,
+                versions=frozenset((ipaddress.ip_address(fixed.ip_address).version,)),
             )
     raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
 
@@ -115,14 +117,16 @@ def _subnet_of(network: interface.Network, address: str | None, needed: int) -> 
     return next((subnet for subnet in subnets if free.get(subnet.id, 0) >= needed), subnets[0])
 
 
-def _check_additional(wanted: Sequence[Mapping[str, Any]], place: Place) -> None:
-    """Every further VIP is on a subnet of its own, of the same network."""
+def _check_additional(wanted: Sequence[Mapping[str, Any]], place: Place) -> frozenset[int]:
+    """Every further VIP is on a subnet of its own, of the same network; returns their versions of IP."""
     seen = {place.subnet_id}
+    versions = set()
     for item in wanted:
         subnet = foreign.subnet(item["subnet_id"])
         if subnet.id in seen:
             raise rules.failure(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
         seen.add(subnet.id)
+        versions.add(subnet.ip_version)
         if subnet.network_id != place.network_id:
             raise rules.failure(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
         address = item["ip_address"]
@@ -132,6 +136,7 @@ def _check_additional(wanted: Sequence[Mapping[str, Any]], place: Place) -> None
             _on_port(
                 foreign.port(item["port_id"]), {"vip_network_id": place.network_id, "vip_subnet_id": subnet.id, "vip_address": address}
             )
+    return frozenset(versions)
 
 
 def check_qos(policy_id: str | None, *, asked_for: bool) -> None:

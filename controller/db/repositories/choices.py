@@ -106,7 +106,8 @@ class _Named(base.Repository, abc.ABC, Generic[N]):
         try:
             yield
         except sa.exc.IntegrityError as error:
-            raise exceptions.Conflict(f"A {self.title.lower()} of {values.get('name')} already exists.") from error
+            article = "An" if self.title.startswith("A") else "A"
+            raise exceptions.Conflict(f"{article} {self.title.lower()} of {values.get('name')} already exists.") from error
 
     def _is(self, name: str) -> sa.ColumnElement[bool]:
         return self.table.c[self.key] == name

@@ -141,7 +141,7 @@ def test_names_are_taken_once(api: Api, kind: Kind) -> None:
     profile = kind.a_profile(api)
     kind.of(api, profile)
     body = {kind.name: {"name": "gold", _profile_id(kind): profile["id"]}}
-    assert api.refused(409, "POST", kind.path, body) == f"A {kind.title.lower()} of gold already exists."
+    assert api.refused(409, "POST", kind.path, body) == f"{'A' if kind is FLAVOR else 'An'} {kind.title.lower()} of gold already exists."
     if kind is FLAVOR:
         other = kind.of(api, profile, "silver")
         assert put(api, "flavor", kind.where(other), 409, name="gold") == "A flavor of gold already exists."

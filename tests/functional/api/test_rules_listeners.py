@@ -277,10 +277,9 @@ def test_a_range_of_clients_has_the_version_of_one_of_the_vips(site: Site) -> No
     both = site.api.load_balancer(additional_vips=[{"subnet_id": subnet, "ip_address": "2001:db8::5"}])
     allowed = ["10.0.0.0/8", "2001:db8:1::/48"]
     assert site.create(loadbalancer_id=both["id"], allowed_cidrs=allowed)["allowed_cidrs"] == allowed
-    address = site.load_balancer["vip_address"]
     made = site.create()
     for said in (site.refused(allowed_cidrs=allowed), site.change_refused(made, allowed_cidrs=allowed)):
-        assert said == _failure(f"allowed_cidrs: the VIP {address} is IPv4, and 2001:db8:1::/48 is not.")
+        assert said == _failure("allowed_cidrs: the VIP is IPv4, and 2001:db8:1::/48 is not.")
 
 
 def test_security_groups_and_ranges_of_clients_exclude_each_other(site: Site) -> None:

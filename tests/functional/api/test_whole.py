@@ -79,6 +79,11 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
             400,
             "Details of pool 'x' are missing: nothing in the request defines it.",
         ),
+        (
+            {"pools": [_pool()], "listeners": [_listener(default_pool={"name": "web", "session_persistence": {"type": "SOURCE_IP"}})]},
+            400,
+            "Details of pool 'web' are missing: protocol and lb_algorithm.",
+        ),
         ({"listeners": [_listener(default_pool=_pool(protocol="TCP"))]}, 400, "The pool protocol 'TCP' is invalid while"),
         ({"listeners": [_listener(), _listener(protocol="TCP")]}, 409, "already using protocol TCP and protocol_port 80"),
         ({"pools": [_pool(members=[_member(), _member()])]}, 409, "already using ip 10.0.0.1 on protocol_port 80"),

@@ -7,7 +7,9 @@ from typing import Any
 
 from controller import exceptions
 from controller.api import current
+from controller.api.v2.schemas import declare
 from controller.api.v2.schemas.declare import Schema
+from controller.db.repositories import paging
 
 OWN_FAMILY = ("UDP", "SCTP")
 """Protocols of listeners and pools that are no stream of TCP."""
@@ -35,9 +37,11 @@ def supported(schema: Schema, values: Mapping[str, Any]) -> None:
 def project(values: Mapping[str, Any]) -> str:
     """The project of a new object that has no parent.
 
-    :raises InvalidRequest: neither the body nor the caller names one.
+    :raises InvalidRequest: neither the body nor the caller names one, or what is named can't be an id: its quota could not be stored.
     """
     named = values["project_id"] or current.context().project_id
     if not named:
         raise failure("Missing project ID in request where one is required. Name it in the body as project_id, or in the token.")
+    if not paging.may_exist(named):
+        raise declare.invalid("project_id", named, "Value should be the id of a project")
     return str(named)

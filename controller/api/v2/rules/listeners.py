@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
@@ -105,18 +105,16 @@ def headers(protocol: str, names: Iterable[str]) -> None:
             raise exceptions.InvalidRequest(f"{name} is not a valid option for insert_headers of a {protocol} listener")
 
 
-def cidrs(allowed: Iterable[str], *vip_addresses: str, own_groups: bool = False) -> None:
+def cidrs(allowed: Iterable[str], vip_versions: Collection[int], *, own_groups: bool) -> None:
     """Ranges of clients have the IP version of a VIP; where security groups of the tenant decide, there are none.
 
     :raises InvalidRequest: it is otherwise.
     """
-    versions = {ipaddress.ip_address(address).version for address in vip_addresses}
     for cidr in allowed:
         if own_groups:
             raise failure("allowed_cidrs can't be used together with vip_sg_ids: the security groups say who may reach the VIP.")
-        if ipaddress.ip_network(cidr).version not in versions:
-            shown = " and ".join(f"{address}" for address in vip_addresses)
-            raise failure(f"allowed_cidrs: the VIP {shown} is IPv{' and IPv'.join(map(str, sorted(versions)))}, and {cidr} is not.")
+        if ipaddress.ip_network(cidr).version not in vip_versions:
+            raise failure(f"allowed_cidrs: the VIP is IPv{' and IPv'.join(map(str, sorted(vip_versions)))}, and {cidr} is not.")
 
 
 def free_port(protocol: str, port: int, taken: Sequence[str]) -> None:

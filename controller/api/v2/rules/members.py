@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller import exceptions
@@ -53,14 +53,14 @@ def needs_same_version(pool_protocol: str) -> bool:
     return pool_protocol in OWN_FAMILY
 
 
-def member_reachable(address: str, pool_protocol: str, vip_addresses: Iterable[str]) -> None:
+def member_reachable(address: str, pool_protocol: str, vip_versions: Collection[int]) -> None:
     """Datagrams are not translated from one IP version to the other on their way.
 
     :raises NotSupported: no VIP has the version of this member.
     """
     if needs_same_version(pool_protocol):
         version = ipaddress.ip_address(address).version
-        if all(ipaddress.ip_address(vip).version != version for vip in vip_addresses):
+        if version not in vip_versions:
             raise exceptions.NotSupported(
                 f"Provider 'amphora' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
                 f"of a load balancer without an IPv{version} VIP"
