@@ -65,6 +65,8 @@ def replace_members(pool_id: str) -> flask.Response:
             tx.members.add(members.new_rows(tx, pool, plan.new, generation))
             tx.members.change_many(plan.changes, generation)
             tx.members.mark_many_deleted(plan.gone, generation)
+        else:
+            members.check_pool(tx, pool)
     return answers.empty(202)
 
 

@@ -93,6 +93,17 @@ def test_a_batch_with_nothing_to_do_moves_nothing(api: Api) -> None:
     assert api.get("loadbalancer", f"/loadbalancers/{load_balancer['id']}")["provisioning_status"] == "ACTIVE"
     assert api.row(tables.load_balancers, load_balancer["id"])["generation"] == before
     assert api.jobs() == []
+    api.ok("DELETE", f"/pools/{pool}", status=204)
+    assert api.refused(409, "PUT", f"/pools/{pool}/members", {"members": []}) == f"Pool {pool} is immutable and cannot be updated."
+
+
+def test_a_batch_with_nothing_to_do_waits_its_turn_in_the_strict_mode(api_with: Any) -> None:
+    api = api_with(("api_settings", "immutable_while_pending"), True)
+    load_balancer = api.load_balancer()
+    api.settle()
+    pool = _pool(api, load_balancer)
+    said = api.refused(409, "PUT", f"/pools/{pool}/members", {"members": []})
+    assert said == f"Invalid state PENDING_UPDATE of loadbalancer resource {load_balancer['id']}"
 
 
 @pytest.mark.parametrize("known", [False, True])
