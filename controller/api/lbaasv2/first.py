@@ -67,7 +67,7 @@ def _environ(method: str, path: str, body: Any, query: str, lent: Lent | None) -
     environ |= {
         "REQUEST_METHOD": method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": path,
+        "PATH_INFO": path.encode().decode("latin-1"),  # as WSGI has it
         "QUERY_STRING": query,
         "CONTENT_TYPE": "application/json",
         "CONTENT_LENGTH": str(len(content)),

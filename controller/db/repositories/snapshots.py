@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base
+from controller.db.repositories import base, paging
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -58,7 +58,7 @@ class Snapshots(base.Repository):
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
         named = {"load_balancer_id": load_balancer_id}
-        found = self._rows(_LOAD_BALANCER, named)
+        found = self._rows(_LOAD_BALANCER, named) if paging.may_exist(load_balancer_id) else []
         if not found:
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
         return model.Snapshot(

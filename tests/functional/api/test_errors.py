@@ -292,6 +292,15 @@ def test_a_create_without_any_project(api: Api) -> None:
     assert answer.get_json()["faultstring"].startswith("Validation failure: Missing project ID in request where one is required.")
 
 
+@pytest.mark.parametrize("project", ["p" * 37, "na\u00efve", "two\tparts"])
+def test_a_create_for_what_can_be_no_project(api_with: Any, project: str) -> None:
+    api: Api = api_with(("api_settings", "auth_strategy"), "testing")
+    body = {"loadbalancer": {"vip_subnet_id": api.network.subnet_id}}
+    answer = api.send("POST", "/loadbalancers", body, headers={"X-Project-Id": project, "X-Roles": "member"})
+    assert answer.status_code == 400
+    assert answer.get_json()["faultstring"].startswith("Invalid input for field/attribute project_id.")
+
+
 def test_a_pool_without_a_parent_and_with_two_that_disagree(site: Site) -> None:
     body = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
     said = site.api.refused(400, "POST", "/pools", {"pool": body})
