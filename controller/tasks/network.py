@@ -59,9 +59,7 @@ class PlugPorts(base.Step):
 
 
 class OpenListenerPorts(base.Step):
-    """Let exactly the listeners' traffic, or what the tenant's own security groups admit, and what the halves of a pair tell each other,
-    reach the VIP.
-    """
+    """Put the security groups that the tenant wishes for on the VIP, and let the load balancer's own group admit its listeners' traffic."""
 
     default_provides = "generation"
 
@@ -85,7 +83,7 @@ class OpenListenerPorts(base.Step):
         owner = snapshot.load_balancer
         applied, newest = owner.applied_generation, max((listener.generation for listener in snapshot.listeners), default=0)
         if not self._only_if_changed or not applied or max(newest, owner.vip_generation) > applied:
-            if owner.vip_generation:
+            if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port himself stays
                 self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids)
             self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port))
         return snapshot.generation
@@ -142,9 +140,9 @@ class DeleteVip(base.Step):
 
 
 def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.AccessRule, ...]:
-    """What may reach the VIP of a load balancer; of its listeners' traffic, nothing, where the tenant's own security groups decide."""
+    """What a load balancer's listeners ask for, and its amphorae among themselves."""
     rules: list[interface.AccessRule] = []
-    for listener in () if snapshot.load_balancer.vip.sg_ids else snapshot.listeners:
+    for listener in snapshot.listeners:
         if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
             transport = _TRANSPORTS.get(listener.protocol, "tcp")
             rules.extend(interface.AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
@@ -157,4 +155,5 @@ def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[interface.A
     """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
     gone = (status.AmphoraStatus.PENDING_DELETE, status.AmphoraStatus.DELETED)
     halves = [str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in gone]
-    return [rule for half in halves for rule in (interface.AccessRule("vrrp", None, half), interface.AccessRule("tcp", peer_port, half))]
+    speaking = (("vrrp", None), ("tcp", peer_port))
+    return [interface.AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]

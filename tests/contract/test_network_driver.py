@@ -274,12 +274,79 @@ def test_access_is_what_was_set_last(network: local.LocalNetwork, private: inter
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     web, office = interface.AccessRule("tcp", 80), interface.AccessRule("udp", 53, "192.0.2.0/24")
-    vrrp, six = interface.AccessRule("vrrp", None), interface.AccessRule("tcp", 443, "2001:db8::/32")
+    vrrp, six = interface.AccessRule("vrrp", None, "192.0.2.7/32", True), interface.AccessRule("tcp", 443, "2001:db8::/32")
     for rules in ([web, vrrp], [web, office, six], [web, office, six], [office], []):
         network.set_vip_access(load_balancer_id, vip, rules)
         assert network.vip_access(load_balancer_id) == frozenset(rules)
     network.delete_vip_access(load_balancer_id)
     network.delete_vip_access(load_balancer_id)
+    assert groups_of(network, vip.port_id) == []
+
+
+def test_a_vip_is_born_with_a_group_of_the_services_own_that_says_what_listeners_open(
+    network: local.LocalNetwork, private: interface.Network
+) -> None:
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    (own,) = groups_of(network, vip.port_id)
+    assert network.get_security_group(own) == interface.SecurityGroup(own, f"lb-{load_balancer_id}", embedded.SERVICE_PROJECT)
+    assert groups_of(network, network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id) == [own]
+    network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", 80, "192.0.2.0/24")])
+    rules = {
+        (one["direction"], one["ethertype"], one["protocol"], one["port_range_min"], one["port_range_max"], one["remote_ip_prefix"])
+        for one in network.document(embedded.SECURITY_GROUP, own)["security_group_rules"]
+    }
+    out = {("egress", ethertype, None, None, None, None) for ethertype in ("IPv4", "IPv6")}
+    assert rules == out | {("ingress", "IPv4", "tcp", 80, 80, "192.0.2.0/24")}
+    network.deallocate_vip(load_balancer_id, vip)
+    with pytest.raises(exceptions.NotFound):
+        network.get_security_group(own)
+
+
+def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNetwork, private: interface.Network) -> None:
+    vip = network.allocate_vip(new_id(), PROJECT, on(private))
+    (own,) = groups_of(network, vip.port_id)
+    (rule, *_) = network.document(embedded.SECURITY_GROUP, own)["security_group_rules"]
+    network.update(embedded.PORT, vip.port_id, {"security_groups": []})
+    values = {"security_group_id": own, "direction": "ingress", "ethertype": "IPv4"}
+    for change in (
+        lambda: network.delete(embedded.SECURITY_GROUP, own),
+        lambda: network.update(embedded.SECURITY_GROUP, own, {"name": "mine"}),
+        lambda: network.create(embedded.SECURITY_GROUP_RULE, values),
+        lambda: network.delete(embedded.SECURITY_GROUP_RULE, rule["id"]),
+    ):
+        with pytest.raises(embedded.NetworkConflict):
+            change()
+
+
+def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(
+    network: local.LocalNetwork, private: interface.Network
+) -> None:
+    load_balancer_id, mine = new_id(), group(network)
+    values = {"name": "mine", "network_id": private.id, "project_id": PROJECT, "security_groups": [mine]}
+    port = network.create(embedded.PORT, values)["id"]
+    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port))
+    both = groups_of(network, port)
+    assert len(both) == 2
+    assert mine in both
+    assert groups_of(network, network.ensure_vrrp_port("amphora-1", load_balancer_id, vip).id) == both
+    network.delete_amphora_ports("amphora-1")
+    network.deallocate_vip(load_balancer_id, vip)
+    assert groups_of(network, port) == [mine]
+    network.delete(embedded.PORT, port)
+
+
+def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id, theirs = new_id(), group(network)
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    before = groups_of(network, vip.port_id)
+    carrier = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    values = {"name": "liar", "network_id": private.id, "project_id": "another", "device_id": f"lb-{load_balancer_id}"}
+    liar = network.create(embedded.PORT, values)["id"]
+    network.update(embedded.PORT, liar, {"security_groups": [theirs]})
+    assert groups_of(network, vip.port_id) == groups_of(network, carrier.id) == before
+    assert groups_of(network, network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id) == before
+    network.delete(embedded.PORT, liar)
 
 
 # Security groups
@@ -304,6 +371,7 @@ def test_a_security_group_is_known_by_its_id(network: local.LocalNetwork) -> Non
 def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalNetwork, private: interface.Network) -> None:
     load_balancer_id, first, second = new_id(), group(network, "first"), group(network, "second")
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    own = groups_of(network, vip.port_id)
     before = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     for wanted in ([first], [first, second], [first, second], [second]):
         network.set_vip_security_groups(load_balancer_id, vip, wanted)
@@ -312,7 +380,7 @@ def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalN
     after = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     assert groups_of(network, after.id) == [second]
     network.set_vip_security_groups(load_balancer_id, vip, [])
-    assert groups_of(network, vip.port_id) == groups_of(network, before.id) == groups_of(network, after.id) == []
+    assert groups_of(network, vip.port_id) == groups_of(network, before.id) == groups_of(network, after.id) == own
 
 
 def groups_of(network: local.LocalNetwork, port_id: str) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 
 from controller import exceptions
 from controller.db import tables
+from controller.drivers.network import embedded
 from controller.flows import catalog
 from controller.health_manager import watcher
 from controller.model import amphora as amphora_model
@@ -118,23 +119,34 @@ def test_the_network_service_is_asked_only_if_a_listener_changed(site: flow_site
     assert {rule.port for rule in rules} == {80, 8443}
 
 
-def test_security_groups_of_the_tenant_take_the_place_of_the_listeners_rules_and_give_it_back(site: flow_site.Site) -> None:
+def test_security_groups_of_the_tenant_take_the_place_of_the_load_balancers_own_and_give_it_back(site: flow_site.Site) -> None:
     load_balancer_id = site.built()
     vip = site.snapshot(load_balancer_id).load_balancer.vip
     group = site.network.create_security_group("web", "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d")
-    opened = site.network.vip_access(load_balancer_id)
+    opened, own = site.network.vip_access(load_balancer_id), site.network.groups_of(vip.port_id)
     assert opened
     for groups in ([group], []):
         with site.db.begin() as tx:
             generation = tx.load_balancers.advance(load_balancer_id)
             tx.load_balancers.change(load_balancer_id, {"vip_sg_ids": groups, "vip_generation": generation}, generation)
         site.succeed(flow_site.an_update(load_balancer_id))
-        assert site.network.groups_of(vip.port_id) == groups
-        assert site.network.vip_access(load_balancer_id) == (frozenset() if groups else opened)
-    asked = len(site.network.script.calls_of("set_vip_security_groups"))
-    a_new_member(site, load_balancer_id)
+        assert site.network.groups_of(vip.port_id) == (groups or own)
+        assert site.network.vip_access(load_balancer_id) == opened
+
+
+def test_groups_that_a_tenant_put_on_the_vip_port_himself_stay(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    group = site.network.create_security_group("web", "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d")
+    with site.db.begin() as tx:
+        generation = tx.load_balancers.advance(load_balancer_id)
+        tx.load_balancers.change(load_balancer_id, {"vip_generation": generation}, generation)
     site.succeed(flow_site.an_update(load_balancer_id))
-    assert len(site.network.script.calls_of("set_vip_security_groups")) == asked
+    site.network.update(embedded.PORT, vip.port_id, {"security_groups": [group]})
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.network.groups_of(vip.port_id) == [group]
+    assert 8443 in {rule.port for rule in site.network.vip_access(load_balancer_id)}
 
 
 @pytest.mark.parametrize("topology", Topology)

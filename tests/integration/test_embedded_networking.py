@@ -45,6 +45,11 @@ class Carrier:
         """As a tenant does it, through the API's port."""
         self.network.update(embedded.PORT, self.vip.port_id, {"security_groups": list(group_ids)})
 
+    def groups(self) -> list[str]:
+        """Those of the VIP port now."""
+        found: list[str] = self.network.document(embedded.PORT, self.vip.port_id)["security_groups"]
+        return found
+
 
 @pytest.fixture
 def carrier(playground: Playground) -> Carrier:
@@ -81,9 +86,10 @@ def test_a_group_on_a_vip_port_admits_what_its_rules_say(playground: Playground,
     assert playground.ping_is_dropped(client, vip)
     lbaas = group(network, "lbaas", tcp(8080, 8089), {"protocol": "icmp"})
     assert playground.is_dropped(client, ASK_TCP, vip, 8080, address), "a group that no port has opens nothing"
-    carrier.put(lbaas)
+    (own,) = carrier.groups()
+    carrier.put(own, lbaas)
     assert playground.asks(client, ASK_TCP, vip, 8080, address)
-    assert playground.asks(client, ASK_TCP, vip, 80, address), "what a listener opens stays open"
+    assert playground.asks(client, ASK_TCP, vip, 80, address), "what a listener opens stays open beside it"
     assert playground.is_dropped(client, ASK_TCP, vip, 8090, address)
     assert playground.pings(client, vip)
     more = rule(network, lbaas, **tcp(8090))
@@ -91,19 +97,52 @@ def test_a_group_on_a_vip_port_admits_what_its_rules_say(playground: Playground,
     network.delete(embedded.SECURITY_GROUP_RULE, more)
     assert playground.is_dropped(client, ASK_TCP, vip, 8090, address)
     carrier.put()
-    assert playground.is_dropped(client, ASK_TCP, vip, 8080, address)
+    for port in (80, 8080):
+        assert playground.is_dropped(client, ASK_TCP, vip, port, address), "without a group nothing comes in"
     assert playground.ping_is_dropped(client, vip)
+    carrier.put(own)
     assert playground.asks(client, ASK_TCP, vip, 80, address)
 
 
-def test_groups_alone_decide_where_listeners_open_nothing(playground: Playground, carrier: Carrier) -> None:
+def test_a_closed_group_in_place_of_the_load_balancers_own_drops_what_listeners_open(playground: Playground, carrier: Carrier) -> None:
+    network, vip = playground.network, carrier.vip.address
     client, address = playground.tenant("client")
-    playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 80)
-    assert playground.is_dropped(client, ASK_TCP, carrier.vip.address, 80, address)
-    playground.network.set_vip_security_groups("lb-1", carrier.vip, [group(playground.network, "web", tcp(80))])
-    assert playground.asks(client, ASK_TCP, carrier.vip.address, 80, address)
-    playground.network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("udp", 53)])
-    assert playground.asks(client, ASK_TCP, carrier.vip.address, 80, address), "a change of listeners leaves groups alone"
+    playground.serve(carrier.namespace, ANSWER_TCP, vip, 80)
+    playground.serve(client, ANSWER_TCP, address, 80)
+    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80)])
+    closed = group(network, "closed")
+    carrier.put(closed)
+    assert playground.is_dropped(client, ASK_TCP, vip, 80, address)
+    assert playground.asks(carrier.namespace, ASK_TCP, address, 80, vip), "answers come in"
+    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 81)])
+    assert playground.is_dropped(client, ASK_TCP, vip, 80, address), "a change of listeners opens nothing"
+    opening = rule(network, closed, **tcp(80))
+    assert playground.asks(client, ASK_TCP, vip, 80, address)
+    network.delete(embedded.SECURITY_GROUP_RULE, opening)
+    assert playground.is_dropped(client, ASK_TCP, vip, 80, address)
+    network.set_vip_security_groups("lb-1", carrier.vip, [])
+    assert playground.asks(client, ASK_TCP, vip, 80, address), "the load balancer's own group is back"
+    network.set_vip_security_groups("lb-1", carrier.vip, [closed])
+    assert playground.is_dropped(client, ASK_TCP, vip, 80, address)
+
+
+def test_a_pair_goes_on_talking_under_any_group(playground: Playground, carrier: Carrier) -> None:
+    network, vip = playground.network, carrier.vip
+    ports = [network.ensure_vrrp_port(name, "lb-1", vip) for name in ("amphora-1", "amphora-2")]
+    first, second = (port.fixed_ips[0].ip_address for port in ports)
+    other = playground.machine("amphora-2", ports[1])
+    playground.serve(carrier.namespace, ANSWER_TCP, first, 1025)
+    halves = [f"{address}/32" for address in (first, second)]
+    network.set_vip_access("lb-1", vip, [interface.AccessRule("tcp", 1025, half, between_amphorae=True) for half in halves])
+    client, address = playground.tenant("client")
+    for groups in ([group(network, "closed")], []):
+        carrier.put(*groups)
+        assert playground.asks(other, ASK_TCP, first, 1025, second)
+        assert playground.is_dropped(client, ASK_TCP, first, 1025, address)
+    network.install()
+    assert playground.asks(other, ASK_TCP, first, 1025, second)
+    network.set_vip_access("lb-1", vip, [])
+    assert playground.is_dropped(other, ASK_TCP, first, 1025, second)
 
 
 def test_a_remote_prefix_and_a_remote_group_admit_those_alone(playground: Playground, carrier: Carrier) -> None:
@@ -207,7 +246,7 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     network.install()
     assert playground.asks(outside, ASK_TCP, leads, 80, address), "to build the ground again changes nothing"
     assert playground.ping_is_dropped(outside, leads), "the filter of the VIP holds for what comes by the floating IP"
-    carrier.put(group(network, "pings", {"protocol": "icmp", "remote_ip_prefix": f"{address}/32"}))
+    carrier.put(*carrier.groups(), group(network, "pings", {"protocol": "icmp", "remote_ip_prefix": f"{address}/32"}))
     assert playground.pings(outside, leads), "the filter sees the address of the asker"
     network.update(embedded.FLOATING_IP, floating["id"], {"port_id": None})
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
@@ -58,9 +59,31 @@ def test_a_user_opens_a_vip_to_pings_and_leads_a_floating_ip_to_it(site: Site) -
     url = f"http://{floating}/"
     eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 10)
     _a_successor_keeps_them(site, balancer, url)
+    _a_closed_group_in_place_of_all_others_drops(site, balancer.vip, port)
     openstack(site, "floating", "ip", "unset", "--port", floating)
     eventually(lambda: not run(site, "outside", "curl", "--silent", "--max-time", "1", url), 10)
     balancer.delete()
+
+
+def fetches(site: Site, vip: str) -> bool:
+    return run(site, "client", "curl", "--silent", "--fail", "--max-time", "1", f"http://{vip}/")
+
+
+def _a_closed_group_in_place_of_all_others_drops(site: Site, vip: str, port: str) -> None:
+    openstack(site, "security", "group", "create", "closed")
+    before = openstack(site, "port", "show", port, "-f", "json", "-c", "security_group_ids")
+    openstack(site, "port", "set", "--no-security-group", "--security-group", "closed", port)
+    assert not fetches(site, vip)
+    assert not pings(site, vip)
+    openstack(site, "security", "group", "rule", "create", "closed", "--protocol", "tcp", "--dst-port", "80")
+    assert fetches(site, vip)
+    assert not pings(site, vip)
+    openstack(site, "port", "set", "--no-security-group", port)
+    assert not fetches(site, vip)
+    again = [word for group_id in json.loads(before)["security_group_ids"] for word in ("--security-group", group_id)]
+    openstack(site, "port", "set", *again, port)
+    assert fetches(site, vip)
+    assert pings(site, vip)
 
 
 def _a_successor_keeps_them(site: Site, balancer: Balancer, url: str) -> None:

@@ -166,6 +166,14 @@ def mapping(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Che
     return check
 
 
+def owner(name: str, value: Any) -> str:
+    """Who uses a port. Routers and floating IPs are told by it, so nobody says of a port that it is one of theirs."""
+    found: str = text()(name, value)
+    if found.startswith("network:"):
+        raise bad(name, value, "is given by the network itself")
+    return found
+
+
 # Kinds of documents
 
 _ANY_ADDRESS = mapping({}, {"subnet_id": identifier, "ip_address": address})
@@ -206,7 +214,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "fixed_ips": Attribute(check=list_of(_ANY_ADDRESS)),
         "mac_address": Attribute(check=or_null(mac)),
         "device_id": Attribute(check=text()),
-        "device_owner": Attribute(check=text()),
+        "device_owner": Attribute(check=owner),
         "security_groups": Attribute(check=list_of(identifier)),
         "allowed_address_pairs": Attribute(check=list_of(mapping({"ip_address": address_or_cidr}, {"mac_address": mac}))),
         "port_security_enabled": Attribute(check=boolean),

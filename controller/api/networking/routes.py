@@ -88,8 +88,14 @@ def _own(kind: str, object_id: str) -> None:
         raise exceptions.Forbidden
 
 
-def _check_references(values: dict[str, Any]) -> None:
-    """:raises NotFound: something that is named does not exist for the caller."""
+def _service_groups(port_id: str) -> frozenset[str]:
+    """Groups of the service that a tenant may name for a port: those that it has, for clients send the whole list, and that of its VIP."""
+    own = _network().service_group(port_id)
+    return frozenset([*_network().document(embedded.PORT, port_id)["security_groups"], *([own] if own else [])])
+
+
+def _check_references(values: dict[str, Any], known: frozenset[str] = frozenset()) -> None:
+    """:raises NotFound: something that is named, and is not `known`, does not exist for the caller."""
     if _is_admin():
         return
     named = [(kind, values[name]) for name, kind in _REFERENCES.items() if values.get(name)]
@@ -97,7 +103,7 @@ def _check_references(values: dict[str, Any]) -> None:
     named += [(embedded.SUBNET, one["subnet_id"]) for one in values.get("fixed_ips") or () if one.get("subnet_id")]
     gateway = values.get("external_gateway_info") or {}
     named += [(embedded.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
-    for kind, object_id in dict.fromkeys(named):
+    for kind, object_id in dict.fromkeys(one for one in named if one[1] not in known):
         _shown(kind, object_id)
 
 
@@ -178,7 +184,7 @@ def update(path: str, object_id: str) -> flask.Response:
     _, kind = _kind(path)
     _own(kind, object_id)
     values = attributes.parsed(kind, _body().get(kind), creating=False, is_admin=_is_admin())
-    _check_references(values)
+    _check_references(values, _service_groups(object_id) if values.get("security_groups") else frozenset())
     return answers.json({kind: _network().update(kind, object_id, values)})
 
 

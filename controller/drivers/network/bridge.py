@@ -209,11 +209,6 @@ class BridgeNetwork(local.LocalNetwork):
         parts = [bridge_groups.group_part(contents, group_id) for group_id in group_ids]
         return bridge_groups.together([*parts, *(bridge_filter.port_part(contents, port_id) for port_id in port_ids)])
 
-    def access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
-        ports = contents.ports_of_load_balancer(load_balancer_id, local.VRRP)
-        lines = [line for port in ports for line in bridge_filter.access_lines(contents, port, rules)]
-        self._apply(contents, "\n".join(lines) + "\n" if lines else "")
-
 
 def _bridge_line(name: str) -> str:
     return f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"

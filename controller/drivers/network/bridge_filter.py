@@ -21,7 +21,6 @@ from controller.drivers.network.bridge_groups import Element, Part
 from controller.drivers.network.bridge_inventory import Contents
 
 TABLE = "figlina"
-_PROTOCOLS = {"tcp": 6, "udp": 17, "sctp": 132}
 
 RULES = f"""\
 table bridge {TABLE} {{
@@ -107,8 +106,8 @@ def port_part(contents: Contents, port_id: str) -> Part:
     if kind in local.OF_AMPHORAE or contents.is_secured(port_id):
         elements |= _elements(contents, port, kind)
         if kind != local.MANAGEMENT:
-            rules = contents.access_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
-            chains[_chain(port)] = access_rules(rules, groups)
+            between = contents.pair_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
+            chains[_chain(port)] = admitting(between, groups)
         if kind not in local.OF_AMPHORAE:
             chains[_sending(port)] = (*(f"jump {bridge_groups.egress(group_id)}" for group_id in groups), "goto sent_answers_only")
     return Part(chains=chains, elements=frozenset(elements))
@@ -119,30 +118,15 @@ def port_script(contents: Contents, port: interface.Port) -> str:
     return bridge_groups.script(TABLE, Part(), port_part(contents, port.id))
 
 
-def access_rules(rules: Iterable[interface.AccessRule], group_ids: Iterable[str] = ()) -> tuple[str, ...]:
-    """The chain of a port: exactly this traffic, what these security groups admit, and answers."""
-    accepts = [f"{match} accept" for match in _matches(rules)]
+def admitting(between_amphorae: Iterable[interface.AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:
+    """The chain of a port: what its own kind tells it, what its security groups admit, and answers."""
+    accepts = sorted(f"{_match(rule)} accept" for rule in between_amphorae)
     return (*accepts, *(f"jump {bridge_groups.ingress(group_id)}" for group_id in group_ids), "goto answers_only")
 
 
-def access_lines(contents: Contents, port: interface.Port, rules: Iterable[interface.AccessRule]) -> list[str]:
-    """Fill the chain of a port anew. The kernel changes from the old to the new in one step."""
-    return bridge_groups.chain_lines(TABLE, _chain(port), access_rules(rules, contents.groups_of(port.id)))
-
-
-def _matches(rules: Iterable[interface.AccessRule]) -> list[str]:
-    """One match per protocol and range, whatever the number of ports."""
-    ports: dict[tuple[str, str], set[int]] = {}
-    matches = set()
-    for rule in rules:
-        source = _source(rule.cidr)
-        if rule.protocol == "vrrp":
-            matches.add(f"{source}meta l4proto 112")
-        elif rule.port is not None:
-            ports.setdefault((source, rule.protocol), set()).add(rule.port)
-    for (source, protocol), numbers in ports.items():
-        matches.add(f"{source}meta l4proto {_PROTOCOLS[protocol]} th dport {{ {', '.join(map(str, sorted(numbers)))} }}")
-    return sorted(matches)
+def _match(rule: interface.AccessRule) -> str:
+    words = f"{_source(rule.cidr)}meta l4proto {bridge_groups.PROTOCOLS[rule.protocol]}"
+    return words if rule.port is None else f"{words} th dport {rule.port}"
 
 
 def _source(cidr: str | None) -> str:

@@ -135,14 +135,31 @@ def group_part(contents: Contents, group_id: str) -> Part:
     rules = contents.group_rules(group_id)
     if rules is None:
         return Part()
-    accepts = tuple(f"{match(rule)} accept" for rule in rules if rule["direction"] == "ingress")
-    passes = tuple(f"{match(rule)} goto pass" for rule in rules if rule["direction"] == "egress")
+    accepts = tuple(f"{match} accept" for match in matches(rule for rule in rules if rule["direction"] == "ingress"))
+    passes = tuple(f"{match} goto pass" for match in matches(rule for rule in rules if rule["direction"] == "egress"))
     sets = {_members(group_id, 4): "ipv4_addr", _members(group_id, 6): "ipv6_addr"}
     return Part(sets=sets, chains={ingress(group_id): accepts, egress(group_id): passes})
 
 
-def match(rule: Mapping[str, Any]) -> str:
-    """What a rule speaks of, in the words of nft."""
+def matches(rules: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What rules speak of, in the words of nft; those that differ by a single port only are one, for a packet is asked each in turn."""
+    single: dict[str, set[int]] = {}
+    others: dict[str, None] = {}
+    for rule in rules:
+        words, port = _match(rule)
+        if port is None:
+            others[words] = None
+        else:
+            single.setdefault(words, set()).add(port)
+    return [*others, *(f"{words} th dport {_ports(found)}" for words, found in single.items())]
+
+
+def _ports(found: set[int]) -> str:
+    return str(*found) if len(found) == 1 else f"{{ {', '.join(map(str, sorted(found)))} }}"
+
+
+def _match(rule: Mapping[str, Any]) -> tuple[str, int | None]:
+    """The words for a rule, but for its port where it is a single one."""
     version = 6 if rule["ethertype"] == "IPv6" else 4
     family, far = ("ip6" if version == 6 else "ip"), ("saddr" if rule["direction"] == "ingress" else "daddr")
     words = [f"ether type {family}"]
@@ -151,18 +168,19 @@ def match(rule: Mapping[str, Any]) -> str:
     prefix = ipaddress.ip_network(rule["prefix"], strict=False) if rule["prefix"] else None
     if prefix is not None and prefix.prefixlen:
         words.append(f"{family} {far} {prefix}")
-    return " ".join(words + _protocol_words(rule))
+    more, port = _protocol_words(rule)
+    return " ".join(words + more), port
 
 
-def _protocol_words(rule: Mapping[str, Any]) -> list[str]:
+def _protocol_words(rule: Mapping[str, Any]) -> tuple[list[str], int | None]:
     protocol, low, high = rule["protocol"], rule["port_min"], rule["port_max"]
     if protocol is None:
-        return []
+        return [], None
     number = PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)
     words = [f"meta l4proto {number}"] if number else []
     if number in (1, 58):
         name = "icmp" if number == 1 else "icmpv6"
-        words += [f"{name} {part} {value}" for part, value in (("type", low), ("code", high)) if value is not None]
-    elif low is not None and (low, high) != (1, 65535):
-        words.append(f"th dport {low}" if low == high else f"th dport {low}-{high}")
-    return words
+        return words + [f"{name} {part} {value}" for part, value in (("type", low), ("code", high)) if value is not None], None
+    if low is None or (low, high) == (1, 65535):
+        return words, None
+    return (words, low) if low == high else ([*words, f"th dport {low}-{high}"], None)

@@ -1,4 +1,4 @@
-"""What exists in the embedded network: networks, subnets, ports, addresses and access groups, in one SQLite file.
+"""What exists in the embedded network: networks, subnets, ports, addresses and security groups, in one SQLite file.
 
 API and worker processes use it at once: every change is one short `BEGIN IMMEDIATE` transaction. `":memory:"` gives one for this process
 alone, which is what the fake network driver stands on.
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS allowed_addresses (
     port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, ip_address TEXT NOT NULL,
     PRIMARY KEY (port_id, ip_address)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS allowed_by_address ON allowed_addresses (ip_address);
-CREATE TABLE IF NOT EXISTS access_rules (
+CREATE TABLE IF NOT EXISTS pair_rules (
     load_balancer_id TEXT NOT NULL, protocol TEXT NOT NULL, port INTEGER NOT NULL, cidr TEXT NOT NULL,
     PRIMARY KEY (load_balancer_id, protocol, port, cidr)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS security_groups (
@@ -300,6 +300,10 @@ class Contents:
         """Say who uses a port; empty strings release it."""
         self._db.execute("UPDATE ports SET device_id = ?, device_owner = ? WHERE id = ?", (device_id, device_owner, port_id))
 
+    def lend_to(self, port_id: str, load_balancer_id: str | None) -> None:
+        """Say which load balancer has its VIP on a tenant's port; None: it gave the port back."""
+        self._db.execute("UPDATE ports SET load_balancer_id = ? WHERE id = ?", (load_balancer_id, port_id))
+
     def delete_port(self, port_id: str) -> None:
         """Delete a port and free its addresses; gone already is fine."""
         self._db.execute("DELETE FROM ports WHERE id = ?", (port_id,))
@@ -423,23 +427,22 @@ class Contents:
 
     def groups_of_vips(self, load_balancer_id: str) -> set[str]:
         """The security groups that lie on the VIP ports of a load balancer, whoever made these ports."""
-        query = (
-            "SELECT g.security_group_id FROM port_groups g JOIN ports p ON p.id = g.port_id WHERE p.device_id = ? AND p.kind IN ('', 'vip')"
-        )
-        return {found for (found,) in self._db.execute(query, (f"lb-{load_balancer_id}",))}
+        query = "SELECT g.security_group_id FROM port_groups g JOIN ports p ON p.id = g.port_id "
+        query += "WHERE p.load_balancer_id = ? AND p.kind IN ('', 'vip')"
+        return {found for (found,) in self._db.execute(query, (load_balancer_id,))}
 
-    # Access groups
+    # What the halves of a pair tell each other
 
-    def access_rules(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
-        """What may reach a VIP."""
-        rows = self._db.execute("SELECT protocol, port, cidr FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
-        return frozenset(interface.AccessRule(protocol, port or None, cidr or None) for protocol, port, cidr in rows)
+    def pair_rules(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+        """What the amphorae of a load balancer take from each other."""
+        rows = self._db.execute("SELECT protocol, port, cidr FROM pair_rules WHERE load_balancer_id = ?", (load_balancer_id,))
+        return frozenset(interface.AccessRule(protocol, port or None, cidr or None, True) for protocol, port, cidr in rows)
 
-    def set_access_rules(self, load_balancer_id: str, rules: Iterable[interface.AccessRule]) -> None:
+    def set_pair_rules(self, load_balancer_id: str, rules: Iterable[interface.AccessRule]) -> None:
         """Exactly these, from now on."""
-        self._db.execute("DELETE FROM access_rules WHERE load_balancer_id = ?", (load_balancer_id,))
+        self._db.execute("DELETE FROM pair_rules WHERE load_balancer_id = ?", (load_balancer_id,))
         values = [(load_balancer_id, rule.protocol, rule.port or 0, rule.cidr or "") for rule in set(rules)]
-        self._db.executemany("INSERT INTO access_rules VALUES (?, ?, ?, ?)", values)
+        self._db.executemany("INSERT INTO pair_rules VALUES (?, ?, ?, ?)", values)
 
 
 def now() -> str:

@@ -27,9 +27,6 @@ class Effects:
         del contents, port_ids, group_ids
         yield
 
-    def access_changed(self, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
-        """The rules of a load balancer's access group were replaced."""
-
     def network_made(self, bridge: str) -> None:
         """There is a new network."""
 

@@ -44,6 +44,9 @@ EXTENSIONS = (
 )
 """Aliases of the Networking API's extensions that the embedded network answers."""
 
+SERVICE_PROJECT = "6a1e0f3c5b7d4c2e9f80a1b2c3d4e5f6"
+"""Whose the security groups `lb-<load balancer id>` are: the service's, and no tenant's."""
+
 
 class NetworkConflict(exceptions.Conflict):
     """Something is in use, or there already. `type` is the name by which clients of the Networking API know the error."""
@@ -79,6 +82,10 @@ class TenantNetworking(abc.ABC):
     @abc.abstractmethod
     def ensure_default_group(self, project_id: str) -> None:
         """The security group `default` of a project: its members talk to each other, and to everybody else first."""
+
+    @abc.abstractmethod
+    def service_group(self, port_id: str) -> str | None:
+        """The group of the service's own that admits listeners' traffic to a VIP port; None for other ports."""
 
     @abc.abstractmethod
     def create(self, kind: str, values: Mapping[str, Any]) -> Document:

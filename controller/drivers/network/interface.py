@@ -109,11 +109,15 @@ class VipRequest:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Traffic that may reach a VIP. `protocol` is tcp, udp, sctp or vrrp; `port` is None for vrrp; `cidr` None means from anywhere."""
+    """Traffic that may reach a VIP. `protocol` is tcp, udp, sctp or vrrp; `port` is None for vrrp; `cidr` None means from anywhere.
+
+    `between_amphorae`: what the halves of a pair tell each other. It may pass whatever security groups the VIP port bears.
+    """
 
     protocol: str
     port: int | None
     cidr: str | None = None
+    between_amphorae: bool = False
 
 
 class NetworkDriver(abc.ABC):
@@ -160,6 +164,8 @@ class NetworkDriver(abc.ABC):
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
         """Make (or adopt) the VIP port `octavia-lb-<load balancer id>`; called by the API, so that the 201 answer shows the address.
 
+        The port bears the group `lb-<load balancer id>` (see `set_vip_access`); an adopted one beside those that it had.
+
         :raises NotFound: the port, network or subnet does not exist (kind `Port`, `Network`, `Subnet`).
         :raises Conflict: the address is taken.
         :raises InvalidRequest: the parts of the request contradict each other, the port is in use, or the subnet is full.
@@ -167,7 +173,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
-        """Delete the VIP port if it is ours, else release it; gone already is fine."""
+        """Delete the VIP port if it is ours, else release it, and delete its group `lb-<load balancer id>`; gone already is fine."""
 
     @abc.abstractmethod
     def ensure_management_port(self, amphora_id: str, network_id: str | None = None) -> Port:
@@ -199,18 +205,21 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule]) -> None:
-        """Let exactly this traffic reach the VIP, as a set difference against what is allowed now (group `lb-<load balancer id>`)."""
+        """Let the group `lb-<load balancer id>` admit exactly this traffic, as a set difference against what it admits now.
+
+        The group is the service's, not the tenant's; it is a group like any other, and admits nothing to a VIP port whose list of security
+        groups a tenant replaced. Rules `between_amphorae` belong to no group: they always hold.
+        """
 
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str) -> None:
-        """Delete the group `lb-<load balancer id>`; gone already is fine."""
+        """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""
 
     @abc.abstractmethod
     def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
         """Put exactly these security groups of a tenant on the VIP port, and on the VRRP ports that carry its address, now and later.
 
-        What they admit reaches the VIP beside what `set_vip_access` lets through; whoever wants the groups alone to decide leaves the
-        listeners' rules out there.
+        They alone decide then what reaches the VIP. An empty list brings the group `lb-<load balancer id>` back.
 
         :raises NotFound: a group (kind `SecurityGroup`) or the VIP port does not exist.
         """

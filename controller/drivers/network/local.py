@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
-from controller.drivers.network import effects, interface, tenants
+from controller.drivers.network import effects, interface, tenants, vip_groups
 from controller.drivers.network.bridge_inventory import Contents, Inventory
 from controller.model import load_balancer as model
 
@@ -18,7 +18,7 @@ DEVICE_OWNER = "Octavia"  # clients of the compatible API look for this word
 
 
 class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
-    """Networks, subnets, ports and access groups in an `Inventory`."""
+    """Networks, subnets, ports and security groups in an `Inventory`."""
 
     def __init__(self, inventory: Inventory, management_network_id: str) -> None:
         super().__init__(inventory)
@@ -87,6 +87,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
                 project_id=project_id,
                 load_balancer_id=load_balancer_id,
             )
+            vip_groups.add_to(self, contents, load_balancer_id, port.id)
             return _vip(port, port.fixed_ips[0], request, ours=True)
 
     def _adopt(self, contents: Contents, load_balancer_id: str, request: interface.VipRequest) -> model.Vip:
@@ -103,6 +104,8 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         if not fitting:
             raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
         contents.set_device(port.id, f"lb-{load_balancer_id}", DEVICE_OWNER)
+        contents.lend_to(port.id, load_balancer_id)
+        vip_groups.add_to(self, contents, load_balancer_id, port.id)
         return _vip(port, fitting[0], request, ours=False)
 
     def _choose_subnet(self, contents: Contents, request: interface.VipRequest) -> str:
@@ -123,16 +126,13 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
         with self._inventory.change() as contents:
-            kind, _ = contents.kind_of(vip.port_id)
+            vip_groups.delete(self, contents, load_balancer_id)
+            kind, served = contents.kind_of(vip.port_id)
             if kind == VIP:
                 effects.delete_ports(self, contents, [contents.port(vip.port_id)])
-                return
-            try:
-                port = contents.port(vip.port_id)
-            except exceptions.NotFound:
-                return
-            if port.device_id == f"lb-{load_balancer_id}":
-                contents.set_device(port.id, "", "")
+            elif served == load_balancer_id:
+                contents.set_device(vip.port_id, "", "")
+                contents.lend_to(vip.port_id, None)
 
     # Ports of amphorae
 
@@ -216,33 +216,32 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
     # Access
 
     def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[interface.AccessRule]) -> None:
-        wanted = frozenset(rules)
+        wanted = vip_groups.whole(rules)
         with self._inventory.read() as contents:
-            if contents.access_rules(load_balancer_id) == wanted:
+            if vip_groups.exists(contents, load_balancer_id) and vip_groups.access(contents, load_balancer_id) == wanted:
                 return
         with self._inventory.change() as contents:
-            contents.set_access_rules(load_balancer_id, wanted)
-            self.access_changed(contents, load_balancer_id, wanted)
+            vip_groups.set_access(self, contents, load_balancer_id, wanted)
 
     def delete_vip_access(self, load_balancer_id: str) -> None:
         with self._inventory.change() as contents:
-            if contents.access_rules(load_balancer_id):
-                contents.set_access_rules(load_balancer_id, ())
-                self.access_changed(contents, load_balancer_id, frozenset())
+            vip_groups.delete(self, contents, load_balancer_id)
 
     def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
+        wanted = set(group_ids) or {vip_groups.group_id(load_balancer_id)}
         with self._inventory.read() as contents:
             contents.port(vip.port_id)
-            if set(contents.groups_of(vip.port_id)) == set(group_ids):
+            if set(contents.groups_of(vip.port_id)) == wanted:
                 return
         with self._inventory.change() as contents:
             contents.port(vip.port_id)
-            effects.set_groups_of_vip(self, contents, load_balancer_id, vip.port_id, group_ids)
+            vip_groups.ensure(self, contents, load_balancer_id)
+            effects.set_groups_of_vip(self, contents, load_balancer_id, vip.port_id, sorted(wanted))
 
     def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
         """What may reach a load balancer's VIP now."""
         with self._inventory.read() as contents:
-            return contents.access_rules(load_balancer_id)
+            return vip_groups.access(contents, load_balancer_id)
 
 
 def _vip(port: interface.Port, fixed: interface.FixedIp, request: interface.VipRequest, *, ours: bool) -> model.Vip:

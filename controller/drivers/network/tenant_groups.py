@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import bridge_groups, effects, embedded, tenant_details
+from controller.drivers.network import bridge_groups, effects, embedded, interface, tenant_details
 from controller.drivers.network.bridge_inventory import Contents
 
 DEFAULT = "default"
@@ -44,17 +44,22 @@ def create(effect: effects.Effects, contents: Contents, values: Mapping[str, Any
 def _add(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
     made = tenant_details.new_id()
     with effect.changing(contents, group_ids=[made]):
-        row = (made, values["name"], values["project_id"], tenant_details.born(values, _DETAILS))
-        contents.db.execute("INSERT INTO security_groups VALUES (?, ?, ?, ?)", row)
-        for ethertype in ("IPv4", "IPv6"):
-            _add_rule(contents, {"security_group_id": made, "direction": "egress", "ethertype": ethertype})
+        add(contents, made, values)
     return made
+
+
+def add(contents: Contents, made: str, values: Mapping[str, Any]) -> None:
+    """The rows of a new group: one that lets everything out, and nothing in."""
+    row = (made, values["name"], values["project_id"], tenant_details.born(values, _DETAILS))
+    contents.db.execute("INSERT INTO security_groups VALUES (?, ?, ?, ?)", row)
+    for ethertype in ("IPv4", "IPv6"):
+        _add_rule(contents, {"security_group_id": made, "direction": "egress", "ethertype": ethertype})
 
 
 def update(effect: effects.Effects, contents: Contents, group_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such group; :raises NetworkConflict: the default group keeps its name, and no other can have it."""
     del effect
-    group = contents.security_group(group_id)
+    group = _changeable(contents, group_id)
     if DEFAULT in (group.name, values.get("name")) and values.get("name", group.name) != group.name:
         raise embedded.NetworkConflict("SecurityGroupCannotUpdateDefault", "The name default belongs to the default security group.")
     tenant_details.set_columns(contents, "security_groups", group_id, values, ("name",))
@@ -63,7 +68,7 @@ def update(effect: effects.Effects, contents: Contents, group_id: str, values: M
 
 def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
     """:raises NotFound: no such group; :raises NetworkConflict: ports have it, or it is a project's default group."""
-    group = contents.security_group(group_id)
+    group = _changeable(contents, group_id)
     if group.name == DEFAULT:
         raise embedded.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
     if contents.db.execute("SELECT 1 FROM port_groups WHERE security_group_id = ?", (group_id,)).fetchone():
@@ -74,6 +79,14 @@ def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
         contents.db.execute("DELETE FROM security_groups WHERE id = ?", (group_id,))
 
 
+def _changeable(contents: Contents, group_id: str) -> interface.SecurityGroup:
+    group = contents.security_group(group_id)
+    if group.project_id == embedded.SERVICE_PROJECT:
+        words = f"Security group {group_id} ({group.name}) belongs to a load balancer: its listeners say what it admits."
+        raise embedded.NetworkConflict("SecurityGroupInUse", words)
+    return group
+
+
 # Rules
 
 
@@ -82,7 +95,7 @@ def create_rule(effect: effects.Effects, contents: Contents, values: Mapping[str
 
     :raises NetworkConflict: the group has this rule.
     """
-    group_id = contents.security_group(values["security_group_id"]).id
+    group_id = _changeable(contents, values["security_group_id"]).id
     if values.get("remote_group_id"):
         contents.security_group(values["remote_group_id"])
     _check(values)
@@ -172,9 +185,10 @@ def _number(protocol: str) -> int:
 
 
 def delete_rule(effect: effects.Effects, contents: Contents, rule_id: str) -> None:
-    """:raises NotFound: no such rule."""
+    """:raises NotFound: no such rule; :raises NetworkConflict: it is a load balancer's."""
     row = contents.db.execute("SELECT security_group_id FROM security_group_rules WHERE id = ?", (rule_id,)).fetchone()
     if row is None:
         raise exceptions.NotFound("SecurityGroupRule", rule_id)
+    _changeable(contents, row[0])
     with effect.changing(contents, group_ids=[row[0]]):
         contents.db.execute("DELETE FROM security_group_rules WHERE id = ?", (rule_id,))

@@ -189,20 +189,26 @@ def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]])
 def update_port(effect: effects.Effects, contents: Contents, port_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: something named does not exist; :raises Conflict: an address is taken, or the port is in use as it is."""
     port = contents.port(port_id)
-    kind, _ = contents.kind_of(port_id)
-    carries_vip = port.device_id.startswith("lb-") and kind in ("", "vip")
+    kind, load_balancer_id = contents.kind_of(port_id)
     fixed = ("fixed_ips", "mac_address", "allowed_address_pairs", "port_security_enabled", "device_id", "device_owner")
-    if (kind or carries_vip) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
+    if _is_in_use(contents, port) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
         words = f"Port {port_id} is in use by {port.device_id}: only its name, its description and its security groups can be changed."
         raise embedded.NetworkConflict("PortInUse", words)
     if kind not in ("", "vip") and "security_groups" in values:
         raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port.")
-    if "security_groups" in values and carries_vip:
-        effects.set_groups_of_vip(effect, contents, port.device_id.removeprefix("lb-"), port_id, values["security_groups"])
+    if port.device_owner.startswith("network:") and values.get("security_groups"):
+        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to a router, which nothing filters.")
+    if "security_groups" in values and load_balancer_id is not None:
+        effects.set_groups_of_vip(effect, contents, load_balancer_id, port_id, values["security_groups"])
     elif not kind:
         _change_port(effect, contents, port, values)
     tenant_details.set_columns(contents, "ports", port_id, values, ("name",) if kind == "" else ())
     tenant_details.change(contents, "ports", port_id, values, _OF_PORT)
+
+
+def _is_in_use(contents: Contents, port: interface.Port) -> bool:
+    """By a load balancer, or by a router: then most of it has to stay."""
+    return any(contents.kind_of(port.id)) or port.device_owner.startswith("network:")
 
 
 def _is_same(port: interface.Port, name: str, value: Any) -> bool:
@@ -251,10 +257,9 @@ def _readdress(contents: Contents, port: interface.Port, wanted: Sequence[Mappin
 def delete_port(effect: effects.Effects, contents: Contents, port_id: str) -> None:
     """:raises NotFound: no such port; :raises NetworkConflict: a router, a floating IP or a load balancer lives by it."""
     port = contents.port(port_id)
-    kind, _ = contents.kind_of(port_id)
     if port.device_owner.startswith("network:"):
         words = f"Port {port_id} can't be deleted: it belongs to {port.device_owner} {port.device_id}."
         raise embedded.NetworkConflict("ServicePortInUse", words)
-    if kind or port.device_id.startswith("lb-"):
+    if _is_in_use(contents, port):
         raise embedded.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
     effects.delete_ports(effect, contents, [port])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import effects, embedded, tenant_documents, tenant_groups, tenant_ports, tenant_routers
+from controller.drivers.network import effects, embedded, tenant_documents, tenant_groups, tenant_ports, tenant_routers, vip_groups
 from controller.drivers.network.bridge_inventory import Inventory
 from controller.drivers.network.embedded import Document
 
@@ -58,6 +58,11 @@ class Tenants(effects.Effects, embedded.TenantNetworking):
                 return
         with self._inventory.change() as contents:
             tenant_groups.ensure_default(self, contents, project_id)
+
+    def service_group(self, port_id: str) -> str | None:
+        with self._inventory.read() as contents:
+            _, load_balancer_id = contents.kind_of(port_id)
+        return None if load_balancer_id is None else vip_groups.group_id(load_balancer_id)
 
     def create(self, kind: str, values: Mapping[str, Any]) -> Document:
         with self._inventory.change() as contents:

@@ -206,6 +206,37 @@ def test_a_project_sees_and_changes_its_own_only(api: Api, monkeypatch: pytest.M
     assert [one["name"] for one in call(api, "GET", "/subnets", project="tenant-b")["subnets"]] == ["private-subnet", "public-subnet"]
 
 
+def test_a_tenant_keeps_the_load_balancers_own_group_on_the_vip_or_replaces_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    balancer, another = api.load_balancer(project_id="tenant-a"), api.load_balancer(project_id="tenant-a")
+    port = f"/ports/{balancer['vip_port_id']}"
+    (own,) = call(api, "GET", port)["port"]["security_groups"]
+    (theirs,) = call(api, "GET", f"/ports/{another['vip_port_id']}")["port"]["security_groups"]
+    assert call(api, "GET", f"/security-groups/{own}")["security_group"]["name"] == f"lb-{balancer['id']}", "administrators see it"
+    refused = call(api, "DELETE", f"/security-groups/{theirs}", status=409)
+    assert "belongs to a load balancer" in refused["faultstring"]
+    lbaas = make(api, "security_group", "/security-groups", name="lbaas")["id"]
+    monkeypatch.setattr("controller.api.networking.routes._is_admin", lambda: False)
+    call(api, "GET", f"/security-groups/{own}", status=404)
+    assert {one["name"] for one in call(api, "GET", "/security-groups")["security_groups"]} == {"default", "lbaas"}
+    for wanted in ([own, lbaas], [lbaas], [], [own]):
+        shown = call(api, "PUT", port, {"port": {"security_groups": wanted}})["port"]["security_groups"]
+        assert sorted(shown) == sorted(wanted)
+    call(api, "PUT", port, {"port": {"security_groups": [theirs]}}, 404)
+    mine = make(api, "port", "/ports", network_id=api.network.network_id, device_id=f"lb-{balancer['id']}")["id"]
+    call(api, "PUT", f"/ports/{mine}", {"port": {"security_groups": [own]}}, 404)
+
+
+def test_a_port_can_not_pass_for_one_of_a_router(api: Api) -> None:
+    (router,) = call(api, "GET", "/routers")["routers"]
+    port = {"network_id": api.network.network_id, "device_id": router["id"], "device_owner": "network:router_interface"}
+    call(api, "POST", "/ports", {"port": port}, 400)
+    made = make(api, "port", "/ports", **{**port, "device_owner": "compute:nova"})
+    call(api, "PUT", f"/ports/{made['id']}", {"port": {"device_owner": "network:router_gateway"}}, 400)
+    (leg,) = call(api, "GET", f"/ports?device_id={router['id']}&device_owner=network:router_interface")["ports"]
+    for change in ({"fixed_ips": []}, {"device_id": ""}, {"mac_address": "02:00:00:00:00:01"}):
+        call(api, "PUT", f"/ports/{leg['id']}", {"port": change}, 409)
+
+
 def test_tags_and_extensions_are_there(api: Api) -> None:
     port = make(api, "port", "/ports", network_id=api.network.network_id)["id"]
     assert call(api, "PUT", f"/ports/{port}/tags", {"tags": ["b", "a"]}) == {"tags": ["a", "b"]}

@@ -10,18 +10,16 @@ from controller.drivers.network import bridge_filter, bridge_groups, bridge_inve
 @pytest.mark.parametrize(
     ("rules", "accepted"),
     [
-        ([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443)], ["meta l4proto 6 th dport { 80, 443 }"]),
-        ([interface.AccessRule("udp", 53, "0.0.0.0/0")], ["ether type ip meta l4proto 17 th dport { 53 }"]),
-        ([interface.AccessRule("sctp", 9, "192.0.2.0/24")], ["ip saddr 192.0.2.0/24 meta l4proto 132 th dport { 9 }"]),
-        ([interface.AccessRule("tcp", 443, "2001:db8::/32")], ["ip6 saddr 2001:db8::/32 meta l4proto 6 th dport { 443 }"]),
+        ([interface.AccessRule("tcp", 1025, "2001:db8::7/128")], ["ip6 saddr 2001:db8::7/128 meta l4proto 6 th dport 1025"]),
         ([interface.AccessRule("vrrp", None)], ["meta l4proto 112"]),
         ([interface.AccessRule("vrrp", None, "192.0.2.7/32")], ["ip saddr 192.0.2.7/32 meta l4proto 112"]),
         ([], []),
     ],
     ids=str,
 )
-def test_access_rules_open_what_they_say_and_answers_pass(rules: list[interface.AccessRule], accepted: list[str]) -> None:
-    assert bridge_filter.access_rules(rules) == (*(f"{match} accept" for match in accepted), "goto answers_only")
+def test_a_port_admits_its_own_kind_then_what_its_groups_say_and_answers(rules: list[interface.AccessRule], accepted: list[str]) -> None:
+    jumps = ("jump sgi_a_b", "goto answers_only")
+    assert bridge_filter.admitting(rules, ["a-b"]) == (*(f"{match} accept" for match in accepted), *jumps)
 
 
 @pytest.fixture
@@ -52,17 +50,17 @@ def test_a_link_local_address_follows_from_the_mac() -> None:
 def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: bridge_inventory.Contents) -> None:
     port = add(contents, local.VRRP)
     contents.allow_address(port.id, "192.0.2.50")
-    contents.set_access_rules("lb", [interface.AccessRule("tcp", 80)])
+    contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None, "192.0.2.10/32")])
     script = bridge_filter.port_script(contents, port)
     (senders,) = [line for line in script.splitlines() if " senders4 " in line]
     assert "192.0.2.9" in senders
     assert "192.0.2.50" in senders
-    assert "th dport { 80 } accept" in script
+    assert "ip saddr 192.0.2.10/32 meta l4proto 112 accept" in script
 
 
 def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: bridge_inventory.Contents) -> None:
     port = add(contents, local.MEMBER)
-    contents.set_access_rules("lb", [interface.AccessRule("tcp", 80)])
+    contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None)])
     script = bridge_filter.port_script(contents, port)
     assert "accept" not in script
     assert "goto answers_only" in script

@@ -33,22 +33,14 @@ def test_a_listener_that_is_being_deleted_opens_nothing() -> None:
     assert rules(provisioning_status=ProvisioningStatus.PENDING_DELETE) == set()
 
 
-def test_where_security_groups_of_the_tenant_decide_the_listeners_open_nothing() -> None:
-    vip = builders.a_vip(sg_ids=("web",))
-    amphora = builders.an_amphora(vrrp_ip="10.0.0.3", status=AmphoraStatus.ALLOCATED)
-    owner = builders.a_load_balancer(vip=vip, topology=Topology.ACTIVE_STANDBY)
-    snapshot = builders.a_snapshot(owner, listeners=[builders.a_listener()], amphorae=[amphora])
-    own = {interface.AccessRule("vrrp", None, "10.0.0.3/32"), interface.AccessRule("tcp", 1025, "10.0.0.3/32")}
-    assert set(network.access_rules(snapshot, peer_port=1025)) == own
-
-
 def test_the_halves_of_a_pair_may_speak_with_each_other_and_nobody_else_with_them() -> None:
     statuses = {"10.0.0.3": AmphoraStatus.ALLOCATED, "fd00::4": AmphoraStatus.BOOTING, "10.0.0.5": AmphoraStatus.PENDING_DELETE}
     amphorae = [builders.an_amphora(vrrp_ip=address, status=found) for address, found in statuses.items()]
     amphorae.append(builders.an_amphora(vrrp_ip=None, status=AmphoraStatus.BOOTING))
     snapshot = builders.a_snapshot(builders.a_load_balancer(topology=Topology.ACTIVE_STANDBY), amphorae=amphorae)
     halves = ("10.0.0.3/32", "fd00::4/128")
-    own = {rule for half in halves for rule in (interface.AccessRule("vrrp", None, half), interface.AccessRule("tcp", 1025, half))}
+    said = [("vrrp", None), ("tcp", 1025)]
+    own = {interface.AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in said}
     assert set(network.access_rules(snapshot, peer_port=1025)) == own
 
 
