@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from controller import exceptions
 from controller.api.v2 import certificates, l7, members, rules, writes
 from controller.api.v2.schemas import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.api.v2.schemas.declare import Values
@@ -46,6 +47,7 @@ def plan(wanted: Mapping[str, Any]) -> Graph:
     """Find what each name means, and check everything that needs neither the network nor the database.
 
     :raises InvalidRequest: a name that nothing or two things bear, or a broken rule.
+    :raises NotFound: a pool that is named by an id.
     :raises Conflict: two listeners or two members that exclude each other, or more rules than a policy can have.
     """
     listeners: list[Values] = wanted["listeners"]
@@ -79,6 +81,8 @@ def _define(pools: dict[str, Values], values: Values) -> None:
 
 
 def _check_listener(values: Values, before: Sequence[Values], pools: Mapping[str, Values]) -> None:
+    if values["default_pool_id"] is not None:  # a load balancer that is yet to be made has no pools that have an id
+        raise exceptions.NotFound("Pool", values["default_pool_id"])
     rules.new_listener(values)
     port = values["protocol_port"]
     rules.free_port(values["protocol"], port, [other["protocol"] for other in before if other["protocol_port"] == port])

@@ -102,7 +102,8 @@ def test_a_listener_that_ends_no_tls_has_no_field_of_it(site: Site, protocol: st
         "hsts_include_subdomains": True,
         "hsts_preload": True,
     }
-    made = site.create(protocol=protocol)
+    made = site.create(protocol=protocol, default_tls_container_ref="", tls_ciphers="")
+    assert (made["default_tls_container_ref"], made["tls_ciphers"]) == (None, None)
     for field, value in asked_for.items():
         sentence = _failure(f"A listener of protocol {protocol} can't have {field}: only TERMINATED_HTTPS ends TLS.")
         assert site.refused(protocol=protocol, **{field: value}) == sentence

@@ -38,7 +38,7 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
             ),
             _listener(81, name="b", default_pool={"name": "shared"}),
             _listener(82, name="c", protocol="TCP", default_pool={"name": "shared"}),
-            _listener(83, name="d"),
+            _listener(83, name="d", default_pool_id=None),
         ],
         pools=[_pool("shared", members=[_member("10.0.0.2"), _member("10.0.0.3")]), _pool("unused")],
     )
@@ -84,6 +84,7 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
             400,
             "Details of pool 'web' are missing: protocol and lb_algorithm.",
         ),
+        ({"listeners": [_listener(default_pool_id="11111111-1111-4111-8111-111111111111")]}, 404, "Pool 1111"),
         ({"listeners": [_listener(default_pool=_pool(protocol="TCP"))]}, 400, "The pool protocol 'TCP' is invalid while"),
         ({"listeners": [_listener(), _listener(protocol="TCP")]}, 409, "already using protocol TCP and protocol_port 80"),
         ({"pools": [_pool(members=[_member(), _member()])]}, 409, "already using ip 10.0.0.1 on protocol_port 80"),

@@ -130,3 +130,5 @@ def test_a_project_comes_from_the_body_the_header_or_the_configuration(api_with:
     assert api.send("POST", "/loadbalancers", body).get_json()["loadbalancer"]["tenant_id"] == "of-the-body"
     body["loadbalancer"]["tenant_id"] = "of-the-tenant"
     assert api.send("POST", "/loadbalancers", body).get_json()["loadbalancer"]["project_id"] == "of-the-tenant"
+    body["loadbalancer"]["tenant_id"] = None
+    assert api.send("POST", "/loadbalancers", body).get_json()["loadbalancer"]["project_id"] == "of-the-body"

@@ -196,7 +196,7 @@ class Schema:
         _check_keys(given, self._post_keys, self.name, path)
         values: Values = {}
         for field in self._post:
-            value = given.get(field.name, _ABSENT) if field.alias is None else given.get(field.alias, given.get(field.name, _ABSENT))
+            value = given.get(field.name, _ABSENT) if field.alias is None else _by_either_name(given, field.name, field.alias)
             if value is not _ABSENT:
                 values[field.name] = field.accept(value)
             elif field.required:
@@ -289,6 +289,12 @@ def _fault_view(fault: Any) -> Iterable[tuple[str, Any]]:
     for key in ("code", "message", "step", "request_id", "occurred_at", "next_try_at"):
         value = getattr(fault, key)
         yield key, naive(value) if isinstance(value, datetime.datetime) else value
+
+
+def _by_either_name(given: Mapping[str, Any], name: str, alias: str) -> Any:
+    """The value of a field with two names: the one by the second name, unless that is null."""
+    second = given.get(alias, _ABSENT)
+    return given.get(name, second) if second is None or second is _ABSENT else second
 
 
 def load(body: bytes) -> Any:

@@ -207,11 +207,11 @@ def list_of(parse_item: Parser, *, unique: bool = False) -> Described[list[Any]]
 
 
 @described("string", pattern=_CIPHERS_PATTERN)
-def ciphers(value: Any) -> str:
-    """OpenSSL's list of ciphers."""
+def ciphers(value: Any) -> str | None:
+    """OpenSSL's list of ciphers; an empty one is none."""
     if not isinstance(value, str) or not _CIPHERS(value):
         raise Reject(f"Value should match the pattern {_CIPHERS_PATTERN}")
-    return value
+    return value or None
 
 
 tags = list_of(name, unique=True)

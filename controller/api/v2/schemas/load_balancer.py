@@ -42,7 +42,7 @@ _L7POLICY = _nested(
 )
 _LISTENER = _nested(
     listener.SCHEMA,
-    ["project_id", "loadbalancer_id", "default_pool_id"],
+    ["project_id", "loadbalancer_id"],
     Field(
         name="default_pool",
         kind=NESTED_POOL.nested(f"{_PATH}.listeners.default_pool"),
