@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -95,10 +95,19 @@ def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask
     wanted = [resource.created(one) for one in given]
     made = []
     with first.together():
+        _lock_parents(wanted)
         for values in wanted:
             made.append(create(resource, values, parent_id))
             first.allow_own_changes()
     return answers.json({resource.collection: shapes.shown(resource, made)}, 201)
+
+
+def _lock_parents(wanted: Sequence[Values]) -> None:
+    """Each of the calls takes its load balancer's lock, then its project's, and holds both: so the first ones must be held before."""
+    named = {kind: [str(values[kind]) for values in wanted if values.get(kind)] for kind in ("loadbalancer_id", "listener_id", "pool_id")}
+    caller = current.context()
+    with first.read() as tx:
+        tx.load_balancers.lock_several(named, None if caller.is_admin else caller.project_id)
 
 
 def create(resource: Resource, values: Values, parent_id: str | None = None) -> Values:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import resources
+from controller.db.repositories import paging, resources
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -25,6 +25,11 @@ _ADVANCE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": res
 _DELETE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": _P.PENDING_DELETE})
 _GENERATION = sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id"))
 _LOCK = sa.select(_T.c.id).where(_T.c.id == sa.bindparam("object_id")).with_for_update()  # SQLite's writers are alone anyway
+_ABOVE: dict[str, tuple[sa.Table, sa.Column[str]]] = {
+    "loadbalancer_id": (_T, _T.c.id),
+    "listener_id": (tables.listeners, tables.listeners.c.load_balancer_id),
+    "pool_id": (tables.pools, tables.pools.c.load_balancer_id),
+}
 _LIVE_CHILDREN = sa.select(
     sa.or_(
         *(
@@ -67,6 +72,20 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
     def lock(self, load_balancer_id: str) -> None:
         """Hold the row's lock until the transaction ends, where what happens next depends on what is read now."""
         self._connection.execute(_LOCK, {"object_id": load_balancer_id})
+
+    def lock_several(self, named: Mapping[str, Collection[str]], project_id: str | None) -> None:
+        """Hold the locks of all load balancers that are named, or stand above the listeners and pools that are: `{"listener_id": [...]}`.
+
+        A transaction that changes several takes their locks first, in one order for all, so that nobody waits in a circle. With
+        `project_id`, other projects' are left alone.
+        """
+        ids = {kind: [one for one in named.get(kind, ()) if paging.may_exist(one)] for kind in _ABOVE}
+        above = [sa.select(column).where(table.c.id.in_(ids[kind])) for kind, (table, column) in _ABOVE.items() if ids[kind]]
+        if not above:
+            return
+        found = sorted(self._connection.execute(sa.union(*above)).scalars())
+        own = [] if project_id is None else [_T.c.project_id == project_id]
+        self._connection.execute(sa.select(_T.c.id).where(_T.c.id.in_(found), *own).order_by(_T.c.id).with_for_update())
 
     def delete(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = MUTABLE) -> int:
         """Accept a deletion; returns the new generation.

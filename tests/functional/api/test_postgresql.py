@@ -161,3 +161,20 @@ def test_what_is_taken_into_use_is_never_deleted_at_the_same_time(api: Api) -> N
             racing = [pool.submit(send, "POST", "/loadbalancers", body), pool.submit(send, "DELETE", f"/flavors/{found[0]['id']}")]
             seen.add(tuple(one.result() for one in racing))
     assert seen <= {(201, 409), (400, 204)}
+
+
+def test_requests_that_change_several_load_balancers_do_not_wait_in_a_circle(api: Api) -> None:
+    parents = [api.load_balancer(project_id="bulk")["id"] for _ in range(2)]
+    api.ok("PUT", "/quotas/bulk", {"quota": {"listener": 100}}, 202)
+
+    def send(number: int) -> int:
+        order = parents if number % 2 else parents[::-1]
+        wanted = [{"loadbalancer_id": parent, "protocol": "HTTP", "protocol_port": 1000 + number} for parent in order]
+        answer: Any = api.app.test_client().post(
+            "/network/v2.0/lbaas/listeners", json={"listeners": wanted}, headers={"X-Project-Id": "bulk"}
+        )
+        return int(answer.status_code)
+
+    with futures.ThreadPoolExecutor(6) as pool:
+        assert set(pool.map(send, range(12))) == {201}
+    assert api.ok("GET", "/quotas/bulk?usage=true")["quota"]["usage"]["listener"] == 24
