@@ -38,6 +38,15 @@ def authorize(action: str, project_id: str | None, context: Context) -> None:
         raise exceptions.Forbidden
 
 
+def authorize_base(check: str, project_id: str | None, context: Context) -> None:
+    """Ask one of the base rules (`policies.READ`, `policies.WRITE`) itself: for what is not part of the load balancing API.
+
+    :raises Forbidden: the caller may not do such things in that project.
+    """
+    if not _policy().allows_base(check.removeprefix("rule:"), project_id, context):
+        raise exceptions.Forbidden
+
+
 def visible_project(resource: str, context: Context) -> str | None:
     """The only project whose objects a list may show; None: those of all. A filter by project asks for leave to see that one.
 
@@ -77,6 +86,10 @@ class Policy:
     def allows(self, action: str, project_id: str | None, context: Context) -> bool:
         """Whether the caller may do this with an object of that project."""
         return self._current().allow(policies.PREFIX + action, project_id, context)
+
+    def allows_base(self, rule: str, project_id: str | None, context: Context) -> bool:
+        """Whether a rule that is no route's own lets the caller do this."""
+        return self._current().allow(rule, project_id, context)
 
     def known(self, context: Context) -> Context:
         """The same caller, made administrator if the rules say so."""

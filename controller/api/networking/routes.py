@@ -7,7 +7,7 @@ from typing import Any, cast
 import flask
 
 from controller import exceptions
-from controller.api import answers, current
+from controller.api import answers, current, policies, policy
 from controller.api.networking import attributes, lists
 from controller.drivers.network import embedded
 from controller.drivers.network.embedded import Document
@@ -48,6 +48,16 @@ def _is_admin() -> bool:
 
 
 # Who may see and change what
+
+
+@blueprint.before_request
+def ask_policy() -> None:
+    """Whoever reads or writes load balancers in his project does so with the networks below them; a reader changes nothing.
+
+    :raises Forbidden: the caller does neither.
+    """
+    check = policies.READ if flask.request.method in ("GET", "HEAD") else policies.WRITE
+    policy.authorize_base(check, current.context().project_id, current.context())
 
 
 def _visible(kind: str, found: list[Document]) -> list[Document]:

@@ -206,6 +206,23 @@ def test_a_project_sees_and_changes_its_own_only(api: Api, monkeypatch: pytest.M
     assert [one["name"] for one in call(api, "GET", "/subnets", project="tenant-b")["subnets"]] == ["private-subnet", "public-subnet"]
 
 
+def test_a_reader_changes_no_network_and_a_stranger_sees_none(api_with: Any) -> None:
+    api = api_with(("api_settings", "embedded_networking"), True, ("api_settings", "auth_strategy"), "testing")
+    subnet = {"subnet": {"network_id": api.network.network_id, "cidr": "10.9.0.0/24"}}
+    for roles, seen, made in (("member", 200, 201), ("load-balancer_member", 200, 201), ("reader", 200, 403), ("", 403, 403)):
+        who = {"X-Project-Id": "tenant-c", "X-Roles": roles}
+        for root in ("//v2.0", "//network/v2.0"):
+            assert api.send("GET", f"{root}/networks", headers=who).status_code == seen, (roles, root)
+            answer = api.send("POST", f"{root}/networks", {"network": {"name": "n"}}, who)
+            assert answer.status_code == made, (roles, root)
+            if made == 201:
+                mine = answer.get_json()["network"]["id"]
+                reader = {**who, "X-Roles": "reader"}
+                assert api.send("DELETE", f"{root}/networks/{mine}", headers=reader).status_code == 403
+                assert api.send("PUT", f"{root}/networks/{mine}", {"network": {"name": "m"}}, reader).status_code == 403
+        assert api.send("POST", "//v2.0/subnets", subnet, who).status_code == 403, "it is nobody's of them"
+
+
 def test_a_tenant_keeps_the_load_balancers_own_group_on_the_vip_or_replaces_it(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     balancer, another = api.load_balancer(project_id="tenant-a"), api.load_balancer(project_id="tenant-a")
     port = f"/ports/{balancer['vip_port_id']}"
