@@ -16,7 +16,8 @@ from controller.db.repositories import paging
 
 _TAGS = {"tags": "all", "tags-any": "any", "not-tags": "not_all", "not-tags-any": "not_any"}
 _NO_TAG = "-" * 256  # longer than any tag
-_CONTROL = frozenset({"limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir", "fields", *_TAGS})
+_PLACE = frozenset({"limit", "marker", "page_reverse"})
+_CONTROL = _PLACE | {"sort", "sort_key", "sort_dir", "fields", *_TAGS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class Asked:
         return found
 
     def _href(self, marker: str, limit: int | None, **more: str) -> str:
-        arguments = flask.request.args
-        repeated = {name: arguments[name] for name in ("sort", "sort_key", "sort_dir") if name in arguments}
-        limited = {} if limit is None else {"limit": str(limit)}
-        return f"{links.here()}?{urls.urlencode({**limited, **repeated, 'marker': marker, **more}, safe=':,')}"
+        """The same question for another page. Its filters are part of it: a client that follows links asks for what it wants only once."""
+        given = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in _PLACE]
+        limited = [] if limit is None else [("limit", str(limit))]
+        return f"{links.here()}?{urls.urlencode([*limited, *given, ('marker', marker), *more.items()], safe=':,')}"
 
 
 def asked(

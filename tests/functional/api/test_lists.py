@@ -76,11 +76,14 @@ def test_the_page_before_is_the_nearest_one(five: Api) -> None:
     assert body["loadbalancers"] == []  # only the literal True turns the page back
 
 
-def test_links_repeat_the_sorting_and_nothing_else(five: Api) -> None:
-    href = five.ok("GET", "/loadbalancers?limit=1&sort=name:asc&provider=amphora&fields=id")["loadbalancers_links"][0]["href"]
-    assert "?limit=1&sort=name:asc&marker=" in href
-    assert "provider" not in href
-    assert "fields" not in href
+def test_links_repeat_the_whole_question(five: Api) -> None:
+    href = five.ok("GET", "/loadbalancers?limit=1&sort=name:asc&provider=amphora&fields=id&fields=name")["loadbalancers_links"][0]["href"]
+    assert "?limit=1&sort=name:asc&provider=amphora&fields=id&fields=name&marker=" in href
+    assert _pages(five, "/loadbalancers?description=odd&limit=2", "loadbalancers") == [["a", "c"], ["e"]]
+    for name in "ae":
+        found = five.ok("GET", f"/loadbalancers?name={name}")["loadbalancers"][0]["id"]
+        five.ok("PUT", f"/loadbalancers/{found}", {"loadbalancer": {"tags": ["mine & yours", "all"]}})
+    assert _pages(five, "/loadbalancers?tags=all&tags=mine+%26+yours&limit=1", "loadbalancers") == [["a"], ["e"], []]
 
 
 def test_a_page_has_its_limit_whatever_is_asked_for(api_with: Any) -> None:
