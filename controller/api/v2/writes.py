@@ -24,13 +24,15 @@ def begin() -> Iterator[transaction.Transaction]:
     services.wake()
 
 
-def accept(tx: transaction.Transaction, load_balancer_id: str) -> int:
+def accept(tx: transaction.Transaction, load_balancer_id: str, allowed: Collection[ProvisioningStatus] | None = None) -> int:
     """Take the row lock of a load balancer whose children change, and owe an update; returns the new generation.
+
+    Without `allowed`, it must be in a state in which load balancers take changes.
 
     :raises NotFound: no such load balancer.
     :raises Immutable: it takes no changes now.
     """
-    generation = tx.load_balancers.advance(load_balancer_id, current.settings().mutable)
+    generation = tx.load_balancers.advance(load_balancer_id, current.settings().mutable if allowed is None else allowed)
     post(tx, jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id))
     return generation
 

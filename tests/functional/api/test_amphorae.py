@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller.db import tables
+from controller.model.status import ProvisioningStatus
 from tests.functional.api.conftest import Api
 
 PATH = "//v2/octavia/amphorae"
@@ -85,3 +86,16 @@ def test_one_that_is_unknown_or_deleted_is_not_found(api: Api, amphora: Any, met
         gone = connection.execute(sa.select(tables.amphorae.c.id).where(tables.amphorae.c.status == "DELETED")).scalar()
     for amphora_id in (str(uuid.uuid4()), gone, "no-id"):
         assert api.refused(404, method, f"{PATH}/{amphora_id}{what}") == f"Amphora {amphora_id} not found."
+
+
+def test_a_broken_one_can_be_deleted_below_a_broken_load_balancer_in_the_strict_mode_too(api_with: Any) -> None:
+    api = api_with(("api_settings", "immutable_while_pending"), True)
+    balancer = api.load_balancer()["id"]
+    broken = {"id": str(uuid.uuid4()), "status": "ERROR", "role": "STANDALONE", "load_balancer_id": balancer, "created_at": NOW}
+    api.write(sa.insert(tables.amphorae).values(broken))
+    path = f"{PATH}/{broken['id']}"
+    assert api.refused(409, "DELETE", path) == f"Invalid state PENDING_CREATE of loadbalancer resource {balancer}"
+    api.settle(ProvisioningStatus.ERROR)
+    api.ok("DELETE", path, status=204)
+    assert api.get("amphora", path)["status"] == "PENDING_DELETE"
+    assert [job["kind"] for job in api.jobs()] == ["update-load-balancer"]
