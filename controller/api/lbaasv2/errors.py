@@ -58,6 +58,8 @@ _SENTENCES: tuple[_Rule, ...] = (
     (_says("pool protocol .* is invalid while the listener protocol"), 409, "ListenerPoolProtocolMismatch"),
     (_says("is used by|is in use by|in use by L7|default pool|redirect_pool"), 409, "EntityInUse"),
     (_says("^Provider '.*' is not enabled"), 404, "ServiceProviderNotFound"),
+    (_says("^Subnet [^ ]* not found"), 404, "SubnetNotFound"),
+    (_says("^Network [^ ]* not found"), 404, "NetworkNotFound"),
     (_says("session_persistence|cookie_name"), 400, "SessionPersistenceConfigurationInvalid"),
     (_says("default_tls_container_ref"), 400, "TLSDefaultContainerNotSpecified"),
     (_says("regular expression|regex"), 400, "L7RuleInvalidRegex"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
@@ -14,10 +15,29 @@ from controller.api.lbaasv2 import errors
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2.schemas import kinds
 from controller.api.v2.schemas.declare import Values
+from controller.db import transaction
 from controller.db.repositories import paging
 
 _CONTROL = frozenset({"limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields"})
 _TRUE = frozenset({"true", "1", "yes", "on"})
+_OTHER_NAMES = {
+    ("listener", "loadbalancers"): "loadbalancer_id",
+    ("listener", "default_tls_container_id"): "default_tls_container_ref",
+    ("pool", "loadbalancers"): "loadbalancer_id",
+    ("healthmonitor", "pools"): "pool_id",
+    ("l7policy", "status"): "provisioning_status",
+}
+"""Attributes that are a second name, or a list of one, for another one."""
+
+_NEIGHBOURS: dict[str, dict[str, tuple[str, str]]] = {
+    "pool": {
+        "healthmonitor_id": ("health_monitors", "pool_id"),
+        "listener_id": ("listeners", "default_pool_id"),
+        "listeners": ("listeners", "default_pool_id"),
+        "members": ("members", "pool_id"),
+    }
+}
+"""Attributes whose value another table knows: which repository, and which of its attributes names the row that is looked for."""
 
 
 def query(resource: Resource, fixed: Sequence[paging.Filter], project: str | None) -> paging.Query:
@@ -39,6 +59,17 @@ def query(resource: Resource, fixed: Sequence[paging.Filter], project: str | Non
     )
 
 
+def with_neighbours(tx: transaction.Transaction, resource: Resource, asked: paging.Query) -> paging.Query:
+    """The same with the filters whose answer stands in another table."""
+    for name, (repository, attribute) in _NEIGHBOURS.get(resource.name, {}).items():
+        if name in flask.request.args:
+            words = tuple(word for word in flask.request.args.getlist(name) if paging.may_exist(word))
+            found = getattr(tx, repository).page(paging.Query(filters=(paging.Filter("id", words),)))
+            ids = tuple({getattr(one, attribute) for one in found} - {None})
+            asked = dataclasses.replace(asked, filters=(*asked.filters, paging.Filter("id", ids)), nothing=asked.nothing or not ids)
+    return asked
+
+
 def answer(resource: Resource, asked: paging.Query, views: Sequence[Values]) -> flask.Response:
     """The page, and links to its neighbours if a limit was asked for."""
     body: dict[str, Any] = {resource.collection: [selected(view) for view in views]}
@@ -58,8 +89,8 @@ def _filters(resource: Resource) -> tuple[list[paging.Filter], bool]:
     """Filters by attribute, and whether any row can pass: a value that is not of its attribute's kind equals none."""
     found = []
     for name, words in flask.request.args.lists():
-        field = resource.schema.filters.get(name)
-        if name in _CONTROL or field is None or (name not in resource.attributes and name != "tenant_id"):
+        field = resource.schema.filters.get(_OTHER_NAMES.get((resource.name, name), name))
+        if name in _CONTROL or field is None or name not in resource.attributes:
             continue
         values = []
         for word in words:

@@ -77,8 +77,10 @@ class Neutron:
     def forward(self, environ: WSGIEnvironment, start_response: StartResponse, base: str, origins: Iterable[str]) -> Iterable[bytes]:
         """Answer a request with the service's answer. `base` is how our addresses begin.
 
-        :raises Fault: it is away, or the body is too large.
+        :raises Fault: it is away, or the body is too large, or the path leads out of the service to whatever its host has beside it.
         """
+        if not {".", ".."}.isdisjoint(environ.get("PATH_INFO", "").split("/")):
+            raise errors.Fault(404, "HTTPNotFound", "The resource could not be found.")
         path = urls.quote(environ.get("PATH_INFO", "").encode("latin-1"), safe="/~:@!$&'()*+,;=")
         query = environ.get("QUERY_STRING", "")
         method = environ["REQUEST_METHOD"]

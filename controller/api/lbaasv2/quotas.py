@@ -8,6 +8,7 @@ from urllib import parse as urls
 
 import flask
 
+from controller import exceptions
 from controller.api import answers, current
 from controller.api.lbaasv2 import errors, first, neutron, resources
 from controller.api.v2.schemas import kinds
@@ -89,10 +90,14 @@ def set_quota(project_id: str) -> flask.Response:
 
 @blueprint.delete("/quotas/<project_id>")
 def reset_quota(project_id: str) -> flask.Response:
-    """Let the defaults hold again."""
-    if neutron.is_there():
-        neutron.ask("DELETE", f"/v2.0/quotas/{_quoted(project_id)}")
-    first.call("DELETE", _path(project_id))
+    """Let the defaults hold again, here and at the network service. It is enough if one of both has limits of this project."""
+    current.authorize("quota:delete", project_id)
+    was_reset = neutron.is_there() and _reset_theirs(project_id)
+    try:
+        first.call("DELETE", _path(project_id))
+    except exceptions.NotFound:
+        if not was_reset:
+            raise
     return answers.empty(204)
 
 
@@ -124,6 +129,16 @@ def _set_theirs(project_id: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if not neutron.is_there():
         raise errors.bad_request(f"Unrecognized attribute(s) '{', '.join(sorted(values))[:300]}': the network here has no such limits")
     return _theirs_of((neutron.ask("PUT", f"/v2.0/quotas/{_quoted(project_id)}", {"quota": dict(values)}) or {}).get("quota"))
+
+
+def _reset_theirs(project_id: str) -> bool:
+    try:
+        neutron.ask("DELETE", f"/v2.0/quotas/{_quoted(project_id)}")
+    except errors.Fault as fault:
+        if fault.status == 404:
+            return False
+        raise
+    return True
 
 
 def _checked(name: str, value: Any) -> int:

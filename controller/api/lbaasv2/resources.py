@@ -70,7 +70,7 @@ def _list(resource: Resource, parent_id: str | None) -> flask.Response:
         fixed.append(paging.Filter(f"{parent.name}_id", parent_id))
     asked = lists.query(resource, fixed, project)
     with current.services().db.read() as tx:
-        found = getattr(tx, _REPOSITORIES[resource.name]).page(asked)
+        found = getattr(tx, _REPOSITORIES[resource.name]).page(lists.with_neighbours(tx, resource, asked))
         views = shapes.shown(resource, [resource.schema.view(one) for one in found], _policies(tx, resource, [one.id for one in found]))
     return lists.answer(resource, asked, views)
 

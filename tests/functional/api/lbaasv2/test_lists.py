@@ -31,6 +31,26 @@ def test_a_repeated_filter_means_or_and_an_unknown_one_nothing(old: Old) -> None
     assert old.ok("GET", "/loadbalancers.json?fields=id&fields=name&name=a")["loadbalancers"][0].keys() == {"id", "name"}
 
 
+def test_what_stands_in_another_table_is_a_filter_too(old: Old) -> None:
+    one, other = (old.load_balancer()["id"] for _ in range(2))
+    listener = old.ok("POST", "/listeners", {"listener": {"loadbalancer_id": one, "protocol": "HTTP", "protocol_port": 80}}, 201)[
+        "listener"
+    ]
+    pool, unused = old.pool(listener_id=listener["id"]), old.pool(loadbalancer_id=other)
+    monitor = {"pool_id": pool["id"], "type": "TCP", "delay": 5, "timeout": 5, "max_retries": 1}
+    monitor_id = old.ok("POST", "/healthmonitors", {"healthmonitor": monitor}, 201)["healthmonitor"]["id"]
+    member = old.member(pool["id"])
+    for query in (f"healthmonitor_id={monitor_id}", f"listener_id={listener['id']}", f"listeners={listener['id']}&listeners=none"):
+        assert [found["id"] for found in old.ok("GET", f"/pools?{query}")["pools"]] == [pool["id"]], query
+    assert [found["id"] for found in old.ok("GET", f"/pools?members={member['id']}")["pools"]] == [pool["id"]]
+    assert [found["id"] for found in old.ok("GET", f"/pools?loadbalancers={other}")["pools"]] == [unused["id"]]
+    assert old.ok("GET", f"/pools?healthmonitor_id={one}")["pools"] == []
+    assert old.ok("GET", f"/listeners?loadbalancers={other}")["listeners"] == []
+    assert len(old.ok("GET", f"/listeners?loadbalancers={one}&loadbalancers={other}")["listeners"]) == 1
+    assert old.ok("GET", "/listeners?default_tls_container_id=x")["listeners"] == []
+    assert old.ok("GET", f"/healthmonitors?pools={unused['id']}")["healthmonitors"] == []
+
+
 def test_pages_are_walked_both_ways_by_their_links(old: Old) -> None:
     _named(old, "a", "b", "c", "d", "e")
     query, seen = "limit=2&sort_key=name&sort_dir=desc&fields=name", []

@@ -177,6 +177,8 @@ def test_rules_of_lbaas_v2_are_refused_by_their_names(old: Old) -> None:
     assert f"loadbalancer {nothing} could not be found" == old.refused(404, "EntityNotFound", "GET", f"/loadbalancers/{nothing}")
     old.refused(404, "MemberNotFoundForPool", "GET", f"{members}/{nothing}")
     refused(404, "SubnetNotFound", "member", members, **old.member_fields("10.0.0.9", subnet_id=nothing))
+    refused(404, "SubnetNotFound", "loadbalancer", "/loadbalancers", vip_subnet_id=nothing)
+    refused(404, "NetworkNotFound", "loadbalancer", "/loadbalancers", vip_network_id=nothing)
     for path in (f"/loadbalancers/{load_balancer['id']}", f"/listeners/{listener['id']}", f"/pools/{pool['id']}"):
         old.refused(409, "EntityInUse", "DELETE", path)
     old.refused(404, "HTTPNotFound", "GET", "/nothing")

@@ -145,6 +145,23 @@ def test_a_silent_network_service_is_given_up(api_with: Any) -> None:
         away.refused(503, "ServiceUnavailable", "GET", "//v2.0/networks")
 
 
+@pytest.mark.parametrize("path", ["/v2.0/../identity", "/v2.0/%2e%2e/%2e%2e/identity", "/v2.0/./networks", "/..", "/v2.0/networks/.."])
+def test_no_path_leads_out_of_the_network_service(service: _Service, old: Old, path: str) -> None:
+    old.refused(404, "HTTPNotFound", "GET", f"/{path}")
+    assert service.asked == []
+
+
+def test_quotas_go_back_to_the_defaults_where_there_are_any(service: _Service, old: Old) -> None:
+    old.refused(404, "QuotasNotFound", "DELETE", "//v2.0/quotas/p")
+    old.ok("PUT", "//v2.0/quotas/p", {"quota": {"loadbalancer": 7}})
+    old.ok("DELETE", "//v2.0/quotas/p", status=204)  # the network service has none of this project
+    assert old.ok("GET", "//v2.0/quotas/p")["quota"]["loadbalancer"] == -1
+    service.answers["DELETE", "/v2.0/quotas/q"] = 204, None
+    old.ok("DELETE", "//v2.0/quotas/q", status=204)  # and we have none of that
+    service.answers["DELETE", "/v2.0/quotas/p"] = 403, {"NeutronError": {"type": "PolicyNotAuthorized", "message": "no", "detail": ""}}
+    old.refused(403, "PolicyNotAuthorized", "DELETE", "//v2.0/quotas/p")
+
+
 def test_quotas_are_of_both(service: _Service, old: Old) -> None:
     service.answers["GET", "/v2.0/quotas/p"] = 200, {"quota": {"network": 100, "loadbalancer": 1}}
     service.answers["PUT", "/v2.0/quotas/p"] = 200, {"quota": {"network": 5}}
