@@ -7,6 +7,7 @@ one and all at once; the death of an amphora, alone and in a pair. HAProxy is wa
 from __future__ import annotations
 
 import contextlib
+import functools
 import pathlib
 import queue
 import statistics
@@ -15,14 +16,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 from benchmarks import harness
 from controller.dev.client import eventually
+from tests.integration import habits
 from tests.integration.site import Balancer, Site, haproxy_workers, in_threads
 
 CREATES = 10
 CHANGES = 100
+LISTENERS = 50
 DEATHS = 3
 
 _WATCH = """
@@ -51,6 +55,8 @@ def main() -> None:
         _creates(site, calibration)
         _changes(site, calibration)
         _together(site, calibration)
+        _listeners(site, calibration, "the load balancer serves")
+        _listeners(site, calibration, "it is still being made", wait=False)
         _deaths(site, "single", calibration)
     with _site("ACTIVE_STANDBY") as site:
         _creates(site, calibration, "pair")
@@ -149,6 +155,41 @@ def _together(site: Site, calibration: float) -> None:
         goal_seconds=2.0,
     )
     balancer.delete()
+
+
+def _listeners(site: Site, calibration: float, case: str, wait: bool = True) -> None:
+    """Fifty listeners, each with a pool, two members and a monitor, made side by side by a client that never waits; and their end."""
+    client = habits.Client(site.machine.settings.api_url)
+    made = client.create("loadbalancer", "/loadbalancers", name="listeners", vip_subnet_id=site.subnet_id)
+    if wait:
+        client.wait_active(made["id"])
+    before = habits.applied(site, made["id"])
+    with futures.ThreadPoolExecutor(LISTENERS) as threads:
+        started = time.perf_counter()
+        services = list(threads.map(lambda number: habits.a_service(client, site, made["id"], number), range(LISTENERS)))
+        answered = time.perf_counter() - started
+        client.wait_active(made["id"])
+        active = time.perf_counter() - started
+        habits.serve(site, made["vip_address"], services)
+        applied = habits.applied(site, made["id"]) - before
+        started = time.perf_counter()
+        list(threads.map(functools.partial(habits.remove, client), services))
+        client.wait_active(made["id"])
+        deleted = time.perf_counter() - started
+    harness.emit(
+        "50 listeners with pools, members and monitors side by side, never waiting",
+        case=case,
+        writes=5 * LISTENERS,
+        answered_seconds=answered,
+        active_seconds=active,
+        deleted_seconds=deleted,
+        reloads=applied["reload"],
+        pushes=applied.total(),
+        refusals=sum(client.refusals().values()),
+        calibration_seconds=calibration,
+    )
+    client.send("DELETE", f"/loadbalancers/{made['id']}")
+    site.api.wait_gone(f"/loadbalancers/{made['id']}")
 
 
 def _deaths(site: Site, case: str, calibration: float) -> None:

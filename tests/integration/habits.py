@@ -184,6 +184,12 @@ def a_service(client: Client, site: Site, load_balancer_id: str, number: int) ->
     )  # fmt: skip
 
 
+def remove(client: Client, service: Service) -> None:
+    """Delete all of it, inner objects first, without a look at any status."""
+    for path in service.paths.values():
+        client.delete(path)
+
+
 def answers_of(site: Site, vip: str, ports: list[int]) -> dict[int, str]:
     """Which web server answers on each port; one process of curl asks them all. Ports where nobody answers are left out."""
     urls = [f"http://{vip}:{port}/" for port in ports]
