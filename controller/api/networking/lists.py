@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib import parse as urls
 
@@ -13,6 +13,12 @@ from controller.drivers.network import embedded
 from controller.drivers.network.embedded import Document
 
 _NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+_TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
+    "tags": lambda wanted, present: wanted <= present,
+    "tags-any": lambda wanted, present: bool(wanted & present),
+    "not-tags": lambda wanted, present: not wanted <= present,
+    "not-tags-any": lambda wanted, present: not wanted & present,
+}
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
 
 
@@ -40,6 +46,10 @@ def selected(document: Document) -> Document:
 def _fits(document: Document) -> bool:
     """Does it have, for each attribute that is asked for, one of the values? Names that no document has are passed over."""
     for name, wanted in flask.request.args.lists():
+        if name in _TAG_FILTERS:
+            if not _TAG_FILTERS[name]({tag for words in wanted for tag in words.split(",")}, set(document.get("tags", ()))):
+                return False
+            continue
         if name in _NOT_FILTERS or name not in document:
             continue
         if not any(_equals(document[name], text) for text in wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, cast
 
 import flask
@@ -26,6 +27,9 @@ _REFERENCES = {
     "security_group_id": embedded.SECURITY_GROUP,
     "remote_group_id": embedded.SECURITY_GROUP,
 }
+
+
+_TAG = attributes.text(60)
 
 
 def offered(network: object) -> bool:
@@ -230,9 +234,51 @@ def set_tags(path: str, object_id: str) -> flask.Response:
     """Exactly these tags, from now on."""
     _, kind = _kind(path)
     _own(kind, object_id)
-    wanted = attributes.list_of(attributes.text(60))("tags", _body().get("tags"))
-    changed = _network().update(kind, object_id, {"tags": sorted(set(wanted))})
-    return answers.json({"tags": changed["tags"]})
+    wanted = attributes.list_of(_TAG)("tags", _body().get("tags"))
+    return answers.json({"tags": _tag(kind, object_id, wanted)})
+
+
+@blueprint.delete(f"{_ONE}/tags")
+def remove_tags(path: str, object_id: str) -> flask.Response:
+    """No tags at all."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    _tag(kind, object_id, ())
+    return answers.empty(204)
+
+
+@blueprint.get(f"{_ONE}/tags/<tag>")
+def has_tag(path: str, object_id: str, tag: str) -> flask.Response:
+    """Whether one has a tag: 204 or 404."""
+    if tag not in _shown(_kind(path)[1], object_id)["tags"]:
+        raise exceptions.NotFound("Tag", tag)
+    return answers.empty(204)
+
+
+@blueprint.put(f"{_ONE}/tags/<tag>")
+def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
+    """One more tag; there already is fine."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    _tag(kind, object_id, [*_network().document(kind, object_id)["tags"], _TAG("tag", tag)])
+    return answers.empty(201)
+
+
+@blueprint.delete(f"{_ONE}/tags/<tag>")
+def remove_tag(path: str, object_id: str, tag: str) -> flask.Response:
+    """One tag less."""
+    _, kind = _kind(path)
+    _own(kind, object_id)
+    present = _network().document(kind, object_id)["tags"]
+    if tag not in present:
+        raise exceptions.NotFound("Tag", tag)
+    _tag(kind, object_id, [one for one in present if one != tag])
+    return answers.empty(204)
+
+
+def _tag(kind: str, object_id: str, wanted: Iterable[str]) -> list[str]:
+    found: list[str] = _network().update(kind, object_id, {"tags": sorted(set(wanted))})["tags"]
+    return found
 
 
 @extensions.get("/extensions")

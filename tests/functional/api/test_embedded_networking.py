@@ -258,6 +258,27 @@ def test_tags_and_extensions_are_there(api: Api) -> None:
     port = make(api, "port", "/ports", network_id=api.network.network_id)["id"]
     assert call(api, "PUT", f"/ports/{port}/tags", {"tags": ["b", "a"]}) == {"tags": ["a", "b"]}
     assert call(api, "GET", f"/ports/{port}")["port"]["tags"] == ["a", "b"]
+    path = f"/ports/{port}/tags"
+    for _ in range(2):
+        call(api, "PUT", f"{path}/c", status=201)
+    call(api, "GET", f"{path}/c", status=204)
+    call(api, "DELETE", f"{path}/b", status=204)
+    call(api, "DELETE", f"{path}/b", status=404)
+    call(api, "GET", f"{path}/b", status=404)
+    call(api, "PUT", f"{path}/{'x' * 61}", status=400)
+    call(api, "POST", "/ports", {"port": {"network_id": api.network.network_id, "name": "plain"}}, 201)
+    for query, found in (
+        ("tags=a,c", [port]),
+        ("tags=a,b", []),
+        ("tags-any=b,c", [port]),
+        ("name=plain&not-tags=a,c", ["plain"]),
+        ("not-tags-any=a", ["plain"]),
+        ("name=&not-tags=a,b", [port]),
+    ):
+        ports = call(api, "GET", f"/ports?project_id=tenant-a&{query}")["ports"]
+        assert [one["name"] or one["id"] for one in ports] == found, query
+    call(api, "DELETE", path, status=204)
+    assert call(api, "GET", f"/ports/{port}")["port"]["tags"] == []
     aliases = {one["alias"] for one in call(api, "GET", "/extensions")["extensions"]}
     assert {"security-group", "router"} <= aliases
     call(api, "GET", "/extensions/security-group")
