@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import time
 from typing import Any
 
@@ -22,31 +23,36 @@ ERR = rich.console.Console(stderr=True, highlight=False)
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands to the parser of `figlina dev`; each sets `run`, a function of the parsed options that returns an exit code."""
-    parser.add_argument("--state", type=pathlib.Path, help="state folder (default: $FIGLINA_STATE, or .figlina in the checkout)")
+    words = "state folder (default: $FIGLINA_STATE, or .figlina in the checkout)"
+    parser.add_argument("--state", type=pathlib.Path, help=words)
+    where = argparse.ArgumentParser(add_help=False)  # after the command it means the same
+    where.add_argument("--state", type=pathlib.Path, default=argparse.SUPPRESS, help=words)
     commands = parser.add_subparsers(dest="dev_command", required=True)
-    up = commands.add_parser("up", help="put everything up in the background; what is up already stays")
+    up = commands.add_parser("up", parents=[where], help="put everything up in the background; what is up already stays")
     up.add_argument("--topology", choices=["SINGLE", "ACTIVE_STANDBY"], help="amphorae per load balancer: one, or a pair")
     up.add_argument("--supervise", action="store_true", help="start processes again that die")
     up.add_argument("--prefix", help="how the names of network namespaces begin (default: figlina)")
     up.add_argument("--api-port", type=int, help="TCP port of the API on the loopback (default: 9876)")
     up.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="an option of the configuration; repeatable")
     up.set_defaults(run=_up)
-    down = commands.add_parser("down", help="take everything down; what is down already is fine")
+    down = commands.add_parser("down", parents=[where], help="take everything down; what is down already is fine")
     down.add_argument("--keep", action="store_true", help="keep the state folder: database, keys and logs")
     down.add_argument("--prefix", help="names to take away when the state folder is lost (default: figlina)")
     down.set_defaults(run=_down)
-    status = commands.add_parser("status", help="what is up, and where")
+    status = commands.add_parser("status", parents=[where], help="what is up, and where")
     status.add_argument("--json", action="store_true", help="for programs")
     status.set_defaults(run=_status)
-    execute = commands.add_parser("exec", help="run a command in client, outside, web-1 .. web-4, controller, or an amphora (by its id)")
+    execute = commands.add_parser(
+        "exec", parents=[where], help="run a command in client, outside, web-1 .. web-4, controller, or an amphora (by its id)"
+    )
     execute.add_argument("name")
     execute.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
     execute.set_defaults(run=_exec)
     for word, act in (("restart", _restart), ("stop", _stop), ("start", _start)):
-        command = commands.add_parser(word, help=f"{word} one process or web server")
+        command = commands.add_parser(word, parents=[where], help=f"{word} one process or web server")
         command.add_argument("name", choices=RESTARTABLE)
         command.set_defaults(run=act)
-    logs = commands.add_parser("logs", help="the end of the logs")
+    logs = commands.add_parser("logs", parents=[where], help="the end of the logs")
     logs.add_argument("name", nargs="*", help="processes (default: all)")
     logs.add_argument("-f", "--follow", action="store_true")
     logs.add_argument("-n", "--lines", type=int, default=20)
@@ -91,7 +97,9 @@ def _up(options: argparse.Namespace) -> int:
     OUT.print(
         f"Figlina is up after {time.monotonic() - started:.1f} s: API on {chosen.settings.api_url}, state in {chosen.state}", soft_wrap=True
     )
-    OUT.print("Next: .venv/bin/figlina dev status, .venv/bin/figlina dev exec client -- curl http://VIP/", soft_wrap=True)
+    this = f".venv/bin/figlina dev{'' if chosen.state == settings.default_state() else f' --state {shlex.quote(str(chosen.state))}'}"
+    OUT.print(f"Next: {this} status", "[dim](names, and how to call openstack and neutron)[/dim]", soft_wrap=True)
+    OUT.print(f"      {this} exec client -- curl http://VIP/", soft_wrap=True)
     return 0
 
 

@@ -269,10 +269,12 @@ def test_the_api_listens_on_the_loopback_of_the_machine(dev: instance.Instance) 
 
 
 def test_a_command_without_an_instance_says_what_to_do(tmp_path: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "controller.cmd.figlina", "dev", "--state", str(tmp_path / "none"), "status"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
-    assert "figlina dev up" in done.stderr
+    state = ["--state", str(tmp_path / "none")]
+    for words in ([*state, "status"], ["status", *state]):  # where the folder is named makes no difference
+        command = [sys.executable, "-m", "controller.cmd.figlina", "dev", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert f"nothing is up in {tmp_path / 'none'}: figlina dev up" in done.stderr
 
 
 def test_the_configured_controller_address_is_on_the_management_network(dev: instance.Instance) -> None:
