@@ -410,6 +410,12 @@ def test_no_other_spelling_reaches_an_address_that_no_member_may_have(site: Site
         assert said == f"{spelling} is not a valid option for member monitor address"
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "127.0.0.1", "::1", "::ffff:127.9.9.9", "224.0.0.1", "ff02::1", "255.255.255.255"])
+def test_no_member_is_where_no_other_machine_can_be(site: Site, address: str) -> None:
+    assert site.refused(400, "member", address=address) == f"{address} is not a valid option for member address"
+    assert site.refused_put(400, "member", monitor_address=address) == f"{address} is not a valid option for member monitor address"
+
+
 @pytest.mark.parametrize("field", ["http_method", "url_path", "expected_codes", "http_version", "domain_name"])
 def test_a_monitor_that_speaks_no_http_has_no_fields_of_http(site: Site, field: str) -> None:
     value = {"http_method": "GET", "url_path": "/", "expected_codes": "200", "http_version": 1.1, "domain_name": "example.org"}[field]

@@ -10,23 +10,33 @@ from controller import exceptions
 from controller.api import current
 from controller.api.v2.rules.common import OWN_FAMILY, failure
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+
 
 def member_addresses(values: Mapping[str, Any]) -> None:
     """Some addresses are no servers, in whatever spelling: neither requests nor health checks may be sent there.
+
+    Those that the operator reserved; and those at which no other machine is: an amphora would connect to itself, again and again.
 
     :raises InvalidRequest: an address of this member is one of them.
     """
     for name, words in (("address", "member address"), ("monitor_address", "member monitor address")):
         address = values.get(name)
-        if address is not None and _plain(address) in current.settings().reserved_ips:
+        if address is not None and _is_no_server(_plain(address)):
             raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
 
 
-def _plain(address: str) -> str:
-    """One spelling of an address; an IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) reaches the IPv4 host, and is told as such."""
+def _is_no_server(address: _Address) -> bool:
+    nowhere = address.is_unspecified or address.is_loopback or address.is_multicast or address == _BROADCAST
+    return nowhere or str(address) in current.settings().reserved_ips
+
+
+def _plain(address: str) -> _Address:
+    """An address; an IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) reaches the IPv4 host, and is told as such."""
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return str(mapped or parsed)
+    return mapped or parsed
 
 
 def same_server(address: str, port: int) -> exceptions.Conflict:
