@@ -10,7 +10,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, arguments, current
-from controller.api.v2 import foreign, members, quotas, rules, writes
+from controller.api.v2 import members, quotas, rules, writes
 from controller.api.v2.schemas import declare
 from controller.api.v2.schemas.member import RESET_BY_BATCH, SCHEMA
 from controller.model import load_balancer as model
@@ -52,10 +52,11 @@ def replace_members(pool_id: str) -> flask.Response:
     """Create, change and delete members until the pool has those of the body (with `additive_only`: at least those)."""
     wanted = _read(flask.request.get_data())
     additive = arguments.boolean("additive_only")
-    foreign.subnets(item.values["subnet_id"] for item in wanted)
+    actions = ("post", "put") if additive else ("post", "put", "delete")
+    members.check_subnets(pool_id, (item.values["subnet_id"] for item in wanted), actions)
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
-        for action in ("post", "put") if additive else ("post", "put", "delete"):
+        for action in actions:
             current.authorize(f"member:{action}", pool.project_id)
         tx.load_balancers.lock(pool.load_balancer_id)  # the comparison must still hold when it is written
         plan = compare(wanted, tx.members.of_pool(pool_id), additive)

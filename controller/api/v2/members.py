@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -36,7 +36,7 @@ def create_member(pool_id: str) -> flask.Response:
     """Store a member as PENDING_CREATE and have a worker add it."""
     wanted = SCHEMA.create(flask.request.get_data())
     rules.member_addresses(wanted)
-    foreign.subnets([wanted["subnet_id"]])
+    check_subnets(pool_id, [wanted["subnet_id"]], ["post"])
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
         current.authorize("member:post", pool.project_id)
@@ -84,6 +84,22 @@ def delete_member(pool_id: str, member_id: str) -> flask.Response:
         generation = change_pool(tx, pool)
         tx.members.mark_deleted(member_id, generation)
     return answers.empty(204)
+
+
+def check_subnets(pool_id: str, subnet_ids: Iterable[str | None], actions: Iterable[str]) -> None:
+    """Have the network service look at the subnets of members, for who may do this with members of the pool, and before the transaction.
+
+    :raises Forbidden: the caller may not, so nothing is looked at for him.
+    :raises NotFound: there is no such pool, or a subnet that the caller does not see.
+    """
+    named = [one for one in subnet_ids if one is not None]
+    if not named:
+        return
+    with current.services().db.read() as tx:
+        project_id = tx.pools.head(pool_id).project_id
+    for action in actions:
+        current.authorize(f"member:{action}", project_id)
+    foreign.subnets(named)
 
 
 def change_pool(tx: transaction.Transaction, pool: pools.Head) -> int:

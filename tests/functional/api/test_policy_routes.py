@@ -250,6 +250,16 @@ def test_a_foreign_object_in_a_body_is_refused_without_a_word_about_it(world: Wo
     assert said == (f"Pool {theirs} not found." if expected == 404 else "Policy does not allow this request to be performed.")
 
 
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_nothing_is_looked_up_for_who_may_not_change_the_members(world: World, api: Api, method: str) -> None:
+    member = {"address": "10.0.0.7", "protocol_port": 80, "subnet_id": "11111111-1111-4111-8111-111111111111"}
+    body = {"member": member} if method == "POST" else {"members": [member]}
+    for role, project, status in (("member", FOREIGN, 403), ("reader", PROJECT, 403), ("member", PROJECT, 404)):
+        headers = {"X-Roles": role, "X-Project-Id": project}
+        answer = world.app.test_client().open(f"/v2/pools/{world.ids['pool_id']}/members", method=method, json=body, headers=headers)
+        assert answer.status_code == status, (role, project, answer.get_data(as_text=True))
+
+
 def test_a_list_of_another_project_needs_leave(world: World) -> None:
     def status(role: str, project: str, query: str) -> int:
         headers = {"X-Roles": role, "X-Project-Id": project}
