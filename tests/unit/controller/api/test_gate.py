@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from keystoneauth1 import exceptions as keystone_exceptions
+from keystoneauth1 import loading
 
 from controller import conf as configuration
 from controller import exceptions
@@ -192,6 +193,20 @@ def test_memcached_without_its_client_is_refused_at_the_start(monkeypatch: pytes
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     with pytest.raises(exceptions.Misconfigured, match="python-memcached"):
         keystone.guard(conf)
+
+
+def test_nobody_passes_without_a_token_whatever_the_middleware_is_told() -> None:
+    conf = configuration.load([], [])
+    keystone.register_options(conf)
+    conf.register_opts(loading.get_auth_plugin_conf_options("password"), group=keystone.GROUP)
+    loading.register_auth_conf_options(conf, keystone.GROUP)
+    for name, value in {"auth_type": "password", "auth_url": "http://127.0.0.1:1", "delay_auth_decision": True}.items():
+        conf.set_override(name, value, group=keystone.GROUP)
+    said: list[str] = []
+    guarded = keystone.guard(conf)(lambda _environ, _start: pytest.fail("he was let in"))
+    environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v2/pools", "SERVER_NAME": "a", "SERVER_PORT": "1", "wsgi.url_scheme": "http"}
+    list(guarded(environ, lambda status, *_: said.append(status)))  # type: ignore[arg-type]
+    assert said == ["401 Unauthorized"]
 
 
 def test_waits_for_keystone_are_bounded_unless_an_operator_says_otherwise() -> None:
