@@ -29,11 +29,15 @@ def chosen(collection: str, documents: Iterable[Document]) -> dict[str, Any]:
     """
     found = [document for document in documents if _fits(document)]
     for key, direction in reversed(_sorting()):
+        if any(key not in document for document in found):
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"{key[:64]!r} is an invalid attribute for sort keys")
         found.sort(key=lambda document: _order(document.get(key)), reverse=direction == "desc")
-    page, more = _page(found)
-    body: dict[str, Any] = {collection: [selected(document) for document in page]}
-    if more:
-        body[f"{collection}_links"] = [{"rel": "next", "href": _next(page[-1]["id"])}]
+    first, last = _page(found)
+    body: dict[str, Any] = {collection: [selected(document) for document in found[first:last]]}
+    if flask.request.args.get("limit") and first < last:
+        neighbours = [{"rel": "next", "href": _href(found[last - 1]["id"])}] if last < len(found) else []
+        neighbours += [{"rel": "previous", "href": _href(found[first]["id"], page_reverse="True")}] if first else []
+        body.update({f"{collection}_links": neighbours} if neighbours else {})
     return body
 
 
@@ -72,28 +76,32 @@ def _equals(value: Any, text: str) -> bool:
 
 def _sorting() -> list[tuple[str, str]]:
     keys, directions = flask.request.args.getlist("sort_key"), flask.request.args.getlist("sort_dir")
+    for direction in directions:
+        if direction not in ("asc", "desc"):
+            raise embedded.NetworkInvalid("HTTPBadRequest", f"The sort direction {direction[:64]} is neither asc nor desc.")
     return list(zip(keys, [*directions, *["asc"] * len(keys)], strict=False))
 
 
-def _order(value: Any) -> tuple[bool, str]:
-    return (value is not None, str(value))
+def _order(value: Any) -> tuple[bool, bool, int, str]:
+    """Numbers by their size, everything else as text, nothing first."""
+    counts = isinstance(value, int)
+    return (value is not None, not counts, value if counts else 0, str(value))
 
 
-def _page(found: list[Document]) -> tuple[list[Document], bool]:
-    marker, limit = flask.request.args.get("marker"), flask.request.args.get("limit", "")
-    if marker is not None:
-        places = [place for place, document in enumerate(found) if document["id"] == marker]
-        if not places:
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
-        found = found[places[0] + 1 :]
-    if not limit:
-        return found, False
+def _page(found: list[Document]) -> tuple[int, int]:
+    """Where the page begins, and where it ends: after the marker, or with `page_reverse` before it."""
+    marker, limit = flask.request.args.get("marker"), flask.request.args.get("limit") or "0"
     if not limit.isascii() or not limit.isdecimal():
         raise embedded.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
-    size = int(limit[:9]) or len(found)
-    return found[:size], len(found) > size
+    size, backwards = int(limit[:9]) or len(found), flask.request.args.get("page_reverse", "").lower() in _TRUE
+    if marker is None:
+        return (max(0, len(found) - size), len(found)) if backwards else (0, min(size, len(found)))
+    places = [place for place, document in enumerate(found) if document["id"] == marker]
+    if not places:
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
+    return (max(0, places[0] - size), places[0]) if backwards else (places[0] + 1, min(places[0] + 1 + size, len(found)))
 
 
-def _next(marker: str) -> str:
-    kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name != "marker"]
-    return f"{links.here()}?{urls.urlencode([*kept, ('marker', marker)])}"
+def _href(marker: str, **more: str) -> str:
+    kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in ("marker", "page_reverse")]
+    return f"{links.here()}?{urls.urlencode([*kept, ('marker', marker), *more.items()])}"

@@ -59,6 +59,8 @@ def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[s
     cidr = ipaddress.ip_network(values["cidr"], strict=False)
     if values.get("ip_version") not in (None, cidr.version):
         raise embedded.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
+    if cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified:
+        raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} is not one that hosts can have addresses of.")
     for (other,) in contents.db.execute("SELECT cidr FROM subnets WHERE network_id = ?", (network.id,)):
         if cidr.overlaps(ipaddress.ip_network(other)):
             raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
@@ -80,6 +82,7 @@ def _check_inside(
 ) -> None:
     if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
         raise embedded.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
+    seen: list[tuple[int, int]] = []
     for pool in pools or ():
         first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
         if first not in cidr or last not in cidr or int(first) > int(last):
@@ -87,6 +90,9 @@ def _check_inside(
         if gateway is not None and int(first) <= int(ipaddress.ip_address(gateway)) <= int(last):
             words = f"The gateway_ip {gateway} lies in the allocation pool {first}-{last}."
             raise embedded.NetworkConflict("GatewayConflictWithAllocationPools", words)
+        if any(int(first) <= end and start <= int(last) for start, end in seen):
+            raise embedded.NetworkConflict("OverlappingAllocationPools", f"The allocation pool {first}-{last} overlaps with another one.")
+        seen.append((int(first), int(last)))
 
 
 def update_subnet(effect: effects.Effects, contents: Contents, subnet_id: str, values: Mapping[str, Any]) -> None:
@@ -152,6 +158,8 @@ def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[
     found: list[tuple[str, str | None]] = []
     for one in wanted:
         address, subnet_id = one.get("ip_address"), one.get("subnet_id")
+        if subnet_id is None and address is None:
+            raise embedded.NetworkInvalid("InvalidInput", "A fixed IP is asked for by its subnet_id, by its ip_address, or by both.")
         if subnet_id is None:
             fitting = [found.id for found in subnets if address and ipaddress.ip_address(address) in ipaddress.ip_network(found.cidr)]
             if not fitting:

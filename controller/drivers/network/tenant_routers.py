@@ -186,6 +186,8 @@ def _answer(router_id: str, port: interface.Port, subnet_id: str) -> embedded.Do
 def create_floating(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NotFound: something named does not exist; :raises Conflict: the address is taken; :raises NetworkInvalid: it does not fit."""
     network = _external(contents, values["floating_network_id"])
+    if values.get("fixed_ip_address") and not values.get("port_id"):
+        raise embedded.NetworkInvalid("BadRequest", "A fixed_ip_address is one of a port: give a port_id.")
     made, wanted = tenant_details.new_id(), values.get("floating_ip_address")
     subnet_id = values.get("subnet_id") or _first_subnet(contents, network)
     port = contents.add_port("", network.id, [(subnet_id, wanted)], device_id=made, device_owner=FLOATING_OWNER)

@@ -127,6 +127,7 @@ def test_a_floating_ip_is_made_moved_and_taken_away(api: Api) -> None:
     assert len(call(api, "GET", "/floatingips")["floatingips"]) == 1, "what could not be associated was not made"
     assert call(api, "PUT", path, {"floatingip": {"port_id": None}})["floatingip"]["fixed_ip_address"] is None
     call(api, "DELETE", path, status=204)
+    call(api, "POST", "/floatingips", {"floatingip": {"floating_network_id": public(api), "fixed_ip_address": "172.16.0.9"}}, 400)
     private = {"floatingip": {"floating_network_id": api.network.network_id}}
     call(api, "POST", "/floatingips", private, 400)
 
@@ -134,7 +135,13 @@ def test_a_floating_ip_is_made_moved_and_taken_away(api: Api) -> None:
 def test_a_whole_topology_is_built_and_taken_down(api: Api) -> None:
     network = make(api, "network", "/networks", name="n", admin_state_up=True)["id"]
     subnet = make(api, "subnet", "/subnets", network_id=network, cidr="10.9.0.0/24", ip_version=4, name="s")
-    call(api, "POST", "/subnets", {"subnet": {"network_id": network, "cidr": "10.9.0.0/25"}}, 400)
+    overlapping = [{"start": "10.8.0.5", "end": "10.8.0.9"}, {"start": "10.8.0.9", "end": "10.8.0.20"}]
+    for fields, status in (
+        ({"cidr": "10.9.0.0/25"}, 400),
+        ({"cidr": "224.0.0.0/24"}, 400),
+        ({"cidr": "10.8.0.0/24", "allocation_pools": overlapping}, 409),
+    ):
+        call(api, "POST", "/subnets", {"subnet": {"network_id": network, **fields}}, status)
     router = make(api, "router", "/routers", name="r", external_gateway_info={"network_id": public(api)})
     assert router["external_gateway_info"]["external_fixed_ips"]
     leg = call(api, "PUT", f"/routers/{router['id']}/add_router_interface", {"subnet_id": subnet["id"]})
@@ -163,12 +170,19 @@ def test_lists_are_sorted_and_come_in_pages(api: Api) -> None:
     call(api, "POST", "/ports", {"ports": [{"network_id": api.network.network_id, "name": name} for name in reversed(names)]}, 201)
     query = "/ports?project_id=tenant-a&sort_key=name&sort_dir=asc&limit=2"
     page, seen = call(api, "GET", query), []
-    while "ports_links" in page:
+    while page.get("ports_links", [{"rel": ""}])[0]["rel"] == "next":
         seen += [port["name"] for port in page["ports"]]
         page = call(api, "GET", page["ports_links"][0]["href"].partition("/v2.0")[2])
     assert seen + [port["name"] for port in page["ports"]] == names
-    call(api, "GET", "/ports?marker=none", status=400)
-    call(api, "GET", "/ports?limit=many", status=400)
+    seen = []
+    while page:
+        seen = [port["name"] for port in page["ports"]] + seen
+        back = {link["rel"]: link["href"] for link in page.get("ports_links", ())}.get("previous", "")
+        page = call(api, "GET", back.partition("/v2.0")[2]) if back else None
+    assert seen == names
+    assert [port["name"] for port in call(api, "GET", f"{query}&page_reverse=True")["ports"]] == names[-2:]
+    for wrong in ("marker=none", "limit=many", "sort_key=none", "sort_key=name&sort_dir=up"):
+        call(api, "GET", f"/ports?{wrong}", status=400)
 
 
 def test_a_port_of_a_load_balancer_keeps_its_address(api: Api) -> None:

@@ -70,7 +70,7 @@ def test_if_one_of_them_is_refused_none_is_stored_and_nobody_is_rung_for(old: Ol
     below = {"loadbalancer_id": load_balancer["id"], "protocol": "HTTP", "protocol_port": 80}
     old.refused(409, "LoadBalancerListenerProtocolPortExists", "POST", "/listeners", {"listeners": [below, below]})
     subnet = {"vip_subnet_id": old.api.network.subnet_id}
-    old.refused(400, "HTTPBadRequest", "POST", "/loadbalancers", {"loadbalancers": [subnet, subnet | {"vip_address": "1.2.3.4"}]})
+    old.refused(400, "InvalidIpForSubnet", "POST", "/loadbalancers", {"loadbalancers": [subnet, subnet | {"vip_address": "1.2.3.4"}]})
     old.refused(400, "HTTPBadRequest", "POST", "/loadbalancers", {"loadbalancers": [subnet, {"name": "x"}]})
     assert (_rows(old), _ports(old), old.api.rings) == (before, ports, rings)
     assert old.api.row(tables.load_balancers, load_balancer["id"])["generation"] == generation
