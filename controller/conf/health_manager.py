@@ -23,7 +23,8 @@ OPTS = [
         secret=True,
         help="Keys of the deployment, from which each amphora's own heartbeat key is made; at least 16 characters each. The first one "
         "is given to new amphorae, all of them verify: to change the key, put a new one in front, and take the old one away when the last "
-        "amphora made with it is gone, or was told the new one (PUT of its config). Required; a weak or published key is refused at the start.",
+        "amphora made with it is gone, or was told the new one (PUT of its config). Required; a weak or published key is refused at "
+        "the start.",
     ),
     cfg.FloatOpt("heartbeat_interval", default=10.0, min=0.05, help="Seconds between two beats of an amphora."),
     cfg.FloatOpt(
