@@ -163,8 +163,10 @@ def _standing(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], 
     """
     identity, marker = _identity(table), str(query.marker)
     within = [_passes(table.c[item.column], item.value) for item in query.within]
-    values = sa.select(*(key.expression for key in keys)).where(identity == marker, *within)
-    row = connection.execute(values).first() if _may_be(identity, marker) else None
+    row = None
+    if _may_be(identity, marker):
+        own = int(marker) if isinstance(identity.type, sa.Integer) else marker  # PostgreSQL compares no number with a string
+        row = connection.execute(sa.select(*(key.expression for key in keys)).where(identity == own, *within)).first()
     if row is None:
         raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
     return row

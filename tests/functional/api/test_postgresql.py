@@ -128,6 +128,15 @@ def test_strings_that_postgresql_refuses_find_nothing(api: Api, paths: dict[str,
             assert api.send("GET", root + below.format(quoted)).status_code in (200, 404), (root, below, word)
 
 
+def test_events_are_paged_by_numbers(api: Api) -> None:
+    path = f"/loadbalancers/{api.load_balancer()['id']}/events"
+    (event,) = api.ok("GET", path)["events"]
+    for query in ("limit=1", "page_reverse=True", "sort=occurred_at:desc"):
+        assert api.ok("GET", f"{path}?marker={event['id']}&{query}")["events"] == []
+    for unknown in (event["id"] + 1, "1" * 18, "1" * 19):
+        api.refused(400, "GET", f"{path}?marker={unknown}")
+
+
 def test_a_load_balancer_lives_and_dies(api: Api, paths: dict[str, Any]) -> None:
     (members,) = [path for path in paths if path.endswith("/members")]
     api.ok("PUT", members, {"members": [{"address": "10.0.0.2", "protocol_port": 80, "tags": ["b"]}]}, 202)
