@@ -169,6 +169,8 @@ def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, p
     vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port.id))
     assert (vip.port_id, vip.address, vip.port_is_ours) == (port.id, port.fixed_ips[0].ip_address, False)
     assert network.get_port(port.id).device_id == f"lb-{load_balancer_id}"
+    assert [one.device_id for one in network.list_ours()] == [f"lb-{load_balancer_id}"], "should no row explain it, it is given back"
+    assert network.update(embedded.PORT, port.id, {"name": "renamed"})["name"] == "renamed"
     network.deallocate_vip(load_balancer_id, vip)
     network.deallocate_vip(load_balancer_id, vip)
     assert network.get_port(port.id).device_id == ""

@@ -240,9 +240,9 @@ class Contents:
         """Ports of one kind that serve a load balancer."""
         return self._ports("p.load_balancer_id = ? AND p.kind = ?", load_balancer_id, kind)
 
-    def ports_of_kinds(self, kinds: Sequence[str]) -> list[interface.Port]:
-        """Every port of these kinds."""
-        return self._ports(f"p.kind IN ({', '.join('?' * len(kinds))})", *kinds)
+    def ports_in_service(self, kinds: Sequence[str]) -> list[interface.Port]:
+        """Every port of these kinds, and every one that a tenant lent to a load balancer."""
+        return self._ports(f"p.kind IN ({', '.join('?' * len(kinds))}) OR p.load_balancer_id IS NOT NULL", *kinds)
 
     def kind_of(self, port_id: str) -> tuple[str, str | None]:
         """What a port is for, and the load balancer that it serves."""

@@ -226,7 +226,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def list_ours(self) -> Iterable[Port]:
-        """Every port that this driver made for us (VIP, VRRP, member, management), to find the ones that no row explains.
+        """Every port that this driver made for us (VIP, VRRP, member, management) or adopted, to find the ones that no row explains.
 
         `device_id` is `lb-<load balancer id>` on VIP ports and the amphora id on the others.
         """

@@ -48,7 +48,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     def list_ours(self) -> Iterable[interface.Port]:
         with self._inventory.read() as contents:
-            return contents.ports_of_kinds(OURS)
+            return contents.ports_in_service(OURS)
 
     # Ports of tenants: machines of theirs, and VIP ports that they bring
 

@@ -208,7 +208,7 @@ def update_port(effect: effects.Effects, contents: Contents, port_id: str, value
         raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to a router, which nothing filters.")
     if "security_groups" in values and load_balancer_id is not None:
         effects.set_groups_of_vip(effect, contents, load_balancer_id, port_id, values["security_groups"])
-    elif not kind:
+    elif not _is_in_use(contents, port):
         _change_port(effect, contents, port, values)
     tenant_details.set_columns(contents, "ports", port_id, values, ("name",) if kind == "" else ())
     tenant_details.change(contents, "ports", port_id, values, _OF_PORT)
