@@ -29,7 +29,7 @@ _AT_ONCE = 40
 def a_site() -> Iterator[tuple[flow_site.Site, Callable[[jobs.Job], None]]]:
     """A site with a worker at work."""
     with tempfile.TemporaryDirectory() as folder:
-        site = flow_site.Site(pathlib.Path(folder))
+        site = flow_site.Site()
         with flow_site.working(site, pathlib.Path(folder)) as post:
             yield site, post
         site.close()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import functools
 import pathlib
+import sys
 from collections.abc import Iterator
-
-import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -39,11 +39,18 @@ AGENT_MAY_USE = {"flask", "werkzeug", "amphora_agent"}
 PROTOCOL_MAY_USE = {"amphora_agent"}
 
 
-def _modules(folder: str) -> list[pathlib.Path]:
-    return sorted(path for path in (ROOT / folder).rglob("*.py") if "versions" not in path.parts)
+Import = tuple[pathlib.Path, int, str]
+"""The module, the line, and the dotted name that it imports."""
 
 
-def _imports(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+@functools.cache
+def _imports(folder: str) -> list[Import]:
+    modules = sorted(path for path in (ROOT / folder).rglob("*.py") if "versions" not in path.parts)
+    assert modules
+    return [(path, line, name) for path in modules for line, name in _imported(path)]
+
+
+def _imported(path: pathlib.Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -57,39 +64,44 @@ def _part(dotted: str) -> str | None:
     return pieces[1] if pieces[0] == "controller" and len(pieces) > 1 else None
 
 
-@pytest.mark.parametrize("path", _modules("controller"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_imports_only_from_lower_rows(path: pathlib.Path) -> None:
-    inside = path.relative_to(ROOT / "controller").parts
-    part = pathlib.Path(inside[0]).stem
-    if part == "__init__":
-        return
-    for line, name in _imports(path):
-        other = _part(name)
-        if other is None or other == part:
+def _home(path: pathlib.Path) -> str:
+    """The part of the controller that a module belongs to."""
+    return pathlib.Path(path.relative_to(ROOT / "controller").parts[0]).stem
+
+
+def _told(found: list[tuple[Import, str]]) -> str:
+    return "\n".join(f"{path.relative_to(ROOT)}:{line} imports {name}: {why}" for (path, line, name), why in found)
+
+
+def test_a_module_imports_only_from_lower_rows() -> None:
+    found: list[tuple[Import, str]] = []
+    for one in _imports("controller"):
+        part, other = _home(one[0]), _part(one[2])
+        if part == "__init__" or other is None or other == part:
             continue
-        assert other in RANK, f"{path}:{line} imports {name}, which stands in no row"
-        assert RANK[part] < RANK[other], f"{path}:{line}: {part} must not import {name}: only from lower rows, never sideways"
+        if other not in RANK:
+            found.append((one, "it stands in no row"))
+        elif RANK[part] >= RANK[other]:
+            found.append((one, f"{part} may import only from lower rows, never sideways"))
+    assert not found, _told(found)
 
 
-@pytest.mark.parametrize("path", _modules("controller"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_each_library_stays_in_its_home(path: pathlib.Path) -> None:
-    part = pathlib.Path(path.relative_to(ROOT / "controller").parts[0]).stem
-    for line, name in _imports(path):
-        home = HOMES.get(name.split(".")[0])
-        assert home is None or part in home, f"{path}:{line} imports {name}, whose home is {sorted(home or ())}"
+def test_each_library_stays_in_its_home() -> None:
+    imported = [(one, HOMES.get(one[2].split(".")[0])) for one in _imports("controller")]
+    found = [(one, f"its home is {sorted(home)}") for one, home in imported if home is not None and _home(one[0]) not in home]
+    assert not found, _told(found)
 
 
-@pytest.mark.parametrize("path", _modules("controller"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_of_the_agent_the_controller_knows_only_the_protocol(path: pathlib.Path) -> None:
-    for line, name in _imports(path):
-        assert not name.startswith("amphora_agent") or name.startswith("amphora_agent.protocol"), f"{path}:{line} imports {name}"
+def test_of_the_agent_the_controller_knows_only_the_protocol() -> None:
+    foreign = [one for one in _imports("controller") if one[2].split(".")[0] == "amphora_agent"]
+    found = [(one, "the controller knows only the protocol") for one in foreign if not one[2].startswith("amphora_agent.protocol")]
+    assert not found, _told(found)
 
 
-@pytest.mark.parametrize("path", _modules("amphora_agent"), ids=lambda path: str(path.relative_to(ROOT)))
-def test_the_agent_needs_little_and_nothing_of_the_controller(path: pathlib.Path) -> None:
-    import sys
-
-    allowed = PROTOCOL_MAY_USE if "protocol" in path.parts else AGENT_MAY_USE
-    for line, name in _imports(path):
-        library = name.split(".")[0]
-        assert library in sys.stdlib_module_names or library in allowed, f"{path}:{line} imports {name}"
+def test_the_agent_needs_little_and_nothing_of_the_controller() -> None:
+    found: list[tuple[Import, str]] = []
+    for one in _imports("amphora_agent"):
+        allowed = PROTOCOL_MAY_USE if "protocol" in one[0].parts else AGENT_MAY_USE
+        if one[2].split(".")[0] not in sys.stdlib_module_names | allowed:
+            found.append((one, f"beside the standard library only {sorted(allowed)}"))
+    assert not found, _told(found)

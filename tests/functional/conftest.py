@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 
 import pytest
@@ -11,9 +10,9 @@ from tests.functional import flow_site, postgresql
 
 
 @pytest.fixture
-def site(tmp_path: pathlib.Path) -> Iterator[flow_site.Site]:
+def site() -> Iterator[flow_site.Site]:
     """A database and a fake cloud, with a worker that does one job when it is told."""
-    made = flow_site.Site(tmp_path)
+    made = flow_site.Site()
     yield made
     made.close()
 

@@ -34,6 +34,7 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from controller.worker import conductor, engine, persistence
+from tests import databases
 
 PROJECT = "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"
 Spoil = Callable[[taskflow_task.Task], None]
@@ -43,9 +44,9 @@ Spoil = Callable[[taskflow_task.Task], None]
 class Site:
     """Database, fake cloud, and a worker that does one job when it is told."""
 
-    def __init__(self, folder: pathlib.Path, boot_timeout: float = 600.0) -> None:
-        self.db = database.Database(f"sqlite:///{folder}/figlina.db")
-        tables.metadata.create_all(self.db.engine)
+    def __init__(self, boot_timeout: float = 600.0) -> None:
+        self._database = databases.lent()
+        self.db = self._database.__enter__()
         self._cloud = str(uuid.uuid4())
         self.compute = fake_compute.FakeCompute(self._cloud, self._booted)
         self.network = fake_network.FakeNetwork(self._cloud)
@@ -62,6 +63,7 @@ class Site:
     def close(self) -> None:
         self._pool.shutdown()
         self.services.close()
+        self._database.__exit__(None, None, None)
         fake_compute.FakeCompute.forget(self._cloud)
         fake_network.FakeNetwork.forget(self._cloud)
 

@@ -7,6 +7,7 @@ import datetime
 import hashlib
 import json
 import os
+import pathlib
 import socket
 import time
 import uuid
@@ -18,15 +19,15 @@ import sqlalchemy as sa
 from amphora_agent.protocol import heartbeat
 from controller.db import database, tables
 from controller.model import load_balancer as model
+from tests import databases
 
 KEY = b"an example key of the tests, and of nothing else"
 
 
 def make_database(path: str) -> database.Database:
     """An SQLite database with all tables."""
-    db = database.Database(f"sqlite:///{path}")
-    tables.metadata.create_all(db.engine)
-    return db
+    databases.write_empty(pathlib.Path(path))
+    return database.Database(f"sqlite:///{path}")
 
 
 def store(db: database.Database, *snapshots: model.Snapshot) -> None:

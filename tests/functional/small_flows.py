@@ -24,6 +24,7 @@ from controller.db import database, tables
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import retries
+from tests import databases
 
 
 class Services:
@@ -257,7 +258,10 @@ def state(db: database.Database, load_balancer_id: str) -> Any:
 
 def new_database(folder: pathlib.Path, url: str | None = None) -> database.Database:
     """An empty database with all tables: SQLite in a folder, or at another URL."""
-    db = database.Database(url or f"sqlite:///{folder}/figlina.db")
+    if url is None:
+        databases.write_empty(folder / "figlina.db")
+        return database.Database(f"sqlite:///{folder}/figlina.db")
+    db = database.Database(url)
     tables.metadata.drop_all(db.engine)
     tables.metadata.create_all(db.engine)
     return db

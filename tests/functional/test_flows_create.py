@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-
 import pytest
 import sqlalchemy as sa
 
@@ -165,8 +163,8 @@ def test_writes_that_come_while_it_boots_are_in_the_first_push(site: flow_site.S
     assert site.amphora.pushes.total() == 1
 
 
-def test_an_amphora_that_never_speaks_is_given_up_in_words_and_built_anew(tmp_path: pathlib.Path) -> None:
-    site = flow_site.Site(tmp_path, boot_timeout=0.0)
+def test_an_amphora_that_never_speaks_is_given_up_in_words_and_built_anew() -> None:
+    site = flow_site.Site(boot_timeout=0.0)
     load_balancer_id = site.accept_load_balancer()
     site.beats_at_boot = False
     result = site.work(flow_site.a_create(load_balancer_id, Topology.SINGLE))

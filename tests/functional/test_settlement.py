@@ -17,6 +17,7 @@ from controller.db.repositories import settlement
 from controller.drivers.compute import fake as fake_compute
 from controller.model import load_balancer as model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from tests import databases
 from tests.functional import flow_site
 
 R = TypeVar("R", bound=model.Resource)
@@ -129,16 +130,13 @@ def test_many_children_are_settled_and_removed_in_few_statements(site: flow_site
     load_balancer_id = site.accept_load_balancer()
     site.accept_tree(load_balancer_id, listeners=10, pools=10, members=20)
     lease = a_lease(site, load_balancer_id)
-    statements: list[str] = []
-    sa.event.listen(site.db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
-    with site.db.begin() as tx:
+    with databases.counted(site.db) as statements, site.db.begin() as tx:
         tx.settlement.settle(load_balancer_id, 2, lease)
     assert len(statements) <= 10
     snapshot = site.snapshot(load_balancer_id)
     gone = [flow_site.gone(tables.pools, one.id) for one in snapshot.pools]
     generation = site.accept(load_balancer_id, *gone)
-    statements.clear()
-    with site.db.begin() as tx:
+    with databases.counted(site.db) as statements, site.db.begin() as tx:
         tx.settlement.settle(load_balancer_id, generation, lease)
     assert len(statements) <= 20
     assert (site.snapshot(load_balancer_id).pools, site.snapshot(load_balancer_id).members) == ((), ())

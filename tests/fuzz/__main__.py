@@ -9,7 +9,6 @@ import pathlib
 import sys
 import tempfile
 
-from controller.db import database, tables
 from tests.functional.api.conftest import an_api
 from tests.fuzz.run import Run
 
@@ -23,12 +22,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="figlina-fuzz-") as folder:
         path = pathlib.Path(folder)
-        empty = database.Database(f"sqlite:///{path}/empty.db")
-        tables.metadata.create_all(empty.engine)
-        with empty.engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        empty.close()
-        with an_api(path / "empty.db", path) as api:
+        with an_api() as api:
             run = Run(api, asked.seed, path)
             seconds = run.go(asked.count)
     for kind, text in run.failures.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pathlib
 import sys
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -45,12 +44,11 @@ def task_names(topology: Topology) -> dict[str, list[str]]:
         jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id),
     ]
     assert {type(job) for job in every} == set(jobs.KINDS.values()), "a kind of job is not killed here"
-    with tempfile.TemporaryDirectory() as folder:
-        cloud = flow_site.Site(pathlib.Path(folder))
-        try:
-            return {job.kind: list(_tasks(catalog.build(cloud.services, job))) for job in every}
-        finally:
-            cloud.close()
+    cloud = flow_site.Site()
+    try:
+        return {job.kind: list(_tasks(catalog.build(cloud.services, job))) for job in every}
+    finally:
+        cloud.close()
 
 
 def cases(topology: Topology) -> list[tuple[str, int, str]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import pathlib
-import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from controller.drivers.compute.fake import FakeCompute
 from controller.drivers.network.fake import FakeNetwork
 from controller.drivers.secrets.fake import FakeSecrets
 from controller.model.status import ProvisioningStatus
-from tests import builders
+from tests import builders, databases
 
 PROJECT = builders.PROJECT
 SETTINGS = "settings"
@@ -154,72 +152,47 @@ class Api:
         with self.db.engine.begin() as connection:
             connection.execute(statement)
 
-    @contextlib.contextmanager
-    def counted(self) -> Iterator[list[str]]:
+    def counted(self) -> contextlib.AbstractContextManager[list[str]]:
         """The SQL statements that the block executes."""
-        seen: list[str] = []
-
-        def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            seen.append(statement)
-
-        sa.event.listen(self.db.engine, "before_cursor_execute", note)
-        try:
-            yield seen
-        finally:
-            sa.event.remove(self.db.engine, "before_cursor_execute", note)
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A file with all tables and no rows."""
-    path = tmp_path_factory.mktemp("api") / "empty.db"
-    made = database.Database(f"sqlite:///{path}")
-    tables.metadata.create_all(made.engine)
-    with made.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-    made.close()
-    return path
+        return databases.counted(self.db)
 
 
 @contextlib.contextmanager
-def an_api(empty_database: pathlib.Path, folder: pathlib.Path, options: dict[tuple[str, str], Any] | None = None) -> Iterator[Api]:
+def an_api(options: dict[tuple[str, str], Any] | None = None) -> Iterator[Api]:
     """An application with these options and nothing in its database."""
-    path = folder / f"{uuid.uuid4()}.db"
-    shutil.copy(empty_database, path)
-    db = database.Database(f"sqlite:///{path}")
     cloud = str(uuid.uuid4())
-    try:
-        made = Api(db, FakeNetwork(cloud), options)
-        yield made
-        made.close()
-    finally:
-        db.close()
-        FakeNetwork.forget(cloud)
+    with databases.lent() as db:
+        try:
+            made = Api(db, FakeNetwork(cloud), options)
+            yield made
+            made.close()
+        finally:
+            FakeNetwork.forget(cloud)
 
 
 @pytest.fixture
-def api(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Api]:
+def api() -> Iterator[Api]:
     """An application with default options."""
-    with an_api(empty_database, tmp_path) as made:
+    with an_api() as made:
         yield made
 
 
 @pytest.fixture
-def api_with(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Any]:
+def api_with() -> Iterator[Any]:
     """Make an application with options: `api_with(("group", "option"), value, ...)`."""
     with contextlib.ExitStack() as stack:
 
         def make(*pairs: Any) -> Api:
-            return stack.enter_context(an_api(empty_database, tmp_path, dict(zip(pairs[::2], pairs[1::2], strict=True))))
+            return stack.enter_context(an_api(dict(zip(pairs[::2], pairs[1::2], strict=True))))
 
         yield make
 
 
 @pytest.fixture(scope="module")
-def served(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Api, str]]:
+def served() -> Iterator[tuple[Api, str]]:
     """An application as a developer's machine has it, behind a real HTTP server; and its address."""
     options = {("api_settings", "noauth_project_id"): PROJECT, ("api_settings", "embedded_networking"): True}
-    with an_api(empty_database, tmp_path_factory.mktemp("served"), options) as made:
+    with an_api(options) as made:
         server = werkzeug.serving.make_server("127.0.0.1", 0, made.app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import string
 from collections.abc import Iterator
 from typing import Any
@@ -78,9 +77,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     """One API for all examples."""
-    with an_api(empty_database, tmp_path_factory.mktemp("bad-input")) as api:
+    with an_api() as api:
         yield Site(api)
 
 

@@ -6,7 +6,6 @@ one of everything, and where there are `MANY`, with `MANY` in its body if it can
 
 from __future__ import annotations
 
-import pathlib
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -201,10 +200,9 @@ WRITES: dict[str, tuple[int, Callable[[Site], object]]] = {
 
 
 @pytest.fixture(scope="module")
-def sites(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[tuple[Api, int]]]:
+def sites() -> Iterator[list[tuple[Api, int]]]:
     """One application where there is little, and one where there is much."""
-    folder = tmp_path_factory.mktemp("cost")
-    with an_api(empty_database, folder) as little, an_api(empty_database, folder) as much:
+    with an_api() as little, an_api() as much:
         little.load_balancer()
         for _ in range(MANY):
             much.load_balancer()

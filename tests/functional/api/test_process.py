@@ -6,7 +6,6 @@ import dataclasses
 import http.client
 import json
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 
 from controller.drivers.network import bridge_inventory, fake
 from controller.jobs import wakeup
+from tests import databases
 
 SUBNET = bridge_inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 _PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")
@@ -43,9 +43,9 @@ def _free_port() -> int:
 
 
 @pytest.fixture
-def server(empty_database: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[Server]:
+def server(tmp_path: pathlib.Path) -> Iterator[Server]:
     """A running `figlina-api` with a network service in memory."""
-    shutil.copy(empty_database, tmp_path / "figlina.db")
+    databases.write_empty(tmp_path / "figlina.db")
     bells, port, configuration = tmp_path / "bells", _free_port(), tmp_path / "figlina.conf"
     configuration.write_text(
         f"[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"

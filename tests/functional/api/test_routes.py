@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -255,8 +254,8 @@ _KEYS = {
 
 
 @pytest.fixture(scope="module")
-def world(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with an_api(empty_database, tmp_path_factory.mktemp("routes")) as made:
+def world() -> Iterator[World]:
+    with an_api() as made:
         yield World(made)
 
 

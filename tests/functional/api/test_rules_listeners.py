@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -62,14 +61,14 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     """One for all tests here."""
-    with an_api(empty_database, tmp_path_factory.mktemp("listeners"), LENIENT) as api:
+    with an_api(LENIENT) as api:
         yield Site(api)
 
 
 @pytest.fixture(scope="module")
-def strict(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def strict() -> Iterator[Site]:
     """One whose operator forbids much."""
     options = LENIENT | {
         ("api_settings", "tls_cipher_prohibit_list"): "RC4-SHA:DES-CBC3-SHA",
@@ -79,7 +78,7 @@ def strict(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactor
         ("api_settings", "default_listener_tls_versions"): ["TLSv1.3"],
         ("api_settings", "default_listener_alpn_protocols"): ["http/1.1"],
     }
-    with an_api(empty_database, tmp_path_factory.mktemp("strict"), options) as api:
+    with an_api(options) as api:
         yield Site(api)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,11 +53,11 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def site() -> Iterator[Site]:
     """One for all tests here."""
     options = {(SETTINGS, "refuse_unsupported"): False, ("api_settings", "tls_cipher_prohibit_list"): "RC4-SHA"}
     options |= {("api_settings", "minimum_tls_version"): "TLSv1.1", ("api_settings", "default_pool_alpn_protocols"): ["http/1.1"]}
-    with an_api(empty_database, tmp_path_factory.mktemp("pools"), options) as api:
+    with an_api(options) as api:
         yield Site(api)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,9 +34,9 @@ OPERATIONS = sorted(operations.catalogue(), key=lambda operation: (operation[0] 
 
 
 @pytest.fixture(scope="module")
-def world(empty_database: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world() -> Iterator[World]:
     options = {("api_settings", "noauth_project_id"): PROJECT}
-    with an_api(empty_database, tmp_path_factory.mktemp("schemathesis"), options) as made:
+    with an_api(options) as made:
         yield World(made)
 
 

@@ -194,8 +194,8 @@ def test_extensions_and_providers_are_of_both(service: _Service, old: Old) -> No
     assert [path for _method, path, _headers, _body in service.asked] == asked  # load balancers are ours alone
 
 
-def test_without_a_network_service_what_is_not_ours_is_not_found(empty_database: Any, tmp_path: Any) -> None:
-    with an_api(empty_database, tmp_path, {("lbaasv2", "enabled"): True}) as made:
+def test_without_a_network_service_what_is_not_ours_is_not_found() -> None:
+    with an_api({("lbaasv2", "enabled"): True}) as made:
         Old(made).refused(404, "HTTPNotFound", "GET", "//v2.0/networks")
-    with an_api(empty_database, tmp_path, {("lbaasv2", "enabled"): False}) as made:
+    with an_api({("lbaasv2", "enabled"): False}) as made:
         assert made.send("GET", "//network/v2.0/lbaas/loadbalancers").status_code == 404
