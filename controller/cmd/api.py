@@ -12,7 +12,7 @@ from gunicorn.app import base
 
 from controller import conf as configuration
 from controller import exceptions, services
-from controller.api import app, gate
+from controller.api import app, gate, leftovers
 from controller.cmd import logging_setup, process
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Server(base.BaseApplication):
         """The WSGI application, made in each process after the fork: connections to the database can't be shared."""
         application = app.create_app(services.Services.load(self._conf, wake=process.bell(self._conf)), self._conf)
         spare_the_collector()
-        return application
+        return leftovers.Read(application)
 
 
 def spare_the_collector() -> None:

@@ -91,6 +91,18 @@ def test_a_create_over_http_rings_for_the_workers(server: Server) -> None:
         bell.close()
 
 
+def test_a_connection_lives_on_after_a_body_that_nobody_read(server: Server) -> None:
+    connection = server.connect()
+    for path, size, status in (("/v2/loadbalancers", 2_000_000, 413), ("/v2/no-such-path", 900_000, 404)) * 10:
+        connection.request("POST", path, b"x" * size)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()[:1]) == (status, b"{")
+        assert connection.sock is not None, "it was closed"
+        connection.request("GET", "/v2/flavors?limit=1")
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()[:1]) == (200, b"{")
+
+
 def test_a_request_in_flight_is_finished_before_the_process_ends(server: Server) -> None:
     body = json.dumps({"loadbalancer": {"vip_subnet_id": SUBNET}}).encode()
     connection = server.connect()
