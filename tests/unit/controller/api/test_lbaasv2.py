@@ -105,3 +105,28 @@ def test_statuses_that_lbaas_v2_does_not_have_are_told_in_its_words() -> None:
     assert [shapes.operating_status(word) for word in ("ONLINE", "ERROR", "DEGRADED")] == ["ONLINE", "DEGRADED", "DEGRADED"]
     of_members = [shapes.operating_status(word, of_member=True) for word in ("ERROR", "DRAINING", "NO_MONITOR")]
     assert of_members == ["OFFLINE", "ONLINE", "NO_MONITOR"]
+
+
+_SUBNET = "ade43f53-b991-5e19-bd80-2da82518c7a9"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (
+            exceptions.Conflict(f"The VIP IP address is already in use. The address 192.0.2.9 of subnet {_SUBNET} is in use."),
+            409,
+            "IpAddressAlreadyAllocated",
+        ),
+        (exceptions.Conflict(f"The address 192.0.2.9 of subnet {_SUBNET} is in use."), 409, "IpAddressAlreadyAllocated"),
+        (exceptions.InvalidRequest(f"Subnet {_SUBNET} (192.0.2.0/28) has no free address left."), 409, "IpAddressGenerationFailure"),
+        (exceptions.InvalidRequest(f"The address 10.0.0.1 can't be used on subnet {_SUBNET} (192.0.2.0/28)."), 400, "InvalidIpForSubnet"),
+        (exceptions.InvalidRequest(f"Validation failure: Subnet {_SUBNET} not found."), 404, "SubnetNotFound"),
+        (exceptions.InvalidRequest("Provider 'none' is not enabled."), 404, "ServiceProviderNotFound"),
+        (exceptions.Conflict("The name is in use by nobody we know."), 409, "EntityInUse"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_the_network_refuses_has_the_name_that_old_clients_know(error: exceptions.ControllerError, status: int, kind: str) -> None:
+    fault = errors.translated(error)
+    assert (fault.status, fault.kind) == (status, kind)
