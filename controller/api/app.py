@@ -65,10 +65,12 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
         providers,
         quotas,
         events,
+        flavors,
+        flavor_profiles,
+        availability_zones,
+        availability_zone_profiles,
     ):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
-    for choice in (flavors, flavor_profiles, availability_zones, availability_zone_profiles):
-        app.register_blueprint(choice.blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
     if current_settings(app).embedded_networking:
         networking.register(app, services.network, "/v2")
