@@ -112,15 +112,18 @@ def _custom(
     *,
     created: str = "",
     put_status: int = 200,
+    asked_too: Collection[Json] = (),
 ) -> Iterator[Operation]:
-    """The operations of a resource that follows the custom; `created`: what a POST answers, if that is another shape."""
+    """The operations of a resource that follows the custom; `created`: what a POST answers, if that is another shape; `asked_too`: more
+    parameters of its list.
+    """
     one, whole, asked, changes = (
         envelope(**{schema.name: ref(name)})
         for name in (schema.name, created or schema.name, f"{schema.name}_create", f"{schema.name}_update")
     )
     page = envelope(**{schema.collection: an_array(ref(schema.name)), schema.links: ref("links")})
     operations = {
-        "list": Operation(method="GET", path=path, answer=page, query=filters(schema)),
+        "list": Operation(method="GET", path=path, answer=page, query=(*filters(schema), *asked_too)),
         "post": Operation(method="POST", path=path, status=201, answer=whole, body=asked),
         "get": Operation(method="GET", path=f"{path}/{{}}", answer=one, query=(_FIELDS,)),
         "put": Operation(method="PUT", path=f"{path}/{{}}", status=put_status, answer=one, body=changes),
@@ -246,7 +249,7 @@ def _load_balancers() -> Iterator[Operation]:
 def _children() -> Iterator[Operation]:
     yield from _custom("/listeners", listener.SCHEMA)
     yield Operation(method="GET", path="/listeners/{}/stats", answer=envelope(stats=ref("stats")))
-    yield from _custom("/pools", pool.SCHEMA)
+    yield from _custom("/pools", pool.SCHEMA, asked_too=[parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD)])
     yield from _custom("/pools/{}/members", member.SCHEMA)
     additive = parameter("additive_only", {"type": "boolean"}, "Delete none.")
     batch = envelope(members=an_array(ref("member_create")))

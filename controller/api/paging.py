@@ -137,7 +137,7 @@ def _filters(schema: declare.Schema, arguments: Any, elsewhere: Collection[str])
             continue
         field = schema.filters.get(name)
         if field is None or len(values) != 1:
-            raise exceptions.InvalidRequest("One or more arguments are either duplicate or invalid")
+            raise bad_filter()
         try:
             value = field.kind(values[0])
         except kinds.Reject:
@@ -145,6 +145,11 @@ def _filters(schema: declare.Schema, arguments: Any, elsewhere: Collection[str])
             continue
         found.append(paging.Filter(str(field.column), value))
     return found, possible
+
+
+def bad_filter() -> exceptions.InvalidRequest:
+    """The error of a filter that is unknown, or named twice."""
+    return exceptions.InvalidRequest("One or more arguments are either duplicate or invalid")
 
 
 def _order(schema: declare.Schema, arguments: Any) -> tuple[paging.Order, ...]:

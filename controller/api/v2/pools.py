@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import flask
@@ -11,6 +12,7 @@ from controller.api import answers, current, paging, policy
 from controller.api.v2 import certificates, quotas, rules, writes
 from controller.api.v2.schemas import pool as schema
 from controller.db import transaction
+from controller.db.repositories import paging as pages
 from controller.model import load_balancer as model
 
 SCHEMA = schema.SCHEMA
@@ -20,10 +22,21 @@ blueprint = flask.Blueprint("pools", __name__)
 @blueprint.get("/pools")
 def list_pools() -> flask.Response:
     """All that the caller may see."""
-    asked = paging.asked(SCHEMA, project=policy.visible_project("pool", current.context()))
+    asked = paging.asked(SCHEMA, project=policy.visible_project("pool", current.context()), elsewhere=("healthmonitor_id",))
     with current.services().db.read() as tx:
-        found = tx.pools.page(asked.query)
+        found = tx.pools.page(_of_monitors(tx, asked.query))
     return asked.answer(found, schema.view)
+
+
+def _of_monitors(tx: transaction.Transaction, query: pages.Query) -> pages.Query:
+    """With the filter `healthmonitor_id`, which is the one attribute that stands in another resource's row."""
+    wanted = flask.request.args.getlist("healthmonitor_id")
+    if not wanted or not current.settings().allow_filtering:
+        return query
+    if len(wanted) > 1:
+        raise paging.bad_filter()
+    pool_id = tx.health_monitors.pool_of(wanted[0])
+    return dataclasses.replace(query, filters=(*query.filters, pages.Filter("id", pool_id)), nothing=query.nothing or pool_id is None)
 
 
 @blueprint.post("/pools")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+
 from controller.db import rows, tables
-from controller.db.repositories import resources
+from controller.db.repositories import paging, resources
 from controller.model import load_balancer as model
 
 _T = tables.health_monitors
@@ -18,6 +20,11 @@ class HealthMonitors(resources.Resources[model.HealthMonitor]):
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.HealthMonitor:
         return rows.health_monitor(row, resources.of(related, "tags", row["id"]), fault)
+
+    def pool_of(self, monitor_id: str) -> str | None:
+        """The id of the pool that a monitor probes; None: there is no such monitor."""
+        wanted = sa.select(_T.c.pool_id).where(_T.c.id == monitor_id)
+        return self._connection.execute(wanted).scalar() if paging.may_exist(monitor_id) else None
 
     def mark_deleted_in(self, pool_id: str, generation: int) -> None:
         """Owe the removal of a pool's monitor."""
