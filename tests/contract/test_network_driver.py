@@ -315,6 +315,7 @@ def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNe
         lambda: network.delete(embedded.SECURITY_GROUP, own),
         lambda: network.update(embedded.SECURITY_GROUP, own, {"name": "mine"}),
         lambda: network.create(embedded.SECURITY_GROUP_RULE, values),
+        lambda: group(network, remote_group_id=own),
         lambda: network.delete(embedded.SECURITY_GROUP_RULE, rule["id"]),
     ):
         with pytest.raises(embedded.NetworkConflict):

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 
 from controller import exceptions
 from controller.drivers import linux
-from controller.drivers.network import bridge_groups, interface, local
+from controller.drivers.network import bridge_groups, interface, local, vip_groups
 from controller.drivers.network.bridge_groups import Element, Part
 from controller.drivers.network.bridge_inventory import Contents
 
@@ -101,7 +101,8 @@ def port_part(contents: Contents, port_id: str) -> Part:
     kind, load_balancer_id = contents.kind_of(port_id)
     groups = contents.groups_of(port_id)
     addresses = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port_id)
-    elements = {bridge_groups.member(group_id, address) for group_id in groups for address in addresses}
+    of_tenants = [group_id for group_id in groups if not bridge_groups.is_of_service(contents, group_id)]
+    elements = {bridge_groups.member(group_id, address) for group_id in of_tenants for address in addresses}
     chains: dict[str, tuple[str, ...]] = {}
     if kind in local.OF_AMPHORAE or contents.is_secured(port_id):
         elements |= _elements(contents, port, kind)
@@ -109,13 +110,15 @@ def port_part(contents: Contents, port_id: str) -> Part:
             between = contents.pair_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
             chains[_chain(port)] = admitting(between, groups)
         if kind not in local.OF_AMPHORAE:
-            chains[_sending(port)] = (*(f"jump {bridge_groups.egress(group_id)}" for group_id in groups), "goto sent_answers_only")
+            chains[_sending(port)] = (*(f"jump {bridge_groups.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
     return Part(chains=chains, elements=frozenset(elements))
 
 
 def port_script(contents: Contents, port: interface.Port) -> str:
-    """Everything that the filter has to know of a port, as lines for `nft -f`; known already is fine."""
-    return bridge_groups.script(TABLE, Part(), port_part(contents, port.id))
+    """What the filter has to know of a port, and of its load balancer's own group, as lines for `nft -f`; known already is fine."""
+    _, load_balancer_id = contents.kind_of(port.id)
+    own = Part() if load_balancer_id is None else bridge_groups.group_part(contents, vip_groups.group_id(load_balancer_id))
+    return bridge_groups.script(TABLE, Part(), bridge_groups.together([port_part(contents, port.id), own]))
 
 
 def admitting(between_amphorae: Iterable[interface.AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:

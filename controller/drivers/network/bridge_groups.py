@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from controller.drivers.network import embedded
 from controller.drivers.network.bridge_inventory import Contents
 
 PROTOCOLS = {
@@ -130,12 +131,19 @@ def _short(group_id: str) -> str:
     return group_id.replace("-", "_")
 
 
+def is_of_service(contents: Contents, group_id: str) -> bool:
+    """Is a group one of a load balancer's own? No rule names it and no machine has it: a chain is all that the filter needs of it."""
+    return contents.security_group(group_id).project_id == embedded.SERVICE_PROJECT
+
+
 def group_part(contents: Contents, group_id: str) -> Part:
     """The chains of a group, and the sets of its members' addresses; nothing of a group that does not exist."""
     rules = contents.group_rules(group_id)
     if rules is None:
         return Part()
     accepts = tuple(f"{match} accept" for match in matches(rule for rule in rules if rule["direction"] == "ingress"))
+    if is_of_service(contents, group_id):
+        return Part(chains={ingress(group_id): accepts})
     passes = tuple(f"{match} goto pass" for match in matches(rule for rule in rules if rule["direction"] == "egress"))
     sets = {_members(group_id, 4): "ipv4_addr", _members(group_id, 6): "ipv6_addr"}
     return Part(sets=sets, chains={ingress(group_id): accepts, egress(group_id): passes})

@@ -221,7 +221,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             if vip_groups.exists(contents, load_balancer_id) and vip_groups.access(contents, load_balancer_id) == wanted:
                 return
         with self._inventory.change() as contents:
-            vip_groups.set_access(self, contents, load_balancer_id, wanted)
+            vip_groups.set_access(self, contents, load_balancer_id, vip, wanted)
 
     def delete_vip_access(self, load_balancer_id: str) -> None:
         with self._inventory.change() as contents:

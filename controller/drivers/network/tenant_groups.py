@@ -97,7 +97,7 @@ def create_rule(effect: effects.Effects, contents: Contents, values: Mapping[str
     """
     group_id = _changeable(contents, values["security_group_id"]).id
     if values.get("remote_group_id"):
-        contents.security_group(values["remote_group_id"])
+        _changeable(contents, values["remote_group_id"])
     _check(values)
     with effect.changing(contents, group_ids=[group_id]):
         return _add_rule(contents, values)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups
 from controller.drivers.network.bridge_inventory import Contents
+from controller.model import load_balancer as model
 
 _NAMESPACE = uuid.UUID("0d9c3c3e-52a9-4a52-8f0c-4d1f1c0a9b6e")
 _Row = tuple[str, str, int | None, str | None]
@@ -45,7 +46,9 @@ def _add(contents: Contents, load_balancer_id: str) -> None:
 def add_to(effect: effects.Effects, contents: Contents, load_balancer_id: str, port_id: str) -> None:
     """Put the group on a port, beside those that the port has."""
     wanted = group_id(load_balancer_id)
-    with effect.changing(contents, [port_id], [wanted]):
+    kind, _ = contents.kind_of(port_id)
+    filtered = [port_id] if kind == "" else []  # of a VIP port of ours the filter learns by the ports that carry the VIP
+    with effect.changing(contents, filtered, [wanted] if filtered else []):
         if not exists(contents, load_balancer_id):
             _add(contents, load_balancer_id)
         contents.set_groups(port_id, [*contents.groups_of(port_id), wanted])
@@ -82,8 +85,11 @@ def access(contents: Contents, load_balancer_id: str) -> frozenset[interface.Acc
     return contents.pair_rules(load_balancer_id) | admitted
 
 
-def set_access(effect: effects.Effects, contents: Contents, load_balancer_id: str, rules: frozenset[interface.AccessRule]) -> None:
+def set_access(
+    effect: effects.Effects, contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[interface.AccessRule]
+) -> None:
     """Exactly this, from now on: rules that stay keep their ids."""
+    versions = _versions(contents, vip)
     between = frozenset(rule for rule in rules if rule.between_amphorae)
     changed = between != contents.pair_rules(load_balancer_id)
     carriers = [port.id for port in contents.ports_of_load_balancer(load_balancer_id, "vrrp")] if changed else []
@@ -91,12 +97,18 @@ def set_access(effect: effects.Effects, contents: Contents, load_balancer_id: st
         if not exists(contents, load_balancer_id):
             _add(contents, load_balancer_id)
         contents.set_pair_rules(load_balancer_id, between)
-        _change_rows(contents, load_balancer_id, {row for rule in rules - between for row in _rows_of(rule)})
+        _change_rows(contents, load_balancer_id, {row for rule in rules - between for row in _rows_of(rule, versions)})
 
 
-def _rows_of(rule: interface.AccessRule) -> Iterable[_Row]:
+def _versions(contents: Contents, vip: model.Vip) -> list[int]:
+    """The IP versions that a VIP port has addresses of."""
+    found = contents.db.execute("SELECT ip_address FROM fixed_ips WHERE port_id = ?", (vip.port_id,)).fetchall()
+    return sorted({ipaddress.ip_address(address).version for (address,) in [*found, (vip.address,)]})
+
+
+def _rows_of(rule: interface.AccessRule, versions: Sequence[int]) -> Iterable[_Row]:
     if rule.cidr is None:
-        return [(ethertype, rule.protocol, rule.port, None) for ethertype in ("IPv4", "IPv6")]
+        return [(f"IPv{version}", rule.protocol, rule.port, None) for version in versions]
     return [(f"IPv{ipaddress.ip_network(rule.cidr).version}", rule.protocol, rule.port, rule.cidr)]
 
 
