@@ -3,7 +3,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 export PYTHON
-unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew: a quarter of its time
+unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew
 
 .PHONY: help install demo dev down quick test lint types bench sample clean
 

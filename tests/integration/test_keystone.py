@@ -19,7 +19,7 @@ import requests
 
 from tests.integration import keystone
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]  # the first run installs Keystone
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]  # the first run installs Keystone, maybe on a busy machine
 
 LISTENER = {"protocol": "HTTP", "protocol_port": 80}
 POOL = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}

@@ -14,7 +14,7 @@ from controller.dev.client import eventually
 from tests.integration.site import Site
 from tests.neutron_command import Neutron
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]  # the first run installs the old client, maybe on a busy machine
 
 _SECURITY = """
 neutron security-group-create lbaas
