@@ -22,7 +22,7 @@ _FIELDS = sorted(
 )
 
 settings = hypothesis.settings(
-    max_examples=250,
+    max_examples=120,
     deadline=None,
     derandomize=True,
     database=None,

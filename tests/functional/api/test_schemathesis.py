@@ -15,7 +15,7 @@ from controller.api import openapi, operations
 from tests.functional.api.conftest import PROJECT, an_api
 from tests.functional.api.test_routes import World
 
-EXAMPLES = 6
+EXAMPLES = 4
 """For each operation, of good and of bad requests each; more: `--hypothesis-seed` and patience."""
 CHECKS = [checks.response_schema_conformance, checks.status_code_conformance, checks.content_type_conformance]
 IDS = {
