@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from openstackclient import shell as client
+from osc_lib import clientmanager
 
 from controller.db import tables
 from controller.db.repositories import base
@@ -40,6 +41,7 @@ class Shell:
         """The status, the output and the complaints of a command."""
         out, complaints = io.StringIO(), io.StringIO()
         with _left_alone(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(complaints):  # one command prints
+            _forget_others()
             typed = client.OpenStackShell()
             typed.stdout, typed.stderr = out, complaints
             status = typed.run([*self._options, "loadbalancer", *words])
@@ -56,6 +58,13 @@ class Shell:
         status, out, complaints = self.run(*words)
         assert status == 0, (words, complaints)
         return out
+
+
+def _forget_others() -> None:
+    """The client keeps its connections with its class, so that a process would go on asking the first address that it was given."""
+    for kept in vars(clientmanager.ClientManager).values():
+        if hasattr(kept, "_handle"):
+            kept._handle = None
 
 
 @contextlib.contextmanager
