@@ -203,6 +203,8 @@ WRITES: dict[str, tuple[int, Callable[[Site], object]]] = {
 def sites() -> Iterator[list[tuple[Api, int]]]:
     """One application where there is little, and one where there is much."""
     with an_api() as little, an_api() as much:
+        for api in (little, much):
+            api.ok("PUT", f"/quotas/{PROJECT}", {"quota": {}}, 202)
         little.load_balancer()
         for _ in range(MANY):
             much.load_balancer()
