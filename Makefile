@@ -24,7 +24,7 @@ down: install ## stop what `make dev` started
 	@$(BIN)/figlina dev down
 
 quick: install ## unit, contract and functional tests: no root, no network (under two minutes)
-	@$(BIN)/pytest -n 2 -m "not integration and not vm and not cloud and not slow"
+	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud and not slow"
 
 lint: install ## ruff: style, imports, common mistakes
 	@$(BIN)/ruff check .
@@ -34,7 +34,7 @@ types: install ## mypy, strict
 	@$(BIN)/mypy
 
 test: install ## every test that this machine can run; says what it skipped and why
-	@$(BIN)/pytest -n 2 -m "not integration and not vm and not cloud"
+	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
 	@$(BIN)/pytest -n 2 --dist loadfile -m "integration or vm or cloud"
 
 bench: install ## the benchmarks, one JSON line each
