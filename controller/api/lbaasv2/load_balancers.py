@@ -6,12 +6,11 @@ from typing import Any
 
 import flask
 
-from controller import exceptions
-from controller.api import answers, current
+from controller.api import answers
 from controller.api.lbaasv2 import attributes, errors, first, lists, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
+from controller.api.v2 import status_tree as statuses
 from controller.api.v2.schemas.declare import Values
-from controller.model.status import ProvisioningStatus
 
 blueprint = flask.Blueprint("lbaasv2_load_balancers", __name__)
 
@@ -28,13 +27,7 @@ def get_stats(load_balancer_id: str) -> flask.Response:
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
 def get_statuses(load_balancer_id: str) -> flask.Response:
     """Both statuses of everything below it, as a tree."""
-    with current.services().db.read() as tx:
-        snapshot = tx.snapshots.get(load_balancer_id)
-    load_balancer = snapshot.load_balancer
-    if load_balancer.provisioning_status is ProvisioningStatus.DELETED:
-        raise exceptions.NotFound("Load Balancer", load_balancer_id)
-    current.authorize("loadbalancer:get_status", load_balancer.project_id)
-    return answers.json({"statuses": status_tree.tree(snapshot)})
+    return answers.json({"statuses": status_tree.tree(statuses.read(load_balancer_id))})
 
 
 @blueprint.post("/graphs")

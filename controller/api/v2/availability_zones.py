@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import flask
 
-from controller import exceptions
 from controller.api import answers, current, paging
+from controller.api.v2 import foreign
 from controller.api.v2.schemas.availability_zone import SCHEMA
 
 blueprint = flask.Blueprint("availability_zones", __name__)
@@ -28,10 +28,8 @@ def create_availability_zone() -> flask.Response:
     current.authorize("availability-zone:post", None)
     key = wanted["name"]
     with current.services().db.begin() as tx:
-        try:
+        with foreign.in_a_body():
             tx.availability_zone_profiles.hold(wanted["availability_zone_profile_id"])
-        except exceptions.NotFound as error:  # named in a body, so it is the body that is wrong
-            raise exceptions.InvalidRequest(str(error)) from error
         tx.availability_zones.add(SCHEMA.columns(wanted))
         made = tx.availability_zones.get(key)
     return answers.one(SCHEMA.name, SCHEMA.view(made), 201)

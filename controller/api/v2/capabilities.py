@@ -10,6 +10,7 @@ import orjson
 
 from controller import exceptions
 from controller.api import current
+from controller.api.v2 import foreign
 from controller.api.v2.schemas import declare, kinds
 from controller.model.status import Topology
 
@@ -108,10 +109,8 @@ def _check(capability: Capability, value: Any) -> None:
     except kinds.Reject as reason:
         raise declare.invalid(capability.name, value, str(reason)) from None
     if capability.exists is not None:
-        try:
+        with foreign.in_a_body():
             capability.exists(current.services(), parsed)
-        except exceptions.NotFound as error:  # named in a body, so it is the body that is wrong
-            raise exceptions.InvalidRequest(str(error)) from error
 
 
 def _object(text: str, option: str) -> Mapping[str, Any]:

@@ -6,8 +6,8 @@ import uuid
 
 import flask
 
-from controller import exceptions
 from controller.api import answers, current, paging
+from controller.api.v2 import foreign
 from controller.api.v2.schemas.flavor import SCHEMA
 
 blueprint = flask.Blueprint("flavors", __name__)
@@ -30,10 +30,8 @@ def create_flavor() -> flask.Response:
     current.authorize("flavor:post", None)
     key = str(uuid.uuid4())
     with current.services().db.begin() as tx:
-        try:
+        with foreign.in_a_body():
             tx.flavor_profiles.hold(wanted["flavor_profile_id"])
-        except exceptions.NotFound as error:  # named in a body, so it is the body that is wrong
-            raise exceptions.InvalidRequest(str(error)) from error
         tx.flavors.add({"id": key, **SCHEMA.columns(wanted)})
         made = tx.flavors.get(key)
     return answers.one(SCHEMA.name, SCHEMA.view(made), 201)

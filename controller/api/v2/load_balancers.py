@@ -9,7 +9,7 @@ from typing import Any
 
 import flask
 
-from controller import exceptions, jobs
+from controller import jobs
 from controller.api import answers, arguments, current, paging, policy
 from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
 from controller.api.v2.schemas.load_balancer import SCHEMA
@@ -158,10 +158,4 @@ def get_load_balancer_stats(load_balancer_id: str) -> flask.Response:
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
 def get_load_balancer_status(load_balancer_id: str) -> flask.Response:
     """Both statuses of everything below it, as a tree."""
-    with current.services().db.read() as tx:
-        snapshot = tx.snapshots.get(load_balancer_id)
-    load_balancer = snapshot.load_balancer
-    if load_balancer.provisioning_status is ProvisioningStatus.DELETED:
-        raise exceptions.NotFound("Load Balancer", load_balancer_id)
-    current.authorize("loadbalancer:get_status", load_balancer.project_id)
-    return answers.json({"statuses": status_tree.tree(snapshot)})
+    return answers.json({"statuses": status_tree.tree(status_tree.read(load_balancer_id))})

@@ -4,8 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+from controller import exceptions
+from controller.api import current
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+
+
+def read(load_balancer_id: str) -> model.Snapshot:
+    """The load balancer whose statuses the caller asks for.
+
+    :raises NotFound: there is none.
+    :raises Forbidden: the caller may not see them.
+    """
+    with current.services().db.read() as tx:
+        found = tx.snapshots.get(load_balancer_id)
+    if found.load_balancer.provisioning_status is ProvisioningStatus.DELETED:
+        raise exceptions.NotFound("Load Balancer", load_balancer_id)
+    current.authorize("loadbalancer:get_status", found.load_balancer.project_id)
+    return found
 
 
 def tree(snapshot: model.Snapshot) -> dict[str, Any]:
