@@ -254,7 +254,10 @@ class Instance:
     # Down
 
     def down(self, keep: bool = False) -> None:
-        """Take everything down, whatever is left of it; the state folder too, unless it is to be kept."""
+        """Take everything down, whatever is left of it; the state folder too, unless it is to be kept.
+
+        :raises DevError: something is left, and why.
+        """
         with self._locked() if self.state.is_dir() else contextlib.nullcontext():
             self._tell("processes")
             self.processes.stop_all(first=SUPERVISOR)
@@ -276,13 +279,21 @@ class Instance:
             self.state.rmdir()
 
     def _remove_namespaces(self) -> None:
+        """Machines, then all other namespaces of ours; one that resists keeps no other one.
+
+        :raises DevError: something is left, and why.
+        """
         with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
-            for done in [pool.submit(self.compute.delete, machine.amphora_id) for machine in self.compute.list_ours()]:
-                done.result()
-        ours = [name for name in linux.namespaces(f"{self.settings.prefix}-") if self._is_ours(name)]
-        for name in ours:
-            linux.kill_inside(self._host, name)
-            linux.delete_namespace(self._host, name)
+            machines = [(one.amphora_id, pool.submit(self.compute.delete, one.amphora_id)) for one in self.compute.list_ours()]
+        left = [f"machine {amphora_id}: {error}" for amphora_id, done in machines if (error := done.exception())]
+        for name in [name for name in linux.namespaces(f"{self.settings.prefix}-") if self._is_ours(name)]:
+            try:
+                linux.kill_inside(self._host, name)
+                linux.delete_namespace(self._host, name)
+            except linux.CommandFailed as exc:
+                left.append(f"namespace {name}: {exc}")
+        if left:
+            raise DevError("\n".join(["some of it could not be removed; repeat the command:", *left]))
 
     def _is_ours(self, namespace: str) -> bool:
         """`figlina-t1-net` begins with `figlina-`, and yet belongs to the prefix `figlina-t1`."""

@@ -173,11 +173,7 @@ def delete_link(host: Host, namespace: str, name: str) -> None:
 
     :raises CommandFailed: it is there, and can't be deleted.
     """
-    try:
-        host.ip_batch(namespace, [f"link delete {name}"])
-    except CommandFailed as exc:
-        if "Cannot find device" not in exc.words:
-            raise
+    take_away(host, namespace, [f"link delete {name}"])
 
 
 def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> None:
@@ -185,15 +181,38 @@ def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> No
 
     :raises CommandFailed: one is there, and can't be removed.
     """
-    lines = [f"link delete {cable_name(port_id)}" for port_id in port_ids]
-    if not lines or not namespace_exists(bridge_namespace):
+    take_away(host, bridge_namespace, [f"link delete {cable_name(port_id)}" for port_id in port_ids])
+
+
+_GONE = (
+    "Cannot find device",  # `ip` looks a name up first ...
+    "No such device",  # ... and by the time of the deletion the kernel had removed it
+    "No such process",  # a route
+    "Cannot assign requested address",  # an address
+    "No such file or directory",  # the namespace itself
+)
+
+
+def take_away(host: Host, namespace: str, lines: Sequence[str]) -> None:
+    """Run `ip` commands that remove something, each whatever became of the others; what is gone already is fine.
+
+    We are not the only ones who remove: with one end of a cable goes the other, with an interface its addresses and routes, and with the
+    last process of a nameless namespace all that is in it. The kernel does that in its own time, also in the middle of a command of ours.
+
+    :raises CommandFailed: something is there, and can't be removed.
+    """
+    if not lines or not namespace_exists(namespace):
         return
     try:
-        host.run(["ip", "-n", bridge_namespace, "-force", "-batch", "-"], "\n".join(lines) + "\n")
+        host.run(["ip", "-n", namespace, "-force", "-batch", "-"], "\n".join(lines) + "\n")
     except CommandFailed as exc:
-        complaints = [line for line in exc.words.splitlines() if not line.startswith("Command failed")]
-        if not all("Cannot find device" in line for line in complaints):
+        if not _tells_only_of_what_is_gone(exc.words):
             raise
+
+
+def _tells_only_of_what_is_gone(words: str) -> bool:
+    complaints = [line for line in words.splitlines() if line.strip() and not line.startswith("Command failed")]
+    return bool(complaints) and all(any(gone in line for gone in _GONE) for line in complaints)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -292,10 +311,18 @@ def recorded(record: pathlib.Path) -> ProcessMark | None:
 
 
 def kill_inside(host: Host, namespace: str) -> None:
-    """Kill every process that runs in a network namespace of ours, whoever started it."""
+    """Kill every process that runs in a network namespace of ours, whoever started it; a namespace that is gone is fine.
+
+    :raises CommandFailed: it is there, and does not tell its processes.
+    """
     if not namespace_exists(namespace):
         return
-    pids = host.run(["ip", "netns", "pids", namespace]).split()
+    try:
+        pids = host.run(["ip", "netns", "pids", namespace]).split()
+    except CommandFailed:
+        if namespace_exists(namespace):
+            raise
+        return
     marks = [mark for pid in pids if (mark := ProcessMark.of(int(pid)))]
     for mark in marks:
         mark.send(signal.SIGKILL)

@@ -84,6 +84,56 @@ def test_up_brings_everything_up_and_down_leaves_nothing(dev: instance.Instance)
     dev.down()
 
 
+NESTED_AGENT = """\
+#!/bin/sh
+ip netns add haproxy
+while ! ip link set eth1 netns haproxy 2>/dev/null; do sleep 0.1; done
+exec ip netns exec haproxy sleep 600
+"""
+
+
+@pytest.mark.slow
+def test_down_removes_forty_machines_whose_networks_die_with_them(dev: instance.Instance) -> None:
+    """The kernel takes an inner namespace, and with it one end of a cable, away while we take the other: four rounds of forty."""
+    agent = dev.state.parent / "agent"
+    agent.write_text(NESTED_AGENT)
+    agent.chmod(0o755)
+    compute = namespace.NamespaceCompute(
+        state_path=dev.state / "embedded", namespace_prefix=dev.settings.prefix, agent_command=[str(agent)]
+    )
+    for _ in range(4):
+        life = instance.Instance(dev.state, dev.settings, modules=MODULES)
+        life.network.install()
+        private = life.network.network_named(bridge.TENANT_NETWORK)
+        for number in range(40):
+            amphora_id = str(uuid.uuid4())
+            ports = [life.network.ensure_management_port(amphora_id)]
+            ports.append(life.network.create_port(f"inner-{number}-{amphora_id}", private.id, private.subnet_ids[0]))
+            compute.boot(interface.BootRequest(amphora_id=amphora_id, name="amphora", files={}, ports=ports))
+        life.down()
+        assert linux.namespaces(dev.settings.prefix) == []
+        assert not dev.state.exists()
+
+
+def test_what_can_not_be_removed_keeps_nothing_else_and_is_told(dev: instance.Instance, monkeypatch: pytest.MonkeyPatch) -> None:
+    dev.up()
+    machines = [boot(dev, f"aaaaaaaa-0000-4000-8000-00000000000{number}").amphora_id for number in range(1, 4)]
+    delete = dev.compute.delete
+
+    def resist(amphora_id: str) -> None:
+        if amphora_id == machines[1]:
+            raise linux.CommandFailed(["ip"], "RTNETLINK answers: Device or resource busy")
+        delete(amphora_id)
+
+    monkeypatch.setattr(dev.compute, "delete", resist)
+    with pytest.raises(instance.DevError, match=f"repeat the command:\nmachine {machines[1]}: .*busy"):
+        dev.down()
+    assert [machine.amphora_id for machine in dev.compute.list_ours()] == [machines[1]]
+    monkeypatch.setattr(dev.compute, "delete", delete)
+    dev.down()
+    assert linux.namespaces(dev.settings.prefix) == []
+
+
 def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
     dev.up()
     machine = boot(dev)

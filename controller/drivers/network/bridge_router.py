@@ -62,14 +62,12 @@ def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Ro
     linux.ensure_namespace(host, namespace)
     host.inside(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"])
     present = _interfaces(host, namespace)
-    gone = [f"link delete {name}" for name in present if name not in router.legs]
-    if gone:
-        host.ip_batch(namespace, gone)
+    linux.take_away(host, namespace, [f"link delete {name}" for name in present if name not in router.legs])
     for name, port in router.legs.items():
         linux.ensure_cable(host, bridge_namespace, port, namespace, name)
-    host.ip_batch(
-        namespace, [line for name in router.legs for line in _leg_lines(name, router, present.get(name, set()))] or ["link set lo up"]
-    )
+    legs = router.legs.keys()
+    host.ip_batch(namespace, [line for name in legs for line in _leg_lines(name, router, present.get(name, set()))] or ["link set lo up"])
+    linux.take_away(host, namespace, [line for name in legs for line in _lines_that_go(name, router, present.get(name, set()))])
     if router.default:
         host.ip_batch(namespace, [f"route replace default via {router.default}"])
     host.inside(namespace, ["nft", "-f", "-"], _script(router))
@@ -88,8 +86,11 @@ def _interfaces(host: linux.Host, namespace: str) -> dict[str, set[str]]:
 def _leg_lines(name: str, router: Router, present: set[str]) -> list[str]:
     addresses = router.addresses[name]
     lines = [f"link set {name} up"]
-    lines += [f"address add {address} dev {name}" for address in sorted(addresses - present)]
-    return lines + [f"address delete {address} dev {name}" for address in sorted(present - addresses)]
+    return lines + [f"address add {address} dev {name}" for address in sorted(addresses - present)]
+
+
+def _lines_that_go(name: str, router: Router, present: set[str]) -> list[str]:
+    return [f"address delete {address} dev {name}" for address in sorted(present - router.addresses[name])]
 
 
 def _script(router: Router) -> str:
