@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from controller.db import recent, tables
 from controller.model import load_balancer as model
-from controller.model.status import ProvisioningStatus
+from controller.model.status import OperatingStatus, ProvisioningStatus
 from tests.functional import flow_site
 
 Row = tuple[sa.Table, dict[str, Any]]
@@ -86,7 +86,7 @@ def test_a_pool_that_goes_leaves_its_policy_without_one(site: flow_site.Site) ->
     site.settle(load_balancer_id)
     (found,) = [one for one in site.snapshot(load_balancer_id).l7policies if one.id == redirect]
     assert found.redirect_pool_id is None
-    assert kept.get(load_balancer_id).l7policies == site.snapshot(load_balancer_id).l7policies
+    assert _wanted(kept.get(load_balancer_id)) == _wanted(site.snapshot(load_balancer_id))
     assert site.is_whole(load_balancer_id)
 
 
@@ -137,5 +137,8 @@ def test_what_is_remembered_follows_policies(site: flow_site.Site) -> None:
 
 
 def _wanted(snapshot: model.Snapshot) -> list[model.Resource]:
-    """Policies and rules without their statuses, which may be older."""
-    return [dataclasses.replace(one, provisioning_status=_ACTIVE) for one in (*snapshot.l7policies, *snapshot.l7rules)]
+    """Policies and rules without their statuses and the times of these, which may be older."""
+    return [
+        dataclasses.replace(one, provisioning_status=_ACTIVE, operating_status=OperatingStatus.OFFLINE, updated_at=None)
+        for one in (*snapshot.l7policies, *snapshot.l7rules)
+    ]

@@ -16,7 +16,7 @@ from controller.db import recent, tables, transaction
 from controller.db.repositories import settlement
 from controller.drivers.compute import fake as fake_compute
 from controller.model import load_balancer as model
-from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
 from tests import databases
 from tests.functional import flow_site
 
@@ -201,10 +201,15 @@ def test_a_remembered_snapshot_is_the_one_in_the_rows(site: flow_site.Site) -> N
 
 
 def wanted(snapshot: model.Snapshot) -> model.Snapshot:
-    """Without the statuses of what is below, which may be older."""
+    """Without the statuses of what is below, and the times when they changed, which may be older."""
 
     def plain(some: tuple[R, ...]) -> tuple[R, ...]:
-        return tuple(dataclasses.replace(one, provisioning_status=ProvisioningStatus.ACTIVE) for one in some)
+        return tuple(
+            dataclasses.replace(
+                one, provisioning_status=ProvisioningStatus.ACTIVE, operating_status=OperatingStatus.OFFLINE, updated_at=None
+            )
+            for one in some
+        )
 
     return dataclasses.replace(
         snapshot,

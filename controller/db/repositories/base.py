@@ -17,6 +17,10 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
+NOW: sa.BindParameter[datetime.datetime] = sa.bindparam("now", callable_=now, type_=tables.UtcDateTime())
+"""`now()` at the time when the statement is executed. Whoever writes a status writes this as `updated_at`, for clients parse it."""
+
+
 class Repository:
     """Works inside one transaction."""
 

@@ -215,7 +215,8 @@ class Health(base.Repository):
         """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
         for kind, table in STATUS_TABLES.items():
             if statuses := changes.get(kind):
-                statement = sa.update(table).where(table.c.id == sa.bindparam("object_id")).values(operating_status=sa.bindparam("new"))
+                statement = sa.update(table).where(table.c.id == sa.bindparam("object_id"))
+                statement = statement.values(operating_status=sa.bindparam("new"), updated_at=base.NOW)
                 self._connection.execute(statement, [{"object_id": key, "new": new} for key, new in sorted(statuses.items())])
 
     def count(self, counters: Sequence[Mapping[str, Any]], begin: Sequence[Mapping[str, Any]]) -> None:

@@ -43,7 +43,6 @@ class Members(resources.Resources[model.Member]):
 
         One `executemany` per set of columns, and members that differ in nothing but their names share one.
         """
-        now = base.now()
         by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for item in changes:
             columns = tuple(sorted(name for name in item if name not in ("id", "tags")))
@@ -54,7 +53,7 @@ class Members(resources.Resources[model.Member]):
                 .where(_T.c.id == sa.bindparam("object_id"))
                 .values(
                     {name: sa.bindparam(f"new_{name}") for name in columns}
-                    | {"provisioning_status": resources.pending(_T.c.provisioning_status), "generation": generation, "updated_at": now}
+                    | {"provisioning_status": resources.pending(_T.c.provisioning_status), "generation": generation, "updated_at": base.NOW}
                 )
             )
             self._connection.execute(statement, parameters)

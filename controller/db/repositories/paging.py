@@ -41,7 +41,7 @@ class Tags:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """One page of a list. `created_at`, if the table has it, and the primary key are always appended to `order`, so that it is total.
+    """One page of a list. `created_at`, if its items show it, and the primary key are always appended to `order`, so that it is total.
 
     `within` says what the list is of, such as the project of the caller: to `filters` it adds that a marker must be of it, too, so that
     nobody learns from the order where a row stands that he may not see. `nothing` is a filter that no row can pass. `marker` is the id of
@@ -59,6 +59,9 @@ class Query:
 
 
 EVERYTHING = Query()
+
+_UNDATED = (tables.flavors, tables.flavor_profiles, tables.availability_zones, tables.availability_zone_profiles)
+"""Whose time of creation nobody is shown: clients expect them in the order of what their paths name, ids or names."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,7 +135,7 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
     """Sort keys; engines disagree on where NULL stands, so that a column that may hold it is preceded by whether it does."""
     keys: list[_Key] = []
     seen: set[str] = set()
-    oldest_first = (Order("created_at"),) if "created_at" in table.c else ()
+    oldest_first = (Order("created_at"),) if "created_at" in table.c and table not in _UNDATED else ()
     identity = _identity(table)
     for item in (*order, *oldest_first, Order(identity.name)):
         column = table.c[item.column]

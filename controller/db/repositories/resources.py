@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import datetime
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -65,6 +66,11 @@ def pending(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
     return sa.case((column == PENDING_CREATE, PENDING_CREATE), else_=PENDING_UPDATE)
 
 
+def touched(table: sa.Table) -> sa.ColumnElement[datetime.datetime]:
+    """The time of a row whose child changes: now, for its status changes with it, unless it was never built."""
+    return sa.case((table.c.provisioning_status == PENDING_CREATE, table.c.updated_at), else_=base.NOW)
+
+
 class Resources(base.Repository, abc.ABC, Generic[R]):
     """Queries that are the same for every resource of a project."""
 
@@ -87,7 +93,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         cls._delete = (
             sa.update(table)
             .where(table.c.id == sa.bindparam("object_id"), table.c.provisioning_status.not_in((PENDING_DELETE, DELETED)))
-            .values(provisioning_status=PENDING_DELETE, generation=sa.bindparam("at"))
+            .values(provisioning_status=PENDING_DELETE, generation=sa.bindparam("at"), updated_at=base.NOW)
         )
 
     _select: ClassVar[sa.Select[Any]]
@@ -136,7 +142,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         :raises Conflict: the object is being deleted.
         """
         columns = {name: value for name, value in values.items() if name != "tags"}
-        updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": base.now()})
+        updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": base.NOW})
         if not updated:
             raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
         if "tags" in values:
@@ -162,13 +168,13 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
     def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
         """Owe the removal of all that meet the condition, along with their parent's."""
         statement = sa.update(self.table).where(condition, self.table.c.provisioning_status != PENDING_DELETE)
-        self._connection.execute(statement.values(provisioning_status=PENDING_DELETE, generation=generation))
+        self._connection.execute(statement.values(provisioning_status=PENDING_DELETE, generation=generation, updated_at=base.NOW))
 
     def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
         current = self.table.c.provisioning_status
         statement = sa.update(self.table).where(condition, current.not_in((PENDING_DELETE, DELETED)))
-        stamped = statement.values({**(values or {}), "provisioning_status": pending(current), "generation": generation})
-        return self._connection.execute(stamped).rowcount
+        stamp = {"provisioning_status": pending(current), "generation": generation, "updated_at": touched(self.table)}
+        return self._connection.execute(statement.values({**stamp, **(values or {})})).rowcount
 
     def _nouns(self, found: Sequence[sa.Row[Any]]) -> list[R]:
         keys = self._keys

@@ -20,7 +20,9 @@ from controller.model import load_balancer as model
 from controller.model import status
 
 _P = status.ProvisioningStatus
+_O = status.OperatingStatus
 _LB = tables.load_balancers.c
+_M = tables.members.c
 _CHILDREN = {
     "member": tables.members,
     "health_monitor": tables.health_monitors,
@@ -38,6 +40,9 @@ _BELOW = (
 )
 """What goes with its parent: the parent's word, the child's, and the child's column that names the parent. Listeners before policies."""
 
+_TOLD = ("health_monitor", "l7policy", "l7rule")
+"""What nobody can see at work: it is ONLINE as soon as all amphorae were told."""
+
 _UNSETTLED = sa.union_all(
     *(
         sa.select(sa.literal_column(f"'{word}'").label("word"), table.c.id, table.c.provisioning_status).where(
@@ -47,6 +52,11 @@ _UNSETTLED = sa.union_all(
         )
         for word, table in _CHILDREN.items()
     )
+)
+_STATE = (
+    sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation, _LB.admin_state_up, _LB.operating_status)
+    .where(_LB.id == sa.bindparam("load_balancer_id"))
+    .with_for_update()
 )
 _OWNED = sa.union_all(
     *(sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILDREN.values())
@@ -78,23 +88,21 @@ class Settlement(base.Repository):
         :raises StaleLease: another worker took the load balancer over.
         """
         self._check(lease)
+        state = self._connection.execute(_STATE, {"load_balancer_id": load_balancer_id}).one()
         unsettled = self._unsettled(load_balancer_id, generation)
         for word, children in unsettled.items():
-            applied = [child for child, state in children if state != _P.PENDING_DELETE]
-            self._set_status(_CHILDREN[word], applied, _P.ACTIVE)
-        self._remove({word: [child for child, state in of if state == _P.PENDING_DELETE] for word, of in unsettled.items()})
+            self._activate(word, [child for child, own in children if own != _P.PENDING_DELETE], served=state.admin_state_up)
+        self._remove({word: [child for child, own in of if own == _P.PENDING_DELETE] for word, of in unsettled.items()})
+        self._switch(load_balancer_id, generation, state)
         told = faults.Faults(self._connection)
         healed = told.clear(load_balancer_id)
-        state = self._connection.execute(
-            sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation).where(_LB.id == load_balancer_id).with_for_update()
-        ).one()
         settled = complete and int(state.generation) <= generation
         becomes = _P(state.provisioning_status) if state.provisioning_status in _DONE else _P.ACTIVE if settled else _P.PENDING_UPDATE
         applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
         self._connection.execute(
             sa.update(tables.load_balancers)
             .where(_LB.id == load_balancer_id)
-            .values(applied_generation=applied_generation, provisioning_status=becomes, failures=0, next_try_at=0.0)
+            .values(applied_generation=applied_generation, provisioning_status=becomes, failures=0, next_try_at=0.0, updated_at=base.NOW)
         )
         if not state.applied_generation:
             told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _BUILT)
@@ -161,7 +169,41 @@ class Settlement(base.Repository):
 
     def _set_status(self, table: sa.Table, ids: Sequence[str], new: _P) -> None:
         for some in _chunks(ids):
-            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(provisioning_status=new))
+            changed = {"provisioning_status": new, "updated_at": base.NOW}
+            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(changed))
+
+    def _activate(self, word: str, ids: Sequence[str], *, served: bool) -> None:
+        """These children were applied. What can be said of their work without looking is said at once; heartbeats say the rest.
+
+        `served`: the load balancer is not switched off.
+        """
+        table = _CHILDREN[word]
+        changed = {"provisioning_status": _P.ACTIVE, "operating_status": _at_once(word, served=served), "updated_at": base.NOW}
+        for some in _chunks(ids):
+            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(changed))
+            if word == "health_monitor":
+                self._unmonitor(sa.and_(table.c.id.in_(some), sa.not_(table.c.admin_state_up)))
+
+    def _switch(self, load_balancer_id: str, generation: int, state: Any) -> None:
+        """A load balancer that was switched off, or on again: what that means for everything below it holds with the settlement, too."""
+        was_off = state.operating_status == _O.OFFLINE
+        if int(state.generation) > generation or was_off != state.admin_state_up or not state.applied_generation:
+            return
+        for word in _TOLD if state.admin_state_up else _CHILDREN:
+            table = _CHILDREN[word]
+            becomes = _at_once(word, served=state.admin_state_up)
+            differs = (table.c.load_balancer_id == load_balancer_id, table.c.operating_status != becomes)
+            self._connection.execute(sa.update(table).where(*differs).values(operating_status=becomes, updated_at=base.NOW))
+        if not state.admin_state_up:
+            off = {"operating_status": _O.OFFLINE, "updated_at": base.NOW}
+            self._connection.execute(sa.update(tables.load_balancers).where(_LB.id == load_balancer_id).values(off))
+
+    def _unmonitor(self, monitors: sa.ColumnElement[bool]) -> None:
+        """Nobody checks the members of these monitors' pools any more."""
+        pools = sa.select(tables.health_monitors.c.pool_id).where(monitors)
+        checked = (_M.pool_id.in_(pools), _M.admin_state_up, _M.weight > 0, _M.operating_status != _O.NO_MONITOR)
+        changed = {"operating_status": _O.NO_MONITOR, "updated_at": base.NOW}
+        self._connection.execute(sa.update(tables.members).where(*checked).values(changed))
 
     def _remove(self, doomed: Mapping[str, Sequence[str]]) -> None:
         """Remove children, and what is below them; a listener or a policy whose pool goes has none from then on."""
@@ -170,6 +212,8 @@ class Settlement(base.Repository):
         everything = self._with_what_is_below(doomed)
         self._delete_facts([child for ids in everything.values() for child in ids])
         self._delete(tables.listener_statistics, "listener_id", everything["listener"])
+        for some in _chunks(everything["health_monitor"]):
+            self._unmonitor(tables.health_monitors.c.id.in_(some))
         for some in _chunks(everything["pool"]):
             for column in (tables.listeners.c.default_pool_id, tables.l7policies.c.redirect_pool_id):
                 self._connection.execute(sa.update(column.table).where(column.in_(some)).values({column: None}))
@@ -192,6 +236,14 @@ class Settlement(base.Repository):
     def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
         for some in _chunks(list(values)):
             self._connection.execute(sa.delete(table).where(table.c[column].in_(some)))
+
+
+def _at_once(word: str, *, served: bool) -> sa.ColumnElement[str]:
+    """The operating status of a child at the moment when it becomes ACTIVE, as `health_manager.verdict` would find it later."""
+    own = _CHILDREN[word].c
+    if not served:
+        return sa.case((sa.and_(own.operating_status == _O.NO_MONITOR, own.admin_state_up), own.operating_status), else_=_O.OFFLINE)
+    return sa.case((own.admin_state_up, _O.ONLINE if word in _TOLD else own.operating_status), else_=_O.OFFLINE)
 
 
 def _chunks(ids: Sequence[str]) -> Sequence[list[str]]:
