@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import pathlib
 import pwd
@@ -13,7 +14,7 @@ import subprocess
 import time
 from collections.abc import Callable
 
-from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, system
+from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, haproxy_states, system
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ _EXTERNAL_CHECKS = """\
     insecure-fork-wanted
     setenv {variable} {directory}
 """
+_DESCRIPTION = "global\n    description "
 _PING = """\
 #!/bin/sh
 # HAProxy gives: its own address and port, the server's address and port.
@@ -82,12 +84,14 @@ class HAProxy:
         self._config = places.state / "haproxy.cfg"
         self._global = places.state / "haproxy-global.cfg"
         self._server_state = places.run / "haproxy-servers"
+        self._led = places.run / "haproxy-led"  # which text HAProxy was started with, and to which runtime commands have led it since
         self._pid_file = places.run / "haproxy.pid"
         self._log = places.run / "haproxy.log"
         self._checks = places.run / "checks"
         self._process: subprocess.Popen[bytes] | None = None
         self._accepted = ("", "")  # preamble and configuration that HAProxy would take, by its own words
         self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
+        self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
         self._silent_polls = 0
         self._restarted_at = float("-inf")
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
@@ -122,7 +126,7 @@ class HAProxy:
         :raises ConfigRefused: it would not.
         """
         running, preamble = self.config, self._preamble(config, peer_name)
-        known = running is not None and system.read_file(self._global) == preamble.encode()
+        known = running is not None and _split_mark(system.read_file(self._global))[1] == preamble
         if not known or running is None or not haproxy_config.differ_in_weights_only(running, config):
             self._ask(config, preamble)
 
@@ -153,19 +157,27 @@ class HAProxy:
         :raises OSError: it can't be written; the one before serves on.
         """
         running, preamble = self.config, self._preamble(config, peer_name)
-        if running is None or self.runtime.worker() is None or self.master() is None:
+        worker = self.runtime.worker()
+        if running is None or worker is None or self.master() is None:
             self._ask(config, preamble)
-            self._replace(config.encode(), preamble.encode(), self._start_afresh)
+            self._replace(config, preamble, self._start_afresh)
             return "reload"
-        if system.read_file(self._global) == preamble.encode():
-            if running == config:
+        if self._text_of(worker) == _mark(running, preamble):
+            if running == config and not self._differences():
                 return "none"
-            if self.changes.apply(running, config):
-                system.write_file(self._config, config.encode())
+            if running != config and self.changes.apply(running, config):
+                self._note_led(worker, config, preamble)
                 return "runtime"
         self._ask(config, preamble)
-        self._replace(config.encode(), preamble.encode(), lambda: self._reload(count))
+        self._replace(config, preamble, lambda: self._reload(count))
         return "reload"
+
+    def runs(self, config: str, peer_name: str | None) -> bool:
+        """Whether HAProxy itself says that it runs this configuration, and no server of it is otherwise."""
+        worker = self.runtime.worker()
+        if worker is None or self.master() is None or self.config != config:
+            return False
+        return self._text_of(worker) == _mark(config, self._preamble(config, peer_name)) and not self._differences()
 
     def ensure_running(self) -> bool:
         """Start HAProxy again if it died or hangs; whether it serves now."""
@@ -187,22 +199,21 @@ class HAProxy:
         """End HAProxy and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
         self._accepted = ("", "")
-        for path in (self._config, self._global, self._server_state, self._pid_file):
+        for path in (self._config, self._global, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
 
-    def _replace(self, config: bytes, preamble: bytes, go: Callable[[], bool]) -> None:
+    def _replace(self, config: str, preamble: str, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
         try:
-            system.write_file(self._global, preamble)
-            system.write_file(self._config, config)
+            system.write_file(self._global, _with_mark(config, preamble).encode())
+            system.write_file(self._config, config.encode())
         except OSError:
             if kept[1] is not None:
                 system.write_file(self._global, kept[1])
             raise
         said_before = self._log.stat().st_size if self._log.exists() else 0
-        if go():
-            self.changes.forget()
+        if go() and self._is_as_told():
             return
         words = self._said_since(said_before)
         LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words)
@@ -215,20 +226,38 @@ class HAProxy:
                 self._start_afresh()
         raise errors.ConfigRefused("HAProxy", words)
 
-    def _reload(self, count: Callable[[], None] = lambda: None) -> bool:
+    def _is_as_told(self) -> bool:
+        """Whether a new worker's servers are the wanted ones; if not, another worker gets a try that knows nothing of those before."""
+        for last in (False, True):
+            if not (found := self._differences()):
+                return True
+            LOG.error("HAProxy runs otherwise than it was told: %s", "; ".join(found))
+            if last or not self._reload(forget_health=True):
+                break
+        with self._log.open("ab") as log:
+            log.write(f"it runs otherwise than it was told: {'; '.join(found)}\n"[:2000].encode())
+        return False
+
+    def _differences(self) -> list[str]:
+        try:
+            return self.changes.differences(self.config or "")
+        except haproxy_runtime.RuntimeFailed as exc:
+            return [str(exc)]
+
+    def _reload(self, count: Callable[[], None] = lambda: None, forget_health: bool = False) -> bool:
         """Hand over to a new worker; old ones finish their connections."""
         count()
-        master, before = self.master(), self.runtime.worker()
+        master, before, expected = self.master(), self.runtime.worker(), self._set_mark()
         if master is None:
             return self._start_afresh()
-        self._keep_server_states()
+        self._keep_server_states(None if forget_health else before)
         failures, begun = self._said(_FAILED), self._said(_RELOADING)
         outcome: list[bool] = []
 
         def decided() -> bool:
             count()
             now = self.runtime.worker()
-            if now is not None and now != before:
+            if now is not None and (before is None or now.pid != before.pid) and now.description == expected:
                 outcome.append(True)
             elif not system.is_running(master) or self._said(_FAILED) > failures:
                 outcome.append(False)
@@ -241,7 +270,11 @@ class HAProxy:
                 system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has no command line and no pid file
             system.wait_until(decided, 1.0)
         self.reloads += 1
-        return outcome == [True]
+        if outcome != [True]:
+            return False
+        self.changes.forget()
+        self._remember_text()
+        return True
 
     def _said(self, words: bytes) -> int:
         """How often the master has said something."""
@@ -250,6 +283,8 @@ class HAProxy:
     def _start_afresh(self) -> bool:
         self._end_all(0.0)
         self._ensure_run_files()
+        self._set_mark()
+        self._write_server_states("1\n")
         self._pid_file.unlink(missing_ok=True)
         command = [self._command, "-W", "-p", str(self._pid_file), "-f", str(self._global), "-f", str(self._config)]
         try:
@@ -262,6 +297,7 @@ class HAProxy:
             lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
         )
         self.changes.forget()
+        self._remember_text()
         return process.poll() is None and self.runtime.worker() is not None
 
     def _end_all(self, grace: float) -> None:
@@ -272,13 +308,47 @@ class HAProxy:
         if self._process is not None:
             self._process.poll()
 
-    def _keep_server_states(self) -> None:
+    def _keep_server_states(self, worker: haproxy_runtime.Worker | None) -> None:
+        """Write down what the next worker is to know of this one's health."""
+        old = None if worker is None else self._texts.get(self._text_of(worker))
         try:
-            dump = self.runtime.ask("show servers state")
+            dump = "" if old is None else self.runtime.server_states()
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("The new HAProxy starts without the old one's health: %s", exc)
             dump = ""
-        self._write_server_states(haproxy_config.state_file(dump, self.config or ""))
+        self._write_server_states(haproxy_states.state_file(dump, old, self.config or ""))
+
+    def _text_of(self, worker: haproxy_runtime.Worker) -> str:
+        """The mark of the text that a worker runs: the one it was started with, or the one to which runtime commands have led it since."""
+        if not self._texts:
+            self._remember_text()
+        started, _, led = (system.read_file(self._led) or b"").decode(errors="replace").strip().partition(" ")
+        return led if started == worker.description else worker.description
+
+    def _note_led(self, worker: haproxy_runtime.Worker, config: str, preamble: str) -> None:
+        """Write down that runtime commands have led a worker to a text. An agent that is killed between the two files reloads."""
+        system.write_file(self._config, config.encode())
+        system.write_file(self._led, f"{worker.description} {_mark(config, preamble)}\n".encode(), durable=False)
+        self._remember_text()
+
+    def _remember_text(self) -> None:
+        """Keep the text on disk, and the one before: of these a running worker has one."""
+        config, (_, preamble) = self.config, _split_mark(system.read_file(self._global))
+        if config is not None:
+            self._texts = {**dict(list(self._texts.items())[-1:]), _mark(config, preamble): config}
+
+    def _set_mark(self) -> str:
+        """Have the text on disk bear its own mark, and tell it: runtime commands may have led the text away from the one it bears."""
+        mark, preamble = _split_mark(system.read_file(self._global))
+        config = self.config or ""
+        if mark == _mark(config, preamble):
+            return mark
+        try:
+            system.write_file(self._global, _with_mark(config, preamble).encode())
+        except OSError as exc:  # the disk is full: then the worker shows an older mark, and the next change is a reload
+            LOG.warning("HAProxy starts with the mark of an older configuration: %s", exc)
+            return mark
+        return _mark(config, preamble)
 
     def _write_server_states(self, text: str) -> None:
         system.write_file(self._server_state, text.encode(), durable=False)
@@ -314,13 +384,31 @@ class HAProxy:
     def _without_paths(self, said: str) -> str:
         said = said.replace(".new", ".cfg").replace(f"{self._config.parent}/", "").replace(f"{self._pid_file.parent}/", "")
         lines = [re.sub(r"^\[(ALERT|WARNING)\]\s*\(\d+\) : ", "", line) for line in said.splitlines() if not line.startswith("[NOTICE]")]
-        alerts = [line for line in lines if "server state file" not in line]
+        alerts = [line for line in lines if "server state file" not in line and "from server-state after a reload" not in line]
         return "\n".join(alerts)[:4000]
 
 
 def program_path(command: str) -> str | None:
     """Where a program lies; None if it is not installed."""
     return shutil.which(command)
+
+
+def _mark(config: str, preamble: str) -> str:
+    """By this a worker shows which text it was started with (`description` in `show info`)."""
+    return hashlib.sha256(f"{preamble}\0{config}".encode()).hexdigest()[:32]
+
+
+def _with_mark(config: str, preamble: str) -> str:
+    return f"{_DESCRIPTION}{_mark(config, preamble)}\n{preamble}"
+
+
+def _split_mark(content: bytes | None) -> tuple[str, str]:
+    """The mark and the preamble of what `_with_mark()` has made."""
+    text = (content or b"").decode(errors="replace")
+    if not text.startswith(_DESCRIPTION):
+        return "", text
+    mark, _, preamble = text.removeprefix(_DESCRIPTION).partition("\n")
+    return mark, preamble
 
 
 def _user_lines() -> list[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import socket
+from collections.abc import Collection
 
-from amphora_agent import haproxy_config, haproxy_runtime
+from amphora_agent import haproxy_config, haproxy_runtime, haproxy_states
 
 LOG = logging.getLogger(__name__)
 
@@ -29,11 +29,13 @@ class Changes:
             return False
         try:
             self._carry_out(plan)
-            self._verify(plan, new)
+            found = self.differences(new, plan.touched)
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("Not by runtime commands, so by a reload: %s", exc)
             return False
-        return True
+        if found:
+            LOG.warning("Runtime commands did not lead to what was asked for, so a reload will: %s", "; ".join(found))
+        return not found
 
     def forget(self) -> None:
         """A new worker has no lingering servers."""
@@ -41,13 +43,22 @@ class Changes:
 
     def find_lingering(self, config: str) -> None:
         """Learn from a running HAProxy which servers an earlier agent had removed."""
-        for backend, servers in haproxy_config.servers_of(config).items():
-            try:
-                running = self._runtime.server_states(backend)
-            except haproxy_runtime.RuntimeFailed as exc:
-                LOG.warning("Servers that linger are not known: %s", exc)
-                return
-            self._lingering.update((backend, name) for name, state in running.items() if name not in servers and state.maintenance)
+        wanted = haproxy_config.servers_of(config)
+        try:
+            running = haproxy_states.rows(self._runtime.server_states())
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("Servers that linger are not known: %s", exc)
+            return
+        gone = (row for row in running.values() if row.key[1] not in wanted.get(row.key[0], ()))
+        self._lingering.update(row.key for row in gone if row.key[0] in wanted and row.maintenance)
+
+    def differences(self, config: str, backends: Collection[str] | None = None) -> list[str]:
+        """How the running servers differ from a configuration's, in these backends or in all: read back from HAProxy, not from a file.
+
+        :raises RuntimeFailed: no answer in time.
+        """
+        wanted = haproxy_config.servers_of(config, backends)
+        return haproxy_states.differences(self._runtime.server_states(backends), wanted, self.lingering)
 
     def remove_lingering(self) -> None:
         """Delete servers whose last session has ended; HAProxy refuses the others, which is fine."""
@@ -75,32 +86,3 @@ class Changes:
             self._runtime.order(f"set server {backend}/{name} state maint")
             self._lingering.add((backend, name))
         self.remove_lingering()
-
-    def _verify(self, plan: haproxy_config.Plan, config: str) -> None:
-        """Read back that the running servers are the wanted ones."""
-        wanted = haproxy_config.servers_of(config, plan.touched)
-        for backend in plan.touched:
-            running = self._runtime.server_states(backend)
-            for name in set(running) - set(wanted[backend]):
-                if (backend, name) not in self._lingering or not running[name].maintenance:
-                    raise haproxy_runtime.RuntimeFailed(f"server {backend}/{name} is not wanted, and serves")
-            for server in wanted[backend].values():
-                if not _is_as_wanted(running.get(server.name), server):
-                    raise haproxy_runtime.RuntimeFailed(f"server {backend}/{server.name} is not as wanted: {running.get(server.name)}")
-
-
-def _is_as_wanted(running: haproxy_runtime.ServerState | None, wanted: haproxy_config.Server) -> bool:
-    if running is None or running.weight != wanted.weight or running.maintenance != wanted.disabled:
-        return False
-    address, _, port = wanted.address.rpartition(":")
-    return _packed(running.address) == _packed(address.strip("[]")) and str(running.port) == port
-
-
-def _packed(address: str) -> bytes | str:
-    """Equal for all spellings of an address; a host name stands for itself."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            return socket.inet_pton(family, address)
-        except OSError:
-            continue
-    return address

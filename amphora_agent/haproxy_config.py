@@ -32,6 +32,11 @@ class Server:
         """Whether it serves only when the others are down."""
         return "backup" in self.words
 
+    @property
+    def checked(self) -> bool:
+        """Whether its own line asks for a health check."""
+        return "check" in self.words
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Section:
@@ -84,6 +89,17 @@ def servers_of(text: str, backends: Collection[str] | None = None) -> dict[str, 
     """The servers of each backend, or of these backends only."""
     chunks = [(_name(chunk), chunk) for chunk in _cut(text) if chunk.startswith("backend")]
     return {name: _section(chunk).servers for name, chunk in chunks if backends is None or name in backends}
+
+
+def backends(text: str) -> Iterator[Section]:
+    """Each backend, with the lines of the `defaults` section that stands before it at the head of its own."""
+    inherited: tuple[str, ...] = ()
+    for chunk in _cut(text):
+        if chunk.startswith("defaults"):
+            inherited = _section(chunk).lines
+        elif chunk.startswith("backend"):
+            section = _section(chunk)
+            yield dataclasses.replace(section, lines=(*inherited, *section.lines))
 
 
 def plan(old: str, new: str) -> Plan | None:
@@ -167,33 +183,6 @@ def maximum_connections(text: str) -> int:
     """The sum of the frontends' limits, each the default where it has none."""
     limits = [_limit(_section(chunk)) for chunk in _cut(text) if chunk.startswith("frontend")]
     return max(1, min(sum(limits), HIGHEST_MAXCONN))
-
-
-def state_file(dump: str, text: str) -> str:
-    """`show servers state` as the next worker is to read it: health is kept, while weights and switches come from the configuration.
-
-    Servers that are in maintenance before or after start afresh; otherwise the old switch would outlive the new configuration.
-    """
-    wanted = servers_of(text)
-    lines = ["1"]
-    for line in dump.splitlines():
-        columns = line.split()
-        if line.startswith("#"):
-            lines.append(line)
-            continue
-        if len(columns) < 20:
-            continue
-        server = wanted.get(columns[1], {}).get(columns[3])
-        if server is None or server.disabled or int(columns[6]) & MAINTENANCE:
-            continue
-        columns[6] = "0"
-        columns[7] = columns[8] = str(server.weight)
-        lines.append(" ".join(columns))
-    return "\n".join(lines) + "\n"
-
-
-MAINTENANCE = 0x63
-"""The bits of HAProxy's administrative state that take a server out (forced, inherited, by resolution, by host name)."""
 
 
 def _cut(text: str) -> list[str]:

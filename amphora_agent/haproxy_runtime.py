@@ -6,6 +6,10 @@ import contextlib
 import dataclasses
 import pathlib
 import socket
+from collections.abc import Collection
+
+_ASKED_IN_ONE_LINE = 50
+"""So many backends with their long names fit into HAProxy's buffer of 16 KiB for a line of commands."""
 
 
 class RuntimeFailed(Exception):
@@ -13,13 +17,11 @@ class RuntimeFailed(Exception):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ServerState:
-    """One line of `show servers state`."""
+class Worker:
+    """The process that serves: its id, and the `description` that it was started with."""
 
-    address: str
-    port: int
-    maintenance: bool
-    weight: int
+    pid: int
+    description: str
 
 
 class RuntimeApi:
@@ -55,30 +57,33 @@ class RuntimeApi:
         if answer != expected:
             raise RuntimeFailed(f"HAProxy answers `{command}` with: {answer}")
 
-    def worker(self) -> int | None:
-        """The process id of the worker that serves now; None if nobody answers."""
+    def worker(self) -> Worker | None:
+        """The worker that serves now; None if nobody answers."""
         try:
-            return worker_in(self.ask("show info", timeout=1.5))
+            info = self.ask("show info", timeout=1.5)
         except RuntimeFailed:
             return None
+        pid = worker_in(info)
+        return None if pid is None else Worker(pid, _value(info, "description") or "")
 
-    def server_states(self, backend: str) -> dict[str, ServerState]:
-        """The servers of a backend as they are.
+    def server_states(self, backends: Collection[str] | None = None) -> str:
+        """The table of all servers, or of those of some backends, as it is.
 
-        :raises RuntimeFailed: no answer in time, or not the table that was asked for.
+        :raises RuntimeFailed: no answer in time.
         """
-        states: dict[str, ServerState] = {}
-        for line in self.ask(f"show servers state {backend}").splitlines():
-            columns = line.split()
-            if len(columns) < 20 or columns[0] == "#":
-                continue
-            states[columns[3]] = ServerState(columns[4], int(columns[18]), bool(int(columns[6]) & 0x63), int(columns[7]))
-        return states
+        if backends is None or len(backends) > _ASKED_IN_ONE_LINE:
+            return self.ask("show servers state")
+        return self.ask(";".join(f"show servers state {backend}" for backend in backends)) if backends else ""
 
 
 def worker_in(info: str) -> int | None:
     """The worker's process id in the answer to `show info`."""
+    value = _value(info, "Pid")
+    return None if value is None else int(value)
+
+
+def _value(info: str, name: str) -> str | None:
     for line in info.splitlines():
-        if line.startswith("Pid: "):
-            return int(line[5:])
+        if line.startswith(f"{name}: "):
+            return line[len(name) + 2 :]
     return None

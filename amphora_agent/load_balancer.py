@@ -225,7 +225,7 @@ class LoadBalancer:
         return True
 
     def _programs_run(self, wanted: rest.WantedState) -> bool:
-        serves = wanted.haproxy_config is None or (self._haproxy.master() is not None and self._haproxy.runtime.worker() is not None)
+        serves = wanted.haproxy_config is None or self._haproxy.runs(wanted.haproxy_config, wanted.peer_name)
         return serves and (wanted.keepalived_config is None or self._keepalived.pid() is not None)
 
     def _ensure_programs(self) -> bool:

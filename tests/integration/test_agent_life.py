@@ -162,9 +162,11 @@ def test_an_agent_and_a_haproxy_that_die_together_come_back_with_the_last_good_c
 
 def test_a_full_disk_is_told_and_harms_neither_traffic_nor_heartbeats(amphora: Amphora) -> None:
     one, state = amphora.web(9001), amphora.folder / "state"
-    amphora.apply(1, config(f"m1 {one} weight 1"))
+    # Before HAProxy starts, because that gets a mount namespace of its own and would go on to read the large disk.
     amphora.exec("sh", "-c", f"mkdir /run/small && mount -t tmpfs -o size=256k tmpfs /run/small && cp -a {state}/. /run/small/")
-    amphora.exec("sh", "-c", f"mount --bind /run/small {state}; dd if=/dev/zero of={state}/filler bs=1k 2> /dev/null || true")
+    amphora.exec("mount", "--bind", "/run/small", str(state))
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    amphora.exec("sh", "-c", f"dd if=/dev/zero of={state}/filler bs=1k 2> /dev/null || true")
     beats = amphora.beats()
     for text in (config(f"m1 {one} weight 2"), config(f"m1 {one} weight 1", extra="    option forwardfor")):
         status, answer = amphora.put(amphora.wanted(2, text))

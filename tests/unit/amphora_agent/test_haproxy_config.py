@@ -103,15 +103,6 @@ def test_connection_limits_add_up_and_are_capped() -> None:
     assert haproxy_config.maximum_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
 
 
-def test_health_goes_to_the_next_worker_but_old_weights_and_switches_do_not() -> None:
-    def row(name: str, admin: str) -> str:
-        return f"5 p1:l1 1 {name} 10.0.0.1 0 {admin} 7 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0"
-
-    dump = "\n".join(["1", "# be_id be_name", row("m1", "4"), row("m2", "1"), row("m3", "0"), row("gone", "0"), ""])
-    kept = haproxy_config.state_file(dump, text(ONE, TWO, "m3 10.0.0.3:80 disabled")).splitlines()
-    assert kept == ["1", "# be_id be_name", "5 p1:l1 1 m1 10.0.0.1 0 0 1 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0"]
-
-
 @pytest.mark.parametrize(
     ("servers", "only_weights"),
     [

@@ -1,0 +1,126 @@
+"""What of one HAProxy's health is still true in the next one, and how running servers differ from a configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from amphora_agent import haproxy_config, haproxy_states
+
+HEALTHY = ("balance roundrobin", "timeout check 5s", "option httpchk", "http-check expect status 200")
+ONE = "m1 10.0.0.1:80 weight 1 check inter 5s fall 3 rise 2"
+
+
+def text(*servers: str, lines: tuple[str, ...] = HEALTHY, defaults: tuple[str, ...] = ()) -> str:
+    return "\n".join(
+        [
+            *("defaults", *(f"    {line}" for line in defaults), "", "frontend l1", "    bind 10.0.0.1:80", ""),
+            *("backend p1:l1", *(f"    {line}" for line in lines), *(f"    server {server}" for server in servers)),
+        ]
+    )
+
+
+def dump(*rows: str) -> str:
+    return "\n".join(["1", "# be_id be_name", *rows, ""])
+
+
+def row(
+    name: str = "m1", *, operation: str = "0", admin: str = "0", weight: str = "7", check_port: str = "0", check_address: str = "-"
+) -> str:
+    return (
+        f"5 p1:l1 1 {name} 10.0.0.1 {operation} {admin} {weight} 1 59 17 2 0 6 0 0 0 - 80 - 0 {check_port} {check_address} - {check_port}"
+    )
+
+
+def kept(old: str | None, new: str, *rows: str) -> list[str]:
+    """Names of the servers whose state the next worker reads."""
+    return [line.split()[3] for line in haproxy_states.state_file(dump(*rows), old, new).splitlines()[2:]]
+
+
+def test_health_goes_to_the_next_worker_but_weights_switches_and_targets_do_not() -> None:
+    dumped = dump(row(admin="4", check_port="81", check_address="10.0.0.9"))
+    [line] = haproxy_states.state_file(dumped, text(ONE), text(ONE)).splitlines()[2:]
+    assert line == "5 p1:l1 1 m1 10.0.0.1 0 0 1 1 59 17 2 0 6 0 0 0 - 80 - 0 0 - - 81"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (text(ONE), text(ONE.partition(" check")[0])),
+        (text(ONE.partition(" check")[0]), text(ONE)),
+        (text(ONE), text(f"{ONE} port 81")),
+        (text(f"{ONE} port 81"), text(ONE)),
+        (text(f"{ONE} addr 10.0.0.9"), text(ONE)),
+        (text(ONE), text(ONE.replace("10.0.0.1:80", "10.0.0.2:80"))),
+        (text(ONE), text(ONE.replace("10.0.0.1:80", "10.0.0.1:81"))),
+        (text(ONE), text(ONE.replace("fall 3", "fall 4"))),
+        (text(ONE), text(f"{ONE} send-proxy-v2")),
+        (text(ONE), text(ONE, lines=(*HEALTHY[:3], "http-check expect status 418"))),
+        (text(ONE), text(ONE, lines=(*HEALTHY[:3],))),
+        (text(ONE), text(ONE, lines=HEALTHY[:2])),
+        (text(ONE), text(ONE, lines=(HEALTHY[0], "timeout check 6s", *HEALTHY[2:]))),
+        (text(ONE, lines=(*HEALTHY[:2], "option external-check")), text(ONE, lines=HEALTHY[:2])),
+        (text(ONE, defaults=("timeout connect 1s",)), text(ONE, defaults=("timeout connect 2s",))),
+        (text(ONE, defaults=("default-server inter 1s",)), text(ONE)),
+        (text(f"{ONE} disabled"), text(ONE)),
+        (text(ONE), text(f"{ONE} disabled")),
+        (text(), text(ONE)),
+        (text(ONE), text(ONE).replace("p1:l1", "p1:l2")),
+        (None, text(ONE)),
+    ],
+)
+def test_whose_check_or_target_is_another_starts_as_in_a_fresh_process(old: str | None, new: str) -> None:
+    assert kept(old, new, row(), row("m2")) == []
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        text(ONE),
+        text(ONE.replace("weight 1", "weight 9")),
+        text(f"{ONE} backup"),
+        text(f"{ONE} id 77"),
+        text(ONE, "m2 10.0.0.2:80 weight 1 check"),
+        text(ONE, lines=("balance leastconn", "cookie SRV insert", "http-reuse safe", *HEALTHY[1:])),
+        text(ONE).replace("bind 10.0.0.1:80", "bind 10.0.0.1:81"),
+    ],
+)
+def test_whose_check_is_unchanged_stays_down_whatever_else_changes(new: str) -> None:
+    assert kept(text(ONE), new, row()) == ["m1"]
+
+
+def test_a_server_in_maintenance_was_not_checked() -> None:
+    assert kept(text(ONE), text(ONE), row(admin="1")) == []
+
+
+def differences(*rows: str, wanted: str, lingering: frozenset[haproxy_states.Key] = frozenset()) -> list[str]:
+    return haproxy_states.differences(dump(*rows), haproxy_config.servers_of(text(wanted)), lingering)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "difference"),
+    [
+        ("m1 10.0.0.1:80 weight 7", None),
+        ("m1 10.0.0.1:80 weight 8", "weight"),
+        ("m1 10.0.0.2:80 weight 7", "address"),
+        ("m1 10.0.0.1:81 weight 7", "port"),
+        ("m1 10.0.0.1:80 weight 7 disabled", "state"),
+        ("m1 10.0.0.1:80 weight 7 check port 81", "port of its check"),
+        ("m1 10.0.0.1:80 weight 7 check addr 10.0.0.9", "address of its check"),
+    ],
+)
+def test_what_runs_is_compared_with_what_was_asked_for(wanted: str, difference: str | None) -> None:
+    expected = [] if difference is None else [f"server p1:l1/m1 has another {difference} than was asked for"]
+    assert differences(row(operation="2"), wanted=wanted) == expected
+
+
+def test_a_server_drained_by_hand_a_missing_one_and_an_unwanted_one_are_differences() -> None:
+    assert differences(row(admin="8"), wanted="m1 10.0.0.1:80 weight 7") == ["server p1:l1/m1 has another state than was asked for"]
+    assert differences(wanted="m1 10.0.0.1:80 weight 7") == ["server p1:l1/m1 is missing"]
+    both = (row(), row("m2", admin="1"))
+    assert differences(*both, wanted="m1 10.0.0.1:80 weight 7") == ["server p1:l1/m2 is not wanted, and serves"]
+    assert differences(*both, wanted="m1 10.0.0.1:80 weight 7", lingering=frozenset({("p1:l1", "m2")})) == []
+
+
+def test_two_spellings_of_an_ipv6_address_are_one() -> None:
+    line = row(operation="2", check_address="2001:db8::9").replace("10.0.0.1", "2001:db8::1")
+    assert differences(line, wanted="m1 [2001:DB8:0::1]:80 weight 7 check addr [2001:db8:0:0::9]") == []
