@@ -40,7 +40,7 @@ class Field:
     required: bool = False  # by POST; a PUT may leave it out, but not null it
     default: Any = None  # what POST stores when it is left out
     null: Any = SAME  # what an explicit null stores, if that is not the default
-    blank: bool = False  # an empty string in a PUT means null: so do clients unset what has no null in their language
+    blank: str | int | None = None  # this value in a PUT means null: so do clients unset what has no null in their language
     alias: str | None = None  # a second name, accepted and shown like the first
     filter_alias: str | None = None  # a second name for filters only
     column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
@@ -81,7 +81,7 @@ class Field:
 
         :raises InvalidRequest: as `accept()`.
         """
-        return self.accept(None if self.blank and value == "" else value)
+        return self.accept(None if type(value) is type(self.blank) and value == self.blank else value)
 
 
 def read_only(name: str, kind: kinds.Parser = kinds.name, **keywords: Any) -> Field:

@@ -47,7 +47,7 @@ SCHEMA = Schema(
         Field(name="protocol", kind=kinds.one_of(*PROTOCOLS), supported=SUPPORTED, required=True, put=False),
         Field(name="protocol_port", kind=kinds.port, required=True, put=False),
         Field(name="connection_limit", kind=kinds.integer(-1, 2147483647), default=-1),
-        Field(name="default_pool_id", kind=kinds.uuid, blank=True),
+        Field(name="default_pool_id", kind=kinds.uuid, blank=""),
         Field(name="insert_headers", kind=kinds.headers(INSERT_HEADERS), default={}),
         *(Field(name=name, kind=_milliseconds) for name in TIMEOUTS),
         Field(name="allowed_cidrs", kind=kinds.list_of(kinds.cidr, unique=True), default=[], show=lambda cidrs: cidrs or None),

@@ -75,7 +75,7 @@ SCHEMA = Schema(
         Field(name="vip_port_id", kind=kinds.uuid, put=False, attribute="vip.port_id"),
         Field(name="vip_subnet_id", kind=kinds.uuid, put=False, attribute="vip.subnet_id"),
         Field(name="vip_network_id", kind=kinds.uuid, put=False, attribute="vip.network_id"),
-        Field(name="vip_qos_policy_id", kind=kinds.uuid, blank=True, attribute="vip.qos_policy_id", supported=declare.NOTHING),
+        Field(name="vip_qos_policy_id", kind=kinds.uuid, blank="", attribute="vip.qos_policy_id", supported=declare.NOTHING),
         Field(name="vip_sg_ids", kind=kinds.list_of(kinds.uuid, unique=True), default=[], attribute="vip.sg_ids"),
         declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
         Field(

@@ -25,7 +25,7 @@ VASE = Schema(
         Field(name="clay", required=True, put=False),
         Field(name="owner_id", alias="keeper_id", default=None),
         Field(name="potter", column="potter_name", attribute="maker.name"),
-        Field(name="glaze", kind=kinds.one_of("red", "black"), blank=True, supported=declare.NOTHING),
+        Field(name="glaze", kind=kinds.one_of("red", "black"), blank="", supported=declare.NOTHING),
         Field(name="shape", kind=kinds.one_of("round", "tall"), default="round", supported={"round"}),
         declare.timestamp("fired_at"),
     ],
