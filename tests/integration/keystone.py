@@ -126,6 +126,19 @@ class Process:
         return self._log.read_text(errors="replace")[-6000:]
 
 
+class Elsewhere(Process):
+    """A server that somebody else starts and stops."""
+
+    def __init__(self) -> None:
+        super().__init__([], pathlib.Path(os.devnull), "")
+
+    def start(self) -> None:
+        """Nothing is to do."""
+
+    def stop(self) -> None:
+        """Nothing is to do."""
+
+
 @dataclasses.dataclass
 class Cloud:
     """Keystone, our API, and the ids of the projects."""
@@ -176,14 +189,29 @@ class Cloud:
 
 def build(folder: pathlib.Path) -> Cloud:
     """Install Keystone if it is not there, and start everything."""
+    install()
+    ports = free_port(), free_port()
+    keystone_url, api_url = f"http://127.0.0.1:{ports[0]}/v3", f"http://127.0.0.1:{ports[1]}"
+    return _started(Cloud(folder, keystone_url, api_url, _keystone(folder, ports[0]), _api(folder, ports[1], keystone_url)))
+
+
+def build_before(folder: pathlib.Path, api_url: str) -> Cloud:
+    """Install Keystone if it is not there, and start it with a catalogue that names an API which somebody else starts."""
+    install()
+    port = free_port()
+    return _started(Cloud(folder, f"http://127.0.0.1:{port}/v3", api_url, _keystone(folder, port), Elsewhere()))
+
+
+def install() -> None:
+    """Make the environment that Keystone runs in; a test that can't have it is skipped."""
     made = subprocess.run([ROOT / "scripts" / "make-keystone-venv"], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"Keystone can't be installed here: {made.stderr.strip().splitlines()[-1:]}")
-    ports = free_port(), free_port()
-    keystone_url, api_url = f"http://127.0.0.1:{ports[0]}/v3", f"http://127.0.0.1:{ports[1]}"
-    cloud = Cloud(folder, keystone_url, api_url, _keystone(folder, ports[0]), _api(folder, ports[1], keystone_url))
+
+
+def _started(cloud: Cloud) -> Cloud:
     try:
-        _bootstrap(folder, keystone_url)
+        _bootstrap(cloud.folder, cloud.keystone_url)
         cloud.keystone.start()
         _populate(cloud)
         cloud.api.start()
