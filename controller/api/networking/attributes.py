@@ -174,6 +174,10 @@ def owner(name: str, value: Any) -> str:
     return found
 
 
+def _no_scope(name: str, value: Any) -> None:
+    raise bad(name, value, "is not known: the embedded network has no address scopes")
+
+
 # Kinds of documents
 
 _ANY_ADDRESS = mapping({}, {"subnet_id": identifier, "ip_address": address})
@@ -183,6 +187,7 @@ _STANDARD = {
     "admin_state_up": Attribute(check=always_up),
 }
 _IGNORED = mapping({}, {})
+_IPV6_MODE = one_of("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 DECLARED: Mapping[str, Mapping[str, Attribute]] = {
     embedded.NETWORK: {
         **_STANDARD,
@@ -198,15 +203,30 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "name": _STANDARD["name"],
         "description": _STANDARD["description"],
         "network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
-        "cidr": Attribute(check=cidr, default=_REQUIRED, update=False),
+        "cidr": Attribute(check=or_null(cidr), update=False),
+        "subnetpool_id": Attribute(check=or_null(identifier), update=False),
+        "use_default_subnetpool": Attribute(check=boolean, update=False),
+        "prefixlen": Attribute(check=number(1, 128), update=False),
         "ip_version": Attribute(check=number(4, 6), update=False),
         "gateway_ip": Attribute(check=or_null(address)),
         "allocation_pools": Attribute(check=list_of(mapping({"start": address, "end": address}, {}))),
         "host_routes": Attribute(check=list_of(mapping({"destination": cidr, "nexthop": address}, {}))),
         "dns_nameservers": Attribute(check=list_of(address)),
         "enable_dhcp": Attribute(check=boolean, default=True),
-        "ipv6_ra_mode": Attribute(check=or_null(text()), update=False),
-        "ipv6_address_mode": Attribute(check=or_null(text()), update=False),
+        "ipv6_ra_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
+        "ipv6_address_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
+    },
+    embedded.SUBNET_POOL: {
+        "name": Attribute(check=text(), default=_REQUIRED),
+        "description": _STANDARD["description"],
+        "prefixes": Attribute(check=list_of(cidr), default=_REQUIRED),
+        "default_prefixlen": Attribute(check=number(1, 128)),
+        "min_prefixlen": Attribute(check=number(1, 128)),
+        "max_prefixlen": Attribute(check=number(1, 128)),
+        "default_quota": Attribute(check=number(0, 999_999_999)),
+        "address_scope_id": Attribute(check=or_null(_no_scope)),
+        "shared": Attribute(check=boolean, default=False, update=False, admin=True),
+        "is_default": Attribute(check=boolean, default=False, admin=True),
     },
     embedded.PORT: {
         **_STANDARD,

@@ -17,12 +17,13 @@ blueprint = flask.Blueprint("networking", __name__)
 extensions = flask.Blueprint("networking_extensions", __name__)
 """The list of extensions, for the root where nothing else has one."""
 
-_PATHS = "any('networks', 'subnets', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
+_PATHS = "any('networks', 'subnets', 'subnetpools', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
 _ONE = f"/<{_PATHS}:path>/<object_id>"
 _REFERENCES = {
     "network_id": embedded.NETWORK,
     "floating_network_id": embedded.NETWORK,
     "subnet_id": embedded.SUBNET,
+    "subnetpool_id": embedded.SUBNET_POOL,
     "port_id": embedded.PORT,
     "security_group_id": embedded.SECURITY_GROUP,
     "remote_group_id": embedded.SECURITY_GROUP,
@@ -80,6 +81,8 @@ def _is_common(kind: str, one: Document, networks: set[str]) -> bool:
         return bool(one["shared"] or one["router:external"])
     if kind == embedded.ROUTER:
         return not one["project_id"]
+    if kind == embedded.SUBNET_POOL:
+        return bool(one["shared"])
     return kind == embedded.SUBNET and one["network_id"] in networks
 
 
@@ -92,7 +95,8 @@ def _shown(kind: str, object_id: str) -> Document:
 
 
 def _name(kind: str) -> str:
-    return {embedded.FLOATING_IP: "FloatingIP"}.get(kind, kind.title().replace("_", ""))
+    known = {embedded.FLOATING_IP: "FloatingIP", embedded.SUBNET_POOL: "SubnetPool"}
+    return known.get(kind, kind.title().replace("_", ""))
 
 
 def _own(kind: str, object_id: str) -> None:

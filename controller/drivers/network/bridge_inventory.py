@@ -31,6 +31,9 @@ CREATE TABLE IF NOT EXISTS subnets (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id) ON DELETE CASCADE,
     cidr TEXT NOT NULL, gateway_ip TEXT, cursor INTEGER NOT NULL DEFAULT 0, project_id TEXT, details TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX IF NOT EXISTS subnets_by_network ON subnets (network_id);
+CREATE TABLE IF NOT EXISTS subnetpools (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, project_id TEXT, ip_version INTEGER NOT NULL, prefixes TEXT NOT NULL,
+    shared INTEGER NOT NULL DEFAULT 0, is_default INTEGER NOT NULL DEFAULT 0, details TEXT NOT NULL DEFAULT '{}');
 CREATE TABLE IF NOT EXISTS ports (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, network_id TEXT NOT NULL REFERENCES networks(id), mac_address TEXT NOT NULL,
     device_id TEXT NOT NULL DEFAULT '', device_owner TEXT NOT NULL DEFAULT '', project_id TEXT,

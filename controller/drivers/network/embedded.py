@@ -15,9 +15,11 @@ Document = dict[str, Any]
 
 NETWORK, SUBNET, PORT, ROUTER = "network", "subnet", "port", "router"
 SECURITY_GROUP, SECURITY_GROUP_RULE, FLOATING_IP = "security_group", "security_group_rule", "floatingip"
+SUBNET_POOL = "subnetpool"
 COLLECTIONS = {
     "networks": NETWORK,
     "subnets": SUBNET,
+    "subnetpools": SUBNET_POOL,
     "ports": PORT,
     "routers": ROUTER,
     "security_groups": SECURITY_GROUP,
@@ -29,6 +31,7 @@ COLLECTIONS = {
 EXTENSIONS = (
     "allowed-address-pairs",
     "binding",
+    "default-subnetpools",
     "external-net",
     "ext-gw-mode",
     "net-mtu",
@@ -41,6 +44,7 @@ EXTENSIONS = (
     "standard-attr-description",
     "standard-attr-tag",
     "standard-attr-timestamp",
+    "subnet_allocation",
 )
 """Aliases of the Networking API's extensions that the embedded network answers."""
 
@@ -67,8 +71,8 @@ class NetworkInvalid(exceptions.InvalidRequest):
 class TenantNetworking(abc.ABC):
     """Documents of tenants, with effect. Whether a caller may see or change one is asked elsewhere; `kind` is one of `COLLECTIONS`.
 
-    `NotFound.kind` is the name of the kind as clients know it from error types: Network, Subnet, Port, SecurityGroup, SecurityGroupRule,
-    Router, FloatingIP.
+    `NotFound.kind` is the name of the kind as clients know it from error types: Network, Subnet, SubnetPool, Port, SecurityGroup,
+    SecurityGroupRule, Router, FloatingIP.
     """
 
     @abc.abstractmethod

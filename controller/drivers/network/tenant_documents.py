@@ -17,6 +17,7 @@ from controller.drivers.network.embedded import Document
 NAMES = {
     embedded.NETWORK: "Network",
     embedded.SUBNET: "Subnet",
+    embedded.SUBNET_POOL: "SubnetPool",
     embedded.PORT: "Port",
     embedded.ROUTER: "Router",
     embedded.SECURITY_GROUP: "SecurityGroup",
@@ -26,6 +27,7 @@ NAMES = {
 TABLES = {
     embedded.NETWORK: "networks",
     embedded.SUBNET: "subnets",
+    embedded.SUBNET_POOL: "subnetpools",
     embedded.PORT: "ports",
     embedded.ROUTER: "routers",
     embedded.SECURITY_GROUP: "security_groups",
@@ -137,6 +139,22 @@ def _pools(cidr: str, gateway_ip: str | None) -> list[dict[str, str]]:
     ends = [(first, min(gateway - 1, last)), (max(gateway + 1, first), last)] if first <= gateway <= last else [(first, last)]
     return [
         {"start": str(network[start - int(network[0])]), "end": str(network[end - int(network[0])])} for start, end in ends if start <= end
+    ]
+
+
+def _subnet_pools(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
+    del contents, only
+    return [
+        _standard(
+            row,
+            ip_version=row["ip_version"],
+            prefixes=json.loads(row["prefixes"]),
+            shared=bool(row["shared"]),
+            is_default=bool(row["is_default"]),
+            default_quota=None,
+            address_scope_id=None,
+        )
+        for row in rows
     ]
 
 
@@ -285,6 +303,7 @@ def _port_details(found: list[Any]) -> dict[str, Any] | None:
 _SHAPES: dict[str, Callable[[Contents, list[dict[str, Any]], str | None], list[Document]]] = {
     embedded.NETWORK: _networks,
     embedded.SUBNET: _subnets,
+    embedded.SUBNET_POOL: _subnet_pools,
     embedded.PORT: _ports,
     embedded.ROUTER: _routers,
     embedded.SECURITY_GROUP: _security_groups,

@@ -6,12 +6,21 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups
+from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups, tenant_pools
 from controller.drivers.network.bridge_inventory import Contents
 
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
-_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", "ipv6_ra_mode", "ipv6_address_mode")
+_OF_SUBNET = (
+    *_STANDARD,
+    "host_routes",
+    "dns_nameservers",
+    "enable_dhcp",
+    "allocation_pools",
+    "ipv6_ra_mode",
+    "ipv6_address_mode",
+    "subnetpool_id",
+)
 _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:profile", "binding:host_id")
 
 
@@ -53,14 +62,17 @@ def delete_network(effect: effects.Effects, contents: Contents, network_id: str)
 
 
 def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
-    """:raises NotFound: no such network; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
+    """:raises NotFound: no such network or pool; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
     del effect
     network = contents.network(values["network_id"])
-    cidr = ipaddress.ip_network(values["cidr"], strict=False)
+    values, cidr = _with_range(contents, values)
     if values.get("ip_version") not in (None, cidr.version):
         raise embedded.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
     if cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified:
         raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} is not one that hosts can have addresses of.")
+    if cidr.is_link_local:
+        raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} is for addresses that hosts give themselves.")
+    _check_modes(cidr.version, values)
     for (other,) in contents.db.execute("SELECT cidr FROM subnets WHERE network_id = ?", (network.id,)):
         if cidr.overlaps(ipaddress.ip_network(other)):
             raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
@@ -71,6 +83,31 @@ def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[s
     row = (made, values["name"], network.id, str(cidr), gateway, 0, values["project_id"], details)
     contents.db.execute("INSERT INTO subnets VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     return made
+
+
+def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The values with the pool that is meant, and the range: the one asked for, or a part of the pool."""
+    pool_id = values.get("subnetpool_id")
+    if pool_id is None and values.get("use_default_subnetpool"):
+        pool_id = tenant_pools.default_of(contents, values.get("ip_version"))
+    if pool_id is not None:
+        return {**values, "subnetpool_id": pool_id}, tenant_pools.allocate(contents, pool_id, values)
+    if not values.get("cidr"):
+        raise embedded.NetworkInvalid("HTTPBadRequest", "A subnet needs a cidr, or a subnetpool_id of which it gets one.")
+    return values, ipaddress.ip_network(values["cidr"], strict=False)
+
+
+def _check_modes(version: int, values: Mapping[str, Any]) -> None:
+    """How hosts learn their IPv6 addresses is kept as it is said, for clients that look; here every address is told by its port."""
+    modes = {name: values[name] for name in ("ipv6_ra_mode", "ipv6_address_mode") if values.get(name)}
+    if not modes:
+        return
+    if version == 4:
+        raise embedded.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} are for subnets of IPv6.")
+    if not values.get("enable_dhcp", True):
+        raise embedded.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} can't be set while enable_dhcp is false.")
+    if len(set(modes.values())) > 1:
+        raise embedded.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
 
 
 def _first_address(cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:

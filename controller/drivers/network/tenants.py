@@ -6,13 +6,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import effects, embedded, tenant_documents, tenant_groups, tenant_ports, tenant_routers, vip_groups
+from controller.drivers.network import (
+    effects,
+    embedded,
+    tenant_documents,
+    tenant_groups,
+    tenant_pools,
+    tenant_ports,
+    tenant_routers,
+    vip_groups,
+)
 from controller.drivers.network.bridge_inventory import Inventory
 from controller.drivers.network.embedded import Document
 
 _CREATE = {
     embedded.NETWORK: tenant_ports.create_network,
     embedded.SUBNET: tenant_ports.create_subnet,
+    embedded.SUBNET_POOL: tenant_pools.create,
     embedded.PORT: tenant_ports.create_port,
     embedded.SECURITY_GROUP: tenant_groups.create,
     embedded.SECURITY_GROUP_RULE: tenant_groups.create_rule,
@@ -22,6 +32,7 @@ _CREATE = {
 _UPDATE = {
     embedded.NETWORK: tenant_ports.update_network,
     embedded.SUBNET: tenant_ports.update_subnet,
+    embedded.SUBNET_POOL: tenant_pools.update,
     embedded.PORT: tenant_ports.update_port,
     embedded.SECURITY_GROUP: tenant_groups.update,
     embedded.ROUTER: tenant_routers.update,
@@ -30,6 +41,7 @@ _UPDATE = {
 _DELETE = {
     embedded.NETWORK: tenant_ports.delete_network,
     embedded.SUBNET: tenant_ports.delete_subnet,
+    embedded.SUBNET_POOL: tenant_pools.delete,
     embedded.PORT: tenant_ports.delete_port,
     embedded.SECURITY_GROUP: tenant_groups.delete,
     embedded.SECURITY_GROUP_RULE: tenant_groups.delete_rule,
