@@ -21,6 +21,7 @@ LOG = logging.getLogger(__name__)
 POLL_INTERVAL = 1.0
 SHORTEST_GAP_OF_REQUESTED = 1.0
 """A request for a report may be repeated by anyone who saw it on the wire; this bounds what that costs."""
+_MANAGERS = 16  # whose requests are answered at once
 
 
 @dataclasses.dataclass(slots=True)
@@ -56,6 +57,7 @@ class Heart:
         self._sequence = 0
         self._memory = Memory()
         self._requested = False
+        self._questions: dict[bytes, None] = {}  # numbers of requests that wait for an answer
         self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.first_sent = threading.Event()
         self._next: boot.AgentConfig | None = None
@@ -90,11 +92,12 @@ class Heart:
             return  # silence is the message: something that should run does not
         now = time.monotonic()
         self._memory.digest = reports.digest(report)
+        self._answer()
         requested = self._requested and now - self._memory.reported_at >= SHORTEST_GAP_OF_REQUESTED
         kind = due(self._memory, self._memory.digest, now, self._config.heartbeat_interval, self._config.full_report_interval, requested)
         if kind is None:
             return
-        sent = self._send_report(report) if kind == "report" else self._send(protocol.BEAT, [b""])
+        sent = self._send_report(report) if kind == "report" else self._send(protocol.BEAT, [protocol.NO_ANSWER])
         if not sent:
             return
         self._memory.beat_at = now
@@ -110,6 +113,12 @@ class Heart:
             sock.close()
         self._sockets = _sockets(config.health_managers)
         self._memory.reported_digest = None
+
+    def _answer(self) -> None:
+        """Repeat the numbers of requests, each in a beat of its own: so a manager knows that this one was sent after it asked."""
+        questions, self._questions = self._questions, {}
+        for number in questions:
+            self._send(protocol.BEAT, [number])
 
     def _send_report(self, report: Mapping[str, Any]) -> bool:
         self._before_report()
@@ -152,6 +161,8 @@ class Heart:
             return
         if header.kind == protocol.REPORT_WANTED and header.amphora_id == self._id:
             self._requested = True
+            if len(self._questions) < _MANAGERS:
+                self._questions[header.digest] = None
 
 
 def _sockets(managers: tuple[tuple[str, int], ...]) -> list[tuple[socket.socket, tuple[str, int]]]:

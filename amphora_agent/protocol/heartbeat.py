@@ -10,34 +10,39 @@ Layout, network byte order, version 1::
     20     8    boot id (random at the agent's start; a new one restarts the sequence)
     28     8    sequence, rising by one with each datagram of this boot
     36     8    time of sending, seconds since the epoch (IEEE 754 double)
-    44     16   digest of the sender's state: equal digests, equal reports but for counters
+    44     16   digest of the sender's state: equal digests, equal reports but for counters. In a request: a number that nobody
+                can know before
     60     2    part of a report, from 0
     62     2    parts of this report
-    64     n    body: nothing in a beat; a slice of the zlib-compressed JSON of a report
+    64     n    body: of a beat, 16 bytes: the number of a request that it answers, or zeros (older agents: nothing);
+                a slice of the zlib-compressed JSON of a report
     64+n   32   HMAC-SHA256 over everything before it
 
 The key is HMAC-SHA256(deployment's key, amphora id as its 36-character text). A receiver drops what it can't verify, what is
-older than its window, and a sequence that does not rise within a boot.
+older than its window, and a sequence that does not rise within a boot. A beat that answers a request was sent after it: so a manager
+learns how far the amphora's clock differs from its own, and how old a datagram is.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hmac
 import json
 import struct
 import uuid
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 VERSION = 1
 MAGIC = b"FB"
 BEAT, REPORT, REPORT_WANTED = 1, 2, 3
 _HEADER = struct.Struct("!2sBB16s8sQd16sHH")
-_SIGNATURE = 32
+SIGNATURE_SIZE = 32
 HEADER_SIZE = _HEADER.size
 MAX_DATAGRAM = 60_000
+NONCE_SIZE = 16
+NO_ANSWER = bytes(NONCE_SIZE)
+"""The body of a beat that answers nobody."""
 MAX_REPORT = 32 * 1024 * 1024  # bytes of JSON; a larger one is refused before it is unpacked
 PORT = 5555
 
@@ -51,8 +56,7 @@ def derive_key(deployment_key: bytes, amphora_id: str) -> bytes:
     return hmac.digest(deployment_key, amphora_id.encode(), "sha256")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What stands before the body."""
 
     kind: int
@@ -90,7 +94,7 @@ def sender(datagram: bytes) -> bytes:
 
     :raises Rejected: too short, or not of this protocol or version.
     """
-    if len(datagram) < HEADER_SIZE + _SIGNATURE or datagram[:2] != MAGIC:
+    if len(datagram) < HEADER_SIZE + SIGNATURE_SIZE or datagram[:2] != MAGIC:
         raise Rejected("not a heartbeat")
     if datagram[2] != VERSION:
         raise Rejected(f"heartbeat version {datagram[2]} is not known here")
@@ -103,7 +107,7 @@ def unpack(datagram: bytes, key: bytes) -> tuple[Header, bytes]:
     :raises Rejected: the signature does not fit, or the datagram is malformed.
     """
     sender(datagram)
-    message, signature = datagram[:-_SIGNATURE], datagram[-_SIGNATURE:]
+    message, signature = datagram[:-SIGNATURE_SIZE], datagram[-SIGNATURE_SIZE:]
     if not hmac.compare_digest(hmac.digest(key, message, "sha256"), signature):
         raise Rejected("the signature does not fit")
     _, _, kind, amphora_id, boot_id, sequence, sent_at, digest, part, parts = _HEADER.unpack_from(message)
@@ -124,7 +128,7 @@ def encode_report(report: dict[str, Any]) -> list[bytes]:
                                                "members": {member id: "UP" | "DOWN" | "DRAIN" | "MAINT" | "no check"}}}}
     """
     packed = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 6)
-    return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - _SIGNATURE))
+    return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE))
 
 
 def decode_report(parts: list[bytes]) -> dict[str, Any]:

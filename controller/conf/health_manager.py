@@ -60,7 +60,8 @@ OPTS = [
         "time_window",
         default=300.0,
         min=1,
-        help="Seconds by which the clock of an amphora may differ from ours. What is older is taken for a replay.",
+        help="Seconds by which the clock of an amphora may differ from ours as long as it has not answered a question of ours; what is "
+        "older is taken for a replay. Once it has answered, the difference is known, and its clock may be as wrong as it likes.",
     ),
     cfg.IntOpt(
         "receive_buffer",

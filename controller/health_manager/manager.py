@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 
+from controller import clock as clocks
 from controller.db import database
 from controller.drivers.amphora import interface as driver
 from controller.health_manager import receiver, recorder, repairs, watcher
@@ -41,6 +42,7 @@ class HealthManager:
         amphora: driver.AmphoraDriver,
         ring: Callable[[], None],
         settings: Settings,
+        clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         self._socket = sock
         judging = settings.watcher
@@ -50,9 +52,10 @@ class HealthManager:
             record_interval=judging.record_interval * _PUNCTUAL,
             time_window=settings.time_window,
             load_window=judging.heartbeat_timeout,
+            clock=clock,
         )
-        self.recorder = recorder.Recorder(db, self.receiver, ring, _RECORD_EACH)
-        self.watcher = watcher.Watcher(db, self.receiver, self.recorder, amphora, ring, judging)
+        self.recorder = recorder.Recorder(db, self.receiver, ring, _RECORD_EACH, clock=clock)
+        self.watcher = watcher.Watcher(db, self.receiver, self.recorder, amphora, ring, judging, clock=clock)
         self.repairs = repairs.Repairs(
             db,
             self.recorder,
@@ -60,6 +63,7 @@ class HealthManager:
             grace=min(settings.repair_grace, judging.heartbeat_timeout),
             boot_timeout=settings.boot_timeout,
             interval=min(settings.repair_grace, judging.heartbeat_timeout),
+            clock=clock,
         )
         self._stop = threading.Event()
         self._threads = [

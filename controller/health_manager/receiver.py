@@ -14,10 +14,10 @@ import select
 import socket
 import struct
 import threading
-import time
 from collections.abc import Sequence
 
 from amphora_agent.protocol import heartbeat
+from controller import clock as clocks
 from controller.health_manager import replay
 
 LOG = logging.getLogger(__name__)
@@ -26,10 +26,13 @@ _SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55  # nine numbers of the kernel's; the last one counts the datagrams that found the buffer full
 _MEMINFO = struct.Struct("9I")
 _BATCH = 4096
+_BATCH_BYTES = 32 * 1024 * 1024
+_BEAT = bytes([heartbeat.BEAT])
 _POLL = 0.2
 _GATHER = 0.1
 _ASK_AGAIN = 1.0  # seconds between two requests for a report of the same amphora
 _ASKS_PER_SECOND = 1000  # requests in all: a restarted manager must not be buried in reports
+_STRANGERS = 1000  # amphorae, not heard yet, whose time is so wrong that they are asked before they are believed
 
 Datagram = tuple[bytes, replay.Address]
 
@@ -40,16 +43,20 @@ class Received:
 
     digest: bytes
     body: bytes
-    heard_at: float
 
 
 @dataclasses.dataclass(slots=True)
 class Batch:
-    """What was heard since the last look. `fresh` are amphorae that this manager has never heard before, or not since they booted."""
+    """What was heard since the last look, by amphora id, so that it is bounded while nobody takes it.
 
-    fresh: list[replay.Sender] = dataclasses.field(default_factory=list)
-    heard: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)  # by amphora id, so bounded while nobody takes it
+    `fresh` are amphorae that this manager has never heard before, or not since they booted; `cramped` those whose report was larger than
+    they were allowed.
+    """
+
+    fresh: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
+    heard: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
     reports: dict[str, Received] = dataclasses.field(default_factory=dict)
+    cramped: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,11 +68,23 @@ class Load:
     dropped: int
 
 
+@dataclasses.dataclass(slots=True)
+class _Turn:
+    """What one look at the socket brought, and when that was by both clocks."""
+
+    monotonic: float
+    wall: float
+    fresh: list[replay.Sender] = dataclasses.field(default_factory=list)
+    heard: list[replay.Sender] = dataclasses.field(default_factory=list)
+    reports: dict[str, Received] = dataclasses.field(default_factory=dict)
+    cramped: list[replay.Sender] = dataclasses.field(default_factory=list)
+
+
 class Receiver:
     """One socket, one thread (`run`); `take` and `load` may be called from others.
 
     `deployment_keys` all verify. A beat is handed on at most once in `record_interval` seconds per amphora; reports and fresh
-    amphorae at once.
+    amphorae at once. `load_window` seconds are remembered of how it fared, and a report that is older tells nothing.
     """
 
     def __init__(
@@ -76,12 +95,15 @@ class Receiver:
         record_interval: float = 1.0,
         time_window: float = 300.0,
         load_window: float = 60.0,
+        clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         self._socket = sock
+        self._clock = clock
         self._keys = tuple(deployment_keys)
         self._record_interval = record_interval
         self._time_window = time_window
         self._senders: dict[bytes, replay.Sender] = {}
+        self._strangers: collections.OrderedDict[bytes, replay.Sender] = collections.OrderedDict()
         self._assemblies = replay.Assemblies()
         self._batch = Batch()
         self._news = threading.Condition()
@@ -89,9 +111,9 @@ class Receiver:
         self._asks: collections.deque[float] = collections.deque(maxlen=_ASKS_PER_SECOND)
         self._samples: collections.deque[tuple[float, float, int, int]] = collections.deque()
         self._load_window = load_window
-        self._last_turn = time.monotonic()
+        self._last_turn = clock.monotonic()
         self._worst_gap = 0.0
-        self._logged_at = 0.0
+        self._logged_at = float("-inf")
         self.received = 0
         self.skipped = 0  # beats that a newer one of the same amphora made superfluous
         self.rejected: collections.Counter[str] = collections.Counter()
@@ -106,7 +128,7 @@ class Receiver:
         """Receive until told to stop."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
-        self._last_turn = time.monotonic()
+        self._last_turn = self._clock.monotonic()
         while not stop.is_set():
             poll.poll(_POLL * 1000)
             try:
@@ -117,12 +139,12 @@ class Receiver:
 
     def turn(self) -> int:
         """Take what the socket holds; how many datagrams that were."""
-        started = time.monotonic()
+        started = self._clock.monotonic()
         self._worst_gap = max(self._worst_gap, started - self._last_turn - _POLL)
         self._last_turn = started
         waiting, count = self._drain()
         if count:
-            self._take_all(waiting, time.time())
+            self._take_all(waiting, started)
         self.received += count
         if started - self._samples[-1][0] >= _POLL:
             self._sample(started)
@@ -147,7 +169,7 @@ class Receiver:
 
     def load(self) -> Load:
         """How it fared in the last `load_window` seconds."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         samples = [sample for sample in list(self._samples) if sample[0] >= now - self._load_window - _POLL]
         late = now - self._last_turn - _POLL
         if not samples:
@@ -169,7 +191,7 @@ class Receiver:
         return len(self._senders)
 
     def heard_at(self, amphora_id: str) -> float | None:
-        """When an amphora was last heard here; None if never."""
+        """When an amphora was last heard here, by the monotonic clock; None if never."""
         sender = self._senders.get(id_bytes(amphora_id))
         return None if sender is None else sender.heard_at
 
@@ -177,24 +199,27 @@ class Receiver:
         """Amphorae that were last heard here between two times. Looks at the whole fleet: only for when somebody is to be judged."""
         return [sender.amphora_id for sender in list(self._senders.values()) if after < sender.heard_at < before]
 
+    def allow(self, amphora_id: str, room: int) -> None:
+        """Say how many bytes the report of an amphora may have, compressed, for all that its load balancer is made of."""
+        sender = self._senders.get(id_bytes(amphora_id))
+        if sender is not None:
+            sender.room = max(room, replay.ROOM)
+
     def prune(self, before: float) -> None:
         """Forget amphorae that were not heard since a time: they are gone, or will introduce themselves again."""
         for amphora_id, sender in list(self._senders.items()):
             if sender.heard_at < before:
                 self._senders.pop(amphora_id, None)
 
-    def forget(self, amphora_id: str) -> None:
-        """An amphora is gone for good, or its report could not be read: start afresh with it."""
-        self._senders.pop(id_bytes(amphora_id), None)
-
     def _drain(self) -> tuple[dict[bytes, list[Datagram]], int]:
         """What the socket holds, by the amphora that it claims to come from, in the order of arrival."""
         waiting: dict[bytes, list[Datagram]] = {}
-        receive, count = self._socket.recvfrom, 0
+        receive, count, room = self._socket.recvfrom, 0, _BATCH_BYTES
         try:
-            while count < _BATCH:
+            while count < _BATCH and room > 0:
                 datagram: Datagram = receive(65535)
                 count += 1
+                room -= len(datagram[0])
                 waiting.setdefault(datagram[0][4:20], []).append(datagram)
         except BlockingIOError:
             pass
@@ -203,61 +228,71 @@ class Receiver:
         return waiting, count
 
     def _take_all(self, waiting: dict[bytes, list[Datagram]], now: float) -> None:
-        fresh: list[replay.Sender] = []
-        heard: list[replay.Sender] = []
-        reports: dict[str, Received] = {}
+        turn = _Turn(now, self._clock.wall())
         for datagrams in waiting.values():
-            if len(datagrams) > 1:
-                datagrams = _worth_verifying(datagrams)
-            beat_taken = False
-            for datagram, address in datagrams:
-                is_beat = datagram[3:4] == b"\x01"
-                if is_beat and beat_taken:
-                    self.skipped += 1
-                    continue
-                try:
-                    beat_taken |= self._take(datagram, address, now, fresh, heard, reports) and is_beat
-                except heartbeat.Rejected as exc:
-                    self._reject(str(exc), address, now)
-        if fresh or heard or reports:
-            self._publish(fresh, heard, reports)
+            if len(datagrams) == 1:
+                self._try(datagrams[0], turn)
+                continue
+            plain = [item for item in datagrams if _is_plain(item[0])]
+            for item in datagrams:
+                if not _is_plain(item[0]):
+                    self._try(item, turn)
+            for place, item in enumerate(reversed(plain), 1):  # the newest that proves true is enough
+                if self._try(item, turn):
+                    self.skipped += len(plain) - place
+                    break
+        if turn.fresh or turn.heard or turn.reports or turn.cramped:
+            self._publish(turn)
 
-    def _take(
-        self,
-        datagram: bytes,
-        address: replay.Address,
-        now: float,
-        fresh: list[replay.Sender],
-        heard: list[replay.Sender],
-        reports: dict[str, Received],
-    ) -> bool:
-        amphora_id = heartbeat.sender(datagram)
-        sender = self._senders.get(amphora_id)
-        if sender is None:
-            sender, header, body = self._introduce(amphora_id, datagram, now)
-            fresh.append(sender)
-        else:
-            header, body = self._verify(sender, datagram)
-            self._check(header, now)
-            if sender.admit(header):
-                fresh.append(sender)
-        sender.heard_at, sender.address = now, address
-        if now - sender.queued_at >= self._record_interval:
-            sender.queued_at = now
-            heard.append(sender)
-        if header.kind == heartbeat.REPORT:
-            self._take_report(sender, header, body, now, reports)
-        elif header.digest != sender.digest and header.sequence == sender.newest:
-            self._ask(sender, header, now)
+    def _try(self, item: Datagram, turn: _Turn) -> bool:
+        """Take a datagram, or count it as refused."""
+        try:
+            self._take(*item, turn)
+        except heartbeat.Rejected as exc:
+            self._reject(str(exc), item[1], turn.monotonic)
+            return False
         return True
 
-    def _introduce(self, amphora_id: bytes, datagram: bytes, now: float) -> tuple[replay.Sender, heartbeat.Header, bytes]:
+    def _take(self, datagram: bytes, address: replay.Address, turn: _Turn) -> None:
+        now = turn.monotonic
+        sender = self._senders.get(datagram[4:20])
+        if sender is None:
+            sender, header, body = self._introduce(datagram, address, turn)
+            turn.fresh.append(sender)
+            answer = False
+        else:
+            header, body = self._verify(sender, datagram)
+            answer = bool(sender.nonce) and sender.answers(header, body, now)
+            if not answer:
+                self._check(sender, header, body, address, turn)
+            try:
+                is_new_boot = sender.admit(header, answer)
+            except replay.UnknownBoot:
+                self._ask(sender, header, address, now)
+                raise
+            if is_new_boot:
+                turn.fresh.append(sender)
+        doubtful = sender.hear(header, answer, now, turn.wall)
+        if now - sender.queued_at >= self._record_interval:
+            sender.queued_at = now
+            turn.heard.append(sender)
+        if header.kind == heartbeat.REPORT:
+            self._take_report(sender, header, body, turn)
+        elif header.sequence == sender.newest and (header.digest != sender.digest or (doubtful and body)):
+            self._ask(sender, header, address, now)
+
+    def _introduce(self, datagram: bytes, address: replay.Address, turn: _Turn) -> tuple[replay.Sender, heartbeat.Header, bytes]:
+        amphora_id = heartbeat.sender(datagram)
         text = heartbeat.id_text(amphora_id)
         key, header, body = replay.introduce(datagram, self._keys, text)
-        self._check(header, now)
-        sender = replay.Sender(text, key)
+        sender = self._strangers.get(amphora_id) or replay.Sender(text, key)
+        answer = sender.answers(header, body, turn.monotonic)
+        if not answer:
+            self._check(sender, header, body, address, turn, stranger=True)
         sender.admit(header)
+        sender.hear(header, answer, turn.monotonic, turn.wall)
         self._senders[amphora_id] = sender
+        self._strangers.pop(amphora_id, None)
         return sender, header, body
 
     def _verify(self, sender: replay.Sender, datagram: bytes) -> tuple[heartbeat.Header, bytes]:
@@ -269,41 +304,62 @@ class Receiver:
             sender.key, header, body = replay.introduce(datagram, self._keys, sender.amphora_id)
             return header, body
 
-    def _check(self, header: heartbeat.Header, now: float) -> None:
+    def _check(
+        self, sender: replay.Sender, header: heartbeat.Header, body: bytes, address: replay.Address, turn: _Turn, stranger: bool = False
+    ) -> None:
         if header.kind == heartbeat.REPORT_WANTED:
             raise heartbeat.Rejected("a request for a report, sent to a manager")
-        if not abs(now - header.sent_at) <= self._time_window:
-            raise heartbeat.Rejected("its time is outside the window: a replay, or a clock that is wrong")
-
-    def _take_report(self, sender: replay.Sender, header: heartbeat.Header, body: bytes, now: float, reports: dict[str, Received]) -> None:
-        whole = body if header.parts == 1 else self._assemblies.add(sender, header, body, now)
-        first = header.sequence - header.part
-        if whole is None or first < sender.report_sequence:
+        if sender.is_of_now(header, turn.monotonic, turn.wall, self._time_window):
             return
-        sender.report_sequence, sender.digest = first, header.digest
-        reports[sender.amphora_id] = Received(header.digest, whole, now)
+        if body and header.kind == heartbeat.BEAT:  # it can answer, and show by that that only its clock is wrong
+            if stranger:
+                self._strangers[header.amphora_id] = sender
+                while len(self._strangers) > _STRANGERS:
+                    self._strangers.popitem(last=False)
+            self._ask(sender, header, address, turn.monotonic)
+        raise heartbeat.Rejected("its time is outside the window: a replay, or a clock that is wrong")
 
-    def _ask(self, sender: replay.Sender, header: heartbeat.Header, now: float) -> None:
-        """Ask for a full report: none is known, or the amphora's state is another one by now."""
-        if now - sender.asked_at < _ASK_AGAIN or sender.address is None:
+    def _take_report(self, sender: replay.Sender, header: heartbeat.Header, body: bytes, turn: _Turn) -> None:
+        now, first = turn.monotonic, header.sequence - header.part
+        if first < sender.report_sequence:
+            return
+        if now - sender.heard_at > self._load_window:
+            raise heartbeat.Rejected("a report that is too old to tell how things are")
+        try:
+            whole = body if header.parts == 1 and len(body) <= sender.room else self._assemblies.add(sender, header, body, now)
+        except replay.Cramped:
+            turn.cramped.append(sender)
+            raise
+        if whole is None:
+            return
+        if not sender.may_report(now):
+            raise heartbeat.Rejected("reports of one amphora come too fast")
+        sender.report_sequence, sender.digest = first, header.digest
+        turn.reports[sender.amphora_id] = Received(header.digest, whole)
+
+    def _ask(self, sender: replay.Sender, header: heartbeat.Header, address: replay.Address, now: float) -> None:
+        """Ask for a full report and a beat that answers: no report is known, the state is another one by now, or its clock is in doubt."""
+        if now - sender.asked_at < _ASK_AGAIN:
             return
         if len(self._asks) == _ASKS_PER_SECOND and now - self._asks[0] < 1.0:
             return
-        sender.asked_at = now
         self._asks.append(now)
-        wanted = heartbeat.Header(heartbeat.REPORT_WANTED, header.amphora_id, header.boot_id, header.sequence, now, header.digest)
+        number = sender.challenge(now)
+        wanted = heartbeat.Header(heartbeat.REPORT_WANTED, header.amphora_id, header.boot_id, header.sequence, self._clock.wall(), number)
         try:
-            self._socket.sendto(heartbeat.pack(wanted, b"", sender.key), sender.address)
+            self._socket.sendto(heartbeat.pack(wanted, b"", sender.key), address)
         except OSError as exc:
             LOG.debug("Amphora %s could not be asked for a report: %s", sender.amphora_id, exc)
 
-    def _publish(self, fresh: list[replay.Sender], heard: list[replay.Sender], reports: dict[str, Received]) -> None:
+    def _publish(self, turn: _Turn) -> None:
+        urgent = sum(sender.is_urgent(turn.monotonic) for sender in turn.fresh) > 0  # each one is to be asked
         with self._news:
-            self._batch.fresh.extend(fresh)
-            self._batch.heard.update((sender.amphora_id, sender) for sender in heard)
-            self._batch.reports.update(reports)
-            self._urgent |= bool(fresh)
-            if fresh or reports:
+            self._batch.fresh.update((sender.amphora_id, sender) for sender in turn.fresh)
+            self._batch.heard.update((sender.amphora_id, sender) for sender in turn.heard)
+            self._batch.reports.update(turn.reports)
+            self._batch.cramped.update((sender.amphora_id, sender) for sender in turn.cramped)
+            self._urgent |= urgent
+            if urgent or turn.reports:
                 self._news.notify_all()
 
     def _reject(self, reason: str, address: replay.Address, now: float) -> None:
@@ -317,13 +373,12 @@ class Receiver:
         self._worst_gap = 0.0
         while self._samples[0][0] < monotonic - self._load_window - 1:
             self._samples.popleft()
-        self._assemblies.expire(time.time())
+        self._assemblies.expire(monotonic)
 
 
-def _worth_verifying(datagrams: list[Datagram]) -> list[Datagram]:
-    """All reports in their order, then the beats, the newest first: the first one that proves true is enough."""
-    beats = [item for item in datagrams if item[0][3:4] == b"\x01"]
-    return [item for item in datagrams if item[0][3:4] != b"\x01"] + beats[::-1]
+def _is_plain(datagram: bytes) -> bool:
+    """Whether it is a beat that answers nothing, so that a newer one makes it superfluous."""
+    return datagram[3:4] == _BEAT and datagram[heartbeat.HEADER_SIZE : -heartbeat.SIGNATURE_SIZE] in (b"", heartbeat.NO_ANSWER)
 
 
 def id_bytes(amphora_id: str) -> bytes:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from amphora_agent.protocol import heartbeat as protocol
-from controller.db import database
+from controller import clock as clocks
+from controller.db import database, transaction
+from controller.health_manager import batches, extents, reports
 from controller.health_manager import receiver as receiving
-from controller.health_manager import reports
 from controller.health_manager.statuses import Statuses
 from controller.model import heartbeat as model
 from controller.model import load_balancer, status
@@ -27,11 +27,15 @@ _LOOK_UP_AGAIN = 300.0  # seconds for which what a row said of an amphora is bel
 _IGNORED_FOR = 30.0
 _EVALUATED_AT_ONCE = 100
 _FORGOTTEN_AFTER = 3600.0
+_SAID_AGAIN_AFTER = 3600.0
+"""Seconds between two events that say the same of one amphora: a liar could fill the table otherwise."""
+_NOBODY = "00000000-0000-0000-0000-000000000000"
+"""What is written of it changes no row, and succeeds if the database can be written at all."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Known:
-    """An amphora that has a row."""
+    """An amphora that has a row. Times by the monotonic clock."""
 
     load_balancer_id: str | None
     looked_up_at: float
@@ -41,23 +45,46 @@ class _Known:
     counted: set[str] = dataclasses.field(default_factory=set)  # listeners that have a row of counters
 
 
-class Recorder:
-    """One thread (`run`) writes; `lost` and `statuses` may be used by others. `ring` tells workers that there is something to do."""
+@dataclasses.dataclass(slots=True, eq=False)
+class _Reported:
+    """A report that is to be written."""
 
-    def __init__(self, db: database.Database, receiver: receiving.Receiver, ring: Callable[[], None], interval: float = 1.0) -> None:
+    amphora_id: str
+    known: _Known
+    received: receiving.Received
+    report: model.Report
+
+
+class Recorder:
+    """One thread (`run`) writes; `lost` and `statuses` may be used by others. `ring` tells workers that there is something to do.
+
+    What can't be written though the database is well is dropped, with an event, so that it stops nobody else.
+    """
+
+    def __init__(
+        self,
+        db: database.Database,
+        receiver: receiving.Receiver,
+        ring: Callable[[], None],
+        interval: float = 1.0,
+        clock: clocks.Clock = clocks.SYSTEM,
+    ) -> None:
         self._db = db
         self._receiver = receiver
         self._ring = ring
         self._interval = interval
+        self._clock = clock
         self._known: dict[str, _Known] = {}
+        self._extents = extents.Extents(db, clock)
         self._ignored: dict[str, float] = {}  # amphora id -> when to look it up again
-        self._named: set[str] = set()  # amphorae without a living row that were spoken of
+        self._said: dict[tuple[str, str], float] = {}  # amphora id, code of an event -> when
         self._backlog = receiving.Batch()
         self._to_judge: dict[str, None] = {}  # load balancer ids, in the order of their news
         self._judge_lock = threading.Lock()
-        self._pruned_at = time.time()
-        self.statuses = Statuses(db, self._report_of)
+        self._pruned_at = clock.monotonic()
+        self.statuses = Statuses(db, self._report_of, clock=clock)
         self.zombies = 0
+        self.dropped = 0  # beats, reports and load balancers that could not be written, and were given up
 
     def run(self, stop: threading.Event) -> None:
         """Write until told to stop, then write what is left."""
@@ -75,18 +102,20 @@ class Recorder:
     def turn(self, timeout: float) -> None:
         """Take what was received since the last turn, and write it. If the database does not take it, it is kept for the next turn."""
         batch = self._receiver.take(timeout)
-        self._backlog.fresh.extend(batch.fresh)
+        self._backlog.fresh.update(batch.fresh)
         self._backlog.heard.update(batch.heard)
         self._backlog.reports.update(batch.reports)
+        self._backlog.cramped.update(batch.cramped)
         self._record_beats()
+        self._make_room()
         self._record_reports()
         self._judge()
-        if time.time() - self._pruned_at > _FORGOTTEN_AFTER / 6:
+        if self._clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
             self._prune()
 
     def lost(self, amphora_id: str, load_balancer_id: str) -> None:
         """An amphora was found dead: the statuses of its load balancer have to say so."""
-        if self.statuses.set_silent(amphora_id, True):
+        if self.statuses.set_silent(amphora_id):
             self.judge_again(load_balancer_id)
 
     def judge_again(self, load_balancer_id: str) -> None:
@@ -95,12 +124,20 @@ class Recorder:
         self._receiver.wake()
 
     def _record_beats(self) -> None:
-        backlog, now = self._backlog, time.time()
-        fresh = {sender.amphora_id for sender in backlog.fresh}
-        heard = {sender.amphora_id: sender.heard_at for sender in (*backlog.heard.values(), *backlog.fresh)}
-        if not heard:
-            return
-        doubtful = [amphora_id for amphora_id in heard if self._is_doubtful(amphora_id, now, amphora_id in fresh)]
+        backlog, monotonic, wall = self._backlog, self._clock.monotonic(), self._clock.wall()
+        ages = {key: max(0.0, monotonic - sender.heard_at) for key, sender in {**backlog.heard, **backlog.fresh}.items()}
+        poison = batches.write(
+            list(ages),
+            lambda ids: self._write_beats({key: ages[key] for key in ids}, backlog.fresh.keys(), monotonic, wall),
+            lambda: self._probe(lambda tx: tx.health.heard({_NOBODY: wall})),
+        )
+        for amphora_id, exc in poison:
+            self._give_up(amphora_id, None, "beat_dropped", "its heartbeat could not be written and was dropped", exc)
+        backlog.fresh, backlog.heard = {}, {}
+
+    def _write_beats(self, ages: Mapping[str, float], fresh: Collection[str], monotonic: float, wall: float) -> None:
+        heard = {key: wall - age for key, age in ages.items()}
+        doubtful = [amphora_id for amphora_id in heard if self._is_doubtful(amphora_id, monotonic, amphora_id in fresh)]
         woken: set[str] = set()
         with self._db.begin() as tx:
             found = tx.health.lookup(doubtful)
@@ -122,19 +159,18 @@ class Recorder:
         for amphora_id in newcomers:
             LOG.info("Amphora %s was heard for the first time", amphora_id)
         for amphora_id in living:
-            self._learn(amphora_id, found[amphora_id].load_balancer_id, now)
+            self._learn(amphora_id, found[amphora_id].load_balancer_id, monotonic)
         for amphora_id in gone:
             self._known.pop(amphora_id, None)
-            self._ignored[amphora_id] = now + _IGNORED_FOR
+            self._ignored[amphora_id] = monotonic + _IGNORED_FOR
         for amphora_id in later:
-            self._heard_again(amphora_id, now, complete)
-        backlog.fresh, backlog.heard = [], {}
+            self._heard_again(amphora_id, monotonic, complete, monotonic - ages[amphora_id])
 
     def _is_doubtful(self, amphora_id: str, now: float, fresh: bool) -> bool:
         known = self._known.get(amphora_id)
         if known is not None:
             return fresh or known.load_balancer_id is None or now - known.looked_up_at > _LOOK_UP_AGAIN
-        return fresh or self._ignored.get(amphora_id, 0.0) <= now
+        return fresh or self._ignored.get(amphora_id, now) <= now
 
     def _learn(self, amphora_id: str, load_balancer_id: str | None, now: float) -> None:
         self._ignored.pop(amphora_id, None)
@@ -146,23 +182,22 @@ class Recorder:
                 known.digest, known.counted = b"", set()
             known.load_balancer_id, known.looked_up_at = load_balancer_id, now
 
-    def _heard_again(self, amphora_id: str, now: float, complete: bool) -> None:
+    def _heard_again(self, amphora_id: str, now: float, complete: bool, heard_at: float) -> None:
         known = self._known.get(amphora_id)
         if known is None:
             return
         known.heard_at = now
         if not complete:
-            known.looked_up_at = 0.0  # its row may have been begun anew
-        if self.statuses.set_silent(amphora_id, False) and known.load_balancer_id:
+            known.looked_up_at = float("-inf")  # its row may have been begun anew
+        if self.statuses.set_heard(amphora_id, heard_at) and known.load_balancer_id:
             LOG.info("Amphora %s is heard again", amphora_id)
             self._news_of(known.load_balancer_id)
 
     def _speak_of(self, add_event: Callable[..., None], gone: Collection[str], found: Mapping[str, Any]) -> None:
-        """Once for each amphora that beats though no row, or a DELETED one, explains it: orphan collection deals with its machine."""
+        """Of each amphora that beats though no row, or a DELETED one, explains it: orphan collection deals with its machine."""
         for amphora_id in gone:
-            if amphora_id in self._named:
+            if not self._is_news(amphora_id, "zombie"):
                 continue
-            self._named.add(amphora_id)
             self.zombies += 1
             row = found.get(amphora_id)
             if row is None:
@@ -174,66 +209,144 @@ class Recorder:
             )
             add_event(row.load_balancer_id, "amphora", amphora_id, event)
 
+    def _make_room(self) -> None:
+        """Look again at the load balancers whose reports were too large for what was known of them."""
+        known = {key: self._known.get(key) for key in self._backlog.cramped}
+        owners = {key: one.load_balancer_id for key, one in known.items() if one is not None and one.load_balancer_id}
+        before = {owner: room.room for owner, room in self._extents.look_up(set(owners.values())).items()}
+        found = self._extents.look_up(set(owners.values()), doubted=True)
+        for amphora_id, owner in owners.items():
+            self._receiver.allow(amphora_id, found[owner].room)
+            if found[owner].room <= before[owner]:
+                self._refuse(amphora_id, owner, "it is larger than all that its load balancer has")
+        self._backlog.cramped = {}
+
     def _record_reports(self) -> None:
-        counters: list[dict[str, Any]] = []
-        begin: list[dict[str, Any]] = []
-        started: list[tuple[_Known, set[str]]] = []
-        taken: list[tuple[_Known, receiving.Received]] = []
+        poison = batches.write(
+            self._decoded(),
+            self._write_reports,
+            lambda: self._probe(lambda tx: tx.health.count([_counters(_NOBODY, _NOBODY, _NOBODY, _NO_COUNTERS)], [])),
+        )
+        for item, exc in poison:
+            words = "a report could not be written and was dropped"
+            self._give_up(item.amphora_id, item.known.load_balancer_id, "report_dropped", words, exc)
+        self._backlog.reports = {}
+
+    def _decoded(self) -> list[_Reported]:
+        """What the reports of the backlog say, as far as it is news and of what their load balancers have."""
+        news: list[tuple[str, _Known, receiving.Received]] = []
         for amphora_id, received in self._backlog.reports.items():
             known = self._known.get(amphora_id)
-            if known is None or (known.body == received.body and known.digest == received.digest):
-                continue
+            if known is not None and (known.body != received.body or known.digest != received.digest):
+                news.append((amphora_id, known, received))
+        found = self._extents.look_up({known.load_balancer_id for _, known, _ in news if known.load_balancer_id})
+        decoded = []
+        for amphora_id, known, received in news:
+            owner = known.load_balancer_id
+            extent = found[owner] if owner else extents.NOTHING
             try:
-                report = reports.decode(received.body)
+                report = _decode(received, extent)
+                if owner and (report is None or report.strays):
+                    extent = self._extents.look_up([owner], doubted=True)[owner]
+                    report = _decode(received, extent)
+                self._receiver.allow(amphora_id, extent.room)
+                if report is None:
+                    raise protocol.Rejected("it is larger than all that its load balancer has")
             except protocol.Rejected as exc:
-                LOG.warning("Amphora %s: %s", amphora_id, exc)
+                self._refuse(amphora_id, owner, str(exc))
                 continue
-            taken.append((known, received))
-            if known.load_balancer_id:
-                new = report.listeners.keys() - known.counted
-                for listener_id, item in report.listeners.items():
-                    target = begin if listener_id in new else counters
-                    target.append(_counters(amphora_id, known.load_balancer_id, listener_id, item))
-                started.append((known, set(report.listeners)))
+            decoded.append(_Reported(amphora_id, known, received, report))
+        return decoded
+
+    def _write_reports(self, items: Sequence[_Reported]) -> None:
+        counters: list[dict[str, Any]] = []
+        begin: list[dict[str, Any]] = []
+        for item in items:
+            if owner := item.known.load_balancer_id:
+                for listener_id, listener in item.report.listeners.items():
+                    target = counters if listener_id in item.known.counted else begin
+                    target.append(_counters(item.amphora_id, owner, listener_id, listener))
         if counters or begin:
             with self._db.begin() as tx:
                 tx.health.count(counters, begin)
-        for known, listeners in started:
-            known.counted = listeners
-        for known, received in taken:
+        for item in items:
+            known, received = item.known, item.received
             changed, known.digest, known.body = received.digest != known.digest, received.digest, received.body
-            if changed and known.load_balancer_id:
-                self._news_of(known.load_balancer_id)
-        self._backlog.reports = {}
+            if known.load_balancer_id:
+                known.counted = set(item.report.listeners)
+                if changed:
+                    self._news_of(known.load_balancer_id)
 
     def _judge(self) -> None:
         with self._judge_lock:
             due = list(self._to_judge)[:_EVALUATED_AT_ONCE]
             for load_balancer_id in due:  # before they are judged, so that news that come meanwhile are not lost
                 del self._to_judge[load_balancer_id]
-        if not due:
-            return
         try:
-            self.statuses.evaluate(due)
+            poison = batches.write(due, self.statuses.evaluate, lambda: self._probe(lambda tx: tx.health.generations([_NOBODY])))
         except Exception:
             for load_balancer_id in due:
                 self._news_of(load_balancer_id)
             raise
+        for load_balancer_id, exc in poison:
+            words = "its operating statuses could not be judged by the newest reports, and stay as they are"
+            self._give_up(load_balancer_id, load_balancer_id, "not_judged", words, exc, kind="load_balancer")
+
+    def _probe(self, write: Callable[[transaction.Transaction], object]) -> None:
+        """Write something that changes nothing."""
+        with self._db.begin() as tx:
+            write(tx)
+
+    def _refuse(self, amphora_id: str, load_balancer_id: str | None, reason: str) -> None:
+        """A report that is not to be believed."""
+        self.dropped += 1
+        if self._is_news(amphora_id, "report_refused"):
+            self._say(amphora_id, load_balancer_id, "report_refused", f"a report of its own is refused: {_printable(reason)}", "amphora")
+
+    def _give_up(
+        self, object_id: str, load_balancer_id: str | None, code: str, words: str, error: Exception, kind: str = "amphora"
+    ) -> None:
+        """Something that the database does not take, and takes of others."""
+        self.dropped += 1
+        if self._is_news(object_id, code):
+            LOG.error("%s %s: %s", kind, object_id, words, exc_info=error)
+            self._say(object_id, load_balancer_id, code, f"{words} ({type(error).__name__})", kind)
+
+    def _say(self, object_id: str, load_balancer_id: str | None, code: str, message: str, kind: str) -> None:
+        LOG.warning("%s %s: %s", kind, object_id, message)
+        try:
+            with self._db.begin() as tx:
+                tx.faults.add_event(load_balancer_id, kind, object_id, load_balancer.Fault(code=code, message=message))
+        except Exception:  # the log has it
+            LOG.exception("An event could not be written")
+
+    def _is_news(self, object_id: str, code: str) -> bool:
+        """Whether this was not said of it for a while."""
+        now, key = self._clock.monotonic(), (object_id, code)
+        if now - self._said.get(key, float("-inf")) < _SAID_AGAIN_AFTER:
+            return False
+        self._said[key] = now
+        return True
 
     def _news_of(self, load_balancer_id: str) -> None:
         with self._judge_lock:
             self._to_judge[load_balancer_id] = None
 
-    def _report_of(self, amphora_id: str) -> model.Report | None:
+    def _report_of(self, amphora_id: str, listeners: Collection[str]) -> model.Report | None:
         known = self._known.get(amphora_id)
-        return reports.decode(known.body) if known is not None and known.body else None
+        return reports.decode(known.body, listeners) if known is not None and known.body else None
 
     def _prune(self) -> None:
-        self._pruned_at = time.time()
-        before = self._pruned_at - _FORGOTTEN_AFTER
+        self._pruned_at = now = self._clock.monotonic()
+        before = now - _FORGOTTEN_AFTER
         self._receiver.prune(before)
         self._known = {key: known for key, known in self._known.items() if known.heard_at >= before}
+        with self._db.read() as tx:
+            rows = tx.health.lookup(self.statuses.silent)
+        self.statuses.forget({key for key in self.statuses.silent if key not in rows or not _lives(rows[key].status)})
         self._ignored = {key: until for key, until in self._ignored.items() if until >= before}
+        self._said = {key: at for key, at in self._said.items() if at >= now - _SAID_AGAIN_AFTER}
+        self._extents.prune({known.load_balancer_id for known in self._known.values() if known.load_balancer_id})
 
 
 def _lives(amphora_status: status.AmphoraStatus) -> bool:
@@ -251,3 +364,22 @@ def _counters(amphora_id: str, load_balancer_id: str, listener_id: str, item: mo
         "total_connections": item.total_connections,
         "request_errors": item.request_errors,
     }
+
+
+_NO_COUNTERS = model.ListenerReport(status="", bytes_in=0, bytes_out=0, active_connections=0, total_connections=0, request_errors=0)
+
+
+def _decode(received: receiving.Received, extent: extents.Known) -> model.Report | None:
+    """The report as far as the rows know what it speaks of; None if it is too large for that.
+
+    :raises protocol.Rejected: it is not one.
+    """
+    try:
+        return reports.decode(received.body, extent.listeners, extent.room)
+    except reports.TooLarge:
+        return None
+
+
+def _printable(text: str) -> str:
+    """Words for an event, of which a stranger may have chosen some."""
+    return "".join(letter if " " <= letter <= "~" else "?" for letter in text[:200])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
 import threading
-import time
 from collections.abc import Callable
 
-from controller import jobs
+from controller import clock as clocks
+from controller import exceptions, jobs
 from controller.db import database
 from controller.health_manager import recorder as recording
 from controller.health_manager import statuses, watcher
@@ -21,6 +20,7 @@ LOG = logging.getLogger(__name__)
 _PAGE = 500
 _REPAIRED_AGAIN_AFTER = 30.0
 _REPAIRS = 3  # in vain, before the amphora is replaced
+_REMEMBERED_FOR = 600.0
 _NEVER_HEARD = "never_heard"
 
 
@@ -28,7 +28,7 @@ _NEVER_HEARD = "never_heard"
 class _Repair:
     rechecked: bool = False
     count: int = 0
-    next_at: float = 0.0
+    next_at: float = float("-inf")  # by the monotonic clock
 
 
 class Repairs:
@@ -43,6 +43,7 @@ class Repairs:
         grace: float,
         boot_timeout: float,
         interval: float,
+        clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         self._db = db
         self._recorder = recorder
@@ -50,6 +51,8 @@ class Repairs:
         self._grace = grace
         self._boot_timeout = boot_timeout
         self._interval = interval
+        self._clock = clock
+        self._unheard: dict[str, float] = {}  # amphorae that were never heard, and since when this manager knows them
         self._repairs: dict[str, _Repair] = {}
         self._cursor = ""
 
@@ -63,26 +66,39 @@ class Repairs:
 
     def turn(self) -> None:
         """One look."""
-        self._repair_mismatches(time.time())
+        self._repair_mismatches(self._clock.monotonic())
         self._report_never_heard()
         with self._db.begin() as tx:
             # An amphora in service without a time of its last heartbeat would never be found silent.
-            count, self._cursor = tx.health.presume_heard(time.time(), self._cursor, _PAGE)
+            count, self._cursor = tx.health.presume_heard(self._clock.wall(), self._cursor, _PAGE)
         if count:
             LOG.warning("%d amphorae in service were never heard: they count as heard now, and are asked once they stay silent", count)
 
     def _repair_mismatches(self, now: float) -> None:
         found = {item.amphora_id: item for item in self._recorder.statuses.mismatches()}
-        self._repairs = {key: repair for key, repair in self._repairs.items() if key in found}
+        # One that is wrong and right in turns is repaired, and in the end replaced, like one that is wrong all the time.
+        self._repairs = {key: repair for key, repair in self._repairs.items() if key in found or now < repair.next_at + _REMEMBERED_FOR}
         for amphora_id, item in found.items():
             repair = self._repairs.setdefault(amphora_id, _Repair())
             if now - item.since < self._grace or now < repair.next_at:
                 continue
             if repair.rechecked:
-                self._repair(item, repair, now)
+                self._try(item, repair, now)
             else:  # what it was found by may be old by now: judged again, it vanishes unless it is still so
                 self._recorder.judge_again(item.load_balancer_id)
             repair.rechecked = not repair.rechecked
+
+    def _try(self, item: statuses.Mismatch, repair: _Repair, now: float) -> None:
+        """Repair one; what goes wrong with it must not keep the others waiting."""
+        try:
+            self._repair(item, repair, now)
+        except exceptions.NotFound:
+            self._recorder.statuses.settle_mismatch(item.amphora_id)
+        except Exception as exc:
+            if database.is_transient(exc):
+                raise
+            LOG.exception("Amphora %s could not be repaired", item.amphora_id)
+            repair.next_at = now + _REPAIRED_AGAIN_AFTER
 
     def _repair(self, item: statuses.Mismatch, repair: _Repair, now: float) -> None:
         with self._db.begin() as tx:
@@ -101,10 +117,11 @@ class Repairs:
         self._ring()
 
     def _report_never_heard(self) -> None:
-        before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._boot_timeout)
+        now = self._clock.monotonic()
         with self._db.read() as tx:
-            found = [item for item in tx.health.never_heard(before, _PAGE) if item.load_balancer_id is not None]
-        for amphora in found:
+            found = [item for item in tx.health.never_heard(_PAGE) if item.load_balancer_id is not None]
+        self._unheard = {item.id: self._unheard.get(item.id, now) for item in found}
+        for amphora in (item for item in found if now - self._unheard[item.id] >= self._boot_timeout):
             owner = amphora.load_balancer_id
             assert owner is not None
             message = f"was made {self._boot_timeout:g} s ago or more and was never heard: does it boot, and reach this manager by UDP?"

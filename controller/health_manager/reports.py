@@ -1,42 +1,77 @@
-"""From a report's bytes to the noun. Bytes are signed, but an amphora may fall into a tenant's hands: everything is checked."""
+"""From a report's bytes to the noun. Bytes are signed, but an amphora may fall into a tenant's hands: everything is checked.
+
+The rows of its load balancer tell what an amphora can have to say. Nothing larger than that is unpacked, and what they do not name is
+left out.
+"""
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
 
 from amphora_agent.protocol import heartbeat as protocol
+from controller.db.repositories import health
 from controller.model import heartbeat as model
 
 _COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
 _LARGEST = 2**63 - 1  # what a BIGINT column holds
 _LONGEST_WORD = 32
+_LONGEST_HASH = 64
+_ROOM, _ROOM_OF_LISTENER, _ROOM_OF_VIEW, _ROOM_OF_MEMBER = 32 * 1024, 512, 256, 128
 
 
-def decode(body: bytes) -> model.Report:
-    """The report that a body carries.
+class TooLarge(protocol.Rejected):
+    """A report that is larger than what was allowed for it."""
 
-    :raises protocol.Rejected: it is not one, or unpacks to more than `protocol.MAX_REPORT` bytes.
+
+def room(extent: health.Extent | None) -> int:
+    """Bytes of JSON that a report on this may have: twice of what an agent makes of it, and some; without a load balancer, only some.
+
+    As JSON that can't be compressed becomes hardly larger, so many may travel as well.
+    """
+    if extent is None:
+        return _ROOM
+    views = sum(_ROOM_OF_VIEW + _ROOM_OF_MEMBER * members for members in extent.views)
+    return min(_ROOM + _ROOM_OF_LISTENER * len(extent.listeners) + views, protocol.MAX_REPORT)
+
+
+def decode(body: bytes, listeners: Collection[str] | None = None, largest: int | None = None) -> model.Report:
+    """The report that a body carries, as far as it speaks of these `listeners` (by default, of all that it names).
+
+    :raises TooLarge: it unpacks to more than `largest` (by default `protocol.MAX_REPORT`) bytes.
+    :raises protocol.Rejected: it is not a report.
     """
     unpacker = zlib.decompressobj()
     try:
-        text = unpacker.decompress(body, protocol.MAX_REPORT)
-        if unpacker.unconsumed_tail or not unpacker.eof:
-            raise protocol.Rejected("the report is cut, or too large")
-        return _report(orjson.loads(text))
+        text = unpacker.decompress(body, protocol.MAX_REPORT if largest is None else largest)
+        if unpacker.unconsumed_tail:
+            raise TooLarge("the report is too large")
+        if unpacker.unused_data or not unpacker.eof:
+            raise protocol.Rejected("the report is cut, or more follows it")
+        return _report(orjson.loads(text), listeners)
+    except protocol.Rejected:
+        raise
     except (zlib.error, ValueError, TypeError, KeyError, AttributeError) as exc:
         raise protocol.Rejected(f"not a report: {exc}") from exc
 
 
-def _report(data: Mapping[str, Any]) -> model.Report:
+def _report(data: Mapping[str, Any], wanted: Collection[str] | None) -> model.Report:
+    config_hash = data["hash"]
+    if not isinstance(config_hash, str):
+        raise ValueError("a hash is a word")
+    named: Mapping[str, Any] = data["listeners"]
+    listeners = {key: _listener(item) for key, item in named.items() if wanted is None or key in wanted}
+    pools = {key: _pool(item) for text, item in data["pools"].items() if (key := _pool_key(text)) and (wanted is None or key[1] in wanted)}
     return model.Report(
         generation=_number(data["generation"]),
-        config_hash=str(data["hash"])[:64],
-        listeners={listener_id: _listener(item) for listener_id, item in data["listeners"].items()},
-        pools={_pool_key(key): _pool(item) for key, item in data["pools"].items()},
+        config_hash=config_hash[:_LONGEST_HASH],
+        listeners=listeners,
+        pools=pools,
+        strays=len(named) - len(listeners),
     )
 
 
@@ -66,6 +101,6 @@ def _word(value: object) -> str:
 
 
 def _number(value: object) -> int:
-    if not isinstance(value, int | float) or value != value:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("a counter is a number")
     return min(max(int(value), 0), _LARGEST)

@@ -9,9 +9,9 @@ import collections
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Collection, Mapping
 
+from controller import clock as clocks
 from controller.db import database
 from controller.health_manager import verdict
 from controller.model import amphora as amphora_model
@@ -39,22 +39,29 @@ class Mismatch:
     amphora_id: str
     load_balancer_id: str
     sentence: str
-    since: float
+    since: float  # by the monotonic clock
 
 
 class Statuses:
     """Used by the recorder's thread; `silent` and `mismatches` may be used by others.
 
-    `report_of` gives the newest report of an amphora, or None.
+    `report_of` gives what the newest report of an amphora says of some listeners, or None.
     """
 
-    def __init__(self, db: database.Database, report_of: Callable[[str], Report | None], kept: int = 2000) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        report_of: Callable[[str, Collection[str]], Report | None],
+        kept: int = 2000,
+        clock: clocks.Clock = clocks.SYSTEM,
+    ) -> None:
         self._db = db
         self._report_of = report_of
+        self._clock = clock
         self._kept = kept
         self._cache: collections.OrderedDict[str, _Cached] = collections.OrderedDict()
         self._lock = threading.Lock()
-        self._silent: set[str] = set()
+        self._silent: dict[str, float] = {}  # amphora id -> when it was found dead, by the monotonic clock
         self._mismatches: dict[str, Mismatch] = {}
 
     @property
@@ -63,16 +70,28 @@ class Statuses:
         with self._lock:
             return frozenset(self._silent)
 
-    def set_silent(self, amphora_id: str, silent: bool) -> bool:
-        """Note that an amphora was found dead, or is heard again; tells whether that is news."""
+    def set_silent(self, amphora_id: str) -> bool:
+        """Note that an amphora was found dead just now; tells whether that is news."""
         with self._lock:
-            if silent == (amphora_id in self._silent):
+            if amphora_id in self._silent:
                 return False
-            if silent:
-                self._silent.add(amphora_id)
-            else:
-                self._silent.discard(amphora_id)
+            self._silent[amphora_id] = self._clock.monotonic()
             return True
+
+    def set_heard(self, amphora_id: str, at: float) -> bool:
+        """Note that an amphora gave a sign of life at a time (monotonic); tells whether it was taken for dead, and was not then."""
+        with self._lock:
+            if self._silent.get(amphora_id, at) >= at:
+                return False
+            del self._silent[amphora_id]
+            return True
+
+    def forget(self, amphora_ids: Collection[str]) -> None:
+        """These amphorae are gone."""
+        with self._lock:
+            for amphora_id in amphora_ids:
+                self._silent.pop(amphora_id, None)
+                self._mismatches.pop(amphora_id, None)
 
     def mismatches(self) -> list[Mismatch]:
         """Amphorae to be looked at again, and repaired if that is still so."""
@@ -92,6 +111,7 @@ class Statuses:
             generations = tx.health.generations(load_balancer_ids)
             amphorae = tx.health.amphorae_of(generations.keys())
             snapshots = {key: self._snapshot(tx.snapshots.get, key, generation) for key, generation in generations.items()}
+        self._forget_mismatches_of(set(load_balancer_ids) - generations.keys())
         for load_balancer_id, cached in snapshots.items():
             changed = self._judge(cached, amphorae[load_balancer_id], changes)
             touched.append((cached, changed))
@@ -105,7 +125,7 @@ class Statuses:
 
     def _snapshot(self, read: Callable[[str], model.Snapshot], load_balancer_id: str, generation: int) -> _Cached:
         cached = self._cache.get(load_balancer_id)
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if cached is None or cached.snapshot.generation != generation or now - cached.read_at > _KEPT_FOR:
             snapshot = read(load_balancer_id)
             cached = _Cached(snapshot, _as_written(snapshot), now)
@@ -117,7 +137,8 @@ class Statuses:
 
     def _judge(self, cached: _Cached, amphorae: tuple[amphora_model.Amphora, ...], changes: Changes) -> dict[str, status.OperatingStatus]:
         snapshot = dataclasses.replace(cached.snapshot, amphorae=amphorae)
-        reports = {item.id: report for item in amphorae if (report := self._report_of(item.id)) is not None}
+        listeners = {item.id for item in snapshot.listeners}
+        reports = {item.id: report for item in amphorae if (report := self._report_of(item.id, listeners)) is not None}
         found = verdict.operating_statuses(snapshot, reports, self.silent)
         self._compare(snapshot, reports)
         changed: dict[str, status.OperatingStatus] = {}
@@ -128,6 +149,11 @@ class Statuses:
         if (own := changed.get(snapshot.load_balancer.id)) is not None:
             LOG.info("Load balancer %s is %s, it was %s", snapshot.load_balancer.id, own, cached.written.get(snapshot.load_balancer.id))
         return changed
+
+    def _forget_mismatches_of(self, load_balancer_ids: Collection[str]) -> None:
+        """These load balancers are gone."""
+        with self._lock:
+            self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in load_balancer_ids}
 
     def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report]) -> None:
         found = {item.id: sentence for item in snapshot.amphorae if (sentence := verdict.mismatch(snapshot, item, reports.get(item.id)))}
@@ -140,7 +166,7 @@ class Statuses:
                         amphora_id=item.id,
                         load_balancer_id=snapshot.load_balancer.id,
                         sentence=found[item.id],
-                        since=time.time(),
+                        since=self._clock.monotonic(),
                     )
 
 

@@ -11,10 +11,10 @@ import contextlib
 import dataclasses
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 
+from controller import clock as clocks
 from controller import exceptions, jobs
 from controller.db import database, transaction
 from controller.db.repositories import health
@@ -53,6 +53,14 @@ class Settings:
     question_timeout: float = 5.0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Silent:
+    """A silent amphora, and when it was last heard, by the monotonic clock."""
+
+    row: health.Silent
+    heard_at: float
+
+
 @dataclasses.dataclass(slots=True, eq=False)
 class _Case:
     """A silent amphora. `alive` once it answered over TLS, `condemned` once its failover was posted; `next_look` by the monotonic clock."""
@@ -75,6 +83,7 @@ class Watcher:
         ring: Callable[[], None],
         settings: Settings,
         manager_id: str | None = None,
+        clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         self._db = db
         self._receiver = receiver
@@ -83,7 +92,9 @@ class Watcher:
         self._ring = ring
         self._settings = settings
         self._id = manager_id or str(uuid.uuid4())
-        self._started_at = self._last_turn = time.monotonic()
+        self._clock = clock
+        self._started_at = self._last_turn = clock.monotonic()
+        self._seen: dict[str, tuple[float, float]] = {}  # by amphora id: the time in its row, and since when that has been the same
         self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=1000)
         self._cases: dict[str, _Case] = {}
         self._lock = threading.Lock()
@@ -94,7 +105,7 @@ class Watcher:
 
     def run(self, stop: threading.Event) -> None:
         """Look for silent amphorae until told to stop."""
-        self._started_at = self._last_turn = time.monotonic()
+        self._started_at = self._last_turn = self._clock.monotonic()
         while not stop.wait(self._settings.health_check_interval):
             try:
                 self.turn()
@@ -103,18 +114,18 @@ class Watcher:
 
     def turn(self) -> None:
         """One look."""
-        monotonic, now = time.monotonic(), time.time()
+        monotonic = self._clock.monotonic()
         self._gaps.append((monotonic, monotonic - self._last_turn - self._settings.health_check_interval))
         self._last_turn = monotonic
-        silent = self._silent(now)
-        self._say_who_is_back(self._forget_cases_but({item.amphora_id for item in silent}), now)
-        unheard = [item for item in silent if not self._is_explained(item.amphora_id)]
-        if not self._trusts_itself(unheard, monotonic, now):
+        silent = self._silent(monotonic)
+        self._say_who_is_back(self._forget_cases_but({item.row.amphora_id for item in silent}), monotonic)
+        unheard = [item for item in silent if not self._is_explained(item.row.amphora_id)]
+        if not self._trusts_itself(unheard, monotonic):
             return
         for item in silent:
             self._look_into(item, monotonic)
 
-    def condition(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> verdict.Condition:
+    def condition(self, silent: Sequence[_Silent], monotonic: float) -> verdict.Condition:
         """What this manager knows of itself."""
         load = self._receiver.load()
         window = monotonic - self._settings.heartbeat_timeout
@@ -126,30 +137,45 @@ class Watcher:
             dropped=load.dropped,
             fleet=max(self._fleet, len(silent)),
             silent=len(silent),
-            longest_silence=max((now - item.last_heartbeat_at for item in silent), default=0.0),
+            longest_silence=max((monotonic - item.heard_at for item in silent), default=0.0),
         )
 
-    def _silent(self, now: float) -> list[health.Silent]:
+    def _silent(self, monotonic: float) -> list[_Silent]:
         """Silent for us and, as far as rows tell, for all other managers."""
-        before = now - self._settings.heartbeat_timeout
+        wall, timeout = self._clock.wall(), self._settings.heartbeat_timeout
         with self._db.read() as tx:
-            found = tx.health.silent(before, _PAGE)
-            if time.monotonic() - self._fleet_counted_at > (_FLEET_COUNTED_EVERY if self._fleet > _PAGE else 0.0):
-                self._fleet, self._fleet_counted_at = tx.health.fleet(), time.monotonic()
-        silent = []
-        for item in found:
-            heard_here = self._receiver.heard_at(item.amphora_id)
-            # Another manager hears it and its row is behind by as much as it may; who heard it himself knows it exactly.
-            last = max(heard_here, item.last_heartbeat_at) if heard_here else item.last_heartbeat_at + self._settings.record_interval
-            if verdict.failover_verdict(last, now, self._settings.heartbeat_timeout).decision:
-                silent.append(dataclasses.replace(item, last_heartbeat_at=last))
-        return silent
+            found = tx.health.longest_unheard(wall + timeout / 2, _PAGE)
+            if monotonic - self._fleet_counted_at > (_FLEET_COUNTED_EVERY if self._fleet > _PAGE else 0.0):
+                self._fleet, self._fleet_counted_at = tx.health.fleet(), monotonic
+        seen = {item.amphora_id: (item.last_heartbeat_at, monotonic) for item in found}
+        for amphora_id, (at, _) in seen.items():
+            if (before := self._seen.get(amphora_id)) is not None and before[0] == at:
+                seen[amphora_id] = before
+        self._seen = seen
+        heard = [_Silent(item, monotonic - self._silence(item, monotonic, wall)) for item in found]
+        return [item for item in heard if verdict.failover_verdict(item.heard_at, monotonic, timeout).decision]
 
-    def _trusts_itself(self, silent: Sequence[health.Silent], monotonic: float, now: float) -> bool:
+    def _silence(self, item: health.Silent, monotonic: float, wall: float) -> float:
+        """For how long nobody has heard an amphora, as far as is certain.
+
+        Whoever heard it himself knows by his own clock, unless its row changes, because another manager hears it. Who did not hear it has
+        only the row, whose time is of another clock, or of ours before that was set. So it must have stood unchanged under our eyes for a
+        good while before it is taken at its word, and a time that lies ahead counts as the moment at which it was first seen.
+        """
+        unchanged = monotonic - self._seen[item.amphora_id][1]
+        heard_at = self._receiver.heard_at(item.amphora_id)
+        if heard_at is not None:
+            silence = monotonic - heard_at
+            return silence if unchanged > self._settings.record_interval else min(silence, unchanged)
+        told = wall - item.last_heartbeat_at
+        silence = told if told > unchanged >= self._settings.heartbeat_timeout / 2 else unchanged
+        return silence - self._settings.record_interval  # its row may be behind by so much
+
+    def _trusts_itself(self, silent: Sequence[_Silent], monotonic: float) -> bool:
         timeout = self._settings.heartbeat_timeout
-        condition = self.condition(silent, monotonic, now)
+        condition = self.condition(silent, monotonic)
         if silent:
-            condition = dataclasses.replace(condition, silent=max(condition.silent, self._falling_silent(now)))
+            condition = dataclasses.replace(condition, silent=max(condition.silent, self._falling_silent(monotonic)))
             condition = dataclasses.replace(condition, fleet=max(condition.fleet, condition.silent))
         doubt = verdict.distrust(condition, timeout, self._settings.failover_threshold)
         reason = doubt.sentence if doubt.decision and silent and condition.uptime >= timeout else None
@@ -181,11 +207,12 @@ class Watcher:
         with self._db.begin() as tx:
             tx.faults.add_event(None, "health_manager", self._id, model.Fault(code=code, message=message))
 
-    def _look_into(self, item: health.Silent, monotonic: float) -> None:
-        if item.load_balancer_id is None or item.role is None:
+    def _look_into(self, item: _Silent, monotonic: float) -> None:
+        amphora_id = item.row.amphora_id
+        if item.row.load_balancer_id is None or item.row.role is None:
             return
         with self._lock:
-            case = self._cases.setdefault(item.amphora_id, _Case())
+            case = self._cases.setdefault(amphora_id, _Case())
             if case.asking or monotonic < case.next_look or self._questions >= self._settings.failover_threads:
                 return
             if self._is_too_fast(monotonic):
@@ -193,17 +220,17 @@ class Watcher:
             case.asking = True
             self._questions += 1
         # Threads that die with the process: a question under way must not delay its end.
-        threading.Thread(target=self._question, args=(item, case), name=f"ask-{item.amphora_id}", daemon=True).start()
+        threading.Thread(target=self._question, args=(item, case), name=f"ask-{amphora_id}", daemon=True).start()
 
-    def _question(self, item: health.Silent, case: _Case) -> None:
+    def _question(self, item: _Silent, case: _Case) -> None:
         try:
-            if (words := self._ask(item.amphora_id)) is None:
+            if (words := self._ask(item.row.amphora_id)) is None:
                 self._spare(item, case)
             else:
                 self._fail_over(item, case, words)
         except Exception:
-            LOG.exception("Amphora %s is silent, and looking into it failed: it is tried again", item.amphora_id)
-            case.next_look = time.monotonic() + _POSTED_AGAIN_AFTER
+            LOG.exception("Amphora %s is silent, and looking into it failed: it is tried again", item.row.amphora_id)
+            case.next_look = self._clock.monotonic() + _POSTED_AGAIN_AFTER
         finally:
             with self._lock:
                 case.asking = False
@@ -225,36 +252,37 @@ class Watcher:
             return "asked over TLS it answered that its load balancer does not run there"
         return None
 
-    def _spare(self, item: health.Silent, case: _Case) -> None:
+    def _spare(self, item: _Silent, case: _Case) -> None:
         """It lives: only its heartbeats are lost."""
+        now, row = self._clock.monotonic(), item.row
         with self._lock:
             lost = sum(one.alive for one in self._cases.values())
-        case.next_look = time.monotonic() + max(self._settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
+        case.next_look = now + max(self._settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
         if case.alive:
             return
         case.alive = True
-        sentence = verdict.failover_verdict(item.last_heartbeat_at, time.time(), self._settings.heartbeat_timeout).sentence
+        sentence = verdict.failover_verdict(item.heard_at, now, self._settings.heartbeat_timeout).sentence
         message = f"UDP path lost: {sentence}, but it answers over TLS, so it is not failed over"
-        LOG.warning("Amphora %s: %s", item.amphora_id, message)
+        LOG.warning("Amphora %s: %s", row.amphora_id, message)
         with self._db.begin() as tx:
             event = model.Fault(code="heartbeats_lost", message=message)
-            tx.faults.add_event(item.load_balancer_id, "amphora", item.amphora_id, event)
+            tx.faults.add_event(row.load_balancer_id, "amphora", row.amphora_id, event)
 
-    def _fail_over(self, item: health.Silent, case: _Case, words: str) -> None:
-        now = time.time()
-        case.next_look = time.monotonic() + _POSTED_AGAIN_AFTER
-        heard_here = self._receiver.heard_at(item.amphora_id)
-        if heard_here is not None and heard_here > item.last_heartbeat_at:
+    def _fail_over(self, item: _Silent, case: _Case, words: str) -> None:
+        now, row = self._clock.monotonic(), item.row
+        case.next_look = now + _POSTED_AGAIN_AFTER
+        heard_at = self._receiver.heard_at(row.amphora_id)
+        if heard_at is not None and now - heard_at < self._settings.heartbeat_timeout:
             return  # heard while it was being asked
-        sentence = verdict.failover_verdict(item.last_heartbeat_at, now, self._settings.heartbeat_timeout).sentence
+        sentence = verdict.failover_verdict(item.heard_at, now, self._settings.heartbeat_timeout).sentence
         with self._db.begin() as tx:
-            posted = post_failover(tx, item.amphora_id, f"failed over: {sentence}; {words}")
+            posted = post_failover(tx, row.amphora_id, f"failed over: {sentence}; {words}")
         if posted:
-            self._posted.append(time.monotonic())
+            self._posted.append(now)
             self._ring()
         case.condemned = True
-        if item.load_balancer_id is not None:
-            self._recorder.lost(item.amphora_id, item.load_balancer_id)
+        if row.load_balancer_id is not None:
+            self._recorder.lost(row.amphora_id, row.load_balancer_id)
 
     def _is_too_fast(self, monotonic: float) -> bool:
         full = len(self._posted) == self._settings.failovers_per_minute and monotonic - self._posted[0] < 60.0

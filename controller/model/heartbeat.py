@@ -28,9 +28,10 @@ class PoolReport:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A full report. Keys are listener ids, and `(pool id, listener id)`."""
+    """A full report. Keys are listener ids, and `(pool id, listener id)`; `strays` counts listeners that it names and nobody asked for."""
 
     generation: int
     config_hash: str
     listeners: Mapping[str, ListenerReport]
     pools: Mapping[tuple[str, str], PoolReport]
+    strays: int = 0

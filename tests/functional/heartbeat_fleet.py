@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -11,7 +12,7 @@ import pathlib
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -94,9 +95,22 @@ def digest(report: Mapping[str, Any]) -> bytes:
 
 
 class SimulatedAmphora:
-    """Sends what an agent would send; `target` is the manager's address. Without a report it is a fresh amphora."""
+    """Sends what an agent would send; `target` is the manager's address. Without a report it is a fresh amphora.
 
-    def __init__(self, amphora_id: str, target: tuple[str, int], report: Mapping[str, Any] | None = None, key: bytes = KEY) -> None:
+    One that `answers` repeats the numbers of requests, as agents do since they know of it; `clock` is the amphora's.
+    """
+
+    def __init__(
+        self,
+        amphora_id: str,
+        target: tuple[str, int],
+        report: Mapping[str, Any] | None = None,
+        key: bytes = KEY,
+        answers: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.answers = answers
+        self.clock = clock
         self.id = amphora_id
         self.target = target
         self.report = dict(report or {"generation": 0, "hash": "", "listeners": {}, "pools": {}})
@@ -111,8 +125,12 @@ class SimulatedAmphora:
         self.boot_id, self.sequence = os.urandom(8), 0
 
     def beat(self) -> None:
-        """Send a small beat."""
-        self.send(self.datagram(heartbeat.BEAT, b""))
+        """Send a small beat, and before that one for each request that came."""
+        if not self.answers:
+            self.send(self.datagram(heartbeat.BEAT, b""))
+            return
+        for number in [*self._requests(), heartbeat.NO_ANSWER]:
+            self.send(self.datagram(heartbeat.BEAT, number))
 
     def send_report(self) -> None:
         """Send the report, in as many parts as it takes."""
@@ -123,7 +141,7 @@ class SimulatedAmphora:
     def datagram(self, kind: int, body: bytes, part: int = 0, parts: int = 1, sent_at: float | None = None) -> bytes:
         """The next datagram, not sent."""
         self.sequence += 1
-        at = time.time() if sent_at is None else sent_at
+        at = self.clock() if sent_at is None else sent_at
         header = heartbeat.Header(kind, uuid.UUID(self.id).bytes, self.boot_id, self.sequence, at, digest(self.report), part, parts)
         return heartbeat.pack(header, body, self.key)
 
@@ -134,13 +152,17 @@ class SimulatedAmphora:
 
     def was_asked_for_a_report(self) -> bool:
         """Whether the manager asked since the last call."""
-        asked = False
-        try:
+        return bool(self._requests())
+
+    def _requests(self) -> list[bytes]:
+        """The numbers of the requests that came since the last call."""
+        numbers = []
+        with contextlib.suppress(BlockingIOError):
             while True:
                 header, _ = heartbeat.unpack(self.socket.recv(2048), self.key)
-                asked |= header.kind == heartbeat.REPORT_WANTED
-        except BlockingIOError:
-            return asked
+                if header.kind == heartbeat.REPORT_WANTED:
+                    numbers.append(header.digest)
+        return numbers
 
     def close(self) -> None:
         """Give the socket back."""

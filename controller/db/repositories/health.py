@@ -17,6 +17,9 @@ _H = tables.amphora_health
 _A = tables.amphorae
 _LB = tables.load_balancers
 _S = tables.listener_statistics
+_L = tables.listeners
+_P = tables.l7policies
+_M = tables.members
 _CHUNK = 500
 _JUDGED = (status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED)
 _UNFINISHED = (status.AmphoraStatus.PENDING_CREATE, status.AmphoraStatus.BOOTING)
@@ -47,6 +50,17 @@ class Heard:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """All that an amphora of a load balancer can have to report on.
+
+    `views`: for each pair of a listener and a pool that it uses, the number of the pool's members.
+    """
+
+    listeners: frozenset[str]
+    views: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Silent:
     """An amphora that should beat, and was last heard too long ago."""
 
@@ -60,6 +74,10 @@ def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
     ordered = list(ids)
     return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
+
+_LISTENERS = sa.select(_L.c.load_balancer_id, _L.c.id, _L.c.default_pool_id)
+_REDIRECTS = sa.select(_P.c.load_balancer_id, _P.c.listener_id, _P.c.redirect_pool_id).where(_P.c.redirect_pool_id.is_not(None))
+_MEMBERS = sa.select(_M.c.pool_id, sa.func.count().label("members")).group_by(_M.c.pool_id)
 
 _SKEW = 60.0
 """Seconds by which the clocks of two managers may differ. A time further ahead is from a clock that was set back since: left there, it
@@ -139,15 +157,16 @@ class Health(base.Repository):
         result = self._connection.execute(_BEAT, [{"id": amphora_id, "at": at} for amphora_id, at in sorted(heard.items())])
         return result.rowcount in (len(heard), -1)
 
-    def silent(self, before: float, limit: int) -> list[Silent]:
-        """Amphorae in service that were last heard before a time, those silent for longest first. Goes by index."""
-        statement = (
-            sa.select(_H.c.amphora_id, _H.c.last_heartbeat_at, _A.c.load_balancer_id, _A.c.role)
-            .select_from(_H.join(_A, _A.c.id == _H.c.amphora_id))
-            .where(_H.c.last_heartbeat_at < before, _A.c.status.in_(_JUDGED))
-            .order_by(_H.c.last_heartbeat_at)
-            .limit(limit)
-        )
+    def longest_unheard(self, ahead: float, limit: int) -> list[Silent]:
+        """Amphorae in service, so many of those whose last heartbeat was first, and of those whose was after `ahead`. Goes by index.
+
+        Whether they are silent can't be told by these times alone: they are of other clocks, or of one that was set since.
+        """
+        columns = sa.select(_H.c.amphora_id, _H.c.last_heartbeat_at, _A.c.load_balancer_id, _A.c.role)
+        in_service = columns.select_from(_H.join(_A, _A.c.id == _H.c.amphora_id)).where(_A.c.status.in_(_JUDGED))
+        page = in_service.where(_H.c.last_heartbeat_at.is_not(None)).order_by(_H.c.last_heartbeat_at).limit(limit)
+        pages = (page, page.where(_H.c.last_heartbeat_at > ahead))
+        found = {row.amphora_id: row for wanted in pages for row in self._connection.execute(wanted)}
         return [
             Silent(
                 amphora_id=row.amphora_id,
@@ -155,29 +174,22 @@ class Health(base.Repository):
                 role=None if row.role is None else status.Role(row.role),
                 last_heartbeat_at=row.last_heartbeat_at,
             )
-            for row in self._connection.execute(statement)
+            for row in found.values()
         ]
-
-    def count_silent(self, before: float) -> int:
-        """How many there are; for when a page of `silent` was full."""
-        joined = sa.select(sa.func.count()).select_from(_H.join(_A, _A.c.id == _H.c.amphora_id))
-        return int(self._connection.execute(joined.where(_H.c.last_heartbeat_at < before, _A.c.status.in_(_JUDGED))).scalar_one())
 
     def fleet(self) -> int:
         """Amphorae in service. Counts an index: for once a minute, not for each look."""
         return int(self._connection.execute(sa.select(sa.func.count()).where(_A.c.status.in_(_JUDGED))).scalar_one())
 
-    def never_heard(self, before: Any, limit: int) -> list[amphora_model.Amphora]:
-        """Amphorae that were begun before a (UTC date)time, are still being made, and were never heard."""
+    def never_heard(self, limit: int) -> list[amphora_model.Amphora]:
+        """Amphorae that are still being made and were never heard, the oldest first."""
         statement = (
-            snapshots.AMPHORAE.where(_A.c.status.in_(_UNFINISHED), _A.c.created_at < before, _H.c.first_heartbeat_at.is_(None))
-            .order_by(_A.c.created_at)
-            .limit(limit)
+            snapshots.AMPHORAE.where(_A.c.status.in_(_UNFINISHED), _H.c.first_heartbeat_at.is_(None)).order_by(_A.c.created_at).limit(limit)
         )
         return [rows.amphora(row) for row in self._rows(statement)]
 
     def presume_heard(self, at: float, after: str, limit: int) -> tuple[int, str]:
-        """Give amphorae in service without a heartbeat's row one, so that `silent` finds them; how many, and the page's last id.
+        """Give amphorae in service without a heartbeat's row one, so that `longest_unheard` finds them; how many, and the page's last id.
 
         One page of the fleet in the order of ids, from the one after `after` on; an empty id when the round is over.
         """
@@ -200,6 +212,24 @@ class Health(base.Repository):
         columns = sa.select(_LB.c.id, _LB.c.generation).where(_LB.c.provisioning_status != status.ProvisioningStatus.DELETED)
         for chunk in _chunks(load_balancer_ids):
             found.update((row.id, row.generation) for row in self._connection.execute(columns.where(_LB.c.id.in_(chunk))))
+        return found
+
+    def extents(self, load_balancer_ids: Collection[str]) -> dict[str, Extent]:
+        """What there is to report on of each of these load balancers: three statements for all of them."""
+        found: dict[str, Extent] = {}
+        for chunk in _chunks(load_balancer_ids):
+            listeners: dict[str, set[str]] = {key: set() for key in chunk}
+            used: dict[str, set[tuple[str, str]]] = {key: set() for key in chunk}
+            for owner, listener_id, pool_id in self._connection.execute(_LISTENERS.where(_L.c.load_balancer_id.in_(chunk))):
+                listeners[owner].add(listener_id)
+                if pool_id is not None:
+                    used[owner].add((listener_id, pool_id))
+            for owner, listener_id, pool_id in self._connection.execute(_REDIRECTS.where(_P.c.load_balancer_id.in_(chunk))):
+                used[owner].add((listener_id, pool_id))
+            members = {row.pool_id: row.members for row in self._connection.execute(_MEMBERS.where(_M.c.load_balancer_id.in_(chunk)))}
+            for owner in chunk:
+                views = tuple(members.get(pool_id, 0) for _, pool_id in used[owner])
+                found[owner] = Extent(listeners=frozenset(listeners[owner]), views=views)
         return found
 
     def amphorae_of(self, load_balancer_ids: Collection[str]) -> dict[str, tuple[amphora_model.Amphora, ...]]:

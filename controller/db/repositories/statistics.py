@@ -13,6 +13,7 @@ from controller.model import status
 
 _S = tables.listener_statistics
 _GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+_LOWER = 31  # bits
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +35,19 @@ class AmphoraCounters(Counters):
     load_balancer_id: str
 
 
+def _halves(counter: sa.ColumnElement[int]) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    """The sums of the upper and of the lower bits: SQLite fails where a sum needs more than 64, and an amphora may claim so much."""
+    upper = counter.op(">>")(sa.literal_column(str(_LOWER)))
+    lower = counter.op("&")(sa.literal_column(str((1 << _LOWER) - 1)))
+    return sa.func.sum(upper), sa.func.sum(lower)
+
+
 def _sums(column: sa.Column[str]) -> sa.Select[Any]:
     # What a dead amphora had open is open no longer.
     lives = sa.case((tables.amphorae.c.status == status.AmphoraStatus.ALLOCATED, _S.c.active_connections), else_=0)
+    wanted = [half for counter in (lives, *(_S.c[name] for name in _GROWING)) for half in _halves(counter)]
     return (
-        sa.select(sa.func.sum(lives), *(sa.func.sum(_S.c[name]) for name in _GROWING))
+        sa.select(*wanted)
         .select_from(_S.outerjoin(tables.amphorae, tables.amphorae.c.id == _S.c.amphora_id))
         .where(column == sa.bindparam("id"))
     )
@@ -66,5 +75,6 @@ class Statistics(base.Repository):
         return [AmphoraCounters(**{name: row[name] for name in names}) for row in self._rows(_OF_AMPHORA, {"id": amphora_id})]
 
     def _sum(self, statement: sa.Select[Any], object_id: str) -> Counters:
-        active, *growing = (int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one())
+        halves = [int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one()]
+        active, *growing = ((upper << _LOWER) + lower for upper, lower in zip(halves[::2], halves[1::2], strict=True))
         return Counters(active_connections=active, **dict(zip(_GROWING, growing, strict=True)))

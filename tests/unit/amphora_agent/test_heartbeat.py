@@ -91,3 +91,31 @@ def test_a_large_report_travels_in_parts(told: Told) -> None:
     bodies = [first[1], *(protocol.unpack(told.managers[0].recv(65536), told.key)[1] for _ in range(first[0].parts - 1))]
     assert first[0].parts > 1
     assert protocol.decode_report(bodies)["pools"]["p:l"]["members"] == members
+
+
+def test_the_number_of_a_request_is_repeated_in_a_beat_once_and_the_report_follows(told: Told) -> None:
+    told.heart.turn()
+    first = told.receive()[0]
+    numbers = [bytes([n]) * protocol.NONCE_SIZE for n in (1, 2)]
+    for manager, number in zip(told.managers, numbers, strict=True):
+        request = protocol.Header(protocol.REPORT_WANTED, first.amphora_id, first.boot_id, 1, 0.0, number)
+        manager.sendto(protocol.pack(request, b"", told.key), told.heart._sockets[0][0].getsockname())
+        told.heart._wait(5.0)
+    told.heart._memory.reported_at = float("-inf")
+    told.heart.turn()
+    told.heart.turn()
+    received = [protocol.unpack(told.managers[0].recv(65536), told.key) for _ in range(3)]
+    assert [(header.kind, body) for header, body in received[:2]] == [(protocol.BEAT, number) for number in numbers]
+    assert received[2][0].kind == protocol.REPORT
+    told.managers[0].setblocking(False)
+    with pytest.raises(BlockingIOError):
+        told.managers[0].recv(1)
+
+
+def test_a_beat_that_answers_nobody_says_so(told: Told) -> None:
+    told.heart.turn()
+    told.receive()
+    told.heart._memory.beat_at = float("-inf")
+    told.heart.turn()
+    header, body = protocol.unpack(told.managers[0].recv(65536), told.key)
+    assert (header.kind, body) == (protocol.BEAT, protocol.NO_ANSWER)

@@ -90,16 +90,16 @@ def agent() -> Agent:
 
 def test_a_signed_beat_is_heard_and_its_amphora_is_fresh_once(bench: Bench, agent: Agent) -> None:
     first = bench.take(agent.make())
-    assert [sender.amphora_id for sender in first.fresh] == [AMPHORA]
+    assert list(first.fresh) == [AMPHORA]
     second = bench.take(agent.make())
-    assert (second.fresh, list(second.heard)) == ([], [AMPHORA])
-    assert bench.receiver.heard_at(AMPHORA) == pytest.approx(time.time(), abs=60)
+    assert (second.fresh, list(second.heard)) == ({}, [AMPHORA])
+    assert bench.receiver.heard_at(AMPHORA) == pytest.approx(time.monotonic(), abs=60)
 
 
 def test_a_new_boot_is_fresh_again(bench: Bench, agent: Agent) -> None:
     bench.take(agent.make(age=2.0))
     agent.boot_id, agent.sequence = os.urandom(8), 0
-    assert [sender.amphora_id for sender in bench.take(agent.make()).fresh] == [AMPHORA]
+    assert list(bench.take(agent.make()).fresh) == [AMPHORA]
 
 
 def test_a_beat_is_handed_on_no_more_often_than_it_is_recorded(agent: Agent) -> None:
@@ -137,7 +137,7 @@ def test_an_amphora_can_not_speak_for_another_one(bench: Bench, agent: Agent) ->
 def test_all_keys_of_the_deployment_verify(agent: Agent) -> None:
     bench = Bench(KEY, OLD_KEY)
     old = Agent(str(uuid.uuid4()), OLD_KEY)
-    assert {sender.amphora_id for sender in bench.take(agent.make(), old.make()).fresh} == {agent.id, old.id}
+    assert set(bench.take(agent.make(), old.make()).fresh) == {agent.id, old.id}
 
 
 def test_an_amphora_may_change_from_the_old_key_to_the_new_one() -> None:
@@ -231,9 +231,9 @@ def test_unfinished_reports_expire_and_their_memory_is_bounded() -> None:
     header = heartbeat.Header(heartbeat.REPORT, b"", b"", 1, 0.0, b"", 0, 2)
     for sender in senders:
         assemblies.add(sender, header, b"x" * 100, now=0.0)
-    assert sum(sender.assembly is not None for sender in senders) == 10
+    assert (len(assemblies), assemblies.size) == (10, 1000)
     assemblies.expire(now=6.0)
-    assert all(sender.assembly is None for sender in senders)
+    assert (len(assemblies), assemblies.size) == (0, 0)
 
 
 def test_a_report_of_too_many_parts_is_refused(bench: Bench, agent: Agent) -> None:
@@ -253,5 +253,5 @@ def test_amphorae_that_are_gone_for_long_are_forgotten(bench: Bench, agent: Agen
     bench.take(agent.make())
     bench.receiver.prune(before=0.0)
     assert bench.receiver.fleet == 1
-    bench.receiver.prune(before=time.time() + 1)
+    bench.receiver.prune(before=time.monotonic() + 1)
     assert bench.receiver.fleet == 0
