@@ -28,6 +28,7 @@ HOMES = {
     "taskflow": {"jobs", "worker", "flows", "tasks"},
     "flask": {"api"},
     "gunicorn": {"cmd"},
+    "uvicorn": {"api", "cmd"},
     "keystonemiddleware": {"api"},
     "oslo_policy": {"api"},
     "openstack": {"drivers"},

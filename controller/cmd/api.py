@@ -1,4 +1,4 @@
-"""`figlina-api`: the REST API, as threads in one or more processes under gunicorn."""
+"""`figlina-api`: the REST API, in one or more processes under gunicorn; in each, uvicorn takes requests and threads answer them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gunicorn.app import base
 
 from controller import conf as configuration
 from controller import exceptions, services
-from controller.api import app, gate, leftovers
+from controller.api import app, gate
 from controller.cmd import logging_setup, process
 
 LOG = logging.getLogger(__name__)
@@ -25,17 +25,20 @@ class Server(base.BaseApplication):
         self._conf = conf
         super().__init__()
 
+    @property
+    def options(self) -> Any:
+        """What the processes read of `[api_settings]`."""
+        return self._conf.api_settings
+
     def load_config(self) -> None:
-        """Where to listen, and with how many."""
-        api = self._conf.api_settings
+        """Where to listen, and with how many processes."""
+        api = self.options
         host = f"[{api.bind_host}]" if ":" in api.bind_host else api.bind_host
         options = {
             "bind": f"{host}:{api.bind_port}",
             "workers": api.workers,
-            "worker_class": "gthread",
-            "threads": api.threads,
+            "worker_class": "controller.cmd.api_worker.Worker",
             "graceful_timeout": api.graceful_timeout,
-            "keepalive": 75,
             "proc_name": "figlina-api",
             "errorlog": "-",
             "control_socket_disable": True,
@@ -48,7 +51,7 @@ class Server(base.BaseApplication):
         """The WSGI application, made in each process after the fork: connections to the database can't be shared."""
         application = app.create_app(services.Services.load(self._conf, wake=process.bell(self._conf)), self._conf)
         spare_the_collector()
-        return leftovers.Read(application)
+        return application
 
 
 def spare_the_collector() -> None:

@@ -38,6 +38,25 @@ OPTS = [
     cfg.PortOpt("bind_port", default=9876, help="TCP port on which the API listens."),
     cfg.IntOpt("workers", default=1, min=1, help="Processes that answer requests. They share nothing but the database."),
     cfg.IntOpt("threads", default=8, min=1, help="Requests that one process answers at once."),
+    cfg.IntOpt(
+        "request_timeout",
+        default=20,
+        min=1,
+        help="Seconds within which a request must have arrived whole; then it is answered with 408. Slow clients take no thread meanwhile.",
+    ),
+    cfg.IntOpt(
+        "answer_timeout",
+        default=20,
+        min=1,
+        help="Seconds that a whole request may wait for a thread, for the database, and for what others hold locked; then it is answered "
+        "with 503 and Retry-After.",
+    ),
+    cfg.IntOpt(
+        "max_connections",
+        default=4000,
+        min=1,
+        help="Connections that one process keeps open at once. For another one, that which waits for its request for longest is closed.",
+    ),
     cfg.IntOpt("graceful_timeout", default=30, min=1, help="Seconds that requests in flight may still take when the API is told to stop."),
     cfg.StrOpt(
         "auth_strategy",

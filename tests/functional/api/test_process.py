@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller.drivers import linux
 from controller.drivers.network import bridge_inventory, fake
 from controller.jobs import wakeup
 from tests import databases
@@ -115,3 +117,50 @@ def test_a_request_in_flight_is_finished_before_the_process_ends(server: Server)
     connection.send(body[10:])
     assert connection.getresponse().status == 201
     assert server.process.wait(40) == 0
+
+
+def _answers(server: Server) -> bool:
+    connection = server.connect()
+    connection.request("GET", "/healthcheck")
+    return connection.getresponse().status == 200
+
+
+def _children(pid: int) -> list[int]:
+    return [child for child in linux.descendants(pid) if child != pid]
+
+
+def test_sigusr1_tells_what_the_threads_do_and_disturbs_nobody(server: Server, tmp_path: pathlib.Path) -> None:
+    assert _answers(server)
+    server.process.send_signal(signal.SIGUSR1)
+    deadline = time.monotonic() + 10
+    while "most recent call first" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert _answers(server)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_none_outlives_its_parent(server: Server) -> None:
+    (worker,) = _children(server.process.pid)
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while _children(server.process.pid) in ([], [worker]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert _answers(server)
+    orphan = linux.ProcessMark.of(_children(server.process.pid)[0])
+    server.process.kill()
+    assert orphan is not None
+    assert orphan.wait_gone(10)
+
+
+def test_an_idle_connection_is_kept_and_closed_at_the_end(server: Server) -> None:
+    connection = server.connect()
+    for _ in range(2):
+        connection.request("GET", "/healthcheck")
+        assert connection.getresponse().read() == b"OK"
+        kept = connection.sock
+        assert kept is not None
+        time.sleep(1)
+    server.process.terminate()
+    assert kept.recv(1) == b""
+    assert server.process.wait(10) == 0

@@ -1,0 +1,26 @@
+"""Answers to requests that the application never sees; they look like its own."""
+
+from __future__ import annotations
+
+import orjson
+
+from controller.api import auth
+
+RETRY_AFTER = 5
+"""Seconds after which a client that was told 503 may try again."""
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def refusal(code: int, text: str) -> tuple[int, Headers, bytes]:
+    """Status, headers and body, in the shape that clients read `faultstring` from."""
+    side = "Client" if code < 500 else "Server"
+    body = orjson.dumps({"faultcode": side, "faultstring": text, "debuginfo": None})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-openstack-request-id", auth.new_request_id().encode()),
+    ]
+    if code == 503:
+        headers.append((b"retry-after", str(RETRY_AFTER).encode()))
+    return code, headers, body
