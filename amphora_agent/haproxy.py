@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, haproxy_states, system
 from amphora_agent.protocol import rest
@@ -34,6 +34,7 @@ global
     server-state-file {state}
     crt-base {certificates}
     ca-base {certificates}
+    max-spread-checks 50ms
     hard-stop-after 15m
     mworker-max-reloads 50
     maxconn {maxconn}
@@ -91,6 +92,7 @@ class HAProxy:
         self._process: subprocess.Popen[bytes] | None = None
         self._accepted = ("", "")  # preamble and configuration that HAProxy would take, by its own words
         self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
+        self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
         self._silent_polls = 0
         self._restarted_at = float("-inf")
@@ -161,16 +163,25 @@ class HAProxy:
         if running is None or worker is None or self.master() is None:
             self._ask(config, preamble)
             self._replace(config, preamble, self._start_afresh)
+            self.changes.first_checks.wait()
             return "reload"
         if self._text_of(worker) == _mark(running, preamble):
             if running == config and not self._differences():
                 return "none"
             if running != config and self.changes.apply(running, config):
                 self._note_led(worker, config, preamble)
+                self.changes.first_checks.wait()
                 return "runtime"
         self._ask(config, preamble)
         self._replace(config, preamble, lambda: self._reload(count))
+        self.changes.first_checks.wait()
         return "reload"
+
+    def remember(self, members: Mapping[str, Mapping[str, str]]) -> None:
+        """Keep what is reported of servers, by backend and name: a HAProxy that is started again after it died is to know who is DOWN."""
+        if not self._texts:
+            self._remember_text()
+        self._seen = (next(reversed(self._texts.values()), None), members)
 
     def runs(self, config: str, peer_name: str | None) -> bool:
         """Whether HAProxy itself says that it runs this configuration, and no server of it is otherwise."""
@@ -202,6 +213,8 @@ class HAProxy:
         for path in (self._config, self._global, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
+        self.changes.first_checks.begin(())
+        self._seen = (None, {})
 
     def _replace(self, config: str, preamble: str, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
@@ -250,7 +263,7 @@ class HAProxy:
         master, before, expected = self.master(), self.runtime.worker(), self._set_mark()
         if master is None:
             return self._start_afresh()
-        self._keep_server_states(None if forget_health else before)
+        start = self._beginnings(None if forget_health else before)
         failures, begun = self._said(_FAILED), self._said(_RELOADING)
         outcome: list[bool] = []
 
@@ -273,6 +286,7 @@ class HAProxy:
         if outcome != [True]:
             return False
         self.changes.forget()
+        self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
         return True
 
@@ -284,8 +298,10 @@ class HAProxy:
         self._end_all(0.0)
         self._ensure_run_files()
         self._set_mark()
-        self._write_server_states("1\n")
         self._pid_file.unlink(missing_ok=True)
+        config, members = self._seen
+        start = haproxy_states.start(haproxy_states.seen(members), config, self.config or "")
+        self._write_server_states(start.text)
         command = [self._command, "-W", "-p", str(self._pid_file), "-f", str(self._global), "-f", str(self._config)]
         try:
             self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log)
@@ -297,6 +313,7 @@ class HAProxy:
             lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
         )
         self.changes.forget()
+        self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
         return process.poll() is None and self.runtime.worker() is not None
 
@@ -308,15 +325,17 @@ class HAProxy:
         if self._process is not None:
             self._process.poll()
 
-    def _keep_server_states(self, worker: haproxy_runtime.Worker | None) -> None:
-        """Write down what the next worker is to know of this one's health."""
+    def _beginnings(self, worker: haproxy_runtime.Worker | None) -> haproxy_states.Start:
+        """Write down what the next worker is to know of this one's health, and tell it."""
         old = None if worker is None else self._texts.get(self._text_of(worker))
         try:
             dump = "" if old is None else self.runtime.server_states()
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("The new HAProxy starts without the old one's health: %s", exc)
             dump = ""
-        self._write_server_states(haproxy_states.state_file(dump, old, self.config or ""))
+        start = haproxy_states.start(haproxy_states.rows(dump), old, self.config or "")
+        self._write_server_states(start.text)
+        return start
 
     def _text_of(self, worker: haproxy_runtime.Worker) -> str:
         """The mark of the text that a worker runs: the one it was started with, or the one to which runtime commands have led it since."""

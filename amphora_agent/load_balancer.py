@@ -22,6 +22,8 @@ ANNOUNCEMENTS, ANNOUNCE_INTERVAL = 3, 0.9
 """So often is a VIP announced, and the seconds between: a packet may be lost, and a predecessor may have answered meanwhile."""
 HANDOVER_POLLS = 5
 """So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
+CLOSE_WATCH, CLOSE_WATCH_INTERVAL = 10.0, 0.1
+"""Seconds for which first checks are watched closely, and the seconds between two looks."""
 CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
@@ -38,6 +40,7 @@ class LoadBalancer:
         self._to_announce = 0  # times that the VIPs are still to be announced
         self._announced_at = 0.0
         self._serves = True  # False while a program that should run does not
+        self._watcher: threading.Thread | None = None  # of first checks
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
@@ -60,6 +63,7 @@ class LoadBalancer:
             config = self._haproxy.config
             if config is not None:
                 self._haproxy.changes.find_lingering(config)
+                self._haproxy.changes.first_checks.find()
 
     def apply(self, wanted: rest.WantedState) -> rest.Receipt:
         """Bring the amphora to the wanted state. If that fails, what served before goes on serving.
@@ -85,6 +89,7 @@ class LoadBalancer:
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
             self._wanted, self._hash, self._settled, self._serves = wanted, new_hash, True, True
             self._remember()
+            self._watch_first_checks()
             LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
         self.on_change()
         return rest.Receipt(wanted.load_balancer_id, wanted.generation, new_hash, how)
@@ -134,10 +139,15 @@ class LoadBalancer:
             if not self._serves:
                 return None
             self._haproxy.changes.remove_lingering()
+            self._haproxy.changes.first_checks.look()
             self._announce_again()
+            made = self._report()
+            if made is not None:
+                self._haproxy.remember({pool: item["members"] for pool, item in made["pools"].items()})
+            return made
         finally:
+            self._watch_first_checks()
             self._lock.release()
-        return self._report()
 
     def save_counters(self) -> None:
         """Write the counters down before they are told to anyone."""
@@ -256,6 +266,22 @@ class LoadBalancer:
                 break
             time.sleep(0.02)
         return answer
+
+    def _watch_first_checks(self) -> None:
+        """Have somebody look closely while first checks are under way: `look()` comes around each second only."""
+        if self._haproxy.changes.first_checks.waiting and (self._watcher is None or not self._watcher.is_alive()):
+            self._watcher = threading.Thread(target=self._await_first_checks, name="first-checks", daemon=True)
+            self._watcher.start()
+
+    def _await_first_checks(self) -> None:
+        until = time.monotonic() + CLOSE_WATCH
+        waiting = True
+        while waiting and time.monotonic() < until:
+            time.sleep(CLOSE_WATCH_INTERVAL)
+            with self._lock:
+                self._haproxy.changes.first_checks.look()
+                waiting = self._haproxy.changes.first_checks.waiting
+        self.on_change()
 
     def _report_quietly(self) -> None:
         """Take in the counters of a worker that is about to go."""

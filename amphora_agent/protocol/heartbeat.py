@@ -45,6 +45,8 @@ NO_ANSWER = bytes(NONCE_SIZE)
 """The body of a beat that answers nobody."""
 MAX_REPORT = 32 * 1024 * 1024  # bytes of JSON; a larger one is refused before it is unpacked
 PORT = 5555
+UNCHECKED = "unchecked"
+"""A report's word for a member whose first check is under way, and for a pool that has no better member than such."""
 
 
 class Rejected(ValueError):
@@ -124,8 +126,8 @@ def encode_report(report: dict[str, Any]) -> list[bytes]:
         {"generation": int, "hash": str,
          "listeners": {listener id: {"status": "OPEN" | "FULL", "stats": {"bytes_in": int, "bytes_out": int, "active_connections": int,
                                      "total_connections": int, "request_errors": int}}},
-         "pools": {"<pool id>:<listener id>": {"status": "UP" | "DOWN",
-                                               "members": {member id: "UP" | "DOWN" | "DRAIN" | "MAINT" | "no check"}}}}
+         "pools": {"<pool id>:<listener id>": {"status": "UP" | "DOWN" | "unchecked",
+                                               "members": {member id: "UP" | "DOWN" | "DRAIN" | "MAINT" | "no check" | "unchecked"}}}}
     """
     packed = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 6)
     return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE))

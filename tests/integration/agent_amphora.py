@@ -110,7 +110,7 @@ class _Web(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             self.server.release.wait(30)
         body = str(self.server.server_address[1]).encode()
-        self.send_response(200)
+        self.send_response(500 if self.path == "/health" and not self.server.fit else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(OSError):
@@ -126,6 +126,7 @@ class _WebServer(http.server.ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Web)
         self.release = threading.Event()
+        self.fit = True
 
     def handle_error(self, *_: Any) -> None:
         """Health checks reset their connections."""
@@ -302,9 +303,10 @@ class Amphora:
         """Do something in the outside namespace; its sockets stay there."""
         return system.inside_namespace(self.outside, action)
 
-    def web(self, port: int) -> str:
-        """A web server that answers with its port; its address."""
+    def web(self, port: int, fit: bool = True) -> str:
+        """A web server that answers with its port, and on `/health` whether it is fit; its address."""
         server = self.outdoors(lambda: _WebServer((WEB, port)))
+        server.fit = fit
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self._webs[port] = server
         return f"{WEB}:{port}"
@@ -314,6 +316,10 @@ class Amphora:
         server = self._webs.pop(port)
         server.shutdown()
         server.server_close()
+
+    def set_fit(self, port: int, fit: bool) -> None:
+        """What a web server answers on `/health` from now on."""
+        self._webs[port].fit = fit
 
     def release(self, port: int) -> None:
         """Let a web server answer its `/slow` requests."""

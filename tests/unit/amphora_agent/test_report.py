@@ -46,6 +46,24 @@ def test_a_member_status_is_one_of_five_words(status: str, weight: str, expected
     assert report.member_status(status, weight) == expected
 
 
+@pytest.mark.parametrize(
+    ("status", "check", "expected"), [("DOWN", "INI", "unchecked"), ("UP", "* INI", "unchecked"), ("MAINT", "INI", "MAINT")]
+)
+def test_who_was_never_checked_is_neither_up_nor_down(status: str, check: str, expected: str) -> None:
+    assert report.member_status(status, "1", check) == expected
+
+
+def test_a_pool_without_a_better_member_than_one_that_waits_is_not_down() -> None:
+    def pool(*members: str) -> str:
+        table = "\n".join([*members, row("p1:l1", "BACKEND", "DOWN", "0")])
+        return report.read_statistics(table).pools["p1:l1"]
+
+    waiting = row("p1:l1", "m1", "DOWN", "1").split(",")
+    waiting[36] = "INI"
+    assert pool(",".join(waiting), row("p1:l1", "m2", "DOWN", "1")) == "unchecked"
+    assert pool(row("p1:l1", "m2", "DOWN", "1")) == "DOWN"
+
+
 def test_a_table_becomes_a_report_without_the_servers_that_only_finish() -> None:
     statistics = report.read_statistics(TABLE, {("p1:l1", "gone")})
     made = report.make(3, "hash", statistics, {"l1": [100, 200, 9, 1]})
