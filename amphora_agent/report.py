@@ -8,6 +8,7 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from amphora_agent import programs
 from amphora_agent.protocol import heartbeat
 
 _STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
@@ -82,6 +83,11 @@ def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapp
     }
     pools = {pool: {"status": status, "members": statistics.members[pool]} for pool, status in statistics.pools.items()}
     return {"generation": generation, "hash": config_hash, "listeners": listeners, "pools": pools}
+
+
+def claims_life(report: Mapping[str, Any]) -> bool:
+    """Whether every program runs that should: only then may a heartbeat be sent for no other reason than that time has passed."""
+    return all(program["state"] == programs.RUNS for program in report.get("programs", {}).values())
 
 
 def digest(report: Mapping[str, Any]) -> bytes:

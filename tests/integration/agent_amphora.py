@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import oid
 
+from amphora_agent import report as report_module
 from amphora_agent import system
 from amphora_agent.protocol import boot, heartbeat, rest
 
@@ -155,6 +156,16 @@ class Beats:
                 if report is not None and condition(report):
                     return report
         raise AssertionError(f"no such report within {within} seconds")
+
+    def lively(self) -> list[tuple[heartbeat.Header, dict[str, Any] | None]]:
+        """What has come until now and claims that all programs run that should: all but a report which says otherwise."""
+        found = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                header, report = self.next(0.01)
+                if report is None or report_module.claims_life(report):
+                    found.append((header, report))
+        return found
 
     def drain(self) -> int:
         """Forget what has come until now, and say how much it was."""
