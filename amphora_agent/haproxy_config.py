@@ -33,6 +33,12 @@ class Server:
         return "backup" in self.words
 
     @property
+    def check_target(self) -> dict[str, str]:
+        """The address (`addr`) and `port` that its check has of its own."""
+        pairs = zip(self.words, self.words[1:], strict=False)
+        return {word: value.strip("[]") for word, value in pairs if word in ("addr", "port")}
+
+    @property
     def checked(self) -> bool:
         """Whether its own line asks for a health check."""
         return "check" in self.words
@@ -55,13 +61,9 @@ class Section:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What leads from one configuration to the next without a reload: per backend the servers that come, change and go.
-
-    `renewed` come back from maintenance, and are to be checked first: they go and come.
-    """
+    """What leads from one configuration to the next without a reload: per backend the servers that come, change and go."""
 
     added: tuple[tuple[Section, Server], ...]
-    renewed: tuple[tuple[Section, Server], ...]
     weighed: tuple[tuple[str, Server], ...]
     switched: tuple[tuple[str, Server], ...]
     removed: tuple[tuple[str, str], ...]
@@ -106,13 +108,23 @@ def backends(text: str) -> Iterator[Section]:
             yield dataclasses.replace(section, lines=(*inherited, *section.lines))
 
 
+def addresses_of_external_checks(text: str) -> dict[tuple[str, str], str]:
+    """By backend and server: the address that an external check is to look at, where it is not the server's own."""
+    return {
+        (section.backend or "", server.name): address
+        for section in backends(text)
+        if "option external-check" in section.lines
+        for server in section.servers.values()
+        if (address := server.check_target.get("addr"))
+    }
+
+
 def plan(old: str, new: str) -> Plan | None:
     """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
     before, after = _cut(old), _cut(new)
     if len(before) != len(after):
         return None
     added: list[tuple[Section, Server]] = []
-    renewed: list[tuple[Section, Server]] = []
     weighed: list[tuple[str, Server]] = []
     switched: list[tuple[str, Server]] = []
     removed: list[tuple[str, str]] = []
@@ -134,26 +146,21 @@ def plan(old: str, new: str) -> Plan | None:
             elif (known.address, known.words) != (server.address, server.words):
                 return None
             else:
-                if known.disabled and not server.disabled and server.checked:
-                    renewed.append((with_defaults(now, after), server))
-                    continue
                 weighed.extend([(backend, server)] if known.weight != server.weight else [])
                 switched.extend([(backend, server)] if known.disabled != server.disabled else [])
         removed.extend((backend, name) for name in was.servers if name not in now.servers)
-        come_or_go = was.servers.keys() != now.servers.keys() or any(section.backend == backend for section, _ in renewed)
-        if come_or_go and "option external-check" in now.lines:
+        if was.servers.keys() != now.servers.keys() and "option external-check" in now.lines:
             return None  # HAProxy 2.6 crashes on `enable health` of a server with an external check that came at run time
-    if any("cookie" in server.words for _, server in (*added, *renewed)):
+    if any("cookie" in server.words for _, server in added):
         return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
-    come = (section.backend or "" for section, _ in (*added, *renewed))
-    names = dict.fromkeys([*come, *(name for name, _ in (*weighed, *switched, *removed))])
-    return Plan(tuple(added), tuple(renewed), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
+    names = dict.fromkeys([section.backend or "" for section, _ in added] + [name for name, _ in (*weighed, *switched, *removed)])
+    return Plan(tuple(added), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
 
 
 def differ_in_weights_only(old: str, new: str) -> bool:
     """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
     found = plan(old, new)
-    if found is None or found.added or found.renewed or found.removed or not new.isascii():
+    if found is None or found.added or found.removed or not new.isascii():
         return False
     return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)
 
@@ -185,21 +192,8 @@ def add_commands(section: Section, server: Server) -> list[str]:
             commands.append(f"set dynamic-cookie-key backend {section.backend} {line.split()[1]}")
     commands += [f"enable health {target}"] if "check" in words else []
     commands += [f"enable agent {target}"] if "agent-check" in words else []
-    if server.disabled:
-        return commands
-    if "check" not in words:
-        return [*commands, f"enable server {target}"]
-    return [*commands, *enable_commands(section, server)]
-
-
-def enable_commands(section: Section, server: Server) -> list[str]:
-    """The runtime commands that let a server with a check out of maintenance, DOWN until it is checked.
-
-    HAProxy 2.6 takes it for fit when it leaves maintenance, whatever it was told before: without a weight it gets no client meanwhile.
-    """
-    target = f"{section.backend}/{server.name}"
-    first, last = f"set server {target} weight 0", f"set server {target} weight {server.weight}"
-    return [first, f"enable server {target}", f"set server {target} health down", last]
+    commands += [] if server.disabled else [f"enable server {target}"]
+    return commands
 
 
 def maximum_connections(text: str) -> int:

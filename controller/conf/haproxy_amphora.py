@@ -40,6 +40,13 @@ OPTS = [
         regex=r"^[1-9][0-9]*[kKmM]?$",
         help="Entries in the table of a pool with session persistence by source address or application cookie.",
     ),
+    cfg.IntOpt(
+        "haproxy_stick_expire",
+        default=86400,
+        min=1,
+        max=2_000_000,
+        help="Seconds without a request after which a client with session persistence is no longer bound to its member.",
+    ),
     cfg.PortOpt("peer_port", default=1025, help="TCP port on which the HAProxies of a pair tell each other about persistent sessions."),
     cfg.IntOpt("default_connection_limit", default=50000, min=1, help="Connections of a listener whose connection_limit is -1."),
     cfg.IntOpt("timeout_client_data", default=50000, min=1, help="Milliseconds of silence after which a client is disconnected."),

@@ -24,6 +24,10 @@ _BALANCE = {
     "LEAST_CONNECTIONS": ("balance leastconn",),
     "SOURCE_IP": ("balance source", "hash-type consistent"),
 }
+_COOKIE_OF_ALL_POOLS = "SRV"
+_FIRST_BACKUP_NUMBER = 1 << 30
+"""From here on servers are numbered that are backups and whose backend has to know it."""
+
 _INSERT_HEADERS = {
     "X-Forwarded-For": "option forwardfor",
     "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
@@ -193,56 +197,80 @@ def _persistence(pool: model.Pool, mode: str, peers: str, settings: Settings) ->
     persistence = pool.session_persistence
     if persistence is None:
         return []
-    size = safe.size("haproxy_stick_size", settings.stick_size)
+    table = f"size {safe.size('haproxy_stick_size', settings.stick_size)} expire {int(settings.stick_expire)}s peers {peers}"
     if persistence.type == "SOURCE_IP":
-        return [f"stick-table type ipv6 size {size} peers {peers}", "stick on src"]
+        return [f"stick-table type ipv6 {table}", "stick on src"]
     if mode != "http":
         return []
     if persistence.type == "APP_COOKIE":
         cookie = safe.cookie_name(f"cookie_name of pool {pool.id}", persistence.cookie_name)
         return [
-            f"stick-table type string len 64 size {size} peers {peers}",
+            f"stick-table type string len 64 {table}",
             f"stick store-response res.cook({cookie})",
             f"stick match req.cook({cookie})",
         ]
     if persistence.type == "HTTP_COOKIE":
-        # HAProxy derives a server's cookie from its address and this key: a `cookie` on its line would forbid to add it at run time.
-        return ["cookie SRV insert indirect nocache dynamic", f"dynamic-cookie-key {safe.object_id('pool id', pool.id)}"]
+        return _inserted_cookie(pool, settings)
     raise exceptions.NotSupported(f"An amphora does not know the session persistence {persistence.type!r} of pool {pool.id!r}.")
+
+
+def _inserted_cookie(pool: model.Pool, settings: Settings) -> list[str]:
+    """A cookie of the pool's own: browsers send one name to all ports of a host (RFC 6265, section 8.5), and to all pools of a listener.
+
+    Clients of earlier versions hold a cookie of the one name that all pools had; the value in it is good for the pool that set it.
+    """
+    pool_id = safe.object_id("pool id", pool.id)
+    name = f"{_COOKIE_OF_ALL_POOLS}-{pool_id}"
+    former = f"req.cook({_COOKIE_OF_ALL_POOLS})"
+    expired = f"{name}=; Expires=Thu, 01-Jan-1970 00:00:01 GMT; path=/"
+    return [
+        f"http-request add-header Cookie {name}=%[{former}] if {{ {former} -m found }} !{{ req.cook({name}) -m found }}",
+        # HAProxy derives a server's cookie from its address and this key: a `cookie` on its line would forbid to add it at run time.
+        f"cookie {name} insert indirect nocache dynamic maxidle {int(settings.stick_expire)}s",
+        f"dynamic-cookie-key {pool_id}",
+        # Whoever was served by a backup member is not bound to it: no cookie.
+        f"http-after-response replace-header Set-Cookie ^{name}=.* '{expired}' if {{ srv_id ge {_FIRST_BACKUP_NUMBER} }}",
+    ]
 
 
 def _servers(pool: model.Pool, members: Sequence[model.Member], check: health_checks.Check) -> list[str]:
     serving = [member for member in members if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE]
     serving.sort(key=lambda member: member.id)
-    send_proxy = _SEND_PROXY[pool.protocol]
+    kind = pool.session_persistence.type if pool.session_persistence is not None else None
+    common = f"{check.words}{{}}{_SEND_PROXY[pool.protocol]}"
+    backup = " backup non-stick" if kind in ("SOURCE_IP", "APP_COOKIE") else " backup"  # clients of backups come back
+    lines = [_server(member, common, bool(check.words), backup) for member in serving]
+    numbers = _numbers(serving, by_role=kind == "HTTP_COOKIE")
     if pool.lb_algorithm != "SOURCE_IP":
-        return [_server(member, check, send_proxy) for member in serving]
-    numbers = _numbers(serving)
-    return [f"{_server(member, check, send_proxy)} id {numbers[member.id]}" for member in serving]
+        numbers = {member.id: numbers[member.id] for member in serving if member.backup and kind == "HTTP_COOKIE"}
+    return [f"{line} id {numbers[member.id]}" if member.id in numbers else line for line, member in zip(lines, serving, strict=True)]
 
 
-def _numbers(members: Sequence[model.Member]) -> dict[str, int]:
-    """The numbers by which a consistent hash knows servers.
+def _numbers(members: Sequence[model.Member], by_role: bool) -> dict[str, int]:
+    """The numbers by which a consistent hash knows servers, and, `by_role`, a backend its backups.
 
     HAProxy would count its lines: then a reload after a change, or the other half of a pair, would send clients to other members.
     """
     taken: dict[int, str] = {}
     for member in members:
         number = zlib.crc32(member.id.encode()) & 0x7FFFFFFF or 1
+        if by_role:
+            number = number | _FIRST_BACKUP_NUMBER if member.backup else number & (_FIRST_BACKUP_NUMBER - 1) or 1
         while number in taken:
             number = number % 0x7FFFFFFF + 1
         taken[number] = member.id
     return {member_id: number for number, member_id in taken.items()}
 
 
-def _server(member: model.Member, check: health_checks.Check, send_proxy: str) -> str:
+def _server(member: model.Member, common: str, is_checked: bool, backup: str) -> str:
+    """`common` is what all servers of the pool say, with a place for the target of this one's check; `backup` what backups say."""
     name = safe.object_id("member id", member.id)
     # This runs for every member: the words for an error are put together only if there is one.
     address = member.address if safe.ipv4(member.address) else safe.bracketed(f"address of member {name}", member.address)
     port = safe.port("protocol_port of a member", member.protocol_port)
-    own = _own_check_target(member) if check.words and (member.monitor_address or member.monitor_port) else ""
-    flags = (" backup" if member.backup else "") + ("" if member.admin_state_up else " disabled")
-    return f"{name} {address}:{port:d} weight {member.weight:d}{check.words}{own}{send_proxy}{flags}"
+    own = _own_check_target(member) if is_checked and (member.monitor_address or member.monitor_port) else ""
+    flags = (backup if member.backup else "") + ("" if member.admin_state_up else " disabled")
+    return f"{name} {address}:{port:d} weight {member.weight:d}{common.format(own)}{flags}"
 
 
 def _own_check_target(member: model.Member) -> str:

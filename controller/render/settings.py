@@ -9,9 +9,10 @@ from oslo_config import cfg
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Defaults of `[haproxy_amphora]` and `[keepalived_vrrp]`; timeouts are milliseconds, intervals seconds."""
+    """Defaults of `[haproxy_amphora]` and `[keepalived_vrrp]`; timeouts are milliseconds, intervals and `stick_expire` seconds."""
 
     stick_size: str = "10k"
+    stick_expire: int = 86400
     peer_port: int = 1025
     default_connection_limit: int = 50000
     timeout_client_data: int = 50000
@@ -27,6 +28,7 @@ class Settings:
         haproxy, vrrp = conf.haproxy_amphora, conf.keepalived_vrrp
         return cls(
             stick_size=haproxy.haproxy_stick_size,
+            stick_expire=haproxy.haproxy_stick_expire,
             peer_port=haproxy.peer_port,
             default_connection_limit=haproxy.default_connection_limit,
             timeout_client_data=haproxy.timeout_client_data,

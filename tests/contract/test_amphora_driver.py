@@ -19,12 +19,12 @@ from controller.drivers.ca import fake as fake_ca
 from controller.drivers.ca import interface as ca
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
-from tests import builders
+from tests import builders, recorded
 from tests.contract import agent_stand_in
 from tests.integration import agent_amphora
 
 NETWORKS = render.Networks(vip=render.VipSubnet(cidr=f"{agent_amphora.VRRP}/24", gateway_ip=None, mtu=1400))
-BROKEN = "[ALERT] parsing: unknown keyword 'frob' in 'frontend' section"
+BROKEN = recorded.refusal()
 
 
 @dataclasses.dataclass

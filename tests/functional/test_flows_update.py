@@ -17,10 +17,11 @@ from controller.health_manager import watcher
 from controller.model import amphora as amphora_model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.worker.engine import Outcome
+from tests import recorded
 from tests.functional import flow_site
 
 STEPS = flow_site.step_names(flow_site.an_update("any"))
-HAPROXY = "[ALERT] config : parsing [haproxy.cfg:12] : unknown keyword 'bnid' in 'frontend' section"
+HAPROXY = recorded.refusal()
 
 
 def a_new_member(site: flow_site.Site, load_balancer_id: str) -> None:

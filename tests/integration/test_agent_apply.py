@@ -14,7 +14,7 @@ import pytest
 from amphora_agent import system
 from amphora_agent.protocol import rest
 from tests.integration import agent_amphora
-from tests.integration.agent_amphora import Amphora, config, eventually
+from tests.integration.agent_amphora import VRRP, WEB, Amphora, config, eventually
 
 pytestmark = pytest.mark.integration
 SESSIONS, WEIGHT = 4, 18  # columns of HAProxy's table
@@ -69,6 +69,29 @@ def test_members_are_checked_by_ping(amphora: Amphora) -> None:
     beats.report(lambda report: report["pools"].get("p1:l1", {}).get("members") == {"m1": "UP", "m2": "DOWN"})
     assert amphora.apply(2, config(f"m1 {one} weight 1 {CHECK}", f"m3 {two} weight 1 {CHECK}", extra=ping)) == "reload"
     beats.report(lambda report: report["pools"]["p1:l1"]["members"] == {"m1": "UP", "m3": "DOWN"})
+
+
+def test_a_listener_at_its_limit_is_reported_as_full(amphora: Amphora) -> None:
+    one, beats = amphora.web(9001), amphora.beats()
+    assert amphora.apply(1, config(f"m1 {one} weight 1").replace("maxconn 2000", "maxconn 2")) == "reload"
+    held = [amphora.connect() for _ in range(2)]
+    beats.report(lambda report: report["listeners"].get("l1", {}).get("status") == "FULL")
+    held.pop().close()
+    beats.report(lambda report: report["listeners"]["l1"]["status"] == "OPEN")
+    held.pop().close()
+
+
+@pytest.mark.skipif(shutil.which("ping") is None, reason="ping is not installed")
+def test_a_ping_goes_where_the_member_is_to_be_monitored(amphora: Amphora) -> None:
+    """Not to the server: `monitor_address` may be somewhere where nobody is, or the only one that answers."""
+    here, nobody = amphora.web(9001), "198.19.251.77"
+    ping = '    timeout check 2s\n    option external-check\n    external-check command "${FIGLINA_CHECKS}/ping"'
+    beats = amphora.beats()
+    one, two = f"m1 {here} weight 1 {CHECK} addr {nobody}", f"m2 {nobody}:9001 weight 1 {CHECK} addr {here.partition(':')[0]}"
+    assert amphora.apply(1, config(one, two, f"m3 {here} weight 1 {CHECK}", extra=ping)) == "reload"
+    beats.report(lambda report: report["pools"].get("p1:l1", {}).get("members") == {"m1": "DOWN", "m2": "UP", "m3": "UP"})
+    assert amphora.apply(2, config(one.replace(nobody, VRRP), two.replace(f"addr {WEB}", f"addr {nobody}"), extra=ping)) == "reload"
+    beats.report(lambda report: report["pools"]["p1:l1"]["members"] == {"m1": "UP", "m2": "DOWN"})
 
 
 def test_a_removed_member_finishes_its_requests_and_is_then_deleted(amphora: Amphora) -> None:

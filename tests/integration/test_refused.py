@@ -29,7 +29,7 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(site: S
         eventually(lambda: site.api.get(path)["listener"]["provisioning_status"] == "ERROR", 20, "the listener is not shown as ERROR")
     assert traffic["failed"] == 0, traffic
     shown = site.api.get(path)["listener"]
-    assert "4242 is not to my taste" in shown["fault"]["message"]
+    assert "unknown keyword 'frob'" in shown["fault"]["message"]
     assert shown["fault"]["code"] == "config_refused"
     assert balancer.show()["provisioning_status"] == "ERROR"
     balancer.serves({"web-1", "web-2"})

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from controller.db import tables
 from controller.db.repositories import base
 from controller.model.status import AmphoraStatus
-from tests import builders
+from tests import builders, recorded
 from tests.functional.api.conftest import PROJECT, Api
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?").fullmatch
@@ -229,7 +229,7 @@ def test_a_fault_is_shown_while_there_is_one(api: Api) -> None:
     parent = api.load_balancer()["id"]
     listener = api.listener(parent)["id"]
     assert "fault" not in api.get("listener", f"/listeners/{listener}")
-    words = "[ALERT] parsing [haproxy.cfg:12] : unknown keyword"
+    words = recorded.refusal()
     api.write(
         sa.insert(tables.faults).values(
             object_id=listener,

@@ -3,93 +3,71 @@
 from __future__ import annotations
 
 import copy
-
-import pytest
+import csv
+import io
 
 from amphora_agent import report
+from tests import recorded
+
+TOTALS = {"open": [100, 200, 9, 1]}
+TABLE = recorded.haproxy("show-info") + recorded.haproxy("show-stat")
 
 
-def row(proxy: str, name: str, status: str, weight: str = "", numbers: tuple[int, ...] = (0, 0, 0, 0, 0)) -> str:
-    columns = [proxy, name] + [""] * 90
-    columns[4], columns[7], columns[8], columns[9], columns[12] = map(str, numbers)
-    columns[17], columns[18] = status, weight
-    return ",".join(columns)
+def columns() -> dict[tuple[str, str], dict[str, str]]:
+    rows = csv.DictReader(io.StringIO(recorded.haproxy("show-stat").removeprefix("# ")))
+    return {(row["pxname"], row["svname"]): row for row in rows}
 
 
-TABLE = "\n".join(
-    [
-        *("Name: HAProxy", "Pid: 7", "", "# pxname,svname"),
-        row("l1", "FRONTEND", "OPEN", numbers=(2, 9, 100, 200, 1)),
-        row("p1:l1", "m1", "UP", "1"),
-        row("p1:l1", "m2", "DOWN 1/2", "1"),
-        row("p1:l1", "gone", "MAINT", "1"),
-        row("p1:l1", "BACKEND", "UP", "1"),
-        row("p2:l1", "BACKEND", "DOWN", "0"),
-    ]
-)
+def test_each_of_haproxys_words_for_a_server_is_one_of_five_words() -> None:
+    assert report.read_statistics(TABLE).members["states"] == {
+        "up": "UP",
+        "weightless": "DRAIN",
+        "falling": "UP",
+        "down": "DOWN",
+        "rising": "DOWN",
+        "unloved": "DRAIN",
+        "agent-down": "DOWN",
+        "maint": "MAINT",
+        "drain": "DRAIN",
+        "spare": "UP",
+        "unchecked": "no check",
+    }
+    assert report.read_statistics(TABLE).members["tracking"] == {"via": "MAINT", "via-down": "DOWN"}
 
 
-@pytest.mark.parametrize(
-    ("status", "weight", "expected"),
-    [
-        *(("UP", "1", "UP"), ("UP 1/3", "1", "UP"), ("UP", "0", "DRAIN"), ("DOWN", "1", "DOWN"), ("DOWN (agent)", "1", "DOWN")),
-        *(
-            ("no check", "1", "no check"),
-            ("MAINT", "1", "MAINT"),
-            ("MAINT (via a/b)", "1", "MAINT"),
-            ("DRAIN", "1", "DRAIN"),
-            ("NOLB", "1", "DRAIN"),
-        ),
-    ],
-)
-def test_a_member_status_is_one_of_five_words(status: str, weight: str, expected: str) -> None:
-    assert report.member_status(status, weight) == expected
-
-
-@pytest.mark.parametrize(
-    ("status", "check", "expected"), [("DOWN", "INI", "unchecked"), ("UP", "* INI", "unchecked"), ("MAINT", "INI", "MAINT")]
-)
-def test_who_was_never_checked_is_neither_up_nor_down(status: str, check: str, expected: str) -> None:
-    assert report.member_status(status, "1", check) == expected
-
-
-def test_a_pool_without_a_better_member_than_one_that_waits_is_not_down() -> None:
-    def pool(*members: str) -> str:
-        table = "\n".join([*members, row("p1:l1", "BACKEND", "DOWN", "0")])
-        return report.read_statistics(table).pools["p1:l1"]
-
-    waiting = row("p1:l1", "m1", "DOWN", "1").split(",")
-    waiting[36] = "INI"
-    assert pool(",".join(waiting), row("p1:l1", "m2", "DOWN", "1")) == "unchecked"
-    assert pool(row("p1:l1", "m2", "DOWN", "1")) == "DOWN"
+def test_the_recording_has_the_words_that_need_a_closer_look() -> None:
+    said = {name: row["status"] for (proxy, name), row in columns().items() if proxy in ("states", "tracking")}
+    assert said["falling"].startswith("UP ")
+    assert said["rising"].startswith("DOWN ")
+    assert {said["unloved"], said["agent-down"], said["via"]} == {"NOLB", "DOWN (agent)", "MAINT (via states/maint)"}
+    assert {columns()[listener, "FRONTEND"]["status"] for listener in ("full", "open")} == {"OPEN"}, "HAProxy has no word for a full one"
 
 
 def test_a_table_becomes_a_report_without_the_servers_that_only_finish() -> None:
-    statistics = report.read_statistics(TABLE, {("p1:l1", "gone")})
-    made = report.make(3, "hash", statistics, {"l1": [100, 200, 9, 1]})
-    assert made == {
-        "generation": 3,
-        "hash": "hash",
-        "listeners": {
-            "l1": {
-                "status": "OPEN",
-                "stats": {"bytes_in": 100, "bytes_out": 200, "active_connections": 2, "total_connections": 9, "request_errors": 1},
-            }
-        },
-        "pools": {"p1:l1": {"status": "UP", "members": {"m1": "UP", "m2": "DOWN"}}, "p2:l1": {"status": "DOWN", "members": {}}},
+    statistics = report.read_statistics(TABLE, {("states", name) for name in ("spare", "maint", "drain", "rising", "falling")})
+    made = report.make(3, "hash", statistics, {"full": [100, 200, 9, 1], "open": [1, 2, 3, 4]})
+    stats = {"bytes_in": 100, "bytes_out": 200, "active_connections": 2, "total_connections": 9, "request_errors": 1}
+    assert made["listeners"]["full"] == {"status": "FULL", "stats": stats}, "two connections of two"
+    assert made["listeners"]["open"]["status"] == "OPEN"
+    assert {pool: item["status"] for pool, item in made["pools"].items()} == {
+        **dict.fromkeys(("states", "plain", "empty"), "UP"),
+        **dict.fromkeys(("tracking", "down"), "DOWN"),
     }
-    assert statistics.raw == {"l1": [100, 200, 9, 1]}
+    assert made["pools"]["states"]["members"].keys() == {"up", "weightless", "down", "unloved", "agent-down", "unchecked"}
+    assert made["pools"]["empty"]["members"] == {}
+    row = columns()["full", "FRONTEND"]
+    assert statistics.raw["full"] == [int(row[name]) for name in ("bin", "bout", "stot", "ereq")]
 
 
 def test_the_digest_changes_with_every_status_and_with_no_counter() -> None:
-    made = report.make(3, "hash", report.read_statistics(TABLE), {"l1": [100, 200, 9, 1]})
-    counted = report.make(3, "hash", report.read_statistics(TABLE), {"l1": [101, 200, 9, 1]})
+    made = report.make(3, "hash", report.read_statistics(TABLE), TOTALS)
+    counted = report.make(3, "hash", report.read_statistics(TABLE), {**TOTALS, "open": [101, 200, 9, 1]})
     assert report.digest(made) == report.digest(counted)
     for path, value in (
         (("generation",), 4),
         (("hash",), "other"),
-        (("pools", "p1:l1", "members", "m1"), "DOWN"),
-        (("listeners", "l1", "status"), "FULL"),
+        (("pools", "states", "members", "up"), "DOWN"),
+        (("listeners", "open", "status"), "FULL"),
     ):
         changed = copy.deepcopy(made)
         place = changed
@@ -101,4 +79,4 @@ def test_the_digest_changes_with_every_status_and_with_no_counter() -> None:
 
 def test_a_listener_that_disappears_changes_the_digest() -> None:
     statistics = report.read_statistics(TABLE)
-    assert report.digest(report.make(3, "h", statistics, {})) != report.digest(report.make(3, "h", statistics, {"l1": [0, 0, 0, 0]}))
+    assert report.digest(report.make(3, "h", statistics, {})) != report.digest(report.make(3, "h", statistics, TOTALS))
