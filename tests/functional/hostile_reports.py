@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import os
 import struct
+import sys
 import time
+import types
 import uuid
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -17,7 +20,7 @@ from controller.health_manager import receiver as receiving
 from controller.health_manager import recorder as recording
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
-from tests import builders
+from tests import builders, clocks
 from tests.functional import heartbeat_fleet
 
 ADDRESS = ("192.0.2.7", 5000)
@@ -48,9 +51,15 @@ class Manager:
 
     def __init__(self, db: database.Database) -> None:
         self.db = db
+        self.clock = clocks.SetClock()
         self.wire = Wire()
-        self.receiver = receiving.Receiver(self.wire, (heartbeat_fleet.KEY,), record_interval=0.0)  # type: ignore[arg-type]
-        self.recorder = recording.Recorder(db, self.receiver, lambda: None)
+        self.receiver = receiving.Receiver(
+            self.wire,  # type: ignore[arg-type]
+            (heartbeat_fleet.KEY,),
+            record_interval=0.0,
+            clock=self.clock,
+        )
+        self.recorder = recording.Recorder(db, self.receiver, lambda: None, clock=self.clock)
 
     def receive(self, *datagrams: bytes) -> None:
         """Receive, and record nothing yet."""
@@ -80,8 +89,12 @@ class Manager:
         with self.db.read() as tx:
             return tx.statistics.of_listener(snapshot.listeners[0].id).bytes_in
 
-    def rows_of(self, *snapshots: model.Snapshot) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything that the database holds of some load balancers, but for the times of heartbeats."""
+    def held(self) -> int:
+        """Bytes of all that it remembers."""
+        return _size_of([vars(self.receiver), vars(self.recorder)], {id(self.db), id(self.clock), id(self.wire)})
+
+    def rows_of(self, *snapshots: model.Snapshot, without: Collection[str] = ()) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that the database holds of some load balancers, but for the times of heartbeats and some columns."""
         owners = [snapshot.load_balancer.id for snapshot in snapshots]
         amphorae = [amphora.id for snapshot in snapshots for amphora in snapshot.amphorae]
         found = {}
@@ -95,7 +108,7 @@ class Manager:
                     mine = table.c.load_balancer_id.in_(owners)
                 else:
                     continue
-                columns = [column for column in table.c if column.name != "last_heartbeat_at"]
+                columns = [column for column in table.c if column.name not in ("last_heartbeat_at", *without)]
                 found[table.name] = sorted(map(tuple, tx.connection.execute(sa.select(*columns).where(mine))), key=repr)
         return found
 
@@ -128,6 +141,21 @@ class Amphora:
     def reboot(self) -> None:
         """A new boot restarts the sequence."""
         self.boot_id, self.sequence = os.urandom(8), 0
+
+
+def _size_of(item: Any, seen: set[int]) -> int:
+    if id(item) in seen or isinstance(item, type | types.FunctionType | types.MethodType | types.ModuleType):
+        return 0
+    seen.add(id(item))
+    inner: list[Any] = []
+    if isinstance(item, Mapping):
+        inner = [*item.keys(), *item.values()]
+    elif isinstance(item, list | tuple | set | frozenset | collections.deque):
+        inner = list(item)
+    elif not isinstance(item, str | bytes | int | float):
+        inner = [getattr(item, name) for cls in type(item).__mro__ for name in getattr(cls, "__slots__", ()) if hasattr(item, name)]
+        inner.append(getattr(item, "__dict__", {}))
+    return sys.getsizeof(item) + sum(_size_of(each, seen) for each in inner)
 
 
 def a_stored_load_balancer(db: database.Database, **fields: Any) -> model.Snapshot:
