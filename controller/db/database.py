@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from controller.db import clock as clocks
 from controller.db import transaction
 
 
@@ -38,7 +39,8 @@ class Database:
         self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         # Writers of SQLite wait for each other by sleeping longer and longer. Threads of one process queue here instead: far fairer.
         self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
-        self.engine = sa.create_engine(self._url, **arguments)
+        self._clock = clocks.DatabaseClock(self._url.get_backend_name())
+        self.engine = sa.create_engine(self._url, execution_options={clocks.OPTION: self._clock}, **arguments)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -51,6 +53,7 @@ class Database:
         with self._turn, self.engine.connect() as connection:
             connection.execution_options(figlina_write=True)
             with connection.begin():
+                self._clock.look(connection)
                 yield transaction.Transaction(connection)
 
     @contextlib.contextmanager
@@ -59,7 +62,12 @@ class Database:
         with self.engine.connect() as connection:
             connection.execution_options(**self._reading)
             with connection.begin():
+                self._clock.look(connection)
                 yield transaction.Transaction(connection)
+
+    def now(self) -> float:
+        """The time (seconds since the epoch) by which leases, claims and next tries are compared, the same for all hosts."""
+        return self._clock.now()
 
     def close(self) -> None:
         """Give all connections back."""

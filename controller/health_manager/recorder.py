@@ -124,19 +124,19 @@ class Recorder:
         self._receiver.wake()
 
     def _record_beats(self) -> None:
-        backlog, monotonic, wall = self._backlog, self._clock.monotonic(), self._clock.wall()
+        backlog, monotonic, now = self._backlog, self._clock.monotonic(), self._db.now()
         ages = {key: max(0.0, monotonic - sender.heard_at) for key, sender in {**backlog.heard, **backlog.fresh}.items()}
         poison = batches.write(
             list(ages),
-            lambda ids: self._write_beats({key: ages[key] for key in ids}, backlog.fresh.keys(), monotonic, wall),
-            lambda: self._probe(lambda tx: tx.health.heard({_NOBODY: wall})),
+            lambda ids: self._write_beats({key: ages[key] for key in ids}, backlog.fresh.keys(), monotonic, now),
+            lambda: self._probe(lambda tx: tx.health.heard({_NOBODY: now})),
         )
         for amphora_id, exc in poison:
             self._give_up(amphora_id, None, "beat_dropped", "its heartbeat could not be written and was dropped", exc)
         backlog.fresh, backlog.heard = {}, {}
 
-    def _write_beats(self, ages: Mapping[str, float], fresh: Collection[str], monotonic: float, wall: float) -> None:
-        heard = {key: wall - age for key, age in ages.items()}
+    def _write_beats(self, ages: Mapping[str, float], fresh: Collection[str], monotonic: float, now: float) -> None:
+        heard = {key: now - age for key, age in ages.items()}
         doubtful = [amphora_id for amphora_id in heard if self._is_doubtful(amphora_id, monotonic, amphora_id in fresh)]
         woken: set[str] = set()
         with self._db.begin() as tx:

@@ -70,7 +70,7 @@ class Repairs:
         self._report_never_heard()
         with self._db.begin() as tx:
             # An amphora in service without a time of its last heartbeat would never be found silent.
-            count, self._cursor = tx.health.presume_heard(self._clock.wall(), self._cursor, _PAGE)
+            count, self._cursor = tx.health.presume_heard(self._db.now(), self._cursor, _PAGE)
         if count:
             LOG.warning("%d amphorae in service were never heard: they count as heard now, and are asked once they stay silent", count)
 

@@ -142,9 +142,9 @@ class Watcher:
 
     def _silent(self, monotonic: float) -> list[_Silent]:
         """Silent for us and, as far as rows tell, for all other managers."""
-        wall, timeout = self._clock.wall(), self._settings.heartbeat_timeout
+        now, timeout = self._db.now(), self._settings.heartbeat_timeout
         with self._db.read() as tx:
-            found = tx.health.longest_unheard(wall + timeout / 2, _PAGE)
+            found = tx.health.longest_unheard(now + timeout / 2, _PAGE)
             if monotonic - self._fleet_counted_at > (_FLEET_COUNTED_EVERY if self._fleet > _PAGE else 0.0):
                 self._fleet, self._fleet_counted_at = tx.health.fleet(), monotonic
         seen = {item.amphora_id: (item.last_heartbeat_at, monotonic) for item in found}
@@ -152,10 +152,10 @@ class Watcher:
             if (before := self._seen.get(amphora_id)) is not None and before[0] == at:
                 seen[amphora_id] = before
         self._seen = seen
-        heard = [_Silent(item, monotonic - self._silence(item, monotonic, wall)) for item in found]
+        heard = [_Silent(item, monotonic - self._silence(item, monotonic, now)) for item in found]
         return [item for item in heard if verdict.failover_verdict(item.heard_at, monotonic, timeout).decision]
 
-    def _silence(self, item: health.Silent, monotonic: float, wall: float) -> float:
+    def _silence(self, item: health.Silent, monotonic: float, now: float) -> float:
         """For how long nobody has heard an amphora, as far as is certain.
 
         Whoever heard it himself knows by his own clock, unless its row changes, because another manager hears it. Who did not hear it has
@@ -167,7 +167,7 @@ class Watcher:
         if heard_at is not None:
             silence = monotonic - heard_at
             return silence if unchanged > self._settings.record_interval else min(silence, unchanged)
-        told = wall - item.last_heartbeat_at
+        told = now - item.last_heartbeat_at
         silence = told if told > unchanged >= self._settings.heartbeat_timeout / 2 else unchanged
         return silence - self._settings.record_interval  # its row may be behind by so much
 

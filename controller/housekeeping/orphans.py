@@ -61,7 +61,7 @@ class Orphans:
                 return
             lost = {("amphora", key) for key in amphora_ids - tx.housekeeping.living_amphorae(amphora_ids)}
             lost |= {("load_balancer", key) for key in vip_ports.keys() - tx.housekeeping.living_load_balancers(vip_ports.keys())}
-            changed_before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._grace)
+            changed_before = datetime.datetime.fromtimestamp(self._db.now() - self._grace, datetime.UTC)
             lost |= {("amphora", key) for key in tx.housekeeping.bereft_amphorae(changed_before, _PAGE)}
         for kind, object_id in self._ripe(lost):
             if not may_go_on():

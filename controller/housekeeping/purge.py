@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import time
 from collections.abc import Callable, Sized
 
 from controller.db import database, transaction
@@ -24,8 +23,8 @@ class Purge:
 
     def purge(self, may_go_on: Callable[[], bool]) -> None:
         """One round."""
-        now, size = time.time(), self._page_size
-        oldest_event = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=self._event_age)
+        now, size = self._db.now(), self._page_size
+        oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
         steps: list[tuple[str, Callable[[transaction.Transaction], Sized | int]]] = [
             ("load balancers", lambda tx: tx.housekeeping.purge_load_balancers(now - self._load_balancer_age, size)),
             ("amphorae", lambda tx: tx.housekeeping.purge_amphorae(now - self._amphora_age, size)),

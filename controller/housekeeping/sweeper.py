@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import time
 from collections.abc import Callable, Collection
 
 from controller import exceptions
@@ -29,22 +28,22 @@ class Sweeper:
 
     def sweep(self, may_go_on: Callable[[], bool]) -> None:
         """One round: all that is due, and one page of all load balancers for what no status shows."""
-        posted, now = 0, time.time()
+        posted, now = 0, self._db.now()
         with self._db.begin() as tx:
             freed = tx.housekeeping.free_claims(now - _CLAIM_GRACE)
-            given_up = tx.housekeeping.give_up_amphorae(_ago(self._unfinished_after), now, self._page_size)
+            given_up = tx.housekeeping.give_up_amphorae(_time(now - self._unfinished_after), now, self._page_size)
         if freed:
             LOG.info("%d jobs were taken from dead workers", freed)
         for _ in range(_PAGES):
             if not may_go_on():
                 return
             with self._db.read() as tx:
-                owing = tx.housekeeping.owing(time.time(), self._page_size)
+                owing = tx.housekeeping.owing(self._db.now(), self._page_size)
             posted += self._post(owing, may_go_on)
             if len(owing) < self._page_size:
                 break
         with self._db.read() as tx:
-            drifted, self._cursor = tx.housekeeping.drifted(time.time(), self._cursor, self._page_size)
+            drifted, self._cursor = tx.housekeeping.drifted(self._db.now(), self._cursor, self._page_size)
         posted += self._post({*drifted, *given_up}, may_go_on)
         if posted or freed:
             self._ring()
@@ -63,7 +62,7 @@ class Sweeper:
                 snapshot = tx.snapshots.outline(load_balancer_id)
             except exceptions.NotFound:
                 return False
-            job = owed.owed(snapshot, datetime.datetime.now(datetime.UTC))
+            job = owed.owed(snapshot, _time(self._db.now()))
             if job is None:
                 return False
             tx.jobs.post(job)
@@ -76,5 +75,5 @@ class Sweeper:
         return True
 
 
-def _ago(seconds: float) -> datetime.datetime:
-    return datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=seconds)
+def _time(seconds: float) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)

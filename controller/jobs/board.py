@@ -70,7 +70,7 @@ class DatabaseJob(base.Job):
         row = self.row
         if row is None:
             return str(states.COMPLETE)
-        return str(states.CLAIMED if row["owner"] is not None and row["claim_expires_at"] > time.time() else states.UNCLAIMED)
+        return str(states.CLAIMED if row["owner"] is not None and row["claim_expires_at"] > self._board.now() else states.UNCLAIMED)
 
 
 class DatabaseJobBoard(base.JobBoard):
@@ -94,6 +94,10 @@ class DatabaseJobBoard(base.JobBoard):
     def connected(self) -> bool:
         """Whether there is a database to speak to."""
         return self._database is not None
+
+    def now(self) -> float:
+        """The time by which claims are compared: the database's."""
+        return float(self._database.now()) if self._database is not None else time.time()
 
     def connect(self) -> None:
         """Open the database of `conf["connection"]`, unless one was given."""
@@ -185,7 +189,7 @@ class DatabaseJobBoard(base.JobBoard):
     def find_owner(self, job: base.Job) -> str | None:
         """Who holds a live claim on the job, or None."""
         row = self.row(job.uuid)
-        return row["owner"] if row is not None and row["owner"] is not None and row["claim_expires_at"] > time.time() else None
+        return row["owner"] if row is not None and row["owner"] is not None and row["claim_expires_at"] > self.now() else None
 
     @base.check_who
     def claim(self, job: base.Job, who: str) -> None:

@@ -32,6 +32,8 @@ LOG = logging.getLogger(__name__)
 _UNKNOWN_KIND_DELAY = 60.0
 _LOOKS_FOR_DEAD = 6
 """So often within the term of a claim a worker looks whether another one of its host has died."""
+_SET_BACK = 1.0
+"""Seconds by which the clock of leases and claims must have fallen behind to have been set back."""
 _STEPS_PER_FLOW = 2
 """Threads for steps, per flow that may be under way: an amphora pair's two branches go side by side."""
 
@@ -94,6 +96,7 @@ class Conductor:
         self._resting: collections.deque[float] = collections.deque()  # when load balancers that rest may be leased again
         self._running: set[futures.Future[None]] = set()
         self._look_for_dead_at = 0.0
+        self._clock_ahead = float("inf")  # of the monotonic clock, as of the last look
         self._stopping = threading.Event()
 
     def run(self) -> bool:
@@ -117,6 +120,7 @@ class Conductor:
         if time.monotonic() >= self._look_for_dead_at:
             self._look_for_dead_at = time.monotonic() + self._options.claim_expiry / _LOOKS_FOR_DEAD
             self._take_over_from_the_dead()
+            self._mind_the_clock()
         try:
             self._running = {future for future in self._running if not future.done()}
             free = self._options.max_workers - len(self._running)
@@ -129,7 +133,7 @@ class Conductor:
                 return 0.0
             with self._db.read() as tx:
                 next_due = tx.jobs.next_due()
-            return self._pause(time.time(), next_due)
+            return self._pause(self._db.now(), next_due)
         except Exception:  # the loop must outlive a database that is away
             LOG.exception("worker %s could not look at the board", self.owner)
             return self._options.poll_interval
@@ -192,7 +196,7 @@ class Conductor:
             claimed = run.claim.job
         except exceptions.NotSupported as exc:
             LOG.warning("%s: left to a worker of another version: %s", run, exc)
-            self._put_aside(run, time.time() + _UNKNOWN_KIND_DELAY)
+            self._put_aside(run, self._db.now() + _UNKNOWN_KIND_DELAY)
             return
         before = self._outline(run)
         job = self._catalog.admit(before, claimed)
@@ -216,13 +220,13 @@ class Conductor:
             case engine.Outcome.WAITING:
                 first = run.claim.attempts == 1
                 LOG.log(logging.INFO if first else logging.DEBUG, "%s: %s %s: %s", run, job.kind, words, result.words)
-                self._put_aside(run, min(time.time() + self._options.poll_interval, max(result.until, time.time())))
+                self._put_aside(run, self._db.now() + min(self._options.poll_interval, result.patience))
             case engine.Outcome.STOPPED:
                 LOG.info("%s: %s %s", run, job.kind, words)
                 self._put_aside(run)
             case engine.Outcome.INTERRUPTED:
                 LOG.warning("%s: %s %s: %s", run, job.kind, words, result.words)
-                self._put_aside(run, time.time() + self._options.poll_interval)
+                self._put_aside(run, self._db.now() + self._options.poll_interval)
             case engine.Outcome.LOST:
                 LOG.warning("%s: %s %s", run, job.kind, words)
 
@@ -245,7 +249,7 @@ class Conductor:
     def _settle(self, run: Run, before: model.Snapshot) -> None:
         """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id."""
         after = self._outline(run)
-        more = owed.owed(after, datetime.datetime.now(datetime.UTC))
+        more = owed.owed(after, datetime.datetime.fromtimestamp(self._db.now(), datetime.UTC))
         idle = more is not None and pacing.standing(before) == pacing.standing(after)
         with self._db.begin() as tx:
             tx.leases.check(run.lease)
@@ -264,7 +268,7 @@ class Conductor:
         """The database is away or busy: look again soon. If not even that can be written, claim and lease expire by themselves."""
         LOG.warning("%s: interrupted, because the database did not answer: %s", run, error)
         try:
-            self._put_aside(run, time.time() + self._options.poll_interval)
+            self._put_aside(run, self._db.now() + self._options.poll_interval)
         except Exception:
             LOG.warning("%s: the database still does not answer; the claim expires by itself", run, exc_info=True)
 
@@ -284,17 +288,17 @@ class Conductor:
             next_try_at = self._note_failure(tx, run)
             tx.jobs.post(job, request_id=run.claim.request_id, priority=run.claim.priority, available_at=next_try_at)
             self._close(tx, run)
-        LOG.info("%s: next try in %.1f s", run, next_try_at - time.time())
+        LOG.info("%s: next try in %.1f s", run, next_try_at - self._db.now())
 
     def _retry_aside(self, run: Run) -> None:
         """Try again later what the load balancer's row does not owe, and say nothing in it."""
-        next_try_at = time.time() + pacing.backoff(run.claim.attempts - 1, self._options.retry_backoff, self._options.retry_backoff_max)
+        next_try_at = self._db.now() + pacing.backoff(run.claim.attempts - 1, self._options.retry_backoff, self._options.retry_backoff_max)
         with self._db.begin() as tx:
             tx.leases.check(run.lease)
             tx.flow_records.delete(run.claim.id)
             tx.leases.release(run.lease)
             tx.jobs.release(run.claim, next_try_at)
-        LOG.info("%s: next try in %.1f s", run, next_try_at - time.time())
+        LOG.info("%s: next try in %.1f s", run, next_try_at - self._db.now())
 
     def _fail_outside_flow(self, run: Run, error: Exception) -> None:
         """Not the flow but what is around it failed: the record is dropped, because it may be the cause, and the job backs off."""
@@ -321,7 +325,7 @@ class Conductor:
 
     def _note_failure(self, tx: transaction.Transaction, run: Run) -> float:
         failures = tx.leases.failures(run.claim.load_balancer_id)
-        next_try_at = time.time() + pacing.backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
+        next_try_at = self._db.now() + pacing.backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
         tx.leases.note_failure(run.lease, next_try_at)
         return next_try_at
 
@@ -332,7 +336,7 @@ class Conductor:
         """
         if rest:
             tx.leases.rest(run.lease, rest)
-            self._resting.append(time.time() + rest)
+            self._resting.append(self._db.now() + rest)
         else:
             tx.leases.release(run.lease)
         if not tx.jobs.consume(run.claim):
@@ -357,6 +361,22 @@ class Conductor:
             return
         if freed:
             LOG.warning("worker %s takes over %d jobs of dead workers: %s", self.owner, len(freed), ", ".join(freed))
+
+    def _mind_the_clock(self) -> None:
+        """At the start, and whenever the clock was set back: what was written by it before would be waited for as much longer."""
+        try:
+            before, self._clock_ahead = self._clock_ahead, self._db.now() - time.monotonic()
+            if self._clock_ahead > before - _SET_BACK:
+                return
+            longest = 2 * max(self._options.retry_backoff_max, _UNKNOWN_KIND_DELAY)
+            with self._db.begin() as tx:
+                count = tx.leases.bring_back(self._options.claim_expiry, longest) + tx.jobs.bring_back(self._options.claim_expiry, longest)
+        except Exception:  # the worker must outlive a database that is away
+            LOG.exception("worker %s could not look for times that lie ahead", self.owner)
+            self._clock_ahead = float("inf")
+            return
+        if count:
+            LOG.warning("worker %s brought %d times back that lay ahead: a clock was set back", self.owner, count)
 
     def _shut_down(self) -> bool:
         LOG.info("worker %s stops; %d jobs are under way", self.owner, len(self._running))

@@ -39,7 +39,9 @@ from controller.worker import persistence
 
 LOG = logging.getLogger(__name__)
 
-_WAITING_SINCE = "waiting_since"
+_WAITED, _LOOKED_AT = "waited", "looked_at"
+_LONGEST_GAP = 60.0
+"""Seconds between two looks that count as waiting, at most: more is a clock that was set, or a worker that was away."""
 _DEFAULT_PATIENCE = 600.0
 """Seconds for a step that raises NotYet without being a `retries.Patient`."""
 
@@ -58,13 +60,13 @@ class Outcome(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """`code`, `words` and `step` tell a failure; `words` also what is waited for, and `until` the time by which it must have happened."""
+    """`code`, `words` and `step` tell a failure; `words` also what is waited for, `patience` how many seconds longer."""
 
     outcome: Outcome
     code: str = ""
     words: str = ""
     step: str = ""
-    until: float = 0.0
+    patience: float = 0.0
 
 
 class FlowEngine(action_engine.ActionEngine):
@@ -121,7 +123,7 @@ class FlowEngine(action_engine.ActionEngine):
         if crash is None and state == states.SUSPENDED:
             if self.waiting and not self._should_stop():
                 words = "; ".join(sorted(words for words, _ in self.waiting.values()))
-                return Result(Outcome.WAITING, words=words, until=min(until for _, until in self.waiting.values()))
+                return Result(Outcome.WAITING, words=words, patience=min(patience for _, patience in self.waiting.values()))
             return Result(Outcome.STOPPED)
         outcome = Outcome.FAILED if state == states.REVERTED else Outcome.BROKEN
         failures = self.storage.get_revert_failures() if outcome is Outcome.BROKEN else {}
@@ -136,21 +138,22 @@ class FlowEngine(action_engine.ActionEngine):
 
     def may_wait(self, task: taskflow_task.Task, words: str) -> bool:
         """Put a step that can't go on yet back to PENDING; False if its patience is at an end."""
-        now = time.time()
-        since = self._meta(task).get(_WAITING_SINCE) or now
-        deadline = since + getattr(task, "patience", _DEFAULT_PATIENCE)
-        if now >= deadline:
+        now, meta = time.time(), self._meta(task)
+        gap = now - (meta.get(_LOOKED_AT) or now)
+        waited = (meta.get(_WAITED) or 0.0) + min(max(gap, 0.0), _LONGEST_GAP)
+        patience = getattr(task, "patience", _DEFAULT_PATIENCE)
+        if waited >= patience:
             self.no_longer_waits(task)
             return False
-        self.storage.update_atom_metadata(task.name, {_WAITING_SINCE: since})
+        self.storage.update_atom_metadata(task.name, {_WAITED: waited, _LOOKED_AT: now})
         self.storage.set_atom_state(task.name, states.PENDING)
-        self.waiting[task.name] = (words, deadline)
+        self.waiting[task.name] = (words, patience - waited)
         return True
 
     def no_longer_waits(self, task: taskflow_task.Task) -> None:
         """Start a step's patience anew, should it ever run again."""
-        if self._meta(task).get(_WAITING_SINCE) is not None:
-            self.storage.update_atom_metadata(task.name, {_WAITING_SINCE: None})
+        if self._meta(task).get(_WAITED) is not None:
+            self.storage.update_atom_metadata(task.name, {_WAITED: None, _LOOKED_AT: None})
 
     def _meta(self, task: taskflow_task.Task) -> dict[str, Any]:
         detail = self._flow_detail.find(self.storage.get_atom_uuid(task.name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -94,7 +93,7 @@ class Amphorae(base.Repository):
 
     def mark_deleted(self, amphora_id: str) -> None:
         """Nothing of the amphora is left in the cloud; the row waits for the purge. Its statistics stay, so that sums never fall."""
-        changes = {"status": _S.DELETED, "updated_at": base.now(), "deleted_at": time.time()}
+        changes = {"status": _S.DELETED, "updated_at": base.now(), "deleted_at": self._now()}
         self._connection.execute(sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED).values(changes))
         gone = tables.listener_statistics.c.amphora_id == amphora_id
         self._connection.execute(sa.update(tables.listener_statistics).where(gone).values(active_connections=0))

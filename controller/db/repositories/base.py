@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import rows, tables
+from controller.db import clock, rows, tables
 from controller.model import load_balancer as model
 
 
@@ -26,6 +26,10 @@ class Repository:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+
+    def _now(self) -> float:
+        """Seconds since the epoch, by the clock that all who share the database go by."""
+        return clock.now(self._connection)
 
     def _rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[rows.Row]:
         return [dict(row) for row in self._connection.execute(statement, parameters or {}).mappings()]

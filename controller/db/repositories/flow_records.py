@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 
 import sqlalchemy as sa
 
@@ -49,7 +48,7 @@ class FlowRecords(base.Repository):
 
     def put(self, record: FlowRecord, lease: jobs.Lease | None = None) -> bool:
         """Write a record; False if the lease was lost, or somebody with a higher token has written the record."""
-        values = {"definition": record.definition, "token": record.token, "data": record.data, "written_at": time.time()}
+        values = {"definition": record.definition, "token": record.token, "data": record.data, "written_at": self._now()}
         held = {} if lease is None else {"of_load_balancer": lease.load_balancer_id, "of_owner": lease.owner, "of_token": lease.token}
         update = _UPDATE if lease is None else _UPDATE_LEASED
         if self._connection.execute(update, {**values, **held, "of_job": record.job_id, "up_to": record.token}).rowcount:

@@ -5,7 +5,6 @@ Whoever locks both a load balancer's row and one of its jobs in a transaction lo
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -135,7 +134,7 @@ class Jobs(base.Repository):
                 request_id=request_id,
                 priority=priority,
                 available_at=available_at,
-                posted_at=time.time(),
+                posted_at=self._now(),
             )
         )
         return job_id
@@ -151,7 +150,7 @@ class Jobs(base.Repository):
 
         Goes by index, and reads `limit` rows and those that are leased or claimed before them.
         """
-        now = time.time() if now is None else now
+        now = self._now() if now is None else now
         found: list[tuple[str, str]] = []
         for priority in jobs.PRIORITIES:
             wanted = {"of_priority": priority, "now": now, "most": limit - len(found)}
@@ -162,7 +161,7 @@ class Jobs(base.Repository):
 
     def next_due(self, now: float | None = None) -> float | None:
         """When the next job that is not due yet becomes so."""
-        now = time.time() if now is None else now
+        now = self._now() if now is None else now
         firsts = [self._connection.execute(_NEXT_DUE, {"of_priority": priority, "now": now}).scalar() for priority in jobs.PRIORITIES]
         return min((first for first in firsts if first is not None), default=None)
 
@@ -171,7 +170,7 @@ class Jobs(base.Repository):
 
         A claim that has expired is taken over.
         """
-        now = time.time() if now is None else now
+        now = self._now() if now is None else now
         expires_at = now + expiry
         changed = self._connection.execute(_CLAIM, {"of_job": job_id, "of_owner": owner, "now": now, "expires_at": expires_at})
         if not changed.rowcount:
@@ -180,7 +179,7 @@ class Jobs(base.Repository):
 
     def extend(self, claim: jobs.Claim, expiry: float, now: float | None = None) -> bool:
         """Keep a claim for another `expiry` seconds; False if it was lost."""
-        until = (time.time() if now is None else now) + expiry
+        until = (self._now() if now is None else now) + expiry
         return bool(self._connection.execute(_EXTEND, {**_held(claim), "until": until}).rowcount)
 
     def release(self, claim: jobs.Claim, available_at: float = _AWAKE) -> bool:
@@ -200,6 +199,17 @@ class Jobs(base.Repository):
         A job that is being run now is looked at again right after it was put aside. Returns how many jobs were meant.
         """
         return self._connection.execute(_WAKE, {"of_load_balancer": load_balancer_id}).rowcount
+
+    def bring_back(self, expiry: float, longest_wait: float) -> int:
+        """Bring times back that lie further ahead than anybody writes them, because the clock was set back since; how many.
+
+        Such a claim counts as one of now: its holder extends it, or it expires. Such a job is due now.
+        """
+        now = self._now()
+        claimed = sa.update(tables.jobs).where(_JOBS.claim_expires_at > now + 2 * expiry)
+        changed = self._connection.execute(claimed.values(claim_expires_at=now + expiry, available_at=now + expiry)).rowcount
+        waiting = sa.update(tables.jobs).where(_JOBS.claim_expires_at <= now, _JOBS.available_at > now + longest_wait)
+        return changed + self._connection.execute(waiting.values(available_at=_AWAKE)).rowcount
 
     def free_owner(self, owners: Sequence[str]) -> list[str]:
         """Take claims and leases from owners that are known to be dead; returns the ids of their jobs."""

@@ -7,7 +7,6 @@ begins with `check` in the same transaction.
 from __future__ import annotations
 
 import datetime
-import time
 
 import sqlalchemy as sa
 
@@ -53,7 +52,7 @@ class Leases(base.Repository):
 
         :raises NotFound: no such load balancer.
         """
-        now = time.time() if now is None else now
+        now = self._now() if now is None else now
         wanted = {"of_load_balancer": load_balancer_id, "of_owner": owner, "now": now, "expires_at": now + expiry}
         changed = self._connection.execute(_TAKE, wanted)
         token = self._connection.execute(_TOKEN, {"of_load_balancer": load_balancer_id}).scalar()
@@ -73,7 +72,7 @@ class Leases(base.Repository):
 
     def refresh(self, lease: jobs.Lease, expiry: float, now: float | None = None) -> bool:
         """Keep the lease for another `expiry` seconds; False if it was lost."""
-        expires_at = (time.time() if now is None else now) + expiry
+        expires_at = (self._now() if now is None else now) + expiry
         return bool(self._connection.execute(_REFRESH, {**_held(lease), "expires_at": expires_at}).rowcount)
 
     def release(self, lease: jobs.Lease) -> bool:
@@ -82,8 +81,19 @@ class Leases(base.Repository):
 
     def rest(self, lease: jobs.Lease, seconds: float, now: float | None = None) -> bool:
         """Give the lease back, but let nobody take it for so long: writes that come meanwhile cost one run. False if it was lost."""
-        expires_at = (time.time() if now is None else now) + seconds
+        expires_at = (self._now() if now is None else now) + seconds
         return bool(self._connection.execute(_REST, {**_held(lease), "expires_at": expires_at}).rowcount)
+
+    def bring_back(self, expiry: float, longest_wait: float) -> int:
+        """Bring times back that lie further ahead than anybody writes them, because the clock was set back since; how many.
+
+        Such a lease counts as one of now: its holder refreshes it, or it expires. What is to be tried again is due now. Reads all rows.
+        """
+        now = self._now()
+        leased = _CHANGE.where(_LOAD_BALANCERS.lease_owner.is_not(None), _LOAD_BALANCERS.lease_expires_at > now + 2 * expiry)
+        changed = self._connection.execute(leased.values(lease_expires_at=now + expiry)).rowcount
+        resting = _CHANGE.where(_LOAD_BALANCERS.next_try_at > now + longest_wait)
+        return changed + self._connection.execute(resting.values(next_try_at=now)).rowcount
 
     def note_success(self, lease: jobs.Lease) -> None:
         """A flow succeeded: count failures from nought again."""

@@ -7,7 +7,6 @@ says why it takes so long, until it is gone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -150,7 +149,7 @@ class Settlement(base.Repository):
         gone = {
             "provisioning_status": _P.DELETED,
             "applied_generation": _LB.generation,
-            "deleted_at": time.time(),
+            "deleted_at": self._now(),
             "updated_at": base.now(),
             "failures": 0,
             "next_try_at": 0.0,
