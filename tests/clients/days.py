@@ -26,7 +26,7 @@ PATHS = {
 """The nouns of a load balancer in the order in which they are made."""
 
 
-_PARENTS = {"loadbalancer_id", "listener_id", "pool_id", "l7policy_id"}
+PARENTS = {"loadbalancer_id", "listener_id", "pool_id", "l7policy_id"}
 """Fields of a creation that its answer does not have; some clients go on showing what they sent."""
 
 
@@ -77,7 +77,7 @@ class Day:
         parent = made[{"member": "pool", "rule": "l7policy"}[noun]].id if noun in ("member", "rule") else ""
         shown = self._client.create(noun, parent, fields)
         told = self._recorder.last("POST", PATHS[noun])[noun]
-        shown = {name: value for name, value in shown.items() if name in told or name not in _PARENTS}
+        shown = {name: value for name, value in shown.items() if name in told or name not in PARENTS}
         self._compare(noun, Stage.CREATED, shown, told)
         one = Made(noun, parent, str(shown["id"]))
         self._read(one)

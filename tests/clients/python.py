@@ -23,20 +23,20 @@ class Sdk:
         self._proxy: Any = cloud.load_balancer
 
     def create(self, noun: str, parent: str, fields: dict[str, Any]) -> dict[str, Any]:
-        return _told(self._call("create", noun)(*_parents(parent), **_named(noun, fields)))
+        return told(self._call("create", noun)(*_parents(parent), **_named(noun, fields)))
 
     def get(self, noun: str, parent: str, object_id: str) -> dict[str, Any]:
         try:
-            return _told(self._call("get", noun)(object_id, *_parents(parent)))
+            return told(self._call("get", noun)(object_id, *_parents(parent)))
         except exceptions.NotFoundException as exc:
             raise NotFound(str(exc)) from exc
 
     def update(self, noun: str, parent: str, object_id: str, fields: dict[str, Any]) -> dict[str, Any]:
-        return _told(self._call("update", noun)(object_id, *_parents(parent), **_named(noun, fields)))
+        return told(self._call("update", noun)(object_id, *_parents(parent), **_named(noun, fields)))
 
     def list(self, noun: str, parent: str) -> list[dict[str, Any]]:
         name = _SDK_NAMES.get(noun, noun)
-        return [_told(item) for item in getattr(self._proxy, _SDK_LISTS.get(name, f"{name}s"))(*_parents(parent))]
+        return [told(item) for item in getattr(self._proxy, _SDK_LISTS.get(name, f"{name}s"))(*_parents(parent))]
 
     def delete(self, noun: str, parent: str, object_id: str) -> None:
         self._call("delete", noun)(object_id, *_parents(parent))
@@ -89,7 +89,7 @@ def _named(noun: str, fields: dict[str, Any]) -> dict[str, Any]:
     return {"rule_value" if (noun, name) == ("rule", "value") else name: value for name, value in fields.items()}
 
 
-def _told(resource: Any) -> dict[str, Any]:
+def told(resource: Any) -> dict[str, Any]:
     """What a resource holds, by the API's names; the SDK keeps its own fields (location, and what was in the address) apart."""
     shown: dict[str, Any] = resource.to_dict(original_names=True, computed=False, headers=False)
     return {name: value for name, value in shown.items() if name not in ("pool_id", "l7policy_id", "connection")}
