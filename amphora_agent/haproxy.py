@@ -12,18 +12,17 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, haproxy_states, system
+from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, haproxy_states, programs, system
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
-RESTART_INTERVAL = 1.0
-UNANSWERED_POLLS = 4
-"""So many polls without an answer from the socket of a running HAProxy, and it is taken for hung and started again."""
+QUESTION_TIMEOUT = 0.5
+"""Seconds that worker and master have for an answer when they are asked whether they live; it takes them a tenth of a millisecond."""
 
 # HAProxy's own HTTP client is for Lua, which we do not use; to verify servers it would load all authorities of the system, which is three
 # quarters of the time (44 of 54 ms) of each check and start.
@@ -34,6 +33,7 @@ global
     server-state-file {state}
     crt-base {certificates}
     ca-base {certificates}
+    max-spread-checks 50ms
     hard-stop-after 15m
     mworker-max-reloads 50
     maxconn {maxconn}
@@ -81,8 +81,9 @@ class Places:
 class HAProxy:
     """One master with its workers, in the tenant namespace. Not thread-safe: its load balancer lets one in at a time."""
 
-    def __init__(self, places: Places, command: str, namespace: str) -> None:
+    def __init__(self, places: Places, command: str, namespace: str, record: programs.Record | None = None) -> None:
         self._command = command
+        self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
         self._certificates = places.certificates
         self._config = places.state / "haproxy.cfg"
@@ -95,9 +96,15 @@ class HAProxy:
         self._process: subprocess.Popen[bytes] | None = None
         self._accepted = ("", "")  # preamble and configuration that HAProxy would take, by its own words
         self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
+        self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
-        self._silent_polls = 0
-        self._restarted_at = float("-inf")
+        self._worker_pulse, self._master_pulse = programs.Pulse(), programs.Pulse()
+        self._restarts = programs.Restarts()
+        self._ended: list[subprocess.Popen[bytes]] = []  # to be reaped
+        self._ran = False  # since it was started last: a start that fails again is no further death
+        self._masters: list[int] | None = None  # that hung, and whose workers still finish connections; None: not known yet
+        self._master_socket = places.run / "haproxy-master.sock"
+        self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
         self.changes = haproxy_changes.Changes(self.runtime)
         self.reloads = 0
@@ -165,16 +172,25 @@ class HAProxy:
         if running is None or worker is None or self.master() is None:
             self._ask(config, preamble)
             self._replace(config, preamble, self._start_afresh)
+            self.changes.first_checks.wait()
             return "reload"
         if self._text_of(worker) == _mark(running, preamble):
             if running == config and not self._differences():
                 return "none"
             if running != config and self.changes.apply(running, config):
                 self._note_led(worker, config, preamble)
+                self.changes.first_checks.wait()
                 return "runtime"
         self._ask(config, preamble)
         self._replace(config, preamble, lambda: self._reload(count))
+        self.changes.first_checks.wait()
         return "reload"
+
+    def remember(self, members: Mapping[str, Mapping[str, str]]) -> None:
+        """Keep what is reported of servers, by backend and name: a HAProxy that is started again after it died is to know who is DOWN."""
+        if not self._texts:
+            self._remember_text()
+        self._seen = (next(reversed(self._texts.values()), None), members)
 
     def runs(self, config: str, peer_name: str | None) -> bool:
         """Whether HAProxy itself says that it runs this configuration, and no server of it is otherwise."""
@@ -183,21 +199,43 @@ class HAProxy:
             return False
         return self._text_of(worker) == _mark(config, self._preamble(config, peer_name)) and not self._differences()
 
-    def ensure_running(self) -> bool:
-        """Start HAProxy again if it died or hangs; whether it serves now."""
+    def ensure_running(self) -> str:
+        """Ask the worker and the master whether they live, and start them again if they died or hang; how HAProxy fares (`programs`)."""
         system.trim(self._log)
-        if self.master() is not None:
-            if self.runtime.worker() is not None:
-                self._silent_polls = 0
-                return True
-            self._silent_polls += 1
-            if self._silent_polls < UNANSWERED_POLLS:
-                return False
-        if time.monotonic() - self._restarted_at < RESTART_INTERVAL:
-            return False
-        LOG.warning("HAProxy is dead or hangs; starting it with its last good configuration")
-        self._silent_polls, self._restarted_at = 0, time.monotonic()
-        return self._start_afresh()
+        self._bury_masters()
+        master = self.master()
+        if master is None:
+            return self._start_again(programs.DIED)
+        self._ran = True
+        asked_at = time.monotonic()
+        if self.runtime.answers(QUESTION_TIMEOUT):
+            self._worker_pulse.answered()
+            return self._ask_master(master)
+        if not self._worker_pulse.missed(asked_at, self.is_busy()):
+            return programs.SILENT
+        return self._start_again(programs.HUNG)
+
+    def is_busy(self) -> bool:
+        """Whether one of its processes works or waits for a processor."""
+        return system.is_busy(system.processes_with_argument(str(self._pid_file)))
+
+    def _ask_master(self, master: int) -> str:
+        """The worker serves. A master that hangs takes no reload and starts no worker: another one takes over, and no connection is cut."""
+        asked_at = time.monotonic()
+        if not self._master_socket.exists() or self._to_master.answers(QUESTION_TIMEOUT):  # an older agent started it without
+            self._master_pulse.answered()
+        elif self._master_pulse.missed(asked_at, system.is_busy([master])) and self._restarts.may_start():
+            self._record.note(programs.HAPROXY, programs.HUNG)
+            if not self._take_over(master):
+                self._start_afresh()
+        return programs.RUNS if self.runtime.answers(QUESTION_TIMEOUT) else programs.DOWN
+
+    def _start_again(self, cause: str) -> str:
+        if not self._restarts.may_start():
+            return programs.DOWN
+        if self._ran or self._pid_file.exists():
+            self._record.note(programs.HAPROXY, cause)
+        return programs.RUNS if self._start_afresh() else programs.DOWN
 
     def stop(self) -> None:
         """End HAProxy and forget its files; not running is fine."""
@@ -206,6 +244,8 @@ class HAProxy:
         for path in (self._config, self._global, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
+        self.changes.first_checks.begin(())
+        self._seen = (None, {})
 
     def _replace(self, config: str, preamble: str, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
@@ -254,8 +294,8 @@ class HAProxy:
         master, before, expected = self.master(), self.runtime.worker(), self._set_mark()
         if master is None:
             return self._start_afresh()
-        self._keep_server_states(None if forget_health else before)
         self._write_check_addresses()
+        start = self._beginnings(None if forget_health else before)
         failures, begun = self._said(_FAILED), self._said(_RELOADING)
         outcome: list[bool] = []
 
@@ -278,6 +318,7 @@ class HAProxy:
         if outcome != [True]:
             return False
         self.changes.forget()
+        self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
         return True
 
@@ -285,24 +326,75 @@ class HAProxy:
         """How often the master has said something."""
         return (system.read_file(self._log) or b"").count(words)
 
+    def _take_over(self, master: int) -> bool:
+        """Have another master and worker take the listeners from the worker of a master that hangs, which then finishes its connections."""
+        before = self.runtime.worker()
+        workers = [pid for pid in system.children(master) if system.is_running(pid)]
+        if before is None or not workers:
+            return False
+        system.send_signal(master, signal.SIGSTOP)  # it must not wake up while the other one works
+        self._masters = [*(self._masters or ()), master]
+        if self._process is not None and self._process.pid == master:
+            self._ended.append(self._process)
+        self._set_mark()
+        start = self._beginnings(before)
+        if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
+            return False
+
+        def taken_over() -> bool:
+            now = self.runtime.worker()
+            return now is not None and now.pid != before.pid and self.master() not in (None, master)
+
+        process = self._process
+        system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
+        self.changes.forget()
+        self.changes.first_checks.begin(start.unchecked)
+        self._remember_text()
+        return taken_over()
+
+    def _bury_masters(self) -> None:
+        """End the masters that hung once their workers have finished: a worker ends with its master."""
+        if self._masters is None:  # an agent before this one may have left some
+            master = self.master()
+            of_ours = system.processes_with_argument(str(self._pid_file))
+            self._masters = [pid for pid in of_ours if pid != master and system.is_stopped(pid)]
+        for pid in list(self._masters):
+            if not any(system.is_running(child) for child in system.children(pid)):
+                system.send_signal(pid, signal.SIGKILL)
+                self._masters.remove(pid)
+        self._ended = [process for process in self._ended if process.poll() is None]
+
+    def _start(self, *how: str) -> bool:
+        """Start a master; False if that is not even possible."""
+        self._ran = False
+        self._worker_pulse.answered()
+        self._master_pulse.answered()
+        files = ["-p", str(self._pid_file), "-S", f"{self._master_socket},mode,600", "-f", str(self._global), "-f", str(self._config)]
+        try:
+            self._process = system.start(system.in_tenant_namespace(self._namespace, [self._command, "-W", *files, *how]), self._log)
+        except system.CommandFailed as exc:
+            LOG.error("HAProxy can't be started: %s", exc)
+            return False
+        return True
+
     def _start_afresh(self) -> bool:
         self._end_all(0.0)
         self._ensure_run_files()
         self._set_mark()
-        self._write_server_states("1\n")
         self._write_check_addresses()
         self._pid_file.unlink(missing_ok=True)
-        command = [self._command, "-W", "-p", str(self._pid_file), "-f", str(self._global), "-f", str(self._config)]
-        try:
-            self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log)
-        except system.CommandFailed as exc:
-            LOG.error("HAProxy can't be started: %s", exc)
+        config, members = self._seen
+        start = haproxy_states.start(haproxy_states.seen(members), config, self.config or "")
+        self._write_server_states(start.text)
+        if not self._start():
             return False
         process = self._process
+        assert process is not None
         system.wait_until(
             lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
         )
         self.changes.forget()
+        self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
         return process.poll() is None and self.runtime.worker() is not None
 
@@ -314,15 +406,17 @@ class HAProxy:
         if self._process is not None:
             self._process.poll()
 
-    def _keep_server_states(self, worker: haproxy_runtime.Worker | None) -> None:
-        """Write down what the next worker is to know of this one's health."""
+    def _beginnings(self, worker: haproxy_runtime.Worker | None) -> haproxy_states.Start:
+        """Write down what the next worker is to know of this one's health, and tell it."""
         old = None if worker is None else self._texts.get(self._text_of(worker))
         try:
             dump = "" if old is None else self.runtime.server_states()
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("The new HAProxy starts without the old one's health: %s", exc)
             dump = ""
-        self._write_server_states(haproxy_states.state_file(dump, old, self.config or ""))
+        start = haproxy_states.start(haproxy_states.rows(dump), old, self.config or "")
+        self._write_server_states(start.text)
+        return start
 
     def _text_of(self, worker: haproxy_runtime.Worker) -> str:
         """The mark of the text that a worker runs: the one it was started with, or the one to which runtime commands have led it since."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from amphora_agent import haproxy_config, haproxy_runtime, haproxy_states
+from amphora_agent import haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states
 
 LOG = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ class Changes:
     def __init__(self, runtime: haproxy_runtime.RuntimeApi) -> None:
         self._runtime = runtime
         self._lingering: set[tuple[str, str]] = set()
+        self.first_checks = haproxy_first_checks.FirstChecks(runtime)
 
     @property
     def lingering(self) -> frozenset[tuple[str, str]]:
@@ -70,14 +71,30 @@ class Changes:
             if answer in ("Server deleted.", "No such server.", "No such backend."):
                 self._lingering.discard((backend, name))
 
+    def _add(self, section: haproxy_config.Section, server: haproxy_config.Server) -> None:
+        if (section.backend or "", server.name) in self._lingering:
+            self.remove_lingering()  # the same name comes back: possible once the old one is gone
+        first, *others = haproxy_config.add_commands(section, server)
+        self._runtime.order(first, "New server registered.")
+        for command in others:
+            self._runtime.order(command)
+        if server.checked and not server.disabled:
+            self.first_checks.add([(section.backend or "", server.name)])
+
+    def _renew(self, section: haproxy_config.Section, server: haproxy_config.Server) -> None:
+        """Let a server out of maintenance. A new one of its name is checked at once, the old one only when its interval is over."""
+        if self._runtime.ask(f"del server {section.backend}/{server.name}").strip() == "Server deleted.":
+            self._add(section, server)
+            return
+        for command in haproxy_config.enable_commands(section, server):  # it still has connections, from before it was taken out
+            self._runtime.order(command)
+        self.first_checks.add([(section.backend or "", server.name)])
+
     def _carry_out(self, plan: haproxy_config.Plan) -> None:
         for section, server in plan.added:
-            if (section.backend or "", server.name) in self._lingering:
-                self.remove_lingering()  # the same name comes back: possible once the old one is gone
-            first, *others = haproxy_config.add_commands(section, server)
-            self._runtime.order(first, "New server registered.")
-            for command in others:
-                self._runtime.order(command)
+            self._add(section, server)
+        for section, server in plan.renewed:
+            self._renew(section, server)
         for backend, server in plan.weighed:
             self._runtime.order(f"set server {backend}/{server.name} weight {server.weight}")
         for backend, server in plan.switched:

@@ -61,9 +61,13 @@ class Section:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
-    """What leads from one configuration to the next without a reload: per backend the servers that come, change and go."""
+    """What leads from one configuration to the next without a reload: per backend the servers that come, change and go.
+
+    `renewed` come back from maintenance, and are to be checked first: they go and come.
+    """
 
     added: tuple[tuple[Section, Server], ...]
+    renewed: tuple[tuple[Section, Server], ...]
     weighed: tuple[tuple[str, Server], ...]
     switched: tuple[tuple[str, Server], ...]
     removed: tuple[tuple[str, str], ...]
@@ -125,6 +129,7 @@ def plan(old: str, new: str) -> Plan | None:
     if len(before) != len(after):
         return None
     added: list[tuple[Section, Server]] = []
+    renewed: list[tuple[Section, Server]] = []
     weighed: list[tuple[str, Server]] = []
     switched: list[tuple[str, Server]] = []
     removed: list[tuple[str, str]] = []
@@ -146,21 +151,26 @@ def plan(old: str, new: str) -> Plan | None:
             elif (known.address, known.words) != (server.address, server.words):
                 return None
             else:
+                if known.disabled and not server.disabled and server.checked:
+                    renewed.append((with_defaults(now, after), server))
+                    continue
                 weighed.extend([(backend, server)] if known.weight != server.weight else [])
                 switched.extend([(backend, server)] if known.disabled != server.disabled else [])
         removed.extend((backend, name) for name in was.servers if name not in now.servers)
-        if was.servers.keys() != now.servers.keys() and "option external-check" in now.lines:
+        come_or_go = was.servers.keys() != now.servers.keys() or any(section.backend == backend for section, _ in renewed)
+        if come_or_go and "option external-check" in now.lines:
             return None  # HAProxy 2.6 crashes on `enable health` of a server with an external check that came at run time
-    if any("cookie" in server.words for _, server in added):
+    if any("cookie" in server.words for _, server in (*added, *renewed)):
         return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
-    names = dict.fromkeys([section.backend or "" for section, _ in added] + [name for name, _ in (*weighed, *switched, *removed)])
-    return Plan(tuple(added), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
+    come = (section.backend or "" for section, _ in (*added, *renewed))
+    names = dict.fromkeys([*come, *(name for name, _ in (*weighed, *switched, *removed))])
+    return Plan(tuple(added), tuple(renewed), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
 
 
 def differ_in_weights_only(old: str, new: str) -> bool:
     """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
     found = plan(old, new)
-    if found is None or found.added or found.removed or not new.isascii():
+    if found is None or found.added or found.renewed or found.removed or not new.isascii():
         return False
     return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)
 
@@ -192,8 +202,21 @@ def add_commands(section: Section, server: Server) -> list[str]:
             commands.append(f"set dynamic-cookie-key backend {section.backend} {line.split()[1]}")
     commands += [f"enable health {target}"] if "check" in words else []
     commands += [f"enable agent {target}"] if "agent-check" in words else []
-    commands += [] if server.disabled else [f"enable server {target}"]
-    return commands
+    if server.disabled:
+        return commands
+    if "check" not in words:
+        return [*commands, f"enable server {target}"]
+    return [*commands, *enable_commands(section, server)]
+
+
+def enable_commands(section: Section, server: Server) -> list[str]:
+    """The runtime commands that let a server with a check out of maintenance, DOWN until it is checked.
+
+    HAProxy 2.6 takes it for fit when it leaves maintenance, whatever it was told before: without a weight it gets no client meanwhile.
+    """
+    target = f"{section.backend}/{server.name}"
+    first, last = f"set server {target} weight 0", f"set server {target} weight {server.weight}"
+    return [first, f"enable server {target}", f"set server {target} health down", last]
 
 
 def maximum_connections(text: str) -> int:

@@ -25,11 +25,12 @@ class Worker:
 
 
 class RuntimeApi:
-    """Speaks to the socket at `path`."""
+    """Speaks to the socket at `path`, which is a worker's, or a master's (`-S`)."""
 
-    def __init__(self, path: pathlib.Path, timeout: float = 3.0) -> None:
+    def __init__(self, path: pathlib.Path, timeout: float = 3.0, of_master: bool = False) -> None:
         self._path = str(path)
         self._timeout = timeout
+        self._of_master = of_master
 
     def ask(self, command: str, timeout: float | None = None) -> str:
         """The answer to a command, or to several joined by `;`.
@@ -42,6 +43,8 @@ class RuntimeApi:
                 connection.settimeout(timeout or self._timeout)
                 connection.connect(self._path)
                 connection.sendall(command.encode() + b"\n")
+                if self._of_master:
+                    connection.shutdown(socket.SHUT_WR)  # it ends the connection only when no further command can come
                 while chunk := connection.recv(262_144):
                     chunks.append(chunk)
         except OSError as exc:
@@ -56,6 +59,13 @@ class RuntimeApi:
         answer = self.ask(command).strip()
         if answer != expected:
             raise RuntimeFailed(f"HAProxy answers `{command}` with: {answer}")
+
+    def answers(self, timeout: float) -> bool:
+        """Whether the process answers the cheapest of all questions within some seconds."""
+        try:
+            return bool(self.ask("show version", timeout))
+        except RuntimeFailed:
+            return False
 
     def worker(self) -> Worker | None:
         """The worker that serves now; None if nobody answers."""

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from amphora_agent import addresses, haproxy_config
+from amphora_agent.protocol import heartbeat
 
 Key = tuple[str, str]
 """A backend's and a server's name."""
@@ -19,9 +20,13 @@ _HEADING = (
     "srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port"
 )
 _BACKEND, _SERVER, _ADDRESS, _OPERATION, _ADMIN, _WEIGHT, _STARTING_WEIGHT = 1, 3, 4, 5, 6, 7, 8
+_CHECK_STATUS, _CHECK_RESULT = 10, 11
 _PORT, _CHECK_PORT, _CHECK_ADDRESS = 18, 21, 22
 _COLUMNS = 20
-_STOPPED = "0"
+_STOPPED, _RUNNING = "0", "2"
+_NOT_CHECKED, _FAILED = ("1", "0"), ("8", "2")
+"""Status and result of a check that was not made yet, and of one that found nobody."""
+_PASSED = ("3", "4")
 MAINTENANCE = 0x63
 """The bits of HAProxy's administrative state that take a server out (forced, inherited, by resolution, by host name)."""
 _DRAINING = 0x18
@@ -54,6 +59,25 @@ class Row:
         """Whether it gets no traffic because its check says so."""
         return self.columns[_OPERATION] == _STOPPED
 
+    @property
+    def serves(self) -> bool:
+        """Whether it takes new clients."""
+        return not self.stopped and not self.maintenance and self.columns[_WEIGHT] != "0"
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether no check of it has come to an end."""
+        return self.columns[_CHECK_RESULT] == _NOT_CHECKED[1]
+
+    @property
+    def passed(self) -> bool:
+        """Whether its last check found it fit."""
+        return self.columns[_CHECK_RESULT] in _PASSED
+
+    def brought_up(self) -> Row:
+        """The same, serving."""
+        return self.with_columns({_OPERATION: _RUNNING})
+
     def with_columns(self, changes: Mapping[int, str]) -> Row:
         """The same with other values in some columns."""
         return Row(tuple(changes.get(position, value) for position, value in enumerate(self.columns)))
@@ -82,15 +106,29 @@ def rows(dump: str) -> dict[Key, Row]:
     return {row.key: row for row in (Row(columns) for columns in found if len(columns) >= _COLUMNS)}
 
 
-def state_file(dump: str, old: str | None, new: str) -> str:
-    """What a worker that starts with the configuration `new` is to know of the health that `dump` shows under `old`.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Start:
+    """What a worker is to know of servers when it starts: the text of the state file, and who begins DOWN until it is checked."""
 
-    It is what is still true: the health of servers whose check, address and port are the same in both. All others start as in a fresh
-    process: their last check was another one, of another target, or none. Weights, switches and targets of checks come from `new`
-    alone; HAProxy would take those of the file instead.
+    text: str
+    unchecked: frozenset[Key]
+
+
+def start(running: Mapping[Key, Row], old: str | None, new: str) -> Start:
+    """What a worker that starts with the configuration `new` is to know of the health that was seen under `old`.
+
+    It is what is still true: the health of servers whose check, address and port are the same in both. Who is checked otherwise than
+    before starts as in a fresh process, if it served: UP, until a check fails. Who did not serve, or is new, or is not known, has to
+    pass its first check. Weights, switches and targets of checks come from `new` alone; HAProxy would take those of the file instead.
     """
-    kept = list(_kept(rows(dump), old, new))
-    return "\n".join(["1", _HEADING, *(" ".join(row.columns) for row in kept)]) + "\n"
+    found = list(_beginnings(running, old, new))
+    unchecked = frozenset(row.key for row in found if row.stopped and row.unchecked)
+    return Start("\n".join(["1", _HEADING, *(" ".join(row.columns) for row in found)]) + "\n", unchecked)
+
+
+def seen(members: Mapping[str, Mapping[str, str]]) -> dict[Key, Row]:
+    """What was last reported of servers (words of `report.member_status`, by backend and name), as rows: HAProxy itself is gone."""
+    return {(backend, name): _seen(backend, name, word) for backend, servers in members.items() for name, word in servers.items()}
 
 
 def differences(dump: str, wanted: Mapping[str, Mapping[str, haproxy_config.Server]], lingering: frozenset[Key] = frozenset()) -> list[str]:
@@ -114,25 +152,42 @@ def check_shape(section: haproxy_config.Section, server: haproxy_config.Server) 
     return (server.address, *(line for line in section.lines if _shapes(line)), *_shaping_words(server.words))
 
 
-def _kept(running: Mapping[Key, Row], old: str | None, new: str) -> Iterator[Row]:
+def _beginnings(running: Mapping[Key, Row], old: str | None, new: str) -> Iterator[Row]:
     before = {} if old is None else {section.backend: section for section in haproxy_config.backends(old)}
     for section in haproxy_config.backends(new):
         was = before.get(section.backend)
         for server in section.servers.values():
+            if server.disabled or not server.checked:
+                continue
             known = None if was is None else was.servers.get(server.name)
             row = running.get((section.backend or "", server.name))
-            if was is None or known is None or row is None or row.maintenance:
-                continue
-            if known.disabled or server.disabled or not server.checked:
-                continue
-            if check_shape(was, known) == check_shape(section, server):
+            if was is None or known is None or known.disabled or row is None or row.maintenance:
+                yield _unchecked(section, server)
+            elif check_shape(was, known) == check_shape(section, server):
                 yield row.with_columns(_asked_for(server))
+            elif row.stopped:
+                yield _unchecked(section, server)
+
+
+def _unchecked(section: haproxy_config.Section, server: haproxy_config.Server) -> Row:
+    return _row(section.backend or "", server.name, _STOPPED, _NOT_CHECKED).with_columns(_asked_for(server))
+
+
+def _seen(backend: str, name: str, word: str) -> Row:
+    checked = _FAILED if word == "DOWN" else _NOT_CHECKED
+    row = _row(backend, name, _STOPPED if word in ("DOWN", heartbeat.UNCHECKED) else _RUNNING, checked)
+    return row.with_columns({_ADMIN: "1"}) if word == "MAINT" else row
+
+
+def _row(backend: str, name: str, operation: str, checked: tuple[str, str]) -> Row:
+    status, result = checked
+    return Row(tuple(f"0 {backend} 0 {name} - {operation} 0 1 1 0 {status} {result} 0 6 0 0 0 - 0 - 0 0 - - 0".split()))
 
 
 def _asked_for(server: haproxy_config.Server) -> dict[int, str]:
     """What never comes from the state of an earlier worker."""
-    weight = str(server.weight)
-    return {_ADMIN: "0", _WEIGHT: weight, _STARTING_WEIGHT: weight, _CHECK_PORT: "0", _CHECK_ADDRESS: "-"}
+    weight, port = str(server.weight), server.address.rpartition(":")[2]
+    return {_PORT: port, _ADMIN: "0", _WEIGHT: weight, _STARTING_WEIGHT: weight, _CHECK_PORT: "0", _CHECK_ADDRESS: "-"}
 
 
 def _shapes(line: str) -> bool:

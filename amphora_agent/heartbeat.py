@@ -58,6 +58,7 @@ class Heart:
         self._memory = Memory()
         self._requested = False
         self._questions: dict[bytes, None] = {}  # numbers of requests that wait for an answer
+        self._in_doubt = False  # a program does not run or does not answer: it is looked at more often
         self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.first_sent = threading.Event()
         self._next: boot.AgentConfig | None = None
@@ -80,7 +81,7 @@ class Heart:
                 self.turn()
             except Exception:
                 LOG.exception("A turn of the heartbeat went wrong")
-            self._wait(POLL_INTERVAL if self.first_sent.is_set() else 0.2)
+            self._wait(POLL_INTERVAL if self.first_sent.is_set() and not self._in_doubt else 0.2)
 
     def turn(self) -> None:
         """Look once, and send what is due."""
@@ -90,9 +91,13 @@ class Heart:
         report = self._look()
         if report is None:
             return  # silence is the message: something that should run does not
+        self._in_doubt = not reports.claims_life(report)
         now = time.monotonic()
         self._memory.digest = reports.digest(report)
-        self._answer()
+        if not self._in_doubt:
+            self._answer()
+        elif self._memory.digest == self._memory.reported_digest:
+            return  # told once; from then on silence is the message, until it serves again or is replaced
         requested = self._requested and now - self._memory.reported_at >= SHORTEST_GAP_OF_REQUESTED
         kind = due(self._memory, self._memory.digest, now, self._config.heartbeat_interval, self._config.full_report_interval, requested)
         if kind is None:

@@ -93,7 +93,7 @@ class Interfaces:
 
         :raises CommandFailed: the kernel refused.
         """
-        lines = [_address_line(vip, interface.name) for interface in wanted for vip in interface.vips]
+        lines = [_vip_line(vip, interface.name) for interface in wanted for vip in interface.vips]
         if lines:
             _batch(self._inside, lines)
             self.announce(wanted)
@@ -189,6 +189,11 @@ def _lines(interface: rest.Interface) -> list[str]:
 def _address_line(address: str, name: str) -> str:
     # Duplicate address detection would keep an IPv6 address from serving for a second or more.
     return f"address replace {address} dev {name}" + (" nodad" if ":" in address else "")
+
+
+def _vip_line(vip: str, name: str) -> str:
+    # Deprecated, as keepalived would have it: what we ask of others is sent from our own address (RFC 6724, rule 3).
+    return _address_line(vip, name) + (" valid_lft forever preferred_lft 0" if ":" in vip else "")
 
 
 def _route(route: rest.Route, name: str) -> str:

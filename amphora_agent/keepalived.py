@@ -1,18 +1,30 @@
-"""keepalived of one load balancer of a pair: check, start or reload, watch."""
+"""keepalived of one load balancer of a pair: check, start or reload, ask, watch."""
 
 from __future__ import annotations
 
+import dataclasses
+import ipaddress
 import logging
+import os
 import pathlib
+import re
 import signal
 import subprocess
+import time
 
-from amphora_agent import errors, system
+from amphora_agent import errors, keepalived_dump, programs, system
 
 LOG = logging.getLogger(__name__)
 START_TIMEOUT = 5.0
 STOP_TIMEOUT = 0.3
 """On SIGTERM keepalived tells its partner and lets go of the VIP at once, and then waits for a second, for which nobody has to wait."""
+ANSWER_TIMEOUT = 0.3
+"""Seconds for an answer; it comes after 1.5 ms (keepalived 2.2.7)."""
+RELOAD_TIMEOUT = 2.0
+_SHORTEST_GAP = 0.15
+"""Seconds between two questions."""
+_SETTLES_WITHIN = 1.0
+"""Seconds after its start in which it is not asked: the question is a signal, and would end a process that does not expect it yet."""
 
 _PREAMBLE = """\
 global_defs {{
@@ -27,21 +39,51 @@ vrrp_script haproxy_alive {{
     fall 1
     rise 2
 }}
+track_file haproxy_hangs {{
+    file "{flag}"
+    weight 0
+    init_file 0
+}}
 """
+_TRACKED = re.compile(r"^(?P<indent>[ \t]*)track_script[ \t]*\{", re.MULTILINE)
+_TRACK_FILE = "{indent}track_file {{\n{indent}    haproxy_hangs\n{indent}}}\n"
+
+
+@dataclasses.dataclass(slots=True)
+class _Child:
+    """The VRRP process. Its parent starts another one when it dies, so only a new process id tells of that."""
+
+    parent: int
+    pid: int
 
 
 class Keepalived:
-    """One keepalived in the tenant namespace, which outlives the agent."""
+    """One keepalived in the tenant namespace, which outlives the agent: a parent, and a child that speaks VRRP."""
 
-    def __init__(self, state: pathlib.Path, run: pathlib.Path, command: str, namespace: str, router_id: str) -> None:
+    def __init__(
+        self, state: pathlib.Path, run: pathlib.Path, command: str, namespace: str, router_id: str, record: programs.Record
+    ) -> None:
         self._config = state / "keepalived.conf"
         self._script = run / "haproxy-alive"
+        self.flag = run / "haproxy-hangs"
         self._pid_file = run / "keepalived.pid"
+        self._child_file = run / "keepalived-vrrp.pid"
         self._log = run / "keepalived.log"
         self._command = command
         self._namespace = namespace
         self._router_id = router_id
+        self._record = record
         self._process: subprocess.Popen[bytes] | None = None
+        self._child: _Child | None = None
+        self._pulse = programs.Pulse()
+        self._restarts = programs.Restarts()
+        self._started_at = float("-inf")
+        self._asked_at = float("-inf")
+        self._ran = False  # since it was started last: a start that fails again is no further death
+        self._left_over = 0  # looks in a row in which it held a VIP though it was not the master
+        self._dump = keepalived_dump.Dump(command, run)
+        self.vrrp: keepalived_dump.Vrrp | None = None
+        """What it said last; None if it was not asked, or did not answer."""
 
     @property
     def configured(self) -> bool:
@@ -53,9 +95,11 @@ class Keepalived:
         return system.read_file(self._config) == (None if text is None else self._whole(text))
 
     def prepare(self, alive_script: str) -> None:
-        """Put the script in place that tells keepalived whether HAProxy runs."""
+        """Put in place what tells keepalived whether HAProxy runs: the script, and the file that says that it hangs."""
         if system.read_file(self._script) != alive_script.encode():
             system.write_file(self._script, alive_script.encode(), mode=0o700, durable=False)
+        if not self.flag.exists():
+            self.flag.write_bytes(b"0\n")
 
     def check(self, text: str) -> None:
         """Ask keepalived whether it would take a configuration.
@@ -83,53 +127,148 @@ class Keepalived:
         if pid is not None and self.is_set_to(text):
             return False
         system.write_file(self._config, wanted)
-        if pid is not None:
-            system.send_signal(pid, signal.SIGHUP)
-        elif not self._start():
+        if pid is not None and self._reload(pid):
+            return True
+        if pid is not None:  # a process that hangs takes no new configuration, whatever the signal says
+            self._record.note(programs.KEEPALIVED, programs.HUNG)
+        if not self._start():
             raise errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
         return True
 
     def pid(self) -> int | None:
-        """The process, whoever started it."""
+        """The parent process, whoever started it."""
         if self._process is not None:
             self._process.poll()
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
-    def ensure_running(self) -> bool:
-        """Start keepalived again if it died; whether it runs now."""
+    def ensure_running(self) -> str:
+        """Start keepalived again if it died or hangs; how it fares (a state of `programs`)."""
         system.trim(self._log)
-        if self.pid() is not None:
-            return True
-        LOG.warning("keepalived is dead; starting it")
-        return self._start()
+        pid = self.pid()
+        if pid is None:
+            return self._start_again(programs.DIED)
+        self._ran = True
+        self._note_child(pid)
+        if time.monotonic() - self._started_at < _SETTLES_WITHIN:
+            return programs.RUNS
+        asked_at = time.monotonic()
+        if asked_at - self._asked_at < _SHORTEST_GAP and not self._pulse.is_in_doubt:
+            return programs.RUNS  # whoever sends us datagrams makes us look: they do not make keepalived work
+        self._asked_at = asked_at
+        self.vrrp = self._dump.ask(pid, ANSWER_TIMEOUT)
+        if self.vrrp is not None or not self._dump.is_possible(pid):
+            self._pulse.answered()
+            self._drop_left_over()
+            return programs.RUNS
+        if not self._pulse.missed(asked_at, system.is_busy([pid, *system.children(pid)])):
+            return programs.SILENT
+        return self._start_again(programs.HUNG)
+
+    def holds_vip(self) -> bool:
+        """Whether an address that keepalived is to hand over is on an interface here, as the kernel says."""
+        held = system.local_addresses(self._namespace)
+        return any(_plain(address) in held for address, _ in self._addresses())
 
     def stop(self) -> None:
         """End keepalived and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
-        for path in (self._config, self._pid_file, self._script):
+        for path in (self._config, self._pid_file, self._child_file, self._script, self.flag):
             path.unlink(missing_ok=True)
+        self.vrrp, self._child = None, None
+
+    def _start_again(self, cause: str) -> str:
+        if not self._restarts.may_start():
+            return programs.DOWN
+        if self._ran or self._pid_file.exists():
+            self._record.note(programs.KEEPALIVED, cause)
+        return programs.RUNS if self._start() else programs.DOWN
 
     def _start(self) -> bool:
         self._end_all(0.0)  # children whose parent was killed
+        self._ran = False
         self._pid_file.unlink(missing_ok=True)
-        children = self._pid_file.with_name("keepalived-vrrp.pid")
-        children.unlink(missing_ok=True)
-        command = [self._command, "-n", "-P", "-l", "-D", "-f", str(self._config), "-p", str(self._pid_file), "-r", str(children)]
+        self._child_file.unlink(missing_ok=True)
+        files = ["-f", str(self._config), "-p", str(self._pid_file), "-r", str(self._child_file)]
+        command = [self._command, "-n", "-P", "-l", "-D", *files]
         try:
-            self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log)
+            self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log, self._dump.environment)
         except system.CommandFailed as exc:
             LOG.error("keepalived can't be started: %s", exc)
             return False
         process = self._process
         system.wait_until(lambda: process.poll() is not None or self.pid() is not None, START_TIMEOUT)
+        self._started_at = time.monotonic()
+        self._pulse.answered()
+        self._child, self.vrrp = None, None
         return self.pid() is not None
 
+    def _reload(self, pid: int) -> bool:
+        """Have the parent and its child read the configuration; whether they live to do it."""
+        system.send_signal(pid, signal.SIGHUP)
+        if not self._dump.is_possible(pid) or time.monotonic() - self._started_at < _SETTLES_WITHIN:
+            return True
+        until = time.monotonic() + RELOAD_TIMEOUT
+        while time.monotonic() < until:
+            if self._dump.ask(pid, ANSWER_TIMEOUT) is not None:
+                return True
+        return False
+
+    def _note_child(self, parent: int) -> None:
+        """Notice that the parent has started another child, because the former one died."""
+        pid = system.number_in(self._child_file)
+        if pid is None:
+            return
+        if self._child is not None and self._child.parent == parent and self._child.pid != pid:
+            self._record.note(programs.KEEPALIVED, programs.DIED)
+        self._child = _Child(parent, pid)
+
     def _end_all(self, grace: float) -> None:
+        """End all processes. A killed one leaves its VIP on the interface, where it would answer beside the partner's: it is taken away."""
         pids = system.processes_with_argument(str(self._pid_file))
         if pids:
             system.end(pids, grace)
         if self._process is not None:
             self._process.poll()
+        self._drop_vips()
+
+    def _drop_left_over(self) -> None:
+        """Take away a VIP that stays where keepalived does not want it. Twice seen, for keepalived may be on its way to another state."""
+        left = self.vrrp is not None and self.vrrp.state != keepalived_dump.MASTER and self.holds_vip()
+        self._left_over = self._left_over + 1 if left else 0
+        if self._left_over > 1:
+            LOG.warning("A VIP is here though keepalived is not the master: it is taken away")
+            self._drop_vips()
+
+    def _drop_vips(self) -> None:
+        held = system.local_addresses(self._namespace)
+        lines = [f"address delete {address} dev {nic}" for address, nic in self._addresses() if _plain(address) in held]
+        if not lines:
+            return
+        try:
+            system.run(["ip", "-n", self._namespace, "-force", "-batch", "-"], stdin="\n".join(lines) + "\n")
+        except system.CommandFailed as exc:  # keepalived may have been faster
+            LOG.info("%s", exc)
+
+    def _addresses(self) -> list[tuple[str, str]]:
+        """The addresses that keepalived hands over, with their interfaces."""
+        return keepalived_dump.addresses((system.read_file(self._config) or b"").decode(errors="replace"))
 
     def _whole(self, text: str) -> bytes:
-        return (_PREAMBLE.format(router_id=self._router_id, script=self._script) + text).encode()
+        preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag)
+        tracking = _TRACKED.sub(lambda found: _TRACK_FILE.format(indent=found["indent"]) + found[0], text)
+        return (preamble + tracking).encode()
+
+
+def _plain(address: str) -> str:
+    """An address without its prefix, as the kernel writes it."""
+    return str(ipaddress.ip_interface(address).ip)
+
+
+def say_hangs(flag: pathlib.Path, hangs: bool) -> None:
+    """Tell keepalived, which watches the file (inotify) and reads it within milliseconds, whether HAProxy hangs."""
+    content = b"1\n" if hangs else b"0\n"
+    descriptor = os.open(flag, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, content, 0)
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,19 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from amphora_agent import counters, errors, haproxy, haproxy_runtime, interfaces, keepalived, report, system
+from amphora_agent import (
+    counters,
+    errors,
+    haproxy,
+    haproxy_runtime,
+    interfaces,
+    keepalived,
+    keepalived_dump,
+    programs,
+    report,
+    system,
+    watch,
+)
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -22,6 +34,8 @@ ANNOUNCEMENTS, ANNOUNCE_INTERVAL = 3, 0.9
 """So often is a VIP announced, and the seconds between: a packet may be lost, and a predecessor may have answered meanwhile."""
 HANDOVER_POLLS = 5
 """So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
+CLOSE_WATCH, CLOSE_WATCH_INTERVAL = 10.0, 0.1
+"""Seconds for which first checks are watched closely, and the seconds between two looks."""
 CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
@@ -37,7 +51,8 @@ class LoadBalancer:
         self._known_nics: tuple[rest.Interface, ...] = ()
         self._to_announce = 0  # times that the VIPs are still to be announced
         self._announced_at = 0.0
-        self._serves = True  # False while a program that should run does not
+        self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`)
+        self._watcher: threading.Thread | None = None  # of first checks
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
@@ -45,12 +60,16 @@ class LoadBalancer:
         state.chmod(0o700)  # tenants' keys will lie there
         for directory in (state, state / "certificates", run):
             system.remove_unfinished(directory)
-        self._haproxy = haproxy.HAProxy(haproxy.Places(state, run), config.haproxy_command, boot.TENANT_NAMESPACE)
-        self._keepalived = keepalived.Keepalived(state, run, config.keepalived_command, boot.TENANT_NAMESPACE, config.amphora_id)
+        self._record = programs.Record(state / "programs.json")
+        self._haproxy = haproxy.HAProxy(haproxy.Places(state, run), config.haproxy_command, boot.TENANT_NAMESPACE, self._record)
+        self._keepalived = keepalived.Keepalived(
+            state, run, config.keepalived_command, boot.TENANT_NAMESPACE, config.amphora_id, self._record
+        )
         self._counters = counters.Counters(state / "counters.json")
 
     def resume(self) -> None:
         """Go on with what an earlier agent was told; a NIC or a program that is missing is reported by silence, not by dying."""
+        self._record.begin()
         with self._lock:
             self._recall()
             self._resume_interfaces(self._nics.ensure)
@@ -60,6 +79,7 @@ class LoadBalancer:
             config = self._haproxy.config
             if config is not None:
                 self._haproxy.changes.find_lingering(config)
+                self._haproxy.changes.first_checks.find()
 
     def apply(self, wanted: rest.WantedState) -> rest.Receipt:
         """Bring the amphora to the wanted state. If that fails, what served before goes on serving.
@@ -83,8 +103,10 @@ class LoadBalancer:
             else:
                 self._settled = False
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
-            self._wanted, self._hash, self._settled, self._serves = wanted, new_hash, True, True
+            self._wanted, self._hash, self._settled = wanted, new_hash, True
+            self._states = dict.fromkeys(self._meant_to_run(), programs.RUNS)
             self._remember()
+            self._watch_first_checks()
             LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
         self.on_change()
         return rest.Receipt(wanted.load_balancer_id, wanted.generation, new_hash, how)
@@ -101,7 +123,7 @@ class LoadBalancer:
             self._counters.forget()
             (self._state / "state.json").unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
-            self._wanted, self._hash, self._known_nics, self._settled = None, "", (), True
+            self._wanted, self._hash, self._known_nics, self._settled, self._states = None, "", (), True, {}
         self.on_change()
 
     def receipt(self, load_balancer_id: str) -> rest.Receipt | None:
@@ -114,7 +136,7 @@ class LoadBalancer:
     def generations(self) -> dict[str, int]:
         """The generation that runs, by load balancer; none while HAProxy or keepalived should run and does not."""
         wanted = self._wanted
-        return {} if wanted is None or not self._serves else {wanted.load_balancer_id: wanted.generation}
+        return {} if wanted is None or not self._serves() else {wanted.load_balancer_id: wanted.generation}
 
     def store_certificate(self, name: str, pem: bytes) -> None:
         """Keep a certificate for the next wanted state.
@@ -126,18 +148,48 @@ class LoadBalancer:
         system.write_file(self._state / "certificates" / name, pem)
 
     def look(self) -> dict[str, Any] | None:
-        """Restart what died, and return the report; None where what should run does not, so that no heartbeat claims it does."""
+        """Start again what died or hangs, and return the report; None while HAProxy, though it runs, does not say how it fares."""
         if not self._lock.acquire(blocking=False):
             return self._report()  # a change is under way: it does its own starting
         try:
-            self._serves = self._ensure_programs()
-            if not self._serves:
-                return None
+            self._ensure_programs()
+            if self._states.get(programs.HAPROXY, programs.RUNS) != programs.RUNS:
+                return self._report()
             self._haproxy.changes.remove_lingering()
-            self._announce_again()
+            self._haproxy.changes.first_checks.look()
+            if self._serves():
+                self._announce_again()
+            made = self._report()
+            if made is not None:
+                self._haproxy.remember({pool: item["members"] for pool, item in made["pools"].items()})
+            return made
         finally:
+            self._watch_first_checks()
             self._lock.release()
-        return self._report()
+
+    def end(self) -> None:
+        """The agent ends, as it was told to; the programs go on."""
+        self._counters.save()
+        self._record.end()
+
+    def watches(self) -> bool:
+        """Whether somebody is to be told at once when HAProxy stops to answer: in a pair the partner takes over."""
+        return self._haproxy.configured and self._keepalived.configured
+
+    def haproxy_hangs(self) -> bool | None:
+        """Ask HAProxy's worker whether it lives; None if it may answer yet, for it has work to do or is being replaced by us."""
+        if self._haproxy.runtime.answers(watch.PATIENCE):
+            return False
+        if self._lock.locked() or self._haproxy.is_busy():
+            return None
+        return True
+
+    def tell_keepalived(self, hangs: bool) -> None:
+        """Have keepalived give the VIP away, or take part again.
+
+        :raises OSError: there is no keepalived to be told.
+        """
+        keepalived.say_hangs(self._keepalived.flag, hangs)
 
     def save_counters(self) -> None:
         """Write the counters down before they are told to anyone."""
@@ -228,16 +280,25 @@ class LoadBalancer:
         serves = wanted.haproxy_config is None or self._haproxy.runs(wanted.haproxy_config, wanted.peer_name)
         return serves and (wanted.keepalived_config is None or self._keepalived.pid() is not None)
 
-    def _ensure_programs(self) -> bool:
-        serves = not self._haproxy.configured or self._haproxy.ensure_running()
-        return (not self._keepalived.configured or self._keepalived.ensure_running()) and serves
+    def _meant_to_run(self) -> list[str]:
+        meant = ((programs.HAPROXY, self._haproxy.configured), (programs.KEEPALIVED, self._keepalived.configured))
+        return [program for program, configured in meant if configured]
+
+    def _ensure_programs(self) -> None:
+        ensure = {programs.HAPROXY: self._haproxy.ensure_running, programs.KEEPALIVED: self._keepalived.ensure_running}
+        self._states = {program: ensure[program]() for program in self._meant_to_run()}
+
+    def _serves(self) -> bool:
+        """Whether every program runs that should."""
+        return all(state == programs.RUNS for state in self._states.values())
 
     def _report(self) -> dict[str, Any] | None:
-        wanted = self._wanted
+        wanted, states = self._wanted, dict(self._states)
+        shown = {"programs": self._record.show(states), "vrrp": self._vrrp()}
         if wanted is None:
-            return report.EMPTY
-        if not self._haproxy.configured:
-            return report.make(wanted.generation, self._hash, report.Statistics(), {})
+            return {**report.EMPTY, **shown}
+        if states.get(programs.HAPROXY) != programs.RUNS:
+            return report.make(wanted.generation, self._hash, report.Statistics(), {}) | shown
         with self._counting:  # asked and taken in one go, so that an old worker is never counted after a new one
             try:
                 answer = self._ask_present_worker("show info;show stat -1 7 -1")
@@ -246,7 +307,13 @@ class LoadBalancer:
                 return None
             statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
             totals = self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
-        return report.make(wanted.generation, self._hash, statistics, totals)
+        return report.make(wanted.generation, self._hash, statistics, totals) | shown
+
+    def _vrrp(self) -> dict[str, Any] | None:
+        if not self._keepalived.configured:
+            return None
+        said = self._keepalived.vrrp
+        return {"state": keepalived_dump.UNKNOWN if said is None else said.state, "holds_vip": self._keepalived.holds_vip()}
 
     def _ask_present_worker(self, question: str) -> str:
         """:raises RuntimeFailed: HAProxy does not answer."""
@@ -256,6 +323,24 @@ class LoadBalancer:
                 break
             time.sleep(0.02)
         return answer
+
+    def _watch_first_checks(self) -> None:
+        """Have somebody look closely while first checks are under way: `look()` comes around each second only."""
+        if self._haproxy.changes.first_checks.waiting and (self._watcher is None or not self._watcher.is_alive()):
+            self._watcher = threading.Thread(target=self._await_first_checks, name="first-checks", daemon=True)
+            self._watcher.start()
+
+    def _await_first_checks(self) -> None:
+        until = time.monotonic() + CLOSE_WATCH
+        waiting = True
+        while waiting and time.monotonic() < until:
+            time.sleep(CLOSE_WATCH_INTERVAL)
+            with self._lock:
+                if not self._haproxy.runtime.answers(haproxy.QUESTION_TIMEOUT):
+                    break  # it hangs: that is for `look()` to settle, which needs the lock
+                self._haproxy.changes.first_checks.look()
+                waiting = self._haproxy.changes.first_checks.waiting
+        self.on_change()
 
     def _report_quietly(self) -> None:
         """Take in the counters of a worker that is about to go."""

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, system
+from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, system, watch
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     kept.on_change = heart.configure
     balancer.on_change = heart.nudge
     threading.Thread(target=heart.run, name="heartbeat", daemon=True).start()
+    watching = watch.Watch(balancer.watches, balancer.haproxy_hangs, balancer.tell_keepalived, heart.nudge)
+    threading.Thread(target=watching.run, name="watch", daemon=True).start()
     heart.first_sent.wait(FIRST_BEAT_TIMEOUT)
 
     from amphora_agent.api import app, server  # the first heartbeat did not wait for Flask
@@ -63,7 +65,7 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())
     LOG.info("Serving on %s port %s", config.management_address, config.agent_port)
     web.serve_forever(poll_interval=1.0)
-    balancer.save_counters()
+    balancer.end()
 
 
 def _parser() -> argparse.ArgumentParser:

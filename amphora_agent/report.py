@@ -8,9 +8,13 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
-_STATUS, _WEIGHT = 17, 18
+from amphora_agent import programs
+from amphora_agent.protocol import heartbeat
+
+_STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
+_NOT_CHECKED = "INI"
 _ACTIVE, _LIMIT, _TOTAL, _BYTES_IN, _BYTES_OUT, _ERRORS = 4, 6, 7, 8, 9, 12
-_COLUMNS = 19
+_COLUMNS = 37
 EMPTY: dict[str, Any] = {"generation": 0, "hash": "", "listeners": {}, "pools": {}}
 
 
@@ -30,7 +34,7 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
     statistics = Statistics()
     for line in text.splitlines():
         columns = line.split(",", _COLUMNS)
-        if len(columns) <= _WEIGHT or line.startswith("#"):
+        if len(columns) <= _CHECK_STATUS or line.startswith("#"):
             continue
         proxy, name, status = columns[0], columns[1], columns[_STATUS]
         if name == "FRONTEND":
@@ -42,12 +46,18 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
             statistics.pools[proxy] = "UP" if status.startswith("UP") else "DOWN"
             statistics.members.setdefault(proxy, {})
         elif (proxy, name) not in lingering:
-            statistics.members.setdefault(proxy, {})[name] = member_status(status, columns[_WEIGHT])
+            word = member_status(status, columns[_WEIGHT], columns[_CHECK_STATUS])
+            statistics.members.setdefault(proxy, {})[name] = word
+    for proxy, word in statistics.pools.items():
+        if word == "DOWN" and heartbeat.UNCHECKED in statistics.members[proxy].values():
+            statistics.pools[proxy] = heartbeat.UNCHECKED
     return statistics
 
 
-def member_status(status: str, weight: str) -> str:
-    """HAProxy's word for a server, such as `UP 1/3`, as ours."""
+def member_status(status: str, weight: str, check: str = "") -> str:
+    """HAProxy's words for a server, such as `UP 1/3`, and for its last check, such as `L7OK`, as one of ours."""
+    if check.endswith(_NOT_CHECKED) and status.startswith(("UP", "DOWN")):
+        return heartbeat.UNCHECKED
     for word in ("DOWN", "MAINT", "DRAIN", "no check"):
         if status.startswith(word):
             return word
@@ -73,6 +83,11 @@ def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapp
     }
     pools = {pool: {"status": status, "members": statistics.members[pool]} for pool, status in statistics.pools.items()}
     return {"generation": generation, "hash": config_hash, "listeners": listeners, "pools": pools}
+
+
+def claims_life(report: Mapping[str, Any]) -> bool:
+    """Whether every program runs that should: only then may a heartbeat be sent for no other reason than that time has passed."""
+    return all(program["state"] == programs.RUNS for program in report.get("programs", {}).values())
 
 
 def digest(report: Mapping[str, Any]) -> bytes:

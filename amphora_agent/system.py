@@ -8,10 +8,11 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 LOG = logging.getLogger(__name__)
@@ -59,14 +60,16 @@ def in_tenant_namespace(namespace: str, command: Sequence[str]) -> list[str]:
     return ["ip", "netns", "exec", namespace, *command]
 
 
-def start(command: Sequence[str], log: pathlib.Path) -> subprocess.Popen[bytes]:
-    """Start a program that outlives this process (own session), its words appended to a file.
+def start(command: Sequence[str], log: pathlib.Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a program that outlives this process (own session), its words appended to a file. No `environment`: that of this process.
 
     :raises CommandFailed: it can't be started.
     """
     with log.open("ab") as output:
         try:
-            return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+            return subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, env=environment
+            )
         except OSError as exc:
             raise CommandFailed(command, 127, str(exc)) from exc
 
@@ -116,8 +119,42 @@ def read_file(path: pathlib.Path) -> bytes | None:
 
 def is_running(pid: int) -> bool:
     """Whether a process exists and is more than a zombie."""
+    return _state(pid) not in (None, b"Z", b"X")
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was told to stop, and not yet to go on."""
+    return _state(pid) == b"T"
+
+
+def _state(pid: int) -> bytes | None:
+    """The letter by which the kernel tells what a process does (proc(5), /proc/pid/stat)."""
     stat = _process_file(pid, "stat")
-    return stat is not None and stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    return None if stat is None else stat.rpartition(b")")[2].split()[0]
+
+
+def is_busy(pids: Collection[int]) -> bool:
+    """Whether a thread of these processes runs or waits for a processor: such a one may answer yet. A stopped or sleeping one is not."""
+    for pid in pids:
+        for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError, IndexError):
+                if path.read_bytes().rpartition(b")")[2].split()[0] == b"R":
+                    return True
+    return False
+
+
+def environment_of(pid: int) -> list[str]:
+    """The environment that a process was started with, as `NAME=value`."""
+    return (_process_file(pid, "environ") or b"").decode(errors="replace").split("\0")
+
+
+def children(pid: int) -> list[int]:
+    """Process ids of what a process has started itself and not yet reaped."""
+    found: list[int] = []
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in path.read_text().split()]
+    return found
 
 
 def processes_with_argument(argument: str) -> list[int]:
@@ -128,16 +165,23 @@ def processes_with_argument(argument: str) -> list[int]:
 
 def pid_from_file(path: pathlib.Path, argument: str) -> int | None:
     """The process of a pid file, if it still runs and still is the one that was started with this argument."""
-    try:
-        pid = int(path.read_text())
-    except (OSError, ValueError):
+    pid = number_in(path)
+    if pid is None:
         return None
     if argument.encode() in (_process_file(pid, "cmdline") or b"").split(b"\0") and is_running(pid):
         return pid
     return None
 
 
-def send_signal(pid: int, number: signal.Signals) -> None:
+def number_in(path: pathlib.Path) -> int | None:
+    """The number that a file holds; None if there is none."""
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def send_signal(pid: int, number: int) -> None:
     """Signal a process; gone already is fine."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -186,6 +230,26 @@ def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def local_addresses(namespace: str) -> frozenset[str]:
+    """The addresses that the kernel holds in a network namespace; none if there is no such namespace."""
+    try:
+        return inside_namespace(namespace, _local_addresses)
+    except OSError as exc:
+        LOG.info("The addresses of %s are not known: %s", namespace, exc)
+        return frozenset()
+
+
+def _local_addresses() -> frozenset[str]:
+    """From the kernel's own tables, without a program: each look of the agent asks for them."""
+    own = pathlib.Path("/proc/thread-self/net")
+    trie = (own / "fib_trie").read_text()
+    found = set(re.findall(r"\|-- (\S+)\n\s+/32 host LOCAL", trie))
+    with contextlib.suppress(FileNotFoundError):  # a kernel without IPv6
+        for line in (own / "if_inet6").read_text().splitlines():
+            found.add(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
+    return frozenset(found)
 
 
 def _set_network_namespace(descriptor: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from oslo_config import cfg
 
 from controller import conf as configuration
-from controller import services
+from controller import exceptions, services
 from controller.cmd import logging_setup, process
 from controller.flows import catalog as flows_catalog
 from controller.worker import conductor, engine
@@ -21,14 +21,31 @@ def main(
     listener_factories: Sequence[Callable[[engine.FlowEngine], contextlib.AbstractContextManager[Any]]] = (),
     catalog: conductor.Catalog | None = None,
 ) -> int:
-    """Read the configuration, run jobs; exit code 0 if everything under way came to a clean end."""
+    """Read the configuration, run jobs; exit code 0 if everything under way came to a clean end, 2 if the configuration can't be used."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
     logging_setup.setup(conf, "figlina-worker")
     everything = services.Services.load(conf, wake=process.bell(conf))
     try:
+        if catalog is None:
+            refuse_unusable(everything)
+    except (ValueError, LookupError, exceptions.Misconfigured) as exc:
+        print(f"figlina-worker: {exc}", file=sys.stderr)
+        return 2
+    try:
         return serve(conductor.Conductor(everything, catalog or flows_catalog, options(conf), listener_factories))
     finally:
         everything.close()
+
+
+def refuse_unusable(everything: services.Services) -> None:
+    """Have the secrets and authorities that the configuration names looked at now rather than in the middle of somebody's create.
+
+    :raises ValueError: the heartbeat key is missing, or could be guessed.
+    :raises Misconfigured: the certificate authority or the secret store can't be used; the message says what to do.
+    """
+    assert everything.settings is not None
+    assert everything.ca is not None
+    assert everything.secrets is not None
 
 
 def options(conf: cfg.ConfigOpts) -> conductor.Options:

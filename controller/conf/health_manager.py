@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from oslo_config import cfg
 
+from controller.model import strength
+
 GROUP = "health_manager"
 OPTS = [
     cfg.StrOpt("bind_ip", default="127.0.0.1", help="Address on which heartbeats are received, on the management network."),
@@ -21,10 +23,10 @@ OPTS = [
         "heartbeat_key",
         default=[],
         secret=True,
-        help="Keys of the deployment, from which each amphora's own heartbeat key is made; at least 16 characters each. The first one "
-        "is given to new amphorae, all of them verify: to change the key, put a new one in front, and take the old one away when the last "
-        "amphora made with it is gone, or was told the new one (PUT of its config). Required; a weak or published key is refused at "
-        "the start.",
+        help="Keys of the deployment, from which each amphora's own heartbeat key is made; each of 16 random characters or more "
+        "(`openssl rand -hex 32`). The first one is given to new amphorae, all of them verify: to change the key, put a new one in front, "
+        "and take the old one away when the last amphora made with it is gone, or was told the new one (PUT of its config). Required; one "
+        "that could be guessed (short, repeated, a sequence, words, from an example) is refused at the start.",
     ),
     cfg.FloatOpt("heartbeat_interval", default=10.0, min=0.05, help="Seconds between two beats of an amphora."),
     cfg.FloatOpt(
@@ -71,21 +73,19 @@ OPTS = [
     ),
 ]
 
-_PUBLISHED = frozenset({"insecure", "insecure-key", "changeme", "secret", "password", "heartbeat_key", "replace-me", "0123456789abcdef"})
-
 
 def deployment_keys(values: Sequence[str]) -> tuple[bytes, ...]:
     """The keys of `heartbeat_key`; the first is for new amphorae.
 
-    :raises ValueError: there is none, or one that could be guessed.
+    :raises ValueError: there is none, or one that could be guessed; the message says how to make a good one.
     """
     if not values:
         raise ValueError("[health_manager] heartbeat_key is not set: make one with `openssl rand -hex 32`")
     for place, value in enumerate(values, 1):
-        if value.lower() in _PUBLISHED or len(value) < 16 or len(set(value)) < 8:
+        if strength.is_guessable(value):
             raise ValueError(
-                f"key {place} of [health_manager] heartbeat_key is too easy to guess (16 characters or more, not from an example): "
-                "make one with `openssl rand -hex 32`"
+                f"key {place} of [health_manager] heartbeat_key is too easy to guess (short, repeated, a sequence, words, or from an "
+                "example): make one with `openssl rand -hex 32`, and give every health manager and worker the same"
             )
     return tuple(value.encode() for value in values)
 

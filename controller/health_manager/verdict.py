@@ -17,6 +17,7 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+from amphora_agent.protocol import heartbeat
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.heartbeat import ListenerReport, PoolReport, Report
@@ -79,7 +80,9 @@ def _statuses(snapshot: model.Snapshot, reports: Collection[Report], missing: bo
         own = [members[item.id] for item in snapshot.members_by_pool.get(pool.id, ()) if item.id in members]
         if status := _pool(pool, views.get(pool.id, ()), own, reports):
             pools[pool.id] = status
-    verdict = _load_balancer(listeners.values(), pools.values(), missing)
+    verdict: OperatingStatus | None = _load_balancer(listeners.values(), pools.values(), missing)
+    if verdict is _O.ONLINE and any(_undecided(views.get(pool.id, ())) for pool in _wanted(snapshot.pools)):
+        verdict = None
     told = [_told(some, reports) for some in (snapshot.health_monitors, snapshot.l7policies, snapshot.l7rules)]
     return Statuses(verdict, listeners, pools, members, *told)
 
@@ -114,7 +117,7 @@ def _pool(
         return _O.OFFLINE
     if not views:
         return _O.OFFLINE if _known_to_all(pool, reports) else None
-    agreed = _agreed([_O.ERROR if view.status == "DOWN" else _O.ONLINE for view in views])
+    agreed = _agreed([_O.ERROR if view.status == "DOWN" else _O.ONLINE for view in views if view.status != heartbeat.UNCHECKED])
     return _O.DEGRADED if agreed is _O.ONLINE and _O.ERROR in members else agreed
 
 
@@ -155,6 +158,10 @@ def _agreed(opinions: Collection[OperatingStatus]) -> OperatingStatus | None:
         return None
     worst = max(opinions, key=_SEVERITY.__getitem__)
     return _O.DEGRADED if worst is _O.ERROR and any(opinion is not _O.ERROR for opinion in opinions) else worst
+
+
+def _undecided(views: Collection[PoolReport]) -> bool:
+    return any(view.status == heartbeat.UNCHECKED for view in views)
 
 
 def _known_to_all(item: model.Resource, reports: Iterable[Report]) -> bool:

@@ -20,7 +20,7 @@ class ListenerReport:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class PoolReport:
-    """`status` is UP or DOWN; members' are UP, DOWN, DRAIN, MAINT or `no check`."""
+    """`status` is UP, DOWN or `unchecked`; members' are UP, DOWN, DRAIN, MAINT, `no check` or `unchecked` (which says nothing as yet)."""
 
     status: str
     members: Mapping[str, str]

@@ -69,7 +69,7 @@ def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnet: VipSubnet
         mtu=int(subnet.mtu),
         addresses=(f"{own}/{prefix}",),
         routes=gateway + _routes(subnet.host_routes),
-        vips=(f"{vip}/{prefix}",) if load_balancer.topology is Topology.SINGLE else (),
+        vips=(f"{vip}/{keepalived.vip_prefix(vip, prefix)}",) if load_balancer.topology is Topology.SINGLE else (),
     )
 
 

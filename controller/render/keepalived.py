@@ -14,6 +14,15 @@ from controller.render.settings import Settings
 VIP_INTERFACE = "eth1"
 
 
+def vip_prefix(vip: str, prefixlen: int) -> int:
+    """The prefix with which a VIP is put on an interface: its subnet's, and for IPv6 none but its own.
+
+    With that, keepalived holds an IPv6 address as deprecated (keepalived.conf(5), `preferred_lft`): nothing that the amphora asks of
+    others, a check of a member for one, is sent from it (RFC 6724, rule 3), and so no answer goes astray when the VIP moves.
+    """
+    return 128 if ipaddress.ip_address(vip).version == 6 else prefixlen
+
+
 def config(
     snapshot: model.Snapshot, amphora: Amphora, vip_subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, settings: Settings
 ) -> str:
@@ -38,5 +47,5 @@ def config(
         garp_refresh_count=int(settings.garp_refresh_count),
         source=safe.address(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or ""),
         peers=[safe.address(f"VRRP address of amphora {other.id!r}", other.vrrp_ip or "") for other in peers],
-        vip=f"{vip}/{vip_subnet.prefixlen}",
+        vip=f"{vip}/{vip_prefix(vip, vip_subnet.prefixlen)}",
     )

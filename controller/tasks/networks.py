@@ -18,21 +18,23 @@ LOG = logging.getLogger(__name__)
 def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks) -> Mapping[str, tuple[str, ...]]:
     """Networks of members other than the VIP's, with the members' subnets there, in the order in which members first asked for them.
 
-    A subnet that was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer.
+    The VIP's own network is among them for members of the other version of IP, of which the amphora has no address there. A subnet that
+    was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer.
     """
     found: dict[str, dict[str, None]] = {}
     vip = snapshot.load_balancer.vip
+    version = ipaddress.ip_address(vip.address).version
     wanted = [one for one in snapshot.members if one.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE]
     for subnet_id in dict.fromkeys(one.subnet_id for one in wanted):
         if subnet_id is None or subnet_id == vip.subnet_id:
             continue
         try:
-            network_id = known.subnet(subnet_id).network_id
+            subnet = known.subnet(subnet_id)
         except exceptions.NotFound:
             LOG.warning("load balancer %s: the subnet %s of some members does not exist any more", snapshot.load_balancer.id, subnet_id)
             continue
-        if network_id != vip.network_id:
-            found.setdefault(network_id, {})[subnet_id] = None
+        if subnet.network_id != vip.network_id or subnet.ip_version != version:
+            found.setdefault(subnet.network_id, {})[subnet_id] = None
     return {network_id: tuple(subnet_ids) for network_id, subnet_ids in found.items()}
 
 

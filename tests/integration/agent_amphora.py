@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import oid
 
+from amphora_agent import report as report_module
 from amphora_agent import system
 from amphora_agent.protocol import boot, heartbeat, rest
 
@@ -110,7 +111,7 @@ class _Web(http.server.BaseHTTPRequestHandler):
         if self.path.startswith("/slow"):
             self.server.release.wait(30)
         body = str(self.server.server_address[1]).encode()
-        self.send_response(200)
+        self.send_response(500 if self.path == "/health" and not self.server.fit else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         with contextlib.suppress(OSError):
@@ -126,6 +127,7 @@ class _WebServer(http.server.ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int]) -> None:
         super().__init__(address, _Web)
         self.release = threading.Event()
+        self.fit = True
 
     def handle_error(self, *_: Any) -> None:
         """Health checks reset their connections."""
@@ -154,6 +156,16 @@ class Beats:
                 if report is not None and condition(report):
                     return report
         raise AssertionError(f"no such report within {within} seconds")
+
+    def lively(self) -> list[tuple[heartbeat.Header, dict[str, Any] | None]]:
+        """What has come until now and claims that all programs run that should: all but a report which says otherwise."""
+        found = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                header, report = self.next(0.01)
+                if report is None or report_module.claims_life(report):
+                    found.append((header, report))
+        return found
 
     def drain(self) -> int:
         """Forget what has come until now, and say how much it was."""
@@ -302,9 +314,10 @@ class Amphora:
         """Do something in the outside namespace; its sockets stay there."""
         return system.inside_namespace(self.outside, action)
 
-    def web(self, port: int) -> str:
-        """A web server that answers with its port; its address."""
+    def web(self, port: int, fit: bool = True) -> str:
+        """A web server that answers with its port, and on `/health` whether it is fit; its address."""
         server = self.outdoors(lambda: _WebServer((WEB, port)))
+        server.fit = fit
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self._webs[port] = server
         return f"{WEB}:{port}"
@@ -314,6 +327,10 @@ class Amphora:
         server = self._webs.pop(port)
         server.shutdown()
         server.server_close()
+
+    def set_fit(self, port: int, fit: bool) -> None:
+        """What a web server answers on `/health` from now on."""
+        self._webs[port].fit = fit
 
     def release(self, port: int) -> None:
         """Let a web server answer its `/slow` requests."""

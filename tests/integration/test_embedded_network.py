@@ -6,6 +6,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,7 +22,7 @@ PATIENCE, DROPPED = 10.0, 0.5  # seconds to wait for what must come, and for wha
 
 ANSWER_TCP = """
 import socket, sys
-listener = socket.create_server((sys.argv[1], int(sys.argv[2])))
+listener = socket.create_server((sys.argv[1], int(sys.argv[2])), family=socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET)
 print("ready", flush=True)
 while True:
     connection, _ = listener.accept()
@@ -30,11 +31,11 @@ while True:
 """
 ANSWER_UDP = """
 import socket, sys
-server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 server.bind((sys.argv[1], int(sys.argv[2])))
 print("ready", flush=True)
 while True:
-    data, sender = server.recvfrom(100)
+    data, sender = server.recvfrom(9000)
     server.sendto(data, sender)
 """
 ASK_TCP = """
@@ -44,7 +45,7 @@ with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=float(sys
 """
 ASK_UDP = """
 import socket, sys
-client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+client = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 client.bind((sys.argv[3], 0))
 client.settimeout(float(sys.argv[4]))
 client.sendto(b"hello", (sys.argv[1], int(sys.argv[2])))
@@ -53,34 +54,54 @@ assert client.recv(100) == b"hello"
 
 PING = """
 import socket, struct, sys
-client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+six = ":" in sys.argv[1]
+protocol, ask, answered, place = (socket.IPPROTO_ICMPV6, 128, 129, 0) if six else (socket.IPPROTO_ICMP, 8, 0, 20)
+client = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, protocol)
 client.settimeout(float(sys.argv[3]))
 if sys.argv[2]:
     client.bind((sys.argv[2], 0))
 client.connect((sys.argv[1], 0))
-client.send(struct.pack("!BBHHH", 8, 0, 0xF7FE, 0, 1))
-while client.recv(100)[20] != 0:
+client.send(struct.pack("!BBHHH", ask, 0, 0 if six else 0xF7FE, 0, 1))
+while client.recv(100)[place] != answered:
     pass
+"""
+LIE = """
+import socket, struct, sys
+mine, theirs, mac = sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3].replace(":", ""))
+if ":" in theirs:
+    packed = socket.inet_pton(socket.AF_INET6, theirs)
+    raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+    raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+    index = socket.if_nametoindex("eth0")
+    raw.bind((mine, 0, 0, index))
+    raw.sendto(struct.pack("!BBHI", 136, 0, 0, 0x20000000) + packed + struct.pack("!BB", 2, 1) + mac, ("ff02::1", 0, 0, index))
+else:
+    packed = socket.inet_pton(socket.AF_INET, theirs)
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    link.bind(("eth0", 0x0806))
+    body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + mac + packed + bytes.fromhex("ff" * 6) + packed
+    link.send(bytes.fromhex("ff" * 6) + mac + struct.pack("!H", 0x0806) + body)
 """
 HEAR_VRRP = """
 import socket, sys
-receiver = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)
+receiver = socket.socket(socket.AF_INET6 if sys.argv[2] == "6" else socket.AF_INET, socket.SOCK_RAW, 112)
 receiver.settimeout(float(sys.argv[1]))
 print("ready", flush=True)
 receiver.recv(100)
 """
 SAY_VRRP = """
 import socket, sys
-socket.socket(socket.AF_INET, socket.SOCK_RAW, 112).sendto(bytes(20), (sys.argv[1], 0))
+socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_RAW, 112).sendto(bytes(20), (sys.argv[1], 0))
 """
 
 
 class Playground:
     """A network with machines that are nothing but network namespaces."""
 
-    def __init__(self, network: bridge.BridgeNetwork, prefix: str) -> None:
+    def __init__(self, network: bridge.BridgeNetwork, prefix: str, version: int = 4) -> None:
         self.network = network
-        self.private = network.network_named("private")
+        self.version = version
+        self.private = network.network_named("private") if version == 4 else _ipv6_network(network)
         self.prefix = prefix
         self._host = linux.Host()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -91,8 +112,18 @@ class Playground:
         linux.ensure_namespace(self._host, namespace)
         self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
         addresses = [self.network.address_with_prefix(port), *more]
-        self._host.ip_batch(namespace, ["link set eth0 up", *(f"address add {address} dev eth0" for address in addresses)])
+        quick = " nodad" if self.version == 6 else ""
+        self._host.ip_batch(namespace, ["link set eth0 up", *(f"address add {address} dev eth0{quick}" for address in addresses)])
         return namespace
+
+    def alone(self, address: str) -> str:
+        """The range that holds one address only."""
+        return f"{address}/{32 if self.version == 4 else 128}"
+
+    @property
+    def elsewhere(self) -> str:
+        """A range in which no machine of a playground is."""
+        return "192.0.2.0/24" if self.version == 4 else "2001:db8:2::/48"
 
     def tenant(self, name: str) -> tuple[str, str]:
         """A tenant's machine without a filter, and its address."""
@@ -136,20 +167,28 @@ class Playground:
             linux.delete_namespace(self._host, namespace)
 
 
+def _ipv6_network(network: bridge.BridgeNetwork) -> interface.Network:
+    """A network of IPv6 alone, as a tenant makes one."""
+    values = {"name": "six", "project_id": "project-1", "shared": False, "router:external": False, "mtu": 1500}
+    made = network.create(embedded.NETWORK, values)["id"]
+    network.create(embedded.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/64", "project_id": "project-1"})
+    return network.get_network(made)
+
+
 Open = Callable[[Sequence[interface.AccessRule]], None]
 
 
-@pytest.fixture
-def playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
-    yield from playground_of(tmp_path, port_security=True)
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def playground(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Playground]:
+    yield from playground_of(tmp_path, port_security=True, version=request.param)
 
 
-@pytest.fixture
-def open_playground(tmp_path: pathlib.Path) -> Iterator[Playground]:
-    yield from playground_of(tmp_path, port_security=False)
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def open_playground(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Playground]:
+    yield from playground_of(tmp_path, port_security=False, version=request.param)
 
 
-def playground_of(tmp_path: pathlib.Path, port_security: bool, public_cidr: str | None = None) -> Iterator[Playground]:
+def playground_of(tmp_path: pathlib.Path, port_security: bool, public_cidr: str | None = None, version: int = 4) -> Iterator[Playground]:
     """A network of its own for a test, and nothing of it afterwards."""
     prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
     network = bridge.BridgeNetwork(
@@ -161,7 +200,7 @@ def playground_of(tmp_path: pathlib.Path, port_security: bool, public_cidr: str 
         port_security=port_security,
     )
     network.install()
-    made = Playground(network, prefix)
+    made = Playground(network, prefix, version)
     try:
         yield made
     finally:
@@ -177,7 +216,7 @@ def vip(playground: Playground) -> model.Vip:
 def amphora(playground: Playground, vip: model.Vip) -> tuple[str, interface.Port]:
     """A namespace with the VRRP port, which also holds the VIP."""
     port = playground.network.ensure_vrrp_port("amphora-1", "lb-1", vip)
-    return playground.machine("amphora", port, f"{vip.address}/32"), port
+    return playground.machine("amphora", port, playground.alone(vip.address)), port
 
 
 @pytest.fixture
@@ -212,7 +251,7 @@ def test_a_rule_with_a_range_admits_that_range_only(
     playground.serve(amphora[0], ANSWER_TCP, vip.address, 80)
     friend, friends_address = playground.tenant("friend")
     stranger, strangers_address = playground.tenant("stranger")
-    access([interface.AccessRule("tcp", 80, f"{friends_address}/32"), interface.AccessRule("tcp", 80, "192.0.2.0/24")])
+    access([interface.AccessRule("tcp", 80, playground.alone(friends_address)), interface.AccessRule("tcp", 80, playground.elsewhere)])
     assert playground.asks(friend, ASK_TCP, vip.address, 80, friends_address)
     assert playground.is_dropped(stranger, ASK_TCP, vip.address, 80, strangers_address)
 
@@ -246,10 +285,44 @@ def test_an_amphora_can_not_send_from_an_address_or_mac_that_is_not_its_own(
     _, address = playground.tenant("web")
     host = linux.Host()
     assert playground.pings(namespace, address)
-    host.ip_batch(namespace, ["address add 198.19.65.200/20 dev eth0"])
-    assert playground.ping_is_dropped(namespace, address, "198.19.65.200")
+    other = "198.19.65.200/20" if playground.version == 4 else "fd00:f161::4:2/64 nodad"
+    host.ip_batch(namespace, [f"address add {other} dev eth0"])
+    assert playground.ping_is_dropped(namespace, address, other.partition("/")[0])
     host.ip_batch(namespace, ["link set eth0 address 02:00:00:00:00:99"])
     assert playground.ping_is_dropped(namespace, address)
+
+
+def test_neighbours_believe_nobody_who_speaks_for_an_address_that_is_not_his(
+    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+) -> None:
+    namespace, port = amphora
+    _, web = playground.tenant("web")
+    client, _ = playground.tenant("client")
+    own = port.fixed_ips[0].ip_address
+
+    def believed(address: str) -> str:
+        shown = linux.Host().run(["ip", "-n", client, "neighbour", "show", "to", address])
+        return shown.split(" lladdr ")[1].split()[0]
+
+    assert playground.pings(client, web)
+    before = believed(web)
+    for target in (web, vip.address):
+        subprocess.run([*linux.enter(namespace), sys.executable, "-c", LIE, own, target, port.mac_address], check=True, timeout=20)
+    time.sleep(DROPPED)
+    assert believed(web) == before != port.mac_address
+    linux.Host().ip_batch(client, [f"neighbour replace {vip.address} lladdr 02:00:00:00:00:01 dev eth0 nud stale"])
+    time.sleep(1.2)  # the kernel does not change its mind on ARP within a second (`locktime`)
+    subprocess.run([*linux.enter(namespace), sys.executable, "-c", LIE, own, vip.address, port.mac_address], check=True, timeout=20)
+    time.sleep(DROPPED)
+    assert believed(vip.address) == port.mac_address, "for the VIP an amphora may speak"
+
+
+def test_a_datagram_in_pieces_gets_its_answer(playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]) -> None:
+    namespace, port = amphora
+    web, address = playground.tenant("web")
+    playground.serve(web, ANSWER_UDP, address, 53)
+    big = ASK_UDP.replace('b"hello", (', "bytes(4000), (").replace('client.recv(100) == b"hello"', "len(client.recv(9000)) == 4000")
+    assert playground.asks(namespace, big, address, 53, port.fixed_ips[0].ip_address)
 
 
 def test_amphorae_do_not_reach_one_another_on_the_management_network(playground: Playground) -> None:
@@ -271,11 +344,11 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
     halves = [playground.machine(f"half-{index}", port) for index, port in enumerate(ports)]
     stranger, _ = playground.tenant("stranger")
     addresses = [port.fixed_ips[0].ip_address for port in ports]
-    access([interface.AccessRule("vrrp", None, f"{address}/32", between_amphorae=True) for address in addresses])
+    access([interface.AccessRule("vrrp", None, playground.alone(address), between_amphorae=True) for address in addresses])
     network.update(embedded.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
     for sender, passes in ((halves[1], True), (stranger, False)):
         receiver = subprocess.Popen(
-            [*linux.enter(halves[0]), sys.executable, "-c", HEAR_VRRP, str(PATIENCE if passes else DROPPED)],
+            [*linux.enter(halves[0]), sys.executable, "-c", HEAR_VRRP, str(PATIENCE if passes else DROPPED), str(playground.version)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
@@ -289,7 +362,7 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
 def test_without_port_security_everything_passes(open_playground: Playground) -> None:
     network = open_playground.network
     vip = network.allocate_vip("lb-1", "project-1", interface.VipRequest(network_id=open_playground.private.id))
-    amphora = open_playground.machine("amphora", network.ensure_vrrp_port("amphora-1", "lb-1", vip), f"{vip.address}/32")
+    amphora = open_playground.machine("amphora", network.ensure_vrrp_port("amphora-1", "lb-1", vip), open_playground.alone(vip.address))
     client, address = open_playground.tenant("client")
     open_playground.serve(amphora, ANSWER_TCP, vip.address, 81)
     assert open_playground.asks(client, ASK_TCP, vip.address, 81, address)
@@ -337,7 +410,7 @@ def test_deleted_ports_leave_nothing_in_the_kernel(playground: Playground, vip: 
     for number in range(3):
         network.ensure_management_port(f"amphora-{number}")
         network.ensure_vrrp_port(f"amphora-{number}", "lb-1", vip)
-    access([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443, "192.0.2.0/24"), interface.AccessRule("vrrp", None)])
+    access([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443, playground.elsewhere), interface.AccessRule("vrrp", None)])
     for number in range(3):
         network.delete_amphora_ports(f"amphora-{number}")
     host = linux.Host()

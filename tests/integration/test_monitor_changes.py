@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -86,6 +87,40 @@ def test_a_member_is_checked_where_it_was_last_said(site: Site, target: str) -> 
         change_member(balancer, "web-1", **{target: None})
         have(balancer, "ONLINE", "ONLINE")
         balancer.serves(BOTH)
+
+
+def test_members_known_to_be_down_get_no_request_by_a_failover(site: Site) -> None:
+    with balancing(site) as balancer:
+        change_member(balancer, "web-1", monitor_port=CLOSED)
+        have(balancer, "ERROR", "ONLINE")
+        [old] = balancer.amphorae()
+        site.api.put(f"/loadbalancers/{balancer.id}/failover")
+        answers, statuses = set(), set()
+        until = time.monotonic() + 60
+        while [one["id"] for one in balancer.amphorae()] in ([old["id"]], []) and time.monotonic() < until:
+            answers.add(site.fetch(balancer.vip))
+            statuses.add(balancer.members()["web-1"]["operating_status"])
+        until = time.monotonic() + 8  # longer than the manager needs to judge by the replacement's first reports
+        while time.monotonic() < until:
+            answers.add(site.fetch(balancer.vip))
+            statuses.add(balancer.members()["web-1"]["operating_status"])
+        assert "web-2" in answers
+        assert "web-1" not in answers
+        assert statuses == {"ERROR"}
+        balancer.wait_active()
+
+
+def test_a_new_member_is_not_online_before_it_was_checked(site: Site) -> None:
+    with balancing(site, QUICK_MONITOR | {"delay": 30, "max_retries_down": 3}) as balancer:
+        body = {"name": "web-3", "address": site.web["web-1"], "protocol_port": CLOSED}
+        site.api.post(balancer.members_path, {"member": body})
+        seen = []
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            seen.append(balancer.members()["web-3"]["operating_status"])
+        assert "ONLINE" not in seen
+        assert seen[-1] == "ERROR"
+        balancer.wait_active()
 
 
 def test_a_batch_takes_back_where_a_member_was_checked(site: Site) -> None:

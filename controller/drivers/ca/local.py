@@ -12,6 +12,7 @@ from oslo_config import cfg
 from controller import exceptions
 from controller.drivers import files
 from controller.drivers.ca import certificates, interface
+from controller.model import strength
 
 _AMPHORA_ID = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z-]{0,61}[0-9A-Za-z])?").fullmatch
 _MONTH = datetime.timedelta(days=30)
@@ -54,10 +55,16 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
     def from_conf(cls, conf: cfg.ConfigOpts) -> LocalCertificateAuthority:
         """As `[certificates]` says."""
         options = conf.certificates
+        passphrase = options.ca_private_key_passphrase
+        if passphrase and strength.is_guessable(passphrase):
+            raise exceptions.Misconfigured(
+                "[certificates] ca_private_key_passphrase is too easy to guess: make one with `openssl rand -hex 32`, and encrypt each of "
+                "the CA's keys anew with it (`openssl pkey -in server_ca.key -aes256 -out server_ca.key.new`)."
+            )
         return cls(
             pathlib.Path(options.ca_path),
             create=options.create,
-            passphrase=options.ca_private_key_passphrase.encode() if options.ca_private_key_passphrase else None,
+            passphrase=passphrase.encode() if passphrase else None,
             validity=datetime.timedelta(seconds=options.cert_validity_time),
             root_validity=datetime.timedelta(seconds=options.ca_validity_time),
             client_validity=datetime.timedelta(seconds=options.client_cert_validity_time),

@@ -6,7 +6,8 @@ members' addresses. So a change costs the same with one port and with hundreds. 
 one deletion from such a set of two thousand takes the kernel 15 ms.)
 
 Many kernels have no connection tracking on bridges, so answers are told from questions without it: a TCP segment that is not a bare
-SYN, and a UDP datagram whose opposite was sent in the last two minutes.
+SYN, and a UDP datagram whose opposite was sent in the last two minutes. Neighbours find each other whatever the groups say: ARP, and for
+IPv6 neighbour discovery, in which nobody speaks for an address that is not his, or poses as a router.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ table bridge {TABLE} {{
     set macs {{ type ifname . ether_addr; }}
     set senders4 {{ type ifname . ipv4_addr; }}
     set senders6 {{ type ifname . ipv6_addr; }}
+    set targets6 {{ typeof iifname . @th,64,128; }}
     set filtered {{ type ifname; }}
     map closed {{ type ifname : verdict; }}
     map sending {{ type ifname : verdict; }}
@@ -59,6 +61,7 @@ table bridge {TABLE} {{
         ether type ip iifname . ip saddr != @senders4 drop
         ether type ip6 ip6 saddr :: icmpv6 type {{ nd-neighbor-solicit, mld-listener-report, mld2-listener-report }} return
         ether type ip6 iifname . ip6 saddr != @senders6 drop
+        ether type ip6 icmpv6 type nd-neighbor-advert iifname . @th,64,128 != @targets6 drop
         ether type ip6 icmpv6 type {{ nd-router-advert, nd-redirect }} drop
         ether type != {{ ip, ip6 }} drop
     }}
@@ -69,6 +72,7 @@ table bridge {TABLE} {{
     }}
     chain answers_only {{
         ether type ip ip frag-off & 0x1fff != 0 accept
+        ether type ip6 frag frag-off != 0 accept
         meta l4proto tcp tcp flags & (syn | ack) != syn accept
         ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 accept
         ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 accept
@@ -80,6 +84,7 @@ table bridge {TABLE} {{
     chain sent_answers_only {{
         ether type arp goto pass
         ether type ip ip frag-off & 0x1fff != 0 goto pass
+        ether type ip6 frag frag-off != 0 goto pass
         meta l4proto tcp tcp flags & (syn | ack) != syn goto pass
         ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 goto pass
         ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 goto pass
@@ -147,7 +152,10 @@ def _elements(contents: Contents, port: interface.Port, kind: str) -> set[Elemen
     if kind not in local.OF_AMPHORAE:
         elements |= {("filtered", name), ("sending", f"{name} : jump {_sending(port)}")}
     senders = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port.id) + [link_local(port.mac_address)]
-    elements.update((f"senders{ipaddress.ip_address(sender).version}", f"{name} . {sender}") for sender in senders)
+    for sender in map(ipaddress.ip_address, senders):
+        elements.add((f"senders{sender.version}", f"{name} . {sender}"))
+        if sender.version == 6:  # whose neighbour it says it is: the target of an advertisement (RFC 4861, 4.4), as a plain number
+            elements.add(("targets6", f"{name} . 0x{int(sender):032x}"))
     return elements
 
 

@@ -18,7 +18,9 @@ from oslo_config import cfg
 from controller import exceptions
 from controller.drivers import files
 from controller.drivers.secrets import bundles, interface
+from controller.model import strength
 
+_GOOD_KEY = "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 _REFERENCE = re.compile(r"local:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})").fullmatch
 
 
@@ -32,12 +34,18 @@ class LocalSecrets(interface.SecretStore):
         """
         files.ensure_directory(directory)
         self._directory = directory
+        known = list(keys) or _keys_of(directory, create)
         try:
-            self._cipher = fernet.MultiFernet([fernet.Fernet(key) for key in keys or _keys_of(directory, create)])
+            self._cipher = fernet.MultiFernet([fernet.Fernet(key) for key in known])
         except ValueError as exc:
             raise exceptions.Misconfigured(
                 f"A key of the secrets in {directory} is none: each is 32 bytes in URL-safe base64, as Fernet.generate_key() makes it."
             ) from exc
+        if strength.is_guessable_key(base64.urlsafe_b64decode(known[0])) or strength.is_guessable(bytes(known[0]).decode()):
+            raise exceptions.Misconfigured(  # only of the one that encrypts: older ones must still open what they closed
+                f"The first key of the secrets in {directory} is too easy to guess: put one in front that `{_GOOD_KEY}` has made, run "
+                "`figlina secrets reencrypt`, then take the old one away."
+            )
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> LocalSecrets:

@@ -35,7 +35,7 @@ def test_a_broken_server_line_is_left_to_haproxy_to_refuse(line: str) -> None:
 
 def test_comments_blank_lines_and_indentation_are_no_difference() -> None:
     plan = haproxy_config.plan(text(ONE), text(ONE).replace("    ", "\t") + "\n\n# a comment\n")
-    assert plan == haproxy_config.Plan((), (), (), (), ())
+    assert plan == haproxy_config.Plan((), (), (), (), (), ())
 
 
 def test_servers_that_come_change_and_go_are_told_apart() -> None:
@@ -85,7 +85,10 @@ def test_a_new_server_inherits_the_defaults_that_haproxy_would_not_give_it() -> 
     assert haproxy_config.add_commands(*plan.added[0]) == [
         "add server p1:l1/m2 10.0.0.2:80 weight 1 inter 3s check inter 5s pool-max-conn -1 pool-purge-delay 5s",
         "enable health p1:l1/m2",
+        "set server p1:l1/m2 weight 0",
         "enable server p1:l1/m2",
+        "set server p1:l1/m2 health down",
+        "set server p1:l1/m2 weight 1",
     ]
 
 

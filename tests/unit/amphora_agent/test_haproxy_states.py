@@ -40,13 +40,15 @@ def row(
 
 
 def kept(old: str | None, new: str, *rows: str) -> list[str]:
-    """Names of the servers whose state the next worker reads."""
-    return [line.split()[3] for line in haproxy_states.state_file(dump(*rows), old, new).splitlines()[2:]]
+    """Names of the servers whose health goes to the next worker."""
+    start = haproxy_states.start(haproxy_states.rows(dump(*rows)), old, new)
+    names = {line.split()[3] for line in start.text.splitlines()[2:]}
+    return sorted(names - {name for _, name in start.unchecked})
 
 
 def test_health_goes_to_the_next_worker_but_weights_switches_and_targets_do_not() -> None:
     dumped = dump(row(admin="4", check_port="81", check_address="10.0.0.9"))
-    [line] = haproxy_states.state_file(dumped, text(ONE), text(ONE)).splitlines()[2:]
+    [line] = haproxy_states.start(haproxy_states.rows(dumped), text(ONE), text(ONE)).text.splitlines()[2:]
     values = dict(zip(RECORDED[1].removeprefix("# ").split(), line.split(), strict=True))
     expected = {"srv_op_state": "0", "srv_admin_state": "0", "srv_uweight": "1", "srv_iweight": "1", "srv_check_result": "2"}
     assert values.items() >= {**expected, "srv_check_port": "0", "srv_check_addr": "-"}.items()
@@ -100,6 +102,42 @@ def test_whose_check_is_unchanged_stays_down_whatever_else_changes(new: str) -> 
 
 def test_a_server_in_maintenance_was_not_checked() -> None:
     assert kept(text(ONE), text(ONE), row(admin="1")) == []
+
+
+def unchecked(old: str | None, new: str, *rows: str) -> list[str]:
+    """Names of the servers that begin DOWN until they are checked."""
+    return sorted(name for _, name in haproxy_states.start(haproxy_states.rows(dump(*rows)), old, new).unchecked)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "rows", "expected"),
+    [
+        (None, text(ONE), (), ["m1"]),  # nothing is known
+        (text(), text(ONE), (), ["m1"]),  # a new member
+        (text(f"{ONE} disabled"), text(ONE), (row(admin="5"),), ["m1"]),  # back from maintenance
+        (text(ONE), text(f"{ONE} port 81"), (row(operation="0"),), ["m1"]),  # did not serve, and is checked otherwise
+        (text(ONE), text(f"{ONE} port 81"), (row(operation="2"),), []),  # served: goes on until a check fails
+        (text("m1 10.0.0.1:80"), text(ONE), (row(operation="2"),), []),  # served without a check
+        (text(ONE), text(ONE), (row(operation="0"),), []),  # is known to be DOWN
+        (text(ONE), text("m1 10.0.0.1:80"), (row(operation="0"),), []),  # is checked no more
+        (None, text(f"{ONE} disabled"), (), []),
+        (None, text("m1 10.0.0.1:80"), (), []),
+    ],
+)
+def test_who_did_not_serve_or_is_not_known_begins_down_until_it_is_checked(
+    old: str | None, new: str, rows: tuple[str, ...], expected: list[str]
+) -> None:
+    assert unchecked(old, new, *rows) == expected
+
+
+def test_what_was_reported_of_a_dead_haproxy_is_known_to_the_next() -> None:
+    names = ("up", "down", "out", "drained", "waiting", "free")
+    text_of_all = text(*(ONE.replace("m1", name) for name in names))
+    words = dict(zip(names, ("UP", "DOWN", "MAINT", "DRAIN", "unchecked", "no check"), strict=True))
+    start = haproxy_states.start(haproxy_states.seen({"p1:l1": words}), text_of_all, text_of_all)
+    operations = {line.split()[3]: line.split()[5] for line in start.text.splitlines()[2:]}
+    assert operations == {"up": "2", "down": "0", "out": "0", "drained": "2", "waiting": "0", "free": "2"}
+    assert sorted(name for _, name in start.unchecked) == ["out", "waiting"]
 
 
 def differences(*rows: str, wanted: str, lingering: frozenset[haproxy_states.Key] = frozenset()) -> list[str]:

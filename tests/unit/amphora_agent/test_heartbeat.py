@@ -83,6 +83,24 @@ def test_no_heart_beats_where_something_should_run_and_does_not(told: Told) -> N
             manager.recv(1)
 
 
+def test_a_program_that_does_not_run_is_told_once_and_no_beat_follows_until_it_does(told: Told) -> None:
+    told.heart.turn()
+    told.receive()
+    for state in ("silent", "down"):
+        told.report = {**report.EMPTY, "programs": {"haproxy": {"state": state, "died": 0, "hung": 0}}}
+        for _ in range(3):
+            told.heart.turn()
+        assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
+        for manager in told.managers:
+            manager.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                manager.recv(1)
+            manager.settimeout(5)
+    told.report = {**report.EMPTY, "programs": {"haproxy": {"state": "runs", "died": 1, "hung": 0}}}
+    told.heart.turn()
+    assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
+
+
 def test_a_large_report_travels_in_parts(told: Told) -> None:
     members = {str(uuid.uuid4()): "UP" for _ in range(8000)}
     told.report = {**report.EMPTY, "pools": {"p:l": {"status": "UP", "members": members}}}

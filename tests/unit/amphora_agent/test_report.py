@@ -6,6 +6,8 @@ import copy
 import csv
 import io
 
+import pytest
+
 from amphora_agent import report
 from tests import recorded
 
@@ -16,6 +18,13 @@ TABLE = recorded.haproxy("show-info") + recorded.haproxy("show-stat")
 def columns() -> dict[tuple[str, str], dict[str, str]]:
     rows = csv.DictReader(io.StringIO(recorded.haproxy("show-stat").removeprefix("# ")))
     return {(row["pxname"], row["svname"]): row for row in rows}
+
+
+def row(proxy: str, name: str, status: str, weight: str = "", numbers: tuple[int, ...] = (0, 0, 0, 0, 0)) -> str:
+    columns = [proxy, name] + [""] * 90
+    columns[4], columns[7], columns[8], columns[9], columns[12] = map(str, numbers)
+    columns[17], columns[18] = status, weight
+    return ",".join(columns)
 
 
 def test_each_of_haproxys_words_for_a_server_is_one_of_five_words() -> None:
@@ -41,6 +50,24 @@ def test_the_recording_has_the_words_that_need_a_closer_look() -> None:
     assert said["rising"].startswith("DOWN ")
     assert {said["unloved"], said["agent-down"], said["via"]} == {"NOLB", "DOWN (agent)", "MAINT (via states/maint)"}
     assert {columns()[listener, "FRONTEND"]["status"] for listener in ("full", "open")} == {"OPEN"}, "HAProxy has no word for a full one"
+
+
+@pytest.mark.parametrize(
+    ("status", "check", "expected"), [("DOWN", "INI", "unchecked"), ("UP", "* INI", "unchecked"), ("MAINT", "INI", "MAINT")]
+)
+def test_who_was_never_checked_is_neither_up_nor_down(status: str, check: str, expected: str) -> None:
+    assert report.member_status(status, "1", check) == expected
+
+
+def test_a_pool_without_a_better_member_than_one_that_waits_is_not_down() -> None:
+    def pool(*members: str) -> str:
+        table = "\n".join([*members, row("p1:l1", "BACKEND", "DOWN", "0")])
+        return report.read_statistics(table).pools["p1:l1"]
+
+    waiting = row("p1:l1", "m1", "DOWN", "1").split(",")
+    waiting[36] = "INI"
+    assert pool(",".join(waiting), row("p1:l1", "m2", "DOWN", "1")) == "unchecked"
+    assert pool(row("p1:l1", "m2", "DOWN", "1")) == "DOWN"
 
 
 def test_a_table_becomes_a_report_without_the_servers_that_only_finish() -> None:

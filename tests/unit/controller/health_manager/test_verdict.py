@@ -99,6 +99,19 @@ def test_a_word_of_a_later_version_changes_nothing(single: model.Snapshot) -> No
     assert single.members[0].id not in judge(single, a_report(single, {single.members[0].id: "PUZZLED"})).members
 
 
+def test_of_whom_the_first_check_is_under_way_there_is_no_opinion(single: model.Snapshot) -> None:
+    waiting = {item.id: "unchecked" for item in single.members}
+    found = judge(single, a_report(single, waiting, pools={single.pools[0].id: "unchecked"}))
+    assert (found.members, found.pools, found.load_balancer) == ({}, {}, None)
+    assert found.listeners == {single.listeners[0].id: O.ONLINE}
+
+
+def test_a_half_that_has_not_checked_yet_leaves_the_verdict_to_the_other(pair: model.Snapshot) -> None:
+    waiting = a_report(pair, {pair.members[0].id: "unchecked"}, pools={pair.pools[0].id: "unchecked"})
+    found = judge(pair, a_report(pair, {pair.members[0].id: "DOWN"}), waiting)
+    assert (found.members[pair.members[0].id], found.pools[pair.pools[0].id]) == (O.ERROR, O.DEGRADED)
+
+
 def test_a_pool_that_is_down_is_an_error_of_the_load_balancer(single: model.Snapshot) -> None:
     found = judge(single, a_report(single, {item.id: "DOWN" for item in single.members}))
     assert (found.pools[single.pools[0].id], found.load_balancer) == (O.ERROR, O.ERROR)

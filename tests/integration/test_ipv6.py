@@ -1,0 +1,239 @@
+"""Load balancers over IPv6: real agents, HAProxy, keepalived and clients, on networks that tenants made with both versions of IP."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controller.dev import processes
+from controller.dev.client import eventually
+from controller.drivers import linux
+from controller.drivers.network import embedded, interface
+from tests.integration.site import Site
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
+]
+
+_RANGES = {"front": ("198.19.200.0/24", "fd00:f161:1::/64"), "back": ("198.19.201.0/24", "fd00:f161:2::/64")}
+_MONITOR = {"type": "HTTP", "url_path": "/health", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+
+
+@dataclasses.dataclass
+class Dual:
+    """A site with two networks of both versions, `front` with clients and servers, `back` with servers."""
+
+    site: Site
+    subnets: dict[str, dict[int, str]] = dataclasses.field(default_factory=dict)
+    addresses: dict[str, dict[int, str]] = dataclasses.field(default_factory=dict)
+    flavors: dict[str, str] = dataclasses.field(default_factory=dict)
+    _running: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+
+    def build(self) -> None:
+        for name, ranges in _RANGES.items():
+            values = {"name": name, "project_id": "demo", "shared": False, "router:external": False, "mtu": 1500}
+            network = self.network.create(embedded.NETWORK, values)["id"]
+            made = [
+                self.network.create(embedded.SUBNET, {"name": name, "network_id": network, "cidr": cidr, "project_id": "demo"})["id"]
+                for cidr in ranges
+            ]
+            self.subnets[name] = {4: made[0], 6: made[1]}
+        for name in ("client", "stranger", "front-web"):
+            self.machine(name, "front")
+        self.machine("back-web", "back")
+        for name in ("front-web", "back-web"):
+            for version in (4, 6):
+                self.serve(name, version)
+        for topology in ("SINGLE", "ACTIVE_STANDBY"):
+            profile = {"name": topology, "provider_name": "amphora", "flavor_data": f'{{"loadbalancer_topology": "{topology}"}}'}
+            made_profile = self.site.api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]["id"]
+            body = {"flavor": {"name": topology, "flavor_profile_id": made_profile}}
+            self.flavors[topology] = self.site.api.post("/flavors", body)["flavor"]["id"]
+
+    @property
+    def network(self) -> Any:
+        return self.site.machine.network
+
+    def namespace(self, name: str) -> str:
+        return f"{self.site.machine.settings.prefix}-six-{name}"
+
+    def machine(self, name: str, where: str) -> None:
+        """A namespace with an address of each version."""
+        subnets = self.subnets[where]
+        values = {"name": name, "network_id": self.network.get_subnet(subnets[4]).network_id, "project_id": "demo"}
+        wanted = [{"subnet_id": subnet} for subnet in subnets.values()]
+        port: interface.Port = self.network.get_port(
+            self.network.create(embedded.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
+        )
+        host, namespace = linux.Host(), self.namespace(name)
+        linux.ensure_namespace(host, namespace)
+        host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
+        lines = ["link set eth0 up"]
+        for fixed in port.fixed_ips:
+            version = ipaddress.ip_address(fixed.ip_address).version
+            self.addresses.setdefault(name, {})[version] = fixed.ip_address
+            prefix = ipaddress.ip_network(self.network.get_subnet(fixed.subnet_id).cidr).prefixlen
+            lines.append(f"address add {fixed.ip_address}/{prefix} dev eth0" + (" nodad" if version == 6 else ""))
+        host.ip_batch(namespace, lines)
+
+    def serve(self, name: str, version: int) -> None:
+        """A web server that answers with its name and its version of IP."""
+        program = processes.python("controller.dev.web", f"{name}-{version}", "--address", self.addresses[name][version])
+        self._running.append(subprocess.Popen([*linux.enter(self.namespace(name)), *program]))
+
+    def close(self) -> None:
+        for process in self._running:
+            process.kill()
+            process.wait()
+        for namespace in linux.namespaces(f"{self.site.machine.settings.prefix}-six-"):
+            linux.delete_namespace(linux.Host(), namespace)
+
+    # What tests do
+
+    def balancer(self, version: int, topology: str, members: dict[str, str], **listener: Any) -> dict[str, Any]:
+        """A load balancer on `front` with a VIP of one version; members by name of server and version, on the network where they are."""
+        own = [
+            {
+                "name": word,
+                "address": self.addresses[word.rpartition("-")[0]][int(word[-1])],
+                "protocol_port": 80,
+                "subnet_id": self.subnets[where][int(word[-1])],
+            }
+            for word, where in members.items()
+        ]
+        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": own, "healthmonitor": _MONITOR}
+        body = {
+            "name": "six",
+            "vip_subnet_id": self.subnets["front"][version],
+            "flavor_id": self.flavors[topology],
+            "listeners": [{"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **listener}],
+        }
+        made: dict[str, Any] = self.site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+        self.site.api.wait_active(made["id"])
+        return made
+
+    def fetch(self, vip: str, client: str = "client") -> str:
+        """The server that answers one request, or nothing."""
+        url = f"http://[{vip}]/" if ":" in vip else f"http://{vip}/"
+        command = [*linux.enter(self.namespace(client)), "curl", "--silent", "--globoff", "--max-time", "1", url]
+        return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
+
+    def all_answer(self, vip: str, wanted: set[str], within: float = 20) -> None:
+        seen: set[str] = set()
+
+        def they_do() -> bool:
+            seen.clear()
+            seen.update(self.fetch(vip) for _ in range(3 * len(wanted)))
+            return seen == wanted
+
+        eventually(they_do, within, lambda: f"{sorted(seen)} answer, not {sorted(wanted)}")
+
+    def statuses(self, load_balancer: dict[str, Any]) -> dict[str, str]:
+        """Of the members, by name."""
+        path = f"/pools/{load_balancer['pools'][0]['id']}/members"
+        return {one["name"]: one["operating_status"] for one in self.site.api.get(path)["members"]}
+
+    def amphorae(self, load_balancer: dict[str, Any]) -> list[dict[str, Any]]:
+        return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == load_balancer["id"]]
+
+    def holders(self, load_balancer: dict[str, Any]) -> list[dict[str, Any]]:
+        """The amphorae that have the VIP."""
+        inside = ["ip", "netns", "exec", "haproxy", "ip", "-brief", "address"]
+        return [
+            one
+            for one in self.amphorae(load_balancer)
+            if f" {load_balancer['vip_address']}/"
+            in subprocess.run([*self.site.machine.entrance(one["id"]), *inside], capture_output=True, text=True, check=False).stdout
+        ]
+
+    def delete(self, load_balancer: dict[str, Any]) -> None:
+        self.site.api.delete(f"/loadbalancers/{load_balancer['id']}?cascade=true")
+        self.site.api.wait_gone(f"/loadbalancers/{load_balancer['id']}")
+
+
+@pytest.fixture(scope="module")
+def dual(site: Site) -> Iterator[Dual]:
+    made = Dual(site)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.close()
+
+
+EVERYWHERE = {"front-web-4": "front", "front-web-6": "front", "back-web-4": "back", "back-web-6": "back"}
+
+
+@pytest.mark.parametrize("topology", ["SINGLE", "ACTIVE_STANDBY"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_vip_of_either_version_leads_to_members_of_both(dual: Dual, version: int, topology: str) -> None:
+    made = dual.balancer(version, topology, EVERYWHERE)
+    assert ipaddress.ip_address(made["vip_address"]).version == version
+    dual.all_answer(made["vip_address"], set(EVERYWHERE))
+    eventually(lambda: set(dual.statuses(made).values()) == {"ONLINE"}, 20, lambda: str(dual.statuses(made)))
+    dual.delete(made)
+
+
+def test_only_the_allowed_range_reaches_an_ipv6_listener(dual: Dual) -> None:
+    made = dual.balancer(6, "SINGLE", {"front-web-6": "front"}, allowed_cidrs=[f"{dual.addresses['client'][6]}/128"])
+    dual.all_answer(made["vip_address"], {"front-web-6"})
+    assert dual.fetch(made["vip_address"], "stranger") == ""
+    listener = made["listeners"][0]["id"]
+    dual.site.api.put(f"/listeners/{listener}", {"listener": {"allowed_cidrs": ["fd00:f161:1::/64"]}})
+    dual.site.api.wait_active(made["id"])
+    eventually(lambda: dual.fetch(made["vip_address"], "stranger") == "front-web-6", 10)
+    dual.delete(made)
+
+
+def test_a_successor_of_a_single_amphora_answers_at_once_where_its_neighbours_knew_the_old_one(dual: Dual) -> None:
+    made = dual.balancer(6, "SINGLE", {"front-web-6": "front"})
+    dual.all_answer(made["vip_address"], {"front-web-6"})
+    (old,) = dual.amphorae(made)
+    dual.site.api.put(f"/loadbalancers/{made['id']}/failover")
+    eventually(lambda: [one["id"] for one in dual.amphorae(made)] not in ([], [old["id"]]) and len(dual.amphorae(made)) == 1, 60)
+    dual.site.api.wait_active(made["id"], 60)
+    # A neighbour that was told nothing goes on sending to the old MAC address for some 25 s (RFC 4861: reachable, delayed, probed).
+    began = time.monotonic()
+    eventually(lambda: dual.fetch(made["vip_address"]) == "front-web-6", 10)
+    assert time.monotonic() - began < 5
+    dual.delete(made)
+
+
+def test_the_other_half_takes_an_ipv6_vip_over_and_the_pair_is_completed(dual: Dual) -> None:
+    made = dual.balancer(6, "ACTIVE_STANDBY", {"front-web-6": "front", "back-web-4": "back"})
+    dual.all_answer(made["vip_address"], {"front-web-6", "back-web-4"})
+    eventually(lambda: len(dual.holders(made)) == 1, 20, "not exactly one half has the VIP")
+    (victim,) = dual.holders(made)
+    dual.site.kill(victim["pids"])
+    began = time.monotonic()
+    eventually(lambda: dual.fetch(made["vip_address"]) != "", 10)
+    assert time.monotonic() - began < 5
+    ids = lambda: [one["id"] for one in dual.amphorae(made)]  # noqa: E731
+    eventually(lambda: len(ids()) == 2 and victim["id"] not in ids(), 60, "the lost half was not replaced")
+    dual.site.api.wait_active(made["id"], 60)
+    eventually(lambda: len(dual.holders(made)) == 1, 20)
+    dual.all_answer(made["vip_address"], {"front-web-6", "back-web-4"})
+    dual.delete(made)
+
+
+def test_checks_of_members_are_sent_from_the_amphoras_own_address(dual: Dual) -> None:
+    """The VIP moves; what was asked from it would be answered to whoever has it then."""
+    made = dual.balancer(6, "ACTIVE_STANDBY", {"front-web-6": "front"})
+    dual.all_answer(made["vip_address"], {"front-web-6"})
+    eventually(lambda: len(dual.holders(made)) == 1, 20)
+    (holder,) = dual.holders(made)
+    inside = ["ip", "netns", "exec", "haproxy", "ip", "-json", "route", "get", dual.addresses["front-web"][6]]
+    shown = subprocess.run([*dual.site.machine.entrance(holder["id"]), *inside], capture_output=True, text=True, check=True).stdout
+    assert f'"prefsrc":"{made["vip_address"]}"' not in shown.replace(" ", "")
+    assert "prefsrc" in shown
+    dual.delete(made)

@@ -1,0 +1,125 @@
+"""When a program is taken for hung, how soon it is started again, and what is remembered of it."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import time
+from unittest import mock
+
+import pytest
+
+from amphora_agent import keepalived_dump, programs, watch
+
+
+class Clock:
+    """A monotonic clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> mock.Mock:
+    with mock.patch.object(time, "monotonic", Clock()) as clock:
+        yield clock
+
+
+@pytest.mark.parametrize(("busy", "hung_after"), [(False, programs.HUNG_AFTER), (True, programs.BUSY_AFTER)])
+def test_a_program_hangs_when_it_has_owed_an_answer_for_long_enough(clock: Clock, busy: bool, hung_after: float) -> None:
+    pulse, started = programs.Pulse(), clock.now
+    verdicts = []
+    while clock.now - started <= hung_after + 0.5:
+        asked_at = clock.now
+        clock.now += 0.5
+        verdicts.append((clock.now - started >= hung_after, pulse.missed(asked_at, busy)))
+    assert [expected for expected, _ in verdicts] == [found for _, found in verdicts]
+    pulse.answered()
+    assert not pulse.missed(clock.now, busy)
+
+
+def test_one_question_that_took_very_long_is_no_hang(clock: Clock) -> None:
+    pulse, asked_at = programs.Pulse(), clock.now
+    clock.now += 60  # this process was asleep itself
+    assert not pulse.missed(asked_at)
+
+
+def test_a_program_that_dies_again_and_again_is_started_after_growing_waits(clock: Clock) -> None:
+    restarts, started_at = programs.Restarts(), []
+    for _ in range(600):
+        if restarts.may_start():
+            started_at.append(clock.now)
+        clock.now += 0.1
+    gaps = [round(after - before) for before, after in itertools.pairwise(started_at)]
+    assert gaps == [1, 2, 4, 8, *[10] * (len(gaps) - 4)]
+    clock.now += 3 * programs.Restarts.LONGEST
+    assert restarts.may_start()
+    clock.now += 1.1
+    assert restarts.may_start()
+
+
+def test_counts_outlive_the_agent_and_its_death_is_one_of_them(tmp_path: pathlib.Path) -> None:
+    first = programs.Record(tmp_path / "programs.json")
+    first.begin()
+    first.note(programs.HAPROXY, programs.DIED)
+    first.note(programs.HAPROXY, programs.HUNG)
+    first.note(programs.HAPROXY, programs.HUNG)
+    second = programs.Record(tmp_path / "programs.json")
+    second.begin()
+    assert second.show({programs.HAPROXY: programs.SILENT}) == {
+        "agent": {"state": "runs", "died": 1, "hung": 0},
+        "haproxy": {"state": "silent", "died": 1, "hung": 2},
+    }
+    second.end()
+    third = programs.Record(tmp_path / "programs.json")
+    third.begin()
+    assert third.show({})["agent"]["died"] == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"counts": {"haproxy": {"died": "many"}}, "agent": 1}', b"\xff"])
+def test_a_record_that_can_not_be_read_starts_from_nothing(tmp_path: pathlib.Path, content: bytes) -> None:
+    (tmp_path / "programs.json").write_bytes(content)
+    record = programs.Record(tmp_path / "programs.json")
+    record.begin()
+    record.note(programs.KEEPALIVED, programs.DIED)
+    assert record.show({programs.KEEPALIVED: programs.RUNS})["keepalived"]["died"] == 1
+
+
+def test_a_full_disk_keeps_nobody_from_being_started_again(tmp_path: pathlib.Path) -> None:
+    record = programs.Record(tmp_path / "programs.json")
+    with mock.patch.object(programs.system, "write_file", side_effect=OSError(28, "No space left on device")):
+        record.note(programs.HAPROXY, programs.DIED)
+    assert record.show({programs.HAPROXY: programs.RUNS})["haproxy"]["died"] == 1
+
+
+def test_the_addresses_that_keepalived_hands_over_are_read_from_its_configuration() -> None:
+    text = """vrrp_instance a {
+    unicast_peer {
+        198.19.251.3
+    }
+    virtual_ipaddress {
+        198.19.251.100/24 dev eth1
+    }
+    virtual_ipaddress_excluded {
+        fd00:f1::100/64 dev eth2
+    }
+}
+"""
+    assert keepalived_dump.addresses(text) == [("198.19.251.100/24", "eth1"), ("fd00:f1::100/64", "eth2")]
+    assert keepalived_dump.addresses("") == []
+
+
+def test_keepalived_is_told_what_is_new_and_nothing_twice() -> None:
+    answers, told, changes = iter([False, False, None, True, True, None, False]), [], []
+    watcher = watch.Watch(lambda: True, lambda: next(answers), told.append, lambda: changes.append(None))
+    waits = {watcher.turn() for _ in range(7)}
+    assert (told, len(changes), waits) == ([False, True, False], 2, {watch.INTERVAL})
+
+
+def test_where_there_is_no_pair_nobody_is_asked() -> None:
+    asked: list[None] = []
+    watcher = watch.Watch(lambda: False, lambda: asked.append(None), lambda _: None, lambda: None)
+    assert (watcher.turn(), asked) == (watch.IDLE, [])
