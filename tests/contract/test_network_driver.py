@@ -48,9 +48,14 @@ def network(request: pytest.FixtureRequest) -> local.LocalNetwork:
     return driver
 
 
-@pytest.fixture
-def private(network: local.LocalNetwork) -> interface.Network:
-    """The tenant network."""
+@pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
+def private(network: local.LocalNetwork, request: pytest.FixtureRequest) -> interface.Network:
+    """A tenant network: the one that is there from the beginning, or one of IPv6 that a tenant made."""
+    if request.param == 6:
+        values = {"name": "six", "project_id": PROJECT, "shared": True, "router:external": False, "mtu": 1500}
+        made = network.create(embedded.NETWORK, values)["id"]
+        network.create(embedded.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/124", "project_id": PROJECT})
+        return network.get_network(made)
     if isinstance(network, bridge.BridgeNetwork):
         return network.network_named("private")
     assert isinstance(network, fake.FakeNetwork)
@@ -405,10 +410,15 @@ def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: local.Lo
     load_balancer_id, known = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
-    floating = floating_ip(network, port_id=vip.port_id)
-    assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
-    network.deallocate_vip(load_balancer_id, vip)
-    assert network.document(embedded.FLOATING_IP, floating["id"])["status"] == "DOWN"
+    if ":" in vip.address:  # floating IPs are of IPv4, and lead to IPv4
+        with pytest.raises(embedded.NetworkInvalid, match="does not have the fixed IPv4 address"):
+            floating_ip(network, port_id=vip.port_id)
+        network.deallocate_vip(load_balancer_id, vip)
+    else:
+        floating = floating_ip(network, port_id=vip.port_id)
+        assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
+        network.deallocate_vip(load_balancer_id, vip)
+        assert network.document(embedded.FLOATING_IP, floating["id"])["status"] == "DOWN"
     network.delete(embedded.SECURITY_GROUP, known)
 
 

@@ -112,8 +112,8 @@ class Playground:
         linux.ensure_namespace(self._host, namespace)
         self._host.ip_batch(self.network.namespace, linux.cable_lines(port, namespace, "eth0"))
         addresses = [self.network.address_with_prefix(port), *more]
-        quick = " nodad" if self.version == 6 else ""
-        self._host.ip_batch(namespace, ["link set eth0 up", *(f"address add {address} dev eth0{quick}" for address in addresses)])
+        lines = [f"address add {address} dev eth0" + (" nodad" if ":" in address else "") for address in addresses]
+        self._host.ip_batch(namespace, ["link set eth0 up", *lines])
         return namespace
 
     def alone(self, address: str) -> str:

@@ -256,6 +256,44 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)
 
 
+def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(playground: Playground) -> None:
+    network = playground.network
+    public = network.network_named(bridge.PUBLIC_NETWORK)
+    outer = {"name": "outer", "network_id": public.id, "cidr": "fd00:f161:f::/64", "project_id": PROJECT}
+    beyond = network.create(embedded.SUBNET, outer)["id"]
+    gateway = {"network_id": public.id, "external_fixed_ips": [{"subnet_id": beyond}]}
+    router = network.create(embedded.ROUTER, {"name": "r", "project_id": PROJECT, "external_gateway_info": gateway})["id"]
+    machines: list[tuple[str, str]] = []
+    for number in (1, 2):
+        values = {"name": f"n{number}", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
+        made = network.create(embedded.NETWORK, values)["id"]
+        inner = {"name": "s", "network_id": made, "cidr": f"fd00:f161:{number}::/64", "project_id": PROJECT}
+        subnet = network.create(embedded.SUBNET, inner)
+        network.add_router_interface(router, subnet["id"], None)
+        machines.append(routed(playground, f"inside-{number}", made, subnet))
+    port = network.create_port("outside", public.id, beyond)
+    outside = playground.machine("outside", port), port.fixed_ips[0].ip_address
+    (leg,) = [
+        one for one in network.documents(embedded.PORT) if one["device_id"] == router and one["device_owner"] == "network:router_gateway"
+    ]
+    linux.Host().ip_batch(outside[0], [f"route add fd00:f161::/32 via {leg['fixed_ips'][0]['ip_address']} dev eth0"])
+    for namespace, _ in machines:
+        for _, address in machines:
+            assert playground.pings(namespace, address)
+        assert playground.pings(namespace, outside[1])
+    assert playground.pings(outside[0], machines[0][1]), "nothing is translated"
+    network.remove_router_interface(router, network.documents(embedded.SUBNET)[-1]["id"], None)
+    assert playground.ping_is_dropped(machines[0][0], machines[1][1])
+
+
+def routed(playground: Playground, name: str, network_id: str, subnet: dict[str, Any]) -> tuple[str, str]:
+    """A machine that goes by its subnet's gateway; its namespace and address."""
+    port = playground.network.create_port(name, network_id, subnet["id"])
+    namespace = playground.machine(name, port)
+    linux.Host().ip_batch(namespace, [f"route add default via {subnet['gateway_ip']} dev eth0"])
+    return namespace, port.fixed_ips[0].ip_address
+
+
 DYING = """
 import os, pathlib, signal, sys
 from controller.drivers import linux

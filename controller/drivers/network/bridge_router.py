@@ -1,6 +1,7 @@
-"""Routers of the embedded network: a network namespace with a leg on each network, which translates floating IPs.
+"""Routers of the embedded network: a network namespace with a leg on each subnet, which translates floating IPs.
 
-A router is brought to what the inventory says as a whole, whatever an interrupted change left of it.
+IPv6 is routed as it is, without translation; hosts are told their gateway by their subnet, so routers advertise nothing. A router is
+brought to what the inventory says as a whole, whatever an interrupted change left of it.
 """
 
 from __future__ import annotations
@@ -21,17 +22,20 @@ _PREFIXES = {ROUTER_INTERFACE: "qr-", ROUTER_GATEWAY: "qg-"}
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Router:
-    """What a router is to be: its legs, the addresses of each, where all else goes, and pairs of floating and fixed addresses."""
+    """What a router is to be: its legs, the addresses of each, where all else goes, and pairs of floating and fixed addresses.
+
+    `defaults` are gateways, at most one of each version of IP.
+    """
 
     legs: dict[str, interface.Port]
     addresses: dict[str, frozenset[str]]
-    default: str | None
+    defaults: tuple[str, ...]
     floating: tuple[tuple[str, str], ...]
 
 
 def wanted(contents: Contents, router_id: str) -> Router:
     """As the inventory says."""
-    legs, addresses, default = {}, {}, None
+    legs, addresses, defaults = {}, {}, {}
     query = "SELECT address, fixed_address FROM floating_ips WHERE router_id = ? AND port_id IS NOT NULL ORDER BY address"
     floating = tuple(contents.db.execute(query, (router_id,)).fetchall())
     for port in contents.ports_of_device(router_id, [""]):
@@ -45,13 +49,26 @@ def wanted(contents: Contents, router_id: str) -> Router:
         }
         if port.device_owner == ROUTER_GATEWAY:
             own |= {f"{address}/32" for address, _ in floating}
-            default = next((subnet.gateway_ip for subnet in subnets if subnet.gateway_ip), None)
+            defaults.update({subnet.ip_version: subnet.gateway_ip for subnet in subnets if subnet.gateway_ip})
         legs[name], addresses[name] = port, frozenset(own)
-    return Router(legs=legs, addresses=addresses, default=default, floating=floating)
+    return Router(legs=legs, addresses=addresses, defaults=tuple(defaults.values()), floating=floating)
 
 
 def _leg(port: interface.Port) -> str:
     return _PREFIXES[port.device_owner] + linux.cable_name(port.id).removeprefix("tap")
+
+
+_SETTINGS = "; ".join(
+    f"echo {value} > /proc/sys/net/{name} || exit 1"
+    for name, value in (
+        ("ipv4/ip_forward", 1),
+        ("ipv6/conf/all/disable_ipv6", 0),
+        ("ipv6/conf/default/disable_ipv6", 0),
+        ("ipv6/conf/all/accept_ra", 0),
+        ("ipv6/conf/default/accept_ra", 0),
+        ("ipv6/conf/all/forwarding", 1),
+    )
+)
 
 
 def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Router) -> None:
@@ -60,7 +77,7 @@ def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Ro
     :raises CommandFailed: with the words of the command.
     """
     linux.ensure_namespace(host, namespace)
-    host.inside(namespace, ["sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward && echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"])
+    host.inside(namespace, ["sh", "-c", _SETTINGS])
     present = _interfaces(host, namespace)
     linux.take_away(host, namespace, [f"link delete {name}" for name in present if name not in router.legs])
     for name, port in router.legs.items():
@@ -68,16 +85,16 @@ def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Ro
     legs = router.legs.keys()
     host.ip_batch(namespace, [line for name in legs for line in _leg_lines(name, router, present.get(name, set()))] or ["link set lo up"])
     linux.take_away(host, namespace, [line for name in legs for line in _lines_that_go(name, router, present.get(name, set()))])
-    if router.default:
-        host.ip_batch(namespace, [f"route replace default via {router.default}"])
+    if router.defaults:
+        host.ip_batch(namespace, [f"route replace default via {gateway}" for gateway in router.defaults])
     host.inside(namespace, ["nft", "-f", "-"], _script(router))
 
 
 def _interfaces(host: linux.Host, namespace: str) -> dict[str, set[str]]:
-    """The legs that are there, with the IPv4 addresses that they have."""
+    """The legs that are there, with the addresses that they have, but for those that they gave themselves."""
     links: list[dict[str, Any]] = json.loads(host.run(["ip", "-n", namespace, "-json", "address", "show"]) or "[]")
     return {
-        link["ifname"]: {f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", []) if one["family"] == "inet"}
+        link["ifname"]: {f"{one['local']}/{one['prefixlen']}" for one in link.get("addr_info", []) if one["scope"] != "link"}
         for link in links
         if link.get("ifname", "").startswith(tuple(_PREFIXES.values()))
     }
@@ -86,7 +103,7 @@ def _interfaces(host: linux.Host, namespace: str) -> dict[str, set[str]]:
 def _leg_lines(name: str, router: Router, present: set[str]) -> list[str]:
     addresses = router.addresses[name]
     lines = [f"link set {name} up"]
-    return lines + [f"address add {address} dev {name}" for address in sorted(addresses - present)]
+    return lines + [f"address add {address} dev {name}" + (" nodad" if ":" in address else "") for address in sorted(addresses - present)]
 
 
 def _lines_that_go(name: str, router: Router, present: set[str]) -> list[str]:

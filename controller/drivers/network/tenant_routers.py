@@ -131,12 +131,10 @@ def _leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> interf
 
 
 def _check_leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> None:
-    if subnet.ip_version != 4:
-        raise embedded.NetworkInvalid("BadRequest", "Routers of the embedded network speak IPv4.")
-    cidr = ipaddress.IPv4Network(subnet.cidr)
+    cidr = ipaddress.ip_network(subnet.cidr)
     for port in contents.ports_of_device(router_id, [""]):
         for other in (contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips):
-            if cidr.overlaps(ipaddress.IPv4Network(other.cidr)):
+            if cidr.overlaps(ipaddress.ip_network(other.cidr)):
                 words = f"Router {router_id} has a leg on subnet {other.id}, whose cidr {other.cidr} overlaps with {subnet.cidr}."
                 raise embedded.NetworkInvalid("BadRequest", words)
 
