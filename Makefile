@@ -5,10 +5,10 @@ BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew
 
-.PHONY: help install demo dev down quick test lint types bench sample clean
+.PHONY: help install demo dev down quick test test-tempest lint types bench sample clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: ## install missing system packages, and make .venv
 	@scripts/install-system-packages
@@ -36,6 +36,9 @@ types: install ## mypy, strict
 test: install ## every test that this machine can run; says what it skipped and why
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
 	@$(BIN)/pytest -n 2 --dist loadfile -m "integration or vm or cloud"
+
+test-tempest: install ## tempest's API tests of load balancing, all of them, over IPv4 and IPv6, with a real Keystone (half an hour; root)
+	@$(BIN)/python -m tests.tempest
 
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks

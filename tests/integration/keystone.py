@@ -195,11 +195,14 @@ def build(folder: pathlib.Path) -> Cloud:
     return _started(Cloud(folder, keystone_url, api_url, _keystone(folder, ports[0]), _api(folder, ports[1], keystone_url)))
 
 
-def build_before(folder: pathlib.Path, api_url: str) -> Cloud:
-    """Install Keystone if it is not there, and start it with a catalogue that names an API which somebody else starts."""
+def build_before(folder: pathlib.Path, api_url: str, threads: int = 4) -> Cloud:
+    """Install Keystone if it is not there, and start it with a catalogue that names an API which somebody else starts.
+
+    Its SQLite refuses one of two who write at once; where clients make users and roles side by side, one thread serves them in turn.
+    """
     install()
     port = free_port()
-    return _started(Cloud(folder, f"http://127.0.0.1:{port}/v3", api_url, _keystone(folder, port), Elsewhere()))
+    return _started(Cloud(folder, f"http://127.0.0.1:{port}/v3", api_url, _keystone(folder, port, threads), Elsewhere()))
 
 
 def install() -> None:
@@ -227,10 +230,10 @@ def down(cloud: Cloud) -> None:
     cloud.keystone.stop()
 
 
-def _keystone(folder: pathlib.Path, port: int) -> Process:
+def _keystone(folder: pathlib.Path, port: int, threads: int = 4) -> Process:
     # Keystone takes the words of the command line for its own, so gunicorn gets its options from a file where it runs.
     (folder / "gunicorn.conf.py").write_text(
-        f"bind = '127.0.0.1:{port}'\nthreads = 4\ngraceful_timeout = 2\ncontrol_socket_disable = True\n"
+        f"bind = '127.0.0.1:{port}'\nthreads = {threads}\ngraceful_timeout = 2\ncontrol_socket_disable = True\n"
         "wsgi_app = 'keystone.wsgi.api:application'\n"
     )
     environment = {"OS_KEYSTONE_CONFIG_FILES": str(folder / "keystone.conf")}
