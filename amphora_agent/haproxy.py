@@ -211,8 +211,9 @@ class HAProxy:
         if self.runtime.answers(QUESTION_TIMEOUT):
             self._worker_pulse.answered()
             return self._ask_master(master)
-        if not self._worker_pulse.missed(asked_at, self.is_busy()):
-            return programs.SILENT
+        busy = self.is_busy()
+        if not self._worker_pulse.missed(asked_at, busy):
+            return programs.RUNS if busy else programs.SILENT
         return self._start_again(programs.HUNG)
 
     def is_busy(self) -> bool:

@@ -160,8 +160,9 @@ class Keepalived:
             self._pulse.answered()
             self._drop_left_over()
             return programs.RUNS
-        if not self._pulse.missed(asked_at, system.is_busy([pid, *system.children(pid)])):
-            return programs.SILENT
+        busy = system.is_busy([pid, *system.children(pid)])
+        if not self._pulse.missed(asked_at, busy):
+            return programs.RUNS if busy else programs.SILENT
         return self._start_again(programs.HUNG)
 
     def holds_vip(self) -> bool:

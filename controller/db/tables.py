@@ -335,6 +335,7 @@ amphora_health = sa.Table(
     sa.Column("amphora_id", sa.String(36), primary_key=True),
     sa.Column("first_heartbeat_at", sa.Double),
     sa.Column("last_heartbeat_at", sa.Double),
+    sa.Column("told_restarts", sa.String(255)),  # how many restarts of its programs were told: `health_manager/restarts.py`
     sa.Index(None, "last_heartbeat_at"),
 )
 

@@ -15,7 +15,7 @@ from typing import Any
 from amphora_agent.protocol import heartbeat as protocol
 from controller import clock as clocks
 from controller.db import database, transaction
-from controller.health_manager import batches, extents, reports
+from controller.health_manager import batches, extents, reports, restarts
 from controller.health_manager import receiver as receiving
 from controller.health_manager.statuses import Statuses
 from controller.model import heartbeat as model
@@ -29,6 +29,8 @@ _EVALUATED_AT_ONCE = 100
 _FORGOTTEN_AFTER = 3600.0
 _SAID_AGAIN_AFTER = 3600.0
 """Seconds between two events that say the same of one amphora: a liar could fill the table otherwise."""
+_TOLD_EVERY = 10.0
+"""Seconds between two tales of restarts in one amphora: one that dies all the time would fill the table, and so could a liar."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """What is written of it changes no row, and succeeds if the database can be written at all."""
 
@@ -43,6 +45,8 @@ class _Known:
     digest: bytes = b""  # of the report that was judged last
     body: bytes = b""  # the newest report, compressed: a decoded one is ten times as large
     counted: set[str] = dataclasses.field(default_factory=set)  # listeners that have a row of counters
+    programs: Mapping[str, model.ProgramReport] = dataclasses.field(default_factory=dict)  # whose restarts were told
+    told_at: float = float("-inf")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -79,10 +83,11 @@ class Recorder:
         self._ignored: dict[str, float] = {}  # amphora id -> when to look it up again
         self._said: dict[tuple[str, str], float] = {}  # amphora id, code of an event -> when
         self._backlog = receiving.Batch()
+        self._untold: dict[str, Mapping[str, model.ProgramReport]] = {}  # by amphora id: how its programs fare, where that is news
         self._to_judge: dict[str, None] = {}  # load balancer ids, in the order of their news
         self._judge_lock = threading.Lock()
         self._pruned_at = clock.monotonic()
-        self.statuses = Statuses(db, self._report_of, clock=clock)
+        self.statuses = Statuses(db, self._report_of, clock=clock, heard_at=receiver.heard_at)
         self.zombies = 0
         self.dropped = 0  # beats, reports and load balancers that could not be written, and were given up
 
@@ -109,6 +114,9 @@ class Recorder:
         self._record_beats()
         self._make_room()
         self._record_reports()
+        self._tell_restarts()
+        for load_balancer_id in self.statuses.undecided():
+            self._news_of(load_balancer_id)
         self._judge()
         if self._clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
             self._prune()
@@ -276,6 +284,30 @@ class Recorder:
                 known.counted = set(item.report.listeners)
                 if changed:
                     self._news_of(known.load_balancer_id)
+                if item.report.programs != known.programs:
+                    self._untold[item.amphora_id] = item.report.programs
+
+    def _tell_restarts(self) -> None:
+        """Say which programs were started again; what comes too fast is told together with what follows."""
+        now = self._clock.monotonic()
+        for amphora_id, programs in list(self._untold.items()):
+            known = self._known.get(amphora_id)
+            if known is not None and known.load_balancer_id and now - known.told_at < _TOLD_EVERY:
+                continue
+            if known is not None and known.load_balancer_id:
+                self._tell(amphora_id, known.load_balancer_id, known, programs)
+            del self._untold[amphora_id]
+
+    def _tell(self, amphora_id: str, load_balancer_id: str, known: _Known, programs: Mapping[str, model.ProgramReport]) -> None:
+        try:
+            with self._db.begin() as tx:
+                if restarts.tell(tx, load_balancer_id, amphora_id, programs):
+                    known.told_at = self._clock.monotonic()
+        except Exception as exc:
+            if database.is_transient(exc):
+                raise
+            LOG.exception("Amphora %s: what became of its programs could not be told", amphora_id)
+        known.programs = programs
 
     def _judge(self) -> None:
         with self._judge_lock:

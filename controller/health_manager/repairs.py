@@ -21,6 +21,7 @@ _PAGE = 500
 _REPAIRED_AGAIN_AFTER = 30.0
 _REPAIRS = 3  # in vain, before the amphora is replaced
 _REMEMBERED_FOR = 600.0
+_URGENT_REPAIRS, _URGENTLY_AGAIN_AFTER = 1, 10.0  # the same while clients suffer from it
 _NEVER_HEARD = "never_heard"
 
 
@@ -105,9 +106,11 @@ class Repairs:
             snapshot = tx.snapshots.outline(item.load_balancer_id)
             if snapshot.load_balancer.provisioning_status is not status.ProvisioningStatus.ACTIVE:
                 return  # a flow brings it to its newest state anyway
-            repair.count, repair.next_at = repair.count + 1, now + _REPAIRED_AGAIN_AFTER
-            if repair.count > _REPAIRS:
-                watcher.post_failover(tx, item.amphora_id, f"failed over: {item.sentence}, and {_REPAIRS} repairs were in vain")
+            repair.count, repair.next_at = repair.count + 1, now + (_URGENTLY_AGAIN_AFTER if item.urgent else _REPAIRED_AGAIN_AFTER)
+            most = _URGENT_REPAIRS if item.urgent else _REPAIRS
+            if repair.count > most:
+                in_vain = f"{most} repair{'s were' if most > 1 else ' was'} in vain"
+                watcher.post_failover(tx, item.amphora_id, f"failed over: {item.sentence}, and {in_vain}")
             else:
                 job = jobs.UpdateLoadBalancer(load_balancer_id=item.load_balancer_id)
                 tx.jobs.post(job)

@@ -15,6 +15,7 @@ import orjson
 
 from amphora_agent.protocol import heartbeat as protocol
 from controller.db.repositories import health
+from controller.health_manager import restarts
 from controller.model import heartbeat as model
 
 _COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
@@ -72,7 +73,30 @@ def _report(data: Mapping[str, Any], wanted: Collection[str] | None) -> model.Re
         listeners=listeners,
         pools=pools,
         strays=len(named) - len(listeners),
+        programs=_programs(data.get("programs") or {}),
+        vrrp=_vrrp(data.get("vrrp")),
     )
+
+
+def _programs(data: Mapping[str, Any]) -> Mapping[str, model.ProgramReport]:
+    return {
+        name: model.ProgramReport(state=_word(data[name]["state"]), died=_count(data[name]["died"]), hung=_count(data[name]["hung"]))
+        for name in restarts.PROGRAMS
+        if name in data
+    }
+
+
+def _vrrp(data: Mapping[str, Any] | None) -> model.VrrpReport | None:
+    if data is None:
+        return None
+    if not isinstance(data["holds_vip"], bool):
+        raise ValueError("holds_vip is true or false")
+    return model.VrrpReport(state=_word(data["state"]), holds_vip=data["holds_vip"])
+
+
+def _count(value: object) -> int:
+    """A number that fits into the row which says how much was told."""
+    return min(_number(value), restarts.MOST)
 
 
 def _listener(item: Mapping[str, Any]) -> model.ListenerReport:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from controller import clock as clocks
 from controller.db import database
-from controller.health_manager import verdict
+from controller.health_manager import pairs, verdict
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -40,12 +40,13 @@ class Mismatch:
     load_balancer_id: str
     sentence: str
     since: float  # by the monotonic clock
+    urgent: bool = False  # whether clients suffer from it: then one repair in vain is enough
 
 
 class Statuses:
     """Used by the recorder's thread; `silent` and `mismatches` may be used by others.
 
-    `report_of` gives what the newest report of an amphora says of some listeners, or None.
+    `report_of` gives what the newest report of an amphora says of some listeners, or None; `heard_at` when it was last heard (monotonic).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Statuses:
         report_of: Callable[[str, Collection[str]], Report | None],
         kept: int = 2000,
         clock: clocks.Clock = clocks.SYSTEM,
+        heard_at: Callable[[str], float | None] = lambda _: None,
     ) -> None:
         self._db = db
         self._report_of = report_of
@@ -63,6 +65,7 @@ class Statuses:
         self._lock = threading.Lock()
         self._silent: dict[str, float] = {}  # amphora id -> when it was found dead, by the monotonic clock
         self._mismatches: dict[str, Mismatch] = {}
+        self._pairs = pairs.Pairs(heard_at, clock.monotonic)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -111,7 +114,9 @@ class Statuses:
             generations = tx.health.generations(load_balancer_ids)
             amphorae = tx.health.amphorae_of(generations.keys())
             snapshots = {key: self._snapshot(tx.snapshots.get, key, generation) for key, generation in generations.items()}
-        self._forget_mismatches_of(set(load_balancer_ids) - generations.keys())
+        gone = set(load_balancer_ids) - generations.keys()
+        self._forget_mismatches_of(gone)
+        self._pairs.forget(gone)
         for load_balancer_id, cached in snapshots.items():
             changed = self._judge(cached, amphorae[load_balancer_id], changes)
             touched.append((cached, changed))
@@ -139,8 +144,9 @@ class Statuses:
         snapshot = dataclasses.replace(cached.snapshot, amphorae=amphorae)
         listeners = {item.id for item in snapshot.listeners}
         reports = {item.id: report for item in amphorae if (report := self._report_of(item.id, listeners)) is not None}
-        found = verdict.operating_statuses(snapshot, reports, self.silent)
-        self._compare(snapshot, reports)
+        discord = self._pairs.look(snapshot, reports, self.silent)
+        found = pairs.truer(verdict.operating_statuses(snapshot, reports, self.silent), discord)
+        self._compare(snapshot, reports, discord)
         changed: dict[str, status.OperatingStatus] = {}
         for kind, judged in _by_kind(snapshot.load_balancer.id, found):
             news = {key: new for key, new in judged.items() if cached.written.get(key) != new}
@@ -150,13 +156,20 @@ class Statuses:
             LOG.info("Load balancer %s is %s, it was %s", snapshot.load_balancer.id, own, cached.written.get(snapshot.load_balancer.id))
         return changed
 
+    def undecided(self) -> list[str]:
+        """Load balancers that are to be judged again for no other reason than that time has passed."""
+        return self._pairs.undecided()
+
     def _forget_mismatches_of(self, load_balancer_ids: Collection[str]) -> None:
         """These load balancers are gone."""
         with self._lock:
             self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in load_balancer_ids}
 
-    def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report]) -> None:
+    def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report], discord: pairs.Discord | None) -> None:
         found = {item.id: sentence for item in snapshot.amphorae if (sentence := verdict.mismatch(snapshot, item, reports.get(item.id)))}
+        urgent = {item.id for item in snapshot.amphorae if discord is not None and item.role is discord.role}
+        if discord is not None:
+            found = dict.fromkeys(urgent, discord.sentence) | found
         with self._lock:
             for item in snapshot.amphorae:
                 if item.id not in found:
@@ -167,6 +180,7 @@ class Statuses:
                         load_balancer_id=snapshot.load_balancer.id,
                         sentence=found[item.id],
                         since=self._clock.monotonic(),
+                        urgent=item.id in urgent,
                     )
 
 

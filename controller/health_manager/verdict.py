@@ -26,6 +26,8 @@ from controller.model.status import AmphoraStatus, OperatingStatus, Provisioning
 _O = OperatingStatus
 R = TypeVar("R", bound=model.Resource)
 _SEVERITY = {_O.ONLINE: 0, _O.DEGRADED: 1, _O.ERROR: 2}
+HAPROXY, KEEPALIVED = "haproxy", "keepalived"
+"""Programs that a report names. Without the first an amphora answers nobody; without the second it can't take over."""
 _GONE = frozenset({AmphoraStatus.PENDING_DELETE, AmphoraStatus.DELETED, AmphoraStatus.ERROR})
 
 
@@ -55,10 +57,12 @@ def operating_statuses(snapshot: model.Snapshot, reports: Mapping[str, Report], 
     if not snapshot.load_balancer.admin_state_up:
         return _all_offline(snapshot)
     halves = [amphora.id for amphora in snapshot.amphorae if amphora.status not in _GONE]
-    speaking = [reports[half] for half in halves if half not in silent and half in reports and reports[half].generation > 0]
+    dead = {half for half in halves if half in silent or (half in reports and not reports[half].runs(HAPROXY))}
+    speaking = [reports[half] for half in halves if half not in dead and half in reports and reports[half].generation > 0]
     if speaking:
-        return _statuses(snapshot, speaking, missing=_missing(snapshot, halves, silent))
-    if halves and all(half in silent for half in halves):
+        lame = {half for half in halves if half in reports and not reports[half].runs(KEEPALIVED)}
+        return _statuses(snapshot, speaking, missing=_missing(snapshot, halves, dead | lame))
+    if halves and dead.issuperset(halves):
         return Statuses(load_balancer=_O.ERROR, listeners={item.id: _down(item) for item in _wanted(snapshot.listeners)})
     return Statuses()
 
@@ -259,6 +263,6 @@ def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) 
         return f"it runs generation {report.generation}, and confirmed {amphora.applied_generation} once"
     owed = [item.id for item in _wanted(snapshot.listeners) if item.admin_state_up and item.generation <= report.generation]
     up = snapshot.load_balancer.admin_state_up
-    if up and owed and not report.listeners:
+    if up and owed and not report.listeners and report.runs(HAPROXY):  # one that does not run is started again, or found silent
         return f"it serves none of its {len(owed)} listeners"
     return None

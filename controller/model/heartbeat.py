@@ -27,6 +27,28 @@ class PoolReport:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ProgramReport:
+    """A program that is meant to run, and how often it died or hung and was started again. `state`: runs, silent (no answer), or down."""
+
+    state: str
+    died: int
+    hung: int
+
+    @property
+    def runs(self) -> bool:
+        """Whether it does what it is there for."""
+        return self.state == "runs"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class VrrpReport:
+    """Half of a pair: what keepalived says of itself (INIT, BACKUP, MASTER, FAULT, UNKNOWN), and whether the kernel has the VIP there."""
+
+    state: str
+    holds_vip: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A full report. Keys are listener ids, and `(pool id, listener id)`; `strays` counts listeners that it names and nobody asked for."""
 
@@ -35,3 +57,10 @@ class Report:
     listeners: Mapping[str, ListenerReport]
     pools: Mapping[tuple[str, str], PoolReport]
     strays: int = 0
+    programs: Mapping[str, ProgramReport] = dataclasses.field(default_factory=dict)  # by name; empty from older agents
+    vrrp: VrrpReport | None = None
+
+    def runs(self, program: str) -> bool:
+        """Whether a program runs, as far as is known: one that is not meant to does no harm."""
+        found = self.programs.get(program)
+        return found is None or found.runs

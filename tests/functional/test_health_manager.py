@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from controller import jobs
 from controller.db import database, tables
 from controller.drivers.amphora import fake
-from controller.health_manager import manager, receiver, watcher
+from controller.health_manager import manager, pairs, receiver, repairs, watcher
 from controller.model import load_balancer as model
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
 from tests import builders
@@ -87,6 +87,11 @@ class Bench:
     def events(self) -> list[str]:
         with self.db.read() as tx:
             return list(tx.connection.execute(sa.select(tables.events.c.code)).scalars())
+
+    def messages(self, code: str) -> list[str]:
+        with self.db.read() as tx:
+            found = sa.select(tables.events.c.message).where(tables.events.c.code == code).order_by(tables.events.c.id)
+            return list(tx.connection.execute(found).scalars())
 
 
 @pytest.fixture
@@ -405,6 +410,90 @@ def test_two_managers_post_one_failover(bench: Bench, db: database.Database) -> 
         assert len(bench.failovers()) == 1
     finally:
         second.stop()
+
+
+def _programs(**counts: tuple[int, int]) -> dict[str, object]:
+    return {"programs": {name: {"state": "runs", "died": died, "hung": hung} for name, (died, hung) in counts.items()}}
+
+
+def test_restarts_of_programs_are_told_once_though_two_managers_hear_of_them(bench: Bench, db: database.Database) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    other = Bench(db)
+    bench.start()
+    other.start()
+    try:
+        pair = (bench.amphora(snapshot), other.amphora(snapshot))
+        for amphora in pair:
+            amphora.beat()
+            amphora.report |= _programs(agent=(0, 0), haproxy=(0, 0))
+            amphora.send_report()
+        eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
+        assert bench.events() == []
+        for amphora in pair:
+            amphora.report |= _programs(agent=(1, 0), haproxy=(1, 2))
+            amphora.send_report()
+        eventually(lambda: len(bench.messages("restarted")) >= 3)
+        for amphora in pair:
+            amphora.report |= {"hash": "another state"}
+            amphora.send_report()
+        keep_beating(*pair, seconds=1.0)
+        assert bench.messages("restarted") == [
+            "its agent died and was started again",
+            "HAProxy died and was started again",
+            "HAProxy hung 2 times and was started again",
+        ]
+    finally:
+        other.stop()
+
+
+def test_a_program_that_dies_all_the_time_is_not_told_each_time(bench: Bench) -> None:
+    snapshot = a_stored_load_balancer(bench)
+    bench.start()
+    amphora = bench.amphora(snapshot)
+    for count in range(1, 30):
+        amphora.report |= _programs(keepalived=(count, 0))
+        amphora.send_report()
+        keep_beating(amphora, seconds=0.05)
+    eventually(lambda: bench.messages("restarted"))
+    assert len(bench.messages("restarted")) == 1
+
+
+@pytest.mark.parametrize(
+    ("holds", "status", "role"), [(True, "DEGRADED", Role.BACKUP), (False, "ERROR", Role.MASTER)], ids=["two holders", "none"]
+)
+def test_a_pair_without_exactly_one_holder_is_told_and_mended(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, holds: bool, status: str, role: Role
+) -> None:
+    monkeypatch.setattr(pairs, "GRACE", 0.7)
+    monkeypatch.setattr(repairs, "_URGENTLY_AGAIN_AFTER", 0.5)
+    snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)
+    with bench.db.begin() as tx:
+        tx.amphorae.confirm([half.id for half in snapshot.amphorae], snapshot.generation)
+    bench.start(repair_grace=0.1)
+    halves = [bench.amphora(snapshot, place) for place in range(2)]
+
+    def say(*held: bool) -> None:
+        for half, it_holds in zip(halves, held, strict=True):
+            half.report |= {"vrrp": {"state": "MASTER" if it_holds else "BACKUP", "holds_vip": it_holds}}
+            half.beat()
+            half.send_report()
+
+    def operating() -> str:
+        return bench.operating(tables.load_balancers, snapshot.load_balancer.id)
+
+    say(True, False)
+    eventually(lambda: operating() == "ONLINE")
+    say(holds, holds)
+    keep_beating(*halves, seconds=2.5)
+    eventually(lambda: keep_beating(*halves, seconds=0.1) or bench.failovers())
+    assert operating() == status
+    (told,) = bench.messages("repair")
+    assert "hold the VIP address" in told or "holds the VIP address" in told
+    (failover,) = bench.failovers()
+    (wrong,) = [half.id for half in snapshot.amphorae if half.role is role]
+    assert wrong in str(failover)
+    say(True, False)
+    eventually(lambda: keep_beating(*halves, seconds=0.1) or operating() == "ONLINE")
 
 
 def test_what_was_heard_is_written_when_the_manager_stops(bench: Bench) -> None:

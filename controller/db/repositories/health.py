@@ -241,6 +241,17 @@ class Health(base.Repository):
                 found[row["load_balancer_id"]].append(rows.amphora(row))
         return {key: tuple(amphorae) for key, amphorae in found.items()}
 
+    def told_restarts(self, amphora_id: str) -> str | None:
+        """How many restarts of an amphora's programs were told, as `tell_restarts` wrote it; empty if none, None if it was never heard."""
+        row = self._connection.execute(sa.select(_H.c.told_restarts).where(_H.c.amphora_id == amphora_id)).one_or_none()
+        return None if row is None else str(row.told_restarts or "")
+
+    def tell_restarts(self, amphora_id: str, before: str, now: str) -> bool:
+        """Write down that more were told; False if somebody else wrote something since `before` was read, who then tells it."""
+        as_read = _H.c.told_restarts == before if before else _H.c.told_restarts.is_(None)
+        statement = sa.update(_H).where(_H.c.amphora_id == amphora_id, as_read).values(told_restarts=now)
+        return self._connection.execute(statement).rowcount == 1
+
     def set_operating_statuses(self, changes: Mapping[str, Mapping[str, status.OperatingStatus]]) -> None:
         """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
         for kind, table in STATUS_TABLES.items():

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_agent.protocol import heartbeat
-from controller.health_manager import reports
+from controller.health_manager import reports, restarts
+from controller.model import heartbeat as model
 
 STATS = {"bytes_in": 1, "bytes_out": 2, "active_connections": 3, "total_connections": 4, "request_errors": 5}
 GOOD: dict[str, Any] = {
@@ -47,11 +48,33 @@ def test_what_the_agent_encodes_is_read() -> None:
         {"pools": {"pool:listener": {"status": "UP", "members": {"member": 1}}}},
         {"pools": {"pool:listener": {"status": "UP" * 99, "members": {}}}},
         {"pools": {"pool:listener": {"status": "UP", "members": []}}},
+        {"programs": 1},
+        {"programs": {"haproxy": "runs"}},
+        {"programs": {"haproxy": {"state": "runs", "died": 0}}},
+        {"programs": {"haproxy": {"state": "runs" * 99, "died": 0, "hung": 0}}},
+        {"programs": {"haproxy": {"state": "runs", "died": "never", "hung": 0}}},
+        {"vrrp": {"state": "MASTER"}},
+        {"vrrp": {"state": "MASTER", "holds_vip": "yes"}},
+        {"vrrp": {"state": 2, "holds_vip": True}},
     ],
 )
 def test_a_field_of_the_wrong_kind_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(heartbeat.Rejected):
         reports.decode(body(GOOD | change))
+
+
+def test_programs_and_vrrp_are_read_and_what_nobody_knows_is_passed_over() -> None:
+    state = {"state": "silent", "died": 2, "hung": 10**30}
+    told = {"programs": {"keepalived": state, "sshd": {"state": []}}, "vrrp": {"state": "FAULT", "holds_vip": False}, "weather": "fine"}
+    report = reports.decode(body(GOOD | told))
+    assert report.programs == {"keepalived": model.ProgramReport(state="silent", died=2, hung=restarts.MOST)}
+    assert report.vrrp == model.VrrpReport(state="FAULT", holds_vip=False)
+    assert (report.runs("keepalived"), report.runs("haproxy")) == (False, True)
+
+
+def test_older_agents_tell_nothing_of_their_programs() -> None:
+    report = reports.decode(body(GOOD))
+    assert (report.programs, report.vrrp, report.runs("haproxy")) == ({}, None, True)
 
 
 def test_counters_are_kept_within_what_a_row_can_hold() -> None:

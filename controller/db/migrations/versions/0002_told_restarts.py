@@ -1,0 +1,27 @@
+"""How many restarts of an amphora's programs were told
+
+Revision: 0002
+After: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = '0002'
+down_revision = '0001'
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    with op.batch_alter_table('amphora_health', schema=None) as batch_op:
+        batch_op.add_column(sa.Column('told_restarts', sa.String(length=255), nullable=True))
+
+
+def downgrade() -> None:
+    """Go back."""
+    with op.batch_alter_table('amphora_health', schema=None) as batch_op:
+        batch_op.drop_column('told_restarts')

@@ -1,0 +1,114 @@
+"""Whether exactly one half of a pair has the VIP, by what both say and the kernel of each: two holders, or none, are a mismatch.
+
+For a moment that is how a take-over looks, so it counts after `GRACE` only, and only of amphorae that were heard since it began: the
+last report of a half that has just died still says that it holds the VIP.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Callable, Collection, Mapping
+
+from controller.health_manager import verdict
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model.heartbeat import Report
+from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role
+
+GRACE = 3.0
+"""Seconds. A take-over takes less than one, and a report that tells of it comes within another one."""
+_HEARD_AFTER = 0.5
+_SERVING = frozenset({AmphoraStatus.ALLOCATED, AmphoraStatus.FAILOVER_STOPPED})
+_IN_BETWEEN = frozenset({ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_DELETE, ProvisioningStatus.DELETED})
+
+
+class Discord(enum.Enum):
+    """How a pair is not one."""
+
+    TWO_HOLDERS = enum.auto()
+    NO_HOLDER = enum.auto()
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, of the amphora that is to be mended."""
+        if self is Discord.TWO_HOLDERS:
+            return "both halves of the pair hold the VIP address, and it is the backup"
+        return "no half of the pair holds the VIP address, and it is the master"
+
+    @property
+    def role(self) -> Role:
+        """Who is to be mended: of two holders the backup, of none the master."""
+        return Role.BACKUP if self is Discord.TWO_HOLDERS else Role.MASTER
+
+
+def truer(found: verdict.Statuses, discord: Discord | None) -> verdict.Statuses:
+    """The statuses of a load balancer whose pair is not one: nobody answers for its VIP, or two do, and clients are torn between them."""
+    if discord is Discord.NO_HOLDER:
+        return dataclasses.replace(found, load_balancer=OperatingStatus.ERROR)
+    if discord is Discord.TWO_HOLDERS and found.load_balancer is OperatingStatus.ONLINE:
+        return dataclasses.replace(found, load_balancer=OperatingStatus.DEGRADED)
+    return found
+
+
+@dataclasses.dataclass(slots=True)
+class _Seen:
+    discord: Discord
+    since: float
+    lasts: bool = False
+
+
+class Pairs:
+    """What is wrong with pairs now. `heard_at`: when an amphora was last heard (monotonic), None if never."""
+
+    def __init__(self, heard_at: Callable[[str], float | None], monotonic: Callable[[], float]) -> None:
+        self._heard_at = heard_at
+        self._monotonic = monotonic
+        self._seen: dict[str, _Seen] = {}
+
+    def look(self, snapshot: model.Snapshot, reports: Mapping[str, Report], silent: Collection[str]) -> Discord | None:
+        """What is wrong with a pair and has been for longer than a take-over takes; None if nothing is, or it is not known yet."""
+        key = snapshot.load_balancer.id
+        found = _discord(snapshot, reports, silent)
+        seen = self._seen.get(key)
+        if found is None:
+            self._seen.pop(key, None)
+            return None
+        if seen is None or seen.discord is not found:
+            seen = self._seen[key] = _Seen(found, self._monotonic())
+        if not seen.lasts and self._monotonic() - seen.since >= GRACE:
+            seen.lasts = all(self._was_heard(half.id, seen.since) for half in _halves(snapshot) if half.id not in silent)
+        return found if seen.lasts else None
+
+    def undecided(self) -> list[str]:
+        """Load balancers that are to be looked at again although no report of them may come."""
+        now = self._monotonic()
+        return [key for key, seen in self._seen.items() if not seen.lasts and now - seen.since >= GRACE]
+
+    def forget(self, load_balancer_ids: Collection[str]) -> None:
+        """These load balancers are gone."""
+        for key in load_balancer_ids:
+            self._seen.pop(key, None)
+
+    def _was_heard(self, amphora_id: str, since: float) -> bool:
+        heard_at = self._heard_at(amphora_id)
+        return heard_at is not None and heard_at > since + _HEARD_AFTER
+
+
+def _halves(snapshot: model.Snapshot) -> list[amphora_model.Amphora]:
+    return [half for half in snapshot.amphorae if half.status in _SERVING and half.role in (Role.MASTER, Role.BACKUP)]
+
+
+def _discord(snapshot: model.Snapshot, reports: Mapping[str, Report], silent: Collection[str]) -> Discord | None:
+    load_balancer = snapshot.load_balancer
+    if len(load_balancer.topology.roles) < 2 or load_balancer.provisioning_status in _IN_BETWEEN or not load_balancer.admin_state_up:
+        return None
+    halves = _halves(snapshot)
+    speaking = [report for half in halves if half.id not in silent and (report := reports.get(half.id)) is not None]
+    said = [report.vrrp for report in speaking if report.vrrp is not None]
+    holders = sum(vrrp.holds_vip for vrrp in said)
+    if holders > 1:
+        return Discord.TWO_HOLDERS
+    everybody_spoke = len(said) == sum(half.id not in silent for half in halves)
+    serves = any(report.listeners for report in speaking)  # without a listener HAProxy does not run, and nobody answers for the VIP
+    return Discord.NO_HOLDER if said and not holders and everybody_spoke and serves else None
