@@ -44,3 +44,10 @@ class InterfaceMissing(AgentError):
 
     def __init__(self, mac: str, seconds: float) -> None:
         super().__init__(f"no interface with MAC {mac} appeared within {seconds:g} seconds")
+
+
+class InvalidIdentity(AgentError):
+    """A certificate, its key and roots that no agent could serve with; `reason` is OpenSSL's words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the agent can't serve with this certificate, key and roots, and keeps its own: {reason}")

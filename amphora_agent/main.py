@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, system, watch
+from amphora_agent import configuration, errors, heartbeat, identity, interfaces, load_balancer, system, watch
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -55,12 +55,12 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
 
     from amphora_agent.api import app, server  # the first heartbeat did not wait for Flask
 
-    certificates = options.config.parent / "certs"
     system.write_file(options.run_directory / "agent.pid", f"{os.getpid()}\n".encode(), durable=False)
+    own = identity.Identity(options.config.parent / "certs", options.state_directory, options.run_directory)
     web = server.Server(
         (config.management_address.partition("/")[0], config.agent_port),
-        app.create_app(config, kept, balancer, started_at),
-        server.tls_context(certificates / "server.pem", certificates / "client_roots.pem"),
+        app.create_app(config, kept, own, balancer, started_at),
+        own,
     )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())
     LOG.info("Serving on %s port %s", config.management_address, config.agent_port)

@@ -109,6 +109,12 @@ class AmphoraUnreachable(Transient):
         self.reason = reason
 
 
+class AmphoraDistrusted(AmphoraUnreachable):
+    """Somebody answers where the agent should be, and one side does not believe the other's certificate."""
+
+    code = "amphora_distrusted"
+
+
 class AmphoraRefused(ControllerError):
     """The agent answered, and refused what it was asked; the message holds its words."""
 

@@ -23,7 +23,9 @@ from controller.drivers.compute import watch
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.drivers.secrets import interface as secrets_interface
+from controller.model import renewal
 
+_PAUSES = 100  # a lifetime has room for so many further tries at least
 _PUSHES = 32
 """Amphorae to which this process pushes side by side, over all its flows."""
 
@@ -42,6 +44,8 @@ class Settings:
     boot_timeout: float = 600.0
     image_tag: str | None = None
     compute_flavor: str | None = None
+    cert_renew_after: float = renewal.RENEW_AFTER
+    cert_first_pause: float = renewal.FIRST_PAUSE
     render: render.Settings = dataclasses.field(default_factory=render.Settings)
 
     @classmethod
@@ -62,6 +66,8 @@ class Settings:
             boot_timeout=worker.boot_timeout,
             image_tag=worker.amp_image_tag,
             compute_flavor=worker.amp_flavor_id,
+            cert_renew_after=conf.certificates.cert_renew_after,
+            cert_first_pause=min(renewal.FIRST_PAUSE, conf.certificates.cert_validity_time / _PAUSES),
             render=render.Settings.from_conf(conf),
         )
 

@@ -19,6 +19,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.Occupied: (409, "occupied"),
     errors.ConfigRefused: (rest.CONFIG_REFUSED, "config-refused"),
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
+    errors.InvalidIdentity: (400, "invalid-identity"),
     errors.InterfaceMissing: (404, "interface-missing"),
     system.CommandFailed: (500, "command-failed"),
     OSError: (500, "system"),  # such as a full disk

@@ -9,7 +9,6 @@ import contextlib
 import http.server
 import io
 import logging
-import pathlib
 import socket
 import socketserver
 import ssl
@@ -19,24 +18,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from wsgiref.types import WSGIApplication
 
+from amphora_agent import identity
+
 LOG = logging.getLogger(__name__)
 HANDSHAKE_TIMEOUT = 10.0
 IDLE_TIMEOUT = 60.0
 MAX_BODY = 16 * 1024 * 1024
 MAX_CONNECTIONS = 64
-
-
-def tls_context(server_pem: pathlib.Path, client_roots: pathlib.Path) -> ssl.SSLContext:
-    """Mutual TLS: our certificate and key, and whom we trust.
-
-    :raises OSError: a file is missing or is not what it should be.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_cert_chain(server_pem)
-    context.load_verify_locations(client_roots)
-    return context
 
 
 class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -46,10 +34,10 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 64
 
-    def __init__(self, address: tuple[str, int], application: WSGIApplication, context: ssl.SSLContext) -> None:
+    def __init__(self, address: tuple[str, int], application: WSGIApplication, own: identity.Identity) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.application = application
-        self._context = context
+        self._own = own
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         super().__init__(address, _Handler)
 
@@ -66,7 +54,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         try:
             request.settimeout(HANDSHAKE_TIMEOUT)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.closing(self._context.wrap_socket(request, server_side=True)) as connection:
+            with contextlib.closing(self._own.secure(request)) as connection:
                 connection.settimeout(IDLE_TIMEOUT)
                 _Handler(connection, client_address, self)
         except (OSError, ssl.SSLError) as exc:

@@ -1,7 +1,8 @@
 """The boot configuration: what a fresh amphora finds on its disk (or config drive), and starts from.
 
-The controller has three files put into the machine: `CONFIG_PATH` (this, as JSON), `SERVER_PEM_PATH` (the agent's certificate and key) and
-`CLIENT_ROOTS_PATH` (whom it trusts). The agent finds the last two beside the first, wherever that lies.
+The controller has these files put into the machine: `CONFIG_PATH` (this, as JSON), `SERVER_PEM_PATH` (the agent's certificate and key),
+`CLIENT_ROOTS_PATH` (whom it trusts) and `CLIENT_NAMES_PATH` (a JSON array of names, of which a controller's certificate must bear one). The
+agent finds the others beside the first, wherever that lies.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 CONFIG_PATH = "/etc/figlina/agent.json"
 SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
+CLIENT_NAMES_PATH = "/etc/figlina/certs/client_names.json"
 TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
 
@@ -63,6 +65,35 @@ class AgentConfig:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Who an agent is, and whom it trusts (PEM); a controller's certificate must bear one of `client_names` (DNS), if there are any."""
+
+    server_pem: str = dataclasses.field(repr=False)  # the certificate, then its key
+    client_roots: str
+    client_names: tuple[str, ...] = ()
+
+    def dump(self) -> bytes:
+        """As the body of a request."""
+        return json.dumps(dataclasses.asdict(self)).encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> Identity:
+        """Read what `dump` wrote; fields that this version does not know are passed over.
+
+        :raises ValueError: it is none; the message names the field.
+        """
+        try:
+            data = json.loads(content)
+            return cls(
+                server_pem=_text(data["server_pem"], "server_pem"),
+                client_roots=_text(data["client_roots"], "client_roots"),
+                client_names=tuple(_text(name, "client_names") for name in data.get("client_names", ())),
+            )
+        except (TypeError, KeyError, ValueError, AttributeError, RecursionError) as exc:
+            raise ValueError(f"not an agent's identity: {exc}") from exc
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class BootConfig:
     """Times in seconds. `health_managers` are (address, UDP port); `heartbeat_key` is this amphora's own key, hex."""
 
@@ -99,3 +130,9 @@ class BootConfig:
         except (TypeError, KeyError, ValueError) as exc:
             raise ValueError(f"not a boot configuration: {exc}") from exc
         return config
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is not a string")
+    return value

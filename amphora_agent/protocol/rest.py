@@ -6,6 +6,7 @@ method    path                                                        body -> an
 GET       /                                                           -> 200 {"api_version": "1"}
 GET       /1/info                                                     -> 200 `info` (see `api/info.py`)
 PUT       /1/config                                                   `boot.AgentConfig` -> 204, applied at once and kept
+PUT       /1/identity                                                 `boot.Identity` -> 204: from the next connection on; 400
 PUT       /1/load-balancers/<id>                                      WantedState -> 200 Receipt; 422 ConfigRefused; 409 stale
                                                                       generation; 428 {"missing": [certificate names]}
 GET       /1/load-balancers/<id>                                      -> 200 Receipt of what runs; 404
@@ -51,6 +52,7 @@ def certificate_path(load_balancer_id: str, name: str) -> str:
 
 INFO_PATH = f"{PREFIX}/info"
 CONFIG_PATH = f"{PREFIX}/config"
+IDENTITY_PATH = f"{PREFIX}/identity"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -34,17 +34,31 @@ OPTS = [
         help="Fernet keys of the `local` store (32 bytes in URL-safe base64). The first one encrypts, all of them decrypt: to change the "
         "key, put a new one in front. Empty: the lines of `keys` in storage_path.",
     ),
-    cfg.IntOpt("cert_validity_time", default=30 * 24 * 3600, min=3600, help="Seconds for which an amphora's certificate is valid."),
+    cfg.IntOpt(
+        "cert_validity_time",
+        default=30 * 24 * 3600,
+        min=5,
+        help="Seconds for which an amphora's certificate is valid. It is renewed while the amphora serves, see cert_renew_after.",
+    ),
+    cfg.FloatOpt(
+        "cert_renew_after",
+        default=0.667,
+        min=0.2,
+        max=0.9,
+        help="The part of its lifetime after which an amphora's certificate is renewed; each amphora's turn comes up to a tenth of the "
+        "lifetime earlier, so that those made together are not renewed together.",
+    ),
     cfg.IntOpt(
         "ca_validity_time",
         default=10 * 365 * 24 * 3600,
-        min=24 * 3600,
+        min=60,
         help="Seconds for which a certificate authority that `create` makes is valid.",
     ),
     cfg.IntOpt(
         "client_cert_validity_time",
         default=365 * 24 * 3600,
-        min=3600,
-        help="Seconds for which the controller's own certificate is valid. It is renewed at a start in the last third of that time.",
+        min=5,
+        help="Seconds for which the controller's own certificate is valid. Whichever process speaks to an agent first in the last third "
+        "of that time renews it (controller.pem); the others notice. Without a client_ca.key, somebody else looks after controller.pem.",
     ),
 ]

@@ -17,6 +17,10 @@ OPTS = [
         help="Seconds for which a machine or port must have been seen unexplained, at least twice, before it is deleted.",
     ),
     cfg.BoolOpt("delete_orphans", default=True, help="Delete orphans; otherwise they are only reported, as events and in the log."),
+    cfg.FloatOpt(
+        "cert_interval", default=10.0, min=0.1, help="Seconds between two looks for amphorae whose certificates are to be renewed."
+    ),
+    cfg.IntOpt("cert_rotate_threads", default=10, min=1, help="Renewals of amphorae's certificates that are under way at once, at most."),
     cfg.FloatOpt("leader_expiry", default=15.0, min=1, help="Seconds after which another housekeeping takes over from one that died."),
     cfg.IntOpt("page_size", default=200, min=1, help="Rows that one step of a periodic task reads."),
 ]

@@ -174,6 +174,7 @@ def amphora(row: Row) -> amphora_model.Amphora:
         vrrp_priority=row["vrrp_priority"],
         cert_expiration=row["cert_expiration"],
         cert_busy=row["cert_busy"],
+        cert_failures=row["cert_failures"],
         cached_zone=row["cached_zone"],
         image_id=row["image_id"],
         compute_flavor=row["compute_flavor"],

@@ -319,6 +319,9 @@ amphorae = sa.Table(
     sa.Column("vrrp_priority", sa.Integer),
     sa.Column("cert_expiration", UtcDateTime),
     sa.Column("cert_busy", sa.Boolean, nullable=False, default=False),
+    sa.Column("cert_trust", sa.String(64)),  # `CertificateAuthority.trust` when the certificate was given
+    sa.Column("cert_renew_at", sa.Double, nullable=False, default=0.0, index=True),
+    sa.Column("cert_failures", sa.Integer, nullable=False, default=0),  # renewals that failed in a row
     sa.Column("cached_zone", sa.String(255)),
     sa.Column("image_id", sa.String(36)),
     sa.Column("compute_flavor", sa.String(255)),

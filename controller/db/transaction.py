@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from controller.db.repositories import (
     amphorae,
+    certificates,
     choices,
     faults,
     flow_records,
@@ -80,6 +81,11 @@ class Transaction:
     def amphorae(self) -> amphorae.Amphorae:
         """Amphorae."""
         return amphorae.Amphorae(self.connection)
+
+    @functools.cached_property
+    def certificates(self) -> certificates.Certificates:
+        """Renewals of amphorae's certificates."""
+        return certificates.Certificates(self.connection)
 
     @functools.cached_property
     def flavors(self) -> choices.Flavors:

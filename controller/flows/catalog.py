@@ -23,6 +23,7 @@ _FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
     jobs.FailoverAmphora: failover.failover_amphora,
     jobs.FailoverLoadBalancer: failover.failover_load_balancer,
     jobs.ConfigureAmphora: maintain.configure_amphora,
+    jobs.RenewCertificate: maintain.renew_certificate,
 }
 
 
@@ -39,7 +40,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
 
     A failover stands as it was posted as long as there is something to replace; with anything else the rows decide. An amphora that was
     found dead and counts no more is simply missing, so its failover is the creation of what is missing. What an amphora is to be told of
-    its own configuration is told it as long as it has not been given up.
+    its own configuration is told it as long as it has not been given up, and one that serves gets a new certificate.
     """
     if snapshot.load_balancer.provisioning_status not in (_P.DELETED, _P.PENDING_DELETE):
         match job:
@@ -52,6 +53,8 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
             case jobs.ConfigureAmphora():
                 live = [one.id for one in snapshot.amphorae if one.status not in owed.LEFTOVER]
                 return job if job.amphora_id in live else None
+            case jobs.RenewCertificate():
+                return job if job.amphora_id in {one.id for one in owed.serving(snapshot)} else None
     return owed.outstanding(snapshot)
 
 

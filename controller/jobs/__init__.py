@@ -98,9 +98,31 @@ class ConfigureAmphora(Job):
         return f"{self.kind}/{self.amphora_id}"
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RenewCertificate(Job):
+    """Give the agent of an amphora a new certificate. Nothing that serves changes."""
+
+    kind: ClassVar[str] = "renew-certificate"
+    settles: ClassVar[bool] = False
+    amphora_id: str
+
+    @property
+    def subject(self) -> str:
+        """One per amphora."""
+        return f"{self.kind}/{self.amphora_id}"
+
+
 KINDS: dict[str, type[Job]] = {
     job.kind: job
-    for job in (CreateLoadBalancer, UpdateLoadBalancer, DeleteLoadBalancer, FailoverAmphora, FailoverLoadBalancer, ConfigureAmphora)
+    for job in (
+        CreateLoadBalancer,
+        UpdateLoadBalancer,
+        DeleteLoadBalancer,
+        FailoverAmphora,
+        FailoverLoadBalancer,
+        ConfigureAmphora,
+        RenewCertificate,
+    )
 }
 
 

@@ -28,7 +28,8 @@ class Amphora:
     vrrp_id: int | None = None
     vrrp_priority: int | None = None
     cert_expiration: datetime.datetime | None = None
-    cert_busy: bool = False
+    cert_busy: bool = False  # a renewal is on the board
+    cert_failures: int = 0  # renewals that failed in a row
     cached_zone: str | None = None
     image_id: str | None = None
     compute_flavor: str | None = None

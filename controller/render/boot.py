@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 
 from amphora_agent.protocol import boot, heartbeat
@@ -67,10 +68,11 @@ def agent_config(
     )
 
 
-def files(boot_config: boot.BootConfig, server_pem: bytes, client_roots: bytes) -> Mapping[str, bytes]:
+def files(boot_config: boot.BootConfig, server_pem: bytes, client_roots: bytes, client_names: Sequence[str] = ()) -> Mapping[str, bytes]:
     """Absolute path inside the machine -> content: the boot configuration, the agent's certificate with its key, whom the agent trusts."""
     return {
         boot.CONFIG_PATH: boot_config.dump(),
         boot.SERVER_PEM_PATH: server_pem,
         boot.CLIENT_ROOTS_PATH: client_roots,
+        boot.CLIENT_NAMES_PATH: json.dumps(list(client_names)).encode(),
     }

@@ -15,7 +15,7 @@ from controller.drivers.compute import interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.jobs import owed
-from controller.model import status
+from controller.model import renewal, status
 from controller.tasks import base
 
 LOG = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class BootSettings:
     keepalived_command: str = "keepalived"
     image_tag: str | None = None
     flavor: str | None = None
+    cert_renew_after: float = renewal.RENEW_AFTER
 
 
 class Boot(base.Step):
@@ -64,6 +65,7 @@ class Boot(base.Step):
         if amphora.status in owed.SERVING or (amphora.compute_id is not None and self._compute.find(amphora_id) is not None):
             return
         ports = [self._network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
+        trust = self._ca.trust()
         certificate = self._ca.issue_amphora_certificate(amphora_id)
         instance = self._compute.boot(
             interface.BootRequest(
@@ -76,13 +78,16 @@ class Boot(base.Step):
                 zone=placement.compute_zone,
             )
         )
+        until = certificate.not_after
         with self._db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.update(
                 amphora_id,
                 status=status.AmphoraStatus.BOOTING,
                 compute_id=instance.id,
-                cert_expiration=certificate.not_after,
+                cert_expiration=until,
+                cert_trust=trust,
+                cert_renew_at=renewal.renew_at(amphora_id, self._db.now(), until.timestamp(), self._settings.cert_renew_after),
                 cached_zone=instance.zone,
                 image_id=instance.image_id,
                 compute_flavor=instance.flavor,
@@ -110,4 +115,4 @@ class Boot(base.Step):
             haproxy_command=settings.haproxy_command,
             keepalived_command=settings.keepalived_command,
         )
-        return render.boot.files(config, pem, self._ca.client_roots())
+        return render.boot.files(config, pem, self._ca.client_roots(), self._ca.client_names())

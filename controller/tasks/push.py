@@ -134,10 +134,13 @@ class Push(base.Step):
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
         took = [one.id for one, error in sent if error is None]
         refused = [one.id for one, error in sent if isinstance(error, exceptions.ConfigRefused) and one.status not in owed.SERVING]
+        distrusted = [one.id for one, error in sent if isinstance(error, exceptions.AmphoraDistrusted)]
         with self._db.begin() as tx:
             tx.leases.check(lease)
             if took:
                 tx.amphorae.confirm(took, generation)
+            if distrusted:
+                tx.certificates.hasten(distrusted, self._db.now())
             if refused:
                 tx.amphorae.set_status(refused, status.AmphoraStatus.ALLOCATED)
 

@@ -31,9 +31,8 @@ class AgentStandIn:
         self.amphora = amphora
         self.certificates: dict[str, bytes] = {}
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        pem = folder / f"{amphora.id}.pem"
-        pem.write_bytes(authority.issue_amphora_certificate(amphora.id).pem)
-        self._context.load_cert_chain(pem)
+        self._folder = folder
+        self._show(authority.issue_amphora_certificate(amphora.id).pem)
         self._context.load_verify_locations(cadata=authority.client_roots().decode())
         self._context.verify_mode = ssl.CERT_REQUIRED
         self._server: _Server | None = None
@@ -69,6 +68,16 @@ class AgentStandIn:
         except rest.Malformed as exc:
             return _error(400, "malformed", str(exc))
 
+    def take(self, identity: boot.Identity) -> None:
+        """Serve with another certificate from the next connection on."""
+        self.behind.renew(self.amphora, identity)
+        self._show(identity.server_pem.encode())
+
+    def _show(self, pem: bytes) -> None:
+        path = self._folder / f"{self.amphora.id}.pem"
+        path.write_bytes(pem)
+        self._context.load_cert_chain(path)
+
     def _route(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         parts = path.strip("/").split("/")
         match method, parts:
@@ -76,6 +85,9 @@ class AgentStandIn:
                 return 200, json.dumps(dataclasses.asdict(self.behind.info(self.amphora))).encode()
             case "PUT", ["1", "config"]:
                 self.behind.configure(self.amphora, boot.AgentConfig.parse(body))
+                return 204, b""
+            case "PUT", ["1", "identity"]:
+                self.take(boot.Identity.parse(body))
                 return 204, b""
             case "PUT", ["1", "load-balancers", _]:
                 return self._put(rest.WantedState.parse(body))

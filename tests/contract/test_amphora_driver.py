@@ -52,6 +52,9 @@ class _Outdoors(interface.AmphoraDriver):
     def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
         self._machine.outdoors(lambda: self._driver.configure(amphora, config))
 
+    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+        self._machine.outdoors(lambda: self._driver.renew(amphora, identity))
+
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         return self._machine.outdoors(lambda: self._driver.info(amphora, timeout))
 

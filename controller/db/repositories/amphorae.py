@@ -19,6 +19,8 @@ _S = status.AmphoraStatus
 _FORGOTTEN = {column.name: None for column in tables.amphorae.c if column.nullable} | {
     "status": _S.PENDING_CREATE,
     "cert_busy": False,
+    "cert_renew_at": 0.0,
+    "cert_failures": 0,
     "applied_generation": 0,
 }
 """What a row is when its amphora is made (again)."""

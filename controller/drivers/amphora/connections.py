@@ -6,6 +6,7 @@ import collections
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 
 import urllib3
 
@@ -23,14 +24,53 @@ _SOCKET_OPTIONS = (
 )
 
 
-def tls_context(server_roots: bytes, client_certificate_path: str) -> ssl.SSLContext:
-    """How a controller speaks to agents: only the deployment's roots are trusted, and names are those in subject alternative names."""
+_NO_CHECK_TIME = 0x200000
+"""X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the `ssl` module has no name for."""
+
+
+def tls_context(server_roots: bytes, client_certificate_path: str, *, any_time: bool = False) -> ssl.SSLContext:
+    """How a controller speaks to agents: only the deployment's roots are trusted, and names are those in subject alternative names.
+
+    With `any_time`, a certificate may have run out, or not have begun: everything else about it is checked as always.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.hostname_checks_common_name = False
     context.load_verify_locations(cadata=server_roots.decode())
     context.load_cert_chain(client_certificate_path)
+    if any_time:
+        context.verify_flags |= _NO_CHECK_TIME
     return context
+
+
+def is_out_of_time(error: BaseException) -> bool:
+    """Whether a connection failed for this alone: the agent's certificate has run out, or has not begun."""
+    return any(isinstance(one, ssl.SSLCertVerificationError) and one.verify_code in _OUT_OF_TIME for one in _chain(error))
+
+
+def is_distrust(error: BaseException) -> bool:
+    """Whether a connection failed because one side does not believe the other: somebody is there, but we can't talk."""
+    return any(isinstance(one, ssl.SSLCertVerificationError) or (isinstance(one, ssl.SSLError) and _is_alert(one)) for one in _chain(error))
+
+
+_OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+def _is_alert(error: ssl.SSLError) -> bool:
+    return "ALERT" in (error.reason or "") and any(word in (error.reason or "") for word in ("CERTIFICATE", "UNKNOWN_CA", "BAD_CERT"))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it was made from; urllib3 hands that on as an argument."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        one = waiting.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        waiting += [one.__cause__, one.__context__, *(argument for argument in one.args if isinstance(argument, BaseException))]
 
 
 class Connections:
@@ -55,6 +95,23 @@ class Connections:
                     self._pools.popitem(last=False)[1].close()
             self._pools.move_to_end(key)
             return pool
+
+    def forget(self, amphora_id: str) -> None:
+        """Close the connections to an amphora that nobody is using; the next request shakes hands anew."""
+        with self._lock:
+            for key in [key for key in self._pools if key[0] == amphora_id]:
+                self._pools.pop(key).close()
+
+    def certificate_of(self, amphora_id: str, address: str, timeout: float) -> bytes:
+        """The certificate (DER) that an agent shows to a connection of now.
+
+        :raises OSError: there is none, or it is not believed.
+        """
+        with (
+            socket.create_connection((address, self._port), timeout) as connection,
+            self._context.wrap_socket(connection, server_hostname=amphora_id) as secured,
+        ):
+            return secured.getpeercert(binary_form=True) or b""
 
     def close(self) -> None:
         """Close every connection that nobody is using."""

@@ -15,7 +15,7 @@ from controller.model.amphora import Amphora
 
 
 class FakeAmphora(interface.AmphoraDriver):
-    """`pushes` counts the calls of `apply` per amphora id, answered or not."""
+    """`pushes` counts the calls of `apply` per amphora id, answered or not; `renewals` those of `renew`."""
 
     def __init__(self) -> None:
         self.pushes: collections.Counter[str] = collections.Counter()
@@ -23,6 +23,9 @@ class FakeAmphora(interface.AmphoraDriver):
         self._certificates: dict[str, dict[str, bytes]] = {}
         self._configurations: dict[str, boot.AgentConfig] = {}
         self._refusals: dict[str | None, list[str]] = {}
+        self._identities: dict[str, boot.Identity] = {}
+        self._distrusts: collections.Counter[str] = collections.Counter()
+        self.renewals: collections.Counter[str] = collections.Counter()
         self._silences: collections.Counter[str | None] = collections.Counter()
         self._lock = threading.RLock()
 
@@ -53,6 +56,23 @@ class FakeAmphora(interface.AmphoraDriver):
         with self._lock:
             self._answer_or_not(amphora)
             self._configurations[amphora.id] = config
+
+    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+        with self._lock:
+            self.renewals[amphora.id] += 1
+            self._answer_or_not(amphora)
+            self._believe_or_not(amphora)
+            self._identities[amphora.id] = identity
+
+    def identity(self, amphora_id: str) -> boot.Identity | None:
+        """What an agent was given in place of what it was booted with; None if nothing."""
+        with self._lock:
+            return self._identities.get(amphora_id)
+
+    def distrust(self, amphora_id: str, calls: int = 1) -> None:
+        """Let the next renewals of an amphora fail because one side does not believe the other."""
+        with self._lock:
+            self._distrusts[amphora_id] += calls
 
     def configuration(self, amphora_id: str) -> boot.AgentConfig | None:
         """What an agent was told to live by; None if it lives as it was booted."""
@@ -96,6 +116,7 @@ class FakeAmphora(interface.AmphoraDriver):
         """Forget all refusals and silences that were still to come."""
         with self._lock:
             self._refusals.clear()
+            self._distrusts.clear()
             self._silences.clear()
 
     def die(self, amphora_id: str) -> None:
@@ -111,6 +132,11 @@ class FakeAmphora(interface.AmphoraDriver):
                 raise exceptions.AmphoraUnreachable(amphora.id, "it was told to be silent")
         if amphora.management_address is None:
             raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
+
+    def _believe_or_not(self, amphora: Amphora) -> None:
+        if self._distrusts[amphora.id] > 0:
+            self._distrusts[amphora.id] -= 1
+            raise exceptions.AmphoraDistrusted(amphora.id, "it was told to trust nobody")
 
     def _refuse_if_told(self, amphora: Amphora) -> None:
         for key in (amphora.id, None):

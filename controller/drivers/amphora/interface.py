@@ -68,6 +68,17 @@ class AmphoraDriver(abc.ABC):
         """
 
     @abc.abstractmethod
+    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+        """Have the agent serve with another certificate, and trust these roots and names, from its next connection on; then look at it.
+
+        One whose certificate has run out is told, too. Connections that are open go on; what the amphora serves is not touched.
+
+        :raises AmphoraDistrusted: one side does not believe the other, for another reason than that a certificate has run out.
+        :raises AmphoraRefused: the agent refused, is too old to be told, or shows another certificate afterwards.
+        :raises AmphoraUnreachable: no answer in time; the call may be repeated.
+        """
+
+    @abc.abstractmethod
     def info(self, amphora: Amphora, timeout: float | None = None) -> AgentInfo:
         """Ask whether the agent lives and what it runs; `timeout` in seconds replaces the configured one.
 

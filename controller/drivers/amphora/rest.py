@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -14,13 +15,14 @@ from oslo_config import cfg
 
 from amphora_agent.protocol import boot, rest
 from controller import exceptions
-from controller.drivers.amphora import connections, interface
+from controller.drivers.amphora import connections, interface, links
 from controller.drivers.ca import interface as ca
 from controller.model.amphora import Amphora
 
 LOG = logging.getLogger(__name__)
 _NO_ANSWER = (urllib3.exceptions.HTTPError, OSError)
 _NOT_READY = (502, 503, 504)
+_END = "-----END CERTIFICATE-----"
 _CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
 
 
@@ -48,8 +50,9 @@ class RestAmphora(interface.AmphoraDriver):
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        context = connections.tls_context(authority.server_roots(), authority.client_certificate_path())
-        self._connections = connections.Connections(context, port, pool_size)
+        self._authority = authority
+        self._links = links.Links(authority, port, pool_size)
+        self._connect_timeout = connect_timeout
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._retry_time = retry_time
         self._retry_interval = retry_interval
@@ -92,6 +95,17 @@ class RestAmphora(interface.AmphoraDriver):
     def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
         _refuse_unless(amphora, self._ask(amphora, "PUT", rest.CONFIG_PATH, config.dump()), 204)
 
+    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.IDENTITY_PATH, identity.dump()), 204)
+        self._links.forget(amphora.id)
+        given = ssl.PEM_cert_to_DER_cert(identity.server_pem[: identity.server_pem.index(_END) + len(_END)])
+        try:
+            shown = self._links.now().certificate_of(amphora.id, amphora.management_address or "", self._connect_timeout)
+        except OSError as exc:
+            raise _unanswered(amphora, exc) from exc
+        if shown != given:
+            raise exceptions.AmphoraRefused(amphora.id, "it took the new certificate, and shows another one")
+
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         answer = self._ask(amphora, "GET", rest.INFO_PATH, timeout=timeout)
         _refuse_unless(amphora, answer, 200)
@@ -102,7 +116,7 @@ class RestAmphora(interface.AmphoraDriver):
 
     def close(self) -> None:
         """Close the connections that are kept open."""
-        self._connections.close()
+        self._links.close()
 
     def _send_certificates(self, amphora: Amphora, wanted: rest.WantedState, missing: list[str], certificates: Mapping[str, bytes]) -> None:
         for name in missing:
@@ -120,9 +134,18 @@ class RestAmphora(interface.AmphoraDriver):
         A caller's own `timeout` is the whole time that there is: then it is tried once.
         """
         deadline = self._clock() + (self._patience(amphora) if timeout is None else 0.0)
+        any_time = False
         while True:
             try:
-                return self._ask_once(amphora, method, path, body, timeout)
+                return self._ask_once(amphora, method, path, body, timeout, any_time)
+            except exceptions.AmphoraDistrusted as exc:
+                if any_time or not connections.is_out_of_time(exc):
+                    raise
+                # Asked how it does, or given a new certificate, it need not have a good one; for all else it gets one first.
+                any_time = method == "GET" or path == rest.IDENTITY_PATH
+                if not any_time:
+                    self._mend(amphora)
+                continue
             except exceptions.AmphoraUnreachable as exc:
                 if not _may_pass(exc) or self._clock() + self._retry_interval > deadline:
                     raise
@@ -132,18 +155,33 @@ class RestAmphora(interface.AmphoraDriver):
     def _patience(self, amphora: Amphora) -> float:
         return self._retry_time if amphora.applied_generation == 0 else min(self._retry_time, _SERVING_RETRY_TIME)
 
-    def _ask_once(self, amphora: Amphora, method: str, path: str, body: bytes | None, timeout: float | None) -> urllib3.BaseHTTPResponse:
+    def _mend(self, amphora: Amphora) -> None:
+        """Give an agent whose certificate has run out a new one. Its row tells of it when housekeeping renews it once more."""
+        LOG.warning("amphora %s: its certificate is out of its time; it gets a new one", amphora.id)
+        issued = self._authority.issue_amphora_certificate(amphora.id)
+        roots, names = self._authority.client_roots(), self._authority.client_names()
+        self.renew(amphora, boot.Identity(server_pem=issued.pem.decode(), client_roots=roots.decode(), client_names=names))
+
+    def _ask_once(
+        self, amphora: Amphora, method: str, path: str, body: bytes | None, timeout: float | None, any_time: bool
+    ) -> urllib3.BaseHTTPResponse:
         if amphora.management_address is None:
             raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
         limit = self._timeout if timeout is None else urllib3.Timeout(total=timeout)
-        pool = self._connections.to(amphora, amphora.management_address)
+        pool = self._links.now(any_time=any_time).to(amphora, amphora.management_address)
         try:
             answer = pool.request(method, path, body=body, headers={"Content-Type": "application/json"}, timeout=limit, redirect=False)
         except _NO_ANSWER as exc:
-            raise exceptions.AmphoraUnreachable(amphora.id, _words(exc)) from exc
+            raise _unanswered(amphora, exc) from exc
         if answer.status in _NOT_READY:
             raise exceptions.AmphoraUnreachable(amphora.id, f"it answered {answer.status}: {_said(answer)}")
         return answer
+
+
+def _unanswered(amphora: Amphora, error: Exception) -> exceptions.AmphoraUnreachable:
+    if connections.is_distrust(error):
+        return exceptions.AmphoraDistrusted(amphora.id, _words(error))
+    return exceptions.AmphoraUnreachable(amphora.id, _words(error))
 
 
 def _may_pass(unreachable: exceptions.AmphoraUnreachable) -> bool:

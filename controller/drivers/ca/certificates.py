@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -13,7 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from controller import exceptions
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey
-CLOCK_SKEW = datetime.timedelta(minutes=10)  # a fresh amphora's clock may be behind ours
+CLOCK_SKEW = datetime.timedelta(hours=1)
+"""Certificates begin so long ago, because clocks of amphorae and of other controllers may be behind ours, or ours may jump ahead."""
 SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH
 
 
@@ -50,6 +52,7 @@ def new_root(common_name: str, now: datetime.datetime, validity: datetime.timede
     builder = _builder(common_name, key, now, validity).issuer_name(_name(common_name))
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
+    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
     return builder.sign(key, hashes.SHA256()), key
 
 
@@ -78,7 +81,7 @@ def issue(
 
 
 def load_issuer(named: str, certificates: bytes, key: bytes, passphrase: bytes | None, now: datetime.datetime) -> Issuer:
-    """A certificate authority from its files: certificates (the issuing one first) and the key of the first.
+    """A certificate authority from its files: certificates, all of which are trusted, and the key of the one that issues.
 
     :raises Misconfigured: unreadable, not belonging together, weak, not a certificate authority, or out of its time.
     """
@@ -88,15 +91,40 @@ def load_issuer(named: str, certificates: bytes, key: bytes, passphrase: bytes |
     except (ValueError, TypeError) as exc:
         raise exceptions.Misconfigured(f"The {named} can't be read: {exc}") from exc
     strong = refuse_weak(named, private)
-    if roots[0].public_key() != strong.public_key():
-        raise exceptions.Misconfigured(f"The key of the {named} does not belong to its first certificate.")
+    issuing = next((root for root in roots if root.public_key() == strong.public_key()), None)
+    if issuing is None:
+        raise exceptions.Misconfigured(f"The key of the {named} does not belong to any of its certificates.")
     for root in roots:
         _refuse_unfit(named, root)
-    if not roots[0].not_valid_before_utc <= now < roots[0].not_valid_after_utc:
+    if not issuing.not_valid_before_utc <= now < issuing.not_valid_after_utc:
         raise exceptions.Misconfigured(
-            f"The {named} is valid from {roots[0].not_valid_before_utc} to {roots[0].not_valid_after_utc} only: make a new one."
+            f"The {named} is valid from {issuing.not_valid_before_utc} to {issuing.not_valid_after_utc} only: make a new one "
+            "(docs/operations, Certificates)."
         )
-    return Issuer(roots[0], strong, b"".join(certificate_pem(root) for root in roots))
+    return Issuer(issuing, strong, b"".join(certificate_pem(root) for root in roots))
+
+
+def key_identifier(certificate: x509.Certificate) -> str:
+    """What a certificate's issuer is recognised by (RFC 5280, 4.2.1.2, method 1), in hexadecimal digits."""
+    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
+
+
+def names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The DNS names that a certificate bears."""
+    try:
+        borne = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(borne.get_values_for_type(x509.DNSName))
+
+
+def is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    """Whether a root has signed a certificate."""
+    try:
+        certificate.verify_directly_issued_by(root)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def refuse_weak(named: str, key: object) -> PrivateKey:

@@ -38,8 +38,8 @@ def _client_certificate() -> pathlib.Path:
     return folder / "controller.pem"
 
 
-def _issue(name: str, right: x509.ObjectIdentifier) -> interface.IssuedCertificate:
-    certificate, key = certificates.issue(_root(), name, right, _now(), _VALIDITY, _key())
+def _issue(name: str, right: x509.ObjectIdentifier, validity: datetime.timedelta = _VALIDITY) -> interface.IssuedCertificate:
+    certificate, key = certificates.issue(_root(), name, right, _now(), validity, _key())
     pem = certificates.certificate_pem(certificate) + certificates.key_pem(key)
     return interface.IssuedCertificate(pem=pem, not_after=certificate.not_valid_after_utc)
 
@@ -49,10 +49,16 @@ def _now() -> datetime.datetime:
 
 
 class FakeCertificateAuthority(interface.CertificateAuthority):
-    """Its material is real, and good for as long as the process lives. `issued` holds the amphora ids that it was asked for."""
+    """Its material is real, and good for as long as the process lives. `issued` holds the amphora ids that it was asked for.
+
+    A test may set `trusts`, as if another root had begun to issue, and `validity`.
+    """
+
+    validity = _VALIDITY
 
     def __init__(self) -> None:
         self.issued: list[str] = []
+        self.trusts = "fake"
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> FakeCertificateAuthority:
@@ -61,7 +67,7 @@ class FakeCertificateAuthority(interface.CertificateAuthority):
 
     def issue_amphora_certificate(self, amphora_id: str) -> interface.IssuedCertificate:
         self.issued.append(amphora_id)
-        return _issue(amphora_id, certificates.SERVER)
+        return _issue(amphora_id, certificates.SERVER, self.validity)
 
     def server_roots(self) -> bytes:
         return _root().roots
@@ -71,3 +77,12 @@ class FakeCertificateAuthority(interface.CertificateAuthority):
 
     def client_certificate_path(self) -> str:
         return str(_client_certificate())
+
+    def client_names(self) -> tuple[str, ...]:
+        return ("fake-controller",)
+
+    def revision(self) -> str:
+        return "fake"
+
+    def trust(self) -> str:
+        return f"{self.trusts}"

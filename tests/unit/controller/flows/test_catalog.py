@@ -19,6 +19,7 @@ DELETE = jobs.DeleteLoadBalancer(load_balancer_id=ID)
 CREATE = jobs.CreateLoadBalancer(load_balancer_id=ID, topology=Topology.SINGLE, amphora_ids=(builders.an_id("first"),))
 FAILOVER = jobs.FailoverAmphora(load_balancer_id=ID, amphora_id=OLD, replacement_id=builders.an_id("new"), role=Role.STANDALONE)
 CONFIGURE = jobs.ConfigureAmphora(load_balancer_id=ID, amphora_id=OLD)
+RENEW = jobs.RenewCertificate(load_balancer_id=ID, amphora_id=OLD)
 WHOLE = jobs.FailoverLoadBalancer(load_balancer_id=ID, topology=Topology.SINGLE, replacement_ids=(builders.an_id("new"),))
 
 
@@ -29,12 +30,12 @@ def a_snapshot(
     return builders.a_snapshot(builders.a_load_balancer(id=ID, provisioning_status=provisioning_status), amphorae=amphorae)
 
 
-@pytest.mark.parametrize("job", [CREATE, UPDATE, FAILOVER, WHOLE, CONFIGURE, DELETE])
+@pytest.mark.parametrize("job", [CREATE, UPDATE, FAILOVER, WHOLE, CONFIGURE, RENEW, DELETE])
 def test_any_job_of_one_that_is_being_deleted_deletes_it(job: jobs.Job) -> None:
     assert catalog.admit(a_snapshot(ProvisioningStatus.PENDING_DELETE), job) == DELETE
 
 
-@pytest.mark.parametrize("job", [CREATE, UPDATE, FAILOVER, WHOLE, CONFIGURE, DELETE])
+@pytest.mark.parametrize("job", [CREATE, UPDATE, FAILOVER, WHOLE, CONFIGURE, RENEW, DELETE])
 def test_no_job_of_a_deleted_one_is_done(job: jobs.Job) -> None:
     assert catalog.admit(a_snapshot(ProvisioningStatus.DELETED, None), job) is None
 
@@ -79,6 +80,13 @@ def test_an_amphora_that_lives_is_configured_whatever_else_is_owed(provisioning_
     assert catalog.admit(a_snapshot(provisioning_status, AmphoraStatus.BOOTING), CONFIGURE) == CONFIGURE
     assert catalog.admit(a_snapshot(provisioning_status, AmphoraStatus.ERROR), CONFIGURE) is None
     assert catalog.admit(a_snapshot(provisioning_status, None), CONFIGURE) is None
+
+
+@pytest.mark.parametrize("provisioning_status", [ProvisioningStatus.ACTIVE, ProvisioningStatus.PENDING_UPDATE, ProvisioningStatus.ERROR])
+def test_an_amphora_that_serves_is_given_a_new_certificate_whatever_else_is_owed(provisioning_status: ProvisioningStatus) -> None:
+    assert catalog.admit(a_snapshot(provisioning_status), RENEW) == RENEW
+    assert catalog.admit(a_snapshot(provisioning_status, AmphoraStatus.FAILOVER_STOPPED), RENEW) == RENEW
+    assert catalog.admit(a_snapshot(provisioning_status, AmphoraStatus.ERROR), RENEW) != RENEW
 
 
 def test_every_kind_of_job_has_a_flow() -> None:

@@ -16,6 +16,7 @@ ALL = [
     jobs.FailoverAmphora(load_balancer_id="lb", amphora_id="a", replacement_id="c", role=status.Role.MASTER),
     jobs.FailoverLoadBalancer(load_balancer_id="lb", topology=status.Topology.SINGLE, replacement_ids=("c",)),
     jobs.ConfigureAmphora(load_balancer_id="lb", amphora_id="a"),
+    jobs.RenewCertificate(load_balancer_id="lb", amphora_id="a"),
 ]
 
 

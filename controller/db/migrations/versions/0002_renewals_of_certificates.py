@@ -1,0 +1,33 @@
+"""Renewals of certificates
+
+Revision: 0002
+After: 0001
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("cert_trust", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("cert_renew_at", sa.Double(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("cert_failures", sa.Integer(), nullable=False, server_default="0"))
+        batch_op.create_index(batch_op.f("ix_amphorae_cert_renew_at"), ["cert_renew_at"], unique=False)
+
+
+def downgrade() -> None:
+    """Go back."""
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_amphorae_cert_renew_at"))
+        batch_op.drop_column("cert_failures")
+        batch_op.drop_column("cert_renew_at")
+        batch_op.drop_column("cert_trust")
