@@ -8,13 +8,24 @@ import logging
 import pathlib
 import pwd
 import re
+import secrets
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
 
-from amphora_agent import errors, haproxy_changes, haproxy_config, haproxy_runtime, haproxy_states, programs, system
+from amphora_agent import (
+    errors,
+    haproxy_changes,
+    haproxy_config,
+    haproxy_order,
+    haproxy_runtime,
+    haproxy_states,
+    haproxy_tables,
+    programs,
+    system,
+)
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
@@ -88,6 +99,7 @@ class HAProxy:
         self._certificates = places.certificates
         self._config = places.state / "haproxy.cfg"
         self._global = places.state / "haproxy-global.cfg"
+        self._arranged = places.run / "haproxy.cfg"
         self._server_state = places.run / "haproxy-servers"
         self._led = places.run / "haproxy-led"  # which text HAProxy was started with, and to which runtime commands have led it since
         self._pid_file = places.run / "haproxy.pid"
@@ -242,7 +254,7 @@ class HAProxy:
         """End HAProxy and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
         self._accepted = ("", "")
-        for path in (self._config, self._global, self._server_state, self._led, self._pid_file):
+        for path in (self._config, self._global, self._arranged, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
         self.changes.first_checks.begin(())
@@ -295,8 +307,24 @@ class HAProxy:
         master, before, expected = self.master(), self.runtime.worker(), self._set_mark()
         if master is None:
             return self._start_afresh()
+        old = None if before is None else self._texts.get(self._text_of(before))
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables:
+
+            def watch() -> None:
+                count()
+                tables.read()
+
+            if not self._hand_over(watch, master, before, expected, None if forget_health else old):
+                return False
+            tables.carry()
+        return True
+
+    def _hand_over(
+        self, count: Callable[[], None], master: int, before: haproxy_runtime.Worker | None, expected: str, old: str | None
+    ) -> bool:
+        self._arrange()
         self._write_check_addresses()
-        start = self._beginnings(None if forget_health else before)
+        start = self._beginnings(old)
         failures, begun = self._said(_FAILED), self._said(_RELOADING)
         outcome: list[bool] = []
 
@@ -338,16 +366,22 @@ class HAProxy:
         if self._process is not None and self._process.pid == master:
             self._ended.append(self._process)
         self._set_mark()
-        start = self._beginnings(before)
-        if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
-            return False
+        self._arrange()
+        self._write_check_addresses()
+        old = self._texts.get(self._text_of(before))
+        start = self._beginnings(old)
 
         def taken_over() -> bool:
+            tables.read()
             now = self.runtime.worker()
             return now is not None and now.pid != before.pid and self.master() not in (None, master)
 
-        process = self._process
-        system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables:
+            if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
+                return False
+            process = self._process
+            system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
+            tables.carry()
         self.changes.forget()
         self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
@@ -370,7 +404,7 @@ class HAProxy:
         self._ran = False
         self._worker_pulse.answered()
         self._master_pulse.answered()
-        files = ["-p", str(self._pid_file), "-S", f"{self._master_socket},mode,600", "-f", str(self._global), "-f", str(self._config)]
+        files = ["-p", str(self._pid_file), "-S", f"{self._master_socket},mode,600", "-f", str(self._global), "-f", str(self._arranged)]
         try:
             self._process = system.start(system.in_tenant_namespace(self._namespace, [self._command, "-W", *files, *how]), self._log)
         except system.CommandFailed as exc:
@@ -385,6 +419,7 @@ class HAProxy:
         self._write_check_addresses()
         self._pid_file.unlink(missing_ok=True)
         config, members = self._seen
+        self._arrange()
         start = haproxy_states.start(haproxy_states.seen(members), config, self.config or "")
         self._write_server_states(start.text)
         if not self._start():
@@ -407,9 +442,8 @@ class HAProxy:
         if self._process is not None:
             self._process.poll()
 
-    def _beginnings(self, worker: haproxy_runtime.Worker | None) -> haproxy_states.Start:
-        """Write down what the next worker is to know of this one's health, and tell it."""
-        old = None if worker is None else self._texts.get(self._text_of(worker))
+    def _beginnings(self, old: str | None) -> haproxy_states.Start:
+        """Write down what the next worker is to know of this one's health under the configuration `old`, and tell it."""
         try:
             dump = "" if old is None else self.runtime.server_states()
         except haproxy_runtime.RuntimeFailed as exc:
@@ -450,6 +484,11 @@ class HAProxy:
             LOG.warning("HAProxy starts with the mark of an older configuration: %s", exc)
             return mark
         return _mark(config, preamble)
+
+    def _arrange(self) -> None:
+        """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
+        arranged = haproxy_order.arranged(self.config or "", secrets.randbelow)
+        system.write_file(self._arranged, arranged.encode(), durable=False)
 
     def _write_server_states(self, text: str) -> None:
         system.write_file(self._server_state, text.encode(), durable=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _SECTION = (
@@ -74,9 +75,24 @@ class Plan:
     touched: tuple[str, ...]
 
 
+def cut(text: str) -> list[str]:
+    """The text of each section, its header first."""
+    return [chunk for chunk in _CUT.split(text) if any(_lines(chunk))]
+
+
+def has_stick_table(line: str) -> bool:
+    """Whether a line of a backend makes a stick table."""
+    return line.lstrip().startswith("stick-table ")
+
+
+def number(name: str) -> int:
+    """The number of a server of this name where servers have one, if nobody else has it."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF or 1
+
+
 def parse(text: str) -> list[Section]:
     """Read a configuration; comments and empty lines do not count."""
-    return [_section(chunk) for chunk in _cut(text)]
+    return [_section(chunk) for chunk in cut(text)]
 
 
 def parse_server(line: str) -> Server:
@@ -97,14 +113,14 @@ def parse_server(line: str) -> Server:
 
 def servers_of(text: str, backends: Collection[str] | None = None) -> dict[str, Mapping[str, Server]]:
     """The servers of each backend, or of these backends only."""
-    chunks = [(_name(chunk), chunk) for chunk in _cut(text) if chunk.startswith("backend")]
+    chunks = [(_name(chunk), chunk) for chunk in cut(text) if chunk.startswith("backend")]
     return {name: _section(chunk).servers for name, chunk in chunks if backends is None or name in backends}
 
 
 def backends(text: str) -> Iterator[Section]:
     """Each backend, with the lines of the `defaults` section that stands before it at the head of its own."""
     inherited: tuple[str, ...] = ()
-    for chunk in _cut(text):
+    for chunk in cut(text):
         if chunk.startswith("defaults"):
             inherited = _section(chunk).lines
         elif chunk.startswith("backend"):
@@ -125,7 +141,7 @@ def addresses_of_external_checks(text: str) -> dict[tuple[str, str], str]:
 
 def plan(old: str, new: str) -> Plan | None:
     """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
-    before, after = _cut(old), _cut(new)
+    before, after = cut(old), cut(new)
     if len(before) != len(after):
         return None
     added: list[tuple[Section, Server]] = []
@@ -195,6 +211,8 @@ def add_commands(section: Section, server: Server) -> list[str]:
     for word, value in _STATIC_SERVER_DEFAULTS.items():
         if word not in words:
             words += [word, value]
+    if "id" not in words and any(has_stick_table(line) for line in section.lines):
+        words += ["id", str(number(server.name))]
     target = f"{section.backend}/{server.name}"
     commands = [f"add server {target} {server.address} weight {server.weight} {' '.join(words)}"]
     for line in section.lines:
@@ -221,13 +239,8 @@ def enable_commands(section: Section, server: Server) -> list[str]:
 
 def maximum_connections(text: str) -> int:
     """The sum of the frontends' limits, each the default where it has none."""
-    limits = [_limit(_section(chunk)) for chunk in _cut(text) if chunk.startswith("frontend")]
+    limits = [_limit(_section(chunk)) for chunk in cut(text) if chunk.startswith("frontend")]
     return max(1, min(sum(limits), HIGHEST_MAXCONN))
-
-
-def _cut(text: str) -> list[str]:
-    """The text of each section, its header first."""
-    return [chunk for chunk in _CUT.split(text) if any(_lines(chunk))]
 
 
 def _name(chunk: str) -> str:

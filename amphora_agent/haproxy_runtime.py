@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import pathlib
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 _ASKED_IN_ONE_LINE = 50
 """So many backends with their long names fit into HAProxy's buffer of 16 KiB for a line of commands."""
@@ -22,6 +22,33 @@ class Worker:
 
     pid: int
     description: str
+
+
+_PROMPT = b"\n> "
+
+
+class Session:
+    """A connection to one worker, which answers on it even when another one has taken over the socket."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def ask(self, command: str) -> str:
+        """The answer to a command.
+
+        :raises RuntimeFailed: no answer in time, or the worker has ended.
+        """
+        received = b""
+        try:
+            self._connection.sendall(command.encode() + b"\n")
+            while not received.endswith(_PROMPT) and received != _PROMPT[1:]:
+                chunk = self._connection.recv(262_144)
+                if not chunk:
+                    raise RuntimeFailed(f"an old worker of HAProxy has ended before it answered `{command}`")
+                received += chunk
+        except OSError as exc:
+            raise RuntimeFailed(f"an old worker of HAProxy does not answer `{command}`: {exc}") from exc
+        return received.removesuffix(_PROMPT).decode(errors="replace")
 
 
 class RuntimeApi:
@@ -50,6 +77,22 @@ class RuntimeApi:
         except OSError as exc:
             raise RuntimeFailed(f"HAProxy does not answer `{command.split(' ')[0]}`: {exc}") from exc
         return b"".join(chunks).decode(errors="replace")
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """A connection to the present worker that stays.
+
+        :raises RuntimeFailed: it does not answer.
+        """
+        with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as connection:
+            connection.settimeout(self._timeout)
+            try:
+                connection.connect(self._path)
+            except OSError as exc:
+                raise RuntimeFailed(f"HAProxy does not answer: {exc}") from exc
+            session = Session(connection)
+            session.ask("prompt")
+            yield session
 
     def order(self, command: str, expected: str = "") -> None:
         """Give a command that answers with exactly `expected` when it works.

@@ -19,14 +19,13 @@ _HEADING = (
     "srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state bk_f_forced_id srv_f_forced_id srv_fqdn srv_port "
     "srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr srv_agent_port"
 )
-_BACKEND, _SERVER, _ADDRESS, _OPERATION, _ADMIN, _WEIGHT, _STARTING_WEIGHT = 1, 3, 4, 5, 6, 7, 8
-_CHECK_STATUS, _CHECK_RESULT = 10, 11
+_BACKEND, _NUMBER, _SERVER, _ADDRESS, _OPERATION, _ADMIN, _WEIGHT, _STARTING_WEIGHT = range(1, 9)
+_CHECK_STATUS, _CHECK_HEALTH = 10, 12
 _PORT, _CHECK_PORT, _CHECK_ADDRESS = 18, 21, 22
 _COLUMNS = 20
 _STOPPED, _RUNNING = "0", "2"
 _NOT_CHECKED, _FAILED = ("1", "0"), ("8", "2")
 """Status and result of a check that was not made yet, and of one that found nobody."""
-_PASSED = ("3", "4")
 MAINTENANCE = 0x63
 """The bits of HAProxy's administrative state that take a server out (forced, inherited, by resolution, by host name)."""
 _DRAINING = 0x18
@@ -50,6 +49,11 @@ class Row:
         return self.columns[_BACKEND], self.columns[_SERVER]
 
     @property
+    def number(self) -> str:
+        """The id that HAProxy knows it by inside its backend."""
+        return self.columns[_NUMBER]
+
+    @property
     def maintenance(self) -> bool:
         """Whether it is taken out by hand or by its configuration."""
         return bool(int(self.columns[_ADMIN]) & MAINTENANCE)
@@ -67,12 +71,12 @@ class Row:
     @property
     def unchecked(self) -> bool:
         """Whether no check of it has come to an end."""
-        return self.columns[_CHECK_RESULT] == _NOT_CHECKED[1]
+        return self.columns[_CHECK_STATUS] == _NOT_CHECKED[0]  # the result says so, too, each time while a check is under way
 
     @property
     def passed(self) -> bool:
-        """Whether its last check found it fit."""
-        return self.columns[_CHECK_RESULT] in _PASSED
+        """Whether the last check that came to an end found it fit; of one that is stopped."""
+        return self.columns[_CHECK_HEALTH] != "0"
 
     def brought_up(self) -> Row:
         """The same, serving."""

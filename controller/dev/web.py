@@ -1,4 +1,5 @@
-"""A web server to balance between: it answers with its name, `/health` with 200, and `/slow?seconds=N` when N seconds are over.
+"""A web server to balance between: it answers with its name, `/health` with 200, `/slow?seconds=N` when N seconds are over, and `/login`
+with a new cookie `session`.
 
 Standard library only and quick to start; one process serves HTTP and HTTPS with kept-alive connections.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import secrets
 import signal
 import ssl
 import sys
@@ -69,6 +71,8 @@ class Connection(asyncio.Protocol):
             self._later(url.query, method, keep)
         elif url.path == "/health":
             self._answer("200 OK", "healthy\n", method, keep)
+        elif url.path == "/login":
+            self._answer("200 OK", f"{self._name}\n", method, keep, f"Set-Cookie: session={secrets.token_hex(8)}; Path=/\r\n")
         else:
             self._answer("200 OK", f"{self._name}\n", method, keep)
 
@@ -86,11 +90,11 @@ class Connection(asyncio.Protocol):
 
         self._waiting = asyncio.get_running_loop().call_later(seconds, answer)
 
-    def _answer(self, status: str, body: str, method: str, keep: bool) -> None:
+    def _answer(self, status: str, body: str, method: str, keep: bool, header: str = "") -> None:
         assert self._transport is not None
         head = (
             f"HTTP/1.1 {status}\r\nServer: figlina-web\r\nX-Served-By: {self._name}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n{header}\r\n"
         )
         self._transport.write((head + (body if method != "HEAD" else "")).encode())
         if not keep:

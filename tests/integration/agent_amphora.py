@@ -113,6 +113,8 @@ class _Web(http.server.BaseHTTPRequestHandler):
         body = str(self.server.server_address[1]).encode()
         self.send_response(500 if self.path == "/health" and not self.server.fit else 200)
         self.send_header("Content-Length", str(len(body)))
+        if self.path == "/login":
+            self.send_header("Set-Cookie", f"app={self.server.server_address[1]}/{secrets.token_hex(4)}=; Path=/")
         self.end_headers()
         with contextlib.suppress(OSError):
             self.wfile.write(body)

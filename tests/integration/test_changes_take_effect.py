@@ -46,7 +46,7 @@ frontend web
     http-request return status 200 content-type text/plain lf-string "%[dst] %[req.hdr(X-Forwarded-For)]"
 """
 _SHOWN = (
-    *("status", "weight", "act", "bck", "slim", "qlimit", "type", "rate_lim", "check_status", "check_code", "check_rise", "check_fall"),
+    *("status", "weight", "act", "bck", "slim", "qlimit", "type", "rate_lim", "check_status", "check_rise", "check_fall"),
     *("check_health", "addr", "cookie", "mode", "algo", "uweight"),
 )
 
@@ -135,7 +135,7 @@ def _answers(cell: Cell) -> Any:
     connection = http.client.HTTPConnection(OWNER.vip.address, cell.port, timeout=10)
     seen = []
     try:
-        for path in cell.paths * 6:
+        for path in (path for path in cell.paths for _ in range(6)):
             connection.request("GET", path)
             response = connection.getresponse()
             body = response.read().decode()
@@ -207,7 +207,8 @@ def _push(changed: Machine, fresh: Machine, cells: Sequence[Cell]) -> Outcome:
     applied = changed.apply([cell.after for cell in cells])
     fresh.apply([cell.after for cell in cells])
     changed.let_slow_servers_answer()
-    differences = _wait_for(lambda: _differences(changed, fresh, cells))
+    _wait_for(lambda: _unchecked(changed) or _unchecked(fresh))
+    differences = _wait_for(_Remaining(changed, fresh, cells))
     return Outcome(applied, wrong, differences)
 
 
@@ -217,6 +218,22 @@ def _wait_for(find: Any, within: float = 30) -> Any:
     while (found := find()) and time.monotonic() < until:
         time.sleep(0.3)
     return found
+
+
+def _unchecked(machine: Machine) -> list[haproxy_states.Key]:
+    return [key for key, row in machine.rows().items() if row.unchecked and int(row.columns[13]) & 0x4 and not row.maintenance]
+
+
+class _Remaining:
+    """Which cells have not been found equal since all checks have run. (In a busy moment some wait for one that is under way.)"""
+
+    def __init__(self, changed: Machine, fresh: Machine, cells: Sequence[Cell]) -> None:
+        self._changed, self._fresh, self._cells = changed, fresh, list(cells)
+
+    def __call__(self) -> dict[str, list[str]]:
+        found = _differences(self._changed, self._fresh, self._cells)
+        self._cells = [cell for cell in self._cells if cell.name in found]
+        return found
 
 
 def _wrong_before(machine: Machine, cells: Sequence[Cell]) -> list[str]:
@@ -256,17 +273,19 @@ def _differences(changed: Machine, fresh: Machine, cells: Sequence[Cell]) -> dic
     ):
         for key in mine.keys() | theirs.keys():
             if mine.get(key) != theirs.get(key):
-                cell_name = by_listener.get(key[0].rpartition(":")[2], "")
-                found.setdefault(cell_name, []).append(f"show {what} of {key}: {mine.get(key)}, not {theirs.get(key)}")
+                cell_name = by_listener.get(key[0].rpartition(":")[2])
+                if cell_name is not None:
+                    found[cell_name].append(f"show {what} of {key}: {mine.get(key)}, not {theirs.get(key)}")
     return {name: said for name, said in found.items() if said}
 
 
 def _states(rows: Mapping[haproxy_states.Key, haproxy_states.Row]) -> dict[tuple[str, str], Any]:
-    """Without times and numbers that HAProxy gives; of the administrative state, whether the server is in or out. In maintenance no
-    check runs, so what the last one found means nothing.
+    """Without times and numbers that HAProxy gives, and without results (there is none while a check is under way, but its status and
+    the health); of the administrative state, whether the server is in or out. In maintenance no check runs, so what the last one
+    found means nothing.
     """
     return {
-        key: (*row.columns[4:6], _switch(row), row.columns[7], *(() if row.maintenance else row.columns[10:13]), *row.columns[17:24])
+        key: (*row.columns[4:6], _switch(row), row.columns[7], *(() if row.maintenance else row.columns[10:13:2]), *row.columns[17:24])
         for key, row in rows.items()
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pathlib
+import random
 import subprocess
 import time
 from typing import Any
@@ -49,6 +51,27 @@ def test_member_changes_reach_both_halves(site: Site) -> None:
     eventually(lambda: bool(_holder(site, balancer)), 20)
     site.kill(_holder(site, balancer)["pids"])
     balancer.serves({"web-1", "web-2"})
+    balancer.delete()
+
+
+def _browse(site: Site, balancer: Balancer, jar: pathlib.Path, path: str = "/") -> str:
+    """Who answers a browser with this jar of cookies."""
+    command = [*site.machine.entrance("client"), "curl", "-s", "-m", "2", "-c", str(jar), "-b", str(jar), f"http://{balancer.vip}{path}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def test_sessions_of_an_application_outlive_a_reload_soon_after_persistence_was_set(site: Site, tmp_path: pathlib.Path) -> None:
+    balancer = site.balancer(("web-1", "web-2"))
+    persistence = {"type": "APP_COOKIE", "cookie_name": "session"}
+    site.api.put(f"/pools/{balancer.pool_id}", {"pool": {"session_persistence": persistence}})
+    balancer.wait_active()
+    jars = [tmp_path / f"jar-{number}" for number in range(8)]
+    homes = {jar: _browse(site, balancer, jar, "/login") for jar in jars}
+    assert set(homes.values()) == {"web-1", "web-2"}
+    for limit in (1000, 2000):
+        site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"connection_limit": limit}})
+        balancer.wait_active()
+        assert {jar: _browse(site, balancer, jar) for jar in random.sample(jars, len(jars))} == homes
     balancer.delete()
 
 

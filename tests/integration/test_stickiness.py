@@ -1,0 +1,148 @@
+"""Clients stay where they are over reloads, and those that need not stay are spread over all members: real clients, real HAProxy."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import http.client
+import random
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent import haproxy_config, system
+from tests.integration import agent_amphora
+from tests.integration.agent_amphora import Amphora, config
+
+pytestmark = pytest.mark.integration
+PORTS = (9001, 9002, 9003)
+CLIENTS = 12
+PEERS = "\npeers lb_peers\n    peer me 127.0.0.1:1025\n\nfrontend"
+APP_COOKIE = (
+    "    stick-table type string len 64 size 10k peers lb_peers\n    stick store-response res.cook(app)\n    stick match req.cook(app)"
+)
+SOURCE_IP = "    stick-table type ipv6 size 10k peers lb_peers\n    stick on src"
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
+    with agent_amphora.running(tmp_path_factory.mktemp("sticky") / "amphora") as amphora:
+        for port in PORTS:
+            amphora.web(port)
+        for number in range(CLIENTS):
+            system.run(["ip", "-n", amphora.outside, "address", "add", f"198.19.251.{200 + number}/32", "dev", "ten"])
+        yield amphora
+
+
+@pytest.fixture
+def amphora(machine: Amphora) -> Iterator[Amphora]:
+    yield machine
+    machine.call("DELETE", f"/1/load-balancers/{machine.load_balancer_id}")
+
+
+@dataclasses.dataclass
+class Client:
+    """A browser at an address of its own; it keeps its cookie."""
+
+    amphora: Amphora
+    number: int
+    cookie: str | None = None
+
+    def ask(self, path: str = "/") -> str:
+        """Who answers."""
+        source = (f"198.19.251.{200 + self.number}", 0)
+        connection = http.client.HTTPConnection(agent_amphora.VIP, 80)
+        connection.sock = self.amphora.outdoors(lambda: socket.create_connection((agent_amphora.VIP, 80), 5, source))
+        try:
+            headers = {"Connection": "close"} | ({"Cookie": self.cookie} if self.cookie else {})
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            body = response.read().decode()
+            assert response.status == 200, body
+            cookie = response.getheader("Set-Cookie")
+            self.cookie = cookie.partition(";")[0] if cookie else self.cookie
+            return body
+        finally:
+            connection.close()
+
+
+def asked_again(clients: list[Client]) -> list[str]:
+    """Who answers each; they ask in an order by chance, so that going round all members does not look like staying."""
+    answers = {client.number: client.ask() for client in random.sample(clients, len(clients))}
+    return [answers[client.number] for client in clients]
+
+
+def sticky(ports: tuple[int, ...], lines: str, more: int = 0) -> str:
+    servers = [f"m{port} {agent_amphora.WEB}:{port} weight 1" for port in ports]
+    changed = "\n    http-request set-header X-Change " + str(more)
+    return config(*servers, extra=lines + changed).replace("\nfrontend", PEERS, 1)
+
+
+@pytest.mark.parametrize("lines", [APP_COOKIE, SOURCE_IP], ids=["APP_COOKIE", "SOURCE_IP"])
+def test_clients_stay_over_reloads_soon_after_persistence_was_set(amphora: Amphora, lines: str) -> None:
+    amphora.apply(1, config(*(f"m{port} {agent_amphora.WEB}:{port} weight 1" for port in PORTS)))
+    assert amphora.apply(2, sticky(PORTS, lines), peer_name="me") == "reload"
+    clients = [Client(amphora, number) for number in range(CLIENTS)]
+    homes = [client.ask("/login") for client in clients]
+    assert set(homes) == {str(port) for port in PORTS}
+    for generation in (3, 4, 5):  # none of them has taught, or was taught
+        assert amphora.apply(generation, sticky(PORTS, lines, generation), peer_name="me") == "reload"
+        assert asked_again(clients) == homes
+    # Members come and go: whoever was with one that stays stays with it, though HAProxy counts the servers anew.
+    assert amphora.apply(6, sticky(PORTS[1:], lines, 6), peer_name="me") == "reload"
+    stayed = [(now, home) for now, home in zip(asked_again(clients), homes, strict=True) if home != str(PORTS[0])]
+    assert all(now == home for now, home in stayed)
+
+
+def test_clients_stay_over_a_reload_that_the_old_worker_teaches(amphora: Amphora) -> None:
+    amphora.apply(1, sticky(PORTS, APP_COOKIE), peer_name="me")
+    clients = [Client(amphora, number) for number in range(CLIENTS)]
+    homes = [client.ask("/login") for client in clients]
+    for generation in (2, 3):
+        amphora.apply(generation, sticky(PORTS, APP_COOKIE, generation), peer_name="me")
+        assert asked_again(clients) == homes
+        agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=20)
+
+
+def test_a_table_with_thousands_of_clients_goes_over(amphora: Amphora) -> None:
+    amphora.apply(1, sticky(PORTS, APP_COOKIE), peer_name="me")
+    names = [f"{index:05d}\\=+/x" for index in range(3000)]
+    home = haproxy_config.number(f"m{PORTS[1]}")
+    starts = range(0, len(names), 100)
+    lines = [";".join(f"set table p1:l1 key {name} data.server_id {home}" for name in names[start : start + 100]) for start in starts]
+    talk(amphora, *lines)
+    assert "resync_timeout=<PAST>" not in peers(amphora)  # nobody teaches yet
+    assert "used:3000" in talk(amphora, "show table p1:l1").splitlines()[0]
+    assert amphora.apply(2, sticky(PORTS, APP_COOKIE, 2), peer_name="me") == "reload"
+    assert "used:3000" in talk(amphora, "show table p1:l1").splitlines()[0]
+    clients = [Client(amphora, 0, f"app={name.replace(chr(92), '')}") for name in names[::250]]
+    assert {client.ask() for client in clients} == {str(PORTS[1])}
+
+
+def test_a_table_of_another_kind_is_begun_anew(amphora: Amphora) -> None:
+    amphora.apply(1, sticky(PORTS, APP_COOKIE), peer_name="me")
+    Client(amphora, 0).ask("/login")
+    assert amphora.apply(2, sticky(PORTS, SOURCE_IP), peer_name="me") == "reload"
+    assert "used:0" in talk(amphora, "show table p1:l1")
+
+
+def test_with_a_reload_between_any_two_requests_all_members_serve(amphora: Amphora) -> None:
+    servers = [f"m{port} {agent_amphora.WEB}:{port} weight 1" for port in PORTS]
+    seen: collections.Counter[str] = collections.Counter()
+    for generation in range(1, 22):
+        header = f"    http-request set-header X-Change {generation}"
+        amphora.apply(generation, config(*servers, extra=header))
+        seen[amphora.fetch()] += 1
+    assert set(seen) == {str(port) for port in PORTS}
+    assert max(seen.values()) <= 16  # 21 requests: that one of three has more than 16 by chance happens once in 5,000 runs
+
+
+def talk(amphora: Amphora, *commands: str) -> str:
+    """Commands on HAProxy's socket, and their answers."""
+    ask = "s=socket.socket(1);s.connect('/run/figlina/haproxy.sock');s.sendall(line.encode()+b'\\n');print(s.makefile().read())"
+    return amphora.exec("python3", "-c", f"import socket,sys\nfor line in sys.argv[1:]: {ask}", *commands)
+
+
+def peers(amphora: Amphora) -> str:
+    return talk(amphora, "show peers")

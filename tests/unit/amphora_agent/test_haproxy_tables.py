@@ -1,0 +1,58 @@
+"""What of a stick table goes to another worker, by which commands."""
+
+from __future__ import annotations
+
+import pytest
+
+from amphora_agent import haproxy_states, haproxy_tables
+
+TABLE = "p1:l1"
+SHOWN = """\
+# table: p1:l1, type: string, size:10240, used:4
+0x56382eba7050: key='a use=0 exp=0 server_id=0 server_key=-
+0x56382eba6a40: key=v\\=1\\ x use=0 exp=0 server_id=1 server_key=a
+0x7f9040042db0: key=v740938 use=1 exp=4321 server_id=2 server_key=-
+0x7f9040042dc0: key=\\x01 use=1 exp=4321 shard=0 server_id=2 server_key=c
+"""
+
+
+def servers(**numbers: int) -> dict[haproxy_states.Key, haproxy_states.Row]:
+    lines = (f"5 {TABLE} {number} {name} 10.0.0.1 2 0 1 1 59 15 3 3 6 0 0 0 - 80 - 0 0 - - 0" for name, number in numbers.items())
+    return haproxy_states.rows("\n".join(lines))
+
+
+def test_entries_name_servers_by_name_or_by_number() -> None:
+    assert haproxy_tables.entries(SHOWN, TABLE, servers(a=1, c=2)) == [("v\\=1\\ x", "a"), ("v740938", "c"), ("\\x01", "c")]
+
+
+def test_a_server_has_another_number_in_the_next_worker_and_one_that_is_gone_has_no_clients() -> None:
+    found = haproxy_tables.entries(SHOWN, TABLE, servers(a=1, c=2))
+    assert list(haproxy_tables.commands(TABLE, found, servers(a=77))) == [f"set table {TABLE} key v\\=1\\ x data.server_id 77"]
+
+
+def test_what_can_not_be_written_as_it_is_shown_is_left_out_and_a_semicolon_ends_no_command() -> None:
+    found = [("\\x01", "a"), ("a;b", "a"), ("\\n", "a"), ("::ffff:10.0.0.1", "a")]
+    keys = [command.split()[4] for command in haproxy_tables.commands(TABLE, found, servers(a=1))]
+    assert keys == ["a\\;b", "::ffff:10.0.0.1"]
+
+
+def config(*lines: str, backend: str = TABLE) -> str:
+    return "\n".join([f"backend {backend}", *lines, "    server a 10.0.0.1:80"])
+
+
+STICKY = ("    stick-table type ipv6 size 10k peers p", "    stick on src")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        (config(*STICKY), config(*STICKY, "    balance leastconn"), [TABLE]),
+        (config(*STICKY), config("    stick-table type string len 64 size 10k peers p", "    stick match req.cook(a)"), []),
+        (config(*STICKY), config("    stick-table type ipv6 size 20k expire 9s peers p", "    stick on src"), [TABLE]),
+        (config(*STICKY), config(*STICKY, backend="p2:l1"), []),
+        (config(), config(*STICKY), []),
+        (config(*STICKY), config(), []),
+    ],
+)
+def test_a_table_is_the_same_if_keys_and_their_finding_are(old: str, new: str, same: list[str]) -> None:
+    assert list(haproxy_tables.same_tables(old, new)) == same
