@@ -22,6 +22,15 @@ class StaleGeneration(AgentError):
 
     def __init__(self, wanted: int, running: int) -> None:
         super().__init__(f"generation {wanted} is older than {running}, which runs")
+        self.generation = running
+
+
+class StaleOrder(AgentError):
+    """An order by a lease that was lost: a newer one was followed already."""
+
+    def __init__(self, token: int, seen: int) -> None:
+        super().__init__(f"the order comes by lease {token}, and one by lease {seen} was followed already")
+        self.lease_token = seen
 
 
 class Occupied(AgentError):

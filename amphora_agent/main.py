@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, identity, interfaces, load_balancer, system, watch
+from amphora_agent import configuration, errors, heartbeat, identity, interfaces, load_balancer, orders, system, watch
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     own = identity.Identity(options.config.parent / "certs", options.state_directory, options.run_directory)
     web = server.Server(
         (config.management_address.partition("/")[0], config.agent_port),
-        app.create_app(config, kept, own, balancer, started_at),
+        app.create_app(config, kept, own, balancer, started_at, orders.Orders(options.state_directory)),
         own,
     )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())

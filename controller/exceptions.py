@@ -49,6 +49,16 @@ class InvalidRequest(ControllerError):
     code = "invalid"
 
 
+class SubnetFull(InvalidRequest):
+    """A subnet has no address left for a port of ours."""
+
+    code = "subnet_full"
+
+    def __init__(self, subnet_id: str, cidr: str) -> None:
+        super().__init__(f"Subnet {subnet_id} ({cidr}) has no free address left.")
+        self.subnet_id = subnet_id
+
+
 class NotSupported(ControllerError):
     """The provider can't do what was asked (answered with 501)."""
 
@@ -78,6 +88,18 @@ class StaleLease(ControllerError):
     def __init__(self, load_balancer_id: str) -> None:
         super().__init__(f"the lease on load balancer {load_balancer_id} was taken by another worker")
         self.load_balancer_id = load_balancer_id
+
+
+class StaleOrder(ControllerError):
+    """What is outside has followed a newer order than this one. `token` and `generation` are what was seen there; 0: not the reason."""
+
+    code = "stale_order"
+
+    def __init__(self, who: str, token: int = 0, generation: int = 0) -> None:
+        seen = [f"lease {token}"] * bool(token) + [f"generation {generation}"] * bool(generation)
+        super().__init__(f"{who} has followed a newer order already ({', '.join(seen) or 'which one is not known'})")
+        self.token = token
+        self.generation = generation
 
 
 class NotYet(ControllerError):
@@ -124,6 +146,17 @@ class AmphoraRefused(ControllerError):
         super().__init__(f"amphora {amphora_id} refused: {words}")
         self.amphora_id = amphora_id
         self.words = words
+
+
+class AmphoraAhead(AmphoraRefused, StaleOrder):
+    """The agent has followed a newer order, or runs a newer generation, and refused this one."""
+
+    code = "stale_order"
+
+    def __init__(self, amphora_id: str, token: int = 0, generation: int = 0) -> None:
+        StaleOrder.__init__(self, f"amphora {amphora_id}", token, generation)
+        self.amphora_id = amphora_id
+        self.words = str(self)
 
 
 class ConfigRefused(AmphoraRefused):

@@ -15,7 +15,7 @@ from stevedore import exception as stevedore_exceptions
 
 from controller import render
 from controller.conf import health_manager
-from controller.db import database, recent
+from controller.db import database, fence, recent
 from controller.drivers.amphora import interface as amphora_interface
 from controller.drivers.ca import interface as ca_interface
 from controller.drivers.compute import interface as compute_interface
@@ -140,6 +140,11 @@ class Services:
     def machines(self) -> watch.Watch:
         """What the compute service says of machines that are to come up."""
         return watch.Watch(self.compute)
+
+    @functools.cached_property
+    def fence(self) -> fence.Fence:
+        """Looks at the lease around every write to the outside."""
+        return fence.Fence(self.db, self.wake)
 
     @functools.cached_property
     def snapshots(self) -> recent.RecentSnapshots:

@@ -16,6 +16,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     rest.Malformed: (400, "malformed"),
     ValueError: (400, "malformed"),
     errors.StaleGeneration: (rest.STALE_GENERATION, "stale-generation"),
+    errors.StaleOrder: (rest.STALE_ORDER, "stale-order"),
     errors.Occupied: (409, "occupied"),
     errors.ConfigRefused: (rest.CONFIG_REFUSED, "config-refused"),
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
@@ -39,6 +40,8 @@ def _answer(error: Exception) -> ResponseReturnValue:
     body: dict[str, object] = {"code": code, "message": str(error), "details": getattr(error, "details", None)}
     if isinstance(error, errors.MissingCertificates):
         body["missing"] = list(error.names)
+    if isinstance(error, errors.StaleOrder | errors.StaleGeneration):
+        body.update({"generation": getattr(error, "generation", 0), "lease_token": getattr(error, "lease_token", 0)})
     LOG.info("%s %s: %s %s", flask.request.method, flask.request.path, status, error)
     return body, status
 

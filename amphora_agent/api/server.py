@@ -114,7 +114,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _environ(self, body: bytes) -> dict[str, Any]:
         path, _, query = self.path.partition("?")
-        return {
+        named = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in self.headers.items()}
+        return named | {
             "REQUEST_METHOD": self.command,
             "SCRIPT_NAME": "",
             "PATH_INFO": path,

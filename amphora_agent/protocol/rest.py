@@ -8,11 +8,15 @@ GET       /1/info                                                     -> 200 `in
 PUT       /1/config                                                   `boot.AgentConfig` -> 204, applied at once and kept
 PUT       /1/identity                                                 `boot.Identity` -> 204: from the next connection on; 400
 PUT       /1/load-balancers/<id>                                      WantedState -> 200 Receipt; 422 ConfigRefused; 409 stale
-                                                                      generation; 428 {"missing": [certificate names]}
+                                                                      generation or order; 428 {"missing": [certificate names]}
 GET       /1/load-balancers/<id>                                      -> 200 Receipt of what runs; 404
 DELETE    /1/load-balancers/<id>                                      -> 204, also when unknown
 PUT       /1/load-balancers/<id>/certificates/<sha256>.pem            PEM -> 204; 400 if the name is not the content's hash
 ========  ==========================================================  =========================================================
+
+A request that changes something carries the header `Figlina-Lease-Token`: the token of the lease by which a worker acts. An agent that has
+followed a higher one answers 409 with the code `stale-order`; a request without the header is one of an older release. The 409 answers
+name what was seen: `"generation"` and `"lease_token"`, each 0 where it is not the reason.
 
 Errors are `{"code": word, "message": sentence, "details": the tool's own words or null}`.
 """
@@ -30,7 +34,9 @@ PORT = 9443
 PREFIX = f"/{VERSION}"
 MISSING_CERTIFICATES = 428
 CONFIG_REFUSED = 422
-STALE_GENERATION = 409
+STALE_GENERATION = STALE_ORDER = 409
+STALE_CODES = ("stale-generation", "stale-order")
+LEASE_HEADER = "Figlina-Lease-Token"
 CHECKS_VARIABLE = "FIGLINA_CHECKS"
 """By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one
 says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
@@ -38,6 +44,21 @@ says `option external-check`, the agent sets it (`setenv`), `external-check` and
 
 class Malformed(ValueError):
     """A body that is not what the protocol says; the message names the field."""
+
+
+def lease_token(header: str | None) -> int | None:
+    """Read the header `LEASE_HEADER`; None: there is none.
+
+    :raises Malformed: it is not a whole number.
+    """
+    if header is None:
+        return None
+    if not header.isascii() or not header.isdigit() or len(header) > _LONGEST_TOKEN:
+        raise Malformed(f"the header {LEASE_HEADER} is not a whole number: {header[:40]!r}")
+    return int(header)
+
+
+_LONGEST_TOKEN = 18  # digits: it has to fit a BIGINT column
 
 
 def load_balancer_path(load_balancer_id: str) -> str:

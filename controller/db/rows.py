@@ -179,6 +179,7 @@ def amphora(row: Row) -> amphora_model.Amphora:
         image_id=row["image_id"],
         compute_flavor=row["compute_flavor"],
         applied_generation=row["applied_generation"],
+        confirmed_hash=row["confirmed_hash"],
         first_heartbeat_at=_time(row["first_heartbeat_at"]),
         last_heartbeat_at=_time(row["last_heartbeat_at"]),
         created_at=row["created_at"],

@@ -108,6 +108,7 @@ load_balancers = sa.Table(
     sa.Column("lease_owner", sa.String(255)),
     sa.Column("lease_token", sa.BigInteger, nullable=False, default=0),
     sa.Column("lease_expires_at", sa.Double, nullable=False, default=0.0),
+    sa.Column("order_floor", sa.BigInteger, nullable=False, default=0),  # tokens seen outside that this database never gave: stay above
     # Retries with capped back-off after failures: how often in a row, and when next.
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.Column("next_try_at", sa.Double, nullable=False, default=0.0),
@@ -326,6 +327,7 @@ amphorae = sa.Table(
     sa.Column("image_id", sa.String(36)),
     sa.Column("compute_flavor", sa.String(255)),
     sa.Column("applied_generation", sa.BigInteger, nullable=False, default=0),
+    sa.Column("confirmed_hash", sa.String(64)),  # of the state in its last receipt; null: not known, so reports are not compared with it
     sa.Column("created_at", UtcDateTime, nullable=False),
     sa.Column("updated_at", UtcDateTime),
     sa.Column("deleted_at", sa.Double),

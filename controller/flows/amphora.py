@@ -22,9 +22,17 @@ def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
 def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow.Flow:
     mine = {"amphora_id": amphora_id}
     return linear_flow.Flow(f"boot {role}").add(
-        network.PlugPorts(services.db, services.network, of=role, inject=mine),
+        network.PlugPorts(services.db, services.network, services.fence, of=role, inject=mine),
         compute.Boot(
-            services.db, services.compute, services.network, services.networks, services.ca, boot_settings(services), of=role, inject=mine
+            services.db,
+            services.compute,
+            services.network,
+            services.networks,
+            services.ca,
+            boot_settings(services),
+            services.fence,
+            of=role,
+            inject=mine,
         ),
     )
 
@@ -37,7 +45,7 @@ def succeed(services: Services, role: status.Role, successor_id: str) -> linear_
     """
     steps = [
         push.Push(services.db, services.snapshots, haproxy_config.sender(services), (successor_id,), of=role),
-        amphora.DeletePredecessors(services.db, services.amphora, dismantler(services), role, successor_id, of=role),
+        amphora.DeletePredecessors(services.db, services.amphora, dismantler(services), services.fence, role, successor_id, of=role),
     ]
     if role is status.Role.STANDALONE:
         sender = haproxy_config.sender(services)
@@ -51,7 +59,7 @@ def succeed(services: Services, role: status.Role, successor_id: str) -> linear_
 
 def dismantler(services: Services) -> dismantling.Dismantler:
     """Takes amphorae apart."""
-    return dismantling.Dismantler(services.db, services.compute, services.network)
+    return dismantling.Dismantler(services.db, services.compute, services.network, services.fence)
 
 
 def boot_settings(services: Services) -> compute.BootSettings:

@@ -8,7 +8,7 @@ from typing import Any
 from taskflow.patterns import linear_flow
 
 from controller import jobs
-from controller.flows import create, delete, failover, maintain, update
+from controller.flows import create, delete, failover, maintain, repair, update
 from controller.jobs import owed
 from controller.model import load_balancer as model
 from controller.model import status
@@ -19,6 +19,7 @@ _P = status.ProvisioningStatus
 _FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
     jobs.CreateLoadBalancer: create.create,
     jobs.UpdateLoadBalancer: update.update,
+    jobs.RepairLoadBalancer: repair.repair,
     jobs.DeleteLoadBalancer: delete.delete,
     jobs.FailoverAmphora: failover.failover_amphora,
     jobs.FailoverLoadBalancer: failover.failover_load_balancer,
@@ -39,8 +40,9 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
     """What really is to be done, now that the load balancer's lease is held; None if nothing is.
 
     A failover stands as it was posted as long as there is something to replace; with anything else the rows decide. An amphora that was
-    found dead and counts no more is simply missing, so its failover is the creation of what is missing. What an amphora is to be told of
-    its own configuration is told it as long as it has not been given up, and one that serves gets a new certificate.
+    found dead and counts no more is simply missing, so its failover is the creation of what is missing. A repair is done although the
+    rows look settled, unless more is owed than that. What an amphora is to be told of its own configuration is told it as long as it has
+    not been given up, and one that serves gets a new certificate.
     """
     if snapshot.load_balancer.provisioning_status not in (_P.DELETED, _P.PENDING_DELETE):
         match job:
@@ -49,6 +51,8 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
             case jobs.FailoverLoadBalancer() if _may_replace(
                 snapshot, {one.id for one in owed.serving(snapshot)} - set(job.replacement_ids), set(job.topology.roles)
             ):
+                return job
+            case jobs.RepairLoadBalancer() if owed.is_complete(snapshot) and not owed.leftovers(snapshot):
                 return job
             case jobs.ConfigureAmphora():
                 live = [one.id for one in snapshot.amphorae if one.status not in owed.LEFTOVER]

@@ -17,6 +17,6 @@ def delete(services: Services, job: jobs.DeleteLoadBalancer) -> linear_flow.Flow
     return linear_flow.Flow("delete-load-balancer").add(
         status.FaultOnRevert(services.db),  # first in, so last reverted
         amphora_tasks.DeleteAmphorae(services.db, amphora.dismantler(services)),
-        network.DeleteVip(services.db, services.network),
+        network.DeleteVip(services.db, services.network, services.fence),
         status.RemoveRows(services.db),
     )

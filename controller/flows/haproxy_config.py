@@ -13,8 +13,10 @@ from controller.tasks import network, push
 def plug(services: Services, joining: Sequence[str] = (), only_if_changed: bool = False) -> linear_flow.Flow:
     """Prepare the networks for the newest generation: what may reach the VIP, and the ports towards members."""
     return linear_flow.Flow("plug").add(
-        network.OpenListenerPorts(services.snapshots, services.network, services.settings.render.peer_port, only_if_changed),
-        network.PlugMemberNetworks(services.snapshots, services.network, services.networks, services.compute, joining),
+        network.OpenListenerPorts(
+            services.snapshots, services.network, services.fence, services.settings.render.peer_port, only_if_changed
+        ),
+        network.PlugMemberNetworks(services.snapshots, services.network, services.networks, services.compute, services.fence, joining),
     )
 
 
@@ -23,6 +25,19 @@ def apply(services: Services, joining: Sequence[str] = (), only_if_changed: bool
     return linear_flow.Flow("apply").add(
         plug(services, joining, only_if_changed),
         push.Push(services.db, services.snapshots, sender(services), joining),
+        release(services, only_if_changed),
+    )
+
+
+def close_to_predecessors(services: Services) -> network.CloseToPredecessors:
+    """Forget the amphorae that were replaced in what may reach the VIP."""
+    return network.CloseToPredecessors(services.snapshots, services.network, services.fence, services.settings.render.peer_port)
+
+
+def release(services: Services, only_if_changed: bool = False) -> network.ReleaseMemberNetworks:
+    """Take back what no member asks for any more, after the amphorae have let go of it."""
+    return network.ReleaseMemberNetworks(
+        services.snapshots, services.network, services.networks, services.compute, services.fence, only_if_changed
     )
 
 
@@ -30,6 +45,7 @@ def sender(services: Services) -> push.Sender:
     """Renders and sends."""
     return push.Sender(
         amphora=services.amphora,
+        fence=services.fence,
         network=services.network,
         known=services.networks,
         settings=services.settings.render,

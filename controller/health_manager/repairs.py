@@ -104,15 +104,16 @@ class Repairs:
     def _repair(self, item: statuses.Mismatch, repair: _Repair, now: float) -> None:
         with self._db.begin() as tx:
             snapshot = tx.snapshots.outline(item.load_balancer_id)
-            if snapshot.load_balancer.provisioning_status is not status.ProvisioningStatus.ACTIVE:
-                return  # a flow brings it to its newest state anyway
+            settled = snapshot.load_balancer.provisioning_status is status.ProvisioningStatus.ACTIVE
+            if not settled or tx.leases.is_live(item.load_balancer_id):
+                return  # a flow is about to bring it, or is just bringing it, to its newest state
             repair.count, repair.next_at = repair.count + 1, now + (_URGENTLY_AGAIN_AFTER if item.urgent else _REPAIRED_AGAIN_AFTER)
             most = _URGENT_REPAIRS if item.urgent else _REPAIRS
             if repair.count > most:
                 in_vain = f"{most} repair{'s were' if most > 1 else ' was'} in vain"
                 watcher.post_failover(tx, item.amphora_id, f"failed over: {item.sentence}, and {in_vain}")
             else:
-                job = jobs.UpdateLoadBalancer(load_balancer_id=item.load_balancer_id)
+                job = jobs.RepairLoadBalancer(load_balancer_id=item.load_balancer_id)
                 tx.jobs.post(job)
                 event = model.Fault(code="repair", message=f"its configuration is sent again: {item.sentence}", step=job.kind)
                 tx.faults.add_event(item.load_balancer_id, "amphora", item.amphora_id, event)

@@ -261,6 +261,8 @@ def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) 
         return None
     if report.generation < amphora.applied_generation:
         return f"it runs generation {report.generation}, and confirmed {amphora.applied_generation} once"
+    if amphora.confirmed_hash is not None and report.config_hash != amphora.confirmed_hash:
+        return f"it runs the state {report.config_hash[:12] or '(none)'}, and confirmed {amphora.confirmed_hash[:12]}"
     owed = [item.id for item in _wanted(snapshot.listeners) if item.admin_state_up and item.generation <= report.generation]
     up = snapshot.load_balancer.admin_state_up
     if up and owed and not report.listeners and report.runs(HAPROXY):  # one that does not run is started again, or found silent

@@ -54,6 +54,13 @@ class UpdateLoadBalancer(Job):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RepairLoadBalancer(Job):
+    """Write the newest generation to the amphorae and to the network once more, although it was applied: something there differs."""
+
+    kind: ClassVar[str] = "repair-load-balancer"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteLoadBalancer(Job):
     """Remove a load balancer and everything below it."""
 
@@ -117,6 +124,7 @@ KINDS: dict[str, type[Job]] = {
     for job in (
         CreateLoadBalancer,
         UpdateLoadBalancer,
+        RepairLoadBalancer,
         DeleteLoadBalancer,
         FailoverAmphora,
         FailoverLoadBalancer,

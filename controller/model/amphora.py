@@ -34,6 +34,7 @@ class Amphora:
     image_id: str | None = None
     compute_flavor: str | None = None
     applied_generation: int = 0  # the newest generation that this amphora confirmed
+    confirmed_hash: str | None = None  # ... and the hash in its last receipt; None: not known
     first_heartbeat_at: datetime.datetime | None = None
     last_heartbeat_at: datetime.datetime | None = None
     created_at: datetime.datetime | None = None

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from controller import exceptions, jobs, render
-from controller.db import database
+from controller.db import database, fence
 from controller.drivers.amphora import interface
 from controller.model import load_balancer as model
 from controller.tasks import base, compute
@@ -17,13 +17,21 @@ LOG = logging.getLogger(__name__)
 class Configure(base.Step):
     """Tell an agent to whom it reports, with which key, and how often. The key never leaves this step."""
 
-    def __init__(self, db: database.Database, amphora: interface.AmphoraDriver, settings: compute.BootSettings, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        amphora: interface.AmphoraDriver,
+        settings: compute.BootSettings,
+        fenced: fence.Fence,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self._fence = fenced
         self._db = db
         self._amphora = amphora
         self._settings = settings
 
-    def execute(self, load_balancer_id: str, amphora_id: str, request_id: str | None = None) -> None:
+    def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         settings = self._settings
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
@@ -35,7 +43,10 @@ class Configure(base.Step):
             full_report_interval=settings.full_report_interval,
         )
         try:
-            self._amphora.configure(amphora, config)
+            with self._fence.writing(lease) as order:
+                self._amphora.configure(amphora, config, order=order)
+        except exceptions.StaleLease:
+            raise
         except exceptions.ControllerError as exc:
             self._tell(load_balancer_id, amphora_id, exc, request_id)
             raise

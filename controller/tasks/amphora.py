@@ -8,7 +8,7 @@ from concurrent import futures
 from typing import Any
 
 from controller import exceptions, jobs
-from controller.db import database
+from controller.db import database, fence
 from controller.drivers.amphora import interface as amphora_interface
 from controller.drivers.compute import watch
 from controller.jobs import owed
@@ -138,11 +138,13 @@ class DeletePredecessors(base.Step):
         db: database.Database,
         amphora: amphora_interface.AmphoraDriver,
         dismantler: dismantling.Dismantler,
+        fenced: fence.Fence,
         role: status.Role,
         successor_id: str,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._fence = fenced
         self._db = db
         self._amphora = amphora
         self._dismantler = dismantler
@@ -154,18 +156,21 @@ class DeletePredecessors(base.Step):
             going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
             if amphora.status in owed.SERVING:
-                self._tell(amphora, load_balancer_id)
+                self._tell(amphora, lease)
         self._dismantler.take_apart([amphora.id for amphora in going], lease)
         with self._db.begin() as tx:
             for amphora in going:
                 event = model.Fault(code="replaced", message=f"amphora {self._successor_id} is the {self._role} now", request_id=request_id)
                 tx.faults.add_event(load_balancer_id, "amphora", amphora.id, event)
 
-    def _tell(self, amphora: amphora_model.Amphora, load_balancer_id: str) -> None:
+    def _tell(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
         try:
-            self._amphora.remove(amphora, load_balancer_id)
+            with self._fence.writing(lease) as order:
+                self._amphora.remove(amphora, lease.load_balancer_id, order=order)
+        except exceptions.StaleLease:
+            raise
         except exceptions.ControllerError as exc:
-            LOG.info("load balancer %s: amphora %s goes without having been told: %s", load_balancer_id, amphora.id, exc)
+            LOG.info("load balancer %s: amphora %s goes without having been told: %s", lease.load_balancer_id, amphora.id, exc)
 
 
 class DeleteAmphorae(base.Step):

@@ -10,7 +10,7 @@ from typing import Any
 
 from amphora_agent.protocol import boot
 from controller import exceptions, jobs
-from controller.db import database, transaction
+from controller.db import database, fence, transaction
 from controller.drivers.amphora import interface
 from controller.drivers.ca import interface as ca_interface
 from controller.model import amphora as amphora_model
@@ -43,9 +43,11 @@ class RenewCertificate(base.Step):
         amphora: interface.AmphoraDriver,
         ca: ca_interface.CertificateAuthority,
         renewals: Renewals,
+        fenced: fence.Fence,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._fence = fenced
         self._db = db
         self._amphora = amphora
         self._ca = ca
@@ -58,7 +60,10 @@ class RenewCertificate(base.Step):
         try:
             trust = self._ca.trust()  # asked first: what changes meanwhile is renewed once more
             issued = self._ca.issue_amphora_certificate(amphora_id)
-            self._amphora.renew(amphora, identity(self._ca, issued))
+            with self._fence.writing(lease) as order:
+                self._amphora.renew(amphora, identity(self._ca, issued), order=order)
+        except exceptions.StaleLease:
+            raise
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: the certificate of amphora %s could not be renewed: %s", load_balancer_id, amphora_id, exc)
             self._note_failure(amphora, exc, lease, request_id)

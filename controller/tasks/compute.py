@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import jobs, render
-from controller.db import database
+from controller.db import database, fence
 from controller.drivers.ca import interface as ca_interface
 from controller.drivers.compute import interface
 from controller.drivers.network import interface as network_interface
@@ -48,9 +48,11 @@ class Boot(base.Step):
         networks: remembered.RememberedNetworks,
         ca: ca_interface.CertificateAuthority,
         settings: BootSettings,
+        fenced: fence.Fence,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._fence = fenced
         self._db = db
         self._compute = compute
         self._network = network
@@ -67,17 +69,17 @@ class Boot(base.Step):
         ports = [self._network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
         trust = self._ca.trust()
         certificate = self._ca.issue_amphora_certificate(amphora_id)
-        instance = self._compute.boot(
-            interface.BootRequest(
-                amphora_id=amphora_id,
-                name=f"amphora-{amphora_id}",
-                files=self._files(amphora_id, ports[0], certificate.pem),
-                ports=ports,
-                flavor=placement.compute_flavor or self._settings.flavor,
-                image_tag=placement.image_tag or self._settings.image_tag,
-                zone=placement.compute_zone,
-            )
+        request = interface.BootRequest(
+            amphora_id=amphora_id,
+            name=f"amphora-{amphora_id}",
+            files=self._files(amphora_id, ports[0], certificate.pem),
+            ports=ports,
+            flavor=placement.compute_flavor or self._settings.flavor,
+            image_tag=placement.image_tag or self._settings.image_tag,
+            zone=placement.compute_zone,
         )
+        with self._fence.writing(lease):
+            instance = self._compute.boot(request)
         until = certificate.not_after
         with self._db.begin() as tx:
             tx.leases.check(lease)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from controller import exceptions, jobs
-from controller.db import database
+from controller.db import database, fence
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.model import load_balancer as model
@@ -18,7 +18,14 @@ LOG = logging.getLogger(__name__)
 class Dismantler:
     """Every step may be done twice, and what is gone already is fine. No agent is spoken to."""
 
-    def __init__(self, db: database.Database, compute: compute_interface.ComputeDriver, network: network_interface.NetworkDriver) -> None:
+    def __init__(
+        self,
+        db: database.Database,
+        compute: compute_interface.ComputeDriver,
+        network: network_interface.NetworkDriver,
+        fenced: fence.Fence,
+    ) -> None:
+        self._fence = fenced
         self._db = db
         self._compute = compute
         self._network = network
@@ -36,7 +43,7 @@ class Dismantler:
             tx.leases.check(lease)
             tx.amphorae.set_status(doomed, status.AmphoraStatus.PENDING_DELETE)
         failed: list[exceptions.ControllerError] = []
-        gone = [amphora_id for amphora_id in doomed if self._is_gone(amphora_id, failed)]
+        gone = [amphora_id for amphora_id in doomed if self._is_gone(amphora_id, lease, failed)]
         with self._db.begin() as tx:
             tx.leases.check(lease)
             for amphora_id in gone:
@@ -61,10 +68,13 @@ class Dismantler:
                 event = model.Fault(code=exc.code, message=message)
                 tx.faults.add_event(lease.load_balancer_id, "load_balancer", lease.load_balancer_id, event)
 
-    def _is_gone(self, amphora_id: str, failed: list[exceptions.ControllerError]) -> bool:
+    def _is_gone(self, amphora_id: str, lease: jobs.Lease, failed: list[exceptions.ControllerError]) -> bool:
         try:
-            self._compute.delete(amphora_id)
-            self._network.delete_amphora_ports(amphora_id)
+            with self._fence.writing(lease) as order:
+                self._compute.delete(amphora_id)
+                self._network.delete_amphora_ports(amphora_id, order=order)
+        except exceptions.StaleLease:
+            raise
         except exceptions.ControllerError as exc:
             LOG.warning("amphora %s could not be deleted: %s", amphora_id, exc)
             failed.append(exc)

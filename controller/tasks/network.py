@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller import exceptions, jobs
-from controller.db import database, recent
+from controller.db import database, fence, recent
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface, remembered
 from controller.jobs import owed
@@ -26,10 +26,11 @@ _VIP_INTERFACE = "eth1"
 class PlugPorts(base.Step):
     """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnet."""
 
-    def __init__(self, db: database.Database, network: interface.NetworkDriver, **kwargs: Any) -> None:
+    def __init__(self, db: database.Database, network: interface.NetworkDriver, fenced: fence.Fence, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._db = db
         self._network = network
+        self._fence = fenced
 
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
         with self._db.read() as tx:
@@ -38,8 +39,9 @@ class PlugPorts(base.Step):
             placement = tx.placements.get(load_balancer_id)
         if amphora.status in owed.SERVING:
             return
-        management = self._network.ensure_management_port(amphora_id, placement.management_network_id)
-        vrrp = self._network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
+        with self._fence.writing(lease) as order:
+            management = self._network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
+            vrrp = self._network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=order)
         paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
         with self._db.begin() as tx:
             tx.leases.check(lease)
@@ -67,6 +69,7 @@ class OpenListenerPorts(base.Step):
         self,
         snapshots: recent.RecentSnapshots,
         network: interface.NetworkDriver,
+        fenced: fence.Fence,
         peer_port: int,
         only_if_changed: bool = False,
         **kwargs: Any,
@@ -75,18 +78,38 @@ class OpenListenerPorts(base.Step):
         super().__init__(**kwargs)
         self._snapshots = snapshots
         self._network = network
+        self._fence = fenced
         self._peer_port = peer_port
         self._only_if_changed = only_if_changed
 
-    def execute(self, load_balancer_id: str) -> int:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
         snapshot = self._snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
         applied, newest = owner.applied_generation, max((listener.generation for listener in snapshot.listeners), default=0)
         if not self._only_if_changed or not applied or max(newest, owner.vip_generation) > applied:
-            if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port himself stays
-                self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids)
-            self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port))
+            with self._fence.writing(lease) as order:
+                if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port himself stays
+                    self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
+                self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port), order=order)
         return snapshot.generation
+
+
+class CloseToPredecessors(base.Step):
+    """Admit nothing any more from the addresses of amphorae that were replaced: others may get them."""
+
+    def __init__(
+        self, snapshots: recent.RecentSnapshots, network: interface.NetworkDriver, fenced: fence.Fence, peer_port: int, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._snapshots = snapshots
+        self._network = network
+        self._fence = fenced
+        self._peer_port = peer_port
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        snapshot = self._snapshots.get(load_balancer_id)
+        with self._fence.writing(lease) as order:
+            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, access_rules(snapshot, self._peer_port), order=order)
 
 
 class PlugMemberNetworks(base.Step):
@@ -100,6 +123,7 @@ class PlugMemberNetworks(base.Step):
         network: interface.NetworkDriver,
         known: remembered.RememberedNetworks,
         compute: compute_interface.ComputeDriver,
+        fenced: fence.Fence,
         joining: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
@@ -108,9 +132,10 @@ class PlugMemberNetworks(base.Step):
         self._network = network
         self._known = known
         self._compute = compute
+        self._fence = fenced
         self._joining = tuple(joining)
 
-    def execute(self, load_balancer_id: str) -> list[str]:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> list[str]:
         snapshot = self._snapshots.get(load_balancer_id)
         subnets = networks.of_members(snapshot, self._known)
         if not subnets:
@@ -119,24 +144,69 @@ class PlugMemberNetworks(base.Step):
             if amphora.compute_id is None:
                 raise exceptions.NotFound("Machine of amphora", amphora.id)
             for network_id, subnet_ids in subnets.items():
-                port = self._network.ensure_member_port(amphora.id, network_id, subnet_ids)
-                self._compute.attach_port(amphora.compute_id, port)
+                with self._fence.writing(lease) as order:
+                    port = self._network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order)
+                    self._compute.attach_port(amphora.compute_id, port)
         return list(subnets)
+
+
+class ReleaseMemberNetworks(base.Step):
+    """Take back the ports and addresses on networks of members that no member asks for any more; the amphorae have let go of them."""
+
+    def __init__(
+        self,
+        snapshots: recent.RecentSnapshots,
+        network: interface.NetworkDriver,
+        known: remembered.RememberedNetworks,
+        compute: compute_interface.ComputeDriver,
+        fenced: fence.Fence,
+        only_if_changed: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """With `only_if_changed`, the network service is not asked if no member with a subnet has changed since the last generation."""
+        super().__init__(**kwargs)
+        self._snapshots = snapshots
+        self._network = network
+        self._known = known
+        self._compute = compute
+        self._fence = fenced
+        self._only_if_changed = only_if_changed
+
+    def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
+        snapshot = self._snapshots.get(load_balancer_id)
+        if self._only_if_changed and not networks.may_have_shrunk(snapshot):
+            return
+        wanted = networks.of_members(snapshot, self._known, pushed=generation)
+        for amphora in owed.serving(snapshot):
+            for port in self._network.member_ports(amphora.id):
+                subnet_ids = wanted.get(port.network_id, ())
+                if any(fixed.subnet_id not in subnet_ids for fixed in port.fixed_ips) or not subnet_ids:
+                    self._release(amphora.compute_id, port, subnet_ids, lease)
+
+    def _release(self, compute_id: str | None, port: interface.Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
+        stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
+        with self._fence.writing(lease) as order:
+            if not stays and compute_id is not None:
+                self._compute.detach_port(compute_id, port)
+            self._network.release_member_port(port.id, subnet_ids, order=order)
+        LOG.info("load balancer %s: port %s keeps the subnets %s", lease.load_balancer_id, port.id, ", ".join(subnet_ids) or "(none)")
 
 
 class DeleteVip(base.Step):
     """Take the VIP away from the network: its access rules, and its port if it is ours."""
 
-    def __init__(self, db: database.Database, network: interface.NetworkDriver, **kwargs: Any) -> None:
+    def __init__(self, db: database.Database, network: interface.NetworkDriver, fenced: fence.Fence, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._db = db
         self._network = network
+        self._fence = fenced
 
-    def execute(self, load_balancer_id: str) -> None:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         with self._db.read() as tx:
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
-        self._network.delete_vip_access(load_balancer_id)
-        self._network.deallocate_vip(load_balancer_id, vip)
+        with self._fence.writing(lease) as order:
+            self._network.delete_vip_access(load_balancer_id, order=order)
+            self._network.deallocate_vip(load_balancer_id, vip, order=order)
 
 
 def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.AccessRule, ...]:

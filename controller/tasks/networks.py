@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,16 +16,17 @@ from controller.model import status
 LOG = logging.getLogger(__name__)
 
 
-def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks) -> Mapping[str, tuple[str, ...]]:
+def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, pushed: int | None = None) -> Mapping[str, tuple[str, ...]]:
     """Networks of members other than the VIP's, with the members' subnets there, in the order in which members first asked for them.
 
     The VIP's own network is among them for members of the other version of IP, of which the amphora has no address there. A subnet that
-    was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer.
+    was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer. With the
+    generation that was `pushed`, members whose deletion is newer count: the amphorae have not let go of them yet.
     """
     found: dict[str, dict[str, None]] = {}
     vip = snapshot.load_balancer.vip
     version = ipaddress.ip_address(vip.address).version
-    wanted = [one for one in snapshot.members if one.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE]
+    wanted = [one for one in snapshot.members if not _is_going(snapshot, one, pushed)]
     for subnet_id in dict.fromkeys(one.subnet_id for one in wanted):
         if subnet_id is None or subnet_id == vip.subnet_id:
             continue
@@ -56,16 +58,38 @@ def of_amphora(
     network: interface.NetworkDriver,
     known: remembered.RememberedNetworks,
 ) -> tuple[render.MemberNetwork, ...]:
-    """The NICs of one amphora on these networks of members, which have been plugged."""
+    """The NICs of one amphora on these networks of members, with the addresses there that members ask for.
+
+    :raises NotFound: a network was not plugged (any more): its port was deleted behind our back.
+    """
     subnets = of_members(snapshot, known)
-    return tuple(
-        _nic(network.ensure_member_port(amphora.id, network_id, subnets[network_id]), known)
-        for network_id in member_network_ids
-        if network_id in subnets
-    )
+    ports = {port.network_id: port for port in network.member_ports(amphora.id)}
+    nics = []
+    for network_id in member_network_ids:
+        if network_id not in subnets:
+            continue
+        if network_id not in ports:
+            raise exceptions.NotFound(f"Port of amphora {amphora.id} on network", network_id)
+        nics.append(_nic(ports[network_id], subnets[network_id], known))
+    return tuple(nics)
 
 
-def _nic(port: interface.Port, known: remembered.RememberedNetworks) -> render.MemberNetwork:
+def may_have_shrunk(snapshot: model.Snapshot) -> bool:
+    """Whether a network or a subnet of members may be asked for by nobody since the generation that was applied last."""
+    applied, own = snapshot.load_balancer.applied_generation, snapshot.load_balancer.vip.subnet_id
+    outside = [one for one in snapshot.members if one.subnet_id not in (None, own)]
+    return any(one.generation > applied or _is_going(snapshot, one) for one in outside)
+
+
+def _is_going(snapshot: model.Snapshot, member: model.Member, pushed: int | None = None) -> bool:
+    """Whether a member is being deleted, by itself or with its pool, since this generation or before."""
+    pool = snapshot.pools_by_id.get(member.pool_id)
+    going = [one for one in (member, pool) if one is not None and one.provisioning_status is status.ProvisioningStatus.PENDING_DELETE]
+    return any(pushed is None or one.generation <= pushed for one in going)
+
+
+def _nic(port: interface.Port, subnet_ids: Iterable[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
+    port = dataclasses.replace(port, fixed_ips=tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id in subnet_ids))
     subnets = [known.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
     prefixes = [ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets]
     return render.MemberNetwork(

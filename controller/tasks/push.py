@@ -11,6 +11,7 @@ from typing import Any
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs, render
 from controller.db import database, recent
+from controller.db import fence as fences
 from controller.drivers.amphora import interface
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
@@ -24,7 +25,8 @@ from controller.tasks import base, networks
 
 LOG = logging.getLogger(__name__)
 
-Sent = tuple[amphora_model.Amphora, exceptions.ControllerError | None]
+Sent = tuple[amphora_model.Amphora, str | exceptions.ControllerError]
+"""An amphora, and the hash of what it runs now, or why it does not."""
 
 _SLOW = 5.0
 """Seconds after which an amphora that does not answer may have been found dead; asked again as often."""
@@ -35,6 +37,7 @@ class Sender:
     """Renders what an amphora has to do, and sends it."""
 
     amphora: interface.AmphoraDriver
+    fence: fences.Fence
     network: network_interface.NetworkDriver
     known: remembered.RememberedNetworks
     settings: render.Settings
@@ -46,6 +49,7 @@ class Sender:
         snapshot: model.Snapshot,
         amphorae: Sequence[amphora_model.Amphora],
         member_network_ids: Sequence[str],
+        lease: jobs.Lease,
         with_vip: bool = True,
         is_condemned: Callable[[amphora_model.Amphora], bool] = lambda _: False,
     ) -> list[Sent]:
@@ -53,17 +57,22 @@ class Sender:
 
         One that is slow and is found to be condemned meanwhile is not waited for: a machine that hangs accepts a request and never answers,
         and its replacement would wait for our lease until the request times out.
+
+        :raises StaleLease: another worker took the load balancer over; what was sent late, amphorae refused.
         """
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:
-                self._send(snapshot, amphora, member_network_ids, with_vip)
+                return amphora, self._send(snapshot, amphora, member_network_ids, lease, with_vip)
             except exceptions.ControllerError as exc:
                 return amphora, exc
-            return amphora, None
 
         under_way = [(amphora, self.side_by_side.submit(one, amphora)) for amphora in amphorae]
-        return [self._await(amphora, sent, is_condemned) for amphora, sent in under_way]
+        sent = [self._await(amphora, coming, is_condemned) for amphora, coming in under_way]
+        for _, outcome in sent:
+            if isinstance(outcome, exceptions.StaleLease):
+                raise outcome
+        return sent
 
     def _await(
         self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_condemned: Callable[[amphora_model.Amphora], bool]
@@ -73,7 +82,14 @@ class Sender:
                 return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover waits")
         return sent.result()
 
-    def _send(self, snapshot: model.Snapshot, amphora: amphora_model.Amphora, member_network_ids: Sequence[str], with_vip: bool) -> None:
+    def _send(
+        self,
+        snapshot: model.Snapshot,
+        amphora: amphora_model.Amphora,
+        member_network_ids: Sequence[str],
+        lease: jobs.Lease,
+        with_vip: bool,
+    ) -> str:
         facts = render.Networks(
             vip=networks.of_vip(snapshot.load_balancer.vip, self.known),
             members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
@@ -81,12 +97,14 @@ class Sender:
         wanted = render.wanted_state(snapshot, amphora, facts, self.settings)
         if not with_vip:
             wanted = without_vip(wanted)
-        receipt = self.amphora.apply(amphora, wanted, {})
+        with self.fence.writing(lease) as order:
+            receipt = self.amphora.apply(amphora, wanted, {}, order=order)
         if (receipt.generation, receipt.hash) != (wanted.generation, wanted.hash):
             raise exceptions.AmphoraRefused(amphora.id, f"it says that it runs another state, of generation {receipt.generation}")
         LOG.debug(
             "load balancer %s: amphora %s runs generation %s (%s)", wanted.load_balancer_id, amphora.id, wanted.generation, receipt.how
         )
+        return receipt.hash
 
 
 class Push(base.Step):
@@ -115,10 +133,10 @@ class Push(base.Step):
         others = [one for one in wanted if one.id not in self._joining]
         sent: list[Sent] = []
         for some in (first, others):
-            if some and not any(error for _, error in sent):
-                sent += self._sender.send(shown, some, member_network_ids, is_condemned=self._is_condemned)
+            if some and not _errors(sent):
+                sent += self._sender.send(shown, some, member_network_ids, lease, is_condemned=self._is_condemned)
         self._confirm(snapshot.generation, sent, lease)
-        if errors := [error for _, error in sent if error is not None]:
+        if errors := _errors(sent):
             raise _gravest(errors)
 
     def _is_condemned(self, amphora: amphora_model.Amphora) -> bool:
@@ -132,9 +150,9 @@ class Push(base.Step):
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
-        took = [one.id for one, error in sent if error is None]
-        refused = [one.id for one, error in sent if isinstance(error, exceptions.ConfigRefused) and one.status not in owed.SERVING]
-        distrusted = [one.id for one, error in sent if isinstance(error, exceptions.AmphoraDistrusted)]
+        took = {one.id: outcome for one, outcome in sent if isinstance(outcome, str)}
+        refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in owed.SERVING]
+        distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
         with self._db.begin() as tx:
             tx.leases.check(lease)
             if took:
@@ -154,7 +172,7 @@ class PrepareSuccessor(base.Step):
         self._sender = sender
         self._successor_id = successor_id
 
-    def execute(self, load_balancer_id: str, member_network_ids: list[str]) -> None:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
         snapshot = self._snapshots.get(load_balancer_id)
         mine = [one for one in snapshot.amphorae if one.id == self._successor_id]
         if not mine:
@@ -162,9 +180,8 @@ class PrepareSuccessor(base.Step):
         if mine[0].status in owed.SERVING:
             return  # resumed after it took the VIP
         shown = dataclasses.replace(snapshot, amphorae=tuple(mine))
-        for _, error in self._sender.send(shown, mine, member_network_ids, with_vip=False):
-            if error is not None:
-                raise error
+        if errors := _errors(self._sender.send(shown, mine, member_network_ids, lease, with_vip=False)):
+            raise errors[0]
 
 
 class ReleaseVip(base.Step):
@@ -195,7 +212,7 @@ class ReleaseVip(base.Step):
         with self._db.read() as tx:
             going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
-            if amphora.status not in owed.SERVING or not self._lets_go(amphora, load_balancer_id):
+            if amphora.status not in owed.SERVING or not self._lets_go(amphora, lease):
                 self._fence(amphora, lease)
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str], **_: Any) -> None:
@@ -205,14 +222,22 @@ class ReleaseVip(base.Step):
         back = [one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in owed.SERVING]
         if back:
             shown = dataclasses.replace(snapshot, amphorae=tuple(back))
-            for amphora, error in self._sender.send(shown, back, member_network_ids):
-                LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, error or "yes")
+            for amphora, outcome in self._sender.send(shown, back, member_network_ids, lease):
+                serves = isinstance(outcome, str)
+                LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, "yes" if serves else outcome)
+                if isinstance(outcome, str):
+                    with self._db.begin() as tx:
+                        tx.leases.check(lease)
+                        tx.amphorae.confirm({amphora.id: outcome}, snapshot.generation)
 
-    def _lets_go(self, amphora: amphora_model.Amphora, load_balancer_id: str) -> bool:
+    def _lets_go(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> bool:
         try:
-            self._sender.amphora.remove(amphora, load_balancer_id)
+            with self._sender.fence.writing(lease) as order:
+                self._sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
+        except exceptions.StaleLease:
+            raise
         except exceptions.ControllerError as exc:
-            LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", load_balancer_id, amphora.id, exc)
+            LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", lease.load_balancer_id, amphora.id, exc)
             return False
         return True
 
@@ -220,7 +245,8 @@ class ReleaseVip(base.Step):
         with self._db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
-        self._compute.delete(amphora.id)
+        with self._sender.fence.writing(lease):
+            self._compute.delete(amphora.id)
 
 
 def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[amphora_model.Amphora]:
@@ -236,6 +262,10 @@ def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[ampho
 def without_vip(wanted: rest.WantedState) -> rest.WantedState:
     """The same state, of an amphora that does not answer for the VIP."""
     return dataclasses.replace(wanted, interfaces=tuple(dataclasses.replace(nic, vips=()) for nic in wanted.interfaces))
+
+
+def _errors(sent: Sequence[Sent]) -> list[exceptions.ControllerError]:
+    return [outcome for _, outcome in sent if isinstance(outcome, exceptions.ControllerError)]
 
 
 def _gravest(errors: Sequence[exceptions.ControllerError]) -> exceptions.ControllerError:

@@ -17,6 +17,7 @@ from controller import exceptions
 from controller.drivers.amphora import fake
 from controller.drivers.ca import interface as ca
 from controller.model.amphora import Amphora
+from controller.model.order import Order
 from tests import builders
 
 
@@ -54,23 +55,24 @@ class AgentStandIn:
             self._server.server_close()
             self._server = None
 
-    def answer(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def answer(self, method: str, path: str, body: bytes, token: int | None = None) -> tuple[int, bytes]:
         """By the rules of the protocol."""
         self.requests.append((method, path))
         if self.answers:
             return self.answers.pop(0)
         try:
-            return self._route(method, path, body)
+            return self._route(method, path, body, None if token is None else Order("", token))
         except exceptions.ConfigRefused as exc:
             return _error(rest.CONFIG_REFUSED, "config_refused", "HAProxy refused the configuration.", exc.words)
-        except exceptions.AmphoraRefused as exc:
-            return _error(rest.STALE_GENERATION, "stale", exc.words)
+        except exceptions.AmphoraAhead as exc:
+            seen = {"generation": exc.generation, "lease_token": exc.token}
+            return rest.STALE_ORDER, json.dumps({"code": rest.STALE_CODES[1], "message": str(exc), "details": None, **seen}).encode()
         except rest.Malformed as exc:
             return _error(400, "malformed", str(exc))
 
-    def take(self, identity: boot.Identity) -> None:
+    def take(self, identity: boot.Identity, order: Order | None = None) -> None:
         """Serve with another certificate from the next connection on."""
-        self.behind.renew(self.amphora, identity)
+        self.behind.renew(self.amphora, identity, order)
         self._show(identity.server_pem.encode())
 
     def _show(self, pem: bytes) -> None:
@@ -78,21 +80,21 @@ class AgentStandIn:
         path.write_bytes(pem)
         self._context.load_cert_chain(path)
 
-    def _route(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    def _route(self, method: str, path: str, body: bytes, order: Order | None) -> tuple[int, bytes]:
         parts = path.strip("/").split("/")
         match method, parts:
             case "GET", ["1", "info"]:
                 return 200, json.dumps(dataclasses.asdict(self.behind.info(self.amphora))).encode()
             case "PUT", ["1", "config"]:
-                self.behind.configure(self.amphora, boot.AgentConfig.parse(body))
+                self.behind.configure(self.amphora, boot.AgentConfig.parse(body), order)
                 return 204, b""
             case "PUT", ["1", "identity"]:
-                self.take(boot.Identity.parse(body))
+                self.take(boot.Identity.parse(body), order)
                 return 204, b""
             case "PUT", ["1", "load-balancers", _]:
-                return self._put(rest.WantedState.parse(body))
+                return self._put(rest.WantedState.parse(body), order)
             case "DELETE", ["1", "load-balancers", load_balancer_id]:
-                self.behind.remove(self.amphora, load_balancer_id)
+                self.behind.remove(self.amphora, load_balancer_id, order)
                 self.certificates.clear()
                 return 204, b""
             case "PUT", ["1", "load-balancers", _, "certificates", name]:
@@ -102,11 +104,11 @@ class AgentStandIn:
                 return 204, b""
         return _error(404, "not_found", f"There is no {path}.")
 
-    def _put(self, wanted: rest.WantedState) -> tuple[int, bytes]:
+    def _put(self, wanted: rest.WantedState, order: Order | None) -> tuple[int, bytes]:
         missing = [name for name in wanted.certificates if name not in self.certificates]
         if missing:
             return rest.MISSING_CERTIFICATES, json.dumps({"missing": missing}).encode()
-        applied = self.behind.apply(self.amphora, wanted, self.certificates)
+        applied = self.behind.apply(self.amphora, wanted, self.certificates, order)
         return 200, rest.Receipt(wanted.load_balancer_id, applied.generation, applied.hash, applied.how.value).dump()
 
 
@@ -144,7 +146,7 @@ def _handler(owner: AgentStandIn) -> type[http.server.BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, content = owner.answer(self.command, self.path, body)
+            status, content = owner.answer(self.command, self.path, body, rest.lease_token(self.headers.get(rest.LEASE_HEADER)))
             self.send_response(status)
             if status != 204:
                 self.send_header("Content-Length", str(len(content)))

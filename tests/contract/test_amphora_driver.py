@@ -19,6 +19,7 @@ from controller.drivers.ca import fake as fake_ca
 from controller.drivers.ca import interface as ca
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
+from controller.model.order import Order
 from tests import builders, recorded
 from tests.contract import agent_stand_in
 from tests.integration import agent_amphora
@@ -43,17 +44,19 @@ class _Outdoors(interface.AmphoraDriver):
         self._machine = machine
         self._driver = driver
 
-    def apply(self, amphora: Amphora, wanted: protocol.WantedState, certificates: Mapping[str, bytes]) -> interface.Applied:
-        return self._machine.outdoors(lambda: self._driver.apply(amphora, wanted, certificates))
+    def apply(
+        self, amphora: Amphora, wanted: protocol.WantedState, certificates: Mapping[str, bytes], order: Order | None = None
+    ) -> interface.Applied:
+        return self._machine.outdoors(lambda: self._driver.apply(amphora, wanted, certificates, order))
 
-    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
-        self._machine.outdoors(lambda: self._driver.remove(amphora, load_balancer_id))
+    def remove(self, amphora: Amphora, load_balancer_id: str, order: Order | None = None) -> None:
+        self._machine.outdoors(lambda: self._driver.remove(amphora, load_balancer_id, order))
 
-    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
-        self._machine.outdoors(lambda: self._driver.configure(amphora, config))
+    def configure(self, amphora: Amphora, config: boot.AgentConfig, order: Order | None = None) -> None:
+        self._machine.outdoors(lambda: self._driver.configure(amphora, config, order))
 
-    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
-        self._machine.outdoors(lambda: self._driver.renew(amphora, identity))
+    def renew(self, amphora: Amphora, identity: boot.Identity, order: Order | None = None) -> None:
+        self._machine.outdoors(lambda: self._driver.renew(amphora, identity, order))
 
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         return self._machine.outdoors(lambda: self._driver.info(amphora, timeout))
@@ -225,3 +228,51 @@ def test_an_agent_takes_another_configuration_of_its_own_while_it_serves(case: C
     assert case.driver.info(case.amphora).load_balancers == {wanted.load_balancer_id: 3}
     with pytest.raises(exceptions.AmphoraUnreachable):
         case.driver.configure(dataclasses.replace(case.amphora, management_address=None), config)
+
+
+def test_an_order_by_a_lost_lease_is_refused_whatever_it_asks_for(case: Case) -> None:
+    newest = _wanted(_snapshot(case), generation=7)
+    case.driver.apply(case.amphora, newest, {}, _by(12))
+    config = boot.AgentConfig(health_managers=((agent_amphora.MANAGER, 5555),), heartbeat_key="11" * 32, heartbeat_interval=3.0)
+    late: list[Callable[[], object]] = [
+        lambda: case.driver.apply(case.amphora, dataclasses.replace(newest, haproxy_config=None), {}, _by(11)),
+        lambda: case.driver.remove(case.amphora, newest.load_balancer_id, _by(11)),
+        lambda: case.driver.configure(case.amphora, config, _by(11)),
+    ]
+    for write in late:
+        with pytest.raises(exceptions.AmphoraAhead) as refusal:
+            write()
+        assert (refusal.value.token, refusal.value.code) == (12, "stale_order")
+    assert case.driver.info(case.amphora).load_balancers == {newest.load_balancer_id: 7}
+    assert case.driver.apply(case.amphora, newest, {}, _by(12)).how is interface.How.NONE
+
+
+def test_an_order_counts_though_what_it_asked_for_was_refused(case: Case) -> None:
+    old = _wanted(_snapshot(case))
+    case.driver.apply(case.amphora, old, {}, _by(3))
+    with pytest.raises(exceptions.ConfigRefused):
+        case.driver.apply(case.amphora, case.spoil(dataclasses.replace(old, generation=2)), {}, _by(4))
+    with pytest.raises(exceptions.AmphoraAhead):
+        case.driver.apply(case.amphora, old, {}, _by(3))
+    assert case.driver.apply(case.amphora, dataclasses.replace(old, generation=3), {}, _by(4)).how is interface.How.NONE
+
+
+def test_a_late_order_does_not_bring_back_what_was_removed(case: Case) -> None:
+    wanted = _wanted(_snapshot(case), generation=3)
+    case.driver.apply(case.amphora, wanted, {}, _by(5))
+    case.driver.remove(case.amphora, wanted.load_balancer_id, _by(6))
+    with pytest.raises(exceptions.AmphoraAhead):
+        case.driver.apply(case.amphora, wanted, {}, _by(5))
+    assert case.driver.info(case.amphora).load_balancers == {}
+
+
+def test_an_amphora_that_is_ahead_of_the_database_says_by_how_much(case: Case) -> None:
+    newer = _wanted(_snapshot(case), generation=5)
+    case.driver.apply(case.amphora, newer, {}, _by(2))
+    with pytest.raises(exceptions.AmphoraAhead) as refusal:
+        case.driver.apply(case.amphora, dataclasses.replace(newer, generation=4), {}, _by(2))
+    assert refusal.value.generation == 5
+
+
+def _by(token: int) -> Order:
+    return Order(builders.an_id("lb"), token)

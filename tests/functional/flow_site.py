@@ -133,8 +133,14 @@ class Site:
 
     # What the worker does
 
-    def work(self, job: jobs.Job, job_id: str | None = None, spoil: Spoil = lambda _: None) -> engine.Result | None:
-        """Do a job as the worker would, with a step or two spoiled; None if nothing of it is owed."""
+    def work(
+        self,
+        job: jobs.Job,
+        job_id: str | None = None,
+        spoil: Spoil = lambda _: None,
+        services: services_module.Services | None = None,
+    ) -> engine.Result | None:
+        """Do a job as the worker would, with a step or two spoiled, by another worker's services; None if nothing of it is owed."""
         worker = persistence.DatabasePersistence(database=self.db)  # a new one each time: what it had in memory died with it
         with self.db.begin() as tx:
             tx.connection.execute(sa.update(tables.load_balancers).values(lease_expires_at=0.0))  # whoever had it is long dead
@@ -145,7 +151,7 @@ class Site:
             with self.db.begin() as tx:
                 tx.leases.release(lease)
             return None
-        flow = catalog.build(self.services, wanted)
+        flow = catalog.build(services or self.services, wanted)
         for step in steps(flow):
             spoil(step)
         detail = worker.open(job_id or str(uuid.uuid4()), flow.name, engine.definition(flow, wanted), lease)

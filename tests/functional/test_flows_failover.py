@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import pytest
 
@@ -98,12 +99,12 @@ def test_a_single_successor_is_proven_first_and_takes_the_vip_last(site: flow_si
     story: list[str] = []
     apply, remove, delete = site.amphora.apply, site.amphora.remove, site.compute.delete
 
-    def told(amphora: Amphora, wanted: rest.WantedState, certificates: dict[str, bytes]) -> interface.Applied:
+    def told(amphora: Amphora, wanted: rest.WantedState, certificates: dict[str, bytes], order: Any = None) -> interface.Applied:
         story.append("successor takes the VIP" if wanted.interfaces[0].vips else "successor is prepared")
-        return apply(amphora, wanted, certificates)
+        return apply(amphora, wanted, certificates, order)
 
     monkeypatch.setattr(site.amphora, "apply", told)
-    monkeypatch.setattr(site.amphora, "remove", lambda *args: (story.append("predecessor lets go"), remove(*args))[1])
+    monkeypatch.setattr(site.amphora, "remove", lambda *args, **named: (story.append("predecessor lets go"), remove(*args, **named))[1])
     monkeypatch.setattr(site.compute, "delete", lambda amphora_id: (story.append("predecessor is deleted"), delete(amphora_id))[1])
     site.succeed(of_amphora(old, load_balancer_id, Role.STANDALONE))
     assert list(dict.fromkeys(story)) == [
@@ -121,10 +122,10 @@ def test_a_dead_single_amphora_is_deleted_before_its_successor_takes_the_vip(sit
     there: list[bool] = []
     apply = site.amphora.apply
 
-    def told(amphora: Amphora, wanted: rest.WantedState, certificates: dict[str, bytes]) -> interface.Applied:
+    def told(amphora: Amphora, wanted: rest.WantedState, certificates: dict[str, bytes], order: Any = None) -> interface.Applied:
         if wanted.interfaces[0].vips:
             there.append(site.compute.find(old) is not None)
-        return apply(amphora, wanted, certificates)
+        return apply(amphora, wanted, certificates, order)
 
     monkeypatch.setattr(site.amphora, "apply", told)
     site.succeed(of_amphora(old, load_balancer_id, Role.STANDALONE))

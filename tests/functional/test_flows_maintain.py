@@ -100,7 +100,7 @@ def test_a_refusal_is_an_event_with_the_agents_words(site: flow_site.Site) -> No
 
 
 def _refuse(site: flow_site.Site, error: Exception) -> None:
-    def configure(*_: object) -> None:
+    def configure(*_: object, **__: object) -> None:
         raise error
 
     site.amphora.configure = configure  # type: ignore[method-assign]

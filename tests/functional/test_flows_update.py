@@ -70,11 +70,11 @@ def test_an_amphora_that_hangs_does_not_keep_its_own_failover_waiting(site: flow
     (amphora_id,) = site.amphorae(load_balancer_id).values()
     thawed, apply = threading.Event(), site.amphora.apply
 
-    def hang(amphora: amphora_model.Amphora, *rest: Any) -> Any:
+    def hang(amphora: amphora_model.Amphora, *rest: Any, **named: Any) -> Any:
         with site.db.begin() as tx:  # the health manager finds it silent
             assert watcher.post_failover(tx, amphora_id, "failed over")
         assert thawed.wait(30)
-        return apply(amphora, *rest)
+        return apply(amphora, *rest, **named)
 
     def impatient(step: Any) -> None:
         if step.name == "Push":
@@ -93,9 +93,9 @@ def test_one_that_is_only_slow_is_waited_for(site: flow_site.Site, monkeypatch: 
     load_balancer_id = site.built()
     apply = site.amphora.apply
 
-    def dawdle(amphora: amphora_model.Amphora, *rest: Any) -> Any:
+    def dawdle(amphora: amphora_model.Amphora, *rest: Any, **named: Any) -> Any:
         time.sleep(0.3)
-        return apply(amphora, *rest)
+        return apply(amphora, *rest, **named)
 
     def impatient(step: Any) -> None:
         if step.name == "Push":

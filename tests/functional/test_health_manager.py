@@ -314,7 +314,27 @@ def test_an_amphora_that_runs_an_older_generation_than_it_confirmed_is_repaired(
     amphora = bench.amphora(snapshot)
     amphora.report = a_report(snapshot, generation=3)
     amphora.send_report()
-    eventually(lambda: [row["kind"] for row in bench.board()] == [jobs.UpdateLoadBalancer.kind])
+    eventually(lambda: [row["kind"] for row in bench.board()] == [jobs.RepairLoadBalancer.kind])
+    assert "repair" in bench.events()
+
+
+def test_an_amphora_that_runs_another_state_of_the_same_generation_is_repaired_once_no_worker_is_at_it(bench: Bench) -> None:
+    snapshot = builders.a_serving_snapshot(generation=5)
+    confirmed = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=5, confirmed_hash="c0ffee" * 8)
+    snapshot = builders.a_snapshot(snapshot.load_balancer, listeners=snapshot.listeners, pools=snapshot.pools, amphorae=[confirmed])
+    heartbeat_fleet.store(bench.db, snapshot)
+    with bench.db.begin() as tx:
+        lease = tx.leases.take(snapshot.load_balancer.id, "a worker that pushes", 60.0)
+    assert lease is not None
+    bench.start(repair_grace=0.05)
+    amphora = bench.amphora(snapshot)
+    amphora.report = a_report(snapshot, generation=5) | {"hash": "decade" * 8}
+    amphora.send_report()
+    keep_beating(amphora, seconds=0.6)
+    assert bench.board() == []
+    with bench.db.begin() as tx:
+        tx.leases.release(lease)
+    eventually(lambda: [row["kind"] for row in bench.board()] == [jobs.RepairLoadBalancer.kind])
     assert "repair" in bench.events()
 
 

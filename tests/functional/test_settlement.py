@@ -162,7 +162,7 @@ def test_a_deleted_amphora_changes_no_more(site: flow_site.Site) -> None:
     with site.db.begin() as tx:
         tx.amphorae.ensure("a", "lb", Role.STANDALONE)
         tx.amphorae.mark_deleted("a")
-        tx.amphorae.confirm(["a"], 5)
+        tx.amphorae.confirm({"a": "hash-a"}, 5)
         tx.amphorae.set_status(["a"], AmphoraStatus.ERROR)
         with pytest.raises(exceptions.NotFound):
             tx.amphorae.update("a", compute_id="machine")
@@ -179,7 +179,7 @@ def test_amphorae_are_listed_by_page_load_balancer_and_status(site: flow_site.Si
         for name, owner in (("a", "lb-1"), ("b", "lb-2"), ("c", "lb-1")):
             tx.amphorae.ensure(name, owner, Role.STANDALONE)
         tx.amphorae.mark_deleted("c")
-        tx.amphorae.confirm(["b"], 1)
+        tx.amphorae.confirm({"b": "hash-b"}, 1)
         assert [one.id for one in tx.amphorae.list()] == ["a", "b"]
         assert [one.id for one in tx.amphorae.list(limit=1, after="a")] == ["b"]
         assert [one.id for one in tx.amphorae.list(load_balancer_id="lb-1")] == ["a"]

@@ -38,6 +38,7 @@ def task_names(topology: Topology) -> dict[str, list[str]]:
     every: list[jobs.Job] = [
         jobs.CreateLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, amphora_ids=tuple(some)),
         jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id),
+        jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id),
         jobs.ConfigureAmphora(load_balancer_id=load_balancer_id, amphora_id="a"),
         jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id="a", replacement_id=some[0], role=topology.roles[0]),
         jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=tuple(some)),
@@ -84,6 +85,7 @@ class Killer:
         return {
             jobs.CreateLoadBalancer.kind: (self._nothing, self._create),
             jobs.UpdateLoadBalancer.kind: (self._something, self._change),
+            jobs.RepairLoadBalancer.kind: (self._something, self._repair),
             jobs.ConfigureAmphora.kind: (self._something_untold, self._configure_amphora),
             jobs.FailoverAmphora.kind: (self._something, self._fail_amphora_over),
             jobs.FailoverLoadBalancer.kind: (self._something, self._fail_over),
@@ -114,6 +116,15 @@ class Killer:
         balancer = self._balancer()
         (member, *_) = balancer.members().values()
         self.site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"weight": member["weight"] % 200 + 1}})
+
+    def _repair(self) -> None:
+        """What the health manager posts when a report differs."""
+        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        try:
+            with db.begin() as tx:
+                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=self._balancer().id))
+        finally:
+            db.close()
 
     def _something_untold(self) -> None:
         self._something()

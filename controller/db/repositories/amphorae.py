@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -87,11 +87,14 @@ class Amphorae(base.Repository):
         statement = sa.update(tables.amphorae).where(_A.id.in_(list(amphora_ids)), _A.status.not_in(list(unless)))
         return self._connection.execute(statement.values(status=new, updated_at=base.now())).rowcount
 
-    def confirm(self, amphora_ids: Collection[str], generation: int) -> None:
-        """These amphorae run the configuration of a generation, so they are ALLOCATED."""
-        statement = sa.update(tables.amphorae).where(_A.id.in_(list(amphora_ids)), _A.status != _S.DELETED)
+    def confirm(self, hashes: Mapping[str, str], generation: int) -> None:
+        """These amphorae run the configuration of a generation, each its own with this hash, so they are ALLOCATED."""
         kept = sa.case((_A.status == _S.FAILOVER_STOPPED, _A.status), else_=_S.ALLOCATED)
-        self._connection.execute(statement.values(status=kept, applied_generation=generation, updated_at=base.now()))
+        for amphora_id, confirmed in hashes.items():
+            statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
+            self._connection.execute(
+                statement.values(status=kept, applied_generation=generation, confirmed_hash=confirmed, updated_at=base.now())
+            )
 
     def mark_deleted(self, amphora_id: str) -> None:
         """Nothing of the amphora is left in the cloud; the row waits for the purge. Its statistics stay, so that sums never fall."""

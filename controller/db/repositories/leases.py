@@ -26,12 +26,19 @@ _HELD = sa.and_(
 )
 _CHANGE = sa.update(tables.load_balancers)
 _CHECK = sa.select(_LOAD_BALANCERS.id).where(_HELD).with_for_update()
+_FLOOR, _LAST = _LOAD_BALANCERS.order_floor, _LOAD_BALANCERS.lease_token
+_NEXT_TOKEN = sa.case((_FLOOR > _LAST, _FLOOR), else_=_LAST) + 1
 _TAKE = (
     _CHANGE.where(_LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"))
     .where(sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= sa.bindparam("now")))
-    .values(lease_owner=sa.bindparam("of_owner"), lease_token=_LOAD_BALANCERS.lease_token + 1, lease_expires_at=sa.bindparam("expires_at"))
+    .values(lease_owner=sa.bindparam("of_owner"), lease_token=_NEXT_TOKEN, lease_expires_at=sa.bindparam("expires_at"))
 )
 _TOKEN = sa.select(_LOAD_BALANCERS.lease_token).where(_LOAD_BALANCERS.id == sa.bindparam("of_load_balancer"))
+_IS_HELD = sa.select(_LOAD_BALANCERS.id).where(_HELD)
+_OWNER = sa.select(_LOAD_BALANCERS.lease_owner, _LOAD_BALANCERS.lease_expires_at).where(
+    _LOAD_BALANCERS.id == sa.bindparam("of_load_balancer")
+)
+_HIGHEST = 10**17
 _REFRESH = _CHANGE.where(_HELD).values(lease_expires_at=sa.bindparam("expires_at"))
 _RELEASE = _CHANGE.where(_HELD).values(lease_owner=None, lease_expires_at=0.0)
 _REST = _CHANGE.where(_HELD).values(lease_owner=RESTING, lease_expires_at=sa.bindparam("expires_at"))
@@ -69,6 +76,31 @@ class Leases(base.Repository):
         """
         if self._connection.execute(_CHECK, _held(lease)).first() is None:
             raise exceptions.StaleLease(lease.load_balancer_id)
+
+    def is_held(self, lease: jobs.Lease) -> bool:
+        """Whether the lease holds at this moment; nothing is locked."""
+        return self._connection.execute(_IS_HELD, _held(lease)).first() is not None
+
+    def is_live(self, load_balancer_id: str, now: float | None = None) -> bool:
+        """Whether some worker is at the load balancer now."""
+        now = self._now() if now is None else now
+        found = self._connection.execute(_OWNER, {"of_load_balancer": load_balancer_id}).first()
+        return found is not None and found.lease_owner not in (None, RESTING) and found.lease_expires_at > now
+
+    def outrun(self, lease: jobs.Lease, token: int, generation: int) -> bool:
+        """Let the next lease have a higher token than this one, and the load balancer at least this generation.
+
+        False if the lease was lost, or the numbers can't be true.
+
+        Where a token or a generation was seen that this database never gave, it is a copy from before. What an amphora claims is bounded,
+        so that none can bring a number to its end.
+        """
+        if max(token, generation) > _HIGHEST:
+            return False
+        floor = sa.case((_LOAD_BALANCERS.order_floor < token, token), else_=_LOAD_BALANCERS.order_floor)
+        newest = sa.case((_LOAD_BALANCERS.generation < generation, generation), else_=_LOAD_BALANCERS.generation)
+        changed = self._connection.execute(_CHANGE.where(_HELD).values(order_floor=floor, generation=newest), _held(lease))
+        return bool(changed.rowcount)
 
     def refresh(self, lease: jobs.Lease, expiry: float, now: float | None = None) -> bool:
         """Keep the lease for another `expiry` seconds; False if it was lost."""

@@ -12,6 +12,7 @@ from amphora_agent.protocol import boot, rest
 from controller import exceptions
 from controller.drivers.amphora import interface
 from controller.model.amphora import Amphora
+from controller.model.order import Order
 
 
 class FakeAmphora(interface.AmphoraDriver):
@@ -27,6 +28,7 @@ class FakeAmphora(interface.AmphoraDriver):
         self._distrusts: collections.Counter[str] = collections.Counter()
         self.renewals: collections.Counter[str] = collections.Counter()
         self._silences: collections.Counter[str | None] = collections.Counter()
+        self._tokens: collections.Counter[str] = collections.Counter()
         self._lock = threading.RLock()
 
     @classmethod
@@ -34,33 +36,39 @@ class FakeAmphora(interface.AmphoraDriver):
         """It has no options."""
         return cls()
 
-    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes]) -> interface.Applied:
+    def apply(
+        self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes], order: Order | None = None
+    ) -> interface.Applied:
         with self._lock:
             self.pushes[amphora.id] += 1
             self._answer_or_not(amphora)
+            self._follow(amphora, order)
             self._refuse_if_told(amphora)
             running = self._running.setdefault(amphora.id, {}).get(wanted.load_balancer_id)
             if running is not None and wanted.generation < running.generation:
-                raise exceptions.AmphoraRefused(amphora.id, f"generation {running.generation} runs already, {wanted.generation} is older")
+                raise exceptions.AmphoraAhead(amphora.id, generation=running.generation)
             self._keep_certificates(amphora, wanted, certificates)
             self._running[amphora.id][wanted.load_balancer_id] = wanted
             return interface.Applied(wanted.generation, wanted.hash, how(running, wanted))
 
-    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
+    def remove(self, amphora: Amphora, load_balancer_id: str, order: Order | None = None) -> None:
         with self._lock:
             self._answer_or_not(amphora)
+            self._follow(amphora, order)
             self._running.get(amphora.id, {}).pop(load_balancer_id, None)
             self._certificates.pop(amphora.id, None)
 
-    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+    def configure(self, amphora: Amphora, config: boot.AgentConfig, order: Order | None = None) -> None:
         with self._lock:
             self._answer_or_not(amphora)
+            self._follow(amphora, order)
             self._configurations[amphora.id] = config
 
-    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+    def renew(self, amphora: Amphora, identity: boot.Identity, order: Order | None = None) -> None:
         with self._lock:
             self.renewals[amphora.id] += 1
             self._answer_or_not(amphora)
+            self._follow(amphora, order)
             self._believe_or_not(amphora)
             self._identities[amphora.id] = identity
 
@@ -137,6 +145,13 @@ class FakeAmphora(interface.AmphoraDriver):
         if self._distrusts[amphora.id] > 0:
             self._distrusts[amphora.id] -= 1
             raise exceptions.AmphoraDistrusted(amphora.id, "it was told to trust nobody")
+
+    def _follow(self, amphora: Amphora, order: Order | None) -> None:
+        if order is None:
+            return
+        if order.token < self._tokens[amphora.id]:
+            raise exceptions.AmphoraAhead(amphora.id, token=self._tokens[amphora.id])
+        self._tokens[amphora.id] = order.token
 
     def _refuse_if_told(self, amphora: Amphora) -> None:
         for key in (amphora.id, None):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from amphora_agent.protocol import boot, rest
 from controller.model.amphora import Amphora
+from controller.model.order import Order
 
 
 class How(enum.StrEnum):
@@ -41,11 +42,17 @@ class AgentInfo:
 
 
 class AmphoraDriver(abc.ABC):
-    """One call carries the whole wanted state of a load balancer."""
+    """One call carries the whole wanted state of a load balancer.
+
+    The `order` says under which lease a worker writes. The agent keeps the highest token that it has seen, over its restarts and the
+    machine's, and refuses a lower one. Without an order nothing is compared.
+    """
 
     @abc.abstractmethod
-    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes]) -> Applied:
+    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes], order: Order | None = None) -> Applied:
         """Bring the amphora to the wanted state; certificates (file name to PEM) travel only if the agent lacks them.
+
+        :raises AmphoraAhead: the agent has followed a newer order, or runs a newer generation.
 
         :raises ConfigRefused: HAProxy or keepalived refused; what served before goes on serving.
         :raises AmphoraRefused: the agent refused for another reason.
@@ -53,26 +60,31 @@ class AmphoraDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
+    def remove(self, amphora: Amphora, load_balancer_id: str, order: Order | None = None) -> None:
         """Stop serving a load balancer and forget its files; unknown to the agent is fine.
+
+        :raises AmphoraAhead: the agent has followed a newer order.
 
         :raises AmphoraUnreachable: no answer in time.
         """
 
     @abc.abstractmethod
-    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
+    def configure(self, amphora: Amphora, config: boot.AgentConfig, order: Order | None = None) -> None:
         """Have the agent live by this configuration of its own from now on, also after a restart. What it serves is not touched.
+
+        :raises AmphoraAhead: the agent has followed a newer order.
 
         :raises AmphoraRefused: the agent refused, or is too old to be told.
         :raises AmphoraUnreachable: no answer in time; the call may be repeated.
         """
 
     @abc.abstractmethod
-    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
+    def renew(self, amphora: Amphora, identity: boot.Identity, order: Order | None = None) -> None:
         """Have the agent serve with another certificate, and trust these roots and names, from its next connection on; then look at it.
 
         One whose certificate has run out is told, too. Connections that are open go on; what the amphora serves is not touched.
 
+        :raises AmphoraAhead: the agent has followed a newer order.
         :raises AmphoraDistrusted: one side does not believe the other, for another reason than that a certificate has run out.
         :raises AmphoraRefused: the agent refused, is too old to be told, or shows another certificate afterwards.
         :raises AmphoraUnreachable: no answer in time; the call may be repeated.

@@ -18,6 +18,7 @@ from controller import exceptions
 from controller.drivers.amphora import connections, interface, links
 from controller.drivers.ca import interface as ca
 from controller.model.amphora import Amphora
+from controller.model.order import Order
 
 LOG = logging.getLogger(__name__)
 _NO_ANSWER = (urllib3.exceptions.HTTPError, OSError)
@@ -74,14 +75,16 @@ class RestAmphora(interface.AmphoraDriver):
             pool_size=options.connection_pool_size,
         )
 
-    def apply(self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes]) -> interface.Applied:
+    def apply(
+        self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes], order: Order | None = None
+    ) -> interface.Applied:
         path, body = rest.load_balancer_path(wanted.load_balancer_id), wanted.dump()
-        answer = self._ask(amphora, "PUT", path, body)
+        answer = self._ask(amphora, "PUT", path, body, order=order)
         for _ in range(_CERTIFICATE_ROUNDS):
             if answer.status != rest.MISSING_CERTIFICATES:
                 break
-            self._send_certificates(amphora, wanted, _missing(amphora, answer), certificates)
-            answer = self._ask(amphora, "PUT", path, body)
+            self._send_certificates(amphora, wanted, _missing(amphora, answer), certificates, order)
+            answer = self._ask(amphora, "PUT", path, body, order=order)
         _refuse_unless(amphora, answer, 200)
         try:
             receipt = rest.Receipt.parse(answer.data)
@@ -89,14 +92,14 @@ class RestAmphora(interface.AmphoraDriver):
         except ValueError as exc:
             raise exceptions.AmphoraRefused(amphora.id, f"its receipt can't be read: {exc}") from exc
 
-    def remove(self, amphora: Amphora, load_balancer_id: str) -> None:
-        _refuse_unless(amphora, self._ask(amphora, "DELETE", rest.load_balancer_path(load_balancer_id)), 204)
+    def remove(self, amphora: Amphora, load_balancer_id: str, order: Order | None = None) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "DELETE", rest.load_balancer_path(load_balancer_id), order=order), 204)
 
-    def configure(self, amphora: Amphora, config: boot.AgentConfig) -> None:
-        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.CONFIG_PATH, config.dump()), 204)
+    def configure(self, amphora: Amphora, config: boot.AgentConfig, order: Order | None = None) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.CONFIG_PATH, config.dump(), order=order), 204)
 
-    def renew(self, amphora: Amphora, identity: boot.Identity) -> None:
-        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.IDENTITY_PATH, identity.dump()), 204)
+    def renew(self, amphora: Amphora, identity: boot.Identity, order: Order | None = None) -> None:
+        _refuse_unless(amphora, self._ask(amphora, "PUT", rest.IDENTITY_PATH, identity.dump(), order=order), 204)
         self._links.forget(amphora.id)
         given = ssl.PEM_cert_to_DER_cert(identity.server_pem[: identity.server_pem.index(_END) + len(_END)])
         try:
@@ -118,16 +121,28 @@ class RestAmphora(interface.AmphoraDriver):
         """Close the connections that are kept open."""
         self._links.close()
 
-    def _send_certificates(self, amphora: Amphora, wanted: rest.WantedState, missing: list[str], certificates: Mapping[str, bytes]) -> None:
+    def _send_certificates(
+        self,
+        amphora: Amphora,
+        wanted: rest.WantedState,
+        missing: list[str],
+        certificates: Mapping[str, bytes],
+        order: Order | None,
+    ) -> None:
         for name in missing:
             if name not in certificates:
                 raise exceptions.AmphoraRefused(amphora.id, f"it lacks the certificate {name}, which nobody gave us")
-            _refuse_unless(
-                amphora, self._ask(amphora, "PUT", rest.certificate_path(wanted.load_balancer_id, name), certificates[name]), 204
-            )
+            path = rest.certificate_path(wanted.load_balancer_id, name)
+            _refuse_unless(amphora, self._ask(amphora, "PUT", path, certificates[name], order=order), 204)
 
     def _ask(
-        self, amphora: Amphora, method: str, path: str, body: bytes | None = None, timeout: float | None = None
+        self,
+        amphora: Amphora,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        timeout: float | None = None,
+        order: Order | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Send a request until there is an answer, or the time for retries is over.
 
@@ -137,14 +152,14 @@ class RestAmphora(interface.AmphoraDriver):
         any_time = False
         while True:
             try:
-                return self._ask_once(amphora, method, path, body, timeout, any_time)
+                return self._ask_once(amphora, method, path, body, timeout, any_time, order)
             except exceptions.AmphoraDistrusted as exc:
                 if any_time or not connections.is_out_of_time(exc):
                     raise
                 # Asked how it does, or given a new certificate, it need not have a good one; for all else it gets one first.
                 any_time = method == "GET" or path == rest.IDENTITY_PATH
                 if not any_time:
-                    self._mend(amphora)
+                    self._mend(amphora, order)
                 continue
             except exceptions.AmphoraUnreachable as exc:
                 if not _may_pass(exc) or self._clock() + self._retry_interval > deadline:
@@ -155,22 +170,30 @@ class RestAmphora(interface.AmphoraDriver):
     def _patience(self, amphora: Amphora) -> float:
         return self._retry_time if amphora.applied_generation == 0 else min(self._retry_time, _SERVING_RETRY_TIME)
 
-    def _mend(self, amphora: Amphora) -> None:
+    def _mend(self, amphora: Amphora, order: Order | None) -> None:
         """Give an agent whose certificate has run out a new one. Its row tells of it when housekeeping renews it once more."""
         LOG.warning("amphora %s: its certificate is out of its time; it gets a new one", amphora.id)
         issued = self._authority.issue_amphora_certificate(amphora.id)
         roots, names = self._authority.client_roots(), self._authority.client_names()
-        self.renew(amphora, boot.Identity(server_pem=issued.pem.decode(), client_roots=roots.decode(), client_names=names))
+        self.renew(amphora, boot.Identity(server_pem=issued.pem.decode(), client_roots=roots.decode(), client_names=names), order)
 
     def _ask_once(
-        self, amphora: Amphora, method: str, path: str, body: bytes | None, timeout: float | None, any_time: bool
+        self,
+        amphora: Amphora,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout: float | None,
+        any_time: bool,
+        order: Order | None,
     ) -> urllib3.BaseHTTPResponse:
         if amphora.management_address is None:
             raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
         limit = self._timeout if timeout is None else urllib3.Timeout(total=timeout)
         pool = self._links.now(any_time=any_time).to(amphora, amphora.management_address)
+        headers = {"Content-Type": "application/json"} | ({} if order is None else {rest.LEASE_HEADER: str(order.token)})
         try:
-            answer = pool.request(method, path, body=body, headers={"Content-Type": "application/json"}, timeout=limit, redirect=False)
+            answer = pool.request(method, path, body=body, headers=headers, timeout=limit, redirect=False)
         except _NO_ANSWER as exc:
             raise _unanswered(amphora, exc) from exc
         if answer.status in _NOT_READY:
@@ -217,7 +240,20 @@ def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected:
         return
     if answer.status == rest.CONFIG_REFUSED:
         raise exceptions.ConfigRefused(amphora.id, _said(answer))
+    if answer.status == rest.STALE_ORDER and (ahead := _ahead(amphora, answer)) is not None:
+        raise ahead
     raise exceptions.AmphoraRefused(amphora.id, f"{_said(answer)} (HTTP {answer.status})")
+
+
+def _ahead(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> exceptions.AmphoraAhead | None:
+    """What the agent has seen that is newer; None if it refused for another reason. Agents of older releases name no numbers."""
+    try:
+        error = json.loads(answer.data)
+        if error.get("code") not in rest.STALE_CODES:
+            return None
+        return exceptions.AmphoraAhead(amphora.id, token=int(error.get("lease_token", 0)), generation=int(error.get("generation", 0)))
+    except (ValueError, TypeError, AttributeError):
+        return None
 
 
 def _said(answer: urllib3.BaseHTTPResponse) -> str:

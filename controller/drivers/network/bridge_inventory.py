@@ -21,6 +21,7 @@ from typing import Any
 
 from controller import exceptions
 from controller.drivers.network import interface
+from controller.model.order import Order
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS networks (
@@ -42,6 +43,7 @@ CREATE INDEX IF NOT EXISTS ports_by_name ON ports (name, kind);
 CREATE INDEX IF NOT EXISTS ports_by_device ON ports (device_id, kind);
 CREATE INDEX IF NOT EXISTS ports_by_load_balancer ON ports (load_balancer_id);
 CREATE INDEX IF NOT EXISTS ports_by_network ON ports (network_id);
+CREATE INDEX IF NOT EXISTS ports_by_mac ON ports (mac_address);
 CREATE TABLE IF NOT EXISTS fixed_ips (
     port_id TEXT NOT NULL REFERENCES ports(id) ON DELETE CASCADE, subnet_id TEXT NOT NULL REFERENCES subnets(id),
     ip_address TEXT NOT NULL, PRIMARY KEY (subnet_id, ip_address)) WITHOUT ROWID;
@@ -69,6 +71,8 @@ CREATE TABLE IF NOT EXISTS port_groups (
 CREATE INDEX IF NOT EXISTS ports_by_group ON port_groups (security_group_id);
 CREATE TABLE IF NOT EXISTS routers (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, project_id TEXT, details TEXT NOT NULL DEFAULT '{}');
+CREATE TABLE IF NOT EXISTS orders (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, load_balancer_id TEXT NOT NULL UNIQUE, token INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS floating_ips (
     id TEXT PRIMARY KEY, project_id TEXT, own_port_id TEXT NOT NULL UNIQUE REFERENCES ports(id), address TEXT NOT NULL,
     network_id TEXT NOT NULL REFERENCES networks(id), router_id TEXT REFERENCES routers(id), port_id TEXT REFERENCES ports(id),
@@ -78,6 +82,10 @@ CREATE INDEX IF NOT EXISTS floating_ips_by_router ON floating_ips (router_id);
 """
 _NAMESPACE = uuid.UUID("6f2b8c54-9a0e-4f3a-8f0e-0c5d3c1a7f11")
 _PORT_COLUMNS = "p.id, p.name, p.network_id, p.mac_address, p.device_id, p.device_owner, p.project_id, n.mtu, n.bridge"
+
+
+_ORDERS_KEPT = 50_000
+"""So many orders later a worker that stands still may come back after its load balancer was deleted, and is refused."""
 
 
 def network_id(name: str) -> str:
@@ -288,7 +296,8 @@ class Contents:
 
         :raises NotFound: a subnet does not exist.
         :raises Conflict: a wanted address is taken.
-        :raises InvalidRequest: a wanted address is outside its subnet, or the subnet is full.
+        :raises InvalidRequest: a wanted address is outside its subnet.
+        :raises SubnetFull: a subnet has no address left.
         """
         made = str(uuid.uuid4())
         values = (made, name, network, "", device_id, device_owner, project_id, kind, load_balancer_id, _born())
@@ -296,6 +305,8 @@ class Contents:
         self._db.execute(f"INSERT INTO ports ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         taken = [self._take(made, self.subnet(subnet), wanted, gateway) for subnet, wanted in addresses]
         mac = mac_for(network, taken[0] if taken else made)
+        if self._db.execute("SELECT 1 FROM ports WHERE network_id = ? AND mac_address = ?", (network, mac)).fetchone():
+            mac = mac_for(network, made)  # a port that gave this address back keeps its MAC
         self._db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac, made))
         return self.port(made)
 
@@ -319,6 +330,11 @@ class Contents:
         :raises NotFound: no such subnet; :raises Conflict: the wanted one is taken; :raises InvalidRequest: it is no such, or none is left.
         """
         return self._take(port_id, self.subnet(subnet_id), wanted)
+
+    def give_back(self, port_id: str, fixed: interface.FixedIp) -> None:
+        """Take an address from a port; its MAC stays."""
+        values = (port_id, fixed.subnet_id, fixed.ip_address)
+        self._db.execute("DELETE FROM fixed_ips WHERE port_id = ? AND subnet_id = ? AND ip_address = ?", values)
 
     def free_addresses(self, wanted: str) -> int:
         """How many ports a subnet has room for.
@@ -356,7 +372,7 @@ class Contents:
             if self._insert(port_id, subnet.id, str(address)):
                 self._db.execute("UPDATE subnets SET cursor = ? WHERE id = ?", (place, subnet.id))
                 return str(address)
-        raise exceptions.InvalidRequest(f"Subnet {subnet.id} ({subnet.cidr}) has no free address left.")
+        raise exceptions.SubnetFull(subnet.id, subnet.cidr)
 
     def _insert(self, port_id: str, subnet: str, address: str) -> bool:
         try:
@@ -372,6 +388,31 @@ class Contents:
     def allowed_addresses(self, port_id: str) -> list[str]:
         """Addresses beside its own from which a port may send."""
         return [address for (address,) in self._db.execute("SELECT ip_address FROM allowed_addresses WHERE port_id = ?", (port_id,))]
+
+    # Orders of workers
+
+    def followed(self, load_balancer_id: str) -> int:
+        """The highest token of a load balancer's lease by which anything was changed here; 0: none."""
+        row = self._db.execute("SELECT token FROM orders WHERE load_balancer_id = ?", (load_balancer_id,)).fetchone()
+        return int(row[0]) if row else 0
+
+    def follow(self, order: Order) -> None:
+        """Keep a token.
+
+        :raises StaleOrder: a newer order was followed.
+        """
+        seen = self.followed(order.load_balancer_id)
+        if order.token < seen:
+            raise exceptions.StaleOrder("the network", token=seen)
+        if order.token > seen:
+            values = (order.load_balancer_id, order.token)
+            self._db.execute("INSERT OR REPLACE INTO orders (load_balancer_id, token) VALUES (?, ?)", values)
+
+    def forget_old_orders(self) -> None:
+        """Those of load balancers of which nothing is left since long ago."""
+        living = "SELECT load_balancer_id FROM ports WHERE load_balancer_id IS NOT NULL"
+        old = "number < (SELECT max(number) FROM orders) - ?"
+        self._db.execute(f"DELETE FROM orders WHERE {old} AND load_balancer_id NOT IN ({living})", (_ORDERS_KEPT,))  # noqa: S608
 
     # Security groups of tenants
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
 from controller.model import load_balancer as model
+from controller.model.order import Order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -121,7 +122,16 @@ class AccessRule:
 
 
 class NetworkDriver(abc.ABC):
-    """Makes and removes ports; it never touches the inside of an amphora."""
+    """Makes and removes ports; it never touches the inside of an amphora.
+
+    Whatever a worker has changed comes with an `order`, which says under which lease it is written. A driver that can keep the highest
+    token seen of a load balancer, beside what it writes and in the same transaction, refuses a lower one; nothing is changed then:
+
+    :raises StaleOrder: a newer order was followed.
+
+    A driver of a service that can't keep it (Neutron's resources have no place that is compared as it is written) passes over the order:
+    the caller looks at the lease before and after each write, and has the newest state written again if it was lost meanwhile.
+    """
 
     @abc.abstractmethod
     def get_network(self, network_id: str) -> Network:
@@ -172,11 +182,11 @@ class NetworkDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
+    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         """Delete the VIP port if it is ours, else release it, and delete its group `lb-<load balancer id>`; gone already is fine."""
 
     @abc.abstractmethod
-    def ensure_management_port(self, amphora_id: str, network_id: str | None = None) -> Port:
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:
         """The port by which the controller reaches the agent: on this network, or on the deployment's management network."""
 
     def check_management_network(self, network_id: str) -> None:
@@ -189,22 +199,36 @@ class NetworkDriver(abc.ABC):
         self.get_network(network_id)
 
     @abc.abstractmethod
-    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip) -> Port:
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         """The port `octavia-lb-vrrp-<amphora id>` on the VIP's subnet, with the VIP's address allowed on it.
 
         :raises QuotaExceeded: the project may not have another port.
         """
 
     @abc.abstractmethod
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str]) -> Port:
-        """The port `octavia-lb-member-<amphora id>` on a network of members, one address per subnet."""
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+        """The port `octavia-lb-member-<amphora id>` on a network of members, with an address on each of these subnets at least.
+
+        :raises SubnetFull: a subnet has no address left.
+        """
 
     @abc.abstractmethod
-    def delete_amphora_ports(self, amphora_id: str) -> None:
+    def member_ports(self, amphora_id: str) -> Sequence[Port]:
+        """The ports that an amphora has on networks of members."""
+
+    @abc.abstractmethod
+    def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
+        """Let a member port keep its addresses on these subnets only; with none of them left, delete it. Gone already is fine.
+
+        The amphora has let go of what goes, and the port that is to be deleted is unplugged.
+        """
+
+    @abc.abstractmethod
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
         """Delete every port of an amphora (management, VRRP, members); none left is fine."""
 
     @abc.abstractmethod
-    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule]) -> None:
+    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:
         """Let the group `lb-<load balancer id>` admit exactly this traffic, as a set difference against what it admits now.
 
         The group is the service's, not the tenant's; it is a group like any other, and admits nothing to a VIP port whose list of security
@@ -212,11 +236,11 @@ class NetworkDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def delete_vip_access(self, load_balancer_id: str) -> None:
+    def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""
 
     @abc.abstractmethod
-    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
+    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str], order: Order | None = None) -> None:
         """Put exactly these security groups of a tenant on the VIP port, and on the VRRP ports that carry its address, now and later.
 
         They alone decide then what reaches the VIP. An empty list brings the group `lb-<load balancer id>` back.

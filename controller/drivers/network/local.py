@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import effects, interface, tenants, vip_groups
 from controller.drivers.network.bridge_inventory import Contents, Inventory
 from controller.model import load_balancer as model
+from controller.model.order import Order
 
 VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
 OURS = (VIP, VRRP, MEMBER, MANAGEMENT)
@@ -23,6 +24,17 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
     def __init__(self, inventory: Inventory, management_network_id: str) -> None:
         super().__init__(inventory)
         self._management_network_id = management_network_id
+
+    @contextlib.contextmanager
+    def _changing(self, order: Order | None) -> Iterator[Contents]:
+        """A transaction by a worker's order, which is compared and kept in it.
+
+        :raises StaleOrder: a newer order was followed.
+        """
+        with self._inventory.change() as contents:
+            if order is not None:
+                contents.follow(order)
+            yield contents
 
     # Looking
 
@@ -124,8 +136,8 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             raise exceptions.InvalidRequest(f"No subnet of network {request.network_id} fits the VIP that was asked for.")
         return min(subnets, key=lambda subnet: subnet.ip_version).id
 
-    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip) -> None:
-        with self._inventory.change() as contents:
+    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        with self._changing(order) as contents:
             vip_groups.delete(self, contents, load_balancer_id)
             kind, served = contents.kind_of(vip.port_id)
             if kind == VIP:
@@ -133,6 +145,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             elif served == load_balancer_id:
                 contents.set_device(vip.port_id, "", "")
                 contents.lend_to(vip.port_id, None)
+            contents.forget_old_orders()
 
     # Ports of amphorae
 
@@ -146,20 +159,37 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
                 f"The controller is on the network {self._management_network_id} only, so no amphora can be reached by {network_id}."
             )
 
-    def ensure_management_port(self, amphora_id: str, network_id: str | None = None) -> interface.Port:
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> interface.Port:
         self._refuse_management_on(network_id)
-        with self._inventory.change() as contents:
+        with self._changing(order) as contents:
             subnets = contents.network(self._management_network_id).subnet_ids
             name = f"octavia-lb-management-{amphora_id}"
             return self._ensure(contents, name, MANAGEMENT, amphora_id, self._management_network_id, subnets[:1])
 
-    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip) -> interface.Port:
-        with self._inventory.change() as contents:
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> interface.Port:
+        with self._changing(order) as contents:
             name = f"octavia-lb-vrrp-{amphora_id}"
             return self._ensure(contents, name, VRRP, amphora_id, vip.network_id, [vip.subnet_id], load_balancer_id, vip.address)
 
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str]) -> interface.Port:
-        with self._inventory.change() as contents:
+    def member_ports(self, amphora_id: str) -> Sequence[interface.Port]:
+        with self._inventory.read() as contents:
+            return contents.ports_of_device(amphora_id, [MEMBER])
+
+    def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
+        with self._changing(order) as contents, contextlib.suppress(exceptions.NotFound):
+            port = contents.port(port_id)
+            if contents.kind_of(port_id)[0] != MEMBER:
+                raise exceptions.Conflict(f"The port {port_id} is not one towards members.")
+            going = [fixed for fixed in port.fixed_ips if fixed.subnet_id not in subnet_ids]
+            if len(going) == len(port.fixed_ips):
+                effects.delete_ports(self, contents, [port])
+            elif going:
+                with self.changing(contents, [port_id]):
+                    for fixed in going:
+                        contents.give_back(port_id, fixed)
+
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> interface.Port:
+        with self._changing(order) as contents:
             subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]
             for port in contents.ports_of_device(amphora_id, [MEMBER]):
                 if port.network_id == network_id:
@@ -208,32 +238,36 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         self.made(contents, port)
         return port
 
-    def delete_amphora_ports(self, amphora_id: str) -> None:
-        with self._inventory.change() as contents:
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
+        with self._changing(order) as contents:
             ports = contents.ports_of_device(amphora_id, OF_AMPHORAE)
             effects.delete_ports(self, contents, ports)
 
     # Access
 
-    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[interface.AccessRule]) -> None:
+    def set_vip_access(
+        self, load_balancer_id: str, vip: model.Vip, rules: Sequence[interface.AccessRule], order: Order | None = None
+    ) -> None:
         wanted = vip_groups.whole(rules)
         with self._inventory.read() as contents:
-            if vip_groups.exists(contents, load_balancer_id) and vip_groups.access(contents, load_balancer_id) == wanted:
+            known = order is None or contents.followed(load_balancer_id) == order.token  # else the order is to be kept
+            if known and vip_groups.exists(contents, load_balancer_id) and vip_groups.access(contents, load_balancer_id) == wanted:
                 return
-        with self._inventory.change() as contents:
+        with self._changing(order) as contents:
             vip_groups.set_access(self, contents, load_balancer_id, vip, wanted)
 
-    def delete_vip_access(self, load_balancer_id: str) -> None:
-        with self._inventory.change() as contents:
+    def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
+        with self._changing(order) as contents:
             vip_groups.delete(self, contents, load_balancer_id)
 
-    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str]) -> None:
+    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str], order: Order | None = None) -> None:
         wanted = set(group_ids) or {vip_groups.group_id(load_balancer_id)}
         with self._inventory.read() as contents:
             contents.port(vip.port_id)
-            if set(contents.groups_of(vip.port_id)) == wanted:
+            known = order is None or contents.followed(load_balancer_id) == order.token
+            if known and set(contents.groups_of(vip.port_id)) == wanted:
                 return
-        with self._inventory.change() as contents:
+        with self._changing(order) as contents:
             contents.port(vip.port_id)
             vip_groups.ensure(self, contents, load_balancer_id)
             effects.set_groups_of_vip(self, contents, load_balancer_id, vip.port_id, sorted(wanted))

@@ -351,3 +351,13 @@ def test_an_amphora_that_forgot_its_configuration_does_not_match_its_row(single:
     assert verdict.mismatch(single, confirmed, None) is None
     nothing = a_report(single, generation=3, listeners={single.listeners[0].id: None})
     assert "none of its 1 listeners" in str(verdict.mismatch(single, confirmed, nothing))
+
+
+def test_a_state_that_was_not_confirmed_is_a_mismatch_though_its_generation_is_the_same() -> None:
+    snapshot = builders.a_serving_snapshot(generation=3)
+    report = a_report(snapshot, generation=3)
+    confirmed = dataclasses.replace(snapshot.amphorae[0], status=AmphoraStatus.ALLOCATED, applied_generation=3)
+    assert verdict.mismatch(snapshot, dataclasses.replace(confirmed, confirmed_hash=report.config_hash), report) is None
+    assert verdict.mismatch(snapshot, dataclasses.replace(confirmed, confirmed_hash=None), report) is None
+    other = verdict.mismatch(snapshot, dataclasses.replace(confirmed, confirmed_hash="0" * 64), report)
+    assert "confirmed 000000000000" in str(other)

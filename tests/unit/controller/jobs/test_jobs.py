@@ -12,6 +12,7 @@ from controller.model import status
 ALL = [
     jobs.CreateLoadBalancer(load_balancer_id="lb", topology=status.Topology.ACTIVE_STANDBY, amphora_ids=("a", "b")),
     jobs.UpdateLoadBalancer(load_balancer_id="lb"),
+    jobs.RepairLoadBalancer(load_balancer_id="lb"),
     jobs.DeleteLoadBalancer(load_balancer_id="lb"),
     jobs.FailoverAmphora(load_balancer_id="lb", amphora_id="a", replacement_id="c", role=status.Role.MASTER),
     jobs.FailoverLoadBalancer(load_balancer_id="lb", topology=status.Topology.SINGLE, replacement_ids=("c",)),

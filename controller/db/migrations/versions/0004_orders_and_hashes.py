@@ -1,0 +1,31 @@
+"""Orders, and what amphorae confirmed
+
+Revision: 0004
+After: 0003
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward."""
+    with op.batch_alter_table("load_balancers", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("order_floor", sa.BigInteger(), nullable=False, server_default="0"))
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("confirmed_hash", sa.String(length=64), nullable=True))
+
+
+def downgrade() -> None:
+    """Go back."""
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.drop_column("confirmed_hash")
+    with op.batch_alter_table("load_balancers", schema=None) as batch_op:
+        batch_op.drop_column("order_floor")
