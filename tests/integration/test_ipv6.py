@@ -100,7 +100,9 @@ class Dual:
 
     # What tests do
 
-    def balancer(self, version: int, topology: str, members: dict[str, str], **listener: Any) -> dict[str, Any]:
+    def balancer(
+        self, version: int, topology: str, members: dict[str, str], monitor: dict[str, Any] = _MONITOR, **listener: Any
+    ) -> dict[str, Any]:
         """A load balancer on `front` with a VIP of one version; members by name of server and version, on the network where they are."""
         own = [
             {
@@ -111,7 +113,7 @@ class Dual:
             }
             for word, where in members.items()
         ]
-        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": own, "healthmonitor": _MONITOR}
+        pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": own, "healthmonitor": monitor}
         body = {
             "name": "six",
             "vip_subnet_id": self.subnets["front"][version],
@@ -181,6 +183,19 @@ def test_a_vip_of_either_version_leads_to_members_of_both(dual: Dual, version: i
     assert ipaddress.ip_address(made["vip_address"]).version == version
     dual.all_answer(made["vip_address"], set(EVERYWHERE))
     eventually(lambda: set(dual.statuses(made).values()) == {"ONLINE"}, 20, lambda: str(dual.statuses(made)))
+    dual.delete(made)
+
+
+@pytest.mark.parametrize("kind", ["PING", "TCP"])
+def test_every_kind_of_check_tells_a_living_ipv6_member_from_a_dead_one(dual: Dual, kind: str) -> None:
+    quick = {name: value for name, value in _MONITOR.items() if name != "url_path"} | {"type": kind}
+    made = dual.balancer(4, "SINGLE", {"back-web-6": "back"}, monitor=quick)
+    nobody = {"name": "nobody", "address": "fd00:f161:2::dead", "protocol_port": 80, "subnet_id": dual.subnets["back"][6]}
+    dual.site.api.post(f"/pools/{made['pools'][0]['id']}/members", {"member": nobody})
+    dual.site.api.wait_active(made["id"])
+    wanted = {"back-web-6": "ONLINE", "nobody": "ERROR"}
+    eventually(lambda: dual.statuses(made) == wanted, 30, lambda: str(dual.statuses(made)))
+    dual.all_answer(made["vip_address"], {"back-web-6"})
     dual.delete(made)
 
 
