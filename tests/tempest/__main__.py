@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import collections
+import os
 import pathlib
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 
+import pytest
+
+from tests.integration import keystone
 from tests.tempest import cloud, expected, run
 
 
@@ -21,7 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ip", choices=("4", "6", "both"), default="both", help="the version of IP of VIPs where tests do not care")
     parser.add_argument("--folder", type=pathlib.Path, help="where logs are left (a temporary folder, whose name is told)")
     chosen = parser.parse_args(arguments)
-    run.install()
+    if os.geteuid() != 0:
+        print("tempest runs against network namespaces, which only root can make: run it as root")
+        return 1
+    try:
+        run.install()
+        keystone.install()
+    except (run.NotInstalled, pytest.skip.Exception) as exc:
+        print(f"tempest or Keystone can't be installed here: {exc}")
+        return 1
     folder = chosen.folder or pathlib.Path(tempfile.mkdtemp(prefix="figlina-tempest-"))
     folder.mkdir(parents=True, exist_ok=True)
     listed = expected.read(expected.LIST.read_text())
