@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -113,26 +114,36 @@ def parse_server(line: str) -> Server:
 
 def servers_of(text: str, backends: Collection[str] | None = None) -> dict[str, Mapping[str, Server]]:
     """The servers of each backend, or of these backends only."""
+    if backends is None:
+        return {section.backend or "": section.servers for section in all_backends(text)}
     chunks = [(_name(chunk), chunk) for chunk in cut(text) if chunk.startswith("backend")]
-    return {name: _section(chunk).servers for name, chunk in chunks if backends is None or name in backends}
+    return {name: _section(chunk).servers for name, chunk in chunks if name in backends}
 
 
-def backends(text: str) -> Iterator[Section]:
-    """Each backend, with the lines of the `defaults` section that stands before it at the head of its own."""
+@functools.lru_cache(maxsize=2)
+def all_backends(text: str) -> tuple[Section, ...]:
+    """Each backend, with the lines of the `defaults` section that stands before it at the head of its own.
+
+    Kept of the two texts that a reload is about, because it asks several times, and thousands of servers take a while.
+    """
+    found = []
     inherited: tuple[str, ...] = ()
     for chunk in cut(text):
         if chunk.startswith("defaults"):
             inherited = _section(chunk).lines
         elif chunk.startswith("backend"):
             section = _section(chunk)
-            yield dataclasses.replace(section, lines=(*inherited, *section.lines))
+            found.append(dataclasses.replace(section, lines=(*inherited, *section.lines)))
+    return tuple(found)
 
 
 def addresses_of_external_checks(text: str) -> dict[tuple[str, str], str]:
     """By backend and server: the address that an external check is to look at, where it is not the server's own."""
+    if "option external-check" not in text:
+        return {}
     return {
         (section.backend or "", server.name): address
-        for section in backends(text)
+        for section in all_backends(text)
         if "option external-check" in section.lines
         for server in section.servers.values()
         if (address := server.check_target.get("addr"))

@@ -93,12 +93,15 @@ class Row:
         facts = (
             ("weight", self.columns[_WEIGHT], str(wanted.weight)),
             ("state", _switch(int(self.columns[_ADMIN])), "maintenance" if wanted.disabled else "ready"),
-            ("address", addresses.packed(self.columns[_ADDRESS]), addresses.packed(address.strip("[]"))),
+            ("address", self.columns[_ADDRESS], address.strip("[]")),
             ("port", self.columns[_PORT], port),
             ("port of its check", self._column(_CHECK_PORT, "0"), own.get("port", "0")),
-            ("address of its check", addresses.packed(self._column(_CHECK_ADDRESS, "-")), addresses.packed(own.get("addr", "-"))),
+            ("address of its check", self._column(_CHECK_ADDRESS, "-"), own.get("addr", "-")),
         )
-        return next((f"has another {fact} than was asked for" for fact, runs, asked in facts if runs != asked), None)
+        for fact, runs, asked in facts:
+            if runs != asked and addresses.packed(runs) != addresses.packed(asked):
+                return f"has another {fact} than was asked for"
+        return None
 
     def _column(self, position: int, default: str) -> str:
         return self.columns[position] if len(self.columns) > position else default
@@ -157,8 +160,8 @@ def check_shape(section: haproxy_config.Section, server: haproxy_config.Server) 
 
 
 def _beginnings(running: Mapping[Key, Row], old: str | None, new: str) -> Iterator[Row]:
-    before = {} if old is None else {section.backend: section for section in haproxy_config.backends(old)}
-    for section in haproxy_config.backends(new):
+    before = {} if old is None else {section.backend: section for section in haproxy_config.all_backends(old)}
+    for section in haproxy_config.all_backends(new):
         was = before.get(section.backend)
         for server in section.servers.values():
             if server.disabled or not server.checked:

@@ -92,8 +92,10 @@ class Carrier:
 
 def same_tables(old: str, new: str) -> Iterator[str]:
     """The backends whose stick tables mean the same in both configurations."""
-    before = {section.backend: _sticking(section) for section in haproxy_config.backends(old)}
-    for section in haproxy_config.backends(new):
+    if "stick-table " not in new:
+        return
+    before = {section.backend: _sticking(section) for section in haproxy_config.all_backends(old)}
+    for section in haproxy_config.all_backends(new):
         lines = _sticking(section)
         if lines and section.backend is not None and before.get(section.backend) == lines:
             yield section.backend

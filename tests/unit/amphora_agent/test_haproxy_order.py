@@ -49,7 +49,7 @@ def test_where_there_is_a_stick_table_numbers_follow_from_names_and_given_ones_s
 
 
 def test_a_server_that_comes_at_run_time_gets_the_number_that_a_reload_would_give_it() -> None:
-    [_, backend] = list(haproxy_config.backends(TEXT))
+    [_, backend] = list(haproxy_config.all_backends(TEXT))
     command = haproxy_config.add_commands(backend, haproxy_config.parse_server("server b 10.0.0.2:80"))[0]
     assert command.endswith(f" id {haproxy_config.number('b')}")
 
