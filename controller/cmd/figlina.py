@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from controller.cmd import ca
 from controller.dev import cli, demo
 
 
@@ -16,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     dev = commands.add_parser("dev", help="all of Figlina on this machine, in network namespaces of its own")
     cli.add_commands(dev)
     story = commands.add_parser("demo", help="the main job, told as it goes; leaves nothing behind")
+    authority = commands.add_parser("ca", help="the roots of amphorae and controllers: how one follows another")
+    ca.add_commands(authority, commands.add_parser("secrets", help="the `local` store of tenants' certificates"))
     story.set_defaults(run=lambda options: demo.run())
     return cli.run(parser.parse_args(arguments))
 

@@ -27,10 +27,6 @@ OPTS = [
     ),
     cfg.StrOpt("amp_flavor_id", help="The compute service's flavor for amphorae. The embedded drivers need none."),
     cfg.StrOpt("amp_image_tag", default="amphora", help="The newest image with this tag is booted."),
-    cfg.StrOpt("amp_image_owner_id", help="Only images of this project are taken. Set it where others may share images with ours."),
-    cfg.StrOpt("amp_ssh_key_name", help="Key pair of the compute service that may log in to amphorae, for an operator's last resort."),
-    cfg.ListOpt("amp_boot_network_list", default=[], help="Networks that an amphora is booted on; the first is the management network."),
-    cfg.ListOpt("amp_secgroup_list", default=[], help="Security groups of the management port."),
     cfg.FloatOpt(
         "boot_timeout",
         default=600.0,

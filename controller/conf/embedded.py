@@ -21,11 +21,6 @@ OPTS = [
         help="Addresses of the network on which controller and amphorae talk. It exists inside our own namespaces only.",
     ),
     cfg.StrOpt(
-        "controller_address",
-        default="198.19.0.2",
-        help="The controller's address on the management network, where the health manager listens. It must lie inside management_cidr.",
-    ),
-    cfg.StrOpt(
         "private_cidr",
         default="198.19.64.0/20",
         help="Addresses of the tenant network `private`, subnet `private-subnet`.",

@@ -11,12 +11,6 @@ OPTS = [
         help="How many flows a worker runs side by side. A flow that waits (for a machine to boot, say) is put aside and takes no place.",
     ),
     cfg.StrOpt(
-        "jobboard_driver",
-        default="database",
-        choices=["database"],
-        help="Where jobs are posted. `database` is our own jobboard, in the same database as everything else.",
-    ),
-    cfg.StrOpt(
         "wakeup_directory",
         default="/run/figlina/wakeup",
         help="Folder of Unix sockets through which the processes of one machine tell the workers there that a job was posted, so that "

@@ -120,7 +120,7 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "retry_backoff": "1",
             "retry_backoff_max": "10",
         },
-        "task_flow": {"jobboard_driver": "database", "wakeup_directory": str(state / "wakeup"), "shutdown_timeout": "8"},
+        "task_flow": {"wakeup_directory": str(state / "wakeup"), "shutdown_timeout": "8"},
         "health_manager": {
             "bind_ip": settings.controller_address,
             "bind_port": "5555",
@@ -145,7 +145,6 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "management_cidr": settings.management_cidr,
             "private_cidr": settings.private_cidr,
             "public_cidr": settings.public_cidr,
-            "controller_address": settings.controller_address,
         },
     }
 

@@ -41,6 +41,7 @@ EXPLAINED = {
     "controller/dev/certificates.py:ensure_self_signed": "the begin and the end of a certificate",
     "controller/drivers/ca/local.py:LocalCertificateAuthority.__init__": "the begin and the end of a certificate, and whether our own is "
     "to be renewed: a third of its lifetime before its end, or because it has not begun",
+    "controller/drivers/ca/rollover.py:RollOver.start": "the begin and the end of a root",
     "controller/drivers/ca/local.py:LocalCertificateAuthority._files": "whether a file is another one than before: equal or not",
     "controller/drivers/ca/fake.py:_now": "the begin and the end of a certificate",
     "amphora_agent/heartbeat.py:Heart._send": "what a beat says of the time; a manager learns how far this clock differs from its own",

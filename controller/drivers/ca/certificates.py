@@ -109,6 +109,11 @@ def key_identifier(certificate: x509.Certificate) -> str:
     return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
 
 
+def key_identifier_of(key: PrivateKey) -> str:
+    """The same, of the key that belongs to a certificate."""
+    return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+
+
 def names(certificate: x509.Certificate) -> tuple[str, ...]:
     """The DNS names that a certificate bears."""
     try:

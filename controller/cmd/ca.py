@@ -1,0 +1,137 @@
+"""`figlina ca` and `figlina secrets`: what an operator does with roots and keys."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import pathlib
+import sys
+from collections.abc import Callable
+
+from oslo_config import cfg
+
+from controller import conf as configuration
+from controller import exceptions, services
+from controller.db.repositories import certificates as rows
+from controller.drivers.ca import rollover
+from controller.drivers.secrets import local as local_secrets
+
+_Act = Callable[[argparse.Namespace], int]
+_NEXT = {
+    rollover.Phase.NONE: "figlina ca start",
+    rollover.Phase.STARTED: "figlina ca switch",
+    rollover.Phase.SWITCHED: "figlina ca finish",
+}
+
+
+def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) -> None:
+    """Add the commands; each sets `run`, a function of the parsed options that returns an exit code."""
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--config-file", action="append", default=[], help="configuration file, as the controllers have it; repeatable")
+    commands = ca.add_subparsers(dest="ca_command", required=True)
+    for word, act, words in (
+        ("status", _status, "which roots are trusted, which one issues, and how many amphorae have followed"),
+        ("start", _start, "make the next roots, and trust them beside those of now"),
+        ("switch", _switch, "let the next roots issue, once every amphora trusts both"),
+        ("finish", _finish, "trust only the roots that issue, once every amphora has a certificate by them"),
+    ):
+        command = commands.add_parser(word, parents=[where], help=words)
+        command.set_defaults(run=_guarded(act))
+    stored = secrets.add_subparsers(dest="secrets_command", required=True)
+    reencrypt = stored.add_parser("reencrypt", parents=[where], help="encrypt every secret of the `local` store with its first key")
+    reencrypt.set_defaults(run=_guarded(_reencrypt))
+
+
+def _guarded(act: _Act) -> _Act:
+    def run(options: argparse.Namespace) -> int:
+        try:
+            return act(options)
+        except (exceptions.ControllerError, ValueError, LookupError) as exc:
+            print(f"figlina: {exc}", file=sys.stderr)
+            return 1
+
+    return run
+
+
+def _status(options: argparse.Namespace) -> int:
+    conf = _conf(options)
+    roll_over, progress = _roll_over(conf), _progress(conf)
+    phase = roll_over.phase()
+    print(f"phase: {phase}")
+    for root in roll_over.roots():
+        word = "issues, trusted" if root.issues else "trusted"
+        print(f"{root.authority}: {root.name}, key {root.key_id[:16]}, until {root.not_after:%Y-%m-%d}: {word}")
+    print(f"amphorae: {progress.following} of {progress.fleet} have followed")
+    if progress.others:
+        print(f"not yet: {', '.join(progress.others)}{' ...' if progress.fleet - progress.following > len(progress.others) else ''}")
+        print("wait until housekeeping has renewed them; an amphora that hangs behind for long: see its events, or fail it over")
+    elif phase is not rollover.Phase.NONE:
+        print(f"next: {_NEXT[phase]}")
+    return 0
+
+
+def _start(options: argparse.Namespace) -> int:
+    conf = _conf(options)
+    _roll_over(conf).start()
+    print("The next roots are made, and trusted beside those of now. Where hosts have copies of the directory, copy it to each.")
+    print("Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca switch`.")
+    return 0
+
+
+def _switch(options: argparse.Namespace) -> int:
+    conf = _conf(options)
+    _refuse_unless_all_follow(conf)
+    _roll_over(conf).switch()
+    print("The next roots issue. Where hosts have copies of the directory, copy it to each.")
+    print("Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca finish`.")
+    return 0
+
+
+def _finish(options: argparse.Namespace) -> int:
+    conf = _conf(options)
+    _refuse_unless_all_follow(conf)
+    _roll_over(conf).finish()
+    print("Only the roots that issue are trusted. Amphorae forget the others with one more renewal (`figlina ca status`).")
+    return 0
+
+
+def _refuse_unless_all_follow(conf: cfg.ConfigOpts) -> None:
+    """:raises Conflict: an amphora would be left behind."""
+    progress = _progress(conf)
+    if progress.following < progress.fleet:
+        raise exceptions.Conflict(
+            f"{progress.fleet - progress.following} of {progress.fleet} amphorae have not followed yet ({', '.join(progress.others[:5])}): "
+            "wait until housekeeping has renewed them, or fail over those that can't be."
+        )
+
+
+def _progress(conf: cfg.ConfigOpts) -> rows.Progress:
+    everything = services.Services.load(conf)
+    try:
+        trust = everything.ca.trust()
+        with everything.db.read() as tx:
+            return tx.certificates.progress(trust)
+    finally:
+        everything.close()
+
+
+def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
+    options = conf.certificates
+    if conf.controller_worker.ca_driver != "local":
+        raise exceptions.NotSupported(f"The roots of the authority {conf.controller_worker.ca_driver} are changed where they are made.")
+    passphrase = options.ca_private_key_passphrase
+    return rollover.RollOver(
+        pathlib.Path(options.ca_path), passphrase.encode() if passphrase else None, datetime.timedelta(seconds=options.ca_validity_time)
+    )
+
+
+def _reencrypt(options: argparse.Namespace) -> int:
+    store = services.Services.load(_conf(options)).secrets
+    if not isinstance(store, local_secrets.LocalSecrets):
+        raise exceptions.NotSupported("Only the `local` store of secrets is encrypted by us.")
+    print(f"{store.reencrypt()} secrets are encrypted with the first key: older keys can be taken away.")
+    return 0
+
+
+def _conf(options: argparse.Namespace) -> cfg.ConfigOpts:
+    return configuration.load([word for path in options.config_file for word in ("--config-file", path)])

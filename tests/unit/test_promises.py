@@ -1,0 +1,129 @@
+"""What is offered is kept: what an operator can set is read, what a row can hold is written and read, what is shown is filled."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import fnmatch
+import functools
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+
+from controller import conf as configuration
+from controller.api.v2.schemas.amphora import SCHEMA as AMPHORA
+from controller.db import tables
+from controller.model import amphora as amphora_model
+
+ROOT = pathlib.Path(__file__).parents[2]
+SHORTEST_PATTERN = 7
+SECTIONS = ("section", "options", "api", "self._api", "self._options")
+"""How a section of the configuration is called where it is handed on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+    """What a module says: attributes that it reads, names that it hands on by keyword or as a key, and strings."""
+
+    path: str
+    reads: frozenset[str]
+    gives: frozenset[str]
+    strings: frozenset[str]  # `*` for what is put in
+    asks_by_name: bool
+    of_a_section: frozenset[str]  # what it reads of something that is called a section of the configuration
+
+    def may_ask_for(self, name: str) -> bool:
+        """Whether it asks for an attribute whose name is a string of its own, or is put together from one."""
+        patterns = [text for text in self.strings if "*" in text and len(text) >= SHORTEST_PATTERN]
+        return self.asks_by_name and (name in self.strings or any(fnmatch.fnmatch(name, pattern) for pattern in patterns))
+
+
+def _module(path: pathlib.Path) -> Module:
+    reads, gives, strings, asks_by_name, of_a_section = set(), set(), set(), False, set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        match node:
+            case ast.Attribute(attr=name, ctx=ast.Load()):
+                reads.add(name)
+                if ast.unparse(node.value) in SECTIONS:
+                    of_a_section.add(name)
+            case ast.keyword(arg=str(name)):
+                gives.add(name)
+            case ast.Dict(keys=keys):
+                gives.update(key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str))
+            case ast.JoinedStr(values=values):
+                strings.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in values))
+            case ast.Constant(value=str(text)):
+                strings.add(text)
+            case ast.Name(id="getattr"):
+                asks_by_name = True
+    return Module(
+        str(path.relative_to(ROOT)), frozenset(reads), frozenset(gives), frozenset(strings), asks_by_name, frozenset(of_a_section)
+    )
+
+
+@functools.cache
+def _modules() -> tuple[Module, ...]:
+    return tuple(_module(path) for path in sorted((ROOT / "controller").rglob("*.py")) if "versions" not in path.parts)
+
+
+def _elsewhere(*places: str) -> Iterator[Module]:
+    return (module for module in _modules() if not module.path.startswith(places))
+
+
+def _options() -> list[tuple[str, str]]:
+    return [(group, option.dest) for group, options in configuration.list_opts() for option in options]
+
+
+@pytest.mark.parametrize(("group", "option"), _options())
+def test_every_option_is_read(group: str, option: str) -> None:
+    """By a module that also reads the option's section, or is handed it; `figlina dev`, which only writes options, does not count."""
+    others = list(_elsewhere("controller/conf/", "controller/dev/"))
+    readers = [module.path for module in others if group in module.reads and (option in module.reads or module.may_ask_for(option))]
+    readers += [module.path for module in others if option in module.of_a_section]
+    assert readers, f"[{group}] {option} is offered and nothing reads it: keep what it promises, or take it away"
+
+
+def _settings() -> list[tuple[str, str, str]]:
+    """Fields of the values that processes are configured with: file, class, field."""
+    found = []
+    for path in sorted((ROOT / "controller").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and node.name.endswith(("Settings", "Options", "Renewals")):
+                fields = [one.target.id for one in node.body if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name)]
+                found += [(str(path.relative_to(ROOT)), node.name, field) for field in fields]
+    return found
+
+
+@pytest.mark.parametrize(("path", "owner", "field"), _settings())
+def test_every_value_of_a_configuration_is_used(path: str, owner: str, field: str) -> None:
+    assert any(field in module.reads for module in _modules()), f"{owner}.{field} ({path}) is set and nobody asks for it"
+
+
+def _columns() -> list[tuple[str, str]]:
+    return [(table.name, column.name) for table in tables.metadata.sorted_tables for column in table.columns]
+
+
+@pytest.mark.parametrize(("table", "column"), _columns())
+def test_every_column_is_written_and_read(table: str, column: str) -> None:
+    schema = ("controller/db/tables.py", "controller/db/rows.py", "controller/model/")
+    written = [module.path for module in _elsewhere(*schema) if column in module.gives or column in module.strings]
+    assert written, f"nothing writes {table}.{column}"
+    read = [module.path for module in _elsewhere(*schema) if column in module.reads or column in module.strings]
+    assert read, f"nothing reads {table}.{column}"
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(amphora_model.Amphora)])
+def test_every_field_of_an_amphora_is_given_a_value_and_is_of_use(field: str) -> None:
+    """The forgotten row does not count: it says only what a row is before anything is known."""
+    unknown = ("controller/db/tables.py", "controller/db/rows.py", "controller/model/", "controller/db/repositories/snapshots.py")
+    given = [module.path for module in _elsewhere(*unknown) if field in module.gives or field in module.strings]
+    assert given, f"an amphora's {field} is never anything but empty"
+    used = [module.path for module in _elsewhere(*unknown) if field in module.reads or field in module.strings]
+    assert used, f"nothing asks for an amphora's {field}"
+
+
+def test_everything_that_is_shown_of_an_amphora_is_set_by_a_step() -> None:
+    by_steps = {name for module in _modules() if module.path.startswith(("controller/tasks/", "controller/db/")) for name in module.gives}
+    shown = {field.column or field.name for field in AMPHORA.fields.values()}
+    assert shown - by_steps - {"id"} == set()
