@@ -17,6 +17,13 @@ class ConfigRefused(AgentError):
         self.details = details
 
 
+class ProgramFailed(AgentError):
+    """A program that was to judge or to serve is missing, hangs or died, without a word about the configuration."""
+
+    def __init__(self, program: str, reason: str) -> None:
+        super().__init__(f"{program} {reason}; what served before goes on serving")
+
+
 class StaleGeneration(AgentError):
     """A generation that is older than the one that runs."""
 

@@ -147,6 +147,7 @@ class HAProxy:
         """Make sure that HAProxy would take a configuration: ask it, unless all that differs from what it runs are weights and switches.
 
         :raises ConfigRefused: it would not.
+        :raises ProgramFailed: it could not be asked.
         """
         running, preamble = self.config, self._preamble(config, peer_name)
         known = running is not None and _split_mark(system.read_file(self._global))[1] == preamble
@@ -154,7 +155,11 @@ class HAProxy:
             self._ask(config, preamble)
 
     def _ask(self, config: str, preamble: str) -> None:
-        """:raises ConfigRefused: HAProxy would not take it."""
+        """Ask HAProxy.
+
+        :raises ConfigRefused: it would not take it.
+        :raises ProgramFailed: it could not be asked.
+        """
         if self._accepted == (preamble, config):
             return
         self._certificates.mkdir(parents=True, exist_ok=True)
@@ -164,6 +169,8 @@ class HAProxy:
         system.write_file(beside_global, preamble.encode(), durable=False)
         try:
             system.run([self._command, "-c", "-f", str(beside_global), "-f", str(beside)])
+        except system.NotRun as exc:
+            raise errors.ProgramFailed("HAProxy", exc.reason) from exc
         except system.CommandFailed as exc:
             raise errors.ConfigRefused("HAProxy", self._without_paths(exc.output)) from exc
         finally:
@@ -273,7 +280,7 @@ class HAProxy:
         if go() and self._is_as_told():
             return
         words = self._said_since(said_before)
-        LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words)
+        LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words or "it says nothing")
         if kept[0] is None or kept[1] is None:
             self.stop()
         else:
@@ -281,6 +288,10 @@ class HAProxy:
             system.write_file(self._global, kept[1])
             if not self._reload():
                 self._start_afresh()
+        if program_path(self._command) is None:  # then the words are those of the program that was to start it
+            raise errors.ProgramFailed("HAProxy", "can't be run: it is not installed")
+        if not words:
+            raise errors.ProgramFailed("HAProxy", "did not start with the new configuration in time")
         raise errors.ConfigRefused("HAProxy", words)
 
     def _is_as_told(self) -> bool:
@@ -524,7 +535,7 @@ class HAProxy:
 
     def _said_since(self, position: int) -> str:
         said = (system.read_file(self._log) or b"")[position:].decode(errors="replace")
-        return self._without_paths(said) or "it did not answer in time"
+        return self._without_paths(said)
 
     def _without_paths(self, said: str) -> str:
         said = said.replace(".new", ".cfg").replace(f"{self._config.parent}/", "").replace(f"{self._pid_file.parent}/", "")

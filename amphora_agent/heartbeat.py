@@ -32,12 +32,25 @@ class Memory:
     reported_digest: bytes | None = None
     reported_at: float = float("-inf")
     beat_at: float = float("-inf")
+    reported_counters: bytes = b""
+    sent_counters: bytes = b""
 
 
-def due(memory: Memory, digest: bytes, now: float, interval: float, full_interval: float, wanted: bool) -> str | None:
-    """What is to be sent now: `report`, `beat` or nothing (None)."""
+def due(
+    memory: Memory,
+    digest: bytes,
+    now: float,
+    interval: float,
+    full_interval: float,
+    wanted: bool,
+    counters: bytes = b"",
+    counters_interval: float = float("inf"),
+) -> str | None:
+    """What is to be sent now: `report`, `beat` or nothing (None). A beat goes earlier if it has news of the counters."""
     if wanted or digest != memory.reported_digest or now - memory.reported_at >= full_interval:
         return "report"
+    if counters != memory.sent_counters:
+        interval = min(interval, counters_interval)
     return "beat" if now - memory.beat_at >= interval else None
 
 
@@ -99,15 +112,26 @@ class Heart:
         elif self._memory.digest == self._memory.reported_digest:
             return  # told once; from then on silence is the message, until it serves again or is replaced
         requested = self._requested and now - self._memory.reported_at >= SHORTEST_GAP_OF_REQUESTED
-        kind = due(self._memory, self._memory.digest, now, self._config.heartbeat_interval, self._config.full_report_interval, requested)
+        counters, config = protocol.encode_counters(dict(report)), self._config
+        kind = due(
+            self._memory,
+            self._memory.digest,
+            now,
+            config.heartbeat_interval,
+            config.full_report_interval,
+            requested,
+            counters,
+            config.counters_interval,
+        )
         if kind is None:
             return
-        sent = self._send_report(report) if kind == "report" else self._send(protocol.BEAT, [protocol.NO_ANSWER])
+        sent = self._send_report(report) if kind == "report" else self._send_beat(counters)
         if not sent:
             return
-        self._memory.beat_at = now
+        self._memory.beat_at, self._memory.sent_counters = now, counters
         if kind == "report":
             self._memory.reported_at, self._memory.reported_digest, self._requested = now, self._memory.digest, False
+            self._memory.reported_counters = counters
         self.first_sent.set()
 
     def _take(self, config: boot.AgentConfig) -> None:
@@ -124,6 +148,13 @@ class Heart:
         questions, self._questions = self._questions, {}
         for number in questions:
             self._send(protocol.BEAT, [number])
+
+    def _send_beat(self, counters: bytes) -> bool:
+        """With counters as long as they are not those of the last report: so a beat that is lost takes no news with it."""
+        news = counters != self._memory.reported_counters
+        if news:
+            self._before_report()
+        return self._send(protocol.BEAT, [protocol.NO_ANSWER + counters if news else protocol.NO_ANSWER])
 
     def _send_report(self, report: Mapping[str, Any]) -> bool:
         self._before_report()

@@ -8,6 +8,7 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -112,7 +113,11 @@ class Keepalived:
         system.write_file(beside, self._whole(text), durable=False)
         try:
             system.run(system.in_tenant_namespace(self._namespace, [self._command, "-t", "-f", str(beside)]))
+        except system.NotRun as exc:
+            raise errors.ProgramFailed("keepalived", exc.reason) from exc
         except system.CommandFailed as exc:
+            if shutil.which(self._command) is None:  # then the words are those of the program that was to start it
+                raise errors.ProgramFailed("keepalived", "can't be run: it is not installed") from exc
             raise errors.ConfigRefused("keepalived", exc.output.replace(f"{beside}: ", "")[:4000]) from exc
         finally:
             beside.unlink(missing_ok=True)
@@ -132,6 +137,8 @@ class Keepalived:
         if pid is not None:  # a process that hangs takes no new configuration, whatever the signal says
             self._record.note(programs.KEEPALIVED, programs.HUNG)
         if not self._start():
+            if shutil.which(self._command) is None:
+                raise errors.ProgramFailed("keepalived", "can't be run: it is not installed")
             raise errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
         return True
 

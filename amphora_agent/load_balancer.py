@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import ipaddress
 import json
 import logging
 import pathlib
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from amphora_agent import (
+    allowed,
     counters,
     errors,
     haproxy,
@@ -36,6 +38,9 @@ HANDOVER_POLLS = 5
 """So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
 CLOSE_WATCH, CLOSE_WATCH_INTERVAL = 10.0, 0.1
 """Seconds for which first checks are watched closely, and the seconds between two looks."""
+LOWEST_MTU, HIGHEST_MTU = 68, 65535
+"""By RFC 791: what each module must be able to send, and the length of the longest datagram."""
+_MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
 CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
@@ -222,7 +227,7 @@ class LoadBalancer:
             LOG.error("The interfaces are not as they were: %s", exc)
 
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
-        _refuse_malformed(wanted)
+        _refuse_malformed(wanted, self._haproxy.config or "")
         missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
         if missing:
             raise errors.MissingCertificates(missing)
@@ -361,15 +366,32 @@ class LoadBalancer:
         system.write_file(self._state / "state.json", json.dumps(data).encode())
 
 
-def _refuse_malformed(wanted: rest.WantedState) -> None:
-    """Refuse whatever could become a line of its own in a file or a batch of commands."""
+def _is_address(word: str) -> bool:
+    """Whether it is an address, or one with the length of a prefix."""
+    if not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?", word):
+        return False
+    try:
+        ipaddress.ip_interface(word)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_malformed(wanted: rest.WantedState, taken: str = "") -> None:
+    """Refuse whatever could become a line of its own in a file or a batch of commands, and lines that nobody has to send."""
+    allowed.check_haproxy(wanted.haproxy_config or "", taken)
+    allowed.check_keepalived(wanted.keepalived_config or "")
     for interface in wanted.interfaces:
         routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default")]
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):
             raise rest.Malformed(f"{interface.name!r} is not a name for an interface")
         for word in (*interface.addresses, *interface.vips, *routes):
-            if word != "default" and not re.fullmatch(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?", word):
+            if word != "default" and not _is_address(word):
                 raise rest.Malformed(f"{word!r} is not an address")
+        if not _MAC.fullmatch(interface.mac):
+            raise rest.Malformed(f"{interface.mac!r} is not a MAC address")
+        if not LOWEST_MTU <= interface.mtu <= HIGHEST_MTU:
+            raise rest.Malformed(f"{interface.mtu} is no MTU: they are from {LOWEST_MTU} to {HIGHEST_MTU}")
     if wanted.peer_name is not None and not re.fullmatch(r"[A-Za-z0-9_.:+/=-]{1,128}", wanted.peer_name):
         raise rest.Malformed(f"{wanted.peer_name!r} is not the name of a peer")
     for name in wanted.certificates:

@@ -30,10 +30,19 @@ class CommandFailed(Exception):
         self.output = output
 
 
+class NotRun(CommandFailed):
+    """A program that said nothing, because it is not there, did not end in time, or was killed; `reason` says which."""
+
+    def __init__(self, command: Sequence[str], code: int, reason: str) -> None:
+        super().__init__(command, code, reason)
+        self.reason = reason
+
+
 def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0) -> str:
     """Run a program and return what it said.
 
-    :raises CommandFailed: it failed, could not be found, or did not end in time.
+    :raises NotRun: it could not be found, did not end in time, or was killed.
+    :raises CommandFailed: it failed by itself.
     """
     try:
         done = subprocess.run(
@@ -47,9 +56,11 @@ def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0)
             check=False,
         )
     except OSError as exc:
-        raise CommandFailed(command, 127, str(exc)) from exc
+        raise NotRun(command, 127, f"can't be run: {exc.strerror or exc}") from exc
     except subprocess.TimeoutExpired as exc:
-        raise CommandFailed(command, 124, f"no end within {timeout} seconds") from exc
+        raise NotRun(command, 124, f"gave no answer within {timeout:g} seconds") from exc
+    if done.returncode < 0:
+        raise NotRun(command, done.returncode, f"was ended by signal {-done.returncode}")
     if done.returncode != 0:
         raise CommandFailed(command, done.returncode, done.stdout)
     return done.stdout

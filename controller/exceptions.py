@@ -165,6 +165,12 @@ class ConfigRefused(AmphoraRefused):
     code = "config_refused"
 
 
+class ProgramFailed(AmphoraRefused):
+    """HAProxy or keepalived in an amphora is missing, hangs or died, so that nobody could judge a configuration."""
+
+    code = "program_failed"
+
+
 class UnsafeValue(ControllerError):
     """A string that would reach a configuration holds a character that could start another directive."""
 

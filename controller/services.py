@@ -38,6 +38,7 @@ class Settings:
     health_managers: tuple[tuple[str, int], ...] = ()
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
+    counters_interval: float = 8.0
     agent_port: int = 9443
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
@@ -60,6 +61,7 @@ class Settings:
             health_managers=health_manager.endpoints(health.controller_ip_port_list),
             heartbeat_interval=health.heartbeat_interval,
             full_report_interval=health.full_report_interval,
+            counters_interval=health.counters_interval,
             agent_port=conf.haproxy_amphora.bind_port,
             haproxy_command=conf.haproxy_amphora.haproxy_cmd,
             keepalived_command=conf.haproxy_amphora.keepalived_cmd,

@@ -19,6 +19,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.StaleOrder: (rest.STALE_ORDER, "stale-order"),
     errors.Occupied: (409, "occupied"),
     errors.ConfigRefused: (rest.CONFIG_REFUSED, "config-refused"),
+    errors.ProgramFailed: (500, rest.PROGRAM_FAILED),
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
     errors.InvalidIdentity: (400, "invalid-identity"),
     errors.InterfaceMissing: (404, "interface-missing"),

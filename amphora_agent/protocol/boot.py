@@ -15,8 +15,13 @@ CONFIG_PATH = "/etc/figlina/agent.json"
 SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
 CLIENT_NAMES_PATH = "/etc/figlina/certs/client_names.json"
+MOST_HEALTH_MANAGERS = 64
 TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
+
+
+_ADDED = {"counters_interval": float}
+"""Fields that came later, which an older controller does not name, and an older agent does not know."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,18 +32,21 @@ class AgentConfig:
     heartbeat_key: str = dataclasses.field(repr=False)
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
+    counters_interval: float = 8.0
 
     def __post_init__(self) -> None:
         """:raises ValueError: an agent could not live by it."""
         if not self.health_managers:
             raise ValueError("health_managers is empty")
+        if len(self.health_managers) > MOST_HEALTH_MANAGERS:
+            raise ValueError(f"health_managers has more than {MOST_HEALTH_MANAGERS}")
         for address, port in self.health_managers:
             ipaddress.ip_address(address)
             if not 0 < port < 65536:
                 raise ValueError(f"health_managers: {port} is no port")
         if len(bytes.fromhex(self.heartbeat_key)) < 16:
             raise ValueError("heartbeat_key is too short")
-        for name in ("heartbeat_interval", "full_report_interval"):
+        for name in ("heartbeat_interval", "full_report_interval", "counters_interval"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is no time")
 
@@ -59,8 +67,9 @@ class AgentConfig:
                 heartbeat_key=str(data["heartbeat_key"]),
                 heartbeat_interval=float(data["heartbeat_interval"]),
                 full_report_interval=float(data["full_report_interval"]),
+                **{name: kind(data[name]) for name, kind in _ADDED.items() if name in data},
             )
-        except (TypeError, KeyError, ValueError, AttributeError) as exc:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
             raise ValueError(f"not an agent's configuration: {exc}") from exc
 
 
@@ -107,6 +116,7 @@ class BootConfig:
     heartbeat_key: str = dataclasses.field(repr=False)
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
+    counters_interval: float = 8.0
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
 
@@ -116,16 +126,22 @@ class BootConfig:
         return AgentConfig(**{field.name: getattr(self, field.name) for field in dataclasses.fields(AgentConfig)})
 
     def dump(self) -> bytes:
-        """As the content of `CONFIG_PATH`."""
-        return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
+        """As the content of `CONFIG_PATH`. A field that an older agent does not know stands there only if it says something."""
+        usual = {field.name: field.default for field in dataclasses.fields(self) if field.name in _ADDED}
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name not in usual or value != usual[name]}
+        return json.dumps(values, indent=1, sort_keys=True).encode()
 
     @classmethod
     def parse(cls, content: bytes) -> BootConfig:
-        """:raises ValueError: it is not a boot configuration; the message names the field."""
+        """Read what `dump` wrote; fields that this version does not know are passed over.
+
+        :raises ValueError: it is not a boot configuration; the message names the field.
+        """
         try:
             data = json.loads(content)
             data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
-            config = cls(**data)
+            known = {field.name for field in dataclasses.fields(cls)}
+            config = cls(**{name: value for name, value in data.items() if name in known})
             AgentConfig(**{field.name: data[field.name] for field in dataclasses.fields(AgentConfig) if field.name in data})
         except (TypeError, KeyError, ValueError) as exc:
             raise ValueError(f"not a boot configuration: {exc}") from exc

@@ -14,8 +14,9 @@ Layout, network byte order, version 1::
                 can know before
     60     2    part of a report, from 0
     62     2    parts of this report
-    64     n    body: of a beat, 16 bytes: the number of a request that it answers, or zeros (older agents: nothing);
-                a slice of the zlib-compressed JSON of a report
+    64     n    body: of a beat, 16 bytes: the number of a request that it answers, or zeros (older agents: nothing), and behind
+                zeros the counters, if they are others than in the last report of this digest: five 64-bit numbers (see `COUNTERS`)
+                for each listener of that report, in the order of their ids; a slice of the zlib-compressed JSON of a report
     64+n   32   HMAC-SHA256 over everything before it
 
 The key is HMAC-SHA256(deployment's key, amphora id as its 36-character text). A receiver drops what it can't verify, what is
@@ -47,6 +48,12 @@ MAX_REPORT = 32 * 1024 * 1024  # bytes of JSON; a larger one is refused before i
 PORT = 5555
 UNCHECKED = "unchecked"
 """A report's word for a member whose first check is under way, and for a pool that has no better member than such."""
+COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+"""Of one listener, in the order in which a beat carries them."""
+_OF_A_LISTENER = struct.Struct(f"!{len(COUNTERS)}Q")
+COUNTERS_SIZE = _OF_A_LISTENER.size
+"""Bytes of one listener's counters."""
+_LARGEST = 2**64 - 1
 
 
 class Rejected(ValueError):
@@ -156,6 +163,20 @@ def decode_report(parts: list[bytes]) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise Rejected("a report is an object")
     return report
+
+
+def encode_counters(report: dict[str, Any]) -> bytes:
+    """What a beat carries of the counters of a report; nothing if they don't fit into one."""
+    listeners = report["listeners"]
+    if len(listeners) * COUNTERS_SIZE > MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE - NONCE_SIZE:
+        return b""
+    stats = (listeners[listener]["stats"] for listener in sorted(listeners))
+    return b"".join(_OF_A_LISTENER.pack(*(min(max(one[name], 0), _LARGEST) for name in COUNTERS)) for one in stats)
+
+
+def decode_counters(listener: bytes) -> tuple[int, ...]:
+    """The counters of one listener, in the order of `COUNTERS`, from its `COUNTERS_SIZE` bytes."""
+    return _OF_A_LISTENER.unpack(listener)
 
 
 def id_text(amphora_id: bytes) -> str:

@@ -32,11 +32,14 @@ from typing import Any
 VERSION = "1"
 PORT = 9443
 PREFIX = f"/{VERSION}"
+_LARGEST = 2**63 - 1
 MISSING_CERTIFICATES = 428
 CONFIG_REFUSED = 422
 STALE_GENERATION = STALE_ORDER = 409
 STALE_CODES = ("stale-generation", "stale-order")
 LEASE_HEADER = "Figlina-Lease-Token"
+PROGRAM_FAILED = "program-failed"
+"""The code of an error (500): HAProxy or keepalived could not be asked, because it is missing, hangs, or died."""
 CHECKS_VARIABLE = "FIGLINA_CHECKS"
 """By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one
 says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
@@ -149,7 +152,7 @@ class WantedState:
                 interfaces=tuple(interface(item) for item in data.get("interfaces", ())),
                 certificates=tuple(str(name) for name in data.get("certificates", ())),
             )
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise Malformed(f"not a wanted state: {exc}") from exc
         if data.get("hash") != wanted.hash:
             raise Malformed("the hash does not fit the content: send the state again")
@@ -192,8 +195,8 @@ def _text_or_none(data: Mapping[str, Any], key: str) -> str | None:
 
 def _number(data: Mapping[str, Any], key: str) -> int:
     value = data[key]
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise Malformed(f"{key} is not a whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > _LARGEST:
+        raise Malformed(f"{key} is not a whole number, or too large")
     return value
 
 

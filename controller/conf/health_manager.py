@@ -33,7 +33,14 @@ OPTS = [
         "full_report_interval",
         default=60.0,
         min=0.1,
-        help="Seconds between two full reports of a steady amphora: how old its statistics may be. A change is reported at once.",
+        help="Seconds between two full reports of a steady amphora. A change of a status is reported at once.",
+    ),
+    cfg.FloatOpt(
+        "counters_interval",
+        default=8.0,
+        min=0.1,
+        help="Seconds after which a beat goes even before its time if it has news of the statistics: with a second or two for looking and "
+        "writing, that is how old they may be. Every beat carries them.",
     ),
     cfg.FloatOpt(
         "heartbeat_timeout",

@@ -70,6 +70,7 @@ def boot_settings(services: Services) -> compute.BootSettings:
         health_managers=settings.health_managers,
         heartbeat_interval=settings.heartbeat_interval,
         full_report_interval=settings.full_report_interval,
+        counters_interval=settings.counters_interval,
         agent_port=settings.agent_port,
         haproxy_command=settings.haproxy_command,
         keepalived_command=settings.keepalived_command,

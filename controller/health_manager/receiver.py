@@ -28,6 +28,7 @@ _MEMINFO = struct.Struct("9I")
 _BATCH = 4096
 _BATCH_BYTES = 32 * 1024 * 1024
 _BEAT = bytes([heartbeat.BEAT])
+_EMPTY_BEAT = heartbeat.HEADER_SIZE + heartbeat.SIGNATURE_SIZE
 _POLL = 0.2
 _GATHER = 0.1
 _ASK_AGAIN = 1.0  # seconds between two requests for a report of the same amphora
@@ -39,7 +40,7 @@ Datagram = tuple[bytes, replay.Address]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Received:
-    """A whole report, still compressed; `digest` is equal while nothing but counters differs."""
+    """A whole report, still compressed, or the counters of a beat; `digest` is equal while nothing but counters differs."""
 
     digest: bytes
     body: bytes
@@ -50,12 +51,13 @@ class Batch:
     """What was heard since the last look, by amphora id, so that it is bounded while nobody takes it.
 
     `fresh` are amphorae that this manager has never heard before, or not since they booted; `cramped` those whose report was larger than
-    they were allowed.
+    they were allowed. `counters` are of beats that came after the newest whole report.
     """
 
     fresh: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
     heard: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
     reports: dict[str, Received] = dataclasses.field(default_factory=dict)
+    counters: dict[str, Received] = dataclasses.field(default_factory=dict)
     cramped: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
 
 
@@ -77,6 +79,7 @@ class _Turn:
     fresh: list[replay.Sender] = dataclasses.field(default_factory=list)
     heard: list[replay.Sender] = dataclasses.field(default_factory=list)
     reports: dict[str, Received] = dataclasses.field(default_factory=dict)
+    counters: dict[str, Received] = dataclasses.field(default_factory=dict)
     cramped: list[replay.Sender] = dataclasses.field(default_factory=list)
 
 
@@ -278,8 +281,11 @@ class Receiver:
             turn.heard.append(sender)
         if header.kind == heartbeat.REPORT:
             self._take_report(sender, header, body, turn)
-        elif header.sequence == sender.newest and (header.digest != sender.digest or (doubtful and body)):
-            self._ask(sender, header, address, now)
+        elif header.sequence == sender.newest:
+            if header.digest != sender.digest or (doubtful and body):
+                self._ask(sender, header, address, now)
+            if header.digest == sender.digest and heartbeat.NONCE_SIZE < len(body) <= sender.room:
+                turn.counters[sender.amphora_id] = Received(header.digest, body[heartbeat.NONCE_SIZE :])
 
     def _introduce(self, datagram: bytes, address: replay.Address, turn: _Turn) -> tuple[replay.Sender, heartbeat.Header, bytes]:
         amphora_id = heartbeat.sender(datagram)
@@ -357,6 +363,9 @@ class Receiver:
             self._batch.fresh.update((sender.amphora_id, sender) for sender in turn.fresh)
             self._batch.heard.update((sender.amphora_id, sender) for sender in turn.heard)
             self._batch.reports.update(turn.reports)
+            for amphora_id in turn.reports:
+                self._batch.counters.pop(amphora_id, None)
+            self._batch.counters.update(turn.counters)
             self._batch.cramped.update((sender.amphora_id, sender) for sender in turn.cramped)
             self._urgent |= urgent
             if urgent or turn.reports:
@@ -378,7 +387,11 @@ class Receiver:
 
 def _is_plain(datagram: bytes) -> bool:
     """Whether it is a beat that answers nothing, so that a newer one makes it superfluous."""
-    return datagram[3:4] == _BEAT and datagram[heartbeat.HEADER_SIZE : -heartbeat.SIGNATURE_SIZE] in (b"", heartbeat.NO_ANSWER)
+    if datagram[3:4] != _BEAT:
+        return False
+    if len(datagram) == _EMPTY_BEAT:
+        return True
+    return datagram[heartbeat.HEADER_SIZE : heartbeat.HEADER_SIZE + heartbeat.NONCE_SIZE] == heartbeat.NO_ANSWER
 
 
 def id_bytes(amphora_id: str) -> bytes:

@@ -47,6 +47,8 @@ class _Known:
     counted: set[str] = dataclasses.field(default_factory=set)  # listeners that have a row of counters
     programs: Mapping[str, model.ProgramReport] = dataclasses.field(default_factory=dict)  # whose restarts were told
     told_at: float = float("-inf")
+    order: tuple[str, ...] = ()  # of the listeners whose counters come in beats
+    counters: bytes = b""  # those that a beat brought last, since the report
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -57,6 +59,16 @@ class _Reported:
     known: _Known
     received: receiving.Received
     report: model.Report
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class _Counted:
+    """Counters of a beat that are to be written."""
+
+    amphora_id: str
+    known: _Known
+    body: bytes
+    rows: list[dict[str, Any]]
 
 
 class Recorder:
@@ -110,6 +122,9 @@ class Recorder:
         self._backlog.fresh.update(batch.fresh)
         self._backlog.heard.update(batch.heard)
         self._backlog.reports.update(batch.reports)
+        for amphora_id in batch.reports:
+            self._backlog.counters.pop(amphora_id, None)
+        self._backlog.counters.update(batch.counters)
         self._backlog.cramped.update(batch.cramped)
         self._record_beats()
         self._make_room()
@@ -117,6 +132,7 @@ class Recorder:
         self._tell_restarts()
         for load_balancer_id in self.statuses.undecided():
             self._news_of(load_balancer_id)
+        self._record_counters()
         self._judge()
         if self._clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
             self._prune()
@@ -280,6 +296,7 @@ class Recorder:
         for item in items:
             known, received = item.known, item.received
             changed, known.digest, known.body = received.digest != known.digest, received.digest, received.body
+            known.order, known.counters = item.report.named, b""
             if known.load_balancer_id:
                 known.counted = set(item.report.listeners)
                 if changed:
@@ -308,6 +325,33 @@ class Recorder:
                 raise
             LOG.exception("Amphora %s: what became of its programs could not be told", amphora_id)
         known.programs = programs
+
+    def _record_counters(self) -> None:
+        """Write what beats say of listeners that the last report named; without that report nobody knows whose they are."""
+        items = []
+        for amphora_id, received in self._backlog.counters.items():
+            known = self._known.get(amphora_id)
+            if known is None or known.load_balancer_id is None or known.digest != received.digest:
+                continue
+            if len(received.body) != len(known.order) * protocol.COUNTERS_SIZE:
+                self._refuse(amphora_id, known.load_balancer_id, "a beat has counters of other listeners than its last report")
+            elif rows := _changed_counters(amphora_id, known, received.body):
+                items.append(_Counted(amphora_id, known, received.body, rows))
+        poison = batches.write(
+            items,
+            self._write_counters,
+            lambda: self._probe(lambda tx: tx.health.count([_counters(_NOBODY, _NOBODY, _NOBODY, _NO_COUNTERS)], [])),
+        )
+        for item, exc in poison:
+            words = "the counters of a beat could not be written and were dropped"
+            self._give_up(item.amphora_id, item.known.load_balancer_id, "report_dropped", words, exc)
+        self._backlog.counters = {}
+
+    def _write_counters(self, items: Sequence[_Counted]) -> None:
+        with self._db.begin() as tx:
+            tx.health.count([row for item in items for row in item.rows], [])
+        for item in items:
+            item.known.counters = item.body
 
     def _judge(self) -> None:
         with self._judge_lock:
@@ -383,6 +427,14 @@ class Recorder:
 
 def _lives(amphora_status: status.AmphoraStatus) -> bool:
     return amphora_status is not status.AmphoraStatus.DELETED
+
+
+def _changed_counters(amphora_id: str, known: _Known, body: bytes) -> list[dict[str, Any]]:
+    """Rows for the listeners whose counters are others than in the last beat."""
+    size, owner = protocol.COUNTERS_SIZE, known.load_balancer_id or ""
+    parts = ((listener_id, place * size) for place, listener_id in enumerate(known.order) if listener_id in known.counted)
+    changed = ((listener_id, body[at : at + size]) for listener_id, at in parts if body[at : at + size] != known.counters[at : at + size])
+    return [_counters(amphora_id, owner, listener_id, reports.counters(part)) for listener_id, part in changed]
 
 
 def _counters(amphora_id: str, load_balancer_id: str, listener_id: str, item: model.ListenerReport) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from controller.db.repositories import health
 from controller.health_manager import restarts
 from controller.model import heartbeat as model
 
-_COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+_COUNTERS = protocol.COUNTERS
 _LARGEST = 2**63 - 1  # what a BIGINT column holds
 _LONGEST_WORD = 32
 _LONGEST_HASH = 64
@@ -60,6 +60,12 @@ def decode(body: bytes, listeners: Collection[str] | None = None, largest: int |
         raise protocol.Rejected(f"not a report: {exc}") from exc
 
 
+def counters(listener: bytes) -> model.ListenerReport:
+    """What a beat says of a listener, whose status is that of the last report."""
+    values = (min(value, _LARGEST) for value in protocol.decode_counters(listener))
+    return model.ListenerReport(status="", **dict(zip(_COUNTERS, values, strict=True)))
+
+
 def _report(data: Mapping[str, Any], wanted: Collection[str] | None) -> model.Report:
     config_hash = data["hash"]
     if not isinstance(config_hash, str):
@@ -75,6 +81,7 @@ def _report(data: Mapping[str, Any], wanted: Collection[str] | None) -> model.Re
         strays=len(named) - len(listeners),
         programs=_programs(data.get("programs") or {}),
         vrrp=_vrrp(data.get("vrrp")),
+        named=tuple(sorted(named)),
     )
 
 

@@ -50,13 +50,17 @@ class VrrpReport:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """A full report. Keys are listener ids, and `(pool id, listener id)`; `strays` counts listeners that it names and nobody asked for."""
+    """A full report. Keys are listener ids, and `(pool id, listener id)`; `strays` counts listeners that it names and nobody asked for.
+
+    `named` are all listeners that it names, in order: the one in which beats carry their counters.
+    """
 
     generation: int
     config_hash: str
     listeners: Mapping[str, ListenerReport]
     pools: Mapping[tuple[str, str], PoolReport]
     strays: int = 0
+    named: tuple[str, ...] = ()
     programs: Mapping[str, ProgramReport] = dataclasses.field(default_factory=dict)  # by name; empty from older agents
     vrrp: VrrpReport | None = None
 

@@ -27,6 +27,7 @@ def config(
     deployment_key: bytes,
     heartbeat_interval: float = 10.0,
     full_report_interval: float = 60.0,
+    counters_interval: float = 8.0,
     agent_port: int = 9443,
     haproxy_command: str = "haproxy",
     keepalived_command: str = "keepalived",
@@ -43,6 +44,7 @@ def config(
         heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
         heartbeat_interval=heartbeat_interval,
         full_report_interval=full_report_interval,
+        counters_interval=counters_interval,
         haproxy_command=haproxy_command,
         keepalived_command=keepalived_command,
     )
@@ -55,6 +57,7 @@ def agent_config(
     deployment_key: bytes,
     heartbeat_interval: float,
     full_report_interval: float,
+    counters_interval: float = 8.0,
 ) -> boot.AgentConfig:
     """What an agent that runs already can be told, made like the boot configuration of a new one.
 
@@ -65,6 +68,7 @@ def agent_config(
         heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
         heartbeat_interval=heartbeat_interval,
         full_report_interval=full_report_interval,
+        counters_interval=counters_interval,
     )
 
 

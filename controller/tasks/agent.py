@@ -41,6 +41,7 @@ class Configure(base.Step):
             deployment_key=settings.deployment_key,
             heartbeat_interval=settings.heartbeat_interval,
             full_report_interval=settings.full_report_interval,
+            counters_interval=settings.counters_interval,
         )
         try:
             with self._fence.writing(lease) as order:

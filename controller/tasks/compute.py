@@ -29,6 +29,7 @@ class BootSettings:
     health_managers: tuple[tuple[str, int], ...]
     heartbeat_interval: float
     full_report_interval: float
+    counters_interval: float
     agent_port: int
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
@@ -113,6 +114,7 @@ class Boot(base.Step):
             deployment_key=settings.deployment_key,
             heartbeat_interval=settings.heartbeat_interval,
             full_report_interval=settings.full_report_interval,
+            counters_interval=settings.counters_interval,
             agent_port=settings.agent_port,
             haproxy_command=settings.haproxy_command,
             keepalived_command=settings.keepalived_command,

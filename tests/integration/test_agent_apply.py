@@ -156,12 +156,15 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(amphora
     one = amphora.web(9001)
     good = config(f"m1 {one} weight 1")
     amphora.apply(1, good)
-    status, answer = amphora.put(amphora.wanted(2, good + "    no-such-directive\n"))
+    status, answer = amphora.put(amphora.wanted(2, good.replace("default_backend p1:l1", "default_backend nowhere")))
     error = json.loads(answer)
     assert (status, error["code"]) == (rest.CONFIG_REFUSED, "config-refused")
-    assert "unknown keyword 'no-such-directive' in 'backend' section" in error["details"]
+    assert "unable to find required default_backend: 'nowhere'" in error["details"]
     assert str(amphora.folder) not in error["details"]
     assert "/run" not in error["details"]
+    status, answer = amphora.put(amphora.wanted(2, good + "\nglobal\n    lua-load /tmp/x.lua\n"))
+    assert status == 400
+    assert "does not take line" in json.loads(answer)["message"]
     assert amphora.fetch() == "9001"
     status, answer = amphora.call("GET", rest.load_balancer_path(amphora.load_balancer_id))
     assert rest.Receipt.parse(answer).generation == 1

@@ -399,9 +399,9 @@ def test_keepalived_holds_the_vip_while_haproxy_runs_and_survives_the_agent(amph
     keepalived = set(amphora.pids("keepalived"))
     assert amphora.apply(2, config(f"m1 {one} weight 2"), keepalived_config=PAIR, interfaces=(nic,)) == "runtime"
     status, answer = amphora.put(
-        amphora.wanted(3, config(f"m1 {one} weight 3"), keepalived_config=PAIR.replace("priority", "prioritty"), interfaces=(nic,))
+        amphora.wanted(3, config(f"m1 {one} weight 3"), keepalived_config=PAIR.replace("priority 100", "priority 1000"), interfaces=(nic,))
     )
-    assert (status, "prioritty" in json.loads(answer)["details"]) == (rest.CONFIG_REFUSED, True)
+    assert (status, "'1000' outside range" in json.loads(answer)["details"]) == (rest.CONFIG_REFUSED, True)
     agent_amphora.kill(amphora.agent_pid())
     eventually(lambda: amphora.call("GET", "/")[0] == 200)
     assert set(amphora.pids("keepalived")) == keepalived

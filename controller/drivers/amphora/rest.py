@@ -242,6 +242,8 @@ def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected:
         raise exceptions.ConfigRefused(amphora.id, _said(answer))
     if answer.status == rest.STALE_ORDER and (ahead := _ahead(amphora, answer)) is not None:
         raise ahead
+    if _code(answer) == rest.PROGRAM_FAILED:
+        raise exceptions.ProgramFailed(amphora.id, _said(answer))
     raise exceptions.AmphoraRefused(amphora.id, f"{_said(answer)} (HTTP {answer.status})")
 
 
@@ -253,6 +255,14 @@ def _ahead(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> exceptions.Amp
             return None
         return exceptions.AmphoraAhead(amphora.id, token=int(error.get("lease_token", 0)), generation=int(error.get("generation", 0)))
     except (ValueError, TypeError, AttributeError):
+        return None
+
+
+def _code(answer: urllib3.BaseHTTPResponse) -> str | None:
+    """The agent's short word for an error."""
+    try:
+        return str(json.loads(answer.data)["code"])
+    except (ValueError, TypeError, KeyError):
         return None
 
 

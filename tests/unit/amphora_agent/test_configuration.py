@@ -84,3 +84,10 @@ def test_a_heart_tells_new_managers_everything_at_once_with_the_new_key() -> Non
         manager.setblocking(False)
         with pytest.raises(BlockingIOError):
             manager.recv(1)
+
+
+def test_what_an_older_agent_does_not_know_is_told_only_where_it_says_something() -> None:
+    booted = dataclasses.replace(BOOTED, counters_interval=2.0)
+    assert b"counters_interval" not in BOOTED.dump()
+    assert boot.BootConfig.parse(booted.dump()) == booted
+    assert boot.BootConfig.parse(booted.dump().replace(b"counters_interval", b"of_a_later_version")) == BOOTED

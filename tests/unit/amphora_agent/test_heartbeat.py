@@ -137,3 +137,45 @@ def test_a_beat_that_answers_nobody_says_so(told: Told) -> None:
     told.heart.turn()
     header, body = protocol.unpack(told.managers[0].recv(65536), told.key)
     assert (header.kind, body) == (protocol.BEAT, protocol.NO_ANSWER)
+
+
+def with_counters(told: Told, value: int) -> dict[str, Any]:
+    stats = dict.fromkeys(protocol.COUNTERS, value)
+    told.report = {**report.EMPTY, "listeners": {name: {"status": "OPEN", "stats": stats} for name in ("b", "a")}}
+    return told.report
+
+
+def beats(told: Told) -> bytes:
+    return protocol.unpack(told.managers[0].recv(65536), told.key)[1]
+
+
+def test_beats_carry_counters_until_the_next_report_has_them(told: Told) -> None:
+    with_counters(told, 1)
+    told.heart.turn()
+    told.receive()
+    for _ in range(2):
+        made = with_counters(told, 2)
+        told.heart._memory.beat_at = float("-inf")
+        told.heart.turn()
+        assert beats(told) == protocol.NO_ANSWER + protocol.encode_counters(made)
+    assert told.saved == 3, "what was told once is never taken back"
+    told.heart._memory.reported_at = float("-inf")
+    told.heart.turn()
+    assert protocol.unpack(told.managers[0].recv(65536), told.key)[0].kind == protocol.REPORT
+    told.heart._memory.beat_at = float("-inf")
+    told.heart.turn()
+    assert beats(told) == protocol.NO_ANSWER
+
+
+def test_counters_are_told_before_the_next_beat_if_they_changed() -> None:
+    memory = heartbeat.Memory(reported_digest=b"a", reported_at=100, beat_at=100, sent_counters=b"1")
+    due = [heartbeat.due(memory, b"a", now, 10.0, 60.0, False, counters, 8.0) for counters in (b"1", b"2") for now in (107.9, 108.1, 110.1)]
+    assert due == [None, None, "beat", None, "beat", "beat"]
+
+
+def test_counters_that_fit_into_no_beat_wait_for_the_report() -> None:
+    stats = dict.fromkeys(protocol.COUNTERS, 2**70)
+    listeners = {str(number): {"status": "OPEN", "stats": stats} for number in range(1500)}
+    assert protocol.encode_counters({"listeners": listeners}) == b""
+    body = protocol.encode_counters({"listeners": {name: listeners[name] for name in ("1", "2")}})
+    assert protocol.decode_counters(body[protocol.COUNTERS_SIZE :]) == (2**64 - 1,) * 5

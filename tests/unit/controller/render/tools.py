@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from amphora_agent import allowed
 from amphora_agent.protocol import rest
 from controller import render
 from controller.model import load_balancer as model
@@ -41,7 +42,10 @@ _WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --con
 
 def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
     """What is wanted of an amphora of this snapshot."""
-    return render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings))  # type: ignore[arg-type]
+    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings))  # type: ignore[arg-type]
+    allowed.check_haproxy(found.haproxy_config or "")  # whatever is rendered, an agent takes it
+    allowed.check_keepalived(found.keepalived_config or "")
+    return found
 
 
 def haproxy_config(snapshot: model.Snapshot, **settings: object) -> str:

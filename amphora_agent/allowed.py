@@ -1,0 +1,252 @@
+"""Pure: the sections and keywords that an amphora takes in a configuration, whoever sends it.
+
+They are what a controller renders, and some harmless neighbours; what is not named here (`global`, `lua-load`, `program`, keepalived's
+scripts) could run programs or read files. Each line is read as HAProxy and keepalived read it, but for one thing: the word that decides may
+hold neither quotes nor escapes, which they would take away from it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from amphora_agent.protocol import rest
+
+
+class NotAllowed(rest.Malformed):
+    """A line that an amphora does not take; the message names it."""
+
+
+_Check = Callable[[list[str]], bool]
+
+_ADDRESS = re.compile(r"(?:\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:]*):[0-9]{1,5}").fullmatch
+_NAMED_FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
+_FILES = frozenset(("ca-file", "crl-file", "crt"))
+_PING = ["command", f'"${{{rest.CHECKS_VARIABLE}}}/ping"']
+_SERVER_FLAGS = frozenset(
+    ("backup", "check", "check-send-proxy", "check-ssl", "disabled", "enabled", "non-stick", "send-proxy", "send-proxy-v2", "ssl")
+)
+_SERVER_VALUES = frozenset(
+    (
+        *(
+            "addr",
+            "agent-inter",
+            "agent-port",
+            "alpn",
+            "check-alpn",
+            "check-sni",
+            "ciphers",
+            "cookie",
+            "downinter",
+            "fall",
+            "fastinter",
+            "id",
+        ),
+        *("init-state", "inter", "maxconn", "minconn", "pool-max-conn", "pool-purge-delay", "port", "rise", "slowstart", "sni", "track"),
+        *("verify", "weight"),
+    )
+)
+_BIND_FLAGS = frozenset(("ssl", "v4v6", "v6only", "transparent"))
+_BIND_VALUES = frozenset(("alpn", "ciphers", "ciphersuites", "ssl-min-ver", "ssl-max-ver", "verify"))
+
+
+def _anything(words: list[str]) -> bool:
+    return True
+
+
+def _one_of(*known: str) -> _Check:
+    return lambda words: words[:1] != [] and words[0] in known
+
+
+def _options(words: list[str], flags: frozenset[str], values: frozenset[str]) -> bool:
+    """Whether all words are known ones, each with its value; a file is one of the certificates that were sent here."""
+    rest_of = iter(words)
+    for word in rest_of:
+        if word in _FILES:
+            if not _NAMED_FILE(next(rest_of, "")):
+                return False
+        elif word in values:
+            next(rest_of, None)
+        elif word not in flags:
+            return False
+    return True
+
+
+def _bind(words: list[str]) -> bool:
+    return bool(words) and _ADDRESS(words[0]) is not None and _options(words[1:], _BIND_FLAGS, _BIND_VALUES)
+
+
+def _server(words: list[str]) -> bool:
+    return len(words) > 1 and _ADDRESS(words[1]) is not None and _options(words[2:], _SERVER_FLAGS, _SERVER_VALUES)
+
+
+def _peer(words: list[str]) -> bool:
+    return len(words) == 2 and _ADDRESS(words[1]) is not None
+
+
+def _acl(words: list[str]) -> bool:
+    """A flag `-f` would read a file, so its flags end with `--`, and before that stand a fetch method, its modifiers and `-i`, `-m`."""
+    if "--" not in words:
+        return False
+    flags = words[2 : words.index("--")]
+    return all(word in ("-i", "-m", "str", "beg", "end", "sub", "reg", "dir", "dom", "found", "int") for word in flags)
+
+
+def _header_rule(words: list[str]) -> bool:
+    known = words[:1] != [] and words[0] in ("set-header", "add-header", "replace-header", "deny", "redirect")
+    return known and not any(_plain(word) in ("errorfile", "errorfiles", "file", "lf-file") for word in words)
+
+
+def _plain(word: str) -> str:
+    """What HAProxy makes of a word."""
+    return re.sub(r"""["'\\]""", "", word)
+
+
+_TIMEOUTS = _one_of(
+    "check", "client", "client-fin", "connect", "http-keep-alive", "http-request", "queue", "server", "server-fin", "tunnel"
+)
+_HTTP_RULES: Mapping[str, _Check] = dict.fromkeys(("http-request", "http-response", "http-after-response"), _header_rule)
+_OPTIONS = _one_of("allbackups", "external-check", "forwardfor", "httpchk", "idle-close-on-response", "redispatch", "tcp-check")
+_COMMON: Mapping[str, _Check] = {"mode": _one_of("http", "tcp"), "option": _OPTIONS, "timeout": _TIMEOUTS, "retries": _anything}
+_BACKEND: Mapping[str, _Check] = {
+    **_COMMON,
+    **_HTTP_RULES,
+    "balance": _anything,
+    "cookie": _anything,
+    "dynamic-cookie-key": _anything,
+    "external-check": lambda words: words == _PING,
+    "fullconn": _anything,
+    "hash-type": _anything,
+    "http-check": _one_of("disable-on-404", "expect", "send"),
+    "http-reuse": _anything,
+    "server": _server,
+    "stick": _one_of("match", "on", "store-request", "store-response"),
+    "stick-table": _anything,
+    "tcp-check": _one_of("connect", "expect", "send"),
+}
+_FRONTEND: Mapping[str, _Check] = {
+    **_COMMON,
+    **_HTTP_RULES,
+    "acl": _acl,
+    "bind": _bind,
+    "default_backend": _anything,
+    "maxconn": _anything,
+    "tcp-request": _one_of("inspect-delay"),
+    "use_backend": _anything,
+}
+_DEFAULTS: Mapping[str, _Check] = {
+    **_COMMON,
+    "default-server": lambda words: _options(words, _SERVER_FLAGS, _SERVER_VALUES),
+    "load-server-state-from-file": _one_of("global", "none"),
+}
+_SECTIONS: Mapping[str, Mapping[str, _Check]] = {
+    "backend": _BACKEND,
+    "defaults": _DEFAULTS,
+    "frontend": _FRONTEND,
+    "peers": {"peer": _peer},
+}
+
+_WORD = re.compile(r"""(?:[^\s\\"'#]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+|#.*""")
+_READS = re.compile(r"\b(?:env|map(?:_[a-z_]+)?)\(|\blua\.")
+_EVALUATED = re.compile(r"(?<!%)(?:%%)*%\[([^\]]*)")
+_FOREIGN = re.compile(r"[^\x20-\x7e\n]")
+_VRRP_KEYWORDS = frozenset(
+    (
+        *(
+            "accept",
+            "advert_int",
+            "garp_master_delay",
+            "garp_master_refresh",
+            "garp_master_refresh_repeat",
+            "garp_master_repeat",
+            "interface",
+        ),
+        *("native_ipv6", "nopreempt", "preempt_delay", "priority", "state", "unicast_src_ip", "version", "virtual_router_id"),
+    )
+)
+_VRRP_BLOCKS = {
+    "unicast_peer": re.compile(r"[0-9A-Fa-f.:]+").fullmatch,
+    "virtual_ipaddress": re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?(?: dev [A-Za-z0-9]{1,15})?(?: (?:nodad|no_track))*").fullmatch,
+    "virtual_ipaddress_excluded": re.compile(
+        r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?(?: dev [A-Za-z0-9]{1,15})?(?: (?:nodad|no_track))*"
+    ).fullmatch,
+    "track_script": re.compile(r"haproxy_alive(?: weight -?[0-9]{1,3})?").fullmatch,
+}
+_VRRP_WORD = re.compile(r"[A-Za-z0-9_.:/-]+").fullmatch
+
+
+def check_haproxy(text: str, taken: str = "") -> None:
+    """Make sure that a configuration of HAProxy has none but known sections and keywords. Lines of one that was `taken` are not looked at
+    again, for a large one takes a while; none of those that are taken anywhere harms in another section.
+
+    :raises NotAllowed: the first line that has another one.
+    """
+    section: Mapping[str, _Check] | None = None
+    known = {line.strip(" ") for line in taken.split("\n")}
+    for number, line in _lines(text):
+        if line in known:
+            section = _SECTIONS.get(line.partition(" ")[0], section)
+            continue
+        words = [word for word in _WORD.findall(line) if not word.startswith("#")]
+        if _WORD.sub("", line).strip(" ") or _reads_files(words):
+            raise NotAllowed(_sentence("HAProxy", number, line))
+        if not words:
+            continue
+        first, others = words[0], words[1:]
+        if first in _SECTIONS:
+            section = _SECTIONS[first]
+        elif section is None or first not in section or not section[first](others):
+            raise NotAllowed(_sentence("HAProxy", number, line))
+
+
+def check_keepalived(text: str) -> None:
+    """Make sure that a configuration of keepalived has VRRP instances alone, and in them nothing that runs or reads anything.
+
+    :raises NotAllowed: the first line that has something else.
+    """
+    inside: list[str] = []
+    for number, line in _lines(text):
+        words = line.split()
+        if words and not _takes(inside, words):
+            raise NotAllowed(_sentence("keepalived", number, line))
+
+
+def _reads_files(words: list[str]) -> bool:
+    """Whether a condition, or what is evaluated in it or in a format, reads a file or the environment. Behind `--` stand plain values."""
+    before = words[: words.index("--")] if "--" in words else words
+    for word in before:
+        plain = _plain(word)
+        is_expression = not word.startswith(("'", '"'))
+        if plain == "-f" or (is_expression and _READS.search(plain)) or any(map(_READS.search, _EVALUATED.findall(plain))):
+            return True
+    return False
+
+
+def _takes(inside: list[str], words: list[str]) -> bool:
+    """Whether a line may stand here; `inside` are the blocks that are open, and is brought up to date."""
+    if words == ["}"]:
+        return bool(inside) and bool(inside.pop())
+    opens = words[-1] == "{"
+    if not all(map(_VRRP_WORD, words[:-1] if opens else words)):
+        return False
+    if not inside:
+        inside.append("vrrp_instance")
+        return opens and len(words) == 3 and words[0] == "vrrp_instance"
+    if inside == ["vrrp_instance"]:
+        if opens:
+            inside.append(words[0])
+            return len(words) == 2 and words[0] in _VRRP_BLOCKS
+        return words[0] in _VRRP_KEYWORDS
+    return not opens and _VRRP_BLOCKS[inside[-1]](" ".join(words)) is not None
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """:raises NotAllowed: there is a character that is no printable ASCII, or a line that ends in a backslash."""
+    if _FOREIGN.search(text) or "\\\n" in text or text.endswith("\\"):
+        raise NotAllowed("an amphora takes printable ASCII in configurations, and no line that goes on in the next one")
+    return [(number, line.strip(" ")) for number, line in enumerate(text.split("\n"), 1)]
+
+
+def _sentence(program: str, number: int, line: str) -> str:
+    shown = line if len(line) <= 80 else f"{line[:77]}..."
+    return f"an amphora does not take line {number} of {program}'s configuration: {shown}"

@@ -1,0 +1,144 @@
+"""What may stand in a configuration: all that is rendered, and nothing that runs programs or reads files."""
+
+from __future__ import annotations
+
+import pathlib
+
+import hypothesis
+import pytest
+from hypothesis import strategies
+
+from amphora_agent import allowed
+
+GOLDEN = pathlib.Path(__file__).parents[2] / "golden"
+HTTP = (GOLDEN / "http-single.cfg").read_text()
+PING = (GOLDEN / "ping.cfg").read_text()
+L7 = (GOLDEN / "l7.cfg").read_text()
+VRRP = (GOLDEN / "vrrp-ipv4-master.conf").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.cfg")), ids=lambda path: path.name)
+def test_what_is_rendered_for_haproxy_is_taken(path: pathlib.Path) -> None:
+    allowed.check_haproxy(path.read_text())
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.conf")), ids=lambda path: path.name)
+def test_what_is_rendered_for_keepalived_is_taken(path: pathlib.Path) -> None:
+    allowed.check_keepalived(path.read_text())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "global",
+        "global\n    lua-load /tmp/x.lua",
+        "  \tglobal",
+        '"global"',
+        "glo\\bal",
+        "'glo'bal",
+        "program x\n    command /bin/sh",
+        "listen x",
+        "ring x",
+        "resolvers x",
+        "http-errors x",
+        "fcgi-app x",
+        "userlist x",
+        "cache x",
+        "mailers x",
+        "log-forward x",
+        "defaults\n    errorfile 503 /etc/shadow",
+        "backend x\n    http-request lua.x",
+        "backend x\n    http-request return status 200 content-type text/plain file /etc/shadow",
+        "backend x\n    http-errors x",
+        "backend x\n    log /dev/log local0",
+        "backend x\n    external-check command /bin/sh",
+        "backend x\n    external-check path /tmp",
+        "backend x\n    server s unix@/run/x",
+        "backend x\n    server s /run/x",
+        "backend x\n    server s 10.0.0.1:80 crt /etc/ssl/private/key.pem",
+        "backend x\n    server s 10.0.0.1:80 ca-file @system-ca",
+        "backend x\n    server s web.example:80 resolvers y",
+        "backend x\n    filter spoe engine e config /tmp/x",
+        "backend x\n    load-server-state-from-file local",
+        "backend x\n    http-request deny if { path -f /etc/shadow }",
+        'backend x\n    http-request deny if { path "-f" /etc/shadow }',
+        "backend x\n    http-request deny if { path -\\f /etc/shadow }",
+        "backend x\n    http-request deny file /etc/shadow",
+        "backend x\n    http-request set-header X %[src,map(/etc/shadow)]",
+        "backend x\n    http-request set-header X '%[src,map_beg(/etc/shadow)]'",
+        "backend x\n    http-request set-header X %[env(HOME)]",
+        "backend x\n    http-request set-header X %[lua.x]",
+        "backend x\n    stick on src,map(/etc/shadow)",
+        "frontend x\n    use_backend y if { src,map(/etc/shadow) -m found }",
+        "frontend x\n    acl a src,map(/etc/shadow) -m str -- x",
+        'frontend x\n    maxconn 10 "',
+        "backend x\n    use-server s if { path -f /etc/shadow }",
+        "frontend x\n    bind unix@/run/x",
+        "frontend x\n    bind fd@3",
+        "frontend x\n    bind 10.0.0.1:80 crt /etc/ssl/private/key.pem",
+        "frontend x\n    bind 10.0.0.1:80 user root",
+        "frontend x\n    acl a path -f /etc/shadow",
+        "frontend x\n    acl a path -f /etc/shadow -- x",
+        "frontend x\n    unique-id-format %[env(HOME)]",
+        "frontend x\n    monitor-uri /x",
+        "frontend x\n    stats enable",
+        "frontend x\n    option httplog",
+        "frontend x\n    description \x00",
+        "frontend x\r    bind 10.0.0.1:80",
+        "frontend x\n    maxconn 10\\\n global",
+        ".if 1",
+        "peers x\n    bind 10.0.0.1:1",
+    ],
+)
+@pytest.mark.parametrize("before", ["", HTTP, PING, L7], ids=["alone", "http", "ping", "l7"])
+def test_nothing_that_runs_or_reads_anything_is_taken(lines: str, before: str) -> None:
+    with pytest.raises(allowed.NotAllowed):
+        allowed.check_haproxy(f"{before}\n{lines}\n")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "vrrp_script x {\n    script /bin/sh\n}",
+        "global_defs {\n    script_user root\n}",
+        "include /etc/shadow",
+        "static_ipaddress {\n}",
+        "virtual_server 10.0.0.1 80 {\n}",
+        "vrrp_instance x {\n    notify /bin/sh\n}",
+        "vrrp_instance x {\n    notify_master /bin/sh\n}",
+        "vrrp_instance x {\n    track_script {\n        other\n    }\n}",
+        "vrrp_instance x {\n    track_file {\n        /etc/shadow\n    }\n}",
+        "vrrp_instance x {\n    track_process {\n        sh\n    }\n}",
+        "vrrp_instance x {\n    state $X\n}",
+        "$X=1",
+        "@x vrrp_instance x {\n}",
+        "vrrp_instance x {\n    virtual_ipaddress {\n        10.0.0.1/24 dev eth1 label /x\n    }\n}",
+        "}",
+    ],
+)
+@pytest.mark.parametrize("before", ["", VRRP], ids=["alone", "instance"])
+def test_keepalived_is_told_of_vrrp_alone(lines: str, before: str) -> None:
+    with pytest.raises(allowed.NotAllowed):
+        allowed.check_keepalived(f"{before}{lines}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "acl a path -m str -- '-f'",
+        "acl a path -m str -- 'map(x) %[env(HOME)] file'",
+        "http-request redirect location 'https://a.example/map(x)%%[env(HOME)]%%5B' code 302 if a",
+    ],
+)
+def test_what_a_tenant_writes_is_no_keyword(line: str) -> None:
+    allowed.check_haproxy(f"frontend x\n    {line}\n")
+
+
+@hypothesis.given(strategies.text(), strategies.booleans())
+def test_any_text_is_taken_or_refused(text: str, after: bool) -> None:
+    for check, usual in ((allowed.check_haproxy, HTTP), (allowed.check_keepalived, VRRP)):
+        try:
+            check(usual + text if after else text)
+        except allowed.NotAllowed:
+            continue
+        assert "global" not in text.split("\n")[-1].split()
