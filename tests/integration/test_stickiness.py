@@ -95,6 +95,7 @@ def test_clients_stay_over_reloads_soon_after_persistence_was_set(amphora: Ampho
     assert all(now == home for now, home in stayed)
 
 
+@pytest.mark.slow
 def test_clients_stay_over_a_reload_that_the_old_worker_teaches(amphora: Amphora) -> None:
     amphora.apply(1, sticky(PORTS, APP_COOKIE), peer_name="me")
     clients = [Client(amphora, number) for number in range(CLIENTS)]
