@@ -8,6 +8,11 @@ class ControllerError(Exception):
 
     code = "internal"
 
+    @property
+    def for_clients(self) -> str:
+        """What a client is told: the message, unless it speaks of things (paths, commands) that are only the operator's."""
+        return str(self)
+
 
 class Transient(ControllerError):
     """A service did not answer or asked for patience; the same call may be repeated."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http
 import logging
 
@@ -10,6 +11,7 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import answers
+from controller.api.serving import refusals
 from controller.db import database
 
 LOG = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ STATUS: dict[type[exceptions.ControllerError], int] = {
     exceptions.NotSupported: 501,
     exceptions.Transient: 503,
 }
+_EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What a full disk, or a machine at its limits, says."""
 METHODS = "DELETE, GET, POST, PUT"
 
 
@@ -49,7 +53,7 @@ def refused(error: exceptions.ControllerError) -> flask.Response:
     code = status_of(error)
     if code >= 500:
         LOG.warning("%s %r: %d: %s", flask.request.method, flask.request.path, code, error)
-    return fault(code, str(error))
+    return fault(code, error.for_clients)
 
 
 def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
@@ -63,15 +67,32 @@ def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
 
 
 def broken(error: Exception) -> flask.Response:
-    """The database was away or busy for too long, or a bug of ours: the log has the traceback, the client has the id to ask for."""
-    LOG.error("%s %r failed", flask.request.method, flask.request.path, exc_info=error)
+    """The database was away or busy for too long, or a bug of ours: the log has what the client is not told."""
+    return fault(*explained(error))
+
+
+def explained(error: Exception) -> tuple[int, str]:
+    """The status of an error that nobody expected, and what a client is told of it; the log gets the rest."""
+    asked = f"{flask.request.method} {flask.request.path!r}"
     if database.is_transient(error):
-        return fault(503, "The database is busy or away; nothing was changed. Please repeat the request.")
+        LOG.error("%s: the database is busy or away: %s", asked, getattr(error, "orig", None) or error)
+        return 503, "The database is busy or away; nothing was changed. Please repeat the request."
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+        LOG.error("%s: %s", asked, error)
+        return 503, "There is no room for the request now, so nothing was done. Please repeat it later."
+    LOG.error("%s failed", asked, exc_info=error)
     context = flask.g.get("context")
     named = f" The request is {context.request_id} in the logs." if context else ""
-    return fault(500, f"An unexpected error occurred; nothing was changed.{named}")
+    return 500, f"An unexpected error occurred; nothing was changed.{named}"
+
+
+def may_repeat(answer: flask.Response) -> flask.Response:
+    """Tell with a 503 when the request may be repeated."""
+    if answer.status_code == 503:
+        answer.headers["Retry-After"] = str(refusals.RETRY_AFTER)
+    return answer
 
 
 def fault(code: int, text: str) -> flask.Response:
     """The shape that clients read `faultstring` from."""
-    return answers.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code)
+    return may_repeat(answers.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code))

@@ -14,6 +14,7 @@ import orjson
 from keystoneauth1 import exceptions as keystone_exceptions
 
 from controller.api import auth, cors, paths, policy
+from controller.api.serving import refusals
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -90,7 +91,9 @@ class Gate:
     def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse, status: str) -> Iterable[bytes]:
         text = AWAY if status.startswith("503") else BROKEN
         said = orjson.dumps({"faultcode": "Server", "faultstring": text, "debuginfo": None})
-        kind = ("Content-Type", "application/json"), ("Content-Length", str(len(said)))
+        kind = [("Content-Type", "application/json"), ("Content-Length", str(len(said)))]
+        if status.startswith("503"):
+            kind.append(("Retry-After", str(refusals.RETRY_AFTER)))
         start_response(status, [*kind, *self._common(environ)])
         return [said]
 

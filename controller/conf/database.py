@@ -14,6 +14,7 @@ OPTS = [
         "busy_timeout",
         default=30,
         min=1,
-        help="Seconds that a SQLite writer waits for another one. Other engines have their own lock time-outs.",
+        help="Seconds that a transaction waits for a connection and for what others hold locked, on every engine. Requests wait no longer "
+        "than [api_settings] answer_timeout in all.",
     ),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import orjson
 import sqlalchemy as sa
 
 from controller.db import clock as clocks
-from controller.db import transaction
+from controller.db import transaction, waits
 
 
 class Database:
@@ -25,9 +24,12 @@ class Database:
     """
 
     def __init__(self, url: str, busy_timeout: float = 30.0) -> None:
+        """`busy_timeout`: seconds at most that anything is waited for; a thread's deadline (`deadlines`) may say less."""
         self._url = sa.make_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
-        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite}
+        backend = self._url.get_backend_name()
+        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "poolclass": waits.Pool, "pool_timeout": busy_timeout}
+        arguments["connect_args"] = waits.arguments(backend, busy_timeout, self._url.query)
         if self.is_sqlite:
             arguments["connect_args"] = {"timeout": busy_timeout, "check_same_thread": False}
             if self._url.database in (None, "", ":memory:"):
@@ -37,10 +39,10 @@ class Database:
         if not self.is_sqlite:
             arguments["isolation_level"] = "READ COMMITTED"
         self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        # Writers of SQLite wait for each other by sleeping longer and longer. Threads of one process queue here instead: far fairer.
-        self._turn: contextlib.AbstractContextManager[Any] = threading.RLock() if self.is_sqlite else contextlib.nullcontext()
+        self._turns = waits.Turns(busy_timeout) if self.is_sqlite else None
         self._clock = clocks.DatabaseClock(self._url.get_backend_name())
         self.engine = sa.create_engine(self._url, execution_options={clocks.OPTION: self._clock}, **arguments)
+        waits.limit(self.engine, busy_timeout)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -50,7 +52,7 @@ class Database:
     @contextlib.contextmanager
     def begin(self) -> Iterator[transaction.Transaction]:
         """Write: commits at the end of the block, rolls back if an error leaves it."""
-        with self._turn, self.engine.connect() as connection:
+        with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection:
             connection.execution_options(figlina_write=True)
             with connection.begin():
                 self._clock.look(connection)

@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from controller import exceptions
+from controller import deadlines, exceptions
 from controller.drivers.network import interface as network
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +35,11 @@ class CommandFailed(exceptions.Transient):
         super().__init__(f"`{' '.join(argv)}` failed: {words}")
         self.words = words
 
+    @property
+    def for_clients(self) -> str:
+        """Not the command."""
+        return "The network could not be changed, so nothing was done. Please repeat the request."
+
 
 class Host:
     """This machine, as a place to run commands."""
@@ -44,8 +49,9 @@ class Host:
 
         :raises CommandFailed: it ended badly, took too long, or is not installed.
         """
+        timeout = max(1.0, deadlines.left(COMMAND_TIMEOUT))
         try:
-            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=COMMAND_TIMEOUT, check=False)
+            done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=timeout, check=False)
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise CommandFailed(argv, str(exc)) from exc
         if done.returncode:

@@ -11,7 +11,6 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import answers, errors
-from controller.db import database
 from controller.drivers.network import embedded
 
 LOG = logging.getLogger(__name__)
@@ -131,7 +130,7 @@ def translated(error: exceptions.ControllerError) -> Fault:
     if isinstance(error, (exceptions.Conflict, exceptions.InvalidRequest)):
         return _by_sentence(status, str(error))
     kind = {501: "UnsupportedOption", 503: "ServiceUnavailable"}.get(status, "HTTPInternalServerError")
-    return Fault(status, kind, str(error))
+    return Fault(status, kind, error.for_clients)
 
 
 def _nothing(error: exceptions.NotFound) -> Fault:
@@ -163,15 +162,11 @@ def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
 
 
 def broken(error: Exception) -> flask.Response:
-    """The database was away or busy for too long, or a bug of ours: the log has the traceback, the client has the id to ask for."""
-    LOG.error("%s %r failed", flask.request.method, flask.request.path, exc_info=error)
-    if database.is_transient(error):
-        return body(503, "ServiceUnavailable", "The database is busy or away; nothing was changed. Please repeat the request.")
-    context = flask.g.get("context")
-    named = f" The request is {context.request_id} in the logs." if context else ""
-    return body(500, "HTTPInternalServerError", f"An unexpected error occurred; nothing was changed.{named}")
+    """The database was away or busy for too long, or a bug of ours: the log has what the client is not told."""
+    status, sentence = errors.explained(error)
+    return body(status, "ServiceUnavailable" if status == 503 else "HTTPInternalServerError", sentence)
 
 
 def body(status: int, kind: str, message: str) -> flask.Response:
     """The shape that old clients read."""
-    return answers.json({"NeutronError": {"type": kind, "message": message, "detail": ""}}, status)
+    return errors.may_repeat(answers.json({"NeutronError": {"type": kind, "message": message, "detail": ""}}, status))

@@ -13,6 +13,7 @@ import urllib.parse
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import IO, TYPE_CHECKING, Any
 
+from controller import deadlines
 from controller.api.serving import refusals
 
 if TYPE_CHECKING:
@@ -156,11 +157,12 @@ class Bridge:
             return lambda _: None
 
         try:
-            parts = self._application(environ, start_response)
-            try:
-                content = b"".join(parts)
-            finally:
-                getattr(parts, "close", bool)()
+            with deadlines.until(deadline):
+                parts = self._application(environ, start_response)
+                try:
+                    content = b"".join(parts)
+                finally:
+                    getattr(parts, "close", bool)()
             status, headers = begun[0]
         except Exception:
             LOG.exception("%s %r failed", environ["REQUEST_METHOD"], environ["PATH_INFO"])

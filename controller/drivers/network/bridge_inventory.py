@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from controller import exceptions
+from controller import deadlines, exceptions
 from controller.drivers.network import interface
 from controller.model.order import Order
 
@@ -81,6 +81,8 @@ CREATE INDEX IF NOT EXISTS floating_ips_by_port ON floating_ips (port_id);
 CREATE INDEX IF NOT EXISTS floating_ips_by_router ON floating_ips (router_id);
 """
 _NAMESPACE = uuid.UUID("6f2b8c54-9a0e-4f3a-8f0e-0c5d3c1a7f11")
+_PATIENCE = 30.0
+"""Seconds that a change waits for another one, if nobody is waiting for it."""
 _PORT_COLUMNS = "p.id, p.name, p.network_id, p.mac_address, p.device_id, p.device_owner, p.project_id, n.mtu, n.bridge"
 
 
@@ -104,6 +106,15 @@ def mac_for(network: str, address: str) -> str:
     return ":".join(["02", *(f"{byte:02x}" for byte in digest[:5])])
 
 
+class InventoryAway(exceptions.Transient):
+    """The inventory can't be read or changed now; the message is the operator's."""
+
+    @property
+    def for_clients(self) -> str:
+        """Not its path."""
+        return "The network's inventory is busy or away, so nothing was done. Please repeat the request."
+
+
 class Inventory:
     """Opens the file, and hands out transactions."""
 
@@ -119,7 +130,7 @@ class Inventory:
     def _connect(self) -> sqlite3.Connection:
         if self._lock is None:
             pathlib.Path(self._path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        connection = sqlite3.connect(self._path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(self._path, timeout=deadlines.left(_PATIENCE), isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -135,17 +146,15 @@ class Inventory:
             return self._only
         owner, connection = getattr(self._threads, "held", (0, None))
         if connection is None or owner != os.getpid():
-            try:
+            with self._told("can't be opened"):
                 connection = self._connect()
-            except sqlite3.OperationalError as exc:
-                raise exceptions.Transient(f"the network inventory {self._path} can't be opened: {exc}") from exc
             self._threads.held = (os.getpid(), connection)
         return connection
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Contents]:
         """Look without locking anybody out."""
-        with self._lock or contextlib.nullcontext():
+        with self._lock or contextlib.nullcontext(), self._told("can't be read"):
             yield Contents(self._connection(), self._namespace)
 
     @contextlib.contextmanager
@@ -156,18 +165,36 @@ class Inventory:
         """
         with self._lock or contextlib.nullcontext():
             connection = self._connection()
-            try:
+            with self._told("is busy"):
+                connection.execute(f"PRAGMA busy_timeout = {int(deadlines.left(_PATIENCE) * 1000)}")
                 connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as exc:
-                raise exceptions.Transient(f"the network inventory {self._path} is busy: {exc}") from exc
             contents = Contents(connection, self._namespace)
-            with self.guard(contents):
+            with self._told("can't be changed"):
                 try:
-                    yield contents
+                    with self.guard(contents), self._all_or_nothing(connection):
+                        yield contents
                 except BaseException:
-                    connection.execute("ROLLBACK")
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
                     raise
-                connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self, connection: sqlite3.Connection) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:  # a full disk ends it by itself
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """:raises InventoryAway: the file is locked, its disk is full, or it can't be reached."""
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as exc:
+            raise InventoryAway(f"the network inventory {self._path} {what}: {exc}") from exc
 
 
 class Contents:

@@ -9,10 +9,12 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -22,6 +24,7 @@ from controller.jobs import wakeup
 from tests import databases
 
 SUBNET = bridge_inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+ANSWER_TIMEOUT = 5
 _PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")
 
 
@@ -53,6 +56,7 @@ def server(tmp_path: pathlib.Path) -> Iterator[Server]:
         f"[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
         f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"
         "auth_strategy = noauth\nnoauth_project_id = demo\n"
+        f"answer_timeout = {ANSWER_TIMEOUT}\n"
     )
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen([str(_PROGRAM), "--config-file", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
@@ -117,6 +121,27 @@ def test_a_request_in_flight_is_finished_before_the_process_ends(server: Server)
     connection.send(body[10:])
     assert connection.getresponse().status == 201
     assert server.process.wait(40) == 0
+
+
+def test_writers_of_a_locked_database_are_told_together_to_come_back_later(server: Server, tmp_path: pathlib.Path) -> None:
+    body = json.dumps({"loadbalancer": {"vip_subnet_id": SUBNET}})
+
+    def create(_: int) -> tuple[int, str | None]:
+        connection = server.connect()
+        connection.request("POST", "/v2.0/lbaas/loadbalancers", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        assert b"figlina.db" not in answer.read()
+        return answer.status, answer.headers["Retry-After"]
+
+    other = sqlite3.connect(tmp_path / "figlina.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    with futures.ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(create, range(16)))
+    assert answers == [(503, "5")] * 16
+    assert time.monotonic() - started < 3 * ANSWER_TIMEOUT
+    other.execute("ROLLBACK")
+    assert create(0)[0] == 201
 
 
 def _answers(server: Server) -> bool:

@@ -1,0 +1,140 @@
+"""How long anybody waits for the database: until the deadline, all of those who wait together, on each engine."""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from concurrent import futures
+
+import pytest
+import sqlalchemy as sa
+
+from controller import deadlines
+from controller.db import database, tables
+from controller.drivers.network import bridge_inventory
+
+
+@pytest.fixture
+def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
+    """An empty one; nobody waits for longer than ten seconds."""
+    made = database.Database(database_url or f"sqlite:///{tmp_path}/figlina.db", busy_timeout=10)
+    tables.metadata.create_all(made.engine)
+    yield made
+    tables.metadata.drop_all(made.engine)
+    made.close()
+
+
+@pytest.fixture
+def held(db: database.Database) -> Iterator[threading.Event]:
+    """Somebody else has locked what everybody writes, until the event is set."""
+    other = sa.create_engine(db.engine.url, isolation_level=None if db.is_sqlite else "READ COMMITTED")
+    release, locked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with other.connect() as connection:
+            if db.is_sqlite:
+                connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.execute(sa.insert(tables.leaders).values(name="held", owner="other", expires_at=0.0))
+            locked.set()
+            release.wait(30)
+            connection.rollback()
+
+    with futures.ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        assert locked.wait(10)
+        yield release
+        release.set()
+        holding.result()
+    other.dispose()
+
+
+def _write(db: database.Database) -> None:
+    with db.begin() as tx:
+        tx.connection.execute(sa.insert(tables.leaders).values(name="held", owner="me", expires_at=0.0))
+        tx.connection.rollback()
+
+
+def _waited(db: database.Database, seconds: float) -> float:
+    """How long a writer with a deadline waits in vain."""
+    started = time.monotonic()
+    with pytest.raises(sa.exc.SQLAlchemyError) as refused, deadlines.until(started + seconds):
+        _write(db)
+    assert database.is_transient(refused.value), refused.value
+    return time.monotonic() - started
+
+
+def test_eight_writers_with_a_deadline_wait_side_by_side(db: database.Database, held: threading.Event) -> None:
+    started = time.monotonic()
+    with futures.ThreadPoolExecutor(8) as pool:
+        waited = list(pool.map(lambda _: _waited(db, 2), range(8)))
+    assert min(waited) > 0.5
+    assert time.monotonic() - started < 7
+
+
+def test_a_deadline_of_one_request_is_none_of_the_next(db: database.Database, held: threading.Event) -> None:
+    _waited(db, 1)
+    threading.Timer(3, held.set).start()
+    started = time.monotonic()
+    _write(db)
+    assert time.monotonic() - started > 2
+
+
+def test_what_is_late_already_is_not_begun(db: database.Database) -> None:
+    assert _waited(db, 0) < 1
+
+
+def test_a_connection_is_waited_for_until_the_deadline(db: database.Database) -> None:
+    taken = [db.engine.connect() for _ in range(60)]
+    started = time.monotonic()
+    with pytest.raises(sa.exc.TimeoutError), deadlines.until(started + 0.5):
+        db.engine.connect()
+    assert time.monotonic() - started < 3
+    for connection in taken:
+        connection.close()
+
+
+def test_a_request_that_waits_for_nobody_costs_no_statement_more(db: database.Database) -> None:
+    seen: list[str] = []
+    sa.event.listen(db.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
+    for _ in range(3):
+        with deadlines.until(time.monotonic() + 10), db.read() as tx:
+            tx.connection.execute(sa.select(tables.leaders)).all()
+    assert len([statement for statement in seen if not statement.startswith("BEGIN")]) == 3
+
+
+def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "network.db"
+    inventory = bridge_inventory.Inventory(path, "ns")
+    with inventory.change():
+        pass
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    started = time.monotonic()
+    with pytest.raises(bridge_inventory.InventoryAway) as refused, deadlines.until(started + 1), inventory.change():
+        pass
+    assert 0.5 < time.monotonic() - started < 5
+    assert str(path) in str(refused.value)
+    assert str(tmp_path) not in refused.value.for_clients
+    other.execute("ROLLBACK")
+    with inventory.change() as contents:
+        contents.add_network("n", "br")
+
+
+def test_an_inventory_whose_disk_is_full_changes_nothing_and_goes_on_later(tmp_path: pathlib.Path) -> None:
+    inventory = bridge_inventory.Inventory(tmp_path / "network.db", "ns")
+    with inventory.change() as contents:
+        contents.db.execute("PRAGMA user_version")
+    connection = inventory._connection()
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    names = [f"n-{number}" for number in range(1000)]
+    with pytest.raises(bridge_inventory.InventoryAway, match="full"), inventory.change() as contents:
+        [contents.add_network(name, f"br-{name}") for name in names]
+    connection.execute("PRAGMA max_page_count = 100000")
+    with inventory.change() as contents:
+        contents.add_network(names[0], "br-0")
+        assert contents.bridges() == ["br-0"]
