@@ -38,24 +38,26 @@ class Identity:
         self._proven: tuple[ssl.SSLContext, boot.Identity] | None = None  # what served last, while the current one is on trial
 
     def secure(self, connection: socket.socket) -> ssl.SSLSocket:
-        """Shake hands with a controller, whose certificate must be by one of the roots, and bear one of the names if there are any.
+        """Begin to speak TLS with a controller, whose certificate must be by one of the roots; the hand-shake is the caller's.
 
-        :raises ssl.SSLError: it is no controller, or does not like us.
-        :raises OSError: the connection broke, or took too long.
+        :raises OSError: the connection broke.
         """
         with self._lock:
-            context, current = self._context, self._current
-        secured = context.wrap_socket(connection, server_side=True)
-        try:
-            _refuse_strangers(secured, current.client_names)
-        except BaseException:
-            secured.close()
-            raise
+            context = self._context
+        return context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+
+    def welcome(self, secured: ssl.SSLSocket) -> None:
+        """A hand-shake came to its end: the client must bear one of the names, if there are any.
+
+        :raises ssl.SSLError: it is no controller.
+        """
         with self._lock:
-            if context is self._context and self._proven is not None:
+            mine = self._proven[1] if self._proven is not None and secured.context is self._proven[0] else self._current
+        _refuse_strangers(secured, mine.client_names)
+        with self._lock:
+            if secured.context is self._context and self._proven is not None:
                 self._proven = None
                 LOG.info("A controller has come to terms with the new certificate")
-        return secured
 
     def replace(self, new: boot.Identity) -> None:
         """Be this one from the next connection on, and after each restart.

@@ -1,6 +1,6 @@
-"""An HTTPS server for one small WSGI application: a client certificate is required, and each connection has its own thread.
+"""An HTTPS server for one small WSGI application: a client certificate is required, and who has one has a thread for each connection.
 
-The TLS hand-shake happens on that thread, under a time limit: a client that connects and says nothing holds up nobody else.
+Until then connections wait in the `doorway`, where hundreds of them cost no thread and little memory. What a client begins has an end.
 """
 
 from __future__ import annotations
@@ -14,56 +14,124 @@ import socketserver
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
 from amphora_agent import identity
+from amphora_agent.api import doorway
 
 LOG = logging.getLogger(__name__)
-HANDSHAKE_TIMEOUT = 10.0
 IDLE_TIMEOUT = 60.0
+REQUEST_TIMEOUT = 60.0
+"""Seconds from a request's first byte to its last."""
 MAX_BODY = 16 * 1024 * 1024
-MAX_CONNECTIONS = 64
+MAX_SESSIONS = 64
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class Server(socketserver.TCPServer):
     """Serves `application` on (address, port)."""
 
-    daemon_threads = True
     allow_reuse_address = True
-    request_queue_size = 64
+    request_queue_size = 256
 
     def __init__(self, address: tuple[str, int], application: WSGIApplication, own: identity.Identity) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.application = application
         self._own = own
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._sessions: dict[_Session, None] = {}  # the one that was last used longest ago comes first
+        self._lock = threading.Lock()
         super().__init__(address, _Handler)
+        self._doorway = doorway.Doorway(own.secure, self._let_in)
+        self._doorway.start()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give the connection a thread, if there are not too many already."""
-        if not self._slots.acquire(blocking=False):
-            LOG.warning("Too many connections: %s is turned away", client_address[0])
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
+        """Let the client prove who it is."""
+        self._doorway.take(request, client_address)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Shake hands, then answer requests until the client goes."""
+    def server_close(self) -> None:
+        """Send everybody away."""
+        super().server_close()
+        self._doorway.close()
+
+    def _let_in(self, connection: ssl.SSLSocket, client_address: Any) -> None:
+        """Give a connection a thread. Where there are too many, the one that has been idle for longest makes room.
+
+        :raises ssl.SSLError: it is no controller's.
+        """
+        self._own.welcome(connection)
+        connection.setblocking(True)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = _Session(connection)
+        with self._lock:
+            if len(self._sessions) >= MAX_SESSIONS:
+                leaves = next((one for one in self._sessions if one.idle), None)
+                if leaves is None:
+                    LOG.warning("Too many requests are under way: %s is turned away", client_address[0])
+                    connection.close()
+                    return
+                self._sessions.pop(leaves)
+                leaves.leave()
+            self._sessions[session] = None
+        threading.Thread(target=self._serve, args=(session, client_address), daemon=True).start()
+
+    def _serve(self, session: _Session, client_address: Any) -> None:
         try:
-            request.settimeout(HANDSHAKE_TIMEOUT)
-            request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with contextlib.closing(self._own.secure(request)) as connection:
-                connection.settimeout(IDLE_TIMEOUT)
-                _Handler(connection, client_address, self)
+            _Handler(session, client_address, self)  # type: ignore[arg-type]
         except (OSError, ssl.SSLError) as exc:
             LOG.info("Connection of %s ended: %s", client_address[0], exc)
         except Exception:
             LOG.exception("Connection of %s failed", client_address[0])
         finally:
-            self.shutdown_request(request)
-            self._slots.release()
+            with self._lock:
+                self._sessions.pop(session, None)
+            session.connection.close()
+
+    def rest(self, session: _Session) -> None:
+        """A request was answered, and another one may follow."""
+        with self._lock:
+            if session in self._sessions:
+                self._sessions[session] = self._sessions.pop(session)
+
+
+class _Session(io.RawIOBase):
+    """A connection of somebody who proved himself, as a file to read from. A request has an end, however slowly it comes."""
+
+    def __init__(self, connection: ssl.SSLSocket) -> None:
+        super().__init__()
+        self.connection = connection
+        self._end: float | None = None  # of the request that is being read; None: none has begun
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request has begun."""
+        return self._end is None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """:raises TimeoutError: the client is too slow."""
+        if self._end is None:
+            self.connection.settimeout(IDLE_TIMEOUT)
+            read = self.connection.recv_into(buffer)
+            self._end = time.monotonic() + REQUEST_TIMEOUT
+            return read
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request was not whole in time")
+        self.connection.settimeout(left)
+        return self.connection.recv_into(buffer)
+
+    def answered(self) -> None:
+        """The next byte begins another request."""
+        self._end = None
+
+    def leave(self) -> None:
+        """End it from another thread."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -75,16 +143,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     server: Server
 
+    def setup(self) -> None:
+        """Read through the session, which knows when a request has to be whole."""
+        self.session = cast(_Session, self.request)
+        self.connection = self.session.connection
+        self.rfile = io.BufferedReader(self.session, 65536)
+        self.wfile = self.connection.makefile("wb", self.wbufsize)
+
+    def handle_one_request(self) -> None:
+        """Read and answer one, or end the connection."""
+        super().handle_one_request()
+        self.session.answered()
+        self.server.rest(self.session)
+
     def _answer(self) -> None:
         length = self.headers.get("Content-Length", "0")
         if self.headers.get("Transfer-Encoding") or not length.isdecimal() or int(length) > MAX_BODY:
             self.close_connection = True
             self.send_error(413 if length.isdecimal() and int(length) > MAX_BODY else 411)
             return
-        body = self.rfile.read(int(length))
+        try:
+            body = self.rfile.read(int(length))
+        except TimeoutError:
+            self.close_connection = True
+            self.send_error(408)
+            return
         if len(body) < int(length):
             self.close_connection = True
             return
+        self.connection.settimeout(IDLE_TIMEOUT)
         status: list[tuple[str, list[tuple[str, str]]]] = []
 
         def start_response(line: str, headers: list[tuple[str, str]], _: object = None, /) -> Callable[[bytes], object]:
