@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from amphora_agent import outages
 from amphora_agent import report as reports
 from amphora_agent.protocol import boot
 from amphora_agent.protocol import heartbeat as protocol
@@ -89,11 +90,13 @@ class Heart:
 
     def run(self) -> None:
         """Beat for ever; a bad turn is logged and outlived."""
+        outage = outages.Outage(LOG, "The heartbeat")
         while True:
             try:
                 self.turn()
-            except Exception:
-                LOG.exception("A turn of the heartbeat went wrong")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)
             self._wait(POLL_INTERVAL if self.first_sent.is_set() and not self._in_doubt else 0.2)
 
     def turn(self) -> None:

@@ -10,6 +10,8 @@ import logging
 import threading
 from collections.abc import Callable
 
+from amphora_agent import outages
+
 LOG = logging.getLogger(__name__)
 INTERVAL = 0.2
 """Seconds between two questions."""
@@ -34,11 +36,13 @@ class Watch:
 
     def run(self) -> None:
         """Watch for ever; a bad turn is logged and outlived."""
+        outage = outages.Outage(LOG, "The watch over HAProxy")
         while not self._over.is_set():
             try:
                 wait = self.turn()
-            except Exception:
-                LOG.exception("A look at HAProxy went wrong")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)
                 wait = IDLE
             self._over.wait(wait)
 

@@ -17,7 +17,7 @@ ROWS = [
     {"flows"},
     {"tasks", "services"},
     {"db", "drivers", "render"},
-    {"jobs", "conf"},
+    {"jobs", "conf", "outages"},
     {"model", "exceptions", "clock", "deadlines"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}

@@ -18,6 +18,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from amphora_agent import outages
+
 LOG = logging.getLogger(__name__)
 
 PATIENCE = 10.0
@@ -78,11 +80,13 @@ class Doorway:
             os.write(self._bell, b"!")
 
     def _run(self) -> None:
+        outage = outages.Outage(LOG, "The doorway")
         while not self._over:
             try:
                 self._turn()
-            except Exception:
-                LOG.exception("The doorway stumbled")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)
                 time.sleep(0.1)
         for connection in (*self._silent, *self._shaking):
             self._send_away(connection, "the agent ends")

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 
 from amphora_agent.protocol import heartbeat
 from controller import clock as clocks
+from controller import outages
 from controller.health_manager import replay
 
 LOG = logging.getLogger(__name__)
@@ -132,12 +133,14 @@ class Receiver:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._last_turn = self._clock.monotonic()
+        outage = outages.Outage(LOG, "The receiver of heartbeats")
         while not stop.is_set():
             poll.poll(_POLL * 1000)
             try:
                 self.turn()
-            except Exception:
-                LOG.exception("The receiver goes on after an error")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)  # without a pause: whoever is not received is taken for dead
         self.wake()
 
     def turn(self) -> int:

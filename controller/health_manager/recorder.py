@@ -14,6 +14,7 @@ from typing import Any
 
 from amphora_agent.protocol import heartbeat as protocol
 from controller import clock as clocks
+from controller import outages
 from controller.db import database, transaction
 from controller.health_manager import batches, extents, reports, restarts
 from controller.health_manager import receiver as receiving
@@ -105,16 +106,17 @@ class Recorder:
 
     def run(self, stop: threading.Event) -> None:
         """Write until told to stop, then write what is left."""
+        outage = outages.Outage(LOG, "The record of heartbeats")
         while not stop.is_set():
             try:
                 self.turn(0.0 if self._to_judge else self._interval)
-            except Exception:
-                LOG.exception("Heartbeats could not be written: they are kept for the next try")
-                stop.wait(self._interval)
+                outage.over()
+            except Exception as exc:  # what could not be written is kept for the next try
+                stop.wait(max(self._interval, outage.met(exc)))
         try:
             self.turn(0.0)
-        except Exception:
-            LOG.exception("The last heartbeats could not be written")
+        except Exception as exc:
+            LOG.error("The last heartbeats could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
 
     def turn(self, timeout: float) -> None:
         """Take what was received since the last turn, and write it. If the database does not take it, it is kept for the next turn."""
@@ -393,8 +395,8 @@ class Recorder:
         try:
             with self._db.begin() as tx:
                 tx.faults.add_event(load_balancer_id, kind, object_id, load_balancer.Fault(code=code, message=message))
-        except Exception:  # the log has it
-            LOG.exception("An event could not be written")
+        except Exception as exc:  # the log has what it says
+            LOG.error("An event could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
 
     def _is_news(self, object_id: str, code: str) -> bool:
         """Whether this was not said of it for a while."""

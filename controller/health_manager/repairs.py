@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from controller import clock as clocks
-from controller import exceptions, jobs
+from controller import exceptions, jobs, outages
 from controller.db import database
 from controller.health_manager import recorder as recording
 from controller.health_manager import statuses, watcher
@@ -59,11 +59,14 @@ class Repairs:
 
     def run(self, stop: threading.Event) -> None:
         """Look and repair until told to stop."""
-        while not stop.wait(self._interval):
+        outage, pause = outages.Outage(LOG, "The repair of amphorae"), self._interval
+        while not stop.wait(pause):
+            pause = self._interval
             try:
                 self.turn()
-            except Exception:
-                LOG.exception("The repairs go on after an error")
+                outage.over()
+            except Exception as exc:
+                pause = max(pause, outage.met(exc))
 
     def turn(self) -> None:
         """One look."""

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from controller import clock as clocks
-from controller import exceptions, jobs
+from controller import exceptions, jobs, outages
 from controller.db import database, transaction
 from controller.db.repositories import health
 from controller.drivers.amphora import interface as driver
@@ -106,11 +106,13 @@ class Watcher:
     def run(self, stop: threading.Event) -> None:
         """Look for silent amphorae until told to stop."""
         self._started_at = self._last_turn = self._clock.monotonic()
-        while not stop.wait(self._settings.health_check_interval):
+        outage = outages.Outage(LOG, "The watch over silent amphorae")
+        while not stop.wait(self._settings.health_check_interval):  # always: a pause would look like a manager that lags
             try:
                 self.turn()
-            except Exception:
-                LOG.exception("The watcher goes on after an error")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)
 
     def turn(self) -> None:
         """One look."""
@@ -228,8 +230,10 @@ class Watcher:
                 self._spare(item, case)
             else:
                 self._fail_over(item, case, words)
-        except Exception:
-            LOG.exception("Amphora %s is silent, and looking into it failed: it is tried again", item.row.amphora_id)
+        except Exception as exc:
+            known = database.is_transient(exc)
+            words = "Amphora %s is silent, and looking into it failed: it is tried again: %s"
+            LOG.error(words, item.row.amphora_id, type(exc).__name__ if known else exc, exc_info=None if known else exc)
             case.next_look = self._clock.monotonic() + _POSTED_AGAIN_AFTER
         finally:
             with self._lock:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+from controller import outages
 from controller.db import database
 
 LOG = logging.getLogger(__name__)
@@ -47,11 +48,13 @@ class Leadership:
 
     def run(self, stop: threading.Event) -> None:
         """Renew until told to stop."""
+        outage = outages.Outage(LOG, "The lease of the housekeeping")
         while True:
             try:
                 self.renew()
-            except Exception:
-                LOG.exception("The lease of the housekeeping could not be renewed")
+                outage.over()
+            except Exception as exc:
+                outage.met(exc)  # the lease's own interval is the pause
             if stop.wait(self._expiry / 3):
                 return
 
@@ -87,20 +90,21 @@ class Housekeeper:
             thread.join(max(0.0, deadline - time.monotonic()))
         try:
             self._leadership.resign()
-        except Exception:
-            LOG.exception("The lease of the housekeeping could not be given back: it runs out by itself")
+        except Exception as exc:
+            LOG.warning("The lease of the housekeeping could not be given back, and runs out by itself: %s", exc)
         return not any(thread.is_alive() for thread in self._threads)
 
     def _may_go_on(self) -> bool:
         return self._leadership.leads() and not self._stop.is_set()
 
     def _attend(self, duty: Duty) -> None:
-        next_at = 0.0
+        next_at, outage = 0.0, outages.Outage(LOG, f"The {duty.name}", longest_wait=max(duty.interval, outages.LONGEST_WAIT))
         while not self._stop.wait(min(0.1, duty.interval)):
             if not self._leadership.leads() or time.monotonic() < next_at:
                 continue
             next_at = time.monotonic() + duty.interval
             try:
                 duty.work(self._may_go_on)
-            except Exception:
-                LOG.exception("The %s goes on after an error", duty.name)
+                outage.over()
+            except Exception as exc:
+                next_at = time.monotonic() + max(duty.interval, outage.met(exc))

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from taskflow import flow as taskflow_flow
 
-from controller import exceptions, jobs
+from controller import exceptions, jobs, outages
 from controller.db import database, transaction
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
@@ -98,6 +98,9 @@ class Conductor:
         self._look_for_dead_at = 0.0
         self._clock_ahead = float("inf")  # of the monotonic clock, as of the last look
         self._stopping = threading.Event()
+        self._outage = outages.Outage(LOG, f"Worker {self.owner}")
+        self._outage_of_takeovers = outages.Outage(LOG, "The look for jobs of dead workers")
+        self._outage_of_times = outages.Outage(LOG, "The look for times that lie ahead")
 
     def run(self) -> bool:
         """Run jobs until `stop`; True if everything under way came to a clean end."""
@@ -133,10 +136,10 @@ class Conductor:
                 return 0.0
             with self._db.read() as tx:
                 next_due = tx.jobs.next_due()
+            self._outage.over()
             return self._pause(self._db.now(), next_due)
-        except Exception:  # the loop must outlive a database that is away
-            LOG.exception("worker %s could not look at the board", self.owner)
-            return self._options.poll_interval
+        except Exception as exc:  # the loop must outlive a database that is away
+            return max(self._options.poll_interval, self._outage.met(exc))
 
     def _pause(self, now: float, next_due: float | None) -> float:
         """How long there is nothing to do, as far as this worker knows."""
@@ -270,7 +273,7 @@ class Conductor:
         try:
             self._put_aside(run, self._db.now() + self._options.poll_interval)
         except Exception:
-            LOG.warning("%s: the database still does not answer; the claim expires by itself", run, exc_info=True)
+            LOG.warning("%s: the database still does not answer; the claim expires by itself", run)
 
     def _end(self, run: Run) -> None:
         with self._db.begin() as tx:
@@ -353,12 +356,14 @@ class Conductor:
             with self._db.read() as tx:
                 dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
             if not dead:
+                self._outage_of_takeovers.over()
                 return
             with self._db.begin() as tx:
                 freed = tx.jobs.free_owner(dead)
-        except Exception:  # the worker must outlive a database that is away
-            LOG.exception("worker %s could not look for jobs of dead workers; they wait until their claims expire", self.owner)
+        except Exception as exc:  # the worker must outlive a database that is away; what the dead held waits until it expires
+            self._outage_of_takeovers.met(exc)
             return
+        self._outage_of_takeovers.over()
         if freed:
             LOG.warning("worker %s takes over %d jobs of dead workers: %s", self.owner, len(freed), ", ".join(freed))
 
@@ -371,8 +376,8 @@ class Conductor:
             longest = 2 * max(self._options.retry_backoff_max, _UNKNOWN_KIND_DELAY)
             with self._db.begin() as tx:
                 count = tx.leases.bring_back(self._options.claim_expiry, longest) + tx.jobs.bring_back(self._options.claim_expiry, longest)
-        except Exception:  # the worker must outlive a database that is away
-            LOG.exception("worker %s could not look for times that lie ahead", self.owner)
+        except Exception as exc:  # the worker must outlive a database that is away
+            self._outage_of_times.met(exc)
             self._clock_ahead = float("inf")
             return
         if count:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from controller import jobs
+from controller import jobs, outages
 from controller.db import database
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class Renewer:
         self._runs: dict[str, Run] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="renewer", daemon=True)
+        self._outage = outages.Outage(LOG, "The renewal of claims and leases")
 
     def start(self) -> None:
         """Begin."""
@@ -67,11 +68,12 @@ class Renewer:
             began = time.monotonic()
             try:
                 kept = self._renew(run)
-            except Exception:  # the database is away; try again as long as nobody else may have taken over
-                LOG.exception("%s: its claim and lease could not be renewed", run)
+            except Exception as exc:  # the database is away; try again as long as nobody else may have taken over
+                self._outage.met(exc)
                 if run.renewed_at < began - self._expiry:
                     self._lose(run, "could not be renewed in time")
                 continue
+            self._outage.over()
             if kept:
                 run.renewed_at = began
             elif self._is_kept(run):  # those that ended meanwhile gave theirs back

@@ -1,0 +1,121 @@
+"""What a loop that outlives errors says of them: a sentence when they begin, one when they are over, and nothing at each turn between.
+
+Loops of one process that need the same service speak of it once. A loop keeps an `Outage`, tells it of each error (`met`, which says how
+long to wait before the next try) and of each turn that came to its end (`over`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from controller import exceptions
+
+FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
+"""Seconds between tries: twice as long each time, up to this."""
+
+DATABASE = "The database"
+_MOST_KINDS = 20
+
+
+class _Services:
+    """Since when services that several loops of this process need have been away."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def gone(self, name: str, now: float) -> bool:
+        """Note it; True if that is news."""
+        with self._lock:
+            if name in self._since:
+                return False
+            self._since[name] = now
+            return True
+
+    def back(self, name: str, now: float) -> float | None:
+        """The seconds for which it was away; None if somebody has said that it is back."""
+        with self._lock:
+            since = self._since.pop(name, None)
+            return None if since is None else now - since
+
+
+_SERVICES = _Services()
+
+
+class Outage:
+    """Of one loop. Not for several threads."""
+
+    def __init__(
+        self,
+        log: logging.Logger,
+        loop: str,
+        *,
+        longest_wait: float = LONGEST_WAIT,
+        clock: Callable[[], float] = time.monotonic,
+        services: _Services = _SERVICES,
+    ) -> None:
+        """`loop` names the loop at the beginning of a sentence."""
+        self._log = log
+        self._loop = loop
+        self._longest_wait = longest_wait
+        self._clock = clock
+        self._services = services
+        self._since: float | None = None
+        self._tries = 0
+        self._told: set[tuple[str, str]] = set()
+        self._away: set[str] = set()
+
+    def met(self, error: BaseException) -> float:
+        """Seconds to wait before the next try."""
+        now = self._clock()
+        if self._since is None:
+            self._since = now
+        self._tries += 1
+        if _is_of_the_database(error):
+            self._away.add(DATABASE)
+            if self._services.gone(DATABASE, now):
+                self._log.error("%s does not answer: %s. It is tried again, and its return will be told", DATABASE, _sentence(error))
+        elif (kind := (type(error).__name__, _place(error))) not in self._told and len(self._told) < _MOST_KINDS:
+            self._told.add(kind)
+            expected = isinstance(error, (exceptions.Transient, OSError))
+            words = "%s met an error, and goes on trying; it will be told when all is well again: %s"
+            self._log.error(words, self._loop, _sentence(error), exc_info=None if expected else error)
+        return min(self._longest_wait, FIRST_WAIT * 2.0 ** min(self._tries - 1, 10))
+
+    def over(self) -> None:
+        """A turn did all that it should."""
+        if self._since is None:
+            return
+        now = self._clock()
+        for name in self._away:
+            seconds = self._services.back(name, now)
+            if seconds is not None:
+                self._log.warning("%s answers again, after %.1f s", name, seconds)
+        if self._told:
+            self._log.warning("%s is well again, after %.1f s and %d failed tries", self._loop, now - self._since, self._tries)
+        self._since, self._tries, self._told, self._away = None, 0, set(), set()
+
+
+def _is_of_the_database(error: BaseException) -> bool:
+    """Away, busy, or out of connections; by its name, for SQLAlchemy's home is `db`."""
+    kind = type(error)
+    return kind.__module__ == "sqlalchemy.exc" and (
+        kind.__name__ in ("OperationalError", "InterfaceError", "TimeoutError") or bool(getattr(error, "connection_invalidated", False))
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    """The error's own words, without the statement or the traceback that met it."""
+    words = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return " ".join(words.split())[:500].rstrip(".")
+
+
+def _place(error: BaseException) -> str:
+    """Where it was raised, so that two errors of one kind are told apart."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
