@@ -145,6 +145,11 @@ class Instance:
         return ""
 
     @property
+    def database_url(self) -> str:
+        """Where the rows are: a file in the state folder, unless an option says otherwise."""
+        return self.settings.options.get("database.connection") or f"sqlite:///{self.state / 'figlina.db'}"
+
+    @property
     def _alias(self) -> str:
         return str(self.state)[:255]  # the kernel takes no more
 
@@ -324,13 +329,23 @@ class Instance:
         """Machines that exist, each with what the database knows of it."""
         from controller.db import database  # takes longer to import than everything else here, and only `status` needs it
 
-        known = database.Database(f"sqlite:///{self.state / 'figlina.db'}")
+        try:
+            known = database.Database(self.database_url)
+        except (ImportError, ValueError) as exc:
+            raise DevError(
+                f"the database of [database] connection can't be used: {exc} (pip install 'figlina[mysql]', or [postgresql])"
+            ) from exc
         found = []
         try:
             for machine in self.compute.list_ours():
                 row = None
-                with contextlib.suppress(exceptions.NotFound), known.read() as tx:
-                    row = tx.amphorae.get(machine.amphora_id)
+                try:
+                    with contextlib.suppress(exceptions.NotFound), known.read() as tx:
+                        row = tx.amphorae.get(machine.amphora_id)
+                except Exception as exc:
+                    if not database.is_transient(exc):
+                        raise
+                    raise DevError(f"the database does not answer: {getattr(exc, 'orig', exc)}") from exc
                 found.append(
                     {
                         "id": machine.amphora_id,

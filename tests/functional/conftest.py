@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.functional import flow_site, postgresql
+from tests.functional import flow_site, mariadb, postgresql
 
 
 @pytest.fixture
@@ -24,7 +24,20 @@ def postgresql_server() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[str]:
+    """A MariaDB server for the whole run."""
+    with mariadb.server() as url:
+        yield url
+
+
+_DATABASES = {"postgresql": "postgres", "mariadb": "test"}
+"""Where tables may be made on a server, by its kind."""
+
+
+@pytest.fixture(params=["sqlite", *_DATABASES])
 def database_url(request: pytest.FixtureRequest) -> str | None:
     """Where an empty database may be made: None for SQLite in the test's folder."""
-    return None if request.param == "sqlite" else str(request.getfixturevalue("postgresql_server")) % "postgres"
+    if request.param == "sqlite":
+        return None
+    return str(request.getfixturevalue(f"{request.param}_server")) % _DATABASES[request.param]

@@ -192,7 +192,7 @@ class Killer:
         return self._column("SELECT kind FROM jobs")
 
     def _column(self, query: str) -> list[str]:
-        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        db = database.Database(self.site.machine.database_url)
         try:
             with db.read() as tx:
                 return list(tx.connection.exec_driver_sql(query).scalars())
@@ -202,7 +202,7 @@ class Killer:
     def unexplained(self) -> list[str]:
         """What the cloud has and the database does not explain, and the other way round."""
         machine = self.site.machine
-        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        db = database.Database(self.site.machine.database_url)
         try:
             with db.read() as tx:
                 rows = tx.connection.exec_driver_sql("SELECT id, status FROM amphorae WHERE status != 'DELETED'").all()

@@ -17,6 +17,7 @@ from typing import Any
 
 from controller.dev import client, instance, processes, settings
 from controller.dev.client import eventually
+from tests import databases
 
 _numbers = itertools.count(1)
 
@@ -74,7 +75,8 @@ class Site:
 
     def __init__(self, folder: pathlib.Path, topology: str = "SINGLE", options: dict[str, str] | None = None) -> None:
         prefix = f"figlina-t{os.getpid()}-{next(_numbers)}"
-        chosen = settings.Settings(prefix=prefix, api_port=free_port(), topology=topology, options=options or {})
+        where = {} if databases.KIND == "sqlite" else {"database.connection": databases.new_url(folder)}
+        chosen = settings.Settings(prefix=prefix, api_port=free_port(), topology=topology, options={**where, **(options or {})})
         self.folder = folder
         self.machine = instance.Instance(folder, chosen)
         self.api = client.Api(chosen.api_url)

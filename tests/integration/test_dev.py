@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ from controller.dev import instance, settings
 from controller.drivers import linux
 from controller.drivers.compute import interface, namespace
 from controller.drivers.network import bridge
+from tests.functional import mariadb, postgresql
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
@@ -153,6 +155,27 @@ def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
     assert linux.namespace_exists(status["client_namespace"])
     assert linux.namespace_exists(status["outside_namespace"])
     assert figlina(dev, "status").returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["mariadb", "postgresql"])
+def test_an_instance_lives_on_another_database(
+    dev: instance.Instance, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Up, a row of an amphora in its status, a status while the database is away, and down; with the real processes."""
+    with {"mariadb": mariadb, "postgresql": postgresql}[kind].server() as server:
+        options = {"database.connection": server % {"mariadb": "test", "postgresql": "postgres"}[kind]}
+        made = instance.Instance(dev.state, dataclasses.replace(dev.settings, options=options))
+        made.up()
+        machine = boot(made)
+        assert [(one["id"], one["load_balancer_id"]) for one in made.status()["amphorae"]] == [(machine.amphora_id, None)]
+        assert figlina(dev, "status").returncode == 0
+        assert not (dev.state / "figlina.db").exists()
+    done = figlina(dev, "status")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "figlina dev: the database does not answer" in done.stderr
+    assert figlina(dev, "down").returncode == 0
+    assert linux.namespaces(dev.settings.prefix) == []
 
 
 def test_the_client_reaches_every_web_server_over_http_and_https(dev: instance.Instance) -> None:
