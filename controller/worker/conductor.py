@@ -380,6 +380,7 @@ class Conductor:
             self._outage_of_times.met(exc)
             self._clock_ahead = float("inf")
             return
+        self._outage_of_times.over()
         if count:
             LOG.warning("worker %s brought %d times back that lay ahead: a clock was set back", self.owner, count)
 
