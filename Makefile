@@ -40,6 +40,14 @@ test: install ## every test that this machine can run; says what it skipped and 
 test-tempest: install ## tempest's API tests of load balancing, all of them, over IPv4 and IPv6, with a real Keystone (half an hour; root)
 	@$(BIN)/python -m tests.tempest
 
+# What reads and writes most, with the flows and a whole site; all of it: FIGLINA_TEST_DATABASE=mariadb make test
+ON_EACH_DATABASE = $(addprefix tests/functional/,api/test_writes.py api/test_whole.py api/test_lists.py api/test_l7.py api/test_quotas.py \
+	test_flows_create.py test_flows_update.py test_flows_failover.py test_settlement.py test_housekeeping.py test_health_manager.py) \
+	tests/integration/test_main_job.py
+
+test-databases: install ## a cut of the functional and integration tests on PostgreSQL and on MariaDB
+	@for kind in postgresql mariadb; do FIGLINA_TEST_DATABASE=$$kind $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ON_EACH_DATABASE) || exit 1; done
+
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller import deadlines
-from controller.db import database, tables
+from controller.db import database, tables, waits
 from controller.drivers.network import bridge_inventory
 
 
@@ -97,13 +97,20 @@ def test_a_connection_is_waited_for_until_the_deadline(db: database.Database) ->
         connection.close()
 
 
-def test_a_request_that_waits_for_nobody_costs_no_statement_more(db: database.Database) -> None:
-    seen: list[str] = []
-    sa.event.listen(db.engine, "before_cursor_execute", lambda *arguments: seen.append(arguments[2]))
-    for _ in range(3):
-        with deadlines.until(time.monotonic() + 10), db.read() as tx:
+def test_requests_that_wait_for_nobody_set_a_time_out_once(db: database.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[float] = []
+    changed = waits._Limiter._changed
+
+    def counted(limiter: waits._Limiter, connection: sa.Connection) -> float | None:
+        wanted = changed(limiter, connection)
+        said.extend([] if wanted is None else [wanted])
+        return wanted
+
+    monkeypatch.setattr(waits._Limiter, "_changed", counted)
+    for _ in range(5):
+        with deadlines.until(time.monotonic() + 5), db.begin() as tx:
             tx.connection.execute(sa.select(tables.leaders)).all()
-    assert len([statement for statement in seen if not statement.startswith("BEGIN")]) == 3
+    assert len(said) == 1
 
 
 def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: pathlib.Path) -> None:
