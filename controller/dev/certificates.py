@@ -31,6 +31,9 @@ def ensure_self_signed(path: pathlib.Path, name: str, address: str) -> pathlib.P
         .not_valid_after(now + datetime.timedelta(days=3650))
         .add_extension(names, critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -39,3 +42,9 @@ def ensure_self_signed(path: pathlib.Path, name: str, address: str) -> pathlib.P
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(certificate.public_bytes(serialization.Encoding.PEM) + private)
     return temporary.replace(path)
+
+
+def _usage() -> x509.KeyUsage:
+    """Of one that vouches for itself: OpenSSL's strict checks, Python's default from 3.13 on, want it said."""
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=False, **dict.fromkeys(others, False))

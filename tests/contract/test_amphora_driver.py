@@ -21,6 +21,7 @@ from controller.drivers.ca import interface as ca
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.order import Order
+from controller.tasks import certificates
 from tests import builders, recorded
 from tests.contract import agent_stand_in
 from tests.integration import agent_amphora
@@ -31,11 +32,12 @@ BROKEN = recorded.refusal()
 
 @dataclasses.dataclass
 class Case:
-    """A driver, an amphora that it reaches, and a way to have HAProxy refuse a state with words that name `frob`."""
+    """A driver, an amphora that it reaches, a way to have HAProxy refuse a state with words that name `frob`, and new certificates."""
 
     driver: interface.AmphoraDriver
     amphora: Amphora
     spoil: Callable[[protocol.WantedState], protocol.WantedState]
+    identity: Callable[[], boot.Identity]
 
 
 class _Outdoors(interface.AmphoraDriver):
@@ -85,7 +87,8 @@ def case(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Cas
 
 def _fake_case(folder: pathlib.Path) -> Iterator[Case]:
     agent = fake.FakeAmphora()
-    yield Case(agent, _amphora("127.0.0.1"), _told_to_refuse(agent))
+    amphora = _amphora("127.0.0.1")
+    yield Case(agent, amphora, _told_to_refuse(agent), lambda: _issued(fake_ca.FakeCertificateAuthority(), amphora))
 
 
 def _rest_case(folder: pathlib.Path) -> Iterator[Case]:
@@ -94,7 +97,7 @@ def _rest_case(folder: pathlib.Path) -> Iterator[Case]:
     server = agent_stand_in.AgentStandIn(authority, amphora, agent, folder)
     server.start()
     driver = rest.RestAmphora(authority, port=server.port, retry_time=0.0, read_timeout=10.0)
-    yield Case(driver, amphora, _told_to_refuse(agent))
+    yield Case(driver, amphora, _told_to_refuse(agent), lambda: _issued(authority, amphora))
     driver.close()
     server.stop()
 
@@ -105,12 +108,18 @@ def _agent_case(folder: pathlib.Path) -> Iterator[Case]:
     with agent_amphora.running(folder / "amphora") as machine:
         driver = rest.RestAmphora(_MachinesAuthority(machine), retry_time=20.0)
         amphora = dataclasses.replace(_amphora(agent_amphora.AGENT), id=machine.id)
-        yield Case(_Outdoors(machine, driver), amphora, _with_nonsense)
+        pem, roots = machine.servers.issue(machine.id).decode(), machine.clients.root.decode()
+        made = boot.Identity(server_pem=pem, client_roots=roots, client_names=("controller",))
+        yield Case(_Outdoors(machine, driver), amphora, _with_nonsense, lambda: made)
         driver.close()
 
 
 def _amphora(address: str) -> Amphora:
     return builders.an_amphora(management_address=address, vrrp_ip=agent_amphora.VRRP, vrrp_mac=agent_amphora.TENANT_MAC)
+
+
+def _issued(authority: ca.CertificateAuthority, amphora: Amphora) -> boot.Identity:
+    return certificates.identity(authority, authority.issue_amphora_certificate(amphora.id))
 
 
 def _told_to_refuse(agent: fake.FakeAmphora) -> Callable[[protocol.WantedState], protocol.WantedState]:
@@ -277,3 +286,14 @@ def test_an_amphora_that_is_ahead_of_the_database_says_by_how_much(case: Case) -
 
 def _by(token: int) -> Order:
     return Order(builders.an_id("lb"), token)
+
+
+def test_an_agent_takes_another_certificate_while_it_serves(case: Case) -> None:
+    wanted = _wanted(_snapshot(case), generation=3)
+    case.driver.apply(case.amphora, wanted, {})
+    for _ in range(2):
+        case.driver.renew(case.amphora, case.identity())
+    assert case.driver.info(case.amphora).load_balancers == {wanted.load_balancer_id: 3}
+    assert case.driver.apply(case.amphora, dataclasses.replace(wanted, generation=4), {}).how is interface.How.NONE
+    with pytest.raises(exceptions.AmphoraUnreachable):
+        case.driver.renew(dataclasses.replace(case.amphora, management_address=None), case.identity())
