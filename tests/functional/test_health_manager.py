@@ -488,7 +488,7 @@ def test_a_pair_without_exactly_one_holder_is_told_and_mended(
     monkeypatch.setattr(repairs, "_URGENTLY_AGAIN_AFTER", 0.5)
     snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)
     with bench.db.begin() as tx:
-        tx.amphorae.confirm([half.id for half in snapshot.amphorae], snapshot.generation)
+        tx.amphorae.confirm({half.id: "0" * 64 for half in snapshot.amphorae}, snapshot.generation)
     bench.start(repair_grace=0.1)
     halves = [bench.amphora(snapshot, place) for place in range(2)]
 
