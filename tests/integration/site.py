@@ -90,7 +90,13 @@ class Site:
     def down(self) -> None:
         self.machine.down()
 
-    def balancer(self, members: Iterable[str] = ("web-1", "web-2"), monitor: dict[str, Any] | None = None, name: str = "t") -> Balancer:
+    def balancer(
+        self,
+        members: Iterable[str] = ("web-1", "web-2"),
+        monitor: dict[str, Any] | None = None,
+        name: str = "t",
+        flavor_id: str | None = None,
+    ) -> Balancer:
         """A load balancer that is ACTIVE and serves these members over HTTP on port 80."""
         names = list(members)
         pool: dict[str, Any] = {
@@ -102,7 +108,7 @@ class Site:
         if monitor:
             pool["healthmonitor"] = monitor
         listener = {"name": "http", "protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
-        body = {"name": name, "vip_subnet_id": self.subnet_id, "listeners": [listener]}
+        body = {"name": name, "vip_subnet_id": self.subnet_id, "listeners": [listener]} | ({"flavor_id": flavor_id} if flavor_id else {})
         made = self.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         found = Balancer(self, self.api.wait_active(made["id"]))
         if names:

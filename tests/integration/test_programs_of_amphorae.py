@@ -1,0 +1,253 @@
+"""Every process that an amphora runs is stopped and killed: in the half that has the VIP, in the other one, in an amphora that is alone.
+
+Within a bound the load balancer serves again and is ONLINE, exactly one machine answers for its VIP, an event says what happened, and no
+amphora is replaced that need not be. What processes there are is read from real amphorae: a new one fails the first test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from amphora_agent import system
+from controller.dev.client import eventually
+from tests.integration.site import Balancer, Site
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+
+TOPOLOGY = "ACTIVE_STANDBY"
+BOUND = 40.0
+"""Seconds until all is well again, six load balancers hit at once on a machine that has other things to do. Alone it takes three to ten."""
+QUIET = 7.0
+"""Seconds in which nothing is to happen: longer than the heartbeat time-out and a question over TLS."""
+STOP, KILL = signal.SIGSTOP, signal.SIGKILL
+STARTED_AGAIN, REPLACED, NOTHING = "was started again", "failed over", ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What an event says, and whether the amphora is replaced."""
+
+    words: str
+    replaced: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody is to notice."""
+        return not self.words
+
+
+EXPECTED: Mapping[str, Mapping[signal.Signals, Expected]] = {
+    "machine": {STOP: Expected(NOTHING), KILL: Expected(REPLACED, True)},  # what made process 1, and waits for it
+    "process 1": {STOP: Expected(NOTHING), KILL: Expected(REPLACED, True)},
+    "agent": {STOP: Expected(REPLACED, True), KILL: Expected("its agent died")},
+    "HAProxy's master": {STOP: Expected("HAProxy hung"), KILL: Expected("HAProxy died")},
+    "HAProxy's worker": {STOP: Expected("HAProxy hung"), KILL: Expected("HAProxy died")},
+    "keepalived": {STOP: Expected("keepalived hung"), KILL: Expected("keepalived died")},
+    "keepalived's child": {STOP: Expected("keepalived hung"), KILL: Expected("keepalived died")},
+}
+NOT_ONLINE_MEANWHILE = {"HAProxy's worker", "keepalived", "keepalived's child"}
+"""While one of these stands still, the load balancer is not ONLINE. Without an agent or a master of HAProxy it serves on."""
+ONLY_IN_PAIRS = {"keepalived", "keepalived's child"}
+
+
+@dataclasses.dataclass
+class Scene:
+    """A load balancer to which one signal is given, in the half that has the VIP or in the other one."""
+
+    balancer: Balancer
+    number: signal.Signals
+    place: str  # holder, other, alone
+
+    @property
+    def name(self) -> str:
+        return f"{self.number.name} {self.place}"
+
+    def victim(self) -> dict[str, Any]:
+        holding, others = [], []
+        for amphora in self.balancer.amphorae():
+            (holding if _holds(self.balancer, amphora) else others).append(amphora)
+        assert len(holding) == 1, f"{len(holding)} amphorae hold the VIP"
+        return others[0] if self.place == "other" else holding[0]
+
+
+@pytest.fixture(scope="module")
+def scenes(site: Site) -> list[Scene]:
+    """Six load balancers: both signals, three places."""
+    profile = {"name": "alone", "provider_name": "amphora", "flavor_data": '{"loadbalancer_topology": "SINGLE"}'}
+    made = site.api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]
+    flavor = {"name": "alone", "flavor_profile_id": made["id"], "enabled": True}
+    alone = site.api.post("/flavors", {"flavor": flavor})["flavor"]["id"]
+    return [
+        Scene(site.balancer(("web-1",), flavor_id=alone if place == "alone" else None), number, place)
+        for number in (STOP, KILL)
+        for place in ("holder", "other", "alone")
+    ]
+
+
+def test_the_processes_of_an_amphora_are_these(scenes: list[Scene]) -> None:
+    for scene in scenes:
+        for amphora in scene.balancer.amphorae():
+            expected = EXPECTED.keys() - (ONLY_IN_PAIRS if scene.place == "alone" else set())
+            eventually(lambda one=amphora, kinds=expected: _processes(one).keys() == kinds, 15, lambda one=amphora: _processes(one))
+
+
+@pytest.mark.parametrize("process", EXPECTED)
+def test_an_amphora_outlives_each_of_its_processes(site: Site, scenes: list[Scene], process: str) -> None:
+    played = [scene for scene in scenes if not (scene.place == "alone" and process in ONLY_IN_PAIRS)]
+    for scene in scenes:
+        _is_well(site, scene.balancer)
+    wrong: dict[str, str] = {}
+
+    def play(scene: Scene) -> None:
+        try:
+            _play(site, scene, process)
+        except Exception as exc:
+            wrong[scene.name] = f"{type(exc).__name__}: {exc}"
+
+    threads = [threading.Thread(target=play, args=(scene,)) for scene in played]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == {}
+
+
+def _play(site: Site, scene: Scene, process: str) -> None:
+    balancer, expected = scene.balancer, EXPECTED[process][scene.number]
+    before, told = _ids(balancer), _events(site, balancer)
+    victim = scene.victim()
+    (pid,) = _processes(victim)[process]
+    os.kill(pid, scene.number)
+    statuses = set()
+    try:
+        until = time.monotonic() + (QUIET if expected.quiet else BOUND)
+        while time.monotonic() < until and not (news := _events(site, balancer)[len(told) :]):
+            statuses.add(balancer.show()["operating_status"])
+            time.sleep(0.2)
+        if expected.quiet:
+            assert (news, _ids(balancer)) == ([], before), "nobody was to notice"
+        else:
+            eventually(lambda: any(expected.words in one for one in _events(site, balancer)[len(told) :]), BOUND, lambda: f"told: {news}")
+            if scene.number is STOP and process in NOT_ONLINE_MEANWHILE:
+                assert statuses - {"ONLINE"}, "it was ONLINE all the while"
+        if expected.replaced:
+            eventually(lambda: victim["id"] not in _ids(balancer) and len(_ids(balancer)) == len(before), BOUND, "it was not replaced")
+        _is_well(site, balancer)
+        gone = before - _ids(balancer)
+        assert gone == ({victim["id"]} if expected.replaced else set()), f"replaced: {gone}"
+        if not expected.quiet:
+            again = [one for one in _events(site, balancer)[len(told) :] if expected.words in one]
+            assert len(again) == 1, f"told {len(again)} times: {again}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _is_well(site: Site, balancer: Balancer) -> None:
+    """It serves, says so, and one machine answers for its VIP."""
+
+    def found() -> tuple[Any, ...]:
+        shown = balancer.show()
+        holders = sum(_holds(balancer, amphora) for amphora in balancer.amphorae())
+        answer = site.fetch(balancer.vip)
+        return (shown["provisioning_status"], shown["operating_status"], answer, holders, len(_answer_arp(site, balancer.vip)))
+
+    eventually(lambda: found() == ("ACTIVE", "ONLINE", "web-1", 1, 1), BOUND, lambda: f"it is not well: {found()}")
+
+
+def _ids(balancer: Balancer) -> set[str]:
+    return {amphora["id"] for amphora in balancer.amphorae()}
+
+
+def _events(site: Site, balancer: Balancer) -> list[str]:
+    """What was told until now, in order."""
+    found = site.api.get(f"/loadbalancers/{balancer.id}/events?limit=1000")["events"]
+    return [event["message"] for event in reversed(found)]
+
+
+def _holds(balancer: Balancer, amphora: dict[str, Any]) -> bool:
+    command = [*balancer.site.machine.entrance(amphora["id"]), "ip", "netns", "exec", "haproxy", "ip", "-brief", "address"]
+    return f" {balancer.vip}/" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _processes(amphora: dict[str, Any]) -> dict[str, list[int]]:
+    """What runs in an amphora, but for what comes and goes within a second (scripts of keepalived, pauses of process 1)."""
+    found: dict[str, list[int]] = {}
+    for pid in amphora["pids"]:
+        if (kind := _kind(pid)) is not None:
+            found.setdefault(kind, []).append(pid)
+    return found
+
+
+def _kind(pid: int) -> str | None:
+    try:
+        words = [word for word in pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0") if word]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    parent, age = int(fields[1]), time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    if not words or fields[0] == "Z":
+        return None
+    program = pathlib.Path(words[0]).name
+    if program in ("haproxy", "keepalived"):
+        child = program in _command(parent)
+        return {"haproxy": ("HAProxy's master", "HAProxy's worker"), "keepalived": ("keepalived", "keepalived's child")}[program][child]
+    if any("figlina-agent" in word for word in words[:2]):
+        return "agent"
+    if program == "unshare":
+        return "machine"
+    if program == "sh" and "unshare" in _command(parent):
+        return "process 1"
+    return None if age < 1.5 else " ".join(words)
+
+
+def _command(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return pathlib.Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
+    return ""
+
+
+def _answer_arp(site: Site, address: str) -> set[bytes]:
+    """The MACs that answer a client who asks for an address (RFC 826)."""
+    namespace = site.machine.settings.namespace("client")
+    return system.inside_namespace(namespace, lambda: _ask_arp(address))
+
+
+def _ask_arp(address: str) -> set[bytes]:
+    name = next(name for _, name in socket.if_nameindex() if name != "lo")
+    packed, found = socket.inet_aton(address), set()
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as link:
+        link.bind((name, 0x0806))
+        mac = link.getsockname()[4]
+        own = next(iter(_own_addresses(name)))
+        body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + socket.inet_aton(own) + bytes(6) + packed
+        link.settimeout(0.1)
+        for _ in range(2):
+            link.send(b"\xff" * 6 + mac + b"\x08\x06" + body)
+            until = time.monotonic() + 0.3
+            while time.monotonic() < until:
+                with contextlib.suppress(TimeoutError):
+                    frame = link.recv(100)
+                    if frame[20:22] == b"\0\2" and frame[28:32] == packed:
+                        found.add(frame[22:28])
+    return found
+
+
+def _own_addresses(name: str) -> Iterator[str]:
+    words = subprocess.run(
+        ["ip", "-4", "-brief", "address", "show", "dev", name], capture_output=True, text=True, check=True
+    ).stdout.split()
+    return (word.partition("/")[0] for word in words if "/" in word)
