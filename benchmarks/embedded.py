@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import pathlib
 import queue
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -28,6 +30,8 @@ CREATES = 10
 CHANGES = 100
 LISTENERS = 50
 DEATHS = 3
+HANGS = 5
+PLANNED = 5
 
 _WATCH = """
 import glob, select, socket, sys, time
@@ -58,9 +62,12 @@ def main() -> None:
         _listeners(site, calibration, "the load balancer serves")
         _listeners(site, calibration, "it is still being made", wait=False)
         _deaths(site, "single", calibration)
+        _hangs(site, "single", calibration)
     with _site("ACTIVE_STANDBY") as site:
         _creates(site, calibration, "pair")
         _deaths(site, "pair", calibration)
+        _hangs(site, "pair", calibration)
+        _planned(site, calibration)
 
 
 @contextlib.contextmanager
@@ -221,6 +228,71 @@ def _deaths(site: Site, case: str, calibration: float) -> None:
         calibration_seconds=calibration,
         goal_gap_seconds=15.0 if case == "single" else 1.0,
     )
+
+
+def _hangs(site: Site, case: str, calibration: float) -> None:
+    """HAProxy's worker stands still (SIGSTOP) in the amphora that has the VIP, under traffic: how long nobody answers."""
+    gaps, silences = [], []
+    balancer = site.balancer(("web-1", "web-2"))
+    before = {one["id"] for one in balancer.amphorae()}
+    for _ in range(HANGS):
+        time.sleep(4)
+        victim = _serving(site, balancer)
+        worker = max(haproxy_workers(victim), key=_started)
+        with site.traffic(balancer.vip, rate=100) as traffic:
+            os.kill(worker, signal.SIGSTOP)
+            time.sleep(8)
+        gaps.append(traffic["longest_gap"])
+        silences.append(traffic["longest_silence"])
+        eventually(lambda one=balancer: one.show()["operating_status"] == "ONLINE", 30)
+    replaced = len(before - {one["id"] for one in balancer.amphorae()})
+    balancer.delete()
+    harness.emit(
+        "HAProxy hangs",
+        case=case,
+        gap_median_seconds=statistics.median(gaps),
+        gap_worst_seconds=max(gaps),
+        silence_median_seconds=statistics.median(silences),
+        silence_worst_seconds=max(silences),
+        replaced=replaced,
+        hangs=HANGS,
+        calibration_seconds=calibration,
+        goal_silence_seconds=5.0 if case == "single" else 1.0,
+    )
+
+
+def _planned(site: Site, calibration: float) -> None:
+    """Both halves of a pair are replaced on request, under traffic."""
+    gaps, silences, failed = [], [], 0
+    for _ in range(PLANNED):
+        balancer = site.balancer(("web-1", "web-2"))
+        time.sleep(3)
+        before = {one["id"] for one in balancer.amphorae()}
+        with site.traffic(balancer.vip, rate=100) as traffic:
+            site.api.put(f"/loadbalancers/{balancer.id}/failover")
+            eventually(lambda one=balancer, old=before: not old & {half["id"] for half in one.amphorae()}, 90)
+            balancer.wait_active()
+            time.sleep(1)
+        gaps.append(traffic["longest_gap"])
+        silences.append(traffic["longest_silence"])
+        failed += traffic["failed"]
+        balancer.delete()
+    harness.emit(
+        "planned failover of a pair",
+        gap_median_seconds=statistics.median(gaps),
+        gap_worst_seconds=max(gaps),
+        silence_median_seconds=statistics.median(silences),
+        silence_worst_seconds=max(silences),
+        failed_requests=failed,
+        failovers=PLANNED,
+        calibration_seconds=calibration,
+        goal_silence_seconds=0.3,
+    )
+
+
+def _started(pid: int) -> int:
+    """When a process began (clock ticks since the boot): the worker is younger than its master."""
+    return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
 
 
 def _serving(site: Site, balancer: Balancer) -> dict[str, Any]:
