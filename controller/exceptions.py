@@ -176,6 +176,13 @@ class ProgramFailed(AmphoraRefused):
     code = "program_failed"
 
 
+class HostFault(ControllerError):
+    """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file."""
+
+    code = "host"
+    sentence = "the controller's own machine refused"
+
+
 class UnsafeValue(ControllerError):
     """A string that would reach a configuration holds a character that could start another directive."""
 

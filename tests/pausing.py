@@ -37,16 +37,17 @@ def writes(kind: str) -> set[str]:
 
 
 class Watched:
-    """A driver whose writes are told of beforehand."""
+    """A driver whose writes are told of beforehand, or all its calls."""
 
-    def __init__(self, driver: Any, kind: str, before: Before) -> None:
+    def __init__(self, driver: Any, kind: str, before: Before, also_looks: bool = False) -> None:
         self._driver, self._kind, self._before = driver, kind, before
+        self._told = writes(kind) | ({name for name in vars(CONTRACTS[kind]) if not name.startswith("_")} if also_looks else set())
         self._counts: collections.Counter[str] = collections.Counter()
         self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
-        if name not in writes(self._kind):
+        if name not in self._told:
             return found
 
         @functools.wraps(found)

@@ -48,9 +48,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
         match job:
             case jobs.FailoverAmphora() if _may_replace(snapshot, {job.amphora_id}, {job.role}):
                 return job
-            case jobs.FailoverLoadBalancer() if _may_replace(
-                snapshot, {one.id for one in owed.serving(snapshot)} - set(job.replacement_ids), set(job.topology.roles)
-            ):
+            case jobs.FailoverLoadBalancer() if _may_replace(snapshot, _meant(snapshot, job), set(job.topology.roles)):
                 return job
             case jobs.RepairLoadBalancer() if owed.is_complete(snapshot) and not owed.leftovers(snapshot):
                 return job
@@ -60,6 +58,11 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
             case jobs.RenewCertificate():
                 return job if job.amphora_id in {one.id for one in owed.serving(snapshot)} else None
     return owed.outstanding(snapshot)
+
+
+def _meant(snapshot: model.Snapshot, job: jobs.FailoverLoadBalancer) -> set[str]:
+    """The amphorae that a failover is to replace: two that were asked for at once mean the same ones."""
+    return set(job.amphora_ids) or {one.id for one in owed.serving(snapshot)} - set(job.replacement_ids)
 
 
 def _may_replace(snapshot: model.Snapshot, amphora_ids: set[str], roles: set[status.Role]) -> bool:

@@ -84,11 +84,16 @@ class FailoverAmphora(Job):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class FailoverLoadBalancer(Job):
-    """Replace every amphora of a load balancer, one after the other, the backup first."""
+    """Replace every amphora of a load balancer, one after the other, the backup first.
+
+    `amphora_ids` are those that served when it was asked for: once none of them serves any more, it is done, by whoever did it. Empty, as
+    older releases post it: whatever serves is replaced.
+    """
 
     kind: ClassVar[str] = "failover-load-balancer"
     topology: status.Topology
     replacement_ids: tuple[str, ...]
+    amphora_ids: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

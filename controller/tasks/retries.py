@@ -27,12 +27,14 @@ taskflow work beside it. A revert must not wait: NotYet from a revert() is a fai
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from taskflow import task
 from taskflow.types import failure
 
 from controller import exceptions
+from controller.model import words
 
 
 class Patient(task.Task):
@@ -52,4 +54,24 @@ def explain(what: failure.Failure) -> tuple[str, str]:
         kind = getattr(exceptions, word, None) if module == exceptions.__name__ else None
         if isinstance(kind, type) and issubclass(kind, exceptions.ControllerError):
             return kind.code, what.exception_str
-    return exceptions.ControllerError.code, what.exception_str
+    return _explain_unexpected(next(iter(what), ""), what.exception, what.exception_str)
+
+
+def explain_error(error: Exception) -> tuple[str, str]:
+    """The stable code and the words of an error that no step caught."""
+    if isinstance(error, exceptions.ControllerError):
+        return error.code, str(error)
+    return _explain_unexpected(type(error).__name__, error, str(error))
+
+
+def _explain_unexpected(kind: str, error: BaseException | None, text: str) -> tuple[str, str]:
+    """Of what the controller's own machine refused (a full disk, a file that is no folder) its reason, and never the file."""
+    kind = kind.rpartition(".")[2]
+    if isinstance(error, OSError) and error.strerror:
+        return exceptions.HostFault.code, f"{exceptions.HostFault.sentence}: {words.unexpected(kind, error.strerror)}"
+    if found := _ERRNO.match(text):
+        return exceptions.HostFault.code, f"{exceptions.HostFault.sentence}: {words.unexpected(kind, found.group(1))}"
+    return exceptions.ControllerError.code, words.unexpected(kind, text)
+
+
+_ERRNO = re.compile(r"\[Errno \d+\] ([^:]+)")

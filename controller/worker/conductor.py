@@ -24,6 +24,7 @@ from controller import exceptions, jobs, outages
 from controller.db import database, transaction
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
+from controller.tasks import retries
 from controller.worker import engine, owner, pacing, persistence
 from controller.worker.run import Renewer, Run
 
@@ -309,8 +310,8 @@ class Conductor:
             with self._db.begin() as tx:
                 tx.leases.check(run.lease)
                 generation = tx.settlement.generation(run.claim.load_balancer_id)
-                code = getattr(error, "code", exceptions.ControllerError.code)
-                tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, str(error), ""), run.lease)
+                code, words = retries.explain_error(error)
+                tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, words, ""), run.lease)
                 next_try_at = self._note_failure(tx, run)
                 tx.flow_records.delete(run.claim.id)
                 tx.leases.release(run.lease)

@@ -134,7 +134,7 @@ class FlowEngine(action_engine.ActionEngine):
             return Result(outcome, code, words, step)
         if outcome is Outcome.BROKEN and crash is not None:
             LOG.error("job %s: the engine broke", self.storage.flow_uuid, exc_info=crash)
-        return Result(outcome, exceptions.ControllerError.code, str(crash))
+        return Result(outcome, *retries.explain_error(crash or exceptions.ControllerError("the flow failed without saying why")))
 
     def may_wait(self, task: taskflow_task.Task, words: str) -> bool:
         """Put a step that can't go on yet back to PENDING; False if its patience is at an end."""

@@ -13,6 +13,7 @@ from controller import jobs
 from controller.api import answers, arguments, current, paging, policy
 from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
 from controller.api.v2.schemas.load_balancer import SCHEMA
+from controller.jobs import owed
 from controller.model.status import ProvisioningStatus
 
 blueprint = flask.Blueprint("load_balancers", __name__)
@@ -139,7 +140,13 @@ def fail_over_load_balancer(load_balancer_id: str) -> flask.Response:
         current.authorize("loadbalancer:put_failover", load_balancer.project_id)
         tx.load_balancers.advance(load_balancer_id, allowed)
         replacement_ids = tuple(str(uuid.uuid4()) for _ in load_balancer.topology.roles)
-        job = jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=load_balancer.topology, replacement_ids=replacement_ids)
+        serving = [one.id for one in tx.amphorae.of_load_balancer(load_balancer_id) if one.status in owed.SERVING]
+        job = jobs.FailoverLoadBalancer(
+            load_balancer_id=load_balancer_id,
+            topology=load_balancer.topology,
+            replacement_ids=replacement_ids,
+            amphora_ids=tuple(serving),
+        )
         writes.post(tx, job)
     return answers.empty(202)
 

@@ -11,6 +11,7 @@ from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import base, paging
 from controller.model import load_balancer as model
+from controller.model import words
 
 _F = tables.faults.c
 _E = tables.events.c
@@ -34,7 +35,7 @@ class Faults(base.Repository):
         values = {
             "load_balancer_id": load_balancer_id,
             "code": fault.code,
-            "message": fault.message,
+            "message": words.for_tenants(fault.message),
             "step": fault.step and fault.step[:_STEP],
             "request_id": fault.request_id,
             "occurred_at": fault.occurred_at or base.now(),
@@ -54,7 +55,7 @@ class Faults(base.Repository):
                 object_type=object_type,
                 object_id=object_id,
                 code=event.code,
-                message=event.message,
+                message=words.for_tenants(event.message),
                 step=event.step and event.step[:_STEP],
                 request_id=event.request_id,
                 occurred_at=event.occurred_at or base.now(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -225,7 +226,10 @@ def _words(error: Exception) -> str:
         return "no connection in time"
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return "connected, but no answer in time"
-    return str(error) or type(error).__name__
+    return _POOL.sub("", str(error)) or type(error).__name__
+
+
+_POOL = re.compile(r"HTTPS?ConnectionPool\([^)]*\): ?")  # it names the address of the amphora, which is no tenant's business
 
 
 def _missing(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> list[str]:

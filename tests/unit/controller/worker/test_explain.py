@@ -6,7 +6,10 @@ import pytest
 from taskflow.types import failure
 
 from controller import exceptions
+from controller.model.words import ADVICE
 from controller.tasks import retries
+
+HOST = exceptions.HostFault.sentence
 
 
 def _failed(error: Exception) -> failure.Failure:
@@ -22,7 +25,14 @@ def _failed(error: Exception) -> failure.Failure:
         (exceptions.ComputeFault("no machine"), "compute", "no machine"),
         (exceptions.ConfigRefused("a1", "line 3: bad"), "config_refused", "amphora a1 refused: line 3: bad"),
         (exceptions.TimedOut("waited too long"), "timeout", "waited too long"),
-        (ZeroDivisionError("division by zero"), "internal", "division by zero"),
+        (ZeroDivisionError("division by zero"), "internal", f"division by zero ({ADVICE})"),
+        (RuntimeError(""), "internal", f"RuntimeError ({ADVICE})"),
+        (
+            RuntimeError("at 10.0.0.9 and [fd00::7]:9443"),
+            "internal",
+            f"at (an address) and [(an address)]:9443 ({ADVICE})",
+        ),
+        (NotADirectoryError(20, "Not a directory", "/srv/x"), "host", f"{HOST}: Not a directory ({ADVICE})"),
     ],
 )
 @pytest.mark.parametrize("recorded", [False, True])
