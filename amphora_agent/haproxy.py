@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 from amphora_agent import (
     errors,
+    former_workers,
     haproxy_changes,
     haproxy_config,
     haproxy_order,
@@ -45,9 +46,7 @@ global
     crt-base {certificates}
     ca-base {certificates}
     max-spread-checks 50ms
-    hard-stop-after 15m
-    mworker-max-reloads 50
-    maxconn {maxconn}
+{limits}    maxconn {maxconn}
     no strict-limits
     httpclient.ssl.verify none
     log ring@figlina local0
@@ -89,6 +88,21 @@ class Places:
         return self.state / "certificates"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """For how long, and in how many processes, connections of before a reload live on: 0 is for as long as they last. `memory_reserve` MiB
+    are kept available at their cost."""
+
+    hard_stop_after: int = 0  # seconds
+    max_former_workers: int = 0
+    memory_reserve: int = 64
+
+    def lines(self) -> str:
+        """Of the `global` section."""
+        stop = f"    hard-stop-after {self.hard_stop_after}s\n" if self.hard_stop_after else ""
+        return stop + (f"    mworker-max-reloads {self.max_former_workers}\n" if self.max_former_workers else "")
+
+
 class HAProxy:
     """One master with its workers, in the tenant namespace. Not thread-safe: its load balancer lets one in at a time."""
 
@@ -120,6 +134,8 @@ class HAProxy:
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
         self.changes = haproxy_changes.Changes(self.runtime)
         self.reloads = 0
+        self.limits = Limits()
+        self._former = former_workers.FormerWorkers()
 
     @property
     def config(self) -> str | None:
@@ -204,6 +220,21 @@ class HAProxy:
         self._replace(config, preamble, lambda: self._reload(count))
         self.changes.first_checks.wait()
         return "reload"
+
+    def live_by(self, limits: Limits) -> None:
+        """From the next reload on, and for memory at once."""
+        self.limits, self._last_preamble = limits, None
+
+    def relieve_memory(self) -> bool:
+        """If memory is short, end a worker of before a reload; whether one was."""
+        master = self.master()
+        workers = [] if master is None else system.children(master)
+        if len(workers) < 2 or (present := self.runtime.worker()) is None:
+            return False
+        ended = self._former.look([pid for pid in workers if pid != present.pid], self.limits.memory_reserve)
+        if ended is not None:
+            self._record.note(programs.FORMER, programs.DIED)
+        return ended is not None
 
     def remember(self, members: Mapping[str, Mapping[str, str]]) -> None:
         """Keep what is reported of servers, by backend and name: a HAProxy that is started again after it died is to know who is DOWN."""
@@ -529,8 +560,9 @@ class HAProxy:
             socket=self._pid_file.with_name("haproxy.sock"),
             state=self._server_state,
             certificates=self._certificates,
-            maxconn=haproxy_config.maximum_connections(config),
+            maxconn=haproxy_config.room_for_connections(config),
             identity="\n".join(identity + _user_lines()),
+            limits=self.limits.lines(),
         )
 
     def _said_since(self, position: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from amphora_agent import haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states
+from amphora_agent import haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states, report
 
 LOG = logging.getLogger(__name__)
 
@@ -95,6 +95,10 @@ class Changes:
             self._add(section, server)
         for section, server in plan.renewed:
             self._renew(section, server)
+        for frontend, limit in plan.limited:
+            self._runtime.order(f"set maxconn frontend {frontend} {limit}")
+            if (found := report.limit_of(self._runtime.ask(f"show stat {frontend} 1 -1"))) != limit:
+                raise haproxy_runtime.RuntimeFailed(f"frontend {frontend} takes {found} connections")
         for backend, server in plan.weighed:
             self._runtime.order(f"set server {backend}/{server.name} weight {server.weight}")
         for backend, server in plan.switched:

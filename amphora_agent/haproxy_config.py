@@ -15,6 +15,7 @@ _CUT = re.compile(rf"(?m)^[ \t]*(?={_SECTION})")
 _HEADER = re.compile(_SECTION)
 DEFAULT_MAXCONN = 50_000
 HIGHEST_MAXCONN = 1_000_000
+SMALLEST_ROOM = 65_536
 HIGHEST_WEIGHT = 256
 _STATIC_SERVER_DEFAULTS = {"pool-max-conn": "-1", "pool-purge-delay": "5s"}
 
@@ -74,6 +75,7 @@ class Plan:
     switched: tuple[tuple[str, Server], ...]
     removed: tuple[tuple[str, str], ...]
     touched: tuple[str, ...]
+    limited: tuple[tuple[str, int], ...] = ()  # frontends with another number of connections
 
 
 def cut(text: str) -> list[str]:
@@ -160,10 +162,14 @@ def plan(old: str, new: str) -> Plan | None:
     weighed: list[tuple[str, Server]] = []
     switched: list[tuple[str, Server]] = []
     removed: list[tuple[str, str]] = []
+    limited: list[tuple[str, int]] = []
     for old_chunk, new_chunk in zip(before, after, strict=True):
         if old_chunk == new_chunk:
             continue  # of a large configuration all but a section or two are the same to the letter
         was, now = _section(old_chunk), _section(new_chunk)
+        if _differ_in_limit(was, now):
+            limited.append((new_chunk.split(maxsplit=2)[1], _limit(now)))
+            continue
         if (was.header, was.lines) != (now.header, now.lines):
             return None
         if was.servers == now.servers and list(was.servers) == list(now.servers):
@@ -191,13 +197,13 @@ def plan(old: str, new: str) -> Plan | None:
         return None  # HAProxy 2.6 takes no server with a cookie of its own at run time
     come = (section.backend or "" for section, _ in (*added, *renewed))
     names = dict.fromkeys([*come, *(name for name, _ in (*weighed, *switched, *removed))])
-    return Plan(tuple(added), tuple(renewed), tuple(weighed), tuple(switched), tuple(removed), tuple(names))
+    return Plan(tuple(added), tuple(renewed), tuple(weighed), tuple(switched), tuple(removed), tuple(names), tuple(limited))
 
 
 def differ_in_weights_only(old: str, new: str) -> bool:
     """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
     found = plan(old, new)
-    if found is None or found.added or found.renewed or found.removed or not new.isascii():
+    if found is None or found.added or found.renewed or found.removed or found.limited or not new.isascii():
         return False
     return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)
 
@@ -248,6 +254,17 @@ def enable_commands(section: Section, server: Server) -> list[str]:
     return [first, f"enable server {target}", f"set server {target} health down", last]
 
 
+def room_for_connections(text: str) -> int:
+    """The limit of a whole process: what its frontends have together, in steps, so that few changes of one of them change it.
+
+    HAProxy takes another limit of a frontend at run time, but none of the process that is above the one it was started with.
+    """
+    room = SMALLEST_ROOM
+    while room < maximum_connections(text):
+        room *= 2
+    return min(room, HIGHEST_MAXCONN)
+
+
 def maximum_connections(text: str) -> int:
     """The sum of the frontends' limits, each the default where it has none."""
     limits = [_limit(_section(chunk)) for chunk in cut(text) if chunk.startswith("frontend")]
@@ -282,6 +299,14 @@ def _order_matters(was: Mapping[str, Server], now: Mapping[str, Server]) -> bool
     stayed = [name for name in was if name in now]
     reordered = stayed != [name for name in now if name in was]
     return reordered and any(server.backup for server in now.values())
+
+
+def _differ_in_limit(was: Section, now: Section) -> bool:
+    """Whether two frontends are the same but for `maxconn`, which both name once and in the same place."""
+    if was.header != now.header or not was.header.startswith("frontend ") or len(was.lines) != len(now.lines):
+        return False
+    different = [pair for pair in zip(was.lines, now.lines, strict=True) if pair[0] != pair[1]]
+    return len(different) == 1 and all(re.fullmatch(r"maxconn [1-9][0-9]{0,6}", line) for line in different[0])
 
 
 def _limit(section: Section) -> int:

@@ -161,6 +161,7 @@ class LoadBalancer:
             if self._states.get(programs.HAPROXY, programs.RUNS) != programs.RUNS:
                 return self._report()
             self._haproxy.changes.remove_lingering()
+            self._haproxy.relieve_memory()
             self._haproxy.changes.first_checks.look()
             if self._serves():
                 self._announce_again()
@@ -171,6 +172,10 @@ class LoadBalancer:
         finally:
             self._watch_first_checks()
             self._lock.release()
+
+    def live_by(self, config: boot.AgentConfig) -> None:
+        """Take the limits of a configuration: from the next reload on."""
+        self._haproxy.live_by(haproxy.Limits(config.hard_stop_after, config.max_former_workers, config.memory_reserve))
 
     def end(self) -> None:
         """The agent ends, as it was told to; the programs go on."""

@@ -43,10 +43,16 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     nics.configure_management(config)
     nics.ensure_namespace()
     balancer = load_balancer.LoadBalancer(config, options.state_directory, options.run_directory, nics)
-    balancer.resume()
     kept = configuration.Kept(config, options.state_directory)
+    balancer.live_by(kept.current)
+    balancer.resume()
     heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save_counters)
-    kept.on_change = heart.configure
+
+    def live_by(current: boot.AgentConfig) -> None:
+        heart.configure(current)
+        balancer.live_by(current)
+
+    kept.on_change = live_by
     balancer.on_change = heart.nudge
     threading.Thread(target=heart.run, name="heartbeat", daemon=True).start()
     watching = watch.Watch(balancer.watches, balancer.haproxy_hangs, balancer.tell_keepalived, heart.nudge)

@@ -13,6 +13,8 @@ from amphora_agent import system
 
 LOG = logging.getLogger(__name__)
 AGENT, HAPROXY, KEEPALIVED = "agent", "haproxy", "keepalived"
+FORMER = "former"
+"""HAProxy's workers of before a reload: `died` counts those that were ended for want of memory."""
 RUNS, SILENT, DOWN = "runs", "silent", "down"
 DIED, HUNG = "died", "hung"
 HUNG_AFTER = 2.0
@@ -98,7 +100,8 @@ class Record:
         with self._lock:
             counts = self._counts.setdefault(program, {DIED: 0, HUNG: 0})
             counts[cause] += 1
-        LOG.warning("%s %s and is started again", program, cause)
+        if program != FORMER:
+            LOG.warning("%s %s and is started again", program, cause)
         self._save()
 
     def show(self, states: dict[str, str]) -> dict[str, dict[str, Any]]:
@@ -106,7 +109,7 @@ class Record:
         with self._lock:
             return {
                 program: {"state": state, DIED: 0, HUNG: 0, **self._counts.get(program, {})}
-                for program, state in sorted({AGENT: RUNS, **states}.items())
+                for program, state in sorted({AGENT: RUNS, **states, **dict.fromkeys(self._counts.keys() & {FORMER}, RUNS)}.items())
             }
 
     def _save(self) -> None:

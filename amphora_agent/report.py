@@ -66,6 +66,12 @@ def member_status(status: str, weight: str, check: str = "") -> str:
     return "DRAIN" if status.startswith("NOLB") else "DOWN"
 
 
+def limit_of(text: str) -> int | None:
+    """How many connections the one frontend of a `show stat` takes."""
+    rows = (line.split(",", _COLUMNS) for line in text.splitlines() if not line.startswith("#"))
+    return next((_number(columns[_LIMIT]) for columns in rows if len(columns) > _LIMIT and columns[1] == "FRONTEND"), None)
+
+
 def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapping[str, list[int]]) -> dict[str, Any]:
     """The report, as `protocol/heartbeat.py` lays it out."""
     listeners = {

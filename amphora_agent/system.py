@@ -168,6 +168,22 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def processor_time(pid: int) -> int:
+    """Ticks that a process has spent on processors; 0 if it is gone. proc(5), /proc/pid/stat: utime and stime."""
+    fields = _stat_fields(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
+def started_at(pid: int) -> int:
+    """When a process was started, in ticks since the boot; 0 if it is gone."""
+    fields = _stat_fields(pid)
+    return int(fields[19]) if fields else 0
+
+
+def _stat_fields(pid: int) -> list[bytes]:
+    return (_process_file(pid, "stat") or b"").rpartition(b")")[2].split()
+
+
 def processes_with_argument(argument: str) -> list[int]:
     """Process ids of programs that were started with exactly this argument (a path of ours, so that nobody else has it)."""
     wanted = argument.encode()

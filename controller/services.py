@@ -47,6 +47,7 @@ class Settings:
     compute_flavor: str | None = None
     cert_renew_after: float = renewal.RENEW_AFTER
     cert_first_pause: float = renewal.FIRST_PAUSE
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers of HAProxy
     render: render.Settings = dataclasses.field(default_factory=render.Settings)
 
     @classmethod
@@ -70,6 +71,7 @@ class Settings:
             compute_flavor=worker.amp_flavor_id,
             cert_renew_after=conf.certificates.cert_renew_after,
             cert_first_pause=min(renewal.FIRST_PAUSE, conf.certificates.cert_validity_time / _PAUSES),
+            limits={name: conf.haproxy_amphora[name] for name in ("hard_stop_after", "max_former_workers", "memory_reserve")},
             render=render.Settings.from_conf(conf),
         )
 

@@ -16,11 +16,13 @@ SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
 CLIENT_NAMES_PATH = "/etc/figlina/certs/client_names.json"
 MOST_HEALTH_MANAGERS = 64
+MOST = 2_000_000
+"""Seconds, processes or MiB that a limit of HAProxy may be."""
 TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
 
 
-_ADDED = {"counters_interval": float}
+_ADDED = {"counters_interval": float, "hard_stop_after": int, "max_former_workers": int, "memory_reserve": int}
 """Fields that came later, which an older controller does not name, and an older agent does not know."""
 
 
@@ -33,6 +35,9 @@ class AgentConfig:
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
     counters_interval: float = 8.0
+    hard_stop_after: int = 0
+    max_former_workers: int = 0
+    memory_reserve: int = 64
 
     def __post_init__(self) -> None:
         """:raises ValueError: an agent could not live by it."""
@@ -49,6 +54,9 @@ class AgentConfig:
         for name in ("heartbeat_interval", "full_report_interval", "counters_interval"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} is no time")
+        for name in ("hard_stop_after", "max_former_workers", "memory_reserve"):
+            if not 0 <= getattr(self, name) <= MOST:
+                raise ValueError(f"{name} is not a number from 0 to {MOST}")
 
     def dump(self) -> bytes:
         """As the body of a request."""
@@ -117,6 +125,9 @@ class BootConfig:
     heartbeat_interval: float = 10.0
     full_report_interval: float = 60.0
     counters_interval: float = 8.0
+    hard_stop_after: int = 0  # seconds; these three are `haproxy.Limits` of the agent
+    max_former_workers: int = 0
+    memory_reserve: int = 64  # MiB
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
 

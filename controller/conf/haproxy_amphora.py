@@ -48,6 +48,28 @@ OPTS = [
         help="Seconds without a request after which a client with session persistence is no longer bound to its member.",
     ),
     cfg.PortOpt("peer_port", default=1025, help="TCP port on which the HAProxies of a pair tell each other about persistent sessions."),
+    cfg.IntOpt(
+        "hard_stop_after",
+        default=0,
+        min=0,
+        max=2_000_000,
+        help="Seconds after a reload of HAProxy at which connections of before it are cut; 0: never, they live for as long as they last.",
+    ),
+    cfg.IntOpt(
+        "max_former_workers",
+        default=0,
+        min=0,
+        max=2_000_000,
+        help="Reloads that a connection outlives; 0: all of them. Each leaves a process of some MB for as long as it has connections.",
+    ),
+    cfg.IntOpt(
+        "memory_reserve",
+        default=64,
+        min=0,
+        max=2_000_000,
+        help="MiB of memory that are kept available in an amphora: below, processes that only finish connections of before a reload are "
+        "ended, the one that was idle for longest first, and an event says so.",
+    ),
     cfg.IntOpt("default_connection_limit", default=50000, min=1, help="Connections of a listener whose connection_limit is -1."),
     cfg.IntOpt("timeout_client_data", default=50000, min=1, help="Milliseconds of silence after which a client is disconnected."),
     cfg.IntOpt("timeout_member_connect", default=5000, min=1, help="Milliseconds to wait for a connection to a member."),

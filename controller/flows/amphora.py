@@ -77,4 +77,5 @@ def boot_settings(services: Services) -> compute.BootSettings:
         image_tag=settings.image_tag,
         flavor=settings.compute_flavor,
         cert_renew_after=settings.cert_renew_after,
+        limits=settings.limits,
     )

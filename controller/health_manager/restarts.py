@@ -13,7 +13,7 @@ from controller.model import heartbeat as model
 from controller.model import load_balancer
 
 LOG = logging.getLogger(__name__)
-_NAMES = {"agent": "its agent", "haproxy": "HAProxy", "keepalived": "keepalived"}
+_NAMES = {"agent": "its agent", "haproxy": "HAProxy", "keepalived": "keepalived", "former": "former HAProxy"}
 PROGRAMS = tuple(_NAMES)
 """Those of which a report may speak."""
 MOST = 10**9
@@ -34,15 +34,22 @@ def tell(tx: transaction.Transaction, load_balancer_id: str, amphora_id: str, pr
         was_died, was_hung = before.get(name, (0, 0))
         for cause, count in (("died", died - was_died), ("hung", hung - was_hung)):
             if count > 0:
-                message = _sentence(_NAMES[name], cause, count)
+                message, code = (
+                    (_cut(count), "connections_cut") if name == "former" else (_sentence(_NAMES[name], cause, count), "restarted")
+                )
                 LOG.warning("Amphora %s: %s", amphora_id, message)
-                tx.faults.add_event(load_balancer_id, "amphora", amphora_id, load_balancer.Fault(code="restarted", message=message))
+                tx.faults.add_event(load_balancer_id, "amphora", amphora_id, load_balancer.Fault(code=code, message=message))
     return True
 
 
 def _sentence(name: str, cause: str, count: int) -> str:
     times = "" if count == 1 else f" {count} times"
     return f"{name} {cause}{times} and was started again"
+
+
+def _cut(count: int) -> str:
+    which = "a process of HAProxy" if count == 1 else f"{count} processes of HAProxy"
+    return f"its memory is short: {which} that finished connections of before a change, idle for longest, was ended, and they were cut"
 
 
 def _dump(counts: Counts) -> str:

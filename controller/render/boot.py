@@ -19,6 +19,9 @@ class ManagementNic:
     gateway: str | None = None
 
 
+_NO_LIMITS: Mapping[str, int] = {}
+
+
 def config(
     amphora_id: str,
     nic: ManagementNic,
@@ -31,6 +34,7 @@ def config(
     agent_port: int = 9443,
     haproxy_command: str = "haproxy",
     keepalived_command: str = "keepalived",
+    limits: Mapping[str, int] = _NO_LIMITS,
 ) -> boot.BootConfig:
     """The boot configuration of one amphora, with its own heartbeat key made from the deployment's."""
     return boot.BootConfig(
@@ -47,6 +51,7 @@ def config(
         counters_interval=counters_interval,
         haproxy_command=haproxy_command,
         keepalived_command=keepalived_command,
+        **limits,
     )
 
 
@@ -58,6 +63,7 @@ def agent_config(
     heartbeat_interval: float,
     full_report_interval: float,
     counters_interval: float = 8.0,
+    limits: Mapping[str, int] = _NO_LIMITS,
 ) -> boot.AgentConfig:
     """What an agent that runs already can be told, made like the boot configuration of a new one.
 
@@ -69,6 +75,7 @@ def agent_config(
         heartbeat_interval=heartbeat_interval,
         full_report_interval=full_report_interval,
         counters_interval=counters_interval,
+        **limits,
     )
 
 

@@ -42,6 +42,7 @@ class Configure(base.Step):
             heartbeat_interval=settings.heartbeat_interval,
             full_report_interval=settings.full_report_interval,
             counters_interval=settings.counters_interval,
+            limits=settings.limits,
         )
         try:
             with self._fence.writing(lease) as order:

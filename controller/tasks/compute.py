@@ -36,6 +36,7 @@ class BootSettings:
     image_tag: str | None = None
     flavor: str | None = None
     cert_renew_after: float = renewal.RENEW_AFTER
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers
 
 
 class Boot(base.Step):
@@ -115,6 +116,7 @@ class Boot(base.Step):
             heartbeat_interval=settings.heartbeat_interval,
             full_report_interval=settings.full_report_interval,
             counters_interval=settings.counters_interval,
+            limits=settings.limits,
             agent_port=settings.agent_port,
             haproxy_command=settings.haproxy_command,
             keepalived_command=settings.keepalived_command,

@@ -54,7 +54,7 @@ def test_servers_that_come_change_and_go_are_told_apart() -> None:
     "new",
     [
         text(ONE, lines=("balance leastconn",)),
-        text(ONE, maxconn="    maxconn 200"),
+        text(ONE, maxconn="    maxconn 200\n    timeout client 7s"),
         text(ONE.replace("10.0.0.1", "10.0.0.9")),
         text(ONE.replace("5s", "6s")),
         text(ONE) + "\nbackend p2:l1\n    balance roundrobin",
@@ -125,3 +125,17 @@ def test_only_weights_and_switches_go_without_asking_haproxy(servers: tuple[str,
     old = text("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1")
     assert haproxy_config.differ_in_weights_only(old, text(*servers)) is only_weights
     assert haproxy_config.differ_in_weights_only(old, old)
+
+
+def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_seldom_a_change() -> None:
+    before, after = text(ONE), text(ONE, maxconn="    maxconn 3000")
+    found = haproxy_config.plan(before, after)
+    assert found is not None
+    assert [limit for _, limit in found.limited] == [3000]
+    assert not found.touched
+    assert not haproxy_config.differ_in_weights_only(before, after)
+    assert haproxy_config.plan(before, after.replace("bind ", "bind  1")) is None
+    assert haproxy_config.plan(before, text(ONE, maxconn="")) is None
+    assert haproxy_config.room_for_connections(before) == haproxy_config.room_for_connections(after) == haproxy_config.SMALLEST_ROOM
+    assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 70000")) == 2 * haproxy_config.SMALLEST_ROOM
+    assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
