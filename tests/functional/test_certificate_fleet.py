@@ -16,6 +16,7 @@ from controller import exceptions, jobs
 from controller.db import tables
 from controller.housekeeping import certificates
 from controller.model import renewal
+from controller.model.order import Order
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.worker.engine import Outcome
 from tests.functional import flow_site
@@ -203,10 +204,10 @@ def test_an_agent_too_old_to_be_told_is_replaced_when_its_time_is_over_and_not_b
     refusal = exceptions.AmphoraRefused(old, "there is no /1/identity (HTTP 404)")
     renew = few.site.amphora.renew
 
-    def refuse(amphora: object, identity: boot.Identity) -> None:
+    def refuse(amphora: object, identity: boot.Identity, order: Order | None = None) -> None:
         if getattr(amphora, "id", None) == old:
             raise refusal
-        renew(amphora, identity)  # type: ignore[arg-type]
+        renew(amphora, identity, order)  # type: ignore[arg-type]
 
     few.site.amphora.renew = refuse  # type: ignore[method-assign]
     few.at(21.0)
