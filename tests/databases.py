@@ -66,7 +66,8 @@ def new_url(folder: pathlib.Path) -> str:
     name = f"t{os.getpid()}_{next(_NUMBERS)}"
     root = sa.create_engine(_server() % {"postgresql": "postgres", "mariadb": "test"}[KIND], isolation_level="AUTOCOMMIT")
     with root.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        exactly = " CHARACTER SET utf8mb4 COLLATE utf8mb4_bin" if KIND == "mariadb" else ""
+        connection.exec_driver_sql(f"CREATE DATABASE {name}{exactly}")
     root.dispose()
     return _server() % name
 

@@ -193,7 +193,7 @@ health_monitors = sa.Table(
     sa.Column("http_method", sa.String(16)),
     sa.Column("url_path", sa.String(2048)),
     sa.Column("expected_codes", sa.String(255)),
-    sa.Column("http_version", sa.Float),
+    sa.Column("http_version", sa.Double),
     sa.Column("domain_name", sa.String(255)),
     sa.Index(None, "project_id", "created_at", "id"),
 )

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller.cmd import db_manage
-from controller.db import migration
+from controller.db import migration, tables
 
 
 @pytest.fixture
@@ -46,3 +46,24 @@ def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsy
     newest = migration.Schema(url).newest()
     assert newest is not None
     assert capsys.readouterr().out.startswith(newest)
+
+
+def test_mariadb_compares_exactly_whatever_its_defaults_are(mariadb_server: str) -> None:
+    root = sa.create_engine(mariadb_server % "test", isolation_level="AUTOCOMMIT")
+    with root.connect() as connection:
+        connection.exec_driver_sql("CREATE DATABASE migrated CHARACTER SET latin1 COLLATE latin1_swedish_ci")
+    url = mariadb_server % "migrated"
+    migration.Schema(url).upgrade()
+    assert migration.Schema(url).current() == migration.Schema(url).newest()
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(tables.leaders).values(name="Größe 🏺", owner="a", expires_at=0.1))
+        for name, owner, found in (("Größe 🏺", "a", 1), ("größe 🏺", "a", 0), ("Größe 🏺", "A", 0)):
+            query = sa.select(tables.leaders).where(tables.leaders.c.name == name, tables.leaders.c.owner == owner)
+            assert len(connection.execute(query).all()) == found
+    keys = {key["name"] for table in tables.metadata.sorted_tables for key in sa.inspect(engine).get_foreign_keys(table.name)}
+    assert keys == {key.name for table in tables.metadata.sorted_tables for key in table.foreign_key_constraints}
+    engine.dispose()
+    with root.connect() as connection:
+        connection.exec_driver_sql("DROP DATABASE migrated")
+    root.dispose()
