@@ -239,6 +239,16 @@ def test_the_command_leads_through_a_roll_over_and_leaves_nobody_behind(command:
     assert said.count("issues, trusted") == 2
 
 
+def test_a_root_in_its_last_year_is_told_of_once(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
+    a_ca(tmp_path, root_validity=datetime.timedelta(days=400))
+    assert "figlina ca start" not in caplog.text
+    late = a_ca(tmp_path, ahead=100 * 86400.0)
+    for _ in range(3):
+        late.revision()
+        (tmp_path / "ca" / "server_ca.pem").touch()
+    assert caplog.text.count("figlina ca start") == 1
+
+
 # Clocks
 
 

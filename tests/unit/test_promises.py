@@ -55,7 +55,7 @@ def _module(path: pathlib.Path) -> Module:
                 strings.add("".join(str(part.value) if isinstance(part, ast.Constant) else "*" for part in values))
             case ast.Constant(value=str(text)):
                 strings.add(text)
-            case ast.Name(id="getattr"):
+            case ast.Name(id="getattr") | ast.Subscript(value=ast.Attribute(), slice=ast.Name(), ctx=ast.Load()):
                 asks_by_name = True
     return Module(
         str(path.relative_to(ROOT)), frozenset(reads), frozenset(gives), frozenset(strings), asks_by_name, frozenset(of_a_section)
@@ -124,6 +124,8 @@ def test_every_field_of_an_amphora_is_given_a_value_and_is_of_use(field: str) ->
 
 
 def test_everything_that_is_shown_of_an_amphora_is_set_by_a_step() -> None:
-    by_steps = {name for module in _modules() if module.path.startswith(("controller/tasks/", "controller/db/")) for name in module.gives}
+    """Not only by the row's beginning (`repositories/amphorae.py`), which says what is not known yet."""
+    writers = [module for module in _modules() if module.path.startswith(("controller/tasks/", "controller/db/repositories/"))]
+    by_steps = {name for module in writers if not module.path.endswith("/amphorae.py") for name in module.gives}
     shown = {field.column or field.name for field in AMPHORA.fields.values()}
-    assert shown - by_steps - {"id"} == set()
+    assert shown - by_steps - {"id", "created_at", "updated_at", "status", "role"} == set()

@@ -62,6 +62,7 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
         self._lock = threading.Lock()
         self._look_at = 0.0  # monotonic
         self._complaint = ""
+        self._told_end: datetime.datetime | None = None
         self._client_root_ends = datetime.datetime.max.replace(tzinfo=datetime.UTC)
         files.ensure_directory(directory)
         with files.locked(directory):
@@ -146,10 +147,18 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
         if client is None:
             raise exceptions.Misconfigured(f"{self._directory / 'controller.pem'} is missing: put it there.")
         self._server, self._client_roots, self._client = server, client_roots, client
+        self._say_what_ends(server.certificate.not_valid_after_utc)
         self._seen = self._files()
         self._look_at = time.monotonic() + self._look_interval
         fingerprint = interface.trust_of(f"{client.serial_number}", server.roots, ())
         self._revision = fingerprint
+
+    def _say_what_ends(self, server_root_ends: datetime.datetime) -> None:
+        """A root that ends in a year makes certificates short in the end, and nobody but an operator can make the next one."""
+        ends = min(server_root_ends, self._client_root_ends)
+        if ends - self._now() < _YEAR and ends != self._told_end:
+            LOG.warning("A root of %s ends on %s: let the next one follow it (`figlina ca start`)", self._directory, f"{ends:%Y-%m-%d}")
+        self._told_end = ends
 
     def _files(self) -> list[tuple[int, int, int] | None]:
         """What tells one version of the files from another."""
