@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from oslo_config import cfg
 
 from controller import conf as configuration
-from controller import services
+from controller import render, services
 from controller.cmd import logging_setup, process
-from controller.housekeeping import certificates, orphans, periodic, purge, sweeper
+from controller.housekeeping import certificates, comparison, orphans, periodic, purge, sweeper
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,11 +38,21 @@ def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[
         page_size=section.page_size,
     )
     collector = orphans.Orphans(db, everything.compute, everything.network, grace=section.orphan_grace, delete=section.delete_orphans)
+    compares = comparison.Comparison(
+        db,
+        everything.compute,
+        everything.network,
+        everything.networks,
+        ring,
+        peer_port=render.Settings.from_conf(conf).peer_port,
+        page_size=section.compare_page_size,
+    )
     renewals = certificates.Renewal(db, lambda: everything.ca, ring, at_once=section.cert_rotate_threads)
     return [
         periodic.Duty("sweep", section.sweep_interval, sweeps.sweep),
         periodic.Duty("purge", section.cleanup_interval, purges.purge),
         periodic.Duty("renewal of certificates", section.cert_interval, renewals.renew),
+        periodic.Duty("comparison", section.compare_interval, compares.compare),
         periodic.Duty("orphan collection", section.orphan_interval, collector.collect),
     ]
 

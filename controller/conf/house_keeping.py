@@ -16,6 +16,14 @@ OPTS = [
         min=0,
         help="Seconds for which a machine or port must have been seen unexplained, at least twice, before it is deleted.",
     ),
+    cfg.FloatOpt(
+        "compare_interval",
+        default=30.0,
+        min=0.1,
+        help="Seconds between two comparisons of rows with what is there, each of `compare_page_size` load balancers: lost ports, machines "
+        "and access rules are events, and are mended.",
+    ),
+    cfg.IntOpt("compare_page_size", default=100, min=1, help="Load balancers that one comparison looks at; some service calls each."),
     cfg.BoolOpt("delete_orphans", default=True, help="Delete orphans; otherwise they are only reported, as events and in the log."),
     cfg.FloatOpt(
         "cert_interval", default=10.0, min=0.1, help="Seconds between two looks for amphorae whose certificates are to be renewed."

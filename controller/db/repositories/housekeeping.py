@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from controller.db import tables
 from controller.db.repositories import base
+from controller.model import load_balancer as model
 from controller.model import status
 
 _LB = tables.load_balancers.c
@@ -38,6 +39,19 @@ class Housekeeping(base.Repository):
         """Load balancers that owe work which is due, and that no job or worker carries."""
         statement = sa.select(_LB.id).where(_LB.provisioning_status.in_(_OWING), _LB.next_try_at <= now, _idle(now)).limit(limit)
         return list(self._connection.execute(statement).scalars())
+
+    def settled(self, after: str, limit: int) -> tuple[list[str], str]:
+        """Load balancers that are ACTIVE: one page in the order of ids, and its last id; empty when the round is over."""
+        page = sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status == _P.ACTIVE).order_by(_LB.id).limit(limit)
+        ids = list(self._connection.execute(page).scalars())
+        return ids, ids[-1] if len(ids) == limit else ""
+
+    def replace_vip_port(self, load_balancer_id: str, lost_port_id: str, vip: model.Vip) -> None:
+        """A VIP is on another port from now on, which is ours."""
+        mine = sa.update(tables.load_balancers).where(_LB.id == load_balancer_id, _LB.vip_port_id == lost_port_id)
+        self._connection.execute(mine.values(vip_port_id=vip.port_id, vip_port_is_ours=True))
+        carriers = sa.update(tables.amphorae).where(_A.load_balancer_id == load_balancer_id, _A.ha_port_id == lost_port_id)
+        self._connection.execute(carriers.values(ha_port_id=vip.port_id))
 
     def drifted(self, now: float, after: str, limit: int) -> tuple[list[str], str]:
         """Load balancers that look settled and are not: a generation was never applied, or an amphora is missing or left over.

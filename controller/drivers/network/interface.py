@@ -235,6 +235,13 @@ class NetworkDriver(abc.ABC):
         groups a tenant replaced. Rules `between_amphorae` belong to no group: they always hold.
         """
 
+    def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule] | None:
+        """What may reach a load balancer's VIP now, to compare it with what is wanted; None: this driver can't tell.
+
+        :raises Transient: the service did not answer.
+        """
+        return None
+
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""

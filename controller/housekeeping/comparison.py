@@ -1,0 +1,182 @@
+"""What the rows explain is compared with what is there: somebody may have deleted a port, a machine or a rule behind our back.
+
+Orphans are things without a row; this is about rows without their thing. One page of load balancers a round, so that a fleet costs no more
+at once than a page. A difference is an event, and mended where it can be: a VIP port is made again with its address, an amphora without
+its machine or one of its ports is replaced, and all else is written again by a repair.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import logging
+import uuid
+from collections.abc import Callable, Iterator
+
+from controller import exceptions, jobs
+from controller.db import database, transaction
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface, remembered
+from controller.jobs import owed
+from controller.model import amphora as amphora_model
+from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus
+from controller.tasks import network as network_tasks
+from controller.tasks import networks
+
+LOG = logging.getLogger(__name__)
+
+CODE = "lost_outside"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Difference:
+    """What is missing or differs. `amphora` is the one that has to be replaced for it; without one, a repair mends it."""
+
+    sentence: str
+    amphora: amphora_model.Amphora | None = None
+    vip_is_lost: bool = False
+
+
+class Comparison:
+    """`peer_port`: where the halves of a pair speak with each other, as in what may reach a VIP."""
+
+    def __init__(
+        self,
+        db: database.Database,
+        compute: compute_interface.ComputeDriver,
+        network: interface.NetworkDriver,
+        known: remembered.RememberedNetworks,
+        ring: Callable[[], None],
+        *,
+        peer_port: int,
+        page_size: int,
+    ) -> None:
+        self._db = db
+        self._compute = compute
+        self._network = network
+        self._known = known
+        self._ring = ring
+        self._peer_port = peer_port
+        self._page_size = page_size
+        self._cursor = ""
+
+    def compare(self, may_go_on: Callable[[], bool]) -> None:
+        """One page."""
+        with self._db.read() as tx:
+            ids, self._cursor = tx.housekeeping.settled(self._cursor, self._page_size)
+        for load_balancer_id in ids:
+            if not may_go_on():
+                return
+            try:
+                self._compare_one(load_balancer_id)
+            except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
+                LOG.warning("Load balancer %s could not be compared with what is there: %s", load_balancer_id, exc)
+
+    def _compare_one(self, load_balancer_id: str) -> None:
+        with self._db.read() as tx:
+            if tx.leases.is_live(load_balancer_id):
+                return
+            snapshot = tx.snapshots.get(load_balancer_id)
+        if found := list(self._differences(snapshot)):
+            self._mend(snapshot, found)
+
+    def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
+        vip = snapshot.load_balancer.vip
+        if not self._is_there(vip.port_id):
+            yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
+        wanted = networks.of_members(snapshot, self._known)
+        whole = True
+        for amphora in owed.serving(snapshot):
+            lost = self._lost_of(amphora)
+            whole = whole and lost is None
+            if lost is not None:
+                yield Difference(f"the {amphora.role} lost {lost}", amphora)
+            elif missing := wanted.keys() - {port.network_id for port in self._network.member_ports(amphora.id)}:
+                yield Difference(f"the {amphora.role} lost its port on the network {', '.join(sorted(missing))} of members")
+        access = self._network.vip_access(snapshot.load_balancer.id)
+        rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self._peer_port)))
+        if whole and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
+            yield Difference("what may reach the VIP is not what its listeners ask for")
+
+    def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
+        if self._compute.find(amphora.id) is None:
+            return "its machine"
+        for word, port_id in (("management", amphora.management_port_id), ("VRRP", amphora.vrrp_port_id)):
+            if port_id is not None and not self._is_there(port_id):
+                return f"its {word} port {port_id}"
+        return None
+
+    def _is_there(self, port_id: str) -> bool:
+        try:
+            self._network.get_port(port_id)
+        except exceptions.NotFound:
+            return False
+        return True
+
+    def _mend(self, seen: model.Snapshot, found: list[Difference]) -> None:
+        """Unless a worker was faster: whatever it does, it does by the newest rows, and the next round looks again."""
+        load_balancer = seen.load_balancer
+        made = self._make_vip_again(seen) if any(one.vip_is_lost for one in found) else None
+        with self._db.begin() as tx:
+            tx.load_balancers.lock(load_balancer.id)
+            now = tx.snapshots.outline(load_balancer.id)
+            if not _is_unchanged(seen, now) or tx.leases.is_live(load_balancer.id):
+                return
+            for one in found:
+                self._tell(tx, load_balancer.id, one, made)
+            if isinstance(made, model.Vip):
+                tx.housekeeping.replace_vip_port(load_balancer.id, load_balancer.vip.port_id, made)
+            doomed = [one.amphora for one in found if one.amphora is not None]
+            for amphora in doomed:
+                _post_failover(tx, load_balancer.id, amphora)
+            if not doomed:
+                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer.id))
+        self._ring()
+
+    def _make_vip_again(self, seen: model.Snapshot) -> model.Vip | str:
+        """The VIP on a port of ours with the same address, or why there can't be one."""
+        vip = seen.load_balancer.vip
+        request = interface.VipRequest(
+            network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address, qos_policy_id=vip.qos_policy_id
+        )
+        try:
+            return self._network.allocate_vip(seen.load_balancer.id, seen.load_balancer.project_id, request)
+        except exceptions.ControllerError as exc:
+            return str(exc)
+
+    def _tell(self, tx: transaction.Transaction, load_balancer_id: str, one: Difference, made: model.Vip | str | None) -> None:
+        what_next = "it is written again"
+        if one.amphora is not None:
+            what_next = "it is replaced"
+        elif one.vip_is_lost and isinstance(made, model.Vip):
+            what_next = f"it is made again as {made.port_id} with the address {made.address}; floating IPs have to be given to it anew"
+        elif one.vip_is_lost:
+            what_next = f"it can't be made again: {made}"
+        event = model.Fault(code=CODE, message=f"{one.sentence}, deleted by somebody else: {what_next}")
+        kind, object_id = ("amphora", one.amphora.id) if one.amphora is not None else ("load_balancer", load_balancer_id)
+        last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == object_id][:1]
+        if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:
+            tx.faults.add_event(load_balancer_id, kind, object_id, event)
+        LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
+
+
+def _in_one_spelling(rule: interface.AccessRule) -> interface.AccessRule:
+    return rule if rule.cidr is None else dataclasses.replace(rule, cidr=str(ipaddress.ip_network(rule.cidr, strict=False)))
+
+
+def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
+    """Nobody accepted or finished anything since: what was missing was not missing on purpose."""
+    if now.load_balancer.provisioning_status is not ProvisioningStatus.ACTIVE or now.generation != seen.generation:
+        return False
+    return {(one.id, one.status) for one in now.amphorae} == {(one.id, one.status) for one in seen.amphorae}
+
+
+def _post_failover(tx: transaction.Transaction, load_balancer_id: str, amphora: amphora_model.Amphora) -> None:
+    if amphora.role is None:
+        return
+    job = jobs.FailoverAmphora(
+        load_balancer_id=load_balancer_id, amphora_id=amphora.id, replacement_id=str(uuid.uuid4()), role=amphora.role
+    )
+    if not tx.jobs.is_posted(job.subject):
+        tx.jobs.post(job, priority=jobs.URGENT)
