@@ -3,7 +3,8 @@
 Cases: small beats at 20,000 a second; amphorae of 10 listeners x 10 members, of whose datagrams one in six is a full report with new
 counters, at 15,000 a second; the same with new counters in all other datagrams, too; as many beats as one receiver can take; and ten times
 more than a receiver can take (it is slowed down for this, for no sender on the same machine is ten times as fast), while the agents do not
-answer over TLS either, so that nothing but the manager's distrust of itself stands between a lost datagram and a false failover.
+answer over TLS either, so that nothing but the manager's distrust of itself stands between a lost datagram and a false failover. The
+amphorae have answered before, so that the manager knows their clocks; what they sign says when it will be sent, but for a constant.
 
 The sender is a process of its own and signs everything before the clock starts. CPU seconds are those of the manager's process, its
 database work included.
@@ -62,6 +63,7 @@ def _steady(name: str, case: Mapping[str, Any], calibration: float, goal: int | 
         running.start()
         sender.introduce()
         _settled(running, case["amphorae"])
+        running.know_all_clocks(sender.base)
         received, skipped, dropped = running.receiver.received, running.receiver.skipped, running.receiver.dropped
         with harness.measured() as watch:
             started = time.monotonic()
@@ -75,6 +77,7 @@ def _steady(name: str, case: Mapping[str, Any], calibration: float, goal: int | 
             taken=taken,
             superfluous=running.receiver.skipped - skipped,
             lost=running.receiver.dropped - dropped,
+            refused=sum(running.receiver.rejected.values()),
             seconds=seconds,
             per_second=taken / seconds,
             cpu_seconds=watch.cpu_seconds,
@@ -113,6 +116,7 @@ def _overload(calibration: float) -> bool:
             running.start()
             running.receiver.capacity = 1e9  # type: ignore[attr-defined]
             sender.introduce()
+            running.know_all_clocks(sender.base)
             running.receiver.capacity = 1000.0  # type: ignore[attr-defined]
             before = running.receiver.received, running.receiver.dropped
             with harness.measured() as watch:
@@ -143,6 +147,11 @@ class _Running(manager.HealthManager):
     def start(self) -> None:
         self.is_started = True
         super().start()
+
+    def know_all_clocks(self, base: float) -> None:
+        """As if every amphora had answered: what it signed for the time `base` is of now."""
+        for sender in list(self.receiver._senders.values()):
+            sender.offset = time.monotonic() - base
 
 
 @contextmanager
@@ -214,7 +223,7 @@ class _Sender:
         )
 
     def __enter__(self) -> _Sender:
-        self._answer()  # everything is signed
+        self.base = float(self._answer()["base"])  # everything is signed
         return self
 
     def introduce(self) -> None:
@@ -250,7 +259,7 @@ def _send(case: Mapping[str, Any]) -> None:
     for number, snapshot in enumerate(snapshots):
         amphora = heartbeat_fleet.SimulatedAmphora.__new__(heartbeat_fleet.SimulatedAmphora)
         amphora.id, amphora.target, amphora.socket = snapshot.amphorae[0].id, first.target, first.socket
-        amphora.answers, amphora.clock = first.answers, first.clock
+        amphora.answers, amphora.clock = first.answers, time.time
         amphora.key, amphora.report = heartbeat.derive_key(heartbeat_fleet.KEY, amphora.id), heartbeat_fleet.a_report(snapshot)
         amphora.reboot()
         fleet.append(amphora)
@@ -262,15 +271,17 @@ def _send(case: Mapping[str, Any]) -> None:
     digests = {amphora.id: heartbeat_fleet.digest(amphora.report) for amphora in fleet}
     heartbeat_fleet.digest = lambda report: b""  # type: ignore[assignment]
     datagrams = []
+    base, rate = time.time(), case["rate"] or 60_000
     for number in range(total):
         amphora = fleet[number % len(fleet)]
         turn = number // len(fleet) + number % len(fleet)  # so that reports are spread evenly
         if case["reports"] and turn % _REPORT_EACH == 0:
             amphora.report = heartbeat_fleet.a_report(snapshots[number % len(fleet)], bytes_in=number)
-            datagrams.append(_made(amphora, heartbeat.REPORT, heartbeat.encode_report(amphora.report)[0], digests))
+            datagrams.append(_made(amphora, heartbeat.REPORT, heartbeat.encode_report(amphora.report)[0], digests, base + number / rate))
         else:
-            datagrams.append(_made(amphora, heartbeat.BEAT, _beat(amphora, number) if case.get("counters") else b"", digests))
-    print(json.dumps({"ready": True}), flush=True)
+            body = _beat(amphora, number) if case.get("counters") else heartbeat.NO_ANSWER
+            datagrams.append(_made(amphora, heartbeat.BEAT, body, digests, base + number / rate))
+    print(json.dumps({"base": base}), flush=True)
     sys.stdin.readline()
     _paced(first.socket.send, introductions, 8000)
     print(json.dumps({}), flush=True)
@@ -287,9 +298,9 @@ def _beat(amphora: heartbeat_fleet.SimulatedAmphora, bytes_in: int) -> bytes:
     return heartbeat.NO_ANSWER + heartbeat.encode_counters(amphora.report)
 
 
-def _made(amphora: heartbeat_fleet.SimulatedAmphora, kind: int, body: bytes, digests: Mapping[str, bytes]) -> bytes:
+def _made(amphora: heartbeat_fleet.SimulatedAmphora, kind: int, body: bytes, digests: Mapping[str, bytes], at: float) -> bytes:
     amphora.sequence += 1
-    header = heartbeat.Header(kind, uuid.UUID(amphora.id).bytes, amphora.boot_id, amphora.sequence, time.time(), digests[amphora.id])
+    header = heartbeat.Header(kind, uuid.UUID(amphora.id).bytes, amphora.boot_id, amphora.sequence, at, digests[amphora.id])
     return heartbeat.pack(header, body, amphora.key)
 
 

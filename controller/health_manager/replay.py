@@ -186,7 +186,7 @@ class Assemblies:
         :raises heartbeat.Rejected: more parts or bytes than a report of this amphora may have, or the part does not fit the others.
         """
         if header.parts > MAX_PARTS:
-            raise heartbeat.Rejected(f"a report of {header.parts} parts is too large")
+            raise heartbeat.Rejected("a report of too many parts")
         assembly = self._of(sender.amphora_id, header, now)
         if assembly is None:
             return None

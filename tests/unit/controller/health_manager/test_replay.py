@@ -200,3 +200,10 @@ def test_a_report_without_room_is_refused_until_more_is_allowed(manager: Manager
 def test_one_drain_takes_no_more_bytes_than_fit(manager: Manager) -> None:
     manager.wire.waiting.extend([bytes(60_000)] * 1200)
     assert 500 < manager.receiver.turn() < 600
+
+
+def test_reasons_for_a_refusal_are_few_whatever_is_sent(manager: Manager, agent: Agent) -> None:
+    for number in range(300):
+        beat = agent.make()
+        manager.take(beat[:2] + bytes([number % 256]) + beat[3:], agent.make(heartbeat.REPORT, b"x", 0, 100 + number), beat[:number])
+    assert len(manager.receiver.rejected) < 10
