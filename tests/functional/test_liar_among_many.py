@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -62,6 +63,13 @@ class Liar(threading.Thread):
                 self._send(heartbeat.BEAT, b"")
                 self.ended.wait(0.002)
 
+    def say_nul(self) -> None:
+        """The last word: nothing newer of the same amphora takes its place."""
+        report = a_report(self.mine)
+        report["listeners"] |= {"\0": next(iter(report["listeners"].values()))}
+        self.amphora.report = {**a_report(self.mine), "generation": self.sent}
+        self._send(heartbeat.REPORT, zlib.compress(json.dumps(report).encode()))
+
     def _send(self, kind: int, body: bytes, part: int = 0, parts: int = 1) -> None:
         self.sent += 1
         self.amphora.send(self.amphora.datagram(kind, body, part, parts))
@@ -104,7 +112,8 @@ def _rows(db: database.Database, snapshots: list[model.Snapshot]) -> dict[str, A
 def test_a_liar_among_honest_ones_harms_its_own_load_balancer_alone(bench: Bench) -> None:
     honest = [a_stored_load_balancer(bench) for _ in range(HONEST)]
     lying = a_stored_load_balancer(bench)
-    running = bench.start(SETTINGS, repair_grace=0.2)
+    # Long enough that a busy machine makes the manager doubt neither itself nor anybody else.
+    running = bench.start(dataclasses.replace(SETTINGS, heartbeat_timeout=20.0), repair_grace=0.2)
     fleet = [bench.amphora(snapshot) for snapshot in honest]
     for amphora in fleet:
         amphora.send_report()
@@ -125,6 +134,12 @@ def test_a_liar_among_honest_ones_harms_its_own_load_balancer_alone(bench: Bench
         liar.ended.set()
         liar.join()
     eventually(lambda: {_counted(bench, snapshot) for snapshot in honest} == {turn})
+    time.sleep(0.5)
+    liar.say_nul()
+    for amphora, snapshot in zip(fleet, honest, strict=True):
+        amphora.report = a_report(snapshot, bytes_in=turn + 1)
+        amphora.send_report()
+    eventually(lambda: {_counted(bench, snapshot) for snapshot in honest} == {turn + 1})
     assert liar.sent > 200
     assert _rows(bench.db, honest) == before
     ours = {snapshot.load_balancer.id for snapshot in honest}
