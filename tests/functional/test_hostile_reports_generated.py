@@ -78,6 +78,9 @@ def _reports(liar: Amphora, victim: Amphora) -> st.SearchStrategy[Any]:
         "listeners": st.dictionaries(names, listeners | _JSON, max_size=5) | mine | _JSON,
         "pools": st.dictionaries(pairs, pools | _JSON, max_size=5) | _JSON,
     }
+    program = st.fixed_dictionaries({"state": _WORDS | _JSON, "died": _NUMBERS | _JSON, "hung": _NUMBERS | _JSON})
+    fields["programs"] = st.dictionaries(st.sampled_from(["agent", "haproxy", "keepalived", "\0"]), program | _JSON, max_size=3) | _JSON
+    fields["vrrp"] = st.fixed_dictionaries({"state": _WORDS | _JSON, "holds_vip": st.booleans() | _JSON}) | _JSON
     change = st.fixed_dictionaries({}, optional={**fields, "more": _JSON})
     changed = st.tuples(honest, change).map(lambda both: both[0] | both[1])
     return honest | changed | changed | st.fixed_dictionaries(fields) | _JSON
@@ -94,7 +97,7 @@ def _moves(liar: Amphora, victim: Amphora) -> st.SearchStrategy[list[Move]]:
         jump=st.sampled_from([1] * 8 + [0, -1, 63, 64, 2**32, -(2**32)]),
         reboots=st.sampled_from([False] * 4 + [True]),
         same_digest=st.booleans(),
-        raw=st.none() | st.none() | st.none() | st.binary(max_size=200) | st.just(bytes(16)),
+        raw=st.none() | st.none() | st.none() | st.binary(max_size=200) | st.binary(max_size=200).map(lambda text: bytes(16) + text),
         behind=st.sampled_from([b""] * 9 + [b"more"]),
         passes=st.sampled_from([0.0, 0.0, 0.2, 2.0, 90.0]),
     )
