@@ -61,9 +61,9 @@ def envelope(**properties: Json) -> Json:
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
 
 
-def an_array(items: Json) -> Json:
+def an_array(items: Json, **more: Any) -> Json:
     """A list."""
-    return {"type": "array", "items": items}
+    return {"type": "array", "items": items, **more}
 
 
 def parameter(name: str, schema: Mapping[str, Any], about: str = "") -> Json:
@@ -252,7 +252,7 @@ def _children() -> Iterator[Operation]:
     yield from _custom("/pools", pool.SCHEMA, asked_too=[parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD)])
     yield from _custom("/pools/{}/members", member.SCHEMA)
     additive = parameter("additive_only", {"type": "boolean"}, "Delete none.")
-    batch = envelope(members=an_array(ref("member_create")))
+    batch = envelope(members=an_array(ref("member_create"), maxItems=kinds.MOST_OBJECTS))
     yield Operation(method="PUT", path="/pools/{}/members", status=202, body=batch, query=(additive,))
     yield from _custom("/healthmonitors", health_monitor.SCHEMA)
     yield from _custom("/l7policies", l7policy.SCHEMA)

@@ -98,7 +98,7 @@ def _common(*, description: bool = True, name: bool = True) -> list[Attribute]:
         Attribute(name="admin_state_up", kind=kinds.boolean),
     ]
     named = [Attribute(name="name")] if name else []
-    return [*found, *named, *([Attribute(name="description")] if description else [])]
+    return [*found, *named, *([Attribute(name="description", kind=kinds.description)] if description else [])]
 
 
 def _persistence(value: Any) -> dict[str, Any] | None:

@@ -36,6 +36,9 @@ def bad(name: str, value: Any, reason: str) -> embedded.NetworkInvalid:
 # Kinds of values
 
 
+_BLANKS = str.maketrans("\t\n\r", "   ")
+
+
 def text(longest: int = 255) -> Check:
     """A string without control characters."""
 
@@ -47,6 +50,12 @@ def text(longest: int = 255) -> Check:
         return value
 
     return check
+
+
+def free_text(name: str, value: Any) -> str:
+    """A description, which may have lines and tabs."""
+    text()(name, value.translate(_BLANKS) if isinstance(value, str) else value)
+    return value or ""
 
 
 def boolean(name: str, value: Any) -> bool:
@@ -183,7 +192,7 @@ def _no_scope(name: str, value: Any) -> None:
 _ANY_ADDRESS = mapping({}, {"subnet_id": identifier, "ip_address": address})
 _STANDARD = {
     "name": Attribute(check=text(), default=""),
-    "description": Attribute(check=text(), default=""),
+    "description": Attribute(check=free_text, default=""),
     "admin_state_up": Attribute(check=always_up),
 }
 _IGNORED = mapping({}, {})

@@ -11,6 +11,7 @@ from controller.api.v2 import certificates, l7, members, rules, writes
 from controller.api.v2.schemas import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.api.v2.schemas.declare import Values
 from controller.db import transaction
+from controller.model import addresses
 from controller.model.status import OperatingStatus
 
 
@@ -120,10 +121,20 @@ def _check_pool(values: Values) -> None:
     servers = set()
     for item in values["members"]:
         rules.member_addresses(item)
-        server = item["address"], item["protocol_port"]
+        server = addresses.canonical(item["address"]), item["protocol_port"]
         if server in servers:
             raise rules.same_server(*server)
         servers.add(server)
+
+
+def check_vips(graph: Graph, vips: Collection[str]) -> None:
+    """Members are elsewhere than the VIPs of their load balancer.
+
+    :raises InvalidRequest: one is not.
+    """
+    for values in graph.pools.values():
+        for item in values["members"]:
+            rules.other_than_vip(item, vips)
 
 
 def check_secrets(graph: Graph, project_id: str) -> None:

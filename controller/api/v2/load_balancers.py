@@ -52,6 +52,8 @@ def create_load_balancer() -> flask.Response:
     with vip.allocated(row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
         placed = {**row, **vip.columns(allocated), **chosen}
+        others = (one.get("ip_address") for one in row.get("additional_vips") or ())
+        graph.check_vips(below, [allocated.address, *(address for address in others if address)])
         view = _store(placed, below, choice)
     current.services().wake()
     return answers.one(SCHEMA.name, view, 201)

@@ -11,8 +11,9 @@ import flask
 from controller import exceptions
 from controller.api import answers, arguments, current
 from controller.api.v2 import members, quotas, rules, writes
-from controller.api.v2.schemas import declare
+from controller.api.v2.schemas import declare, kinds
 from controller.api.v2.schemas.member import RESET_BY_BATCH, SCHEMA
+from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 
@@ -31,7 +32,7 @@ class _Wanted:
 
     @property
     def server(self) -> _Server:
-        return self.values["address"], self.values["protocol_port"]
+        return addresses.canonical(self.values["address"]), self.values["protocol_port"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def replace_members(pool_id: str) -> flask.Response:
         pool = tx.pools.head(pool_id)
         for action in actions:
             current.authorize(f"member:{action}", pool.project_id)
+        for item in wanted:
+            rules.other_than_vip(item.values, pool.vip_addresses)
         tx.load_balancers.lock(pool.load_balancer_id)  # the comparison must still hold when it is written
         plan = compare(wanted, tx.members.of_pool(pool_id), additive)
         if plan:
@@ -75,6 +78,8 @@ def _read(body: bytes) -> list[_Wanted]:
     given = declare.envelope(body, "members_", "members")
     if not isinstance(given, list):
         raise declare.invalid("members", given, "Value should be a list")
+    if len(given) > kinds.MOST_OBJECTS:
+        raise declare.invalid("members", f"{len(given)} items", f"Value should have at most {kinds.MOST_OBJECTS} items")
     wanted = [_Wanted(SCHEMA.created(item, f"members_.members[{index}]"), frozenset(item)) for index, item in enumerate(given)]
     for item in wanted:
         rules.member_addresses(item.values)
@@ -88,7 +93,7 @@ def compare(wanted: Sequence[_Wanted], stored: Sequence[model.Member], additive:
     :raises Conflict: it names a new one twice.
     """
     present = {
-        (member.address, member.protocol_port): member.id
+        (addresses.canonical(member.address), member.protocol_port): member.id
         for member in stored
         if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE
     }

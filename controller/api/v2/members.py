@@ -40,6 +40,7 @@ def create_member(pool_id: str) -> flask.Response:
     with writes.begin() as tx:
         pool = tx.pools.head(pool_id)
         current.authorize("member:post", pool.project_id)
+        rules.other_than_vip(wanted, pool.vip_addresses)
         generation = change_pool(tx, pool)
         if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
             raise rules.same_server(wanted["address"], wanted["protocol_port"])
@@ -68,6 +69,7 @@ def update_member(pool_id: str, member_id: str) -> flask.Response:
         pool = tx.pools.head(pool_id)
         member = _member(tx, pool_id, member_id)
         current.authorize("member:put", member.project_id)
+        rules.other_than_vip(values, pool.vip_addresses)
         generation = change_pool(tx, pool)
         tx.members.change(member_id, SCHEMA.columns(values), generation)
         member = tx.members.get(member_id)

@@ -9,12 +9,21 @@ import sqlalchemy as sa
 
 from controller.db import rows, tables
 from controller.db.repositories import base, paging, resources
+from controller.model import addresses
 from controller.model import load_balancer as model
 
 _T = tables.members
 _TWIN = sa.select(_T.c.id).where(
     _T.c.pool_id == sa.bindparam("pool_id"),
     _T.c.address == sa.bindparam("address"),
+    _T.c.protocol_port == sa.bindparam("port"),
+    _T.c.provisioning_status != resources.PENDING_DELETE,
+)
+
+
+_IPV6_TWINS = sa.select(_T.c.address).where(
+    _T.c.pool_id == sa.bindparam("pool_id"),
+    _T.c.address.contains(":"),
     _T.c.protocol_port == sa.bindparam("port"),
     _T.c.provisioning_status != resources.PENDING_DELETE,
 )
@@ -32,7 +41,11 @@ class Members(resources.Resources[model.Member]):
 
     def is_taken(self, pool_id: str, address: str, port: int) -> bool:
         """Whether the pool has this server already; one being deleted no longer counts."""
-        return self._connection.execute(_TWIN, {"pool_id": pool_id, "address": address, "port": port}).first() is not None
+        if ":" not in address:
+            return self._connection.execute(_TWIN, {"pool_id": pool_id, "address": address, "port": port}).first() is not None
+        wanted = addresses.canonical(address)
+        found = self._connection.execute(_IPV6_TWINS, {"pool_id": pool_id, "port": port}).scalars()
+        return any(addresses.canonical(one) == wanted for one in found)
 
     def of_pool(self, pool_id: str) -> list[model.Member]:
         """All members of a pool, oldest first."""

@@ -28,7 +28,9 @@ _HEAD = sa.select(
     sa.exists()
     .where(tables.health_monitors.c.pool_id == _T.c.id, tables.health_monitors.c.provisioning_status != resources.PENDING_DELETE)
     .label("has_monitor"),
-).where(_T.c.id == sa.bindparam("id"))
+    tables.load_balancers.c.vip_address,
+    tables.load_balancers.c.additional_vips,
+).where(_T.c.id == sa.bindparam("id"), tables.load_balancers.c.id == _T.c.load_balancer_id)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Head:
     protocol: str
     has_monitor: bool  # one that is being deleted no longer counts
     provisioning_status: status.ProvisioningStatus
+    vip_addresses: tuple[str, ...]
 
     @property
     def is_being_deleted(self) -> bool:
@@ -88,6 +91,7 @@ class Pools(resources.Resources[model.Pool]):
             protocol=found.protocol,
             has_monitor=bool(found.has_monitor),
             provisioning_status=status.ProvisioningStatus(found.provisioning_status),
+            vip_addresses=tuple(vip for vip in (found.vip_address, *(one.get("ip_address") for one in found.additional_vips or ())) if vip),
         )
 
     def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:

@@ -17,7 +17,15 @@ from controller.api.v2.rules.listeners import (
     new_listener,
     pool_below,
 )
-from controller.api.v2.rules.members import member_addresses, member_reachable, member_sriov, needs_same_version, same_server, vnic_type
+from controller.api.v2.rules.members import (
+    member_addresses,
+    member_reachable,
+    member_sriov,
+    needs_same_version,
+    other_than_vip,
+    same_server,
+    vnic_type,
+)
 from controller.api.v2.rules.pools import changed_pool, new_pool, persistence
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "free_port",
     "headers",
     "member_addresses",
+    "other_than_vip",
     "member_reachable",
     "member_sriov",
     "needs_same_version",

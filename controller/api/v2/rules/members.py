@@ -9,9 +9,9 @@ from typing import Any
 from controller import exceptions
 from controller.api import current
 from controller.api.v2.rules.common import OWN_FAMILY, failure
+from controller.model import addresses
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
+_ADDRESSES = (("address", "member address"), ("monitor_address", "member monitor address"))
 
 
 def member_addresses(values: Mapping[str, Any]) -> None:
@@ -21,22 +21,23 @@ def member_addresses(values: Mapping[str, Any]) -> None:
 
     :raises InvalidRequest: an address of this member is one of them.
     """
-    for name, words in (("address", "member address"), ("monitor_address", "member monitor address")):
+    for name, words in _ADDRESSES:
         address = values.get(name)
-        if address is not None and _is_no_server(_plain(address)):
+        if address is not None and addresses.is_no_server(address, current.settings().reserved_ips):
             raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
 
 
-def _is_no_server(address: _Address) -> bool:
-    nowhere = address.is_unspecified or address.is_loopback or address.is_multicast or address == _BROADCAST
-    return nowhere or str(address) in current.settings().reserved_ips
+def other_than_vip(values: Mapping[str, Any], vips: Collection[str]) -> None:
+    """A member at a VIP of its own load balancer would be the amphora itself: one request becomes as many as it has connections.
 
-
-def _plain(address: str) -> _Address:
-    """An address; an IPv4 address inside an IPv6 one (`::ffff:192.0.2.1`) reaches the IPv4 host, and is told as such."""
-    parsed = ipaddress.ip_address(address)
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return mapped or parsed
+    :raises InvalidRequest: an address of this member is one of `vips`.
+    """
+    for name, words in _ADDRESSES:
+        address = values.get(name)
+        if address is not None and addresses.is_one_of(address, vips):
+            raise exceptions.InvalidRequest(
+                f"{address} is not a valid option for {words}: it is the VIP of this load balancer, which would send requests to itself"
+            )
 
 
 def same_server(address: str, port: int) -> exceptions.Conflict:

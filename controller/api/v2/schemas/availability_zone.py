@@ -24,7 +24,7 @@ SCHEMA = Schema(
     shows_fault=False,
     fields=[
         Field(name="name", kind=_name, required=True, put=False),
-        Field(name="description", default=""),
+        Field(name="description", kind=kinds.description, default=""),
         Field(name="enabled", kind=kinds.boolean, default=True),
         Field(name="availability_zone_profile_id", kind=kinds.uuid, required=True, put=False),
     ],

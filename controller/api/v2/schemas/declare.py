@@ -126,7 +126,7 @@ def common(*, description: bool = True, project: bool = True) -> tuple[Field, ..
     fields = (
         read_only("id", kinds.uuid),
         Field(name="name", default=""),
-        Field(name="description", default=""),
+        Field(name="description", kind=kinds.description, default=""),
         Field(name="admin_state_up", kind=kinds.boolean, default=True),
         Field(name="project_id", kind=kinds.text(36), alias="tenant_id", put=False),
         Field(name="tags", kind=kinds.tags, default=[], column=None),
@@ -220,10 +220,11 @@ class Schema:
     def nested_list(self, path: str) -> kinds.Described[list[Values]]:
         """The kind of a field that holds a list of such objects."""
 
-        @kinds.described("array", items=self.post_schema)
+        @kinds.described("array", items=self.post_schema, maxItems=kinds.MOST_OBJECTS)
         def parse(value: Any) -> list[Values]:
             if not isinstance(value, list):
                 raise kinds.Reject("Value should be a list")
+            kinds.no_more_than(kinds.MOST_OBJECTS, value)
             return [self.created(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
         return parse

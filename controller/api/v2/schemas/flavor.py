@@ -15,7 +15,7 @@ SCHEMA = Schema(
     fields=[
         declare.read_only("id", kinds.uuid),
         Field(name="name", required=True),
-        Field(name="description", default=""),
+        Field(name="description", kind=kinds.description, default=""),
         Field(name="enabled", kind=kinds.boolean, default=True),
         Field(name="flavor_profile_id", kind=kinds.uuid, required=True, put=False),
     ],

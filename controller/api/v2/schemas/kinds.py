@@ -193,13 +193,26 @@ def cidr(value: Any) -> str:
         raise Reject("Value should be IPv4 or IPv6 CIDR format") from None
 
 
-def list_of(parse_item: Parser, *, unique: bool = False) -> Described[list[Any]]:
+MOST_ITEMS = 1000
+"""Of a list in a body, unless it says otherwise."""
+MOST_OBJECTS = 10_000
+"""Objects of one kind in a body that makes or changes many."""
+
+
+def no_more_than(most: int, value: list[Any]) -> None:
+    """:raises Reject: the list is longer."""
+    if len(value) > most:
+        raise Reject(f"Value should have at most {most} items")
+
+
+def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS) -> Described[list[Any]]:
     """A list of values of one kind; with `unique`, a repeated one counts once."""
 
-    @described("array", items=schema_of(parse_item) or {})
+    @described("array", items=schema_of(parse_item) or {}, maxItems=most)
     def parse(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise Reject("Value should be a list")
+        no_more_than(most, value)
         items = [parse_item(item) for item in value]
         return list(dict.fromkeys(items)) if unique else items
 
@@ -214,7 +227,8 @@ def ciphers(value: Any) -> str | None:
     return value or None
 
 
-tags = list_of(name, unique=True)
+tags = list_of(name, unique=True, most=100)
+description = document(255)
 
 
 def headers(known: Collection[str]) -> Described[dict[str, str]]:
