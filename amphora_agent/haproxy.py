@@ -267,8 +267,9 @@ class HAProxy:
         return self._start_again(programs.HUNG)
 
     def is_busy(self) -> bool:
-        """Whether one of its processes works or waits for a processor."""
-        return system.is_busy(system.processes_with_argument(str(self._pid_file)))
+        """Whether the newest worker works or waits for a processor; older ones may be busy with connections that they finish."""
+        master = self.master()
+        return master is not None and system.is_busy(system.children(master)[-1:])
 
     def _ask_master(self, master: int) -> str:
         """The worker serves. A master that hangs takes no reload and starts no worker: another one takes over, and no connection is cut."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import ipaddress
@@ -12,7 +13,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from amphora_agent import (
@@ -58,6 +59,7 @@ class LoadBalancer:
         self._announced_at = 0.0
         self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`)
         self._watcher: threading.Thread | None = None  # of first checks
+        self._is_replacing = False  # True while HAProxy is being replaced because somebody wants another state
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
@@ -97,7 +99,7 @@ class LoadBalancer:
         :raises CommandFailed: the kernel refused an interface's settings.
         :raises OSError: something could not be written (the disk is full, for instance).
         """
-        with self._lock:
+        with self._lock, self._replacing():
             running, new_hash = self._wanted, wanted.hash
             if running is not None and running.load_balancer_id != wanted.load_balancer_id:
                 raise errors.Occupied(running.load_balancer_id)
@@ -118,7 +120,7 @@ class LoadBalancer:
 
     def remove(self, load_balancer_id: str) -> None:
         """Stop serving a load balancer and forget its files; unknown is fine."""
-        with self._lock:
+        with self._lock, self._replacing():
             if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
                 return
             self._keepalived.stop()
@@ -190,9 +192,17 @@ class LoadBalancer:
         """Ask HAProxy's worker whether it lives; None if it may answer yet, for it has work to do or is being replaced by us."""
         if self._haproxy.runtime.answers(watch.PATIENCE):
             return False
-        if self._lock.locked() or self._haproxy.is_busy():
+        if self._is_replacing or self._haproxy.is_busy():  # not the lock: whoever waits for a HAProxy that hangs holds it, too
             return None
         return True
+
+    @contextlib.contextmanager
+    def _replacing(self) -> Iterator[None]:
+        self._is_replacing = True
+        try:
+            yield
+        finally:
+            self._is_replacing = False
 
     def tell_keepalived(self, hangs: bool) -> None:
         """Have keepalived give the VIP away, or take part again.
