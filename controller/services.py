@@ -71,7 +71,11 @@ class Settings:
             compute_flavor=worker.amp_flavor_id,
             cert_renew_after=conf.certificates.cert_renew_after,
             cert_first_pause=min(renewal.FIRST_PAUSE, conf.certificates.cert_validity_time / _PAUSES),
-            limits={name: conf.haproxy_amphora[name] for name in ("hard_stop_after", "max_former_workers", "memory_reserve")},
+            limits={
+                "hard_stop_after": conf.haproxy_amphora.hard_stop_after,
+                "max_former_workers": conf.haproxy_amphora.max_former_workers,
+                "memory_reserve": conf.haproxy_amphora.memory_reserve,
+            },
             render=render.Settings.from_conf(conf),
         )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True)
+hypothesis.settings.load_profile("any machine")  # a busy machine is slow, and that is no fault of what is tested
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
