@@ -40,6 +40,7 @@ def task_names(topology: Topology) -> dict[str, list[str]]:
         jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id),
         jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id),
         jobs.ConfigureAmphora(load_balancer_id=load_balancer_id, amphora_id="a"),
+        jobs.RenewCertificate(load_balancer_id=load_balancer_id, amphora_id="a"),
         jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id="a", replacement_id=some[0], role=topology.roles[0]),
         jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=tuple(some)),
         jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id),
@@ -87,6 +88,7 @@ class Killer:
             jobs.UpdateLoadBalancer.kind: (self._something, self._change),
             jobs.RepairLoadBalancer.kind: (self._something, self._repair),
             jobs.ConfigureAmphora.kind: (self._something_untold, self._configure_amphora),
+            jobs.RenewCertificate.kind: (self._something_untold, self._renew),
             jobs.FailoverAmphora.kind: (self._something, self._fail_amphora_over),
             jobs.FailoverLoadBalancer.kind: (self._something, self._fail_over),
             jobs.DeleteLoadBalancer.kind: (self._something, self._delete),
@@ -119,10 +121,17 @@ class Killer:
 
     def _repair(self) -> None:
         """What the health manager posts when a report differs."""
-        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        self._post(jobs.RepairLoadBalancer(load_balancer_id=self._balancer().id))
+
+    def _renew(self) -> None:
+        """What housekeeping posts when a certificate is due."""
+        self._post(jobs.RenewCertificate(load_balancer_id=self._balancer().id, amphora_id=self._first_amphora()))
+
+    def _post(self, job: jobs.Job) -> None:
+        db = database.Database(self.site.machine.database_url)
         try:
             with db.begin() as tx:
-                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=self._balancer().id))
+                tx.jobs.post(job)
         finally:
             db.close()
 
@@ -169,6 +178,8 @@ class Killer:
             return
         if kind == jobs.ConfigureAmphora.kind:
             eventually(self._was_told, WITHIN, lambda: f"{self.told}: {self._events()}\n{self.site.log('worker')[-3000:]}")
+        if kind == jobs.RenewCertificate.kind:
+            eventually(self._was_renewed, WITHIN, lambda: f"{self.told}: {self._events()}\n{self.site.log('worker')[-3000:]}")
         balancer = self._balancer()
         seen: dict[str, Any] = {}
 
@@ -183,9 +194,18 @@ class Killer:
     def _was_told(self) -> bool:
         """The agent keeps a configuration again, and the load balancer's story says so."""
         assert self.told is not None
+        return self._kept_by(self.told[0]).exists() and "agent_configured" in self._said_since()
+
+    def _was_renewed(self) -> bool:
+        """The agent keeps another certificate than it was booted with, and the load balancer's story says so."""
+        assert self.told is not None
+        return self._kept_by(self.told[0]).with_name("identity.json").exists() and "certificate_renewed" in self._said_since()
+
+    def _said_since(self) -> list[str]:
+        """Codes of events of the amphora since the worker was to die."""
+        assert self.told is not None
         amphora_id, before = self.told
-        said = [event for event in self._events() if event["id"] > before and event["object_id"] == amphora_id]
-        return self._kept_by(amphora_id).exists() and "agent_configured" in [event["code"] for event in said]
+        return [event["code"] for event in self._events() if event["id"] > before and event["object_id"] == amphora_id]
 
     def _jobs(self) -> list[str]:
         """What is still to be done."""
