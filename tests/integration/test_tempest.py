@@ -13,7 +13,7 @@ from tests.tempest import cloud, expected, run
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
-    pytest.mark.timeout(1500),  # three minutes where the machine has nothing else to do
+    pytest.mark.timeout(1500),  # the processors may be busy with others, too
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
 ]
 
