@@ -10,6 +10,7 @@ from cryptography import fernet
 
 from controller import conf as configuration
 from controller import exceptions
+from controller.cmd import figlina
 from controller.drivers.secrets.local import LocalSecrets
 
 
@@ -104,3 +105,13 @@ def test_it_is_made_from_the_configuration(tmp_path: pathlib.Path) -> None:
     file.write_text(f"[certificates]\nstorage_path = {tmp_path}/secrets\nserver_certs_key_passphrase = {key.decode()}\n")
     reference = LocalSecrets.from_conf(configuration.load([], [str(file)])).store_secret("p", "crl", b"payload")
     assert LocalSecrets(tmp_path / "secrets", [key]).get_secret("p", reference) == b"payload"
+
+
+def test_an_operator_has_everything_encrypted_anew(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = fernet.Fernet.generate_key(), fernet.Fernet.generate_key()
+    reference = LocalSecrets(tmp_path / "secrets", [old]).store_secret("p", "crl", b"payload")
+    options = f"[certificates]\nstorage_path = {tmp_path}/secrets\nserver_certs_key_passphrase = {new.decode()},{old.decode()}\n"
+    (tmp_path / "figlina.conf").write_text(f"{options}[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n")
+    assert figlina.main(["secrets", "reencrypt", "--config-file", str(tmp_path / "figlina.conf")]) == 0
+    assert capsys.readouterr().out.startswith("1 secrets")
+    assert LocalSecrets(tmp_path / "secrets", [new]).get_secret("p", reference) == b"payload"
