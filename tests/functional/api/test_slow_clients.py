@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import api_http
+from controller.drivers import linux
 from tests import siege
 
 TIMEOUT = 3
@@ -152,3 +153,15 @@ def test_a_full_house_closes_the_one_that_waits_for_longest() -> None:
             ends = sorted((outcome.ended_after, outcome.status) for outcome in sieges["it"].outcomes)
     assert {status for _, status in ends} == {503, 408}
     assert [status for _, status in ends].count(503) >= 70
+
+
+def test_several_processes_answer_and_end_together() -> None:
+    with api_http.running(workers=3, more=MORE) as server:
+        workers = [pid for pid in linux.descendants(server.process.pid) if pid != server.process.pid]
+        assert len(workers) == 3
+        for _ in range(30):
+            api_http.Client(server.port)("GET", "/")
+        marks = [linux.ProcessMark.of(pid) for pid in workers]
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        assert not any(mark and mark.alive for mark in marks)
