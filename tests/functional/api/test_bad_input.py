@@ -189,9 +189,10 @@ def test_a_path_of_anything_never_breaks(site: Site, words: list[str], method: s
 @pytest.mark.parametrize("kind", sorted(_VALID))
 @pytest.mark.parametrize("character", ["\n", "\r", "\x00", "\x1b", "\x7f", "\x85", "\u2028", "\u2029"])
 def test_no_string_field_takes_a_control_character(site: Site, kind: str, character: str) -> None:
+    """But for descriptions: they reach no configuration, and may have lines."""
     tried = 0
     for name, field in _SCHEMAS[kind].fields.items():
-        if not field.post or field.ignored:
+        if not field.post or field.ignored or (name == "description" and character in "\n\r"):
             continue
         for value in (f"a{character}b", [f"a{character}b"], {"type": "APP_COOKIE", "cookie_name": f"a{character}b"},
                       {"X-Forwarded-For": f"a{character}b"}, {f"a{character}b": "true"}):  # fmt: skip
