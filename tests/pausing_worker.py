@@ -13,6 +13,7 @@ import os
 import pathlib
 import signal
 import sys
+import time
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -38,6 +39,7 @@ def main() -> int:
             sys.stdout.write("stands still\n")
             sys.stdout.flush()
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(0.2)  # another thread may take the signal: this one is not to go on before all stand still
 
     make = services.Services._get
 
