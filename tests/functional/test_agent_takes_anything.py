@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from amphora_agent import configuration, identity, interfaces, load_balancer, system
+from amphora_agent import configuration, identity, interfaces, load_balancer, orders, system
 from amphora_agent.api import app
 from amphora_agent.protocol import boot, rest
 from tests import recorded
@@ -72,7 +72,9 @@ def an_agent(folder: pathlib.Path, booted: boot.BootConfig = BOOTED) -> flask.te
     (certificates / "client_roots.pem").write_bytes(authority.root)
     balancer = load_balancer.LoadBalancer(booted, folder / "state", folder / "run", Nics())
     own = identity.Identity(certificates, folder / "state", folder / "run")
-    return app.create_app(booted, configuration.Kept(booted, folder / "state"), own, balancer, 0.0).test_client()
+    return app.create_app(
+        booted, configuration.Kept(booted, folder / "state"), own, balancer, 0.0, orders.Orders(folder / "state")
+    ).test_client()
 
 
 @pytest.fixture(scope="module")
