@@ -86,9 +86,9 @@ def _peer(words: list[str]) -> bool:
 
 def _acl(words: list[str]) -> bool:
     """A flag `-f` would read a file, so its flags end with `--`, and before that stand a fetch method, its modifiers and `-i`, `-m`."""
-    if "--" not in words:
+    if "--" not in words[2:]:
         return False
-    flags = words[2 : words.index("--")]
+    flags = words[2 : words.index("--", 2)]
     return all(word in ("-i", "-m", "str", "beg", "end", "sub", "reg", "dir", "dom", "found", "int") for word in flags)
 
 
@@ -98,8 +98,8 @@ def _header_rule(words: list[str]) -> bool:
 
 
 def _plain(word: str) -> str:
-    """What HAProxy makes of a word."""
-    return re.sub(r"""["'\\]""", "", word)
+    """What HAProxy makes of a word: no quotes, and of an escape (`\\x6d`, `\\m`) the character that it means."""
+    return _MARKS.sub(lambda found: chr(int(found[1], 16)) if found[1] else found[2] or "", word)
 
 
 _TIMEOUTS = _one_of(
@@ -147,8 +147,11 @@ _SECTIONS: Mapping[str, Mapping[str, _Check]] = {
 }
 
 _WORD = re.compile(r"""(?:[^\s\\"'#]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+|#.*""")
+_MARKS = re.compile(r"""\\(?:x([0-9A-Fa-f]{2})|(.))|["']""")
 _READS = re.compile(r"\b(?:env|map(?:_[a-z_]+)?)\(|\blua\.")
-_EVALUATED = re.compile(r"(?<!%)(?:%%)*%\[([^\]]*)")
+_NAMED = re.compile(r"\bre[qs]\.(?:cook|f?hdr)\([^()]*\)")
+"""A cookie or a header in an expression, by the name that a tenant gave: it may be called `lua.x`."""
+_EVALUATED = re.compile(r"(?<!%)(?:%%)*%(?:\([^)]*\)|\{[^}]*\})*\[(.*)")
 _FOREIGN = re.compile(r"[^\x20-\x7e\n]")
 _VRRP_KEYWORDS = frozenset(
     (
@@ -212,14 +215,23 @@ def check_keepalived(text: str) -> None:
 
 
 def _reads_files(words: list[str]) -> bool:
-    """Whether a condition, or what is evaluated in it or in a format, reads a file or the environment. Behind `--` stand plain values."""
-    before = words[: words.index("--")] if "--" in words else words
-    for word in before:
+    """Whether a condition, or what is evaluated in it or in a format, reads a file or the environment."""
+    before = words[: words.index("--", 3)] if words[:1] == ["acl"] and "--" in words[3:] else words  # behind it stand plain values
+    for place, word in enumerate(before):
         plain = _plain(word)
-        is_expression = not word.startswith(("'", '"'))
-        if plain == "-f" or (is_expression and _READS.search(plain)) or any(map(_READS.search, _EVALUATED.findall(plain))):
+        found = _EVALUATED.findall(plain) if _is_no_expression(before, place) else [plain, *_EVALUATED.findall(plain)]
+        if plain == "-f" or any(_READS.search(one) and _READS.search(_NAMED.sub("", one)) for one in found):
             return True
     return False
+
+
+def _is_no_expression(words: list[str], place: int) -> bool:
+    """Whether a word is a text for HAProxy, or a format, in which a tenant may write what looks like an expression."""
+    if words[0] == "http-check":
+        return True
+    if words[0] in ("server", "default-server"):
+        return words[place - 1] == "check-sni"
+    return words[:2] == ["http-request", "redirect"] and place == 3 and words[2] in ("location", "prefix")
 
 
 def _takes(inside: list[str], words: list[str]) -> bool:

@@ -71,6 +71,24 @@ def test_what_is_rendered_for_keepalived_is_taken(path: pathlib.Path) -> None:
         "backend x\n    stick on src,map(/etc/shadow)",
         "frontend x\n    use_backend y if { src,map(/etc/shadow) -m found }",
         "frontend x\n    acl a src,map(/etc/shadow) -m str -- x",
+        "frontend x\n    acl -- src,map(/etc/shadow) -m str -- x",
+        'frontend x\n    acl location "src,map(/etc/shadow)" -m str -- x',
+        "backend x\n    http-request set-header X %[src,\\x6dap(/etc/shadow)]",
+        "backend x\n    http-request set-header X \\x25[src,map(/etc/shadow)]",
+        "backend x\n    http-request set-header X %{+Q}[src,map(/etc/shadow)]",
+        "backend x\n    http-request set-header X '%[str(\"]\"),map(/etc/shadow)]'",
+        "backend x\n    http-request set-header -- %[src,map(/etc/shadow)]",
+        "backend x\n    http-request deny \\x65rrorfile /etc/shadow",
+        'backend x\n    http-request deny if { path -- /x } { "src,map(/etc/shadow)" -m found }',
+        'backend x\n    http-request redirect location /a if { "src,map(/etc/shadow)" -m found }',
+        'backend x\n    stick on "src,map(/etc/shadow)"',
+        "backend x\n    stick on src,lua.x",
+        "backend x\n    stick on req.cook(a),lua.x",
+        "backend x\n    stick on req.cook(a),map(/etc/shadow)",
+        'backend x\n    server s 10.0.0.1:80 ssl sni "req.hdr(a),map(/etc/shadow)"',
+        "backend x\n    server -- 10.0.0.1:80 ssl sni req.hdr(a),map(/etc/shadow)",
+        "backend x\n    server s 10.0.0.1:80 check-sni check-sni sni req.hdr(a),map(/etc/shadow)",
+        "backend x\n    http-check send uri-lf %[src,map(/etc/shadow)]",
         'frontend x\n    maxconn 10 "',
         "backend x\n    use-server s if { path -f /etc/shadow }",
         "frontend x\n    bind unix@/run/x",
@@ -132,6 +150,19 @@ def test_keepalived_is_told_of_vrrp_alone(lines: str, before: str) -> None:
 )
 def test_what_a_tenant_writes_is_no_keyword(line: str) -> None:
     allowed.check_haproxy(f"frontend x\n    {line}\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "http-check send meth GET uri /lua.html?a=map(1)&b=env(x) ver HTTP/1.1 hdr Host www.lua.example",
+        "server s 10.0.0.1:80 check check-ssl verify none check-sni www.lua.example",
+        "stick match req.cook(my-lua.sid)",
+        "stick store-response res.cook(lua.sid)",
+    ],
+)
+def test_nor_is_what_he_calls_hosts_pages_and_cookies(line: str) -> None:
+    allowed.check_haproxy(f"backend x\n    {line}\n")
 
 
 @hypothesis.given(strategies.text(), strategies.booleans())

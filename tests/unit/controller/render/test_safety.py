@@ -164,6 +164,28 @@ def test_a_hostile_string_is_refused_or_changes_no_line_but_its_word(place: tupl
         assert _shape(wanted.keepalived_config) == _shape(harmless.keepalived_config)
 
 
+_SUSPICIOUS = (
+    "lua.example",
+    "www.lua.org",
+    "/lua.html?a=map(1)",
+    "/env(HOME)",
+    "http://lua.example/map(a),env(b)",
+    "my-lua.sid",
+    "-f",
+    "--",
+)
+"""Words that a tenant may well use, and that would read files or the environment where HAProxy looks for expressions and flags."""
+
+
+@pytest.mark.parametrize("place", _PLACES, ids=lambda place: ".".join((place[0] or "load_balancer", *place[2])))
+@pytest.mark.parametrize("value", _SUSPICIOUS)
+def test_whatever_a_tenant_may_say_is_taken_by_an_agent(place: tuple[str | None, int, tuple[str, ...]], value: str) -> None:
+    try:
+        tools.wanted(_poisoned(place, value))
+    except (exceptions.UnsafeValue, exceptions.NotSupported):
+        return  # refused before any agent hears of it, with a fault that names the field
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
