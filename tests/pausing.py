@@ -20,7 +20,7 @@ CONTRACTS: dict[str, type[abc.ABC]] = {
     "network": network.NetworkDriver,
     "secrets": secrets.SecretStore,
 }
-_LOOKING = ("get", "find", "check", "has", "list", "info", "free", "member_ports", "compare")
+_LOOKING = ("get", "find", "check", "has", "list", "info", "free", "member_ports", "compare", "vip_access")
 """How the names of methods begin that only look. All others write: a new method is a write until it is named here."""
 
 Before = Callable[[str, int], None]

@@ -16,6 +16,8 @@ from gunicorn.workers import base
 from controller.api.serving import bridge, connections
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
@@ -26,13 +28,21 @@ _OTHER_FILES = 200
 
 
 class Worker(base.Worker):
-    """One process; its options come from `Server.limits` of the application that gunicorn was given."""
+    """One process; its options come from `Server.options` of the application that gunicorn was given."""
+
+    _server: uvicorn.Server | None = None
 
     def init_signals(self) -> None:
         """SIGTERM and SIGINT are uvicorn's; SIGUSR1 prints what every thread is doing."""
         super().init_signals()
         signal.set_wakeup_fd(-1)  # asyncio has its own
         faulthandler.register(signal.SIGUSR1)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End, though told so before uvicorn heeds signals: while the application is being loaded."""
+        super().handle_exit(sig, frame)
+        if self._server is not None:
+            self._server.should_exit = True
 
     def run(self) -> None:
         """Serve until a signal, or the death of the process that started us, ends it; requests in flight are finished."""
@@ -63,11 +73,13 @@ class Worker(base.Worker):
         )
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # or whoever sends nonsense fills our logs
         self._server = uvicorn.Server(config)
+        if not self.alive:
+            self._server.should_exit = True
         self._server.run(sockets=[listening.sock for listening in cast("list[Any]", self.sockets)])
 
     async def _tell_that_we_live(self) -> None:
         self.notify()
-        if os.getppid() != self.ppid:
+        if self._server is not None and os.getppid() != self.ppid:
             LOG.warning("The process that started us is gone: ending")
             self._server.should_exit = True
 

@@ -140,8 +140,9 @@ class FlowEngine(action_engine.ActionEngine):
         """Put a step that can't go on yet back to PENDING; False if its patience is at an end."""
         now, meta = time.time(), self._meta(task)
         gap = now - (meta.get(_LOOKED_AT) or now)
-        waited = (meta.get(_WAITED) or 0.0) + min(max(gap, 0.0), _LONGEST_GAP)
         patience = getattr(task, "patience", _DEFAULT_PATIENCE)
+        # Between two looks a clock may have been set: that must not be more than half of what the step can wait.
+        waited = (meta.get(_WAITED) or 0.0) + min(max(gap, 0.0), _LONGEST_GAP, patience / 2)
         if waited >= patience:
             self.no_longer_waits(task)
             return False

@@ -50,24 +50,28 @@ def _free_port() -> int:
 @pytest.fixture
 def server(tmp_path: pathlib.Path) -> Iterator[Server]:
     """A running `figlina-api` with a network service in memory."""
-    databases.write_empty(tmp_path / "figlina.db")
-    bells, port, configuration = tmp_path / "bells", _free_port(), tmp_path / "figlina.conf"
-    configuration.write_text(
-        f"[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
-        f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"
-        "auth_strategy = noauth\nnoauth_project_id = demo\n"
-        f"answer_timeout = {ANSWER_TIMEOUT}\n"
-    )
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen([str(_PROGRAM), "--config-file", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
-    made = Server(process, port, bells)
+    made = _start(tmp_path)
     try:
         _wait_until_it_answers(made, tmp_path / "log")
         yield made
     finally:
-        if process.poll() is None:
-            process.terminate()
-        process.wait(40)
+        if made.process.poll() is None:
+            made.process.terminate()
+        made.process.wait(40)
+
+
+def _start(folder: pathlib.Path, more: str = "") -> Server:
+    databases.write_empty(folder / "figlina.db")
+    bells, port, configuration = folder / "bells", _free_port(), folder / "figlina.conf"
+    configuration.write_text(
+        f"[database]\nconnection = sqlite:///{folder}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
+        f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"
+        "auth_strategy = noauth\nnoauth_project_id = demo\n"
+        f"answer_timeout = {ANSWER_TIMEOUT}\n{more}"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([str(_PROGRAM), "--config-file", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
+    return Server(process, port, bells)
 
 
 def _wait_until_it_answers(server: Server, log: pathlib.Path) -> None:
@@ -189,3 +193,15 @@ def test_an_idle_connection_is_kept_and_closed_at_the_end(server: Server) -> Non
     server.process.terminate()
     assert kept.recv(1) == b""
     assert server.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5])
+def test_processes_that_are_told_to_end_while_they_start_do_so(tmp_path: pathlib.Path, after: float) -> None:
+    """Seconds after the first of three processes was begun; nobody is killed for not having listened, which would take graceful_timeout."""
+    server = _start(tmp_path, more="workers = 3\ngraceful_timeout = 60\n")
+    deadline = time.monotonic() + 30
+    while len(linux.descendants(server.process.pid)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    time.sleep(after)
+    server.process.terminate()
+    assert server.process.wait(30) == 0
