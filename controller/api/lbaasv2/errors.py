@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flask
 import werkzeug.exceptions
@@ -84,6 +84,14 @@ class Fault(exceptions.ControllerError):
 def bad_request(message: str) -> Fault:
     """A body or a query that is not as declared."""
     return Fault(400, "HTTPBadRequest", message)
+
+
+def no_more_than(most: int, name: str, given: Sequence[object]) -> None:
+    """:raises Fault: the list of a body is longer than one request may be."""
+    if len(given) > most:
+        raise bad_request(
+            f"Invalid input for {name}. Reason: it has {len(given)} items, and {most} are allowed: send them in several requests."
+        )
 
 
 def not_found(entity: str, object_id: str) -> Fault:

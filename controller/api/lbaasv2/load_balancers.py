@@ -10,6 +10,7 @@ from controller.api import answers
 from controller.api.lbaasv2 import attributes, errors, first, lists, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
+from controller.api.v2.schemas import kinds
 from controller.api.v2.schemas.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_load_balancers", __name__)
@@ -90,6 +91,7 @@ def _many(given: Any, name: str) -> list[Any]:
         return []
     if not isinstance(given, list):
         raise errors.bad_request(f"Invalid input for {name}. Reason: it is not a list.")
+    errors.no_more_than(kinds.MOST_ITEMS, name, given)
     return given
 
 

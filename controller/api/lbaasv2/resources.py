@@ -10,7 +10,7 @@ import flask
 from controller.api import answers, current, policy
 from controller.api.lbaasv2 import attributes, errors, first, lists, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
-from controller.api.v2.schemas import declare
+from controller.api.v2.schemas import declare, kinds
 from controller.api.v2.schemas.declare import Values
 from controller.db import transaction
 from controller.db.repositories import paging
@@ -92,6 +92,7 @@ def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask
     """All of them or none: they are one transaction."""
     if not isinstance(given, list) or not given:
         raise errors.bad_request("Resources required")
+    errors.no_more_than(kinds.MOST_ITEMS, resource.collection, given)
     wanted = [resource.created(one) for one in given]
     made = []
     with first.together():

@@ -151,14 +151,25 @@ def protocol(name: str, value: Any) -> str | None:
     return str(value).lower()
 
 
+MOST_ITEMS = 1000
+"""Of a list in a body."""
+
+
+def no_more_than_most(name: str, value: list[Any]) -> None:
+    """:raises NetworkInvalid: the list of a body is longer than one request may be."""
+    if len(value) > MOST_ITEMS:
+        raise embedded.NetworkInvalid("HTTPBadRequest", f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
+
+
 def list_of(check: Check) -> Check:
     """A list; null is an empty one."""
 
     def checked(name: str, value: Any) -> list[Any]:
         if value is None:
             return []
-        if not isinstance(value, list) or len(value) > 1000:
+        if not isinstance(value, list):
             raise bad(name, value, "is not a list")
+        no_more_than_most(name, value)
         return [check(name, one) for one in value]
 
     return checked

@@ -169,6 +169,7 @@ def create(path: str) -> flask.Response:
         wanted = body[collection]
         if not isinstance(wanted, list) or not wanted:
             raise embedded.NetworkInvalid("HTTPBadRequest", f"'{collection}' is not a list of what is to be made.")
+        attributes.no_more_than_most(collection, wanted)
         return answers.json({collection: _create_several(kind, wanted)}, 201)
     return answers.json({kind: _create(kind, body.get(kind))}, 201)
 

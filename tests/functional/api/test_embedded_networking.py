@@ -301,3 +301,15 @@ def test_tags_and_extensions_are_there(api: Api) -> None:
 
 def test_without_the_option_there_is_no_such_thing(api_with: Any) -> None:
     assert api_with(ON, False).send("GET", "//v2.0/networks").status_code == 404
+
+
+def test_no_list_in_a_body_is_longer_than_a_request_can_work_off(api: Api) -> None:
+    """Each network is a bridge, and what a request has begun it goes on doing when its client is gone."""
+    before = call(api, "GET", "/networks")
+    said = call(api, "POST", "/networks", {"networks": [{}] * 1001}, 400)["faultstring"]
+    assert "networks has 1001 items, and 1000 are allowed" in said
+    assert call(api, "GET", "/networks") == before
+    port = {"network_id": before["networks"][0]["id"], "security_groups": ["11111111-1111-4111-8111-111111111111"] * 1001}
+    said = call(api, "POST", "/ports", {"port": port}, 400)["faultstring"]
+    assert "security_groups has 1001 items" in said
+    assert len(said) < 200

@@ -110,3 +110,17 @@ def test_a_graph_with_one_mistake_leaves_nothing_behind(old: Old) -> None:
     for wrong in ({}, {"loadbalancer": []}, {"loadbalancer": {"listeners": {}}}):
         old.refused(400, "HTTPBadRequest", "POST", "/graphs", {"graph": wrong})
     assert (_rows(old), _ports(old), old.api.rings) == (before, 0, 0)
+
+
+def test_no_request_makes_more_than_it_can_in_its_time(old: Old) -> None:
+    """All parts are one transaction, for which every other writer waits."""
+    subnet = {"vip_subnet_id": old.api.network.subnet_id}
+    before = _rows(old), _ports(old)
+    many = [{"protocol": "HTTP", "protocol_port": port} for port in range(1, 1002)]
+    for path, body in (
+        ("/loadbalancers", {"loadbalancers": [subnet] * 1001}),
+        ("/graphs", {"graph": {"loadbalancer": subnet | {"listeners": many}}}),
+        ("/graphs", {"graph": {"loadbalancer": subnet | {"listeners": [many[0] | {"default_pool": _HTTP | {"members": [{}] * 1001}}]}}}),
+    ):
+        assert "1001 items, and 1000 are allowed" in old.refused(400, "HTTPBadRequest", "POST", path, body)
+    assert (_rows(old), _ports(old)) == before
