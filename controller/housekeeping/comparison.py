@@ -7,6 +7,7 @@ its machine or one of its ports is replaced, and all else is written again by a 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import ipaddress
 import logging
@@ -62,7 +63,9 @@ class Comparison:
         self._cursor = ""
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
-        """One page."""
+        """One page; before the first one, what passes and drops packets, all at once."""
+        if not self._cursor:
+            self._compare_filter()
         with self._db.read() as tx:
             ids, self._cursor = tx.housekeeping.settled(self._cursor, self._page_size)
         for load_balancer_id in ids:
@@ -72,6 +75,17 @@ class Comparison:
                 self._compare_one(load_balancer_id)
             except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
                 LOG.warning("Load balancer %s could not be compared with what is there: %s", load_balancer_id, exc)
+
+    def _compare_filter(self) -> None:
+        try:
+            lost = self._network.mend_filter()
+        except exceptions.ControllerError as exc:
+            LOG.warning("The network's packet filter could not be compared with its books: %s", exc)
+            return
+        for load_balancer_id in sorted(lost):
+            with contextlib.suppress(exceptions.NotFound), self._db.begin() as tx:  # what no row explains is for the orphans
+                tx.snapshots.outline(load_balancer_id)
+                self._tell(tx, load_balancer_id, Difference("the packet filter of its ports is not what the network's books say"), None)
 
     def _compare_one(self, load_balancer_id: str) -> None:
         with self._db.read() as tx:
@@ -153,7 +167,7 @@ class Comparison:
             what_next = f"it is made again as {made.port_id} with the address {made.address}; floating IPs have to be given to it anew"
         elif one.vip_is_lost:
             what_next = f"it can't be made again: {made}"
-        event = model.Fault(code=CODE, message=f"{one.sentence}, deleted by somebody else: {what_next}")
+        event = model.Fault(code=CODE, message=f"{one.sentence}, changed by somebody else: {what_next}")
         kind, object_id = ("amphora", one.amphora.id) if one.amphora is not None else ("load_balancer", load_balancer_id)
         last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == object_id][:1]
         if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
+import signal
 import stat
+import subprocess
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
 from controller import exceptions
+from controller.dev.client import eventually
 from controller.drivers.compute import fake, interface, namespace
 from controller.drivers.network import bridge
 from controller.drivers.network import fake as fake_network
@@ -26,6 +31,7 @@ class Cloud:
 
     compute: interface.ComputeDriver
     network: network_interface.NetworkDriver
+    name: str = ""
 
     def request(self, amphora_id: str) -> interface.BootRequest:
         return interface.BootRequest(
@@ -40,7 +46,7 @@ class Cloud:
 @pytest.fixture
 def fake_cloud() -> Iterator[Cloud]:
     name = f"contract-{uuid.uuid4()}"
-    yield Cloud(fake.FakeCompute(name), fake_network.FakeNetwork(name))
+    yield Cloud(fake.FakeCompute(name), fake_network.FakeNetwork(name), name)
     fake.FakeCompute.forget(name)
     fake_network.FakeNetwork.forget(name)
 
@@ -147,3 +153,33 @@ def test_what_exists_can_be_named_and_what_does_not_is_not_found(cloud: Cloud) -
     for check in (cloud.compute.check_flavor, cloud.compute.check_image_tag, cloud.compute.check_zone):
         with pytest.raises(exceptions.NotFound, match="no-such-thing not found"):
             check("no-such-thing")
+
+
+def test_a_machine_that_somebody_deleted_is_not_found_by_its_amphora(cloud: Cloud, amphora_id: str) -> None:
+    """What housekeeping's comparison asks; another one made in its place is found again."""
+    machine = cloud.compute.boot(cloud.request(amphora_id))
+    other = cloud.compute.boot(cloud.request(str(uuid.uuid4())))
+    delete_behind_our_back(cloud, amphora_id)
+    assert cloud.compute.find(amphora_id) is None
+    assert cloud.compute.find(other.amphora_id) == other
+    with pytest.raises(exceptions.NotFound):
+        cloud.compute.get(machine.id)
+    assert list(cloud.compute.list_ours()) == [other]
+    cloud.compute.delete(amphora_id)
+    assert cloud.compute.boot(cloud.request(amphora_id)).amphora_id == amphora_id
+    found = cloud.compute.find(amphora_id)
+    assert found is not None
+    assert found.status == interface.InstanceStatus.ACTIVE
+
+
+def delete_behind_our_back(cloud: Cloud, amphora_id: str) -> None:
+    """As by an administrator with a shell: the processes, the namespace, the folder; the far ends of cables go with them."""
+    if not isinstance(cloud.compute, namespace.NamespaceCompute):
+        fake.FakeCompute(cloud.name).delete(amphora_id)
+        return
+    for pid in reversed(cloud.compute.pids(amphora_id)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: cloud.compute.pids(amphora_id) == [], 10)
+    subprocess.run(["ip", "netns", "delete", cloud.compute.namespace_of(amphora_id)], check=True)
+    shutil.rmtree(cloud.compute._folder(amphora_id))

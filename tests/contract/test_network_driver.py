@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import pathlib
+import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from controller import exceptions
+from controller.drivers import linux
 from controller.drivers.network import bridge, embedded, fake, interface, local
 
 PROJECT = "project-1"
@@ -38,8 +41,15 @@ def bridge_network(tmp_path: pathlib.Path) -> Iterator[bridge.BridgeNetwork]:
     try:
         driver.install()
         yield driver
+        lost = lost_by_filter(driver)
+        assert lost == set(), "whatever a test did, the kernel says what the inventory says"
     finally:
         driver.remove()
+
+
+def lost_by_filter(driver: bridge.BridgeNetwork) -> set[str]:
+    with driver._inventory.read() as contents:
+        return driver._lost_by_filter(contents)
 
 
 @pytest.fixture(params=["fake", pytest.param("bridge", marks=pytest.mark.integration)])
@@ -484,3 +494,119 @@ def test_a_floating_ip_needs_a_router_that_leads_there(network: local.LocalNetwo
     network.delete(embedded.FLOATING_IP, floating["id"])
     network.remove_router_interface(router, subnet, None)
     network.delete(embedded.ROUTER, router)
+
+
+# What somebody deleted behind our back: what housekeeping's comparison reads
+
+
+def behind_our_back(network: local.LocalNetwork, statement: str, *values: str) -> None:
+    """Change the books by a way of one's own: the bridges' file by another connection, and no packet filter learns of it."""
+    if isinstance(network, bridge.BridgeNetwork):
+        with contextlib.closing(sqlite3.connect(network._inventory._path, timeout=10)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(statement, values)
+    else:
+        with network._inventory.change() as contents:
+            contents.db.execute(statement, values)
+
+
+Make = Callable[[], interface.Port]
+
+
+@pytest.mark.parametrize("kind", local.OURS)
+def test_a_port_that_somebody_deleted_is_not_found_until_it_is_made_again(
+    network: local.LocalNetwork, private: interface.Network, kind: str
+) -> None:
+    load_balancer_id, amphora_id = new_id(), new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    make: dict[str, Make] = {
+        local.VIP: lambda: network.get_port(network.allocate_vip(load_balancer_id, PROJECT, on(private, address=vip.address)).port_id),
+        local.VRRP: lambda: network.ensure_vrrp_port(amphora_id, load_balancer_id, vip),
+        local.MEMBER: lambda: network.ensure_member_port(amphora_id, private.id, private.subnet_ids),
+        local.MANAGEMENT: lambda: network.ensure_management_port(amphora_id),
+    }
+    ports = {one: make_one() for one, make_one in make.items()}
+    behind_our_back(network, "DELETE FROM ports WHERE id = ?", ports[kind].id)
+    with pytest.raises(exceptions.NotFound) as caught:
+        network.get_port(ports[kind].id)
+    assert caught.value.kind == "Port"
+    assert {port.id for port in network.list_ours()} == {port.id for one, port in ports.items() if one != kind}
+    assert [port.id for port in network.member_ports(amphora_id)] == ([] if kind == local.MEMBER else [ports[local.MEMBER].id])
+    again = make[kind]()
+    assert network.get_port(again.id) == again
+    assert again.id != ports[kind].id
+    if kind == local.VIP:
+        assert again.fixed_ips == ports[kind].fixed_ips
+        assert groups_of(network, again.id) == groups_of(network, ports[local.VRRP].id)
+
+
+def test_access_that_somebody_changed_is_told_and_set_back(network: local.LocalNetwork, private: interface.Network) -> None:
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    rules = [interface.AccessRule("tcp", 80), interface.AccessRule("udp", 53), interface.AccessRule("vrrp", None, "192.0.2.7/32", True)]
+    network.set_vip_access(load_balancer_id, vip, rules)
+    (own,) = groups_of(network, vip.port_id)
+    behind_our_back(network, "DELETE FROM security_group_rules WHERE security_group_id = ? AND protocol = 'udp'", own)
+    assert network.vip_access(load_balancer_id) == {rules[0], rules[2]}
+    behind_our_back(network, "UPDATE security_group_rules SET port_min = 22 WHERE security_group_id = ? AND protocol = 'tcp'", own)
+    assert network.vip_access(load_balancer_id) == {interface.AccessRule("tcp", 22), rules[2]}
+    behind_our_back(network, "DELETE FROM pair_rules WHERE load_balancer_id = ?", load_balancer_id)
+    assert network.vip_access(load_balancer_id) == {interface.AccessRule("tcp", 22)}
+    network.set_vip_access(load_balancer_id, vip, rules)
+    assert network.vip_access(load_balancer_id) == frozenset(rules)
+    network.delete_vip_access(load_balancer_id)
+    assert network.vip_access(load_balancer_id) == frozenset()
+
+
+def test_a_filter_that_says_what_the_books_say_is_left_alone(network: local.LocalNetwork, private: interface.Network) -> None:
+    assert network.mend_filter() == frozenset()
+    load_balancer_id = new_id()
+    vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+    network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", port) for port in (80, 443, 8080)])
+    assert network.mend_filter() == frozenset()
+
+
+DAMAGE = {
+    "a rule": "flush chain bridge figlina sgi_{group}",
+    "a port's rules": "flush chain bridge figlina to_{cable}",
+    "what leads to a port's rules": "delete element bridge figlina closed {{ {cable} }}",
+    "an address that it may send from": "delete element bridge figlina senders{version} {{ {cable} . {address} }}",
+    "another rule instead": "flush chain bridge figlina sgi_{group}\nadd rule bridge figlina sgi_{group} accept",
+    "a rule more": "insert rule bridge figlina to_{cable} accept",
+    "a rule of everybody's": "flush chain bridge figlina answers_only",
+    "the way into it": "flush chain bridge figlina forward",
+    "all of it": "flush ruleset",
+}
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("what", DAMAGE)
+def test_what_somebody_takes_out_of_the_kernels_filter_is_found_and_put_back(bridge_network: bridge.BridgeNetwork, what: str) -> None:
+    network, private = bridge_network, bridge_network.network_named("private")
+    ports, vips = {}, {}
+    for load_balancer_id in ("lb-1", "lb-2"):
+        vips[load_balancer_id] = vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
+        ports[load_balancer_id] = network.ensure_vrrp_port(f"amphora-{load_balancer_id}", load_balancer_id, vip)
+        network.ensure_management_port(f"amphora-{load_balancer_id}")
+        network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", port) for port in (80, 443)])
+    whole = listed(network)
+    words = {
+        "group": groups_of(network, vips["lb-1"].port_id)[0].replace("-", "_"),
+        "cable": linux.cable_name(ports["lb-1"].id),
+        "address": ports["lb-1"].fixed_ips[0].ip_address,
+        "version": ipaddress.ip_address(ports["lb-1"].fixed_ips[0].ip_address).version,
+    }
+    linux.Host().inside(network.namespace, ["nft", "-f", "-"], DAMAGE[what].format(**words) + "\n")
+    assert listed(network) != whole
+    everybody = what in ("a rule of everybody's", "the way into it", "all of it")
+    assert network.mend_filter() == ({"lb-1", "lb-2"} if everybody else {"lb-1"})
+    assert listed(network) == whole
+    assert network.mend_filter() == frozenset()
+
+
+def listed(network: bridge.BridgeNetwork) -> list[str]:
+    """The filter as nft tells it; what the kernel keeps in no order is sorted."""
+    text = linux.Host().inside(network.namespace, ["nft", "--stateless", "list", "ruleset"])
+    return sorted(text.replace(",", "\n").replace("elements = {", "\n").split())

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller import jobs, render
+from controller import exceptions, jobs, render
 from controller.db import tables
 from controller.drivers.network import interface
 from controller.drivers.network import local as local_network
@@ -160,3 +160,37 @@ def test_a_page_is_looked_at_in_a_round_and_all_in_some(site: flow_site.Site) ->
         housekeeping.compare(lambda: True)
         found.append(len(posted(site)))
     assert found[:3] == [1, 2, 3]
+
+
+def test_load_balancers_whose_packets_were_let_through_or_dropped_otherwise_are_told(
+    site: flow_site.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network mends its filter by itself, once in a round of pages; only the event is housekeeping's. No repair is needed."""
+    several = sorted(site.built() for _ in range(3))
+    asked: list[frozenset[str]] = []
+
+    def mend_filter() -> frozenset[str]:
+        asked.append(frozenset() if asked else frozenset({several[1], "nobody's"}))
+        return asked[-1]
+
+    monkeypatch.setattr(site.network, "mend_filter", mend_filter)
+    housekeeping = compares(site)
+    housekeeping._page_size = 2
+    for rounds in (1, 1, 2):
+        housekeeping.compare(lambda: True)
+        assert len(asked) == rounds, "a page in the middle asks for nothing"
+    told = {one: site.events(one).count(comparison.CODE) for one in several}
+    assert told == {several[0]: 0, several[1]: 1, several[2]: 0}
+    assert posted(site) == []
+
+
+def test_a_filter_that_can_not_be_compared_keeps_no_row_from_being_compared(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    a_machine(site, load_balancer_id)
+
+    def mend_filter() -> frozenset[str]:
+        raise exceptions.Transient("the kernel does not answer")
+
+    monkeypatch.setattr(site.network, "mend_filter", mend_filter)
+    compares(site).compare(lambda: True)
+    assert len(posted(site)) == 1

@@ -13,6 +13,7 @@ from oslo_config import cfg
 
 from controller.drivers import linux
 from controller.drivers.network import (
+    bridge_audit,
     bridge_filter,
     bridge_groups,
     bridge_inventory,
@@ -166,6 +167,22 @@ class BridgeNetwork(local.LocalNetwork):
                 self._host.inside(self.namespace, ["nft", "delete", "table", "bridge", bridge_filter.TABLE])
             return
         self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(contents))
+
+    def mend_filter(self) -> frozenset[str]:
+        if not self._port_security or not linux.namespace_exists(self.namespace):
+            return frozenset()
+        with self._inventory.read() as contents:
+            if not self._lost_by_filter(contents):
+                return frozenset()
+        with self._inventory.change() as contents:  # once more, while nobody changes the one or the other
+            lost = self._lost_by_filter(contents)
+            if lost:
+                LOG.warning("The packet filter of %s lost %s: it is built anew", self.namespace, ", ".join(sorted(lost)[:20]))
+                self._rebuild(contents)
+            return bridge_audit.whose(contents, lost)
+
+    def _lost_by_filter(self, contents: Contents) -> set[str]:
+        return bridge_audit.lost(bridge_audit.wanted(self._host, contents), bridge_audit.present(self._host, self.namespace))
 
     def _settle(self, contents: Contents) -> None:
         """Make the kernel say what the inventory says, after a change that was broken off; not up is fine."""

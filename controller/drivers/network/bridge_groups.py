@@ -112,6 +112,11 @@ def egress(group_id: str) -> str:
     return f"sge_{_short(group_id)}"
 
 
+def names_of(group_id: str) -> list[str]:
+    """Every chain and set of a group."""
+    return [ingress(group_id), egress(group_id), _members(group_id, 4), _members(group_id, 6)]
+
+
 def member(group_id: str, address: str) -> Element:
     """A member's address in the set of its group."""
     return (_members(group_id, ipaddress.ip_address(address).version), address)

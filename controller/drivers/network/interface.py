@@ -242,6 +242,15 @@ class NetworkDriver(abc.ABC):
         """
         return None
 
+    def mend_filter(self) -> frozenset[str]:
+        """Let what passes and drops packets say again what the service's books say, wherever somebody else took something away.
+
+        Returns the load balancers that had lost something. A service that guards its own filter (Neutron) has nothing to do here.
+
+        :raises Transient: it can't be compared now.
+        """
+        return frozenset()
+
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""
