@@ -1,6 +1,7 @@
 """The real network service, where there is one: what is not about load balancers is passed on to it, and its answers are passed back.
 
-Bodies of requests are bounded and read whole, for they are small; answers are streamed. Addresses of the service in links become ours.
+Bodies of requests are bounded and read whole, for they are small. Answers are handed on in pieces, which the server in front
+(`serving/bridge.py`) puts together: a slow client takes no thread. Addresses of the service in links become ours.
 """
 
 from __future__ import annotations
