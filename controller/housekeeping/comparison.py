@@ -89,7 +89,7 @@ class Comparison:
 
     def _compare_one(self, load_balancer_id: str) -> None:
         with self._db.read() as tx:
-            if tx.leases.is_live(load_balancer_id):
+            if _is_under_way(tx, load_balancer_id):
                 return
             snapshot = tx.snapshots.get(load_balancer_id)
         if found := list(self._differences(snapshot)):
@@ -135,7 +135,7 @@ class Comparison:
         with self._db.begin() as tx:
             tx.load_balancers.lock(load_balancer.id)
             now = tx.snapshots.outline(load_balancer.id)
-            if not _is_unchanged(seen, now) or tx.leases.is_live(load_balancer.id):
+            if not _is_unchanged(seen, now) or _is_under_way(tx, load_balancer.id):
                 return
             for one in found:
                 self._tell(tx, load_balancer.id, one, made)
@@ -177,6 +177,11 @@ class Comparison:
 
 def _in_one_spelling(rule: interface.AccessRule) -> interface.AccessRule:
     return rule if rule.cidr is None else dataclasses.replace(rule, cidr=str(ipaddress.ip_network(rule.cidr, strict=False)))
+
+
+def _is_under_way(tx: transaction.Transaction, load_balancer_id: str) -> bool:
+    """A worker is at it, or will be: a job that waits for a heartbeat holds no lease, and has done half of its work."""
+    return tx.leases.is_live(load_balancer_id) or bool(tx.jobs.page(1, load_balancer_id=load_balancer_id))
 
 
 def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
