@@ -81,7 +81,7 @@ class Keepalived:
         self._started_at = float("-inf")
         self._asked_at = float("-inf")
         self._ran = False  # since it was started last: a start that fails again is no further death
-        self._left_over = 0  # looks in a row in which it held a VIP though it was not the master
+        self._differed = 0  # looks in a row in which the kernel did not hold what it said
         self._dump = keepalived_dump.Dump(command, run)
         self.vrrp: keepalived_dump.Vrrp | None = None
         """What it said last; None if it was not asked, or did not answer."""
@@ -165,12 +165,29 @@ class Keepalived:
         self.vrrp = self._dump.ask(pid, ANSWER_TIMEOUT)
         if self.vrrp is not None or not self._dump.is_possible(pid):
             self._pulse.answered()
-            self._drop_left_over()
+            self._differed = self._differed + 1 if self._differs() else 0
+            if self._differed > 1:  # twice seen, for keepalived may be on its way to another state
+                self._make_agree()
             return programs.RUNS
         busy = system.is_busy([pid, *system.children(pid)])
         if not self._pulse.missed(asked_at, busy):
             return programs.RUNS if busy else programs.SILENT
         return self._start_again(programs.HUNG)
+
+    def assert_again(self) -> None:
+        """Somebody is not content with how it fares: it reads its file again, and the kernel is made to hold what it says.
+
+        What a keepalived goes by may differ from its file (a signal was lost), and then both halves of a pair may be masters.
+        """
+        pid = self.pid()
+        if pid is None or time.monotonic() - self._started_at < _SETTLES_WITHIN or not self._reload(pid):
+            return  # it has just read its file, or the next look takes care of it
+        for _ in range(2):
+            self.vrrp = self._dump.ask(pid, ANSWER_TIMEOUT)
+            if not self._differs():
+                return
+            time.sleep(_SHORTEST_GAP)
+        self._make_agree()
 
     def holds_vip(self) -> bool:
         """Whether an address that keepalived is to hand over is on an interface here, as the kernel says."""
@@ -239,13 +256,24 @@ class Keepalived:
             self._process.poll()
         self._drop_vips()
 
-    def _drop_left_over(self) -> None:
-        """Take away a VIP that stays where keepalived does not want it. Twice seen, for keepalived may be on its way to another state."""
-        left = self.vrrp is not None and self.vrrp.state != keepalived_dump.MASTER and self.holds_vip()
-        self._left_over = self._left_over + 1 if left else 0
-        if self._left_over > 1:
+    def _differs(self) -> bool:
+        """Whether it is the master without one of its VIPs, or has one without being the master."""
+        held = system.local_addresses(self._namespace)
+        if self.vrrp is None or self.vrrp.state == keepalived_dump.UNKNOWN or not held:
+            return False
+        holds = [_plain(address) in held for address, _ in self._addresses()]
+        return not all(holds) if self.vrrp.state == keepalived_dump.MASTER else any(holds)
+
+    def _make_agree(self) -> None:
+        """Have the kernel hold what keepalived says."""
+        self._differed = 0
+        if self.vrrp is None or self.vrrp.state != keepalived_dump.MASTER:
             LOG.warning("A VIP is here though keepalived is not the master: it is taken away")
             self._drop_vips()
+        elif self._restarts.may_start():  # it puts back what somebody takes away (2.2.7), unless it did not hear of that
+            LOG.warning("keepalived is the master and its VIP is not here: it is started again")
+            self._end_all(STOP_TIMEOUT)
+            self._start()
 
     def _drop_vips(self) -> None:
         held = system.local_addresses(self._namespace)

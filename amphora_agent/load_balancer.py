@@ -107,6 +107,8 @@ class LoadBalancer:
                 raise errors.StaleGeneration(wanted.generation, running.generation)
             if running is not None and new_hash == self._hash and self._settled and self._programs_run(wanted):
                 how = "none"
+                if wanted.keepalived_config is not None:  # whoever sends what runs already does so to have something mended
+                    self._keepalived.assert_again()
             else:
                 self._settled = False
                 how = self._bring_to(wanted, changed=new_hash != self._hash)

@@ -74,7 +74,7 @@ class Pairs:
         if found is None:
             self._seen.pop(key, None)
             return None
-        if seen is None or seen.discord is not found:
+        if seen is None or seen.discord is not found or is_in_between(snapshot):  # looked at again once it is built
             seen = self._seen[key] = _Seen(found, self._monotonic())
         if not seen.lasts and self._monotonic() - seen.since >= GRACE:
             seen.lasts = all(self._was_heard(half.id, seen.since) for half in _halves(snapshot) if half.id not in silent)
@@ -95,13 +95,18 @@ class Pairs:
         return heard_at is not None and heard_at > since + _HEARD_AFTER
 
 
+def is_in_between(snapshot: model.Snapshot) -> bool:
+    """Whether it is being built or taken down, and its pair is none yet, or no more. That ends without another generation."""
+    return snapshot.load_balancer.provisioning_status in _IN_BETWEEN
+
+
 def _halves(snapshot: model.Snapshot) -> list[amphora_model.Amphora]:
     return [half for half in snapshot.amphorae if half.status in _SERVING and half.role in (Role.MASTER, Role.BACKUP)]
 
 
 def _discord(snapshot: model.Snapshot, reports: Mapping[str, Report], silent: Collection[str]) -> Discord | None:
     load_balancer = snapshot.load_balancer
-    if len(load_balancer.topology.roles) < 2 or load_balancer.provisioning_status in _IN_BETWEEN or not load_balancer.admin_state_up:
+    if len(load_balancer.topology.roles) < 2 or not load_balancer.admin_state_up:
         return None
     halves = _halves(snapshot)
     speaking = [report for half in halves if half.id not in silent and (report := reports.get(half.id)) is not None]

@@ -131,7 +131,8 @@ class Statuses:
     def _snapshot(self, read: Callable[[str], model.Snapshot], load_balancer_id: str, generation: int) -> _Cached:
         cached = self._cache.get(load_balancer_id)
         now = self._clock.monotonic()
-        if cached is None or cached.snapshot.generation != generation or now - cached.read_at > _KEPT_FOR:
+        is_old = cached is None or cached.snapshot.generation != generation or now - cached.read_at > _KEPT_FOR
+        if cached is None or is_old or pairs.is_in_between(cached.snapshot):
             snapshot = read(load_balancer_id)
             cached = _Cached(snapshot, _as_written(snapshot), now)
             self._cache[load_balancer_id] = cached

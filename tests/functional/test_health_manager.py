@@ -516,6 +516,29 @@ def test_a_pair_without_exactly_one_holder_is_told_and_mended(
     eventually(lambda: keep_beating(*halves, seconds=0.1) or operating() == "ONLINE")
 
 
+def test_two_holders_are_told_of_a_pair_that_was_first_heard_while_it_was_being_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "GRACE", 0.7)
+    snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)
+    row = tables.load_balancers.c.id == snapshot.load_balancer.id
+
+    def put(provisioning_status: str) -> None:
+        with bench.db.engine.begin() as connection:
+            connection.execute(sa.update(tables.load_balancers).where(row).values(provisioning_status=provisioning_status))
+
+    put("PENDING_CREATE")
+    bench.start()
+    halves = [bench.amphora(snapshot, place) for place in range(2)]
+    for half in halves:
+        half.report |= {"vrrp": {"state": "MASTER", "holds_vip": True}}
+        half.beat()
+        half.send_report()
+    keep_beating(*halves, seconds=1)
+    assert bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE"
+    put("ACTIVE")
+    degraded = lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "DEGRADED"  # noqa: E731
+    eventually(lambda: keep_beating(*halves, seconds=0.1) or degraded())
+
+
 def test_what_was_heard_is_written_when_the_manager_stops(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     running = bench.start()

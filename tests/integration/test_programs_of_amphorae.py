@@ -11,25 +11,21 @@ import dataclasses
 import os
 import pathlib
 import signal
-import socket
-import struct
-import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from amphora_agent import system
 from controller.dev.client import eventually
+from tests.integration import vip_holders
 from tests.integration.site import Balancer, Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOPOLOGY = "ACTIVE_STANDBY"
-BOUND = 40.0
-"""Seconds until all is well again, six load balancers hit at once on a machine that has other things to do. Alone it takes three to ten."""
+BOUND = vip_holders.BOUND
 QUIET = 7.0
 """Seconds in which nothing is to happen: longer than the heartbeat time-out and a question over TLS."""
 STOP, KILL = signal.SIGSTOP, signal.SIGKILL
@@ -78,7 +74,7 @@ class Scene:
     def victim(self) -> dict[str, Any]:
         holding, others = [], []
         for amphora in self.balancer.amphorae():
-            (holding if _holds(self.balancer, amphora) else others).append(amphora)
+            (holding if vip_holders.holds(self.balancer, amphora) else others).append(amphora)
         assert len(holding) == 1, f"{len(holding)} amphorae hold the VIP"
         return others[0] if self.place == "other" else holding[0]
 
@@ -108,7 +104,7 @@ def test_the_processes_of_an_amphora_are_these(scenes: list[Scene]) -> None:
 def test_an_amphora_outlives_each_of_its_processes(site: Site, scenes: list[Scene], process: str) -> None:
     played = [scene for scene in scenes if not (scene.place == "alone" and process in ONLY_IN_PAIRS)]
     for scene in scenes:
-        _is_well(site, scene.balancer)
+        vip_holders.is_well(site, scene.balancer)
     wrong: dict[str, str] = {}
 
     def play(scene: Scene) -> None:
@@ -127,60 +123,41 @@ def test_an_amphora_outlives_each_of_its_processes(site: Site, scenes: list[Scen
 
 def _play(site: Site, scene: Scene, process: str) -> None:
     balancer, expected = scene.balancer, EXPECTED[process][scene.number]
-    before, told = _ids(balancer), _events(site, balancer)
+    before, told = vip_holders.ids(balancer), vip_holders.events(site, balancer)
     victim = scene.victim()
     (pid,) = _processes(victim)[process]
     os.kill(pid, scene.number)
     statuses = set()
     try:
         until = time.monotonic() + (QUIET if expected.quiet else BOUND)
-        while time.monotonic() < until and not (news := _events(site, balancer)[len(told) :]):
+        while time.monotonic() < until and not (news := vip_holders.events(site, balancer)[len(told) :]):
             statuses.add(balancer.show()["operating_status"])
             time.sleep(0.2)
         if expected.quiet:
-            assert (news, _ids(balancer)) == ([], before), "nobody was to notice"
+            assert (news, vip_holders.ids(balancer)) == ([], before), "nobody was to notice"
         else:
-            eventually(lambda: any(expected.words in one for one in _events(site, balancer)[len(told) :]), BOUND, lambda: f"told: {news}")
+            eventually(
+                lambda: any(expected.words in one for one in vip_holders.events(site, balancer)[len(told) :]),
+                BOUND,
+                lambda: f"told: {news}",
+            )
             if scene.number is STOP and process in NOT_ONLINE_MEANWHILE:
                 assert statuses - {"ONLINE"}, "it was ONLINE all the while"
         if expected.replaced:
-            eventually(lambda: victim["id"] not in _ids(balancer) and len(_ids(balancer)) == len(before), BOUND, "it was not replaced")
-        _is_well(site, balancer)
-        gone = before - _ids(balancer)
+            eventually(
+                lambda: victim["id"] not in vip_holders.ids(balancer) and len(vip_holders.ids(balancer)) == len(before),
+                BOUND,
+                "it was not replaced",
+            )
+        vip_holders.is_well(site, balancer)
+        gone = before - vip_holders.ids(balancer)
         assert gone == ({victim["id"]} if expected.replaced else set()), f"replaced: {gone}"
         if not expected.quiet:
-            again = [one for one in _events(site, balancer)[len(told) :] if expected.words in one]
+            again = [one for one in vip_holders.events(site, balancer)[len(told) :] if expected.words in one]
             assert len(again) == 1, f"told {len(again)} times: {again}"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-
-
-def _is_well(site: Site, balancer: Balancer) -> None:
-    """It serves, says so, and one machine answers for its VIP."""
-
-    def found() -> tuple[Any, ...]:
-        shown = balancer.show()
-        holders = sum(_holds(balancer, amphora) for amphora in balancer.amphorae())
-        answer = site.fetch(balancer.vip)
-        return (shown["provisioning_status"], shown["operating_status"], answer, holders, len(_answer_arp(site, balancer.vip)))
-
-    eventually(lambda: found() == ("ACTIVE", "ONLINE", "web-1", 1, 1), BOUND, lambda: f"it is not well: {found()}")
-
-
-def _ids(balancer: Balancer) -> set[str]:
-    return {amphora["id"] for amphora in balancer.amphorae()}
-
-
-def _events(site: Site, balancer: Balancer) -> list[str]:
-    """What was told until now, in order."""
-    found = site.api.get(f"/loadbalancers/{balancer.id}/events?limit=1000")["events"]
-    return [event["message"] for event in reversed(found)]
-
-
-def _holds(balancer: Balancer, amphora: dict[str, Any]) -> bool:
-    command = [*balancer.site.machine.entrance(amphora["id"]), "ip", "netns", "exec", "haproxy", "ip", "-brief", "address"]
-    return f" {balancer.vip}/" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _processes(amphora: dict[str, Any]) -> dict[str, list[int]]:
@@ -218,36 +195,3 @@ def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text().partition("\0")[0]
     return ""
-
-
-def _answer_arp(site: Site, address: str) -> set[bytes]:
-    """The MACs that answer a client who asks for an address (RFC 826)."""
-    namespace = site.machine.settings.namespace("client")
-    return system.inside_namespace(namespace, lambda: _ask_arp(address))
-
-
-def _ask_arp(address: str) -> set[bytes]:
-    name = next(name for _, name in socket.if_nameindex() if name != "lo")
-    packed, found = socket.inet_aton(address), set()
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806)) as link:
-        link.bind((name, 0x0806))
-        mac = link.getsockname()[4]
-        own = next(iter(_own_addresses(name)))
-        body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + mac + socket.inet_aton(own) + bytes(6) + packed
-        link.settimeout(0.1)
-        for _ in range(2):
-            link.send(b"\xff" * 6 + mac + b"\x08\x06" + body)
-            until = time.monotonic() + 0.3
-            while time.monotonic() < until:
-                with contextlib.suppress(TimeoutError):
-                    frame = link.recv(100)
-                    if frame[20:22] == b"\0\2" and frame[28:32] == packed:
-                        found.add(frame[22:28])
-    return found
-
-
-def _own_addresses(name: str) -> Iterator[str]:
-    words = subprocess.run(
-        ["ip", "-4", "-brief", "address", "show", "dev", name], capture_output=True, text=True, check=True
-    ).stdout.split()
-    return (word.partition("/")[0] for word in words if "/" in word)

@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from amphora_agent import keepalived_dump, programs, watch
+from amphora_agent import keepalived, keepalived_dump, programs, watch
 
 
 class Clock:
@@ -123,3 +123,29 @@ def test_where_there_is_no_pair_nobody_is_asked() -> None:
     asked: list[None] = []
     watcher = watch.Watch(lambda: False, lambda: asked.append(None), lambda _: None, lambda: None)
     assert (watcher.turn(), asked) == (watch.IDLE, [])
+
+
+@pytest.mark.parametrize(
+    ("state", "held", "differs"),
+    [
+        (keepalived_dump.MASTER, {"192.0.2.100", "2001:db8::100"}, False),
+        (keepalived_dump.MASTER, {"192.0.2.100"}, True),
+        (keepalived_dump.MASTER, set(), True),
+        (keepalived_dump.BACKUP, set(), False),
+        (keepalived_dump.BACKUP, {"2001:db8::100"}, True),
+        (keepalived_dump.FAULT, {"192.0.2.100"}, True),
+        (keepalived_dump.UNKNOWN, {"192.0.2.100"}, False),  # another keepalived, whose words we do not know: it may be the master
+        (None, {"192.0.2.100"}, False),
+    ],
+)
+def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
+    tmp_path: pathlib.Path, state: str | None, held: set[str], differs: bool
+) -> None:
+    text = "virtual_ipaddress {\n192.0.2.100/24 dev eth1\n}\nvirtual_ipaddress_excluded {\n2001:db8::100/128 dev eth1\n}\n"
+    (tmp_path / "keepalived.conf").write_text(text)
+    half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "haproxy", "1", programs.Record(tmp_path / "programs.json"))
+    half.vrrp = None if state is None else keepalived_dump.Vrrp(state)
+    with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset({"127.0.0.1", *held})):
+        assert half._differs() is differs
+    with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset()):
+        assert half._differs() is False, "what the kernel holds is not known"

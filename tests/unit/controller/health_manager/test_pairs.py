@@ -95,6 +95,17 @@ def test_what_is_being_made_or_is_no_pair_is_not_judged(fields: dict[str, object
     assert scene.look(False, False, after=pairs.GRACE) is None
 
 
+def test_a_pair_that_was_wrong_while_it_was_being_made_is_looked_at_again_once_it_is_built() -> None:
+    scene = Scene(provisioning_status=ProvisioningStatus.PENDING_CREATE)
+    scene.look(True, True)
+    scene.now += pairs.GRACE
+    assert scene.pairs.undecided() == [scene.snapshot.load_balancer.id]
+    built = dataclasses.replace(scene.snapshot.load_balancer, provisioning_status=ProvisioningStatus.ACTIVE)
+    assert scene.look(True, True) is None
+    scene.snapshot = dataclasses.replace(scene.snapshot, load_balancer=built)
+    assert scene.look(True, True, after=pairs.GRACE) is pairs.Discord.TWO_HOLDERS
+
+
 def test_a_half_that_is_on_its_way_out_is_no_second_holder() -> None:
     scene = Scene()
     going = dataclasses.replace(scene.snapshot.amphorae[0], status=AmphoraStatus.PENDING_DELETE)
