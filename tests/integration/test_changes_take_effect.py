@@ -299,8 +299,19 @@ def _statuses(table: Mapping[tuple[str, str], Mapping[str, str]]) -> dict[tuple[
 
 
 def _shown(row: Mapping[str, str]) -> list[str]:
-    """HAProxy takes the new weight of a server in maintenance into account only when it comes back; `uweight` is what it was given."""
-    return [name for name in _SHOWN if row["status"] != "MAINT" or not (name == "weight" or name.startswith("check_"))]
+    """What counts of a row.
+
+    HAProxy takes the new weight of a server in maintenance into account only when it comes back; `uweight` is what it was given. The
+    `slim` of a backend is its `fullconn`, which HAProxy takes from the frontends' limits at its start and uses for servers with a
+    `minconn` alone (Configuration Manual, "fullconn"); we send none.
+    """
+    names = [name for name in _SHOWN if row["status"] != "MAINT" or not (name == "weight" or name.startswith("check_"))]
+    return [name for name in names if (name, row["svname"]) != ("slim", "BACKEND")]
+
+
+def test_no_server_has_a_limit_that_depends_on_those_of_frontends() -> None:
+    goldens = (pathlib.Path(__file__).parents[1] / "golden").glob("*.cfg")
+    assert not [path.name for path in goldens if "minconn" in path.read_text()]
 
 
 def test_each_change_is_asked_of_a_server_in_the_state_that_it_is_about(outcome: tuple[list[Cell], Outcome]) -> None:
