@@ -161,7 +161,7 @@ def test_what_a_tenant_writes_is_no_keyword(line: str) -> None:
         "stick store-response res.cook(lua.sid)",
     ],
 )
-def test_nor_is_what_he_calls_hosts_pages_and_cookies(line: str) -> None:
+def test_nor_is_what_they_call_hosts_pages_and_cookies(line: str) -> None:
     allowed.check_haproxy(f"backend x\n    {line}\n")
 
 
