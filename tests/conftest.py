@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True)
-hypothesis.settings.load_profile("any machine")  # a busy machine is slow, and that is no fault of what is tested
+_ANY_MACHINE = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True)
+"""A busy machine is slow, and that is no fault of what is tested."""
+hypothesis.settings.register_profile("repeatable", _ANY_MACHINE, derandomize=True)
+hypothesis.settings.register_profile("searching", _ANY_MACHINE)
+hypothesis.settings.load_profile("searching" if os.environ.get("FIGLINA_FUZZ") else "repeatable")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -106,13 +106,18 @@ def _changed(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     if not path:
         return value
     inner = document
-    try:
-        for key in path[:-1]:
-            inner = inner[key]
+    for key in path[:-1]:
+        if not _has(inner, key):
+            return document  # an earlier change took the place away
+        inner = inner[key]
+    if _has(inner, path[-1]):
         inner[path[-1]] = value
-    except (KeyError, IndexError, TypeError):
-        pass  # an earlier change took the place away
     return document
+
+
+def _has(data: Any, key: Any) -> bool:
+    """Whether JSON can have something there: a dictionary of Python would take a number for a key as well."""
+    return key in data if isinstance(data, dict) else isinstance(data, list) and isinstance(key, int) and key < len(data)
 
 
 def _documents(base: Any) -> st.SearchStrategy[Any]:
