@@ -18,6 +18,7 @@ ROWS = [
     {"tasks", "services"},
     {"db", "drivers", "render"},
     {"jobs", "conf", "outages"},
+    {"resources"},
     {"model", "exceptions", "clock", "deadlines"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api.v2.schemas import declare, kinds
+from controller.resources import declare, kinds
 
 
 def boolean(name: str) -> bool:

@@ -10,7 +10,8 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from controller.api.v2.schemas import (
+from controller.model import status
+from controller.resources import (
     amphora,
     availability_zone,
     event,
@@ -25,8 +26,7 @@ from controller.api.v2.schemas import (
     pool,
     quota,
 )
-from controller.api.v2.schemas.declare import Schema
-from controller.model import status
+from controller.resources.declare import Schema
 
 Json = dict[str, Any]
 

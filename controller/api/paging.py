@@ -11,8 +11,8 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, errors, links
-from controller.api.v2.schemas import declare, kinds
 from controller.db.repositories import paging
+from controller.resources import declare, kinds
 
 _TAGS = {"tags": "all", "tags-any": "any", "not-tags": "not_all", "not-tags-any": "not_any"}
 _NO_TAG = "-" * 256  # longer than any tag

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from controller.api.v2.schemas import listener, pool
+from controller.resources import listener, pool
 
 Body = dict[str, Any]
 

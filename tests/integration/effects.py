@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from controller.api.v2.schemas import declare, health_monitor, l7policy, listener, member, pool
 from controller.model import load_balancer as model
+from controller.resources import declare, health_monitor, l7policy, listener, member, pool
 from tests import builders
 
 SCHEMAS = {

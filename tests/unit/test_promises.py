@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import pytest
 
 from controller import conf as configuration
-from controller.api.v2.schemas.amphora import SCHEMA as AMPHORA
 from controller.db import tables
 from controller.model import amphora as amphora_model
+from controller.resources.amphora import SCHEMA as AMPHORA
 
 ROOT = pathlib.Path(__file__).parents[2]
 SHORTEST_PATTERN = 7

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller.api.lbaasv2 import errors
-from controller.api.v2.schemas import health_monitor, kinds, l7policy, l7rule, listener, load_balancer, member, pool
-from controller.api.v2.schemas.declare import Schema, Values
+from controller.resources import health_monitor, kinds, l7policy, l7rule, listener, load_balancer, member, pool
+from controller.resources.declare import Schema, Values
 
 _HIGHEST = 2147483647
 

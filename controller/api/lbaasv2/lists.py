@@ -13,10 +13,10 @@ import flask
 from controller.api import answers, current, links
 from controller.api.lbaasv2 import errors
 from controller.api.lbaasv2.attributes import Resource
-from controller.api.v2.schemas import kinds
-from controller.api.v2.schemas.declare import Values
 from controller.db import transaction
 from controller.db.repositories import paging
+from controller.resources import kinds
+from controller.resources.declare import Values
 
 _CONTROL = frozenset({"limit", "marker", "page_reverse", "sort_key", "sort_dir", "fields"})
 _TRUE = frozenset({"true", "1", "yes", "on"})

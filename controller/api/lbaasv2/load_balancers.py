@@ -10,8 +10,8 @@ from controller.api import answers
 from controller.api.lbaasv2 import attributes, errors, first, lists, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
-from controller.api.v2.schemas import kinds
-from controller.api.v2.schemas.declare import Values
+from controller.resources import kinds
+from controller.resources.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_load_balancers", __name__)
 

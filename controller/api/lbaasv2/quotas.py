@@ -11,7 +11,7 @@ import flask
 from controller import exceptions
 from controller.api import answers, current
 from controller.api.lbaasv2 import errors, first, neutron, resources
-from controller.api.v2.schemas import kinds
+from controller.resources import kinds
 
 blueprint = flask.Blueprint("lbaasv2_quotas", __name__)
 

@@ -10,10 +10,10 @@ import flask
 from controller.api import answers, current, policy
 from controller.api.lbaasv2 import attributes, errors, first, lists, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.declare import Values
 from controller.db import transaction
 from controller.db.repositories import paging
+from controller.resources import declare, kinds
+from controller.resources.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_resources", __name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from controller import exceptions
 from controller.api import current
 from controller.api.lbaasv2 import errors, first, settings, shapes
-from controller.api.v2.schemas.declare import Values
 from controller.db.repositories import paging
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+from controller.resources.declare import Values
 
 PAIRS = frozenset({("TCP", "TCP"), ("HTTP", "HTTP"), ("HTTPS", "HTTPS"), ("HTTP", "TERMINATED_HTTPS")})
 """Protocols of a pool and of the listener above it."""

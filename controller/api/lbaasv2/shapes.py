@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.api.lbaasv2 import attributes
 from controller.api.lbaasv2.attributes import Resource
-from controller.api.v2.schemas.declare import Values
+from controller.resources.declare import Values
 
 HTTP_ATTRIBUTES = ("http_method", "url_path", "expected_codes")
 """What only monitors of type HTTP and HTTPS have."""

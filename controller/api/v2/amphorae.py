@@ -10,11 +10,11 @@ import flask
 from controller import exceptions, jobs
 from controller.api import answers, current, paging
 from controller.api.v2 import writes
-from controller.api.v2.schemas.amphora import SCHEMA
 from controller.db import transaction
 from controller.db.repositories import amphora_lists
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, ProvisioningStatus
+from controller.resources.amphora import SCHEMA
 
 blueprint = flask.Blueprint("amphorae", __name__)
 

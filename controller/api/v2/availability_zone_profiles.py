@@ -6,7 +6,7 @@ import flask
 
 from controller.api import answers, current, paging
 from controller.api.v2 import capabilities, profiles
-from controller.api.v2.schemas.availability_zone import PROFILE
+from controller.resources.availability_zone import PROFILE
 
 blueprint = flask.Blueprint("availability_zone_profiles", __name__)
 _PROFILES = profiles.Kind(PROFILE, "availability_zone_data", capabilities.AVAILABILITY_ZONE, lambda tx: tx.availability_zone_profiles)

@@ -6,7 +6,7 @@ import flask
 
 from controller.api import answers, current, paging
 from controller.api.v2 import foreign
-from controller.api.v2.schemas.availability_zone import SCHEMA
+from controller.resources.availability_zone import SCHEMA
 
 blueprint = flask.Blueprint("availability_zones", __name__)
 

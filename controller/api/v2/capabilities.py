@@ -11,8 +11,8 @@ import orjson
 from controller import exceptions
 from controller.api import current
 from controller.api.v2 import foreign
-from controller.api.v2.schemas import declare, kinds
 from controller.model.status import Topology
+from controller.resources import declare, kinds
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ from typing import Any
 from controller import exceptions
 from controller.api import current
 from controller.api.v2 import capabilities, rules
-from controller.api.v2.schemas import declare
 from controller.db import transaction
 from controller.model import choice as model
 from controller.model.status import Topology
+from controller.resources import declare
 
 _NO_MEANING: Mapping[str, Any] = {}
 

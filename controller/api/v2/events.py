@@ -7,8 +7,8 @@ import dataclasses
 import flask
 
 from controller.api import current, paging
-from controller.api.v2.schemas.event import SCHEMA
 from controller.db.repositories import paging as rows
+from controller.resources.event import SCHEMA
 
 blueprint = flask.Blueprint("events", __name__)
 

@@ -6,7 +6,7 @@ import flask
 
 from controller.api import answers, current, paging
 from controller.api.v2 import capabilities, profiles
-from controller.api.v2.schemas.flavor import PROFILE
+from controller.resources.flavor import PROFILE
 
 blueprint = flask.Blueprint("flavor_profiles", __name__)
 _PROFILES = profiles.Kind(PROFILE, "flavor_data", capabilities.FLAVOR, lambda tx: tx.flavor_profiles)

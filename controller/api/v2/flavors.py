@@ -8,7 +8,7 @@ import flask
 
 from controller.api import answers, current, paging
 from controller.api.v2 import foreign
-from controller.api.v2.schemas.flavor import SCHEMA
+from controller.resources.flavor import SCHEMA
 
 blueprint = flask.Blueprint("flavors", __name__)
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from controller import exceptions
 from controller.api.v2 import certificates, l7, members, rules, writes
-from controller.api.v2.schemas import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
-from controller.api.v2.schemas.declare import Values
 from controller.db import transaction
 from controller.model import addresses
 from controller.model.status import OperatingStatus
+from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
+from controller.resources.declare import Values
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging, policy
 from controller.api.v2 import members, quotas, rules, writes
-from controller.api.v2.schemas.health_monitor import HTTP_ONLY, SCHEMA
+from controller.resources.health_monitor import HTTP_ONLY, SCHEMA
 
 blueprint = flask.Blueprint("health_monitors", __name__)
 

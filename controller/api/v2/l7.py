@@ -9,9 +9,9 @@ from typing import Any
 from controller import exceptions
 from controller.api import current
 from controller.api.v2 import regular_expressions, rules
-from controller.api.v2.schemas import declare, l7policy, l7rule
-from controller.api.v2.schemas.declare import Values
 from controller.model import load_balancer as model
+from controller.resources import declare, l7policy, l7rule
+from controller.resources.declare import Values
 
 MOST_RULES = 50
 """Rules that a policy may have."""

@@ -7,10 +7,10 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging, policy
 from controller.api.v2 import l7, quotas, rules, writes
-from controller.api.v2.schemas.l7policy import SCHEMA
 from controller.db import transaction
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+from controller.resources.l7policy import SCHEMA
 
 blueprint = flask.Blueprint("l7policies", __name__)
 

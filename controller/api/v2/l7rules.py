@@ -7,11 +7,11 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging
 from controller.api.v2 import l7, quotas, rules, writes
-from controller.api.v2.schemas.l7rule import SCHEMA
 from controller.db import transaction
 from controller.db.repositories import l7policies
 from controller.db.repositories import paging as rows
 from controller.model import load_balancer as model
+from controller.resources.l7rule import SCHEMA
 
 blueprint = flask.Blueprint("l7rules", __name__)
 

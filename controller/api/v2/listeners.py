@@ -11,8 +11,8 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging, policy
 from controller.api.v2 import certificates, quotas, rules, writes
-from controller.api.v2.schemas.listener import SCHEMA
 from controller.db import transaction
+from controller.resources.listener import SCHEMA
 
 blueprint = flask.Blueprint("listeners", __name__)
 

@@ -12,9 +12,9 @@ import flask
 from controller import jobs
 from controller.api import answers, arguments, current, paging, policy
 from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
-from controller.api.v2.schemas.load_balancer import SCHEMA
 from controller.jobs import owed
 from controller.model.status import ProvisioningStatus
+from controller.resources.load_balancer import SCHEMA
 
 blueprint = flask.Blueprint("load_balancers", __name__)
 

@@ -11,11 +11,11 @@ import flask
 from controller import exceptions
 from controller.api import answers, arguments, current
 from controller.api.v2 import members, quotas, rules, writes
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.member import RESET_BY_BATCH, SCHEMA
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+from controller.resources import declare, kinds
+from controller.resources.member import RESET_BY_BATCH, SCHEMA
 
 blueprint = flask.Blueprint("member_batch", __name__)
 

@@ -10,12 +10,12 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging
 from controller.api.v2 import foreign, quotas, rules, writes
-from controller.api.v2.schemas.member import SCHEMA
 from controller.db import transaction
 from controller.db.repositories import paging as rows
 from controller.db.repositories import pools
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
+from controller.resources.member import SCHEMA
 
 blueprint = flask.Blueprint("members", __name__)
 

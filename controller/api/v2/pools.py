@@ -10,10 +10,10 @@ import flask
 from controller import exceptions
 from controller.api import answers, current, paging, policy
 from controller.api.v2 import certificates, quotas, rules, writes
-from controller.api.v2.schemas import pool as schema
 from controller.db import transaction
 from controller.db.repositories import paging as pages
 from controller.model import load_balancer as model
+from controller.resources import pool as schema
 
 SCHEMA = schema.SCHEMA
 blueprint = flask.Blueprint("pools", __name__)

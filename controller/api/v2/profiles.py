@@ -8,8 +8,8 @@ from typing import Any
 
 from controller.api import current
 from controller.api.v2 import capabilities
-from controller.api.v2.schemas.declare import Schema, Values
 from controller.db import transaction
+from controller.resources.declare import Schema, Values
 
 Of = Callable[[transaction.Transaction], Any]
 

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 import flask
 
 from controller.api import answers, arguments, current, paging, policy
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.quota import SCHEMA
 from controller.db import transaction
 from controller.model import quota as model
+from controller.resources import declare, kinds
+from controller.resources.quota import SCHEMA
 
 blueprint = flask.Blueprint("quotas", __name__)
 

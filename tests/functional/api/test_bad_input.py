@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from controller.api.v2.schemas import health_monitor, listener, load_balancer, member, pool
+from controller.resources import health_monitor, listener, load_balancer, member, pool
 from tests.functional.api.conftest import Api, an_api
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"

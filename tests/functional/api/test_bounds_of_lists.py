@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from controller.api.v2.schemas import kinds
+from controller.resources import kinds
 from tests.functional.api.conftest import Api
 
 

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from controller.api import openapi, operations
-from controller.api.v2.schemas import kinds
-from controller.api.v2.schemas.declare import Schema
+from controller.resources import kinds
+from controller.resources.declare import Schema
 from tests.functional.api.conftest import Api
 
 

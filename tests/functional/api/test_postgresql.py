@@ -10,7 +10,9 @@ from urllib import parse as urls
 
 import pytest
 
-from controller.api.v2.schemas import (
+from controller.db import database, tables
+from controller.drivers.network.fake import FakeNetwork
+from controller.resources import (
     amphora,
     availability_zone,
     flavor,
@@ -22,8 +24,6 @@ from controller.api.v2.schemas import (
     member,
     pool,
 )
-from controller.db import database, tables
-from controller.drivers.network.fake import FakeNetwork
 from tests.functional.api.conftest import Api
 
 SCHEMAS = {

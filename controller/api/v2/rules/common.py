@@ -7,9 +7,9 @@ from typing import Any
 
 from controller import exceptions
 from controller.api import current
-from controller.api.v2.schemas import declare
-from controller.api.v2.schemas.declare import Schema
 from controller.db.repositories import paging
+from controller.resources import declare
+from controller.resources.declare import Schema
 
 OWN_FAMILY = ("UDP", "SCTP")
 """Protocols of listeners and pools that are no stream of TCP."""

@@ -7,8 +7,8 @@ from typing import Any
 
 from controller.api import current
 from controller.api.v2.rules.common import failure, not_allowed
-from controller.api.v2.schemas import health_monitor
-from controller.api.v2.schemas.declare import Values
+from controller.resources import health_monitor
+from controller.resources.declare import Values
 
 MONITOR_TYPES = dict.fromkeys(("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"), ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")) | dict.fromkeys(
     ("UDP", "SCTP"), ("HTTP", "SCTP", "TCP", "UDP-CONNECT")

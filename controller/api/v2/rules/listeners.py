@@ -10,9 +10,9 @@ from controller import exceptions
 from controller.api import current
 from controller.api.v2.rules import tls
 from controller.api.v2.rules.common import OWN_FAMILY, failure, not_allowed
-from controller.api.v2.schemas import listener
-from controller.api.v2.schemas.declare import Values
 from controller.model import load_balancer as model
+from controller.resources import listener
+from controller.resources.declare import Values
 
 POOL_PROTOCOLS = {
     "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),

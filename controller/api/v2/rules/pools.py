@@ -9,8 +9,8 @@ from typing import Any
 from controller.api import current
 from controller.api.v2.rules import tls
 from controller.api.v2.rules.common import OWN_FAMILY, failure
-from controller.api.v2.schemas.declare import Values
 from controller.model import load_balancer as model
+from controller.resources.declare import Values
 
 _COOKIE_POOLS = ("HTTP", "PROXY", "PROXYV2")
 _TLS_FIELDS: dict[str, Any] = {

@@ -8,7 +8,7 @@ from typing import Any
 from controller.api import current
 from controller.api.settings import TlsDefaults
 from controller.api.v2.rules.common import failure
-from controller.api.v2.schemas.declare import Values
+from controller.resources.declare import Values
 
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from controller import exceptions
-from controller.api.v2.schemas import amphora, declare, health_monitor, kinds, listener, load_balancer, member, pool
-from controller.api.v2.schemas.declare import Field, Schema
 from controller.db import tables
+from controller.resources import amphora, declare, health_monitor, kinds, listener, load_balancer, member, pool
+from controller.resources.declare import Field, Schema
 from tests import builders
 
 VASE = Schema(

@@ -8,8 +8,8 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from controller.api.v2.schemas import kinds
 from controller.render import safe
+from controller.resources import kinds
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from controller.api.v2.schemas import kinds
+from controller.resources import kinds
 
 if TYPE_CHECKING:
-    from controller.api.v2.schemas.declare import Field
+    from controller.resources.declare import Field
 
 Json = dict[str, Any]
 

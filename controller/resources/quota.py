@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.declare import Field, Schema
 from controller.model import quota as model
+from controller.resources import declare, kinds
+from controller.resources.declare import Field, Schema
 
 _LIMIT = kinds.integer(model.UNLIMITED, model.HIGHEST)
 _OLD_NAMES = {"load_balancer": "loadbalancer", "health_monitor": "healthmonitor"}

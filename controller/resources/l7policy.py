@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.declare import Field, Schema
+from controller.resources import declare, kinds
+from controller.resources.declare import Field, Schema
 
 REJECT, TO_POOL, TO_URL, PREFIX = "REJECT", "REDIRECT_TO_POOL", "REDIRECT_TO_URL", "REDIRECT_PREFIX"
 TARGETS = {TO_POOL: "redirect_pool_id", TO_URL: "redirect_url", PREFIX: "redirect_prefix"}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.declare import Field, Schema
+from controller.resources import declare, kinds
+from controller.resources.declare import Field, Schema
 
 PROTOCOLS = ("HTTP", "HTTPS", "PROXY", "PROXYV2", "SCTP", "TCP", "UDP")
 SUPPORTED = frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"})

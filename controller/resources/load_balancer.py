@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from controller.api.v2.schemas import declare, health_monitor, kinds, l7policy, l7rule, listener, member, pool
-from controller.api.v2.schemas.declare import Field, Schema
+from controller.resources import declare, health_monitor, kinds, l7policy, l7rule, listener, member, pool
+from controller.resources.declare import Field, Schema
 
 _PATH = "load_balancer.loadbalancer"
 

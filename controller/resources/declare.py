@@ -15,8 +15,8 @@ from typing import Any, Final
 import orjson
 
 from controller import exceptions
-from controller.api.v2.schemas import json_schema, kinds
 from controller.model.status import OperatingStatus, ProvisioningStatus
+from controller.resources import json_schema, kinds
 
 Values = dict[str, Any]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from controller.api.v2.schemas import declare, kinds
-from controller.api.v2.schemas.declare import Field, Schema
+from controller.resources import declare, kinds
+from controller.resources.declare import Field, Schema
 
 SCHEMA = Schema(
     name="member",

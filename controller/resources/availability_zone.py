@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.api.v2.schemas import declare, flavor, kinds
-from controller.api.v2.schemas.declare import Field, Schema
+from controller.resources import declare, flavor, kinds
+from controller.resources.declare import Field, Schema
 
 
 @kinds.described("string", minLength=1, maxLength=255)
