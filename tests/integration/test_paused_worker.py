@@ -109,7 +109,7 @@ class Paused:
         return {amphora_id: json.loads(path.read_bytes())["wanted"]["hash"] for amphora_id, path in paths.items()}
 
     def _confirmed(self) -> dict[str, str]:
-        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        db = database.Database(self.site.machine.database_url)
         try:
             with db.read() as tx:
                 return {one.id: one.confirmed_hash or "" for one in tx.amphorae.of_load_balancer(self.balancer.id)}
@@ -117,7 +117,7 @@ class Paused:
             db.close()
 
     def _column(self, query: str) -> list[str]:
-        db = database.Database(f"sqlite:///{self.site.folder / 'figlina.db'}")
+        db = database.Database(self.site.machine.database_url)
         try:
             with db.read() as tx:
                 return list(tx.connection.exec_driver_sql(query).scalars())

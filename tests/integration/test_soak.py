@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from controller.dev import client, processes
 from controller.dev.client import eventually
@@ -37,6 +38,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(SEC
 
 _UNCERTAIN = (OSError, http.client.HTTPException)
 """What a request ends with whose answer got lost: it was carried out, or it was not."""
+
+_LOCKS = {
+    "sqlite": (("PRAGMA busy_timeout = 30000", "BEGIN IMMEDIATE"), "ROLLBACK"),
+    "postgresql": (("BEGIN", "LOCK TABLE jobs, load_balancers"), "ROLLBACK"),
+    "mysql": (("LOCK TABLES jobs WRITE, load_balancers WRITE",), "UNLOCK TABLES"),
+}
+"""Statements, by SQLAlchemy's name of the database, that let nobody write for a while; and the one that ends it."""
 
 
 @dataclasses.dataclass
@@ -213,12 +221,16 @@ class Trouble:
         return "clear bells"
 
     def _lock_database(self) -> str:
-        import sqlite3
-
-        with contextlib.closing(sqlite3.connect(self._site.folder / "figlina.db", timeout=30, isolation_level=None)) as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            time.sleep(4)
-            connection.execute("ROLLBACK")
+        engine = sa.create_engine(self._machine.database_url, isolation_level="AUTOCOMMIT")
+        lock, unlock = _LOCKS[engine.dialect.name]
+        try:
+            with engine.connect() as connection:
+                for statement in lock:
+                    connection.exec_driver_sql(statement)
+                time.sleep(4)
+                connection.exec_driver_sql(unlock)
+        finally:
+            engine.dispose()
         return "lock database"
 
 

@@ -66,7 +66,7 @@ def complaints(results: Collection[Result], expected: Mapping[str, Reason], *, w
     found = [f"{test} failed, and nobody expects that" for test in sorted(failed - expected.keys())]
     found += [f"{test} passed: take it out of {LIST.name}" for test in sorted(passed & expected.keys())]
     if not passed:
-        found.append("no test passed at all")
+        return [*found, "no test passed at all"]
     if whole:
         seen = {name(one) for one in results}
         found += [f"{test} is in {LIST.name}, and there is no such test" for test in sorted(expected.keys() - seen)]

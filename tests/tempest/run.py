@@ -47,6 +47,7 @@ def run(folder: pathlib.Path, configuration: str, *, select: str = ALL, jobs: in
     found = _ask("-c", "import pathlib, tempest; print(pathlib.Path(tempest.__file__).parent / 'test_discover')")
     (folder / ".stestr.conf").write_text(_STESTR.format(discovery=found.strip()))
     environment = {**os.environ, "TEMPEST_CONFIG_DIR": str(folder), "TEMPEST_CONFIG": "tempest.conf", "OS_LOG_CAPTURE": "1"}
+    environment["PYTHON"] = str(PROGRAMS / "python")  # stestr runs the tests with it, and make exports another one
     with (folder / "run.log").open("wb") as log:
         command = [PROGRAMS / "stestr", "run", "--concurrency", str(jobs), "--suppress-attachments", select]
         subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=limit, check=False)

@@ -43,4 +43,5 @@ def test_what_is_wrong_with_a_run_is_said() -> None:
         "test_a.A.test_udp passed: take it out of expected.txt",
         "test_b.B.test_sctp is in expected.txt, and there is no such test",
     ]
-    assert expected.complaints([], listed, whole=False) == ["no test passed at all"]
+    for whole in (False, True):
+        assert expected.complaints([], listed, whole=whole) == ["no test passed at all"]
