@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 _OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors", "/l7policies")
 _COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
-_FOR_PEOPLE = frozenset({"/healthcheck", "/docs"})
+_FOR_PEOPLE = ("/healthcheck", "/docs")
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
@@ -105,7 +105,7 @@ def _begin() -> None:
     if request.method == "HEAD" and request.path != "/healthcheck":
         raise werkzeug.exceptions.MethodNotAllowed
     accepted = request.headers.get("Accept")
-    if accepted and not _accepts_json(accepted) and request.path not in _FOR_PEOPLE:
+    if accepted and not _accepts_json(accepted) and not request.path.startswith(_FOR_PEOPLE):
         raise werkzeug.exceptions.NotAcceptable
     if "Transfer-Encoding" in request.headers:
         _take_chunks(request)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from keystoneauth1 import exceptions as keystone_exceptions
 
-from controller.api import auth, cors, paths, policy
+from controller.api import auth, cors, docs_viewer, paths, policy
 from controller.api.serving import refusals
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-PUBLIC = frozenset({"/", "/v2", "/v2/octavia", "/healthcheck", "/openapi.json", "/docs", "/network"})
+PUBLIC = frozenset({"/", "/v2", "/v2/octavia", "/healthcheck", "/openapi.json", "/docs", *docs_viewer.PATHS, "/network"})
 """Normalised paths that anybody may GET: versions, signs of life, descriptions of the API. They tell nothing about anybody's objects."""
 
 AWAY = "The identity service can't be asked who you are, so nothing was done. Please repeat the request."

@@ -32,6 +32,12 @@ _ERRORS = {
     501: "A valid request for what the data plane can't do as yet.",
     503: "The database or another service is busy or away; nothing was changed.",
 }
+_SUCCESSES = {
+    200: "What was asked for, or what was changed, as it is stored now.",
+    201: "It was created, and is shown as it is stored.",
+    202: "It was accepted; what takes time goes on in the background.",
+    204: "It was accepted. The answer has no body.",
+}
 _READ_ERRORS = (400, 403, 404, 406, 503)
 _WRITE_ERRORS = (400, 403, 404, 406, 409, 413, 501, 503)
 
@@ -103,7 +109,7 @@ def _operation(operation: operations.Operation, endpoint: str, path: str, view: 
     group, _, name = endpoint.partition(".")
     last = path.rsplit("/", 1)[-1]
     summary, _, more = (inspect.getdoc(view) or "").partition("\n\n")
-    answer: Json = {"description": "Done." if operation.answer is None else "As asked."}
+    answer: Json = {"description": _SUCCESSES[operation.status]}
     if operation.answer is not None:
         answer["content"] = {"application/json": {"schema": operation.answer}}
     shown: Json = {
@@ -137,17 +143,25 @@ def _open_paths() -> dict[str, Json]:
     """What is asked without a token, outside of the versions."""
 
     def get(name: str, summary: str, media: str, schema: Json, **more: Json) -> Json:
-        answers = {"200": {"description": "As asked.", "content": {media: {"schema": schema}}}} | more
+        answers = {"200": {"description": _SUCCESSES[200], "content": {media: {"schema": schema}}}} | more
         return {"get": {"operationId": name, "tags": ["discovery"], "summary": summary, "security": [], "responses": answers}}
 
     refused = {"406": {"$ref": "#/components/responses/406"}}
     off = {"404": {"description": "It is switched off."}}
     word = {"const": "v2"}
     return {
-        "/": get("list_versions", "All minor versions; the last one runs.", "application/json", operations.ref("versions"), **refused),
-        "/v2": get("name_version", "A word.", "application/json", word, **refused),
-        "/v2/octavia": get("name_admin_version", "A word.", "application/json", word, **refused),
-        "/healthcheck": get("check_health", "Whether the process answers.", "text/plain", {"type": "string"}, **off),
-        "/openapi.json": get("get_document", "This document.", "application/json", {"type": "object"}, **refused),
-        "/docs": get("get_page", "This document as a page to read.", "text/html", {"type": "string"}),
+        "/": get(
+            "list_versions",
+            "List the minor versions of the API; the last one is what runs.",
+            "application/json",
+            operations.ref("versions"),
+            **refused,
+        ),
+        "/v2": get("name_version", "Tell that version 2 of the API is served here.", "application/json", word, **refused),
+        "/v2/octavia": get(
+            "name_admin_version", "Tell that version 2 of the operators' API is served here.", "application/json", word, **refused
+        ),
+        "/healthcheck": get("check_health", "Tell whether the API answers.", "text/plain", {"type": "string"}, **off),
+        "/openapi.json": get("get_document", "Show this document.", "application/json", {"type": "object"}, **refused),
+        "/docs": get("get_page", "Show this document as a page for people.", "text/html", {"type": "string"}),
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,7 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from controller.api import openapi, operations
+from controller import exceptions
+from controller.api import docs_viewer, openapi, operations
 from controller.resources import kinds
 from controller.resources.declare import Schema
 from tests.functional.api.conftest import Api
@@ -66,15 +69,38 @@ def test_the_addresses_in_the_document_are_those_that_the_client_used(api: Api, 
     assert elsewhere["servers"] == [{"url": "http://balancers.example.org"}]
 
 
-def test_the_page_shows_every_operation_and_loads_nothing(api: Api, document: Any) -> None:
+def test_the_page_loads_files_of_ours_alone_and_runs_nothing_else(api: Api) -> None:
     answer = api.send("GET", "//docs", headers={"Accept": "text/html"})
     page = answer.get_data(as_text=True)
     assert answer.status_code == 200
     assert answer.content_type == "text/html; charset=utf-8"
-    assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert not re.search(r"<script|<link|<img|src=|url\(|@import", page)
-    for where, _operation in _operations(document):
-        method, path = where.split(" ")
-        assert f'<span class="method">{method}</span> <code>{path}</code>' in page
-    for target in re.findall(r'href="#([^"]+)"', page):
-        assert f'id="{target}"' in page, target
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "unsafe" not in policy
+    assert not re.search(r"<script(?![^>]* src=)|<style|style=|\son\w+=|https?:", page)
+    files = re.findall(r'(?:src|href)="(docs/[^"]+)"(?: integrity="([^"]+)")?', page)
+    assert {name.rsplit(".")[-1] for name, _hash in files} == {"js", "css", "png"}
+    for name, integrity in files:
+        file = api.send("GET", f"//{name}", headers={"Accept": "*/*"})
+        assert file.status_code == 200, name
+        assert integrity == f"sha384-{base64.b64encode(hashlib.sha384(file.data).digest()).decode()}" or name.endswith(".png"), name
+        assert "immutable" in file.headers["Cache-Control"]
+    assert 'data-document="openapi.json"' in page
+
+
+def test_the_page_finds_its_files_with_a_slash_at_its_end_too(api: Api) -> None:
+    page = api.send("GET", "//docs/", headers={"Accept": "text/html"}).get_data(as_text=True)
+    assert re.findall(r'(?:src|href|data-document)="(?!\.\./)[^"]*"', page) == []
+
+
+@pytest.mark.parametrize("name", ["index.template.html", "swagger-ui.js", "..%2F__init__.py", "VERSION"])
+def test_no_other_file_of_the_viewer_is_served(api: Api, name: str) -> None:
+    assert api.send("GET", f"//docs/{docs_viewer.VERSION}/{name}", headers={"Accept": "*/*"}).status_code == 404
+
+
+def test_a_viewer_of_another_version_is_told_and_not_served(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs_viewer.read.cache_clear()
+    monkeypatch.setitem(docs_viewer.INTEGRITY, "swagger-ui.css", docs_viewer.integrity(b"another"))
+    with pytest.raises(exceptions.Misconfigured, match="pip install --force-reinstall flask-swagger-ui=="):
+        docs_viewer.read("swagger-ui.css")
+    assert api.send("GET", f"//docs/{docs_viewer.VERSION}/swagger-ui.css", headers={"Accept": "*/*"}).status_code == 500
