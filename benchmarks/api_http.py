@@ -28,13 +28,12 @@ from typing import Any
 import orjson
 
 from benchmarks import api, harness
-from controller.drivers import linux
-from controller.drivers.network import bridge_inventory, fake
+from controller.embedded import fake, inventory, linux
 from tests import databases
 from tests.integration.site import free_port
 
 HERE = pathlib.Path(__file__).parents[1]
-SUBNET = bridge_inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ROUNDS = 3
 CLIENTS = (1, 8)
 REPEATS = {

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from benchmarks import harness
-from controller.drivers import linux
+from controller.embedded import linux
 from tests.integration import site
 
 LOAD_BALANCERS, ROUNDS = 40, 3

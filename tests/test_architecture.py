@@ -16,6 +16,7 @@ ROWS = [
     {"api", "worker", "health_manager", "housekeeping"},
     {"flows"},
     {"tasks", "services"},
+    {"embedded"},  # a cloud of our own: its drivers fulfil contracts of `drivers`, and are found by entry points
     {"db", "drivers", "render"},
     {"jobs", "conf", "outages"},
     {"resources"},

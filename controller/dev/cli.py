@@ -14,7 +14,7 @@ import rich.console
 
 from controller import exceptions
 from controller.dev import instance, processes, settings
-from controller.drivers import linux
+from controller.embedded import linux
 
 RESTARTABLE = (*settings.PROCESSES, *settings.WEB_SERVERS)
 OUT = rich.console.Console(highlight=False)

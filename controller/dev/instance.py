@@ -19,10 +19,8 @@ from typing import Any
 
 from controller import exceptions
 from controller.dev import processes, settings
-from controller.drivers import linux
-from controller.drivers.compute import namespace as namespace_compute
-from controller.drivers.network import bridge
 from controller.drivers.network import interface as network
+from controller.embedded import bridge, linux, namespace
 
 SUPERVISOR = "supervisor"
 DEMO_LIFE = "demo"
@@ -71,9 +69,7 @@ class Instance:
             port_security=chosen.options.get("embedded.port_security", "true").lower() not in ("false", "0", "no", "off"),
             host=self._host,
         )
-        self.compute = namespace_compute.NamespaceCompute(
-            state_path=embedded, namespace_prefix=chosen.prefix, agent_command=[], host=self._host
-        )
+        self.compute = namespace.NamespaceCompute(state_path=embedded, namespace_prefix=chosen.prefix, agent_command=[], host=self._host)
 
     # Up
 

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 
-from controller.drivers import linux
+from controller.embedded import linux
 
 # In the environment of each process, and so of its children: the state folder of its instance, and which of its processes it is.
 MARK, MARK_NAME = "FIGLINA_DEV", "FIGLINA_DEV_PROCESS"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from controller import exceptions
-from controller.drivers import linux
-from controller.drivers.network import bridge, embedded, fake, interface, local
+from controller.drivers.network import interface
+from controller.embedded import bridge, fake, linux, local, networking
 
 PROJECT = "project-1"
 
@@ -63,8 +63,8 @@ def private(network: local.LocalNetwork, request: pytest.FixtureRequest) -> inte
     """A tenant network: the one that is there from the beginning, or one of IPv6 that a tenant made."""
     if request.param == 6:
         values = {"name": "six", "project_id": PROJECT, "shared": True, "router:external": False, "mtu": 1500}
-        made = network.create(embedded.NETWORK, values)["id"]
-        network.create(embedded.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/124", "project_id": PROJECT})
+        made = network.create(networking.NETWORK, values)["id"]
+        network.create(networking.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/124", "project_id": PROJECT})
         return network.get_network(made)
     if isinstance(network, bridge.BridgeNetwork):
         return network.network_named("private")
@@ -185,7 +185,7 @@ def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, p
     assert (vip.port_id, vip.address, vip.port_is_ours) == (port.id, port.fixed_ips[0].ip_address, False)
     assert network.get_port(port.id).device_id == f"lb-{load_balancer_id}"
     assert [one.device_id for one in network.list_ours()] == [f"lb-{load_balancer_id}"], "should no row explain it, it is given back"
-    assert network.update(embedded.PORT, port.id, {"name": "renamed"})["name"] == "renamed"
+    assert network.update(networking.PORT, port.id, {"name": "renamed"})["name"] == "renamed"
     network.deallocate_vip(load_balancer_id, vip)
     network.deallocate_vip(load_balancer_id, vip)
     assert network.get_port(port.id).device_id == ""
@@ -306,12 +306,12 @@ def test_a_vip_is_born_with_a_group_of_the_services_own_that_says_what_listeners
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
-    assert network.get_security_group(own) == interface.SecurityGroup(own, f"lb-{load_balancer_id}", embedded.SERVICE_PROJECT)
+    assert network.get_security_group(own) == interface.SecurityGroup(own, f"lb-{load_balancer_id}", networking.SERVICE_PROJECT)
     assert groups_of(network, network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id) == [own]
     network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", 80, "192.0.2.0/24")])
     rules = {
         (one["direction"], one["ethertype"], one["protocol"], one["port_range_min"], one["port_range_max"], one["remote_ip_prefix"])
-        for one in network.document(embedded.SECURITY_GROUP, own)["security_group_rules"]
+        for one in network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
     }
     out = {("egress", ethertype, None, None, None, None) for ethertype in ("IPv4", "IPv6")}
     assert rules == out | {("ingress", "IPv4", "tcp", 80, 80, "192.0.2.0/24")}
@@ -323,17 +323,17 @@ def test_a_vip_is_born_with_a_group_of_the_services_own_that_says_what_listeners
 def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNetwork, private: interface.Network) -> None:
     vip = network.allocate_vip(new_id(), PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
-    (rule, *_) = network.document(embedded.SECURITY_GROUP, own)["security_group_rules"]
-    network.update(embedded.PORT, vip.port_id, {"security_groups": []})
+    (rule, *_) = network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
+    network.update(networking.PORT, vip.port_id, {"security_groups": []})
     values = {"security_group_id": own, "direction": "ingress", "ethertype": "IPv4"}
     for change in (
-        lambda: network.delete(embedded.SECURITY_GROUP, own),
-        lambda: network.update(embedded.SECURITY_GROUP, own, {"name": "mine"}),
-        lambda: network.create(embedded.SECURITY_GROUP_RULE, values),
+        lambda: network.delete(networking.SECURITY_GROUP, own),
+        lambda: network.update(networking.SECURITY_GROUP, own, {"name": "mine"}),
+        lambda: network.create(networking.SECURITY_GROUP_RULE, values),
         lambda: group(network, remote_group_id=own),
-        lambda: network.delete(embedded.SECURITY_GROUP_RULE, rule["id"]),
+        lambda: network.delete(networking.SECURITY_GROUP_RULE, rule["id"]),
     ):
-        with pytest.raises(embedded.NetworkConflict):
+        with pytest.raises(networking.NetworkConflict):
             change()
 
 
@@ -342,7 +342,7 @@ def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(
 ) -> None:
     load_balancer_id, mine = new_id(), group(network)
     values = {"name": "mine", "network_id": private.id, "project_id": PROJECT, "security_groups": [mine]}
-    port = network.create(embedded.PORT, values)["id"]
+    port = network.create(networking.PORT, values)["id"]
     vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port))
     both = groups_of(network, port)
     assert len(both) == 2
@@ -351,7 +351,7 @@ def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(
     network.delete_amphora_ports("amphora-1")
     network.deallocate_vip(load_balancer_id, vip)
     assert groups_of(network, port) == [mine]
-    network.delete(embedded.PORT, port)
+    network.delete(networking.PORT, port)
 
 
 def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetwork, private: interface.Network) -> None:
@@ -360,11 +360,11 @@ def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetw
     before = groups_of(network, vip.port_id)
     carrier = network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     values = {"name": "liar", "network_id": private.id, "project_id": "another", "device_id": f"lb-{load_balancer_id}"}
-    liar = network.create(embedded.PORT, values)["id"]
-    network.update(embedded.PORT, liar, {"security_groups": [theirs]})
+    liar = network.create(networking.PORT, values)["id"]
+    network.update(networking.PORT, liar, {"security_groups": [theirs]})
     assert groups_of(network, vip.port_id) == groups_of(network, carrier.id) == before
     assert groups_of(network, network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id) == before
-    network.delete(embedded.PORT, liar)
+    network.delete(networking.PORT, liar)
 
 
 # Security groups
@@ -372,9 +372,9 @@ def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetw
 
 def group(network: local.LocalNetwork, name: str = "web", **rule: Any) -> str:
     """A security group of a tenant, with one rule more than it is born with."""
-    made: str = network.create(embedded.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
+    made: str = network.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
     values = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80, **rule}
-    network.create(embedded.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
+    network.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
     return made
 
 
@@ -402,7 +402,7 @@ def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalN
 
 
 def groups_of(network: local.LocalNetwork, port_id: str) -> list[str]:
-    found: list[str] = network.document(embedded.PORT, port_id)["security_groups"]
+    found: list[str] = network.document(networking.PORT, port_id)["security_groups"]
     return found
 
 
@@ -421,36 +421,36 @@ def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: local.Lo
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
     if ":" in vip.address:  # floating IPs are of IPv4, and lead to IPv4
-        with pytest.raises(embedded.NetworkInvalid, match="does not have the fixed IPv4 address"):
+        with pytest.raises(networking.NetworkInvalid, match="does not have the fixed IPv4 address"):
             floating_ip(network, port_id=vip.port_id)
         network.deallocate_vip(load_balancer_id, vip)
     else:
         floating = floating_ip(network, port_id=vip.port_id)
         assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
         network.deallocate_vip(load_balancer_id, vip)
-        assert network.document(embedded.FLOATING_IP, floating["id"])["status"] == "DOWN"
-    network.delete(embedded.SECURITY_GROUP, known)
+        assert network.document(networking.FLOATING_IP, floating["id"])["status"] == "DOWN"
+    network.delete(networking.SECURITY_GROUP, known)
 
 
-def floating_ip(network: local.LocalNetwork, **more: Any) -> embedded.Document:
-    (public,) = [one["id"] for one in network.documents(embedded.NETWORK) if one["router:external"]]
-    return network.create(embedded.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
+def floating_ip(network: local.LocalNetwork, **more: Any) -> networking.Document:
+    (public,) = [one["id"] for one in network.documents(networking.NETWORK) if one["router:external"]]
+    return network.create(networking.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
 
 
 def test_a_group_that_a_port_has_can_not_be_deleted(network: local.LocalNetwork, private: interface.Network) -> None:
     load_balancer_id, known = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
-    with pytest.raises(embedded.NetworkConflict) as caught:
-        network.delete(embedded.SECURITY_GROUP, known)
+    with pytest.raises(networking.NetworkConflict) as caught:
+        network.delete(networking.SECURITY_GROUP, known)
     assert caught.value.type == "SecurityGroupInUse"
 
 
 def test_a_group_that_others_rules_name_takes_those_rules_with_it(network: local.LocalNetwork) -> None:
     named = group(network, "named")
     naming = group(network, "naming", remote_group_id=named)
-    network.delete(embedded.SECURITY_GROUP, named)
-    rules = network.document(embedded.SECURITY_GROUP, naming)["security_group_rules"]
+    network.delete(networking.SECURITY_GROUP, named)
+    rules = network.document(networking.SECURITY_GROUP, naming)["security_group_rules"]
     assert {rule["direction"] for rule in rules} == {"egress"}
 
 
@@ -459,41 +459,41 @@ def test_a_group_that_others_rules_name_takes_those_rules_with_it(network: local
 
 def test_a_network_of_a_tenant_takes_vips_and_goes_when_it_is_empty(network: local.LocalNetwork) -> None:
     values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1400}
-    made = network.create(embedded.NETWORK, values)["id"]
-    subnet = network.create(embedded.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
+    made = network.create(networking.NETWORK, values)["id"]
+    subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
     assert (subnet["gateway_ip"], subnet["allocation_pools"]) == ("10.77.0.1", [{"start": "10.77.0.2", "end": "10.77.0.254"}])
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(network_id=made))
     network.ensure_vrrp_port("amphora-1", load_balancer_id, vip)
-    with pytest.raises(embedded.NetworkConflict):
-        network.delete(embedded.NETWORK, made)
+    with pytest.raises(networking.NetworkConflict):
+        network.delete(networking.NETWORK, made)
     network.delete_amphora_ports("amphora-1")
     network.deallocate_vip(load_balancer_id, vip)
-    network.delete(embedded.NETWORK, made)
+    network.delete(networking.NETWORK, made)
     with pytest.raises(exceptions.NotFound):
         network.get_subnet(subnet["id"])
 
 
 def test_a_floating_ip_needs_a_router_that_leads_there(network: local.LocalNetwork) -> None:
     values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
-    made = network.create(embedded.NETWORK, values)["id"]
-    subnet = network.create(embedded.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})["id"]
+    made = network.create(networking.NETWORK, values)["id"]
+    subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})["id"]
     vip = network.allocate_vip(new_id(), PROJECT, interface.VipRequest(subnet_id=subnet))
     floating = floating_ip(network)
     with pytest.raises(exceptions.NotFound) as caught:
-        network.update(embedded.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
+        network.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
     assert caught.value.kind == "ExternalGatewayForFloatingIP"
     router = network.create(
-        embedded.ROUTER,
+        networking.ROUTER,
         {"name": "r", "project_id": PROJECT, "external_gateway_info": {"network_id": floating["floating_network_id"]}},
     )["id"]
     network.add_router_interface(router, subnet, None)
-    assert network.update(embedded.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
-    with pytest.raises(embedded.NetworkConflict):
+    assert network.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
+    with pytest.raises(networking.NetworkConflict):
         network.remove_router_interface(router, subnet, None)
-    network.delete(embedded.FLOATING_IP, floating["id"])
+    network.delete(networking.FLOATING_IP, floating["id"])
     network.remove_router_interface(router, subnet, None)
-    network.delete(embedded.ROUTER, router)
+    network.delete(networking.ROUTER, router)
 
 
 # What somebody deleted behind our back: what housekeeping's comparison reads

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from controller import exceptions
-from controller.drivers.network import interface, local
+from controller.drivers.network import interface
+from controller.embedded import local
 from controller.model.order import Order
 from tests.contract.test_network_driver import PROJECT, bridge_network, fake_network, network, new_id, on, private
 

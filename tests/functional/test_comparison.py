@@ -9,7 +9,7 @@ import pytest
 from controller import exceptions, jobs, render
 from controller.db import tables
 from controller.drivers.network import interface
-from controller.drivers.network import local as local_network
+from controller.embedded import local as local_network
 from controller.housekeeping import comparison
 from controller.model.status import Role, Topology
 from tests.functional import flow_site

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from controller import deadlines
 from controller.db import database, tables, waits
-from controller.drivers.network import bridge_inventory
+from controller.embedded import inventory
 
 
 @pytest.fixture
@@ -115,33 +115,33 @@ def test_requests_that_wait_for_nobody_set_a_time_out_once(db: database.Database
 
 def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "network.db"
-    inventory = bridge_inventory.Inventory(path, "ns")
-    with inventory.change():
+    books = inventory.Inventory(path, "ns")
+    with books.change():
         pass
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     started = time.monotonic()
-    with pytest.raises(bridge_inventory.InventoryAway) as refused, deadlines.until(started + 1), inventory.change():
+    with pytest.raises(inventory.InventoryAway) as refused, deadlines.until(started + 1), books.change():
         pass
     assert 0.5 < time.monotonic() - started < 5
     assert str(path) in str(refused.value)
     assert str(tmp_path) not in refused.value.for_clients
     other.execute("ROLLBACK")
-    with inventory.change() as contents:
+    with books.change() as contents:
         contents.add_network("n", "br")
 
 
 def test_an_inventory_whose_disk_is_full_changes_nothing_and_goes_on_later(tmp_path: pathlib.Path) -> None:
-    inventory = bridge_inventory.Inventory(tmp_path / "network.db", "ns")
-    with inventory.change() as contents:
+    books = inventory.Inventory(tmp_path / "network.db", "ns")
+    with books.change() as contents:
         contents.db.execute("PRAGMA user_version")
     connection = inventory._connection()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     names = [f"n-{number}" for number in range(1000)]
-    with pytest.raises(bridge_inventory.InventoryAway, match="full"), inventory.change() as contents:
+    with pytest.raises(inventory.InventoryAway, match="full"), books.change() as contents:
         [contents.add_network(name, f"br-{name}") for name in names]
     connection.execute("PRAGMA max_page_count = 100000")
-    with inventory.change() as contents:
+    with books.change() as contents:
         contents.add_network(names[0], "br-0")
         assert contents.bridges() == ["br-0"]

@@ -19,9 +19,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from controller.dev import instance, settings
-from controller.drivers import linux
-from controller.drivers.compute import interface, namespace
-from controller.drivers.network import bridge
+from controller.drivers.compute import interface
+from controller.embedded import bridge, linux, namespace
 from tests.functional import mariadb, postgresql
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]

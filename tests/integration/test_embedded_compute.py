@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from controller import exceptions
-from controller.drivers import linux
-from controller.drivers.compute import interface, namespace
-from controller.drivers.network import bridge
+from controller.drivers.compute import interface
 from controller.drivers.network import interface as network
+from controller.embedded import bridge, linux, namespace
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
@@ -246,8 +245,8 @@ def test_a_machine_outlives_the_process_that_booted_it(machines: Machines, ampho
     machines.network.ensure_management_port(amphora_id)
     program = f"""
 import os, pathlib, signal
-from controller.drivers.compute import interface, namespace
-from controller.drivers.network import bridge
+from controller.drivers.compute import interface
+from controller.embedded import bridge, namespace
 state = pathlib.Path({str(machines.state)!r})
 network = bridge.BridgeNetwork(
     state_path=state, namespace_prefix={machines.prefix!r}, management_cidr="198.19.0.0/20", private_cidr="198.19.64.0/20")

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from controller.drivers import linux
-from controller.drivers.network import bridge, embedded, interface
+from controller.drivers.network import interface
+from controller.embedded import bridge, linux, networking
 from controller.model import load_balancer as model
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
@@ -170,8 +170,8 @@ class Playground:
 def _ipv6_network(network: bridge.BridgeNetwork) -> interface.Network:
     """A network of IPv6 alone, as a tenant makes one."""
     values = {"name": "six", "project_id": "project-1", "shared": False, "router:external": False, "mtu": 1500}
-    made = network.create(embedded.NETWORK, values)["id"]
-    network.create(embedded.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/64", "project_id": "project-1"})
+    made = network.create(networking.NETWORK, values)["id"]
+    network.create(networking.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/64", "project_id": "project-1"})
     return network.get_network(made)
 
 
@@ -345,7 +345,7 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
     stranger, _ = playground.tenant("stranger")
     addresses = [port.fixed_ips[0].ip_address for port in ports]
     access([interface.AccessRule("vrrp", None, playground.alone(address), between_amphorae=True) for address in addresses])
-    network.update(embedded.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
+    network.update(networking.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
     for sender, passes in ((halves[1], True), (stranger, False)):
         receiver = subprocess.Popen(
             [*linux.enter(halves[0]), sys.executable, "-c", HEAR_VRRP, str(PATIENCE if passes else DROPPED), str(playground.version)],
@@ -384,7 +384,8 @@ def test_processes_that_take_addresses_at_once_never_get_the_same(playground: Pl
     settings = f"namespace_prefix={playground.prefix!r}, management_cidr='198.19.0.0/20', private_cidr='198.19.64.0/20'"
     program = f"""
 import pathlib, sys, threading
-from controller.drivers.network import bridge, interface
+from controller.drivers.network import interface
+from controller.embedded import bridge
 network = bridge.BridgeNetwork(state_path=pathlib.Path({str(tmp_path)!r}), {settings})
 request = interface.VipRequest(network_id=network.network_named("private").id)
 

@@ -14,8 +14,8 @@ import pytest
 
 from controller.dev import processes
 from controller.dev.client import eventually
-from controller.drivers import linux
-from controller.drivers.network import embedded, interface
+from controller.drivers.network import interface
+from controller.embedded import linux, networking
 from tests.integration.site import Site
 
 pytestmark = [
@@ -42,9 +42,9 @@ class Dual:
     def build(self) -> None:
         for name, ranges in _RANGES.items():
             values = {"name": name, "project_id": "demo", "shared": False, "router:external": False, "mtu": 1500}
-            network = self.network.create(embedded.NETWORK, values)["id"]
+            network = self.network.create(networking.NETWORK, values)["id"]
             made = [
-                self.network.create(embedded.SUBNET, {"name": name, "network_id": network, "cidr": cidr, "project_id": "demo"})["id"]
+                self.network.create(networking.SUBNET, {"name": name, "network_id": network, "cidr": cidr, "project_id": "demo"})["id"]
                 for cidr in ranges
             ]
             self.subnets[name] = {4: made[0], 6: made[1]}
@@ -73,7 +73,7 @@ class Dual:
         values = {"name": name, "network_id": self.network.get_subnet(subnets[4]).network_id, "project_id": "demo"}
         wanted = [{"subnet_id": subnet} for subnet in subnets.values()]
         port: interface.Port = self.network.get_port(
-            self.network.create(embedded.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
+            self.network.create(networking.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
         )
         host, namespace = linux.Host(), self.namespace(name)
         linux.ensure_namespace(host, namespace)

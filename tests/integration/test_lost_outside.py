@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from controller.dev.client import eventually
-from controller.drivers import linux
+from controller.embedded import linux
 from tests.integration.site import Balancer, Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]

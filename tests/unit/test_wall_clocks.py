@@ -36,7 +36,7 @@ EXPLAINED = {
     "works on",
     "controller/tasks/status.py:FaultOnRevert.revert": "a time that people see, and by which an event is found again: equal or not",
     "controller/worker/conductor.py:Conductor._fault": "a time that people see",
-    "controller/drivers/network/bridge_inventory.py:now": "a time that people see",
+    "controller/embedded/inventory.py:now": "a time that people see",
     # Certificates say from when to when they are good, by the calendar:
     "controller/dev/certificates.py:ensure_self_signed": "the begin and the end of a certificate",
     "controller/drivers/ca/local.py:LocalCertificateAuthority.__init__": "the begin and the end of a certificate, and whether our own is "

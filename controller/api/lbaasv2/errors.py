@@ -11,7 +11,7 @@ import werkzeug.exceptions
 
 from controller import exceptions
 from controller.api import answers, errors
-from controller.drivers.network import embedded
+from controller.embedded import networking
 
 LOG = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def translated(error: exceptions.ControllerError) -> Fault:
     if isinstance(error, exceptions.Forbidden):
         return Fault(403, "PolicyNotAuthorized", str(error))
     status = errors.status_of(error)
-    if isinstance(error, (embedded.NetworkConflict, embedded.NetworkInvalid)):
+    if isinstance(error, (networking.NetworkConflict, networking.NetworkInvalid)):
         return Fault(status, error.type, str(error))
     if isinstance(error, (exceptions.Conflict, exceptions.InvalidRequest)):
         return _by_sentence(status, str(error))

@@ -9,7 +9,7 @@ import flask
 
 from controller.api import answers, current, links
 from controller.api.lbaasv2 import attributes, errors, first, lists, neutron
-from controller.drivers.network import embedded
+from controller.embedded import networking
 
 blueprint = flask.Blueprint("lbaasv2_service", __name__)
 
@@ -94,7 +94,7 @@ def _network_extensions() -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = (neutron.get("/v2.0/extensions") or {}).get("extensions", [])
         return found
     if current.settings().embedded_networking:
-        return [_shown(alias, alias, "Of the embedded network") for alias in embedded.EXTENSIONS]
+        return [_shown(alias, alias, "Of the embedded network") for alias in networking.EXTENSIONS]
     return []
 
 

@@ -9,8 +9,8 @@ from urllib import parse as urls
 import flask
 
 from controller.api import links
-from controller.drivers.network import embedded
-from controller.drivers.network.embedded import Document
+from controller.embedded import networking
+from controller.embedded.networking import Document
 
 _NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
 _TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
@@ -30,7 +30,7 @@ def chosen(collection: str, documents: Iterable[Document]) -> dict[str, Any]:
     found = [document for document in documents if _fits(document)]
     for key, direction in reversed(_sorting()):
         if any(key not in document for document in found):
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"{key[:64]!r} is an invalid attribute for sort keys")
+            raise networking.NetworkInvalid("HTTPBadRequest", f"{key[:64]!r} is an invalid attribute for sort keys")
         found.sort(key=lambda document: _order(document.get(key)), reverse=direction == "desc")
     first, last = _page(found)
     body: dict[str, Any] = {collection: [selected(document) for document in found[first:last]]}
@@ -78,7 +78,7 @@ def _sorting() -> list[tuple[str, str]]:
     keys, directions = flask.request.args.getlist("sort_key"), flask.request.args.getlist("sort_dir")
     for direction in directions:
         if direction not in ("asc", "desc"):
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"The sort direction {direction[:64]} is neither asc nor desc.")
+            raise networking.NetworkInvalid("HTTPBadRequest", f"The sort direction {direction[:64]} is neither asc nor desc.")
     return list(zip(keys, [*directions, *["asc"] * len(keys)], strict=False))
 
 
@@ -92,13 +92,13 @@ def _page(found: list[Document]) -> tuple[int, int]:
     """Where the page begins, and where it ends: after the marker, or with `page_reverse` before it."""
     marker, limit = flask.request.args.get("marker"), flask.request.args.get("limit") or "0"
     if not limit.isascii() or not limit.isdecimal():
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
     size, backwards = int(limit[:9]) or len(found), flask.request.args.get("page_reverse", "").lower() in _TRUE
     if marker is None:
         return (max(0, len(found) - size), len(found)) if backwards else (0, min(size, len(found)))
     places = [place for place, document in enumerate(found) if document["id"] == marker]
     if not places:
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
     return (max(0, places[0] - size), places[0]) if backwards else (places[0] + 1, min(places[0] + 1 + size, len(found)))
 
 

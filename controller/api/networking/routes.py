@@ -9,9 +9,9 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, policies, policy
-from controller.api.networking import attributes, lists
-from controller.drivers.network import embedded
-from controller.drivers.network.embedded import Document
+from controller.api.networking import lists
+from controller.embedded import attributes, networking
+from controller.embedded.networking import Document
 
 blueprint = flask.Blueprint("networking", __name__)
 extensions = flask.Blueprint("networking_extensions", __name__)
@@ -20,13 +20,13 @@ extensions = flask.Blueprint("networking_extensions", __name__)
 _PATHS = "any('networks', 'subnets', 'subnetpools', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
 _ONE = f"/<{_PATHS}:path>/<object_id>"
 _REFERENCES = {
-    "network_id": embedded.NETWORK,
-    "floating_network_id": embedded.NETWORK,
-    "subnet_id": embedded.SUBNET,
-    "subnetpool_id": embedded.SUBNET_POOL,
-    "port_id": embedded.PORT,
-    "security_group_id": embedded.SECURITY_GROUP,
-    "remote_group_id": embedded.SECURITY_GROUP,
+    "network_id": networking.NETWORK,
+    "floating_network_id": networking.NETWORK,
+    "subnet_id": networking.SUBNET,
+    "subnetpool_id": networking.SUBNET_POOL,
+    "port_id": networking.PORT,
+    "security_group_id": networking.SECURITY_GROUP,
+    "remote_group_id": networking.SECURITY_GROUP,
 }
 
 
@@ -35,17 +35,17 @@ _TAG = attributes.text(60)
 
 def offered(network: object) -> bool:
     """Does a network driver have what these routes show?"""
-    return isinstance(network, embedded.TenantNetworking)
+    return isinstance(network, networking.TenantNetworking)
 
 
-def _network() -> embedded.TenantNetworking:
-    return cast("embedded.TenantNetworking", current.services().network)
+def _network() -> networking.TenantNetworking:
+    return cast("networking.TenantNetworking", current.services().network)
 
 
 def _kind(path: str) -> tuple[str, str]:
     """The key of a list of what a path names, and the key of one."""
     collection = path.replace("-", "_")
-    return collection, embedded.COLLECTIONS[collection]
+    return collection, networking.COLLECTIONS[collection]
 
 
 def _is_admin() -> bool:
@@ -71,19 +71,19 @@ def _visible(kind: str, found: list[Document]) -> list[Document]:
         return found
     mine = current.context().project_id
     common: set[str] = set()
-    if kind == embedded.SUBNET:
-        common = {one["id"] for one in _visible(embedded.NETWORK, _network().documents(embedded.NETWORK))}
+    if kind == networking.SUBNET:
+        common = {one["id"] for one in _visible(networking.NETWORK, _network().documents(networking.NETWORK))}
     return [one for one in found if one["project_id"] == mine or _is_common(kind, one, common)]
 
 
 def _is_common(kind: str, one: Document, networks: set[str]) -> bool:
-    if kind == embedded.NETWORK:
+    if kind == networking.NETWORK:
         return bool(one["shared"] or one["router:external"])
-    if kind == embedded.ROUTER:
+    if kind == networking.ROUTER:
         return not one["project_id"]
-    if kind == embedded.SUBNET_POOL:
+    if kind == networking.SUBNET_POOL:
         return bool(one["shared"])
-    return kind == embedded.SUBNET and one["network_id"] in networks
+    return kind == networking.SUBNET and one["network_id"] in networks
 
 
 def _shown(kind: str, object_id: str) -> Document:
@@ -95,7 +95,7 @@ def _shown(kind: str, object_id: str) -> Document:
 
 
 def _name(kind: str) -> str:
-    known = {embedded.FLOATING_IP: "FloatingIP", embedded.SUBNET_POOL: "SubnetPool"}
+    known = {networking.FLOATING_IP: "FloatingIP", networking.SUBNET_POOL: "SubnetPool"}
     return known.get(kind, kind.title().replace("_", ""))
 
 
@@ -109,7 +109,7 @@ def _own(kind: str, object_id: str) -> None:
 def _service_groups(port_id: str) -> frozenset[str]:
     """Groups of the service that a tenant may name for a port: those that it has, for clients send the whole list, and that of its VIP."""
     own = _network().service_group(port_id)
-    return frozenset([*_network().document(embedded.PORT, port_id)["security_groups"], *([own] if own else [])])
+    return frozenset([*_network().document(networking.PORT, port_id)["security_groups"], *([own] if own else [])])
 
 
 def _check_references(values: dict[str, Any], known: frozenset[str] = frozenset()) -> None:
@@ -117,10 +117,10 @@ def _check_references(values: dict[str, Any], known: frozenset[str] = frozenset(
     if _is_admin():
         return
     named = [(kind, values[name]) for name, kind in _REFERENCES.items() if values.get(name)]
-    named += [(embedded.SECURITY_GROUP, group_id) for group_id in values.get("security_groups") or ()]
-    named += [(embedded.SUBNET, one["subnet_id"]) for one in values.get("fixed_ips") or () if one.get("subnet_id")]
+    named += [(networking.SECURITY_GROUP, group_id) for group_id in values.get("security_groups") or ()]
+    named += [(networking.SUBNET, one["subnet_id"]) for one in values.get("fixed_ips") or () if one.get("subnet_id")]
     gateway = values.get("external_gateway_info") or {}
-    named += [(embedded.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
+    named += [(networking.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
     for kind, object_id in dict.fromkeys(one for one in named if one[1] not in known):
         _shown(kind, object_id)
 
@@ -134,7 +134,7 @@ def _project(values: dict[str, Any]) -> str:
     wanted = values.pop("tenant_id", None) or None
     wanted = values.pop("project_id", None) or wanted or own
     if not wanted:
-        raise embedded.NetworkInvalid("HTTPBadRequest", "Nobody said to which project this belongs: give a project_id.")
+        raise networking.NetworkInvalid("HTTPBadRequest", "Nobody said to which project this belongs: give a project_id.")
     if wanted != own and not _is_admin():
         raise exceptions.Forbidden
     return str(wanted)
@@ -148,7 +148,7 @@ def show_all(path: str) -> flask.Response:
     """The list."""
     collection, kind = _kind(path)
     project = current.context().project_id
-    if kind in (embedded.SECURITY_GROUP, embedded.SECURITY_GROUP_RULE) and project:
+    if kind in (networking.SECURITY_GROUP, networking.SECURITY_GROUP_RULE) and project:
         _network().ensure_default_group(project)
     return answers.json(lists.chosen(collection, _visible(kind, _network().documents(kind))))
 
@@ -168,7 +168,7 @@ def create(path: str) -> flask.Response:
     if collection in body:
         wanted = body[collection]
         if not isinstance(wanted, list) or not wanted:
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"'{collection}' is not a list of what is to be made.")
+            raise networking.NetworkInvalid("HTTPBadRequest", f"'{collection}' is not a list of what is to be made.")
         attributes.no_more_than_most(collection, wanted)
         return answers.json({collection: _create_several(kind, wanted)}, 201)
     return answers.json({kind: _create(kind, body.get(kind))}, 201)
@@ -190,10 +190,10 @@ def _create(kind: str, given: Any) -> Document:
     values = attributes.parsed(kind, given, creating=True, is_admin=_is_admin())
     values["project_id"] = _project(values)
     _check_references(values)
-    if kind == embedded.SUBNET:
-        _own(embedded.NETWORK, values["network_id"])
-    if kind == embedded.SECURITY_GROUP_RULE:
-        _own(embedded.SECURITY_GROUP, values["security_group_id"])
+    if kind == networking.SUBNET:
+        _own(networking.NETWORK, values["network_id"])
+    if kind == networking.SECURITY_GROUP_RULE:
+        _own(networking.SECURITY_GROUP, values["security_group_id"])
     return _network().create(kind, values)
 
 
@@ -219,7 +219,7 @@ def delete(path: str, object_id: str) -> flask.Response:
 @blueprint.put("/routers/<router_id>/<any(add_router_interface, remove_router_interface):verb>")
 def router_interface(router_id: str, verb: str) -> flask.Response:
     """Give a router a leg on a subnet, or take it away."""
-    _own(embedded.ROUTER, router_id)
+    _own(networking.ROUTER, router_id)
     body = _body()
     values = {name: attributes.identifier(name, body[name]) for name in ("subnet_id", "port_id") if body.get(name)}
     if verb == "add_router_interface":
@@ -289,13 +289,13 @@ def _tag(kind: str, object_id: str, wanted: Iterable[str]) -> list[str]:
 @extensions.get("/extensions")
 def show_extensions() -> flask.Response:
     """What of the Networking API there is beside its core."""
-    return answers.json({"extensions": [_extension(alias) for alias in embedded.EXTENSIONS]})
+    return answers.json({"extensions": [_extension(alias) for alias in networking.EXTENSIONS]})
 
 
 @extensions.get("/extensions/<alias>")
 def show_extension(alias: str) -> flask.Response:
     """One of them."""
-    if alias not in embedded.EXTENSIONS:
+    if alias not in networking.EXTENSIONS:
         raise exceptions.NotFound("Extension", alias)
     return answers.json({"extension": _extension(alias)})
 
@@ -309,5 +309,5 @@ def _body() -> dict[str, Any]:
     """:raises NetworkInvalid: the body is no JSON object."""
     found = flask.request.get_json(force=True, silent=True)
     if not isinstance(found, dict):
-        raise embedded.NetworkInvalid("HTTPBadRequest", "The body is not a JSON object.")
+        raise networking.NetworkInvalid("HTTPBadRequest", "The body is not a JSON object.")
     return found

@@ -20,8 +20,8 @@ from controller.api import app as api_app
 from controller.api import current
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
-from controller.drivers.network.fake import FakeNetwork
 from controller.drivers.secrets.fake import FakeSecrets
+from controller.embedded.fake import FakeNetwork
 from controller.model.status import ProvisioningStatus
 from tests import builders, databases
 

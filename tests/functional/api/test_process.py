@@ -18,12 +18,11 @@ from concurrent import futures
 
 import pytest
 
-from controller.drivers import linux
-from controller.drivers.network import bridge_inventory, fake
+from controller.embedded import fake, inventory, linux
 from controller.jobs import wakeup
 from tests import databases
 
-SUBNET = bridge_inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ANSWER_TIMEOUT = 5
 _PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")
 

@@ -14,8 +14,7 @@ import sqlalchemy as sa
 from controller import exceptions
 from controller.api import current
 from controller.db import database
-from controller.drivers import linux
-from controller.drivers.network import bridge_inventory
+from controller.embedded import inventory, linux
 from tests.functional.api import test_cost
 from tests.functional.api.conftest import Api, an_api
 
@@ -38,7 +37,7 @@ OF_SERVICES: dict[str, Callable[[], Exception]] = {
     "read only": lambda: OSError(errno.EROFS, "Read-only file system", f"{SECRET}/x"),
     "out of files": lambda: OSError(errno.EMFILE, "Too many open files", f"{SECRET}/x"),
     "a command failed": lambda: linux.CommandFailed(["nft", "-f", f"{SECRET}/rules"], f"{SECRET}: Device or resource busy"),
-    "locked": lambda: bridge_inventory.InventoryAway(f"the network inventory {SECRET}/network.db is busy: database is locked"),
+    "locked": lambda: inventory.InventoryAway(f"the network inventory {SECRET}/network.db is busy: database is locked"),
 }
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks import api_http
-from controller.drivers import linux
+from controller.embedded import linux
 from tests import siege
 
 TIMEOUT = 3

@@ -8,7 +8,7 @@ import pytest
 
 from controller import exceptions
 from controller.api.lbaasv2 import app, errors, neutron, shapes
-from controller.drivers.network import embedded
+from controller.embedded import networking
 
 THEIRS, OURS = "http://neutron:9696", "https://cloud.example/network"
 
@@ -76,8 +76,8 @@ def test_headers_of_one_hop_and_of_our_own_gate_stay_here() -> None:
         (exceptions.Transient("away"), 503, "ServiceUnavailable"),
         (exceptions.Conflict("something"), 409, "Conflict"),
         (exceptions.InvalidRequest("Validation failure: something"), 400, "HTTPBadRequest"),
-        (embedded.NetworkConflict("PortInUse", "x"), 409, "PortInUse"),
-        (embedded.NetworkInvalid("InvalidInput", "x"), 400, "InvalidInput"),
+        (networking.NetworkConflict("PortInUse", "x"), 409, "PortInUse"),
+        (networking.NetworkInvalid("InvalidInput", "x"), 400, "InvalidInput"),
     ],
 )
 def test_errors_of_ours_have_the_names_that_old_clients_know(error: exceptions.ControllerError, status: int, kind: str) -> None:

@@ -11,7 +11,8 @@ from oslo_config import cfg
 
 from controller import exceptions
 from controller.drivers import script
-from controller.drivers.network import bridge_inventory, effects, interface, local, tenant_groups, tenant_routers
+from controller.drivers.network import interface
+from controller.embedded import effects, inventory, local, tenant_groups, tenant_routers
 
 MANAGEMENT_NETWORK = "management"
 TENANT_NETWORK = "private"
@@ -24,7 +25,7 @@ class Cloud:
 
     def __init__(self) -> None:
         self.script = script.Script()
-        self.inventory = bridge_inventory.Inventory(":memory:", None)
+        self.inventory = inventory.Inventory(":memory:", None)
         self.qos_policies: dict[str, interface.QosPolicy] | None = None
         self.qos_of_ports: dict[str, str] = {}
         with self.inventory.change() as contents:
@@ -36,11 +37,11 @@ class Cloud:
             contents.add_subnet(PUBLIC_NETWORK, "public-subnet", "203.0.113.0/24")
             self._add_router(contents)
 
-    def _add_router(self, contents: bridge_inventory.Contents) -> None:
-        public = {"network_id": bridge_inventory.network_id(PUBLIC_NETWORK)}
+    def _add_router(self, contents: inventory.Contents) -> None:
+        public = {"network_id": inventory.network_id(PUBLIC_NETWORK)}
         nothing = effects.Effects()
         made = tenant_routers.create(nothing, contents, {"name": "router1", "project_id": None, "external_gateway_info": public})
-        tenant_routers.add_interface(nothing, contents, made, bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET), None)
+        tenant_routers.add_interface(nothing, contents, made, inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET), None)
 
 
 @script.scripted(interface.NetworkDriver)
@@ -55,7 +56,7 @@ class FakeNetwork(local.LocalNetwork):
             shared = self._clouds.get(cloud) or self._clouds.setdefault(cloud, Cloud())
         self.script = shared.script
         self._cloud = shared
-        super().__init__(shared.inventory, bridge_inventory.network_id(MANAGEMENT_NETWORK))
+        super().__init__(shared.inventory, inventory.network_id(MANAGEMENT_NETWORK))
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> FakeNetwork:
@@ -72,12 +73,12 @@ class FakeNetwork(local.LocalNetwork):
     @property
     def network_id(self) -> str:
         """The tenant network, `private`."""
-        return bridge_inventory.network_id(TENANT_NETWORK)
+        return inventory.network_id(TENANT_NETWORK)
 
     @property
     def subnet_id(self) -> str:
         """The subnet of `private`."""
-        return bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
+        return inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
 
     def create_network(self, name: str) -> str:
         """Make another network, and return its id; there already is fine."""

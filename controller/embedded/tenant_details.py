@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from controller.drivers.network.bridge_inventory import Contents, now
+from controller.embedded.inventory import Contents, now
 
 
 def new_id() -> str:

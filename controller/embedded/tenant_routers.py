@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import effects, embedded, interface, tenant_details
-from controller.drivers.network.bridge_inventory import Contents
-from controller.drivers.network.tenant_documents import FLOATING_OWNER, ROUTER_GATEWAY, ROUTER_INTERFACE
+from controller.drivers.network import interface
+from controller.embedded import effects, networking, tenant_details
+from controller.embedded.inventory import Contents
+from controller.embedded.tenant_documents import FLOATING_OWNER, ROUTER_GATEWAY, ROUTER_INTERFACE
 
 _DETAILS = ("description", "tags")
 
@@ -50,7 +51,7 @@ def _change_gateway(effect: effects.Effects, contents: Contents, router_id: str,
         return
     if present and contents.db.execute("SELECT 1 FROM floating_ips WHERE router_id = ?", (router_id,)).fetchone():
         words = f"The gateway of router {router_id} is needed by floating IPs."
-        raise embedded.NetworkConflict("RouterExternalGatewayInUseByFloatingIp", words)
+        raise networking.NetworkConflict("RouterExternalGatewayInUseByFloatingIp", words)
     effects.delete_ports(effect, contents, present)
     _set_gateway(contents, router_id, wanted)
     effect.router_changed(contents, router_id)
@@ -70,7 +71,7 @@ def _set_gateway(contents: Contents, router_id: str, wanted: Mapping[str, Any] |
 def _external(contents: Contents, network_id: str) -> interface.Network:
     network = contents.network(network_id)
     if not contents.db.execute("SELECT external FROM networks WHERE id = ?", (network_id,)).fetchone()[0]:
-        raise embedded.NetworkInvalid("BadRequest", f"Network {network_id} is not an external network.")
+        raise networking.NetworkInvalid("BadRequest", f"Network {network_id} is not an external network.")
     return network
 
 
@@ -78,14 +79,14 @@ def _first_subnet(contents: Contents, network: interface.Network) -> str:
     for subnet_id in network.subnet_ids:
         if contents.subnet(subnet_id).ip_version == 4:
             return subnet_id
-    raise embedded.NetworkInvalid("BadRequest", f"Network {network.id} has no IPv4 subnet.")
+    raise networking.NetworkInvalid("BadRequest", f"Network {network.id} has no IPv4 subnet.")
 
 
 def delete(effect: effects.Effects, contents: Contents, router_id: str) -> None:
     """:raises NotFound: no such router; :raises NetworkConflict: it has legs on subnets."""
     check(contents, router_id)
     if _ports(contents, router_id, ROUTER_INTERFACE):
-        raise embedded.NetworkConflict("RouterInUse", f"Router {router_id} has legs on subnets: take them away first.")
+        raise networking.NetworkConflict("RouterInUse", f"Router {router_id} has legs on subnets: take them away first.")
     effects.delete_ports(effect, contents, _ports(contents, router_id, ROUTER_GATEWAY))
     contents.db.execute("DELETE FROM routers WHERE id = ?", (router_id,))
     effect.router_gone(router_id)
@@ -100,15 +101,15 @@ def _ports(contents: Contents, router_id: str, owner: str) -> list[interface.Por
 
 def add_interface(
     effect: effects.Effects, contents: Contents, router_id: str, subnet_id: str | None, port_id: str | None
-) -> embedded.Document:
+) -> networking.Document:
     """:raises NotFound: something named does not exist; :raises Conflict: the address is taken; :raises NetworkInvalid: no gateway."""
     check(contents, router_id)
     if (subnet_id is None) == (port_id is None):
-        raise embedded.NetworkInvalid("BadRequest", "A leg is named by its subnet_id or by its port_id.")
+        raise networking.NetworkInvalid("BadRequest", "A leg is named by its subnet_id or by its port_id.")
     if port_id is not None:
         port = contents.port(port_id)
         if port.device_id:
-            raise embedded.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
+            raise networking.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
         for fixed in port.fixed_ips:
             _check_leg(contents, router_id, contents.subnet(fixed.subnet_id))
         contents.set_device(port_id, router_id, ROUTER_INTERFACE)
@@ -123,7 +124,7 @@ def add_interface(
 
 def _leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> interface.Port:
     if subnet.gateway_ip is None:
-        raise embedded.NetworkInvalid("BadRequest", f"Subnet {subnet.id} has no gateway IP for the router to have.")
+        raise networking.NetworkInvalid("BadRequest", f"Subnet {subnet.id} has no gateway IP for the router to have.")
     _check_leg(contents, router_id, subnet)
     return contents.add_port(
         "", subnet.network_id, [(subnet.id, subnet.gateway_ip)], device_id=router_id, device_owner=ROUTER_INTERFACE, gateway=True
@@ -136,12 +137,12 @@ def _check_leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> 
         for other in (contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips):
             if cidr.overlaps(ipaddress.ip_network(other.cidr)):
                 words = f"Router {router_id} has a leg on subnet {other.id}, whose cidr {other.cidr} overlaps with {subnet.cidr}."
-                raise embedded.NetworkInvalid("BadRequest", words)
+                raise networking.NetworkInvalid("BadRequest", words)
 
 
 def remove_interface(
     effect: effects.Effects, contents: Contents, router_id: str, subnet_id: str | None, port_id: str | None
-) -> embedded.Document:
+) -> networking.Document:
     """:raises NotFound: there is no such leg; :raises NetworkConflict: floating IPs lead through it."""
     check(contents, router_id)
     for port in _ports(contents, router_id, ROUTER_INTERFACE):
@@ -162,10 +163,10 @@ def _check_unneeded(contents: Contents, router_id: str, subnets: set[str]) -> No
     for floating_id, subnet_id in contents.db.execute(query, (router_id,)):
         if subnet_id in subnets:
             words = f"The interface of router {router_id} on subnet {subnet_id} is needed by floating IP {floating_id}."
-            raise embedded.NetworkConflict("RouterInterfaceInUseByFloatingIP", words)
+            raise networking.NetworkConflict("RouterInterfaceInUseByFloatingIP", words)
 
 
-def _answer(router_id: str, port: interface.Port, subnet_id: str) -> embedded.Document:
+def _answer(router_id: str, port: interface.Port, subnet_id: str) -> networking.Document:
     project = port.project_id or ""
     return {
         "id": router_id,
@@ -185,7 +186,7 @@ def create_floating(effect: effects.Effects, contents: Contents, values: Mapping
     """:raises NotFound: something named does not exist; :raises Conflict: the address is taken; :raises NetworkInvalid: it does not fit."""
     network = _external(contents, values["floating_network_id"])
     if values.get("fixed_ip_address") and not values.get("port_id"):
-        raise embedded.NetworkInvalid("BadRequest", "A fixed_ip_address is one of a port: give a port_id.")
+        raise networking.NetworkInvalid("BadRequest", "A fixed_ip_address is one of a port: give a port_id.")
     made, wanted = tenant_details.new_id(), values.get("floating_ip_address")
     subnet_id = values.get("subnet_id") or _first_subnet(contents, network)
     port = contents.add_port("", network.id, [(subnet_id, wanted)], device_id=made, device_owner=FLOATING_OWNER)
@@ -227,7 +228,7 @@ def _associate(effect: effects.Effects, contents: Contents, floating_id: str, po
     other = contents.db.execute(query, (port_id, fixed.ip_address, network_id, floating_id)).fetchone()
     if other is not None:
         words = f"Floating IP {address} can not lead to port {port_id}: to its address {fixed.ip_address} leads {other[0]}."
-        raise embedded.NetworkConflict("FloatingIPPortAlreadyAssociated", words)
+        raise networking.NetworkConflict("FloatingIPPortAlreadyAssociated", words)
     router_id = _router_between(contents, fixed.subnet_id, network_id)
     query = "UPDATE floating_ips SET port_id = ?, fixed_address = ?, router_id = ? WHERE id = ?"
     contents.db.execute(query, (port_id, fixed.ip_address, router_id, floating_id))
@@ -238,7 +239,7 @@ def _fixed(port: interface.Port, wanted: str | None) -> interface.FixedIp:
     for fixed in port.fixed_ips:
         if (wanted is None and ipaddress.ip_address(fixed.ip_address).version == 4) or fixed.ip_address == wanted:
             return fixed
-    raise embedded.NetworkInvalid("BadRequest", f"Port {port.id} does not have the fixed IPv4 address {wanted or 'that is needed'}.")
+    raise networking.NetworkInvalid("BadRequest", f"Port {port.id} does not have the fixed IPv4 address {wanted or 'that is needed'}.")
 
 
 def _router_between(contents: Contents, subnet_id: str, network_id: str) -> str:

@@ -16,10 +16,10 @@ import ipaddress
 from collections.abc import Iterable
 
 from controller import exceptions
-from controller.drivers import linux
-from controller.drivers.network import bridge_groups, interface, local, vip_groups
-from controller.drivers.network.bridge_groups import Element, Part
-from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network import interface
+from controller.embedded import filter_parts, linux, local, vip_groups
+from controller.embedded.filter_parts import Element, Part
+from controller.embedded.inventory import Contents
 
 TABLE = "figlina"
 
@@ -106,8 +106,8 @@ def port_part(contents: Contents, port_id: str) -> Part:
     kind, load_balancer_id = contents.kind_of(port_id)
     groups = contents.groups_of(port_id)
     addresses = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port_id)
-    of_tenants = [group_id for group_id in groups if not bridge_groups.is_of_service(contents, group_id)]
-    elements = {bridge_groups.member(group_id, address) for group_id in of_tenants for address in addresses}
+    of_tenants = [group_id for group_id in groups if not filter_parts.is_of_service(contents, group_id)]
+    elements = {filter_parts.member(group_id, address) for group_id in of_tenants for address in addresses}
     chains: dict[str, tuple[str, ...]] = {}
     if kind in local.OF_AMPHORAE or contents.is_secured(port_id):
         elements |= _elements(contents, port, kind)
@@ -115,25 +115,25 @@ def port_part(contents: Contents, port_id: str) -> Part:
             between = contents.pair_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
             chains[_chain(port)] = admitting(between, groups)
         if kind not in local.OF_AMPHORAE:
-            chains[_sending(port)] = (*(f"jump {bridge_groups.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
+            chains[_sending(port)] = (*(f"jump {filter_parts.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
     return Part(chains=chains, elements=frozenset(elements))
 
 
 def port_script(contents: Contents, port: interface.Port) -> str:
     """What the filter has to know of a port, and of its load balancer's own group, as lines for `nft -f`; known already is fine."""
     _, load_balancer_id = contents.kind_of(port.id)
-    own = Part() if load_balancer_id is None else bridge_groups.group_part(contents, vip_groups.group_id(load_balancer_id))
-    return bridge_groups.script(TABLE, Part(), bridge_groups.together([port_part(contents, port.id), own]))
+    own = Part() if load_balancer_id is None else filter_parts.group_part(contents, vip_groups.group_id(load_balancer_id))
+    return filter_parts.script(TABLE, Part(), filter_parts.together([port_part(contents, port.id), own]))
 
 
 def admitting(between_amphorae: Iterable[interface.AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:
     """The chain of a port: what its own kind tells it, what its security groups admit, and answers."""
     accepts = sorted(f"{_match(rule)} accept" for rule in between_amphorae)
-    return (*accepts, *(f"jump {bridge_groups.ingress(group_id)}" for group_id in group_ids), "goto answers_only")
+    return (*accepts, *(f"jump {filter_parts.ingress(group_id)}" for group_id in group_ids), "goto answers_only")
 
 
 def _match(rule: interface.AccessRule) -> str:
-    words = f"{_source(rule.cidr)}meta l4proto {bridge_groups.PROTOCOLS[rule.protocol]}"
+    words = f"{_source(rule.cidr)}meta l4proto {filter_parts.PROTOCOLS[rule.protocol]}"
     return words if rule.port is None else f"{words} th dport {rule.port}"
 
 
@@ -176,7 +176,7 @@ def link_local(mac: str) -> str:
 
 def whole_script(contents: Contents) -> str:
     """One transaction for `nft -f` that replaces all there is."""
-    parts = [bridge_groups.group_part(contents, group_id) for group_id in contents.all_groups()]
+    parts = [filter_parts.group_part(contents, group_id) for group_id in contents.all_groups()]
     parts += [port_part(contents, port_id) for port_id in contents.filtered_ports()]
-    everything = bridge_groups.script(TABLE, Part(), bridge_groups.together(parts))
+    everything = filter_parts.script(TABLE, Part(), filter_parts.together(parts))
     return f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{RULES}{everything}"

@@ -34,9 +34,9 @@ from oslo_config import cfg
 
 from amphora_agent.protocol import boot
 from controller import exceptions
-from controller.drivers import linux
 from controller.drivers.compute import interface
 from controller.drivers.network import interface as network
+from controller.embedded import linux
 
 LOG = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import pathlib
 import threading
 from collections.abc import Callable, Iterator
 
-from controller.drivers import linux
-from controller.drivers.network.bridge_inventory import Contents
+from controller.embedded import linux
+from controller.embedded.inventory import Contents
 
 _PREFIX = "unsettled."
 

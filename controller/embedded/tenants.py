@@ -6,51 +6,42 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import (
-    effects,
-    embedded,
-    tenant_documents,
-    tenant_groups,
-    tenant_pools,
-    tenant_ports,
-    tenant_routers,
-    vip_groups,
-)
-from controller.drivers.network.bridge_inventory import Inventory
-from controller.drivers.network.embedded import Document
+from controller.embedded import effects, networking, tenant_documents, tenant_groups, tenant_pools, tenant_ports, tenant_routers, vip_groups
+from controller.embedded.inventory import Inventory
+from controller.embedded.networking import Document
 
 _CREATE = {
-    embedded.NETWORK: tenant_ports.create_network,
-    embedded.SUBNET: tenant_ports.create_subnet,
-    embedded.SUBNET_POOL: tenant_pools.create,
-    embedded.PORT: tenant_ports.create_port,
-    embedded.SECURITY_GROUP: tenant_groups.create,
-    embedded.SECURITY_GROUP_RULE: tenant_groups.create_rule,
-    embedded.ROUTER: tenant_routers.create,
-    embedded.FLOATING_IP: tenant_routers.create_floating,
+    networking.NETWORK: tenant_ports.create_network,
+    networking.SUBNET: tenant_ports.create_subnet,
+    networking.SUBNET_POOL: tenant_pools.create,
+    networking.PORT: tenant_ports.create_port,
+    networking.SECURITY_GROUP: tenant_groups.create,
+    networking.SECURITY_GROUP_RULE: tenant_groups.create_rule,
+    networking.ROUTER: tenant_routers.create,
+    networking.FLOATING_IP: tenant_routers.create_floating,
 }
 _UPDATE = {
-    embedded.NETWORK: tenant_ports.update_network,
-    embedded.SUBNET: tenant_ports.update_subnet,
-    embedded.SUBNET_POOL: tenant_pools.update,
-    embedded.PORT: tenant_ports.update_port,
-    embedded.SECURITY_GROUP: tenant_groups.update,
-    embedded.ROUTER: tenant_routers.update,
-    embedded.FLOATING_IP: tenant_routers.update_floating,
+    networking.NETWORK: tenant_ports.update_network,
+    networking.SUBNET: tenant_ports.update_subnet,
+    networking.SUBNET_POOL: tenant_pools.update,
+    networking.PORT: tenant_ports.update_port,
+    networking.SECURITY_GROUP: tenant_groups.update,
+    networking.ROUTER: tenant_routers.update,
+    networking.FLOATING_IP: tenant_routers.update_floating,
 }
 _DELETE = {
-    embedded.NETWORK: tenant_ports.delete_network,
-    embedded.SUBNET: tenant_ports.delete_subnet,
-    embedded.SUBNET_POOL: tenant_pools.delete,
-    embedded.PORT: tenant_ports.delete_port,
-    embedded.SECURITY_GROUP: tenant_groups.delete,
-    embedded.SECURITY_GROUP_RULE: tenant_groups.delete_rule,
-    embedded.ROUTER: tenant_routers.delete,
-    embedded.FLOATING_IP: tenant_routers.delete_floating,
+    networking.NETWORK: tenant_ports.delete_network,
+    networking.SUBNET: tenant_ports.delete_subnet,
+    networking.SUBNET_POOL: tenant_pools.delete,
+    networking.PORT: tenant_ports.delete_port,
+    networking.SECURITY_GROUP: tenant_groups.delete,
+    networking.SECURITY_GROUP_RULE: tenant_groups.delete_rule,
+    networking.ROUTER: tenant_routers.delete,
+    networking.FLOATING_IP: tenant_routers.delete_floating,
 }
 
 
-class Tenants(effects.Effects, embedded.TenantNetworking):
+class Tenants(effects.Effects, networking.TenantNetworking):
     """`TenantNetworking` for every driver that keeps an inventory."""
 
     def __init__(self, inventory: Inventory) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from controller.drivers.network import embedded
+from controller.embedded import networking
 
 Check = Callable[[str, Any], Any]
 """Takes an attribute's name and value, and returns the value as it is kept; raises NetworkInvalid."""
@@ -28,9 +28,9 @@ class Attribute:
     admin: bool = False
 
 
-def bad(name: str, value: Any, reason: str) -> embedded.NetworkInvalid:
+def bad(name: str, value: Any, reason: str) -> networking.NetworkInvalid:
     """The error for a value that an attribute does not take."""
-    return embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can not be so: {value!r} {reason}.")
+    return networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can not be so: {value!r} {reason}.")
 
 
 # Kinds of values
@@ -158,7 +158,7 @@ MOST_ITEMS = 1000
 def no_more_than_most(name: str, value: list[Any]) -> None:
     """:raises NetworkInvalid: the list of a body is longer than one request may be."""
     if len(value) > MOST_ITEMS:
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
 
 
 def list_of(check: Check) -> Check:
@@ -209,7 +209,7 @@ _STANDARD = {
 _IGNORED = mapping({}, {})
 _IPV6_MODE = one_of("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
 DECLARED: Mapping[str, Mapping[str, Attribute]] = {
-    embedded.NETWORK: {
+    networking.NETWORK: {
         **_STANDARD,
         "shared": Attribute(check=boolean, default=False, admin=True),
         "router:external": Attribute(check=boolean, default=False, admin=True),
@@ -219,7 +219,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "dns_domain": Attribute(check=text()),
         "availability_zone_hints": Attribute(check=list_of(text()), update=False),
     },
-    embedded.SUBNET: {
+    networking.SUBNET: {
         "name": _STANDARD["name"],
         "description": _STANDARD["description"],
         "network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
@@ -236,7 +236,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "ipv6_ra_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
         "ipv6_address_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
     },
-    embedded.SUBNET_POOL: {
+    networking.SUBNET_POOL: {
         "name": Attribute(check=text(), default=_REQUIRED),
         "description": _STANDARD["description"],
         "prefixes": Attribute(check=list_of(cidr), default=_REQUIRED),
@@ -248,7 +248,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "shared": Attribute(check=boolean, default=False, update=False, admin=True),
         "is_default": Attribute(check=boolean, default=False, admin=True),
     },
-    embedded.PORT: {
+    networking.PORT: {
         **_STANDARD,
         "network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
         "fixed_ips": Attribute(check=list_of(_ANY_ADDRESS)),
@@ -265,12 +265,12 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "binding:profile": Attribute(check=_IGNORED, admin=True),
         "extra_dhcp_opts": Attribute(check=list_of(_IGNORED)),
     },
-    embedded.SECURITY_GROUP: {
+    networking.SECURITY_GROUP: {
         "name": Attribute(check=text(), default=_REQUIRED),
         "description": _STANDARD["description"],
         "stateful": Attribute(check=boolean),
     },
-    embedded.SECURITY_GROUP_RULE: {
+    networking.SECURITY_GROUP_RULE: {
         "security_group_id": Attribute(check=identifier, default=_REQUIRED, update=False),
         "direction": Attribute(check=one_of("ingress", "egress"), default=_REQUIRED, update=False),
         "ethertype": Attribute(check=one_of("IPv4", "IPv6"), default="IPv4", update=False),
@@ -281,7 +281,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         "remote_group_id": Attribute(check=or_null(identifier), default=None, update=False),
         "description": _STANDARD["description"],
     },
-    embedded.ROUTER: {
+    networking.ROUTER: {
         **_STANDARD,
         "external_gateway_info": Attribute(
             check=or_null(
@@ -290,7 +290,7 @@ DECLARED: Mapping[str, Mapping[str, Attribute]] = {
         ),
         "availability_zone_hints": Attribute(check=list_of(text()), update=False),
     },
-    embedded.FLOATING_IP: {
+    networking.FLOATING_IP: {
         "description": _STANDARD["description"],
         "floating_network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
         "floating_ip_address": Attribute(check=or_null(address), update=False),
@@ -310,21 +310,21 @@ def parsed(kind: str, given: Any, *, creating: bool, is_admin: bool) -> dict[str
     :raises NetworkInvalid: an attribute is unknown, missing or wrong; the message names it.
     """
     if not isinstance(given, dict):
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"The body has no object under the key {kind}.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"The body has no object under the key {kind}.")
     declared = {**DECLARED[kind], "project_id": _PROJECT, "tenant_id": _PROJECT}
     unknown = sorted(set(given) - set(declared))
     if unknown:
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"A {kind} has no such attributes: {', '.join(map(str, unknown))}.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"A {kind} has no such attributes: {', '.join(map(str, unknown))}.")
     values = {}
     for name, attribute in declared.items():
         if name in given:
             if not (attribute.create if creating else attribute.update):
-                raise embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can't be changed.")
+                raise networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can't be changed.")
             values[name] = attribute.check(name, given[name])
             if attribute.admin and not is_admin and values[name] not in (False, "", {}):
-                raise embedded.NetworkInvalid("HTTPBadRequest", f"The attribute {name} is for administrators.")
+                raise networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} is for administrators.")
         elif creating and attribute.default is _REQUIRED:
-            raise embedded.NetworkInvalid("HTTPBadRequest", f"A {kind} needs the attribute {name}.")
+            raise networking.NetworkInvalid("HTTPBadRequest", f"A {kind} needs the attribute {name}.")
         elif creating and attribute.default is not _ABSENT:
             values[name] = attribute.default
     return values

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import bridge_groups, effects, embedded, interface, tenant_details
-from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network import interface
+from controller.embedded import effects, filter_parts, networking, tenant_details
+from controller.embedded.inventory import Contents
 
 DEFAULT = "default"
 _DETAILS = ("description", "tags", "stateful")
@@ -37,7 +38,7 @@ def create(effect: effects.Effects, contents: Contents, values: Mapping[str, Any
     """:raises NetworkConflict: the name `default` is taken by the group that every project has."""
     ensure_default(effect, contents, values["project_id"])
     if values["name"] == DEFAULT:
-        raise embedded.NetworkConflict("SecurityGroupDefaultAlreadyExists", "Every project has one security group named default already.")
+        raise networking.NetworkConflict("SecurityGroupDefaultAlreadyExists", "Every project has one security group named default already.")
     return _add(effect, contents, values)
 
 
@@ -61,7 +62,7 @@ def update(effect: effects.Effects, contents: Contents, group_id: str, values: M
     del effect
     group = _changeable(contents, group_id)
     if DEFAULT in (group.name, values.get("name")) and values.get("name", group.name) != group.name:
-        raise embedded.NetworkConflict("SecurityGroupCannotUpdateDefault", "The name default belongs to the default security group.")
+        raise networking.NetworkConflict("SecurityGroupCannotUpdateDefault", "The name default belongs to the default security group.")
     tenant_details.set_columns(contents, "security_groups", group_id, values, ("name",))
     tenant_details.change(contents, "security_groups", group_id, values, _DETAILS)
 
@@ -70,9 +71,9 @@ def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
     """:raises NotFound: no such group; :raises NetworkConflict: ports have it, or it is a project's default group."""
     group = _changeable(contents, group_id)
     if group.name == DEFAULT:
-        raise embedded.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
+        raise networking.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
     if contents.db.execute("SELECT 1 FROM port_groups WHERE security_group_id = ?", (group_id,)).fetchone():
-        raise embedded.NetworkConflict("SecurityGroupInUse", f"Security group {group_id} is on ports, and stays until they let go of it.")
+        raise networking.NetworkConflict("SecurityGroupInUse", f"Security group {group_id} is on ports, and stays until they let go of it.")
     query = "SELECT DISTINCT security_group_id FROM security_group_rules WHERE remote_group_id = ? AND security_group_id != ?"
     referring = [found for (found,) in contents.db.execute(query, (group_id, group_id))]
     with effect.changing(contents, group_ids=[group_id, *referring]):
@@ -81,9 +82,9 @@ def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
 
 def _changeable(contents: Contents, group_id: str) -> interface.SecurityGroup:
     group = contents.security_group(group_id)
-    if group.project_id == embedded.SERVICE_PROJECT:
+    if group.project_id == networking.SERVICE_PROJECT:
         words = f"Security group {group_id} ({group.name}) belongs to a load balancer: its listeners say what it admits."
-        raise embedded.NetworkConflict("SecurityGroupInUse", words)
+        raise networking.NetworkConflict("SecurityGroupInUse", words)
     return group
 
 
@@ -112,7 +113,7 @@ def _add_rule(contents: Contents, values: Mapping[str, Any]) -> str:
     )
     found = contents.db.execute(same, row).fetchone()
     if found is not None:
-        raise embedded.NetworkConflict("SecurityGroupRuleExists", f"The security group has this rule already: {found[0]}.")
+        raise networking.NetworkConflict("SecurityGroupRuleExists", f"The security group has this rule already: {found[0]}.")
     details = tenant_details.born(values, ("description", "tags"))
     contents.db.execute("INSERT INTO security_group_rules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (made, *row, details))
     return made
@@ -146,42 +147,42 @@ def _check(values: Mapping[str, Any]) -> None:
     protocol = protocol_of(values.get("protocol"), values["ethertype"])
     low, high = values.get("port_range_min"), values.get("port_range_max")
     if values.get("remote_ip_prefix") and values.get("remote_group_id"):
-        raise embedded.NetworkInvalid(
+        raise networking.NetworkInvalid(
             "SecurityGroupMultipleSourcesGiven", "A rule names a remote_ip_prefix or a remote_group_id, not both."
         )
     if values.get("remote_ip_prefix") and ipaddress.ip_network(values["remote_ip_prefix"], strict=False).version != version:
         words = f"The remote_ip_prefix {values['remote_ip_prefix']} does not fit the ethertype {values['ethertype']}."
-        raise embedded.NetworkInvalid("SecurityGroupRuleParameterConflict", words)
+        raise networking.NetworkInvalid("SecurityGroupRuleParameterConflict", words)
     number = None if protocol is None else _number(protocol)
     if number == 58 and version == 4:
-        raise embedded.NetworkInvalid("SecurityGroupEthertypeConflictWithProtocol", f"The protocol {protocol} is one of IPv6.")
+        raise networking.NetworkInvalid("SecurityGroupEthertypeConflictWithProtocol", f"The protocol {protocol} is one of IPv6.")
     if low is None and high is None:
         return
     if number in (1, 58):
         _check_icmp(low, high)
     elif number in _PORTED:
         if low is None or high is None or not 1 <= low <= high <= 65535:
-            raise embedded.NetworkInvalid("SecurityGroupInvalidPortRange", "port_range_min and port_range_max are 1 to 65535, in order.")
+            raise networking.NetworkInvalid("SecurityGroupInvalidPortRange", "port_range_min and port_range_max are 1 to 65535, in order.")
     else:
         words = "Ports can be given for the protocols dccp, sctp, tcp, udp and udplite, and types for icmp."
-        raise embedded.NetworkInvalid("SecurityGroupInvalidProtocolForPort", words)
+        raise networking.NetworkInvalid("SecurityGroupInvalidProtocolForPort", words)
 
 
 def _check_icmp(kind: int | None, code: int | None) -> None:
     if kind is None:
-        raise embedded.NetworkInvalid("SecurityGroupMissingIcmpType", "An ICMP code (port_range_max) needs a type (port_range_min).")
+        raise networking.NetworkInvalid("SecurityGroupMissingIcmpType", "An ICMP code (port_range_max) needs a type (port_range_min).")
     for name, value in (("type", kind), ("code", code)):
         if value is not None and not 0 <= value <= 255:
-            raise embedded.NetworkInvalid("SecurityGroupInvalidIcmpValue", f"The ICMP {name} {value} is not one of 0 to 255.")
+            raise networking.NetworkInvalid("SecurityGroupInvalidIcmpValue", f"The ICMP {name} {value} is not one of 0 to 255.")
 
 
 def _number(protocol: str) -> int:
-    if protocol in bridge_groups.PROTOCOLS:
-        return bridge_groups.PROTOCOLS[protocol]
+    if protocol in filter_parts.PROTOCOLS:
+        return filter_parts.PROTOCOLS[protocol]
     if protocol.isascii() and protocol.isdecimal() and int(protocol) <= 255:
         return int(protocol)
-    known = ", ".join(sorted(bridge_groups.PROTOCOLS))
-    raise embedded.NetworkInvalid("SecurityGroupRuleInvalidProtocol", f"The protocol {protocol} is none of 0 to 255, {known}.")
+    known = ", ".join(sorted(filter_parts.PROTOCOLS))
+    raise networking.NetworkInvalid("SecurityGroupRuleInvalidProtocol", f"The protocol {protocol} is none of 0 to 255, {known}.")
 
 
 def delete_rule(effect: effects.Effects, contents: Contents, rule_id: str) -> None:

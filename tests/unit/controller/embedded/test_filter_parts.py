@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from controller.drivers.network import bridge_groups
-from controller.drivers.network.bridge_groups import Part
+from controller.embedded import filter_parts
+from controller.embedded.filter_parts import Part
 
 RULE = {"direction": "ingress", "ethertype": "IPv4", "protocol": None, "port_min": None, "port_max": None, "prefix": None}
 
@@ -31,14 +31,14 @@ RULE = {"direction": "ingress", "ethertype": "IPv4", "protocol": None, "port_min
     ids=str,
 )
 def test_a_rule_is_said_in_the_words_of_the_filter(changes: dict[str, Any], match: str) -> None:
-    assert bridge_groups.matches([{"remote_group_id": None, **RULE, **changes}]) == [match]
+    assert filter_parts.matches([{"remote_group_id": None, **RULE, **changes}]) == [match]
 
 
 def test_rules_for_single_ports_are_one_for_the_filter() -> None:
     tcp = {"remote_group_id": None, **RULE, "protocol": "tcp"}
     rules = [{**tcp, "port_min": port, "port_max": port} for port in (443, 80, 80)]
     rules += [{**tcp, "port_min": 90, "port_max": 99}, {**tcp, "port_min": 80, "port_max": 80, "prefix": "192.0.2.0/24"}, tcp]
-    assert bridge_groups.matches(rules) == [
+    assert filter_parts.matches(rules) == [
         "ether type ip meta l4proto 6 th dport 90-99",
         "ether type ip meta l4proto 6",
         "ether type ip meta l4proto 6 th dport { 80, 443 }",
@@ -48,13 +48,13 @@ def test_rules_for_single_ports_are_one_for_the_filter() -> None:
 
 def test_nothing_is_said_where_nothing_changed() -> None:
     part = Part(sets={"s": "ipv4_addr"}, chains={"c": ("accept",)}, elements=frozenset({("s", "192.0.2.1")}))
-    assert bridge_groups.script("t", part, part) == ""
+    assert filter_parts.script("t", part, part) == ""
 
 
 def test_a_change_speaks_of_what_changed_alone() -> None:
     before = Part(chains={"a": ("accept",), "b": ("drop",)}, elements=frozenset({("s", "1"), ("s", "2")}))
     after = Part(chains={"a": ("accept",), "b": ("accept",)}, elements=frozenset({("s", "2"), ("s", "3")}))
-    assert bridge_groups.script("t", before, after).splitlines() == [
+    assert filter_parts.script("t", before, after).splitlines() == [
         "add chain bridge t b",
         "flush chain bridge t b",
         "add rule bridge t b accept",
@@ -66,12 +66,12 @@ def test_a_change_speaks_of_what_changed_alone() -> None:
 
 def test_chains_go_when_nothing_leads_to_them_any_more() -> None:
     before = Part(chains={"port": ("jump group",), "group": ("accept",)}, sets={"m": "ipv4_addr"}, elements=frozenset({("m", "1")}))
-    lines = bridge_groups.script("t", before, Part(chains={"port": ("drop",)})).splitlines()
+    lines = filter_parts.script("t", before, Part(chains={"port": ("drop",)})).splitlines()
     assert lines.index("flush chain bridge t port") < lines.index("delete chain bridge t group")
     assert lines[-1] == "delete set bridge t m"
 
 
 def test_the_set_of_a_groups_members_names_its_group() -> None:
-    name, address = bridge_groups.member("6f2b8c54-9a0e", "2001:db8::1")
-    assert (bridge_groups.group_of_set(name), address) == ("6f2b8c54-9a0e", "2001:db8::1")
-    assert bridge_groups.group_of_set("senders4") is None
+    name, address = filter_parts.member("6f2b8c54-9a0e", "2001:db8::1")
+    assert (filter_parts.group_of_set(name), address) == ("6f2b8c54-9a0e", "2001:db8::1")
+    assert filter_parts.group_of_set("senders4") is None

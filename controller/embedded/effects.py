@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 
 from controller.drivers.network import interface
-from controller.drivers.network.bridge_inventory import Contents
+from controller.embedded.inventory import Contents
 
 
 class Effects:

@@ -7,8 +7,9 @@ import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
-from controller.drivers.network import effects, interface, tenants, vip_groups
-from controller.drivers.network.bridge_inventory import Contents, Inventory
+from controller.drivers.network import interface
+from controller.embedded import effects, tenants, vip_groups
+from controller.embedded.inventory import Contents, Inventory
 from controller.model import load_balancer as model
 from controller.model.order import Order
 

@@ -12,13 +12,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.drivers import linux
-from controller.drivers.network import bridge_filter, bridge_groups
-from controller.drivers.network.bridge_inventory import Contents
+from controller.embedded import filter_parts, linux, packet_filter
+from controller.embedded.inventory import Contents
 
 _LIST = "nft --json --stateless list ruleset bridge"
 _LEADS_TO = re.compile(r'"target": "(\w+)"')
-_OF_EVERYBODY = frozenset(re.findall(r"^ +(?:chain|set|map) (\w+)", bridge_filter.RULES, re.MULTILINE))
+_OF_EVERYBODY = frozenset(re.findall(r"^ +(?:chain|set|map) (\w+)", packet_filter.RULES, re.MULTILINE))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Listing:
         hooked: list[str] = []
         for entry in json.loads(text)["nftables"]:
             ((kind, found),) = entry.items()
-            if found.get("table") != bridge_filter.TABLE:
+            if found.get("table") != packet_filter.TABLE:
                 continue
             if kind == "chain":
                 hook = [f"{key} {found[key]}" for key in ("hook", "prio", "policy") if key in found]
@@ -60,7 +59,7 @@ def wanted(host: linux.Host, contents: Contents) -> Listing:
 
     :raises CommandFailed: with the words of nft.
     """
-    script = bridge_filter.whole_script(contents)
+    script = packet_filter.whole_script(contents)
     return Listing.parse(host.run(["unshare", "--net", "--", "sh", "-c", f"nft -f - && {_LIST}"], script))
 
 
@@ -96,7 +95,7 @@ def whose(contents: Contents, names: Iterable[str]) -> frozenset[str]:
         cable = linux.cable_name(port_id)
         own = [cable, f"to_{cable}", f"from_{cable}"]
         for group_id in contents.groups_of(port_id):
-            own += bridge_groups.names_of(group_id)
+            own += filter_parts.names_of(group_id)
         for name in own:
             owners.setdefault(name, set()).add(load_balancer_id)
     everybody = frozenset().union(*owners.values())

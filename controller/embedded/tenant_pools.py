@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import effects, embedded, tenant_details
-from controller.drivers.network.bridge_inventory import Contents
+from controller.embedded import effects, networking, tenant_details
+from controller.embedded.inventory import Contents
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,7 +45,7 @@ def update(effect: effects.Effects, contents: Contents, pool_id: str, values: Ma
         wanted = _prefixes(values["prefixes"])
         kept = all(any(old.version == new.version and old.subnet_of(new) for new in wanted) for old in pool.prefixes)  # type: ignore[arg-type]
         if not kept:
-            raise embedded.NetworkInvalid("IllegalSubnetPoolPrefixUpdate", f"Subnet pool {pool_id} keeps the prefixes that it has.")
+            raise networking.NetworkInvalid("IllegalSubnetPoolPrefixUpdate", f"Subnet pool {pool_id} keeps the prefixes that it has.")
         contents.db.execute("UPDATE subnetpools SET prefixes = ? WHERE id = ?", (json.dumps([str(one) for one in wanted]), pool_id))
     if values.get("is_default"):
         _refuse_second_default(contents, pool.version, pool_id)
@@ -58,7 +58,7 @@ def delete(effect: effects.Effects, contents: Contents, pool_id: str) -> None:
     """:raises NotFound: no such pool; :raises NetworkInvalid: subnets are parts of it."""
     del effect
     if _allocated(contents, _pool(contents, pool_id).id):
-        raise embedded.NetworkInvalid("SubnetPoolDeleteError", f"Subnet pool {pool_id} has given parts to subnets: delete them first.")
+        raise networking.NetworkInvalid("SubnetPoolDeleteError", f"Subnet pool {pool_id} has given parts to subnets: delete them first.")
     contents.db.execute("DELETE FROM subnetpools WHERE id = ?", (pool_id,))
 
 
@@ -82,9 +82,9 @@ def _prefixes(given: Iterable[str]) -> list[Cidr]:
     """In their order, those that touch each other as one."""
     wanted = [ipaddress.ip_network(one) for one in given]
     if not wanted:
-        raise embedded.NetworkInvalid("HTTPBadRequest", "A subnet pool needs prefixes.")
+        raise networking.NetworkInvalid("HTTPBadRequest", "A subnet pool needs prefixes.")
     if len({one.version for one in wanted}) > 1:
-        raise embedded.NetworkInvalid("PrefixVersionMismatch", "The prefixes of a subnet pool are of one version of IP.")
+        raise networking.NetworkInvalid("PrefixVersionMismatch", "The prefixes of a subnet pool are of one version of IP.")
     return list(ipaddress.collapse_addresses(wanted))  # type: ignore[type-var]
 
 
@@ -98,14 +98,14 @@ def _lengths(version: int, given: Mapping[str, int | None]) -> dict[str, int]:
     usual = least if usual is None else usual
     if not 0 < least <= usual <= greatest <= longest:
         words = f"The lengths of a prefix are in order: 0 < {least} (least) <= {usual} (usual) <= {greatest} (greatest) <= {longest}."
-        raise embedded.NetworkInvalid("IllegalSubnetPoolPrefixBounds", words)
+        raise networking.NetworkInvalid("IllegalSubnetPoolPrefixBounds", words)
     return {"min_prefixlen": least, "max_prefixlen": greatest, "default_prefixlen": usual}
 
 
 def _refuse_second_default(contents: Contents, version: int, pool_id: str) -> None:
     query = "SELECT id FROM subnetpools WHERE is_default AND ip_version = ? AND id != ?"
     if (row := contents.db.execute(query, (version, pool_id)).fetchone()) is not None:
-        raise embedded.NetworkInvalid("InvalidInput", f"The default subnet pool of IPv{version} is {row[0]}: there can be only one.")
+        raise networking.NetworkInvalid("InvalidInput", f"The default subnet pool of IPv{version} is {row[0]}: there can be only one.")
 
 
 # Subnets of a pool
@@ -118,7 +118,7 @@ def default_of(contents: Contents, version: int | None) -> str:
     """
     row = contents.db.execute("SELECT id FROM subnetpools WHERE is_default AND ip_version = ?", (version or 4,)).fetchone()
     if row is None:
-        raise embedded.NetworkInvalid("HTTPBadRequest", f"There is no default subnet pool of IPv{version or 4}: name a subnetpool_id.")
+        raise networking.NetworkInvalid("HTTPBadRequest", f"There is no default subnet pool of IPv{version or 4}: name a subnetpool_id.")
     return str(row[0])
 
 
@@ -129,18 +129,18 @@ def allocate(contents: Contents, pool_id: str, values: Mapping[str, Any]) -> Cid
     """
     pool = _pool(contents, pool_id)
     if values.get("ip_version") not in (None, pool.version):
-        raise embedded.NetworkInvalid("BadRequest", f"Subnet pool {pool_id} is not one of IP version {values['ip_version']}.")
+        raise networking.NetworkInvalid("BadRequest", f"Subnet pool {pool_id} is not one of IP version {values['ip_version']}.")
     wanted = ipaddress.ip_network(values["cidr"], strict=False) if values.get("cidr") else None
     length = wanted.prefixlen if wanted else values.get("prefixlen") or pool.lengths["default_prefixlen"]
     if not pool.lengths["min_prefixlen"] <= length <= pool.lengths["max_prefixlen"]:
         kind = "MinPrefixSubnetAllocationError" if length < pool.lengths["min_prefixlen"] else "MaxPrefixSubnetAllocationError"
         words = f"Subnet pool {pool_id} gives prefixes of length {pool.lengths['min_prefixlen']} to {pool.lengths['max_prefixlen']}."
-        raise embedded.NetworkInvalid(kind, words)
+        raise networking.NetworkInvalid(kind, words)
     used = _allocated(contents, pool_id)
     found = wanted if wanted and _has(pool, wanted, used) else None if wanted else _free(pool, length, used)
     if found is None:
         words = f"Subnet pool {pool_id} can't give {wanted or f'another prefix of length {length}'}: it is not in it, or not free."
-        raise embedded.NetworkConflict("SubnetAllocationError", words)
+        raise networking.NetworkConflict("SubnetAllocationError", words)
     _check_quota(contents, pool, found, values["project_id"])
     return found
 
@@ -176,4 +176,4 @@ def _check_quota(contents: Contents, pool: _Pool, wanted: Cidr, project_id: str)
     units = sum(2.0 ** (_UNIT[pool.version] - one.prefixlen) for one in [*_allocated(contents, pool.id, project_id), wanted])
     if units > pool.quota:
         words = f"Project {project_id} may have {pool.quota} units of subnet pool {pool.id}, and would have {units:g}."
-        raise embedded.NetworkConflict("SubnetPoolQuotaExceeded", words)
+        raise networking.NetworkConflict("SubnetPoolQuotaExceeded", words)

@@ -10,8 +10,8 @@ import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.drivers.network import embedded
-from controller.drivers.network.bridge_inventory import Contents
+from controller.embedded import networking
+from controller.embedded.inventory import Contents
 
 PROTOCOLS = {
     "ah": 51,
@@ -138,7 +138,7 @@ def _short(group_id: str) -> str:
 
 def is_of_service(contents: Contents, group_id: str) -> bool:
     """Is a group one of a load balancer's own? No rule names it and no machine has it: a chain is all that the filter needs of it."""
-    return contents.security_group(group_id).project_id == embedded.SERVICE_PROJECT
+    return contents.security_group(group_id).project_id == networking.SERVICE_PROJECT
 
 
 def group_part(contents: Contents, group_id: str) -> Part:

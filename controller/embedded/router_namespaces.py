@@ -11,10 +11,10 @@ import ipaddress
 import json
 from typing import Any
 
-from controller.drivers import linux
 from controller.drivers.network import interface
-from controller.drivers.network.bridge_inventory import Contents
-from controller.drivers.network.tenant_documents import ROUTER_GATEWAY, ROUTER_INTERFACE
+from controller.embedded import linux
+from controller.embedded.inventory import Contents
+from controller.embedded.tenant_documents import ROUTER_GATEWAY, ROUTER_INTERFACE
 
 TABLE = "figlina"
 _PREFIXES = {ROUTER_INTERFACE: "qr-", ROUTER_GATEWAY: "qg-"}

@@ -11,19 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from oslo_config import cfg
 
-from controller.drivers import linux
-from controller.drivers.network import (
-    bridge_audit,
-    bridge_filter,
-    bridge_groups,
-    bridge_inventory,
-    bridge_marks,
-    bridge_router,
-    interface,
-    local,
-    tenant_routers,
-)
-from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network import interface
+from controller.embedded import filter_audit, filter_parts, inventory, linux, local, marks, packet_filter, router_namespaces, tenant_routers
+from controller.embedded.inventory import Contents
 
 LOG = logging.getLogger(__name__)
 
@@ -53,14 +43,12 @@ class BridgeNetwork(local.LocalNetwork):
         """With `public_cidr` there is an external network, and a router between it and the tenants' network."""
         self.namespace = f"{namespace_prefix}-net"
         self._prefix = namespace_prefix
-        super().__init__(
-            bridge_inventory.Inventory(state_path / "network.db", self.namespace), bridge_inventory.network_id(MANAGEMENT_NETWORK)
-        )
+        super().__init__(inventory.Inventory(state_path / "network.db", self.namespace), inventory.network_id(MANAGEMENT_NETWORK))
         self._cidrs = {MANAGEMENT_NETWORK: management_cidr, TENANT_NETWORK: private_cidr}
         self._public_cidr = public_cidr
         self._port_security = port_security
         self._host = host or linux.Host()
-        self._marks = bridge_marks.Marks(state_path, self._settle)
+        self._marks = marks.Marks(state_path, self._settle)
         self._inventory.guard = self._marks.guard
 
     @classmethod
@@ -108,9 +96,9 @@ class BridgeNetwork(local.LocalNetwork):
                 self.router_changed(contents, router_id)
             if not self._public_cidr or self.router_id in known:
                 return
-            public = {"network_id": bridge_inventory.network_id(PUBLIC_NETWORK)}
+            public = {"network_id": inventory.network_id(PUBLIC_NETWORK)}
             tenant_routers.create(self, contents, {"name": ROUTER, "project_id": None, "external_gateway_info": public}, self.router_id)
-            private_subnet = bridge_inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
+            private_subnet = inventory.subnet_id(TENANT_NETWORK, TENANT_SUBNET)
             tenant_routers.add_interface(self, contents, self.router_id, private_subnet, None)
 
     def remove(self) -> None:
@@ -122,14 +110,14 @@ class BridgeNetwork(local.LocalNetwork):
     @property
     def router_id(self) -> str:
         """The router that is there from the beginning."""
-        return bridge_inventory.network_id(f"router/{ROUTER}")
+        return inventory.network_id(f"router/{ROUTER}")
 
     def _router_namespace(self, router_id: str) -> str:
         return f"{self._prefix}-router" if router_id == self.router_id else f"{self._prefix}-router-{router_id[:8]}"
 
     def network_named(self, name: str) -> interface.Network:
         """:raises NotFound: no such network."""
-        return self.get_network(bridge_inventory.network_id(name))
+        return self.get_network(inventory.network_id(name))
 
     def address_with_prefix(self, port: interface.Port) -> str:
         """A port's first address in CIDR notation, as an interface takes it."""
@@ -146,7 +134,9 @@ class BridgeNetwork(local.LocalNetwork):
 
     def router_changed(self, contents: Contents, router_id: str) -> None:
         self._marks.mark()
-        bridge_router.bring_to(self._host, self.namespace, self._router_namespace(router_id), bridge_router.wanted(contents, router_id))
+        router_namespaces.bring_to(
+            self._host, self.namespace, self._router_namespace(router_id), router_namespaces.wanted(contents, router_id)
+        )
 
     def router_gone(self, router_id: str) -> None:
         linux.delete_namespace(self._host, self._router_namespace(router_id))
@@ -164,9 +154,9 @@ class BridgeNetwork(local.LocalNetwork):
     def _rebuild(self, contents: Contents) -> None:
         if not self._port_security:
             with contextlib.suppress(linux.CommandFailed):  # a kernel that knows no such filter has none that could be in the way
-                self._host.inside(self.namespace, ["nft", "delete", "table", "bridge", bridge_filter.TABLE])
+                self._host.inside(self.namespace, ["nft", "delete", "table", "bridge", packet_filter.TABLE])
             return
-        self._host.inside(self.namespace, ["nft", "-f", "-"], bridge_filter.whole_script(contents))
+        self._host.inside(self.namespace, ["nft", "-f", "-"], packet_filter.whole_script(contents))
 
     def mend_filter(self) -> frozenset[str]:
         if not self._port_security or not linux.namespace_exists(self.namespace):
@@ -179,10 +169,10 @@ class BridgeNetwork(local.LocalNetwork):
             if lost:
                 LOG.warning("The packet filter of %s lost %s: it is built anew", self.namespace, ", ".join(sorted(lost)[:20]))
                 self._rebuild(contents)
-            return bridge_audit.whose(contents, lost)
+            return filter_audit.whose(contents, lost)
 
     def _lost_by_filter(self, contents: Contents) -> set[str]:
-        return bridge_audit.lost(bridge_audit.wanted(self._host, contents), bridge_audit.present(self._host, self.namespace))
+        return filter_audit.lost(filter_audit.wanted(self._host, contents), filter_audit.present(self._host, self.namespace))
 
     def _settle(self, contents: Contents) -> None:
         """Make the kernel say what the inventory says, after a change that was broken off; not up is fine."""
@@ -191,7 +181,9 @@ class BridgeNetwork(local.LocalNetwork):
         LOG.warning("A change of the network %s was broken off: its filter and its routers are built anew", self.namespace)
         self._rebuild(contents)
         for (router_id,) in contents.db.execute("SELECT id FROM routers").fetchall():
-            bridge_router.bring_to(self._host, self.namespace, self._router_namespace(router_id), bridge_router.wanted(contents, router_id))
+            router_namespaces.bring_to(
+                self._host, self.namespace, self._router_namespace(router_id), router_namespaces.wanted(contents, router_id)
+            )
 
     def _apply(self, contents: Contents, script: str) -> None:
         """Called within the inventory's transaction, so that kernel and inventory change in the same order."""
@@ -207,7 +199,7 @@ class BridgeNetwork(local.LocalNetwork):
             self._rebuild(contents)
 
     def made(self, contents: Contents, port: interface.Port) -> None:
-        self._apply(contents, bridge_filter.port_script(contents, port))
+        self._apply(contents, packet_filter.port_script(contents, port))
 
     def unplug(self, ports: Sequence[interface.Port]) -> None:
         # Before its filter goes: the machine that has it may still run.
@@ -220,18 +212,18 @@ class BridgeNetwork(local.LocalNetwork):
         after = self._parts(contents, port_ids, group_ids)
         still = {element for element in before.elements - after.elements if _is_member(contents, element)}
         after = dataclasses.replace(after, elements=after.elements | still)
-        self._apply(contents, bridge_groups.script(bridge_filter.TABLE, before, after))
+        self._apply(contents, filter_parts.script(packet_filter.TABLE, before, after))
 
-    def _parts(self, contents: Contents, port_ids: Sequence[str], group_ids: Sequence[str]) -> bridge_groups.Part:
-        parts = [bridge_groups.group_part(contents, group_id) for group_id in group_ids]
-        return bridge_groups.together([*parts, *(bridge_filter.port_part(contents, port_id) for port_id in port_ids)])
+    def _parts(self, contents: Contents, port_ids: Sequence[str], group_ids: Sequence[str]) -> filter_parts.Part:
+        parts = [filter_parts.group_part(contents, group_id) for group_id in group_ids]
+        return filter_parts.together([*parts, *(packet_filter.port_part(contents, port_id) for port_id in port_ids)])
 
 
 def _bridge_line(name: str) -> str:
     return f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
 
 
-def _is_member(contents: Contents, element: bridge_groups.Element) -> bool:
+def _is_member(contents: Contents, element: filter_parts.Element) -> bool:
     """Whether another port still has the address that this one loses, as a member of the same group."""
-    group_id = bridge_groups.group_of_set(element[0])
+    group_id = filter_parts.group_of_set(element[0])
     return group_id is not None and contents.is_member(group_id, element[1])

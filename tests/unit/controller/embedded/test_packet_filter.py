@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from controller.drivers.network import bridge_filter, bridge_groups, bridge_inventory, interface, local
+from controller.drivers.network import interface
+from controller.embedded import filter_parts, inventory, local, packet_filter
 
 
 @pytest.mark.parametrize(
@@ -19,54 +20,54 @@ from controller.drivers.network import bridge_filter, bridge_groups, bridge_inve
 )
 def test_a_port_admits_its_own_kind_then_what_its_groups_say_and_answers(rules: list[interface.AccessRule], accepted: list[str]) -> None:
     jumps = ("jump sgi_a_b", "goto answers_only")
-    assert bridge_filter.admitting(rules, ["a-b"]) == (*(f"{match} accept" for match in accepted), *jumps)
+    assert packet_filter.admitting(rules, ["a-b"]) == (*(f"{match} accept" for match in accepted), *jumps)
 
 
 @pytest.fixture
-def contents() -> bridge_inventory.Contents:
-    with bridge_inventory.Inventory(":memory:", None).change() as made:
+def contents() -> inventory.Contents:
+    with inventory.Inventory(":memory:", None).change() as made:
         made.add_network("private", "br-private")
         made.add_subnet("private", "private-subnet", "192.0.2.0/24")
         return made
 
 
-def add(contents: bridge_inventory.Contents, kind: str) -> interface.Port:
-    network, subnet = bridge_inventory.network_id("private"), bridge_inventory.subnet_id("private", "private-subnet")
+def add(contents: inventory.Contents, kind: str) -> interface.Port:
+    network, subnet = inventory.network_id("private"), inventory.subnet_id("private", "private-subnet")
     return contents.add_port("p", network, [(subnet, "192.0.2.9")], kind=kind, device_id="a", load_balancer_id="lb")
 
 
-def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: bridge_inventory.Contents) -> None:
+def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: inventory.Contents) -> None:
     port = add(contents, local.VRRP)
-    lines = bridge_groups.script(bridge_filter.TABLE, bridge_filter.port_part(contents, port.id), bridge_groups.Part()).splitlines()
+    lines = filter_parts.script(packet_filter.TABLE, packet_filter.port_part(contents, port.id), filter_parts.Part()).splitlines()
     for index, line in enumerate(lines):
         if line.startswith("delete "):
             assert line.replace("delete", "add", 1) in lines[:index]
 
 
 def test_a_link_local_address_follows_from_the_mac() -> None:
-    assert bridge_filter.link_local("02:7e:f6:c9:cb:32") == "fe80::7e:f6ff:fec9:cb32"
+    assert packet_filter.link_local("02:7e:f6:c9:cb:32") == "fe80::7e:f6ff:fec9:cb32"
 
 
-def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: bridge_inventory.Contents) -> None:
+def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: inventory.Contents) -> None:
     port = add(contents, local.VRRP)
     contents.allow_address(port.id, "192.0.2.50")
     contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None, "192.0.2.10/32")])
-    script = bridge_filter.port_script(contents, port)
+    script = packet_filter.port_script(contents, port)
     (senders,) = [line for line in script.splitlines() if " senders4 " in line]
     assert "192.0.2.9" in senders
     assert "192.0.2.50" in senders
     assert "ip saddr 192.0.2.10/32 meta l4proto 112 accept" in script
 
 
-def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: bridge_inventory.Contents) -> None:
+def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: inventory.Contents) -> None:
     port = add(contents, local.MEMBER)
     contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None)])
-    script = bridge_filter.port_script(contents, port)
+    script = packet_filter.port_script(contents, port)
     assert "accept" not in script
     assert "goto answers_only" in script
 
 
-def test_a_management_port_is_isolated_from_its_neighbours(contents: bridge_inventory.Contents) -> None:
-    script = bridge_filter.port_script(contents, add(contents, local.MANAGEMENT))
+def test_a_management_port_is_isolated_from_its_neighbours(contents: inventory.Contents) -> None:
+    script = packet_filter.port_script(contents, add(contents, local.MANAGEMENT))
     assert " isolated " in script
     assert "closed" not in script

@@ -6,8 +6,9 @@ import ipaddress
 import uuid
 from collections.abc import Iterable, Sequence
 
-from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups
-from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network import interface
+from controller.embedded import effects, networking, tenant_details, tenant_groups
+from controller.embedded.inventory import Contents
 from controller.model import load_balancer as model
 
 _NAMESPACE = uuid.UUID("0d9c3c3e-52a9-4a52-8f0c-4d1f1c0a9b6e")
@@ -37,7 +38,7 @@ def ensure(effect: effects.Effects, contents: Contents, load_balancer_id: str) -
 def _add(contents: Contents, load_balancer_id: str) -> None:
     values = {
         "name": f"lb-{load_balancer_id}",
-        "project_id": embedded.SERVICE_PROJECT,
+        "project_id": networking.SERVICE_PROJECT,
         "description": f"What the listeners of load balancer {load_balancer_id} open.",
     }
     tenant_groups.add(contents, group_id(load_balancer_id), values)

@@ -10,35 +10,35 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import embedded
-from controller.drivers.network.bridge_inventory import Contents
-from controller.drivers.network.embedded import Document
+from controller.embedded import networking
+from controller.embedded.inventory import Contents
+from controller.embedded.networking import Document
 
 NAMES = {
-    embedded.NETWORK: "Network",
-    embedded.SUBNET: "Subnet",
-    embedded.SUBNET_POOL: "SubnetPool",
-    embedded.PORT: "Port",
-    embedded.ROUTER: "Router",
-    embedded.SECURITY_GROUP: "SecurityGroup",
-    embedded.SECURITY_GROUP_RULE: "SecurityGroupRule",
-    embedded.FLOATING_IP: "FloatingIP",
+    networking.NETWORK: "Network",
+    networking.SUBNET: "Subnet",
+    networking.SUBNET_POOL: "SubnetPool",
+    networking.PORT: "Port",
+    networking.ROUTER: "Router",
+    networking.SECURITY_GROUP: "SecurityGroup",
+    networking.SECURITY_GROUP_RULE: "SecurityGroupRule",
+    networking.FLOATING_IP: "FloatingIP",
 }
 TABLES = {
-    embedded.NETWORK: "networks",
-    embedded.SUBNET: "subnets",
-    embedded.SUBNET_POOL: "subnetpools",
-    embedded.PORT: "ports",
-    embedded.ROUTER: "routers",
-    embedded.SECURITY_GROUP: "security_groups",
-    embedded.SECURITY_GROUP_RULE: "security_group_rules",
-    embedded.FLOATING_IP: "floating_ips",
+    networking.NETWORK: "networks",
+    networking.SUBNET: "subnets",
+    networking.SUBNET_POOL: "subnetpools",
+    networking.PORT: "ports",
+    networking.ROUTER: "routers",
+    networking.SECURITY_GROUP: "security_groups",
+    networking.SECURITY_GROUP_RULE: "security_group_rules",
+    networking.FLOATING_IP: "floating_ips",
 }
 ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_OWNER = "network:router_interface", "network:router_gateway", "network:floatingip"
 _VISIBLE = {
-    embedded.NETWORK: "NOT t.hidden",
-    embedded.SUBNET: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
-    embedded.PORT: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
+    networking.NETWORK: "NOT t.hidden",
+    networking.SUBNET: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
+    networking.PORT: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
 }
 
 
@@ -301,12 +301,12 @@ def _port_details(found: list[Any]) -> dict[str, Any] | None:
 
 
 _SHAPES: dict[str, Callable[[Contents, list[dict[str, Any]], str | None], list[Document]]] = {
-    embedded.NETWORK: _networks,
-    embedded.SUBNET: _subnets,
-    embedded.SUBNET_POOL: _subnet_pools,
-    embedded.PORT: _ports,
-    embedded.ROUTER: _routers,
-    embedded.SECURITY_GROUP: _security_groups,
-    embedded.SECURITY_GROUP_RULE: _rules,
-    embedded.FLOATING_IP: _floating_ips,
+    networking.NETWORK: _networks,
+    networking.SUBNET: _subnets,
+    networking.SUBNET_POOL: _subnet_pools,
+    networking.PORT: _ports,
+    networking.ROUTER: _routers,
+    networking.SECURITY_GROUP: _security_groups,
+    networking.SECURITY_GROUP_RULE: _rules,
+    networking.FLOATING_IP: _floating_ips,
 }

@@ -6,8 +6,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.drivers.network import effects, embedded, interface, tenant_details, tenant_groups, tenant_pools
-from controller.drivers.network.bridge_inventory import Contents
+from controller.drivers.network import interface
+from controller.embedded import effects, networking, tenant_details, tenant_groups, tenant_pools
+from controller.embedded.inventory import Contents
 
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
@@ -52,7 +53,7 @@ def delete_network(effect: effects.Effects, contents: Contents, network_id: str)
     """:raises NotFound: no such network; :raises NetworkConflict: it has ports."""
     contents.network(network_id)
     if contents.db.execute("SELECT 1 FROM ports WHERE network_id = ?", (network_id,)).fetchone():
-        raise embedded.NetworkConflict("NetworkInUse", f"Network {network_id} has ports, and stays until they are gone.")
+        raise networking.NetworkConflict("NetworkInUse", f"Network {network_id} has ports, and stays until they are gone.")
     (bridge,) = contents.db.execute("SELECT bridge FROM networks WHERE id = ?", (network_id,)).fetchone()
     contents.db.execute("DELETE FROM networks WHERE id = ?", (network_id,))
     effect.network_gone(bridge)
@@ -67,15 +68,15 @@ def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[s
     network = contents.network(values["network_id"])
     values, cidr = _with_range(contents, values)
     if values.get("ip_version") not in (None, cidr.version):
-        raise embedded.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
+        raise networking.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
     if cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified:
-        raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} is not one that hosts can have addresses of.")
+        raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} is not one that hosts can have addresses of.")
     if cidr.is_link_local:
-        raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} is for addresses that hosts give themselves.")
+        raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} is for addresses that hosts give themselves.")
     _check_modes(cidr.version, values)
     for (other,) in contents.db.execute("SELECT cidr FROM subnets WHERE network_id = ?", (network.id,)):
         if cidr.overlaps(ipaddress.ip_network(other)):
-            raise embedded.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
+            raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
     gateway = values.get("gateway_ip", _first_address(cidr))
     _check_inside(cidr, gateway, values.get("allocation_pools"))
     made = tenant_details.new_id()
@@ -93,7 +94,7 @@ def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[
     if pool_id is not None:
         return {**values, "subnetpool_id": pool_id}, tenant_pools.allocate(contents, pool_id, values)
     if not values.get("cidr"):
-        raise embedded.NetworkInvalid("HTTPBadRequest", "A subnet needs a cidr, or a subnetpool_id of which it gets one.")
+        raise networking.NetworkInvalid("HTTPBadRequest", "A subnet needs a cidr, or a subnetpool_id of which it gets one.")
     return values, ipaddress.ip_network(values["cidr"], strict=False)
 
 
@@ -103,11 +104,11 @@ def _check_modes(version: int, values: Mapping[str, Any]) -> None:
     if not modes:
         return
     if version == 4:
-        raise embedded.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} are for subnets of IPv6.")
+        raise networking.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} are for subnets of IPv6.")
     if not values.get("enable_dhcp", True):
-        raise embedded.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} can't be set while enable_dhcp is false.")
+        raise networking.NetworkInvalid("InvalidInput", f"{' and '.join(modes)} can't be set while enable_dhcp is false.")
     if len(set(modes.values())) > 1:
-        raise embedded.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
+        raise networking.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
 
 
 def _first_address(cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
@@ -118,17 +119,17 @@ def _check_inside(
     cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str | None, pools: Sequence[Mapping[str, str]] | None
 ) -> None:
     if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
-        raise embedded.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
+        raise networking.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
     seen: list[tuple[int, int]] = []
     for pool in pools or ():
         first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
         if first not in cidr or last not in cidr or int(first) > int(last):
-            raise embedded.NetworkInvalid("InvalidAllocationPool", f"The allocation pool {first}-{last} is not a range in {cidr}.")
+            raise networking.NetworkInvalid("InvalidAllocationPool", f"The allocation pool {first}-{last} is not a range in {cidr}.")
         if gateway is not None and int(first) <= int(ipaddress.ip_address(gateway)) <= int(last):
             words = f"The gateway_ip {gateway} lies in the allocation pool {first}-{last}."
-            raise embedded.NetworkConflict("GatewayConflictWithAllocationPools", words)
+            raise networking.NetworkConflict("GatewayConflictWithAllocationPools", words)
         if any(int(first) <= end and start <= int(last) for start, end in seen):
-            raise embedded.NetworkConflict("OverlappingAllocationPools", f"The allocation pool {first}-{last} overlaps with another one.")
+            raise networking.NetworkConflict("OverlappingAllocationPools", f"The allocation pool {first}-{last} overlaps with another one.")
         seen.append((int(first), int(last)))
 
 
@@ -142,7 +143,7 @@ def update_subnet(effect: effects.Effects, contents: Contents, subnet_id: str, v
         query = "SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip_address IN (?, ?)"
         row = contents.db.execute(query, (subnet_id, gateway, subnet.gateway_ip)).fetchone()
         if row is not None:
-            raise embedded.NetworkConflict("GatewayIpInUse", f"A gateway's address is in use by port {row[0]}.")
+            raise networking.NetworkConflict("GatewayIpInUse", f"A gateway's address is in use by port {row[0]}.")
     tenant_details.set_columns(contents, "subnets", subnet_id, values, ("name", "gateway_ip"))
     tenant_details.change(contents, "subnets", subnet_id, values, _OF_SUBNET)
 
@@ -152,7 +153,7 @@ def delete_subnet(effect: effects.Effects, contents: Contents, subnet_id: str) -
     del effect
     contents.subnet(subnet_id)
     if contents.db.execute("SELECT 1 FROM fixed_ips WHERE subnet_id = ?", (subnet_id,)).fetchone():
-        raise embedded.NetworkConflict("SubnetInUse", f"Ports have addresses of subnet {subnet_id}, which stays until they are gone.")
+        raise networking.NetworkConflict("SubnetInUse", f"Ports have addresses of subnet {subnet_id}, which stays until they are gone.")
     contents.db.execute("DELETE FROM subnets WHERE id = ?", (subnet_id,))
 
 
@@ -196,14 +197,14 @@ def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[
     for one in wanted:
         address, subnet_id = one.get("ip_address"), one.get("subnet_id")
         if subnet_id is None and address is None:
-            raise embedded.NetworkInvalid("InvalidInput", "A fixed IP is asked for by its subnet_id, by its ip_address, or by both.")
+            raise networking.NetworkInvalid("InvalidInput", "A fixed IP is asked for by its subnet_id, by its ip_address, or by both.")
         if subnet_id is None:
             fitting = [found.id for found in subnets if address and ipaddress.ip_address(address) in ipaddress.ip_network(found.cidr)]
             if not fitting:
-                raise embedded.NetworkInvalid("InvalidIpForNetwork", f"The address {address} is on no subnet of network {network.id}.")
+                raise networking.NetworkInvalid("InvalidIpForNetwork", f"The address {address} is on no subnet of network {network.id}.")
             subnet_id = fitting[0]
         if contents.subnet(subnet_id).network_id != network.id:
-            raise embedded.NetworkInvalid("BadRequest", f"Subnet {subnet_id} is not on network {network.id}.")
+            raise networking.NetworkInvalid("BadRequest", f"Subnet {subnet_id} is not on network {network.id}.")
         found.append((subnet_id, address))
     return found
 
@@ -211,14 +212,14 @@ def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[
 def _set_mac(contents: Contents, port: interface.Port, mac: str) -> None:
     query = "SELECT id FROM ports WHERE network_id = ? AND mac_address = ? AND id != ?"
     if contents.db.execute(query, (port.network_id, mac.lower(), port.id)).fetchone():
-        raise embedded.NetworkConflict("MacAddressInUse", f"The MAC address {mac} is in use on network {port.network_id}.")
+        raise networking.NetworkConflict("MacAddressInUse", f"The MAC address {mac} is in use on network {port.network_id}.")
     contents.db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac.lower(), port.id))
 
 
 def _check_secured(secured: bool, groups: Sequence[str]) -> None:
     if groups and not secured:
         words = "A port without port security can't have security groups: set port_security_enabled to true."
-        raise embedded.NetworkConflict("PortSecurityAndIPRequiredForSecurityGroups", words)
+        raise networking.NetworkConflict("PortSecurityAndIPRequiredForSecurityGroups", words)
 
 
 def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]]) -> None:
@@ -227,7 +228,7 @@ def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]])
     for pair in pairs:
         if "/" in pair["ip_address"] or pair.get("mac_address", own).lower() != own:
             words = "The embedded network allows single addresses, with the port's own MAC address."
-            raise embedded.NetworkInvalid("InvalidInput", words)
+            raise networking.NetworkInvalid("InvalidInput", words)
         contents.allow_address(port_id, str(ipaddress.ip_address(pair["ip_address"])))
 
 
@@ -238,11 +239,13 @@ def update_port(effect: effects.Effects, contents: Contents, port_id: str, value
     fixed = ("fixed_ips", "mac_address", "allowed_address_pairs", "port_security_enabled", "device_id", "device_owner")
     if _is_in_use(contents, port) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
         words = f"Port {port_id} is in use by {port.device_id}: only its name, its description and its security groups can be changed."
-        raise embedded.NetworkConflict("PortInUse", words)
+        raise networking.NetworkConflict("PortInUse", words)
     if kind not in ("", "vip") and "security_groups" in values:
-        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port.")
+        raise networking.NetworkConflict(
+            "PortInUse", f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port."
+        )
     if port.device_owner.startswith("network:") and values.get("security_groups"):
-        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} belongs to a router, which nothing filters.")
+        raise networking.NetworkConflict("PortInUse", f"Port {port_id} belongs to a router, which nothing filters.")
     if "security_groups" in values and load_balancer_id is not None:
         effects.set_groups_of_vip(effect, contents, load_balancer_id, port_id, values["security_groups"])
     elif not _is_in_use(contents, port):
@@ -292,7 +295,7 @@ def _readdress(contents: Contents, port: interface.Port, wanted: Sequence[Mappin
     for subnet_id, address in gone:
         query = "SELECT 1 FROM floating_ips WHERE port_id = ? AND fixed_address = ?"
         if contents.db.execute(query, (port.id, address)).fetchone():
-            raise embedded.NetworkConflict("PortInUse", f"A floating IP leads to the address {address} of port {port.id}.")
+            raise networking.NetworkConflict("PortInUse", f"A floating IP leads to the address {address} of port {port.id}.")
         contents.db.execute("DELETE FROM fixed_ips WHERE subnet_id = ? AND ip_address = ?", (subnet_id, address))
     for subnet_id, address in found:
         if (subnet_id, address) not in kept and not (address is None and any(one[0] == subnet_id for one in kept)):
@@ -304,7 +307,7 @@ def delete_port(effect: effects.Effects, contents: Contents, port_id: str) -> No
     port = contents.port(port_id)
     if port.device_owner.startswith("network:"):
         words = f"Port {port_id} can't be deleted: it belongs to {port.device_owner} {port.device_id}."
-        raise embedded.NetworkConflict("ServicePortInUse", words)
+        raise networking.NetworkConflict("ServicePortInUse", words)
     if _is_in_use(contents, port):
-        raise embedded.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
+        raise networking.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
     effects.delete_ports(effect, contents, [port])
