@@ -52,6 +52,7 @@ def settings(conf: cfg.ConfigOpts) -> manager.Settings:
         ),
         time_window=section.time_window,
         boot_timeout=section.boot_timeout,
+        replacement_interval=section.replacement_interval,
     )
 
 

@@ -66,6 +66,13 @@ OPTS = [
         help="Seconds after which an amphora that was made and never heard raises an alarm (an event, and a fault on the load balancer).",
     ),
     cfg.FloatOpt(
+        "replacement_interval",
+        default=86400.0,
+        min=1,
+        help="Seconds in which an amphora that beats, and its successors, are replaced once at most because of what it or the other half "
+        "of its pair reports (another configuration, two holders of the VIP, none). What is then still so is an event and a fault.",
+    ),
+    cfg.FloatOpt(
         "time_window",
         default=300.0,
         min=1,

@@ -344,6 +344,15 @@ amphora_health = sa.Table(
     sa.Index(None, "last_heartbeat_at"),
 )
 
+replacements = sa.Table(
+    "replacements",  # of amphorae that beat, for what they or their peers reported: each role once in a while, whoever lies
+    metadata,
+    sa.Column("load_balancer_id", sa.String(36), primary_key=True),
+    sa.Column("role", sa.String(16), primary_key=True),
+    sa.Column("replaced_at", sa.Double, nullable=False),
+    sa.Column("told_at", sa.Double, nullable=False, default=0.0),  # when it was said that this did not help
+)
+
 listener_statistics = sa.Table(
     "listener_statistics",  # absolute counters of one amphora; rows of deleted amphorae stay, so that sums never fall
     metadata,

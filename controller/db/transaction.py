@@ -25,6 +25,7 @@ from controller.db.repositories import (
     members,
     pools,
     quotas,
+    replacements,
     settlement,
     snapshots,
     statistics,
@@ -146,6 +147,11 @@ class Transaction:
     def health(self) -> health.Health:
         """Heartbeats and operating statuses."""
         return health.Health(self.connection)
+
+    @functools.cached_property
+    def replacements(self) -> replacements.Replacements:
+        """Amphorae that were replaced for what they or their peers reported."""
+        return replacements.Replacements(self.connection)
 
     @functools.cached_property
     def housekeeping(self) -> housekeeping.Housekeeping:

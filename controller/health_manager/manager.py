@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from controller import clock as clocks
 from controller.db import database
 from controller.drivers.amphora import interface as driver
-from controller.health_manager import receiver, recorder, repairs, watcher
+from controller.health_manager import receiver, recorder, repairs, replacements, watcher
 
 _RECORD_EACH = 1.0
 _PUNCTUAL = 0.9  # a beat that comes a little early is the one that is written, not the one after it
@@ -24,6 +24,7 @@ class Settings:
     time_window: float = 300.0
     boot_timeout: float = 120.0
     repair_grace: float = 5.0
+    replacement_interval: float = replacements.INTERVAL
 
 
 def record_interval(heartbeat_interval: float, heartbeat_timeout: float) -> float:
@@ -63,6 +64,7 @@ class HealthManager:
             grace=min(settings.repair_grace, judging.heartbeat_timeout),
             boot_timeout=settings.boot_timeout,
             interval=min(settings.repair_grace, judging.heartbeat_timeout),
+            replacement_interval=settings.replacement_interval,
             clock=clock,
         )
         self._stop = threading.Event()

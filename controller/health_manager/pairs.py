@@ -30,11 +30,16 @@ class Discord(enum.Enum):
     NO_HOLDER = enum.auto()
 
     @property
+    def finding(self) -> str:
+        """What is wrong."""
+        return (
+            "both halves of the pair hold the VIP address" if self is Discord.TWO_HOLDERS else "no half of the pair holds the VIP address"
+        )
+
+    @property
     def sentence(self) -> str:
         """What is wrong, of the amphora that is to be mended."""
-        if self is Discord.TWO_HOLDERS:
-            return "both halves of the pair hold the VIP address, and it is the backup"
-        return "no half of the pair holds the VIP address, and it is the master"
+        return f"{self.finding}, and it is the {'backup' if self is Discord.TWO_HOLDERS else 'master'}"
 
     @property
     def role(self) -> Role:
@@ -84,6 +89,10 @@ class Pairs:
         """Load balancers that are to be looked at again although no report of them may come."""
         now = self._monotonic()
         return [key for key, seen in self._seen.items() if not seen.lasts and now - seen.since >= GRACE]
+
+    def is_doubted(self, load_balancer_id: str) -> bool:
+        """Whether something is wrong with its pair, be it for a moment only."""
+        return load_balancer_id in self._seen
 
     def forget(self, load_balancer_ids: Collection[str]) -> None:
         """These load balancers are gone."""

@@ -11,7 +11,7 @@ from controller import clock as clocks
 from controller import exceptions, jobs, outages
 from controller.db import database
 from controller.health_manager import recorder as recording
-from controller.health_manager import statuses, watcher
+from controller.health_manager import replacements, statuses
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -44,6 +44,7 @@ class Repairs:
         grace: float,
         boot_timeout: float,
         interval: float,
+        replacement_interval: float = replacements.INTERVAL,
         clock: clocks.Clock = clocks.SYSTEM,
     ) -> None:
         self._db = db
@@ -55,6 +56,7 @@ class Repairs:
         self._clock = clock
         self._unheard: dict[str, float] = {}  # amphorae that were never heard, and since when this manager knows them
         self._repairs: dict[str, _Repair] = {}
+        self._replacements = replacements.Replacements(db, recorder, interval=replacement_interval, clock=clock)
         self._cursor = ""
 
     def run(self, stop: threading.Event) -> None:
@@ -72,6 +74,7 @@ class Repairs:
         """One look."""
         self._repair_mismatches(self._clock.monotonic())
         self._report_never_heard()
+        self._replacements.look()
         with self._db.begin() as tx:
             # An amphora in service without a time of its last heartbeat would never be found silent.
             count, self._cursor = tx.health.presume_heard(self._db.now(), self._cursor, _PAGE)
@@ -110,11 +113,10 @@ class Repairs:
             settled = snapshot.load_balancer.provisioning_status is status.ProvisioningStatus.ACTIVE
             if not settled or tx.leases.is_live(item.load_balancer_id):
                 return  # a flow is about to bring it, or is just bringing it, to its newest state
-            repair.count, repair.next_at = repair.count + 1, now + (_URGENTLY_AGAIN_AFTER if item.urgent else _REPAIRED_AGAIN_AFTER)
-            most = _URGENT_REPAIRS if item.urgent else _REPAIRS
+            repair.count, repair.next_at = repair.count + 1, now + (_URGENTLY_AGAIN_AFTER if item.discord else _REPAIRED_AGAIN_AFTER)
+            most = _URGENT_REPAIRS if item.discord else _REPAIRS
             if repair.count > most:
-                in_vain = f"{most} repair{'s were' if most > 1 else ' was'} in vain"
-                watcher.post_failover(tx, item.amphora_id, f"failed over: {item.sentence}, and {in_vain}")
+                self._replacements.replace(tx, snapshot, item, f"{most} repair{'s were' if most > 1 else ' was'} in vain")
             else:
                 job = jobs.RepairLoadBalancer(load_balancer_id=item.load_balancer_id)
                 tx.jobs.post(job)

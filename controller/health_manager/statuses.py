@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from controller import clock as clocks
 from controller.db import database
 from controller.health_manager import pairs, verdict
+from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -30,6 +31,7 @@ class _Cached:
     snapshot: model.Snapshot
     written: dict[str, status.OperatingStatus]  # by object id, as the rows have it
     read_at: float
+    is_well: bool = False  # whether every amphora in service reports, and none of them a mismatch
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +42,8 @@ class Mismatch:
     load_balancer_id: str
     sentence: str
     since: float  # by the monotonic clock
-    urgent: bool = False  # whether clients suffer from it: then one repair in vain is enough
+    discord: pairs.Discord | None = None
+    """It follows from what both halves of a pair say: clients suffer from it, so one repair in vain is enough, and either half may lie."""
 
 
 class Statuses:
@@ -147,7 +150,8 @@ class Statuses:
         reports = {item.id: report for item in amphorae if (report := self._report_of(item.id, listeners)) is not None}
         discord = self._pairs.look(snapshot, reports, self.silent)
         found = pairs.truer(verdict.operating_statuses(snapshot, reports, self.silent), discord)
-        self._compare(snapshot, reports, discord)
+        cached.is_well = not self._compare(snapshot, reports, discord) and not self._pairs.is_doubted(snapshot.load_balancer.id)
+        cached.is_well &= all(item.id in reports and item.id not in self.silent for item in owed.serving(snapshot))
         changed: dict[str, status.OperatingStatus] = {}
         for kind, judged in _by_kind(snapshot.load_balancer.id, found):
             news = {key: new for key, new in judged.items() if cached.written.get(key) != new}
@@ -161,16 +165,22 @@ class Statuses:
         """Load balancers that are to be judged again for no other reason than that time has passed."""
         return self._pairs.undecided()
 
+    def is_well(self, load_balancer_id: str) -> bool:
+        """Whether it was judged lately and every amphora of it is heard and says what it should."""
+        cached = self._cache.get(load_balancer_id)
+        return cached is not None and cached.is_well
+
     def _forget_mismatches_of(self, load_balancer_ids: Collection[str]) -> None:
         """These load balancers are gone."""
         with self._lock:
             self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in load_balancer_ids}
 
-    def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report], discord: pairs.Discord | None) -> None:
+    def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report], discord: pairs.Discord | None) -> bool:
+        """Note which amphorae differ from what they should be; whether there is one."""
         found = {item.id: sentence for item in snapshot.amphorae if (sentence := verdict.mismatch(snapshot, item, reports.get(item.id)))}
-        urgent = {item.id for item in snapshot.amphorae if discord is not None and item.role is discord.role}
+        torn = {item.id for item in snapshot.amphorae if discord is not None and item.role is discord.role}
         if discord is not None:
-            found = dict.fromkeys(urgent, discord.sentence) | found
+            found = dict.fromkeys(torn, discord.sentence) | found
         with self._lock:
             for item in snapshot.amphorae:
                 if item.id not in found:
@@ -181,8 +191,9 @@ class Statuses:
                         load_balancer_id=snapshot.load_balancer.id,
                         sentence=found[item.id],
                         since=self._clock.monotonic(),
-                        urgent=item.id in urgent,
+                        discord=discord if item.id in torn else None,
                     )
+        return bool(found)
 
 
 def _as_written(snapshot: model.Snapshot) -> dict[str, status.OperatingStatus]:

@@ -101,7 +101,7 @@ class Housekeeping(base.Repository):
         ids = list(self._connection.execute(old).scalars())
         for table in (tables.members, tables.health_monitors, tables.l7rules, tables.l7policies, tables.listeners, tables.pools):
             self._delete(table, table.c.load_balancer_id, ids)
-        for table in (tables.listener_statistics, tables.events, tables.faults):
+        for table in (tables.listener_statistics, tables.events, tables.faults, tables.replacements):
             self._delete(table, table.c.load_balancer_id, ids)
         self._delete(tables.tags, tables.tags.c.resource_id, ids)
         self._delete(tables.load_balancers, _LB.id, ids)
