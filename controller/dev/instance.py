@@ -19,8 +19,8 @@ from typing import Any
 
 from controller import exceptions
 from controller.dev import processes, settings
-from controller.drivers.network import interface as network
 from controller.embedded import bridge, linux, namespace
+from controller.model.network import Network
 
 SUPERVISOR = "supervisor"
 DEMO_LIFE = "demo"
@@ -172,7 +172,7 @@ class Instance:
             hint = " (a kernel without nftables for bridges can do without the filter: --set embedded.port_security=false)"
             raise DevError(f"{exc}{hint if 'nft' in str(exc) else ''}") from exc
 
-    def _machine(self, name: str, where: network.Network, address: str) -> None:
+    def _machine(self, name: str, where: Network, address: str) -> None:
         """A network namespace with one interface on a network of ours."""
         port = self.network.create_port(f"dev-{name}", where.id, where.subnet_ids[0], address, name)
         namespace = self.settings.namespace(name)

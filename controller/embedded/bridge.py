@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 
 from oslo_config import cfg
 
-from controller.drivers.network import interface
 from controller.embedded import filter_audit, filter_parts, inventory, linux, local, marks, packet_filter, router_namespaces, tenant_routers
 from controller.embedded.inventory import Contents
+from controller.model.network import Network, Port
 
 LOG = logging.getLogger(__name__)
 
@@ -115,11 +115,11 @@ class BridgeNetwork(local.LocalNetwork):
     def _router_namespace(self, router_id: str) -> str:
         return f"{self._prefix}-router" if router_id == self.router_id else f"{self._prefix}-router-{router_id[:8]}"
 
-    def network_named(self, name: str) -> interface.Network:
+    def network_named(self, name: str) -> Network:
         """:raises NotFound: no such network."""
         return self.get_network(inventory.network_id(name))
 
-    def address_with_prefix(self, port: interface.Port) -> str:
+    def address_with_prefix(self, port: Port) -> str:
         """A port's first address in CIDR notation, as an interface takes it."""
         fixed = port.fixed_ips[0]
         return f"{fixed.ip_address}/{ipaddress.ip_network(self.get_subnet(fixed.subnet_id).cidr).prefixlen}"
@@ -198,10 +198,10 @@ class BridgeNetwork(local.LocalNetwork):
             LOG.warning("The packet filter of %s is not as it was left, building it anew: %s", self.namespace, exc)
             self._rebuild(contents)
 
-    def made(self, contents: Contents, port: interface.Port) -> None:
+    def made(self, contents: Contents, port: Port) -> None:
         self._apply(contents, packet_filter.port_script(contents, port))
 
-    def unplug(self, ports: Sequence[interface.Port]) -> None:
+    def unplug(self, ports: Sequence[Port]) -> None:
         # Before its filter goes: the machine that has it may still run.
         linux.cut_cables(self._host, self.namespace, [port.id for port in ports])
 

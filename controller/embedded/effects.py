@@ -8,17 +8,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 
-from controller.drivers.network import interface
 from controller.embedded.inventory import Contents
+from controller.model.network import Port
 
 
 class Effects:
     """Hooks of the books, for a driver that has packets."""
 
-    def made(self, contents: Contents, port: interface.Port) -> None:
+    def made(self, contents: Contents, port: Port) -> None:
         """A port was made, or got another address."""
 
-    def unplug(self, ports: Sequence[interface.Port]) -> None:
+    def unplug(self, ports: Sequence[Port]) -> None:
         """Ports are about to be deleted: no machine is to go on using them."""
 
     @contextlib.contextmanager
@@ -51,7 +51,7 @@ def release_floating_ips(effects: Effects, contents: Contents, port_ids: Sequenc
         effects.router_changed(contents, router_id)
 
 
-def delete_ports(effects: Effects, contents: Contents, ports: Sequence[interface.Port]) -> None:
+def delete_ports(effects: Effects, contents: Contents, ports: Sequence[Port]) -> None:
     """Delete ports, with everything that hangs on them."""
     effects.unplug(ports)
     release_floating_ips(effects, contents, [port.id for port in ports])

@@ -13,6 +13,7 @@ from controller import exceptions
 from controller.drivers import script
 from controller.drivers.network import interface
 from controller.embedded import effects, inventory, local, tenant_groups, tenant_routers
+from controller.model.network import Port, QosPolicy
 
 MANAGEMENT_NETWORK = "management"
 TENANT_NETWORK = "private"
@@ -26,7 +27,7 @@ class Cloud:
     def __init__(self) -> None:
         self.script = script.Script()
         self.inventory = inventory.Inventory(":memory:", None)
-        self.qos_policies: dict[str, interface.QosPolicy] | None = None
+        self.qos_policies: dict[str, QosPolicy] | None = None
         self.qos_of_ports: dict[str, str] = {}
         with self.inventory.change() as contents:
             contents.add_network(MANAGEMENT_NETWORK, "br-mgmt", hidden=True)
@@ -95,7 +96,7 @@ class FakeNetwork(local.LocalNetwork):
         with self._inventory.read() as contents:
             return contents.groups_of(port_id)
 
-    def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]]) -> interface.Port:
+    def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]]) -> Port:
         """Make a port with several addresses, each of a subnet."""
         with self._inventory.change() as contents:
             return contents.add_port(name, network_id, addresses)
@@ -112,22 +113,22 @@ class FakeNetwork(local.LocalNetwork):
         with self._inventory.change() as contents:
             return tenant_groups.create(self, contents, {"name": name, "project_id": project_id})
 
-    def create_qos_policy(self, policy: interface.QosPolicy) -> None:
+    def create_qos_policy(self, policy: QosPolicy) -> None:
         """Make a policy; from the first one on, the service knows policies at all."""
         self._cloud.qos_policies = {**(self._cloud.qos_policies or {}), policy.id: policy}
 
-    def limit_port(self, port_id: str, policy: interface.QosPolicy) -> None:
+    def limit_port(self, port_id: str, policy: QosPolicy) -> None:
         """Make a policy, and put it on a port."""
         self.create_qos_policy(policy)
         self._cloud.qos_of_ports[port_id] = policy.id
 
-    def get_port(self, port_id: str) -> interface.Port:
+    def get_port(self, port_id: str) -> Port:
         return dataclasses.replace(super().get_port(port_id), qos_policy_id=self._cloud.qos_of_ports.get(port_id))
 
     def has_qos(self) -> bool:
         return self._cloud.qos_policies is not None
 
-    def get_qos_policy(self, policy_id: str) -> interface.QosPolicy:
+    def get_qos_policy(self, policy_id: str) -> QosPolicy:
         found = (self._cloud.qos_policies or {}).get(policy_id)
         if found is None:
             raise exceptions.NotFound("QoS Policy", policy_id)

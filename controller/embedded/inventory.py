@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import deadlines, exceptions
-from controller.drivers.network import interface
+from controller.model.network import AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
 from controller.model.order import Order
 
 SCHEMA = """
@@ -226,30 +226,30 @@ class Contents:
         self._db.execute(f"INSERT OR IGNORE INTO subnets ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)  # noqa: S608
         return made
 
-    def network(self, wanted: str) -> interface.Network:
+    def network(self, wanted: str) -> Network:
         """:raises NotFound: no such network."""
         row = self._db.execute("SELECT id, name, mtu, project_id, shared FROM networks WHERE id = ?", (wanted,)).fetchone()
         if row is None:
             raise exceptions.NotFound("Network", wanted)
         subnets = self._db.execute("SELECT id FROM subnets WHERE network_id = ? ORDER BY rowid", (wanted,)).fetchall()
         subnet_ids = tuple(found for (found,) in subnets)
-        return interface.Network(id=row[0], name=row[1], mtu=row[2], subnet_ids=subnet_ids, project_id=row[3], shared=bool(row[4]))
+        return Network(id=row[0], name=row[1], mtu=row[2], subnet_ids=subnet_ids, project_id=row[3], shared=bool(row[4]))
 
-    def subnet(self, wanted: str) -> interface.Subnet:
+    def subnet(self, wanted: str) -> Subnet:
         """:raises NotFound: no such subnet."""
         columns = "id, name, network_id, cidr, gateway_ip, project_id, details"
         row = self._db.execute(f"SELECT {columns} FROM subnets WHERE id = ?", (wanted,)).fetchone()  # noqa: S608
         if row is None:
             raise exceptions.NotFound("Subnet", wanted)
         routes = json.loads(row[6]).get("host_routes", ())
-        return interface.Subnet(
+        return Subnet(
             id=row[0],
             name=row[1],
             network_id=row[2],
             cidr=row[3],
             ip_version=ipaddress.ip_network(row[3]).version,
             gateway_ip=row[4],
-            host_routes=tuple(interface.HostRoute(route["destination"], route["nexthop"]) for route in routes),
+            host_routes=tuple(HostRoute(route["destination"], route["nexthop"]) for route in routes),
             project_id=row[5],
         )
 
@@ -259,26 +259,26 @@ class Contents:
 
     # Ports
 
-    def port(self, wanted: str) -> interface.Port:
+    def port(self, wanted: str) -> Port:
         """:raises NotFound: no such port."""
         for port in self._ports("p.id = ?", wanted):
             return port
         raise exceptions.NotFound("Port", wanted)
 
-    def find_port(self, name: str, kind: str) -> interface.Port | None:
+    def find_port(self, name: str, kind: str) -> Port | None:
         """The port of a kind with this name."""
         return next(iter(self._ports("p.name = ? AND p.kind = ?", name, kind)), None)
 
-    def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[interface.Port]:
+    def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[Port]:
         """Ports of an amphora or load balancer, of these kinds only."""
         marks = ", ".join("?" * len(kinds))
         return self._ports(f"p.device_id = ? AND p.kind IN ({marks})", device_id, *kinds)
 
-    def ports_of_load_balancer(self, load_balancer_id: str, kind: str) -> list[interface.Port]:
+    def ports_of_load_balancer(self, load_balancer_id: str, kind: str) -> list[Port]:
         """Ports of one kind that serve a load balancer."""
         return self._ports("p.load_balancer_id = ? AND p.kind = ?", load_balancer_id, kind)
 
-    def ports_in_service(self, kinds: Sequence[str]) -> list[interface.Port]:
+    def ports_in_service(self, kinds: Sequence[str]) -> list[Port]:
         """Every port of these kinds, and every one that a tenant lent to a load balancer."""
         return self._ports(f"p.kind IN ({', '.join('?' * len(kinds))}) OR p.load_balancer_id IS NOT NULL", *kinds)
 
@@ -287,23 +287,23 @@ class Contents:
         row = self._db.execute("SELECT kind, load_balancer_id FROM ports WHERE id = ?", (port_id,)).fetchone()
         return (row[0], row[1]) if row else ("", None)
 
-    def _ports(self, condition: str, *values: str) -> list[interface.Port]:
+    def _ports(self, condition: str, *values: str) -> list[Port]:
         query = f"SELECT {_PORT_COLUMNS} FROM ports p JOIN networks n ON n.id = p.network_id WHERE {condition} ORDER BY p.rowid"  # noqa: S608
         return [self._port(row) for row in self._db.execute(query, values).fetchall()]
 
-    def _port(self, row: tuple[str, str, str, str, str, str, str | None, int, str]) -> interface.Port:
+    def _port(self, row: tuple[str, str, str, str, str, str, str | None, int, str]) -> Port:
         addresses = self._db.execute("SELECT subnet_id, ip_address FROM fixed_ips WHERE port_id = ?", (row[0],)).fetchall()
-        return interface.Port(
+        return Port(
             id=row[0],
             name=row[1],
             network_id=row[2],
             mac_address=row[3],
             mtu=row[7],
-            fixed_ips=tuple(interface.FixedIp(subnet, address) for subnet, address in addresses),
+            fixed_ips=tuple(FixedIp(subnet, address) for subnet, address in addresses),
             device_id=row[4],
             device_owner=row[5],
             project_id=row[6],
-            attachment=interface.Attachment(row[8], self._namespace) if self._namespace else None,
+            attachment=Attachment(row[8], self._namespace) if self._namespace else None,
         )
 
     def add_port(
@@ -318,7 +318,7 @@ class Contents:
         project_id: str | None = None,
         load_balancer_id: str | None = None,
         gateway: bool = False,
-    ) -> interface.Port:
+    ) -> Port:
         """Make a port with one address per (subnet id, wanted address or None); only a `gateway` may have a gateway's address.
 
         :raises NotFound: a subnet does not exist.
@@ -358,7 +358,7 @@ class Contents:
         """
         return self._take(port_id, self.subnet(subnet_id), wanted)
 
-    def give_back(self, port_id: str, fixed: interface.FixedIp) -> None:
+    def give_back(self, port_id: str, fixed: FixedIp) -> None:
         """Take an address from a port; its MAC stays."""
         values = (port_id, fixed.subnet_id, fixed.ip_address)
         self._db.execute("DELETE FROM fixed_ips WHERE port_id = ? AND subnet_id = ? AND ip_address = ?", values)
@@ -373,7 +373,7 @@ class Contents:
         (used,) = self._db.execute("SELECT count(*) FROM fixed_ips WHERE subnet_id = ?", (wanted,)).fetchone()
         return max(0, int(size - (2 if size > 2 else 0) - (subnet.gateway_ip is not None) - used))
 
-    def _take(self, port_id: str, subnet: interface.Subnet, wanted: str | None, gateway: bool = False) -> str:
+    def _take(self, port_id: str, subnet: Subnet, wanted: str | None, gateway: bool = False) -> str:
         if wanted is None:
             return self._take_next(port_id, subnet)
         cidr = ipaddress.ip_network(subnet.cidr)
@@ -384,7 +384,7 @@ class Contents:
             raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
         return str(address)
 
-    def _take_next(self, port_id: str, subnet: interface.Subnet) -> str:
+    def _take_next(self, port_id: str, subnet: Subnet) -> str:
         """The next address after the one given out last, so that an address rests for a while before it is used again."""
         cidr = ipaddress.ip_network(subnet.cidr)
         cursor, details = self._db.execute("SELECT cursor, details FROM subnets WHERE id = ?", (subnet.id,)).fetchone()
@@ -443,12 +443,12 @@ class Contents:
 
     # Security groups of tenants
 
-    def security_group(self, wanted: str) -> interface.SecurityGroup:
+    def security_group(self, wanted: str) -> SecurityGroup:
         """:raises NotFound: no such group."""
         row = self._db.execute("SELECT id, name, project_id FROM security_groups WHERE id = ?", (wanted,)).fetchone()
         if row is None:
             raise exceptions.NotFound("SecurityGroup", wanted)
-        return interface.SecurityGroup(*row)
+        return SecurityGroup(*row)
 
     def groups_of(self, port_id: str) -> list[str]:
         """The ids of a port's security groups."""
@@ -504,12 +504,12 @@ class Contents:
 
     # What the halves of a pair tell each other
 
-    def pair_rules(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+    def pair_rules(self, load_balancer_id: str) -> frozenset[AccessRule]:
         """What the amphorae of a load balancer take from each other."""
         rows = self._db.execute("SELECT protocol, port, cidr FROM pair_rules WHERE load_balancer_id = ?", (load_balancer_id,))
-        return frozenset(interface.AccessRule(protocol, port or None, cidr or None, True) for protocol, port, cidr in rows)
+        return frozenset(AccessRule(protocol, port or None, cidr or None, True) for protocol, port, cidr in rows)
 
-    def set_pair_rules(self, load_balancer_id: str, rules: Iterable[interface.AccessRule]) -> None:
+    def set_pair_rules(self, load_balancer_id: str, rules: Iterable[AccessRule]) -> None:
         """Exactly these, from now on."""
         self._db.execute("DELETE FROM pair_rules WHERE load_balancer_id = ?", (load_balancer_id,))
         values = [(load_balancer_id, rule.protocol, rule.port or 0, rule.cidr or "") for rule in set(rules)]

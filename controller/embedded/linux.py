@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller import deadlines, exceptions
-from controller.drivers.network import interface as network
+from controller.model.network import Port
 
 LOG = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def cable_name(port_id: str) -> str:
     return "tap" + port_id.replace("-", "")[:11]
 
 
-def cable_lines(port: network.Port, namespace: str, name: str = "eth%d") -> list[str]:
+def cable_lines(port: Port, namespace: str, name: str = "eth%d") -> list[str]:
     """`ip` commands, for the bridge's namespace, that put an interface with the port's MAC into another namespace. `%d` counts up there."""
     if port.attachment is None:
         raise exceptions.ComputeFault(f"port {port.id} has no bridge on this machine: its network driver does not fit")
@@ -150,7 +150,7 @@ def has_cable(host: Host, bridge_namespace: str, port_id: str) -> bool:
     return True
 
 
-def ensure_cable(host: Host, bridge_namespace: str, port: network.Port, namespace: str, name: str = "eth%d", running: bool = False) -> None:
+def ensure_cable(host: Host, bridge_namespace: str, port: Port, namespace: str, name: str = "eth%d", running: bool = False) -> None:
     """Have a cable from the port's bridge into a namespace, whatever an interrupted call left of it.
 
     In a machine that is `running`, its end may have been taken further inside.

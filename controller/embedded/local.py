@@ -11,6 +11,7 @@ from controller.drivers.network import interface
 from controller.embedded import effects, tenants, vip_groups
 from controller.embedded.inventory import Contents, Inventory
 from controller.model import load_balancer as model
+from controller.model.network import AccessRule, FixedIp, Network, Port, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 
 VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
@@ -39,19 +40,19 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     # Looking
 
-    def get_network(self, network_id: str) -> interface.Network:
+    def get_network(self, network_id: str) -> Network:
         with self._inventory.read() as contents:
             return contents.network(network_id)
 
-    def get_subnet(self, subnet_id: str) -> interface.Subnet:
+    def get_subnet(self, subnet_id: str) -> Subnet:
         with self._inventory.read() as contents:
             return contents.subnet(subnet_id)
 
-    def get_port(self, port_id: str) -> interface.Port:
+    def get_port(self, port_id: str) -> Port:
         with self._inventory.read() as contents:
             return contents.port(port_id)
 
-    def get_security_group(self, group_id: str) -> interface.SecurityGroup:
+    def get_security_group(self, group_id: str) -> SecurityGroup:
         with self._inventory.read() as contents:
             return contents.security_group(group_id)
 
@@ -59,13 +60,13 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         with self._inventory.read() as contents:
             return {subnet: contents.free_addresses(subnet) for subnet in contents.network(network_id).subnet_ids}
 
-    def list_ours(self) -> Iterable[interface.Port]:
+    def list_ours(self) -> Iterable[Port]:
         with self._inventory.read() as contents:
             return contents.ports_in_service(OURS)
 
     # Ports of tenants: machines of theirs, and VIP ports that they bring
 
-    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None, machine: str = "") -> interface.Port:
+    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None, machine: str = "") -> Port:
         """Make a port of a machine, or of nobody yet; a port of this name that is there already is fine.
 
         :raises NotFound: no such network or subnet; :raises Conflict: the address is taken; :raises InvalidRequest: it does not fit.
@@ -82,7 +83,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     # VIPs
 
-    def allocate_vip(self, load_balancer_id: str, project_id: str, request: interface.VipRequest) -> model.Vip:
+    def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
         with self._inventory.change() as contents:
             found = contents.find_port(f"octavia-lb-{load_balancer_id}", VIP)
             if found is not None:
@@ -103,7 +104,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             vip_groups.add_to(self, contents, load_balancer_id, port.id)
             return _vip(port, port.fixed_ips[0], request, ours=True)
 
-    def _adopt(self, contents: Contents, load_balancer_id: str, request: interface.VipRequest) -> model.Vip:
+    def _adopt(self, contents: Contents, load_balancer_id: str, request: VipRequest) -> model.Vip:
         port = contents.port(str(request.port_id))
         if port.device_id not in ("", f"lb-{load_balancer_id}"):
             raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
@@ -121,7 +122,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         vip_groups.add_to(self, contents, load_balancer_id, port.id)
         return _vip(port, fitting[0], request, ours=False)
 
-    def _choose_subnet(self, contents: Contents, request: interface.VipRequest) -> str:
+    def _choose_subnet(self, contents: Contents, request: VipRequest) -> str:
         if request.subnet_id is not None:
             subnet = contents.subnet(request.subnet_id)
             if request.network_id is not None and contents.network(request.network_id).id != subnet.network_id:
@@ -160,19 +161,19 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
                 f"The controller is on the network {self._management_network_id} only, so no amphora can be reached by {network_id}."
             )
 
-    def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> interface.Port:
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:
         self._refuse_management_on(network_id)
         with self._changing(order) as contents:
             subnets = contents.network(self._management_network_id).subnet_ids
             name = f"octavia-lb-management-{amphora_id}"
             return self._ensure(contents, name, MANAGEMENT, amphora_id, self._management_network_id, subnets[:1])
 
-    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> interface.Port:
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         with self._changing(order) as contents:
             name = f"octavia-lb-vrrp-{amphora_id}"
             return self._ensure(contents, name, VRRP, amphora_id, vip.network_id, [vip.subnet_id], load_balancer_id, vip.address)
 
-    def member_ports(self, amphora_id: str) -> Sequence[interface.Port]:
+    def member_ports(self, amphora_id: str) -> Sequence[Port]:
         with self._inventory.read() as contents:
             return contents.ports_of_device(amphora_id, [MEMBER])
 
@@ -189,7 +190,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
                     for fixed in going:
                         contents.give_back(port_id, fixed)
 
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> interface.Port:
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
         with self._changing(order) as contents:
             subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]
             for port in contents.ports_of_device(amphora_id, [MEMBER]):
@@ -197,7 +198,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
                     return self._complete(contents, port, subnets)
             return self._ensure(contents, f"octavia-lb-member-{amphora_id}", MEMBER, amphora_id, network_id, subnets)
 
-    def _complete(self, contents: Contents, port: interface.Port, subnet_ids: Sequence[str]) -> interface.Port:
+    def _complete(self, contents: Contents, port: Port, subnet_ids: Sequence[str]) -> Port:
         """A member port that exists gets addresses on the subnets that came since."""
         missing = [subnet for subnet in subnet_ids if subnet not in {fixed.subnet_id for fixed in port.fixed_ips}]
         if not missing:
@@ -218,7 +219,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         subnet_ids: Sequence[str],
         load_balancer_id: str | None = None,
         allowed: str | None = None,
-    ) -> interface.Port:
+    ) -> Port:
         for port in contents.ports_of_device(amphora_id, [kind]):
             if port.name == name and port.network_id == network_id:
                 return port
@@ -246,9 +247,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
 
     # Access
 
-    def set_vip_access(
-        self, load_balancer_id: str, vip: model.Vip, rules: Sequence[interface.AccessRule], order: Order | None = None
-    ) -> None:
+    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:
         wanted = vip_groups.whole(rules)
         with self._inventory.read() as contents:
             known = order is None or contents.followed(load_balancer_id) == order.token  # else the order is to be kept
@@ -273,13 +272,13 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             vip_groups.ensure(self, contents, load_balancer_id)
             effects.set_groups_of_vip(self, contents, load_balancer_id, vip.port_id, sorted(wanted))
 
-    def vip_access(self, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+    def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:
         """What may reach a load balancer's VIP now."""
         with self._inventory.read() as contents:
             return vip_groups.access(contents, load_balancer_id)
 
 
-def _vip(port: interface.Port, fixed: interface.FixedIp, request: interface.VipRequest, *, ours: bool) -> model.Vip:
+def _vip(port: Port, fixed: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
     return model.Vip(
         address=fixed.ip_address,
         port_id=port.id,

@@ -35,8 +35,8 @@ from oslo_config import cfg
 from amphora_agent.protocol import boot
 from controller import exceptions
 from controller.drivers.compute import interface
-from controller.drivers.network import interface as network
 from controller.embedded import linux
+from controller.model.network import Port
 
 LOG = logging.getLogger(__name__)
 
@@ -211,7 +211,7 @@ class NamespaceCompute(interface.ComputeDriver):
 
     # Ports
 
-    def attach_port(self, compute_id: str, port: network.Port) -> None:
+    def attach_port(self, compute_id: str, port: Port) -> None:
         folder = self._folder(compute_id)
         if not folder.is_dir():
             raise exceptions.NotFound("Instance", compute_id)
@@ -222,11 +222,11 @@ class NamespaceCompute(interface.ComputeDriver):
             _Record.read(folder).with_cable(port).write(folder)
             self._plug(port, namespace, "eth%d", running=self.get(compute_id).status is interface.InstanceStatus.ACTIVE)
 
-    def detach_port(self, compute_id: str, port: network.Port) -> None:
+    def detach_port(self, compute_id: str, port: Port) -> None:
         if port.attachment is not None and port.attachment.namespace is not None:
             linux.cut_cables(self._host, port.attachment.namespace, [port.id])
 
-    def _plug(self, port: network.Port, namespace: str, name: str, running: bool = False) -> None:
+    def _plug(self, port: Port, namespace: str, name: str, running: bool = False) -> None:
         """Have a cable from the port's bridge into a machine. In one that runs, the agent may have taken its end further inside."""
         linux.ensure_cable(self._host, _bridge_namespace(port), port, namespace, name, running)
 
@@ -299,7 +299,7 @@ class _Record:
         except (FileNotFoundError, NotADirectoryError, TypeError, ValueError):
             return cls()
 
-    def with_cable(self, port: network.Port) -> _Record:
+    def with_cable(self, port: Port) -> _Record:
         namespace = _bridge_namespace(port)
         there = self.cables.get(namespace, ())
         return self if port.id in there else dataclasses.replace(self, cables={**self.cables, namespace: [*there, port.id]})
@@ -308,7 +308,7 @@ class _Record:
         _write(folder / "machine.json", json.dumps(dataclasses.asdict(self)).encode())
 
 
-def _bridge_namespace(port: network.Port) -> str:
+def _bridge_namespace(port: Port) -> str:
     if port.attachment is None or port.attachment.namespace is None:
         raise exceptions.ComputeFault(f"port {port.id} has no bridge in a namespace of this machine: its network driver does not fit")
     return port.attachment.namespace

@@ -16,10 +16,10 @@ import ipaddress
 from collections.abc import Iterable
 
 from controller import exceptions
-from controller.drivers.network import interface
 from controller.embedded import filter_parts, linux, local, vip_groups
 from controller.embedded.filter_parts import Element, Part
 from controller.embedded.inventory import Contents
+from controller.model.network import AccessRule, Port
 
 TABLE = "figlina"
 
@@ -119,20 +119,20 @@ def port_part(contents: Contents, port_id: str) -> Part:
     return Part(chains=chains, elements=frozenset(elements))
 
 
-def port_script(contents: Contents, port: interface.Port) -> str:
+def port_script(contents: Contents, port: Port) -> str:
     """What the filter has to know of a port, and of its load balancer's own group, as lines for `nft -f`; known already is fine."""
     _, load_balancer_id = contents.kind_of(port.id)
     own = Part() if load_balancer_id is None else filter_parts.group_part(contents, vip_groups.group_id(load_balancer_id))
     return filter_parts.script(TABLE, Part(), filter_parts.together([port_part(contents, port.id), own]))
 
 
-def admitting(between_amphorae: Iterable[interface.AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:
+def admitting(between_amphorae: Iterable[AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:
     """The chain of a port: what its own kind tells it, what its security groups admit, and answers."""
     accepts = sorted(f"{_match(rule)} accept" for rule in between_amphorae)
     return (*accepts, *(f"jump {filter_parts.ingress(group_id)}" for group_id in group_ids), "goto answers_only")
 
 
-def _match(rule: interface.AccessRule) -> str:
+def _match(rule: AccessRule) -> str:
     words = f"{_source(rule.cidr)}meta l4proto {filter_parts.PROTOCOLS[rule.protocol]}"
     return words if rule.port is None else f"{words} th dport {rule.port}"
 
@@ -145,7 +145,7 @@ def _source(cidr: str | None) -> str:
     return f"ether type {family} " if network.prefixlen == 0 else f"{family} saddr {network} "
 
 
-def _elements(contents: Contents, port: interface.Port, kind: str) -> set[Element]:
+def _elements(contents: Contents, port: Port, kind: str) -> set[Element]:
     name = f'"{linux.cable_name(port.id)}"'
     elements = {("guarded", name), ("macs", f"{name} . {port.mac_address}")}
     elements.add(("isolated", name) if kind == local.MANAGEMENT else ("closed", f"{name} : jump {_chain(port)}"))
@@ -159,11 +159,11 @@ def _elements(contents: Contents, port: interface.Port, kind: str) -> set[Elemen
     return elements
 
 
-def _chain(port: interface.Port) -> str:
+def _chain(port: Port) -> str:
     return f"to_{linux.cable_name(port.id)}"
 
 
-def _sending(port: interface.Port) -> str:
+def _sending(port: Port) -> str:
     return f"from_{linux.cable_name(port.id)}"
 
 

@@ -11,10 +11,10 @@ import ipaddress
 import json
 from typing import Any
 
-from controller.drivers.network import interface
 from controller.embedded import linux
 from controller.embedded.inventory import Contents
 from controller.embedded.tenant_documents import ROUTER_GATEWAY, ROUTER_INTERFACE
+from controller.model.network import Port
 
 TABLE = "figlina"
 _PREFIXES = {ROUTER_INTERFACE: "qr-", ROUTER_GATEWAY: "qg-"}
@@ -27,7 +27,7 @@ class Router:
     `defaults` are gateways, at most one of each version of IP.
     """
 
-    legs: dict[str, interface.Port]
+    legs: dict[str, Port]
     addresses: dict[str, frozenset[str]]
     defaults: tuple[str, ...]
     floating: tuple[tuple[str, str], ...]
@@ -54,7 +54,7 @@ def wanted(contents: Contents, router_id: str) -> Router:
     return Router(legs=legs, addresses=addresses, defaults=tuple(defaults.values()), floating=floating)
 
 
-def _leg(port: interface.Port) -> str:
+def _leg(port: Port) -> str:
     return _PREFIXES[port.device_owner] + linux.cable_name(port.id).removeprefix("tap")
 
 

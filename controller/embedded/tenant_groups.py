@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import interface
 from controller.embedded import effects, filter_parts, networking, tenant_details
 from controller.embedded.inventory import Contents
+from controller.model.network import SecurityGroup
 
 DEFAULT = "default"
 _DETAILS = ("description", "tags", "stateful")
@@ -80,7 +80,7 @@ def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
         contents.db.execute("DELETE FROM security_groups WHERE id = ?", (group_id,))
 
 
-def _changeable(contents: Contents, group_id: str) -> interface.SecurityGroup:
+def _changeable(contents: Contents, group_id: str) -> SecurityGroup:
     group = contents.security_group(group_id)
     if group.project_id == networking.SERVICE_PROJECT:
         words = f"Security group {group_id} ({group.name}) belongs to a load balancer: its listeners say what it admits."

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.drivers.network import interface
 from controller.embedded import effects, networking, tenant_details, tenant_groups, tenant_pools
 from controller.embedded.inventory import Contents
+from controller.model.network import Network, Port
 
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
@@ -188,7 +188,7 @@ def create_port(effect: effects.Effects, contents: Contents, values: Mapping[str
     return port.id
 
 
-def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[Mapping[str, str]] | None) -> list[tuple[str, str | None]]:
+def _addresses(contents: Contents, network: Network, wanted: Sequence[Mapping[str, str]] | None) -> list[tuple[str, str | None]]:
     """Subnet and address, or None for any, of every address that a new port gets."""
     subnets = [contents.subnet(found) for found in network.subnet_ids]
     if wanted is None:
@@ -209,7 +209,7 @@ def _addresses(contents: Contents, network: interface.Network, wanted: Sequence[
     return found
 
 
-def _set_mac(contents: Contents, port: interface.Port, mac: str) -> None:
+def _set_mac(contents: Contents, port: Port, mac: str) -> None:
     query = "SELECT id FROM ports WHERE network_id = ? AND mac_address = ? AND id != ?"
     if contents.db.execute(query, (port.network_id, mac.lower(), port.id)).fetchone():
         raise networking.NetworkConflict("MacAddressInUse", f"The MAC address {mac} is in use on network {port.network_id}.")
@@ -254,12 +254,12 @@ def update_port(effect: effects.Effects, contents: Contents, port_id: str, value
     tenant_details.change(contents, "ports", port_id, values, _OF_PORT)
 
 
-def _is_in_use(contents: Contents, port: interface.Port) -> bool:
+def _is_in_use(contents: Contents, port: Port) -> bool:
     """By a load balancer, or by a router: then most of it has to stay."""
     return any(contents.kind_of(port.id)) or port.device_owner.startswith("network:")
 
 
-def _is_same(port: interface.Port, name: str, value: Any) -> bool:
+def _is_same(port: Port, name: str, value: Any) -> bool:
     """Whether a value is what the port has anyway: clients send whole objects back."""
     if name == "fixed_ips":
         return bool(value is None or {one.get("ip_address") for one in value} == {fixed.ip_address for fixed in port.fixed_ips})
@@ -267,7 +267,7 @@ def _is_same(port: interface.Port, name: str, value: Any) -> bool:
     return bool(name in known and value == known[name]) or (name == "port_security_enabled" and value is True) or value == []
 
 
-def _change_port(effect: effects.Effects, contents: Contents, port: interface.Port, values: Mapping[str, Any]) -> None:
+def _change_port(effect: effects.Effects, contents: Contents, port: Port, values: Mapping[str, Any]) -> None:
     with effect.changing(contents, [port.id]):
         secured = values.get("port_security_enabled", contents.is_secured(port.id))
         groups = values.get("security_groups", contents.groups_of(port.id))
@@ -283,7 +283,7 @@ def _change_port(effect: effects.Effects, contents: Contents, port: interface.Po
             _allow(contents, port.id, values["allowed_address_pairs"])
 
 
-def _readdress(contents: Contents, port: interface.Port, wanted: Sequence[Mapping[str, str]]) -> None:
+def _readdress(contents: Contents, port: Port, wanted: Sequence[Mapping[str, str]]) -> None:
     has = {(fixed.subnet_id, fixed.ip_address) for fixed in port.fixed_ips}
     found = _addresses(contents, contents.network(port.network_id), wanted)
     kept: set[tuple[str, str]] = {one for one in has if one in found}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.drivers.network import interface
 from controller.embedded import effects, networking, tenant_details
 from controller.embedded.inventory import Contents
 from controller.embedded.tenant_documents import FLOATING_OWNER, ROUTER_GATEWAY, ROUTER_INTERFACE
+from controller.model.network import FixedIp, Network, Port, Subnet
 
 _DETAILS = ("description", "tags")
 
@@ -68,14 +68,14 @@ def _set_gateway(contents: Contents, router_id: str, wanted: Mapping[str, Any] |
     )
 
 
-def _external(contents: Contents, network_id: str) -> interface.Network:
+def _external(contents: Contents, network_id: str) -> Network:
     network = contents.network(network_id)
     if not contents.db.execute("SELECT external FROM networks WHERE id = ?", (network_id,)).fetchone()[0]:
         raise networking.NetworkInvalid("BadRequest", f"Network {network_id} is not an external network.")
     return network
 
 
-def _first_subnet(contents: Contents, network: interface.Network) -> str:
+def _first_subnet(contents: Contents, network: Network) -> str:
     for subnet_id in network.subnet_ids:
         if contents.subnet(subnet_id).ip_version == 4:
             return subnet_id
@@ -92,7 +92,7 @@ def delete(effect: effects.Effects, contents: Contents, router_id: str) -> None:
     effect.router_gone(router_id)
 
 
-def _ports(contents: Contents, router_id: str, owner: str) -> list[interface.Port]:
+def _ports(contents: Contents, router_id: str, owner: str) -> list[Port]:
     return [port for port in contents.ports_of_device(router_id, [""]) if port.device_owner == owner]
 
 
@@ -122,7 +122,7 @@ def add_interface(
     return _answer(router_id, port, port.fixed_ips[0].subnet_id)
 
 
-def _leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> interface.Port:
+def _leg(contents: Contents, router_id: str, subnet: Subnet) -> Port:
     if subnet.gateway_ip is None:
         raise networking.NetworkInvalid("BadRequest", f"Subnet {subnet.id} has no gateway IP for the router to have.")
     _check_leg(contents, router_id, subnet)
@@ -131,7 +131,7 @@ def _leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> interf
     )
 
 
-def _check_leg(contents: Contents, router_id: str, subnet: interface.Subnet) -> None:
+def _check_leg(contents: Contents, router_id: str, subnet: Subnet) -> None:
     cidr = ipaddress.ip_network(subnet.cidr)
     for port in contents.ports_of_device(router_id, [""]):
         for other in (contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips):
@@ -166,7 +166,7 @@ def _check_unneeded(contents: Contents, router_id: str, subnets: set[str]) -> No
             raise networking.NetworkConflict("RouterInterfaceInUseByFloatingIP", words)
 
 
-def _answer(router_id: str, port: interface.Port, subnet_id: str) -> networking.Document:
+def _answer(router_id: str, port: Port, subnet_id: str) -> networking.Document:
     project = port.project_id or ""
     return {
         "id": router_id,
@@ -235,7 +235,7 @@ def _associate(effect: effects.Effects, contents: Contents, floating_id: str, po
     effect.router_changed(contents, router_id)
 
 
-def _fixed(port: interface.Port, wanted: str | None) -> interface.FixedIp:
+def _fixed(port: Port, wanted: str | None) -> FixedIp:
     for fixed in port.fixed_ips:
         if (wanted is None and ipaddress.ip_address(fixed.ip_address).version == 4) or fixed.ip_address == wanted:
             return fixed

@@ -6,10 +6,10 @@ import ipaddress
 import uuid
 from collections.abc import Iterable, Sequence
 
-from controller.drivers.network import interface
 from controller.embedded import effects, networking, tenant_details, tenant_groups
 from controller.embedded.inventory import Contents
 from controller.model import load_balancer as model
+from controller.model.network import AccessRule
 
 _NAMESPACE = uuid.UUID("0d9c3c3e-52a9-4a52-8f0c-4d1f1c0a9b6e")
 _Row = tuple[str, str, int | None, str | None]
@@ -71,24 +71,22 @@ def delete(effect: effects.Effects, contents: Contents, load_balancer_id: str) -
 # What it admits
 
 
-def whole(rules: Iterable[interface.AccessRule]) -> frozenset[interface.AccessRule]:
+def whole(rules: Iterable[AccessRule]) -> frozenset[AccessRule]:
     """Rules as they are kept: ranges in their one spelling."""
-    return frozenset(interface.AccessRule(rule.protocol, rule.port, _range(rule.cidr), rule.between_amphorae) for rule in rules)
+    return frozenset(AccessRule(rule.protocol, rule.port, _range(rule.cidr), rule.between_amphorae) for rule in rules)
 
 
 def _range(cidr: str | None) -> str | None:
     return None if cidr is None else str(ipaddress.ip_network(cidr, strict=False))
 
 
-def access(contents: Contents, load_balancer_id: str) -> frozenset[interface.AccessRule]:
+def access(contents: Contents, load_balancer_id: str) -> frozenset[AccessRule]:
     """What the group admits, and what the amphorae tell each other."""
-    admitted = {interface.AccessRule(protocol, port, prefix) for _, protocol, port, prefix in _rows(contents, load_balancer_id)}
+    admitted = {AccessRule(protocol, port, prefix) for _, protocol, port, prefix in _rows(contents, load_balancer_id)}
     return contents.pair_rules(load_balancer_id) | admitted
 
 
-def set_access(
-    effect: effects.Effects, contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[interface.AccessRule]
-) -> None:
+def set_access(effect: effects.Effects, contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[AccessRule]) -> None:
     """Exactly this, from now on: rules that stay keep their ids."""
     versions = _versions(contents, vip)
     between = frozenset(rule for rule in rules if rule.between_amphorae)
@@ -107,7 +105,7 @@ def _versions(contents: Contents, vip: model.Vip) -> list[int]:
     return sorted({ipaddress.ip_address(address).version for (address,) in [*found, (vip.address,)]})
 
 
-def _rows_of(rule: interface.AccessRule, versions: Sequence[int]) -> Iterable[_Row]:
+def _rows_of(rule: AccessRule, versions: Sequence[int]) -> Iterable[_Row]:
     if rule.cidr is None:
         return [(f"IPv{version}", rule.protocol, rule.port, None) for version in versions]
     return [(f"IPv{ipaddress.ip_network(rule.cidr).version}", rule.protocol, rule.port, rule.cidr)]

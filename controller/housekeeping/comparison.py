@@ -21,6 +21,7 @@ from controller.drivers.network import interface, remembered
 from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
+from controller.model.network import AccessRule, VipRequest
 from controller.model.status import ProvisioningStatus
 from controller.tasks import network as network_tasks
 from controller.tasks import networks
@@ -151,9 +152,7 @@ class Comparison:
     def _make_vip_again(self, seen: model.Snapshot) -> model.Vip | str:
         """The VIP on a port of ours with the same address, or why there can't be one."""
         vip = seen.load_balancer.vip
-        request = interface.VipRequest(
-            network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address, qos_policy_id=vip.qos_policy_id
-        )
+        request = VipRequest(network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address, qos_policy_id=vip.qos_policy_id)
         try:
             return self._network.allocate_vip(seen.load_balancer.id, seen.load_balancer.project_id, request)
         except exceptions.ControllerError as exc:
@@ -175,7 +174,7 @@ class Comparison:
         LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
 
 
-def _in_one_spelling(rule: interface.AccessRule) -> interface.AccessRule:
+def _in_one_spelling(rule: AccessRule) -> AccessRule:
     return rule if rule.cidr is None else dataclasses.replace(rule, cidr=str(ipaddress.ip_network(rule.cidr, strict=False)))
 
 

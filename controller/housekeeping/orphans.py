@@ -17,6 +17,7 @@ from controller.db import database
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.model import load_balancer as model
+from controller.model.network import FixedIp, Port
 
 LOG = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Orphans:
             except exceptions.Transient as exc:
                 LOG.warning("The orphans of %s %s are tried again: %s", kind, object_id, exc)
 
-    def _ours(self) -> tuple[set[str], dict[str, network_interface.Port]]:
+    def _ours(self) -> tuple[set[str], dict[str, Port]]:
         """Ids of amphorae that own a machine or a port, and VIP ports by the id of their load balancer."""
         amphora_ids = {instance.amphora_id for instance in self._compute.list_ours()}
         vip_ports = {}
@@ -93,7 +94,7 @@ class Orphans:
                 ripe.append(key)
         return ripe
 
-    def _remove(self, kind: str, object_id: str, vip_port: network_interface.Port | None) -> None:
+    def _remove(self, kind: str, object_id: str, vip_port: Port | None) -> None:
         with self._db.read() as tx:  # once more: it may have been begun anew since
             look = tx.housekeeping.living_amphorae if kind == "amphora" else tx.housekeeping.living_load_balancers
             if look([object_id]):
@@ -122,7 +123,7 @@ class Orphans:
             tx.faults.add_event(owner, kind, object_id, model.Fault(code="orphan", message=words))
 
 
-def _vip(port: network_interface.Port) -> model.Vip:
+def _vip(port: Port) -> model.Vip:
     """A VIP that is good for nothing but being given back."""
-    first = port.fixed_ips[0] if port.fixed_ips else network_interface.FixedIp("", "")
+    first = port.fixed_ips[0] if port.fixed_ips else FixedIp("", "")
     return model.Vip(address=first.ip_address, port_id=port.id, subnet_id=first.subnet_id, network_id=port.network_id)

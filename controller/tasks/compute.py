@@ -16,6 +16,7 @@ from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.jobs import owed
 from controller.model import renewal, status
+from controller.model.network import Port
 from controller.tasks import base
 
 LOG = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Boot(base.Step):
             )
         LOG.info("load balancer %s: amphora %s boots as machine %s", load_balancer_id, amphora_id, instance.id)
 
-    def _files(self, amphora_id: str, management: network_interface.Port, pem: bytes) -> Mapping[str, bytes]:
+    def _files(self, amphora_id: str, management: Port, pem: bytes) -> Mapping[str, bytes]:
         fixed = management.fixed_ips[0]
         subnet = self._networks.subnet(fixed.subnet_id)
         nic = render.boot.ManagementNic(

@@ -15,6 +15,7 @@ from controller.jobs import owed
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
+from controller.model.network import AccessRule, Port
 from controller.tasks import base, networks, push
 
 LOG = logging.getLogger(__name__)
@@ -183,7 +184,7 @@ class ReleaseMemberNetworks(base.Step):
                 if any(fixed.subnet_id not in subnet_ids for fixed in port.fixed_ips) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
 
-    def _release(self, compute_id: str | None, port: interface.Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
+    def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
         stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
         with self._fence.writing(lease) as order:
             if not stays and compute_id is not None:
@@ -209,21 +210,21 @@ class DeleteVip(base.Step):
             self._network.deallocate_vip(load_balancer_id, vip, order=order)
 
 
-def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[interface.AccessRule, ...]:
+def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:
     """What a load balancer's listeners ask for, and its amphorae among themselves."""
-    rules: list[interface.AccessRule] = []
+    rules: list[AccessRule] = []
     for listener in snapshot.listeners:
         if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
             transport = _TRANSPORTS.get(listener.protocol, "tcp")
-            rules.extend(interface.AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
+            rules.extend(AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
     if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
         rules += _rules_of_pair(snapshot, peer_port)
     return tuple(dict.fromkeys(rules))
 
 
-def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[interface.AccessRule]:
+def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
     """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
     gone = (status.AmphoraStatus.PENDING_DELETE, status.AmphoraStatus.DELETED)
     halves = [str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in gone]
     speaking = (("vrrp", None), ("tcp", peer_port))
-    return [interface.AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]
+    return [AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]

@@ -12,6 +12,7 @@ from controller.drivers.network import interface, remembered
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.model.network import Port, Subnet
 
 LOG = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _is_going(snapshot: model.Snapshot, member: model.Member, pushed: int | None
     return any(pushed is None or one.generation <= pushed for one in going)
 
 
-def _nic(port: interface.Port, subnet_ids: Iterable[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
+def _nic(port: Port, subnet_ids: Iterable[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
     port = dataclasses.replace(port, fixed_ips=tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id in subnet_ids))
     subnets = [known.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
     prefixes = [ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets]
@@ -100,5 +101,5 @@ def _nic(port: interface.Port, subnet_ids: Iterable[str], known: remembered.Reme
     )
 
 
-def _routes(subnet: interface.Subnet) -> tuple[render.HostRoute, ...]:
+def _routes(subnet: Subnet) -> tuple[render.HostRoute, ...]:
     return tuple(render.HostRoute(route.destination, route.nexthop) for route in subnet.host_routes)

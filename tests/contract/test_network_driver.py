@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from controller import exceptions
-from controller.drivers.network import interface
 from controller.embedded import bridge, fake, linux, local, networking
+from controller.model.network import AccessRule, Network, Port, SecurityGroup, VipRequest
 
 PROJECT = "project-1"
 
@@ -59,7 +59,7 @@ def network(request: pytest.FixtureRequest) -> local.LocalNetwork:
 
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
-def private(network: local.LocalNetwork, request: pytest.FixtureRequest) -> interface.Network:
+def private(network: local.LocalNetwork, request: pytest.FixtureRequest) -> Network:
     """A tenant network: the one that is there from the beginning, or one of IPv6 that a tenant made."""
     if request.param == 6:
         values = {"name": "six", "project_id": PROJECT, "shared": True, "router:external": False, "mtu": 1500}
@@ -76,18 +76,18 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
-def on(network: interface.Network, **parts: str) -> interface.VipRequest:
-    return interface.VipRequest(network_id=network.id, **parts)
+def on(network: Network, **parts: str) -> VipRequest:
+    return VipRequest(network_id=network.id, **parts)
 
 
-def free_address(network: local.LocalNetwork, private: interface.Network, place: int = 7) -> str:
+def free_address(network: local.LocalNetwork, private: Network, place: int = 7) -> str:
     return str(ipaddress.ip_network(network.get_subnet(private.subnet_ids[0]).cidr)[place])
 
 
 # Looking
 
 
-def test_a_network_names_its_subnets_and_they_name_it(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_network_names_its_subnets_and_they_name_it(network: local.LocalNetwork, private: Network) -> None:
     assert private.mtu >= 1280
     for subnet_id in private.subnet_ids:
         assert network.get_subnet(subnet_id).network_id == private.id
@@ -104,7 +104,7 @@ def test_what_does_not_exist_is_not_found_by_its_kind(network: local.LocalNetwor
 
 
 def test_a_vip_gets_an_address_of_its_subnet_and_a_port_named_after_the_load_balancer(
-    network: local.LocalNetwork, private: interface.Network
+    network: local.LocalNetwork, private: Network
 ) -> None:
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
@@ -118,22 +118,22 @@ def test_a_vip_gets_an_address_of_its_subnet_and_a_port_named_after_the_load_bal
     assert vip.port_is_ours
 
 
-def test_allocating_a_vip_twice_gives_the_first_one(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_allocating_a_vip_twice_gives_the_first_one(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id = new_id()
     assert network.allocate_vip(load_balancer_id, PROJECT, on(private)) == network.allocate_vip(load_balancer_id, PROJECT, on(private))
 
 
-def test_a_vip_has_the_address_that_was_asked_for(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_vip_has_the_address_that_was_asked_for(network: local.LocalNetwork, private: Network) -> None:
     wanted = free_address(network, private)
     assert network.allocate_vip(new_id(), PROJECT, on(private, address=wanted)).address == wanted
 
 
-def test_a_subnet_alone_is_enough_for_a_vip(network: local.LocalNetwork, private: interface.Network) -> None:
-    vip = network.allocate_vip(new_id(), PROJECT, interface.VipRequest(subnet_id=private.subnet_ids[0]))
+def test_a_subnet_alone_is_enough_for_a_vip(network: local.LocalNetwork, private: Network) -> None:
+    vip = network.allocate_vip(new_id(), PROJECT, VipRequest(subnet_id=private.subnet_ids[0]))
     assert (vip.network_id, vip.subnet_id) == (private.id, private.subnet_ids[0])
 
 
-def test_an_address_that_is_taken_is_a_conflict(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_an_address_that_is_taken_is_a_conflict(network: local.LocalNetwork, private: Network) -> None:
     wanted = free_address(network, private)
     network.allocate_vip(new_id(), PROJECT, on(private, address=wanted))
     with pytest.raises(exceptions.Conflict, match=wanted):
@@ -141,14 +141,14 @@ def test_an_address_that_is_taken_is_a_conflict(network: local.LocalNetwork, pri
 
 
 @pytest.mark.parametrize("address", ["203.0.113.9", "2001:db8::9"])
-def test_an_address_outside_the_network_is_refused(network: local.LocalNetwork, private: interface.Network, address: str) -> None:
+def test_an_address_outside_the_network_is_refused(network: local.LocalNetwork, private: Network, address: str) -> None:
     with pytest.raises(exceptions.InvalidRequest):
         network.allocate_vip(new_id(), PROJECT, on(private, address=address))
     with pytest.raises(exceptions.InvalidRequest, match=address):
         network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=private.subnet_ids[0], address=address))
 
 
-def test_the_first_and_last_address_of_a_subnet_are_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_the_first_and_last_address_of_a_subnet_are_refused(network: local.LocalNetwork, private: Network) -> None:
     for place in (0, -1):
         with pytest.raises(exceptions.InvalidRequest):
             network.allocate_vip(new_id(), PROJECT, on(private, address=free_address(network, private, place)))
@@ -156,32 +156,32 @@ def test_the_first_and_last_address_of_a_subnet_are_refused(network: local.Local
 
 def test_an_unknown_network_subnet_or_port_is_not_found(network: local.LocalNetwork) -> None:
     for kind, request in {
-        "Network": interface.VipRequest(network_id=new_id()),
-        "Subnet": interface.VipRequest(subnet_id=new_id()),
-        "Port": interface.VipRequest(port_id=new_id()),
+        "Network": VipRequest(network_id=new_id()),
+        "Subnet": VipRequest(subnet_id=new_id()),
+        "Port": VipRequest(port_id=new_id()),
     }.items():
         with pytest.raises(exceptions.NotFound) as caught:
             network.allocate_vip(new_id(), PROJECT, request)
         assert caught.value.kind == kind
 
 
-def test_a_subnet_of_another_network_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_subnet_of_another_network_is_refused(network: local.LocalNetwork, private: Network) -> None:
     elsewhere = network.ensure_management_port(new_id())
     with pytest.raises(exceptions.InvalidRequest):
         network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=elsewhere.fixed_ips[0].subnet_id))
 
 
-def test_a_failed_allocation_leaves_nothing(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_failed_allocation_leaves_nothing(network: local.LocalNetwork, private: Network) -> None:
     before = list(network.list_ours())
     with pytest.raises(exceptions.InvalidRequest):
         network.allocate_vip(new_id(), PROJECT, on(private, subnet_id=private.subnet_ids[0], address="203.0.113.9"))
     assert list(network.list_ours()) == before
 
 
-def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, private: Network) -> None:
     port = network.create_port("mine", private.id, private.subnet_ids[0])
     load_balancer_id = new_id()
-    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port.id))
+    vip = network.allocate_vip(load_balancer_id, PROJECT, VipRequest(port_id=port.id))
     assert (vip.port_id, vip.address, vip.port_is_ours) == (port.id, port.fixed_ips[0].ip_address, False)
     assert network.get_port(port.id).device_id == f"lb-{load_balancer_id}"
     assert [one.device_id for one in network.list_ours()] == [f"lb-{load_balancer_id}"], "should no row explain it, it is given back"
@@ -191,21 +191,21 @@ def test_a_tenants_port_is_adopted_and_given_back(network: local.LocalNetwork, p
     assert network.get_port(port.id).device_id == ""
 
 
-def test_adopting_twice_is_fine_but_a_port_in_use_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_adopting_twice_is_fine_but_a_port_in_use_is_refused(network: local.LocalNetwork, private: Network) -> None:
     port = network.create_port("mine", private.id, private.subnet_ids[0])
-    first, request = new_id(), interface.VipRequest(port_id=port.id)
+    first, request = new_id(), VipRequest(port_id=port.id)
     assert network.allocate_vip(first, PROJECT, request) == network.allocate_vip(first, PROJECT, request)
     with pytest.raises(exceptions.InvalidRequest, match=port.id):
         network.allocate_vip(new_id(), PROJECT, request)
 
 
-def test_a_port_that_does_not_have_the_address_asked_for_is_refused(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_port_that_does_not_have_the_address_asked_for_is_refused(network: local.LocalNetwork, private: Network) -> None:
     port = network.create_port("mine", private.id, private.subnet_ids[0])
     with pytest.raises(exceptions.InvalidRequest):
-        network.allocate_vip(new_id(), PROJECT, interface.VipRequest(port_id=port.id, address="203.0.113.9"))
+        network.allocate_vip(new_id(), PROJECT, VipRequest(port_id=port.id, address="203.0.113.9"))
 
 
-def test_deallocating_frees_the_address(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_deallocating_frees_the_address(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.deallocate_vip(load_balancer_id, vip)
@@ -218,7 +218,7 @@ def test_deallocating_frees_the_address(network: local.LocalNetwork, private: in
 # Ports of amphorae
 
 
-def test_every_kind_of_port_is_made_once(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_every_kind_of_port_is_made_once(network: local.LocalNetwork, private: Network) -> None:
     amphora_id, load_balancer_id = new_id(), new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     for _ in range(2):
@@ -231,7 +231,7 @@ def test_every_kind_of_port_is_made_once(network: local.LocalNetwork, private: i
     assert len({port.mac_address for port in ours.values()}) == 4
 
 
-def test_a_vrrp_port_lies_on_the_vips_subnet_with_an_address_of_its_own(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_vrrp_port_lies_on_the_vips_subnet_with_an_address_of_its_own(network: local.LocalNetwork, private: Network) -> None:
     amphora_id, load_balancer_id = new_id(), new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     port = network.ensure_vrrp_port(amphora_id, load_balancer_id, vip)
@@ -241,7 +241,7 @@ def test_a_vrrp_port_lies_on_the_vips_subnet_with_an_address_of_its_own(network:
     assert port.fixed_ips[0].ip_address != vip.address
 
 
-def test_a_member_port_has_one_address_per_subnet(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_member_port_has_one_address_per_subnet(network: local.LocalNetwork, private: Network) -> None:
     amphora_id = new_id()
     port = network.ensure_member_port(amphora_id, private.id, private.subnet_ids)
     assert port.name == f"octavia-lb-member-{amphora_id}"
@@ -253,7 +253,7 @@ def test_a_member_port_on_an_unknown_network_is_not_found(network: local.LocalNe
         network.ensure_member_port(new_id(), new_id(), [])
 
 
-def test_deleting_an_amphoras_ports_leaves_those_of_others(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_deleting_an_amphoras_ports_leaves_those_of_others(network: local.LocalNetwork, private: Network) -> None:
     gone, stays, load_balancer_id = new_id(), new_id(), new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     for amphora_id in (gone, stays):
@@ -266,7 +266,7 @@ def test_deleting_an_amphoras_ports_leaves_those_of_others(network: local.LocalN
 
 def test_a_full_subnet_says_so(bridge_or_fake_small: tuple[local.LocalNetwork, str]) -> None:
     network, subnet_id = bridge_or_fake_small
-    request = interface.VipRequest(subnet_id=subnet_id)
+    request = VipRequest(subnet_id=subnet_id)
     free = 13 if network.get_subnet(subnet_id).gateway_ip else 14
     addresses = {network.allocate_vip(new_id(), PROJECT, request).address for _ in range(free)}
     assert len(addresses) == free
@@ -275,7 +275,7 @@ def test_a_full_subnet_says_so(bridge_or_fake_small: tuple[local.LocalNetwork, s
 
 
 @pytest.fixture
-def bridge_or_fake_small(network: local.LocalNetwork, private: interface.Network) -> tuple[local.LocalNetwork, str]:
+def bridge_or_fake_small(network: local.LocalNetwork, private: Network) -> tuple[local.LocalNetwork, str]:
     """A subnet with 14 addresses, of which its gateway may have one."""
     if isinstance(network, fake.FakeNetwork):
         network.create_network("small")
@@ -286,12 +286,12 @@ def bridge_or_fake_small(network: local.LocalNetwork, private: interface.Network
 # Access
 
 
-def test_access_is_what_was_set_last(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_access_is_what_was_set_last(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
-    web, office = interface.AccessRule("tcp", 80), interface.AccessRule("udp", 53, "192.0.2.0/24")
-    vrrp, six = interface.AccessRule("vrrp", None, "192.0.2.7/32", True), interface.AccessRule("tcp", 443, "2001:db8::/32")
+    web, office = AccessRule("tcp", 80), AccessRule("udp", 53, "192.0.2.0/24")
+    vrrp, six = AccessRule("vrrp", None, "192.0.2.7/32", True), AccessRule("tcp", 443, "2001:db8::/32")
     for rules in ([web, vrrp], [web, office, six], [web, office, six], [office], []):
         network.set_vip_access(load_balancer_id, vip, rules)
         assert network.vip_access(load_balancer_id) == frozenset(rules)
@@ -301,14 +301,14 @@ def test_access_is_what_was_set_last(network: local.LocalNetwork, private: inter
 
 
 def test_a_vip_is_born_with_a_group_of_the_services_own_that_says_what_listeners_open(
-    network: local.LocalNetwork, private: interface.Network
+    network: local.LocalNetwork, private: Network
 ) -> None:
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
-    assert network.get_security_group(own) == interface.SecurityGroup(own, f"lb-{load_balancer_id}", networking.SERVICE_PROJECT)
+    assert network.get_security_group(own) == SecurityGroup(own, f"lb-{load_balancer_id}", networking.SERVICE_PROJECT)
     assert groups_of(network, network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id) == [own]
-    network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", 80, "192.0.2.0/24")])
+    network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", 80, "192.0.2.0/24")])
     rules = {
         (one["direction"], one["ethertype"], one["protocol"], one["port_range_min"], one["port_range_max"], one["remote_ip_prefix"])
         for one in network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
@@ -320,7 +320,7 @@ def test_a_vip_is_born_with_a_group_of_the_services_own_that_says_what_listeners
         network.get_security_group(own)
 
 
-def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNetwork, private: Network) -> None:
     vip = network.allocate_vip(new_id(), PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
     (rule, *_) = network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
@@ -337,13 +337,11 @@ def test_the_services_own_group_is_changed_by_nobody_else(network: local.LocalNe
             change()
 
 
-def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(
-    network: local.LocalNetwork, private: interface.Network
-) -> None:
+def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, mine = new_id(), group(network)
     values = {"name": "mine", "network_id": private.id, "project_id": PROJECT, "security_groups": [mine]}
     port = network.create(networking.PORT, values)["id"]
-    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(port_id=port))
+    vip = network.allocate_vip(load_balancer_id, PROJECT, VipRequest(port_id=port))
     both = groups_of(network, port)
     assert len(both) == 2
     assert mine in both
@@ -354,7 +352,7 @@ def test_a_tenants_port_keeps_its_groups_beside_the_services_while_it_is_a_vip(
     network.delete(networking.PORT, port)
 
 
-def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_port_that_only_says_that_it_is_a_vip_is_none(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, theirs = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     before = groups_of(network, vip.port_id)
@@ -380,13 +378,13 @@ def group(network: local.LocalNetwork, name: str = "web", **rule: Any) -> str:
 
 def test_a_security_group_is_known_by_its_id(network: local.LocalNetwork) -> None:
     made = group(network)
-    assert network.get_security_group(made) == interface.SecurityGroup(made, "web", PROJECT)
+    assert network.get_security_group(made) == SecurityGroup(made, "web", PROJECT)
     with pytest.raises(exceptions.NotFound) as caught:
         network.get_security_group(new_id())
     assert caught.value.kind == "SecurityGroup"
 
 
-def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, first, second = new_id(), group(network, "first"), group(network, "second")
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     own = groups_of(network, vip.port_id)
@@ -406,7 +404,7 @@ def groups_of(network: local.LocalNetwork, port_id: str) -> list[str]:
     return found
 
 
-def test_an_unknown_group_changes_nothing(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_an_unknown_group_changes_nothing(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, known = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
@@ -416,7 +414,7 @@ def test_an_unknown_group_changes_nothing(network: local.LocalNetwork, private: 
     assert groups_of(network, vip.port_id) == [known]
 
 
-def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, known = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
@@ -437,7 +435,7 @@ def floating_ip(network: local.LocalNetwork, **more: Any) -> networking.Document
     return network.create(networking.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
 
 
-def test_a_group_that_a_port_has_can_not_be_deleted(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_group_that_a_port_has_can_not_be_deleted(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, known = new_id(), group(network)
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
@@ -463,7 +461,7 @@ def test_a_network_of_a_tenant_takes_vips_and_goes_when_it_is_empty(network: loc
     subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
     assert (subnet["gateway_ip"], subnet["allocation_pools"]) == ("10.77.0.1", [{"start": "10.77.0.2", "end": "10.77.0.254"}])
     load_balancer_id = new_id()
-    vip = network.allocate_vip(load_balancer_id, PROJECT, interface.VipRequest(network_id=made))
+    vip = network.allocate_vip(load_balancer_id, PROJECT, VipRequest(network_id=made))
     network.ensure_vrrp_port("amphora-1", load_balancer_id, vip)
     with pytest.raises(networking.NetworkConflict):
         network.delete(networking.NETWORK, made)
@@ -478,7 +476,7 @@ def test_a_floating_ip_needs_a_router_that_leads_there(network: local.LocalNetwo
     values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
     made = network.create(networking.NETWORK, values)["id"]
     subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})["id"]
-    vip = network.allocate_vip(new_id(), PROJECT, interface.VipRequest(subnet_id=subnet))
+    vip = network.allocate_vip(new_id(), PROJECT, VipRequest(subnet_id=subnet))
     floating = floating_ip(network)
     with pytest.raises(exceptions.NotFound) as caught:
         network.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
@@ -510,13 +508,11 @@ def behind_our_back(network: local.LocalNetwork, statement: str, *values: str) -
             contents.db.execute(statement, values)
 
 
-Make = Callable[[], interface.Port]
+Make = Callable[[], Port]
 
 
 @pytest.mark.parametrize("kind", local.OURS)
-def test_a_port_that_somebody_deleted_is_not_found_until_it_is_made_again(
-    network: local.LocalNetwork, private: interface.Network, kind: str
-) -> None:
+def test_a_port_that_somebody_deleted_is_not_found_until_it_is_made_again(network: local.LocalNetwork, private: Network, kind: str) -> None:
     load_balancer_id, amphora_id = new_id(), new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     make: dict[str, Make] = {
@@ -540,31 +536,31 @@ def test_a_port_that_somebody_deleted_is_not_found_until_it_is_made_again(
         assert groups_of(network, again.id) == groups_of(network, ports[local.VRRP].id)
 
 
-def test_access_that_somebody_changed_is_told_and_set_back(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_access_that_somebody_changed_is_told_and_set_back(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
-    rules = [interface.AccessRule("tcp", 80), interface.AccessRule("udp", 53), interface.AccessRule("vrrp", None, "192.0.2.7/32", True)]
+    rules = [AccessRule("tcp", 80), AccessRule("udp", 53), AccessRule("vrrp", None, "192.0.2.7/32", True)]
     network.set_vip_access(load_balancer_id, vip, rules)
     (own,) = groups_of(network, vip.port_id)
     behind_our_back(network, "DELETE FROM security_group_rules WHERE security_group_id = ? AND protocol = 'udp'", own)
     assert network.vip_access(load_balancer_id) == {rules[0], rules[2]}
     behind_our_back(network, "UPDATE security_group_rules SET port_min = 22 WHERE security_group_id = ? AND protocol = 'tcp'", own)
-    assert network.vip_access(load_balancer_id) == {interface.AccessRule("tcp", 22), rules[2]}
+    assert network.vip_access(load_balancer_id) == {AccessRule("tcp", 22), rules[2]}
     behind_our_back(network, "DELETE FROM pair_rules WHERE load_balancer_id = ?", load_balancer_id)
-    assert network.vip_access(load_balancer_id) == {interface.AccessRule("tcp", 22)}
+    assert network.vip_access(load_balancer_id) == {AccessRule("tcp", 22)}
     network.set_vip_access(load_balancer_id, vip, rules)
     assert network.vip_access(load_balancer_id) == frozenset(rules)
     network.delete_vip_access(load_balancer_id)
     assert network.vip_access(load_balancer_id) == frozenset()
 
 
-def test_a_filter_that_says_what_the_books_say_is_left_alone(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_filter_that_says_what_the_books_say_is_left_alone(network: local.LocalNetwork, private: Network) -> None:
     assert network.mend_filter() == frozenset()
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
-    network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", port) for port in (80, 443, 8080)])
+    network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", port) for port in (80, 443, 8080)])
     assert network.mend_filter() == frozenset()
 
 
@@ -590,7 +586,7 @@ def test_what_somebody_takes_out_of_the_kernels_filter_is_found_and_put_back(bri
         vips[load_balancer_id] = vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
         ports[load_balancer_id] = network.ensure_vrrp_port(f"amphora-{load_balancer_id}", load_balancer_id, vip)
         network.ensure_management_port(f"amphora-{load_balancer_id}")
-        network.set_vip_access(load_balancer_id, vip, [interface.AccessRule("tcp", port) for port in (80, 443)])
+        network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", port) for port in (80, 443)])
     whole = listed(network)
     words = {
         "group": groups_of(network, vips["lb-1"].port_id)[0].replace("-", "_"),

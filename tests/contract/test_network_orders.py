@@ -7,21 +7,21 @@ from collections.abc import Callable
 import pytest
 
 from controller import exceptions
-from controller.drivers.network import interface
 from controller.embedded import local
+from controller.model.network import AccessRule, Network
 from controller.model.order import Order
 from tests.contract.test_network_driver import PROJECT, bridge_network, fake_network, network, new_id, on, private
 
 __all__ = ["bridge_network", "fake_network", "network", "private"]
 
-WIDE, NARROW = interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 80, "203.0.113.7/32")
+WIDE, NARROW = AccessRule("tcp", 80), AccessRule("tcp", 80, "203.0.113.7/32")
 
 
-def test_a_late_write_changes_nothing(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_late_write_changes_nothing(network: local.LocalNetwork, private: Network) -> None:
     load_balancer_id, amphora_id = new_id(), new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     version = network.get_subnet(private.subnet_ids[0]).ip_version
-    narrow = NARROW if version == 4 else interface.AccessRule("tcp", 80, "2001:db8::7/128")
+    narrow = NARROW if version == 4 else AccessRule("tcp", 80, "2001:db8::7/128")
     late, newest = Order(load_balancer_id, 4), Order(load_balancer_id, 5)
     network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=newest)
     member_port = network.ensure_member_port(amphora_id, private.id, private.subnet_ids, order=newest)
@@ -47,7 +47,7 @@ def test_a_late_write_changes_nothing(network: local.LocalNetwork, private: inte
     assert {port.id for port in network.list_ours()} == ports
 
 
-def test_an_order_counts_though_there_was_nothing_to_change(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_an_order_counts_though_there_was_nothing_to_change(network: local.LocalNetwork, private: Network) -> None:
     """Who finds everything as it should be has looked at the newest rows all the same."""
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
@@ -57,14 +57,14 @@ def test_an_order_counts_though_there_was_nothing_to_change(network: local.Local
         network.set_vip_access(load_balancer_id, vip, [], order=Order(load_balancer_id, 1))
 
 
-def test_orders_of_one_load_balancer_say_nothing_of_another(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_orders_of_one_load_balancer_say_nothing_of_another(network: local.LocalNetwork, private: Network) -> None:
     one, other = new_id(), new_id()
     network.set_vip_access(one, network.allocate_vip(one, PROJECT, on(private)), [WIDE], order=Order(one, 9))
     network.set_vip_access(other, network.allocate_vip(other, PROJECT, on(private)), [WIDE], order=Order(other, 1))
     assert network.vip_access(other) == {WIDE}
 
 
-def test_a_released_member_port_is_gone_and_may_be_released_again(network: local.LocalNetwork, private: interface.Network) -> None:
+def test_a_released_member_port_is_gone_and_may_be_released_again(network: local.LocalNetwork, private: Network) -> None:
     amphora_id = new_id()
     port = network.ensure_member_port(amphora_id, private.id, private.subnet_ids)
     network.release_member_port(port.id, private.subnet_ids)

@@ -26,12 +26,12 @@ from controller.drivers.amphora import fake as fake_amphora
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute_interface
-from controller.drivers.network import interface as network_interface
 from controller.embedded import fake as fake_network
 from controller.flows import catalog
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from controller.worker import conductor, engine, persistence
 from tests import databases
@@ -80,7 +80,7 @@ class Site:
 
     def accept_load_balancer(self, topology: Topology = Topology.SINGLE) -> str:
         load_balancer_id = str(uuid.uuid4())
-        vip = self.network.allocate_vip(load_balancer_id, PROJECT, network_interface.VipRequest(subnet_id=self.network.subnet_id))
+        vip = self.network.allocate_vip(load_balancer_id, PROJECT, VipRequest(subnet_id=self.network.subnet_id))
         values = self._resource(load_balancer_id, 1) | {
             "provider": "amphora",
             "topology": topology,

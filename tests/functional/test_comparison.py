@@ -8,9 +8,9 @@ import pytest
 
 from controller import exceptions, jobs, render
 from controller.db import tables
-from controller.drivers.network import interface
 from controller.embedded import local as local_network
 from controller.housekeeping import comparison
+from controller.model.network import AccessRule
 from controller.model.status import Role, Topology
 from tests.functional import flow_site
 
@@ -58,7 +58,7 @@ def a_foreign_access_rule(site: flow_site.Site, load_balancer_id: str) -> None:
     """Not deleted but added: the VIP is open to whom nobody let in."""
     vip = site.snapshot(load_balancer_id).load_balancer.vip
     known = site.network.vip_access(load_balancer_id)
-    site.network.set_vip_access(load_balancer_id, vip, [*known, interface.AccessRule("tcp", 22)])
+    site.network.set_vip_access(load_balancer_id, vip, [*known, AccessRule("tcp", 22)])
 
 
 THINGS: list[Lose] = [

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import tables
-from controller.drivers.network import interface
+from controller.model.network import AccessRule
 from controller.model.order import Order
 from controller.model.status import ProvisioningStatus, Topology
 from controller.worker import engine
@@ -27,7 +27,7 @@ def test_a_repair_writes_what_differs_though_the_rows_owe_nothing(site: flow_sit
         assert newest is not None
         assert newest.hash == one.confirmed_hash
         site.amphora.apply(one, dataclasses.replace(newest, haproxy_config=None), {})
-    site.network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, [interface.AccessRule("tcp", 22)])
+    site.network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, [AccessRule("tcp", 22)])
     site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
     assert {one.id: site.amphora.running(one.id, load_balancer_id) for one in snapshot.amphorae} == right
     assert site.network.vip_access(load_balancer_id) == access

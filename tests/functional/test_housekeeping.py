@@ -15,10 +15,10 @@ from controller import jobs
 from controller.db import database, tables
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute
-from controller.drivers.network import interface as network
 from controller.embedded import fake as fake_network
 from controller.housekeeping import orphans, periodic, purge, sweeper
 from controller.model import load_balancer as model
+from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tests import builders
 from tests.functional import heartbeat_fleet
@@ -204,7 +204,7 @@ class Cloud:
         self.compute.boot(compute.BootRequest(amphora_id=amphora_id, name=f"amphora-{amphora_id}", files={}, ports=[port]))
 
     def vip(self, load_balancer_id: str) -> None:
-        self.network.allocate_vip(load_balancer_id, "project", network.VipRequest(subnet_id=self.network.subnet_id))
+        self.network.allocate_vip(load_balancer_id, "project", VipRequest(subnet_id=self.network.subnet_id))
 
     def holds(self) -> set[str]:
         machines = {instance.amphora_id for instance in self.compute.list_ours()}

@@ -135,7 +135,7 @@ def test_an_inventory_whose_disk_is_full_changes_nothing_and_goes_on_later(tmp_p
     books = inventory.Inventory(tmp_path / "network.db", "ns")
     with books.change() as contents:
         contents.db.execute("PRAGMA user_version")
-    connection = inventory._connection()
+    connection = books._connection()
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
     names = [f"n-{number}" for number in range(1000)]

@@ -18,8 +18,8 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.compute import interface
-from controller.drivers.network import interface as network
 from controller.embedded import bridge, linux, namespace
+from controller.model.network import Port
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
@@ -208,7 +208,7 @@ class MortalHost(linux.Host):
         return super().run(argv, text)
 
 
-def plugged(machines: Machines, port: network.Port) -> bool:
+def plugged(machines: Machines, port: Port) -> bool:
     """Whether the port's cable reaches its bridge."""
     assert port.attachment is not None
     links = linux.Host().run(["ip", "-n", machines.network.namespace, "-brief", "link", "show", "master", port.attachment.bridge, "up"])

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from controller.drivers.network import interface
 from controller.embedded import bridge, linux, networking
 from controller.model import load_balancer as model
+from controller.model.network import AccessRule, Network, Port, VipRequest
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
@@ -106,7 +106,7 @@ class Playground:
         self._host = linux.Host()
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def machine(self, name: str, port: interface.Port, *more: str) -> str:
+    def machine(self, name: str, port: Port, *more: str) -> str:
         """A namespace that holds a port, with the port's addresses and `more`."""
         namespace = f"{self.prefix}-{name}"
         linux.ensure_namespace(self._host, namespace)
@@ -167,7 +167,7 @@ class Playground:
             linux.delete_namespace(self._host, namespace)
 
 
-def _ipv6_network(network: bridge.BridgeNetwork) -> interface.Network:
+def _ipv6_network(network: bridge.BridgeNetwork) -> Network:
     """A network of IPv6 alone, as a tenant makes one."""
     values = {"name": "six", "project_id": "project-1", "shared": False, "router:external": False, "mtu": 1500}
     made = network.create(networking.NETWORK, values)["id"]
@@ -175,7 +175,7 @@ def _ipv6_network(network: bridge.BridgeNetwork) -> interface.Network:
     return network.get_network(made)
 
 
-Open = Callable[[Sequence[interface.AccessRule]], None]
+Open = Callable[[Sequence[AccessRule]], None]
 
 
 @pytest.fixture(params=[4, 6], ids=["ipv4", "ipv6"])
@@ -209,11 +209,11 @@ def playground_of(tmp_path: pathlib.Path, port_security: bool, public_cidr: str 
 
 @pytest.fixture
 def vip(playground: Playground) -> model.Vip:
-    return playground.network.allocate_vip("lb-1", "project-1", interface.VipRequest(network_id=playground.private.id))
+    return playground.network.allocate_vip("lb-1", "project-1", VipRequest(network_id=playground.private.id))
 
 
 @pytest.fixture
-def amphora(playground: Playground, vip: model.Vip) -> tuple[str, interface.Port]:
+def amphora(playground: Playground, vip: model.Vip) -> tuple[str, Port]:
     """A namespace with the VRRP port, which also holds the VIP."""
     port = playground.network.ensure_vrrp_port("amphora-1", "lb-1", vip)
     return playground.machine("amphora", port, playground.alone(vip.address)), port
@@ -224,21 +224,19 @@ def access(playground: Playground, vip: model.Vip) -> Open:
     return lambda rules: playground.network.set_vip_access("lb-1", vip, rules)
 
 
-def test_only_open_ports_of_the_vip_are_reached(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
-) -> None:
+def test_only_open_ports_of_the_vip_are_reached(playground: Playground, vip: model.Vip, amphora: tuple[str, Port], access: Open) -> None:
     namespace, port = amphora
     client, address = playground.tenant("client")
     own = port.fixed_ips[0].ip_address
     for number in (80, 81):
         playground.serve(namespace, ANSWER_TCP, vip.address, number)
     playground.serve(namespace, ANSWER_TCP, own, 9443)
-    access([interface.AccessRule("tcp", 80)])
+    access([AccessRule("tcp", 80)])
     assert playground.asks(client, ASK_TCP, vip.address, 80, address)
     assert playground.is_dropped(client, ASK_TCP, vip.address, 81, address)
     assert playground.is_dropped(client, ASK_TCP, own, 9443, address)
     assert playground.ping_is_dropped(client, vip.address)
-    access([interface.AccessRule("tcp", 81)])
+    access([AccessRule("tcp", 81)])
     assert playground.asks(client, ASK_TCP, vip.address, 81, address)
     assert playground.is_dropped(client, ASK_TCP, vip.address, 80, address)
     playground.network.delete_vip_access("lb-1")
@@ -246,18 +244,18 @@ def test_only_open_ports_of_the_vip_are_reached(
 
 
 def test_a_rule_with_a_range_admits_that_range_only(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
+    playground: Playground, vip: model.Vip, amphora: tuple[str, Port], access: Open
 ) -> None:
     playground.serve(amphora[0], ANSWER_TCP, vip.address, 80)
     friend, friends_address = playground.tenant("friend")
     stranger, strangers_address = playground.tenant("stranger")
-    access([interface.AccessRule("tcp", 80, playground.alone(friends_address)), interface.AccessRule("tcp", 80, playground.elsewhere)])
+    access([AccessRule("tcp", 80, playground.alone(friends_address)), AccessRule("tcp", 80, playground.elsewhere)])
     assert playground.asks(friend, ASK_TCP, vip.address, 80, friends_address)
     assert playground.is_dropped(stranger, ASK_TCP, vip.address, 80, strangers_address)
 
 
 def test_an_amphora_gets_answers_to_what_it_asks_though_nothing_is_open(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+    playground: Playground, vip: model.Vip, amphora: tuple[str, Port]
 ) -> None:
     namespace, port = amphora
     web, address = playground.tenant("web")
@@ -269,17 +267,17 @@ def test_an_amphora_gets_answers_to_what_it_asks_though_nothing_is_open(
         assert playground.pings(namespace, address, source)
 
 
-def test_udp_reaches_open_ports_only(playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open) -> None:
+def test_udp_reaches_open_ports_only(playground: Playground, vip: model.Vip, amphora: tuple[str, Port], access: Open) -> None:
     client, address = playground.tenant("client")
     for number in (53, 54):
         playground.serve(amphora[0], ANSWER_UDP, vip.address, number)
-    access([interface.AccessRule("udp", 53)])
+    access([AccessRule("udp", 53)])
     assert playground.asks(client, ASK_UDP, vip.address, 53, address)
     assert playground.is_dropped(client, ASK_UDP, vip.address, 54, address)
 
 
 def test_an_amphora_can_not_send_from_an_address_or_mac_that_is_not_its_own(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+    playground: Playground, vip: model.Vip, amphora: tuple[str, Port]
 ) -> None:
     namespace, _ = amphora
     _, address = playground.tenant("web")
@@ -293,7 +291,7 @@ def test_an_amphora_can_not_send_from_an_address_or_mac_that_is_not_its_own(
 
 
 def test_neighbours_believe_nobody_who_speaks_for_an_address_that_is_not_his(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]
+    playground: Playground, vip: model.Vip, amphora: tuple[str, Port]
 ) -> None:
     namespace, port = amphora
     _, web = playground.tenant("web")
@@ -317,7 +315,7 @@ def test_neighbours_believe_nobody_who_speaks_for_an_address_that_is_not_his(
     assert believed(vip.address) == port.mac_address, "for the VIP an amphora may speak"
 
 
-def test_a_datagram_in_pieces_gets_its_answer(playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port]) -> None:
+def test_a_datagram_in_pieces_gets_its_answer(playground: Playground, vip: model.Vip, amphora: tuple[str, Port]) -> None:
     namespace, port = amphora
     web, address = playground.tenant("web")
     playground.serve(web, ANSWER_UDP, address, 53)
@@ -344,7 +342,7 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
     halves = [playground.machine(f"half-{index}", port) for index, port in enumerate(ports)]
     stranger, _ = playground.tenant("stranger")
     addresses = [port.fixed_ips[0].ip_address for port in ports]
-    access([interface.AccessRule("vrrp", None, playground.alone(address), between_amphorae=True) for address in addresses])
+    access([AccessRule("vrrp", None, playground.alone(address), between_amphorae=True) for address in addresses])
     network.update(networking.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
     for sender, passes in ((halves[1], True), (stranger, False)):
         receiver = subprocess.Popen(
@@ -361,7 +359,7 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
 
 def test_without_port_security_everything_passes(open_playground: Playground) -> None:
     network = open_playground.network
-    vip = network.allocate_vip("lb-1", "project-1", interface.VipRequest(network_id=open_playground.private.id))
+    vip = network.allocate_vip("lb-1", "project-1", VipRequest(network_id=open_playground.private.id))
     amphora = open_playground.machine("amphora", network.ensure_vrrp_port("amphora-1", "lb-1", vip), open_playground.alone(vip.address))
     client, address = open_playground.tenant("client")
     open_playground.serve(amphora, ANSWER_TCP, vip.address, 81)
@@ -369,10 +367,10 @@ def test_without_port_security_everything_passes(open_playground: Playground) ->
 
 
 def test_a_filter_that_somebody_removed_is_built_anew(
-    playground: Playground, vip: model.Vip, amphora: tuple[str, interface.Port], access: Open
+    playground: Playground, vip: model.Vip, amphora: tuple[str, Port], access: Open
 ) -> None:
     linux.Host().inside(playground.network.namespace, ["nft", "flush", "ruleset"])
-    access([interface.AccessRule("tcp", 80)])
+    access([AccessRule("tcp", 80)])
     playground.serve(amphora[0], ANSWER_TCP, vip.address, 80)
     playground.serve(amphora[0], ANSWER_TCP, vip.address, 81)
     client, address = playground.tenant("client")
@@ -384,10 +382,10 @@ def test_processes_that_take_addresses_at_once_never_get_the_same(playground: Pl
     settings = f"namespace_prefix={playground.prefix!r}, management_cidr='198.19.0.0/20', private_cidr='198.19.64.0/20'"
     program = f"""
 import pathlib, sys, threading
-from controller.drivers.network import interface
+from controller.model.network import VipRequest
 from controller.embedded import bridge
 network = bridge.BridgeNetwork(state_path=pathlib.Path({str(tmp_path)!r}), {settings})
-request = interface.VipRequest(network_id=network.network_named("private").id)
+request = VipRequest(network_id=network.network_named("private").id)
 
 def take(thread):
     for number in range(10):
@@ -411,7 +409,7 @@ def test_deleted_ports_leave_nothing_in_the_kernel(playground: Playground, vip: 
     for number in range(3):
         network.ensure_management_port(f"amphora-{number}")
         network.ensure_vrrp_port(f"amphora-{number}", "lb-1", vip)
-    access([interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 443, playground.elsewhere), interface.AccessRule("vrrp", None)])
+    access([AccessRule("tcp", 80), AccessRule("tcp", 443, playground.elsewhere), AccessRule("vrrp", None)])
     for number in range(3):
         network.delete_amphora_ports(f"amphora-{number}")
     host = linux.Host()

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from controller.dev.client import eventually
-from controller.drivers.network import interface
 from controller.embedded import bridge, inventory, linux, networking, tenant_groups
 from controller.model import load_balancer as model
+from controller.model.network import AccessRule, VipRequest
 from tests.integration.test_embedded_network import ANSWER_TCP, ANSWER_UDP, ASK_TCP, ASK_UDP, Playground, playground_of
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
@@ -34,7 +34,7 @@ class Carrier:
     def __init__(self, playground: Playground) -> None:
         self.playground = playground
         self.network = playground.network
-        self.vip: model.Vip = self.network.allocate_vip("lb-1", PROJECT, interface.VipRequest(network_id=playground.private.id))
+        self.vip: model.Vip = self.network.allocate_vip("lb-1", PROJECT, VipRequest(network_id=playground.private.id))
         self.namespace = self.amphora("amphora-1")
 
     def amphora(self, name: str) -> str:
@@ -80,7 +80,7 @@ def test_a_group_on_a_vip_port_admits_what_its_rules_say(playground: Playground,
     client, address = playground.tenant("client")
     for port in (80, 8080, 8090):
         playground.serve(carrier.namespace, ANSWER_TCP, vip, port)
-    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80)])
+    network.set_vip_access("lb-1", carrier.vip, [AccessRule("tcp", 80)])
     assert playground.asks(client, ASK_TCP, vip, 80, address)
     assert playground.is_dropped(client, ASK_TCP, vip, 8080, address)
     assert playground.ping_is_dropped(client, vip)
@@ -109,12 +109,12 @@ def test_a_closed_group_in_place_of_the_load_balancers_own_drops_what_listeners_
     client, address = playground.tenant("client")
     playground.serve(carrier.namespace, ANSWER_TCP, vip, 80)
     playground.serve(client, ANSWER_TCP, address, 80)
-    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80)])
+    network.set_vip_access("lb-1", carrier.vip, [AccessRule("tcp", 80)])
     closed = group(network, "closed")
     carrier.put(closed)
     assert playground.is_dropped(client, ASK_TCP, vip, 80, address)
     assert playground.asks(carrier.namespace, ASK_TCP, address, 80, vip), "answers come in"
-    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80), interface.AccessRule("tcp", 81)])
+    network.set_vip_access("lb-1", carrier.vip, [AccessRule("tcp", 80), AccessRule("tcp", 81)])
     assert playground.is_dropped(client, ASK_TCP, vip, 80, address), "a change of listeners opens nothing"
     opening = rule(network, closed, **tcp(80))
     assert playground.asks(client, ASK_TCP, vip, 80, address)
@@ -133,7 +133,7 @@ def test_a_pair_goes_on_talking_under_any_group(playground: Playground, carrier:
     other = playground.machine("amphora-2", ports[1])
     playground.serve(carrier.namespace, ANSWER_TCP, first, 1025)
     halves = [f"{address}/32" for address in (first, second)]
-    network.set_vip_access("lb-1", vip, [interface.AccessRule("tcp", 1025, half, between_amphorae=True) for half in halves])
+    network.set_vip_access("lb-1", vip, [AccessRule("tcp", 1025, half, between_amphorae=True) for half in halves])
     client, address = playground.tenant("client")
     for groups in ([group(network, "closed")], []):
         carrier.put(*groups)
@@ -238,7 +238,7 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     gateway = network.get_subnet(playground.private.subnet_ids[0]).gateway_ip
     linux.Host().ip_batch(carrier.namespace, [f"route add default via {gateway} src {carrier.vip.address}"])
     playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 80)
-    network.set_vip_access("lb-1", carrier.vip, [interface.AccessRule("tcp", 80)])
+    network.set_vip_access("lb-1", carrier.vip, [AccessRule("tcp", 80)])
     values = {"floating_network_id": public.id, "project_id": PROJECT, "port_id": carrier.vip.port_id}
     floating = network.create(networking.FLOATING_IP, values)
     leads = floating["floating_ip_address"]

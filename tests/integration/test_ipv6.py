@@ -14,8 +14,8 @@ import pytest
 
 from controller.dev import processes
 from controller.dev.client import eventually
-from controller.drivers.network import interface
 from controller.embedded import linux, networking
+from controller.model.network import Port
 from tests.integration.site import Site
 
 pytestmark = [
@@ -72,7 +72,7 @@ class Dual:
         subnets = self.subnets[where]
         values = {"name": name, "network_id": self.network.get_subnet(subnets[4]).network_id, "project_id": "demo"}
         wanted = [{"subnet_id": subnet} for subnet in subnets.values()]
-        port: interface.Port = self.network.get_port(
+        port: Port = self.network.get_port(
             self.network.create(networking.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
         )
         host, namespace = linux.Host(), self.namespace(name)

@@ -12,16 +12,17 @@ from collections.abc import Iterable, Iterator
 from controller import exceptions
 from controller.api import current
 from controller.drivers.network import interface
+from controller.model.network import Network, Port, QosPolicy, SecurityGroup, Subnet
 
 
-def network(network_id: str) -> interface.Network:
+def network(network_id: str) -> Network:
     """:raises NotFound: there is none, or the caller does not see it."""
     found = current.services().network.get_network(network_id)
     _see(found.shared or _belongs(found.project_id), "Network", network_id)
     return found
 
 
-def subnet(subnet_id: str) -> interface.Subnet:
+def subnet(subnet_id: str) -> Subnet:
     """:raises NotFound: there is none, or the caller does not see it."""
     service = current.services().network
     found = service.get_subnet(subnet_id)
@@ -39,21 +40,21 @@ def subnets(subnet_ids: Iterable[str | None]) -> None:
             subnet(subnet_id)
 
 
-def port(port_id: str) -> interface.Port:
+def port(port_id: str) -> Port:
     """:raises NotFound: there is none, or the caller does not see it."""
     found = current.services().network.get_port(port_id)
     _see(_belongs(found.project_id), "Port", port_id)
     return found
 
 
-def qos_policy(policy_id: str) -> interface.QosPolicy:
+def qos_policy(policy_id: str) -> QosPolicy:
     """:raises NotFound: there is none, or the caller does not see it."""
     found = current.services().network.get_qos_policy(policy_id)
     _see(found.shared or _belongs(found.project_id), "QoS Policy", policy_id)
     return found
 
 
-def security_group(group_id: str) -> interface.SecurityGroup:
+def security_group(group_id: str) -> SecurityGroup:
     """:raises NotFound: there is none, or the caller does not see it."""
     try:
         found = current.services().network.get_security_group(group_id)

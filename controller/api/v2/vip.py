@@ -14,6 +14,7 @@ from controller.api import current
 from controller.api.v2 import choices, foreign, rules
 from controller.drivers.network import interface
 from controller.model import load_balancer as model
+from controller.model.network import Network, Port, Subnet, VipRequest
 from controller.model.status import Topology
 
 LOG = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
     return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address, versions=frozenset((subnet.ip_version,)))
 
 
-def _on_port(port: interface.Port, wanted: Mapping[str, Any]) -> Place:
+def _on_port(port: Port, wanted: Mapping[str, Any]) -> Place:
     """The address of a tenant's own port: the one that the body points at, or its first."""
     if port.device_id:
         raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
@@ -103,7 +104,7 @@ def _same(wanted: str | None, address: str) -> bool:
     return wanted is None or ipaddress.ip_address(wanted) == ipaddress.ip_address(address)
 
 
-def _subnet_of(network: interface.Network, address: str | None, needed: int) -> interface.Subnet:
+def _subnet_of(network: Network, address: str | None, needed: int) -> Subnet:
     """The subnet that holds the address; without one, the first that has room, those of IPv4 before the others."""
     service = current.services().network
     subnets = sorted((service.get_subnet(found) for found in network.subnet_ids), key=lambda subnet: subnet.ip_version)
@@ -171,7 +172,7 @@ def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[
     :raises Conflict: the address is taken.
     """
     network = current.services().network
-    request = interface.VipRequest(
+    request = VipRequest(
         port_id=place.port_id,
         network_id=place.network_id,
         subnet_id=place.subnet_id,

@@ -13,7 +13,7 @@ from oslo_config import cfg
 from controller import exceptions
 from controller.drivers import script
 from controller.drivers.compute import interface
-from controller.drivers.network import interface as network
+from controller.model.network import Port
 
 OnBoot = Callable[[interface.Instance, interface.BootRequest], None]
 
@@ -24,7 +24,7 @@ class Machine:
 
     instance: interface.Instance
     request: interface.BootRequest
-    plugged: dict[str, network.Port]
+    plugged: dict[str, Port]
 
 
 class Cloud:
@@ -111,11 +111,11 @@ class FakeCompute(interface.ComputeDriver):
             if gone is not None:
                 del self._cloud.by_id[gone.instance.id]
 
-    def attach_port(self, compute_id: str, port: network.Port) -> None:
+    def attach_port(self, compute_id: str, port: Port) -> None:
         with self._cloud.lock:
             self._machine(compute_id).plugged[port.id] = port
 
-    def detach_port(self, compute_id: str, port: network.Port) -> None:
+    def detach_port(self, compute_id: str, port: Port) -> None:
         with self._cloud.lock:
             machine = self._cloud.by_id.get(compute_id)
             if machine is not None:
@@ -138,7 +138,7 @@ class FakeCompute(interface.ComputeDriver):
         with self._cloud.lock:
             return self._cloud.machines[amphora_id].request
 
-    def plugged(self, compute_id: str) -> list[network.Port]:
+    def plugged(self, compute_id: str) -> list[Port]:
         """The ports that are plugged into a machine."""
         with self._cloud.lock:
             return list(self._machine(compute_id).plugged.values())

@@ -7,7 +7,7 @@ import dataclasses
 import enum
 from collections.abc import Iterable, Mapping, Sequence
 
-from controller.drivers.network import interface as network
+from controller.model.network import Port
 
 
 class InstanceStatus(enum.StrEnum):
@@ -29,7 +29,7 @@ class BootRequest:
     amphora_id: str
     name: str
     files: Mapping[str, bytes]
-    ports: Sequence[network.Port]
+    ports: Sequence[Port]
     flavor: str | None = None
     image_tag: str | None = None
     zone: str | None = None
@@ -90,14 +90,14 @@ class ComputeDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def attach_port(self, compute_id: str, port: network.Port) -> None:
+    def attach_port(self, compute_id: str, port: Port) -> None:
         """Plug a port into a running machine: an interface with the port's MAC appears inside. Plugged already is fine.
 
         :raises NotFound: no such machine.
         """
 
     @abc.abstractmethod
-    def detach_port(self, compute_id: str, port: network.Port) -> None:
+    def detach_port(self, compute_id: str, port: Port) -> None:
         """Unplug a port; not plugged is fine, and so is a machine that is gone."""
 
     @abc.abstractmethod

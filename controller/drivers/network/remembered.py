@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from controller.drivers.network import interface
+from controller.model.network import Network, Subnet
 
 T = TypeVar("T")
 _MANY = 10_000  # networks and subnets; then all are forgotten
@@ -21,14 +22,14 @@ class RememberedNetworks:
         self._keep = keep
         self._clock = clock
         self._lock = threading.Lock()
-        self._networks: dict[str, tuple[float, interface.Network]] = {}
-        self._subnets: dict[str, tuple[float, interface.Subnet]] = {}
+        self._networks: dict[str, tuple[float, Network]] = {}
+        self._subnets: dict[str, tuple[float, Subnet]] = {}
 
-    def network(self, network_id: str) -> interface.Network:
+    def network(self, network_id: str) -> Network:
         """:raises NotFound: no such network; :raises Transient: the service did not answer."""
         return self._recall(self._networks, network_id, self._network.get_network)
 
-    def subnet(self, subnet_id: str) -> interface.Subnet:
+    def subnet(self, subnet_id: str) -> Subnet:
         """:raises NotFound: no such subnet; :raises Transient: the service did not answer."""
         return self._recall(self._subnets, subnet_id, self._network.get_subnet)
 

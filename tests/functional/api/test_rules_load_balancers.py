@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.db import tables
-from controller.drivers.network import interface
+from controller.model.network import QosPolicy
 from tests.functional.api.conftest import PROJECT, SETTINGS, Api
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
@@ -38,7 +38,7 @@ def test_a_port_of_ones_own_gives_the_vip_its_address_network_and_qos_policy(api
     network = api.network
     six = network.create_subnet("private", "six", "2001:db8::/64")
     port = network.create_port("mine", network.network_id, network.subnet_id, "172.16.9.9")
-    network.limit_port(port.id, interface.QosPolicy(UNKNOWN, "slow"))
+    network.limit_port(port.id, QosPolicy(UNKNOWN, "slow"))
     made = api.load_balancer(vip_subnet_id=None, vip_port_id=port.id)
     assert (made["vip_address"], made["vip_port_id"]) == ("172.16.9.9", port.id)
     assert (made["vip_subnet_id"], made["vip_network_id"]) == (network.subnet_id, network.network_id)
@@ -153,7 +153,7 @@ def test_a_qos_policy_needs_a_network_service_that_has_some(lenient: Api) -> Non
     for policy in (UNKNOWN, None):
         assert lenient.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": policy}}) == none
     policy = str(uuid.uuid4())
-    network.create_qos_policy(interface.QosPolicy(policy, "slow"))
+    network.create_qos_policy(QosPolicy(policy, "slow"))
     assert _refused(lenient, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == f"QoS Policy {UNKNOWN} not found."
     assert lenient.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": UNKNOWN}}) == f"QoS Policy {UNKNOWN} not found."
     assert lenient.load_balancer(vip_qos_policy_id=policy)["vip_qos_policy_id"] == policy
@@ -200,7 +200,7 @@ def tenant(api_with: Any) -> Any:
         subnet = api.network.create_subnet("theirs", "theirs", "192.0.2.0/24")
         port = api.network.create_port("theirs", network, subnet)
         api.network.give(network, OTHER)
-        policy = interface.QosPolicy(str(uuid.uuid4()), "theirs", OTHER)
+        policy = QosPolicy(str(uuid.uuid4()), "theirs", OTHER)
         api.network.create_qos_policy(policy)
         group = api.security_group(OTHER)
         return api, {"network": network, "subnet": subnet, "port": port.id, "policy": policy.id, "group": group}

@@ -8,8 +8,8 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.compute import fake, interface
-from controller.drivers.network import interface as network_interface
 from controller.embedded import fake as fake_network
+from controller.model.network import VipRequest
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_killed_machine_exists_and_does_not_run(cloud: str) -> None:
 def test_a_network_that_does_not_answer_is_told_by_its_script(cloud: str) -> None:
     network = fake_network.FakeNetwork(cloud)
     network.script.fail_next("allocate_vip", exceptions.Transient("no answer"))
-    asked = network_interface.VipRequest(network_id=network.network_id)
+    asked = VipRequest(network_id=network.network_id)
     with pytest.raises(exceptions.Transient):
         network.allocate_vip("lb-1", "p", asked)
     assert network.allocate_vip("lb-1", "p", asked).port_is_ours

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from controller.drivers.network import interface
 from controller.embedded import linux
+from controller.model.network import Port
 
 STAT = "4242 (a (strange) name) S 1 4242 4242 0 -1 4194560 100 0 0 0 1 2 0 0 20 0 1 0 987654 1000 10 18446744073709551615"
 
@@ -31,7 +31,7 @@ def test_a_cables_name_fits_the_kernel_and_follows_from_the_port() -> None:
 
 
 def test_a_port_without_a_bridge_can_not_be_plugged_here() -> None:
-    port = interface.Port(id="p", name="", network_id="n", mac_address="02:00:00:00:00:01", mtu=1500, fixed_ips=())
+    port = Port(id="p", name="", network_id="n", mac_address="02:00:00:00:00:01", mtu=1500, fixed_ips=())
     with pytest.raises(Exception, match="no bridge"):
         linux.cable_lines(port, "somewhere")
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from controller.drivers.network import interface
 from controller.embedded import filter_parts, inventory, local, packet_filter
+from controller.model.network import AccessRule, Port
 
 
 @pytest.mark.parametrize(
     ("rules", "accepted"),
     [
-        ([interface.AccessRule("tcp", 1025, "2001:db8::7/128")], ["ip6 saddr 2001:db8::7/128 meta l4proto 6 th dport 1025"]),
-        ([interface.AccessRule("vrrp", None)], ["meta l4proto 112"]),
-        ([interface.AccessRule("vrrp", None, "192.0.2.7/32")], ["ip saddr 192.0.2.7/32 meta l4proto 112"]),
+        ([AccessRule("tcp", 1025, "2001:db8::7/128")], ["ip6 saddr 2001:db8::7/128 meta l4proto 6 th dport 1025"]),
+        ([AccessRule("vrrp", None)], ["meta l4proto 112"]),
+        ([AccessRule("vrrp", None, "192.0.2.7/32")], ["ip saddr 192.0.2.7/32 meta l4proto 112"]),
         ([], []),
     ],
     ids=str,
 )
-def test_a_port_admits_its_own_kind_then_what_its_groups_say_and_answers(rules: list[interface.AccessRule], accepted: list[str]) -> None:
+def test_a_port_admits_its_own_kind_then_what_its_groups_say_and_answers(rules: list[AccessRule], accepted: list[str]) -> None:
     jumps = ("jump sgi_a_b", "goto answers_only")
     assert packet_filter.admitting(rules, ["a-b"]) == (*(f"{match} accept" for match in accepted), *jumps)
 
@@ -31,7 +31,7 @@ def contents() -> inventory.Contents:
         return made
 
 
-def add(contents: inventory.Contents, kind: str) -> interface.Port:
+def add(contents: inventory.Contents, kind: str) -> Port:
     network, subnet = inventory.network_id("private"), inventory.subnet_id("private", "private-subnet")
     return contents.add_port("p", network, [(subnet, "192.0.2.9")], kind=kind, device_id="a", load_balancer_id="lb")
 
@@ -51,7 +51,7 @@ def test_a_link_local_address_follows_from_the_mac() -> None:
 def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: inventory.Contents) -> None:
     port = add(contents, local.VRRP)
     contents.allow_address(port.id, "192.0.2.50")
-    contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None, "192.0.2.10/32")])
+    contents.set_pair_rules("lb", [AccessRule("vrrp", None, "192.0.2.10/32")])
     script = packet_filter.port_script(contents, port)
     (senders,) = [line for line in script.splitlines() if " senders4 " in line]
     assert "192.0.2.9" in senders
@@ -61,7 +61,7 @@ def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: in
 
 def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: inventory.Contents) -> None:
     port = add(contents, local.MEMBER)
-    contents.set_pair_rules("lb", [interface.AccessRule("vrrp", None)])
+    contents.set_pair_rules("lb", [AccessRule("vrrp", None)])
     script = packet_filter.port_script(contents, port)
     assert "accept" not in script
     assert "goto answers_only" in script

@@ -8,25 +8,26 @@ import pathlib
 import pytest
 
 from controller import exceptions
-from controller.drivers.network import interface, remembered
+from controller.drivers.network import remembered
+from controller.model.network import AccessRule, Subnet
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.tasks import network, networks, push
 from tests import builders
 
 
-def rules(topology: Topology = Topology.SINGLE, **listener: object) -> set[interface.AccessRule]:
+def rules(topology: Topology = Topology.SINGLE, **listener: object) -> set[AccessRule]:
     snapshot = builders.a_snapshot(builders.a_load_balancer(topology=topology), listeners=[builders.a_listener(**listener)])
     return set(network.access_rules(snapshot, peer_port=1025))
 
 
 @pytest.mark.parametrize(("protocol", "transport"), [("HTTP", "tcp"), ("TCP", "tcp"), ("HTTPS", "tcp"), ("UDP", "udp"), ("SCTP", "sctp")])
 def test_a_listener_opens_its_port(protocol: str, transport: str) -> None:
-    assert rules(protocol=protocol, protocol_port=81) == {interface.AccessRule(transport, 81)}
+    assert rules(protocol=protocol, protocol_port=81) == {AccessRule(transport, 81)}
 
 
 def test_allowed_cidrs_are_one_rule_each() -> None:
     cidrs = ("198.51.100.0/24", "203.0.113.0/24")
-    assert rules(allowed_cidrs=cidrs) == {interface.AccessRule("tcp", 80, cidr) for cidr in cidrs}
+    assert rules(allowed_cidrs=cidrs) == {AccessRule("tcp", 80, cidr) for cidr in cidrs}
 
 
 def test_a_listener_that_is_being_deleted_opens_nothing() -> None:
@@ -40,7 +41,7 @@ def test_the_halves_of_a_pair_may_speak_with_each_other_and_nobody_else_with_the
     snapshot = builders.a_snapshot(builders.a_load_balancer(topology=Topology.ACTIVE_STANDBY), amphorae=amphorae)
     halves = ("10.0.0.3/32", "fd00::4/128")
     said = [("vrrp", None), ("tcp", 1025)]
-    own = {interface.AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in said}
+    own = {AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in said}
     assert set(network.access_rules(snapshot, peer_port=1025)) == own
 
 
@@ -50,10 +51,10 @@ class Subnets(remembered.RememberedNetworks):
     def __init__(self) -> None:
         pass
 
-    def subnet(self, subnet_id: str) -> interface.Subnet:
+    def subnet(self, subnet_id: str) -> Subnet:
         if subnet_id == "s-gone":
             raise exceptions.NotFound("Subnet", subnet_id)
-        return interface.Subnet(id=subnet_id, name="", network_id=subnet_id.split("-")[1], cidr="10.0.0.0/24", ip_version=4)
+        return Subnet(id=subnet_id, name="", network_id=subnet_id.split("-")[1], cidr="10.0.0.0/24", ip_version=4)
 
 
 def of_members(*subnet_ids: str | None) -> dict[str, tuple[str, ...]]:
@@ -91,7 +92,7 @@ def test_networks_are_asked_for_once_in_a_while(tmp_path: pathlib.Path) -> None:
     asked: list[str] = []
 
     class Network:
-        def get_subnet(self, subnet_id: str) -> interface.Subnet:
+        def get_subnet(self, subnet_id: str) -> Subnet:
             asked.append(subnet_id)
             return dataclasses.replace(Subnets().subnet("s-a-1"), id=subnet_id)
 

@@ -1,0 +1,115 @@
+"""What every cloud has: networks, subnets, ports and their addresses, and what may reach a VIP."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FixedIp:
+    """An address of a port, on one subnet."""
+
+    subnet_id: str
+    ip_address: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class HostRoute:
+    """A route that a subnet gives to its hosts."""
+
+    destination: str
+    nexthop: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A layer-2 network; `mtu` in bytes."""
+
+    id: str
+    name: str
+    mtu: int
+    subnet_ids: tuple[str, ...] = ()
+    project_id: str | None = None
+    shared: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Subnet:
+    """A range of addresses on a network."""
+
+    id: str
+    name: str
+    network_id: str
+    cidr: str
+    ip_version: int
+    gateway_ip: str | None = None
+    host_routes: tuple[HostRoute, ...] = ()
+    project_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attachment:
+    """Where a local compute driver plugs its end of a port: a bridge in a network namespace of this machine (None: the host's own)."""
+
+    bridge: str
+    namespace: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Port:
+    """A port. `attachment` is None where the compute service finds the way by itself (Nova)."""
+
+    id: str
+    name: str
+    network_id: str
+    mac_address: str
+    mtu: int
+    fixed_ips: tuple[FixedIp, ...]
+    device_id: str = ""
+    device_owner: str = ""
+    project_id: str | None = None
+    attachment: Attachment | None = None
+    qos_policy_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class QosPolicy:
+    """How much a port may send and receive."""
+
+    id: str
+    name: str
+    project_id: str | None = None
+    shared: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SecurityGroup:
+    """A tenant's group of rules that ports may bear."""
+
+    id: str
+    name: str
+    project_id: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VipRequest:
+    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2)."""
+
+    port_id: str | None = None
+    network_id: str | None = None
+    subnet_id: str | None = None
+    address: str | None = None
+    qos_policy_id: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Traffic that may reach a VIP. `protocol` is tcp, udp, sctp or vrrp; `port` is None for vrrp; `cidr` None means from anywhere.
+
+    `between_amphorae`: what the halves of a pair tell each other. It may pass whatever security groups the VIP port bears.
+    """
+
+    protocol: str
+    port: int | None
+    cidr: str | None = None
+    between_amphorae: bool = False
