@@ -14,6 +14,8 @@ ROWS = [
     {"cmd"},  # above `dev`, whose command line `figlina` wires; `dev` starts processes by name and imports none
     {"dev"},
     {"api", "worker", "health_manager", "housekeeping"},
+    {"changes"},
+    {"providers"},
     {"flows"},
     {"tasks", "services"},
     {"embedded"},  # a cloud of our own: its drivers fulfil contracts of `drivers`, and are found by entry points

@@ -9,6 +9,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
+from controller import providers as provider_drivers
 from controller.api import auth, cors, current, discovery, documentation, errors, gate, networking, paths, policy, settings
 from controller.api.lbaasv2 import app as lbaasv2
 from controller.api.v2 import (
@@ -23,12 +24,12 @@ from controller.api.v2 import (
     l7rules,
     listeners,
     load_balancers,
-    member_batch,
     members,
     pools,
     providers,
     quotas,
 )
+from controller.changes.asking import Services
 
 LOG = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ _FOR_PEOPLE = ("/healthcheck", "/docs")
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
-def create_app(services: current.Services, conf: Any) -> flask.Flask:
+def create_app(services: Services, conf: Any) -> flask.Flask:
     """The WSGI application over these services, as the configuration (with all options of ours registered) has it.
 
     :raises Misconfigured: the policy files, or the identity service, can't be used as they are configured.
@@ -47,6 +48,7 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
     app = flask.Flask("figlina-api", static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     app.extensions[current.EXTENSION] = services, settings.load(conf)
+    app.extensions[current.PROVIDERS] = provider_drivers.load(current_settings(app).providers, conf)
     app.config["MAX_CONTENT_LENGTH"] = current_settings(app).max_request_body_size
     app.before_request(_begin)
     app.after_request(_end)
@@ -58,7 +60,6 @@ def create_app(services: current.Services, conf: Any) -> flask.Flask:
         listeners,
         pools,
         members,
-        member_batch,
         health_monitors,
         l7policies,
         l7rules,

@@ -1,47 +1,20 @@
-"""What a route reaches for: the services, settings and caller of the request in hand."""
+"""What a route reaches for: who asks with what, for changes; and the services and settings of the request in hand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import cast
 
 import flask
 
 from controller.api import policy
 from controller.api.auth import Context
 from controller.api.settings import Settings
-from controller.db import database
-from controller.drivers.compute import interface as compute_interface
-from controller.drivers.network import interface
-from controller.drivers.secrets import interface as secrets_interface
+from controller.changes.asking import Asking, Services
 
 EXTENSION = "figlina"
+PROVIDERS = "figlina.providers"
 LENT = "figlina.lent"
 """The key of the WSGI environment under which a caller inside the process lends services and settings to a request (`lbaasv2/first.py`)."""
-
-
-class Services(Protocol):
-    """What the API needs of the world: `wake` tells the workers that a job was posted."""
-
-    @property
-    def db(self) -> database.Database:
-        """The rows."""
-
-    @property
-    def network(self) -> interface.NetworkDriver:
-        """Asked for VIP ports, so that the answer to a create shows the address."""
-
-    @property
-    def compute(self) -> compute_interface.ComputeDriver:
-        """Asked whether what profiles name exists."""
-
-    @property
-    def secrets(self) -> secrets_interface.SecretStore:
-        """Asked whether the certificates that a body names are there, and good."""
-
-    @property
-    def wake(self) -> Callable[[], Any]:
-        """Rings; never raises, and never waits for an answer."""
 
 
 def services() -> Services:
@@ -63,9 +36,22 @@ def context() -> Context:
     return cast("Context", flask.g.context)
 
 
+def asking() -> Asking:
+    """The first argument of every change: the caller, what policy lets them do, and with what it is made."""
+    lent, values = _given()
+    caller, rules = context(), policy.current()
+    return Asking(
+        caller=caller,
+        may=lambda action, project_id: rules.allows(action, project_id, caller),
+        settings=values,
+        services=lent,
+        providers=flask.current_app.extensions[PROVIDERS],
+    )
+
+
 def authorize(action: str, project_id: str | None) -> None:
     """Let the caller do this with an object of that project.
 
-    :raises Forbidden: he may not.
+    :raises Forbidden: they may not.
     """
     policy.authorize(action, project_id, context())

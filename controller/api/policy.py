@@ -34,7 +34,7 @@ def authorize(action: str, project_id: str | None, context: Context) -> None:
 
     :raises Forbidden: the caller may not do this with an object of that project.
     """
-    if not _policy().allows(action, project_id, context):
+    if not current().allows(action, project_id, context):
         raise exceptions.Forbidden
 
 
@@ -43,7 +43,7 @@ def authorize_base(check: str, project_id: str | None, context: Context) -> None
 
     :raises Forbidden: the caller may not do such things in that project.
     """
-    if not _policy().allows_base(check.removeprefix("rule:"), project_id, context):
+    if not current().allows_base(check.removeprefix("rule:"), project_id, context):
         raise exceptions.Forbidden
 
 
@@ -54,7 +54,7 @@ def visible_project(resource: str, context: Context) -> str | None:
     """
     asked = {name for key in ("project_id", "tenant_id") for name in flask.request.args.getlist(key) if name}
     wanted = asked.pop() if len(asked) == 1 else context.project_id
-    policy = _policy()
+    policy = current()
     if policy.allows(f"{resource}:get_all-global", wanted, context):
         return None
     authorize(f"{resource}:get_all", wanted, context)
@@ -63,7 +63,8 @@ def visible_project(resource: str, context: Context) -> str | None:
     return wanted
 
 
-def _policy() -> Policy:
+def current() -> Policy:
+    """The rules of this application."""
     return cast("Policy", flask.current_app.extensions[EXTENSION])
 
 

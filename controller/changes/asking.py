@@ -1,79 +1,225 @@
-"""How a change is accepted: one transaction raises the generation, writes the rows and posts the job; then workers are rung for."""
+"""Who asks for a change, what they may do, and with what it is made; and how a change is accepted.
+
+A change is one transaction: the provider raises the load balancer's generation and owes the work, then the rows are written; once it is
+committed, workers are rung for. Several changes can be one transaction, too (`Asking.together()`).
+"""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import uuid
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Protocol, Self
 
-from controller import exceptions, jobs
-from controller.api import current
-from controller.db import transaction
+from controller import exceptions
+from controller.changes.settings import Settings
+from controller.db import database, transaction
 from controller.db.repositories import base
-from controller.model import load_balancer as model
+from controller.drivers.compute import interface as compute_interface
+from controller.drivers.network import interface as network_interface
+from controller.drivers.secrets import interface as secrets_interface
 from controller.model.status import OperatingStatus, ProvisioningStatus
+from controller.providers.interface import Change, Provider, Update
+
+_UNDER_WAY = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
 
 
-@contextlib.contextmanager
-def begin() -> Iterator[transaction.Transaction]:
-    """A transaction; once it is committed, workers are told that there is something to do."""
-    services = current.services()
-    with services.db.begin() as tx:
-        yield tx
-    services.wake()
+class Services(Protocol):
+    """What changes need of the world."""
+
+    @property
+    def db(self) -> database.Database:
+        """The rows."""
+
+    @property
+    def network(self) -> network_interface.NetworkDriver:
+        """Asked for VIP ports, so that the answer to a create shows the address."""
+
+    @property
+    def compute(self) -> compute_interface.ComputeDriver:
+        """Asked whether what profiles name exists."""
+
+    @property
+    def secrets(self) -> secrets_interface.SecretStore:
+        """Asked whether the certificates that a listener or a pool names are there, and good."""
+
+    @property
+    def wake(self) -> Callable[[], Any]:
+        """Rings for workers after a job was posted; never raises, and never waits for an answer."""
 
 
-def accept(tx: transaction.Transaction, load_balancer_id: str, allowed: Collection[ProvisioningStatus] | None = None) -> int:
-    """Take the row lock of a load balancer whose children change, and owe an update; returns the new generation.
+class Caller(Protocol):
+    """Who is calling."""
 
-    Without `allowed`, it must be in a state in which load balancers take changes.
+    @property
+    def project_id(self) -> str | None:
+        """The project for which they call."""
 
-    :raises NotFound: no such load balancer.
-    :raises Immutable: it takes no changes now.
-    """
-    generation = tx.load_balancers.advance(load_balancer_id, current.settings().mutable if allowed is None else allowed)
-    post(tx, jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id))
-    return generation
+    @property
+    def is_admin(self) -> bool:
+        """Whether they see what belongs to other projects."""
+
+    @property
+    def request_id(self) -> str:
+        """What jobs, events and faults that come of the change are marked with."""
+
+
+class Block:
+    """Several changes that are one transaction; of `Asking.together()`."""
+
+    def __init__(self, tx: transaction.Transaction) -> None:
+        self.tx = tx
+        self.rings = False  # whether workers are wanted once it is committed
+        self.changed: set[str] = set()  # load balancers
+        self.undo = contextlib.ExitStack()  # what to do outside of the database if nothing is stored after all
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """The first argument of every change."""
+
+    caller: Caller
+    may: Callable[[str, str | None], bool]  # policy: whether the caller may do this (`member:post`) with an object of that project
+    settings: Settings
+    services: Services
+    providers: Mapping[str, Provider]  # those that are enabled, by their names
+    block: Block | None = None
+
+    def authorize(self, action: str, project_id: str | None) -> None:
+        """Let the caller do this with an object of that project.
+
+        :raises Forbidden: they may not.
+        """
+        if not self.may(action, project_id):
+            raise exceptions.Forbidden
+
+    @contextlib.contextmanager
+    def read(self) -> Iterator[transaction.Transaction]:
+        """Look at rows; inside a block, as its changes have left them."""
+        if self.block is not None:
+            yield self.block.tx
+            return
+        with self.services.db.read() as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[transaction.Transaction]:
+        """A transaction in which no work is owed to anybody."""
+        if self.block is not None:
+            yield self.block.tx
+            return
+        with self.services.db.begin() as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def change(self) -> Iterator[transaction.Transaction]:
+        """A transaction; once it is committed, workers are told that there is something to do."""
+        with self.write() as tx:
+            yield tx
+        if self.block is not None:
+            self.block.rings = True
+        else:
+            self.services.wake()
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[Self]:
+        """Let all changes that are asked for with what this gives be one transaction: all of it is stored, or nothing.
+
+        What a strict deployment refuses to others while work is under way is no conflict with the block's own changes: nothing of it is
+        under way before the block ends. So a load balancer takes children in the block that made it.
+        """
+        with contextlib.ExitStack() as undo:
+            with self.services.db.begin() as tx:
+                block = Block(tx)
+                undo.push(block.undo)
+                yield dataclasses.replace(self, block=block)
+            undo.pop_all()
+        if block.rings:
+            self.services.wake()
+
+    def mutable(self, load_balancer_id: str) -> Collection[ProvisioningStatus]:
+        """The states in which a load balancer, and what is below it, take a change."""
+        if self.block is not None and load_balancer_id in self.block.changed:
+            return {*self.settings.mutable, *_UNDER_WAY}
+        return self.settings.mutable
+
+    def accept(self, tx: transaction.Transaction, load_balancer_id: str, allowed: Collection[ProvisioningStatus] | None = None) -> int:
+        """Take the lock of a load balancer that, or below which something, changes, and owe an update; returns the new generation.
+
+        Without `allowed`, it must be in a state in which load balancers take changes.
+
+        :raises NotFound: no such load balancer.
+        :raises Immutable: it takes no changes now.
+        """
+        states = self.mutable(load_balancer_id) if allowed is None else allowed
+        change = Update(load_balancer_id=load_balancer_id, request_id=self.caller.request_id, allowed=states)
+        return self.give(tx, self.provider_of(tx, load_balancer_id), change)
+
+    def give(self, tx: transaction.Transaction, provider: Provider, change: Change) -> int:
+        """Let a provider take a change on; returns the generation that it gave it.
+
+        :raises NotFound: no such load balancer.
+        :raises Immutable: it takes no such change now.
+        """
+        generation = provider.accept(tx, change)
+        if self.block is not None:
+            self.block.changed.add(change.load_balancer_id)
+        return generation
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name.
+
+        :raises InvalidRequest: load balancers may not name it.
+        """
+        if name not in self.providers:
+            raise exceptions.InvalidRequest(f"Provider '{name}' is not enabled.")
+        return self.providers[name]
+
+    def provider_of(self, tx: transaction.Transaction, load_balancer_id: str) -> Provider:
+        """The provider of a load balancer. Where there is only one, its row is not asked.
+
+        :raises NotFound: no such load balancer.
+        :raises InvalidRequest: its provider is no longer enabled.
+        """
+        only, *others = {id(one): one for one in self.providers.values()}.values()
+        return self.provider(tx.load_balancers.provider_of(load_balancer_id)) if others else only
+
+    def supports(self, provider: Provider, resource: str, values: Mapping[str, Any]) -> None:
+        """The last rule: the provider can do it.
+
+        :raises NotSupported: it can't.
+        """
+        if self.settings.refuse_unsupported:
+            provider.supports(resource, values)
+
+    def need_mutable(self, load_balancer_id: str, title: str, object_id: str, found: ProvisioningStatus) -> None:
+        """An object below a load balancer takes changes in the same states as that.
+
+        :raises Conflict: it is in another one.
+        """
+        need(self.mutable(load_balancer_id), title, object_id, found)
+
+    def reserve(self, tx: transaction.Transaction, project_id: str, **wanted: int) -> None:
+        """Let the project have so many more of each kind, which this transaction adds; called when the load balancer's lock is held.
+
+        :raises QuotaExceeded: it may not.
+        """
+        tx.quotas.reserve(project_id, wanted, self.settings.quotas)
 
 
 def need(allowed: Collection[ProvisioningStatus], title: str, object_id: str, found: ProvisioningStatus) -> None:
-    """An object below a load balancer takes a change in these states only.
+    """An object takes a change in these states only.
 
     :raises Conflict: it is in another one.
     """
     if found not in allowed:
-        raise _immutable(title, object_id)
+        raise immutable(title, object_id)
 
 
-def need_users(tx: transaction.Transaction, pool_id: str) -> None:
-    """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
-
-    :raises Conflict: one is not.
-    """
-    settings = current.settings()
-    waits_for = tx.listeners.user_not_in(pool_id, settings.mutable) if settings.is_strict else None
-    if waits_for is not None:
-        raise _immutable("Listener", waits_for)
-
-
-def _immutable(title: str, object_id: str) -> exceptions.Conflict:
+def immutable(title: str, object_id: str) -> exceptions.Conflict:
+    """The error of an object below a load balancer that takes no change now."""
     return exceptions.Conflict(f"{title} {object_id} is immutable and cannot be updated.")
-
-
-def post(tx: transaction.Transaction, job: jobs.Job) -> None:
-    """Leave a job for the workers, which exists only if the transaction commits.
-
-    What changes the life of a load balancer or its amphorae is also an event: who asks later what happened finds the request. Changes
-    below it, of which there may be thousands a day, are not.
-    """
-    request_id = current.context().request_id
-    tx.jobs.post(job, request_id=request_id)
-    if isinstance(job, jobs.UpdateLoadBalancer):
-        return
-    of = ("amphora", job.amphora_id) if isinstance(job, jobs.FailoverAmphora) else ("load_balancer", job.load_balancer_id)
-    words = f"it was asked to {job.kind.replace('-', ' ')}"
-    tx.faults.add_event(job.load_balancer_id, *of, model.Fault(code="requested", message=words, step=job.kind, request_id=request_id))
 
 
 def new_row(project_id: str, load_balancer_id: str, generation: int) -> dict[str, Any]:

@@ -1,20 +1,144 @@
-"""Rules of members (spec `api.md` §11)."""
+"""Members, one by one, and their rules. The batch is in `member_batch`."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.api import current
-from controller.api.v2.rules.common import OWN_FAMILY, failure
+from controller.changes import pools, refusals, visibility
+from controller.changes.asking import Asking, new_row
+from controller.db import transaction
+from controller.db.repositories.pools import Head
 from controller.model import addresses
+from controller.model import load_balancer as model
+from controller.model.status import OperatingStatus
+from controller.resources.declare import Values
+from controller.resources.member import SCHEMA
 
 _ADDRESSES = (("address", "member address"), ("monitor_address", "member monitor address"))
 
 
-def member_addresses(values: Mapping[str, Any]) -> None:
+def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
+    """Store a member as PENDING_CREATE, to be added to what serves.
+
+    :raises InvalidRequest: it has an address at which no server can be.
+    :raises NotFound: there is no such pool, or the caller does not see the subnet.
+    :raises Conflict: the pool has this server already, or takes no change now.
+    :raises QuotaExceeded: the project may not have another one.
+    """
+    check_addresses(asking, wanted)
+    check_subnets(asking, pool_id, [wanted["subnet_id"]], ["post"])
+    with asking.change() as tx:
+        pool = tx.pools.head(pool_id)
+        asking.authorize("member:post", pool.project_id)
+        check_no_vip(wanted, pool.vip_addresses)
+        generation = pools.accept_below(asking, tx, pool)
+        if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
+            raise same_server(wanted["address"], wanted["protocol_port"])
+        asking.reserve(tx, pool.project_id, member=1)
+        (row,) = new_rows(asking, tx, pool, [wanted], generation)
+        tx.members.add([row])
+        return tx.members.get(row["id"])
+
+
+def update(asking: Asking, pool_id: str, member_id: str, values: Values) -> model.Member:
+    """Store new values, to be applied.
+
+    :raises InvalidRequest: an address is one at which no server can be.
+    :raises NotFound: the pool has no such member.
+    :raises Conflict: it, or the pool, takes no change now.
+    """
+    check_addresses(asking, values)
+    with asking.change() as tx:
+        pool = tx.pools.head(pool_id)
+        member = get(tx, pool_id, member_id)
+        asking.authorize("member:put", member.project_id)
+        check_no_vip(values, pool.vip_addresses)
+        generation = pools.accept_below(asking, tx, pool)
+        tx.members.change(member_id, SCHEMA.columns(values), generation)
+        return tx.members.get(member_id)
+
+
+def delete(asking: Asking, pool_id: str, member_id: str) -> None:
+    """Have it removed.
+
+    :raises NotFound: the pool has no such member.
+    :raises Conflict: it, or the pool, takes no change now.
+    """
+    with asking.change() as tx:
+        pool = tx.pools.head(pool_id)
+        member = get(tx, pool_id, member_id)
+        asking.authorize("member:delete", member.project_id)
+        generation = pools.accept_below(asking, tx, pool)
+        tx.members.mark_deleted(member_id, generation)
+
+
+def get(tx: transaction.Transaction, pool_id: str, member_id: str) -> model.Member:
+    """A member of this pool.
+
+    :raises NotFound: it has no such member.
+    """
+    member = tx.members.get(member_id)
+    if member.pool_id != pool_id:
+        raise exceptions.NotFound("Member", member_id)
+    return member
+
+
+def check_subnets(asking: Asking, pool_id: str, subnet_ids: Iterable[str | None], actions: Iterable[str]) -> None:
+    """Have the network service look at the subnets of members, for who may do this with members of the pool, and before the transaction.
+
+    :raises Forbidden: the caller may not, so nothing is looked at for them.
+    :raises NotFound: there is no such pool, or a subnet that the caller does not see.
+    """
+    named = [one for one in subnet_ids if one is not None]
+    if not named:
+        return
+    with asking.read() as tx:
+        project_id = tx.pools.head(pool_id).project_id
+    for action in actions:
+        asking.authorize(f"member:{action}", project_id)
+    visibility.subnets(asking, named)
+
+
+def new_rows(
+    asking: Asking, tx: transaction.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]], generation: int
+) -> list[dict[str, Any]]:
+    """The rows of new members, when the last rules about them are met.
+
+    :raises InvalidRequest: the load balancer's flavor does not allow ports by SR-IOV.
+    :raises NotSupported: it has no VIP from which a member can be reached, or the provider can't do it.
+    """
+    _check_place(asking, tx, pool, wanted)
+    common = {"pool_id": pool.id, "operating_status": first_status(pool.has_monitor)}
+    return [
+        {
+            **SCHEMA.columns(item),
+            **new_row(pool.project_id, pool.load_balancer_id, generation),
+            **common,
+            "vnic_type": vnic_type(item),
+        }
+        for item in wanted
+    ]
+
+
+def _check_place(asking: Asking, tx: transaction.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]]) -> None:
+    """What new members of a pool ask of their load balancer, which is read only if they do."""
+    if any(item["request_sriov"] for item in wanted):
+        allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov
+        for item in wanted:
+            check_sriov(item, allowed)
+    if pool.protocol in pools.DATAGRAMS:
+        load_balancer = tx.load_balancers.get(pool.load_balancer_id)
+        for item in wanted:
+            check_reachable(item["address"], pool.protocol, load_balancer.vip_versions)
+    provider = asking.provider_of(tx, pool.load_balancer_id)
+    for item in wanted:
+        asking.supports(provider, "member", item)
+
+
+def check_addresses(asking: Asking, values: Mapping[str, Any]) -> None:
     """Some addresses are no servers, in whatever spelling: neither requests nor health checks may be sent there.
 
     Those that the operator reserved; and those at which no other machine is: an amphora would connect to itself, again and again.
@@ -23,11 +147,11 @@ def member_addresses(values: Mapping[str, Any]) -> None:
     """
     for name, words in _ADDRESSES:
         address = values.get(name)
-        if address is not None and addresses.is_no_server(address, current.settings().reserved_ips):
+        if address is not None and addresses.is_no_server(address, asking.settings.reserved_ips):
             raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
 
 
-def other_than_vip(values: Mapping[str, Any], vips: Collection[str]) -> None:
+def check_no_vip(values: Mapping[str, Any], vips: Collection[str]) -> None:
     """A member at a VIP of its own load balancer would be the amphora itself: one request becomes as many as it has connections.
 
     :raises InvalidRequest: an address of this member is one of `vips`.
@@ -45,13 +169,15 @@ def same_server(address: str, port: int) -> exceptions.Conflict:
     return exceptions.Conflict(f"Another member on this pool is already using ip {address} on protocol_port {port}")
 
 
-def member_sriov(values: Mapping[str, Any], allowed: bool) -> None:
+def check_sriov(values: Mapping[str, Any], allowed: bool) -> None:
     """A port that is a part of the host's network card is for load balancers whose flavor has them.
 
     :raises InvalidRequest: this one's has not.
     """
     if values["request_sriov"] and not allowed:
-        raise failure("request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov).")
+        raise refusals.failure(
+            "request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov)."
+        )
 
 
 def vnic_type(values: Mapping[str, Any]) -> str:
@@ -59,20 +185,19 @@ def vnic_type(values: Mapping[str, Any]) -> str:
     return "direct" if values["request_sriov"] else "normal"
 
 
-def needs_same_version(pool_protocol: str) -> bool:
-    """Whether members of a pool of this protocol must have the IP version of a VIP."""
-    return pool_protocol in OWN_FAMILY
-
-
-def member_reachable(address: str, pool_protocol: str, vip_versions: Collection[int]) -> None:
+def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[int]) -> None:
     """Datagrams are not translated from one IP version to the other on their way.
 
     :raises NotSupported: no VIP has the version of this member.
     """
-    if needs_same_version(pool_protocol):
-        version = ipaddress.ip_address(address).version
-        if version not in vip_versions:
-            raise exceptions.NotSupported(
-                f"Provider 'amphora' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
-                f"of a load balancer without an IPv{version} VIP"
-            )
+    version = ipaddress.ip_address(address).version
+    if pool_protocol in pools.DATAGRAMS and version not in vip_versions:
+        raise exceptions.NotSupported(
+            f"Provider 'amphora' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
+            f"of a load balancer without an IPv{version} VIP"
+        )
+
+
+def first_status(has_monitor: bool) -> OperatingStatus:
+    """What a member shows until the first heartbeat that knows it."""
+    return OperatingStatus.OFFLINE if has_monitor else OperatingStatus.NO_MONITOR

@@ -1,4 +1,4 @@
-"""What the API takes from the configuration, read once: looking an option up costs more than a SELECT."""
+"""What changes take from the configuration, read once: looking an option up costs more than a SELECT."""
 
 from __future__ import annotations
 
@@ -39,23 +39,12 @@ class Tls:
 class Settings:
     """Values, not options."""
 
-    api_base_uri: str | None
-    noauth_project_id: str | None
-    embedded_networking: bool
-    healthcheck_enabled: bool
-    allow_pagination: bool
-    allow_sorting: bool
-    allow_filtering: bool
-    allow_field_selection: bool
-    page_limit: int | None
-    max_request_body_size: int
-    providers: Mapping[str, str]
+    providers: Mapping[str, str]  # those that load balancers may name, with their descriptions
     default_provider: str
     allow_ping_health_monitors: bool
     udp_connect_min_interval: int  # seconds
     tls: Tls
     allow_invisible: bool  # objects of the network service that belong to other projects
-    cors_allowed_origins: frozenset[str]
     allow_vip: Mapping[str, bool]  # by the field of the body
     valid_vip_networks: frozenset[str]
     denied_vip_networks: frozenset[str]
@@ -66,44 +55,37 @@ class Settings:
     mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
     removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
     is_strict: bool  # what is being changed takes no change
-    refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the data plane can't do yet is 501
+    refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the provider can't do yet is 501
 
 
 def load(conf: Any) -> Settings:
     """Read them from an oslo.config configuration with all our options."""
+    return Settings(**values(conf))
+
+
+def values(conf: Any) -> dict[str, Any]:
+    """The fields of `Settings`, for those that have more."""
     api, networking = conf.api_settings, conf.networking
     strict = api.immutable_while_pending
-    limit = api.pagination_max_limit
     timeouts = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
-    return Settings(
-        api_base_uri=api.api_base_uri,
-        noauth_project_id=api.noauth_project_id,
-        embedded_networking=api.embedded_networking,
-        healthcheck_enabled=api.healthcheck_enabled,
-        allow_pagination=api.allow_pagination,
-        allow_sorting=api.allow_sorting,
-        allow_filtering=api.allow_filtering,
-        allow_field_selection=api.allow_field_selection,
-        page_limit=None if limit == "infinite" else int(limit),
-        max_request_body_size=api.max_request_body_size,
-        providers=dict(api.enabled_provider_drivers),
-        default_provider=api.default_provider_driver,
-        allow_ping_health_monitors=api.allow_ping_health_monitors,
-        udp_connect_min_interval=api.udp_connect_min_interval_health_monitor,
-        tls=_tls(api),
-        allow_invisible=networking.allow_invisible_resource_usage,
-        cors_allowed_origins=frozenset(api.cors_allowed_origins),
-        allow_vip={name: getattr(networking, f"allow_{name}") for name in ("vip_port_id", "vip_network_id", "vip_subnet_id")},
-        valid_vip_networks=frozenset(networking.valid_vip_networks),
-        denied_vip_networks=frozenset(networking.denylist_vip_networks),
-        reserved_ips=frozenset(str(ipaddress.ip_address(address)) for address in networking.reserved_ips),
-        topology=Topology(conf.controller_worker.loadbalancer_topology),
-        timeouts={name: getattr(conf.haproxy_amphora, name) for name in timeouts},
-        quotas=_quotas(conf.quotas),
-        is_strict=strict,
-        mutable=(_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
-        removable=(_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
-    )
+    return {
+        "providers": dict(api.enabled_provider_drivers),
+        "default_provider": api.default_provider_driver,
+        "allow_ping_health_monitors": api.allow_ping_health_monitors,
+        "udp_connect_min_interval": api.udp_connect_min_interval_health_monitor,
+        "tls": _tls(api),
+        "allow_invisible": networking.allow_invisible_resource_usage,
+        "allow_vip": {name: getattr(networking, f"allow_{name}") for name in ("vip_port_id", "vip_network_id", "vip_subnet_id")},
+        "valid_vip_networks": frozenset(networking.valid_vip_networks),
+        "denied_vip_networks": frozenset(networking.denylist_vip_networks),
+        "reserved_ips": frozenset(str(ipaddress.ip_address(address)) for address in networking.reserved_ips),
+        "topology": Topology(conf.controller_worker.loadbalancer_topology),
+        "timeouts": {name: getattr(conf.haproxy_amphora, name) for name in timeouts},
+        "quotas": _quotas(conf.quotas),
+        "is_strict": strict,
+        "mutable": (_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
+        "removable": (_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
+    }
 
 
 def _quotas(section: Any) -> quota.Limits:

@@ -1,7 +1,7 @@
 """Objects of the network service that a body names: they must exist, and the caller must be allowed to see them.
 
-A caller sees what belongs to his project or is shared with everybody; an administrator sees everything. What he does not see does not exist
-for him, in the same words. `[networking] allow_invisible_resource_usage` lets everybody name everything.
+A caller sees what belongs to their project or is shared with everybody; an administrator sees everything. What they do not see does not
+exist for them, in the same words. `[networking] allow_invisible_resource_usage` lets everybody name everything.
 """
 
 from __future__ import annotations
@@ -10,57 +10,55 @@ import contextlib
 from collections.abc import Iterable, Iterator
 
 from controller import exceptions
-from controller.api import current
-from controller.drivers.network import interface
+from controller.changes.asking import Asking
 from controller.model.network import Network, Port, QosPolicy, SecurityGroup, Subnet
 
 
-def network(network_id: str) -> Network:
+def network(asking: Asking, network_id: str) -> Network:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = current.services().network.get_network(network_id)
-    _see(found.shared or _belongs(found.project_id), "Network", network_id)
+    found = asking.services.network.get_network(network_id)
+    _see(asking, found.shared or _belongs(asking, found.project_id), "Network", network_id)
     return found
 
 
-def subnet(subnet_id: str) -> Subnet:
+def subnet(asking: Asking, subnet_id: str) -> Subnet:
     """:raises NotFound: there is none, or the caller does not see it."""
-    service = current.services().network
-    found = service.get_subnet(subnet_id)
-    _see(_belongs(found.project_id) or _network_is_shared(service, found.network_id), "Subnet", subnet_id)
+    found = asking.services.network.get_subnet(subnet_id)
+    _see(asking, _belongs(asking, found.project_id) or _network_is_shared(asking, found.network_id), "Subnet", subnet_id)
     return found
 
 
-def subnets(subnet_ids: Iterable[str | None]) -> None:
+def subnets(asking: Asking, subnet_ids: Iterable[str | None]) -> None:
     """Look at several, each once; members stand on them.
 
     :raises NotFound: there is one that is none, or that the caller does not see.
     """
     for subnet_id in dict.fromkeys(subnet_ids):
         if subnet_id is not None:
-            subnet(subnet_id)
+            subnet(asking, subnet_id)
 
 
-def port(port_id: str) -> Port:
+def port(asking: Asking, port_id: str) -> Port:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = current.services().network.get_port(port_id)
-    _see(_belongs(found.project_id), "Port", port_id)
+    found = asking.services.network.get_port(port_id)
+    _see(asking, _belongs(asking, found.project_id), "Port", port_id)
     return found
 
 
-def qos_policy(policy_id: str) -> QosPolicy:
+def qos_policy(asking: Asking, policy_id: str) -> QosPolicy:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = current.services().network.get_qos_policy(policy_id)
-    _see(found.shared or _belongs(found.project_id), "QoS Policy", policy_id)
+    found = asking.services.network.get_qos_policy(policy_id)
+    _see(asking, found.shared or _belongs(asking, found.project_id), "QoS Policy", policy_id)
     return found
 
 
-def security_group(group_id: str) -> SecurityGroup:
+def security_group(asking: Asking, group_id: str) -> SecurityGroup:
     """:raises NotFound: there is none, or the caller does not see it."""
     try:
-        found = current.services().network.get_security_group(group_id)
+        found = asking.services.network.get_security_group(group_id)
     except exceptions.NotFound as error:
         raise exceptions.NotFound("Security Group", group_id) from error
-    _see(_belongs(found.project_id), "Security Group", group_id)
+    _see(asking, _belongs(asking, found.project_id), "Security Group", group_id)
     return found
 
 
@@ -76,20 +74,20 @@ def in_a_body() -> Iterator[None]:
         raise exceptions.InvalidRequest(str(error)) from error
 
 
-def _sees_everything() -> bool:
-    return current.context().is_admin or current.settings().allow_invisible
+def _sees_everything(asking: Asking) -> bool:
+    return asking.caller.is_admin or asking.settings.allow_invisible
 
 
-def _belongs(project_id: str | None) -> bool:
+def _belongs(asking: Asking, project_id: str | None) -> bool:
     """Whether it is the caller's; what belongs to nobody is everybody's."""
-    return _sees_everything() or project_id is None or project_id == current.context().project_id
+    return _sees_everything(asking) or project_id is None or project_id == asking.caller.project_id
 
 
-def _network_is_shared(service: interface.NetworkDriver, network_id: str) -> bool:
-    found = service.get_network(network_id)
-    return found.shared or found.project_id == current.context().project_id
+def _network_is_shared(asking: Asking, network_id: str) -> bool:
+    found = asking.services.network.get_network(network_id)
+    return found.shared or found.project_id == asking.caller.project_id
 
 
-def _see(visible: bool, kind: str, object_id: str) -> None:
-    if not visible and not _sees_everything():
+def _see(asking: Asking, visible: bool, kind: str, object_id: str) -> None:
+    if not visible and not _sees_everything(asking):
         raise exceptions.NotFound(kind, object_id)

@@ -18,6 +18,7 @@ import orjson
 from controller import exceptions
 from controller.api import current
 from controller.api.settings import Settings
+from controller.changes.asking import Services
 from controller.db import database, transaction
 from controller.drivers.network import interface
 from controller.model import load_balancer as model
@@ -108,7 +109,7 @@ class _Ports:
 class OneTransaction:
     """Services whose transactions are all the same one, and who ring for workers only when it is committed."""
 
-    def __init__(self, services: current.Services, tx: transaction.Transaction) -> None:
+    def __init__(self, services: Services, tx: transaction.Transaction) -> None:
         self._tx = tx
         self._services = services
         self.ports = _Ports(services.network)

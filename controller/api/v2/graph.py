@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.api.v2 import certificates, l7, members, rules, writes
+from controller.api.v2 import certificates, l7, rules, writes
+from controller.changes import members
 from controller.db import transaction
 from controller.model import addresses
 from controller.model.status import OperatingStatus

@@ -6,7 +6,8 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current, paging, policy
-from controller.api.v2 import members, quotas, rules, writes
+from controller.api.v2 import quotas, rules, writes
+from controller.changes import pools as change_pools
 from controller.resources.health_monitor import HTTP_ONLY, SCHEMA
 
 blueprint = flask.Blueprint("health_monitors", __name__)
@@ -29,7 +30,7 @@ def create_health_monitor() -> flask.Response:
         pool = tx.pools.head(wanted["pool_id"])
         current.authorize("healthmonitor:post", pool.project_id)
         rules.new_monitor(wanted, pool.protocol)
-        generation = members.change_pool(tx, pool)
+        generation = change_pools.accept_below(current.asking(), tx, pool)
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
             raise exceptions.Conflict("This pool already has a health monitor")
         row = {**SCHEMA.columns(wanted), **writes.new_row(pool.project_id, pool.load_balancer_id, generation)}
@@ -55,7 +56,7 @@ def update_health_monitor(monitor_id: str) -> flask.Response:
     with writes.begin() as tx:
         monitor = tx.health_monitors.get(monitor_id)
         current.authorize("healthmonitor:put", monitor.project_id)
-        generation = members.change_pool(tx, tx.pools.head(monitor.pool_id))
+        generation = change_pools.accept_below(current.asking(), tx, tx.pools.head(monitor.pool_id))
         rules.changed_monitor(values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
         tx.health_monitors.change(monitor_id, SCHEMA.columns(values), generation)
         monitor = tx.health_monitors.get(monitor_id)
@@ -68,6 +69,6 @@ def delete_health_monitor(monitor_id: str) -> flask.Response:
     with writes.begin() as tx:
         monitor = tx.health_monitors.get(monitor_id)
         current.authorize("healthmonitor:delete", monitor.project_id)
-        generation = members.change_pool(tx, tx.pools.head(monitor.pool_id))
+        generation = change_pools.accept_below(current.asking(), tx, tx.pools.head(monitor.pool_id))
         tx.health_monitors.mark_deleted(monitor_id, generation)
     return answers.empty(204)

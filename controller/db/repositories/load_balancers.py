@@ -29,6 +29,7 @@ _ADVANCE = (
 )
 _DELETE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": _P.PENDING_DELETE, "updated_at": base.NOW})
 _GENERATION = sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id"))
+_PROVIDER = sa.select(_T.c.provider).where(_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status != _P.DELETED)
 _LOCK = sa.select(_T.c.id).where(_T.c.id == sa.bindparam("object_id")).with_for_update()  # SQLite's writers are alone anyway
 _ABOVE: dict[str, tuple[sa.Table, sa.Column[str]]] = {
     "loadbalancer_id": (_T, _T.c.id),
@@ -99,6 +100,18 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         :raises Immutable: it is in none of the `allowed` states.
         """
         return self._move(_DELETE, load_balancer_id, allowed)
+
+    def provider_of(self, load_balancer_id: str) -> str:
+        """The name of the provider that makes it real.
+
+        :raises NotFound: no such load balancer.
+        """
+        found = (
+            self._connection.execute(_PROVIDER, {"object_id": load_balancer_id}).scalar() if paging.may_exist(load_balancer_id) else None
+        )
+        if found is None:
+            raise exceptions.NotFound(self.title, load_balancer_id)
+        return str(found)
 
     def has_children(self, load_balancer_id: str) -> bool:
         """Whether there are listeners or pools that nobody asked to delete."""

@@ -1,37 +1,23 @@
-"""What the rules of all resources share."""
+"""What rules that are not yet in `changes` take of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from controller import exceptions
 from controller.api import current
+from controller.changes.pools import DATAGRAMS as OWN_FAMILY
+from controller.changes.refusals import failure, not_allowed
 from controller.db.repositories import paging
 from controller.resources import declare
 from controller.resources.declare import Schema
 
-OWN_FAMILY = ("UDP", "SCTP")
-"""Protocols of listeners and pools that are no stream of TCP."""
-
-
-def failure(detail: str) -> exceptions.InvalidRequest:
-    """A rule across fields is broken."""
-    return exceptions.InvalidRequest(f"Validation failure: {detail}")
-
-
-def not_allowed(option: str, value: str) -> exceptions.InvalidRequest:
-    """The operator does not let tenants ask for this."""
-    return exceptions.InvalidRequest(f"The selected {option} is not allowed in this deployment: {value}")
+__all__ = ["OWN_FAMILY", "failure", "not_allowed", "project", "supported"]
 
 
 def supported(schema: Schema, values: Mapping[str, Any]) -> None:
-    """The last rule: the data plane can do it.
-
-    :raises NotSupported: not yet.
-    """
-    if current.settings().refuse_unsupported:
-        schema.check_supported(values)
+    asking = current.asking()
+    asking.supports(asking.provider("amphora"), schema.name, values)
 
 
 def project(values: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.api import current
-from controller.api.settings import TlsDefaults
 from controller.api.v2.rules.common import failure
+from controller.changes.settings import TlsDefaults
 from controller.resources.declare import Values
 
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")

@@ -1,0 +1,45 @@
+"""What the API takes from the configuration, read once: looking an option up costs more than a SELECT."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from controller.changes import settings
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Settings(settings.Settings):
+    """Values, not options: those of changes, and what only HTTP needs."""
+
+    api_base_uri: str | None
+    noauth_project_id: str | None
+    embedded_networking: bool
+    healthcheck_enabled: bool
+    allow_pagination: bool
+    allow_sorting: bool
+    allow_filtering: bool
+    allow_field_selection: bool
+    page_limit: int | None
+    max_request_body_size: int
+    cors_allowed_origins: frozenset[str]
+
+
+def load(conf: Any) -> Settings:
+    """Read them from an oslo.config configuration with all our options."""
+    api = conf.api_settings
+    limit = api.pagination_max_limit
+    return Settings(
+        **settings.values(conf),
+        api_base_uri=api.api_base_uri,
+        noauth_project_id=api.noauth_project_id,
+        embedded_networking=api.embedded_networking,
+        healthcheck_enabled=api.healthcheck_enabled,
+        allow_pagination=api.allow_pagination,
+        allow_sorting=api.allow_sorting,
+        allow_filtering=api.allow_filtering,
+        allow_field_selection=api.allow_field_selection,
+        page_limit=None if limit == "infinite" else int(limit),
+        max_request_body_size=api.max_request_body_size,
+        cors_allowed_origins=frozenset(api.cors_allowed_origins),
+    )

@@ -1,0 +1,123 @@
+"""The provider `amphora`: machines of our own, with HAProxy and keepalived in them. What it can't do yet stands here, and nowhere else."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+from controller import exceptions, jobs
+from controller.db import transaction
+from controller.jobs import owed
+from controller.model import load_balancer as model
+from controller.providers import amphora_profiles, interface
+
+_NOTHING: tuple[Any, ...] = (None, [], {}, "")
+"""The field may say that it asks for nothing."""
+
+_TLS = dict.fromkeys(("tls_ciphers", "tls_versions", "alpn_protocols"), _NOTHING)
+
+SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
+    "loadbalancer": {"vip_qos_policy_id": _NOTHING, "additional_vips": _NOTHING},
+    "listener": {
+        "protocol": frozenset({"HTTP", "HTTPS", "TCP"}),
+        **dict.fromkeys(("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref"), _NOTHING),
+        "client_authentication": ("NONE",),
+        "client_crl_container_ref": _NOTHING,
+        **_TLS,
+        "hsts_max_age": _NOTHING,
+        "hsts_include_subdomains": (False,),
+        "hsts_preload": (False,),
+    },
+    "pool": {
+        "protocol": frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"}),
+        "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
+        "tls_enabled": (False,),
+        **dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref"), _NOTHING),
+        **_TLS,
+    },
+    "member": {"request_sriov": (False,)},
+    "l7policy": {"listener_protocol": frozenset({"HTTP", "TERMINATED_HTTPS"})},
+    "rule": {"type": frozenset({"COOKIE", "FILE_TYPE", "HEADER", "HOST_NAME", "PATH"})},
+    "flavor": {"sriov_vip": (False,)},
+}
+"""By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""
+
+_WORDS = {"listener_protocol": "l7policies of a listener of protocol"}
+"""What messages call an option whose name says too little."""
+_SHOWN = 300  # characters of a value in a message
+
+
+class AmphoraProvider(interface.Provider):
+    """Changes are owed by the generation of the load balancer's row; a job on the board tells a worker which flow to run."""
+
+    flavor_capabilities = amphora_profiles.FLAVOR
+    availability_zone_capabilities = amphora_profiles.AVAILABILITY_ZONE
+    supported: ClassVar[Mapping[str, Mapping[str, Collection[Any]]]] = SUPPORTED
+
+    def supports(self, resource: str, values: Mapping[str, Any]) -> None:
+        """Compare with the table.
+
+        :raises NotSupported: no amphora can do that yet.
+        """
+        for name, possible in self.supported.get(resource, {}).items():
+            if name in values and values[name] not in possible:
+                raise unsupported(_WORDS.get(name, name), values[name])
+
+    def accept(self, tx: transaction.Transaction, change: interface.Change) -> int:
+        """Raise the generation, and post the job.
+
+        :raises NotFound: there is no such load balancer.
+        :raises Immutable: it takes no such change now.
+        """
+        key = change.load_balancer_id
+        job: jobs.Job
+        match change:
+            case interface.Update():
+                generation = tx.load_balancers.advance(key, change.allowed)
+                job = jobs.UpdateLoadBalancer(load_balancer_id=key)
+            case interface.Create():
+                generation = 1
+                ids = jobs.amphora_ids(key, change.topology)
+                job = jobs.CreateLoadBalancer(load_balancer_id=key, topology=change.topology, amphora_ids=ids)
+            case interface.Delete():
+                generation = tx.load_balancers.delete(key, change.allowed)
+                job = jobs.DeleteLoadBalancer(load_balancer_id=key)
+            case interface.Failover():
+                generation = tx.load_balancers.advance(key, change.allowed)
+                job = _failover(tx, change)
+            case _:
+                raise exceptions.NotSupported(f"Provider 'amphora' does not know how to {type(change).__name__.lower()} a load balancer")
+        post(tx, job, change.request_id)
+        return generation
+
+
+def _failover(tx: transaction.Transaction, change: interface.Failover) -> jobs.FailoverLoadBalancer:
+    serving = [one.id for one in tx.amphorae.of_load_balancer(change.load_balancer_id) if one.status in owed.SERVING]
+    return jobs.FailoverLoadBalancer(
+        load_balancer_id=change.load_balancer_id,
+        topology=change.topology,
+        replacement_ids=tuple(str(uuid.uuid4()) for _ in change.topology.roles),
+        amphora_ids=tuple(serving),
+    )
+
+
+def post(tx: transaction.Transaction, job: jobs.Job, request_id: str) -> None:
+    """Leave a job for the workers, which exists only if the transaction commits.
+
+    What changes the life of a load balancer or its amphorae is also an event: who asks later what happened finds the request. Changes
+    below it, of which there may be thousands a day, are not.
+    """
+    tx.jobs.post(job, request_id=request_id)
+    if isinstance(job, jobs.UpdateLoadBalancer):
+        return
+    of = ("amphora", job.amphora_id) if isinstance(job, jobs.FailoverAmphora) else ("load_balancer", job.load_balancer_id)
+    words = f"it was asked to {job.kind.replace('-', ' ')}"
+    tx.faults.add_event(job.load_balancer_id, *of, model.Fault(code="requested", message=words, step=job.kind, request_id=request_id))
+
+
+def unsupported(option: str, value: Any) -> exceptions.NotSupported:
+    """The error of a valid value that no amphora can do yet."""
+    shown = str(value)
+    shortened = shown if len(shown) <= _SHOWN else f"{shown[: _SHOWN - 3]}..."
+    return exceptions.NotSupported(f"Provider 'amphora' does not support a requested option: {option} {shortened}")
