@@ -16,7 +16,7 @@ from amphora_agent.protocol import heartbeat as protocol
 from controller import clock as clocks
 from controller import outages
 from controller.db import database, transaction
-from controller.health_manager import batches, extents, reports, restarts
+from controller.health_manager import batches, extents, paces, reports, restarts
 from controller.health_manager import receiver as receiving
 from controller.health_manager.statuses import Statuses
 from controller.model import heartbeat as model
@@ -28,10 +28,8 @@ _LOOK_UP_AGAIN = 300.0  # seconds for which what a row said of an amphora is bel
 _IGNORED_FOR = 30.0
 _EVALUATED_AT_ONCE = 100
 _FORGOTTEN_AFTER = 3600.0
-_SAID_AGAIN_AFTER = 3600.0
-"""Seconds between two events that say the same of one amphora: a liar could fill the table otherwise."""
 _TOLD_EVERY = 10.0
-"""Seconds between two tales of restarts in one amphora: one that dies all the time would fill the table, and so could a liar."""
+"""Seconds between two tales of restarts in one amphora, even of the first ones: what happens at once is told in one sentence."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """What is written of it changes no row, and succeeds if the database can be written at all."""
 
@@ -94,7 +92,8 @@ class Recorder:
         self._known: dict[str, _Known] = {}
         self._extents = extents.Extents(db, clock)
         self._ignored: dict[str, float] = {}  # amphora id -> when to look it up again
-        self._said: dict[tuple[str, str], float] = {}  # amphora id, code of an event -> when
+        self._said = paces.Pace(few=1, clock=clock)  # by the id of an amphora or load balancer, and the code of an event
+        self._told = paces.Pace(clock=clock)  # of restarts in an amphora
         self._backlog = receiving.Batch()
         self._untold: dict[str, Mapping[str, model.ProgramReport]] = {}  # by amphora id: how its programs fare, where that is news
         self._to_judge: dict[str, None] = {}  # load balancer ids, in the order of their news
@@ -222,7 +221,7 @@ class Recorder:
     def _speak_of(self, add_event: Callable[..., None], gone: Collection[str], found: Mapping[str, Any]) -> None:
         """Of each amphora that beats though no row, or a DELETED one, explains it: orphan collection deals with its machine."""
         for amphora_id in gone:
-            if not self._is_news(amphora_id, "zombie"):
+            if not self._said.take((amphora_id, "zombie")):
                 continue
             self.zombies += 1
             row = found.get(amphora_id)
@@ -311,7 +310,7 @@ class Recorder:
         now = self._clock.monotonic()
         for amphora_id, programs in list(self._untold.items()):
             known = self._known.get(amphora_id)
-            if known is not None and known.load_balancer_id and now - known.told_at < _TOLD_EVERY:
+            if known is not None and known.load_balancer_id and not (now - known.told_at >= _TOLD_EVERY and self._told.allows(amphora_id)):
                 continue
             if known is not None and known.load_balancer_id:
                 self._tell(amphora_id, known.load_balancer_id, known, programs)
@@ -322,6 +321,7 @@ class Recorder:
             with self._db.begin() as tx:
                 if restarts.tell(tx, load_balancer_id, amphora_id, programs):
                     known.told_at = self._clock.monotonic()
+                    self._told.note(amphora_id)
         except Exception as exc:
             if database.is_transient(exc):
                 raise
@@ -378,7 +378,7 @@ class Recorder:
     def _refuse(self, amphora_id: str, load_balancer_id: str | None, reason: str) -> None:
         """A report that is not to be believed."""
         self.dropped += 1
-        if self._is_news(amphora_id, "report_refused"):
+        if self._said.take((amphora_id, "report_refused")):
             self._say(amphora_id, load_balancer_id, "report_refused", f"a report of its own is refused: {_printable(reason)}", "amphora")
 
     def _give_up(
@@ -386,7 +386,7 @@ class Recorder:
     ) -> None:
         """Something that the database does not take, and takes of others."""
         self.dropped += 1
-        if self._is_news(object_id, code):
+        if self._said.take((object_id, code)):
             LOG.error("%s %s: %s", kind, object_id, words, exc_info=error)
             self._say(object_id, load_balancer_id, code, f"{words} ({type(error).__name__})", kind)
 
@@ -397,14 +397,6 @@ class Recorder:
                 tx.faults.add_event(load_balancer_id, kind, object_id, load_balancer.Fault(code=code, message=message))
         except Exception as exc:  # the log has what it says
             LOG.error("An event could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
-
-    def _is_news(self, object_id: str, code: str) -> bool:
-        """Whether this was not said of it for a while."""
-        now, key = self._clock.monotonic(), (object_id, code)
-        if now - self._said.get(key, float("-inf")) < _SAID_AGAIN_AFTER:
-            return False
-        self._said[key] = now
-        return True
 
     def _news_of(self, load_balancer_id: str) -> None:
         with self._judge_lock:
@@ -423,7 +415,8 @@ class Recorder:
             rows = tx.health.lookup(self.statuses.silent)
         self.statuses.forget({key for key in self.statuses.silent if key not in rows or not _lives(rows[key].status)})
         self._ignored = {key: until for key, until in self._ignored.items() if until >= before}
-        self._said = {key: at for key, at in self._said.items() if at >= now - _SAID_AGAIN_AFTER}
+        self._said.prune()
+        self._told.prune()
         self._extents.prune({known.load_balancer_id for known in self._known.values() if known.load_balancer_id})
 
 

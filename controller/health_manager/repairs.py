@@ -10,8 +10,8 @@ from collections.abc import Callable
 from controller import clock as clocks
 from controller import exceptions, jobs, outages
 from controller.db import database
+from controller.health_manager import paces, replacements, statuses
 from controller.health_manager import recorder as recording
-from controller.health_manager import replacements, statuses
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -20,7 +20,7 @@ LOG = logging.getLogger(__name__)
 _PAGE = 500
 _REPAIRED_AGAIN_AFTER = 30.0
 _REPAIRS = 3  # in vain, before the amphora is replaced
-_REMEMBERED_FOR = 600.0
+_REMEMBERED_FOR = paces.SELDOM  # one that is wrong and right in turns costs no more than one repair, and its event, in this time
 _URGENT_REPAIRS, _URGENTLY_AGAIN_AFTER = 1, 10.0  # the same while clients suffer from it
 _NEVER_HEARD = "never_heard"
 

@@ -19,9 +19,9 @@ from controller import exceptions, jobs, outages
 from controller.db import database, transaction
 from controller.db.repositories import health
 from controller.drivers.amphora import interface as driver
+from controller.health_manager import paces, verdict
 from controller.health_manager import receiver as receiving
 from controller.health_manager import recorder as recording
-from controller.health_manager import verdict
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -33,6 +33,7 @@ _BETWEEN_QUESTIONS = 0.1
 """Seconds, on average, between two questions to amphorae whose beats are lost on the way: each is asked as often as it would be judged by
 its beats, unless there are so many that this would take all our time."""
 _POSTED_AGAIN_AFTER = 10.0
+_STOPPED = "FAILOVER_STOPPED"
 _BOARD = 50
 _GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
 _COVERING = frozenset({jobs.FailoverLoadBalancer.kind, jobs.DeleteLoadBalancer.kind})
@@ -68,6 +69,7 @@ class _Case:
     next_look: float = float("-inf")
     asking: bool = False
     alive: bool = False
+    told: bool = False  # that only its heartbeats are lost
     condemned: bool = False
 
 
@@ -101,6 +103,8 @@ class Watcher:
         self._questions = 0
         self._posted: collections.deque[float] = collections.deque(maxlen=settings.failovers_per_minute)
         self._stopped_because: str | None = None
+        self._told_of_stop = False
+        self._pace = paces.Pace(clock=clock)  # of what amphorae that fall silent and come back cause, each by its id, and of our own stops
         self._fleet, self._fleet_counted_at = 0, float("-inf")
 
     def run(self, stop: threading.Event) -> None:
@@ -181,7 +185,8 @@ class Watcher:
             condition = dataclasses.replace(condition, fleet=max(condition.fleet, condition.silent))
         doubt = verdict.distrust(condition, timeout, self._settings.failover_threshold)
         reason = doubt.sentence if doubt.decision and silent and condition.uptime >= timeout else None
-        if (reason is None) != (self._stopped_because is None) and not (doubt.decision and reason is None):
+        is_news = (reason is None) != (self._stopped_because is None) and not (doubt.decision and reason is None)
+        if is_news or (reason is not None and not self._told_of_stop and self._pace.allows(_STOPPED)):
             self._say(reason)
             self._stopped_because = reason
         return not doubt.decision
@@ -204,8 +209,12 @@ class Watcher:
         if reason is None:
             code, message = "FAILOVER_RESUMED", "the health manager trusts itself again: silent amphorae are failed over"
         else:
-            code, message = "FAILOVER_STOPPED", f"the health manager fails nobody over for now: {reason}"
+            code, message = _STOPPED, f"the health manager fails nobody over for now: {reason}"
         LOG.warning("%s: %s", code, message)
+        if reason is not None:
+            self._told_of_stop = self._pace.take(code)
+        if not self._told_of_stop:  # nor is the end told of what was not told
+            return
         with self._db.begin() as tx:
             tx.faults.add_event(None, "health_manager", self._id, model.Fault(code=code, message=message))
 
@@ -262,9 +271,12 @@ class Watcher:
         with self._lock:
             lost = sum(one.alive for one in self._cases.values())
         case.next_look = now + max(self._settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
-        if case.alive:
-            return
-        case.alive = True
+        with self._lock:
+            if case.told or not self._pace.allows(row.amphora_id):
+                case.alive = True
+                return
+            self._pace.note(row.amphora_id)
+            case.alive = case.told = True
         sentence = verdict.failover_verdict(item.heard_at, now, self._settings.heartbeat_timeout).sentence
         message = f"UDP path lost: {sentence}, but it answers over TLS, so it is not failed over"
         LOG.warning("Amphora %s: %s", row.amphora_id, message)
@@ -300,11 +312,12 @@ class Watcher:
         return case is not None and (case.alive or case.condemned)
 
     def _forget_cases_but(self, amphora_ids: set[str]) -> list[str]:
-        """Close the cases of all others; those whose heartbeats alone were lost."""
+        """Close the cases of all others; those of which it was told that their heartbeats alone were lost."""
         with self._lock:
             closed = {key: case for key, case in self._cases.items() if key not in amphora_ids and not case.asking}
             self._cases = {key: case for key, case in self._cases.items() if key not in closed}
-        return [key for key, case in closed.items() if case.alive]
+            self._pace.prune()
+        return [key for key, case in closed.items() if case.told]
 
     def _say_who_is_back(self, amphora_ids: Sequence[str], now: float) -> None:
         """End the story of lost heartbeats, unless the amphora went instead."""

@@ -188,3 +188,17 @@ def test_a_clock_that_was_set_back_costs_one_more_replacement_at_most(scene: Cal
     pair.clock.ahead = -replacements.INTERVAL / 2
     pair.pass_time(600)
     assert sorted(pair.replaced) == [Role.BACKUP, Role.BACKUP, Role.MASTER, Role.MASTER]
+
+
+def test_one_that_is_wrong_and_right_in_turns_is_repaired_a_few_times_and_then_replaced(scene: Callable[..., Scene]) -> None:
+    """It could cause a repair, with its event, every ten minutes otherwise, up to day 31."""
+    wrong = [True]
+    single = scene(Topology.SINGLE, lambda *_: _report(config_hash=("f" if wrong[0] else "0") * 64))
+    for _ in range(8):
+        wrong[0] = True
+        single.pass_time(45)
+        wrong[0] = False
+        single.pass_time(15)
+        single.clock.passed += 640.0
+    assert len(single.told("repair")) <= 2 * 3, "three by each manager"
+    assert single.replaced == [Role.STANDALONE]
