@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from controller.refusals import Refusal
+
 
 class ControllerError(Exception):
-    """The root of all errors raised on purpose. `code` is a short stable word for events and faults."""
+    """The root of all errors raised on purpose. `code` is a short stable word: for events, faults, and whoever tells refusals apart."""
 
-    code = "internal"
+    code: str = "internal"
+
+    @property
+    def codes(self) -> Iterator[str]:
+        """Its own code, then those of its classes, the nearest first: who has no word for the first of them may have one for the next."""
+        yield self.code
+        yield from (kind.code for kind in type(self).__mro__ if issubclass(kind, ControllerError))
 
     @property
     def for_clients(self) -> str:
@@ -17,13 +27,13 @@ class ControllerError(Exception):
 class Transient(ControllerError):
     """A service did not answer or asked for patience; the same call may be repeated."""
 
-    code = "transient"
+    code: str = Refusal.TRANSIENT
 
 
 class NotFound(ControllerError):
     """Something that was named does not exist."""
 
-    code = "not_found"
+    code = Refusal.NOT_FOUND
 
     def __init__(self, kind: str, object_id: str) -> None:
         super().__init__(f"{kind} {object_id} not found.")
@@ -34,7 +44,7 @@ class NotFound(ControllerError):
 class Immutable(ControllerError):
     """A load balancer is being deleted (or, in strict mode, is changing) and takes no more changes."""
 
-    code = "immutable"
+    code = Refusal.IMMUTABLE
 
     def __init__(self, load_balancer_id: str, provisioning_status: str) -> None:
         super().__init__(f"Invalid state {provisioning_status} of loadbalancer resource {load_balancer_id}")
@@ -42,44 +52,109 @@ class Immutable(ControllerError):
         self.provisioning_status = provisioning_status
 
 
-class Conflict(ControllerError):
+class Refused(ControllerError):
+    """What was asked for is not done, for a reason that has a code of its own or the one of its class."""
+
+    def __init__(self, sentence: str, *, code: Refusal | None = None) -> None:
+        super().__init__(sentence)
+        if code is not None:
+            self.code = code
+
+
+class Conflict(Refused):
     """The request contradicts something that exists; the message names it."""
 
-    code = "conflict"
+    code = Refusal.CONFLICT
 
 
-class InvalidRequest(ControllerError):
+class ObjectImmutable(Conflict):
+    """An object below a load balancer, or an amphora, takes no change in the state that it is in."""
+
+    code = Refusal.OBJECT_IMMUTABLE
+
+    def __init__(self, title: str, object_id: str) -> None:
+        super().__init__(f"{title} {object_id} is immutable and cannot be updated.")
+        self.object_id = object_id
+
+
+class AddressInUse(Conflict):
+    """Somebody has the address that was asked for."""
+
+    code = Refusal.ADDRESS_IN_USE
+
+
+class InvalidRequest(Refused):
     """The request can't be carried out as it is; the message names the field and the rule."""
 
-    code = "invalid"
+    code = Refusal.INVALID
+
+
+class RuleBroken(InvalidRequest):
+    """Fields that are good by themselves contradict each other, or what is there already. `detail` says how, for all kinds of clients."""
+
+    code = Refusal.RULE_BROKEN
+
+    @property
+    def detail(self) -> str:
+        """The sentence without the words that clients of the first API know it by."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return f"Validation failure: {self.detail}"
+
+
+class UnknownReference(InvalidRequest):
+    """A body names what nobody knows, which makes the body wrong: in the words of what was not found."""
+
+    code = Refusal.UNKNOWN_REFERENCE
+
+    def __init__(self, error: NotFound) -> None:
+        codes = {"Subnet": Refusal.UNKNOWN_SUBNET, "Network": Refusal.UNKNOWN_NETWORK}
+        super().__init__(str(error), code=codes.get(error.kind))
+        self.kind = error.kind
+        self.object_id = error.object_id
+
+
+class AddressNotOnSubnet(InvalidRequest):
+    """No host of a subnet can have the address that was asked for."""
+
+    code = Refusal.ADDRESS_NOT_ON_SUBNET
+
+    def __init__(self, address: str, subnet_id: str, cidr: str) -> None:
+        super().__init__(f"The address {address} can't be used on subnet {subnet_id} ({cidr}).")
+        self.subnet_id = subnet_id
 
 
 class SubnetFull(InvalidRequest):
     """A subnet has no address left for a port of ours."""
 
-    code = "subnet_full"
+    code = Refusal.SUBNET_FULL
 
     def __init__(self, subnet_id: str, cidr: str) -> None:
         super().__init__(f"Subnet {subnet_id} ({cidr}) has no free address left.")
         self.subnet_id = subnet_id
 
 
-class NotSupported(ControllerError):
+class NotSupported(Refused):
     """The provider can't do what was asked (answered with 501)."""
 
-    code = "not_supported"
+    code = Refusal.NOT_SUPPORTED
 
 
 class QuotaExceeded(ControllerError):
-    """The project, or the cloud's project of ours, may not have another one."""
+    """The project, or the cloud's project of ours, may not have another one. `resources` are the titles of what is full."""
 
-    code = "quota"
+    code = Refusal.QUOTA
+
+    def __init__(self, resources: Sequence[str]) -> None:
+        super().__init__(f"Quota has been met for resources: {', '.join(resources)}")
+        self.resources = tuple(resources)
 
 
 class Forbidden(ControllerError):
     """The caller may not do this."""
 
-    code = "forbidden"
+    code = Refusal.FORBIDDEN
 
     def __init__(self) -> None:
         super().__init__("Policy does not allow this request to be performed.")
@@ -186,7 +261,7 @@ class HostFault(ControllerError):
 class UnsafeValue(ControllerError):
     """A string that would reach a configuration holds a character that could start another directive."""
 
-    code = "unsafe_value"
+    code = Refusal.UNSAFE_VALUE
 
 
 class Misconfigured(ControllerError):

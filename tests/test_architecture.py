@@ -23,6 +23,7 @@ ROWS = [
     {"jobs", "conf", "outages"},
     {"resources"},
     {"model", "exceptions", "clock", "deadlines"},
+    {"refusals"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
 

@@ -1,10 +1,11 @@
-"""From exceptions to answers: one table of status codes, and the two shapes of bodies that clients know (spec `api.md` §4)."""
+"""From exceptions to answers: the status of each code, and the two shapes of bodies that clients know (spec `api.md` §4)."""
 
 from __future__ import annotations
 
 import errno
 import http
 import logging
+from collections.abc import Mapping
 
 import flask
 import werkzeug.exceptions
@@ -13,19 +14,56 @@ from controller import exceptions
 from controller.api import answers
 from controller.api.serving import refusals
 from controller.db import database
+from controller.refusals import Refusal
 
 LOG = logging.getLogger(__name__)
 
-STATUS: dict[type[exceptions.ControllerError], int] = {
-    exceptions.InvalidRequest: 400,
-    exceptions.UnsafeValue: 400,
-    exceptions.Forbidden: 403,
-    exceptions.QuotaExceeded: 403,
-    exceptions.NotFound: 404,
-    exceptions.Conflict: 409,
-    exceptions.Immutable: 409,
-    exceptions.NotSupported: 501,
-    exceptions.Transient: 503,
+STATUS: Mapping[str, int] = {
+    Refusal.ADDRESS_IN_USE: 409,
+    Refusal.ADDRESS_NOT_ON_SUBNET: 400,
+    Refusal.CHOICE_IN_USE: 409,
+    Refusal.CONFLICT: 409,
+    Refusal.DEFAULT_POOL_EXISTS: 409,
+    Refusal.FORBIDDEN: 403,
+    Refusal.HAS_CHILDREN: 400,
+    Refusal.IMMUTABLE: 409,
+    Refusal.INVALID: 400,
+    Refusal.INVALID_FIELD: 400,
+    Refusal.L7POLICY_TARGET_MISSING: 400,
+    Refusal.L7RULE_COMPARE_TYPE: 400,
+    Refusal.L7RULE_KEY_INVALID: 400,
+    Refusal.L7RULE_KEY_MISSING: 400,
+    Refusal.L7RULE_KEY_UNUSED: 400,
+    Refusal.L7RULE_REGEX: 400,
+    Refusal.L7RULE_VALUE: 400,
+    Refusal.MALFORMED_BODY: 400,
+    Refusal.MEMBER_EXISTS: 409,
+    Refusal.MEMBER_REPEATED: 400,
+    Refusal.MONITOR_EXISTS: 409,
+    Refusal.NAME_EXISTS: 409,
+    Refusal.NOT_A_SERVER: 400,
+    Refusal.NOT_ALLOWED: 400,
+    Refusal.NOT_FOUND: 404,
+    Refusal.NOT_SUPPORTED: 501,
+    Refusal.OBJECT_IMMUTABLE: 409,
+    Refusal.POOL_IN_USE: 409,
+    Refusal.PORT_IN_USE: 409,
+    Refusal.PROTOCOL_MISMATCH: 400,
+    Refusal.PROVIDER_NOT_ENABLED: 400,
+    Refusal.QUOTA: 403,
+    Refusal.RULE_BROKEN: 400,
+    Refusal.SESSION_PERSISTENCE: 400,
+    Refusal.SUBNET_FULL: 400,
+    Refusal.TLS_CONTAINER_MISSING: 400,
+    Refusal.TOO_MANY_L7RULES: 409,
+    Refusal.TRANSIENT: 503,
+    Refusal.UNKNOWN_FIELD: 400,
+    Refusal.UNKNOWN_NETWORK: 400,
+    Refusal.UNKNOWN_REFERENCE: 400,
+    Refusal.UNKNOWN_SUBNET: 400,
+    Refusal.UNREADABLE_CERTIFICATE: 400,
+    Refusal.UNSAFE_VALUE: 400,
+    Refusal.VIP_CONTRADICTION: 400,
 }
 _EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 """What a full disk, or a machine at its limits, says."""
@@ -44,8 +82,8 @@ def register(app: flask.Flask) -> None:
 
 
 def status_of(error: exceptions.ControllerError) -> int:
-    """The status of an error, or of the nearest class above it that has one."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    """The status of an error's code, or of the code of the nearest class above it that has one."""
+    return next((STATUS[code] for code in error.codes if code in STATUS), 500)
 
 
 def refused(error: exceptions.ControllerError) -> flask.Response:

@@ -176,5 +176,5 @@ def _ordered(schema: declare.Schema, name: str, direction: str) -> paging.Order:
         raise errors.BadQuery(f"Sort direction must be asc or desc, not {direction[:64]!r}")
     field = schema.filters.get(name)
     if field is None or field.column is None:
-        raise exceptions.InvalidRequest(f"Validation failure: items can't be sorted by {name[:64]!r}.")
+        raise exceptions.RuleBroken(f"items can't be sorted by {name[:64]!r}.")
     return paging.Order(field.column, direction == "desc")

@@ -21,6 +21,7 @@ from controller.drivers.network import interface as network_interface
 from controller.drivers.secrets import interface as secrets_interface
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.providers.interface import Change, Provider, Update
+from controller.refusals import Refusal
 
 _UNDER_WAY = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
 
@@ -173,7 +174,7 @@ class Asking:
         :raises InvalidRequest: load balancers may not name it.
         """
         if name not in self.providers:
-            raise exceptions.InvalidRequest(f"Provider '{name}' is not enabled.")
+            raise exceptions.InvalidRequest(f"Provider '{name}' is not enabled.", code=Refusal.PROVIDER_NOT_ENABLED)
         return self.providers[name]
 
     def provider_of(self, tx: transaction.Transaction, load_balancer_id: str) -> Provider:
@@ -214,12 +215,7 @@ def need(allowed: Collection[ProvisioningStatus], title: str, object_id: str, fo
     :raises Conflict: it is in another one.
     """
     if found not in allowed:
-        raise immutable(title, object_id)
-
-
-def immutable(title: str, object_id: str) -> exceptions.Conflict:
-    """The error of an object below a load balancer that takes no change now."""
-    return exceptions.Conflict(f"{title} {object_id} is immutable and cannot be updated.")
+        raise exceptions.ObjectImmutable(title, object_id)
 
 
 def new_row(project_id: str, load_balancer_id: str, generation: int) -> dict[str, Any]:

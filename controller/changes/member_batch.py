@@ -12,6 +12,7 @@ from controller.changes.asking import Asking
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+from controller.refusals import Refusal
 from controller.resources.member import RESET_BY_BATCH
 
 _KEPT_UNLESS_GIVEN = ("name", "tags", "subnet_id")
@@ -89,7 +90,7 @@ def compare(wanted: Sequence[Wanted], stored: Sequence[model.Member], additive: 
     for item in wanted:
         if item.server in seen:
             conflict = members.same_server(*item.server)
-            raise exceptions.InvalidRequest(str(conflict)) if item.server in present else conflict
+            raise exceptions.InvalidRequest(str(conflict), code=Refusal.MEMBER_REPEATED) if item.server in present else conflict
         seen.add(item.server)
         if item.server in present:
             kept = [name for name in _KEPT_UNLESS_GIVEN if name in item.given]

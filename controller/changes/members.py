@@ -14,6 +14,7 @@ from controller.db.repositories.pools import Head
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
+from controller.refusals import Refusal
 from controller.resources.declare import Values
 from controller.resources.member import SCHEMA
 
@@ -148,7 +149,7 @@ def check_addresses(asking: Asking, values: Mapping[str, Any]) -> None:
     for name, words in _ADDRESSES:
         address = values.get(name)
         if address is not None and addresses.is_no_server(address, asking.settings.reserved_ips):
-            raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}")
+            raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}", code=Refusal.NOT_A_SERVER)
 
 
 def check_no_vip(values: Mapping[str, Any], vips: Collection[str]) -> None:
@@ -160,13 +161,15 @@ def check_no_vip(values: Mapping[str, Any], vips: Collection[str]) -> None:
         address = values.get(name)
         if address is not None and addresses.is_one_of(address, vips):
             raise exceptions.InvalidRequest(
-                f"{address} is not a valid option for {words}: it is the VIP of this load balancer, which would send requests to itself"
+                f"{address} is not a valid option for {words}: it is the VIP of this load balancer, which would send requests to itself",
+                code=Refusal.NOT_A_SERVER,
             )
 
 
 def same_server(address: str, port: int) -> exceptions.Conflict:
     """The error of a member that the pool has already."""
-    return exceptions.Conflict(f"Another member on this pool is already using ip {address} on protocol_port {port}")
+    words = f"Another member on this pool is already using ip {address} on protocol_port {port}"
+    return exceptions.Conflict(words, code=Refusal.MEMBER_EXISTS)
 
 
 def check_sriov(values: Mapping[str, Any], allowed: bool) -> None:

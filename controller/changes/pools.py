@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from controller import exceptions
-from controller.changes.asking import Asking, immutable
+from controller.changes.asking import Asking
 from controller.db import transaction
 from controller.db.repositories.pools import Head
 
@@ -50,4 +50,4 @@ def need_users(asking: Asking, tx: transaction.Transaction, pool_id: str, load_b
         return
     waits_for = tx.listeners.user_not_in(pool_id, asking.mutable(load_balancer_id))
     if waits_for is not None:
-        raise immutable("Listener", waits_for)
+        raise exceptions.ObjectImmutable("Listener", waits_for)

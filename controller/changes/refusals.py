@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from controller import exceptions
+from controller.refusals import Refusal
 
 
-def failure(detail: str) -> exceptions.InvalidRequest:
+def failure(detail: str, code: Refusal | None = None) -> exceptions.RuleBroken:
     """A rule across fields is broken."""
-    return exceptions.InvalidRequest(f"Validation failure: {detail}")
+    return exceptions.RuleBroken(detail, code=code)
 
 
 def not_allowed(option: str, value: str) -> exceptions.InvalidRequest:
     """The operator does not let tenants ask for this."""
-    return exceptions.InvalidRequest(f"The selected {option} is not allowed in this deployment: {value}")
+    return exceptions.InvalidRequest(f"The selected {option} is not allowed in this deployment: {value}", code=Refusal.NOT_ALLOWED)

@@ -71,7 +71,7 @@ def in_a_body() -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
-        raise exceptions.InvalidRequest(str(error)) from error
+        raise exceptions.UnknownReference(error) from error
 
 
 def _sees_everything(asking: Asking) -> bool:

@@ -170,7 +170,8 @@ class Instance:
                 self._machine(name, public, address)
         except exceptions.ControllerError as exc:
             hint = " (a kernel without nftables for bridges can do without the filter: --set embedded.port_security=false)"
-            raise DevError(f"{exc}{hint if 'nft' in str(exc) else ''}") from exc
+            is_filter = isinstance(exc, linux.CommandFailed) and "nft" in exc.argv
+            raise DevError(f"{exc}{hint if is_filter else ''}") from exc
 
     def _machine(self, name: str, where: Network, address: str) -> None:
         """A network namespace with one interface on a network of ours."""

@@ -379,9 +379,9 @@ class Contents:
         cidr = ipaddress.ip_network(subnet.cidr)
         address = ipaddress.ip_address(wanted)
         if address not in cidr or _is_reserved(address, cidr):
-            raise exceptions.InvalidRequest(f"The address {wanted} can't be used on subnet {subnet.id} ({subnet.cidr}).")
+            raise exceptions.AddressNotOnSubnet(wanted, subnet.id, subnet.cidr)
         if (str(address) == subnet.gateway_ip and not gateway) or not self._insert(port_id, subnet.id, str(address)):
-            raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
+            raise exceptions.AddressInUse(f"The address {wanted} of subnet {subnet.id} is in use.")
         return str(address)
 
     def _take_next(self, port_id: str, subnet: Subnet) -> str:

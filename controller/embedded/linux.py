@@ -27,12 +27,13 @@ COMMAND_TIMEOUT = 30.0
 
 
 class CommandFailed(exceptions.Transient):
-    """A command ended badly; `words` is what it wrote. Transient, for the embedded drivers' steps may all be repeated."""
+    """A command ended badly; `words` is what `argv` wrote. Transient, for the embedded drivers' steps may all be repeated."""
 
     code = "command"
 
     def __init__(self, argv: Sequence[str], words: str) -> None:
         super().__init__(f"`{' '.join(argv)}` failed: {words}")
+        self.argv = tuple(argv)
         self.words = words
 
     @property

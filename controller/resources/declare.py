@@ -16,6 +16,7 @@ import orjson
 
 from controller import exceptions
 from controller.model.status import OperatingStatus, ProvisioningStatus
+from controller.refusals import Refusal
 from controller.resources import json_schema, kinds
 
 Values = dict[str, Any]
@@ -48,6 +49,7 @@ class Field:
     show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
     hidden: bool = False  # accepted, never shown
     ignored: bool = False  # accepted without effect
+    refusal: Refusal = Refusal.INVALID_FIELD  # of a value that is not of its kind
     supported: Collection[Any] | None = None  # the valid values that the data plane can do as yet; the others are 501
 
     def __post_init__(self) -> None:
@@ -74,7 +76,7 @@ class Field:
             accepted = self.kind(value)
             return None if self.ignored else accepted
         except kinds.Reject as reason:
-            raise invalid(self.name, value, str(reason)) from None
+            raise invalid(self.name, value, str(reason), self.refusal) from None
 
     def accept_change(self, value: Any) -> Any:
         """What is stored for a value in a PUT.
@@ -306,7 +308,7 @@ def load(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError:
-        raise exceptions.InvalidRequest("Request is not in valid JSON format") from None
+        raise exceptions.InvalidRequest("Request is not in valid JSON format", code=Refusal.MALFORMED_BODY) from None
 
 
 def envelope(body: bytes, argument: str, key: str) -> Any:
@@ -326,12 +328,13 @@ def _check_keys(given: Any, known: Collection[str], name: str, path: str) -> Non
         raise invalid(name, given, "Value should be a JSON object")
     unknown = given.keys() - known
     if unknown:
-        raise exceptions.InvalidRequest(f"Unknown attribute for argument {path}: {_shortened(', '.join(sorted(unknown)))}")
+        words = f"Unknown attribute for argument {path}: {_shortened(', '.join(sorted(unknown)))}"
+        raise exceptions.InvalidRequest(words, code=Refusal.UNKNOWN_FIELD)
 
 
-def invalid(name: str, value: Any, reason: str) -> exceptions.InvalidRequest:
+def invalid(name: str, value: Any, reason: str, code: Refusal = Refusal.INVALID_FIELD) -> exceptions.InvalidRequest:
     """The error of a field's value."""
-    return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. Value: '{_shortened(str(value))}'. {reason}")
+    return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. Value: '{_shortened(str(value))}'. {reason}", code=code)
 
 
 def unsupported(option: str, value: Any) -> exceptions.NotSupported:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from controller.refusals import Refusal
 from controller.resources import declare, kinds
 from controller.resources.declare import Field, Schema
 
@@ -20,7 +21,7 @@ PERSISTENCE = Schema(
     shows_fault=False,
     fields=[
         Field(name="type", kind=kinds.one_of("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), required=True),
-        Field(name="cookie_name", kind=kinds.token),
+        Field(name="cookie_name", kind=kinds.token, refusal=Refusal.SESSION_PERSISTENCE),
         Field(name="persistence_timeout", kind=kinds.integer(0, 2147483647)),
         Field(name="persistence_granularity", kind=kinds.netmask),
     ],

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import flask
 import werkzeug.exceptions
@@ -12,6 +11,7 @@ import werkzeug.exceptions
 from controller import exceptions
 from controller.api import answers, errors
 from controller.embedded import networking
+from controller.refusals import Refusal
 
 LOG = logging.getLogger(__name__)
 
@@ -39,37 +39,58 @@ _HTTP_TYPES = {
     503: ("ServiceUnavailable", "The service is unavailable; please repeat the request."),
 }
 
-_Rule = tuple[Callable[[str], object], int, str]
-
-
-def _says(pattern: str) -> Callable[[str], object]:
-    return re.compile(pattern, re.IGNORECASE).search
-
-
-_SENTENCES: tuple[_Rule, ...] = (
-    (_says("is immutable and cannot be updated"), 409, "StateInvalid"),
-    (_says("it has children"), 409, "EntityInUse"),
-    (_says("already using protocol .* and protocol_port"), 409, "LoadBalancerListenerProtocolPortExists"),
-    (_says("already using ip .* on protocol_port"), 409, "MemberExists"),
-    (_says("already has a health ?monitor"), 409, "OneHealthMonitorPerPool"),
-    (_says("already has a default pool"), 409, "OnePoolPerListener"),
-    (_says("VIP IP address is already in use|^The address .* is in use"), 409, "IpAddressAlreadyAllocated"),
-    (_says("has no free address left"), 409, "IpAddressGenerationFailure"),
-    (_says("^The address .* can't be used on subnet"), 400, "InvalidIpForSubnet"),
-    (_says("pool protocol .* is invalid while the listener protocol"), 409, "ListenerPoolProtocolMismatch"),
-    (_says("is used by|is in use by|in use by L7|default pool|redirect_pool"), 409, "EntityInUse"),
-    (_says("^Provider '.*' is not enabled"), 404, "ServiceProviderNotFound"),
-    (_says("^Subnet [^ ]* not found"), 404, "SubnetNotFound"),
-    (_says("^Network [^ ]* not found"), 404, "NetworkNotFound"),
-    (_says("session_persistence|cookie_name"), 400, "SessionPersistenceConfigurationInvalid"),
-    (_says("default_tls_container_ref"), 400, "TLSDefaultContainerNotSpecified"),
-    (_says("regular expression|regex"), 400, "L7RuleInvalidRegex"),
-    (_says("invalid comparison type"), 400, "L7RuleUnsupportedCompareType"),
-    (_says("rule type requires a key"), 400, "L7RuleKeyMissing"),
-    (_says("characters in key"), 400, "L7RuleInvalidKey"),
-    (_says("rule type does not use a key"), 400, "L7RuleKeyForbidden"),
-)
-"""What the first API says in words alone. A rule of 409 holds for conflicts and broken rules, one of 400 for broken rules only."""
+_BAD_REQUEST = (400, "HTTPBadRequest")
+_CONFLICT = (409, "Conflict")
+_IN_USE = (409, "EntityInUse")
+_STATE = (409, "StateInvalid")
+TYPES: Mapping[str, tuple[int, str]] = {
+    Refusal.ADDRESS_IN_USE: (409, "IpAddressAlreadyAllocated"),
+    Refusal.ADDRESS_NOT_ON_SUBNET: (400, "InvalidIpForSubnet"),
+    Refusal.CHOICE_IN_USE: _CONFLICT,
+    Refusal.CONFLICT: _CONFLICT,
+    Refusal.DEFAULT_POOL_EXISTS: (409, "OnePoolPerListener"),
+    Refusal.FORBIDDEN: (403, "PolicyNotAuthorized"),
+    Refusal.HAS_CHILDREN: _IN_USE,
+    Refusal.IMMUTABLE: _STATE,
+    Refusal.INVALID: _BAD_REQUEST,
+    Refusal.INVALID_FIELD: _BAD_REQUEST,
+    Refusal.L7POLICY_TARGET_MISSING: _BAD_REQUEST,
+    Refusal.L7RULE_COMPARE_TYPE: (400, "L7RuleUnsupportedCompareType"),
+    Refusal.L7RULE_KEY_INVALID: (400, "L7RuleInvalidKey"),
+    Refusal.L7RULE_KEY_MISSING: (400, "L7RuleKeyMissing"),
+    Refusal.L7RULE_KEY_UNUSED: (400, "L7RuleKeyForbidden"),
+    Refusal.L7RULE_REGEX: (400, "L7RuleInvalidRegex"),
+    Refusal.L7RULE_VALUE: _BAD_REQUEST,
+    Refusal.MALFORMED_BODY: _BAD_REQUEST,
+    Refusal.MEMBER_EXISTS: (409, "MemberExists"),
+    Refusal.MEMBER_REPEATED: (409, "MemberExists"),
+    Refusal.MONITOR_EXISTS: (409, "OneHealthMonitorPerPool"),
+    Refusal.NAME_EXISTS: _CONFLICT,
+    Refusal.NOT_A_SERVER: _BAD_REQUEST,
+    Refusal.NOT_ALLOWED: _BAD_REQUEST,
+    Refusal.NOT_FOUND: (404, "EntityNotFound"),
+    Refusal.NOT_SUPPORTED: (501, "UnsupportedOption"),
+    Refusal.OBJECT_IMMUTABLE: _STATE,
+    Refusal.POOL_IN_USE: _IN_USE,
+    Refusal.PORT_IN_USE: (409, "LoadBalancerListenerProtocolPortExists"),
+    Refusal.PROTOCOL_MISMATCH: (409, "ListenerPoolProtocolMismatch"),
+    Refusal.PROVIDER_NOT_ENABLED: (404, "ServiceProviderNotFound"),
+    Refusal.QUOTA: (409, "OverQuota"),
+    Refusal.RULE_BROKEN: _BAD_REQUEST,
+    Refusal.SESSION_PERSISTENCE: (400, "SessionPersistenceConfigurationInvalid"),
+    Refusal.SUBNET_FULL: (409, "IpAddressGenerationFailure"),
+    Refusal.TLS_CONTAINER_MISSING: (400, "TLSDefaultContainerNotSpecified"),
+    Refusal.TOO_MANY_L7RULES: _CONFLICT,
+    Refusal.TRANSIENT: (503, "ServiceUnavailable"),
+    Refusal.UNKNOWN_FIELD: _BAD_REQUEST,
+    Refusal.UNKNOWN_NETWORK: (404, "NetworkNotFound"),
+    Refusal.UNKNOWN_REFERENCE: _BAD_REQUEST,
+    Refusal.UNKNOWN_SUBNET: (404, "SubnetNotFound"),
+    Refusal.UNREADABLE_CERTIFICATE: _BAD_REQUEST,
+    Refusal.UNSAFE_VALUE: _BAD_REQUEST,
+    Refusal.VIP_CONTRADICTION: _BAD_REQUEST,
+}
+"""Of each code, the status and the type. Some errors have more to say: see `translated()`."""
 
 
 class Fault(exceptions.ControllerError):
@@ -125,20 +146,18 @@ def translated(error: exceptions.ControllerError) -> Fault:
         return error
     if isinstance(error, exceptions.NotFound):
         return _nothing(error)
-    if isinstance(error, exceptions.Immutable):
-        return Fault(409, "StateInvalid", str(error))
-    if isinstance(error, exceptions.QuotaExceeded):
-        titles = str(error).rpartition(": ")[2].split(", ")
-        return Fault(409, "OverQuota", f"Quota exceeded for resources: {[ENTITIES.get(title, title.lower()) for title in titles]}.")
-    if isinstance(error, exceptions.Forbidden):
-        return Fault(403, "PolicyNotAuthorized", str(error))
-    status = errors.status_of(error)
+    status, kind = next((TYPES[code] for code in error.codes if code in TYPES), (500, "HTTPInternalServerError"))
     if isinstance(error, (networking.NetworkConflict, networking.NetworkInvalid)):
         return Fault(status, error.type, str(error))
-    if isinstance(error, (exceptions.Conflict, exceptions.InvalidRequest)):
-        return _by_sentence(status, str(error))
-    kind = {501: "UnsupportedOption", 503: "ServiceUnavailable"}.get(status, "HTTPInternalServerError")
-    return Fault(status, kind, error.for_clients)
+    return Fault(status, kind, _sentence(error))
+
+
+def _sentence(error: exceptions.ControllerError) -> str:
+    if isinstance(error, exceptions.RuleBroken):
+        return error.detail
+    if isinstance(error, exceptions.QuotaExceeded):
+        return f"Quota exceeded for resources: {[ENTITIES.get(title, title.lower()) for title in error.resources]}."
+    return error.for_clients
 
 
 def _nothing(error: exceptions.NotFound) -> Fault:
@@ -146,16 +165,8 @@ def _nothing(error: exceptions.NotFound) -> Fault:
         return Fault(404, "MemberNotFoundForPool", f"Member {error.object_id} could not be found in its pool")
     if error.kind in ENTITIES:
         return not_found(ENTITIES[error.kind], error.object_id)
-    name = "".join(word[:1].upper() + word[1:] for word in re.split(r"[\s_-]+", error.kind))
+    name = "".join(word[:1].upper() + word[1:] for word in error.kind.replace("_", " ").replace("-", " ").split())
     return Fault(404, f"{name}NotFound", f"{error.kind} {error.object_id} could not be found.")
-
-
-def _by_sentence(status: int, sentence: str) -> Fault:
-    plain = sentence.removeprefix("Validation failure: ")
-    for says, wanted, kind in _SENTENCES:
-        if (wanted >= 404 or status == 400) and says(plain):
-            return Fault(wanted, kind, plain)
-    return Fault(status, "Conflict" if status == 409 else "HTTPBadRequest", plain)
 
 
 def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:

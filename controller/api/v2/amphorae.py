@@ -94,7 +94,7 @@ def delete_amphora(amphora_id: str) -> flask.Response:
     with writes.begin() as tx:
         amphora = _amphora(tx, amphora_id)
         if amphora.load_balancer_id is None or amphora.status is not AmphoraStatus.ERROR:
-            raise exceptions.Conflict(f"Amphora {amphora_id} is immutable and cannot be updated.")
+            raise exceptions.ObjectImmutable("Amphora", amphora_id)
         writes.accept(tx, amphora.load_balancer_id, current.settings().removable)  # a broken amphora breaks its load balancer
         tx.amphorae.set_status([amphora_id], AmphoraStatus.PENDING_DELETE)
     return answers.empty(204)

@@ -15,6 +15,7 @@ from controller import exceptions
 from controller.api import current
 from controller.api.v2.rules import common
 from controller.drivers.secrets import bundles
+from controller.refusals import Refusal
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ def check(fields: Fields, values: Mapping[str, Any], project_id: str) -> None:
     authorities = reader.secret(values.get(fields.authority), bundles.authorities)
     revoked = reader.secret(values.get(fields.revocations), bundles.revocations)
     if reader.unreadable:
-        raise exceptions.InvalidRequest(f"Could not retrieve certificate: {reader.unreadable}")
+        raise exceptions.InvalidRequest(f"Could not retrieve certificate: {reader.unreadable}", code=Refusal.UNREADABLE_CERTIFICATE)
     _check_issuer(fields, authorities, revoked)
 
 

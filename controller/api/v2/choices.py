@@ -24,7 +24,7 @@ def _named_in_a_body() -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
-        raise exceptions.InvalidRequest(str(error)) from error
+        raise exceptions.UnknownReference(error) from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def choose(wanted: Mapping[str, Any]) -> Choice:
     for what, name, meaning in (("flavor", flavor_id, flavor_meaning), ("availability zone", zone, zone_meaning)):
         if meaning is not None:
             if not meaning.enabled:
-                raise exceptions.InvalidRequest(f"The selected {what} is not allowed in this deployment: {name}")
+                raise rules.not_allowed(what, name)
             provider = provider or meaning.provider_name
             if meaning.provider_name != provider:
                 raise rules.failure(f"{what} '{name}' is not compatible with provider '{provider}'")

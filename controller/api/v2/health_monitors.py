@@ -8,6 +8,7 @@ from controller import exceptions
 from controller.api import answers, current, paging, policy
 from controller.api.v2 import quotas, rules, writes
 from controller.changes import pools as change_pools
+from controller.refusals import Refusal
 from controller.resources.health_monitor import HTTP_ONLY, SCHEMA
 
 blueprint = flask.Blueprint("health_monitors", __name__)
@@ -32,7 +33,7 @@ def create_health_monitor() -> flask.Response:
         rules.new_monitor(wanted, pool.protocol)
         generation = change_pools.accept_below(current.asking(), tx, pool)
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
-            raise exceptions.Conflict("This pool already has a health monitor")
+            raise exceptions.Conflict("This pool already has a health monitor", code=Refusal.MONITOR_EXISTS)
         row = {**SCHEMA.columns(wanted), **writes.new_row(pool.project_id, pool.load_balancer_id, generation)}
         quotas.reserve(tx, pool.project_id, health_monitor=1)
         tx.health_monitors.add([row])

@@ -10,6 +10,7 @@ from controller import exceptions
 from controller.api import current
 from controller.api.v2 import regular_expressions, rules
 from controller.model import load_balancer as model
+from controller.refusals import Refusal
 from controller.resources import declare, l7policy, l7rule
 from controller.resources.declare import Values
 
@@ -43,8 +44,8 @@ _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 _VALUES = {"HOST_NAME": _HOST, "COOKIE": _COOKIE, "SSL_VERIFY_RESULT": _NUMBER}
 
 
-def _bad_rule(reason: str) -> exceptions.InvalidRequest:
-    return exceptions.InvalidRequest(f"Error parsing L7Rule: {reason}")
+def _bad_rule(reason: str, code: Refusal = Refusal.L7RULE_VALUE) -> exceptions.InvalidRequest:
+    return exceptions.InvalidRequest(f"Error parsing L7Rule: {reason}", code=code)
 
 
 def new_policy(values: Values) -> None:
@@ -82,7 +83,7 @@ def _keep_target(values: Values, action: str) -> None:
         if of_action != action:
             values[name] = None
         elif values[name] is None:
-            raise exceptions.InvalidRequest(f"Invalid L7 Policy arguments: {name} must not be None")
+            raise exceptions.InvalidRequest(f"Invalid L7 Policy arguments: {name} must not be None", code=Refusal.L7POLICY_TARGET_MISSING)
 
 
 def _http_code(action: str, code: int | None) -> int | None:
@@ -118,7 +119,7 @@ def rule(values: Mapping[str, Any]) -> None:
     """
     kind, compare_type = values["type"], values["compare_type"]
     if compare_type not in _COMPARE_TYPES[kind]:
-        raise _bad_rule(f"Invalid L7 Rule: {compare_type} is an invalid comparison type for rule type {kind}")
+        raise _bad_rule(f"Invalid L7 Rule: {compare_type} is an invalid comparison type for rule type {kind}", Refusal.L7RULE_COMPARE_TYPE)
     _check_key(kind, values["key"])
     _check_value(kind, compare_type, values["value"])
 
@@ -126,11 +127,11 @@ def rule(values: Mapping[str, Any]) -> None:
 def _check_key(kind: str, key: str | None) -> None:
     if kind in _KEYED:
         if not key:
-            raise _bad_rule("Invalid L7 Rule: L7 rule type requires a key")
+            raise _bad_rule("Invalid L7 Rule: L7 rule type requires a key", Refusal.L7RULE_KEY_MISSING)
         if not (_DN_FIELD if kind == "SSL_DN_FIELD" else _TOKEN)(key):
-            raise _bad_rule("Invalid L7 Rule: Invalid characters in key")
+            raise _bad_rule("Invalid L7 Rule: Invalid characters in key", Refusal.L7RULE_KEY_INVALID)
     elif kind in _KEYLESS and key is not None:
-        raise _bad_rule("Invalid L7 Rule: L7 rule type does not use a key")
+        raise _bad_rule("Invalid L7 Rule: L7 rule type does not use a key", Refusal.L7RULE_KEY_UNUSED)
 
 
 def _check_value(kind: str, compare_type: str, value: str) -> None:
@@ -151,7 +152,7 @@ def _check_expression(value: str) -> None:
     try:
         regular_expressions.check(value)
     except regular_expressions.Refused as refusal:
-        raise _bad_rule(f"Invalid L7 Rule: {refusal}") from None
+        raise _bad_rule(f"Invalid L7 Rule: {refusal}", Refusal.L7RULE_REGEX) from None
 
 
 def whole_rule(stored: model.L7Rule, values: Mapping[str, Any]) -> Values:
@@ -165,7 +166,7 @@ def room_for_rules(policy_id: str, count: int) -> None:
     :raises Conflict: so many rules are too many.
     """
     if count > MOST_RULES:
-        raise exceptions.Conflict(f"L7 Policy {policy_id} can't have more than {MOST_RULES} rules")
+        raise exceptions.Conflict(f"L7 Policy {policy_id} can't have more than {MOST_RULES} rules", code=Refusal.TOO_MANY_L7RULES)
 
 
 def ordered(wanted: Iterable[Values]) -> list[Values]:

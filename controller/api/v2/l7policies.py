@@ -112,7 +112,7 @@ def _check_pool(tx: transaction.Transaction, pool_id: str | None, listener: mode
     if pool.load_balancer_id != listener.load_balancer_id:
         raise exceptions.NotFound("Pool", pool_id)
     if pool.provisioning_status is ProvisioningStatus.PENDING_DELETE:
-        raise exceptions.Conflict(f"Pool {pool_id} is immutable and cannot be updated.")
+        raise exceptions.ObjectImmutable("Pool", pool_id)
     rules.pool_below(listener.protocol, pool.protocol)
 
 

@@ -130,5 +130,5 @@ def _check_default_pool(tx: transaction.Transaction, pool_id: str | None, load_b
     if pool.load_balancer_id != load_balancer_id:
         raise exceptions.NotFound("Pool", pool_id)
     if pool.is_being_deleted:
-        raise exceptions.Conflict(f"Pool {pool_id} is immutable and cannot be updated.")
+        raise exceptions.ObjectImmutable("Pool", pool_id)
     rules.pool_below(protocol, pool.protocol)

@@ -14,6 +14,7 @@ from controller.api import answers, arguments, current, paging, policy
 from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
 from controller.jobs import owed
 from controller.model.status import ProvisioningStatus
+from controller.refusals import Refusal
 from controller.resources.load_balancer import SCHEMA
 
 blueprint = flask.Blueprint("load_balancers", __name__)
@@ -125,7 +126,7 @@ def delete_load_balancer(load_balancer_id: str) -> flask.Response:
         current.authorize("loadbalancer:delete", load_balancer.project_id)
         generation = tx.load_balancers.delete(load_balancer_id, current.settings().removable)
         if not cascade and tx.load_balancers.has_children(load_balancer_id):
-            raise rules.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children")
+            raise rules.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children", Refusal.HAS_CHILDREN)
         if cascade:
             for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors, tx.l7policies, tx.l7rules):
                 repository.mark_deleted_with(load_balancer_id, generation)

@@ -13,6 +13,7 @@ from controller.api.v2 import certificates, quotas, rules, writes
 from controller.db import transaction
 from controller.db.repositories import paging as pages
 from controller.model import load_balancer as model
+from controller.refusals import Refusal
 from controller.resources import pool as schema
 
 SCHEMA = schema.SCHEMA
@@ -101,7 +102,7 @@ def delete_pool(pool_id: str) -> flask.Response:
         generation = writes.accept(tx, pool.load_balancer_id)
         writes.need_users(tx, pool_id)
         if (user := tx.l7policies.user_of(pool_id)) is not None:
-            raise exceptions.Conflict(f"Pool {pool_id} is in use by L7 policy {user}")
+            raise exceptions.Conflict(f"Pool {pool_id} is in use by L7 policy {user}", code=Refusal.POOL_IN_USE)
         tx.pools.mark_deleted(pool_id, generation)
         tx.members.mark_deleted_in(pool_id, generation)
         tx.health_monitors.mark_deleted_in(pool_id, generation)
@@ -150,4 +151,5 @@ def _check_listener(listener: model.Listener, protocol: str) -> None:
     writes.need(current.settings().mutable, "Listener", listener.id, listener.provisioning_status)
     rules.pool_below(listener.protocol, protocol)
     if listener.default_pool_id is not None:
-        raise exceptions.Conflict(f"Listener {listener.id} already has a default pool: {listener.default_pool_id}")
+        words = f"Listener {listener.id} already has a default pool: {listener.default_pool_id}"
+        raise exceptions.Conflict(words, code=Refusal.DEFAULT_POOL_EXISTS)

@@ -16,6 +16,7 @@ from controller.drivers.network import interface
 from controller.model import load_balancer as model
 from controller.model.network import Network, Port, Subnet, VipRequest
 from controller.model.status import Topology
+from controller.refusals import Refusal
 
 LOG = logging.getLogger(__name__)
 
@@ -77,16 +78,16 @@ def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
         else:
             subnet = foreign.subnet(wanted["vip_subnet_id"])
             if subnet.network_id != network.id:
-                raise exceptions.InvalidRequest(f"Subnet {subnet.id} is not part of network {network.id}.")
+                raise _contradiction(f"Subnet {subnet.id} is not part of network {network.id}.")
     return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address, versions=frozenset((subnet.ip_version,)))
 
 
 def _on_port(port: Port, wanted: Mapping[str, Any]) -> Place:
     """The address of a tenant's own port: the one that the body points at, or its first."""
     if port.device_id:
-        raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
+        raise _contradiction(f"The vip_port_id {port.id} is in use by {port.device_id}.")
     if wanted["vip_network_id"] not in (None, port.network_id):
-        raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is not on network {wanted['vip_network_id']}.")
+        raise _contradiction(f"The vip_port_id {port.id} is not on network {wanted['vip_network_id']}.")
     for fixed in port.fixed_ips:
         if wanted["vip_subnet_id"] in (None, fixed.subnet_id) and _same(wanted["vip_address"], fixed.ip_address):
             return Place(
@@ -97,7 +98,11 @@ def _on_port(port: Port, wanted: Mapping[str, Any]) -> Place:
                 qos_policy_id=port.qos_policy_id,
                 versions=frozenset((ipaddress.ip_address(fixed.ip_address).version,)),
             )
-    raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
+    raise _contradiction(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
+
+
+def _contradiction(sentence: str) -> exceptions.InvalidRequest:
+    return exceptions.InvalidRequest(sentence, code=Refusal.VIP_CONTRADICTION)
 
 
 def _same(wanted: str | None, address: str) -> bool:
@@ -111,7 +116,7 @@ def _subnet_of(network: Network, address: str | None, needed: int) -> Subnet:
     if address is not None:
         subnets = [subnet for subnet in subnets if ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr)]
     if not subnets:
-        raise exceptions.InvalidRequest(f"No subnet of network {network.id} fits the VIP that was asked for.")
+        raise _contradiction(f"No subnet of network {network.id} fits the VIP that was asked for.")
     free = service.free_addresses(network.id) if address is None and len(subnets) > 1 else None
     if free is None:
         return subnets[0]
@@ -183,7 +188,7 @@ def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[
         with foreign.in_a_body():
             vip = network.allocate_vip(load_balancer_id, project_id, request)
     except exceptions.Conflict as error:
-        raise exceptions.Conflict(f"The VIP IP address is already in use. {error}") from error
+        raise exceptions.AddressInUse(f"The VIP IP address is already in use. {error}") from error
     try:
         yield vip
     except BaseException:

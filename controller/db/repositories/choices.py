@@ -18,6 +18,7 @@ from controller.db import tables
 from controller.db.repositories import base, paging
 from controller.model import choice as model
 from controller.model import status
+from controller.refusals import Refusal
 
 N = TypeVar("N")
 _LIVING = tables.load_balancers.c.provisioning_status != status.ProvisioningStatus.DELETED
@@ -93,7 +94,7 @@ class _Named(base.Repository, abc.ABC, Generic[N]):
     def refuse_if_used(self, name: str) -> None:
         """:raises Conflict: something uses it."""
         if self._connection.execute(sa.select(self._used(name))).scalar():
-            raise exceptions.Conflict(f"{self.title} {name} is in use and cannot be modified.")
+            raise exceptions.Conflict(f"{self.title} {name} is in use and cannot be modified.", code=Refusal.CHOICE_IN_USE)
 
     def _hold(self, name: str, *, share: bool) -> None:
         wanted = sa.select(self.table.c[self.key]).where(self._is(name)).with_for_update(read=share)
@@ -107,7 +108,9 @@ class _Named(base.Repository, abc.ABC, Generic[N]):
             yield
         except sa.exc.IntegrityError as error:
             article = "An" if self.title.startswith("A") else "A"
-            raise exceptions.Conflict(f"{article} {self.title.lower()} of {values.get('name')} already exists.") from error
+            raise exceptions.Conflict(
+                f"{article} {self.title.lower()} of {values.get('name')} already exists.", code=Refusal.NAME_EXISTS
+            ) from error
 
     def _is(self, name: str) -> sa.ColumnElement[bool]:
         return self.table.c[self.key] == name

@@ -142,7 +142,7 @@ def _keys(table: sa.Table, order: Sequence[Order]) -> list[_Key]:
         if item.column in seen:
             continue
         if isinstance(column.type, sa.JSON):  # PostgreSQL knows no order of them
-            raise exceptions.InvalidRequest(f"Validation failure: items can't be sorted by {item.column!r}.")
+            raise exceptions.RuleBroken(f"items can't be sorted by {item.column!r}.")
         seen.add(item.column)
         if column.nullable:
             keys.append(_Key(sa.case((column.is_(None), 0), else_=1), item.descending))
@@ -171,7 +171,7 @@ def _standing(connection: sa.Connection, table: sa.Table, keys: Sequence[_Key], 
         own = int(marker) if isinstance(identity.type, sa.Integer) else marker  # PostgreSQL compares no number with a string
         row = connection.execute(sa.select(*(key.expression for key in keys)).where(identity == own, *within)).first()
     if row is None:
-        raise exceptions.InvalidRequest(f"Validation failure: marker {marker} names no item of this list.")
+        raise exceptions.RuleBroken(f"marker {marker} names no item of this list.")
     return row
 
 

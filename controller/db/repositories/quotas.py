@@ -119,7 +119,7 @@ class Quotas(base.Repository):
         there = self.usage(project_id, list(limits))
         full = [model.TITLES[kind] for kind, limit in limits.items() if there[kind] + asked[kind] > limit]
         if full:
-            raise exceptions.QuotaExceeded(f"Quota has been met for resources: {', '.join(full)}")
+            raise exceptions.QuotaExceeded(full)
 
     def _write(self, project_id: str, values: Mapping[str, Any]) -> None:
         """Write the project's row, which may not exist yet, and so hold its lock; one statement, in which two writers can't collide."""

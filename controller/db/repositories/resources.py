@@ -144,7 +144,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         columns = {name: value for name, value in values.items() if name != "tags"}
         updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": base.NOW})
         if not updated:
-            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+            raise exceptions.ObjectImmutable(self.title, object_id)
         if "tags" in values:
             self._connection.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id == object_id))
             self._add_tags({object_id: values["tags"]})
@@ -155,7 +155,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         :raises Conflict: the object is being deleted.
         """
         if not self._stamp(self.table.c.id == object_id, generation):
-            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+            raise exceptions.ObjectImmutable(self.title, object_id)
 
     def mark_deleted(self, object_id: str, generation: int) -> None:
         """Owe the removal of an object; the row goes when the amphorae have forgotten it.
@@ -163,7 +163,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         :raises Conflict: it is being deleted already.
         """
         if not self._connection.execute(self._delete, {"object_id": object_id, "at": generation}).rowcount:
-            raise exceptions.Conflict(f"{self.title} {object_id} is immutable and cannot be updated.")
+            raise exceptions.ObjectImmutable(self.title, object_id)
 
     def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
         """Owe the removal of all that meet the condition, along with their parent's."""

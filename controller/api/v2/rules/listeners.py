@@ -11,6 +11,7 @@ from controller.api import current
 from controller.api.v2.rules import tls
 from controller.api.v2.rules.common import OWN_FAMILY, failure, not_allowed
 from controller.model import load_balancer as model
+from controller.refusals import Refusal
 from controller.resources import listener
 from controller.resources.declare import Values
 
@@ -85,7 +86,10 @@ def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:
 def _whole(values: Mapping[str, Any]) -> None:
     """A listener that ends TLS has what that needs."""
     if not values["default_tls_container_ref"] and not values["sni_container_refs"]:
-        raise failure(f"A listener of protocol {_TERMINATED} must have a default_tls_container_ref or sni_container_refs.")
+        raise failure(
+            f"A listener of protocol {_TERMINATED} must have a default_tls_container_ref or sni_container_refs.",
+            Refusal.TLS_CONTAINER_MISSING,
+        )
     if values["client_authentication"] != "NONE" and not values["client_ca_tls_container_ref"]:
         raise failure(f"client_authentication {values['client_authentication']} needs a client_ca_tls_container_ref.")
     if values["client_crl_container_ref"] and not values["client_ca_tls_container_ref"]:
@@ -124,7 +128,8 @@ def free_port(protocol: str, port: int, taken: Sequence[str]) -> None:
     """
     family = _family(protocol)
     if any(_family(other) == family for other in taken):
-        raise exceptions.Conflict(f"Another Listener on this Load Balancer is already using protocol {protocol} and protocol_port {port}")
+        words = f"Another Listener on this Load Balancer is already using protocol {protocol} and protocol_port {port}"
+        raise exceptions.Conflict(words, code=Refusal.PORT_IN_USE)
 
 
 def _family(protocol: str) -> str:
@@ -137,4 +142,5 @@ def pool_below(listener_protocol: str, pool_protocol: str) -> None:
     :raises InvalidRequest: this one can't.
     """
     if pool_protocol not in POOL_PROTOCOLS[listener_protocol]:
-        raise failure(f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'.")
+        words = f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'."
+        raise failure(words, Refusal.PROTOCOL_MISMATCH)

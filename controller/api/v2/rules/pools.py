@@ -10,6 +10,7 @@ from controller.api import current
 from controller.api.v2.rules import tls
 from controller.api.v2.rules.common import OWN_FAMILY, failure
 from controller.model import load_balancer as model
+from controller.refusals import Refusal
 from controller.resources.declare import Values
 
 _COOKIE_POOLS = ("HTTP", "PROXY", "PROXYV2")
@@ -71,19 +72,22 @@ def persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | Non
     if given is None:
         return None
     if not given:
-        raise failure("Invalid session_persistence provided.")
+        raise failure("Invalid session_persistence provided.", Refusal.SESSION_PERSISTENCE)
     whole = {"type": None, "cookie_name": None, "persistence_timeout": None, "persistence_granularity": None, **(stored or {}), **given}
     kind = whole["type"]
     if kind is None:
-        raise failure("session_persistence must have a type.")
+        raise failure("session_persistence must have a type.", Refusal.SESSION_PERSISTENCE)
     if given.get("type", kind) != "APP_COOKIE" and "cookie_name" not in given:
         whole["cookie_name"] = None  # what the type before needed goes with it
     if kind == "APP_COOKIE" and whole["cookie_name"] is None:
-        raise failure("session_persistence of type APP_COOKIE must have a cookie_name.")
+        raise failure("session_persistence of type APP_COOKIE must have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "APP_COOKIE" and whole["cookie_name"] is not None:
-        raise failure(f"session_persistence of type {kind} must not have a cookie_name.")
+        raise failure(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "SOURCE_IP" and protocol not in _COOKIE_POOLS:
-        raise failure(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.")
+        raise failure(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
     if protocol not in OWN_FAMILY and any(whole[name] is not None for name in _BY_IPVS):
-        raise failure("persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.")
+        raise failure(
+            "persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.",
+            Refusal.SESSION_PERSISTENCE,
+        )
     return whole

@@ -191,6 +191,8 @@ def test_l7_rules_are_refused_by_their_names(old: Old) -> None:
     listener = old.listener(old.load_balancer()["id"])
     policy = old.create("l7policy", "/l7policies", listener_id=listener["id"], action="REJECT")
     rules = f"/l7policies/{policy['id']}/rules"
+    nowhere = {"listener_id": listener["id"], "action": "REDIRECT_TO_POOL"}
+    assert "redirect_pool_id must not be None" in old.refused(400, "HTTPBadRequest", "POST", "/l7policies", {"l7policy": nowhere})
     old.refused(400, "L7RuleInvalidRegex", "POST", rules, {"rule": {"type": "PATH", "compare_type": "REGEX", "value": "("}})
     wrong = {"type": "FILE_TYPE", "compare_type": "CONTAINS", "value": "x"}
     old.refused(400, "L7RuleUnsupportedCompareType", "POST", rules, {"rule": wrong})

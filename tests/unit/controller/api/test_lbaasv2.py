@@ -70,12 +70,12 @@ def test_headers_of_one_hop_and_of_our_own_gate_stay_here() -> None:
         (exceptions.NotFound("SecurityGroup", "1"), 404, "SecurityGroupNotFound"),
         (exceptions.NotFound("Subnet", "1"), 404, "SubnetNotFound"),
         (exceptions.Immutable("1", "PENDING_DELETE"), 409, "StateInvalid"),
-        (exceptions.QuotaExceeded("Quota has been met for resources: Load Balancer, Pool"), 409, "OverQuota"),
+        (exceptions.QuotaExceeded(["Load Balancer", "Pool"]), 409, "OverQuota"),
         (exceptions.Forbidden(), 403, "PolicyNotAuthorized"),
         (exceptions.NotSupported("no"), 501, "UnsupportedOption"),
         (exceptions.Transient("away"), 503, "ServiceUnavailable"),
         (exceptions.Conflict("something"), 409, "Conflict"),
-        (exceptions.InvalidRequest("Validation failure: something"), 400, "HTTPBadRequest"),
+        (exceptions.RuleBroken("something"), 400, "HTTPBadRequest"),
         (networking.NetworkConflict("PortInUse", "x"), 409, "PortInUse"),
         (networking.NetworkInvalid("InvalidInput", "x"), 400, "InvalidInput"),
     ],
@@ -86,7 +86,7 @@ def test_errors_of_ours_have_the_names_that_old_clients_know(error: exceptions.C
 
 
 def test_quota_kinds_are_named_as_in_lbaas_v2() -> None:
-    fault = errors.translated(exceptions.QuotaExceeded("Quota has been met for resources: Load Balancer, Health Monitor"))
+    fault = errors.translated(exceptions.QuotaExceeded(["Load Balancer", "Health Monitor"]))
     assert str(fault) == "Quota exceeded for resources: ['loadbalancer', 'healthmonitor']."
 
 
@@ -113,17 +113,12 @@ _SUBNET = "ade43f53-b991-5e19-bd80-2da82518c7a9"
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        (
-            exceptions.Conflict(f"The VIP IP address is already in use. The address 192.0.2.9 of subnet {_SUBNET} is in use."),
-            409,
-            "IpAddressAlreadyAllocated",
-        ),
-        (exceptions.Conflict(f"The address 192.0.2.9 of subnet {_SUBNET} is in use."), 409, "IpAddressAlreadyAllocated"),
-        (exceptions.InvalidRequest(f"Subnet {_SUBNET} (192.0.2.0/28) has no free address left."), 409, "IpAddressGenerationFailure"),
-        (exceptions.InvalidRequest(f"The address 10.0.0.1 can't be used on subnet {_SUBNET} (192.0.2.0/28)."), 400, "InvalidIpForSubnet"),
-        (exceptions.InvalidRequest(f"Validation failure: Subnet {_SUBNET} not found."), 404, "SubnetNotFound"),
-        (exceptions.InvalidRequest("Provider 'none' is not enabled."), 404, "ServiceProviderNotFound"),
-        (exceptions.Conflict("The name is in use by nobody we know."), 409, "EntityInUse"),
+        (exceptions.AddressInUse(f"The address 192.0.2.9 of subnet {_SUBNET} is in use."), 409, "IpAddressAlreadyAllocated"),
+        (exceptions.SubnetFull(_SUBNET, "192.0.2.0/28"), 409, "IpAddressGenerationFailure"),
+        (exceptions.AddressNotOnSubnet("10.0.0.1", _SUBNET, "192.0.2.0/28"), 400, "InvalidIpForSubnet"),
+        (exceptions.UnknownReference(exceptions.NotFound("Subnet", _SUBNET)), 404, "SubnetNotFound"),
+        (exceptions.UnknownReference(exceptions.NotFound("Network", _SUBNET)), 404, "NetworkNotFound"),
+        (exceptions.ObjectImmutable("Pool", _SUBNET), 409, "StateInvalid"),
     ],
     ids=lambda value: str(value)[:40],
 )
