@@ -9,9 +9,7 @@ from typing import Any
 
 from controller.conf import api_settings, quotas
 from controller.model import quota
-from controller.model.status import ProvisioningStatus, Topology
-
-_P = ProvisioningStatus
+from controller.model.status import AT_REST, MUTABLE, ProvisioningStatus, Topology
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +50,8 @@ class Settings:
     topology: Topology
     timeouts: Mapping[str, int]  # of listeners, by the field of the body
     quotas: quota.Limits  # of projects that have none of their own
-    mutable: tuple[ProvisioningStatus, ...]  # states in which a load balancer takes a change
-    removable: tuple[ProvisioningStatus, ...]  # ... and in which it can be deleted or failed over
+    mutable: frozenset[ProvisioningStatus]  # states in which a load balancer takes a change
+    removable: frozenset[ProvisioningStatus]  # ... and in which it can be deleted or failed over
     is_strict: bool  # what is being changed takes no change
     refuse_unsupported: bool = True  # off only where the rules themselves are tested: what the provider can't do yet is 501
 
@@ -83,8 +81,8 @@ def values(conf: Any) -> dict[str, Any]:
         "timeouts": {name: getattr(conf.haproxy_amphora, name) for name in timeouts},
         "quotas": _quotas(conf.quotas),
         "is_strict": strict,
-        "mutable": (_P.ACTIVE,) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
-        "removable": (_P.ACTIVE, _P.ERROR) if strict else (_P.ACTIVE, _P.ERROR, _P.PENDING_CREATE, _P.PENDING_UPDATE),
+        "mutable": frozenset({ProvisioningStatus.ACTIVE}) if strict else MUTABLE,
+        "removable": AT_REST if strict else MUTABLE,
     }
 
 

@@ -14,8 +14,6 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.services import Services
 
-_P = status.ProvisioningStatus
-
 _FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
     jobs.CreateLoadBalancer: create.create,
     jobs.UpdateLoadBalancer: update.update,
@@ -44,7 +42,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
     rows look settled, unless more is owed than that. What an amphora is to be told of its own configuration is told it as long as it has
     not been given up, and one that serves gets a new certificate.
     """
-    if snapshot.load_balancer.provisioning_status not in (_P.DELETED, _P.PENDING_DELETE):
+    if snapshot.load_balancer.provisioning_status not in status.IN_DELETION:
         match job:
             case jobs.FailoverAmphora() if _may_replace(snapshot, {job.amphora_id}, {job.role}):
                 return job
@@ -53,7 +51,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
             case jobs.RepairLoadBalancer() if owed.is_complete(snapshot) and not owed.leftovers(snapshot):
                 return job
             case jobs.ConfigureAmphora():
-                live = [one.id for one in snapshot.amphorae if one.status not in owed.LEFTOVER]
+                live = [one.id for one in snapshot.amphorae if one.status not in status.DISCARDED]
                 return job if job.amphora_id in live else None
             case jobs.RenewCertificate():
                 return job if job.amphora_id in {one.id for one in owed.serving(snapshot)} else None

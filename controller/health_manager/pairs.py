@@ -14,13 +14,12 @@ from controller.health_manager import verdict
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.heartbeat import Report
-from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role
+from controller.model.status import IN_DELETION, SERVING, OperatingStatus, ProvisioningStatus, Role
 
 GRACE = 3.0
 """Seconds. A take-over takes less than one, and a report that tells of it comes within another one."""
 _HEARD_AFTER = 0.5
-_SERVING = frozenset({AmphoraStatus.ALLOCATED, AmphoraStatus.FAILOVER_STOPPED})
-_IN_BETWEEN = frozenset({ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_DELETE, ProvisioningStatus.DELETED})
+_IN_BETWEEN = IN_DELETION | {ProvisioningStatus.PENDING_CREATE}
 
 
 class Discord(enum.Enum):
@@ -110,7 +109,7 @@ def is_in_between(snapshot: model.Snapshot) -> bool:
 
 
 def _halves(snapshot: model.Snapshot) -> list[amphora_model.Amphora]:
-    return [half for half in snapshot.amphorae if half.status in _SERVING and half.role in (Role.MASTER, Role.BACKUP)]
+    return [half for half in snapshot.amphorae if half.status in SERVING and half.role in (Role.MASTER, Role.BACKUP)]
 
 
 def _discord(snapshot: model.Snapshot, reports: Mapping[str, Report], silent: Collection[str]) -> Discord | None:

@@ -21,14 +21,13 @@ from amphora_agent.protocol import heartbeat
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.heartbeat import ListenerReport, PoolReport, Report
-from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus
+from controller.model.status import OUT_OF_SERVICE, AmphoraStatus, OperatingStatus, ProvisioningStatus
 
 _O = OperatingStatus
 R = TypeVar("R", bound=model.Resource)
 _SEVERITY = {_O.ONLINE: 0, _O.DEGRADED: 1, _O.ERROR: 2}
 HAPROXY, KEEPALIVED = "haproxy", "keepalived"
 """Programs that a report names. Without the first an amphora answers nobody; without the second it can't take over."""
-_GONE = frozenset({AmphoraStatus.PENDING_DELETE, AmphoraStatus.DELETED, AmphoraStatus.ERROR})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +55,7 @@ def operating_statuses(snapshot: model.Snapshot, reports: Mapping[str, Report], 
     """What these reports, by amphora id, say about the load balancer; `silent` amphorae were found dead and wait for replacement."""
     if not snapshot.load_balancer.admin_state_up:
         return _all_offline(snapshot)
-    halves = [amphora.id for amphora in snapshot.amphorae if amphora.status not in _GONE]
+    halves = [amphora.id for amphora in snapshot.amphorae if amphora.status not in OUT_OF_SERVICE]
     dead = {half for half in halves if half in silent or (half in reports and not reports[half].runs(HAPROXY))}
     speaking = [reports[half] for half in halves if half not in dead and half in reports and reports[half].generation > 0]
     if speaking:

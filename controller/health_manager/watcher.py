@@ -35,9 +35,7 @@ its beats, unless there are so many that this would take all our time."""
 _POSTED_AGAIN_AFTER = 10.0
 _STOPPED = "FAILOVER_STOPPED"
 _BOARD = 50
-_GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
 _COVERING = frozenset({jobs.FailoverLoadBalancer.kind, jobs.DeleteLoadBalancer.kind})
-_JUDGED = frozenset({status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED})
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +200,7 @@ class Watcher:
         missed = [amphora_id for amphora_id in missed if not self._is_explained(amphora_id)]
         asked = missed[:_PAGE]
         with self._db.read() as tx:
-            serving = sum(row.status in _JUDGED for row in tx.health.lookup(asked).values())
+            serving = sum(row.status in status.SERVING for row in tx.health.lookup(asked).values())
         return serving * len(missed) // len(asked) if asked else 0
 
     def _say(self, reason: str | None) -> None:
@@ -336,9 +334,9 @@ def post_failover(tx: transaction.Transaction, amphora_id: str, message: str) ->
     """Post the failover of an amphora with an event that says why, unless one is on the board or there is nothing to fail over."""
     with contextlib.suppress(exceptions.NotFound):
         amphora = tx.amphorae.get(amphora_id)
-        if amphora.load_balancer_id is None or amphora.role is None or amphora.status not in _JUDGED:
+        if amphora.load_balancer_id is None or amphora.role is None or amphora.status not in status.SERVING:
             return False
-        if tx.load_balancers.get(amphora.load_balancer_id).provisioning_status in _GOING:
+        if tx.load_balancers.get(amphora.load_balancer_id).provisioning_status in status.IN_DELETION:
             return False
         job = jobs.FailoverAmphora(
             load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role

@@ -16,15 +16,6 @@ from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
 
-SERVING = frozenset({status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED})
-"""An amphora in one of these takes every push, and counts for its load balancer."""
-
-UNFINISHED = frozenset({status.AmphoraStatus.PENDING_CREATE, status.AmphoraStatus.BOOTING})
-"""An amphora on its way: a flow that needs one of its role goes on with it."""
-
-LEFTOVER = frozenset({status.AmphoraStatus.ERROR, status.AmphoraStatus.PENDING_DELETE})
-"""An amphora that nothing will use again: it waits to be taken apart."""
-
 _P = status.ProvisioningStatus
 
 
@@ -55,12 +46,12 @@ def outstanding(snapshot: model.Snapshot, new_id: Callable[[], str] | None = Non
 
 def serving(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
     """The amphorae that count."""
-    return tuple(amphora for amphora in snapshot.amphorae if amphora.status in SERVING)
+    return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.SERVING)
 
 
 def leftovers(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
     """The amphorae that wait to be taken apart."""
-    return tuple(amphora for amphora in snapshot.amphorae if amphora.status in LEFTOVER)
+    return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.DISCARDED)
 
 
 def is_complete(snapshot: model.Snapshot) -> bool:
@@ -80,8 +71,8 @@ def wanted_amphora_ids(snapshot: model.Snapshot, new_id: Callable[[], str] | Non
     chosen = []
     for role, first_id in zip(load_balancer.topology.roles, first, strict=True):
         mine = [amphora for amphora in snapshot.amphorae if amphora.role is role]
-        served = [amphora.id for amphora in mine if amphora.status in SERVING]
-        coming = [amphora.id for amphora in mine if amphora.status in UNFINISHED]
+        served = [amphora.id for amphora in mine if amphora.status in status.SERVING]
+        coming = [amphora.id for amphora in mine if amphora.status in status.BUILDING]
         known = served or coming[-1:]
         unused = load_balancer.applied_generation == 0 and all(amphora.id != first_id for amphora in mine)
         chosen.append(known[0] if known else first_id if unused else fresh())

@@ -56,6 +56,19 @@ ALLOWED: frozenset[tuple[ProvisioningStatus, ProvisioningStatus]] = frozenset(
 )
 
 
+MUTABLE = frozenset({_P.ACTIVE, _P.PENDING_CREATE, _P.PENDING_UPDATE, _P.ERROR})
+"""States in which a load balancer takes changes: everything but being deleted."""
+
+AT_REST = frozenset({_P.ACTIVE, _P.ERROR})
+"""Nobody works on the object; in ERROR, until the next try."""
+
+IN_DELETION = frozenset({_P.PENDING_DELETE, _P.DELETED})
+"""An accepted deletion is never taken back: nothing but DELETED follows."""
+
+UNSETTLED = frozenset(_P) - {_P.ACTIVE, _P.DELETED}
+"""A load balancer for which work is owed."""
+
+
 def may_become(old: ProvisioningStatus, new: ProvisioningStatus) -> bool:
     """Tell whether the change is one of the allowed ones; staying is always allowed."""
     return old == new or (old, new) in ALLOWED
@@ -72,6 +85,27 @@ class AmphoraStatus(enum.StrEnum):
     DELETED = "DELETED"
     ERROR = "ERROR"
     FAILOVER_STOPPED = "FAILOVER_STOPPED"
+
+
+_A = AmphoraStatus
+
+SERVING = frozenset({_A.ALLOCATED, _A.FAILOVER_STOPPED})
+"""An amphora in one of these carries its load balancer's traffic: it takes every push, is judged by its heartbeats, and counts."""
+
+BUILDING = frozenset({_A.PENDING_CREATE, _A.BOOTING})
+"""An amphora on its way: a flow that needs one of its role goes on with it."""
+
+DISCARDED = frozenset({_A.ERROR, _A.PENDING_DELETE})
+"""An amphora that nothing will use again: the next flow of its load balancer deletes it."""
+
+AMPHORA_IN_DELETION = frozenset({_A.PENDING_DELETE, _A.DELETED})
+"""An amphora whose machine may be gone already."""
+
+OUT_OF_SERVICE = DISCARDED | AMPHORA_IN_DELETION
+"""An amphora whose reports say nothing about its load balancer any more."""
+
+LIVING = frozenset(_A) - {_A.DELETED}
+"""An amphora of which something may still stand in the cloud."""
 
 
 class Role(enum.StrEnum):

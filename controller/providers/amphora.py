@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from controller import exceptions, jobs
 from controller.db import transaction
-from controller.jobs import owed
 from controller.model import load_balancer as model
+from controller.model import status
 from controller.providers import amphora_profiles, interface
 
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
@@ -93,7 +93,7 @@ class AmphoraProvider(interface.Provider):
 
 
 def _failover(tx: transaction.Transaction, change: interface.Failover) -> jobs.FailoverLoadBalancer:
-    serving = [one.id for one in tx.amphorae.of_load_balancer(change.load_balancer_id) if one.status in owed.SERVING]
+    serving = [one.id for one in tx.amphorae.of_load_balancer(change.load_balancer_id) if one.status in status.SERVING]
     return jobs.FailoverLoadBalancer(
         load_balancer_id=change.load_balancer_id,
         topology=change.topology,

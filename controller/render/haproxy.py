@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
-from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
+from controller.model.status import AMPHORA_IN_DELETION, ProvisioningStatus, Topology
 from controller.render import health_checks, l7, safe, templating
 from controller.render.settings import Settings
 
@@ -105,8 +105,10 @@ def peer_name(amphora: Amphora) -> str:
 
 def paired(snapshot: model.Snapshot) -> list[Amphora]:
     """The amphorae that serve together, in an order that does not depend on who asks."""
-    gone = (AmphoraStatus.DELETED, AmphoraStatus.PENDING_DELETE)
-    return sorted((amphora for amphora in snapshot.amphorae if amphora.vrrp_ip and amphora.status not in gone), key=lambda item: item.id)
+    return sorted(
+        (amphora for amphora in snapshot.amphorae if amphora.vrrp_ip and amphora.status not in AMPHORA_IN_DELETION),
+        key=lambda item: item.id,
+    )
 
 
 def _default_pool(snapshot: model.Snapshot, listener: model.Listener) -> model.Pool | None:

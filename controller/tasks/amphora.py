@@ -19,7 +19,6 @@ from controller.tasks import base, dismantling, retries
 
 LOG = logging.getLogger(__name__)
 
-_GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
 _QUESTION = 1.5
 """Seconds for an answer to "are you there?", asked after the health manager had none."""
 
@@ -54,7 +53,7 @@ class RecordAmphorae(base.Step):
         with self._db.read() as tx:
             amphorae = {amphora.id: amphora for amphora in tx.amphorae.of_load_balancer(load_balancer_id)}
         begun = [amphora_id for amphora_id, _ in self._coming if amphora_id in amphorae]
-        self._dismantler.undo([one for one in begun if amphorae[one].status not in owed.SERVING], lease)
+        self._dismantler.undo([one for one in begun if amphorae[one].status not in status.SERVING], lease)
 
 
 class AwaitFirstHeartbeats(retries.Patient):
@@ -155,7 +154,7 @@ class DeletePredecessors(base.Step):
         with self._db.read() as tx:
             going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
-            if amphora.status in owed.SERVING:
+            if amphora.status in status.SERVING:
                 self._tell(amphora, lease)
         self._dismantler.take_apart([amphora.id for amphora in going], lease)
         with self._db.begin() as tx:
@@ -194,10 +193,10 @@ def predecessors(amphorae: Iterable[amphora_model.Amphora], role: status.Role, s
 
 def _was_heard(known: model.Snapshot, amphora_id: str) -> bool:
     found = [one for one in known.amphorae if one.id == amphora_id]
-    return bool(found) and (found[0].status in owed.SERVING or found[0].first_heartbeat_at is not None)
+    return bool(found) and (found[0].status in status.SERVING or found[0].first_heartbeat_at is not None)
 
 
 def _refuse_if_going(load_balancer: model.LoadBalancer) -> None:
     """:raises Immutable: nothing more is to be made for it."""
-    if load_balancer.provisioning_status in _GOING:
+    if load_balancer.provisioning_status in status.IN_DELETION:
         raise exceptions.Immutable(load_balancer.id, load_balancer.provisioning_status)

@@ -14,7 +14,6 @@ from controller.drivers.ca import interface as ca_interface
 from controller.drivers.compute import interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
-from controller.jobs import owed
 from controller.model import renewal, status
 from controller.model.network import Port
 from controller.tasks import base
@@ -67,7 +66,7 @@ class Boot(base.Step):
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
             placement = tx.placements.get(load_balancer_id)
-        if amphora.status in owed.SERVING or (amphora.compute_id is not None and self._compute.find(amphora_id) is not None):
+        if amphora.status in status.SERVING or (amphora.compute_id is not None and self._compute.find(amphora_id) is not None):
             return
         ports = [self._network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
         trust = self._ca.trust()

@@ -38,7 +38,7 @@ class PlugPorts(base.Step):
             amphora = tx.amphorae.get(amphora_id)
             vip = tx.load_balancers.get(load_balancer_id).vip
             placement = tx.placements.get(load_balancer_id)
-        if amphora.status in owed.SERVING:
+        if amphora.status in status.SERVING:
             return
         with self._fence.writing(lease) as order:
             management = self._network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
@@ -224,7 +224,8 @@ def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, 
 
 def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
     """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
-    gone = (status.AmphoraStatus.PENDING_DELETE, status.AmphoraStatus.DELETED)
-    halves = [str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in gone]
+    halves = [
+        str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in status.AMPHORA_IN_DELETION
+    ]
     speaking = (("vrrp", None), ("tcp", peer_port))
     return [AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]

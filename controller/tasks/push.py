@@ -16,7 +16,6 @@ from controller.drivers.amphora import interface
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
-from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -151,7 +150,7 @@ class Push(base.Step):
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
         took = {one.id: outcome for one, outcome in sent if isinstance(outcome, str)}
-        refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in owed.SERVING]
+        refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in status.SERVING]
         distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
         with self._db.begin() as tx:
             tx.leases.check(lease)
@@ -177,7 +176,7 @@ class PrepareSuccessor(base.Step):
         mine = [one for one in snapshot.amphorae if one.id == self._successor_id]
         if not mine:
             raise exceptions.NotFound("Amphora", self._successor_id)
-        if mine[0].status in owed.SERVING:
+        if mine[0].status in status.SERVING:
             return  # resumed after it took the VIP
         shown = dataclasses.replace(snapshot, amphorae=tuple(mine))
         if errors := _errors(self._sender.send(shown, mine, member_network_ids, lease, with_vip=False)):
@@ -212,14 +211,16 @@ class ReleaseVip(base.Step):
         with self._db.read() as tx:
             going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
-            if amphora.status not in owed.SERVING or not self._lets_go(amphora, lease):
+            if amphora.status not in status.SERVING or not self._lets_go(amphora, lease):
                 self._fence(amphora, lease)
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str], **_: Any) -> None:
         with self._db.read() as tx:
             tx.leases.check(lease)
         snapshot = self._snapshots.get(load_balancer_id)
-        back = [one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in owed.SERVING]
+        back = [
+            one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in status.SERVING
+        ]
         if back:
             shown = dataclasses.replace(snapshot, amphorae=tuple(back))
             for amphora, outcome in self._sender.send(shown, back, member_network_ids, lease):
@@ -255,7 +256,7 @@ def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[ampho
     return [
         one
         for one in snapshot.amphorae
-        if one.id in joining or (one.status in owed.SERVING and (one.role is None or one.role not in taken))
+        if one.id in joining or (one.status in status.SERVING and (one.role is None or one.role not in taken))
     ]
 
 

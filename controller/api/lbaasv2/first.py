@@ -179,5 +179,5 @@ def together() -> Iterator[None]:
 def allow_own_changes() -> None:
     """From now on in this block of `together()`, what it made or changed takes further changes in a strict deployment too."""
     services, settings = flask.g.lent
-    pending = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
-    flask.g.lent = services, dataclasses.replace(settings, mutable=tuple({*settings.mutable, *pending}))
+    pending = {ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE}
+    flask.g.lent = services, dataclasses.replace(settings, mutable=settings.mutable | pending)

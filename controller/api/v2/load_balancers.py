@@ -12,8 +12,7 @@ import flask
 from controller import jobs
 from controller.api import answers, arguments, current, paging, policy
 from controller.api.v2 import choices, foreign, graph, quotas, rules, status_tree, vip, writes
-from controller.jobs import owed
-from controller.model.status import ProvisioningStatus
+from controller.model.status import SERVING, ProvisioningStatus
 from controller.refusals import Refusal
 from controller.resources.load_balancer import SCHEMA
 
@@ -143,7 +142,7 @@ def fail_over_load_balancer(load_balancer_id: str) -> flask.Response:
         current.authorize("loadbalancer:put_failover", load_balancer.project_id)
         tx.load_balancers.advance(load_balancer_id, allowed)
         replacement_ids = tuple(str(uuid.uuid4()) for _ in load_balancer.topology.roles)
-        serving = [one.id for one in tx.amphorae.of_load_balancer(load_balancer_id) if one.status in owed.SERVING]
+        serving = [one.id for one in tx.amphorae.of_load_balancer(load_balancer_id) if one.status in SERVING]
         job = jobs.FailoverLoadBalancer(
             load_balancer_id=load_balancer_id,
             topology=load_balancer.topology,

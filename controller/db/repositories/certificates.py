@@ -15,8 +15,6 @@ from controller.model import status
 _A = tables.amphorae.c
 _J = tables.jobs.c
 _LB = tables.load_balancers.c
-_SERVING = (status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED)
-_GOING = (status.ProvisioningStatus.PENDING_DELETE, status.ProvisioningStatus.DELETED)
 _POSTED = sa.exists().where(_J.subject == sa.literal(f"{jobs.RenewCertificate.kind}/", sa.String) + _A.id)
 
 
@@ -44,7 +42,7 @@ class Certificates(base.Repository):
     def due(self, now: float, limit: int) -> Sequence[Due]:
         """Amphorae whose renewal is due and not on the board, those first whose certificates end first."""
         joined = tables.amphorae.join(tables.load_balancers, _LB.id == _A.load_balancer_id)
-        wanted = (_A.cert_renew_at <= now, _A.status.in_(_SERVING), _LB.provisioning_status.not_in(_GOING), ~_POSTED)
+        wanted = (_A.cert_renew_at <= now, _A.status.in_(status.SERVING), _LB.provisioning_status.not_in(status.IN_DELETION), ~_POSTED)
         statement = sa.select(_A.id, _A.load_balancer_id, _A.cert_expiration).select_from(joined).where(*wanted)
         found = self._connection.execute(statement.order_by(_A.cert_expiration, _A.id).limit(limit)).all()
         return [Due(row.id, row.load_balancer_id, _is_past(row.cert_expiration, now)) for row in found]
@@ -60,7 +58,7 @@ class Certificates(base.Repository):
     def follow(self, trust: str, now: float) -> int:
         """Have every amphora that was given its certificate under another trust renewed from now on; how many there are."""
         other = sa.or_(_A.cert_trust.is_(None), _A.cert_trust != trust)
-        marked = sa.update(tables.amphorae).where(_A.status.in_(_SERVING), other, _A.cert_failures == 0, _A.cert_renew_at > now)
+        marked = sa.update(tables.amphorae).where(_A.status.in_(status.SERVING), other, _A.cert_failures == 0, _A.cert_renew_at > now)
         return self._connection.execute(marked.values(cert_renew_at=now)).rowcount
 
     def hasten(self, amphora_ids: Collection[str], now: float) -> None:
@@ -70,7 +68,7 @@ class Certificates(base.Repository):
 
     def failing(self) -> tuple[int, int]:
         """How many amphorae that serve can't be renewed, and how many serve."""
-        return self._count(tables.amphorae, _A.status.in_(_SERVING), _A.cert_failures > 0), self._fleet()
+        return self._count(tables.amphorae, _A.status.in_(status.SERVING), _A.cert_failures > 0), self._fleet()
 
     def replacing(self) -> int:
         """Failovers of single amphorae on the board."""
@@ -79,12 +77,12 @@ class Certificates(base.Repository):
     def progress(self, trust: str, some: int = 20) -> Progress:
         """How far the amphorae have followed; reads all of them, so it is for an operator's question only."""
         other = sa.or_(_A.cert_trust.is_(None), _A.cert_trust != trust)
-        behind = sa.select(_A.id).where(_A.status.in_(_SERVING), other).order_by(_A.id).limit(some)
-        following = self._count(tables.amphorae, _A.status.in_(_SERVING), _A.cert_trust == trust)
+        behind = sa.select(_A.id).where(_A.status.in_(status.SERVING), other).order_by(_A.id).limit(some)
+        following = self._count(tables.amphorae, _A.status.in_(status.SERVING), _A.cert_trust == trust)
         return Progress(self._fleet(), following, tuple(self._connection.execute(behind).scalars()))
 
     def _fleet(self) -> int:
-        return self._count(tables.amphorae, _A.status.in_(_SERVING))
+        return self._count(tables.amphorae, _A.status.in_(status.SERVING))
 
     def _count(self, table: sa.Table, *wanted: sa.ColumnElement[bool]) -> int:
         return int(self._connection.execute(sa.select(sa.func.count()).select_from(table).where(*wanted)).scalar_one())

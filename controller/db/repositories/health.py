@@ -21,8 +21,6 @@ _L = tables.listeners
 _P = tables.l7policies
 _M = tables.members
 _CHUNK = 500
-_JUDGED = (status.AmphoraStatus.ALLOCATED, status.AmphoraStatus.FAILOVER_STOPPED)
-_UNFINISHED = (status.AmphoraStatus.PENDING_CREATE, status.AmphoraStatus.BOOTING)
 
 GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 """Counters that never fall."""
@@ -163,7 +161,7 @@ class Health(base.Repository):
         Whether they are silent can't be told by these times alone: they are of other clocks, or of one that was set since.
         """
         columns = sa.select(_H.c.amphora_id, _H.c.last_heartbeat_at, _A.c.load_balancer_id, _A.c.role)
-        in_service = columns.select_from(_H.join(_A, _A.c.id == _H.c.amphora_id)).where(_A.c.status.in_(_JUDGED))
+        in_service = columns.select_from(_H.join(_A, _A.c.id == _H.c.amphora_id)).where(_A.c.status.in_(status.SERVING))
         page = in_service.where(_H.c.last_heartbeat_at.is_not(None)).order_by(_H.c.last_heartbeat_at).limit(limit)
         pages = (page, page.where(_H.c.last_heartbeat_at > ahead))
         found = {row.amphora_id: row for wanted in pages for row in self._connection.execute(wanted)}
@@ -179,12 +177,14 @@ class Health(base.Repository):
 
     def fleet(self) -> int:
         """Amphorae in service. Counts an index: for once a minute, not for each look."""
-        return int(self._connection.execute(sa.select(sa.func.count()).where(_A.c.status.in_(_JUDGED))).scalar_one())
+        return int(self._connection.execute(sa.select(sa.func.count()).where(_A.c.status.in_(status.SERVING))).scalar_one())
 
     def never_heard(self, limit: int) -> list[amphora_model.Amphora]:
         """Amphorae that are still being made and were never heard, the oldest first."""
         statement = (
-            snapshots.AMPHORAE.where(_A.c.status.in_(_UNFINISHED), _H.c.first_heartbeat_at.is_(None)).order_by(_A.c.created_at).limit(limit)
+            snapshots.AMPHORAE.where(_A.c.status.in_(status.BUILDING), _H.c.first_heartbeat_at.is_(None))
+            .order_by(_A.c.created_at)
+            .limit(limit)
         )
         return [rows.amphora(row) for row in self._rows(statement)]
 
@@ -201,7 +201,7 @@ class Health(base.Repository):
             .limit(limit)
         )
         found = self._connection.execute(page).all()
-        unheard = {row.id: at for row in found if row.last_heartbeat_at is None and row.status in _JUDGED}
+        unheard = {row.id: at for row in found if row.last_heartbeat_at is None and row.status in status.SERVING}
         if unheard:
             self.first(unheard)
         return len(unheard), found[-1].id if len(found) == limit else ""

@@ -18,10 +18,6 @@ _A = tables.amphorae.c
 _J = tables.jobs.c
 _P = status.ProvisioningStatus
 _S = status.AmphoraStatus
-_OWING = (_P.PENDING_CREATE, _P.PENDING_UPDATE, _P.PENDING_DELETE, _P.ERROR)
-_BEGUN = (_S.PENDING_CREATE, _S.BOOTING)
-_BROKEN = (_S.PENDING_DELETE, _S.ERROR)
-_SERVING = (_S.ALLOCATED, _S.FAILOVER_STOPPED)
 _SOON = 30.0  # a job that is due in so many seconds will do what is owed
 _CHUNK = 500
 
@@ -37,7 +33,7 @@ class Housekeeping(base.Repository):
 
     def owing(self, now: float, limit: int) -> list[str]:
         """Load balancers that owe work which is due, and that no job or worker carries."""
-        statement = sa.select(_LB.id).where(_LB.provisioning_status.in_(_OWING), _LB.next_try_at <= now, _idle(now)).limit(limit)
+        statement = sa.select(_LB.id).where(_LB.provisioning_status.in_(status.UNSETTLED), _LB.next_try_at <= now, _idle(now)).limit(limit)
         return list(self._connection.execute(statement).scalars())
 
     def settled(self, after: str, limit: int) -> tuple[list[str], str]:
@@ -60,9 +56,9 @@ class Housekeeping(base.Repository):
         """
         page = sa.select(_LB.id).where(_LB.id > after).order_by(_LB.id).limit(limit)
         ids = list(self._connection.execute(page).scalars())
-        serving = sa.select(sa.func.count(sa.distinct(_A.role))).where(_A.load_balancer_id == _LB.id, _A.status.in_(_SERVING))
+        serving = sa.select(sa.func.count(sa.distinct(_A.role))).where(_A.load_balancer_id == _LB.id, _A.status.in_(status.SERVING))
         wanted = sa.case((_LB.topology == status.Topology.ACTIVE_STANDBY, 2), else_=1)
-        broken = sa.exists().where(_A.load_balancer_id == _LB.id, _A.status.in_(_BROKEN))
+        broken = sa.exists().where(_A.load_balancer_id == _LB.id, _A.status.in_(status.DISCARDED))
         lacking = sa.or_(_LB.generation > _LB.applied_generation, serving.scalar_subquery() < wanted, broken)
         statement = sa.select(_LB.id).where(
             _LB.id.in_(ids), _LB.provisioning_status == _P.ACTIVE, lacking, _LB.next_try_at <= now, _idle(now)
@@ -77,9 +73,11 @@ class Housekeeping(base.Repository):
         joined = sa.select(_A.id, _A.load_balancer_id).select_from(
             tables.amphorae.join(tables.load_balancers, _LB.id == _A.load_balancer_id)
         )
-        found = self._connection.execute(joined.where(_A.status.in_(_BEGUN), _A.updated_at < before, _idle(now)).limit(limit)).all()
+        found = self._connection.execute(
+            joined.where(_A.status.in_(status.BUILDING), _A.updated_at < before, _idle(now)).limit(limit)
+        ).all()
         if found:
-            changed = sa.update(tables.amphorae).where(_A.id.in_([row.id for row in found]), _A.status.in_(_BEGUN))
+            changed = sa.update(tables.amphorae).where(_A.id.in_([row.id for row in found]), _A.status.in_(status.BUILDING))
             self._connection.execute(changed.values(status=_S.ERROR, updated_at=base.now()))
         return sorted({row.load_balancer_id for row in found})
 
@@ -140,7 +138,7 @@ class Housekeeping(base.Repository):
         """Amphorae whose row is alive though their load balancer is DELETED or gone, unchanged since a time."""
         owner = sa.outerjoin(tables.amphorae, tables.load_balancers, _LB.id == _A.load_balancer_id)
         gone = sa.or_(_LB.id.is_(None), _LB.provisioning_status == _P.DELETED)
-        alive = (_A.status.in_((*_BEGUN, *_BROKEN, *_SERVING)), _A.load_balancer_id.is_not(None), _A.updated_at < before)
+        alive = (_A.status.in_(status.LIVING), _A.load_balancer_id.is_not(None), _A.updated_at < before)
         return list(self._connection.execute(sa.select(_A.id).select_from(owner).where(*alive, gone).limit(limit)).scalars())
 
     def _among(self, statement: sa.Select[Any], column: sa.ColumnElement[str], ids: Collection[str]) -> set[str]:

@@ -16,9 +16,6 @@ from controller.model import status
 _T = tables.load_balancers
 _P = status.ProvisioningStatus
 
-MUTABLE = (_P.ACTIVE, _P.PENDING_CREATE, _P.PENDING_UPDATE, _P.ERROR)
-"""States in which a load balancer takes changes: everything but being deleted."""
-
 # What is wanted is new, so it is tried at once.
 _AT = {"generation": _T.c.generation + 1, "failures": 0, "next_try_at": 0.0}
 _HERE = (_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status.in_(sa.bindparam("allowed", expanding=True)))
@@ -67,7 +64,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
             resources.of(related, "pools", key),
         )
 
-    def advance(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = MUTABLE) -> int:
+    def advance(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = status.MUTABLE) -> int:
         """Accept a change: raise the generation, owe an update, hold the row's lock until the transaction ends. Returns the new generation.
 
         :raises NotFound: no such load balancer.
@@ -93,7 +90,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         own = [] if project_id is None else [_T.c.project_id == project_id]
         self._connection.execute(sa.select(_T.c.id).where(_T.c.id.in_(found), *own).order_by(_T.c.id).with_for_update())
 
-    def delete(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = MUTABLE) -> int:
+    def delete(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = status.MUTABLE) -> int:
         """Accept a deletion; returns the new generation.
 
         :raises NotFound: no such load balancer.

@@ -62,7 +62,6 @@ _OWNED = sa.union_all(
 )
 _BUILT = model.Fault(code="built", message="the load balancer is built, and serves")
 _RECOVERED = model.Fault(code="recovered", message="what had failed is done now")
-_DONE = (_P.PENDING_DELETE, _P.DELETED)
 _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
@@ -96,7 +95,13 @@ class Settlement(base.Repository):
         told = faults.Faults(self._connection)
         healed = told.clear(load_balancer_id)
         settled = complete and int(state.generation) <= generation
-        becomes = _P(state.provisioning_status) if state.provisioning_status in _DONE else _P.ACTIVE if settled else _P.PENDING_UPDATE
+        becomes = (
+            _P(state.provisioning_status)
+            if state.provisioning_status in status.IN_DELETION
+            else _P.ACTIVE
+            if settled
+            else _P.PENDING_UPDATE
+        )
         applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
         self._connection.execute(
             sa.update(tables.load_balancers)
@@ -125,7 +130,7 @@ class Settlement(base.Repository):
             sa.select(_LB.generation, _LB.provisioning_status).where(_LB.id == load_balancer_id).with_for_update()
         ).one()
         becomes = _P(state.provisioning_status)
-        if becomes not in _DONE and int(state.generation) <= generation:
+        if becomes not in status.IN_DELETION and int(state.generation) <= generation:
             becomes = _P.ERROR
             self._set_status(tables.load_balancers, [load_balancer_id], becomes)
         recorded = faults.Faults(self._connection)
