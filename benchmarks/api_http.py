@@ -2,9 +2,10 @@
 
     python -m benchmarks.api_http [--also CHECKOUT]... [--only NAME]...
 
-`--also` names other checkouts of this project: their API is measured in turns with ours in the same run, with the same Python. The database
-is SQLite in a file, the network service is in memory, connections are kept open. The load balancer of `status_tree` and `create_whole` has
-10 listeners, each with a pool of 10 members and a health monitor.
+`--also` names other checkouts of this project (`git worktree add --detach ../before a3d14de`): their API is measured in turns with ours in
+the same run, by the Python of their `.venv` if they have one, over a schema of their own; a line more for each says by how much ours is
+better, as the median of the pairs of rounds. The database is SQLite in a file, the network service is in memory, connections are kept open.
+The load balancer of `status_tree` and `create_whole` has 10 listeners, each with a pool of 10 members and a health monitor.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tests.integration.site import free_port
 
 HERE = pathlib.Path(__file__).parents[1]
 SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
-ROUNDS = 3
+ROUNDS = 5
 CLIENTS = (1, 8)
 REPEATS = {
     "get_one": 400,
@@ -46,7 +47,7 @@ REPEATS = {
     "replace_100_members": 40,
     "create_whole": 16,
 }
-"""Requests in one measured round; the kernel counts CPU by the hundredth of a second."""
+"""Requests in one measured round."""
 
 LIBERAL = (
     "[api_settings]\nbind_port = {port}\nauth_strategy = noauth\nnoauth_project_id = bench\nhealthcheck_enabled = true\n"
@@ -112,8 +113,9 @@ class Server:
 
 
 def _cpu_of(pid: int) -> float:
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """By the scheduler, which counts nanoseconds; a thread that ended meanwhile is not counted."""
+    threads = pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(thread.read_text().split()[0]) for thread in threads) / 1e9
 
 
 @contextlib.contextmanager
@@ -124,22 +126,30 @@ def running(checkout: pathlib.Path = HERE, *, workers: int = 1, more: str = "", 
     """
     with tempfile.TemporaryDirectory(prefix="figlina-b-") as name:
         folder, port = pathlib.Path(name), free_port()
-        databases.write_empty(folder / "figlina.db")
+        python, environment = _python(checkout), {**os.environ, "PYTHONPATH": str(checkout)}
+        if checkout == HERE:
+            databases.write_empty(folder / "figlina.db")
+        else:
+            migrate = [python, "-m", "controller.cmd.db_manage", "--connection", f"sqlite:///{folder}/figlina.db", "upgrade"]
+            subprocess.run(migrate, cwd=checkout, env=environment, check=True, capture_output=True)
         (folder / "figlina.conf").write_text(
             f"[database]\nconnection = sqlite:///{folder}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
             f"[task_flow]\nwakeup_directory = {folder / 'bells'}\n{LIBERAL.format(port=port, workers=workers)}{more}"
         )
-        command = [sys.executable, "-m", module, "--config-file", str(folder / "figlina.conf")]
+        command = [python, "-m", module, "--config-file", str(folder / "figlina.conf")]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=checkout, env={**os.environ, "PYTHONPATH": str(checkout)}
-            )
+            process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=checkout, env=environment)
         try:
             _wait(process, port, folder / "log")
             yield Server(process, port)
         finally:
             process.terminate()
             process.wait(60)
+
+
+def _python(checkout: pathlib.Path) -> str:
+    own = checkout / ".venv/bin/python"
+    return str(own) if own.exists() else sys.executable
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: pathlib.Path) -> None:
@@ -247,11 +257,13 @@ def main() -> None:
         work = {name: requests(server.port) for name, server in servers.items()}
         for kind in options.only or REPEATS:
             outcomes = {name: Outcome() for name in servers}
-            for _ in range(ROUNDS):
-                for name, server in servers.items():
-                    measure(server, work[name][kind], REPEATS[kind], outcomes[name])
+            for number in range(ROUNDS):
+                for name in list(servers)[:: 1 if number % 2 else -1]:  # who is measured first is not always the same
+                    measure(servers[name], work[name][kind], REPEATS[kind], outcomes[name])
             for name, outcome in outcomes.items():
                 _emit(kind, name, outcome, calibration)
+            for name in servers.keys() - {str(HERE)}:
+                _compare(kind, outcomes[str(HERE)], name, outcomes[name])
 
 
 def _emit(kind: str, checkout: str, outcome: Outcome, calibration: float) -> None:
@@ -261,6 +273,13 @@ def _emit(kind: str, checkout: str, outcome: Outcome, calibration: float) -> Non
     cpu = {f"cpu_seconds_with_{count}": statistics.median(outcome.cpu[count]) for count in CLIENTS}
     place = "this checkout" if checkout == str(HERE) else checkout
     harness.emit(f"api_http_{kind}", checkout=place, **cpu, **times, calibration_seconds=calibration)
+
+
+def _compare(kind: str, ours: Outcome, checkout: str, theirs: Outcome) -> None:
+    """Their CPU divided by ours."""
+    pairs = {count: zip(theirs.cpu[count], ours.cpu[count], strict=True) for count in CLIENTS}
+    times = {f"times_with_{count}": statistics.median(their / our for their, our in pairs[count]) for count in CLIENTS}
+    harness.emit(f"api_http_{kind}_compared", checkout=checkout, **times)
 
 
 if __name__ == "__main__":

@@ -113,11 +113,6 @@ def naive(value: datetime.datetime | None) -> datetime.datetime | None:
     return None if value is None else value.replace(tzinfo=None)
 
 
-def as_json(show: Callable[[Any], Any], schema: kinds.JsonSchema) -> kinds.Described[Any]:
-    """A view for `Field.show`, and the JSON Schema of what it gives; a view without one gives what the field's kind takes, or null."""
-    return kinds.Described(show, schema)
-
-
 def timestamp(name: str) -> Field:
     """When something happened."""
     return read_only(name, kinds.timestamp, show=naive)

@@ -1,4 +1,4 @@
-"""The jobboard: as the table that the conductor claims from, and as taskflow's plug-in."""
+"""The jobboard: the table that the conductor claims from."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from taskflow import exceptions as taskflow_exceptions
-from taskflow import states
-from taskflow.jobs import backends, base
-from taskflow.persistence import models
 
 from controller import exceptions, jobs
 from controller.db import database, tables
-from controller.jobs import board as board_module
 from tests.functional import small_flows
 
 UPDATE = jobs.UpdateLoadBalancer(load_balancer_id="steps-1")
@@ -27,14 +22,6 @@ UPDATE = jobs.UpdateLoadBalancer(load_balancer_id="steps-1")
 def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
     made = small_flows.new_database(tmp_path, database_url)
     small_flows.add_load_balancer(made, "steps-1")
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def board(db: database.Database) -> Iterator[base.JobBoard]:
-    made = board_module.DatabaseJobBoard("test", {"claim_expiry": 5.0, "poll_interval": 0.05}, database=db)
-    made.connect()
     yield made
     made.close()
 
@@ -245,97 +232,6 @@ def test_pages_show_every_job_once(db: database.Database) -> None:
             after = (page[-1]["posted_at"], page[-1]["id"])
         assert [row["load_balancer_id"] for row in tx.jobs.page(10, load_balancer_id="lb-3")] == ["lb-3"]
     assert sorted(seen) == sorted(ids)
-
-
-# As taskflow's plug-in
-
-
-def test_taskflow_finds_the_board_by_its_entry_point(db: database.Database) -> None:
-    found = backends.fetch("main", {"board": "figlina-database", "connection": str(db.engine.url)})
-    assert isinstance(found, board_module.DatabaseJobBoard)
-    assert not found.connected
-    with pytest.raises(taskflow_exceptions.JobFailure):
-        found.post("anything")
-    found.connect()
-    assert found.connected
-    assert found.post("anything").state == states.UNCLAIMED
-    found.close()
-
-
-def test_posting_claiming_and_consuming(board: base.JobBoard) -> None:
-    job = board.post("paint", details={"colour": "red"}, priority=base.JobPriority.HIGH)
-    assert (job.name, job.details, job.priority, job.state) == ("paint", {"colour": "red"}, base.JobPriority.HIGH, states.UNCLAIMED)
-    assert board.job_count == 1
-    assert board.find_owner(job) is None
-    board.claim(job, "me")
-    assert job.state == states.CLAIMED
-    assert board.find_owner(job) == "me"
-    with pytest.raises(taskflow_exceptions.UnclaimableJob):
-        board.claim(job, "you")
-    with pytest.raises(taskflow_exceptions.JobFailure):
-        board.consume(job, "you")
-    board.consume(job, "me")
-    assert job.state == states.COMPLETE
-    assert job.wait(timeout=1)
-    assert board.job_count == 0
-    with pytest.raises(taskflow_exceptions.NotFound):
-        board.claim(job, "me")
-    with pytest.raises(taskflow_exceptions.NotFound):
-        board.consume(job, "me")
-
-
-def test_an_abandoned_job_may_be_claimed_by_another(board: base.JobBoard) -> None:
-    job = board.post("paint")
-    board.claim(job, "me")
-    with pytest.raises(taskflow_exceptions.JobFailure):
-        board.abandon(job, "you")
-    board.abandon(job, "me")
-    assert job.state == states.UNCLAIMED
-    board.claim(job, "you")
-    assert board.find_owner(job) == "you"
-
-
-def test_a_trashed_job_is_gone(board: base.JobBoard) -> None:
-    job = board.post("paint")
-    board.claim(job, "me")
-    with pytest.raises(taskflow_exceptions.JobFailure):
-        board.trash(job, "you")
-    board.trash(job, "me")
-    assert list(board.iterjobs()) == []
-
-
-def test_who_must_have_a_name(board: base.JobBoard) -> None:
-    with pytest.raises(ValueError):
-        board.claim(board.post("paint"), "")
-
-
-def test_iterating_shows_urgent_jobs_first_and_leaves_claimed_ones_out_if_asked(board: base.JobBoard) -> None:
-    first, second = board.post("a"), board.post("b")
-    urgent = board.post("c", priority=base.JobPriority.VERY_HIGH)
-    assert [job.uuid for job in board.iterjobs()] == [urgent.uuid, first.uuid, second.uuid]
-    board.claim(first, "me")
-    assert [job.name for job in board.iterjobs(only_unclaimed=True)] == ["c", "b"]
-
-
-def test_waiting_ends_when_a_job_comes(board: base.JobBoard) -> None:
-    with pytest.raises(taskflow_exceptions.NotFound):
-        board.wait(timeout=0.1)
-    timer = threading.Timer(0.2, board.post, ["paint"])
-    timer.start()
-    assert [job.name for job in board.wait(timeout=10)] == ["paint"]
-    timer.join()
-
-
-def test_jobs_of_ours_are_posted_once(board: base.JobBoard) -> None:
-    details = jobs.dump(UPDATE)
-    assert board.post(UPDATE.kind, details=details).uuid == board.post(UPDATE.kind, details=details).uuid
-
-
-def test_a_job_knows_its_logbook(board: base.JobBoard) -> None:
-    book = models.LogBook("story")
-    board.post("paint", book=book, details={"colour": "red"})
-    (job,) = board.iterjobs()
-    assert (job.book_name, job.book_uuid, job.details) == ("story", book.uuid, {"colour": "red"})
 
 
 def test_a_job_of_an_unknown_kind_can_not_be_read(db: database.Database) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import collections
 import dataclasses
 import fnmatch
 import functools
 import pathlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -129,3 +131,46 @@ def test_everything_that_is_shown_of_an_amphora_is_set_by_a_step() -> None:
     by_steps = {name for module in writers if not module.path.endswith("/amphorae.py") for name in module.gives}
     shown = {field.column or field.name for field in AMPHORA.fields.values()}
     assert shown - by_steps - {"id", "created_at", "updated_at", "status", "role"} == set()
+
+
+CALLED_FROM_OUTSIDE = {
+    "store_bundle": "puts a secret into a store of ours: whoever runs the store does, through the contract that all stores have",
+    "store_secret": "the same for one word",
+    "decode_report": "the other direction of what agents send, for whoever listens to them without a controller",
+    "may_become": "the table of states, which the repositories are about to ask",
+    "set_task_progress": "taskflow asks for it by name",
+}
+"""What nothing of the product calls by its name, and why it is there."""
+
+
+def _definitions() -> Iterator[tuple[str, str]]:
+    """Functions, methods and classes that no decorator hands to a framework: file and name."""
+    for path in sorted([*(ROOT / "controller").rglob("*.py"), *(ROOT / "amphora_agent").rglob("*.py")]):
+        if "migrations" in path.parts or path.name in ("fake.py", "script.py"):  # what steers a fake is for tests
+            continue
+        foreign = _overrides(ast.parse(path.read_text()))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name in foreign or node.name.startswith("__"):
+                continue
+            if all("(" not in ast.unparse(one) and "blueprint" not in ast.unparse(one) for one in node.decorator_list):
+                yield str(path.relative_to(ROOT)), node.name
+
+
+def _overrides(module: ast.Module) -> set[str]:
+    """Methods of classes that are derived from somebody else's, who calls them."""
+    derived = [node for node in ast.walk(module) if isinstance(node, ast.ClassDef) and any("." in ast.unparse(base) for base in node.bases)]
+    return {one.name for node in derived for one in node.body if isinstance(one, ast.FunctionDef) and not one.name.startswith("_")}
+
+
+@functools.cache
+def _words() -> collections.Counter[str]:
+    """How often each word stands in the product, but for where it is defined."""
+    places = [*(ROOT / "controller").rglob("*.py"), *(ROOT / "amphora_agent").rglob("*.py"), *(ROOT / "controller").rglob("*.j2")]
+    text = "\n".join(path.read_text() for path in [*places, ROOT / "setup.cfg"])
+    return collections.Counter(re.findall(r"\w+", re.sub(r"\b(def|class) \w+", "", text)))
+
+
+def test_everything_defined_is_used() -> None:
+    """By its name, somewhere in the product: a test is no use of it."""
+    dead = [f"{path}: {name}" for path, name in _definitions() if not _words()[name] and name not in CALLED_FROM_OUTSIDE]
+    assert not dead, f"nothing calls {dead}: remove it, with its tests"

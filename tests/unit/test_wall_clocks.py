@@ -28,7 +28,6 @@ EXPLAINED = {
     "controller/health_manager/receiver.py:Receiver._ask": "what a request says; agents do not look at it",
     "controller/worker/engine.py:FlowEngine.may_wait": "how long a step has waited, over processes: of a gap, a minute "
     "counts at most, and nothing if it is negative",
-    "controller/jobs/board.py:DatabaseJobBoard.now": "while the board is not connected, so that nothing is decided",
     # Is compared with nothing but itself, or shown:
     "controller/api/lbaasv2/agents.py:view": "whether an agent is shown as alive",
     "controller/api/policy.py:_state": "whether a file is another one than before: equal or not",

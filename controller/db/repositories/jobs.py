@@ -110,12 +110,11 @@ class Jobs(base.Repository):
         self,
         kind: str,
         details: dict[str, Any],
-        load_balancer_id: str | None,
+        load_balancer_id: str,
         subject: str,
         request_id: str | None = None,
         priority: int = jobs.NORMAL,
         available_at: float = _AWAKE,
-        job_id: str | None = None,
     ) -> str:
         """Put a row on the board, whatever else waits there, and return its id.
 
@@ -123,7 +122,7 @@ class Jobs(base.Repository):
         """
         if priority not in jobs.PRIORITIES:
             raise ValueError(f"priority {priority} is none of {jobs.PRIORITIES}")
-        job_id = job_id or str(uuid.uuid4())
+        job_id = str(uuid.uuid4())
         self._connection.execute(
             sa.insert(tables.jobs).values(
                 id=job_id,
