@@ -194,11 +194,12 @@ def test_one_that_is_wrong_and_right_in_turns_is_repaired_a_few_times_and_then_r
     """It could cause a repair, with its event, every ten minutes otherwise, up to day 31."""
     wrong = [True]
     single = scene(Topology.SINGLE, lambda *_: _report(config_hash=("f" if wrong[0] else "0") * 64))
-    for _ in range(8):
+    for _ in range(16):
         wrong[0] = True
         single.pass_time(45)
         wrong[0] = False
         single.pass_time(15)
-        single.clock.passed += 640.0
-    assert len(single.told("repair")) <= 2 * 3, "three by each manager"
+        single.clock.passed += 700.0
+        single.pass_time(15)
+    assert len(single.told("repair")) <= 2 * 2 * 3, "three by each manager, of it and of its successor"
     assert single.replaced == [Role.STANDALONE]
