@@ -167,7 +167,6 @@ class Schema:
         self.filters = {
             key: field for field in fields for key in (field.name, field.alias, field.filter_alias) if key and _filterable(field)
         }
-        self._supported = [(field.name, field.supported) for field in fields if field.supported is not None]
         self._shows_fault = shows_fault
         self._template, self._names, self._attributes, self._shows = _view_plan(fields)
 
@@ -240,15 +239,6 @@ class Schema:
     def view_schema(self) -> kinds.JsonSchema:
         """The JSON Schema of the object in answers."""
         return json_schema.for_view(self.fields.values(), shows_fault=self._shows_fault)
-
-    def check_supported(self, values: Mapping[str, Any]) -> None:
-        """Refuse what is valid, and yet more than the data plane can do: called when all other rules have been met.
-
-        :raises NotSupported: with the sentence that names the option and its value.
-        """
-        for name, supported in self._supported:
-            if name in values and values[name] not in supported:
-                raise unsupported(name, values[name])
 
     def columns(self, values: Mapping[str, Any]) -> Values:
         """What of the values is stored in the resource's row, by column; and its tags, which have their own table."""

@@ -99,15 +99,6 @@ def test_a_view_has_every_key_in_order() -> None:
     }
 
 
-@pytest.mark.parametrize(("field", "value"), [("glaze", "red"), ("shape", "tall")])
-def test_a_valid_value_that_can_not_be_done_is_not_supported(field: str, value: str) -> None:
-    values = VASE.created({"clay": "red", field: value}, "vase_.vase")
-    with pytest.raises(exceptions.NotSupported, match=f"requested option: {field} {value}"):
-        VASE.check_supported(values)
-    with pytest.raises(exceptions.InvalidRequest):
-        VASE.created({"clay": "red", field: "blue"}, "vase_.vase")
-
-
 def test_filters_know_both_names() -> None:
     assert {"id", "handles", "clay", "owner_id", "keeper_id", "potter", "glaze", "shape", "fired_at"} == set(VASE.filters)
 
