@@ -29,12 +29,13 @@ from typing import Any
 import orjson
 
 from benchmarks import api, harness
-from controller.embedded import fake, inventory, linux
+from controller.drivers.network import fake
+from controller.embedded import linux
 from tests import databases
 from tests.integration.site import free_port
 
 HERE = pathlib.Path(__file__).parents[1]
-SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ROUNDS = 5
 CLIENTS = (1, 8)
 REPEATS = {

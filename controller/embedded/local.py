@@ -1,23 +1,21 @@
-"""A network driver that keeps its own books: what `bridge` and `fake` have in common. A subclass learns of changes by its `Effects`."""
+"""A network driver that keeps its own books: what `bridge` and `memory` have in common. A subclass learns of changes by its `Effects`."""
 
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
-from controller.drivers.network import interface
+from controller.drivers.network import interface, vips
 from controller.embedded import effects, tenants, vip_groups
 from controller.embedded.inventory import Contents, Inventory
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, FixedIp, Network, Port, SecurityGroup, Subnet, VipRequest
+from controller.model.network import AccessRule, Network, Port, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 
 VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
 OURS = (VIP, VRRP, MEMBER, MANAGEMENT)
 OF_AMPHORAE = (VRRP, MEMBER, MANAGEMENT)
-DEVICE_OWNER = "Octavia"  # clients of the compatible API look for this word
 
 
 class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
@@ -87,56 +85,30 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         with self._inventory.change() as contents:
             found = contents.find_port(f"octavia-lb-{load_balancer_id}", VIP)
             if found is not None:
-                return _vip(found, found.fixed_ips[0], request, ours=True)
+                return vips.vip(found, found.fixed_ips[0], request, ours=True)
             if request.port_id is not None:
                 return self._adopt(contents, load_balancer_id, request)
-            subnet_id = self._choose_subnet(contents, request)
+            subnet = vips.subnet_for(request, contents.network, contents.subnet)
             port = contents.add_port(
                 f"octavia-lb-{load_balancer_id}",
-                contents.subnet(subnet_id).network_id,
-                [(subnet_id, request.address)],
+                subnet.network_id,
+                [(subnet.id, request.address)],
                 kind=VIP,
                 device_id=f"lb-{load_balancer_id}",
-                device_owner=DEVICE_OWNER,
+                device_owner=vips.DEVICE_OWNER,
                 project_id=project_id,
                 load_balancer_id=load_balancer_id,
             )
             vip_groups.add_to(self, contents, load_balancer_id, port.id)
-            return _vip(port, port.fixed_ips[0], request, ours=True)
+            return vips.vip(port, port.fixed_ips[0], request, ours=True)
 
     def _adopt(self, contents: Contents, load_balancer_id: str, request: VipRequest) -> model.Vip:
         port = contents.port(str(request.port_id))
-        if port.device_id not in ("", f"lb-{load_balancer_id}"):
-            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is in use by {port.device_id}.")
-        if request.network_id not in (None, port.network_id):
-            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} is not on network {request.network_id}.")
-        fitting = [
-            fixed
-            for fixed in port.fixed_ips
-            if request.subnet_id in (None, fixed.subnet_id) and request.address in (None, fixed.ip_address)
-        ]
-        if not fitting:
-            raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
-        contents.set_device(port.id, f"lb-{load_balancer_id}", DEVICE_OWNER)
+        fixed = vips.address_of(port, request, load_balancer_id)
+        contents.set_device(port.id, f"lb-{load_balancer_id}", vips.DEVICE_OWNER)
         contents.lend_to(port.id, load_balancer_id)
         vip_groups.add_to(self, contents, load_balancer_id, port.id)
-        return _vip(port, fitting[0], request, ours=False)
-
-    def _choose_subnet(self, contents: Contents, request: VipRequest) -> str:
-        if request.subnet_id is not None:
-            subnet = contents.subnet(request.subnet_id)
-            if request.network_id is not None and contents.network(request.network_id).id != subnet.network_id:
-                raise exceptions.InvalidRequest(f"Subnet {subnet.id} is not part of network {request.network_id}.")
-            return subnet.id
-        if request.network_id is None:
-            raise exceptions.InvalidRequest("A VIP needs a vip_port_id, a vip_network_id or a vip_subnet_id.")
-        subnets = [contents.subnet(found) for found in contents.network(request.network_id).subnet_ids]
-        if request.address is not None:
-            address = ipaddress.ip_address(request.address)
-            subnets = [subnet for subnet in subnets if address in ipaddress.ip_network(subnet.cidr)]
-        if not subnets:
-            raise exceptions.InvalidRequest(f"No subnet of network {request.network_id} fits the VIP that was asked for.")
-        return min(subnets, key=lambda subnet: subnet.ip_version).id
+        return vips.vip(port, fixed, request, ours=False)
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._changing(order) as contents:
@@ -230,7 +202,7 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
             [(subnet, None) for subnet in subnet_ids],
             kind=kind,
             device_id=amphora_id,
-            device_owner=DEVICE_OWNER,
+            device_owner=vips.DEVICE_OWNER,
             load_balancer_id=load_balancer_id,
         )
         if allowed is not None:
@@ -276,14 +248,3 @@ class LocalNetwork(tenants.Tenants, interface.NetworkDriver):
         """What may reach a load balancer's VIP now."""
         with self._inventory.read() as contents:
             return vip_groups.access(contents, load_balancer_id)
-
-
-def _vip(port: Port, fixed: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
-    return model.Vip(
-        address=fixed.ip_address,
-        port_id=port.id,
-        subnet_id=fixed.subnet_id,
-        network_id=port.network_id,
-        qos_policy_id=request.qos_policy_id,
-        port_is_ours=ours,
-    )

@@ -78,6 +78,8 @@ class Comparison:
                 LOG.warning("Load balancer %s could not be compared with what is there: %s", load_balancer_id, exc)
 
     def _compare_filter(self) -> None:
+        if not isinstance(self._network, interface.FilterKeeper):
+            return
         try:
             lost = self._network.mend_filter()
         except exceptions.ControllerError as exc:

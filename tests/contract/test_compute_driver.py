@@ -18,9 +18,9 @@ import pytest
 from controller import exceptions
 from controller.dev.client import eventually
 from controller.drivers.compute import fake, interface
+from controller.drivers.network import fake as fake_network
 from controller.drivers.network import interface as network_interface
 from controller.embedded import bridge, namespace
-from controller.embedded import fake as fake_network
 
 AGENT = '#!/bin/sh\ntouch "$4/started"\nexec sleep 600\n'  # called as: --config FILE --state-directory DIR --run-directory DIR
 

@@ -26,7 +26,7 @@ from controller.drivers.amphora import fake as fake_amphora
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute_interface
-from controller.embedded import fake as fake_network
+from controller.drivers.network import fake as fake_network
 from controller.flows import catalog
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model

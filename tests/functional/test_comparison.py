@@ -8,7 +8,6 @@ import pytest
 
 from controller import exceptions, jobs, render
 from controller.db import tables
-from controller.embedded import local as local_network
 from controller.housekeeping import comparison
 from controller.model.network import AccessRule
 from controller.model.status import Role, Topology
@@ -19,8 +18,7 @@ Lose = Callable[[flow_site.Site, str], None]
 
 def _delete_port(site: flow_site.Site, port_id: str) -> None:
     """As an administrator of the network does."""
-    with site.network._inventory.change() as contents:
-        contents.delete_port(port_id)
+    site.network.delete_port(port_id)
 
 
 def the_vip_port(site: flow_site.Site, load_balancer_id: str) -> None:
@@ -29,21 +27,20 @@ def the_vip_port(site: flow_site.Site, load_balancer_id: str) -> None:
 
 def _port_of_amphora(site: flow_site.Site, load_balancer_id: str, kind: str) -> None:
     amphora_id = next(iter(site.amphorae(load_balancer_id).values()))
-    with site.network._inventory.read() as contents:
-        (port,) = contents.ports_of_device(amphora_id, [kind])
+    (port,) = [one for one in site.network.list_ours() if (one.device_id, one.name) == (amphora_id, f"octavia-lb-{kind}-{amphora_id}")]
     _delete_port(site, port.id)
 
 
 def a_vrrp_port(site: flow_site.Site, load_balancer_id: str) -> None:
-    _port_of_amphora(site, load_balancer_id, local_network.VRRP)
+    _port_of_amphora(site, load_balancer_id, "vrrp")
 
 
 def a_management_port(site: flow_site.Site, load_balancer_id: str) -> None:
-    _port_of_amphora(site, load_balancer_id, local_network.MANAGEMENT)
+    _port_of_amphora(site, load_balancer_id, "management")
 
 
 def a_port_towards_members(site: flow_site.Site, load_balancer_id: str) -> None:
-    _port_of_amphora(site, load_balancer_id, local_network.MEMBER)
+    _port_of_amphora(site, load_balancer_id, "member")
 
 
 def a_machine(site: flow_site.Site, load_balancer_id: str) -> None:
@@ -186,7 +183,7 @@ def test_load_balancers_whose_packets_were_let_through_or_dropped_otherwise_are_
         asked.append(frozenset() if asked else frozenset({several[1], "nobody's"}))
         return asked[-1]
 
-    monkeypatch.setattr(site.network, "mend_filter", mend_filter)
+    monkeypatch.setattr(site.network, "mend_filter", mend_filter, raising=False)
     housekeeping = compares(site)
     housekeeping._page_size = 2
     for rounds in (1, 1, 2):
@@ -204,6 +201,6 @@ def test_a_filter_that_can_not_be_compared_keeps_no_row_from_being_compared(site
     def mend_filter() -> frozenset[str]:
         raise exceptions.Transient("the kernel does not answer")
 
-    monkeypatch.setattr(site.network, "mend_filter", mend_filter)
+    monkeypatch.setattr(site.network, "mend_filter", mend_filter, raising=False)
     compares(site).compare(lambda: True)
     assert len(posted(site)) == 1

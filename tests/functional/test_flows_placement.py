@@ -12,8 +12,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import tables
-from controller.embedded import inventory
-from controller.embedded.fake import MANAGEMENT_NETWORK
+from controller.drivers.network import fake as fake_network
 from controller.model.status import Role, Topology
 from tests.functional import flow_site
 
@@ -45,7 +44,7 @@ def booted(site: flow_site.Site, load_balancer_id: str) -> tuple[str | None, str
 
 
 def test_machines_are_booted_as_flavor_and_zone_say_and_their_rows_tell(site: flow_site.Site) -> None:
-    management = inventory.network_id(MANAGEMENT_NETWORK)
+    management = fake_network.network_id(fake_network.MANAGEMENT_NETWORK)
     load_balancer_id = placed(site, FLAVOR, {"compute_zone": "west", "management_network": management})
     site.succeed(flow_site.a_create(load_balancer_id, Topology.SINGLE))
     assert booted(site, load_balancer_id) == ("large", "amphora-next", "west")

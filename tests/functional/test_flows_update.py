@@ -11,7 +11,6 @@ import pytest
 
 from controller import exceptions
 from controller.db import tables
-from controller.embedded import networking
 from controller.flows import catalog
 from controller.health_manager import watcher
 from controller.model import amphora as amphora_model
@@ -143,7 +142,7 @@ def test_groups_that_a_tenant_put_on_the_vip_port_himself_stay(site: flow_site.S
         generation = tx.load_balancers.advance(load_balancer_id)
         tx.load_balancers.change(load_balancer_id, {"vip_generation": generation}, generation)
     site.succeed(flow_site.an_update(load_balancer_id))
-    site.network.update(networking.PORT, vip.port_id, {"security_groups": [group]})
+    site.network.set_groups_of(vip.port_id, [group])
     site.accept(load_balancer_id, flow_site.a_listener(8443))
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.network.groups_of(vip.port_id) == [group]

@@ -15,7 +15,7 @@ from controller import jobs
 from controller.db import database, tables
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute
-from controller.embedded import fake as fake_network
+from controller.drivers.network import fake as fake_network
 from controller.housekeeping import orphans, periodic, purge, sweeper
 from controller.model import load_balancer as model
 from controller.model.network import VipRequest

@@ -18,11 +18,11 @@ from keystoneauth1 import session as keystone_session
 from keystoneauth1.identity import v3
 
 from controller.db import database, tables
-from controller.embedded import fake, inventory
+from controller.drivers.network import fake
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-keystone" / "bin"
-SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 PASSWORD = "a-password-of-tests"
 USERS = {
     # user: (project, roles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
@@ -132,15 +133,6 @@ class NetworkDriver(abc.ABC):
         """
         return None
 
-    def mend_filter(self) -> frozenset[str]:
-        """Let what passes and drops packets say again what the service's books say, wherever somebody else took something away.
-
-        Returns the load balancers that had lost something. A service that guards its own filter (Neutron) has nothing to do here.
-
-        :raises Transient: it can't be compared now.
-        """
-        return frozenset()
-
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""
@@ -159,4 +151,17 @@ class NetworkDriver(abc.ABC):
         """Every port that this driver made for us (VIP, VRRP, member, management) or adopted, to find the ones that no row explains.
 
         `device_id` is `lb-<load balancer id>` on VIP ports and the amphora id on the others.
+        """
+
+
+@typing.runtime_checkable
+class FilterKeeper(typing.Protocol):
+    """A driver that keeps its packet filter itself has this, too. Where a service guards its own (Neutron) nobody else mends it."""
+
+    def mend_filter(self) -> frozenset[str]:
+        """Let what passes and drops packets say again what the service's books say, wherever somebody else took something away.
+
+        Returns the load balancers that had lost something.
+
+        :raises Transient: it can't be compared now.
         """

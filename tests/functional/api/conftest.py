@@ -20,8 +20,9 @@ from controller.api import app as api_app
 from controller.api import current
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
+from controller.drivers.network.fake import FakeNetwork
 from controller.drivers.secrets.fake import FakeSecrets
-from controller.embedded.fake import FakeNetwork
+from controller.embedded import memory
 from controller.model.status import ProvisioningStatus
 from tests import builders, databases
 
@@ -163,7 +164,9 @@ def an_api(options: dict[tuple[str, str], Any] | None = None) -> Iterator[Api]:
     cloud = str(uuid.uuid4())
     with databases.lent() as db:
         try:
-            made = Api(db, FakeNetwork(cloud), options)
+            embedded = (options or {}).get(("api_settings", "embedded_networking"))
+            network: Any = memory.MemoryNetwork() if embedded else FakeNetwork(cloud)
+            made = Api(db, network, options)
             yield made
             made.close()
         finally:

@@ -10,8 +10,7 @@ from urllib import parse as urls
 
 import pytest
 
-from controller.embedded import inventory
-from controller.embedded.fake import MANAGEMENT_NETWORK
+from controller.drivers.network import fake as fake_network
 from tests.functional.api.conftest import Api
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"  # the same in each worker of pytest-xdist
@@ -230,7 +229,7 @@ def test_a_profile_says_only_what_the_provider_can_do_and_what_exists(api: Api) 
     ],
 )
 def test_what_a_profile_says_is_kept_as_it_was_written(api: Api, kind: Kind, text: str) -> None:
-    data = text.replace("TENANTS", api.network.network_id).replace("MANAGEMENT", inventory.network_id(MANAGEMENT_NETWORK))
+    data = text.replace("TENANTS", api.network.network_id).replace("MANAGEMENT", fake_network.network_id(fake_network.MANAGEMENT_NETWORK))
     made = api.create(kind.profile, kind.profile_path, **{"name": "p", "provider_name": "octavia", kind.data: data})
     assert made[kind.data] == data == api.get(kind.profile, kind.where_profile(made))[kind.data]
 
@@ -307,7 +306,7 @@ def test_a_virtual_function_for_the_vip_is_more_than_the_data_plane_can_do(api: 
 
 
 def test_a_zones_networks_replace_those_of_the_deployment_but_not_the_denied_ones(api_with: Any) -> None:
-    other = inventory.network_id("other")
+    other = fake_network.network_id("other")
     api = api_with(("networking", "valid_vip_networks"), [other])
     api.network.create_network("other")
     subnet_id = api.network.create_subnet("other", "other-subnet", "10.77.0.0/24")

@@ -11,7 +11,7 @@ from urllib import parse as urls
 import pytest
 
 from controller.db import database, tables
-from controller.embedded.fake import FakeNetwork
+from controller.drivers.network.fake import FakeNetwork
 from controller.resources import (
     amphora,
     availability_zone,

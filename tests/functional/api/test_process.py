@@ -18,11 +18,12 @@ from concurrent import futures
 
 import pytest
 
-from controller.embedded import fake, inventory, linux
+from controller.drivers.network import fake
+from controller.embedded import linux
 from controller.jobs import wakeup
 from tests import databases
 
-SUBNET = inventory.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
+SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ANSWER_TIMEOUT = 5
 _PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from controller.db import database, tables
-from controller.embedded.fake import FakeNetwork
+from controller.drivers.network.fake import FakeNetwork
 from controller.model import quota
 from tests.functional.api.conftest import PROJECT, Api
 

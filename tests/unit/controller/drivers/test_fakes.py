@@ -8,7 +8,7 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.compute import fake, interface
-from controller.embedded import fake as fake_network
+from controller.drivers.network import fake as fake_network
 from controller.model.network import VipRequest
 
 
