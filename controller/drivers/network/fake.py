@@ -375,18 +375,26 @@ class FakeNetwork(interface.NetworkDriver):
         """Make another subnet, and return its id; there already is fine."""
         return self._cloud.add_subnet(network_name, name, cidr, gateway_ip)
 
+    def change_network(self, network_id: str, **fields: Any) -> None:
+        """As an administrator may who has the service's database."""
+        self._cloud.networks[network_id] = dataclasses.replace(self._cloud.network(network_id), **fields)
+
     def change_subnet(self, subnet_id: str, **fields: Any) -> None:
         """As an administrator may who has the service's database."""
         self._cloud.subnets[subnet_id] = dataclasses.replace(self._cloud.subnet(subnet_id), **fields)
 
-    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None) -> Port:
-        """Make a port of nobody yet."""
-        return self.create_port_with(name, network_id, [(subnet_id, address)])
+    def change_access(self, load_balancer_id: str, rules: Iterable[AccessRule]) -> None:
+        """As an administrator may, by no driver's way."""
+        self._cloud.access[load_balancer_id] = frozenset(rules)
 
-    def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]]) -> Port:
+    def create_port(self, name: str, network_id: str, subnet_id: str, address: str | None = None, **of_tenant: str) -> Port:
+        """Make a port, of nobody yet or of a tenant's device."""
+        return self.create_port_with(name, network_id, [(subnet_id, address)], **of_tenant)
+
+    def create_port_with(self, name: str, network_id: str, addresses: Sequence[tuple[str, str | None]], **of_tenant: str) -> Port:
         """Make a port with several addresses, each of a subnet."""
         with self._cloud.lock:
-            return self._cloud.add_port(name, network_id, addresses).port
+            return self._cloud.add_port(name, network_id, addresses, **of_tenant).port
 
     def delete_port(self, port_id: str) -> None:
         """Delete a port, whoever needs it; gone already is fine."""
@@ -421,9 +429,9 @@ class FakeNetwork(interface.NetworkDriver):
     def give(self, network_id: str, project_id: str) -> None:
         """Let a network, with its subnets and ports, belong to a project alone."""
         cloud = self._cloud
-        cloud.networks[network_id] = dataclasses.replace(cloud.network(network_id), project_id=project_id, shared=False)
+        self.change_network(network_id, project_id=project_id, shared=False)
         for one in cloud.network(network_id).subnet_ids:
-            cloud.subnets[one] = dataclasses.replace(cloud.subnet(one), project_id=project_id)
+            self.change_subnet(one, project_id=project_id)
         for plug in cloud.plugs.values():
             if plug.port.network_id == network_id:
                 plug.port = dataclasses.replace(plug.port, project_id=project_id)

@@ -1,0 +1,119 @@
+"""The embedded cloud on this machine: bridges and machines in namespaces that the test makes; it needs root."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import uuid
+from collections.abc import Sequence
+
+from controller.embedded import bridge, namespace, networking
+from controller.model.network import AccessRule, Port
+from tests import builders
+from tests.contract import cloud
+
+AGENT = '#!/bin/sh\ntouch "$4/started"\nexec sleep 600\n'  # called as: --config FILE --state-directory DIR --run-directory DIR
+
+
+class EmbeddedCloud(cloud.Cloud):
+    """At its end it asserts that the kernel's filter says what the inventory says, whatever the test did."""
+
+    project_id = builders.PROJECT
+    flavor, image_tag, zone = namespace.FLAVOR, namespace.IMAGE_TAG, namespace.ZONE
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.file = folder / "network.db"
+        prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        agent = folder / "agent"
+        agent.write_text(AGENT)
+        agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
+        self.network: bridge.BridgeNetwork = bridge.BridgeNetwork(
+            state_path=folder,
+            namespace_prefix=prefix,
+            management_cidr="198.19.0.0/20",
+            private_cidr="198.19.64.0/28",
+            public_cidr="198.19.128.0/24",
+        )
+        self.compute: namespace.NamespaceCompute = namespace.NamespaceCompute(
+            state_path=folder, namespace_prefix=prefix, agent_command=[str(agent)]
+        )
+        try:
+            self.network.install()
+        except BaseException:
+            self.network.remove()
+            raise
+
+    def create_network(self, mtu: int = 1500) -> str:
+        values = {"name": "tenant", "project_id": self.project_id, "shared": True, "router:external": False, "mtu": mtu}
+        return str(self.network.create(networking.NETWORK, values)["id"])
+
+    def create_subnet(self, network_id: str, cidr: str) -> str:
+        values = {"name": "tenant", "project_id": self.project_id, "network_id": network_id, "cidr": cidr}
+        return str(self.network.create(networking.SUBNET, values)["id"])
+
+    def create_port(
+        self, network_id: str, *, security_groups: Sequence[str] = (), device_id: str = "", project_id: str | None = None
+    ) -> Port:
+        owner = {"project_id": project_id or self.project_id, "device_id": device_id}
+        values = {"name": "tenant", "network_id": network_id, "security_groups": list(security_groups), **owner}
+        return self.network.get_port(self.network.create(networking.PORT, values)["id"])
+
+    def create_security_group(self, name: str) -> str:
+        made = str(self.network.create(networking.SECURITY_GROUP, {"name": name, "project_id": self.project_id})["id"])
+        rule = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
+        self.network.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **rule})
+        return made
+
+    def groups_of(self, port_id: str) -> set[str]:
+        return set(self.network.document(networking.PORT, port_id)["security_groups"])
+
+    def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
+        self.network.update(networking.PORT, port_id, {"security_groups": list(group_ids)})
+
+    # By another connection to the inventory's file, so that no packet filter learns of it
+
+    def delete_port(self, port_id: str) -> None:
+        self._write("DELETE FROM ports WHERE id = ?", port_id)
+
+    def admit(self, load_balancer_id: str, rule: AccessRule) -> None:
+        columns = "(id, security_group_id, direction, ethertype, protocol, port_min, port_max, prefix)"
+        values = (rule.protocol, rule.port, rule.port, rule.cidr, f"lb-{load_balancer_id}")
+        chosen = "SELECT ?, id, 'ingress', 'IPv4', ?, ?, ?, ? FROM security_groups WHERE name = ?"
+        self._write(f"INSERT INTO security_group_rules {columns} {chosen}", str(uuid.uuid4()), *values)
+
+    def refuse(self, load_balancer_id: str, rule: AccessRule) -> None:
+        own = "security_group_id IN (SELECT id FROM security_groups WHERE name = ?)"
+        table, condition, name = ("pair_rules", "load_balancer_id = ?", load_balancer_id)
+        if not rule.between_amphorae:
+            table, condition, name = ("security_group_rules", f"direction = 'ingress' AND {own}", f"lb-{load_balancer_id}")
+        self._write(f"DELETE FROM {table} WHERE {condition} AND protocol = ?", name, rule.protocol)
+
+    def _write(self, statement: str, *values: object) -> None:
+        with contextlib.closing(sqlite3.connect(self.file, timeout=10)) as connection, connection:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute(statement, values)
+
+    def delete_machine(self, amphora_id: str) -> None:
+        """With a shell: the processes, the namespace, the folder; the far ends of cables go with them."""
+        for pid in reversed(self.compute.pids(amphora_id)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.eventually(lambda: self.compute.pids(amphora_id) == [])
+        subprocess.run(["ip", "netns", "delete", self.compute.namespace_of(amphora_id)], check=True)
+        shutil.rmtree(self.file.parent / "amphorae" / amphora_id)
+
+    def close(self) -> None:
+        try:
+            with self.network._inventory.read() as contents:
+                lost = self.network._lost_by_filter(contents)
+            assert lost == set(), "whatever a test did, the kernel says what the inventory says"
+        finally:
+            for machine in self.compute.list_ours():
+                self.compute.delete(machine.amphora_id)
+            self.network.remove()
