@@ -23,7 +23,7 @@ dev: install ## run everything in the background on this machine (also: figlina 
 down: install ## stop what `make dev` started
 	@$(BIN)/figlina dev down
 
-quick: install ## unit, contract and functional tests: no root, no network (five minutes on two cores)
+quick: install ## unit, contract and functional tests: no root, no network, no database servers (two minutes on two cores)
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud and not slow"
 
 lint: install ## ruff: style, imports, common mistakes

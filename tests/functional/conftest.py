@@ -35,9 +35,9 @@ _DATABASES = {"postgresql": "postgres", "mariadb": "test"}
 """Where tables may be made on a server, by its kind."""
 
 
-@pytest.fixture(params=["sqlite", *_DATABASES])
+@pytest.fixture(params=["sqlite", *(pytest.param(kind, marks=pytest.mark.slow) for kind in _DATABASES)])
 def database_url(request: pytest.FixtureRequest) -> str | None:
-    """Where an empty database may be made: None for SQLite in the test's folder."""
+    """Where an empty database may be made: None for SQLite in the test's folder. To start and ask the servers is not for quick runs."""
     if request.param == "sqlite":
         return None
     return str(request.getfixturevalue(f"{request.param}_server")) % _DATABASES[request.param]

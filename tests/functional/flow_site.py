@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent import futures
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from taskflow import flow as taskflow_flow
 from taskflow import task as taskflow_task
@@ -37,6 +38,8 @@ from controller.worker import conductor, engine, persistence
 from tests import databases
 
 PROJECT = "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"
+NOT_QUICK = pytest.param(False, marks=pytest.mark.slow)
+"""A value of a long matrix that `make test` has, and quick runs have not."""
 Spoil = Callable[[taskflow_task.Task], None]
 """Changes a step of a flow before it runs."""
 

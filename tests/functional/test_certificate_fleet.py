@@ -137,6 +137,7 @@ def test_two_hundred_are_renewed_in_time_spread_out_and_few_at_once(fleet: Fleet
     assert not any(row.cert_busy or row.cert_failures for row in rows)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_fleet_that_was_away_until_every_certificate_ran_out_is_mended(fleet: Fleet) -> None:
     fleet.at(40.0)
     tried = fleet.until_nothing_is_due()
@@ -220,6 +221,7 @@ def test_an_agent_too_old_to_be_told_is_replaced_when_its_time_is_over_and_not_b
     assert len(few.board(jobs.FailoverAmphora.kind)) == 1
 
 
+@pytest.mark.slow
 def test_the_whole_fleet_follows_another_root_few_at_once(fleet: Fleet) -> None:
     assert fleet.until_nothing_is_due() == []
     fleet.site.services.ca.trusts = "the next root"  # type: ignore[attr-defined]

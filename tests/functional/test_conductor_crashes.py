@@ -91,7 +91,7 @@ def settled(services: small_flows.Services) -> bool:
     )
 
 
-@pytest.mark.parametrize("when", ["finished", "started"])
+@pytest.mark.parametrize("when", ["finished", pytest.param("started", marks=pytest.mark.slow)])
 def test_a_flow_survives_the_death_of_its_worker_at_every_task(
     services: small_flows.Services, start: Callable[..., subprocess.Popen[str]], when: str
 ) -> None:
@@ -113,6 +113,7 @@ def test_a_flow_survives_the_death_of_its_worker_at_every_task(
     assert once == ["load", "two", "three", "settle"]
 
 
+@pytest.mark.slow
 def test_a_revert_survives_the_death_of_its_worker_at_every_task(
     services: small_flows.Services, start: Callable[..., subprocess.Popen[str]]
 ) -> None:
@@ -183,6 +184,7 @@ def test_the_launcher_lists_the_tasks_that_ran(services: small_flows.Services, s
     assert out.splitlines() == [f"small {name} SUCCESS" for name in ("fault", "load", "two", "three", "settle")]
 
 
+@pytest.mark.slow
 def test_two_workers_that_die_again_and_again_finish_everything(
     services: small_flows.Services, start: Callable[..., subprocess.Popen[str]]
 ) -> None:

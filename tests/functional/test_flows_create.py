@@ -55,7 +55,7 @@ def test_no_key_reaches_the_record_of_a_flow(site: flow_site.Site) -> None:
     assert b"heartbeat_key" not in record.data
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before its work", "after its work"])
+@pytest.mark.parametrize("after", [flow_site.NOT_QUICK, True], ids=["before its work", "after its work"])
 @pytest.mark.parametrize(("topology", "step"), STEPS)
 def test_a_step_that_fails_leaves_error_a_reason_and_nothing_unexplained(
     site: flow_site.Site, topology: Topology, step: str, after: bool
@@ -111,7 +111,7 @@ def test_what_can_not_be_undone_is_still_explained_and_cleared_later(site: flow_
     assert site.is_whole(load_balancer_id)
 
 
-@pytest.mark.parametrize("in_the_middle", [False, True], ids=["before the step", "before its record"])
+@pytest.mark.parametrize("in_the_middle", [flow_site.NOT_QUICK, True], ids=["before the step", "before its record"])
 @pytest.mark.parametrize(("topology", "step"), STEPS)
 def test_after_a_death_another_worker_goes_on(site: flow_site.Site, topology: Topology, step: str, in_the_middle: bool) -> None:
     load_balancer_id = site.accept_load_balancer(topology)

@@ -145,7 +145,7 @@ def test_the_other_half_learns_its_new_partner(site: flow_site.Site) -> None:
     assert addresses[Role.MASTER] in running.keepalived_config
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before its work", "after its work"])
+@pytest.mark.parametrize("after", [flow_site.NOT_QUICK, True], ids=["before its work", "after its work"])
 @pytest.mark.parametrize(("topology", "whole", "step"), STEPS)
 def test_a_planned_failover_that_fails_leaves_a_load_balancer_that_serves(
     site: flow_site.Site, topology: Topology, whole: bool, step: str, after: bool
@@ -176,8 +176,8 @@ def serves(site: flow_site.Site, load_balancer_id: str) -> bool:
     return any(one is not None and (one.interfaces[0].vips or one.keepalived_config) for one in running)
 
 
-@pytest.mark.parametrize("is_dead", [False, True], ids=["planned", "dead"])
-@pytest.mark.parametrize("in_the_middle", [False, True], ids=["before the step", "before its record"])
+@pytest.mark.parametrize("is_dead", [flow_site.NOT_QUICK, True], ids=["planned", "dead"])
+@pytest.mark.parametrize("in_the_middle", [flow_site.NOT_QUICK, True], ids=["before the step", "before its record"])
 @pytest.mark.parametrize(("topology", "whole", "step"), STEPS)
 def test_after_a_death_another_worker_goes_on(
     site: flow_site.Site, topology: Topology, whole: bool, step: str, in_the_middle: bool, is_dead: bool

@@ -129,7 +129,7 @@ def test_a_liar_is_gone_after_each_half_was_replaced_once(scene: Callable[..., S
 
 
 @pytest.mark.parametrize("word", [True, False], ids=["two holders", "none"])
-@pytest.mark.parametrize("role", [Role.MASTER, Role.BACKUP])
+@pytest.mark.parametrize("role", [Role.MASTER, pytest.param(Role.BACKUP, marks=pytest.mark.slow)])
 def test_whoever_lies_again_and_again_has_each_half_replaced_once(scene: Callable[..., Scene], role: Role, word: bool) -> None:
     pair = scene(Topology.ACTIVE_STANDBY, a_liar(role, word, comes_back=True))
     pair.pass_time(600)

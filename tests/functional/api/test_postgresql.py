@@ -26,6 +26,8 @@ from controller.resources import (
 )
 from tests.functional.api.conftest import Api
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = {
     "/loadbalancers": load_balancer.SCHEMA,
     "/listeners": listener.SCHEMA,

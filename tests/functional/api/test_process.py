@@ -195,7 +195,7 @@ def test_an_idle_connection_is_kept_and_closed_at_the_end(server: Server) -> Non
     assert server.process.wait(10) == 0
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.3, 0.5])
+@pytest.mark.parametrize("after", [0.0, *(pytest.param(after, marks=pytest.mark.slow) for after in (0.05, 0.1, 0.2, 0.5)), 0.3])
 def test_processes_that_are_told_to_end_while_they_start_do_so(tmp_path: pathlib.Path, after: float) -> None:
     """Seconds after the first of three processes was begun; nobody is killed for not having listened, which would take graceful_timeout."""
     server = _start(tmp_path, more="workers = 3\ngraceful_timeout = 60\n")
