@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from cryptography import x509
 
 from controller import exceptions
-from controller.api import current
-from controller.api.v2.rules import common
+from controller.changes import refusals
+from controller.changes.asking import Asking
 from controller.drivers.secrets import bundles
 from controller.refusals import Refusal
 
@@ -43,7 +43,7 @@ LISTENER = Fields(("default_tls_container_ref", "sni_container_refs"), "client_c
 POOL = Fields(("tls_container_ref",), "ca_tls_container_ref", "crl_container_ref")
 
 
-def check(fields: Fields, values: Mapping[str, Any], project_id: str) -> None:
+def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str) -> None:
     """Read what the values name, all of it before saying what is wrong.
 
     :raises InvalidRequest: something can't be read, or a list of revoked certificates is not its CA's.
@@ -51,7 +51,7 @@ def check(fields: Fields, values: Mapping[str, Any], project_id: str) -> None:
     """
     if not fields.named(values):
         return
-    reader = _Reader(project_id)
+    reader = _Reader(asking, project_id)
     for reference in _references(values.get(name) for name in fields.served):
         reader.bundle(reference)
     authorities = reader.secret(values.get(fields.authority), bundles.authorities)
@@ -69,15 +69,15 @@ def _references(values: Iterable[Any]) -> list[str]:
 
 def _check_issuer(fields: Fields, authorities: list[x509.Certificate] | None, revoked: x509.CertificateRevocationList | None) -> None:
     if revoked is not None and authorities is not None and not bundles.is_signed_by(revoked, authorities):
-        raise common.failure(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
+        raise refusals.failure(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
 
 
 class _Reader:
     """Reads secrets of a project, and remembers those that can't be read."""
 
-    def __init__(self, project_id: str) -> None:
+    def __init__(self, asking: Asking, project_id: str) -> None:
         self._project_id = project_id
-        self._store = current.services().secrets
+        self._store = asking.services.secrets
         self.unreadable: list[str] = []
 
     def bundle(self, reference: str) -> None:

@@ -1,50 +1,108 @@
-"""Rules of health monitors (spec `api.md` §12)."""
+"""Health monitors, and their rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from controller.api import current
-from controller.api.v2.rules.common import failure, not_allowed
-from controller.resources import health_monitor
+from controller import exceptions
+from controller.changes import pools
+from controller.changes.asking import Asking, new_row
+from controller.changes.refusals import failure, not_allowed
+from controller.changes.settings import Settings
+from controller.model import load_balancer as model
+from controller.refusals import Refusal
 from controller.resources.declare import Values
+from controller.resources.health_monitor import HTTP_DEFAULTS, HTTP_ONLY, SCHEMA
 
-MONITOR_TYPES = dict.fromkeys(("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"), ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")) | dict.fromkeys(
+TYPES_BY_POOL = dict.fromkeys(("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"), ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")) | dict.fromkeys(
     ("UDP", "SCTP"), ("HTTP", "SCTP", "TCP", "UDP-CONNECT")
 )
 """The types that a monitor may have on a pool of this protocol."""
 
 
-def new_monitor(values: Values, pool_protocol: str) -> None:
+def create(asking: Asking, wanted: Values) -> model.HealthMonitor:
+    """Store a monitor as PENDING_CREATE, to be turned on.
+
+    :raises InvalidRequest: it does not fit its pool.
+    :raises NotFound: there is no such pool.
+    :raises Conflict: the pool has a monitor, or takes no change now.
+    :raises QuotaExceeded: the project may not have another one.
+    """
+    with asking.change() as tx:
+        pool = tx.pools.head(wanted["pool_id"])
+        asking.authorize("healthmonitor:post", pool.project_id)
+        complete(asking.settings, wanted, pool.protocol)
+        generation = pools.accept_below(asking, tx, pool)
+        if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
+            raise exceptions.Conflict("This pool already has a health monitor", code=Refusal.MONITOR_EXISTS)
+        row = {**SCHEMA.columns(wanted), **new_row(pool.project_id, pool.load_balancer_id, generation)}
+        asking.reserve(tx, pool.project_id, health_monitor=1)
+        asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", wanted)
+        tx.health_monitors.add([row])
+        return tx.health_monitors.get(row["id"])
+
+
+def update(asking: Asking, monitor_id: str, values: Values) -> model.HealthMonitor:
+    """Store new values, to be applied.
+
+    :raises InvalidRequest: they do not fit its type.
+    :raises NotFound: there is no such monitor.
+    :raises Conflict: it, or its pool, takes no change now.
+    """
+    with asking.change() as tx:
+        monitor = tx.health_monitors.get(monitor_id)
+        asking.authorize("healthmonitor:put", monitor.project_id)
+        pool = tx.pools.head(monitor.pool_id)
+        generation = pools.accept_below(asking, tx, pool)
+        complete_change(asking.settings, values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
+        asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", values)
+        tx.health_monitors.change(monitor_id, SCHEMA.columns(values), generation)
+        return tx.health_monitors.get(monitor_id)
+
+
+def delete(asking: Asking, monitor_id: str) -> None:
+    """Have it turned off.
+
+    :raises NotFound: there is no such monitor.
+    :raises Conflict: it, or its pool, takes no change now.
+    """
+    with asking.change() as tx:
+        monitor = tx.health_monitors.get(monitor_id)
+        asking.authorize("healthmonitor:delete", monitor.project_id)
+        generation = pools.accept_below(asking, tx, tx.pools.head(monitor.pool_id))
+        tx.health_monitors.mark_deleted(monitor_id, generation)
+
+
+def complete(settings: Settings, values: Values, pool_protocol: str) -> None:
     """Fill defaults in and check a new monitor against its pool.
 
     :raises InvalidRequest: they do not fit.
     """
     kind = values["type"]
-    if kind == "PING" and not current.settings().allow_ping_health_monitors:
+    if kind == "PING" and not settings.allow_ping_health_monitors:
         raise not_allowed("health monitor type", kind)
-    if kind not in MONITOR_TYPES[pool_protocol]:
+    if kind not in TYPES_BY_POOL[pool_protocol]:
         raise failure(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
-    changed_monitor(values, kind, {})
+    complete_change(settings, values, kind, {})
     if kind in ("HTTP", "HTTPS"):
-        values.update({name: default for name, default in health_monitor.HTTP_DEFAULTS.items() if values[name] is None})
+        values.update({name: default for name, default in HTTP_DEFAULTS.items() if values[name] is None})
 
 
-def changed_monitor(values: Values, kind: str, stored: Mapping[str, Any]) -> None:
+def complete_change(settings: Settings, values: Values, kind: str, stored: Mapping[str, Any]) -> None:
     """Check new values of a monitor against its type; a null means the default.
 
     :raises InvalidRequest: they do not fit.
     """
-    shortest = current.settings().udp_connect_min_interval
+    shortest = settings.udp_connect_min_interval
     if kind == "UDP-CONNECT" and values.get("delay", shortest) < shortest:
         raise failure(f"The delay of a health monitor of type {kind} must be at least {shortest} seconds.")
     if kind not in ("HTTP", "HTTPS"):
-        for name in health_monitor.HTTP_ONLY:
+        for name in HTTP_ONLY:
             if values.get(name) is not None:
                 raise failure(f"{name} is not a valid option for a health monitor of type {kind}.")
         return
-    for name, default in health_monitor.HTTP_DEFAULTS.items():
+    for name, default in HTTP_DEFAULTS.items():
         if name in values and values[name] is None:
             values[name] = default
     after = {**stored, **values}

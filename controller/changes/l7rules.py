@@ -1,25 +1,24 @@
-"""What the fields of L7 policies and their rules say together (spec `api.md` §13, §14), wherever they come from."""
+"""Rules of L7 policies, and what their fields say together. (The rules of this module are about rules.)"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.api import current
-from controller.api.v2 import regular_expressions, rules
+from controller.changes import l7policies, regular_expressions
+from controller.changes.asking import Asking, new_row
+from controller.db import transaction
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
-from controller.resources import declare, l7policy, l7rule
 from controller.resources.declare import Values
+from controller.resources.l7rule import COMPARE_TYPES, SCHEMA
 
-MOST_RULES = 50
+MOST = 50
 """Rules that a policy may have."""
-SUPPORTED_LISTENERS = ("HTTP", "TERMINATED_HTTPS")
 
-_WITH_CODE = (l7policy.TO_URL, l7policy.PREFIX)
-_EVERYTHING = frozenset(l7rule.COMPARE_TYPES)
+_EVERYTHING = frozenset(COMPARE_TYPES)
 _COMPARE_TYPES = {
     "COOKIE": _EVERYTHING,
     "FILE_TYPE": frozenset({"EQUAL_TO", "REGEX"}),
@@ -44,75 +43,77 @@ _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 _VALUES = {"HOST_NAME": _HOST, "COOKIE": _COOKIE, "SSL_VERIFY_RESULT": _NUMBER}
 
 
-def _bad_rule(reason: str, code: Refusal = Refusal.L7RULE_VALUE) -> exceptions.InvalidRequest:
-    return exceptions.InvalidRequest(f"Error parsing L7Rule: {reason}", code=code)
+def create(asking: Asking, policy_id: str, wanted: Values) -> model.L7Rule:
+    """Store a rule as PENDING_CREATE, to be applied.
 
-
-def new_policy(values: Values) -> None:
-    """Keep of a new policy what its action needs, and check that it is there.
-
-    :raises InvalidRequest: something is missing.
+    :raises InvalidRequest: its fields do not fit each other.
+    :raises NotFound: there is no such policy.
+    :raises Conflict: the policy has as many rules as it may, or takes no change now.
+    :raises QuotaExceeded: the project may not have another one.
+    :raises NotSupported: the provider can't do it.
     """
-    action = values["action"]
-    _keep_target(values, action)
-    values["redirect_http_code"] = _http_code(action, values["redirect_http_code"])
+    check(wanted)
+    with asking.change() as tx:
+        policy = tx.l7policies.head(policy_id)
+        asking.authorize("l7rule:post", policy.project_id)
+        generation = l7policies.accept_below(asking, tx, policy)
+        check_room(policy_id, tx.l7policies.head(policy_id).rules + 1)  # counted under the load balancer's lock
+        asking.reserve(tx, policy.project_id, l7rule=1)
+        asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", wanted)
+        row = {
+            **SCHEMA.columns(wanted),
+            **new_row(policy.project_id, policy.load_balancer_id, generation),
+            "l7policy_id": policy_id,
+        }
+        tx.l7rules.add([row])
+        return tx.l7rules.get(row["id"])
 
 
-def changed_policy(values: Values, stored: model.L7Policy) -> None:
-    """Add to the new values of a policy what follows from them: the targets of other actions go, and the code that fits comes.
+def update(asking: Asking, policy_id: str, rule_id: str, values: Values) -> model.L7Rule:
+    """Store new values, to be applied.
 
-    :raises InvalidRequest: neither the new values nor the stored ones have what the action needs.
+    :raises InvalidRequest: its fields do not fit each other.
+    :raises NotFound: the policy has no such rule.
+    :raises Conflict: it, or the policy, takes no change now.
+    :raises NotSupported: the provider can't do it.
     """
-    action = values.get("action", stored.action)
-    targets = {name: values.get(name, getattr(stored, name)) for name in l7policy.TARGETS.values()}
-    _keep_target(targets, action)
-    values.update(targets)
-    if action != stored.action:
-        kept = stored.redirect_http_code if action in _WITH_CODE else None
-        values["redirect_http_code"] = _http_code(action, values.get("redirect_http_code", kept))
-    elif action == l7policy.TO_POOL:
-        values["redirect_http_code"] = None
+    with asking.change() as tx:
+        policy = tx.l7policies.head(policy_id)
+        rule = get(tx, policy_id, rule_id)
+        asking.authorize("l7rule:put", rule.project_id)
+        generation = l7policies.accept_below(asking, tx, policy)
+        check(_whole(tx.l7rules.get(rule_id), values))  # read again, under the load balancer's lock
+        asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", values)
+        tx.l7rules.change(rule_id, SCHEMA.columns(values), generation)
+        return tx.l7rules.get(rule_id)
 
 
-def _keep_target(values: Values, action: str) -> None:
-    """Clear the targets of other actions.
+def delete(asking: Asking, policy_id: str, rule_id: str) -> None:
+    """Have it removed.
 
-    :raises InvalidRequest: that of this action is missing.
+    :raises NotFound: the policy has no such rule.
+    :raises Conflict: it, or the policy, takes no change now.
     """
-    for of_action, name in l7policy.TARGETS.items():
-        if of_action != action:
-            values[name] = None
-        elif values[name] is None:
-            raise exceptions.InvalidRequest(f"Invalid L7 Policy arguments: {name} must not be None", code=Refusal.L7POLICY_TARGET_MISSING)
+    with asking.change() as tx:
+        policy = tx.l7policies.head(policy_id)
+        rule = get(tx, policy_id, rule_id)
+        asking.authorize("l7rule:delete", rule.project_id)
+        generation = l7policies.accept_below(asking, tx, policy)
+        tx.l7rules.mark_deleted(rule_id, generation)
 
 
-def _http_code(action: str, code: int | None) -> int | None:
-    if action == l7policy.TO_POOL:
-        return None
-    if code is None and action in _WITH_CODE:
-        return l7policy.DEFAULT_HTTP_CODE
-    return code
+def get(tx: transaction.Transaction, policy_id: str, rule_id: str) -> model.L7Rule:
+    """A rule of this policy.
 
-
-def policy_below(listener_protocol: str) -> None:
-    """Policies decide where requests go.
-
-    :raises InvalidRequest: this listener serves nothing but metrics.
+    :raises NotFound: it has no such rule.
     """
-    if listener_protocol == "PROMETHEUS":
-        raise rules.failure("A listener of protocol PROMETHEUS can't have L7 policies.")
+    rule = tx.l7rules.get(rule_id)
+    if rule.l7policy_id != policy_id:
+        raise exceptions.NotFound("L7 Rule", rule_id)
+    return rule
 
 
-def supported_below(listener_protocol: str) -> None:
-    """Called when all other rules are met.
-
-    :raises NotSupported: no amphora can look into what is spoken here.
-    """
-    if current.settings().refuse_unsupported and listener_protocol not in SUPPORTED_LISTENERS:
-        raise declare.unsupported("l7policies of a listener of protocol", listener_protocol)
-
-
-def rule(values: Mapping[str, Any]) -> None:
+def check(values: Mapping[str, Any]) -> None:
     """Check a whole rule: a new one, or a stored one with its new values.
 
     :raises InvalidRequest: its fields do not fit each other.
@@ -155,25 +156,19 @@ def _check_expression(value: str) -> None:
         raise _bad_rule(f"Invalid L7 Rule: {refusal}", Refusal.L7RULE_REGEX) from None
 
 
-def whole_rule(stored: model.L7Rule, values: Mapping[str, Any]) -> Values:
+def _whole(stored: model.L7Rule, values: Mapping[str, Any]) -> Values:
     """A stored rule as it is with new values."""
     return {name: values.get(name, getattr(stored, name)) for name in ("type", "compare_type", "key", "value")}
 
 
-def room_for_rules(policy_id: str, count: int) -> None:
+def check_room(policy_id: str, count: int) -> None:
     """Bound what each request is compared with.
 
     :raises Conflict: so many rules are too many.
     """
-    if count > MOST_RULES:
-        raise exceptions.Conflict(f"L7 Policy {policy_id} can't have more than {MOST_RULES} rules", code=Refusal.TOO_MANY_L7RULES)
+    if count > MOST:
+        raise exceptions.Conflict(f"L7 Policy {policy_id} can't have more than {MOST} rules", code=Refusal.TOO_MANY_L7RULES)
 
 
-def ordered(wanted: Iterable[Values]) -> list[Values]:
-    """New policies in the order that their positions ask for, as if they had been made one after the other; they are numbered anew."""
-    found: list[Values] = []
-    for values in wanted:
-        found.insert(values["position"] - 1, values)
-    for position, values in enumerate(found, start=1):
-        values["position"] = position
-    return found
+def _bad_rule(reason: str, code: Refusal = Refusal.L7RULE_VALUE) -> exceptions.InvalidRequest:
+    return exceptions.InvalidRequest(f"Error parsing L7Rule: {reason}", code=code)

@@ -1,4 +1,4 @@
-"""Rules of listeners (spec `api.md` §9)."""
+"""Listeners, and their rules. Which pools can hang below which listeners says `pools`."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.api import current
-from controller.api.v2.rules import tls
-from controller.api.v2.rules.common import OWN_FAMILY, failure, not_allowed
+from controller.changes import certificates, pools, tls
+from controller.changes.asking import Asking, need, new_row
+from controller.changes.refusals import failure, not_allowed
+from controller.changes.settings import Settings
+from controller.db import transaction
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
-from controller.resources import listener
 from controller.resources.declare import Values
-
-POOL_PROTOCOLS = {
-    "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),
-    "HTTP": ("HTTP", "PROXY", "PROXYV2"),
-    "HTTPS": ("TCP", "HTTPS", "PROXY", "PROXYV2"),
-    "TERMINATED_HTTPS": ("HTTP", "PROXY", "PROXYV2"),
-    "UDP": ("UDP",),
-    "SCTP": ("SCTP",),
-    "PROMETHEUS": (),
-}
-"""The protocols that a pool may have below a listener of this one."""
+from controller.resources.listener import SCHEMA, TIMEOUTS
 
 _TERMINATED = "TERMINATED_HTTPS"
 _HSTS = {"hsts_max_age": None, "hsts_include_subdomains": False, "hsts_preload": False}
@@ -40,41 +31,138 @@ _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
 """Fields that only TERMINATED_HTTPS knows, and what they are elsewhere."""
 
 
-def new_listener(values: Values) -> None:
-    """Fill the operator's defaults in and check what the fields say together.
+def create(asking: Asking, wanted: Values) -> model.Listener:
+    """Store a listener as PENDING_CREATE, to be built.
+
+    :raises InvalidRequest: its fields contradict each other or the load balancer, or a certificate can't be read.
+    :raises NotFound: there is no such load balancer or pool.
+    :raises Conflict: the port is taken, or the load balancer or the pool takes no change now.
+    :raises QuotaExceeded: the project may not have another one.
+    :raises NotSupported: the provider can't do it.
+    """
+    complete(asking.settings, wanted)
+    _check_secrets(asking, wanted)
+    with asking.change() as tx:
+        load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
+        asking.authorize("listener:post", load_balancer.project_id)
+        generation = asking.accept(tx, load_balancer.id)
+        check_port(wanted["protocol"], wanted["protocol_port"], tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"]))
+        check_cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
+        _check_default_pool(tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
+        row = {**SCHEMA.columns(wanted), **new_row(load_balancer.project_id, load_balancer.id, generation)}
+        asking.reserve(tx, load_balancer.project_id, listener=1)
+        asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
+        tx.listeners.add([row])
+        return tx.listeners.get(row["id"])
+
+
+def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
+    """Store new values, to be applied.
+
+    :raises InvalidRequest: they contradict each other or the load balancer, or a certificate can't be read.
+    :raises NotFound: there is no such listener or pool.
+    :raises Conflict: it, the load balancer or the pool takes no change now.
+    :raises NotSupported: the provider can't do it.
+    """
+    _check_changed_secrets(asking, values, listener_id)
+    with asking.change() as tx:
+        listener = tx.listeners.get(listener_id)
+        asking.authorize("listener:put", listener.project_id)
+        generation = asking.accept(tx, listener.load_balancer_id)
+        asking.need_mutable(listener.load_balancer_id, "Listener", listener_id, listener.provisioning_status)
+        complete_change(asking.settings, values, listener)
+        if values.get("allowed_cidrs"):
+            load_balancer = tx.load_balancers.get(listener.load_balancer_id)
+            check_cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
+        _check_default_pool(tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
+        asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
+        tx.listeners.change(listener_id, SCHEMA.columns(values), generation)
+        return tx.listeners.get(listener_id)
+
+
+def delete(asking: Asking, listener_id: str) -> None:
+    """Have it removed with its L7 policies; its default pool stays.
+
+    :raises NotFound: there is no such listener.
+    :raises Conflict: it, or the load balancer, takes no change now.
+    """
+    with asking.change() as tx:
+        listener = tx.listeners.get(listener_id)
+        asking.authorize("listener:delete", listener.project_id)
+        generation = asking.accept(tx, listener.load_balancer_id)
+        need(asking.settings.removable, "Listener", listener_id, listener.provisioning_status)
+        tx.listeners.mark_deleted(listener_id, generation)
+        tx.l7rules.mark_deleted_below(listener_id, generation)
+        tx.l7policies.mark_deleted_in(listener_id, generation)
+
+
+def _check_secrets(asking: Asking, values: Mapping[str, Any]) -> None:
+    """What a new listener names of the secret store, read before the transaction, which must not wait for it."""
+    if not certificates.LISTENER.named(values):
+        return
+    with asking.read() as tx:
+        project_id = tx.load_balancers.get(values["loadbalancer_id"]).project_id
+    asking.authorize("listener:post", project_id)
+    certificates.check(asking, certificates.LISTENER, values, project_id)
+
+
+def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_id: str) -> None:
+    """The same for a listener that changes: a CA and its revocations are looked at together, even if only one of them is new."""
+    if not certificates.LISTENER.named(values):
+        return
+    with asking.read() as tx:
+        listener = tx.listeners.get(listener_id)
+    asking.authorize("listener:put", listener.project_id)
+    complete_change(asking.settings, dict(values), listener)
+    certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
+
+
+def _check_default_pool(tx: transaction.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
+    if pool_id is None:
+        return
+    pool = tx.pools.head(pool_id)
+    if pool.load_balancer_id != load_balancer_id:
+        raise exceptions.NotFound("Pool", pool_id)
+    if pool.is_being_deleted:
+        raise exceptions.ObjectImmutable("Pool", pool_id)
+    pools.check_protocol(pool.protocol, protocol)
+
+
+def complete(settings: Settings, values: Values) -> None:
+    """Fill the operator's defaults into a new listener, and check what its fields say together.
 
     :raises InvalidRequest: they contradict each other, or the deployment does not allow the protocol.
     """
-    protocol, allowed = values["protocol"], current.settings().tls
+    protocol, allowed = values["protocol"], settings.tls
     if (protocol == _TERMINATED and not allowed.allow_terminated) or (protocol == "PROMETHEUS" and not allowed.allow_prometheus):
         raise not_allowed("protocol", protocol)
-    fill_timeouts(values)
-    headers(protocol, values["insert_headers"])
+    _fill_timeouts(settings, values)
+    _check_headers(protocol, values["insert_headers"])
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
         tls.fill(values, allowed.listener, tls.OPTIONS)
-        _whole(values)
+        _check_whole(settings, values)
 
 
-def changed_listener(values: Values, stored: model.Listener) -> None:
+def complete_change(settings: Settings, values: Values, stored: model.Listener) -> None:
     """Check new values of a listener together with those it has; a null means the default.
 
     :raises InvalidRequest: they contradict each other.
     """
     protocol = stored.protocol
-    fill_timeouts(values)
-    headers(protocol, values.get("insert_headers", ()))
+    _fill_timeouts(settings, values)
+    _check_headers(protocol, values.get("insert_headers", ()))
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
-        tls.fill(values, current.settings().tls.listener, [name for name in tls.OPTIONS if name in values])
-        _whole({**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
+        tls.fill(values, settings.tls.listener, [name for name in tls.OPTIONS if name in values])
+        _check_whole(settings, {**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
 
 
-def fill_timeouts(values: Values) -> None:
+def _fill_timeouts(settings: Settings, values: Values) -> None:
     """A time-out that was left out, or is null, is stored as the operator's default."""
-    for name in listener.TIMEOUTS:
+    for name in TIMEOUTS:
         if name in values and values[name] is None:
-            values[name] = current.settings().timeouts[name]
+            values[name] = settings.timeouts[name]
 
 
 def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:
@@ -83,7 +171,7 @@ def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:
         raise failure(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: only {_TERMINATED} ends TLS.")
 
 
-def _whole(values: Mapping[str, Any]) -> None:
+def _check_whole(settings: Settings, values: Mapping[str, Any]) -> None:
     """A listener that ends TLS has what that needs."""
     if not values["default_tls_container_ref"] and not values["sni_container_refs"]:
         raise failure(
@@ -94,12 +182,12 @@ def _whole(values: Mapping[str, Any]) -> None:
         raise failure(f"client_authentication {values['client_authentication']} needs a client_ca_tls_container_ref.")
     if values["client_crl_container_ref"] and not values["client_ca_tls_container_ref"]:
         raise failure("client_crl_container_ref needs a client_ca_tls_container_ref.")
-    tls.check(values)
+    tls.check(settings.tls, values)
     if values["hsts_max_age"] is None and (values["hsts_include_subdomains"] or values["hsts_preload"]):
         raise failure("hsts_include_subdomains and hsts_preload need hsts_max_age.")
 
 
-def headers(protocol: str, names: Iterable[str]) -> None:
+def _check_headers(protocol: str, names: Iterable[str]) -> None:
     """Headers can be inserted where HTTP is spoken, and what TLS tells only where TLS ends.
 
     :raises InvalidRequest: a header can't be inserted by a listener of this protocol.
@@ -109,7 +197,7 @@ def headers(protocol: str, names: Iterable[str]) -> None:
             raise exceptions.InvalidRequest(f"{name} is not a valid option for insert_headers of a {protocol} listener")
 
 
-def cidrs(allowed: Iterable[str], vip_versions: Collection[int], *, own_groups: bool) -> None:
+def check_cidrs(allowed: Iterable[str], vip_versions: Collection[int], *, own_groups: bool) -> None:
     """Ranges of clients have the IP version of a VIP; where security groups of the tenant decide, there are none.
 
     :raises InvalidRequest: it is otherwise.
@@ -121,7 +209,7 @@ def cidrs(allowed: Iterable[str], vip_versions: Collection[int], *, own_groups: 
             raise failure(f"allowed_cidrs: the VIP is IPv{' and IPv'.join(map(str, sorted(vip_versions)))}, and {cidr} is not.")
 
 
-def free_port(protocol: str, port: int, taken: Sequence[str]) -> None:
+def check_port(protocol: str, port: int, taken: Sequence[str]) -> None:
     """Two listeners share a port only if their transport protocols differ.
 
     :raises Conflict: the port is taken by one of the protocols.
@@ -133,14 +221,4 @@ def free_port(protocol: str, port: int, taken: Sequence[str]) -> None:
 
 
 def _family(protocol: str) -> str:
-    return protocol if protocol in OWN_FAMILY else "TCP"
-
-
-def pool_below(listener_protocol: str, pool_protocol: str) -> None:
-    """Not every pool can serve every listener.
-
-    :raises InvalidRequest: this one can't.
-    """
-    if pool_protocol not in POOL_PROTOCOLS[listener_protocol]:
-        words = f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'."
-        raise failure(words, Refusal.PROTOCOL_MISMATCH)
+    return protocol if protocol in pools.DATAGRAMS else "TCP"

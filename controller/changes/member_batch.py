@@ -53,7 +53,7 @@ def replace(asking: Asking, pool_id: str, wanted: Sequence[Wanted], *, additive:
     :raises QuotaExceeded: the project may not have so many.
     """
     for item in wanted:
-        members.check_addresses(asking, item.values)
+        members.check_addresses(asking.settings, item.values)
     actions = ("post", "put") if additive else ("post", "put", "delete")
     members.check_subnets(asking, pool_id, (item.values["subnet_id"] for item in wanted), actions)
     with asking.change() as tx:

@@ -9,6 +9,7 @@ from typing import Any
 from controller import exceptions
 from controller.changes import pools, refusals, visibility
 from controller.changes.asking import Asking, new_row
+from controller.changes.settings import Settings
 from controller.db import transaction
 from controller.db.repositories.pools import Head
 from controller.model import addresses
@@ -29,7 +30,7 @@ def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
     :raises Conflict: the pool has this server already, or takes no change now.
     :raises QuotaExceeded: the project may not have another one.
     """
-    check_addresses(asking, wanted)
+    check_addresses(asking.settings, wanted)
     check_subnets(asking, pool_id, [wanted["subnet_id"]], ["post"])
     with asking.change() as tx:
         pool = tx.pools.head(pool_id)
@@ -51,7 +52,7 @@ def update(asking: Asking, pool_id: str, member_id: str, values: Values) -> mode
     :raises NotFound: the pool has no such member.
     :raises Conflict: it, or the pool, takes no change now.
     """
-    check_addresses(asking, values)
+    check_addresses(asking.settings, values)
     with asking.change() as tx:
         pool = tx.pools.head(pool_id)
         member = get(tx, pool_id, member_id)
@@ -139,7 +140,7 @@ def _check_place(asking: Asking, tx: transaction.Transaction, pool: Head, wanted
         asking.supports(provider, "member", item)
 
 
-def check_addresses(asking: Asking, values: Mapping[str, Any]) -> None:
+def check_addresses(settings: Settings, values: Mapping[str, Any]) -> None:
     """Some addresses are no servers, in whatever spelling: neither requests nor health checks may be sent there.
 
     Those that the operator reserved; and those at which no other machine is: an amphora would connect to itself, again and again.
@@ -148,7 +149,7 @@ def check_addresses(asking: Asking, values: Mapping[str, Any]) -> None:
     """
     for name, words in _ADDRESSES:
         address = values.get(name)
-        if address is not None and addresses.is_no_server(address, asking.settings.reserved_ips):
+        if address is not None and addresses.is_no_server(address, settings.reserved_ips):
             raise exceptions.InvalidRequest(f"{address} is not a valid option for {words}", code=Refusal.NOT_A_SERVER)
 
 

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from controller import exceptions
-from controller.api import current
-from controller.api.v2 import capabilities, rules
+from controller.changes import refusals, visibility
+from controller.changes.asking import Asking
+from controller.changes.settings import Settings
 from controller.db import transaction
 from controller.model import choice as model
 from controller.model.status import Topology
-from controller.resources import declare
 
 _NO_MEANING: Mapping[str, Any] = {}
-
-
-@contextlib.contextmanager
-def _named_in_a_body() -> Iterator[None]:
-    """What a body names and nobody knows makes the body wrong."""
-    try:
-        yield
-    except exceptions.NotFound as error:
-        raise exceptions.UnknownReference(error) from error
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,20 +24,16 @@ class Choice:
     availability_zone: str | None
     provider: str
     placement: model.Placement
-
-    @property
-    def topology(self) -> Topology:
-        """The flavor's, or the deployment's."""
-        return self.placement.topology or current.settings().topology
+    topology: Topology  # the flavor's, or the deployment's
 
     @property
     def vip_vnic_type(self) -> str:
         """How the VIP's port is made."""
         return "direct" if self.placement.sriov_vip else "normal"
 
-    def allows_vip_on(self, network_id: str) -> bool:
+    def allows_vip_on(self, settings: Settings, network_id: str) -> bool:
         """Whether the VIP may be on this network: the zone's own list replaces the deployment's; a denied one is denied everywhere."""
-        settings, own = current.settings(), self.placement.valid_vip_networks
+        own = self.placement.valid_vip_networks
         valid = settings.valid_vip_networks if own is None else own
         return (not valid or network_id in valid) and network_id not in settings.denied_vip_networks
 
@@ -57,14 +42,14 @@ class Choice:
 
         :raises InvalidRequest: one of them was deleted meanwhile.
         """
-        with _named_in_a_body():
+        with visibility.in_a_body():
             if self.flavor_id is not None:
                 tx.flavors.hold(self.flavor_id)
             if self.availability_zone is not None:
                 tx.availability_zones.hold(self.availability_zone)
 
 
-def choose(wanted: Mapping[str, Any]) -> Choice:
+def choose(asking: Asking, wanted: Mapping[str, Any]) -> Choice:
     """Look at what the body of a new load balancer chooses.
 
     :raises InvalidRequest: no such flavor or zone, one that is disabled, or one that is not for the provider.
@@ -72,33 +57,26 @@ def choose(wanted: Mapping[str, Any]) -> Choice:
     flavor_id, zone = wanted["flavor_id"], wanted["availability_zone"]
     flavor_meaning = zone_meaning = None
     if flavor_id is not None or zone is not None:
-        with current.services().db.read() as tx, _named_in_a_body():
+        with asking.read() as tx, visibility.in_a_body():
             flavor_meaning = None if flavor_id is None else tx.flavors.meaning(flavor_id)
             zone_meaning = None if zone is None else tx.availability_zones.meaning(zone)
     provider = wanted["provider"]
     for what, name, meaning in (("flavor", flavor_id, flavor_meaning), ("availability zone", zone, zone_meaning)):
         if meaning is not None:
             if not meaning.enabled:
-                raise rules.not_allowed(what, name)
+                raise refusals.not_allowed(what, name)
             provider = provider or meaning.provider_name
             if meaning.provider_name != provider:
-                raise rules.failure(f"{what} '{name}' is not compatible with provider '{provider}'")
-    provider = provider or current.settings().default_provider
-    capabilities.enabled(provider)
+                raise refusals.failure(f"{what} '{name}' is not compatible with provider '{provider}'")
+    provider = provider or asking.settings.default_provider
+    asking.provider(provider)
+    placement = model.Placement.of(
+        flavor_meaning.data if flavor_meaning else _NO_MEANING, zone_meaning.data if zone_meaning else _NO_MEANING
+    )
     return Choice(
         flavor_id=flavor_id,
         availability_zone=zone,
         provider=provider,
-        placement=model.Placement.of(
-            flavor_meaning.data if flavor_meaning else _NO_MEANING, zone_meaning.data if zone_meaning else _NO_MEANING
-        ),
+        placement=placement,
+        topology=placement.topology or asking.settings.topology,
     )
-
-
-def supported(choice: Choice) -> None:
-    """The last rule: the data plane can do it.
-
-    :raises NotSupported: not yet.
-    """
-    if choice.placement.sriov_vip and current.settings().refuse_unsupported:
-        raise declare.unsupported("sriov_vip", True)

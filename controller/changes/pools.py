@@ -1,14 +1,166 @@
-"""Pools, and their rules."""
+"""Pools, and their rules: among them, which pools can hang below which listeners."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from controller import exceptions
-from controller.changes.asking import Asking
+from controller.changes import certificates, tls
+from controller.changes.asking import Asking, new_row
+from controller.changes.refusals import failure
+from controller.changes.settings import Settings
 from controller.db import transaction
 from controller.db.repositories.pools import Head
+from controller.model import load_balancer as model
+from controller.refusals import Refusal
+from controller.resources.declare import Values
+from controller.resources.pool import SCHEMA
+
+BELOW_LISTENERS = {
+    "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),
+    "HTTP": ("HTTP", "PROXY", "PROXYV2"),
+    "HTTPS": ("TCP", "HTTPS", "PROXY", "PROXYV2"),
+    "TERMINATED_HTTPS": ("HTTP", "PROXY", "PROXYV2"),
+    "UDP": ("UDP",),
+    "SCTP": ("SCTP",),
+    "PROMETHEUS": (),
+}
+"""The protocols that a pool may have below a listener of this one."""
 
 DATAGRAMS = ("UDP", "SCTP")
 """Protocols of listeners and pools that are no stream of TCP."""
+
+_COOKIE_POOLS = ("HTTP", "PROXY", "PROXYV2")
+_TLS_FIELDS: dict[str, Any] = {
+    "tls_enabled": False,
+    **dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)),
+}
+"""Fields about TLS to the members, and what they are when nothing is asked for."""
+_BY_IPVS = ("persistence_timeout", "persistence_granularity")
+
+
+def create(asking: Asking, wanted: Values) -> model.Pool:
+    """Store a pool as PENDING_CREATE, below its listener if it names one, to be built.
+
+    :raises InvalidRequest: its fields contradict each other or its listener, or a certificate can't be read.
+    :raises NotFound: there is no such load balancer or listener.
+    :raises Conflict: the listener has a default pool, or takes no change now.
+    :raises QuotaExceeded: the project may not have another one.
+    :raises NotSupported: the provider can't do it.
+    """
+    complete(asking.settings, wanted)
+    _check_secrets(asking, wanted)
+    with asking.change() as tx:
+        load_balancer_id, project_id, listener = _parents(asking, tx, wanted)
+        asking.authorize("pool:post", project_id)
+        generation = asking.accept(tx, load_balancer_id)
+        if listener is not None:
+            _check_listener(asking, tx.listeners.get(listener.id), wanted["protocol"])
+        row = {**SCHEMA.columns(wanted), **new_row(project_id, load_balancer_id, generation)}
+        asking.reserve(tx, project_id, pool=1)
+        asking.supports(asking.provider_of(tx, load_balancer_id), "pool", wanted)
+        tx.pools.add([row])
+        if listener is not None:
+            tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
+        return tx.pools.get(row["id"])
+
+
+def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
+    """Store new values, to be applied.
+
+    :raises InvalidRequest: they contradict each other, or a certificate can't be read.
+    :raises NotFound: there is no such pool.
+    :raises Conflict: it, or the load balancer, takes no change now.
+    :raises NotSupported: the provider can't do it.
+    """
+    wanted = dict(values)  # without the operator's defaults, which take the place of nulls
+    _check_changed_secrets(asking, values, pool_id)
+    with asking.change() as tx:
+        pool = tx.pools.get(pool_id)
+        asking.authorize("pool:put", pool.project_id)
+        generation = asking.accept(tx, pool.load_balancer_id)
+        need_users(asking, tx, pool_id, pool.load_balancer_id)
+        complete_change(asking.settings, values, pool)
+        asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", wanted)
+        tx.pools.change(pool_id, SCHEMA.columns(values), generation)
+        tx.listeners.touch_users(pool_id, generation)
+        return tx.pools.get(pool_id)
+
+
+def delete(asking: Asking, pool_id: str) -> None:
+    """Have it removed with its members and its monitor; listeners lose their default pool.
+
+    :raises NotFound: there is no such pool.
+    :raises Conflict: an L7 policy uses it; or it, or the load balancer, takes no change now.
+    """
+    with asking.change() as tx:
+        pool = tx.pools.head(pool_id)
+        asking.authorize("pool:delete", pool.project_id)
+        generation = asking.accept(tx, pool.load_balancer_id)
+        need_users(asking, tx, pool_id, pool.load_balancer_id)
+        if (user := tx.l7policies.user_of(pool_id)) is not None:
+            raise exceptions.Conflict(f"Pool {pool_id} is in use by L7 policy {user}", code=Refusal.POOL_IN_USE)
+        tx.pools.mark_deleted(pool_id, generation)
+        tx.members.mark_deleted_in(pool_id, generation)
+        tx.health_monitors.mark_deleted_in(pool_id, generation)
+        tx.listeners.detach(pool_id, generation)
+
+
+def _parents(asking: Asking, tx: transaction.Transaction, wanted: Values) -> tuple[str, str, model.Listener | None]:
+    """The load balancer's id and project, and the listener if one was named."""
+    if wanted["listener_id"] is not None:
+        listener = tx.listeners.get(wanted["listener_id"])
+        asking.authorize("pool:post", listener.project_id)  # before a word about where somebody else's listener is
+        if wanted["loadbalancer_id"] not in (None, listener.load_balancer_id):
+            raise failure(f"Listener {listener.id} is not on load balancer {wanted['loadbalancer_id']}.")
+        wanted["loadbalancer_id"] = listener.load_balancer_id
+        return listener.load_balancer_id, listener.project_id, listener
+    if wanted["loadbalancer_id"] is None:
+        raise failure("Must provide at least one of: loadbalancer_id, listener_id")
+    load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
+    return load_balancer.id, load_balancer.project_id, None
+
+
+def _check_secrets(asking: Asking, wanted: Values) -> None:
+    """What a new pool names of the secret store, read before the transaction, which must not wait for it."""
+    if not certificates.POOL.named(wanted):
+        return
+    with asking.read() as tx:
+        _load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
+    asking.authorize("pool:post", project_id)
+    certificates.check(asking, certificates.POOL, wanted, project_id)
+
+
+def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> None:
+    """The same for a pool that changes."""
+    if not certificates.POOL.named(values):
+        return
+    with asking.read() as tx:
+        pool = tx.pools.get(pool_id)
+    asking.authorize("pool:put", pool.project_id)
+    complete_change(asking.settings, dict(values), pool)
+    certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id)
+
+
+def _check_listener(asking: Asking, listener: model.Listener, protocol: str) -> None:
+    """Whether the listener, read under the load balancer's lock, can take the new pool."""
+    asking.need_mutable(listener.load_balancer_id, "Listener", listener.id, listener.provisioning_status)
+    check_protocol(protocol, listener.protocol)
+    if listener.default_pool_id is not None:
+        words = f"Listener {listener.id} already has a default pool: {listener.default_pool_id}"
+        raise exceptions.Conflict(words, code=Refusal.DEFAULT_POOL_EXISTS)
+
+
+def check_protocol(pool_protocol: str, listener_protocol: str) -> None:
+    """Not every pool can serve every listener: a TCP pool can't hang below an HTTP listener.
+
+    :raises InvalidRequest: this one can't.
+    """
+    if pool_protocol not in BELOW_LISTENERS[listener_protocol]:
+        words = f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'."
+        raise failure(words, Refusal.PROTOCOL_MISMATCH)
 
 
 def accept_below(asking: Asking, tx: transaction.Transaction, pool: Head) -> int:
@@ -51,3 +203,74 @@ def need_users(asking: Asking, tx: transaction.Transaction, pool_id: str, load_b
     waits_for = tx.listeners.user_not_in(pool_id, asking.mutable(load_balancer_id))
     if waits_for is not None:
         raise exceptions.ObjectImmutable("Listener", waits_for)
+
+
+def complete(settings: Settings, values: Values) -> None:
+    """Fill the operator's defaults into a new pool, and check what its fields say together.
+
+    :raises InvalidRequest: they contradict each other.
+    """
+    protocol = values["protocol"]
+    values["session_persistence"] = _persistence(values["session_persistence"], None, protocol)
+    _no_tls_over_datagrams(values, protocol)
+    if values["tls_enabled"]:
+        tls.fill(values, settings.tls.pool, tls.OPTIONS)
+    _check_tls(settings, values)
+
+
+def complete_change(settings: Settings, values: Values, pool: model.Pool) -> None:
+    """Check new values of a pool together with those it has; a null means the default.
+
+    :raises InvalidRequest: they contradict each other.
+    """
+    if "session_persistence" in values:
+        stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
+        values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
+    _no_tls_over_datagrams(values, pool.protocol)
+    defaults = settings.tls.pool
+    if pool.protocol not in DATAGRAMS:
+        tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
+    if values.get("tls_enabled") and not pool.tls_enabled:  # turned on: what nobody chose is as safe as in a new pool
+        tls.fill(values, defaults, [name for name in tls.OPTIONS if name not in values and getattr(pool, name) is None])
+    _check_tls(settings, {**{name: getattr(pool, name) for name in _TLS_FIELDS}, **values})
+
+
+def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
+    asked_for = tls.given(values, _TLS_FIELDS) if protocol in DATAGRAMS else ()
+    if asked_for:
+        raise failure(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
+
+
+def _check_tls(settings: Settings, values: Mapping[str, Any]) -> None:
+    if values["crl_container_ref"] and not values["ca_tls_container_ref"]:
+        raise failure("crl_container_ref needs a ca_tls_container_ref.")
+    tls.check(settings.tls, values)
+
+
+def _persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | None, protocol: str) -> dict[str, Any] | None:
+    """The session persistence that follows from what was given and what there was.
+
+    :raises InvalidRequest: it lacks something, or its parts or the pool's protocol contradict each other.
+    """
+    if given is None:
+        return None
+    if not given:
+        raise failure("Invalid session_persistence provided.", Refusal.SESSION_PERSISTENCE)
+    whole = {"type": None, "cookie_name": None, "persistence_timeout": None, "persistence_granularity": None, **(stored or {}), **given}
+    kind = whole["type"]
+    if kind is None:
+        raise failure("session_persistence must have a type.", Refusal.SESSION_PERSISTENCE)
+    if given.get("type", kind) != "APP_COOKIE" and "cookie_name" not in given:
+        whole["cookie_name"] = None  # what the type before needed goes with it
+    if kind == "APP_COOKIE" and whole["cookie_name"] is None:
+        raise failure("session_persistence of type APP_COOKIE must have a cookie_name.", Refusal.SESSION_PERSISTENCE)
+    if kind != "APP_COOKIE" and whole["cookie_name"] is not None:
+        raise failure(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
+    if kind != "SOURCE_IP" and protocol not in _COOKIE_POOLS:
+        raise failure(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
+    if protocol not in DATAGRAMS and any(whole[name] is not None for name in _BY_IPVS):
+        raise failure(
+            "persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.",
+            Refusal.SESSION_PERSISTENCE,
+        )
+    return whole

@@ -1,65 +1,131 @@
-"""What the routes of both kinds of profiles do alike."""
+"""Profiles of flavors and of availability zones: what these mean to a provider. Both kinds behave alike."""
 
 from __future__ import annotations
 
+import dataclasses
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from controller.api import current
-from controller.api.v2 import capabilities
+import orjson
+
+from controller import exceptions
+from controller.changes import visibility
+from controller.changes.asking import Asking
 from controller.db import transaction
+from controller.providers.interface import Capability, Provider
+from controller.resources import availability_zone, declare, flavor, kinds
 from controller.resources.declare import Schema, Values
 
-Of = Callable[[transaction.Transaction], Any]
 
-
+@dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """Profiles of one kind: their declaration, the field with their data, what it may say, and where they are kept."""
+    """Profiles of one kind: the name of their policy rules, their declaration, the field with their data, what a provider lets it say, and
+    where they are kept.
+    """
 
-    def __init__(self, schema: Schema, data: str, known: Sequence[capabilities.Capability], of: Of) -> None:
-        self.schema = schema
-        self._data = data
-        self._known = known
-        self._of = of
+    policy: str
+    schema: Schema
+    data: str
+    known: Callable[[Provider], Sequence[Capability]]
+    of: Callable[[transaction.Transaction], Any]
 
-    def add(self, wanted: Values) -> Any:
-        """Store a new one.
 
-        :raises InvalidRequest: its data is wrong.
-        :raises NotSupported: its data says more than the provider can do.
-        """
-        self._check(wanted)
-        key = str(uuid.uuid4())
-        with current.services().db.begin() as tx:
-            repository = self._of(tx)
-            repository.add({"id": key, **self.schema.columns(wanted)})
-            return repository.get(key)
+FLAVOR = Kind("flavor-profile", flavor.PROFILE, "flavor_data", lambda provider: provider.flavor_capabilities, lambda tx: tx.flavor_profiles)
+AVAILABILITY_ZONE = Kind(
+    "availability-zone-profile",
+    availability_zone.PROFILE,
+    "availability_zone_data",
+    lambda provider: provider.availability_zone_capabilities,
+    lambda tx: tx.availability_zone_profiles,
+)
 
-    def change(self, profile_id: str, values: Values) -> Any:
-        """Store other values; what it means stays as long as something uses it.
 
-        :raises NotFound: there is none.
-        :raises InvalidRequest: the new data is wrong.
-        :raises NotSupported: the new data says more than the provider can do.
-        :raises Conflict: it is in use.
-        """
-        with current.services().db.read() as tx:
-            stored = self._of(tx).get(profile_id)
-            meaning = {name: getattr(stored, name) for name in ("provider_name", self._data)}
-            is_other = any(values.get(name, meaning[name]) != meaning[name] for name in meaning)
-            if is_other:
-                self._of(tx).refuse_if_used(profile_id)  # before anything is said about what it can't mean anyway
+def create(asking: Asking, kind: Kind, wanted: Values) -> Any:
+    """Store a new one.
+
+    :raises InvalidRequest: its data is wrong.
+    :raises NotSupported: its data says more than the provider can do.
+    """
+    asking.authorize(f"{kind.policy}:post", None)
+    _check(asking, kind, wanted)
+    key = str(uuid.uuid4())
+    with asking.write() as tx:
+        repository = kind.of(tx)
+        repository.add({"id": key, **kind.schema.columns(wanted)})
+        return repository.get(key)
+
+
+def update(asking: Asking, kind: Kind, profile_id: str, values: Values) -> Any:
+    """Store other values; what it means stays as long as something uses it.
+
+    :raises NotFound: there is none.
+    :raises InvalidRequest: the new data is wrong.
+    :raises NotSupported: the new data says more than the provider can do.
+    :raises Conflict: it is in use.
+    """
+    asking.authorize(f"{kind.policy}:put", None)
+    with asking.read() as tx:
+        stored = kind.of(tx).get(profile_id)
+        meaning = {name: getattr(stored, name) for name in ("provider_name", kind.data)}
+        is_other = any(values.get(name, meaning[name]) != meaning[name] for name in meaning)
         if is_other:
-            self._check({**meaning, **values})
-        with current.services().db.begin() as tx:
-            repository = self._of(tx)
-            repository.lock(profile_id)
-            now = repository.get(profile_id)
-            if any(values.get(name, getattr(now, name)) != getattr(now, name) for name in meaning):
-                repository.refuse_if_used(profile_id)
-            repository.change(profile_id, self.schema.columns(values))
-            return repository.get(profile_id)
+            kind.of(tx).refuse_if_used(profile_id)  # before anything is said about what it can't mean anyway
+    if is_other:
+        _check(asking, kind, {**meaning, **values})
+    with asking.write() as tx:
+        repository = kind.of(tx)
+        repository.lock(profile_id)
+        now = repository.get(profile_id)
+        if any(values.get(name, getattr(now, name)) != getattr(now, name) for name in meaning):
+            repository.refuse_if_used(profile_id)
+        repository.change(profile_id, kind.schema.columns(values))
+        return repository.get(profile_id)
 
-    def _check(self, values: Mapping[str, Any]) -> None:
-        capabilities.check(values["provider_name"], values[self._data], self._data, self._known)
+
+def delete(asking: Asking, kind: Kind, profile_id: str) -> None:
+    """Delete one that nothing uses.
+
+    :raises NotFound: there is none.
+    :raises Conflict: it is in use.
+    """
+    asking.authorize(f"{kind.policy}:delete", None)
+    with asking.write() as tx:
+        kind.of(tx).delete(profile_id)
+
+
+def _check(asking: Asking, kind: Kind, values: Mapping[str, Any]) -> None:
+    """Whether the data of a profile says only what the provider can do, and what exists.
+
+    :raises InvalidRequest: the provider is not enabled, the data is no JSON object, a value is not of its key's kind, or names nothing.
+    :raises NotSupported: the provider does not know a key.
+    """
+    name = values["provider_name"]
+    known = kind.known(asking.provider(name))
+    data = _object(values[kind.data], kind.data)
+    for capability in known:
+        if capability.name in data:
+            _check_value(asking, capability, data[capability.name])
+    for key in data:
+        if key not in [capability.name for capability in known]:
+            raise exceptions.NotSupported(f"Provider '{name}' does not support a requested option: {kind.data} key {key[:255]}")
+
+
+def _check_value(asking: Asking, capability: Capability, value: Any) -> None:
+    try:
+        parsed = capability.kind(value)
+    except kinds.Reject as reason:
+        raise declare.invalid(capability.name, value, str(reason)) from None
+    if capability.exists is not None:
+        with visibility.in_a_body():
+            capability.exists(asking.services, parsed)
+
+
+def _object(text: str, option: str) -> Mapping[str, Any]:
+    try:
+        found = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise exceptions.InvalidRequest(f"{text[:300]} is not a valid option for {option}")
+    return found

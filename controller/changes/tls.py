@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.api import current
-from controller.api.v2.rules.common import failure
-from controller.changes.settings import TlsDefaults
+from controller.changes.refusals import failure
+from controller.changes.settings import Tls, TlsDefaults
 from controller.resources.declare import Values
 
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
@@ -21,23 +20,23 @@ def fill(values: Values, defaults: TlsDefaults, names: Iterable[str]) -> None:
             values[name] = default if isinstance(default, str) else list(default)
 
 
-def check(values: Mapping[str, Any]) -> None:
+def check(allowed: Tls, values: Mapping[str, Any]) -> None:
     """Ciphers and versions are allowed in this deployment, and a list that was given is not empty.
 
     :raises InvalidRequest: one is not.
     """
-    _check_ciphers(values.get("tls_ciphers"))
+    _check_ciphers(allowed, values.get("tls_ciphers"))
     for name, words in (("tls_versions", "TLS versions"), ("alpn_protocols", "ALPN protocols")):
         if values.get(name) == []:
             raise failure(f"{name}: the list of {words} must not be empty.")
-    too_old = [version for version in values.get("tls_versions") or () if version in current.settings().tls.refused_versions]
+    too_old = [version for version in values.get("tls_versions") or () if version in allowed.refused_versions]
     if too_old:
         raise failure(f"tls_versions: {', '.join(too_old)} is older than this deployment allows.")
 
 
-def _check_ciphers(ciphers: str | None) -> None:
+def _check_ciphers(allowed: Tls, ciphers: str | None) -> None:
     asked_for = [item.lstrip("+") for item in (ciphers or "").split(":") if not item.startswith(("!", "-"))]
-    prohibited = [cipher for cipher in asked_for if cipher in current.settings().tls.prohibited_ciphers]
+    prohibited = [cipher for cipher in asked_for if cipher in allowed.prohibited_ciphers]
     if prohibited:
         raise failure(f"tls_ciphers: {', '.join(prohibited)} must not be used in this deployment.")
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.api import current
-from controller.api.v2 import choices, foreign, rules
+from controller.changes import refusals, visibility
+from controller.changes.asking import Asking
+from controller.changes.placement import Choice
+from controller.changes.settings import Settings
 from controller.drivers.network import interface
 from controller.model import load_balancer as model
 from controller.model.network import Network, Port, Subnet, VipRequest
@@ -36,47 +38,47 @@ class Place:
     versions: frozenset[int] = frozenset()  # of IP, of this VIP and of all additional ones
 
 
-def check(wanted: Mapping[str, Any]) -> None:
+def check(settings: Settings, wanted: Mapping[str, Any]) -> None:
     """What can be told without the network service.
 
     :raises InvalidRequest: the body names no place for the VIP, or one that this deployment does not let tenants name.
     """
-    allowed = current.settings().allow_vip
+    allowed = settings.allow_vip
     given = [name for name in allowed if wanted[name] is not None]
     if not given:
-        raise rules.failure("VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.")
+        raise refusals.failure("VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.")
     for name in given:
         if not allowed[name]:
-            raise rules.not_allowed(name, wanted[name])
+            raise refusals.not_allowed(name, wanted[name])
 
 
-def find(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
+def find(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
     """Where a new VIP goes, after all rules about what the body names.
 
     :raises InvalidRequest: it names what does not exist or what the caller does not see, or its parts contradict each other.
     """
-    with foreign.in_a_body():
-        place = _place(wanted, choice)
-        if not choice.allows_vip_on(place.network_id):
-            raise rules.not_allowed("vip_network_id", place.network_id)
-        check_qos(wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
-        versions = place.versions | _check_additional(wanted["additional_vips"], place)
-        check_groups(wanted["vip_sg_ids"], choice.vip_vnic_type)
+    with visibility.in_a_body():
+        place = _place(asking, wanted, choice)
+        if not choice.allows_vip_on(asking.settings, place.network_id):
+            raise refusals.not_allowed("vip_network_id", place.network_id)
+        check_qos(asking, wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
+        versions = place.versions | _check_additional(asking, wanted["additional_vips"], place)
+        check_groups(asking, wanted["vip_sg_ids"], choice.vip_vnic_type)
     return dataclasses.replace(place, qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id, versions=versions)
 
 
-def _place(wanted: Mapping[str, Any], choice: choices.Choice) -> Place:
+def _place(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
     if wanted["vip_port_id"] is not None:
-        return _on_port(foreign.port(wanted["vip_port_id"]), wanted)
+        return _on_port(visibility.port(asking, wanted["vip_port_id"]), wanted)
     address = wanted["vip_address"]
     if wanted["vip_network_id"] is None:
-        subnet = foreign.subnet(wanted["vip_subnet_id"])
+        subnet = visibility.subnet(asking, wanted["vip_subnet_id"])
     else:
-        network = foreign.network(wanted["vip_network_id"])
+        network = visibility.network(asking, wanted["vip_network_id"])
         if wanted["vip_subnet_id"] is None:
-            subnet = _subnet_of(network, address, _NEEDED[choice.topology])
+            subnet = _subnet_of(asking, network, address, _NEEDED[choice.topology])
         else:
-            subnet = foreign.subnet(wanted["vip_subnet_id"])
+            subnet = visibility.subnet(asking, wanted["vip_subnet_id"])
             if subnet.network_id != network.id:
                 raise _contradiction(f"Subnet {subnet.id} is not part of network {network.id}.")
     return Place(network_id=subnet.network_id, subnet_id=subnet.id, address=address, versions=frozenset((subnet.ip_version,)))
@@ -109,9 +111,9 @@ def _same(wanted: str | None, address: str) -> bool:
     return wanted is None or ipaddress.ip_address(wanted) == ipaddress.ip_address(address)
 
 
-def _subnet_of(network: Network, address: str | None, needed: int) -> Subnet:
+def _subnet_of(asking: Asking, network: Network, address: str | None, needed: int) -> Subnet:
     """The subnet that holds the address; without one, the first that has room, those of IPv4 before the others."""
-    service = current.services().network
+    service = asking.services.network
     subnets = sorted((service.get_subnet(found) for found in network.subnet_ids), key=lambda subnet: subnet.ip_version)
     if address is not None:
         subnets = [subnet for subnet in subnets if ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr)]
@@ -123,60 +125,61 @@ def _subnet_of(network: Network, address: str | None, needed: int) -> Subnet:
     return next((subnet for subnet in subnets if free.get(subnet.id, 0) >= needed), subnets[0])
 
 
-def _check_additional(wanted: Sequence[Mapping[str, Any]], place: Place) -> frozenset[int]:
+def _check_additional(asking: Asking, wanted: Sequence[Mapping[str, Any]], place: Place) -> frozenset[int]:
     """Every further VIP is on a subnet of its own, of the same network; returns their versions of IP."""
     seen = {place.subnet_id}
     versions = set()
     for item in wanted:
-        subnet = foreign.subnet(item["subnet_id"])
+        subnet = visibility.subnet(asking, item["subnet_id"])
         if subnet.id in seen:
-            raise rules.failure(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
+            raise refusals.failure(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
         seen.add(subnet.id)
         versions.add(subnet.ip_version)
         if subnet.network_id != place.network_id:
-            raise rules.failure(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
+            raise refusals.failure(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
         address = item["ip_address"]
         if address is not None and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr):
-            raise rules.failure(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
+            raise refusals.failure(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
         if item["port_id"] is not None:
             _on_port(
-                foreign.port(item["port_id"]), {"vip_network_id": place.network_id, "vip_subnet_id": subnet.id, "vip_address": address}
+                visibility.port(asking, item["port_id"]),
+                {"vip_network_id": place.network_id, "vip_subnet_id": subnet.id, "vip_address": address},
             )
     return frozenset(versions)
 
 
-def check_qos(policy_id: str | None, *, asked_for: bool) -> None:
+def check_qos(asking: Asking, policy_id: str | None, *, asked_for: bool) -> None:
     """A VIP's QoS policy, where the network service has any.
 
     :raises InvalidRequest: it has none.
     :raises NotFound: there is no such policy.
     """
-    if asked_for and not current.services().network.has_qos():
-        raise rules.failure("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
+    if asked_for and not asking.services.network.has_qos():
+        raise refusals.failure("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
     if policy_id is not None:
-        foreign.qos_policy(policy_id)
+        visibility.qos_policy(asking, policy_id)
 
 
-def check_groups(group_ids: Sequence[str], vnic_type: str) -> None:
+def check_groups(asking: Asking, group_ids: Sequence[str], vnic_type: str) -> None:
     """A tenant's own security groups can be put on a VIP, unless it is a part of the host's network card.
 
     :raises InvalidRequest: it is one.
     :raises NotFound: there is no such group.
     """
     for group_id in group_ids:
-        foreign.security_group(group_id)
+        visibility.security_group(asking, group_id)
     if group_ids and vnic_type == "direct":
-        raise rules.failure("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
+        raise refusals.failure("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
 
 
 @contextlib.contextmanager
-def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[model.Vip]:
+def allocated(asking: Asking, load_balancer_id: str, project_id: str, place: Place) -> Iterator[model.Vip]:
     """The VIP port, which is given back if the load balancer is not stored after all.
 
     :raises InvalidRequest: the network service no longer knows the place, or it has no room.
     :raises Conflict: the address is taken.
     """
-    network = current.services().network
+    network = asking.services.network
     request = VipRequest(
         port_id=place.port_id,
         network_id=place.network_id,
@@ -185,7 +188,7 @@ def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[
         qos_policy_id=place.qos_policy_id,
     )
     try:
-        with foreign.in_a_body():
+        with visibility.in_a_body():
             vip = network.allocate_vip(load_balancer_id, project_id, request)
     except exceptions.Conflict as error:
         raise exceptions.AddressInUse(f"The VIP IP address is already in use. {error}") from error
@@ -194,6 +197,8 @@ def allocated(load_balancer_id: str, project_id: str, place: Place) -> Iterator[
     except BaseException:
         _give_back(network, load_balancer_id, vip)
         raise
+    if asking.block is not None:  # it may still come to nothing
+        asking.block.undo.callback(_give_back, network, load_balancer_id, vip)
 
 
 def columns(vip: model.Vip) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 
-from controller.api.v2 import capabilities
+from controller.providers import amphora_profiles as capabilities
 from tests.integration import keystone
 from tests.integration.site import Site
 

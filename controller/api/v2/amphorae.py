@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 
 import flask
 
-from controller import exceptions, jobs
+from controller import exceptions
 from controller.api import answers, current, paging
-from controller.api.v2 import writes
-from controller.db import transaction
+from controller.changes import amphorae
 from controller.db.repositories import amphora_lists
-from controller.model.amphora import Amphora
-from controller.model.status import AmphoraStatus, ProvisioningStatus
 from controller.resources.amphora import SCHEMA
 
 blueprint = flask.Blueprint("amphorae", __name__)
@@ -35,7 +31,7 @@ def get_amphora(amphora_id: str) -> flask.Response:
     """One."""
     current.authorize("amphora:get_one", None)
     with current.services().db.read() as tx:
-        amphora = _amphora(tx, amphora_id)
+        amphora = amphorae.get(tx, amphora_id)
     return answers.one(SCHEMA.name, SCHEMA.view(amphora))
 
 
@@ -44,7 +40,7 @@ def get_amphora_stats(amphora_id: str) -> flask.Response:
     """What it counted, listener by listener."""
     current.authorize("amphora:get_stats", None)
     with current.services().db.read() as tx:
-        _amphora(tx, amphora_id)
+        amphorae.get(tx, amphora_id)
         counters = tx.statistics.of_amphora(amphora_id)
     if not counters:
         raise exceptions.NotFound("Amphora stats for", amphora_id)
@@ -58,47 +54,19 @@ _API_NAMES = {"load_balancer_id": "loadbalancer_id"}
 @blueprint.put("/amphorae/<amphora_id>/failover")
 def fail_over_amphora(amphora_id: str) -> flask.Response:
     """Have a worker replace it."""
-    current.authorize("amphora:put_failover", None)
-    allowed = [state for state in current.settings().removable if state is not ProvisioningStatus.PENDING_CREATE]
-    with writes.begin() as tx:
-        amphora = _amphora(tx, amphora_id)
-        if amphora.load_balancer_id is None or amphora.role is None:
-            raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so there is nothing to fail over.")
-        tx.load_balancers.advance(amphora.load_balancer_id, allowed)
-        job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id,
-            amphora_id=amphora_id,
-            replacement_id=str(uuid.uuid4()),
-            role=amphora.role,
-        )
-        writes.post(tx, job)
+    amphorae.fail_over(current.asking(), amphora_id)
     return answers.empty(202)
 
 
 @blueprint.put("/amphorae/<amphora_id>/config")
 def update_amphora_config(amphora_id: str) -> flask.Response:
     """Have a worker tell its agent how it is to live from now on."""
-    current.authorize("amphora:put_config", None)
-    with writes.begin() as tx:
-        amphora = _amphora(tx, amphora_id)
-        if amphora.load_balancer_id is None:
-            raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so its agent is told nothing before it does.")
-        writes.post(tx, jobs.ConfigureAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id))
+    amphorae.configure(current.asking(), amphora_id)
     return answers.empty(202)
 
 
 @blueprint.delete("/amphorae/<amphora_id>")
 def delete_amphora(amphora_id: str) -> flask.Response:
     """Have a worker take a broken one apart; its load balancer gets another one if it lacks one."""
-    current.authorize("amphora:delete", None)
-    with writes.begin() as tx:
-        amphora = _amphora(tx, amphora_id)
-        if amphora.load_balancer_id is None or amphora.status is not AmphoraStatus.ERROR:
-            raise exceptions.ObjectImmutable("Amphora", amphora_id)
-        writes.accept(tx, amphora.load_balancer_id, current.settings().removable)  # a broken amphora breaks its load balancer
-        tx.amphorae.set_status([amphora_id], AmphoraStatus.PENDING_DELETE)
+    amphorae.delete(current.asking(), amphora_id)
     return answers.empty(204)
-
-
-def _amphora(tx: transaction.Transaction, amphora_id: str) -> Amphora:
-    return amphora_lists.AmphoraLists(tx.connection).get(amphora_id)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import flask
 
 from controller.api import answers, current, paging
-from controller.api.v2 import capabilities, profiles
+from controller.changes import profiles
 from controller.resources.availability_zone import PROFILE
 
 blueprint = flask.Blueprint("availability_zone_profiles", __name__)
-_PROFILES = profiles.Kind(PROFILE, "availability_zone_data", capabilities.AVAILABILITY_ZONE, lambda tx: tx.availability_zone_profiles)
 
 
 @blueprint.get("/availabilityzoneprofiles")
@@ -26,8 +25,7 @@ def list_availability_zone_profiles() -> flask.Response:
 def create_availability_zone_profile() -> flask.Response:
     """Say what an availability zone means to a provider."""
     wanted = PROFILE.create(flask.request.get_data())
-    current.authorize("availability-zone-profile:post", None)
-    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.add(wanted)), 201)
+    return answers.one(PROFILE.name, PROFILE.view(profiles.create(current.asking(), profiles.AVAILABILITY_ZONE, wanted)), 201)
 
 
 @blueprint.get("/availabilityzoneprofiles/<profile_id>")
@@ -43,14 +41,11 @@ def get_availability_zone_profile(profile_id: str) -> flask.Response:
 def update_availability_zone_profile(profile_id: str) -> flask.Response:
     """Store the new values."""
     values = PROFILE.update(flask.request.get_data())
-    current.authorize("availability-zone-profile:put", None)
-    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.change(profile_id, values)))
+    return answers.one(PROFILE.name, PROFILE.view(profiles.update(current.asking(), profiles.AVAILABILITY_ZONE, profile_id, values)))
 
 
 @blueprint.delete("/availabilityzoneprofiles/<profile_id>")
 def delete_availability_zone_profile(profile_id: str) -> flask.Response:
     """Delete one that nothing uses."""
-    current.authorize("availability-zone-profile:delete", None)
-    with current.services().db.begin() as tx:
-        tx.availability_zone_profiles.delete(profile_id)
+    profiles.delete(current.asking(), profiles.AVAILABILITY_ZONE, profile_id)
     return answers.empty(204)

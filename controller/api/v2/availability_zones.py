@@ -5,7 +5,7 @@ from __future__ import annotations
 import flask
 
 from controller.api import answers, current, paging
-from controller.api.v2 import foreign
+from controller.changes import availability_zones
 from controller.resources.availability_zone import SCHEMA
 
 blueprint = flask.Blueprint("availability_zones", __name__)
@@ -25,14 +25,7 @@ def list_availability_zones() -> flask.Response:
 def create_availability_zone() -> flask.Response:
     """Give a profile a name that tenants may choose."""
     wanted = SCHEMA.create(flask.request.get_data())
-    current.authorize("availability-zone:post", None)
-    key = wanted["name"]
-    with current.services().db.begin() as tx:
-        with foreign.in_a_body():
-            tx.availability_zone_profiles.hold(wanted["availability_zone_profile_id"])
-        tx.availability_zones.add(SCHEMA.columns(wanted))
-        made = tx.availability_zones.get(key)
-    return answers.one(SCHEMA.name, SCHEMA.view(made), 201)
+    return answers.one(SCHEMA.name, SCHEMA.view(availability_zones.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/availabilityzones/<path:availability_zone_name>")
@@ -48,18 +41,11 @@ def get_availability_zone(availability_zone_name: str) -> flask.Response:
 def update_availability_zone(availability_zone_name: str) -> flask.Response:
     """Store the new values. One that is disabled can't be chosen any more; what chose it before stays as it is."""
     values = SCHEMA.update(flask.request.get_data())
-    current.authorize("availability-zone:put", None)
-    with current.services().db.begin() as tx:
-        tx.availability_zones.lock(availability_zone_name)
-        tx.availability_zones.change(availability_zone_name, SCHEMA.columns(values))
-        found = tx.availability_zones.get(availability_zone_name)
-    return answers.one(SCHEMA.name, SCHEMA.view(found))
+    return answers.one(SCHEMA.name, SCHEMA.view(availability_zones.update(current.asking(), availability_zone_name, values)))
 
 
 @blueprint.delete("/availabilityzones/<path:availability_zone_name>")
 def delete_availability_zone(availability_zone_name: str) -> flask.Response:
     """Delete one that no load balancer uses."""
-    current.authorize("availability-zone:delete", None)
-    with current.services().db.begin() as tx:
-        tx.availability_zones.delete(availability_zone_name)
+    availability_zones.delete(current.asking(), availability_zone_name)
     return answers.empty(204)

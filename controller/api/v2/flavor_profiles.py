@@ -5,11 +5,10 @@ from __future__ import annotations
 import flask
 
 from controller.api import answers, current, paging
-from controller.api.v2 import capabilities, profiles
+from controller.changes import profiles
 from controller.resources.flavor import PROFILE
 
 blueprint = flask.Blueprint("flavor_profiles", __name__)
-_PROFILES = profiles.Kind(PROFILE, "flavor_data", capabilities.FLAVOR, lambda tx: tx.flavor_profiles)
 
 
 @blueprint.get("/flavorprofiles")
@@ -26,8 +25,7 @@ def list_flavor_profiles() -> flask.Response:
 def create_flavor_profile() -> flask.Response:
     """Say what a flavor means to a provider."""
     wanted = PROFILE.create(flask.request.get_data())
-    current.authorize("flavor-profile:post", None)
-    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.add(wanted)), 201)
+    return answers.one(PROFILE.name, PROFILE.view(profiles.create(current.asking(), profiles.FLAVOR, wanted)), 201)
 
 
 @blueprint.get("/flavorprofiles/<profile_id>")
@@ -43,14 +41,11 @@ def get_flavor_profile(profile_id: str) -> flask.Response:
 def update_flavor_profile(profile_id: str) -> flask.Response:
     """Store the new values."""
     values = PROFILE.update(flask.request.get_data())
-    current.authorize("flavor-profile:put", None)
-    return answers.one(PROFILE.name, PROFILE.view(_PROFILES.change(profile_id, values)))
+    return answers.one(PROFILE.name, PROFILE.view(profiles.update(current.asking(), profiles.FLAVOR, profile_id, values)))
 
 
 @blueprint.delete("/flavorprofiles/<profile_id>")
 def delete_flavor_profile(profile_id: str) -> flask.Response:
     """Delete one that nothing uses."""
-    current.authorize("flavor-profile:delete", None)
-    with current.services().db.begin() as tx:
-        tx.flavor_profiles.delete(profile_id)
+    profiles.delete(current.asking(), profiles.FLAVOR, profile_id)
     return answers.empty(204)

@@ -1,13 +1,12 @@
-"""/pools/{id}/members, one by one and as a batch."""
+"""/pools/{id}/members, one by one. The batch is in `member_batch`."""
 
 from __future__ import annotations
 
 import flask
 
-from controller.api import answers, arguments, current, paging
-from controller.changes import member_batch, members
+from controller.api import answers, current, paging
+from controller.changes import members
 from controller.db.repositories import paging as rows
-from controller.resources import declare, kinds
 from controller.resources.member import SCHEMA
 
 blueprint = flask.Blueprint("members", __name__)
@@ -52,20 +51,3 @@ def delete_member(pool_id: str, member_id: str) -> flask.Response:
     """Have a worker remove it."""
     members.delete(current.asking(), pool_id, member_id)
     return answers.empty(204)
-
-
-@blueprint.put("/pools/<pool_id>/members")
-def replace_members(pool_id: str) -> flask.Response:
-    """Create, change and delete members until the pool has those of the body (with `additive_only`: at least those)."""
-    wanted = _batch(flask.request.get_data())
-    member_batch.replace(current.asking(), pool_id, wanted, additive=arguments.boolean("additive_only"))
-    return answers.empty(202)
-
-
-def _batch(body: bytes) -> list[member_batch.Wanted]:
-    given = declare.envelope(body, "members_", "members")
-    if not isinstance(given, list):
-        raise declare.invalid("members", given, "Value should be a list")
-    if len(given) > kinds.MOST_OBJECTS:
-        raise declare.invalid("members", f"{len(given)} items", f"Value should have at most {kinds.MOST_OBJECTS} items")
-    return [member_batch.Wanted(SCHEMA.created(item, f"members_.members[{index}]"), frozenset(item)) for index, item in enumerate(given)]

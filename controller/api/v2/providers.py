@@ -8,7 +8,7 @@ import flask
 
 from controller import exceptions
 from controller.api import answers, current
-from controller.api.v2 import capabilities
+from controller.providers.interface import Capability
 
 blueprint = flask.Blueprint("providers", __name__)
 _WITHOUT_EFFECT = frozenset({"fields", "limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir"})
@@ -26,19 +26,18 @@ def list_providers() -> flask.Response:
 def list_flavor_capabilities(provider: str) -> flask.Response:
     """What the profile of a flavor can say to this provider."""
     current.authorize("provider-flavor:get_all", None)
-    return _capabilities("flavor_capabilities", provider, capabilities.FLAVOR)
+    return _answer("flavor_capabilities", _described(current.asking().provider(provider).flavor_capabilities))
 
 
 @blueprint.get("/providers/<provider>/availability_zone_capabilities")
 def list_availability_zone_capabilities(provider: str) -> flask.Response:
     """What the profile of an availability zone can say to this provider."""
     current.authorize("provider-availability-zone:get_all", None)
-    return _capabilities("availability_zone_capabilities", provider, capabilities.AVAILABILITY_ZONE)
+    return _answer("availability_zone_capabilities", _described(current.asking().provider(provider).availability_zone_capabilities))
 
 
-def _capabilities(key: str, provider: str, known: Sequence[capabilities.Capability]) -> flask.Response:
-    capabilities.enabled(provider)
-    return _answer(key, ((capability.name, capability.description) for capability in known))
+def _described(capabilities: Sequence[Capability]) -> Iterable[tuple[str, str]]:
+    return ((capability.name, capability.description) for capability in capabilities)
 
 
 def _answer(key: str, described: Iterable[tuple[str, str]]) -> flask.Response:

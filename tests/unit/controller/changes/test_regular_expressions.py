@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies
 
-from controller.api.v2 import regular_expressions
+from controller.changes import regular_expressions
 
 # Tokens whose combinations are where the two disagree.
 _TOKENS = strategies.sampled_from(

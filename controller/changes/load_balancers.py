@@ -1,0 +1,154 @@
+"""Load balancers, and their rules. `vip` has those of their addresses, `placement` those of flavors and availability zones, and
+`fully_populated` those of one body with everything below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from controller.changes import fully_populated, placement, refusals, vip, visibility
+from controller.changes.asking import Asking, new_load_balancer_row
+from controller.db.repositories import paging
+from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus
+from controller.providers.interface import Create, Delete, Failover
+from controller.refusals import Refusal
+from controller.resources import declare
+from controller.resources.declare import Values
+from controller.resources.load_balancer import SCHEMA
+
+
+def create(asking: Asking, wanted: Values) -> fully_populated.Created:
+    """Allocate the VIP, and store everything as PENDING_CREATE, to be built; with all that `wanted` holds below it.
+
+    :raises InvalidRequest: a rule is broken, or something is named that is not there.
+    :raises Conflict: the VIP's address is taken, or two of its children exclude each other.
+    :raises QuotaExceeded: the project may not have so many.
+    :raises NotSupported: the provider can't do it.
+    """
+    project_id = _project(asking, wanted)
+    asking.authorize("loadbalancer:post", project_id)
+    if wanted["vip_sg_ids"]:
+        asking.authorize("loadbalancer:post:vip_sg_ids", project_id)
+    vip.check(asking.settings, wanted)
+    choice = placement.choose(asking, wanted)
+    wanted["provider"] = choice.provider
+    place = vip.find(asking, wanted, choice)
+    below = fully_populated.plan(asking.settings, wanted)
+    visibility.subnets(asking, below.subnet_ids)
+    fully_populated.check_secrets(asking, below, project_id)
+    fully_populated.check_parent(below, place.versions, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    with asking.read() as tx:
+        tx.quotas.check(project_id, {"load_balancer": 1, **below.counts}, asking.settings.quotas)
+    provider = asking.provider(choice.provider)
+    asking.supports(provider, "loadbalancer", wanted)
+    asking.supports(provider, "flavor", {"sriov_vip": choice.placement.sriov_vip})
+    fully_populated.supported(asking, provider, below, place.versions)
+    row = {**SCHEMA.columns(wanted), **new_load_balancer_row(project_id, generation=1)}
+    with vip.allocated(asking, row["id"], project_id, place) as allocated:
+        chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
+        others = (one.get("ip_address") for one in row.get("additional_vips") or ())
+        fully_populated.check_vips(below, [allocated.address, *(address for address in others if address)])
+        return _store(asking, {**row, **vip.columns(allocated), **chosen}, below, choice)
+
+
+def _store(asking: Asking, row: dict[str, Any], below: fully_populated.Graph, choice: placement.Choice) -> fully_populated.Created:
+    with asking.change() as tx:
+        asking.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
+        choice.hold(tx)
+        tx.load_balancers.add([row])
+        fully_populated.add(tx, below, row["project_id"], row["id"])
+        change = Create(load_balancer_id=row["id"], request_id=asking.caller.request_id, topology=choice.topology)
+        asking.give(tx, asking.provider(choice.provider), change)
+        return fully_populated.created(tx, row["id"], bool(below))
+
+
+def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadBalancer:
+    """Store new values, to be applied.
+
+    :raises InvalidRequest: they contradict something, or name what is not there.
+    :raises NotFound: there is no such load balancer.
+    :raises Immutable: it takes no change now.
+    :raises NotSupported: the provider can't do it.
+    """
+    _check_vip_changes(asking, load_balancer_id, values)
+    with asking.change() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        asking.authorize("loadbalancer:put", load_balancer.project_id)
+        generation = asking.accept(tx, load_balancer_id)
+        if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
+            raise refusals.failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
+        asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
+        own_groups = {"vip_generation": generation} if "vip_sg_ids" in values else {}
+        tx.load_balancers.change(load_balancer_id, {**SCHEMA.columns(values), **own_groups}, generation)
+        return tx.load_balancers.get(load_balancer_id)
+
+
+def _check_vip_changes(asking: Asking, load_balancer_id: str, values: Mapping[str, Any]) -> None:
+    """What the network service has to say to new values, before the transaction, which must not wait for it.
+
+    :raises Forbidden: the caller may not choose security groups.
+    :raises InvalidRequest: it has no such policy or group, or they can have no effect.
+    """
+    if "vip_qos_policy_id" not in values and "vip_sg_ids" not in values:
+        return
+    with asking.read() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+    asking.authorize("loadbalancer:put", load_balancer.project_id)
+    with visibility.in_a_body():
+        if "vip_qos_policy_id" in values:
+            vip.check_qos(asking, values["vip_qos_policy_id"], asked_for=True)
+        if "vip_sg_ids" in values:
+            asking.authorize("loadbalancer:put:vip_sg_ids", load_balancer.project_id)
+            vip.check_groups(asking, values["vip_sg_ids"], load_balancer.vip.vnic_type)
+
+
+def delete(asking: Asking, load_balancer_id: str, *, cascade: bool = False) -> None:
+    """Have it removed; with `cascade`, everything below it too.
+
+    :raises InvalidRequest: there is something below it.
+    :raises NotFound: there is no such load balancer.
+    :raises Immutable: it can't be deleted now.
+    """
+    with asking.change() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        asking.authorize("loadbalancer:delete", load_balancer.project_id)
+        change = Delete(load_balancer_id=load_balancer_id, request_id=asking.caller.request_id, allowed=asking.settings.removable)
+        generation = asking.give(tx, asking.provider_of(tx, load_balancer_id), change)
+        if not cascade and tx.load_balancers.has_children(load_balancer_id):
+            raise refusals.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children", Refusal.HAS_CHILDREN)
+        if cascade:
+            for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors, tx.l7policies, tx.l7rules):
+                repository.mark_deleted_with(load_balancer_id, generation)
+
+
+def fail_over(asking: Asking, load_balancer_id: str) -> None:
+    """Have everything that serves it replaced.
+
+    :raises NotFound: there is no such load balancer.
+    :raises Immutable: it was never built, or is being changed.
+    """
+    with asking.change() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        asking.authorize("loadbalancer:put_failover", load_balancer.project_id)
+        change = Failover(
+            load_balancer_id=load_balancer_id,
+            request_id=asking.caller.request_id,
+            allowed=[state for state in asking.settings.removable if state is not ProvisioningStatus.PENDING_CREATE],
+            topology=load_balancer.topology,
+        )
+        asking.give(tx, asking.provider_of(tx, load_balancer_id), change)
+
+
+def _project(asking: Asking, values: Mapping[str, Any]) -> str:
+    """The project of a new load balancer.
+
+    :raises InvalidRequest: neither the body nor the caller names one, or what is named can't be an id: its quota could not be stored.
+    """
+    named = values["project_id"] or asking.caller.project_id
+    if not named:
+        raise refusals.failure("Missing project ID in request where one is required. Name it in the body as project_id, or in the token.")
+    if not paging.may_exist(named):
+        raise declare.invalid("project_id", named, "Value should be the id of a project")
+    return str(named)
