@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew
 
-.PHONY: help install demo dev down quick test test-tempest lint types bench sample clean
+.PHONY: help install demo dev down image quick test test-tempest lint types bench sample clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +22,10 @@ dev: install ## run everything in the background on this machine (also: figlina 
 
 down: install ## stop what `make dev` started
 	@$(BIN)/figlina dev down
+
+image: ## build the amphora image for virtual machines: build/image/amphora.qcow2 (three minutes; root)
+	@scripts/install-system-packages image
+	@images/build
 
 quick: install ## unit, contract and functional tests: no root, no network, no database servers (two minutes on two cores)
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud and not slow"

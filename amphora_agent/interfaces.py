@@ -64,6 +64,13 @@ class Interfaces:
             lines.append(f"route replace default via {config.management_gateway} dev {nic.name}")
         _batch([], lines)
 
+    def management_name(self, mac: str) -> str:
+        """How the kernel names the NIC with this MAC address.
+
+        :raises InterfaceMissing: it did not appear.
+        """
+        return self._wait_for(mac, ([],))[0].name
+
     def ensure_namespace(self) -> None:
         """Have the tenant's namespace, with its settings, which hold inside it only."""
         if not (system.NAMESPACES / self._namespace).exists():

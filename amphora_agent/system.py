@@ -108,9 +108,19 @@ def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: b
                 file.flush()
                 os.fsync(file.fileno())
         beside.replace(path)
+        if durable:  # the name is part of the folder: without this, a machine that dies now comes back with the old file
+            _sync_folder(path.parent)
     except OSError:  # on a full disk what was begun would take the room that the next try needs
         beside.unlink(missing_ok=True)
         raise
+
+
+def _sync_folder(folder: pathlib.Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_unfinished(directory: pathlib.Path) -> None:

@@ -1,0 +1,70 @@
+"""The agent as a virtual machine starts it: the configuration drive is read first, once per boot."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+import socket
+import sys
+import time
+
+from amphora_agent import config_drive, errors, interfaces, main, system
+from amphora_agent.protocol import boot
+
+LOG = logging.getLogger(__name__)
+PATIENCE = 60.0
+"""Seconds until a drive that has not appeared is missed."""
+
+_MOUNTED_AT = pathlib.Path("/run/config-drive")
+_DHCP = ["busybox", "udhcpc", "-q", "-n", "-t", "5", "-T", "2", "-s", "/usr/lib/figlina/dhcp"]
+
+
+def start() -> int:
+    """Have the boot configuration, and be the agent from then on. Whoever started this starts it again when it ends."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    if not pathlib.Path(boot.CONFIG_PATH).exists():
+        try:
+            _take(config_drive.load(*config_drive.wait(PATIENCE), _MOUNTED_AT))
+        except (config_drive.NoDrive, errors.AgentError, system.CommandFailed, OSError) as exc:
+            LOG.error("The machine can't be configured: %s", exc)
+            time.sleep(5.0)
+            return 1
+    return main.main([])
+
+
+def _take(drive: config_drive.Drive) -> None:
+    """Write what the drive holds; the boot configuration last, since it says that all is there."""
+    socket.sethostname(drive.name)
+    last = drive.files.get(boot.CONFIG_PATH)
+    if last is None:
+        raise config_drive.NoDrive(f"it holds no {boot.CONFIG_PATH}")
+    for path, content in drive.files.items():
+        if path != boot.CONFIG_PATH:
+            system.write_file(pathlib.Path(path), content)
+    try:
+        management = boot.BootConfig.parse(last).management_mac.lower()
+    except ValueError as exc:
+        raise config_drive.NoDrive(str(exc)) from exc
+    for link in drive.links:
+        if link.mac == management:  # the others are tenants' networks: they are configured in a namespace of their own
+            _bring_up(link)
+    system.write_file(pathlib.Path(boot.CONFIG_PATH), last)
+    LOG.info("Configured as %s, with %d files", drive.name, len(drive.files))
+
+
+def _bring_up(link: config_drive.Link) -> None:
+    """What the drive says of the management network beyond the boot configuration: more addresses, routes, DHCP.
+
+    :raises InterfaceMissing: there is no such network card.
+    """
+    name = interfaces.Interfaces().management_name(link.mac)
+    lines = [f"link set {name} {f'mtu {link.mtu} ' if link.mtu else ''}up"]
+    lines += [f"address replace {address} dev {name}" for address in link.addresses]
+    lines += [f"route replace {to} via {gateway} dev {name} onlink" for to, gateway in link.routes]
+    system.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
+    if link.dhcp and not link.addresses:
+        system.run([*_DHCP, "-i", name])
+
+
+if __name__ == "__main__":
+    sys.exit(start())

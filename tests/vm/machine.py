@@ -1,0 +1,168 @@
+"""An amphora of the real image in QEMU, with the surroundings of the agent's tests: web servers, clients and a health manager beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from amphora_agent import system
+from amphora_agent.protocol import boot
+from tests.integration import agent_amphora
+
+COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
+UEFI = pathlib.Path("/usr/share/OVMF/OVMF_CODE.fd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Hardware:
+    """How a machine is put together. `firmware` is bios, uefi, or kernel (kernel and initrd are handed over)."""
+
+    firmware: str = "bios"
+    disk: str = "virtio"  # or scsi
+    drive: str = "iso9660"  # or vfat
+    memory: int = 256  # MiB
+
+
+class Machine(agent_amphora.Amphora):
+    """A virtual machine; its cables are taps, whose other ends are in the `outside` namespace."""
+
+    def __init__(self, folder: pathlib.Path, image_folder: pathlib.Path, hardware: Hardware, **boot_changes: Any) -> None:
+        super().__init__(folder, **boot_changes)
+        self._images = image_folder
+        self._hardware = hardware
+        self._taps: list[tuple[str, str]] = []
+
+    def make(self) -> None:
+        """Everything but the machine; its disk is a layer above the image."""
+        super().make()
+        disk, image = self.folder / "disk.qcow2", self._images / "amphora.qcow2"
+        system.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(disk)])
+        self._make_drive()
+
+    def plug(self, name: str, mac: str, outside_address: str) -> None:
+        """A tap with an address outside; the card comes with `start` or `hot_plug`."""
+        for line in (f"tuntap add {name} mode tap", f"address add {outside_address} dev {name}", f"link set {name} up"):
+            system.run(["ip", "-n", self.outside, *line.split()])
+        self._taps.append((name, mac))
+
+    def start(self) -> None:
+        """Switch the machine on."""
+        self._machine = subprocess.Popen(["nsenter", f"--net=/run/netns/{self.outside}", "--", *self._command()], stdin=subprocess.DEVNULL)
+
+    def _command(self) -> list[str]:
+        hardware = self._hardware
+        words = ["qemu-system-x86_64", "-machine", "pc,usb=off", "-accel", "tcg", "-cpu", "max,la57=off"]
+        words += ["-m", str(hardware.memory), "-nodefaults", "-display", "none", "-vga", "none"]
+        words += ["-serial", f"file:{self.console}", "-qmp", f"unix:{self._monitor},server=on,wait=off"]
+        words += [
+            "-object",
+            "rng-random,id=rng,filename=/dev/urandom",
+            "-device",
+            "virtio-rng-pci,rng=rng",
+            "-device",
+            "virtio-scsi-pci,id=scsi",
+        ]
+        words += ["-drive", f"file={self.folder / 'disk.qcow2'},if=none,id=disk,cache=unsafe"]
+        words += ["-device", "virtio-blk-pci,drive=disk" if hardware.disk == "virtio" else "scsi-hd,bus=scsi.0,drive=disk"]
+        words += ["-drive", f"file={self.folder / 'drive'},if=none,id=drive,format=raw,readonly=on", "-device"]
+        words += ["scsi-cd,bus=scsi.0,drive=drive" if hardware.drive == "iso9660" else "virtio-blk-pci,drive=drive"]
+        if hardware.firmware == "uefi":
+            words += ["-drive", f"if=pflash,format=raw,readonly=on,file={UEFI}"]
+        if hardware.firmware == "kernel":
+            words += ["-kernel", str(self._images / "vmlinuz"), "-initrd", str(self._images / "initrd.img"), "-append", COMMAND_LINE]
+        for name, mac in self._taps:
+            words += ["-netdev", f"tap,id={name},ifname={name},script=no,downscript=no"]
+            words += ["-device", f"virtio-net-pci,netdev={name},mac={mac},romfile="]
+        return words
+
+    def hot_plug(self, name: str, mac: str, outside_address: str) -> None:
+        """A network card more while the machine runs."""
+        self.plug(name, mac, outside_address)
+        self.tell("netdev_add", type="tap", id=name, ifname=name, script="no", downscript="no")
+        self.tell("device_add", driver="virtio-net-pci", netdev=name, id=f"card-{name}", mac=mac, romfile="")
+
+    def tell(self, command: str, **arguments: Any) -> Any:
+        """Say something to QEMU's monitor (QMP)."""
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as monitor:
+            monitor.connect(str(self._monitor))
+            lines = monitor.makefile("rw")
+            lines.readline()
+            for wanted in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": arguments}):
+                lines.write(json.dumps(wanted) + "\n")
+                lines.flush()
+                answer = next(found for found in map(json.loads, lines) if "event" not in found)
+                assert "error" not in answer, answer
+        return answer["return"]
+
+    def ended(self, within: float) -> bool:
+        """Whether the machine switches itself off within that many seconds."""
+        assert self._machine is not None
+        try:
+            self._machine.wait(within)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    @property
+    def console(self) -> pathlib.Path:
+        """What the machine writes to its serial port."""
+        return self.folder / "console.log"
+
+    def log(self) -> str:
+        return self.console.read_text(errors="replace")
+
+    @property
+    def _monitor(self) -> pathlib.Path:
+        return self.folder / "qmp"
+
+    def _make_drive(self) -> None:
+        """A configuration drive as Nova makes it: one file by personality, the others in the user data."""
+        tree = self.folder / "drive-files"
+        latest, content = tree / "openstack" / "latest", tree / "openstack" / "content"
+        latest.mkdir(parents=True)
+        content.mkdir()
+        etc = self.folder / "etc"
+        (content / "0000").write_bytes((etc / "agent.json").read_bytes())
+        about = {"uuid": self.id, "name": f"amphora-{self.id}", "hostname": f"amphora-{self.id}.novalocal"}
+        files = [{"content_path": "/content/0000", "path": boot.CONFIG_PATH}]
+        (latest / "meta_data.json").write_text(json.dumps({**about, "files": files}))
+        certificates = {boot.SERVER_PEM_PATH: etc / "certs/server.pem", boot.CLIENT_ROOTS_PATH: etc / "certs/client_roots.pem"}
+        write = [{"path": path, "content": source.read_text(), "permissions": "0600"} for path, source in certificates.items()]
+        (latest / "user_data").write_text("#cloud-config\n" + json.dumps({"write_files": write}))
+        links = [{"id": name, "type": "bridge", "mtu": 1400, "ethernet_mac_address": mac} for name, mac in self._taps]
+        network = {"type": "ipv4", "link": "mgmt", "ip_address": agent_amphora.AGENT, "netmask": "255.255.255.0", "routes": []}
+        (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": [{"id": "network0", **network}], "services": []}))
+        drive = self.folder / "drive"
+        if self._hardware.drive == "iso9660":
+            system.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", str(drive), "-J", "-r", "-V", "config-2", str(tree)])
+        else:
+            with drive.open("wb") as file:
+                file.truncate(64 * 1024 * 1024)
+            system.run(["mkfs.vfat", "-n", "config-2", str(drive)])
+            system.run(["mcopy", "-s", "-i", str(drive), str(tree / "openstack"), "::"])
+
+
+@contextlib.contextmanager
+def running(folder: pathlib.Path, image_folder: pathlib.Path, hardware: Hardware | None = None, **boot_changes: Any) -> Iterator[Machine]:
+    """A machine that answers."""
+    machine = Machine(folder, image_folder, hardware or Hardware(), **boot_changes)
+    try:
+        machine.make()
+        machine.start()
+        agent_amphora.eventually(lambda: machine.call("GET", "/")[0] == 200, within=240)
+        yield machine
+    except BaseException:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(machine.log()[-8000:])
+        raise
+    finally:
+        machine.destroy()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,36 @@
+"""The image is small, holds nothing that it does not need, and is the same whenever the same things go into it."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import subprocess
+
+import pytest
+
+from tests.vm.conftest import REPOSITORY
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
+MOST = 70e6
+
+
+def test_it_is_small(image_folder: pathlib.Path) -> None:
+    assert (image_folder / "amphora.qcow2").stat().st_size <= MOST
+
+
+def test_its_packages_are_listed_with_their_versions(image_folder: pathlib.Path) -> None:
+    listed = dict(line.split(" ", 1) for line in (image_folder / "amphora.packages").read_text().splitlines())
+    assert listed["haproxy"].startswith("3.")
+    assert {"keepalived", "nftables", "python3-flask"} <= listed.keys()
+    assert {"systemd", "openssh-server", "cloud-init", "apt"}.isdisjoint(listed)
+
+
+@pytest.mark.slow
+def test_the_same_inputs_give_the_same_bits(image_folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    subprocess.run([REPOSITORY / "images" / "build", "--output", tmp_path / "again"], check=True)
+    names = ("vmlinuz", "initrd.img", "amphora.packages", "amphora.qcow2")
+    assert [_digest(tmp_path / "again" / name) for name in names] == [_digest(image_folder / name) for name in names]
+
+
+def _digest(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
