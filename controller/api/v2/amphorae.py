@@ -17,7 +17,10 @@ blueprint = flask.Blueprint("amphorae", __name__)
 
 @blueprint.get("/amphorae")
 def list_amphorae() -> flask.Response:
-    """All; `project_id` asks for those whose load balancer is that project's."""
+    """List all amphorae.
+
+    With `project_id`, those that serve load balancers of that project.
+    """
     current.authorize("amphora:get_all", None)
     project = flask.request.args.get("project_id", flask.request.args.get("tenant_id"))
     asked = paging.asked(SCHEMA, elsewhere=("project_id", "tenant_id"))
@@ -28,7 +31,7 @@ def list_amphorae() -> flask.Response:
 
 @blueprint.get("/amphorae/<amphora_id>")
 def get_amphora(amphora_id: str) -> flask.Response:
-    """One."""
+    """Show an amphora."""
     current.authorize("amphora:get_one", None)
     with current.services().db.read() as tx:
         amphora = amphorae.get(tx, amphora_id)
@@ -37,7 +40,7 @@ def get_amphora(amphora_id: str) -> flask.Response:
 
 @blueprint.get("/amphorae/<amphora_id>/stats")
 def get_amphora_stats(amphora_id: str) -> flask.Response:
-    """What it counted, listener by listener."""
+    """Show the traffic that an amphora has counted, listener by listener."""
     current.authorize("amphora:get_stats", None)
     with current.services().db.read() as tx:
         amphorae.get(tx, amphora_id)
@@ -53,20 +56,26 @@ _API_NAMES = {"load_balancer_id": "loadbalancer_id"}
 
 @blueprint.put("/amphorae/<amphora_id>/failover")
 def fail_over_amphora(amphora_id: str) -> flask.Response:
-    """Have a worker replace it."""
+    """Replace an amphora by a new one.
+
+    The answer comes at once, and a worker does it: the load balancer is PENDING_UPDATE meanwhile.
+    """
     amphorae.fail_over(current.asking(), amphora_id)
     return answers.empty(202)
 
 
 @blueprint.put("/amphorae/<amphora_id>/config")
 def update_amphora_config(amphora_id: str) -> flask.Response:
-    """Have a worker tell its agent how it is to live from now on."""
+    """Send the agent of an amphora its configuration anew."""
     amphorae.configure(current.asking(), amphora_id)
     return answers.empty(202)
 
 
 @blueprint.delete("/amphorae/<amphora_id>")
 def delete_amphora(amphora_id: str) -> flask.Response:
-    """Have a worker take a broken one apart; its load balancer gets another one if it lacks one."""
+    """Delete an amphora that is of no use any more.
+
+    If its load balancer lacks an amphora then, it gets another one.
+    """
     amphorae.delete(current.asking(), amphora_id)
     return answers.empty(204)

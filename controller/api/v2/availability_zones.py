@@ -13,7 +13,7 @@ blueprint = flask.Blueprint("availability_zones", __name__)
 
 @blueprint.get("/availabilityzones")
 def list_availability_zones() -> flask.Response:
-    """All: everybody may choose among them."""
+    """List the availability zones, among which every tenant may choose."""
     current.authorize("availability-zone:get_all", current.context().project_id)
     asked = paging.asked(SCHEMA)
     with current.services().db.read() as tx:
@@ -23,14 +23,14 @@ def list_availability_zones() -> flask.Response:
 
 @blueprint.post("/availabilityzones")
 def create_availability_zone() -> flask.Response:
-    """Give a profile a name that tenants may choose."""
+    """Create an availability zone: a name for a profile, which tenants may choose."""
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(availability_zones.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/availabilityzones/<path:availability_zone_name>")
 def get_availability_zone(availability_zone_name: str) -> flask.Response:
-    """One."""
+    """Show an availability zone."""
     current.authorize("availability-zone:get_one", current.context().project_id)
     with current.services().db.read() as tx:
         found = tx.availability_zones.get(availability_zone_name)
@@ -39,13 +39,16 @@ def get_availability_zone(availability_zone_name: str) -> flask.Response:
 
 @blueprint.put("/availabilityzones/<path:availability_zone_name>")
 def update_availability_zone(availability_zone_name: str) -> flask.Response:
-    """Store the new values. One that is disabled can't be chosen any more; what chose it before stays as it is."""
+    """Change an availability zone.
+
+    One that is disabled can't be chosen for new load balancers; those that chose it before stay as they are.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(availability_zones.update(current.asking(), availability_zone_name, values)))
 
 
 @blueprint.delete("/availabilityzones/<path:availability_zone_name>")
 def delete_availability_zone(availability_zone_name: str) -> flask.Response:
-    """Delete one that no load balancer uses."""
+    """Delete an availability zone that no load balancer uses."""
     availability_zones.delete(current.asking(), availability_zone_name)
     return answers.empty(204)

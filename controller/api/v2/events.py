@@ -17,7 +17,10 @@ _NEWEST_FIRST = (rows.Order("id", descending=True),)
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/events")
 def list_events(load_balancer_id: str) -> flask.Response:
-    """Requests, failures with the next try, recoveries, failovers: of the load balancer and its amphorae, even after it was deleted."""
+    """List what happened to a load balancer and its amphorae.
+
+    Requests, failures with the time of the next try, recoveries and failovers, also of a load balancer that has been deleted.
+    """
     asked = paging.asked(SCHEMA, fixed=[rows.Filter("load_balancer_id", load_balancer_id)])
     if not asked.query.order:
         asked = dataclasses.replace(asked, query=dataclasses.replace(asked.query, order=_NEWEST_FIRST))

@@ -13,7 +13,7 @@ blueprint = flask.Blueprint("flavors", __name__)
 
 @blueprint.get("/flavors")
 def list_flavors() -> flask.Response:
-    """All: everybody may choose among them."""
+    """List the flavors, among which every tenant may choose."""
     current.authorize("flavor:get_all", current.context().project_id)
     asked = paging.asked(SCHEMA)
     with current.services().db.read() as tx:
@@ -23,14 +23,14 @@ def list_flavors() -> flask.Response:
 
 @blueprint.post("/flavors")
 def create_flavor() -> flask.Response:
-    """Give a profile a name that tenants may choose."""
+    """Create a flavor: a name for a profile, which tenants may choose."""
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(flavors.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/flavors/<flavor_id>")
 def get_flavor(flavor_id: str) -> flask.Response:
-    """One."""
+    """Show a flavor."""
     current.authorize("flavor:get_one", current.context().project_id)
     with current.services().db.read() as tx:
         found = tx.flavors.get(flavor_id)
@@ -39,13 +39,16 @@ def get_flavor(flavor_id: str) -> flask.Response:
 
 @blueprint.put("/flavors/<flavor_id>")
 def update_flavor(flavor_id: str) -> flask.Response:
-    """Store the new values. One that is disabled can't be chosen any more; what chose it before stays as it is."""
+    """Change a flavor.
+
+    One that is disabled can't be chosen for new load balancers; those that chose it before stay as they are.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(flavors.update(current.asking(), flavor_id, values)))
 
 
 @blueprint.delete("/flavors/<flavor_id>")
 def delete_flavor(flavor_id: str) -> flask.Response:
-    """Delete one that no load balancer uses."""
+    """Delete a flavor that no load balancer uses."""
     flavors.delete(current.asking(), flavor_id)
     return answers.empty(204)

@@ -13,7 +13,7 @@ blueprint = flask.Blueprint("health_monitors", __name__)
 
 @blueprint.get("/healthmonitors")
 def list_health_monitors() -> flask.Response:
-    """All that the caller may see."""
+    """List the health monitors that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("healthmonitor", current.context()))
     with current.services().db.read() as tx:
         found = tx.health_monitors.page(asked.query)
@@ -22,14 +22,17 @@ def list_health_monitors() -> flask.Response:
 
 @blueprint.post("/healthmonitors")
 def create_health_monitor() -> flask.Response:
-    """Store a monitor as PENDING_CREATE and have a worker turn it on."""
+    """Create the health monitor of a pool.
+
+    It is PENDING_CREATE until the pool's members are being checked.
+    """
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(health_monitors.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/healthmonitors/<monitor_id>")
 def get_health_monitor(monitor_id: str) -> flask.Response:
-    """One."""
+    """Show a health monitor."""
     with current.services().db.read() as tx:
         monitor = tx.health_monitors.get(monitor_id)
     current.authorize("healthmonitor:get_one", monitor.project_id)
@@ -38,13 +41,16 @@ def get_health_monitor(monitor_id: str) -> flask.Response:
 
 @blueprint.put("/healthmonitors/<monitor_id>")
 def update_health_monitor(monitor_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a health monitor.
+
+    It is PENDING_UPDATE until the new values are in effect.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(health_monitors.update(current.asking(), monitor_id, values)))
 
 
 @blueprint.delete("/healthmonitors/<monitor_id>")
 def delete_health_monitor(monitor_id: str) -> flask.Response:
-    """Have a worker turn it off."""
+    """Delete a health monitor: its pool's members are not checked any more, and take traffic."""
     health_monitors.delete(current.asking(), monitor_id)
     return answers.empty(204)

@@ -13,7 +13,7 @@ blueprint = flask.Blueprint("l7policies", __name__)
 
 @blueprint.get("/l7policies")
 def list_l7policies() -> flask.Response:
-    """All that the caller may see."""
+    """List the L7 policies that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("l7policy", current.context()))
     with current.services().db.read() as tx:
         found = tx.l7policies.page(asked.query)
@@ -22,14 +22,14 @@ def list_l7policies() -> flask.Response:
 
 @blueprint.post("/l7policies")
 def create_l7policy() -> flask.Response:
-    """Store a policy as PENDING_CREATE, at its position among those of its listener, and have a worker apply it."""
+    """Create an L7 policy of a listener, at its position among the listener's policies."""
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(l7policies.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/l7policies/<policy_id>")
 def get_l7policy(policy_id: str) -> flask.Response:
-    """One."""
+    """Show an L7 policy."""
     with current.services().db.read() as tx:
         found = tx.l7policies.get(policy_id)
     current.authorize("l7policy:get_one", found.project_id)
@@ -38,13 +38,16 @@ def get_l7policy(policy_id: str) -> flask.Response:
 
 @blueprint.put("/l7policies/<policy_id>")
 def update_l7policy(policy_id: str) -> flask.Response:
-    """Store the new values, move the policy and those between its old and its new position, and have a worker apply it."""
+    """Change an L7 policy.
+
+    With a new `position`, the policies between the old and the new one move by one.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(l7policies.update(current.asking(), policy_id, values)))
 
 
 @blueprint.delete("/l7policies/<policy_id>")
 def delete_l7policy(policy_id: str) -> flask.Response:
-    """Have a worker remove it with its rules; those behind it move up."""
+    """Delete an L7 policy with its rules; those behind it move up."""
     l7policies.delete(current.asking(), policy_id)
     return answers.empty(204)

@@ -14,7 +14,7 @@ blueprint = flask.Blueprint("l7rules", __name__)
 
 @blueprint.get("/l7policies/<policy_id>/rules")
 def list_rules(policy_id: str) -> flask.Response:
-    """All of the policy's."""
+    """List the rules of an L7 policy."""
     asked = paging.asked(SCHEMA, fixed=[rows.Filter("l7policy_id", policy_id)])
     with current.services().db.read() as tx:
         policy = tx.l7policies.head(policy_id)
@@ -25,14 +25,14 @@ def list_rules(policy_id: str) -> flask.Response:
 
 @blueprint.post("/l7policies/<policy_id>/rules")
 def create_rule(policy_id: str) -> flask.Response:
-    """Store a rule as PENDING_CREATE and have a worker apply it."""
+    """Create a rule of an L7 policy."""
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(l7rules.create(current.asking(), policy_id, wanted)), 201)
 
 
 @blueprint.get("/l7policies/<policy_id>/rules/<rule_id>")
 def get_rule(policy_id: str, rule_id: str) -> flask.Response:
-    """One."""
+    """Show a rule of an L7 policy."""
     with current.services().db.read() as tx:
         rule = l7rules.get(tx, policy_id, rule_id)
     current.authorize("l7rule:get_one", rule.project_id)
@@ -41,13 +41,13 @@ def get_rule(policy_id: str, rule_id: str) -> flask.Response:
 
 @blueprint.put("/l7policies/<policy_id>/rules/<rule_id>")
 def update_rule(policy_id: str, rule_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a rule of an L7 policy."""
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(l7rules.update(current.asking(), policy_id, rule_id, values)))
 
 
 @blueprint.delete("/l7policies/<policy_id>/rules/<rule_id>")
 def delete_rule(policy_id: str, rule_id: str) -> flask.Response:
-    """Have a worker remove it."""
+    """Delete a rule of an L7 policy."""
     l7rules.delete(current.asking(), policy_id, rule_id)
     return answers.empty(204)

@@ -15,7 +15,7 @@ blueprint = flask.Blueprint("listeners", __name__)
 
 @blueprint.get("/listeners")
 def list_listeners() -> flask.Response:
-    """All that the caller may see."""
+    """List the listeners that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("listener", current.context()))
     with current.services().db.read() as tx:
         found = tx.listeners.page(asked.query)
@@ -24,14 +24,17 @@ def list_listeners() -> flask.Response:
 
 @blueprint.post("/listeners")
 def create_listener() -> flask.Response:
-    """Store a listener as PENDING_CREATE and have a worker build it."""
+    """Create a listener of a load balancer.
+
+    It is PENDING_CREATE until it takes traffic.
+    """
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(listeners.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/listeners/<listener_id>")
 def get_listener(listener_id: str) -> flask.Response:
-    """One."""
+    """Show a listener."""
     with current.services().db.read() as tx:
         listener = tx.listeners.get(listener_id)
     current.authorize("listener:get_one", listener.project_id)
@@ -40,21 +43,24 @@ def get_listener(listener_id: str) -> flask.Response:
 
 @blueprint.put("/listeners/<listener_id>")
 def update_listener(listener_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a listener.
+
+    It is PENDING_UPDATE until the new values are in effect.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(listeners.update(current.asking(), listener_id, values)))
 
 
 @blueprint.delete("/listeners/<listener_id>")
 def delete_listener(listener_id: str) -> flask.Response:
-    """Have a worker remove it with its L7 policies; its default pool stays."""
+    """Delete a listener with its L7 policies; its default pool stays."""
     listeners.delete(current.asking(), listener_id)
     return answers.empty(204)
 
 
 @blueprint.get("/listeners/<listener_id>/stats")
 def get_listener_stats(listener_id: str) -> flask.Response:
-    """Its traffic, summed over all amphorae that ever served it."""
+    """Show the traffic of a listener, summed over all amphorae that have ever served it."""
     with current.services().db.read() as tx:
         listener = tx.listeners.get(listener_id)
         counters = tx.statistics.of_listener(listener_id)

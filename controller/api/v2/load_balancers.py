@@ -16,7 +16,7 @@ blueprint = flask.Blueprint("load_balancers", __name__)
 
 @blueprint.get("/loadbalancers")
 def list_load_balancers() -> flask.Response:
-    """All that the caller may see."""
+    """List the load balancers that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("loadbalancer", current.context()))
     with current.services().db.read() as tx:
         found = tx.load_balancers.page(asked.query)
@@ -25,7 +25,10 @@ def list_load_balancers() -> flask.Response:
 
 @blueprint.post("/loadbalancers")
 def create_load_balancer() -> flask.Response:
-    """Allocate the VIP, store everything as PENDING_CREATE, and have a worker build it."""
+    """Create a load balancer, with everything below it if the body says so.
+
+    The VIP is known at once; the load balancer is PENDING_CREATE until it takes traffic.
+    """
     wanted = SCHEMA.create(flask.request.get_data())
     created = load_balancers.create(current.asking(), wanted)
     return answers.one(SCHEMA.name, fully_populated.view(created), 201)
@@ -33,7 +36,7 @@ def create_load_balancer() -> flask.Response:
 
 @blueprint.get("/loadbalancers/<load_balancer_id>")
 def get_load_balancer(load_balancer_id: str) -> flask.Response:
-    """One."""
+    """Show a load balancer."""
     with current.services().db.read() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
     current.authorize("loadbalancer:get_one", load_balancer.project_id)
@@ -42,28 +45,31 @@ def get_load_balancer(load_balancer_id: str) -> flask.Response:
 
 @blueprint.put("/loadbalancers/<load_balancer_id>")
 def update_load_balancer(load_balancer_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a load balancer.
+
+    It is PENDING_UPDATE until the new values are in effect.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(load_balancers.update(current.asking(), load_balancer_id, values)))
 
 
 @blueprint.delete("/loadbalancers/<load_balancer_id>")
 def delete_load_balancer(load_balancer_id: str) -> flask.Response:
-    """Have a worker remove it; with `cascade`, everything below it too."""
+    """Delete a load balancer; with `cascade`, everything below it, too."""
     load_balancers.delete(current.asking(), load_balancer_id, cascade=arguments.boolean("cascade"))
     return answers.empty(204)
 
 
 @blueprint.put("/loadbalancers/<load_balancer_id>/failover")
 def fail_over_load_balancer(load_balancer_id: str) -> flask.Response:
-    """Have a worker replace every amphora, one after the other."""
+    """Replace every amphora of a load balancer by a new one, one after the other."""
     load_balancers.fail_over(current.asking(), load_balancer_id)
     return answers.empty(202)
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/stats")
 def get_load_balancer_stats(load_balancer_id: str) -> flask.Response:
-    """Its traffic, summed over listeners and all amphorae that ever served them."""
+    """Show the traffic of a load balancer, summed over its listeners and all amphorae that have ever served them."""
     with current.services().db.read() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         counters = tx.statistics.of_load_balancer(load_balancer_id)
@@ -74,5 +80,5 @@ def get_load_balancer_stats(load_balancer_id: str) -> flask.Response:
 @blueprint.get("/loadbalancers/<load_balancer_id>/status")
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
 def get_load_balancer_status(load_balancer_id: str) -> flask.Response:
-    """Both statuses of everything below it, as a tree."""
+    """Show both statuses of a load balancer and of everything below it, as a tree."""
     return answers.json({"statuses": status_tree.tree(status_tree.read(load_balancer_id))})

@@ -14,7 +14,11 @@ blueprint = flask.Blueprint("member_batch", __name__)
 
 @blueprint.put("/pools/<pool_id>/members")
 def replace_members(pool_id: str) -> flask.Response:
-    """Create, change and delete members until the pool has those of the body (with `additive_only`: at least those)."""
+    """Replace the members of a pool by those of the body, in one change.
+
+    Members are told apart by address and port: new ones are created, known ones changed, and those that the body doesn't name deleted; with
+    `additive_only`, none is deleted.
+    """
     wanted = _batch(flask.request.get_data())
     member_batch.replace(current.asking(), pool_id, wanted, additive=arguments.boolean("additive_only"))
     return answers.empty(202)

@@ -14,7 +14,7 @@ blueprint = flask.Blueprint("members", __name__)
 
 @blueprint.get("/pools/<pool_id>/members")
 def list_members(pool_id: str) -> flask.Response:
-    """All of the pool's."""
+    """List the members of a pool."""
     asked = paging.asked(SCHEMA, fixed=[rows.Filter("pool_id", pool_id)])
     with current.services().db.read() as tx:
         pool = tx.pools.head(pool_id)
@@ -25,14 +25,17 @@ def list_members(pool_id: str) -> flask.Response:
 
 @blueprint.post("/pools/<pool_id>/members")
 def create_member(pool_id: str) -> flask.Response:
-    """Store a member as PENDING_CREATE and have a worker add it."""
+    """Add a member to a pool.
+
+    It is PENDING_CREATE until it can take traffic.
+    """
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(members.create(current.asking(), pool_id, wanted)), 201)
 
 
 @blueprint.get("/pools/<pool_id>/members/<member_id>")
 def get_member(pool_id: str, member_id: str) -> flask.Response:
-    """One."""
+    """Show a member of a pool."""
     with current.services().db.read() as tx:
         member = members.get(tx, pool_id, member_id)
     current.authorize("member:get_one", member.project_id)
@@ -41,13 +44,16 @@ def get_member(pool_id: str, member_id: str) -> flask.Response:
 
 @blueprint.put("/pools/<pool_id>/members/<member_id>")
 def update_member(pool_id: str, member_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a member of a pool.
+
+    It is PENDING_UPDATE until the new values are in effect.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, SCHEMA.view(members.update(current.asking(), pool_id, member_id, values)))
 
 
 @blueprint.delete("/pools/<pool_id>/members/<member_id>")
 def delete_member(pool_id: str, member_id: str) -> flask.Response:
-    """Have a worker remove it."""
+    """Remove a member from a pool."""
     members.delete(current.asking(), pool_id, member_id)
     return answers.empty(204)

@@ -18,7 +18,7 @@ blueprint = flask.Blueprint("pools", __name__)
 
 @blueprint.get("/pools")
 def list_pools() -> flask.Response:
-    """All that the caller may see."""
+    """List the pools that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("pool", current.context()), elsewhere=("healthmonitor_id",))
     with current.services().db.read() as tx:
         found = tx.pools.page(_of_monitors(tx, asked.query))
@@ -38,14 +38,17 @@ def _of_monitors(tx: transaction.Transaction, query: pages.Query) -> pages.Query
 
 @blueprint.post("/pools")
 def create_pool() -> flask.Response:
-    """Store a pool as PENDING_CREATE, below its listener if it names one, and have a worker build it."""
+    """Create a pool, as the default pool of a listener if the body names one.
+
+    It is PENDING_CREATE until it is in effect.
+    """
     wanted = SCHEMA.create(flask.request.get_data())
     return answers.one(SCHEMA.name, schema.view(pools.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/pools/<pool_id>")
 def get_pool(pool_id: str) -> flask.Response:
-    """One."""
+    """Show a pool."""
     with current.services().db.read() as tx:
         pool = tx.pools.get(pool_id)
     current.authorize("pool:get_one", pool.project_id)
@@ -54,13 +57,16 @@ def get_pool(pool_id: str) -> flask.Response:
 
 @blueprint.put("/pools/<pool_id>")
 def update_pool(pool_id: str) -> flask.Response:
-    """Store the new values and have a worker apply them."""
+    """Change a pool.
+
+    It is PENDING_UPDATE until the new values are in effect.
+    """
     values = SCHEMA.update(flask.request.get_data())
     return answers.one(SCHEMA.name, schema.view(pools.update(current.asking(), pool_id, values)))
 
 
 @blueprint.delete("/pools/<pool_id>")
 def delete_pool(pool_id: str) -> flask.Response:
-    """Have a worker remove it with its members and its monitor; listeners lose their default pool."""
+    """Delete a pool with its members and its health monitor; listeners that used it have no default pool then."""
     pools.delete(current.asking(), pool_id)
     return answers.empty(204)

@@ -17,21 +17,21 @@ _WITHOUT_EFFECT = frozenset({"fields", "limit", "marker", "page_reverse", "sort"
 
 @blueprint.get("/providers")
 def list_providers() -> flask.Response:
-    """Those that load balancers may name."""
+    """List the providers that a load balancer may name."""
     current.authorize("provider:get_all", current.context().project_id)
     return _answer("providers", current.settings().providers.items())
 
 
 @blueprint.get("/providers/<provider>/flavor_capabilities")
 def list_flavor_capabilities(provider: str) -> flask.Response:
-    """What the profile of a flavor can say to this provider."""
+    """List what the profile of a flavor can say to a provider."""
     current.authorize("provider-flavor:get_all", None)
     return _answer("flavor_capabilities", _described(current.asking().provider(provider).flavor_capabilities))
 
 
 @blueprint.get("/providers/<provider>/availability_zone_capabilities")
 def list_availability_zone_capabilities(provider: str) -> flask.Response:
-    """What the profile of an availability zone can say to this provider."""
+    """List what the profile of an availability zone can say to a provider."""
     current.authorize("provider-availability-zone:get_all", None)
     return _answer("availability_zone_capabilities", _described(current.asking().provider(provider).availability_zone_capabilities))
 

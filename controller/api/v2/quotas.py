@@ -15,7 +15,7 @@ blueprint = flask.Blueprint("quotas", __name__)
 
 @blueprint.get("/quotas")
 def list_quotas() -> flask.Response:
-    """Those that somebody set, of the projects that the caller may see."""
+    """List the quotas that were set, of the projects that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("quota", current.context()))
     with current.services().db.read() as tx:
         found = tx.quotas.page(asked.query, current.settings().quotas)
@@ -24,14 +24,14 @@ def list_quotas() -> flask.Response:
 
 @blueprint.get("/quotas/defaults")
 def get_defaults() -> flask.Response:
-    """What holds for a project that has no limits of its own."""
+    """Show the limits of a project that has none of its own."""
     current.authorize("quota:get_defaults", current.context().project_id)
     return answers.one(SCHEMA.name, SCHEMA.view(quotas.defaults(current.asking())))
 
 
 @blueprint.get("/quotas/<project_id>")
 def get_quota(project_id: str) -> flask.Response:
-    """What holds for a project, and with `usage=true` how much of it is used."""
+    """Show the limits of a project, and with `usage=true` how much of them is used."""
     current.authorize("quota:get_one", project_id)
     with_usage = arguments.boolean("usage")
     with current.services().db.read() as tx:
@@ -43,20 +43,20 @@ def get_quota(project_id: str) -> flask.Response:
 
 @blueprint.get("/quotas/<project_id>/default")
 def get_default(project_id: str) -> flask.Response:
-    """What would hold for the project if it had no limits of its own."""
+    """Show the limits that the project would have if none of its own were set."""
     current.authorize("quota:get_defaults", project_id)
     return answers.one(SCHEMA.name, SCHEMA.view(dataclasses.replace(quotas.defaults(current.asking()), project_id=project_id)))
 
 
 @blueprint.put("/quotas/<project_id>")
 def set_quota(project_id: str) -> flask.Response:
-    """Set limits of a project."""
+    """Set the limits of a project."""
     values = SCHEMA.columns(SCHEMA.update(flask.request.get_data()))
     return answers.one(SCHEMA.name, SCHEMA.view(quotas.update(current.asking(), project_id, values)), 202)
 
 
 @blueprint.delete("/quotas/<project_id>")
 def reset_quota(project_id: str) -> flask.Response:
-    """Let the defaults hold for a project again."""
+    """Remove the limits of a project: the defaults hold for it again."""
     quotas.reset(current.asking(), project_id)
     return answers.empty(202)

@@ -58,7 +58,7 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_a_policy_rule(docum
     names = [operation["operationId"] for _where, operation in _operations(document)]
     assert len(names) == len(set(names))
     for where, operation in _operations(document):
-        assert re.fullmatch(r"\w.{2,}\.", operation["summary"]), where
+        assert re.fullmatch(r"[A-Z]\w+( \S+){2,}\.", operation["summary"]), where  # a sentence, which says what of
         assert operation.get("security") == [] or operation["x-policy"], where
 
 
