@@ -62,6 +62,14 @@ class InterfaceMissing(AgentError):
         super().__init__(f"no interface with MAC {mac} appeared within {seconds:g} seconds")
 
 
+class SettingRefused(AgentError):
+    """The kernel did not take a setting of a NIC; `setting` is the line of ip(8) that asked for it."""
+
+    def __init__(self, setting: str, reason: str) -> None:
+        super().__init__(f"the kernel refuses `{setting}`: {reason}; see whether the MTU, addresses and routes of its network fit together")
+        self.setting = setting
+
+
 class InvalidIdentity(AgentError):
     """A certificate, its key and roots that no agent could serve with; `reason` is OpenSSL's words."""
 

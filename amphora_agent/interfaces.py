@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import pathlib
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,6 +15,8 @@ from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
 APPEAR_TIMEOUT = 8.0
+_LINE_NUMBER = re.compile(r"Command failed -:(\d+)")
+_QUOTED = re.compile(r'"([^"]+)"')
 _SYSCTLS = {
     "net/ipv4/ip_nonlocal_bind": "1",  # a standby of a pair binds VIPs that its partner holds
     "net/ipv6/ip_nonlocal_bind": "1",
@@ -52,7 +55,7 @@ class Interfaces:
         """Give the management NIC its address.
 
         :raises InterfaceMissing: it did not appear.
-        :raises CommandFailed: the kernel refused.
+        :raises SettingRefused: the kernel does not take one of them.
         """
         nic = self._wait_for(config.management_mac, ([],))[0]
         lines = [
@@ -87,7 +90,7 @@ class Interfaces:
         """Bring NICs into the namespace, with addresses and routes; what is there already stays. VIPs come with `take_vips`.
 
         :raises InterfaceMissing: a NIC did not appear in time.
-        :raises CommandFailed: the kernel refused.
+        :raises SettingRefused: the kernel does not take one of them.
         """
         for interface in wanted:
             nic, inside = self._wait_for(interface.mac, ([], self._inside))
@@ -98,7 +101,7 @@ class Interfaces:
     def take_vips(self, wanted: Sequence[rest.Interface]) -> None:
         """Answer for the VIPs from now on, and announce them. HAProxy serves by then: clients come with the announcement.
 
-        :raises CommandFailed: the kernel refused.
+        :raises SettingRefused: the kernel does not take one of them.
         """
         lines = [_vip_line(vip, interface.name) for interface in wanted for vip in interface.vips]
         if lines:
@@ -217,8 +220,19 @@ def _batch(place: list[str], lines: Sequence[str], force: bool = False) -> None:
         system.run(["ip", *place, *(["-force"] if force else []), "-batch", "-"], stdin="\n".join(lines) + "\n")
     except system.CommandFailed as exc:
         if not force:  # with it, what was to go had gone already
-            raise
+            if isinstance(exc, system.NotRun):
+                raise
+            raise errors.SettingRefused(*_refused(lines, exc.output)) from exc
         LOG.debug("%s", exc)
+
+
+def _refused(lines: Sequence[str], output: str) -> tuple[str, str]:
+    """Which of these lines was refused, and why. ip(8) tells the number of the line, but not where it does not understand one."""
+    number = _LINE_NUMBER.search(output)
+    words = " ".join(_LINE_NUMBER.sub("", output).split()) or "without a word"
+    quoted = _QUOTED.search(words)
+    guilty = [lines[int(number[1]) - 1]] if number else [line for line in lines if quoted and quoted[1] in line.split()]
+    return (guilty[0] if guilty else "; ".join(lines)), words
 
 
 def _set_sysctls() -> None:

@@ -96,7 +96,7 @@ class LoadBalancer:
         :raises MissingCertificates: certificates have to be sent first.
         :raises InterfaceMissing: a NIC did not appear in time.
         :raises ConfigRefused: HAProxy or keepalived refused.
-        :raises CommandFailed: the kernel refused an interface's settings.
+        :raises SettingRefused: the kernel did not take an interface's settings.
         :raises OSError: something could not be written (the disk is full, for instance).
         """
         with self._lock, self._replacing():

@@ -23,6 +23,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
     errors.InvalidIdentity: (400, "invalid-identity"),
     errors.InterfaceMissing: (404, "interface-missing"),
+    errors.SettingRefused: (400, "setting-refused"),
     system.CommandFailed: (500, "command-failed"),
     OSError: (500, "system"),  # such as a full disk
 }

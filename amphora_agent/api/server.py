@@ -74,7 +74,11 @@ class Server(socketserver.TCPServer):
                 self._sessions.pop(leaves)
                 leaves.leave()
             self._sessions[session] = None
-        threading.Thread(target=self._serve, args=(session, client_address), daemon=True).start()
+        try:
+            threading.Thread(target=self._serve, args=(session, client_address), daemon=True).start()
+        except RuntimeError as exc:  # the machine has no room for another one
+            LOG.warning("There is no thread for %s, which is turned away: %s", client_address[0], exc)
+            self._forget(session)
 
     def _serve(self, session: _Session, client_address: Any) -> None:
         try:
@@ -84,9 +88,12 @@ class Server(socketserver.TCPServer):
         except Exception:
             LOG.exception("Connection of %s failed", client_address[0])
         finally:
-            with self._lock:
-                self._sessions.pop(session, None)
-            session.connection.close()
+            self._forget(session)
+
+    def _forget(self, session: _Session) -> None:
+        with self._lock:
+            self._sessions.pop(session, None)
+        session.connection.close()
 
     def rest(self, session: _Session) -> None:
         """A request was answered, and another one may follow."""

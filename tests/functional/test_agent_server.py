@@ -176,3 +176,16 @@ def test_a_connection_is_used_again_after_any_pause_shorter_than_its_patience(ag
         assert connection.getresponse().read() == b"ok"
         time.sleep(1.5)
     connection.close()
+
+
+def test_a_connection_for_which_there_is_no_thread_takes_no_place(agent: Agent) -> None:
+    """Each that could not be served stayed in the list of those that are; after 64 of them nobody was let in any more."""
+    for _ in range(server.MAX_SESSIONS + 1):
+        usual = threading.stack_size(2**46)  # more than there is room for, so that no thread starts
+        try:
+            with contextlib.closing(agent.connect()) as connection, contextlib.suppress(ConnectionError):
+                assert connection.recv(1) == b"", "it was served"
+        finally:
+            threading.stack_size(usual)
+    assert not agent.server._sessions
+    agent.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -218,3 +219,24 @@ def table(amphora: Amphora) -> dict[str, list[str]]:
     script = f"import socket;s=socket.socket(1);{talk}"
     rows = [line.split(",") for line in amphora.exec("python3", "-c", script).splitlines() if line and not line.startswith("#")]
     return {row[1]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"mtu": 1000, "addresses": (f"{VRRP}/24", "2001:db8::1/64")}, "address replace 2001:db8::1/64 dev eth1 nodad"),
+        ({"routes": (rest.Route("203.0.113.0/24", "224.0.0.1"),)}, "route replace 203.0.113.0/24 via 224.0.0.1 dev eth1 onlink"),
+        ({"routes": (rest.Route("203.0.113.0/24", "2001:db8::1"),)}, "route replace 203.0.113.0/24 via 2001:db8::1 dev eth1 onlink"),
+    ],
+    ids=["MTU too small for IPv6", "multicast gateway", "gateway of the other version"],
+)
+def test_a_setting_that_the_kernel_refuses_is_named(amphora: Amphora, change: dict[str, object], named: str) -> None:
+    one = amphora.web(9001)
+    amphora.apply(1, config(f"m1 {one} weight 1"))
+    (nic,) = amphora.wanted(2, None).interfaces
+    status, answer = amphora.put(amphora.wanted(2, config(f"m1 {one} weight 2"), interfaces=(dataclasses.replace(nic, **change),)))
+    said = json.loads(answer)
+    assert (status, said.get("code")) == (400, "setting-refused"), said
+    assert f"`{named}`" in said["message"], said
+    assert "Command failed" not in said["message"]
+    assert amphora.fetch_all() == {"9001"}
