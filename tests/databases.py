@@ -118,7 +118,7 @@ def lent() -> Iterator[database.Database]:
         yield lending
     finally:
         lending.close()
-        for left in path.parent.glob(f"{path.name}*"):  # whoever has it open still has it for himself
+        for left in path.parent.glob(f"{path.name}*"):  # whoever has it open still has it for themselves
             left.unlink()
     _RESTING.append((lending, path))
 

@@ -103,7 +103,7 @@ class Server(socketserver.TCPServer):
 
 
 class _Session(io.RawIOBase):
-    """A connection of somebody who proved himself, as a file to read from. A request has an end, however slowly it comes."""
+    """A connection of a client that has proved who it is, as a file to read from. A request has an end, however slowly it comes."""
 
     def __init__(self, connection: ssl.SSLSocket) -> None:
         super().__init__()

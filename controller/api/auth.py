@@ -88,7 +88,7 @@ def noauth(environ: Mapping[str, Any], default_project: str | None) -> Context:
 
 
 def testing(environ: Mapping[str, Any]) -> Context:
-    """Everybody is who he says he is in the headers that Keystone's middleware would set: to try policies without a Keystone."""
+    """Callers are who they say they are in the headers that Keystone's middleware would set: to try policies without a Keystone."""
     return Context(
         request_id=new_request_id(),
         project_id=environ.get("HTTP_X_PROJECT_ID") or None,

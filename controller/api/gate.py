@@ -75,7 +75,7 @@ class Gate:
         try:
             body = self._guarded(environ, begin)
         except Exception as error:
-            if auth.CONTEXT in environ:  # he was let in, so it is not about him
+            if auth.CONTEXT in environ:  # the caller was let in, so it is not about them
                 raise
             away = isinstance(error, keystone_exceptions.ClientException)
             LOG.error("A caller could not be identified: %s", error, exc_info=None if away else error)

@@ -93,7 +93,7 @@ def guard(conf: cfg.ConfigOpts) -> Callable[[WSGIApplication], WSGIApplication]:
             f"[api_settings] auth_strategy is keystone, but [{section}] has no auth_type: name there the user as whom tokens are checked "
             "(auth_type, auth_url, username, password ...), or set auth_strategy = noauth, which makes every caller an administrator"
         )
-    # Whoever comes without a good token is sent away here: the option would let him pass, for applications that decide it themselves.
+    # Whoever comes without a good token is sent away here: the option would let them pass, for applications that decide it themselves.
     settings: dict[str, Any] = {"oslo_config_config": conf, "delay_auth_decision": False}
     tokens = None
     if options.memcached_servers and importlib.util.find_spec("memcache") is None:

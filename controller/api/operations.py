@@ -1,5 +1,5 @@
-"""What each route takes and gives, said once for the OpenAPI document: from a resource's declaration where it follows the custom, route by
-route where it has its own shape. Summaries are the docstrings of the routes, paths and their parameters stand in the URL map, and
+"""What each route takes and gives, said once for the OpenAPI document: from a resource's declaration for the usual five operations, route
+by route where it has a shape of its own. Summaries are the docstrings of the routes, paths and their parameters stand in the URL map, and
 `policies` tells which rules are asked.
 """
 
@@ -105,7 +105,7 @@ def filters(schema: Schema) -> tuple[Json, ...]:
     )
 
 
-def _custom(
+def _usual(
     path: str,
     schema: Schema,
     methods: Collection[str] = ("list", "post", "get", "put", "delete"),
@@ -114,7 +114,7 @@ def _custom(
     put_status: int = 200,
     asked_too: Collection[Json] = (),
 ) -> Iterator[Operation]:
-    """The operations of a resource that follows the custom; `created`: what a POST answers, if that is another shape; `asked_too`: more
+    """The usual operations of a resource; `created`: what a POST answers, if that is another shape; `asked_too`: more
     parameters of its list.
     """
     one, whole, asked, changes = (
@@ -230,38 +230,38 @@ SCHEMAS: tuple[Schema, ...] = (
 
 def catalogue() -> dict[tuple[str, str], Operation]:
     """All operations of the versioned API, by method and path."""
-    groups = (_load_balancers(), _children(), _quotas(), _choices(), _amphorae())
+    groups = (_load_balancers(), _children(), _quotas(), _offerings(), _amphorae())
     return {(operation.method, operation.path): operation for operation in itertools.chain.from_iterable(groups)}
 
 
 def _load_balancers() -> Iterator[Operation]:
     path = "/loadbalancers"
     cascade = parameter("cascade", {"type": "boolean"}, "Delete everything below it too.")
-    yield from _custom(path, load_balancer.SCHEMA, ("list", "post", "get", "put"), created="loadbalancer_whole")
+    yield from _usual(path, load_balancer.SCHEMA, ("list", "post", "get", "put"), created="loadbalancer_whole")
     yield Operation(method="DELETE", path=f"{path}/{{}}", status=204, query=(cascade,))
     yield Operation(method="PUT", path=f"{path}/{{}}/failover", status=202)
     yield Operation(method="GET", path=f"{path}/{{}}/stats", answer=envelope(stats=ref("stats")))
-    yield from _custom(f"{path}/{{}}/events", event.SCHEMA, ("list",))
+    yield from _usual(f"{path}/{{}}/events", event.SCHEMA, ("list",))
     for word in ("status", "statuses"):
         yield Operation(method="GET", path=f"{path}/{{}}/{word}", answer=envelope(statuses=ref("status_tree")))
 
 
 def _children() -> Iterator[Operation]:
-    yield from _custom("/listeners", listener.SCHEMA)
+    yield from _usual("/listeners", listener.SCHEMA)
     yield Operation(method="GET", path="/listeners/{}/stats", answer=envelope(stats=ref("stats")))
-    yield from _custom("/pools", pool.SCHEMA, asked_too=[parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD)])
-    yield from _custom("/pools/{}/members", member.SCHEMA)
+    yield from _usual("/pools", pool.SCHEMA, asked_too=[parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD)])
+    yield from _usual("/pools/{}/members", member.SCHEMA)
     additive = parameter("additive_only", {"type": "boolean"}, "Delete none.")
     batch = envelope(members=an_array(ref("member_create"), maxItems=kinds.MOST_OBJECTS))
     yield Operation(method="PUT", path="/pools/{}/members", status=202, body=batch, query=(additive,))
-    yield from _custom("/healthmonitors", health_monitor.SCHEMA)
-    yield from _custom("/l7policies", l7policy.SCHEMA)
-    yield from _custom("/l7policies/{}/rules", l7rule.SCHEMA)
+    yield from _usual("/healthmonitors", health_monitor.SCHEMA)
+    yield from _usual("/l7policies", l7policy.SCHEMA)
+    yield from _usual("/l7policies/{}/rules", l7rule.SCHEMA)
 
 
 def _quotas() -> Iterator[Operation]:
     path = "/quotas"
-    yield from _custom(path, quota.SCHEMA, ("list", "put"), put_status=202)
+    yield from _usual(path, quota.SCHEMA, ("list", "put"), put_status=202)
     yield Operation(method="DELETE", path=f"{path}/{{}}", status=202)
     for defaults in (f"{path}/defaults", f"{path}/{{}}/default"):
         yield Operation(method="GET", path=defaults, answer=envelope(quota=ref("quota")), query=(_FIELDS,))
@@ -270,12 +270,12 @@ def _quotas() -> Iterator[Operation]:
     yield Operation(method="GET", path=f"{path}/{{}}", answer=shown, query=(_FIELDS, usage))
 
 
-def _choices() -> Iterator[Operation]:
+def _offerings() -> Iterator[Operation]:
     """What operators offer and tenants choose from."""
-    yield from _custom("/flavors", flavor.SCHEMA)
-    yield from _custom("/flavorprofiles", flavor.PROFILE)
-    yield from _custom("/availabilityzones", availability_zone.SCHEMA)
-    yield from _custom("/availabilityzoneprofiles", availability_zone.PROFILE)
+    yield from _usual("/flavors", flavor.SCHEMA)
+    yield from _usual("/flavorprofiles", flavor.PROFILE)
+    yield from _usual("/availabilityzones", availability_zone.SCHEMA)
+    yield from _usual("/availabilityzoneprofiles", availability_zone.PROFILE)
     query = (_FIELDS, parameter("name", _WORD), parameter("description", _WORD))
     for path in ("/providers", "/providers/{}/flavor_capabilities", "/providers/{}/availability_zone_capabilities"):
         yield Operation(method="GET", path=path, answer=envelope(**{path.rsplit("/", 1)[-1]: an_array(ref("description"))}), query=query)
@@ -283,7 +283,7 @@ def _choices() -> Iterator[Operation]:
 
 def _amphorae() -> Iterator[Operation]:
     path = f"{ADMIN}/amphorae"
-    yield from _custom(path, amphora.SCHEMA, ("list", "get", "delete"))
+    yield from _usual(path, amphora.SCHEMA, ("list", "get", "delete"))
     for action in ("failover", "config"):
         yield Operation(method="PUT", path=f"{path}/{{}}/{action}", status=202)
     yield Operation(method="GET", path=f"{path}/{{}}/stats", answer=envelope(amphora_stats=an_array(ref("amphora_stats"))))

@@ -50,7 +50,7 @@ def authorize_base(check: str, project_id: str | None, context: Context) -> None
 def visible_project(resource: str, context: Context) -> str | None:
     """The only project whose objects a list may show; None: those of all. A filter by project asks for leave to see that one.
 
-    :raises Forbidden: the caller may see none, or not the one that he asks for.
+    :raises Forbidden: the caller may see none, or not the one that they ask for.
     """
     asked = {name for key in ("project_id", "tenant_id") for name in flask.request.args.getlist(key) if name}
     wanted = asked.pop() if len(asked) == 1 else context.project_id

@@ -64,7 +64,7 @@ OPTS = [
         choices=[
             ("keystone", "the bearers of Keystone's tokens, which are checked as [keystone_authtoken] says"),
             ("noauth", "everybody, as administrator of the project in the header X-Project-Id or in the body"),
-            ("testing", "everybody, as who he says he is in X-Project-Id, X-User-Id and X-Roles: to try policies without a Keystone"),
+            ("testing", "callers are who they say they are in X-Project-Id, X-User-Id and X-Roles: to try policies without a Keystone"),
         ],
         help="Who may call. Only `keystone` is for networks on which anybody else is.",
     ),

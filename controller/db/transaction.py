@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from controller.db.repositories import (
     amphorae,
     certificates,
-    choices,
     faults,
     flow_records,
     health,
@@ -23,6 +22,7 @@ from controller.db.repositories import (
     listeners,
     load_balancers,
     members,
+    offerings,
     pools,
     quotas,
     replacements,
@@ -89,29 +89,29 @@ class Transaction:
         return certificates.Certificates(self.connection)
 
     @functools.cached_property
-    def flavors(self) -> choices.Flavors:
+    def flavors(self) -> offerings.Flavors:
         """Flavors."""
-        return choices.Flavors(self.connection)
+        return offerings.Flavors(self.connection)
 
     @functools.cached_property
-    def flavor_profiles(self) -> choices.FlavorProfiles:
+    def flavor_profiles(self) -> offerings.FlavorProfiles:
         """What flavors mean."""
-        return choices.FlavorProfiles(self.connection)
+        return offerings.FlavorProfiles(self.connection)
 
     @functools.cached_property
-    def availability_zones(self) -> choices.AvailabilityZones:
+    def availability_zones(self) -> offerings.AvailabilityZones:
         """Availability zones."""
-        return choices.AvailabilityZones(self.connection)
+        return offerings.AvailabilityZones(self.connection)
 
     @functools.cached_property
-    def availability_zone_profiles(self) -> choices.AvailabilityZoneProfiles:
+    def availability_zone_profiles(self) -> offerings.AvailabilityZoneProfiles:
         """What availability zones mean."""
-        return choices.AvailabilityZoneProfiles(self.connection)
+        return offerings.AvailabilityZoneProfiles(self.connection)
 
     @functools.cached_property
-    def placements(self) -> choices.Placements:
+    def placements(self) -> offerings.Placements:
         """What flavor and availability zone of a load balancer say about its amphorae."""
-        return choices.Placements(self.connection)
+        return offerings.Placements(self.connection)
 
     @functools.cached_property
     def snapshots(self) -> snapshots.Snapshots:

@@ -7,7 +7,7 @@ one deletion from such a set of two thousand takes the kernel 15 ms.)
 
 Many kernels have no connection tracking on bridges, so answers are told from questions without it: a TCP segment that is not a bare
 SYN, and a UDP datagram whose opposite was sent in the last two minutes. Neighbours find each other whatever the groups say: ARP, and for
-IPv6 neighbour discovery, in which nobody speaks for an address that is not his, or poses as a router.
+IPv6 neighbour discovery, in which nobody speaks for an address that is not theirs, or poses as a router.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def wanted(contents: Contents, router_id: str) -> Router:
     query = "SELECT address, fixed_address FROM floating_ips WHERE router_id = ? AND port_id IS NOT NULL ORDER BY address"
     floating = tuple(contents.db.execute(query, (router_id,)).fetchall())
     for port in contents.ports_of_device(router_id, [""]):
-        if port.device_owner not in _PREFIXES:  # a tenant may write any id on his own port
+        if port.device_owner not in _PREFIXES:  # a tenant may write any id on their own port
             continue
         name = _leg(port)
         subnets = [contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips]

@@ -162,7 +162,7 @@ class Watcher:
     def _silence(self, item: health.Silent, monotonic: float, now: float) -> float:
         """For how long nobody has heard an amphora, as far as is certain.
 
-        Whoever heard it himself knows by his own clock, unless its row changes, because another manager hears it. Who did not hear it has
+        A manager that heard it itself knows by its own clock, unless its row changes, because another one hears it. One that did not has
         only the row, whose time is of another clock, or of ours before that was set. So it must have stood unchanged under our eyes for a
         good while before it is taken at its word, and a time that lies ahead counts as the moment at which it was first seen.
         """
@@ -193,7 +193,7 @@ class Watcher:
         """How many amphorae in service have missed beats and will be silent next.
 
         When the network breaks, they pass the time-out one after the other, in the order of their last beats: whoever counted only those
-        that have passed it would take the first ones for dead before he sees how many they are.
+        that have passed it would take the first ones for dead before it sees how many they are.
         """
         timeout = self._settings.heartbeat_timeout
         missed = self._receiver.falling_silent(now - 2 * timeout, now - max(timeout / 2, timeout - self._settings.heartbeat_interval))

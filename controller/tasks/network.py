@@ -89,7 +89,7 @@ class OpenListenerPorts(base.Step):
         applied, newest = owner.applied_generation, max((listener.generation for listener in snapshot.listeners), default=0)
         if not self._only_if_changed or not applied or max(newest, owner.vip_generation) > applied:
             with self._fence.writing(lease) as order:
-                if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port himself stays
+                if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
                     self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
                 self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port), order=order)
         return snapshot.generation

@@ -152,26 +152,26 @@ class Cloud:
     _sessions: dict[str, keystone_session.Session] = dataclasses.field(default_factory=dict)
 
     def credentials(self, user: str) -> dict[str, str]:
-        """How a user logs in to his project, in the words of clouds.yaml."""
+        """How a user logs in to their project, in the words of clouds.yaml."""
         project = "admin" if user == "admin" else USERS[user][0]
         domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
         return {"auth_url": self.keystone_url, "username": user, "password": PASSWORD, "project_name": project, **domains}
 
     def session(self, user: str) -> keystone_session.Session:
-        """A session of his own, in which he keeps his token."""
+        """A session of their own, which keeps their token."""
         if user not in self._sessions:
             self._sessions[user] = keystone_session.Session(auth=v3.Password(**self.credentials(user)))
         return self._sessions[user]
 
     def new_token(self, user: str, **scope: Any) -> str:
-        """A token that nobody has seen yet, for his project or for what `scope` names."""
+        """A token that nobody has seen yet, for their project or for what `scope` names."""
         words = self.credentials(user)
         if scope:
             words = {name: value for name, value in words.items() if not name.startswith("project_")} | scope
         return str(keystone_session.Session(auth=v3.Password(**words)).get_token())
 
     def token(self, user: str) -> str:
-        """His token."""
+        """Their token."""
         return str(self.session(user).get_token())
 
     def ask(self, method: str, path: str, token: str | None = None, body: Any = None, **headers: str) -> requests.Response:

@@ -57,7 +57,7 @@ def _is_admin() -> bool:
 
 @blueprint.before_request
 def ask_policy() -> None:
-    """Whoever reads or writes load balancers in his project does so with the networks below them; a reader changes nothing.
+    """Whoever reads or writes load balancers in their project does so with the networks below them; a reader changes nothing.
 
     :raises Forbidden: the caller does neither.
     """
@@ -66,7 +66,7 @@ def ask_policy() -> None:
 
 
 def _visible(kind: str, found: list[Document]) -> list[Document]:
-    """What the caller may see: what is his, and what belongs to everybody."""
+    """What the caller may see: what is theirs, and what belongs to everybody."""
     if _is_admin():
         return found
     mine = current.context().project_id
@@ -100,7 +100,7 @@ def _name(kind: str) -> str:
 
 
 def _own(kind: str, object_id: str) -> None:
-    """:raises NotFound: there is none that the caller may see; :raises Forbidden: he may not change it."""
+    """:raises NotFound: there is none that the caller may see; :raises Forbidden: they may not change it."""
     document = _shown(kind, object_id)
     if not _is_admin() and document["project_id"] != current.context().project_id:
         raise exceptions.Forbidden

@@ -44,7 +44,7 @@ class Query:
     """One page of a list. `created_at`, if its items show it, and the primary key are always appended to `order`, so that it is total.
 
     `within` says what the list is of, such as the project of the caller: to `filters` it adds that a marker must be of it, too, so that
-    nobody learns from the order where a row stands that he may not see. `nothing` is a filter that no row can pass. `marker` is the id of
+    nobody learns from the order where a row stands that they may not see. `nothing` is a filter that no row can pass. `marker` is the id of
     the last row of the page before; with `reverse`, that of the first row of the page after.
     """
 

@@ -179,7 +179,7 @@ def test_each_route_lets_through_whom_the_rules_name_and_nobody_else(world: Worl
                 wrong.append(f"{method} {path} as {role}: {status} instead of 403")
         for role in callers:
             if role in may and ((status := world.ask(role, method, path)) in (401, 403) or status == 500):
-                wrong.append(f"{method} {path} as {role}: {status}, though he may")
+                wrong.append(f"{method} {path} as {role}: {status}, though they may")
     assert not wrong, "\n".join(wrong)
 
 

@@ -203,7 +203,7 @@ def test_nobody_passes_without_a_token_whatever_the_middleware_is_told() -> None
     for name, value in {"auth_type": "password", "auth_url": "http://127.0.0.1:1", "delay_auth_decision": True}.items():
         conf.set_override(name, value, group=keystone.GROUP)
     said: list[str] = []
-    guarded = keystone.guard(conf)(lambda _environ, _start: pytest.fail("he was let in"))
+    guarded = keystone.guard(conf)(lambda _environ, _start: pytest.fail("the caller was let in"))
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v2/pools", "SERVER_NAME": "a", "SERVER_PORT": "1", "wsgi.url_scheme": "http"}
     list(guarded(environ, lambda status, *_: said.append(status)))  # type: ignore[arg-type]
     assert said == ["401 Unauthorized"]
