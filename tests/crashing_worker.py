@@ -70,7 +70,7 @@ def main() -> int:
     what.add_argument("--after", type=int, help="the task at which to die, counted from 1")
     what.add_argument("--list", action="store_true", help="print the tasks instead")
     parser.add_argument("--when", choices=("finished", "started"), default="finished")
-    parser.add_argument("--catalog", help="module with admit() and build()")
+    parser.add_argument("--catalog", help="module with look(), admit() and build()")
     options, others = parser.parse_known_args()
     tell = _print if options.list else Crash(options.after)
     listen_for = _FINISHED if options.when == "finished" else _STARTED

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import threading
 
-from controller.db import database
+from controller.db import database, transaction
 from controller.model import load_balancer as model
 
 _OBJECTS = 200_000
@@ -33,16 +33,23 @@ class RecentSnapshots:
 
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
+        with self._db.read() as tx:
+            return self.read(tx, load_balancer_id)
+
+    def read(self, tx: transaction.Transaction, load_balancer_id: str) -> model.Snapshot:
+        """The same, by a transaction that reads more than that.
+
+        :raises NotFound: no such load balancer (one in DELETED is still found).
+        """
         with self._lock:
             kept = self._kept.get(load_balancer_id)
-        with self._db.read() as tx:
-            if kept is None:
-                return self._keep(tx.snapshots.get(load_balancer_id))
-            now = tx.snapshots.outline(load_balancer_id)
-            if now.generation < kept.generation:  # the database was restored from a copy
-                return self._keep(tx.snapshots.get(load_balancer_id))
-            if now.generation > kept.generation:
-                return self._keep(tx.snapshots.advance(kept))
+        if kept is None:
+            return self._keep(tx.snapshots.get(load_balancer_id))
+        now = tx.snapshots.outline(load_balancer_id)
+        if now.generation < kept.generation:  # the database was restored from a copy
+            return self._keep(tx.snapshots.get(load_balancer_id))
+        if now.generation > kept.generation:
+            return self._keep(tx.snapshots.advance(kept))
         return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
 
     def forget(self, load_balancer_id: str) -> None:

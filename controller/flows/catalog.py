@@ -8,16 +8,16 @@ from typing import Any
 from taskflow.patterns import linear_flow
 
 from controller import jobs
+from controller.db import transaction
 from controller.flows import create, delete, failover, maintain, repair, update
 from controller.jobs import owed
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.services import Services
+from controller.tasks import passes
 
 _FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
     jobs.CreateLoadBalancer: create.create,
-    jobs.UpdateLoadBalancer: update.update,
-    jobs.RepairLoadBalancer: repair.repair,
     jobs.DeleteLoadBalancer: delete.delete,
     jobs.FailoverAmphora: failover.failover_amphora,
     jobs.FailoverLoadBalancer: failover.failover_load_balancer,
@@ -26,11 +26,29 @@ _FLOWS: dict[type[jobs.Job], Callable[[Services, Any], linear_flow.Flow]] = {
 }
 
 
-def build(services: Services, job: jobs.Job) -> linear_flow.Flow:
-    """The flow of a job. Its shape follows from the job alone: resumed, it comes out the same.
+_OUTLINED = (jobs.DeleteLoadBalancer, jobs.ConfigureAmphora, jobs.RenewCertificate)
+"""Jobs for which nobody need know what is below the load balancer."""
+
+
+def look(services: Services, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+    """The load balancer of a job, as far as whatever will be done in its place has to know it.
+
+    :raises NotFound: there is no such load balancer any more.
+    """
+    if isinstance(job, _OUTLINED):
+        return passes.Look(tx.snapshots.outline(job.load_balancer_id), is_whole=False)
+    return passes.Look(services.snapshots.read(tx, job.load_balancer_id), is_whole=True)
+
+
+def build(services: Services, job: jobs.Job, seen: passes.Look | None = None) -> linear_flow.Flow:
+    """The flow of a job. Its shape follows from the job alone: resumed, it comes out the same. What was `seen` may save it a look.
 
     :raises KeyError: no flow is known for this kind of job.
     """
+    if isinstance(job, jobs.UpdateLoadBalancer):
+        return update.update(services, job, seen)
+    if isinstance(job, jobs.RepairLoadBalancer):
+        return repair.repair(services, job, seen)
     return _FLOWS[type(job)](services, job)
 
 

@@ -7,25 +7,28 @@ from collections.abc import Sequence
 from taskflow.patterns import linear_flow
 
 from controller.services import Services
-from controller.tasks import network, push
+from controller.tasks import network, passes, push
 
 
-def plug(services: Services, joining: Sequence[str] = (), only_if_changed: bool = False) -> linear_flow.Flow:
+def plug(
+    services: Services, joining: Sequence[str] = (), only_if_changed: bool = False, seen: passes.Pass | None = None
+) -> linear_flow.Flow:
     """Prepare the networks for the newest generation: what may reach the VIP, and the ports towards members."""
+    snapshots = seen or services.snapshots
     return linear_flow.Flow("plug").add(
-        network.OpenListenerPorts(
-            services.snapshots, services.network, services.fence, services.settings.render.peer_port, only_if_changed
-        ),
-        network.PlugMemberNetworks(services.snapshots, services.network, services.networks, services.compute, services.fence, joining),
+        network.OpenListenerPorts(snapshots, services.network, services.fence, services.settings.render.peer_port, only_if_changed),
+        network.PlugMemberNetworks(snapshots, services.network, services.networks, services.compute, services.fence, joining),
     )
 
 
-def apply(services: Services, joining: Sequence[str] = (), only_if_changed: bool = False) -> linear_flow.Flow:
-    """Bring the amphorae that serve, and those that join them, to the newest generation."""
+def apply(
+    services: Services, joining: Sequence[str] = (), only_if_changed: bool = False, seen: passes.Pass | None = None
+) -> linear_flow.Flow:
+    """Bring the amphorae that serve, and those that join them, to the newest generation; if a pass is given, by what it has seen."""
     return linear_flow.Flow("apply").add(
-        plug(services, joining, only_if_changed),
-        push.Push(services.db, services.snapshots, sender(services), joining),
-        release(services, only_if_changed),
+        plug(services, joining, only_if_changed, seen),
+        push.Push(services.db, seen or services.snapshots, sender(services), joining),
+        release(services, only_if_changed, seen),
     )
 
 
@@ -34,10 +37,10 @@ def close_to_predecessors(services: Services) -> network.CloseToPredecessors:
     return network.CloseToPredecessors(services.snapshots, services.network, services.fence, services.settings.render.peer_port)
 
 
-def release(services: Services, only_if_changed: bool = False) -> network.ReleaseMemberNetworks:
+def release(services: Services, only_if_changed: bool = False, seen: passes.Pass | None = None) -> network.ReleaseMemberNetworks:
     """Take back what no member asks for any more, after the amphorae have let go of it."""
     return network.ReleaseMemberNetworks(
-        services.snapshots, services.network, services.networks, services.compute, services.fence, only_if_changed
+        seen or services.snapshots, services.network, services.networks, services.compute, services.fence, only_if_changed
     )
 
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from taskflow.patterns import linear_flow
-
 from controller import jobs
-from controller.flows import haproxy_config
+from controller.flows import haproxy_config, one_pass
 from controller.services import Services
-from controller.tasks import status
+from controller.tasks import passes, status
 
 
-def repair(services: Services, job: jobs.RepairLoadBalancer) -> linear_flow.Flow:
+def repair(services: Services, job: jobs.RepairLoadBalancer, look: passes.Look | None = None) -> one_pass.OnePass:
     """Write the newest generation to the network and to every amphora that serves, whatever was confirmed before."""
     del job  # one shape for all
-    return linear_flow.Flow("repair-load-balancer").add(
-        status.FaultOnRevert(services.db),  # first in, so last reverted
-        haproxy_config.apply(services),
-        status.Settle(services.db),
+    seen = passes.Pass(services.snapshots, look)
+    flow = one_pass.OnePass("repair-load-balancer")
+    flow.add(
+        status.FaultOnRevert(services.db, seen),  # first in, so last reverted
+        haproxy_config.apply(services, seen=seen),
+        status.Settle(services.db, seen),
     )
+    return flow

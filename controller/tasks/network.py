@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller import exceptions, jobs
-from controller.db import database, fence, recent
+from controller.db import database, fence
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface, remembered
 from controller.jobs import owed
@@ -16,7 +16,7 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
 from controller.model.network import AccessRule, Port
-from controller.tasks import base, networks, push
+from controller.tasks import base, networks, passes, push
 
 LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class OpenListenerPorts(base.Step):
 
     def __init__(
         self,
-        snapshots: recent.RecentSnapshots,
+        snapshots: passes.Snapshots,
         network: interface.NetworkDriver,
         fenced: fence.Fence,
         peer_port: int,
@@ -99,7 +99,7 @@ class CloseToPredecessors(base.Step):
     """Admit nothing any more from the addresses of amphorae that were replaced: others may get them."""
 
     def __init__(
-        self, snapshots: recent.RecentSnapshots, network: interface.NetworkDriver, fenced: fence.Fence, peer_port: int, **kwargs: Any
+        self, snapshots: passes.Snapshots, network: interface.NetworkDriver, fenced: fence.Fence, peer_port: int, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self._snapshots = snapshots
@@ -120,7 +120,7 @@ class PlugMemberNetworks(base.Step):
 
     def __init__(
         self,
-        snapshots: recent.RecentSnapshots,
+        snapshots: passes.Snapshots,
         network: interface.NetworkDriver,
         known: remembered.RememberedNetworks,
         compute: compute_interface.ComputeDriver,
@@ -156,7 +156,7 @@ class ReleaseMemberNetworks(base.Step):
 
     def __init__(
         self,
-        snapshots: recent.RecentSnapshots,
+        snapshots: passes.Snapshots,
         network: interface.NetworkDriver,
         known: remembered.RememberedNetworks,
         compute: compute_interface.ComputeDriver,

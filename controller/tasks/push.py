@@ -10,7 +10,7 @@ from typing import Any
 
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs, render
-from controller.db import database, recent
+from controller.db import database
 from controller.db import fence as fences
 from controller.drivers.amphora import interface
 from controller.drivers.compute import interface as compute_interface
@@ -20,7 +20,7 @@ from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import amphora as amphora_tasks
-from controller.tasks import base, networks
+from controller.tasks import base, networks, passes
 
 LOG = logging.getLogger(__name__)
 
@@ -110,11 +110,11 @@ class Push(base.Step):
     """Bring every amphora that serves to the newest state. `joining` ones go first: if they refuse, nobody else has heard of them.
 
     An amphora whose role a joining one takes over is left out, and is not named to the others. Who took the state is ALLOCATED from
-    then on.
+    then on. If all took it, and the steps share a pass, the settlement writes that, in its own transaction.
     """
 
     def __init__(
-        self, db: database.Database, snapshots: recent.RecentSnapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any
+        self, db: database.Database, snapshots: passes.Snapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
         self._db = db
@@ -134,9 +134,20 @@ class Push(base.Step):
         for some in (first, others):
             if some and not _errors(sent):
                 sent += self._sender.send(shown, some, member_network_ids, lease, is_condemned=self._is_condemned)
+        errors = _errors(sent)
+        if isinstance(self._snapshots, passes.Pass) and not errors:
+            self._snapshots.confirmed.update(_taken(sent))
+            return
         self._confirm(snapshot.generation, sent, lease)
-        if errors := _errors(sent):
+        if errors:
             raise _gravest(errors)
+
+    def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
+        """What was pushed is pushed, and nobody settles it: it is written down here."""
+        if isinstance(self._snapshots, passes.Pass) and self._snapshots.confirmed:
+            with self._db.begin() as tx:
+                tx.leases.check(lease)
+                tx.amphorae.confirm(self._snapshots.confirmed, self._snapshots.get(load_balancer_id).generation)
 
     def _is_condemned(self, amphora: amphora_model.Amphora) -> bool:
         if amphora.role is None or amphora.load_balancer_id is None:
@@ -149,7 +160,7 @@ class Push(base.Step):
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
-        took = {one.id: outcome for one, outcome in sent if isinstance(outcome, str)}
+        took = _taken(sent)
         refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in status.SERVING]
         distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
         with self._db.begin() as tx:
@@ -165,7 +176,7 @@ class Push(base.Step):
 class PrepareSuccessor(base.Step):
     """Have a replacement run everything but the VIP, to be sure of it while its predecessor still serves."""
 
-    def __init__(self, snapshots: recent.RecentSnapshots, sender: Sender, successor_id: str, **kwargs: Any) -> None:
+    def __init__(self, snapshots: passes.Snapshots, sender: Sender, successor_id: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._snapshots = snapshots
         self._sender = sender
@@ -192,7 +203,7 @@ class ReleaseVip(base.Step):
     def __init__(
         self,
         db: database.Database,
-        snapshots: recent.RecentSnapshots,
+        snapshots: passes.Snapshots,
         sender: Sender,
         compute: compute_interface.ComputeDriver,
         role: status.Role,
@@ -263,6 +274,11 @@ def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[ampho
 def without_vip(wanted: rest.WantedState) -> rest.WantedState:
     """The same state, of an amphora that does not answer for the VIP."""
     return dataclasses.replace(wanted, interfaces=tuple(dataclasses.replace(nic, vips=()) for nic in wanted.interfaces))
+
+
+def _taken(sent: Sequence[Sent]) -> dict[str, str]:
+    """The hashes that amphorae confirmed."""
+    return {one.id: outcome for one, outcome in sent if isinstance(outcome, str)}
 
 
 def _errors(sent: Sequence[Sent]) -> list[exceptions.ControllerError]:

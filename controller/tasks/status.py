@@ -13,7 +13,7 @@ from controller import exceptions, jobs
 from controller.db import database
 from controller.jobs import owed
 from controller.model import load_balancer as model
-from controller.tasks import base, retries
+from controller.tasks import base, passes, retries
 
 LOG = logging.getLogger(__name__)
 
@@ -25,11 +25,14 @@ class FaultOnRevert(base.Step):
     tried until it is done.
     """
 
-    def __init__(self, db: database.Database, **kwargs: Any) -> None:
+    def __init__(self, db: database.Database, seen: passes.Pass | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._db = db
+        self._seen = seen
 
     def execute(self, load_balancer_id: str) -> int:
+        if self._seen is not None:
+            return self._seen.get(load_balancer_id).generation
         with self._db.read() as tx:
             return tx.settlement.generation(load_balancer_id)
 
@@ -58,18 +61,26 @@ class Settle(base.Step):
     """Everything stamped with the generation that was applied, or before, is ACTIVE, or gone if it was to go.
 
     If an amphora is missing, or serves an older state, the load balancer stays PENDING_UPDATE: more is owed, and the next flow does it.
+    The `ending` of the job is written along: what the tenant sees as done and what the board says is one moment.
     """
 
-    def __init__(self, db: database.Database, **kwargs: Any) -> None:
+    def __init__(self, db: database.Database, seen: passes.Pass | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._db = db
+        self._seen = seen
 
-    def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
+    def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease, ending: passes.Ending | None = None) -> None:
         with self._db.begin() as tx:
             tx.leases.check(lease)  # holds the row, so that what is read from here on is what is settled
+            if self._seen is not None:
+                tx.amphorae.confirm(self._seen.confirmed, generation)
             now = tx.snapshots.outline(load_balancer_id)
             complete = owed.is_complete(now) and all(one.applied_generation >= generation for one in owed.serving(now))
             active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)
+            if ending is not None:
+                ending.write(tx)
+        if ending is not None:
+            ending.done()
         LOG.info("load balancer %s: generation %s is applied%s", load_balancer_id, generation, "" if active else ", and more is owed")
 
 
@@ -80,11 +91,15 @@ class RemoveRows(base.Step):
         super().__init__(**kwargs)
         self._db = db
 
-    def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None, ending: passes.Ending | None = None) -> None:
         event = model.Fault(code="deleted", message="the load balancer and all that was made for it are gone", request_id=request_id)
         with self._db.begin() as tx:
             tx.settlement.remove(load_balancer_id, lease)
             tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+            if ending is not None:
+                ending.write(tx)
+        if ending is not None:
+            ending.done()
         LOG.info("load balancer %s is deleted", load_balancer_id)
 
 

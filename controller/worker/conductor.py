@@ -24,7 +24,7 @@ from controller import exceptions, jobs, outages
 from controller.db import database, transaction
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
-from controller.tasks import retries
+from controller.tasks import passes, retries
 from controller.worker import engine, owner, pacing, persistence
 from controller.worker.run import Renewer, Run
 
@@ -50,11 +50,14 @@ class HasDatabase(Protocol):
 class Catalog(Protocol):
     """What the conductor needs of `flows.catalog`."""
 
+    def look(self, services: Any, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+        """The load balancer of a job that was claimed, as far as it has to be known."""
+
     def admit(self, snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
         """The job to run in place of the one that was claimed, by the load balancer's outline; None if nothing of it is owed any more."""
 
-    def build(self, services: Any, job: jobs.Job) -> taskflow_flow.Flow:
-        """The job's flow."""
+    def build(self, services: Any, job: jobs.Job, seen: passes.Look | None = None) -> taskflow_flow.Flow:
+        """The job's flow, which may go on with what was seen."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,12 +134,10 @@ class Conductor:
             if not free:
                 return self._options.poll_interval
             with self._db.read() as tx:
-                due = tx.jobs.claimable(free)
+                due, next_due = tx.jobs.claimable(free), tx.jobs.next_due()
             started = sum(self._start(*each) for each in due)
             if started and len(due) == free:
                 return 0.0
-            with self._db.read() as tx:
-                next_due = tx.jobs.next_due()
             self._outage.over()
             return self._pause(self._db.now(), next_due)
         except Exception as exc:  # the loop must outlive a database that is away
@@ -202,19 +203,25 @@ class Conductor:
             LOG.warning("%s: left to a worker of another version: %s", run, exc)
             self._put_aside(run, self._db.now() + _UNKNOWN_KIND_DELAY)
             return
-        before = self._outline(run)
+        with self._db.read() as tx:
+            look = self._catalog.look(self._services, tx, claimed)
+        before = look.snapshot
         job = self._catalog.admit(before, claimed)
         if job is None:
             LOG.info("%s: nothing of it is owed any more", run)
             self._end(run)
             return
         began = time.monotonic()
-        result = self._run_flow(run, job)
+        ending = _Ending(self, run, before)
+        result = self._run_flow(run, job, look, ending)
         words = f"{result.outcome.value} after {time.monotonic() - began:.3f} s"
+        if run.ended:  # by its last step, whatever came after that
+            LOG.info("%s: %s ended after %.3f s", run, job.kind, time.monotonic() - began)
+            return
         match result.outcome:
             case engine.Outcome.SUCCEEDED:
                 LOG.info("%s: %s %s", run, job.kind, words)
-                self._settle(run, before) if job.settles else self._end(run)
+                self._settle(ending) if job.settles else self._end(run)
             case engine.Outcome.FAILED | engine.Outcome.BROKEN:
                 LOG.warning("%s: %s %s: %s: %s (%s)", run, job.kind, words, result.step, result.words, result.code)
                 if job.settles:
@@ -234,39 +241,49 @@ class Conductor:
             case engine.Outcome.LOST:
                 LOG.warning("%s: %s %s", run, job.kind, words)
 
-    def _run_flow(self, run: Run, job: jobs.Job) -> engine.Result:
-        flow = self._catalog.build(self._services, job)
-        detail = self._persistence.open(run.claim.id, flow.name, engine.definition(flow, job), run.lease)
+    def _run_flow(self, run: Run, job: jobs.Job, seen: passes.Look, ending: passes.Ending) -> engine.Result:
+        flow = self._catalog.build(self._services, job, seen)
+        recorded = getattr(flow, "recorded", True)
+        detail = self._persistence.open(run.claim.id, flow.name, engine.definition(flow, job), run.lease, recorded)
         flow_engine = engine.FlowEngine(flow, detail, self._persistence, self._steps, self._stopping.is_set, lambda: run.lost)
         fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
-        flow_engine.storage.inject({**fields, "lease": run.lease, "request_id": run.claim.request_id}, transient=True)
+        known = {"lease": run.lease, "request_id": run.claim.request_id, "ending": ending if job.settles else None}
+        flow_engine.storage.inject({**fields, **known}, transient=True)
         with contextlib.ExitStack() as listeners:
             for factory in self._listener_factories:
                 listeners.enter_context(factory(flow_engine))
             return flow_engine.advance()
 
-    def _outline(self, run: Run) -> model.Snapshot:
-        """The load balancer's row and its amphorae: enough to tell what is owed, and as fast for a thousand members as for one."""
-        with self._db.read() as tx:
-            return tx.snapshots.outline(run.claim.load_balancer_id)
-
-    def _settle(self, run: Run, before: model.Snapshot) -> None:
-        """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id."""
-        after = self._outline(run)
-        more = owed.owed(after, datetime.datetime.fromtimestamp(self._db.now(), datetime.UTC))
-        idle = more is not None and pacing.standing(before) == pacing.standing(after)
+    def _settle(self, ending: passes.Ending) -> None:
+        """The flow succeeded, and its last step did not say that its job is done."""
         with self._db.begin() as tx:
-            tx.leases.check(run.lease)
-            if idle:
-                # A flow that succeeds and changes nothing would be run again at once, for ever.
-                next_try_at = self._note_failure(tx, run)
-                LOG.error("%s: succeeded, but the load balancer owes what it did before", run)
-            else:
-                tx.leases.note_success(run.lease)
-                next_try_at = 0.0
-            if more is not None:
-                tx.jobs.post(more, request_id=run.claim.request_id, available_at=next_try_at)
-            self._close(tx, run, rest=self._options.coalesce_interval if isinstance(more, jobs.UpdateLoadBalancer) else 0.0)
+            ending.write(tx)
+        ending.done()
+
+    def succeed(self, tx: transaction.Transaction, run: Run, before: model.Snapshot) -> None:
+        """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id.
+
+        :raises StaleLease: another worker has claim or lease; nothing of this transaction may stand.
+        """
+        tx.leases.check(run.lease)
+        after = tx.snapshots.outline(run.claim.load_balancer_id)
+        more = owed.owed(after, datetime.datetime.fromtimestamp(self._db.now(), datetime.UTC))
+        if more is not None and pacing.standing(before) == pacing.standing(after):
+            # A flow that succeeds and changes nothing would be run again at once, for ever.
+            next_try_at = self._note_failure(tx, run)
+            LOG.error("%s: succeeded, but the load balancer owes what it did before", run)
+        else:
+            tx.leases.note_success(run.lease)
+            next_try_at = 0.0
+        if more is not None:
+            tx.jobs.post(more, request_id=run.claim.request_id, available_at=next_try_at)
+        self._close(tx, run, rest=self._options.coalesce_interval if isinstance(more, jobs.UpdateLoadBalancer) else 0.0)
+
+    def ended(self, run: Run) -> None:
+        """What `succeed` wrote is committed: the load balancer may be another worker's by now."""
+        run.ended = True
+        self._persistence.end(run.claim.id)
+        self._renewer.remove(run)
 
     def _interrupt(self, run: Run, error: Exception) -> None:
         """The database is away or busy: look again soon. If not even that can be written, claim and lease expire by themselves."""
@@ -397,6 +414,21 @@ class Conductor:
         else:
             LOG.info("worker %s has stopped; nothing is under way", self.owner)
         return not left
+
+
+class _Ending:
+    """The end of one job, for the last step of its flow to write."""
+
+    def __init__(self, worker: Conductor, run: Run, before: model.Snapshot) -> None:
+        self._worker, self._run, self._before = worker, run, before
+
+    def write(self, tx: transaction.Transaction) -> None:
+        """The job is done, and what follows is posted."""
+        self._worker.succeed(tx, self._run, self._before)
+
+    def done(self) -> None:
+        """Nothing more is written for it."""
+        self._worker.ended(self._run)
 
 
 def _bell(directory: str) -> wakeup.Bell:

@@ -34,12 +34,13 @@ _LEFT_OUT_OF_META = ("progress", "progress_details")
 
 @dataclasses.dataclass(slots=True)
 class _OpenFlow:
-    """A flow in memory. `changed`: something is not written yet that would be lost with this process."""
+    """A flow in memory. `changed`: something is not written yet that would be lost with this process; `recorded`: it is to be written."""
 
     detail: models.FlowDetail
     definition: str = ""
     lease: jobs.Lease | None = None
     changed: bool = False
+    recorded: bool = True
 
 
 class DatabasePersistence(base.Backend):
@@ -53,10 +54,9 @@ class DatabasePersistence(base.Backend):
         self.flows: dict[str, _OpenFlow] = {}
         self.flow_of_atom: dict[str, str] = {}
 
-    def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease) -> models.FlowDetail:
-        """The flow of a job as it was left, or a new one if there is no record or it is of another definition."""
-        with self.database.read() as tx:
-            record = tx.flow_records.get(job_id)
+    def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease, recorded: bool = True) -> models.FlowDetail:
+        """The flow of a job as it was left, or a new one if there is no record, or it is of another definition, or it shall have none."""
+        record = self._read(job_id) if recorded else None
         if record is not None and record.definition != definition:
             LOG.info(
                 "load balancer %s: job %s: its record is of another flow, or of another definition; running %s from the beginning",
@@ -68,8 +68,16 @@ class DatabasePersistence(base.Backend):
         detail = models.FlowDetail(name, job_id) if record is None else read(record)
         # Whatever it was doing, it is not doing it now; and the engine takes a flow in REVERTED as one to be started again.
         detail.state = None if record is None else states.SUSPENDED
-        self.keep(_OpenFlow(detail, definition, lease))
+        self.keep(_OpenFlow(detail, definition, lease, recorded=recorded))
         return detail
+
+    def _read(self, job_id: str) -> flow_records.FlowRecord | None:
+        with self.database.read() as tx:
+            return tx.flow_records.get(job_id)
+
+    def end(self, job_id: str) -> None:
+        """The job is off the board, and its record with it: nothing more is written of its flow."""
+        self.flows[job_id].recorded = False
 
     def keep(self, flow: _OpenFlow) -> None:
         """Have a flow in memory."""
@@ -83,10 +91,12 @@ class DatabasePersistence(base.Backend):
                 self.flow_of_atom.pop(atom.uuid, None)
 
     def write(self, flow: _OpenFlow) -> None:
-        """Write a record.
+        """Write a record, if the flow is to have one.
 
         :raises StaleLease: another worker runs the flow now.
         """
+        if not flow.recorded:
+            return
         record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token if flow.lease else 0, dump(flow.detail))
         with self.database.begin() as tx:
             if not tx.flow_records.put(record, flow.lease):

@@ -19,6 +19,7 @@ class Run:
         self.claim = claim
         self.lease = lease
         self.lost = False
+        self.ended = False  # the job is off the board; claim and lease were given back
         self.renewed_at = time.monotonic()
 
     def __str__(self) -> str:

@@ -149,15 +149,19 @@ class Site:
             tx.connection.execute(sa.update(tables.load_balancers).values(lease_expires_at=0.0))  # whoever had it is long dead
             lease = tx.leases.take(job.load_balancer_id, "worker", 30.0)
         assert lease is not None
-        wanted = catalog.admit(self.snapshot(job.load_balancer_id), job)
+        with self.db.read() as tx:
+            look = catalog.look(services or self.services, tx, job)
+        wanted = catalog.admit(look.snapshot, job)
         if wanted is None:
             with self.db.begin() as tx:
                 tx.leases.release(lease)
             return None
-        flow = catalog.build(services or self.services, wanted)
+        flow = catalog.build(services or self.services, wanted, look)
         for step in steps(flow):
             spoil(step)
-        detail = worker.open(job_id or str(uuid.uuid4()), flow.name, engine.definition(flow, wanted), lease)
+        detail = worker.open(
+            job_id or str(uuid.uuid4()), flow.name, engine.definition(flow, wanted), lease, getattr(flow, "recorded", True)
+        )
         flow_engine = engine.FlowEngine(flow, detail, worker, self._pool)
         facts = {name: getattr(wanted, name) for name in jobs.dump(wanted)}
         flow_engine.storage.inject({**facts, "lease": lease, "request_id": "req-1"}, transient=True)

@@ -20,10 +20,10 @@ from taskflow import task
 from taskflow.patterns import linear_flow, unordered_flow
 
 from controller import exceptions, jobs
-from controller.db import database, tables
+from controller.db import database, tables, transaction
 from controller.model import load_balancer as model
 from controller.model import status
-from controller.tasks import retries
+from controller.tasks import passes, retries
 from tests import databases
 
 
@@ -180,7 +180,12 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
     return None if settled else job
 
 
-def build(services: Any, job: jobs.Job) -> taskflow_flow.Flow:
+def look(_services: Any, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+    """Nothing is below these load balancers."""
+    return passes.Look(tx.snapshots.outline(job.load_balancer_id), is_whole=False)
+
+
+def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> taskflow_flow.Flow:
     """The flow that the load balancer's id tells. A worker process finds its folder in the environment."""
     if not isinstance(services, Services):
         services = Services(services.db, pathlib.Path(os.environ["SMALL_FLOWS"]))

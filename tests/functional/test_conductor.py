@@ -320,7 +320,7 @@ def test_an_upgraded_flow_is_run_from_the_beginning(services: small_flows.Servic
         eventually(lambda: _row(services, job_id)["owner"] is None)
     (services.folder / "signal").touch()
     old = small_flows.build
-    monkeypatch.setattr(small_flows, "build", lambda services, job: old(services, job).add(small_flows.Step(services, "new")))
+    monkeypatch.setattr(small_flows, "build", lambda services, job, seen: old(services, job, seen).add(small_flows.Step(services, "new")))
     with working(services):
         eventually(lambda: is_settled(services, "waits-1") and nothing_is_left(services))
     assert services.journal("waits-1")[-6:] == ["load", "two", "signal", "three", "settle", "new"]

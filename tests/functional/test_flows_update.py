@@ -335,3 +335,32 @@ def test_an_amphora_that_is_stopped_for_failover_still_takes_changes(site: flow_
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
     assert [one.status for one in site.snapshot(load_balancer_id).amphorae] == [AmphoraStatus.FAILOVER_STOPPED]
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True], ids=["before the step", "before its record"])
+@pytest.mark.parametrize("step", flow_site.step_names(flow_site.an_update("lb-1")))
+def test_who_goes_on_after_a_death_reads_again(site: flow_site.Site, step: str, in_the_middle: bool) -> None:
+    """Nothing of what the dead worker had read is left, neither in a record nor in what is pushed."""
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+    site.work(flow_site.an_update(load_balancer_id), "job-1", flow_site.dying(step, in_the_middle))
+    with site.db.read() as tx:
+        assert tx.flow_records.get("job-1") is None
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    newest = site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.19.10.152"))
+    site.work(flow_site.an_update(load_balancer_id), "job-1")
+    assert site.is_whole(load_balancer_id)
+    assert site.snapshot(load_balancer_id).load_balancer.applied_generation == newest
+
+
+def test_what_was_pushed_is_known_although_a_later_step_fails(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+    newest = site.snapshot(load_balancer_id).generation
+    error = exceptions.ComputeFault("no valid host was found")
+    site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.failing(["ReleaseMemberNetworks"], error))
+    (amphora,) = site.snapshot(load_balancer_id).amphorae
+    running = site.amphora.running(amphora.id, load_balancer_id)
+    assert running is not None
+    assert (amphora.applied_generation, amphora.confirmed_hash) == (newest, running.hash)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR

@@ -1,0 +1,67 @@
+"""What one run of a flow knows of its load balancer in memory: nothing of it reaches a job or the record of a flow.
+
+A flow in which no step changes what the next one has to know reads its load balancer once, and hands that on. Whoever goes on with such a
+flow after a death, a stop or a wait builds it anew, and so reads again. A flow that boots, replaces or deletes amphorae has steps that each
+look for themselves (`db.recent.RecentSnapshots`), which has the same `get()`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from typing import Protocol
+
+from controller.db import transaction
+from controller.model import load_balancer as model
+
+
+class Snapshots(Protocol):
+    """Where a step finds its load balancer."""
+
+    def get(self, load_balancer_id: str) -> model.Snapshot:
+        """The load balancer, with everything below it.
+
+        :raises NotFound: no such load balancer (one in DELETED is still found).
+        """
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Look:
+    """A load balancer as it was when its job was admitted. Unless it `is_whole`, without what is below it."""
+
+    snapshot: model.Snapshot
+    is_whole: bool
+
+
+class Pass:
+    """One snapshot for all steps of a run, and what amphorae confirmed of it until that is written down; threads share it."""
+
+    def __init__(self, snapshots: Snapshots, look: Look | None = None) -> None:
+        """Goes on with what was seen already, if that is enough."""
+        self._snapshots = snapshots
+        self._lock = threading.Lock()
+        self._seen = look.snapshot if look is not None and look.is_whole else None
+        self.confirmed: dict[str, str] = {}  # by amphora, the hash of what it runs
+
+    def get(self, load_balancer_id: str) -> model.Snapshot:
+        """The load balancer as it was when it was first asked for.
+
+        :raises NotFound: no such load balancer (one in DELETED is still found).
+        """
+        with self._lock:
+            if self._seen is None:
+                self._seen = self._snapshots.get(load_balancer_id)
+            return self._seen
+
+
+class Ending(Protocol):
+    """What the worker writes in the transaction of a flow's last step: that the job is done, and what follows."""
+
+    def write(self, tx: transaction.Transaction) -> None:
+        """Write it.
+
+        :raises StaleLease: the job or the load balancer is another worker's; nothing of this transaction may stand.
+        """
+
+    def done(self) -> None:
+        """It is committed: nothing more may be written for this job."""
