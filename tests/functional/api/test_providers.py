@@ -1,0 +1,130 @@
+"""Another provider is one module and an entry point: here is one, and the API gives it what is its."""
+
+from __future__ import annotations
+
+import importlib
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controller import conf as configuration
+from controller import exceptions, providers
+from controller.db import tables
+from tests.functional.api.conftest import Api
+
+_ENABLED = ("api_settings", "enabled_provider_drivers"), {"amphora": "Machines.", "kiln": "For tests."}
+
+MODULE = '''
+"""A provider that takes everything but UDP, and writes down what it was asked."""
+
+from controller import exceptions, jobs
+from controller.providers import interface
+from controller.resources import kinds
+
+ACCEPTED = []
+
+class Kiln(interface.Provider):
+    flavor_capabilities = (interface.Capability("heat", "Degrees.", kinds.integer(0, 1300)),)
+
+    def supports(self, resource, values):
+        if values.get("protocol") == "SCTP":
+            raise exceptions.NotSupported(f"Provider 'kiln' does not support a requested option: {resource} protocol SCTP")
+
+    def accept(self, tx, change):
+        ACCEPTED.append((type(change).__name__, change.load_balancer_id))
+        if isinstance(change, interface.Create):
+            return 1
+        take = tx.load_balancers.delete if isinstance(change, interface.Delete) else tx.load_balancers.advance
+        return take(change.load_balancer_id, change.allowed)
+'''
+
+
+@pytest.fixture
+def kiln(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An installed distribution with one module and one entry point; gives the module."""
+    (tmp_path / "figlina_kiln.py").write_text(MODULE)
+    info = tmp_path / "figlina_kiln-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: figlina-kiln\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{providers.GROUP}]\nkiln = figlina_kiln:Kiln\nlost = figlina_kiln:Lost\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.invalidate_caches()
+    yield importlib.import_module("figlina_kiln")
+    sys.modules.pop("figlina_kiln", None)
+
+
+@pytest.fixture
+def site(kiln: Any, api_with: Any) -> Api:
+    """An API that knows both."""
+    made: Api = api_with(*_ENABLED)
+    return made
+
+
+def _flavor(api: Api, provider: str, data: str) -> str:
+    profile = api.create("flavorprofile", "/flavorprofiles", name=provider, provider_name=provider, flavor_data=data)
+    return str(api.create("flavor", "/flavors", name=provider, flavor_profile_id=profile["id"])["id"])
+
+
+def test_a_load_balancer_goes_to_the_provider_that_it_names_and_all_its_changes_with_it(kiln: Any, site: Api) -> None:
+    ours = site.load_balancer(name="ours")["id"]
+    theirs = site.load_balancer(name="theirs", provider="kiln")
+    assert theirs["provider"] == "kiln"
+    for parent in (ours, theirs["id"]):
+        listener = site.listener(parent)["id"]
+        pool = site.pool(listener_id=listener)["id"]
+        member = site.member(pool)["id"]
+        site.monitor(pool)
+        site.ok("PUT", f"/pools/{pool}/members", {"members": [{"address": "10.0.0.1", "protocol_port": 80, "weight": 2}]}, 202)
+        site.ok("PUT", f"/pools/{pool}/members/{member}", {"member": {"weight": 7}})
+        policy = site.create("l7policy", "/l7policies", listener_id=listener, action="REJECT")["id"]
+        site.create("rule", f"/l7policies/{policy}/rules", type="PATH", compare_type="EQUAL_TO", value="/")
+        site.ok("PUT", f"/loadbalancers/{parent}", {"loadbalancer": {"name": "renamed"}})
+    assert [kind for kind, _ in kiln.ACCEPTED] == ["Create", *["Update"] * 9]
+    assert {of for _, of in kiln.ACCEPTED} == {theirs["id"]}
+    assert {job["load_balancer_id"] for job in site.jobs()} == {ours}, "the provider amphora owes nothing for what is not its"
+    rows = [site.row(tables.load_balancers, one) for one in (ours, theirs["id"])]
+    assert [row["generation"] for row in rows] == [10, 10]
+    site.settle()
+    site.ok("PUT", f"/loadbalancers/{theirs['id']}/failover", status=202)
+    site.ok("DELETE", f"/loadbalancers/{theirs['id']}?cascade=true", status=204)
+    assert [kind for kind, _ in kiln.ACCEPTED[-2:]] == ["Failover", "Delete"]
+    assert site.jobs() == []
+
+
+def test_each_provider_says_itself_what_it_can_t_do(site: Api) -> None:
+    ours, theirs = site.load_balancer()["id"], site.load_balancer(provider="kiln")["id"]
+    udp = {"protocol": "UDP", "protocol_port": 53}
+    sctp = {"protocol": "SCTP", "protocol_port": 54}
+    assert "'amphora'" in site.refused(501, "POST", "/listeners", {"listener": {"loadbalancer_id": ours, **udp}})
+    site.listener(theirs, **udp)
+    assert "'kiln'" in site.refused(501, "POST", "/listeners", {"listener": {"loadbalancer_id": theirs, **sctp}})
+    whole = {"vip_subnet_id": site.network.subnet_id, "listeners": [sctp]}
+    assert "'kiln'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": {**whole, "provider": "kiln"}})
+    assert "'amphora'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": whole})
+
+
+def test_profiles_say_to_each_provider_what_it_understands(site: Api) -> None:
+    heat = _flavor(site, "kiln", '{"heat": 900}')
+    assert site.load_balancer(flavor_id=heat)["provider"] == "kiln", "the flavor chooses the provider"
+    body = {"name": "n", "provider_name": "amphora", "flavor_data": '{"heat": 900}'}
+    assert "heat" in site.refused(501, "POST", "/flavorprofiles", {"flavorprofile": body})
+    told = site.ok("GET", "/providers/kiln/flavor_capabilities")["flavor_capabilities"]
+    assert told == [{"name": "heat", "description": "Degrees."}]
+    assert site.ok("GET", "/providers/kiln/availability_zone_capabilities") == {"availability_zone_capabilities": []}
+    assert [one["name"] for one in site.ok("GET", "/providers")["providers"]] == ["amphora", "kiln"]
+
+
+def test_a_provider_that_is_not_installed_or_broken_keeps_the_api_from_starting(kiln: Any) -> None:
+    conf = configuration.load([], [])
+    with pytest.raises(exceptions.Misconfigured, match=r"names the provider 'nobody', which is not installed; these are: amphora, .*kiln"):
+        providers.load(["amphora", "nobody"], conf)
+    with pytest.raises(exceptions.Misconfigured, match=r"the provider 'lost' \(figlina_kiln:Lost\) can't be loaded"):
+        providers.load(["lost"], conf)
+
+
+def test_two_names_of_one_provider_are_one_provider() -> None:
+    found = providers.load(["amphora", "octavia"], configuration.load([], []))
+    assert found["amphora"] is found["octavia"]
