@@ -31,6 +31,8 @@ def owed(snapshot: model.Snapshot, now: datetime.datetime, new_id: Callable[[], 
 def outstanding(snapshot: model.Snapshot, new_id: Callable[[], str] | None = None) -> jobs.Job | None:
     """The job that would settle everything, due or not; None if nothing is outstanding."""
     load_balancer = snapshot.load_balancer
+    if load_balancer.provider not in amphora_model.PROVIDER_NAMES:  # another provider's is its own matter
+        return None
     match load_balancer.provisioning_status:
         case _P.DELETED:
             return None

@@ -41,5 +41,8 @@ class Amphora:
     updated_at: datetime.datetime | None = None
 
 
+PROVIDER_NAMES = ("amphora", "octavia")
+"""What load balancers call the provider whose amphorae serve them; those of another one are its own matter."""
+
 VRRP_PRIORITY = {Role.MASTER: 100, Role.BACKUP: 90, Role.STANDALONE: None}
 VRRP_ROUTER_ID = 1

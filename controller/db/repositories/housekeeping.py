@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from controller.db import tables
 from controller.db.repositories import base
+from controller.model import amphora, status
 from controller.model import load_balancer as model
-from controller.model import status
 
 _LB = tables.load_balancers.c
 _A = tables.amphorae.c
@@ -20,6 +20,8 @@ _P = status.ProvisioningStatus
 _S = status.AmphoraStatus
 _SOON = 30.0  # a job that is due in so many seconds will do what is owed
 _CHUNK = 500
+_OURS = _LB.provider.in_(amphora.PROVIDER_NAMES)
+"""Load balancers that amphorae serve."""
 
 
 def _idle(now: float) -> sa.ColumnElement[bool]:
@@ -33,12 +35,13 @@ class Housekeeping(base.Repository):
 
     def owing(self, now: float, limit: int) -> list[str]:
         """Load balancers that owe work which is due, and that no job or worker carries."""
-        statement = sa.select(_LB.id).where(_LB.provisioning_status.in_(status.UNSETTLED), _LB.next_try_at <= now, _idle(now)).limit(limit)
+        due = (_LB.provisioning_status.in_(status.UNSETTLED), _LB.next_try_at <= now)
+        statement = sa.select(_LB.id).where(*due, _OURS, _idle(now)).limit(limit)
         return list(self._connection.execute(statement).scalars())
 
     def settled(self, after: str, limit: int) -> tuple[list[str], str]:
         """Load balancers that are ACTIVE: one page in the order of ids, and its last id; empty when the round is over."""
-        page = sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status == _P.ACTIVE).order_by(_LB.id).limit(limit)
+        page = sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status == _P.ACTIVE, _OURS).order_by(_LB.id).limit(limit)
         ids = list(self._connection.execute(page).scalars())
         return ids, ids[-1] if len(ids) == limit else ""
 
@@ -61,7 +64,7 @@ class Housekeeping(base.Repository):
         broken = sa.exists().where(_A.load_balancer_id == _LB.id, _A.status.in_(status.DISCARDED))
         lacking = sa.or_(_LB.generation > _LB.applied_generation, serving.scalar_subquery() < wanted, broken)
         statement = sa.select(_LB.id).where(
-            _LB.id.in_(ids), _LB.provisioning_status == _P.ACTIVE, lacking, _LB.next_try_at <= now, _idle(now)
+            _LB.id.in_(ids), _LB.provisioning_status == _P.ACTIVE, _OURS, lacking, _LB.next_try_at <= now, _idle(now)
         )
         return list(self._connection.execute(statement).scalars()), ids[-1] if len(ids) == limit else ""
 

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from controller import conf as configuration
 from controller import exceptions, providers
 from controller.db import tables
+from controller.jobs import owed
 from tests.functional.api.conftest import Api
 
 _ENABLED = ("api_settings", "enabled_provider_drivers"), {"amphora": "Machines.", "kiln": "For tests."}
@@ -92,6 +94,19 @@ def test_a_load_balancer_goes_to_the_provider_that_it_names_and_all_its_changes_
     site.ok("DELETE", f"/loadbalancers/{theirs['id']}?cascade=true", status=204)
     assert [kind for kind, _ in kiln.ACCEPTED[-2:]] == ["Failover", "Delete"]
     assert site.jobs() == []
+
+
+def test_what_another_provider_owes_is_its_own_matter(site: Api) -> None:
+    """Neither the sweeper nor a worker that looks at the rows makes amphorae for it."""
+    ours, theirs = site.load_balancer()["id"], site.load_balancer(provider="kiln")["id"]
+    site.write(sa.delete(tables.jobs))
+    with site.db.read() as tx:
+        assert tx.housekeeping.owing(site.db.now(), 10) == [ours]
+        assert [bool(owed.outstanding(tx.snapshots.get(one))) for one in (ours, theirs)] == [True, False]
+    site.settle()  # no amphora serves either of them
+    with site.db.read() as tx:
+        assert tx.housekeeping.drifted(site.db.now(), "", 10)[0] == [ours]
+        assert tx.housekeeping.settled("", 10)[0] == [ours]
 
 
 def test_each_provider_says_itself_what_it_can_t_do(site: Api) -> None:
