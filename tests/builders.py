@@ -13,6 +13,8 @@ from typing import Any
 from controller.model import load_balancer as model
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID, Amphora
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
+from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, nouns, pool
+from controller.resources.declare import Schema
 
 PROJECT = "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"
 VIP_SUBNET_CIDR = "198.19.10.0/24"
@@ -26,8 +28,12 @@ def an_id(word: str | None = None) -> str:
     return str(uuid.uuid4() if word is None else uuid.uuid5(_NAMES, word))
 
 
-def _resource(**fields: Any) -> dict[str, Any]:
+def _resource(schema: Schema, **fields: Any) -> dict[str, Any]:
+    """What is the same for every noun, and what a client's silence means, as its declaration has it."""
     defaults: dict[str, Any] = {
+        "name": "",
+        "description": "",
+        **_unsaid(schema),
         "id": fields.get("id") or an_id(),
         "project_id": PROJECT,
         "provisioning_status": ProvisioningStatus.ACTIVE,
@@ -35,6 +41,17 @@ def _resource(**fields: Any) -> dict[str, Any]:
         "generation": 1,
     }
     return defaults | fields
+
+
+def _unsaid(schema: Schema) -> dict[str, Any]:
+    """Attributes of the noun that clients may leave out, and what it has then."""
+    found = {}
+    for field in schema.fields.values():
+        if field.post and field.attribute is not None and "." not in field.attribute:
+            is_operators = field.operator is not None and field.operator.always
+            value = field.operator.default if field.operator is not None and is_operators else field.default
+            found[field.attribute] = tuple(value) if isinstance(value, list) else value
+    return found
 
 
 def a_vip(**fields: Any) -> model.Vip:
@@ -45,14 +62,19 @@ def a_vip(**fields: Any) -> model.Vip:
 
 def a_load_balancer(**fields: Any) -> model.LoadBalancer:
     """An ACTIVE load balancer at generation 1, applied."""
-    defaults: dict[str, Any] = {"name": "lb-1", "vip": fields.get("vip") or a_vip(), "applied_generation": fields.get("generation", 1)}
-    return model.LoadBalancer(**_resource(**(defaults | fields)))
+    defaults: dict[str, Any] = {
+        "name": "lb-1",
+        "provider": "amphora",
+        "vip": fields.get("vip") or a_vip(),
+        "applied_generation": fields.get("generation", 1),
+    }
+    return nouns.LoadBalancer(**_resource(load_balancer.SCHEMA, **(defaults | fields)))
 
 
 def a_listener(**fields: Any) -> model.Listener:
     """An HTTP listener on port 80."""
     defaults: dict[str, Any] = {"load_balancer_id": fields.get("load_balancer_id") or an_id(), "protocol": "HTTP", "protocol_port": 80}
-    return model.Listener(**_resource(**(defaults | fields)))
+    return nouns.Listener(**_resource(listener.SCHEMA, **(defaults | fields)))
 
 
 def a_pool(**fields: Any) -> model.Pool:
@@ -62,7 +84,7 @@ def a_pool(**fields: Any) -> model.Pool:
         "protocol": "HTTP",
         "lb_algorithm": "ROUND_ROBIN",
     }
-    return model.Pool(**_resource(**(defaults | fields)))
+    return nouns.Pool(**_resource(pool.SCHEMA, **(defaults | fields)))
 
 
 def a_member(**fields: Any) -> model.Member:
@@ -72,8 +94,9 @@ def a_member(**fields: Any) -> model.Member:
         "address": "198.19.10.101",
         "protocol_port": 80,
         "operating_status": OperatingStatus.NO_MONITOR,
+        "vnic_type": "normal",
     }
-    return model.Member(**_resource(**(defaults | fields)))
+    return nouns.Member(**_resource(member.SCHEMA, **(defaults | fields)))
 
 
 def a_health_monitor(**fields: Any) -> model.HealthMonitor:
@@ -89,7 +112,7 @@ def a_health_monitor(**fields: Any) -> model.HealthMonitor:
     }
     if kind in ("HTTP", "HTTPS"):
         defaults |= {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
-    return model.HealthMonitor(**_resource(**(defaults | fields)))
+    return nouns.HealthMonitor(**_resource(health_monitor.SCHEMA, **(defaults | fields)))
 
 
 def an_l7policy(**fields: Any) -> model.L7Policy:
@@ -100,7 +123,7 @@ def an_l7policy(**fields: Any) -> model.L7Policy:
         "action": "REJECT",
         "position": 1,
     }
-    return model.L7Policy(**_resource(**(defaults | fields)))
+    return nouns.L7Policy(**_resource(l7policy.SCHEMA, **(defaults | fields)))
 
 
 def an_l7rule(**fields: Any) -> model.L7Rule:
@@ -111,7 +134,7 @@ def an_l7rule(**fields: Any) -> model.L7Rule:
         "compare_type": "STARTS_WITH",
         "value": "/api",
     }
-    return model.L7Rule(**_resource(**(defaults | fields)))
+    return nouns.L7Rule(**_resource(l7rule.SCHEMA, **(defaults | fields)))
 
 
 def an_amphora(**fields: Any) -> Amphora:

@@ -9,7 +9,7 @@ from typing import Any
 
 import flask
 
-from controller.api import discovery, operations, policies
+from controller.api import discovery, examples, operations, policies
 
 Json = dict[str, Any]
 
@@ -65,12 +65,12 @@ def document(app: flask.Flask) -> Json:
     paths: dict[str, Json] = {}
     for path, described in _open_paths().items():
         paths[path] = described
-    catalogue, rules = operations.catalogue(), asked_rules()
+    catalogue, rules, components = operations.catalogue(), asked_rules(), operations.components()
     for method, path, endpoint in routes(app):
         operation = catalogue.get((method, blank(path)))
         if operation is not None:
             shown = paths.setdefault(public(path), _parameters(path))
-            shown[method.lower()] = _operation(operation, endpoint, path, app.view_functions[endpoint])
+            shown[method.lower()] = _operation(operation, endpoint, path, app.view_functions[endpoint], components)
             shown[method.lower()]["x-policy"] = rules.get((method, blank(public(path))), [])
     return {
         "openapi": "3.1.0",
@@ -78,7 +78,7 @@ def document(app: flask.Flask) -> Json:
         "security": [{"token": []}],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": operations.components(),
+            "schemas": components,
             "responses": {str(code): _error(text) for code, text in _ERRORS.items()},
             "securitySchemes": {"token": {"type": "apiKey", "in": "header", "name": "X-Auth-Token"}},
         },
@@ -105,13 +105,13 @@ def _parameters(path: str) -> Json:
     return {"parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]} if names else {}
 
 
-def _operation(operation: operations.Operation, endpoint: str, path: str, view: Any) -> Json:
+def _operation(operation: operations.Operation, endpoint: str, path: str, view: Any, components: Json) -> Json:
     group, _, name = endpoint.partition(".")
     last = path.rsplit("/", 1)[-1]
     summary, _, more = (inspect.getdoc(view) or "").partition("\n\n")
     answer: Json = {"description": _SUCCESSES[operation.status]}
     if operation.answer is not None:
-        answer["content"] = {"application/json": {"schema": operation.answer}}
+        answer["content"] = _content(operation.answer, components)
     shown: Json = {
         "operationId": name if not last.startswith("status") else f"{name}_{last}",
         "tags": [group],
@@ -123,8 +123,12 @@ def _operation(operation: operations.Operation, endpoint: str, path: str, view: 
     if operation.query:
         shown["parameters"] = list(operation.query)
     if operation.body is not None:
-        shown["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
+        shown["requestBody"] = {"required": True, "content": _content(operation.body, components)}
     return shown
+
+
+def _content(schema: Json, components: Json) -> Json:
+    return {"application/json": {"schema": schema, "example": examples.of(schema, components)}}
 
 
 def _errors(operation: operations.Operation, names_an_object: bool) -> Json:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from controller.model import status
+from controller.providers import amphora as amphora_provider
 from controller.resources import (
     amphora,
     availability_zone,
@@ -26,7 +26,9 @@ from controller.resources import (
     pool,
     quota,
 )
-from controller.resources.declare import Schema
+from controller.resources.catalog import SCHEMAS
+from controller.resources.declare import Field, Schema
+from controller.resources.fields import REFERENCE
 
 Json = dict[str, Any]
 
@@ -101,7 +103,7 @@ def filters(schema: Schema) -> tuple[Json, ...]:
     return (
         *_PAGING,
         *(_TAGS if "tags" in schema.fields else ()),
-        *(parameter(name, shape) for name, shape in sorted(plain.items())),
+        *(parameter(name, shape, schema.filters[name].about) for name, shape in sorted(plain.items())),
     )
 
 
@@ -136,13 +138,26 @@ def components() -> Json:
     """The shapes that operations name."""
     made: Json = {"fault": _FAULT, "routing_error": _ROUTING_ERROR, "error": {"anyOf": [ref("fault"), ref("routing_error")]}, **_SHAPES}
     for schema in SCHEMAS:
-        made[schema.name] = dict(schema.view_schema)
-        for name, shape in (("create", schema.post_schema), ("update", schema.put_schema)):
-            if shape["properties"]:
-                made[f"{schema.name}_{name}"] = dict(shape)
+        made[schema.name] = schema.view_schema | {"examples": [schema.view_example]}
+        if schema.post_example:
+            made[f"{schema.name}_create"] = _bounded(schema, schema.post_schema) | {"examples": [schema.post_example]}
+        if schema.put_example:
+            made[f"{schema.name}_update"] = _bounded(schema, schema.put_schema) | {"examples": [schema.put_example]}
     usage = {"type": "object", "description": "How much is used, by kind.", "additionalProperties": _COUNT}
     made["quota_with_usage"] = _with(made["quota"], usage=usage)
     return dict(sorted((made | _whole(made)).items()))
+
+
+def _bounded(schema: Schema, asked: Json) -> Json:
+    """With a word about what the provider of ours can't do as yet."""
+    words = {}
+    for name, possible in amphora_provider.SUPPORTED.get(schema.name, {}).items():
+        if name in asked["properties"]:
+            described = asked["properties"][name]
+            some = ", ".join(sorted({str(value) for value in possible if value not in (None, "", [], {})}))
+            limit = f"The provider amphora can't do other values than {some or 'none at all'} as yet (501)."
+            words[name] = described | {"description": f"{described['description']} {limit}"}
+    return _with(asked, **words)
 
 
 def _whole(made: Json) -> Json:
@@ -165,25 +180,51 @@ def _with(schema: Json, **properties: Json) -> Json:
     return {**schema, "properties": schema["properties"] | properties}
 
 
-_REFERENCE = envelope(id=dict(kinds.uuid.schema))
+def _said(about: str, example: Any, **schema: Any) -> Json:
+    """A value with words about it, a string unless the schema says otherwise."""
+    return {"type": "string", **schema, "description": about, "examples": [example]}
+
+
+def _counted(about: str, example: int) -> Json:
+    return _said(about, example, **_COUNT)
+
+
+def _of(field: Field) -> Json:
+    """A field of a resource that is shown elsewhere too."""
+    about = {"description": field.about, "examples": [kinds.example_of(field.kind)]}
+    return {**(kinds.schema_of(field.kind) or {}), **about}
+
+
+_REFERENCE = dict(REFERENCE)
 _FAULT = envelope(
-    faultcode={"type": "string", "enum": ["Client", "Server"]},
-    faultstring={"type": "string", "description": "What is wrong, for people."},
-    debuginfo={"type": "null"},
+    faultcode={"type": "string", "enum": ["Client", "Server"], "description": "Who can mend it."},
+    faultstring=_said("What is wrong, for people.", "Listener 8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10 not found."),
+    debuginfo={"type": "null", "description": "Nothing: details are in the log, under the request id."},
 )
-_ROUTING_ERROR = envelope(code={"type": "integer"}, title=_WORD, description={"type": ["string", "null"]})
-_COUNTERS = dict.fromkeys(("active_connections", "bytes_in", "bytes_out", "request_errors", "total_connections"), _COUNT)
-_BOTH_STATUSES = {
-    "id": dict(kinds.uuid.schema),
-    "name": _WORD,
-    "operating_status": {"type": "string", "enum": [str(value) for value in status.OperatingStatus]},
-    "provisioning_status": {"type": "string", "enum": [str(value) for value in status.ProvisioningStatus]},
+_ROUTING_ERROR = envelope(
+    code={"type": "integer", "description": "The status code.", "examples": [404]},
+    title=_said("Its name.", "Not Found"),
+    description={"type": ["string", "null"], "description": "What is wrong, for people.", "examples": [None]},
+)
+_COUNTERS = {
+    "active_connections": _counted("Connections that are open now.", 12),
+    "bytes_in": _counted("Bytes that clients sent.", 65671420),
+    "bytes_out": _counted("Bytes that clients were sent.", 774771186),
+    "request_errors": _counted("Requests that could not be understood.", 0),
+    "total_connections": _counted("Connections that were ever opened.", 26189172),
+}
+_BOTH_STATUSES = {name: _of(load_balancer.SCHEMA.fields[name]) for name in ("id", "name", "operating_status", "provisioning_status")} | {
+    "name": _said("Its name.", "shop")
 }
 
 
 def _tree() -> Json:
-    member_node = envelope(**_BOTH_STATUSES, address=_WORD, protocol_port={"type": "integer"})
-    pool_node = _with(envelope(**_BOTH_STATUSES, members=an_array(member_node)), health_monitor=envelope(**_BOTH_STATUSES, type=_WORD))
+    server = {
+        "address": _said("The address of the server.", "192.0.2.10"),
+        "protocol_port": {"type": "integer", "description": "The port of the server.", "examples": [8080]},
+    }
+    monitor = envelope(**_BOTH_STATUSES, type=_said("How members are checked.", "HTTP"))
+    pool_node = _with(envelope(**_BOTH_STATUSES, members=an_array(envelope(**_BOTH_STATUSES, **server))), health_monitor=monitor)
     listener_node = envelope(**_BOTH_STATUSES, pools=an_array(pool_node))
     return envelope(loadbalancer=envelope(**_BOTH_STATUSES, listeners=an_array(listener_node)))
 
@@ -192,40 +233,35 @@ _SHAPES: Json = {
     "links": {
         "type": ["array", "null"],
         "description": "The pages before and after; null where paging is switched off.",
-        "items": envelope(rel={"type": "string", "enum": ["next", "previous"]}, href=_WORD),
+        "items": envelope(
+            rel={"type": "string", "enum": ["next", "previous"], "description": "Which page."},
+            href=_said("Its URL.", "https://balancers.example.com/v2/lbaas/listeners?limit=1&marker=8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10"),
+        ),
     },
-    "description": {"type": "object", "properties": {"name": _WORD, "description": _WORD}, "additionalProperties": False},
+    "description": {
+        "type": "object",
+        "properties": {"name": _said("Its name.", "amphora"), "description": _said("What it is, for people.", "A pair of machines.")},
+        "additionalProperties": False,
+    },
     "stats": envelope(**_COUNTERS),
     "status_tree": _tree(),
-    "amphora_stats": envelope(**{key: dict(kinds.uuid.schema) for key in ("id", "loadbalancer_id", "listener_id")}, **_COUNTERS),
+    "amphora_stats": envelope(
+        id=_of(amphora.SCHEMA.fields["id"]),
+        loadbalancer_id=_of(amphora.SCHEMA.fields["loadbalancer_id"]),
+        listener_id=_said("The listener that is counted.", kinds.uuid.example, format="uuid"),
+        **_COUNTERS,
+    ),
     "versions": envelope(
         versions=an_array(
             envelope(
-                id=_WORD,
-                status={"type": "string", "enum": ["CURRENT", "SUPPORTED"]},
-                updated=_WORD,
-                links=an_array(envelope(href=_WORD, rel={"const": "self"})),
+                id=_said("Its name.", "v2.28"),
+                status={"type": "string", "enum": ["CURRENT", "SUPPORTED"], "description": "CURRENT is the newest."},
+                updated=_said("When it was made.", "2026-01-31T12:00:00Z"),
+                links=an_array(envelope(href=_said("Its URL.", "https://balancers.example.com/v2"), rel={"const": "self"})),
             )
         )
     ),
 }
-
-SCHEMAS: tuple[Schema, ...] = (
-    load_balancer.SCHEMA,
-    listener.SCHEMA,
-    pool.SCHEMA,
-    member.SCHEMA,
-    health_monitor.SCHEMA,
-    l7policy.SCHEMA,
-    l7rule.SCHEMA,
-    quota.SCHEMA,
-    flavor.SCHEMA,
-    flavor.PROFILE,
-    availability_zone.SCHEMA,
-    availability_zone.PROFILE,
-    amphora.SCHEMA,
-    event.SCHEMA,
-)
 
 
 def catalogue() -> dict[tuple[str, str], Operation]:

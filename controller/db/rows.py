@@ -14,6 +14,7 @@ from controller.db import tables
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.resources import nouns
 
 Row = Mapping[str, Any]
 
@@ -54,16 +55,14 @@ def load_balancer(
     pool_ids: Sequence[str] = (),
 ) -> model.LoadBalancer:
     """A load balancer; tags, fault and the ids of its children come from their own tables."""
-    return model.LoadBalancer(
+    others = {
+        "next_try_at": _time(row["next_try_at"] or None),
+        "topology": status.Topology(row["topology"]),
+        "additional_vips": tuple(model.AdditionalVip(**one) for one in row["additional_vips"]),
+    }
+    return nouns.LoadBalancer(
         **_resource(row, tags, fault),
-        applied_generation=row["applied_generation"],
-        failures=row["failures"],
-        next_try_at=_time(row["next_try_at"] or None),
-        provider=row["provider"],
-        topology=status.Topology(row["topology"]),
-        additional_vips=tuple(model.AdditionalVip(**one) for one in row["additional_vips"]),
-        flavor_id=row["flavor_id"],
-        availability_zone=row["availability_zone"],
+        **(_own(nouns.LoadBalancer, tables.load_balancers, row) | others),
         vip=model.Vip(
             address=row["vip_address"],
             port_id=row["vip_port_id"],
@@ -74,7 +73,6 @@ def load_balancer(
             vnic_type=row["vip_vnic_type"],
             port_is_ours=row["vip_port_is_ours"],
         ),
-        vip_generation=row["vip_generation"],
         listener_ids=tuple(listener_ids),
         pool_ids=tuple(pool_ids),
     )
@@ -82,9 +80,9 @@ def load_balancer(
 
 def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, l7policy_ids: Sequence[str] = ()) -> model.Listener:
     """A listener; the ids of its policies come from their own table."""
-    return model.Listener(
+    return nouns.Listener(
         **_resource(row, tags, fault),
-        **_own(model.Listener, tables.listeners, row),
+        **_own(nouns.Listener, tables.listeners, row),
         l7policy_ids=tuple(l7policy_ids),
     )
 
@@ -100,9 +98,9 @@ def pool(
     """A pool; the ids of what surrounds it come from their own tables."""
     persistence = row["session_persistence"]
     whole = None if persistence is None else model.SessionPersistence(**persistence)
-    return model.Pool(
+    return nouns.Pool(
         **_resource(row, tags, fault),
-        **(_own(model.Pool, tables.pools, row) | {"session_persistence": whole}),
+        **(_own(nouns.Pool, tables.pools, row) | {"session_persistence": whole}),
         listener_ids=tuple(listener_ids),
         member_ids=tuple(member_ids),
         health_monitor_id=health_monitor_id,
@@ -111,34 +109,34 @@ def pool(
 
 def member(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.Member:
     """A member."""
-    return model.Member(
+    return nouns.Member(
         **_resource(row, tags, fault),
-        **_own(model.Member, tables.members, row),
+        **_own(nouns.Member, tables.members, row),
     )
 
 
 def health_monitor(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.HealthMonitor:
     """A health monitor."""
-    return model.HealthMonitor(
+    return nouns.HealthMonitor(
         **_resource(row, tags, fault),
-        **_own(model.HealthMonitor, tables.health_monitors, row),
+        **_own(nouns.HealthMonitor, tables.health_monitors, row),
     )
 
 
 def l7policy(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, rule_ids: Sequence[str] = ()) -> model.L7Policy:
     """An L7 policy; the ids of its rules come from their own table."""
-    return model.L7Policy(
+    return nouns.L7Policy(
         **_resource(row, tags, fault),
-        **_own(model.L7Policy, tables.l7policies, row),
+        **_own(nouns.L7Policy, tables.l7policies, row),
         rule_ids=tuple(rule_ids),
     )
 
 
 def l7rule(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.L7Rule:
     """An L7 rule."""
-    return model.L7Rule(
+    return nouns.L7Rule(
         **_resource(row, tags, fault),
-        **_own(model.L7Rule, tables.l7rules, row),
+        **_own(nouns.L7Rule, tables.l7rules, row),
     )
 
 

@@ -1,15 +1,32 @@
 """The tables. Columns bear the names of the API; engines: SQLite, MariaDB/MySQL, PostgreSQL, so nothing here that one of them refuses.
 
+What clients write stands in columns that follow from the declarations of fields (`columns.of`); here stand those that only we write, and
+those that are keys.
+
 Times that people see are UTC datetimes; times that machines compare (leases, heartbeats, next tries) are doubles, seconds since the epoch.
 """
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import mysql
+
+from controller.db import columns
+from controller.db.columns import UtcDateTime
+from controller.model import quota
+from controller.resources import (
+    availability_zone,
+    flavor,
+    health_monitor,
+    l7policy,
+    l7rule,
+    listener,
+    load_balancer,
+    member,
+    pool,
+)
+from controller.resources.declare import Schema
 
 metadata = sa.MetaData(
     naming_convention={
@@ -21,25 +38,6 @@ metadata = sa.MetaData(
 )
 
 
-class UtcDateTime(sa.types.TypeDecorator[datetime.datetime]):
-    """An aware UTC datetime, stored without a zone and with microseconds."""
-
-    impl = sa.DateTime
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: sa.Dialect) -> sa.types.TypeEngine[Any]:
-        """MySQL drops microseconds unless told otherwise."""
-        return dialect.type_descriptor(mysql.DATETIME(fsp=6) if dialect.name in ("mysql", "mariadb") else sa.DateTime())
-
-    def process_bind_param(self, value: datetime.datetime | None, dialect: sa.Dialect) -> datetime.datetime | None:
-        """Store UTC."""
-        return None if value is None else value.astimezone(datetime.UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime.datetime | None, dialect: sa.Dialect) -> datetime.datetime | None:
-        """Say that it is UTC."""
-        return None if value is None else value.replace(tzinfo=datetime.UTC)
-
-
 def _id() -> sa.Column[str]:
     return sa.Column("id", sa.String(36), primary_key=True)
 
@@ -49,13 +47,12 @@ def _load_balancer_id(**kwargs: Any) -> sa.Column[str]:
 
 
 def _resource() -> list[sa.Column[Any]]:
-    """What every resource of a project has (`model.Resource`)."""
+    """What every resource of a project has (`model.Resource`), whether its clients may say it or not."""
+    declared = load_balancer.SCHEMA.fields
     return [
         _id(),
         sa.Column("project_id", sa.String(36), nullable=False),
-        sa.Column("name", sa.String(255), nullable=False, default=""),
-        sa.Column("description", sa.String(255), nullable=False, default=""),
-        sa.Column("admin_state_up", sa.Boolean, nullable=False, default=True),
+        *(columns.column(declared[name]) for name in ("name", "description", "admin_state_up")),
         sa.Column("provisioning_status", sa.String(16), nullable=False),
         sa.Column("operating_status", sa.String(16), nullable=False),
         sa.Column("generation", sa.BigInteger, nullable=False, default=0),
@@ -64,13 +61,11 @@ def _resource() -> list[sa.Column[Any]]:
     ]
 
 
-def _tls_options() -> list[sa.Column[Any]]:
-    """How TLS is spoken, where it is."""
-    return [
-        sa.Column("tls_ciphers", sa.String(2048)),
-        sa.Column("tls_versions", sa.JSON(none_as_null=True)),
-        sa.Column("alpn_protocols", sa.JSON(none_as_null=True)),
-    ]
+def _resources(name: str, schema: Schema, *own: sa.Column[Any] | sa.Index) -> sa.Table:
+    """The table of a resource of a project: what all of them have, its `own` columns, and one for each other field that clients write."""
+    said = [*_resource(), *(item for item in own if isinstance(item, sa.Column))]
+    declared = columns.of(schema, without={column.name for column in said})
+    return sa.Table(name, metadata, *_resource(), *declared, *own, sa.Index(None, "project_id", "created_at", "id"))
 
 
 def _fault() -> list[sa.Column[Any]]:
@@ -85,25 +80,14 @@ def _fault() -> list[sa.Column[Any]]:
     ]
 
 
-load_balancers = sa.Table(
+load_balancers = _resources(
     "load_balancers",
-    metadata,
-    *_resource(),
+    load_balancer.SCHEMA,
     sa.Column("applied_generation", sa.BigInteger, nullable=False, default=0),
-    sa.Column("provider", sa.String(64), nullable=False),
     sa.Column("topology", sa.String(16), nullable=False),
-    sa.Column("flavor_id", sa.String(36)),
-    sa.Column("availability_zone", sa.String(255)),
-    sa.Column("vip_address", sa.String(64), nullable=False),
-    sa.Column("vip_port_id", sa.String(36), nullable=False),
-    sa.Column("vip_subnet_id", sa.String(36), nullable=False),
-    sa.Column("vip_network_id", sa.String(36), nullable=False),
-    sa.Column("vip_qos_policy_id", sa.String(36)),
-    sa.Column("vip_sg_ids", sa.JSON, nullable=False, default=list),
     sa.Column("vip_vnic_type", sa.String(16), nullable=False, default="normal"),
     sa.Column("vip_port_is_ours", sa.Boolean, nullable=False, default=True),
     sa.Column("vip_generation", sa.BigInteger, nullable=False, default=0),  # when the tenant's own security groups last changed; 0: never
-    sa.Column("additional_vips", sa.JSON, nullable=False, default=list),  # each the fields of `model.AdditionalVip`
     # The lease: who may change this load balancer's amphorae now. The token rises with each taking; a stale owner's writes fail on it.
     sa.Column("lease_owner", sa.String(255)),
     sa.Column("lease_token", sa.BigInteger, nullable=False, default=0),
@@ -113,125 +97,59 @@ load_balancers = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False, default=0),
     sa.Column("next_try_at", sa.Double, nullable=False, default=0.0),
     sa.Column("deleted_at", sa.Double),
-    sa.Index(None, "project_id", "created_at", "id"),
     sa.Index(None, "created_at", "id"),
     sa.Index(None, "name"),  # command lines ask for the id of a name
     sa.Index(None, "provisioning_status", "next_try_at"),
 )
 
-pools = sa.Table(
+pools = _resources(
     "pools",
-    metadata,
-    *_resource(),
+    pool.SCHEMA,
     _load_balancer_id(nullable=False),
-    sa.Column("protocol", sa.String(16), nullable=False),
-    sa.Column("lb_algorithm", sa.String(32), nullable=False),
-    sa.Column("session_persistence", sa.JSON(none_as_null=True)),  # the four fields of `model.SessionPersistence`
-    sa.Column("tls_enabled", sa.Boolean, nullable=False, default=False),
-    sa.Column("tls_container_ref", sa.String(255)),
-    sa.Column("ca_tls_container_ref", sa.String(255)),
-    sa.Column("crl_container_ref", sa.String(255)),
-    *_tls_options(),
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
-listeners = sa.Table(
+listeners = _resources(
     "listeners",
-    metadata,
-    *_resource(),
+    listener.SCHEMA,
     _load_balancer_id(nullable=False),
-    sa.Column("protocol", sa.String(32), nullable=False),
-    sa.Column("protocol_port", sa.Integer, nullable=False),
-    sa.Column("connection_limit", sa.Integer, nullable=False, default=-1),
     sa.Column("default_pool_id", sa.String(36), sa.ForeignKey("pools.id"), index=True),
-    sa.Column("insert_headers", sa.JSON, nullable=False, default=dict),
-    sa.Column("timeout_client_data", sa.Integer, nullable=False),
-    sa.Column("timeout_member_connect", sa.Integer, nullable=False),
-    sa.Column("timeout_member_data", sa.Integer, nullable=False),
-    sa.Column("timeout_tcp_inspect", sa.Integer, nullable=False),
-    sa.Column("allowed_cidrs", sa.JSON, nullable=False, default=list),
-    sa.Column("default_tls_container_ref", sa.String(255)),
-    sa.Column("sni_container_refs", sa.JSON, nullable=False, default=list),
-    sa.Column("client_ca_tls_container_ref", sa.String(255)),
-    sa.Column("client_authentication", sa.String(16), nullable=False, default="NONE"),
-    sa.Column("client_crl_container_ref", sa.String(255)),
-    *_tls_options(),
-    sa.Column("hsts_max_age", sa.Integer),
-    sa.Column("hsts_include_subdomains", sa.Boolean, nullable=False, default=False),
-    sa.Column("hsts_preload", sa.Boolean, nullable=False, default=False),
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
-members = sa.Table(
+members = _resources(
     "members",
-    metadata,
-    *_resource(),
+    member.SCHEMA,
     _load_balancer_id(nullable=False),
     sa.Column("pool_id", sa.String(36), sa.ForeignKey("pools.id"), nullable=False, index=True),
-    sa.Column("address", sa.String(64), nullable=False),
-    sa.Column("protocol_port", sa.Integer, nullable=False),
-    sa.Column("weight", sa.Integer, nullable=False, default=1),
-    sa.Column("backup", sa.Boolean, nullable=False, default=False),
-    sa.Column("subnet_id", sa.String(36)),
-    sa.Column("monitor_address", sa.String(64)),
-    sa.Column("monitor_port", sa.Integer),
     sa.Column("vnic_type", sa.String(16), nullable=False, default="normal"),
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
-health_monitors = sa.Table(
+health_monitors = _resources(
     "health_monitors",
-    metadata,
-    *_resource(),
+    health_monitor.SCHEMA,
     _load_balancer_id(nullable=False),
     sa.Column("pool_id", sa.String(36), sa.ForeignKey("pools.id"), nullable=False, index=True),
-    sa.Column("type", sa.String(16), nullable=False),
-    sa.Column("delay", sa.Integer, nullable=False),
-    sa.Column("timeout", sa.Integer, nullable=False),
-    sa.Column("max_retries", sa.Integer, nullable=False),
-    sa.Column("max_retries_down", sa.Integer, nullable=False),
-    sa.Column("http_method", sa.String(16)),
-    sa.Column("url_path", sa.String(2048)),
-    sa.Column("expected_codes", sa.String(255)),
-    sa.Column("http_version", sa.Double),
-    sa.Column("domain_name", sa.String(255)),
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
-l7policies = sa.Table(
-    "l7policies",
-    metadata,
-    *_resource(),
+l7policies = _resources(
+    "l7policies",  # positions count from 1, without gaps among those of a listener that are not being deleted
+    l7policy.SCHEMA,
     _load_balancer_id(nullable=False),
     sa.Column("listener_id", sa.String(36), sa.ForeignKey("listeners.id"), nullable=False, index=True),
-    sa.Column("action", sa.String(32), nullable=False),
     sa.Column("redirect_pool_id", sa.String(36), sa.ForeignKey("pools.id"), index=True),
-    sa.Column("redirect_url", sa.String(2048)),
-    sa.Column("redirect_prefix", sa.String(2048)),
-    sa.Column("redirect_http_code", sa.Integer),
-    sa.Column("position", sa.Integer, nullable=False),  # from 1, without gaps among those of a listener that are not being deleted
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
-l7rules = sa.Table(
+l7rules = _resources(
     "l7rules",
-    metadata,
-    *_resource(),
+    l7rule.SCHEMA,
     _load_balancer_id(nullable=False),
     sa.Column("l7policy_id", sa.String(36), sa.ForeignKey("l7policies.id"), nullable=False, index=True),
-    sa.Column("type", sa.String(32), nullable=False),
-    sa.Column("compare_type", sa.String(16), nullable=False),
-    sa.Column("key", sa.String(255)),
-    sa.Column("value", sa.String(255), nullable=False),
-    sa.Column("invert", sa.Boolean, nullable=False, default=False),
-    sa.Index(None, "project_id", "created_at", "id"),
 )
 
 quotas = sa.Table(
     "quotas",  # limits of a project, null: the operator's default; the row is also what counts of one project wait for
     metadata,
     sa.Column("project_id", sa.String(36), primary_key=True),
-    *(sa.Column(kind, sa.Integer) for kind in ("load_balancer", "listener", "pool", "member", "health_monitor", "l7policy", "l7rule")),
+    *(sa.Column(kind, sa.Integer) for kind in quota.KINDS),
     sa.Column("is_set", sa.Boolean, nullable=False, default=False),  # an operator wrote it, so lists show it
     sa.Column("locked", sa.BigInteger, nullable=False, default=0),  # written by whoever counts, so that others wait
 )
@@ -255,8 +173,7 @@ flavors = sa.Table(
     metadata,
     _id(),
     sa.Column("name", sa.String(255), nullable=False, unique=True),
-    sa.Column("description", sa.String(255), nullable=False, default=""),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    *columns.of(flavor.SCHEMA, without=("name", "flavor_profile_id")),
     sa.Column("flavor_profile_id", sa.String(36), sa.ForeignKey("flavor_profiles.id"), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
@@ -267,8 +184,7 @@ availability_zones = sa.Table(
     "availability_zones",
     metadata,
     sa.Column("name", sa.String(255), primary_key=True),
-    sa.Column("description", sa.String(255), nullable=False, default=""),
-    sa.Column("enabled", sa.Boolean, nullable=False, default=True),
+    *columns.of(availability_zone.SCHEMA, without=("name", "availability_zone_profile_id")),
     sa.Column("availability_zone_profile_id", sa.String(36), sa.ForeignKey("availability_zone_profiles.id"), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )

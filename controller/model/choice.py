@@ -29,8 +29,8 @@ class Flavor:
 
     id: str
     name: str
-    description: str = ""
-    enabled: bool = True
+    description: str
+    enabled: bool
     flavor_profile_id: str
 
 
@@ -49,8 +49,8 @@ class AvailabilityZone:
     """A place for load balancers; its name is its key."""
 
     name: str
-    description: str = ""
-    enabled: bool = True
+    description: str
+    enabled: bool
     availability_zone_profile_id: str
 
     @property

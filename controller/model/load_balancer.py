@@ -1,6 +1,7 @@
 """What a tenant asks for: a load balancer, its VIP, and the listeners, pools, members and health monitors below it (spec `api.md` §7-§12).
 
-Times are aware UTC datetimes, timeouts of listeners are milliseconds, those of health monitors seconds. Fields bear the names of the API.
+Times are aware UTC datetimes, timeouts of listeners are milliseconds, those of health monitors seconds. Fields bear the names of the API,
+and what they are when a client says nothing stands in `resources`, where they are declared; a field that no code reads needs no line here.
 """
 
 from __future__ import annotations
@@ -56,15 +57,15 @@ class Resource:
 
     id: str
     project_id: str
-    name: str = ""
-    description: str = ""
-    admin_state_up: bool = True
+    name: str
+    description: str
+    admin_state_up: bool
     provisioning_status: ProvisioningStatus
     operating_status: OperatingStatus
     generation: int = 0  # the load balancer's generation in which this row was last changed
     created_at: datetime.datetime | None = None
     updated_at: datetime.datetime | None = None
-    tags: tuple[str, ...] = ()
+    tags: tuple[str, ...]
     fault: Fault | None = None
 
 
@@ -75,13 +76,13 @@ class LoadBalancer(Resource):
     applied_generation: int = 0
     failures: int = 0  # flows that failed in a row
     next_try_at: datetime.datetime | None = None  # when what failed is tried again
-    provider: str = "amphora"
+    provider: str
     topology: Topology = Topology.SINGLE
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
-    additional_vips: tuple[AdditionalVip, ...] = ()
-    flavor_id: str | None = None
-    availability_zone: str | None = None
+    additional_vips: tuple[AdditionalVip, ...]
+    flavor_id: str | None
+    availability_zone: str | None
     listener_ids: tuple[str, ...] = ()
     pool_ids: tuple[str, ...] = ()
 
@@ -103,25 +104,25 @@ class Listener(Resource):
     load_balancer_id: str
     protocol: str
     protocol_port: int
-    connection_limit: int = -1
-    default_pool_id: str | None = None
-    insert_headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    timeout_client_data: int = 50000
-    timeout_member_connect: int = 5000
-    timeout_member_data: int = 50000
-    timeout_tcp_inspect: int = 0
-    allowed_cidrs: tuple[str, ...] = ()
-    default_tls_container_ref: str | None = None
-    sni_container_refs: tuple[str, ...] = ()
-    client_ca_tls_container_ref: str | None = None
-    client_authentication: str = "NONE"
-    client_crl_container_ref: str | None = None
-    tls_ciphers: str | None = None
-    tls_versions: tuple[str, ...] | None = None
-    alpn_protocols: tuple[str, ...] | None = None
-    hsts_max_age: int | None = None  # seconds
-    hsts_include_subdomains: bool = False
-    hsts_preload: bool = False
+    connection_limit: int
+    default_pool_id: str | None
+    insert_headers: Mapping[str, str]
+    timeout_client_data: int
+    timeout_member_connect: int
+    timeout_member_data: int
+    timeout_tcp_inspect: int
+    allowed_cidrs: tuple[str, ...]
+    default_tls_container_ref: str | None
+    sni_container_refs: tuple[str, ...]
+    client_ca_tls_container_ref: str | None
+    client_authentication: str
+    client_crl_container_ref: str | None
+    tls_ciphers: str | None
+    tls_versions: tuple[str, ...] | None
+    alpn_protocols: tuple[str, ...] | None
+    hsts_max_age: int | None  # seconds
+    hsts_include_subdomains: bool
+    hsts_preload: bool
     l7policy_ids: tuple[str, ...] = ()  # by position
 
 
@@ -142,14 +143,14 @@ class Pool(Resource):
     load_balancer_id: str
     protocol: str
     lb_algorithm: str
-    session_persistence: SessionPersistence | None = None
-    tls_enabled: bool = False
-    tls_container_ref: str | None = None
-    ca_tls_container_ref: str | None = None
-    crl_container_ref: str | None = None
-    tls_ciphers: str | None = None
-    tls_versions: tuple[str, ...] | None = None
-    alpn_protocols: tuple[str, ...] | None = None
+    session_persistence: SessionPersistence | None
+    tls_enabled: bool
+    tls_container_ref: str | None
+    ca_tls_container_ref: str | None
+    crl_container_ref: str | None
+    tls_ciphers: str | None
+    tls_versions: tuple[str, ...] | None
+    alpn_protocols: tuple[str, ...] | None
     listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()
     health_monitor_id: str | None = None
@@ -162,12 +163,12 @@ class Member(Resource):
     pool_id: str
     address: str
     protocol_port: int
-    weight: int = 1
-    backup: bool = False
-    subnet_id: str | None = None
-    monitor_address: str | None = None
-    monitor_port: int | None = None
-    vnic_type: str = "normal"
+    weight: int
+    backup: bool
+    subnet_id: str | None
+    monitor_address: str | None
+    monitor_port: int | None
+    vnic_type: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +180,12 @@ class HealthMonitor(Resource):
     delay: int
     timeout: int
     max_retries: int
-    max_retries_down: int = 3
-    http_method: str | None = None
-    url_path: str | None = None
-    expected_codes: str | None = None
-    http_version: float | None = None
-    domain_name: str | None = None
+    max_retries_down: int
+    http_method: str | None
+    url_path: str | None
+    expected_codes: str | None
+    http_version: float | None
+    domain_name: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,10 +195,10 @@ class L7Policy(Resource):
     load_balancer_id: str
     listener_id: str
     action: str
-    redirect_pool_id: str | None = None
-    redirect_url: str | None = None
-    redirect_prefix: str | None = None
-    redirect_http_code: int | None = None
+    redirect_pool_id: str | None
+    redirect_url: str | None
+    redirect_prefix: str | None
+    redirect_http_code: int | None
     position: int  # from 1, without gaps
     rule_ids: tuple[str, ...] = ()
 
@@ -209,9 +210,9 @@ class L7Rule(Resource):
     l7policy_id: str
     type: str
     compare_type: str
-    key: str | None = None
+    key: str | None
     value: str
-    invert: bool = False
+    invert: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import REFUSED, also, read_only
 
 TYPES = ("HTTP", "HTTPS", "PING", "SCTP", "TCP", "TLS-HELLO", "UDP-CONNECT")
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
@@ -12,25 +13,94 @@ HTTP_DEFAULTS = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 HTTP_ONLY = (*HTTP_DEFAULTS, "http_version", "domain_name")
 
 _seconds = kinds.integer(0, 2147483)  # what HAProxy can count in milliseconds
-_tries = kinds.integer(1, 10)
+_seconds_of_lbaasv2 = kinds.integer(0, 86400)
+_tries = kinds.integer(1, 10, example=3)
 
 SCHEMA = Schema(
     name="healthmonitor",
     collection="healthmonitors",
     argument="health_monitor_",
     fields=[
-        *declare.common(description=False, project=False),
-        Field(name="pool_id", kind=kinds.uuid, required=True, put=False, attribute=None),
-        declare.read_only("pools", column=None, attribute="pool_id", show=declare.one_id),
-        Field(name="type", kind=kinds.one_of(*TYPES), required=True, put=False),
-        Field(name="delay", kind=_seconds, required=True),
-        Field(name="timeout", kind=_seconds, required=True),
-        Field(name="max_retries", kind=_tries, required=True),
-        Field(name="max_retries_down", kind=_tries, default=3),
-        Field(name="http_method", kind=kinds.one_of(*METHODS), blank=""),
-        Field(name="url_path", kind=kinds.url_path, blank=""),
-        Field(name="expected_codes", kind=kinds.status_codes, blank=""),
-        Field(name="http_version", kind=kinds.http_version),
-        Field(name="domain_name", kind=kinds.host_name, blank=""),
+        *fields.common(description=False, project=False),
+        Field(
+            name="pool_id",
+            kind=kinds.uuid,
+            about="The pool whose members are checked. A pool has one monitor at most.",
+            required=True,
+            put=False,
+            attribute=None,
+            lbaasv2=also(),
+        ),
+        read_only(
+            "pools",
+            about="The pool whose members are checked, as a list of one.",
+            column=None,
+            attribute="pool_id",
+            show=fields.one_id,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="type",
+            kind=kinds.one_of(*TYPES),
+            about="How a member is checked: by a request of HTTP or HTTPS, by opening a connection (TCP, SCTP), by the beginning of TLS "
+            "(TLS-HELLO), by a datagram (UDP-CONNECT), or by ping.",
+            required=True,
+            put=False,
+            lbaasv2=also(kind=kinds.one_of("PING", "TCP", "HTTP", "HTTPS")),
+        ),
+        Field(
+            name="delay",
+            kind=_seconds,
+            about="Seconds between two checks of a member.",
+            example=5,
+            required=True,
+            lbaasv2=also(kind=_seconds_of_lbaasv2),
+        ),
+        Field(
+            name="timeout",
+            kind=_seconds,
+            about="Seconds within which a check must succeed.",
+            example=3,
+            required=True,
+            lbaasv2=also(kind=_seconds_of_lbaasv2),
+        ),
+        Field(
+            name="max_retries",
+            kind=_tries,
+            about="How many checks in a row must succeed before a member is used again.",
+            required=True,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="max_retries_down",
+            kind=_tries,
+            about="How many checks in a row must fail before a member is no longer used.",
+            default=3,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="http_method",
+            kind=kinds.one_of(*METHODS),
+            about="The method of the request, for HTTP and HTTPS; GET if nothing is said.",
+            blank="",
+            lbaasv2=also(null=REFUSED),
+        ),
+        Field(
+            name="url_path",
+            kind=kinds.url_path,
+            about="The path of the request, for HTTP and HTTPS; / if nothing is said.",
+            example="/health",
+            blank="",
+            lbaasv2=also(null=REFUSED),
+        ),
+        Field(
+            name="expected_codes",
+            kind=kinds.status_codes,
+            about="The status codes of a healthy answer, as a list or a range, for HTTP and HTTPS; 200 if nothing is said.",
+            blank="",
+            lbaasv2=also(null=REFUSED),
+        ),
+        Field(name="http_version", kind=kinds.http_version, about="The version of HTTP of the request; null: 1.0."),
+        Field(name="domain_name", kind=kinds.host_name, about="The host that the request names, with HTTP 1.1.", blank=""),
     ],
 )

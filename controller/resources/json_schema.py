@@ -1,29 +1,26 @@
-"""The JSON Schemas of a resource's declaration: what a POST and a PUT may hold, and what answers show."""
+"""The JSON Schemas of a resource's declaration (what a POST and a PUT may hold, and what answers show), and an example of each."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from controller.resources import kinds
-
-if TYPE_CHECKING:
-    from controller.resources.declare import Field
+from controller.resources.fields import ABSENT, Field
 
 Json = dict[str, Any]
 
-IGNORED: Json = {"description": "Accepted, without effect.", "deprecated": True}
 FAULT: Json = {
     "type": "object",
     "description": "Why the newest change has failed; only there while it has.",
     "additionalProperties": False,
     "properties": {
-        "code": {"type": ["string", "null"]},
-        "message": {"type": ["string", "null"]},
-        "step": {"type": ["string", "null"]},
-        "request_id": {"type": ["string", "null"]},
-        "occurred_at": {"type": ["string", "null"], "format": "naive-date-time"},
-        "next_try_at": {"type": ["string", "null"], "format": "naive-date-time"},
+        "code": {"type": ["string", "null"], "description": "A short word for programs."},
+        "message": {"type": ["string", "null"], "description": "A sentence for people."},
+        "step": {"type": ["string", "null"], "description": "What was being done."},
+        "request_id": {"type": ["string", "null"], "description": "The id of the request that asked for it."},
+        "occurred_at": {"type": ["string", "null"], "format": "naive-date-time", "description": "When it failed. In UTC."},
+        "next_try_at": {"type": ["string", "null"], "format": "naive-date-time", "description": "When it is tried again. In UTC."},
     },
 }
 
@@ -31,7 +28,7 @@ FAULT: Json = {
 def for_post(fields: Iterable[Field]) -> Json:
     """An object that is to be made."""
     accepted = [field for field in fields if field.post]
-    schema = _object({name: _asked(field) for field in accepted for name in _names(field)})
+    schema = _object({name: _asked(field) for field in accepted for name in field.names})
     required = [field.name for field in accepted if field.required]
     return schema | ({"required": required} if required else {})
 
@@ -39,13 +36,30 @@ def for_post(fields: Iterable[Field]) -> Json:
 def for_put(fields: Iterable[Field]) -> Json:
     """Changes of an object; what is left out stays."""
     accepted = [field for field in fields if field.put]
-    return _object({name: _without_default(_asked(field)) for field in accepted for name in _names(field)})
+    return _object({name: _without_default(_asked(field)) for field in accepted for name in field.names})
 
 
 def for_view(fields: Iterable[Field], *, shows_fault: bool) -> Json:
     """An object as answers show it. No key is promised, since a GET may choose its `fields`."""
-    shown = {name: _shown(field) for field in fields if field.is_shown for name in _names(field)}
+    shown = {name: _shown(field) for field in fields if field.is_shown for name in field.names}
     return _object(dict(sorted(shown.items())) | ({"fault": FAULT} if shows_fault else {}))
+
+
+def example_of_post(fields: Iterable[Field]) -> Json:
+    """What must be given, and what a client would add first: the fields that have an example of their own."""
+    return {field.name: _example(field) for field in fields if field.post and not field.ignored and (field.required or _has_own(field))}
+
+
+def example_of_put(fields: Iterable[Field]) -> Json:
+    """A change of what has an example of its own, or else of the first field that can change."""
+    accepted = [field for field in fields if field.put and not field.ignored]
+    return {field.name: _example(field) for field in [field for field in accepted if _has_own(field)] or accepted[:1]}
+
+
+def example_of_view(fields: Iterable[Field]) -> Json:
+    """An object of which little was said."""
+    shown = {name: _shown_example(field) for field in fields if field.is_shown for name in field.names}
+    return dict(sorted(shown.items()))
 
 
 def nullable(schema: Mapping[str, Any]) -> Json:
@@ -60,22 +74,15 @@ def _object(properties: Json) -> Json:
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
-def _names(field: Field) -> list[str]:
-    return [name for name in (field.name, field.alias) if name]
-
-
 def _asked(field: Field) -> Json:
     schema = dict(kinds.schema_of(field.kind) or {})
     if not field.required:
         schema = nullable(schema)
     if field.ignored:
-        return schema | IGNORED
-    if field.default is not None:
+        return schema | {"description": f"{field.about} Accepted here, without effect.".strip(), "deprecated": True}
+    if field.default not in (None, ABSENT):
         schema["default"] = field.default
-    if field.supported is not None:
-        possible = sorted({str(value) for value in field.supported if value not in (None, "", [], {})})
-        schema["description"] = f"Other values than {', '.join(possible) or 'none at all'} are answered with 501 as yet."
-    return schema
+    return schema | _words(field.about, _example(field))
 
 
 def _without_default(schema: Json) -> Json:
@@ -84,4 +91,26 @@ def _without_default(schema: Json) -> Json:
 
 def _shown(field: Field) -> Json:
     view = kinds.schema_of(field.show)
-    return dict(view) if view is not None else nullable(kinds.schema_of(field.kind) or {})
+    schema = dict(view) if view is not None else nullable(kinds.schema_of(field.kind) or {})
+    return schema | _words(field.about, _shown_example(field))
+
+
+def _words(about: str, example: Any) -> Json:
+    return ({"description": about} if about else {}) | ({"examples": [example]} if example is not None else {})
+
+
+def _has_own(field: Field) -> bool:
+    return field.example is not None
+
+
+def _example(field: Field) -> Any:
+    return field.example if _has_own(field) else kinds.example_of(field.kind)
+
+
+def _shown_example(field: Field) -> Any:
+    """What such an object shows: what was asked for in the example of a POST, or else the default."""
+    if field.show is not None and kinds.schema_of(field.show) is not None:
+        return kinds.example_of(field.show)
+    if field.post and not _has_own(field) and (field.default is not None or not field.is_never_null):
+        return field.show(field.default) if field.show is not None and field.default is not ABSENT else field.default
+    return _example(field)

@@ -13,7 +13,7 @@ import datetime
 import ipaddress
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
 Parser = Callable[[Any], Any]
@@ -38,25 +38,38 @@ _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "n", "off"})
 
 
+WHOLE: Final = object()
+
+
 class Reject(Exception):
-    """A value is not of its kind; the message is the reason, as the client reads it."""
+    """A value is not of its kind; the message is the reason, as the client reads it.
+
+    `key` and `value` are of the part that is wrong, where the kind knows it: a key in dots below the field, and what it held.
+    """
+
+    def __init__(self, reason: str, *, key: str = "", value: Any = WHOLE) -> None:
+        super().__init__(reason)
+        self.key = key
+        self.value = value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Described(Generic[T]):
-    """A function from JSON values (a kind) or to them (a view), and the JSON Schema of these values."""
+    """A function from JSON values (a kind) or to them (a view), the JSON Schema of these values, and one of them as an example."""
 
     function: Callable[[Any], T]
     schema: JsonSchema
+    example: Any = None
+    length: int | None = None  # characters of the longest string, where the JSON Schema does not say it
 
     def __call__(self, value: Any) -> T:
         """Call the function."""
         return self.function(value)
 
 
-def described(kind: str, **more: Any) -> Callable[[Callable[[Any], T]], Described[T]]:
-    """Decorate a function with the JSON Schema of its values: their type, and keywords."""
-    return lambda function: Described(function, {"type": kind, **more})
+def described(kind: str, *, example: Any = None, length: int | None = None, **more: Any) -> Callable[[Callable[[Any], T]], Described[T]]:
+    """Decorate a function with the JSON Schema of its values (their type, and keywords) and an example."""
+    return lambda function: Described(function, {"type": kind, **more}, example, length)
 
 
 def schema_of(function: Callable[[Any], Any] | None) -> JsonSchema | None:
@@ -64,10 +77,23 @@ def schema_of(function: Callable[[Any], Any] | None) -> JsonSchema | None:
     return function.schema if isinstance(function, Described) else None
 
 
-def text(longest: int = 255) -> Described[str]:
+def example_of(function: Callable[[Any], Any] | None) -> Any:
+    """A value of JSON that a kind takes, or that a view gives."""
+    return function.example if isinstance(function, Described) else None
+
+
+def length_of(kind: Parser) -> int | None:
+    """Characters of the longest string of a kind; None: the JSON Schema lists all that there are."""
+    if not isinstance(kind, Described):
+        return None
+    longest: int | None = kind.length or kind.schema.get("maxLength")
+    return longest
+
+
+def text(longest: int = 255, *, example: str = "web") -> Described[str]:
     """Printable text in any script."""
 
-    @described("string", maxLength=longest, pattern="^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$")
+    @described("string", example=example, maxLength=longest, pattern="^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]*$")
     def parse(value: Any) -> str:
         if not isinstance(value, str):
             raise Reject("Value should be string")
@@ -83,7 +109,7 @@ def text(longest: int = 255) -> Described[str]:
 name = text()
 
 
-@described("string", maxLength=255)
+@described("string", example="https://keys.example.com/v1/containers/5d1f8d3a-7b0a-4a3f-9a35-6f1b1d1f2c3e", maxLength=255)
 def reference(value: Any) -> str | None:
     """A reference to the secret store; clients that take one away send an empty one."""
     return name(value) or None
@@ -93,7 +119,7 @@ def document(longest: int) -> Described[str]:
     """Text that may have lines and tabs, as JSON has."""
     line = text(longest)
 
-    @described("string", maxLength=longest)
+    @described("string", example="Front of the shop", maxLength=longest)
     def parse(value: Any) -> str:
         line(value.translate(_BLANKS) if isinstance(value, str) else value)
         return str(value)
@@ -101,7 +127,7 @@ def document(longest: int) -> Described[str]:
     return parse
 
 
-@described("boolean")
+@described("boolean", example=True)
 def boolean(value: Any) -> bool:
     """JSON's true and false, and the words and numbers that clients send for them."""
     if isinstance(value, bool):
@@ -114,11 +140,11 @@ def boolean(value: Any) -> bool:
     raise Reject("Value should be boolean")
 
 
-def integer(lowest: int | None = None, highest: int | None = None) -> Described[int]:
+def integer(lowest: int | None = None, highest: int | None = None, *, example: int = 10) -> Described[int]:
     """A whole number, or a string of its digits (some clients send those)."""
     limits = {name: limit for name, limit in (("minimum", lowest), ("maximum", highest)) if limit is not None}
 
-    @described("integer", **limits)
+    @described("integer", example=example, **limits)
     def parse(value: Any) -> int:
         if isinstance(value, str) and _INTEGER(value):
             value = int(value)
@@ -133,14 +159,14 @@ def integer(lowest: int | None = None, highest: int | None = None) -> Described[
     return parse
 
 
-port = integer(1, 65535)
+port = integer(1, 65535, example=80)
 
 
-def one_of(*values: str) -> Described[str]:
+def one_of(*values: str, example: str = "") -> Described[str]:
     """One of a few words."""
     known = frozenset(values)
 
-    @described("string", enum=[str(value) for value in values])
+    @described("string", example=str(example or values[0]), enum=[str(value) for value in values])
     def parse(value: Any) -> str:
         if not isinstance(value, str) or value not in known:
             raise Reject(f"Value should be one of: {', '.join(values)}")
@@ -149,7 +175,7 @@ def one_of(*values: str) -> Described[str]:
     return parse
 
 
-@described("string", format="uuid")
+@described("string", example="8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10", length=36, format="uuid")
 def uuid(value: Any) -> str:
     """An id, in its usual form with dashes."""
     if not isinstance(value, str) or not _UUID(value):
@@ -160,7 +186,7 @@ def uuid(value: Any) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
-@described("string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])
+@described("string", example="192.0.2.10", length=64, anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])
 def ip_address(value: Any) -> str:
     """An address, stored as given; one with a scope (`%eth0`) means something on one host only."""
     try:
@@ -172,7 +198,7 @@ def ip_address(value: Any) -> str:
     return value
 
 
-@described("string", anyOf=[{"format": "ipv4"}, {"format": "ipv6"}], description="The address bits that matter, such as 255.255.255.0.")
+@described("string", example="255.255.255.0", length=64, anyOf=[{"format": "ipv4"}, {"format": "ipv6"}])
 def netmask(value: Any) -> str:
     """A mask of addresses, for IPv4 or for IPv6, written as an address: ones, and then zeros."""
     mask = ipaddress.ip_address(ip_address(value))
@@ -182,7 +208,13 @@ def netmask(value: Any) -> str:
     return str(value)
 
 
-@described("string", format="cidr", description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24.")
+@described(
+    "string",
+    example="192.0.2.0/24",
+    length=64,
+    format="cidr",
+    description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24.",
+)
 def cidr(value: Any) -> str:
     """A range of addresses, in its network form."""
     try:
@@ -208,7 +240,7 @@ def no_more_than(most: int, value: list[Any]) -> None:
 def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS) -> Described[list[Any]]:
     """A list of values of one kind; with `unique`, a repeated one counts once."""
 
-    @described("array", items=schema_of(parse_item) or {}, maxItems=most)
+    @described("array", example=[example_of(parse_item)], items=schema_of(parse_item) or {}, maxItems=most)
     def parse(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise Reject("Value should be a list")
@@ -219,7 +251,7 @@ def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS)
     return parse
 
 
-@described("string", pattern=_CIPHERS_PATTERN)
+@described("string", example="ECDHE-RSA-AES128-GCM-SHA256", length=2048, pattern=_CIPHERS_PATTERN)
 def ciphers(value: Any) -> str | None:
     """OpenSSL's list of ciphers; an empty one is none."""
     if not isinstance(value, str) or not _CIPHERS(value):
@@ -234,7 +266,9 @@ description = document(255)
 def headers(known: Collection[str]) -> Described[dict[str, str]]:
     """HTTP headers to insert: name -> string."""
 
-    @described("object", properties=dict.fromkeys(known, name.schema), additionalProperties=False)
+    one = {**name.schema, "description": 'The string "true", for this header to be added.'}
+
+    @described("object", example={next(iter(known)): "true"}, properties=dict.fromkeys(known, one), additionalProperties=False)
     def parse(value: Any) -> dict[str, str]:
         if not isinstance(value, Mapping):
             raise Reject("Value should be an object of header names and strings")
@@ -246,7 +280,7 @@ def headers(known: Collection[str]) -> Described[dict[str, str]]:
     return parse
 
 
-@described("string", pattern=_URL_PATH_PATTERN, maxLength=2048)
+@described("string", example="/health", pattern=_URL_PATH_PATTERN, maxLength=2048)
 def url_path(value: Any) -> str:
     """Path, and perhaps query, of a URL."""
     if not isinstance(value, str) or not _URL_PATH(value):
@@ -256,7 +290,7 @@ def url_path(value: Any) -> str:
     return value
 
 
-@described("string", pattern=_STATUS_CODES, maxLength=64)
+@described("string", example="200-299", length=255, pattern=_STATUS_CODES, maxLength=64)
 def status_codes(value: Any) -> str:
     """HTTP status codes that a healthy server answers: a list, or a range. Blanks between them are kept: a client that compares what it
     asked for with what there is would want to change it for ever.
@@ -271,7 +305,7 @@ def status_codes(value: Any) -> str:
     return re.sub(r"\s", " ", value)
 
 
-@described("string", pattern=_HOST_NAME_PATTERN, maxLength=255)
+@described("string", example="www.example.com", pattern=_HOST_NAME_PATTERN, maxLength=255)
 def host_name(value: Any) -> str:
     """A host's name."""
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not _HOST_NAME(value):
@@ -279,7 +313,7 @@ def host_name(value: Any) -> str:
     return value
 
 
-@described("number", enum=[1.0, 1.1])
+@described("number", example=1.1, enum=[1.0, 1.1])
 def http_version(value: Any) -> float:
     """1.0 or 1.1."""
     try:
@@ -293,7 +327,7 @@ def http_version(value: Any) -> float:
     return number
 
 
-@described("string", pattern=_COOKIE_NAME_PATTERN, maxLength=255)
+@described("string", example="SESSIONID", pattern=_COOKIE_NAME_PATTERN, maxLength=255)
 def token(value: Any) -> str:
     """A cookie's name."""
     if not isinstance(value, str) or not 0 < len(value) <= 255 or not _TOKEN(value):
@@ -301,7 +335,7 @@ def token(value: Any) -> str:
     return value
 
 
-@described("string", format="naive-date-time")
+@described("string", example="2026-01-31T12:00:00", format="naive-date-time")
 def timestamp(value: Any) -> datetime.datetime:
     """A time as responses show it: UTC, without a zone."""
     try:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import also, read_only
 
 REJECT, TO_POOL, TO_URL, PREFIX = "REJECT", "REDIRECT_TO_POOL", "REDIRECT_TO_URL", "REDIRECT_PREFIX"
 TARGETS = {TO_POOL: "redirect_pool_id", TO_URL: "redirect_url", PREFIX: "redirect_prefix"}
@@ -25,7 +26,7 @@ _URL = re.compile(
 ).fullmatch
 
 
-@kinds.described("string", format="uri", maxLength=2048)
+@kinds.described("string", example="https://www.example.com/", format="uri", maxLength=2048)
 def absolute_url(value: Any) -> str:
     """A URL of the web with its host."""
     if not isinstance(value, str) or not _URL(value):
@@ -35,7 +36,7 @@ def absolute_url(value: Any) -> str:
     return value
 
 
-@kinds.described("integer", enum=list(HTTP_CODES))
+@kinds.described("integer", example=DEFAULT_HTTP_CODE, enum=list(HTTP_CODES))
 def _http_code(value: Any) -> int:
     code = kinds.integer()(value)
     if code not in HTTP_CODES:
@@ -48,14 +49,56 @@ SCHEMA = Schema(
     collection="l7policies",
     argument="l7policy",
     fields=[
-        *declare.common(project=False),
-        Field(name="listener_id", kind=kinds.uuid, required=True, put=False),
-        Field(name="action", kind=kinds.one_of(REJECT, TO_POOL, TO_URL, PREFIX), required=True),
-        Field(name="redirect_pool_id", kind=kinds.uuid, blank=""),
-        Field(name="redirect_url", kind=absolute_url, blank=""),
-        Field(name="redirect_prefix", kind=absolute_url, blank=""),
-        Field(name="redirect_http_code", kind=_http_code),
-        Field(name="position", kind=kinds.integer(1, LAST), default=LAST),
-        declare.read_only("rules", column=None, attribute="rule_ids", show=declare.ids),
+        *fields.common(project=False),
+        Field(
+            name="listener_id",
+            kind=kinds.uuid,
+            about="The listener whose requests it looks at.",
+            required=True,
+            put=False,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="action",
+            kind=kinds.one_of(REJECT, TO_POOL, TO_URL, PREFIX),
+            about="What becomes of a request that meets all rules of the policy.",
+            example=TO_URL,
+            required=True,
+            lbaasv2=also(kind=kinds.one_of(REJECT, TO_POOL, TO_URL)),
+        ),
+        Field(
+            name="redirect_pool_id",
+            kind=kinds.uuid,
+            about="The pool that gets the request, for REDIRECT_TO_POOL.",
+            blank="",
+            lbaasv2=also(),
+        ),
+        Field(
+            name="redirect_url",
+            kind=absolute_url,
+            about="The URL to which the client is sent, for REDIRECT_TO_URL.",
+            example="https://www.example.com/moved",
+            blank="",
+            lbaasv2=also(kind=kinds.text(255)),
+        ),
+        Field(
+            name="redirect_prefix",
+            kind=absolute_url,
+            about="What the client is sent to, followed by the path that it asked for, for REDIRECT_PREFIX.",
+            blank="",
+        ),
+        Field(
+            name="redirect_http_code",
+            kind=_http_code,
+            about=f"The status code with which a client is sent elsewhere; {DEFAULT_HTTP_CODE} if nothing is said.",
+        ),
+        Field(
+            name="position",
+            kind=kinds.integer(1, LAST, example=1),
+            about="Its place among the policies of the listener, from 1. Those behind it move on; what is left out comes last.",
+            default=LAST,
+            lbaasv2=also(),
+        ),
+        read_only("rules", about="Its rules.", column=None, attribute="rule_ids", show=fields.ids, lbaasv2=also()),
     ],
 )

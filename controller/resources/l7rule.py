@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import also, read_only
 
 TYPES = ("COOKIE", "FILE_TYPE", "HEADER", "HOST_NAME", "PATH", "SSL_CONN_HAS_CERT", "SSL_VERIFY_RESULT", "SSL_DN_FIELD")
-SUPPORTED = frozenset({"COOKIE", "FILE_TYPE", "HEADER", "HOST_NAME", "PATH"})
 COMPARE_TYPES = ("CONTAINS", "ENDS_WITH", "EQUAL_TO", "REGEX", "STARTS_WITH")
 
 SCHEMA = Schema(
@@ -14,12 +14,41 @@ SCHEMA = Schema(
     collection="rules",
     argument="l7rule",
     fields=[
-        *(field for field in declare.common(description=False, project=False) if field.name != "name"),
-        Field(name="type", kind=kinds.one_of(*TYPES), required=True, supported=SUPPORTED),
-        Field(name="compare_type", kind=kinds.one_of(*COMPARE_TYPES), required=True),
-        Field(name="key"),
-        Field(name="value", required=True),
-        Field(name="invert", kind=kinds.boolean, default=False),
-        declare.read_only("l7policy_id", kinds.uuid, attribute=None),  # not shown, but openstacksdk filters by it
+        *(field for field in fields.common(description=False, project=False) if field.name != "name"),
+        Field(
+            name="type",
+            kind=kinds.one_of(*TYPES),
+            about="What of a request is compared.",
+            example="PATH",
+            required=True,
+            lbaasv2=also(kind=kinds.one_of("HOST_NAME", "PATH", "FILE_TYPE", "HEADER", "COOKIE")),
+        ),
+        Field(
+            name="compare_type",
+            kind=kinds.one_of(*COMPARE_TYPES),
+            about="How it is compared with the value.",
+            example="STARTS_WITH",
+            required=True,
+            lbaasv2=also(kind=kinds.one_of("REGEX", "STARTS_WITH", "ENDS_WITH", "CONTAINS", "EQUAL_TO")),
+        ),
+        Field(
+            name="key",
+            about="The name of the header or of the cookie, for HEADER and COOKIE; of the field of the subject, for SSL_DN_FIELD.",
+            lbaasv2=also(),
+        ),
+        Field(name="value", about="What it is compared with.", example="/api", required=True, lbaasv2=also()),
+        Field(
+            name="invert",
+            kind=kinds.boolean,
+            about="Whether the rule is met by what does not match.",
+            default=False,
+            lbaasv2=also(),
+        ),
+        read_only(
+            "l7policy_id",
+            kinds.uuid,
+            "The policy that it belongs to.",
+            attribute=None,  # not shown, but openstacksdk filters by it
+        ),
     ],
 )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import Operator, also, read_only
+from controller.resources.tls import operator as tls_option
 
 PROTOCOLS = ("HTTP", "HTTPS", "SCTP", "PROMETHEUS", "TCP", "TERMINATED_HTTPS", "UDP")
-SUPPORTED = frozenset({"HTTP", "HTTPS", "TCP"})
 INSERT_HEADERS = (
     "X-Forwarded-For",
     "X-Forwarded-Port",
@@ -23,45 +24,171 @@ INSERT_HEADERS = (
     "X-SSL-Client-Not-Before",
     "X-SSL-Client-Not-After",
 )
-TIMEOUTS = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
-"""Left out or null, they are stored as the operator's defaults."""
 
-_milliseconds = kinds.integer(0, 2073600000)
+_reference_of_lbaasv2 = kinds.text(128)
+
+
+def _timeout(name: str, about: str, default: int, words: str, lowest: int = 1) -> Field:
+    """A time in milliseconds for which the operator has a default."""
+    option = Operator(group="haproxy_amphora", option=name, default=default, lowest=lowest, help=f"Milliseconds {words}")
+    return Field(name=name, kind=kinds.integer(0, 2073600000, example=default), about=about, operator=option)
+
 
 SCHEMA = Schema(
     name="listener",
     collection="listeners",
     argument="listener_",
     fields=[
-        *declare.common(project=False),
+        *fields.common(project=False),
         Field(
             name="loadbalancer_id",
             kind=kinds.uuid,
+            about="The load balancer on whose VIP it listens.",
             required=True,
             put=False,
             column="load_balancer_id",
             attribute=None,
             filter_alias="load_balancer_id",
+            lbaasv2=also(required=False),
         ),
-        declare.read_only("loadbalancers", column=None, attribute="load_balancer_id", show=declare.one_id),
-        Field(name="protocol", kind=kinds.one_of(*PROTOCOLS), supported=SUPPORTED, required=True, put=False),
-        Field(name="protocol_port", kind=kinds.port, required=True, put=False),
-        Field(name="connection_limit", kind=kinds.integer(-1, 2147483647), default=-1),
-        Field(name="default_pool_id", kind=kinds.uuid, blank=""),
-        Field(name="insert_headers", kind=kinds.headers(INSERT_HEADERS), default={}),
-        *(Field(name=name, kind=_milliseconds) for name in TIMEOUTS),
-        Field(name="allowed_cidrs", kind=kinds.list_of(kinds.cidr, unique=True), default=[], show=lambda cidrs: cidrs or None),
-        declare.read_only("l7policies", column=None, attribute="l7policy_ids", show=declare.ids),
-        Field(name="default_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="sni_container_refs", kind=kinds.list_of(kinds.name), default=[], supported=declare.NOTHING),
-        Field(name="client_ca_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="client_authentication", kind=kinds.one_of("NONE", "OPTIONAL", "MANDATORY"), default="NONE", supported=("NONE",)),
-        Field(name="client_crl_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="tls_ciphers", kind=kinds.ciphers, supported=declare.NOTHING),
-        Field(name="tls_versions", kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), supported=declare.NOTHING),
-        Field(name="alpn_protocols", kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), supported=declare.NOTHING),
-        Field(name="hsts_max_age", kind=kinds.integer(0, 2147483647), supported=declare.NOTHING),
-        Field(name="hsts_include_subdomains", kind=kinds.boolean, default=False, supported=(False,)),
-        Field(name="hsts_preload", kind=kinds.boolean, default=False, supported=(False,)),
+        read_only(
+            "loadbalancers",
+            about="The load balancer on whose VIP it listens, as a list of one.",
+            column=None,
+            attribute="load_balancer_id",
+            show=fields.one_id,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="protocol",
+            kind=kinds.one_of(*PROTOCOLS),
+            about="What is spoken with clients. HTTPS is passed through to the members as it is; TERMINATED_HTTPS is decrypted here.",
+            required=True,
+            put=False,
+            lbaasv2=also(kind=kinds.one_of("TCP", "HTTP", "HTTPS", "TERMINATED_HTTPS")),
+        ),
+        Field(name="protocol_port", kind=kinds.port, about="The port on which it listens.", required=True, put=False, lbaasv2=also()),
+        Field(
+            name="connection_limit",
+            kind=kinds.integer(-1, 2147483647, example=2000),
+            about="How many connections may be open at once; -1: as many as the operator allows.",
+            default=-1,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="default_pool_id",
+            kind=kinds.uuid,
+            about="The pool that gets what no L7 policy sends elsewhere. Without one, clients are told that there is no service (503).",
+            blank="",
+            lbaasv2=also(),
+        ),
+        Field(
+            name="insert_headers",
+            kind=kinds.headers(INSERT_HEADERS),
+            about='HTTP headers that are added to requests on their way to a member, each with the value "true".',
+            default={},
+        ),
+        _timeout(
+            "timeout_client_data",
+            "Milliseconds for which a client may be silent before it is disconnected.",
+            50000,
+            "of silence after which a client is disconnected.",
+        ),
+        _timeout(
+            "timeout_member_connect",
+            "Milliseconds within which a member must accept a connection.",
+            5000,
+            "to wait for a connection to a member.",
+        ),
+        _timeout(
+            "timeout_member_data",
+            "Milliseconds for which a member may be silent before it is given up.",
+            50000,
+            "of silence after which a member is given up.",
+        ),
+        _timeout(
+            "timeout_tcp_inspect",
+            "Milliseconds to wait for more of a request before its content is looked at.",
+            0,
+            "to wait for further TCP packets before content is inspected.",
+            lowest=0,
+        ),
+        Field(
+            name="allowed_cidrs",
+            kind=kinds.list_of(kinds.cidr, unique=True),
+            about="From where clients may come; an empty list: from anywhere.",
+            default=[],
+            show=lambda cidrs: cidrs or None,
+        ),
+        read_only(
+            "l7policies", about="Its L7 policies, by position.", column=None, attribute="l7policy_ids", show=fields.ids, lbaasv2=also()
+        ),
+        Field(
+            name="default_tls_container_ref",
+            kind=kinds.reference,
+            about="The certificate of a TERMINATED_HTTPS listener, with its key: a reference to the secret store.",
+            lbaasv2=also(kind=_reference_of_lbaasv2),
+        ),
+        Field(
+            name="sni_container_refs",
+            kind=kinds.list_of(kinds.name),
+            about="More certificates, from which one is chosen by the name that a client asks for (SNI): references to the secret store.",
+            default=[],
+            lbaasv2=also(kind=kinds.list_of(_reference_of_lbaasv2), null=None),
+        ),
+        Field(
+            name="client_ca_tls_container_ref",
+            kind=kinds.reference,
+            about="The authority that signs certificates of clients: a reference to the secret store.",
+        ),
+        Field(
+            name="client_authentication",
+            kind=kinds.one_of("NONE", "OPTIONAL", "MANDATORY"),
+            about="Whether clients must show a certificate.",
+            default="NONE",
+        ),
+        Field(
+            name="client_crl_container_ref",
+            kind=kinds.reference,
+            about="The list of certificates of clients that are revoked: a reference to the secret store.",
+        ),
+        Field(
+            name="tls_ciphers",
+            kind=kinds.ciphers,
+            about="The ciphers of TLS that may be used, as OpenSSL writes them; null: those that the operator prefers.",
+            operator=tls_option("listener", "ciphers"),
+        ),
+        Field(
+            name="tls_versions",
+            kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)),
+            about="The versions of TLS that may be used; null: those that the operator prefers.",
+            operator=tls_option("listener", "tls_versions"),
+        ),
+        Field(
+            name="alpn_protocols",
+            kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)),
+            about="The application protocols that are offered to clients (ALPN), the preferred one first.",
+            operator=tls_option("listener", "alpn_protocols"),
+        ),
+        Field(
+            name="hsts_max_age",
+            kind=kinds.integer(0, 2147483647, example=31536000),
+            about="Seconds for which browsers are told to come back by HTTPS only (HSTS); null: they are told nothing.",
+        ),
+        Field(
+            name="hsts_include_subdomains",
+            kind=kinds.boolean,
+            about="Whether they are told so of subdomains too.",
+            default=False,
+        ),
+        Field(
+            name="hsts_preload",
+            kind=kinds.boolean,
+            about="Whether browsers may have the host in their own list of those that are reached by HTTPS only.",
+            default=False,
+        ),
     ],
 )
+
+TIMEOUTS = tuple(name for name, field in SCHEMA.fields.items() if field.operator is not None and field.operator.always)
+"""Left out or null, they are stored as the operator's defaults."""

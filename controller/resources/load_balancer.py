@@ -6,18 +6,24 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from controller.resources import declare, health_monitor, kinds, l7policy, l7rule, listener, member, pool
+from controller.resources import fields, health_monitor, kinds, l7policy, l7rule, listener, member, pool
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import also, loosened, read_only
 
 _PATH = "load_balancer.loadbalancer"
 
 
 def _nested(schema: Schema, leave_out: Sequence[str], *more: Field, optional: Sequence[str] = ()) -> Schema:
     """The schema of an object that stands inside another one: it does not name its parents, and may hold children."""
-    fields = [field for field in schema.fields.values() if field.name not in leave_out and field.post]
+    own = [field for field in schema.fields.values() if field.name not in leave_out and field.post]
     names = {field.name for field in more}
-    loosened = [declare.loosened(field) if field.name in optional else field for field in fields if field.name not in names]
-    return Schema(name=schema.name, collection=schema.collection, argument=schema.argument, fields=[*loosened, *more], shows_fault=False)
+    kept = [loosened(field) if field.name in optional else field for field in own if field.name not in names]
+    return Schema(name=schema.name, fields=[*kept, *more], shows_fault=False)
+
+
+def _below(name: str, kind: kinds.Parser, about: str, default: Any = None) -> Field:
+    """Objects below the one in hand, in the body that makes it."""
+    return Field(name=name, kind=kind, about=about, default=default, column=None, attribute=None)
 
 
 def _as_objects(values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -29,38 +35,39 @@ _HEALTH_MONITOR = _nested(health_monitor.SCHEMA, ["project_id", "pool_id"])
 NESTED_POOL = _nested(
     pool.SCHEMA,
     ["project_id", "listener_id", "loadbalancer_id"],
-    Field(name="members", kind=_MEMBER.nested_list("members"), default=[], column=None, attribute=None),
-    Field(name="healthmonitor", kind=_HEALTH_MONITOR.nested("healthmonitor"), column=None, attribute=None),
+    _below("members", _MEMBER.nested_list("members"), "Its members.", []),
+    _below("healthmonitor", _HEALTH_MONITOR.nested("healthmonitor"), "Its health monitor."),
     optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
 )
 _L7RULE = _nested(l7rule.SCHEMA, ["project_id"])
 _L7POLICY = _nested(
     l7policy.SCHEMA,
     ["project_id", "listener_id", "redirect_pool_id"],
-    Field(name="redirect_pool", kind=NESTED_POOL.nested(f"{_PATH}.listeners.l7policies.redirect_pool"), column=None, attribute=None),
-    Field(name="rules", kind=_L7RULE.nested_list("rules"), default=[], column=None, attribute=None),
+    _below(
+        "redirect_pool",
+        NESTED_POOL.nested(f"{_PATH}.listeners.l7policies.redirect_pool"),
+        "The pool that gets the request, for REDIRECT_TO_POOL; with nothing but its name, if it is defined elsewhere in the body.",
+    ),
+    _below("rules", _L7RULE.nested_list("rules"), "Its rules.", []),
 )
 _LISTENER = _nested(
     listener.SCHEMA,
     ["project_id", "loadbalancer_id"],
-    Field(
-        name="default_pool",
-        kind=NESTED_POOL.nested(f"{_PATH}.listeners.default_pool"),
-        column=None,
-        attribute=None,
+    _below(
+        "default_pool",
+        NESTED_POOL.nested(f"{_PATH}.listeners.default_pool"),
+        "The pool that gets what no L7 policy sends elsewhere; with nothing but its name, if it is defined elsewhere in the body.",
     ),
-    Field(name="l7policies", kind=_L7POLICY.nested_list(f"{_PATH}.listeners.l7policies"), default=[], column=None, attribute=None),
+    _below("l7policies", _L7POLICY.nested_list(f"{_PATH}.listeners.l7policies"), "Its L7 policies, in their order.", []),
 )
 
 _ADDITIONAL_VIP = Schema(
     name="additional_vips",
-    collection="",
-    argument="",
     shows_fault=False,
     fields=[
-        Field(name="subnet_id", kind=kinds.uuid, required=True),
-        Field(name="ip_address", kind=kinds.ip_address),
-        Field(name="port_id", kind=kinds.uuid),
+        Field(name="subnet_id", kind=kinds.uuid, about="A subnet of the VIP's network, on which no other VIP is.", required=True),
+        Field(name="ip_address", kind=kinds.ip_address, about="The address; null: a free one of the subnet."),
+        Field(name="port_id", kind=kinds.uuid, about="A port of the network service that has the address."),
     ],
 )
 
@@ -69,42 +76,103 @@ SCHEMA = Schema(
     collection="loadbalancers",
     argument="load_balancer",
     fields=[
-        *declare.common(),
-        Field(name="provider", kind=kinds.text(64), put=False),
-        Field(name="vip_address", kind=kinds.ip_address, put=False, attribute="vip.address"),
-        Field(name="vip_port_id", kind=kinds.uuid, put=False, attribute="vip.port_id"),
-        Field(name="vip_subnet_id", kind=kinds.uuid, put=False, attribute="vip.subnet_id"),
-        Field(name="vip_network_id", kind=kinds.uuid, put=False, attribute="vip.network_id"),
-        Field(name="vip_qos_policy_id", kind=kinds.uuid, blank="", attribute="vip.qos_policy_id", supported=declare.NOTHING),
-        Field(name="vip_sg_ids", kind=kinds.list_of(kinds.uuid, unique=True), default=[], attribute="vip.sg_ids"),
-        declare.read_only("vip_vnic_type", attribute="vip.vnic_type"),
+        *fields.common(),
+        Field(
+            name="provider",
+            kind=kinds.text(64, example="amphora"),
+            about="Who serves it: one of those that GET /v2/lbaas/providers lists; null: the operator's choice.",
+            filled=True,
+            put=False,
+            lbaasv2=also(null=None),
+        ),
+        Field(
+            name="vip_address",
+            kind=kinds.ip_address,
+            about="The address that clients connect to; null: a free one of the subnet.",
+            filled=True,
+            put=False,
+            attribute="vip.address",
+            lbaasv2=also(null=None),
+        ),
+        Field(
+            name="vip_port_id",
+            kind=kinds.uuid,
+            about="The port of the network service that has the address; null: a new one.",
+            filled=True,
+            put=False,
+            attribute="vip.port_id",
+            lbaasv2=also(post=False),
+        ),
+        Field(
+            name="vip_subnet_id",
+            kind=kinds.uuid,
+            about="The subnet of the address. One of this, vip_network_id and vip_port_id must be given.",
+            example=kinds.uuid.example,
+            filled=True,
+            put=False,
+            attribute="vip.subnet_id",
+            lbaasv2=also(null=None),
+        ),
+        Field(
+            name="vip_network_id",
+            kind=kinds.uuid,
+            about="The network of the address.",
+            filled=True,
+            put=False,
+            attribute="vip.network_id",
+            lbaasv2=also(null=None, hidden=True),
+        ),
+        Field(
+            name="vip_qos_policy_id",
+            kind=kinds.uuid,
+            about="The QoS policy of the network service that bounds the traffic of the VIP.",
+            blank="",
+            attribute="vip.qos_policy_id",
+        ),
+        Field(
+            name="vip_sg_ids",
+            kind=kinds.list_of(kinds.uuid, unique=True),
+            about="Security groups that say who may reach the VIP, in place of the listeners' ports and allowed_cidrs.",
+            default=[],
+            attribute="vip.sg_ids",
+        ),
+        read_only(
+            "vip_vnic_type",
+            about="How the port of the VIP is made: normal, or direct for SR-IOV.",
+            example="normal",
+            attribute="vip.vnic_type",
+        ),
         Field(
             name="additional_vips",
             kind=_ADDITIONAL_VIP.nested_list(f"{_PATH}.additional_vips"),
+            about="More addresses that clients connect to, each on another subnet of the VIP's network.",
             default=[],
             put=False,
             show=_as_objects,
-            supported=declare.NOTHING,
         ),
-        Field(name="flavor_id", kind=kinds.uuid, put=False),
-        Field(name="availability_zone", put=False),
+        Field(name="flavor_id", kind=kinds.uuid, about="The flavor of load balancer that was chosen.", put=False, lbaasv2=also()),
+        Field(name="availability_zone", about="The availability zone, by its name.", put=False),
         Field(
             name="listeners",
             kind=_LISTENER.nested_list(f"{_PATH}.listeners"),
+            about="Its listeners. A POST may hold them whole, with everything below them.",
             default=[],
             put=False,
             column=None,
             attribute="listener_ids",
-            show=declare.ids,
+            show=fields.ids,
+            lbaasv2=also(post=False),
         ),
         Field(
             name="pools",
             kind=NESTED_POOL.nested_list(f"{_PATH}.pools"),
+            about="Its pools. A POST may hold them whole; listeners and L7 policies then name them.",
             default=[],
             put=False,
             column=None,
             attribute="pool_ids",
-            show=declare.ids,
+            show=fields.ids,
+            lbaasv2=also(post=False),
         ),
     ],
 )

@@ -2,24 +2,76 @@
 
 from __future__ import annotations
 
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import also, read_only
 
 SCHEMA = Schema(
     name="member",
     collection="members",
     argument="member_",
     fields=[
-        *declare.common(description=False, project=False),
-        Field(name="address", kind=kinds.ip_address, required=True, put=False),
-        Field(name="protocol_port", kind=kinds.port, required=True, put=False),
-        Field(name="weight", kind=kinds.integer(0, 256), default=1),
-        Field(name="backup", kind=kinds.boolean, default=False),
-        Field(name="subnet_id", kind=kinds.uuid, put=False),
-        Field(name="monitor_address", kind=kinds.ip_address, blank=""),
-        Field(name="monitor_port", kind=kinds.port, blank=0),
-        Field(name="request_sriov", kind=kinds.boolean, default=False, put=False, column=None, attribute=None, supported=(False,)),
-        declare.read_only("vnic_type"),
+        *fields.common(description=False, project=False),
+        Field(
+            name="address",
+            kind=kinds.ip_address,
+            about="The address of the server.",
+            required=True,
+            put=False,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="protocol_port",
+            kind=kinds.port,
+            about="The port of the server.",
+            example=8080,
+            required=True,
+            put=False,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="weight",
+            kind=kinds.integer(0, 256),
+            about="Its share of new connections, in proportion to the weights of the others; 0: no new ones, while those that are open "
+            "go on.",
+            default=1,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="backup",
+            kind=kinds.boolean,
+            about="Whether it is used only while no other member can serve.",
+            default=False,
+        ),
+        Field(
+            name="subnet_id",
+            kind=kinds.uuid,
+            about="The subnet on which the server is reached; null: by the routes of the VIP's subnet.",
+            put=False,
+            lbaasv2=also(required=True),
+        ),
+        Field(
+            name="monitor_address",
+            kind=kinds.ip_address,
+            about="The address to which health checks go, if it is not the server's.",
+            blank="",
+        ),
+        Field(
+            name="monitor_port",
+            kind=kinds.port,
+            about="The port to which health checks go, if it is not the server's.",
+            blank=0,
+        ),
+        Field(
+            name="request_sriov",
+            kind=kinds.boolean,
+            about="Whether the port to the member is a virtual function of the network card (SR-IOV).",
+            default=False,
+            put=False,
+            column=None,
+            attribute=None,
+        ),
+        read_only("vnic_type", about="How the port to the member is made: normal, or direct for SR-IOV.", example="normal"),
     ],
 )
 

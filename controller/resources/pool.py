@@ -6,24 +6,41 @@ import dataclasses
 from typing import Any
 
 from controller.refusals import Refusal
-from controller.resources import declare, kinds
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import also, read_only
+from controller.resources.tls import operator as tls_option
 
 PROTOCOLS = ("HTTP", "HTTPS", "PROXY", "PROXYV2", "SCTP", "TCP", "UDP")
-SUPPORTED = frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"})
 ALGORITHMS = ("LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP", "SOURCE_IP_PORT")
 
 
 PERSISTENCE = Schema(
     name="session_persistence",
-    collection="",
-    argument="",
     shows_fault=False,
     fields=[
-        Field(name="type", kind=kinds.one_of("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"), required=True),
-        Field(name="cookie_name", kind=kinds.token, refusal=Refusal.SESSION_PERSISTENCE),
-        Field(name="persistence_timeout", kind=kinds.integer(0, 2147483647)),
-        Field(name="persistence_granularity", kind=kinds.netmask),
+        Field(
+            name="type",
+            kind=kinds.one_of("SOURCE_IP", "HTTP_COOKIE", "APP_COOKIE"),
+            about="By what a client is known: its address, a cookie that is added to answers, or a cookie that the members set.",
+            required=True,
+        ),
+        Field(
+            name="cookie_name",
+            kind=kinds.token,
+            about="The name of the cookie that members set, for APP_COOKIE.",
+            refusal=Refusal.SESSION_PERSISTENCE,
+        ),
+        Field(
+            name="persistence_timeout",
+            kind=kinds.integer(0, 2147483647, example=360),
+            about="Seconds without a packet after which a client is forgotten; for UDP and SCTP.",
+        ),
+        Field(
+            name="persistence_granularity",
+            kind=kinds.netmask,
+            about="The mask of addresses that count as one client; for UDP and SCTP.",
+        ),
     ],
 )
 
@@ -33,7 +50,16 @@ def _persistence(value: Any) -> dict[str, Any]:
     return PERSISTENCE.updated(value, "pool_.pool.session_persistence")
 
 
-_PERSISTENCE = kinds.Described(_persistence, PERSISTENCE.put_schema)
+def _persistence_of_lbaasv2(value: Any) -> dict[str, Any] | None:
+    """Nothing, or an object with a type and perhaps the name of a cookie."""
+    if value == {}:
+        return None
+    if not isinstance(value, dict) or set(value) - {"type", "cookie_name"}:
+        raise kinds.Reject("Value should be an object with type and cookie_name")
+    return value
+
+
+_PERSISTENCE = kinds.Described(_persistence, PERSISTENCE.put_schema, example={"type": "HTTP_COOKIE"})
 
 
 SCHEMA = Schema(
@@ -41,30 +67,107 @@ SCHEMA = Schema(
     collection="pools",
     argument="pool_",
     fields=[
-        *declare.common(project=False),
-        Field(name="listener_id", kind=kinds.uuid, put=False, column=None, attribute=None),
+        *fields.common(project=False),
         Field(
-            name="loadbalancer_id", kind=kinds.uuid, put=False, column="load_balancer_id", attribute=None, filter_alias="load_balancer_id"
+            name="listener_id",
+            kind=kinds.uuid,
+            about="The listener of which it becomes the default pool.",
+            put=False,
+            column=None,
+            attribute=None,
+            lbaasv2=also(),
         ),
-        declare.read_only("listeners", column=None, attribute="listener_ids", show=declare.ids),
-        declare.read_only("loadbalancers", column=None, attribute="load_balancer_id", show=declare.one_id),
-        declare.read_only("members", column=None, attribute="member_ids", show=declare.ids),
-        declare.read_only("healthmonitor_id", column=None, attribute="health_monitor_id"),
-        Field(name="protocol", kind=kinds.one_of(*PROTOCOLS), supported=SUPPORTED, required=True, put=False),
+        Field(
+            name="loadbalancer_id",
+            kind=kinds.uuid,
+            about="The load balancer that it belongs to. One of this and of listener_id must be given.",
+            example=kinds.uuid.example,
+            put=False,
+            column="load_balancer_id",
+            attribute=None,
+            filter_alias="load_balancer_id",
+            lbaasv2=also(),
+        ),
+        read_only("listeners", about="The listeners that use it.", column=None, attribute="listener_ids", show=fields.ids, lbaasv2=also()),
+        read_only(
+            "loadbalancers",
+            about="The load balancer that it belongs to, as a list of one.",
+            column=None,
+            attribute="load_balancer_id",
+            show=fields.one_id,
+            lbaasv2=also(),
+        ),
+        read_only("members", about="Its members.", column=None, attribute="member_ids", show=fields.ids, lbaasv2=also()),
+        read_only(
+            "healthmonitor_id",
+            about="Its health monitor; only there if it has one.",
+            example=kinds.uuid.example,
+            column=None,
+            attribute="health_monitor_id",
+            lbaasv2=also(),
+        ),
+        Field(
+            name="protocol",
+            kind=kinds.one_of(*PROTOCOLS),
+            about="What is spoken with members. PROXY and PROXYV2 tell them the address of the client before its own words.",
+            required=True,
+            put=False,
+            lbaasv2=also(kind=kinds.one_of("TCP", "HTTP", "HTTPS")),
+        ),
         Field(
             name="lb_algorithm",
             kind=kinds.one_of(*ALGORITHMS),
-            supported=frozenset(ALGORITHMS) - {"SOURCE_IP_PORT"},
+            about="How the member of a new connection is chosen.",
+            example="ROUND_ROBIN",
             required=True,
+            lbaasv2=also(kind=kinds.one_of("ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP")),
         ),
-        Field(name="session_persistence", kind=_PERSISTENCE, show=lambda stored: stored and dataclasses.asdict(stored)),
-        Field(name="tls_enabled", kind=kinds.boolean, default=False, supported=(False,)),
-        Field(name="tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="ca_tls_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="crl_container_ref", kind=kinds.reference, supported=declare.NOTHING),
-        Field(name="tls_ciphers", kind=kinds.ciphers, supported=declare.NOTHING),
-        Field(name="tls_versions", kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), supported=declare.NOTHING),
-        Field(name="alpn_protocols", kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), supported=declare.NOTHING),
+        Field(
+            name="session_persistence",
+            kind=_PERSISTENCE,
+            about="How a client is kept on one member; null: it is not.",
+            show=lambda stored: stored and dataclasses.asdict(stored),
+            lbaasv2=also(kind=_persistence_of_lbaasv2),
+        ),
+        Field(
+            name="tls_enabled",
+            kind=kinds.boolean,
+            about="Whether TLS is spoken with the members.",
+            default=False,
+        ),
+        Field(
+            name="tls_container_ref",
+            kind=kinds.reference,
+            about="The certificate that is shown to members, with its key: a reference to the secret store.",
+        ),
+        Field(
+            name="ca_tls_container_ref",
+            kind=kinds.reference,
+            about="The authority that signs certificates of members: a reference to the secret store.",
+        ),
+        Field(
+            name="crl_container_ref",
+            kind=kinds.reference,
+            about="The list of certificates of members that are revoked: a reference to the secret store.",
+        ),
+        Field(
+            name="tls_ciphers",
+            kind=kinds.ciphers,
+            about="The ciphers of TLS that may be used, as OpenSSL writes them; null: those that the operator prefers.",
+            operator=tls_option("pool", "ciphers"),
+        ),
+        Field(
+            name="tls_versions",
+            kind=kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)),
+            about="The versions of TLS that may be used; null: those that the operator prefers.",
+            operator=tls_option("pool", "tls_versions"),
+        ),
+        Field(
+            name="alpn_protocols",
+            kind=kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)),
+            about="The application protocols that are offered to members (ALPN), the preferred one first.",
+            operator=tls_option("pool", "alpn_protocols"),
+        ),
     ],
 )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from controller.model import quota as model
-from controller.resources import declare, kinds
+from controller.resources import kinds
 from controller.resources.declare import Field, Schema
+from controller.resources.fields import read_only
 
 _LIMIT = kinds.integer(model.UNLIMITED, model.HIGHEST)
 _OLD_NAMES = {"load_balancer": "loadbalancer", "health_monitor": "healthmonitor"}
@@ -12,7 +13,8 @@ _OLD_NAMES = {"load_balancer": "loadbalancer", "health_monitor": "healthmonitor"
 
 
 def _limit(kind: str) -> Field:
-    return Field(name=kind, kind=_LIMIT, alias=_OLD_NAMES.get(kind), post=False)
+    about = f"How many objects of the kind {model.TITLES[kind]} the project may have; {model.UNLIMITED}: as many as it likes."
+    return Field(name=kind, kind=_LIMIT, about=about, alias=_OLD_NAMES.get(kind), post=False)
 
 
 SCHEMA = Schema(
@@ -22,7 +24,9 @@ SCHEMA = Schema(
     shows_fault=False,
     key="project_id",
     fields=[
-        declare.read_only("project_id", kinds.text(36), alias="tenant_id"),
+        read_only(
+            "project_id", kinds.text(36), "The project that it holds for.", example="b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d", alias="tenant_id"
+        ),
         *(_limit(kind) for kind in model.KINDS),
     ],
 )

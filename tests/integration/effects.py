@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from controller.model import load_balancer as model
+from controller.providers import amphora
 from controller.resources import declare, health_monitor, l7policy, listener, member, pool
 from tests import builders
 
@@ -177,14 +178,15 @@ def changes() -> list[Change]:
     found = [change for kind, makers in _CHANGES.items() for make in makers for change in make(kind)]
     for kind, schema in SCHEMAS.items():
         here = {change.field for change in found if change.kind == kind}
-        declared = {field.name for field in schema.fields.values() if _can_be_changed(field)}
+        declared = {field.name for field in schema.fields.values() if _can_be_changed(schema, field)}
         assert here == declared, f"{kind}: say in this table to what {sorted(here ^ declared)} can be changed"
     return [*found, *_EXISTENCE]
 
 
-def _can_be_changed(field: declare.Field) -> bool:
+def _can_be_changed(schema: declare.Schema, field: declare.Field) -> bool:
     """Whether a PUT may name it with more than one value that has an effect."""
-    return field.put and not field.ignored and (field.supported is None or len({str(value) for value in field.supported if value}) > 1)
+    possible = amphora.SUPPORTED.get(schema.name, {}).get(field.name)
+    return field.put and not field.ignored and (possible is None or len({str(value) for value in possible if value}) > 1)
 
 
 def cells() -> list[Cell]:

@@ -17,7 +17,7 @@ def run() -> None:
             target_metadata=tables.metadata,
             compare_type=True,
             render_as_batch=connection.dialect.name == "sqlite",
-            user_module_prefix="tables.",
+            user_module_prefix="columns.",
         )
         with context.begin_transaction():
             context.run_migrations()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.db import tables
+from controller.db import columns
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import clock, rows, tables
+from controller.db import clock, columns, rows
 
 
 def now() -> datetime.datetime:
@@ -16,7 +16,7 @@ def now() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
 
 
-NOW: sa.BindParameter[datetime.datetime] = sa.bindparam("now", callable_=now, type_=tables.UtcDateTime())
+NOW: sa.BindParameter[datetime.datetime] = sa.bindparam("now", callable_=now, type_=columns.UtcDateTime())
 """`now()` at the time when the statement is executed. Whoever writes a status writes this as `updated_at`, for clients parse it."""
 
 

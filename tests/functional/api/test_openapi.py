@@ -104,3 +104,26 @@ def test_a_viewer_of_another_version_is_told_and_not_served(api: Api, monkeypatc
     with pytest.raises(exceptions.Misconfigured, match="pip install --force-reinstall flask-swagger-ui=="):
         docs_viewer.read("swagger-ui.css")
     assert api.send("GET", f"//docs/{docs_viewer.VERSION}/swagger-ui.css", headers={"Accept": "*/*"}).status_code == 500
+
+
+def test_every_request_and_every_answer_has_an_example_that_fits(document: Any) -> None:
+    for where, operation in _operations(document):
+        if operation.get("security") == []:  # a word, or a page
+            continue
+        sides = [operation.get("requestBody", {}), *operation["responses"].values()]
+        for content in [content for side in sides for content in side.get("content", {}).values()]:
+            assert "example" in content, where
+            jsonschema.Draft202012Validator(content["schema"] | {"components": document["components"]}).validate(content["example"])
+
+
+def test_every_property_of_every_shape_says_what_it_is(document: Any) -> None:
+    silent = [where for name, shape in document["components"]["schemas"].items() for where in _silent(shape, name)]
+    assert silent == []
+
+
+def _silent(shape: Any, where: str) -> Iterator[str]:
+    for name, part in shape.get("properties", {}).items():
+        if part.keys().isdisjoint({"description", "$ref", "anyOf", "properties", "items", "const"}):
+            yield f"{where}.{name}"
+        yield from _silent(part, f"{where}.{name}")
+        yield from _silent(part.get("items", {}), f"{where}.{name}[]")

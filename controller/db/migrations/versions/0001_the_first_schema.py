@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-from controller.db import tables
+from controller.db import columns
 
 revision = '0001'
 down_revision = None
@@ -45,14 +45,14 @@ def upgrade() -> None:
     sa.Column('vrrp_interface', sa.String(length=16), nullable=True),
     sa.Column('vrrp_id', sa.Integer(), nullable=True),
     sa.Column('vrrp_priority', sa.Integer(), nullable=True),
-    sa.Column('cert_expiration', tables.UtcDateTime(), nullable=True),
+    sa.Column('cert_expiration', columns.UtcDateTime(), nullable=True),
     sa.Column('cert_busy', sa.Boolean(), nullable=False),
     sa.Column('cached_zone', sa.String(length=255), nullable=True),
     sa.Column('image_id', sa.String(length=36), nullable=True),
     sa.Column('compute_flavor', sa.String(length=255), nullable=True),
     sa.Column('applied_generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('deleted_at', sa.Double(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_amphorae'))
     )
@@ -66,7 +66,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('provider_name', sa.String(length=64), nullable=False),
     sa.Column('availability_zone_data', sa.Text(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_availability_zone_profiles'))
     )
     op.create_table('events',
@@ -78,8 +78,8 @@ def upgrade() -> None:
     sa.Column('message', sa.Text(), nullable=False),
     sa.Column('step', sa.String(length=255), nullable=True),
     sa.Column('request_id', sa.String(length=64), nullable=True),
-    sa.Column('occurred_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('next_try_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('occurred_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('next_try_at', columns.UtcDateTime(), nullable=True),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_events'))
     )
     with op.batch_alter_table('events', schema=None) as batch_op:
@@ -92,8 +92,8 @@ def upgrade() -> None:
     sa.Column('message', sa.Text(), nullable=False),
     sa.Column('step', sa.String(length=255), nullable=True),
     sa.Column('request_id', sa.String(length=64), nullable=True),
-    sa.Column('occurred_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('next_try_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('occurred_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('next_try_at', columns.UtcDateTime(), nullable=True),
     sa.PrimaryKeyConstraint('object_id', name=op.f('pk_faults'))
     )
     with op.batch_alter_table('faults', schema=None) as batch_op:
@@ -104,7 +104,7 @@ def upgrade() -> None:
     sa.Column('name', sa.String(length=255), nullable=False),
     sa.Column('provider_name', sa.String(length=64), nullable=False),
     sa.Column('flavor_data', sa.Text(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_flavor_profiles'))
     )
     op.create_table('flow_records',
@@ -165,8 +165,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('applied_generation', sa.BigInteger(), nullable=False),
     sa.Column('provider', sa.String(length=64), nullable=False),
     sa.Column('topology', sa.String(length=16), nullable=False),
@@ -222,7 +222,7 @@ def upgrade() -> None:
     sa.Column('description', sa.String(length=255), nullable=False),
     sa.Column('enabled', sa.Boolean(), nullable=False),
     sa.Column('availability_zone_profile_id', sa.String(length=36), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
     sa.ForeignKeyConstraint(['availability_zone_profile_id'], ['availability_zone_profiles.id'], name=op.f('fk_availability_zones_availability_zone_profile_id')),
     sa.PrimaryKeyConstraint('name', name=op.f('pk_availability_zones'))
     )
@@ -232,7 +232,7 @@ def upgrade() -> None:
     sa.Column('description', sa.String(length=255), nullable=False),
     sa.Column('enabled', sa.Boolean(), nullable=False),
     sa.Column('flavor_profile_id', sa.String(length=36), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
     sa.ForeignKeyConstraint(['flavor_profile_id'], ['flavor_profiles.id'], name=op.f('fk_flavors_flavor_profile_id')),
     sa.PrimaryKeyConstraint('id', name=op.f('pk_flavors')),
     sa.UniqueConstraint('name', name=op.f('uq_flavors_name'))
@@ -246,8 +246,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('protocol', sa.String(length=16), nullable=False),
     sa.Column('lb_algorithm', sa.String(length=32), nullable=False),
@@ -275,8 +275,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('pool_id', sa.String(length=36), nullable=False),
     sa.Column('type', sa.String(length=16), nullable=False),
@@ -307,8 +307,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('protocol', sa.String(length=32), nullable=False),
     sa.Column('protocol_port', sa.Integer(), nullable=False),
@@ -349,8 +349,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('pool_id', sa.String(length=36), nullable=False),
     sa.Column('address', sa.String(length=64), nullable=False),
@@ -379,8 +379,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('listener_id', sa.String(length=36), nullable=False),
     sa.Column('action', sa.String(length=32), nullable=False),
@@ -409,8 +409,8 @@ def upgrade() -> None:
     sa.Column('provisioning_status', sa.String(length=16), nullable=False),
     sa.Column('operating_status', sa.String(length=16), nullable=False),
     sa.Column('generation', sa.BigInteger(), nullable=False),
-    sa.Column('created_at', tables.UtcDateTime(), nullable=False),
-    sa.Column('updated_at', tables.UtcDateTime(), nullable=True),
+    sa.Column('created_at', columns.UtcDateTime(), nullable=False),
+    sa.Column('updated_at', columns.UtcDateTime(), nullable=True),
     sa.Column('load_balancer_id', sa.String(length=36), nullable=False),
     sa.Column('l7policy_id', sa.String(length=36), nullable=False),
     sa.Column('type', sa.String(length=32), nullable=False),

@@ -10,7 +10,7 @@ import pytest
 
 from controller import exceptions
 from controller.db import tables
-from controller.resources import amphora, declare, health_monitor, kinds, listener, load_balancer, member, pool
+from controller.resources import amphora, fields, health_monitor, kinds, listener, load_balancer, member, pool
 from controller.resources.declare import Field, Schema
 from tests import builders
 
@@ -20,14 +20,14 @@ VASE = Schema(
     argument="vase_",
     shows_fault=False,
     fields=[
-        declare.read_only("id", kinds.uuid),
+        fields.read_only("id", kinds.uuid),
         Field(name="handles", kind=kinds.integer(0, 2), default=2),
         Field(name="clay", required=True, put=False),
         Field(name="owner_id", alias="keeper_id", default=None),
         Field(name="potter", column="potter_name", attribute="maker.name"),
-        Field(name="glaze", kind=kinds.one_of("red", "black"), blank="", supported=declare.NOTHING),
-        Field(name="shape", kind=kinds.one_of("round", "tall"), default="round", supported={"round"}),
-        declare.timestamp("fired_at"),
+        Field(name="glaze", kind=kinds.one_of("red", "black"), blank=""),
+        Field(name="shape", kind=kinds.one_of("round", "tall"), default="round"),
+        fields.timestamp("fired_at"),
     ],
 )
 

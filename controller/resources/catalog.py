@@ -1,0 +1,36 @@
+"""All resources of the first API, in the order in which people read about them."""
+
+from __future__ import annotations
+
+from controller.resources import (
+    amphora,
+    availability_zone,
+    event,
+    flavor,
+    health_monitor,
+    l7policy,
+    l7rule,
+    listener,
+    load_balancer,
+    member,
+    pool,
+    quota,
+)
+from controller.resources.declare import Schema
+
+SCHEMAS: tuple[Schema, ...] = (
+    load_balancer.SCHEMA,
+    listener.SCHEMA,
+    pool.SCHEMA,
+    member.SCHEMA,
+    health_monitor.SCHEMA,
+    l7policy.SCHEMA,
+    l7rule.SCHEMA,
+    quota.SCHEMA,
+    flavor.SCHEMA,
+    flavor.PROFILE,
+    availability_zone.SCHEMA,
+    availability_zone.PROFILE,
+    amphora.SCHEMA,
+    event.SCHEMA,
+)

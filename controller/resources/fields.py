@@ -1,0 +1,171 @@
+"""One field of a resource: all that there is to say about it, said once.
+
+A `Field` that is no more than a name, a kind and a sentence is accepted by POST and PUT, stored in the column of its name, shown, and
+can be filtered by. Everything else about it is a keyword.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+from controller.model.status import OperatingStatus, ProvisioningStatus
+from controller.refusals import Refusal
+from controller.resources import kinds
+
+SAME: Final = object()
+"""For `Field.null`: an explicit null is what is stored when the field is left out."""
+REFUSED: Final = object()
+"""For `Field.null`: an explicit null is a value like others, which the kind refuses or takes."""
+ABSENT: Final = object()
+"""For `Field.default`: what is left out stays out."""
+REFERENCE: Final[kinds.JsonSchema] = {
+    "type": "object",
+    "properties": {"id": {**kinds.uuid.schema, "description": "The id of the object.", "examples": [kinds.uuid.example]}},
+    "required": ["id"],
+    "additionalProperties": False,
+}
+"""Another object, in answers."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Operator:
+    """The option of the configuration that says what is stored where a client leaves the field out, or gives null.
+
+    `conf` makes the option of this and of the field's kind. It holds in every object, or with `always=False` where a rule says so.
+    """
+
+    group: str
+    option: str
+    default: Any
+    help: str
+    lowest: int | None = None  # if the operator may choose less freely than clients
+    always: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Field:
+    """One attribute of a resource."""
+
+    name: str
+    kind: kinds.Parser = kinds.name
+    about: str = ""  # for users of the API, in the OpenAPI document
+    example: Any = None  # there, too; if the kind's own says too little. Requests that are shown as examples have it
+    post: bool = True
+    put: bool = True
+    admin: bool = False  # only administrators may ask for it; everybody may say that they don't
+    required: bool = False  # by POST; a PUT may leave it out, but not null it
+    default: Any = None  # what POST stores when it is left out; or `ABSENT`
+    operator: Operator | None = None  # ... or what the operator says
+    filled: bool = False  # ... or what we find: in the row it is never null
+    null: Any = SAME  # what an explicit null stores, if that is not the default; or `REFUSED`
+    blank: str | int | None = None  # this value in a PUT means null: so do clients unset what has no null in their language
+    alias: str | None = None  # a second name, accepted and shown like the first
+    filter_alias: str | None = None  # a second name for filters only
+    column: str | None = ""  # where it is stored; "": in the column of its name, None: nowhere
+    attribute: str | None = ""  # of the noun, may have dots; "": of its name, None: it is not shown
+    show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
+    hidden: bool = False  # accepted, never shown
+    ignored: bool = False  # accepted without effect
+    refusal: Refusal = Refusal.INVALID_FIELD  # of a value that is not of its kind
+    lbaasv2: Mapping[str, Any] | None = None  # LBaaS v2 has it also, with these keywords otherwise: `also()`; None: it has not
+
+    def __post_init__(self) -> None:
+        """Settle what follows from the name."""
+        for which in ("column", "attribute"):
+            if getattr(self, which) == "":
+                object.__setattr__(self, which, self.name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name, and the second one if it has one."""
+        return (self.name,) if self.alias is None else (self.name, self.alias)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether answers have it."""
+        return not self.hidden and self.attribute is not None
+
+    @property
+    def is_never_null(self) -> bool:
+        """Whether every stored object has a value."""
+        by_operator = self.operator is not None and self.operator.always
+        return self.required or self.filled or by_operator or self.default not in (None, ABSENT)
+
+
+def also(**otherwise: Any) -> Mapping[str, Any]:
+    """For `Field.lbaasv2`: the field is there too, but for these keywords."""
+    return otherwise
+
+
+def read_only(name: str, kind: kinds.Parser = kinds.name, about: str = "", **keywords: Any) -> Field:
+    """A field that only we write."""
+    return Field(name=name, kind=kind, about=about, post=False, put=False, **keywords)
+
+
+def loosened(field: Field) -> Field:
+    """The field, which may be left out."""
+    return dataclasses.replace(field, required=False)
+
+
+@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE)
+def ids(values: Iterable[str]) -> list[dict[str, str]]:
+    """References to other objects."""
+    return [{"id": value} for value in values]
+
+
+@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE, maxItems=1)
+def one_id(value: str | None) -> list[dict[str, str]]:
+    """The reference to another object, as a list of one or none."""
+    return [] if value is None else [{"id": value}]
+
+
+def naive(value: datetime.datetime | None) -> datetime.datetime | None:
+    """A time without its zone, which clients can't read."""
+    return None if value is None else value.replace(tzinfo=None)
+
+
+def timestamp(name: str, about: str = "") -> Field:
+    """When something happened."""
+    return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=naive)
+
+
+def common(*, description: bool = True, project: bool = True) -> tuple[Field, ...]:
+    """What every resource of a project has; `project=False`: the one of its parent is taken, whatever the body says."""
+    fields = (
+        read_only("id", kinds.uuid, "The id of the object.", lbaasv2=also()),
+        Field(name="name", about="A name for people. It need not be unique.", default="", example="shop", lbaasv2=also()),
+        Field(name="description", kind=kinds.description, about="What the object is for, in words for people.", default="", lbaasv2=also()),
+        Field(
+            name="admin_state_up",
+            kind=kinds.boolean,
+            about="Whether it is switched on. What is switched off is kept as it is, and serves nobody.",
+            default=True,
+            lbaasv2=also(),
+        ),
+        Field(
+            name="project_id",
+            kind=kinds.text(36),
+            about="The project that owns it. An object below another one belongs to the project of that one.",
+            example="b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d",
+            alias="tenant_id",
+            put=False,
+            filled=True,
+            lbaasv2=also(),
+        ),
+        Field(name="tags", kind=kinds.tags, about="Words to find it by in lists.", default=[], column=None),
+        read_only(
+            "provisioning_status",
+            kinds.one_of(*ProvisioningStatus, example=ProvisioningStatus.ACTIVE),
+            "How far the newest change has come: PENDING_* while it is under way, then ACTIVE, or ERROR if it has failed.",
+        ),
+        read_only("operating_status", kinds.one_of(*OperatingStatus), "How it fares now, as health checks and amphorae report it."),
+        timestamp("created_at", "When it was created."),
+        timestamp("updated_at", "When it, or what is below it, last changed; null: never."),
+    )
+    wanted = fields if description else tuple(field for field in fields if field.name != "description")
+    return (
+        wanted if project else tuple(dataclasses.replace(field, ignored=True) if field.name == "project_id" else field for field in wanted)
+    )

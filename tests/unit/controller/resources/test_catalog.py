@@ -1,0 +1,117 @@
+"""What every declaration must have: words, examples, a column and an attribute that agree with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import jsonschema
+import pytest
+import sqlalchemy as sa
+
+from controller.db import columns, tables
+from controller.model import amphora as amphora_model
+from controller.model import choice
+from controller.model import load_balancer as model
+from controller.resources import kinds, load_balancer, nouns, pool
+from controller.resources.catalog import SCHEMAS
+from controller.resources.declare import Field, Schema
+
+EVERY = pytest.mark.parametrize("schema", [*SCHEMAS, load_balancer.NESTED_POOL, pool.PERSISTENCE], ids=lambda schema: schema.name)
+
+STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
+    "loadbalancer": (model.LoadBalancer, tables.load_balancers),
+    "listener": (model.Listener, tables.listeners),
+    "pool": (model.Pool, tables.pools),
+    "member": (model.Member, tables.members),
+    "healthmonitor": (model.HealthMonitor, tables.health_monitors),
+    "l7policy": (model.L7Policy, tables.l7policies),
+    "rule": (model.L7Rule, tables.l7rules),
+    "amphora": (amphora_model.Amphora, tables.amphorae),
+    "flavor": (choice.Flavor, tables.flavors),
+    "flavorprofile": (choice.FlavorProfile, tables.flavor_profiles),
+    "availability_zone": (choice.AvailabilityZone, tables.availability_zones),
+    "availability_zone_profile": (choice.AvailabilityZoneProfile, tables.availability_zone_profiles),
+}
+_BY_ANOTHER = {("loadbalancer", "additional_vips"), ("pool", "session_persistence")}
+"""Attributes that are objects of the model, made of what the column holds."""
+
+
+EVERY_STORED = pytest.mark.parametrize(
+    ("schema", "field"),
+    [
+        pytest.param(schema, field, id=f"{schema.name}-{field.name}")
+        for schema in SCHEMAS
+        for field in schema.fields.values()
+        if schema.name in STORED and field.column is not None
+    ],
+)
+
+
+@EVERY
+def test_every_field_is_described_in_a_sentence(schema: Schema) -> None:
+    for field in schema.fields.values():
+        assert field.about.endswith("."), f"{schema.name}.{field.name} says nothing to users of the API"
+
+
+@EVERY
+def test_examples_are_what_they_are_examples_of(schema: Schema) -> None:
+    if schema.post_example:
+        jsonschema.Draft202012Validator(schema.post_schema).validate(schema.post_example)
+        assert schema.created(schema.post_example, "an example").items() >= schema.post_example.items()
+    if schema.put_example:
+        jsonschema.Draft202012Validator(schema.put_schema).validate(schema.put_example)
+        assert schema.updated(schema.put_example, "an example") == schema.put_example
+    jsonschema.Draft202012Validator(schema.view_schema).validate(schema.view_example)
+
+
+@EVERY_STORED
+def test_a_column_holds_what_its_field_takes(schema: Schema, field: Field) -> None:
+    column, declared = STORED[schema.name][1].c[str(field.column)], columns.column(field)
+    if isinstance(column.type, sa.Text):
+        return
+    assert type(column.type) is type(declared.type) or {type(column.type), type(declared.type)} == {sa.BigInteger, sa.Integer}
+    if field.post or field.put:
+        assert getattr(column.type, "length", None) == getattr(declared.type, "length", None)
+        assert (column.default.arg if column.default is not None else None) == (
+            declared.default.arg if declared.default is not None else None
+        )
+    if field.is_never_null:
+        assert not column.nullable
+
+
+@EVERY_STORED
+def test_an_attribute_is_of_the_kind_of_its_field_and_has_no_default_of_its_own(schema: Schema, field: Field) -> None:
+    noun = STORED[schema.name][0]
+    if field.attribute is None or (schema.name, field.name) in _BY_ANOTHER:
+        return
+    owner, name = (model.Vip, field.attribute.removeprefix("vip.")) if field.attribute.startswith("vip.") else (noun, field.attribute)
+    attribute = {one.name: one for one in dataclasses.fields(owner)}[name]
+    annotated = typing.get_type_hints(owner)[name]
+    parts = typing.get_args(annotated) if isinstance(annotated, types.UnionType) else (annotated,)
+    assert _json_type(parts[0]) == (kinds.schema_of(field.kind) or {})["type"], f"{noun.__name__}.{name}"
+    if field.post or field.put:
+        assert (type(None) in parts) != field.is_never_null, f"{noun.__name__}.{name}"
+        if owner is not model.Vip:
+            assert attribute.default is dataclasses.MISSING
+            assert attribute.default_factory is dataclasses.MISSING
+
+
+def _json_type(annotated: Any) -> str:
+    known = {str: "string", int: "integer", bool: "boolean", float: "number", tuple: "array", Mapping: "object"}
+    origin = typing.get_origin(annotated) or annotated
+    for kind, name in known.items():
+        if origin is kind or (isinstance(origin, type) and issubclass(origin, str) and kind is str):
+            return name
+    return "string" if origin.__name__ == "datetime" else origin.__name__
+
+
+def test_a_field_that_no_code_reads_needs_no_line_in_the_model() -> None:
+    vase = Schema(name="vase", fields=[Field(name="weight", kind=kinds.integer()), Field(name="glaze"), Field(name="owner", column=None)])
+    made = nouns.noun(model.Member, vase)
+    assert [field.name for field in dataclasses.fields(made)][-1] == "glaze"
+    assert {field.name for field in dataclasses.fields(made)} - {field.name for field in dataclasses.fields(model.Member)} == {"glaze"}
+    assert nouns.Member is model.Member  # nothing is added where nothing is missing
