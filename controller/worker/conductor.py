@@ -186,6 +186,9 @@ class Conductor:
             self._work(run)
         except exceptions.StaleLease:
             LOG.warning("%s: another worker has taken the load balancer over; leaving it", run)
+        except exceptions.ControllerError as exc:  # raised on purpose: its words say all
+            LOG.error("%s: failed outside its flow: %s (%s)", run, exc, exc.code)
+            self._fail_outside_flow(run, exc)
         except Exception as exc:  # a mistake of ours must neither end the worker nor be tried without pause
             if database.is_transient(exc):
                 self._interrupt(run, exc)

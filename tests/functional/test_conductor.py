@@ -382,3 +382,25 @@ def test_a_load_balancer_that_rests_is_leased_by_nobody_until_its_rest_is_over(s
         assert not tx.leases.refresh(lease, 30.0, now=100.1)
         assert tx.leases.take("steps-1", "two", 30.0, now=100.4) is None
         assert tx.leases.take("steps-1", "two", 30.0, now=100.6) is not None
+
+
+@pytest.mark.parametrize(
+    ("error", "traceback"),
+    [(exceptions.Misconfigured("[section] option is not set"), False), (KeyError("a mistake"), True)],
+    ids=["on purpose", "a mistake"],
+)
+def test_what_fails_outside_a_flow_is_logged_in_its_words_and_with_a_traceback_only_if_nobody_foresaw_it(
+    services: small_flows.Services, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception, traceback: bool
+) -> None:
+    def admit(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(small_flows, "admit", admit)
+    post(services, "steps-1")
+    with working(services):
+        eventually(lambda: small_flows.state(services.db, "steps-1")["provisioning_status"] == "ERROR")
+    said = [one for one in caplog.records if "failed outside its flow" in one.getMessage()]
+    assert said
+    assert all(bool(one.exc_info) is traceback for one in said)
+    if not traceback:
+        assert str(error) in said[0].getMessage()
