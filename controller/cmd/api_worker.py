@@ -54,6 +54,7 @@ class Worker(base.Worker):
             cast("WSGIApplication", self.wsgi),
             threads=options.threads,
             max_body=options.max_request_body_size,
+            max_on_disk=max(options.max_bodies_on_disk, options.max_request_body_size),
             answer_timeout=options.answer_timeout,
         )
         config = uvicorn.Config(

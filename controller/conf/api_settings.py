@@ -102,6 +102,13 @@ OPTS = [
         help="Bytes of a body; more is answered with 413. The default has room for a batch of 1,000 members with all their fields. The "
         "compatible API has 114688.",
     ),
+    cfg.IntOpt(
+        "max_bodies_on_disk",
+        default=268435456,
+        min=65536,
+        help="Bytes that the bodies of all requests of one process may take on the disk (`$TMPDIR`) at once; a request for whose body "
+        "there is no room is answered with 503. Bodies up to 64 KiB are held in memory. At least as much as `max_request_body_size`.",
+    ),
     cfg.DictOpt(
         "enabled_provider_drivers",
         default={

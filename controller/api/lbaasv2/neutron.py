@@ -1,7 +1,8 @@
 """The real network service, where there is one: what is not about load balancers is passed on to it, and its answers are passed back.
 
-Bodies of requests are bounded and read whole, for they are small. Answers are handed on in pieces, which the server in front
-(`serving/bridge.py`) puts together: a slow client takes no thread. Addresses of the service in links become ours.
+Bodies of requests are bounded and read whole, for they are small. Answers are bounded as well, and read whole before ours begins: the
+server in front (`serving/bridge.py`) hands on whole answers only, so that a slow client takes no thread. Addresses of the service in links
+become ours.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Neutron:
     def __init__(self, chosen: settings.Settings) -> None:
         self.url = str(chosen.passthrough_url)
         self._largest = chosen.passthrough_max_body_size
+        self._largest_answer = chosen.passthrough_max_answer_size
         self._pool = urllib3.PoolManager(
             maxsize=chosen.passthrough_connections,
             timeout=urllib3.Timeout(connect=chosen.passthrough_connect_timeout, read=chosen.passthrough_timeout),
@@ -92,8 +94,9 @@ class Neutron:
         if rewrites:
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
         headers += cors.headers(environ.get("HTTP_ORIGIN"), frozenset(origins)).items()
+        content = self._whole(answer)
         start_response(f"{answer.status} {answer.reason or _phrase(answer.status)}", headers)
-        return _Streamed(answer, relinked(answer.stream(_CHUNK, decode_content=False), self.url, base) if rewrites else None)
+        return relinked(content, self.url, base) if rewrites else content
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """The JSON of an answer, for the caller of the request in hand; None if it has none.
@@ -112,6 +115,28 @@ class Neutron:
         if len(content) > _LARGEST_ANSWER:
             raise _bad_gateway("its answer is too large")
         return _read(answer.status, content)
+
+    def _whole(self, answer: urllib3.BaseHTTPResponse) -> list[bytes]:
+        """The pieces of an answer."""
+        parts, size = [], int(answer.length_remaining or 0)
+        try:
+            if size <= self._largest_answer:
+                size = 0
+                for part in answer.stream(_CHUNK, decode_content=False):
+                    size += len(part)
+                    if size > self._largest_answer:
+                        break
+                    parts.append(part)
+        except http_errors.HTTPError as error:
+            answer.close()
+            raise _bad_gateway(error) from error
+        if size > self._largest_answer:
+            answer.close()
+            LOG.warning("The network service answers with more than %d bytes", self._largest_answer)
+            words = "The answer of the network service is too large. Please ask for less at once, by `limit` or `fields`."
+            raise errors.Fault(502, "HTTPBadGateway", words)
+        answer.release_conn()
+        return parts
 
     def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> urllib3.BaseHTTPResponse:
         try:
@@ -158,32 +183,6 @@ class Neutron:
         if len(content) > self._largest:
             raise _too_large()
         return content or None
-
-
-class _Streamed:
-    """The body of an answer; gives its connection back, or closes it if it was not read to the end."""
-
-    def __init__(self, answer: urllib3.BaseHTTPResponse, content: Iterator[bytes] | None) -> None:
-        self._answer = answer
-        self._content = content if content is not None else answer.stream(_CHUNK, decode_content=False)
-        self._ended = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._content)
-        except StopIteration:
-            self._ended = True
-            raise
-
-    def close(self) -> None:
-        """As WSGI servers call it."""
-        if self._ended:
-            self._answer.release_conn()
-        else:
-            self._answer.close()
 
 
 def relinked(content: Iterable[bytes], theirs: str, ours: str) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ class Settings:
     passthrough_connect_timeout: float
     passthrough_timeout: float
     passthrough_max_body_size: int
+    passthrough_max_answer_size: int
     passthrough_cafile: str | None
     passthrough_connections: int
     heartbeat_timeout: float
@@ -33,6 +34,7 @@ def load(conf: Any) -> Settings:
         passthrough_connect_timeout=section.passthrough_connect_timeout,
         passthrough_timeout=section.passthrough_timeout,
         passthrough_max_body_size=section.passthrough_max_body_size,
+        passthrough_max_answer_size=section.passthrough_max_answer_size,
         passthrough_cafile=section.passthrough_cafile,
         passthrough_connections=section.passthrough_connections,
         heartbeat_timeout=conf.health_manager.heartbeat_timeout,

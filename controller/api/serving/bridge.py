@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import errno
 import io
 import logging
 import sys
@@ -43,11 +44,30 @@ class Gone(Exception):
     """The client went away, or was sent away, before its request was whole."""
 
 
+class Room:
+    """Bytes that all bodies of a process may take on the disk together. Used by the loop's thread."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """:raises OSError: there is not so much."""
+        if size > self._left:
+            raise OSError(errno.EDQUOT, "bodies of requests may take no more")
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """It is free again."""
+        self._left += size
+
+
 class Body:
     """What a client sent; a part more than `most` bytes empties it, for then it will be refused by its size."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, room: Room) -> None:
         self._most = most
+        self._room = room
+        self._taken = 0  # of the room
         self.size = 0
         self._file: IO[bytes] = io.BytesIO()
         self._on_disk = False
@@ -59,6 +79,9 @@ class Body:
             self.close()
             self._file = io.BytesIO()
             return
+        if self.size > IN_MEMORY:
+            self._room.take(self.size - self._taken)
+            self._taken = self.size
         if not self._on_disk and self.size > IN_MEMORY:
             on_disk: IO[bytes] = tempfile.TemporaryFile(prefix="figlina-body-")  # noqa: SIM115 - it is closed by `close`
             on_disk.write(self._file.getvalue())  # type: ignore[attr-defined]
@@ -76,16 +99,19 @@ class Body:
     def close(self) -> None:
         """Free what it takes."""
         self._file.close()
+        self._room.give_back(self._taken)
+        self._taken = 0
 
 
 class Bridge:
     """The application, as uvicorn calls it."""
 
-    def __init__(self, application: WSGIApplication, *, threads: int, max_body: int, answer_timeout: float) -> None:
-        """`answer_timeout`: seconds from a whole request to its answer; what waits for longer is told 503."""
+    def __init__(self, application: WSGIApplication, *, threads: int, max_body: int, max_on_disk: int, answer_timeout: float) -> None:
+        """`max_on_disk`: bytes of all bodies together; `answer_timeout`: seconds from a whole request to its answer, or to a 503."""
         self._application = application
         self._threads = concurrent.futures.ThreadPoolExecutor(threads, "request")
         self._max_body = max_body
+        self._room = Room(max_on_disk)
         self._answer_timeout = answer_timeout
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -93,7 +119,7 @@ class Bridge:
         if scope["type"] != "http":
             return
         headers = _headers(scope)
-        body = Body(self._max_body)
+        body = Body(self._max_body, self._room)
         try:
             read = await self._read(headers, body, receive)
             status, answered, content = await self._answer(scope, headers, body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import socket
@@ -32,6 +33,7 @@ class _Service(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    ENDLESS, BROKEN_OFF = "without an end", "shorter than it was told to be"
     server: _Service
 
     def _answer(self) -> None:
@@ -41,6 +43,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         status, answer = self.server.answers.get((self.command, self.path.partition("?")[0]), (404, refusal))
         if answer == "garbage":
             self.wfile.write(b"this is not HTTP\r\n\r\n")
+            self.close_connection = True
+            return
+        if answer in (self.ENDLESS, self.BROKEN_OFF):
+            self.send_response(status)
+            self.send_header("Content-Type", "application/octet-stream")
+            if answer == self.BROKEN_OFF:
+                self.send_header("Content-Length", "100000")
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                for _ in range(1 if answer == self.BROKEN_OFF else 10_000):
+                    self.wfile.write(b"x" * 1024)
             self.close_connection = True
             return
         content = answer if isinstance(answer, bytes) else b"" if answer is None else json.dumps(answer).encode()
@@ -126,6 +139,22 @@ def test_too_much_and_nonsense_are_refused(service: _Service, old: Old) -> None:
     old.refused(413, "HTTPRequestEntityTooLarge", "POST", "//v2.0/networks", {"network": {"name": "x" * 3000}})
     assert not service.asked
     old.refused(502, "HTTPBadGateway", "GET", "//v2.0/ports")
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["its length is told", "its length is not told"])
+def test_an_answer_has_a_bound(service: _Service, api_with: Any, told: bool) -> None:
+    service.answers["GET", "/v2.0/log"] = 200, b"x" * 4096
+    service.answers["GET", "/v2.0/endless"] = 200, _Handler.ENDLESS
+    service.answers["GET", "/v2.0/fits"] = 200, b"x" * 2048
+    old = Old(api_with(("lbaasv2", "passthrough_url"), service.url, ("lbaasv2", "passthrough_max_answer_size"), 2048))
+    words = old.refused(502, "HTTPBadGateway", "GET", "//v2.0/log" if told else "//v2.0/endless")
+    assert "limit" in words
+    assert old.send("GET", "//v2.0/fits").data == b"x" * 2048
+
+
+def test_an_answer_that_breaks_off_is_a_bad_gateway(service: _Service, old: Old) -> None:
+    service.answers["GET", "/v2.0/log"] = 200, _Handler.BROKEN_OFF
+    old.refused(502, "HTTPBadGateway", "GET", "//v2.0/log")
 
 
 def test_load_balancers_are_served_while_the_network_service_is_away(api_with: Any) -> None:

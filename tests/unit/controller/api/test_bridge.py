@@ -37,7 +37,7 @@ class Client:
             self.body = message["body"]
 
     def ask(self, application: Any, **options: Any) -> Client:
-        chosen = {"threads": 2, "max_body": 1_000_000, "answer_timeout": 5.0, **options}
+        chosen = {"threads": 2, "max_body": 1_000_000, "max_on_disk": 10_000_000, "answer_timeout": 5.0, **options}
         made = bridge.Bridge(application, **chosen)
         scope = {"type": "http", "method": "POST", "raw_path": b"/v2/%C3%A9", "query_string": b"a=b", "http_version": "1.1"}
         asyncio.run(
@@ -88,6 +88,41 @@ def test_a_large_body_that_does_not_fit_on_the_disk_is_refused_in_a_sentence(mon
     assert json.loads(client.body)["faultstring"] == "There is no room for the request now. Please repeat it later."
 
 
+@pytest.mark.parametrize("size", [60_000, 100_000, 190_000])
+def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may(size: int) -> None:
+    """Fifty clients send most of a body each and then wait; when they are gone, the room is free again."""
+    application, most = Application(), 1_000_000
+    made = bridge.Bridge(application, threads=1, max_body=200_000, max_on_disk=most, answer_timeout=5.0)
+    scope = {"type": "http", "method": "POST", "raw_path": b"/", "query_string": b"", "http_version": "1.1", "headers": []}
+
+    class Slow(Client):
+        async def receive(self) -> dict[str, Any]:
+            if self._parts:
+                return {"type": "http.request", "body": self._parts.pop(0), "more_body": True}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+    async def all_of_them() -> None:
+        slow = [Slow(*[b"x" * 10_000] * (size // 10_000)) for _ in range(50)]
+        waiting = [asyncio.ensure_future(made(dict(scope), one.receive, one.send)) for one in slow]
+        await asyncio.sleep(0.1)
+        assert made._room._left >= 0
+        expected = 50 if size <= bridge.IN_MEMORY else most // size
+        assert [one.status for one in slow].count(503) == 50 - expected
+        small = Client(b"{}")
+        await made(dict(scope), small.receive, small.send)
+        assert small.status == 200, "who sends little needs no room"
+        gone.set()
+        await asyncio.gather(*waiting)
+        late = Client(b"x" * 150_000, b"x" * 40_000)
+        await made(dict(scope), late.receive, late.send)
+        assert late.status == 200
+
+    gone = asyncio.Event()
+    asyncio.run(all_of_them())
+    assert made._room._left == most
+
+
 def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
     asked, go_on = [], threading.Event()
 
@@ -97,7 +132,7 @@ def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
         start_response("200 OK", [])
         return [b""]
 
-    made = bridge.Bridge(slow, threads=1, max_body=10, answer_timeout=0.3)
+    made = bridge.Bridge(slow, threads=1, max_body=10, max_on_disk=100, answer_timeout=0.3)
     scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b"", "http_version": "1.1", "headers": []}
     clients = [Client(), Client()]
 
