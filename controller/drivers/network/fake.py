@@ -136,9 +136,9 @@ class Cloud:
             self.last[subnet_id], wanted = place, str(cidr[place])
         wanted = str(ipaddress.ip_address(wanted))
         if wanted in closed or ipaddress.ip_address(wanted) not in cidr:
-            raise exceptions.InvalidRequest(f"The address {wanted} can't be used on subnet {subnet.id} ({subnet.cidr}).")
+            raise exceptions.AddressNotOnSubnet(wanted, subnet.id, subnet.cidr)
         if wanted in used or wanted == subnet.gateway_ip:
-            raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
+            raise exceptions.AddressInUse(f"The address {wanted} of subnet {subnet.id} is in use.")
         used.add(wanted)
         return FixedIp(subnet_id, wanted)
 
