@@ -83,7 +83,7 @@ SCHEMA = Schema(
             about="Who serves it: one of those that GET /v2/lbaas/providers lists; null: the operator's choice.",
             filled=True,
             put=False,
-            lbaasv2=also(null=None),
+            lbaasv2=also(),
         ),
         Field(
             name="vip_address",
@@ -92,7 +92,7 @@ SCHEMA = Schema(
             filled=True,
             put=False,
             attribute="vip.address",
-            lbaasv2=also(null=None),
+            lbaasv2=also(),
         ),
         Field(
             name="vip_port_id",
@@ -111,7 +111,7 @@ SCHEMA = Schema(
             filled=True,
             put=False,
             attribute="vip.subnet_id",
-            lbaasv2=also(null=None),
+            lbaasv2=also(),
         ),
         Field(
             name="vip_network_id",
@@ -120,7 +120,7 @@ SCHEMA = Schema(
             filled=True,
             put=False,
             attribute="vip.network_id",
-            lbaasv2=also(null=None, hidden=True),
+            lbaasv2=also(hidden=True),
         ),
         Field(
             name="vip_qos_policy_id",

@@ -13,7 +13,7 @@ HTTP_ATTRIBUTES = ("http_method", "url_path", "expected_codes")
 """What only monitors of type HTTP and HTTPS have."""
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
-    resource.name: tuple(sorted(name for name, attribute in resource.attributes.items() if attribute.shown))
+    resource.name: tuple(sorted(name for name, attribute in resource.attributes.items() if attribute.is_shown))
     for resource in attributes.RESOURCES
 }
 _STATUSES = {"ERROR": "DEGRADED"}
