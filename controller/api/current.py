@@ -13,22 +13,20 @@ from controller.changes.asking import Asking, Services
 
 EXTENSION = "figlina"
 PROVIDERS = "figlina.providers"
-LENT = "figlina.lent"
-"""The key of the WSGI environment under which a caller inside the process lends services and settings to a request (`lbaasv2/first.py`)."""
 
 
 def services() -> Services:
-    """The services of this application, or those that were lent to the request."""
+    """The services of this application."""
     return _given()[0]
 
 
 def settings() -> Settings:
-    """The settings of this application, or those that were lent to the request."""
+    """The settings of this application."""
     return _given()[1]
 
 
 def _given() -> tuple[Services, Settings]:
-    return cast("tuple[Services, Settings]", flask.request.environ.get(LENT) or flask.current_app.extensions[EXTENSION])
+    return cast("tuple[Services, Settings]", flask.current_app.extensions[EXTENSION])
 
 
 def context() -> Context:
@@ -38,13 +36,13 @@ def context() -> Context:
 
 def asking() -> Asking:
     """The first argument of every change: the caller, what policy lets them do, and with what it is made."""
-    lent, values = _given()
+    world, values = _given()
     caller, rules = context(), policy.current()
     return Asking(
         caller=caller,
         may=lambda action, project_id: rules.allows(action, project_id, caller),
         settings=values,
-        services=lent,
+        services=world,
         providers=flask.current_app.extensions[PROVIDERS],
     )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Protocol, Self
 
 from controller import exceptions
+from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
 from controller.db import database, transaction
 from controller.db.repositories import base
@@ -85,6 +86,7 @@ class Asking:
     settings: Settings
     services: Services
     providers: Mapping[str, Provider]  # those that are enabled, by their names
+    dialect: Dialect = OCTAVIA
     block: Block | None = None
 
     def authorize(self, action: str, project_id: str | None) -> None:

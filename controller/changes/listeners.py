@@ -46,9 +46,11 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
         asking.authorize("listener:post", load_balancer.project_id)
         generation = asking.accept(tx, load_balancer.id)
-        check_port(wanted["protocol"], wanted["protocol_port"], tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"]))
+        taken = tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"])
+        asking.dialect.check_port(load_balancer.id, wanted["protocol_port"], taken)
+        check_port(wanted["protocol"], wanted["protocol_port"], taken)
         check_cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
-        _check_default_pool(tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
+        _check_default_pool(asking, tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
         row = {**SCHEMA.columns(wanted), **new_row(load_balancer.project_id, load_balancer.id, generation)}
         asking.reserve(tx, load_balancer.project_id, listener=1)
         asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
@@ -74,7 +76,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
         if values.get("allowed_cidrs"):
             load_balancer = tx.load_balancers.get(listener.load_balancer_id)
             check_cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
-        _check_default_pool(tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
+        _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
         tx.listeners.change(listener_id, SCHEMA.columns(values), generation)
         return tx.listeners.get(listener_id)
@@ -117,7 +119,7 @@ def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_i
     certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
 
 
-def _check_default_pool(tx: transaction.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
+def _check_default_pool(asking: Asking, tx: transaction.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
     if pool_id is None:
         return
     pool = tx.pools.head(pool_id)
@@ -125,6 +127,7 @@ def _check_default_pool(tx: transaction.Transaction, pool_id: str | None, load_b
         raise exceptions.NotFound("Pool", pool_id)
     if pool.is_being_deleted:
         raise exceptions.ObjectImmutable("Pool", pool_id)
+    asking.dialect.check_pair(pool.protocol, protocol)
     pools.check_protocol(pool.protocol, protocol)
 
 

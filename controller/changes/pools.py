@@ -147,6 +147,7 @@ def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> None
 def _check_listener(asking: Asking, listener: model.Listener, protocol: str) -> None:
     """Whether the listener, read under the load balancer's lock, can take the new pool."""
     asking.need_mutable(listener.load_balancer_id, "Listener", listener.id, listener.provisioning_status)
+    asking.dialect.check_pair(protocol, listener.protocol)
     check_protocol(protocol, listener.protocol)
     if listener.default_pool_id is not None:
         words = f"Listener {listener.id} already has a default pool: {listener.default_pool_id}"

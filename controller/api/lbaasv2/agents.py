@@ -46,7 +46,7 @@ def list_load_balancers(agent_id: str) -> flask.Response:
         agent = _agent(tx, agent_id)
         found = []
         if agent.load_balancer_id is not None:
-            found.append(attributes.LOAD_BALANCER.schema.view(tx.load_balancers.get(agent.load_balancer_id)))
+            found.append(tx.load_balancers.get(agent.load_balancer_id))
     return answers.json({"loadbalancers": [lists.selected(one) for one in shapes.shown(attributes.LOAD_BALANCER, found)]})
 
 

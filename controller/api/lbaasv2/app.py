@@ -9,7 +9,6 @@ import flask
 
 from controller.api import current, links, networking
 from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service, settings
-from controller.api.lbaasv2.first import First
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -23,7 +22,6 @@ def create_app(first: flask.Flask, conf: Any, begin: Callable[[], None], end: Ca
     app.url_map.merge_slashes = False
     app.extensions = first.extensions
     app.extensions[settings.EXTENSION] = chosen = settings.load(conf)
-    First(first).install(app)
     app.config["MAX_CONTENT_LENGTH"] = first.config["MAX_CONTENT_LENGTH"]
     app.before_request(begin)
     app.after_request(end)

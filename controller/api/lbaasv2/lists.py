@@ -70,6 +70,12 @@ def with_neighbours(tx: transaction.Transaction, resource: Resource, asked: pagi
     return asked
 
 
+def everything(*within: paging.Filter) -> paging.Query:
+    """The first page of a list that knows no paging: as long as one may be."""
+    settings = current.settings()
+    return paging.Query(within=within, limit=settings.page_limit if settings.allow_pagination else None)
+
+
 def answer(resource: Resource, asked: paging.Query, views: Sequence[Values]) -> flask.Response:
     """The page, and links to its neighbours if a limit was asked for."""
     body: dict[str, Any] = {resource.collection: [selected(view) for view in views]}

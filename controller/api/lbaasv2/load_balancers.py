@@ -6,10 +6,12 @@ from typing import Any
 
 import flask
 
-from controller.api import answers
-from controller.api.lbaasv2 import attributes, errors, first, lists, resources, shapes, status_tree
+from controller.api import answers, current
+from controller.api.lbaasv2 import attributes, errors, lists, nouns, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
+from controller.changes.asking import Asking
+from controller.db import transaction
 from controller.resources import kinds
 from controller.resources.declare import Values
 
@@ -21,8 +23,11 @@ _COUNTERS = ("active_connections", "bytes_in", "bytes_out", "total_connections")
 @blueprint.get("/loadbalancers/<load_balancer_id>/stats")
 def get_stats(load_balancer_id: str) -> flask.Response:
     """Its traffic: four numbers."""
-    counted = first.call("GET", f"/v2/loadbalancers/{load_balancer_id}/stats")["stats"]
-    return answers.json({"stats": lists.selected({name: counted[name] for name in _COUNTERS})})
+    with current.services().db.read() as tx:
+        load_balancer = tx.load_balancers.get(load_balancer_id)
+        counters = tx.statistics.of_load_balancer(load_balancer_id)
+    current.authorize("loadbalancer:get_stats", load_balancer.project_id)
+    return answers.json({"stats": lists.selected({name: getattr(counters, name) for name in _COUNTERS})})
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
@@ -37,46 +42,47 @@ def create_graph() -> flask.Response:
     graph = resources.envelope(resources.body(), "graph")
     wanted = resources.envelope(graph if isinstance(graph, dict) else {}, "loadbalancer")
     own, listeners = _parts(wanted, "listeners")
-    with first.together():
-        made = resources.create(attributes.LOAD_BALANCER, attributes.LOAD_BALANCER.created(own))
-        first.allow_own_changes()
+    with resources.asking().together() as asking:
+        made = _make(asking, attributes.LOAD_BALANCER, own)
         for listener in _many(listeners, "listeners"):
-            _add_listener(made["id"], listener)
-        view = _graph(made["id"])
+            _add_listener(asking, made, listener)
+        with asking.read() as tx:
+            view = _graph(tx, made)
     return answers.json({"graph": {"loadbalancer": view}}, 201)
 
 
-def _add_listener(load_balancer_id: str, wanted: Any) -> None:
+def _add_listener(asking: Asking, load_balancer_id: str, wanted: Any) -> None:
     own, pool, policies = _parts(wanted, "default_pool", "l7policies")
-    made = _make(attributes.LISTENER, own | {"loadbalancer_id": load_balancer_id})
+    made = _make(asking, attributes.LISTENER, own | {"loadbalancer_id": load_balancer_id})
     if pool is not None:
-        _add_pool(pool, {"listener_id": made["id"]})
+        _add_pool(asking, pool, {"listener_id": made})
     for policy in _many(policies, "l7policies"):
-        _add_policy(load_balancer_id, made["id"], policy)
+        _add_policy(asking, load_balancer_id, made, policy)
 
 
-def _add_pool(wanted: Any, parent: Values) -> str:
+def _add_pool(asking: Asking, wanted: Any, parent: Values) -> str:
     own, members, monitor = _parts(wanted, "members", "healthmonitor")
-    made = _make(attributes.POOL, own | parent)
+    made = _make(asking, attributes.POOL, own | parent)
     for member in _many(members, "members"):
-        _make(attributes.MEMBER, member, made["id"])
+        _make(asking, attributes.MEMBER, member, made)
     if monitor:
-        _make(attributes.HEALTH_MONITOR, _parts(monitor)[0] | {"pool_id": made["id"]})
-    return str(made["id"])
+        _make(asking, attributes.HEALTH_MONITOR, _parts(monitor)[0] | {"pool_id": made})
+    return made
 
 
-def _add_policy(load_balancer_id: str, listener_id: str, wanted: Any) -> None:
+def _add_policy(asking: Asking, load_balancer_id: str, listener_id: str, wanted: Any) -> None:
     own, pool, rules = _parts(wanted, "redirect_pool", "rules")
     values = own | {"listener_id": listener_id}
     if pool is not None:
-        values["redirect_pool_id"] = _add_pool(pool, {"loadbalancer_id": load_balancer_id})
-    made = _make(attributes.L7POLICY, values)
+        values["redirect_pool_id"] = _add_pool(asking, pool, {"loadbalancer_id": load_balancer_id})
+    made = _make(asking, attributes.L7POLICY, values)
     for rule in _many(rules, "rules"):
-        _make(attributes.L7RULE, rule, made["id"])
+        _make(asking, attributes.L7RULE, rule, made)
 
 
-def _make(resource: Resource, given: Any, parent_id: str | None = None) -> Values:
-    return resources.create(resource, resource.created(given), parent_id)
+def _make(asking: Asking, resource: Resource, given: Any, parent_id: str | None = None) -> str:
+    """Make a part; its id."""
+    return resources.create(asking, resource, resource.created(given), parent_id).id
 
 
 def _parts(given: Any, *children: str) -> list[Any]:
@@ -95,21 +101,14 @@ def _many(given: Any, name: str) -> list[Any]:
     return given
 
 
-def _graph(load_balancer_id: str) -> Values:
+def _graph(tx: transaction.Transaction, load_balancer_id: str) -> Values:
     """Everything that was made, each object whole and in the place where it was asked for."""
-    with first.read() as tx:
-        found: dict[str, list[Values]] = {
-            resource.name: shapes.shown(resource, [resource.schema.view(one) for one in repository.of_load_balancer(load_balancer_id)])
-            for resource, repository in (
-                (attributes.LISTENER, tx.listeners),
-                (attributes.POOL, tx.pools),
-                (attributes.MEMBER, tx.members),
-                (attributes.HEALTH_MONITOR, tx.health_monitors),
-                (attributes.L7POLICY, tx.l7policies),
-                (attributes.L7RULE, tx.l7rules),
-            )
-        }
-        whole = shapes.shown(attributes.LOAD_BALANCER, [attributes.LOAD_BALANCER.schema.view(tx.load_balancers.get(load_balancer_id))])[0]
+    found: dict[str, list[Values]] = {
+        resource.name: shapes.shown(resource, nouns.of(resource).rows(tx).of_load_balancer(load_balancer_id))
+        for resource in attributes.RESOURCES
+        if resource is not attributes.LOAD_BALANCER
+    }
+    whole = shapes.shown(attributes.LOAD_BALANCER, [tx.load_balancers.get(load_balancer_id)])[0]
     by_id = {name: {one["id"]: one for one in views} for name, views in found.items()}
     for pool in found["pool"]:
         pool["l7_policies"] = [{"id": one["id"]} for one in found["l7policy"] if one["redirect_pool_id"] == pool["id"]]

@@ -9,8 +9,11 @@ from urllib import parse as urls
 import flask
 
 from controller import exceptions
-from controller.api import answers, current
-from controller.api.lbaasv2 import errors, first, neutron, resources
+from controller.api import answers, current, policy
+from controller.api.lbaasv2 import errors, lists, neutron, resources
+from controller.changes import quotas
+from controller.db.repositories import paging
+from controller.model import quota as model
 from controller.resources import kinds
 
 blueprint = flask.Blueprint("lbaasv2_quotas", __name__)
@@ -33,7 +36,11 @@ _limit = kinds.integer(-1, 2_000_000_000)
 @blueprint.get("/quotas")
 def list_quotas() -> flask.Response:
     """Of all projects for which somebody set limits."""
-    found = {one["project_id"]: _view(one) for one in first.call("GET", "/v2/quotas")["quotas"]}
+    project = policy.visible_project("quota", current.context())
+    within = [] if project is None else [paging.Filter("project_id", project)]
+    with current.services().db.read() as tx:
+        page = tx.quotas.page(lists.everything(*within), current.settings().quotas)
+    found = {one.project_id: _view(one) for one in page}
     theirs = {_owner(one): one for one in (neutron.get("/v2.0/quotas") or {}).get("quotas", [])} if neutron.is_there() else {}
     both = [_named(project, _theirs_of(theirs.get(project)) | found.get(project, {})) for project in {**found, **theirs}]
     return answers.json({"quotas": both})
@@ -49,21 +56,23 @@ def get_owner(word: str) -> flask.Response:
 @blueprint.get("/quotas/<project_id>")
 def get_quota(project_id: str) -> flask.Response:
     """What holds for a project."""
-    return answers.json({"quota": _theirs(project_id) | _view(first.call("GET", _path(project_id))["quota"])})
+    return answers.json({"quota": _theirs(project_id) | _view(_ours(project_id))})
 
 
 @blueprint.get("/quotas/<project_id>/default")
 def get_default(project_id: str) -> flask.Response:
     """What would hold if nobody had set anything."""
-    ours = first.call("GET", f"{_path(project_id)}/default")["quota"]
-    return answers.json({"quota": _theirs(project_id, "/default") | _view(ours)})
+    current.authorize("quota:get_defaults", project_id)
+    return answers.json({"quota": _theirs(project_id, "/default") | _view(quotas.defaults(current.asking()))})
 
 
 @blueprint.get("/quotas/<project_id>/details")
 def get_details(project_id: str) -> flask.Response:
     """Limits, and how much of them is used."""
-    quota = first.call("GET", _path(project_id), query="usage=true")["quota"]
-    ours = {name: {"limit": quota[own], "used": quota["usage"][own], "reserved": 0} for name, own in OURS.items()}
+    limits = _ours(project_id)
+    with current.services().db.read() as tx:
+        used = tx.quotas.usage(project_id)
+    ours = {name: {"limit": getattr(limits, own), "used": used[own], "reserved": 0} for name, own in OURS.items()}
     theirs = _theirs(project_id, "/details")
     if not neutron.is_there():
         theirs = {}
@@ -84,8 +93,8 @@ def set_quota(project_id: str) -> flask.Response:
             theirs[name] = value
     current.authorize("quota:put", project_id)
     others = _set_theirs(project_id, theirs) if theirs else _theirs(project_id)
-    set_here = first.call("PUT", _path(project_id), {"quota": ours}) if ours else first.call("GET", _path(project_id))
-    return answers.json({"quota": others | _view(set_here["quota"])})
+    set_here = quotas.update(current.asking(), project_id, ours) if ours else _ours(project_id)
+    return answers.json({"quota": others | _view(set_here)})
 
 
 @blueprint.delete("/quotas/<project_id>")
@@ -94,23 +103,26 @@ def reset_quota(project_id: str) -> flask.Response:
     current.authorize("quota:delete", project_id)
     was_reset = neutron.is_there() and _reset_theirs(project_id)
     try:
-        first.call("DELETE", _path(project_id))
+        quotas.reset(current.asking(), project_id)
     except exceptions.NotFound:
         if not was_reset:
             raise
     return answers.empty(204)
 
 
-def _path(project_id: str) -> str:
-    return f"/v2/quotas/{project_id}"
-
-
 def _quoted(project_id: str) -> str:
     return urls.quote(project_id, safe="")
 
 
-def _view(quota: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: quota[own] for name, own in OURS.items()}
+def _ours(project_id: str) -> model.Quota:
+    """What holds for a project, if the caller may know it."""
+    current.authorize("quota:get_one", project_id)
+    with current.services().db.read() as tx:
+        return quotas.effective(current.asking(), tx, project_id)
+
+
+def _view(quota: model.Quota) -> dict[str, Any]:
+    return {name: getattr(quota, own) for name, own in OURS.items()}
 
 
 def _theirs(project_id: str, more: str = "") -> dict[str, Any]:

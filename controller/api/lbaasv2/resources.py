@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import flask
 
 from controller.api import answers, current, policy
-from controller.api.lbaasv2 import attributes, errors, first, lists, rules, shapes
+from controller.api.lbaasv2 import attributes, errors, lists, nouns, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
+from controller.changes.asking import Asking
 from controller.db import transaction
 from controller.db.repositories import paging
+from controller.model import load_balancer as model
 from controller.resources import declare, kinds
 from controller.resources.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_resources", __name__)
 
-_REPOSITORIES = {
-    "loadbalancer": "load_balancers",
-    "listener": "listeners",
-    "pool": "pools",
-    "member": "members",
-    "healthmonitor": "health_monitors",
-    "l7policy": "l7policies",
-    "rule": "l7rules",
-}
-_POLICY_NAMES = {"member": "member", "rule": "l7rule"}
+_DIALECT = rules.Dialect()
 _PARENTS = {resource.collection: resource for resource in (attributes.POOL, attributes.L7POLICY)}
 
 
@@ -59,33 +54,40 @@ def _routes(resource: Resource) -> None:
 
 
 def _list(resource: Resource, parent_id: str | None) -> flask.Response:
-    fixed: list[paging.Filter] = []
-    project = None
-    if resource.parent is None:
-        project = policy.visible_project(resource.name, current.context())
-    elif parent_id is not None:
-        parent = _PARENTS[resource.parent]
-        above = first.call("GET", _path(parent, None, parent_id))[parent.name]
-        current.authorize(f"{_POLICY_NAMES[resource.name]}:get_all", above["project_id"])
-        fixed.append(paging.Filter(f"{parent.name}_id", parent_id))
-    asked = lists.query(resource, fixed, project)
+    noun = nouns.of(resource)
     with current.services().db.read() as tx:
-        found = getattr(tx, _REPOSITORIES[resource.name]).page(lists.with_neighbours(tx, resource, asked))
-        views = shapes.shown(resource, [resource.schema.view(one) for one in found], _policies(tx, resource, [one.id for one in found]))
-    return lists.answer(resource, asked, views)
+        if resource.parent is None or parent_id is None:
+            wanted = lists.query(resource, (), policy.visible_project(noun.policy, current.context()))
+        else:
+            wanted = lists.query(resource, [_below(tx, resource, _PARENTS[resource.parent], parent_id)], None)
+        found = noun.rows(tx).page(lists.with_neighbours(tx, resource, wanted))
+        views = shapes.shown(resource, found, _policies(tx, resource, [one.id for one in found]))
+    return lists.answer(resource, wanted, views)
+
+
+def _below(tx: transaction.Transaction, resource: Resource, parent: Resource, parent_id: str) -> paging.Filter:
+    """:raises NotFound: there is no such parent; :raises Forbidden: the caller may not see it, or not what is below it."""
+    above = nouns.of(parent).rows(tx).head(parent_id)
+    current.authorize(f"{nouns.of(parent).policy}:get_one", above.project_id)
+    current.authorize(f"{nouns.of(resource).policy}:get_all", above.project_id)
+    return paging.Filter(f"{parent.name}_id", parent_id)
 
 
 def _show(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
-    view = first.call("GET", _path(resource, parent_id, object_id))[resource.name]
-    return answers.json({resource.name: lists.selected(_one(resource, view))})
+    noun = nouns.of(resource)
+    with current.services().db.read() as tx:
+        found = noun.get(tx, object_id, parent_id)
+        current.authorize(f"{noun.policy}:get_one", found.project_id)
+        view = _shown(tx, resource, found)
+    return answers.json({resource.name: lists.selected(view)})
 
 
 def _create(resource: Resource, parent_id: str | None) -> flask.Response:
     given = body()
     if set(given) == {resource.collection}:
         return _create_many(resource, given[resource.collection], parent_id)
-    made = create(resource, resource.created(envelope(given, resource.name)), parent_id)
-    return answers.json({resource.name: _one(resource, made)}, 201)
+    made = create(asking(), resource, resource.created(envelope(given, resource.name)), parent_id)
+    return answers.json({resource.name: shapes.shown(resource, [made])[0]}, 201)
 
 
 def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask.Response:
@@ -94,45 +96,61 @@ def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask
         raise errors.bad_request("Resources required")
     errors.no_more_than(kinds.MOST_ITEMS, resource.collection, given)
     wanted = [resource.created(one) for one in given]
-    made = []
-    with first.together():
-        _lock_parents(wanted)
-        for values in wanted:
-            made.append(create(resource, values, parent_id))
-            first.allow_own_changes()
+    with asking().together() as together:
+        _lock_parents(together, wanted)
+        made = [create(together, resource, values, parent_id) for values in wanted]
     return answers.json({resource.collection: shapes.shown(resource, made)}, 201)
 
 
-def _lock_parents(wanted: Sequence[Values]) -> None:
-    """Each of the calls takes its load balancer's lock, then its project's, and holds both: so the first ones must be held before."""
+def _lock_parents(asking: Asking, wanted: Sequence[Values]) -> None:
+    """Each of the changes takes its load balancer's lock, then its project's, and holds both: so the first ones must be held before."""
     named = {kind: [str(values[kind]) for values in wanted if values.get(kind)] for kind in ("loadbalancer_id", "listener_id", "pool_id")}
-    caller = current.context()
-    with first.read() as tx:
-        tx.load_balancers.lock_several(named, None if caller.is_admin else caller.project_id)
+    with asking.read() as tx:
+        tx.load_balancers.lock_several(named, None if asking.caller.is_admin else asking.caller.project_id)
 
 
-def create(resource: Resource, values: Values, parent_id: str | None = None) -> Values:
-    """Make one, of values that are checked already; the first API's view of it.
+def create(asking: Asking, resource: Resource, values: Values, parent_id: str | None = None) -> model.Resource:
+    """Make one, of values that are checked already.
 
     :raises ControllerError: a rule is broken.
     """
-    rules.before_create(resource.name, values)
-    made: Values = first.call("POST", _path(resource, parent_id), {resource.name: shapes.wanted(resource, values)})[resource.name]
-    return made
+    rules.before_create(asking, resource.name, values)
+    schema = resource.schema
+    wanted = schema.created(shapes.wanted(values), f"{schema.argument}.{schema.name}")
+    return nouns.of(resource).create(asking, *_ids(parent_id), wanted)
 
 
 def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     values = resource.updated(envelope(body(), resource.name))
-    rules.before_update(resource.name, object_id, values)
-    path = _path(resource, parent_id, object_id)
-    view = first.call("PUT", path, {resource.name: shapes.wanted(resource, values)})[resource.name]
-    return answers.json({resource.name: _one(resource, view)})
+    schema = resource.schema
+    with _looking_first(resource, rules.UPDATES) as mine:
+        rules.before_update(mine, resource.name, object_id, values)
+        wanted = schema.updated(shapes.wanted(values), f"{schema.argument}.{schema.name}")
+        changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), wanted)
+    with current.services().db.read() as tx:
+        return answers.json({resource.name: _shown(tx, resource, changed)})
 
 
 def _delete(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
-    rules.before_delete(resource.name, object_id)
-    first.call("DELETE", _path(resource, parent_id, object_id))
+    with _looking_first(resource, rules.DELETES) as mine:
+        rules.before_delete(mine, resource.name, object_id)
+        nouns.of(resource).delete(mine, *_ids(parent_id, object_id))
     return answers.empty(204)
+
+
+def _looking_first(resource: Resource, rules_that_look: Collection[str]) -> contextlib.AbstractContextManager[Asking]:
+    """What a rule of LBaaS v2 has seen must still be so when the change is made: both are one transaction."""
+    mine = asking()
+    return mine.together() if resource.name in rules_that_look else contextlib.nullcontext(mine)
+
+
+def _ids(*found: str | None) -> list[str]:
+    return [one for one in found if one is not None]
+
+
+def asking() -> Asking:
+    """What changes are asked for with: as by the first API, and with the rules of LBaaS v2 beside those for all."""
+    return dataclasses.replace(current.asking(), dialect=_DIALECT)
 
 
 def body() -> dict[str, Any]:
@@ -156,11 +174,8 @@ def envelope(given: Mapping[str, Any], name: str) -> Any:
     return given[name]
 
 
-def _one(resource: Resource, view: Values) -> Values:
-    if resource is attributes.POOL:
-        with current.services().db.read() as tx:
-            return shapes.shown(resource, [view], _policies(tx, resource, [view["id"]]))[0]
-    return shapes.shown(resource, [view])[0]
+def _shown(tx: transaction.Transaction, resource: Resource, found: model.Resource) -> Values:
+    return shapes.shown(resource, [found], _policies(tx, resource, [found.id]))[0]
 
 
 def _policies(tx: transaction.Transaction, resource: Resource, pool_ids: list[str]) -> dict[str, list[str]]:
@@ -170,12 +185,6 @@ def _policies(tx: transaction.Transaction, resource: Resource, pool_ids: list[st
         for one in tx.l7policies.page(paging.Query(filters=(paging.Filter("redirect_pool_id", tuple(pool_ids)),))):
             found.setdefault(str(one.redirect_pool_id), []).append(one.id)
     return found
-
-
-def _path(resource: Resource, parent_id: str | None, object_id: str | None = None) -> str:
-    """In the first API. An id can hold no slash, for it was one segment of a path."""
-    parts = ["/v2", *([resource.parent, parent_id] if resource.parent and parent_id else []), resource.collection, object_id]
-    return "/".join(part for part in parts if part)
 
 
 for _resource in attributes.RESOURCES:

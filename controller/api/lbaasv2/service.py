@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import flask
 
 from controller.api import answers, current, links
-from controller.api.lbaasv2 import attributes, errors, first, lists, neutron
+from controller.api.lbaasv2 import attributes, errors, lists, neutron
 from controller.embedded import networking
+from controller.model import choice
 
 blueprint = flask.Blueprint("lbaasv2_service", __name__)
 
@@ -77,15 +77,17 @@ def list_service_providers() -> flask.Response:
 @blueprint.get("/v2.0/flavors")
 def list_flavors() -> flask.Response:
     """Those that load balancers may name, and those of the network's other services."""
-    ours = [_flavor(one) for one in first.call("GET", "/v2/flavors")["flavors"]]
+    current.authorize("flavor:get_all", current.context().project_id)
+    with current.services().db.read() as tx:
+        ours = [_flavor(one) for one in tx.flavors.page(lists.everything())]
     theirs = (neutron.get("/v2.0/flavors") or {}).get("flavors", []) if neutron.is_there() else []
     asked = {name: set(flask.request.args.getlist(name)) for name in ("id", "name") if name in flask.request.args}
     matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
     return answers.json({"flavors": [lists.selected(one) for one in matching]})
 
 
-def _flavor(view: Mapping[str, Any]) -> dict[str, Any]:
-    shown = {name: view[name] for name in ("id", "name", "description", "enabled")}
+def _flavor(flavor: choice.Flavor) -> dict[str, Any]:
+    shown = {name: getattr(flavor, name) for name in ("id", "name", "description", "enabled")}
     return shown | {"service_type": "LOADBALANCERV2", "service_profiles": []}
 
 
