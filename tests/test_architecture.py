@@ -8,6 +8,8 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parent.parent
 
 ROWS = [
@@ -26,6 +28,33 @@ ROWS = [
     {"refusals"},
 ]
 RANK = {name: rank for rank, row in enumerate(ROWS) for name in row}
+
+LAYERS = {
+    "api": [
+        {"app"},
+        {"lbaasv2"},
+        {"v2", "networking", "documentation"},
+        {"gate", "openapi", "paging"},
+        {"discovery", "errors", "paths"},
+        {"answers", "links"},
+        {"current"},
+        {"policy", "serving", "keystone"},
+        {"auth", "arguments", "cors", "docs_viewer", "examples", "operations", "policies", "settings"},
+    ],
+    "changes": [
+        {"load_balancers"},
+        {"fully_populated", "member_batch"},
+        {"listeners", "members", "health_monitors", "l7rules", "vip"},
+        {"l7policies", "placement", "flavors", "availability_zones", "profiles"},
+        {"pools", "quotas", "amphorae"},
+        {"certificates", "visibility"},
+        {"asking", "tls"},
+        {"dialect", "refusals", "regular_expressions", "settings"},
+    ],
+    "providers": [{"amphora"}, {"amphora_profiles"}, {"interface"}],
+    "drivers": [{"amphora"}, {"ca", "compute", "network", "secrets"}, {"files", "script"}],
+}
+"""The same inside a part of the controller, by the names of its modules and packages; `__init__` stands above them all."""
 
 HOMES = {
     "sqlalchemy": {"db"},
@@ -57,6 +86,7 @@ def _imports(folder: str) -> list[Import]:
 
 
 def _imported(path: pathlib.Path) -> Iterator[tuple[int, str]]:
+    """Wherever they stand: at the top, in a function, or for types only."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -64,10 +94,10 @@ def _imported(path: pathlib.Path) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def _part(dotted: str) -> str | None:
-    """The part of the controller that a dotted name belongs to: `controller.db.tables` -> `db`."""
-    pieces = dotted.split(".")
-    return pieces[1] if pieces[0] == "controller" and len(pieces) > 1 else None
+def _part(dotted: str, inside: str = "controller") -> str | None:
+    """The part of the controller that a dotted name belongs to: `controller.db.tables` -> `db`; inside of `controller.db`: `tables`."""
+    pieces = dotted.removeprefix(f"{inside}.").split(".")
+    return pieces[0] if dotted.startswith(f"{inside}.") else None
 
 
 def _home(path: pathlib.Path) -> str:
@@ -90,6 +120,53 @@ def test_a_module_imports_only_from_lower_rows() -> None:
         elif RANK[part] >= RANK[other]:
             found.append((one, f"{part} may import only from lower rows, never sideways"))
     assert not found, _told(found)
+
+
+@pytest.mark.parametrize("part", LAYERS)
+def test_inside_a_part_imports_go_downwards_too(part: str) -> None:
+    rank = {name: number for number, row in enumerate(LAYERS[part]) for name in row}
+    found: list[tuple[Import, str]] = []
+    for one in _imports(f"controller/{part}"):
+        own = pathlib.Path(one[0].relative_to(ROOT / "controller" / part).parts[0]).stem
+        other = _part(one[2], f"controller.{part}")
+        if own == "__init__" or other is None or other == own:
+            continue
+        if rank.get(own, -1) >= rank.get(other, len(rank)):
+            found.append((one, f"{own} may import only from lower layers of {part}"))
+    assert not found, _told(found)
+    modules = {path.stem for path in (ROOT / "controller" / part).iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert modules - {"__init__"} == set(rank), f"modules of {part}, and those in its layers"
+
+
+def test_no_module_of_ours_is_imported_behind_the_back_of_this_test() -> None:
+    """Neither by a relative name, nor as `import controller`, nor by a name that a program makes."""
+    found = []
+    for path in sorted((ROOT / "controller").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (
+                node.level or (node.module == "controller" and any(one.name == "*" for one in node.names))
+            ):
+                found.append((path, node.lineno, "a relative import, or a star"))
+            elif isinstance(node, ast.Import) and any(one.name == "controller" for one in node.names):
+                found.append((path, node.lineno, "import controller"))
+            elif isinstance(node, ast.Call) and _called(node.func) in ("import_module", "__import__", "resolve_name", "run_module"):
+                found.append((path, node.lineno, "a module by a name that a program makes"))
+    assert not found, "\n".join(f"{path.relative_to(ROOT)}:{line}: {what}" for path, line, what in found)
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else function.id if isinstance(function, ast.Name) else ""
+
+
+def test_the_checks_see_imports_wherever_they_stand(tmp_path: pathlib.Path) -> None:
+    module = tmp_path / "late.py"
+    module.write_text("def late():\n    from controller.api import app\n    import controller.cmd.api\n")
+    assert [name for _, name in _imported(module)] == ["controller.api.app", "controller.cmd.api"]
+
+
+def test_every_section_of_the_configuration_is_registered() -> None:
+    sections = {path.stem for path in (ROOT / "controller" / "conf").glob("*.py")} - {"__init__"}
+    assert {_part(one[2], "controller.conf") for one in _imports("controller/conf") if one[0].name == "__init__.py"} - {None} == sections
 
 
 def test_each_library_stays_in_its_home() -> None:

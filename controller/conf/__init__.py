@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Sequence
 
 from oslo_config import cfg
 from oslo_log import log
 
+from controller.conf import (
+    api_settings,
+    certificates,
+    controller_worker,
+    database,
+    embedded,
+    haproxy_amphora,
+    health_manager,
+    house_keeping,
+    keepalived_vrrp,
+    lbaasv2,
+    networking,
+    quotas,
+    task_flow,
+)
+
+_SECTIONS = (
+    api_settings,
+    certificates,
+    controller_worker,
+    database,
+    embedded,
+    haproxy_amphora,
+    health_manager,
+    house_keeping,
+    keepalived_vrrp,
+    lbaasv2,
+    networking,
+    quotas,
+    task_flow,
+)
+
 
 def _sections() -> list[tuple[str, list[cfg.Opt]]]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
-    return [(module.GROUP, module.OPTS) for module in modules]
+    return [(module.GROUP, module.OPTS) for module in _SECTIONS]
 
 
 def register(conf: cfg.ConfigOpts) -> None:
