@@ -262,7 +262,7 @@ def state(db: database.Database, load_balancer_id: str) -> Any:
 
 
 def new_database(folder: pathlib.Path, url: str | None = None) -> database.Database:
-    """An empty database with all tables: SQLite in a folder, or at another URL."""
+    """An empty database with all tables: SQLite in a folder, or at another URL, where what an earlier test left is taken away."""
     if url is None:
         databases.write_empty(folder / "figlina.db")
         return database.Database(f"sqlite:///{folder}/figlina.db")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import uuid
 from collections.abc import Iterator
 from concurrent import futures
@@ -10,7 +11,7 @@ from urllib import parse as urls
 
 import pytest
 
-from controller.db import database, tables
+from controller.db import tables
 from controller.drivers.network.fake import FakeNetwork
 from controller.resources import (
     amphora,
@@ -24,6 +25,7 @@ from controller.resources import (
     member,
     pool,
 )
+from tests.functional import small_flows
 from tests.functional.api.conftest import Api
 
 pytestmark = pytest.mark.slow
@@ -65,8 +67,7 @@ OF_EVERY_KIND = ["\0", "1" * 18, "true", "2026-01-31T12:00:00", "{}"]
 @pytest.fixture(scope="module")
 def api(postgresql_server: str) -> Iterator[Api]:
     """An application over PostgreSQL with one of everything."""
-    db = database.Database(postgresql_server % "postgres")
-    tables.metadata.create_all(db.engine)
+    db = small_flows.new_database(pathlib.Path(), postgresql_server % "postgres")
     cloud = str(uuid.uuid4())
     try:
         yield Api(db, FakeNetwork(cloud))
@@ -142,7 +143,7 @@ def test_events_are_paged_by_numbers(api: Api) -> None:
 def test_a_load_balancer_lives_and_dies(api: Api, paths: dict[str, Any]) -> None:
     (members,) = [path for path in paths if path.endswith("/members")]
     api.ok("PUT", members, {"members": [{"address": "10.0.0.2", "protocol_port": 80, "tags": ["b"]}]}, 202)
-    load_balancer_id = api.ok("GET", "/loadbalancers")["loadbalancers"][0]["id"]
+    load_balancer_id = api.get("pool", members.removesuffix("/members"))["loadbalancers"][0]["id"]
     assert api.get("statuses", f"/loadbalancers/{load_balancer_id}/status")["loadbalancer"]["listeners"][0]["pools"]
     assert api.get("stats", f"/loadbalancers/{load_balancer_id}/stats")["bytes_in"] == 0
     whole = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [{"address": "10.0.0.2", "protocol_port": 80}]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import threading
 import uuid
 from collections import Counter
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from controller.db import database, tables
+from controller.db import tables
 from controller.drivers.network.fake import FakeNetwork
 from controller.model import quota
+from tests.functional import small_flows
 from tests.functional.api.conftest import PROJECT, Api
 
 OTHER = "00000000000000000000000000000001"
@@ -214,8 +216,7 @@ def any_engine(request: pytest.FixtureRequest) -> Iterator[Api]:
     if request.param == "sqlite":
         yield request.getfixturevalue("api")
         return
-    db = database.Database(request.getfixturevalue("postgresql_server") % "postgres")
-    tables.metadata.create_all(db.engine)
+    db = small_flows.new_database(pathlib.Path(), request.getfixturevalue("postgresql_server") % "postgres")
     cloud = str(uuid.uuid4())
     try:
         yield Api(db, FakeNetwork(cloud))
