@@ -133,4 +133,8 @@ def paused(site: Site) -> Paused:
 @pytest.mark.parametrize("kind", sorted(CUT))
 def test_a_worker_that_was_stopped_undoes_nothing_when_it_goes_on(paused: Paused, kind: str) -> None:
     for where in writes(kind):
-        paused.case(kind, where)
+        try:
+            paused.case(kind, where)
+        except Exception as exc:
+            exc.add_note(f"{kind}, before {where}")
+            raise
