@@ -23,7 +23,7 @@ from controller import services
 from controller.api import app as api
 from controller.cmd import api as process
 from controller.db import database, tables
-from controller.drivers.network.fake import FakeNetwork
+from tests.fake_network import FakeNetwork
 
 GOALS = {
     "api_get_one": 0.0015,

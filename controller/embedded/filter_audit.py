@@ -6,6 +6,7 @@ is gone a moment later, is told the same script, and the two lists are compared.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.embedded import filter_parts, linux, packet_filter
-from controller.embedded.inventory import Contents
+from controller.embedded.contents import Contents
 
 _LIST = "nft --json --stateless list ruleset bridge"
 _LEADS_TO = re.compile(r'"target": "(\w+)"')
@@ -86,18 +87,15 @@ def lost(whole: Listing, there: Listing) -> set[str]:
 
 def whose(contents: Contents, names: Iterable[str]) -> frozenset[str]:
     """The load balancers whose traffic these chains, sets and interfaces decide on."""
-    owners: dict[str, set[str]] = {}
-    query = (
-        "SELECT p.id, v.load_balancer_id FROM ports p JOIN ports v ON v.load_balancer_id IS NOT NULL AND (v.id = p.id OR "
-        "(p.kind != '' AND v.device_id = p.device_id)) GROUP BY p.id, v.load_balancer_id"
-    )
-    for port_id, load_balancer_id in contents.db.execute(query).fetchall():
-        cable = linux.cable_name(port_id)
-        own = [cable, f"to_{cable}", f"from_{cable}"]
-        for group_id in contents.groups_of(port_id):
-            own += filter_parts.names_of(group_id)
-        for name in own:
-            owners.setdefault(name, set()).add(load_balancer_id)
+    plugs = contents.plugs("in service")
+    served: dict[str, set[str]] = collections.defaultdict(set)
+    owners: dict[str, set[str]] = collections.defaultdict(set)
+    for plug in plugs:
+        served[plug.port.device_id] |= {plug.load_balancer_id} if plug.load_balancer_id else set()
+    for plug in plugs:
+        cable = linux.cable_name(plug.id)
+        for name in (cable, f"to_{cable}", f"from_{cable}", *(name for group in plug.groups for name in filter_parts.names_of(group))):
+            owners[name] |= served[plug.port.device_id] if plug.kind else {plug.load_balancer_id or ""}
     everybody = frozenset().union(*owners.values())
     return frozenset().union(*(everybody if name in _OF_EVERYBODY else owners.get(name, ()) for name in names))
 

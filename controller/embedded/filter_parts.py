@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from controller.embedded import networking
-from controller.embedded.inventory import Contents
+from controller.embedded import networking, tables
+from controller.embedded.contents import Contents
 
 PROTOCOLS = {
     "ah": 51,
@@ -40,6 +40,8 @@ PROTOCOLS = {
 }
 """The protocols that rules may name, with their numbers."""
 
+Rule = Any
+"""A row of `tables.rules`."""
 Element = tuple[str, str]
 """The name of a set, and what is in it."""
 
@@ -142,19 +144,23 @@ def is_of_service(contents: Contents, group_id: str) -> bool:
 
 
 def group_part(contents: Contents, group_id: str) -> Part:
-    """The chains of a group, and the sets of its members' addresses; nothing of a group that does not exist."""
-    rules = contents.group_rules(group_id)
-    if rules is None:
+    """What the filter has to know of a group; nothing of one that does not exist."""
+    if contents.rows.first(tables.security_groups, id=group_id) is None:
         return Part()
-    accepts = tuple(f"{match} accept" for match in matches(rule for rule in rules if rule["direction"] == "ingress"))
-    if is_of_service(contents, group_id):
+    return part_of(group_id, contents.rows.all(tables.rules, security_group_id=group_id), is_of_service(contents, group_id))
+
+
+def part_of(group_id: str, rules: Sequence[Rule], is_of_service: bool) -> Part:
+    """The chains of a group, and the sets of its members' addresses."""
+    accepts = tuple(f"{match} accept" for match in matches(rule for rule in rules if rule.direction == "ingress"))
+    if is_of_service:
         return Part(chains={ingress(group_id): accepts})
-    passes = tuple(f"{match} goto pass" for match in matches(rule for rule in rules if rule["direction"] == "egress"))
+    passes = tuple(f"{match} goto pass" for match in matches(rule for rule in rules if rule.direction == "egress"))
     sets = {_members(group_id, 4): "ipv4_addr", _members(group_id, 6): "ipv6_addr"}
     return Part(sets=sets, chains={ingress(group_id): accepts, egress(group_id): passes})
 
 
-def matches(rules: Iterable[Mapping[str, Any]]) -> list[str]:
+def matches(rules: Iterable[Rule]) -> list[str]:
     """What rules speak of, in the words of nft; those that differ by a single port only are one, for a packet is asked each in turn."""
     single: dict[str, set[int]] = {}
     others: dict[str, None] = {}
@@ -171,22 +177,22 @@ def _ports(found: set[int]) -> str:
     return str(*found) if len(found) == 1 else f"{{ {', '.join(map(str, sorted(found)))} }}"
 
 
-def _match(rule: Mapping[str, Any]) -> tuple[str, int | None]:
+def _match(rule: Rule) -> tuple[str, int | None]:
     """The words for a rule, but for its port where it is a single one."""
-    version = 6 if rule["ethertype"] == "IPv6" else 4
-    family, far = ("ip6" if version == 6 else "ip"), ("saddr" if rule["direction"] == "ingress" else "daddr")
+    version = 6 if rule.ethertype == "IPv6" else 4
+    family, far = ("ip6" if version == 6 else "ip"), ("saddr" if rule.direction == "ingress" else "daddr")
     words = [f"ether type {family}"]
-    if rule["remote_group_id"]:
-        words.append(f"{family} {far} @{_members(rule['remote_group_id'], version)}")
-    prefix = ipaddress.ip_network(rule["prefix"], strict=False) if rule["prefix"] else None
+    if rule.remote_group_id:
+        words.append(f"{family} {far} @{_members(rule.remote_group_id, version)}")
+    prefix = ipaddress.ip_network(rule.prefix, strict=False) if rule.prefix else None
     if prefix is not None and prefix.prefixlen:
         words.append(f"{family} {far} {prefix}")
     more, port = _protocol_words(rule)
     return " ".join(words + more), port
 
 
-def _protocol_words(rule: Mapping[str, Any]) -> tuple[list[str], int | None]:
-    protocol, low, high = rule["protocol"], rule["port_min"], rule["port_max"]
+def _protocol_words(rule: Rule) -> tuple[list[str], int | None]:
+    protocol, low, high = rule.protocol, rule.port_min, rule.port_max
     if protocol is None:
         return [], None
     number = PROTOCOLS[protocol] if protocol in PROTOCOLS else int(protocol)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from controller.embedded import linux
-from controller.embedded.inventory import Contents
+from controller.embedded.contents import Contents
 
 _PREFIX = "unsettled."
 

@@ -12,14 +12,15 @@ IPv6 neighbour discovery, in which nobody speaks for an address that is not thei
 
 from __future__ import annotations
 
+import collections
+import functools
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from controller import exceptions
-from controller.embedded import filter_parts, linux, local, vip_groups
+from controller.embedded import filter_parts, linux, networking, tables, vip_groups
+from controller.embedded.contents import MANAGEMENT, OF_AMPHORAE, VRRP, Contents, Plug
 from controller.embedded.filter_parts import Element, Part
-from controller.embedded.inventory import Contents
-from controller.model.network import AccessRule, Port
+from controller.model.network import AccessRule
 
 TABLE = "figlina"
 
@@ -97,33 +98,34 @@ table bridge {TABLE} {{
 """
 
 
-def port_part(contents: Contents, port_id: str) -> Part:
-    """Everything that the filter has to know of a port; nothing of one that does not exist."""
-    try:
-        port = contents.port(port_id)
-    except exceptions.NotFound:
-        return Part()
-    kind, load_balancer_id = contents.kind_of(port_id)
-    groups = contents.groups_of(port_id)
-    addresses = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port_id)
-    of_tenants = [group_id for group_id in groups if not filter_parts.is_of_service(contents, group_id)]
-    elements = {filter_parts.member(group_id, address) for group_id in of_tenants for address in addresses}
+def port_part(plug: Plug, is_of_service: Callable[[str], bool], pair_rules: Callable[[str], Iterable[AccessRule]]) -> Part:
+    """Everything that the filter has to know of a port."""
+    of_tenants = [group_id for group_id in plug.groups if not is_of_service(group_id)]
+    elements = {filter_parts.member(group_id, address) for group_id in of_tenants for address in plug.addresses}
     chains: dict[str, tuple[str, ...]] = {}
-    if kind in local.OF_AMPHORAE or contents.is_secured(port_id):
-        elements |= _elements(contents, port, kind)
-        if kind != local.MANAGEMENT:
-            between = contents.pair_rules(load_balancer_id) if kind == local.VRRP and load_balancer_id is not None else ()
-            chains[_chain(port)] = admitting(between, groups)
-        if kind not in local.OF_AMPHORAE:
-            chains[_sending(port)] = (*(f"jump {filter_parts.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
+    if plug.is_filtered:
+        elements |= _elements(plug)
+        if plug.kind != MANAGEMENT:
+            between = pair_rules(plug.load_balancer_id) if plug.kind == VRRP and plug.load_balancer_id is not None else ()
+            chains[_chain(plug)] = admitting(between, plug.groups)
+        if plug.kind not in OF_AMPHORAE:
+            chains[_sending(plug)] = (*(f"jump {filter_parts.egress(group_id)}" for group_id in of_tenants), "goto sent_answers_only")
     return Part(chains=chains, elements=frozenset(elements))
 
 
-def port_script(contents: Contents, port: Port) -> str:
+def part(contents: Contents, port_ids: Iterable[str] = (), group_ids: Iterable[str] = ()) -> Part:
+    """Everything that the filter has to know of these ports and groups; nothing of those that do not exist."""
+    plugs = [plug for port_id in port_ids for plug in contents.plugs("id", id=port_id)]
+    of_service = functools.partial(filter_parts.is_of_service, contents)
+    parts = [filter_parts.group_part(contents, group_id) for group_id in group_ids]
+    return filter_parts.together([*parts, *(port_part(plug, of_service, contents.pair_rules) for plug in plugs)])
+
+
+def port_script(contents: Contents, port_id: str) -> str:
     """What the filter has to know of a port, and of its load balancer's own group, as lines for `nft -f`; known already is fine."""
-    _, load_balancer_id = contents.kind_of(port.id)
-    own = Part() if load_balancer_id is None else filter_parts.group_part(contents, vip_groups.group_id(load_balancer_id))
-    return filter_parts.script(TABLE, Part(), filter_parts.together([port_part(contents, port.id), own]))
+    served = contents.plug(port_id).load_balancer_id
+    own = [] if served is None else [vip_groups.group_id(served)]
+    return filter_parts.script(TABLE, Part(), part(contents, [port_id], own))
 
 
 def admitting(between_amphorae: Iterable[AccessRule], group_ids: Iterable[str]) -> tuple[str, ...]:
@@ -145,26 +147,25 @@ def _source(cidr: str | None) -> str:
     return f"ether type {family} " if network.prefixlen == 0 else f"{family} saddr {network} "
 
 
-def _elements(contents: Contents, port: Port, kind: str) -> set[Element]:
-    name = f'"{linux.cable_name(port.id)}"'
-    elements = {("guarded", name), ("macs", f"{name} . {port.mac_address}")}
-    elements.add(("isolated", name) if kind == local.MANAGEMENT else ("closed", f"{name} : jump {_chain(port)}"))
-    if kind not in local.OF_AMPHORAE:
-        elements |= {("filtered", name), ("sending", f"{name} : jump {_sending(port)}")}
-    senders = [fixed.ip_address for fixed in port.fixed_ips] + contents.allowed_addresses(port.id) + [link_local(port.mac_address)]
-    for sender in map(ipaddress.ip_address, senders):
+def _elements(plug: Plug) -> set[Element]:
+    name, mac = f'"{linux.cable_name(plug.id)}"', plug.port.mac_address
+    elements = {("guarded", name), ("macs", f"{name} . {mac}")}
+    elements.add(("isolated", name) if plug.kind == MANAGEMENT else ("closed", f"{name} : jump {_chain(plug)}"))
+    if plug.kind not in OF_AMPHORAE:
+        elements |= {("filtered", name), ("sending", f"{name} : jump {_sending(plug)}")}
+    for sender in map(ipaddress.ip_address, [*plug.addresses, link_local(mac)]):
         elements.add((f"senders{sender.version}", f"{name} . {sender}"))
         if sender.version == 6:  # whose neighbour it says it is: the target of an advertisement (RFC 4861, 4.4), as a plain number
             elements.add(("targets6", f"{name} . 0x{int(sender):032x}"))
     return elements
 
 
-def _chain(port: Port) -> str:
-    return f"to_{linux.cable_name(port.id)}"
+def _chain(plug: Plug) -> str:
+    return f"to_{linux.cable_name(plug.id)}"
 
 
-def _sending(port: Port) -> str:
-    return f"from_{linux.cable_name(port.id)}"
+def _sending(plug: Plug) -> str:
+    return f"from_{linux.cable_name(plug.id)}"
 
 
 def link_local(mac: str) -> str:
@@ -176,7 +177,12 @@ def link_local(mac: str) -> str:
 
 def whole_script(contents: Contents) -> str:
     """One transaction for `nft -f` that replaces all there is."""
-    parts = [filter_parts.group_part(contents, group_id) for group_id in contents.all_groups()]
-    parts += [port_part(contents, port_id) for port_id in contents.filtered_ports()]
+    groups, of_groups = contents.rows.all(tables.security_groups), collections.defaultdict(list)
+    for rule in contents.rows.all(tables.rules):
+        of_groups[rule.security_group_id].append(rule)
+    services = {group.id for group in groups if group.project_id == networking.SERVICE_PROJECT}
+    pairs = contents.all_pair_rules()
+    parts = [filter_parts.part_of(group.id, of_groups[group.id], group.id in services) for group in groups]
+    parts += [port_part(plug, services.__contains__, lambda one: pairs.get(one, ())) for plug in contents.plugs("filtered")]
     everything = filter_parts.script(TABLE, Part(), filter_parts.together(parts))
     return f"add table bridge {TABLE}\ndelete table bridge {TABLE}\n{RULES}{everything}"

@@ -11,8 +11,8 @@ import ipaddress
 import json
 from typing import Any
 
-from controller.embedded import linux
-from controller.embedded.inventory import Contents
+from controller.embedded import linux, tables
+from controller.embedded.contents import Contents
 from controller.embedded.tenant_documents import ROUTER_GATEWAY, ROUTER_INTERFACE
 from controller.model.network import Port
 
@@ -36,8 +36,8 @@ class Router:
 def wanted(contents: Contents, router_id: str) -> Router:
     """As the inventory says."""
     legs, addresses, defaults = {}, {}, {}
-    query = "SELECT address, fixed_address FROM floating_ips WHERE router_id = ? AND port_id IS NOT NULL ORDER BY address"
-    floating = tuple(contents.db.execute(query, (router_id,)).fetchall())
+    found = contents.rows.all(tables.floating_ips, router_id=router_id)
+    floating = tuple(sorted((row.address, row.fixed_address) for row in found if row.port_id))
     for port in contents.ports_of_device(router_id, [""]):
         if port.device_owner not in _PREFIXES:  # a tenant may write any id on their own port
             continue

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import collections
+import functools
 import ipaddress
-import json
-import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import sqlalchemy as sa
+
 from controller import exceptions
-from controller.embedded import networking
-from controller.embedded.inventory import Contents
+from controller.embedded import networking, tables
+from controller.embedded.contents import Contents
 from controller.embedded.networking import Document
+from controller.embedded.rows import Row
 
 NAMES = {
     networking.NETWORK: "Network",
@@ -24,34 +26,32 @@ NAMES = {
     networking.SECURITY_GROUP_RULE: "SecurityGroupRule",
     networking.FLOATING_IP: "FloatingIP",
 }
-TABLES = {
-    networking.NETWORK: "networks",
-    networking.SUBNET: "subnets",
-    networking.SUBNET_POOL: "subnetpools",
-    networking.PORT: "ports",
-    networking.ROUTER: "routers",
-    networking.SECURITY_GROUP: "security_groups",
-    networking.SECURITY_GROUP_RULE: "security_group_rules",
-    networking.FLOATING_IP: "floating_ips",
-}
 ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_OWNER = "network:router_interface", "network:router_gateway", "network:floatingip"
-_VISIBLE = {
-    networking.NETWORK: "NOT t.hidden",
-    networking.SUBNET: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
-    networking.PORT: "t.network_id NOT IN (SELECT id FROM networks WHERE hidden)",
+_hidden = sa.select(tables.networks.c.id).where(tables.networks.c.hidden)
+_KINDS: dict[str, tuple[sa.Table, Any]] = {
+    networking.NETWORK: (tables.networks, ~tables.networks.c.hidden),
+    networking.SUBNET: (tables.subnets, tables.subnets.c.network_id.not_in(_hidden)),
+    networking.SUBNET_POOL: (tables.subnet_pools, sa.true()),
+    networking.PORT: (tables.ports, tables.ports.c.network_id.not_in(_hidden)),
+    networking.ROUTER: (tables.routers, sa.true()),
+    networking.SECURITY_GROUP: (tables.security_groups, sa.true()),
+    networking.SECURITY_GROUP_RULE: (tables.rules, sa.true()),
+    networking.FLOATING_IP: (tables.floating_ips, sa.true()),
 }
+"""The table of a kind, and which of its rows anybody may see."""
+
+
+@functools.cache
+def _statement(kind: str, one: bool) -> sa.Select[Any]:
+    table, visible = _KINDS[kind]
+    found = sa.select(table).where(visible).order_by(sa.literal_column(f"{table.name}.rowid"))
+    return found.where(table.c.id == sa.bindparam("only")) if one else found
 
 
 def documents(contents: Contents, kind: str, only: str | None = None) -> list[Document]:
     """All documents of a kind, oldest first, or the one with an id."""
-    condition = _VISIBLE.get(kind, "1") + (" AND t.id = ?" if only is not None else "")
-    cursor = contents.db.execute(
-        f"SELECT * FROM {TABLES[kind]} t WHERE {condition} ORDER BY t.rowid",  # noqa: S608
-        () if only is None else (only,),
-    )
-    names = [column[0] for column in cursor.description]
-    rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    return _SHAPES[kind](contents, rows, only)
+    found = contents.rows.run(_statement(kind, only is not None), **({} if only is None else {"only": only})).all()
+    return _SHAPES[kind](contents, found, only)
 
 
 def document(contents: Contents, kind: str, object_id: str) -> Document:
@@ -61,68 +61,60 @@ def document(contents: Contents, kind: str, object_id: str) -> Document:
     raise exceptions.NotFound(NAMES[kind], object_id)
 
 
-def gathered(contents: Contents, query: str, *values: Any) -> dict[str, list[Any]]:
-    """The rows of a query by their first column; a row of two columns is its second one."""
-    found: dict[str, list[Any]] = collections.defaultdict(list)
-    for key, *rest in contents.db.execute(query, values):
-        found[key].append(rest[0] if len(rest) == 1 else rest)
+def _by(contents: Contents, table: sa.Table, key: str, only: str | None, **equal: Any) -> dict[str, list[Row]]:
+    """The rows of a table by one of its columns; those of one thing `only`, if it is named."""
+    found: dict[str, list[Row]] = collections.defaultdict(list)
+    for row in contents.rows.all(table, **equal, **({} if only is None else {key: only})):
+        found[getattr(row, key)].append(row)
     return found
 
 
-def _standard(row: dict[str, Any], **more: Any) -> Document:
-    """What every document has; `more` are the attributes of its kind, and what else its details say wins over their defaults."""
-    details = json.loads(row["details"])
+def _standard(row: Row, columns: str = "", none: str = "", empty: str = "", blank: str = "", **more: Any) -> Document:
+    """What every document has; the row's columns of the same names; attributes that are null, an empty list or an empty string; and more.
+
+    What the row's details say wins over these.
+    """
+    details, known = dict(row.details), row._mapping
     created = details.pop("created_at", "2020-01-01T00:00:00Z")
     updated = details.pop("updated_at", created)
-    project = row.get("project_id") or ""
-    shown = {"id": row["id"], "tenant_id": project, "project_id": project, "description": "", "tags": [], "revision_number": 0}
-    if "name" in row:
-        shown["name"] = row["name"]
+    project = more.pop("owner", known.get("project_id")) or ""
+    shown = {"id": row.id, "tenant_id": project, "project_id": project, "description": "", "tags": [], "revision_number": 0}
+    shown |= {name: known[name] for name in ("name", *columns.split()) if name in known}
+    shown |= dict.fromkeys(none.split()) | {name: [] for name in empty.split()} | dict.fromkeys(blank.split(), "")
     return {**shown, **more, **details, "created_at": created, "updated_at": updated}
 
 
-def _networks(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    subnets = gathered(contents, "SELECT network_id, id FROM subnets WHERE coalesce(?, network_id) = network_id ORDER BY rowid", only)
+def _networks(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    subnets = _by(contents, tables.subnets, "network_id", only)
     return [
         _standard(
             row,
+            "shared mtu",
+            none="ipv4_address_scope ipv6_address_scope qos_policy_id",
+            empty="availability_zone_hints availability_zones",
+            blank="dns_domain",
             admin_state_up=True,
             status="ACTIVE",
-            subnets=subnets[row["id"]],
-            shared=bool(row["shared"]),
-            mtu=row["mtu"],
-            availability_zone_hints=[],
-            availability_zones=[],
-            ipv4_address_scope=None,
-            ipv6_address_scope=None,
+            subnets=[subnet.id for subnet in subnets[row.id]],
             port_security_enabled=True,
             is_default=False,
-            qos_policy_id=None,
-            dns_domain="",
         )
-        | {"router:external": bool(row["external"])}
+        | {"router:external": row.external}
         for row in rows
     ]
 
 
-def _subnets(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
+def _subnets(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
     del contents, only
     return [
         _standard(
             row,
-            network_id=row["network_id"],
-            cidr=row["cidr"],
-            ip_version=ipaddress.ip_network(row["cidr"]).version,
-            gateway_ip=row["gateway_ip"],
-            allocation_pools=_pools(row["cidr"], row["gateway_ip"]),
-            host_routes=[],
-            dns_nameservers=[],
+            "network_id cidr gateway_ip",
+            none="ipv6_ra_mode ipv6_address_mode subnetpool_id segment_id",
+            empty="host_routes dns_nameservers service_types",
+            ip_version=ipaddress.ip_network(row.cidr).version,
+            allocation_pools=_pools(row.cidr, row.gateway_ip),
             enable_dhcp=False,
-            ipv6_ra_mode=None,
-            ipv6_address_mode=None,
-            subnetpool_id=None,
-            segment_id=None,
-            service_types=[],
             dns_publish_fixed_ip=False,
         )
         for row in rows
@@ -142,165 +134,121 @@ def _pools(cidr: str, gateway_ip: str | None) -> list[dict[str, str]]:
     ]
 
 
-def _subnet_pools(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
+def _subnet_pools(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
     del contents, only
+    return [_standard(row, "ip_version prefixes shared is_default", default_quota=None, address_scope_id=None) for row in rows]
+
+
+def _ports(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    addresses = _by(contents, tables.fixed_ips, "port_id", only)
+    allowed = _by(contents, tables.allowed_addresses, "port_id", only)
+    groups = _by(contents, tables.port_groups, "port_id", only)
     return [
         _standard(
             row,
-            ip_version=row["ip_version"],
-            prefixes=json.loads(row["prefixes"]),
-            shared=bool(row["shared"]),
-            is_default=bool(row["is_default"]),
-            default_quota=None,
-            address_scope_id=None,
-        )
-        for row in rows
-    ]
-
-
-def _ports(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    addresses = gathered(contents, "SELECT port_id, subnet_id, ip_address FROM fixed_ips WHERE coalesce(?, port_id) = port_id", only)
-    allowed = gathered(contents, "SELECT port_id, ip_address FROM allowed_addresses WHERE coalesce(?, port_id) = port_id", only)
-    groups = gathered(contents, "SELECT port_id, security_group_id FROM port_groups WHERE coalesce(?, port_id) = port_id", only)
-    return [
-        _standard(
-            row,
-            network_id=row["network_id"],
-            mac_address=row["mac_address"],
+            "network_id mac_address device_id device_owner",
+            none="qos_policy_id qos_network_policy_id resource_request",
+            empty="extra_dhcp_opts dns_assignment",
+            blank="dns_name dns_domain",
             admin_state_up=True,
-            status="ACTIVE" if row["device_id"] else "DOWN",
-            device_id=row["device_id"],
-            device_owner=row["device_owner"],
-            fixed_ips=[{"subnet_id": subnet, "ip_address": address} for subnet, address in addresses[row["id"]]],
-            allowed_address_pairs=[{"ip_address": address, "mac_address": row["mac_address"]} for address in allowed[row["id"]]],
-            security_groups=groups[row["id"]],
-            port_security_enabled=bool(row["secured"] or row["kind"]),
-            extra_dhcp_opts=[],
-            dns_name="",
-            dns_domain="",
-            dns_assignment=[],
-            qos_policy_id=None,
-            qos_network_policy_id=None,
+            status="ACTIVE" if row.device_id else "DOWN",
+            fixed_ips=[{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in addresses[row.id]],
+            allowed_address_pairs=[{"ip_address": one.ip_address, "mac_address": row.mac_address} for one in allowed[row.id]],
+            security_groups=[one.security_group_id for one in groups[row.id]],
+            port_security_enabled=bool(row.secured or row.kind),
             propagate_uplink_status=False,
             ip_allocation="immediate",
-            resource_request=None,
         )
         | {
             "binding:vnic_type": "normal",
             "binding:host_id": "",
             "binding:profile": {},
-            "binding:vif_type": "bridge" if row["device_id"] else "unbound",
+            "binding:vif_type": "bridge" if row.device_id else "unbound",
             "binding:vif_details": {},
         }
         for row in rows
     ]
 
 
-def _security_groups(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    query = "SELECT t.*, g.project_id FROM security_group_rules t JOIN security_groups g ON g.id = t.security_group_id"
-    cursor = contents.db.execute(f"{query} WHERE coalesce(?, g.id) = g.id ORDER BY t.rowid", (only,))
-    rules = collections.defaultdict(list)
-    for row in _named(cursor):
-        rules[row["security_group_id"]].append(_rule(row))
-    return [_standard(row, stateful=True, shared=False, security_group_rules=rules[row["id"]]) for row in rows]
+def _security_groups(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    of = _by(contents, tables.rules, "security_group_id", only)
+    return [
+        _standard(row, stateful=True, shared=False, security_group_rules=[_rule(one, row.project_id) for one in of[row.id]]) for row in rows
+    ]
 
 
-def _named(cursor: sqlite3.Cursor) -> Iterable[dict[str, Any]]:
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+def _rules(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    groups = {row.security_group_id for row in rows} if only is not None else None
+    found = contents.rows.all(tables.security_groups, **({} if groups is None else {"id": groups}))
+    projects = {group.id: group.project_id for group in found}
+    return [_rule(row, projects[row.security_group_id]) for row in rows]
 
 
-def _rules(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    projects = dict(
-        contents.db.execute(
-            "SELECT r.id, g.project_id FROM security_group_rules r JOIN security_groups g ON g.id = r.security_group_id "
-            "WHERE coalesce(?, r.id) = r.id",
-            (only,),
-        ).fetchall()
-    )
-    return [_rule({**row, "project_id": projects[row["id"]]}) for row in rows]
-
-
-def _rule(row: dict[str, Any]) -> Document:
+def _rule(row: Row, owner: str) -> Document:
     return _standard(
         row,
-        security_group_id=row["security_group_id"],
-        direction=row["direction"],
-        ethertype=row["ethertype"],
-        protocol=row["protocol"],
-        port_range_min=row["port_min"],
-        port_range_max=row["port_max"],
-        remote_ip_prefix=row["prefix"],
-        normalized_cidr=row["prefix"],
-        remote_group_id=row["remote_group_id"],
-        remote_address_group_id=None,
+        "security_group_id direction ethertype protocol remote_group_id",
+        none="remote_address_group_id",
+        owner=owner,
+        port_range_min=row.port_min,
+        port_range_max=row.port_max,
+        remote_ip_prefix=row.prefix,
+        normalized_cidr=row.prefix,
     )
 
 
-def _routers(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    query = (
-        "SELECT p.device_id, p.network_id, f.subnet_id, f.ip_address FROM ports p LEFT JOIN fixed_ips f ON f.port_id = p.id "
-        "WHERE p.device_owner = ? AND coalesce(?, p.device_id) = p.device_id"
-    )
-    gateways = gathered(contents, query, ROUTER_GATEWAY, only)
+def _routers(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    gateways = _by(contents, tables.ports, "device_id", only, device_owner=ROUTER_GATEWAY)
+    addresses = _by(contents, tables.fixed_ips, "port_id", None, port_id=[port.id for ports in gateways.values() for port in ports])
     return [
         _standard(
             row,
+            none="flavor_id",
+            empty="routes availability_zone_hints availability_zones",
             admin_state_up=True,
             status="ACTIVE",
-            external_gateway_info=_gateway(gateways[row["id"]]),
-            routes=[],
+            external_gateway_info=_gateway(gateways[row.id], addresses),
             ha=False,
             distributed=False,
-            availability_zone_hints=[],
-            availability_zones=[],
-            flavor_id=None,
         )
         for row in rows
     ]
 
 
-def _gateway(found: list[Any]) -> dict[str, Any] | None:
-    if not found:
-        return None
-    fixed = [{"subnet_id": subnet, "ip_address": address} for _, subnet, address in found if address]
-    return {"network_id": found[0][0], "enable_snat": True, "external_fixed_ips": fixed}
+def _gateway(ports: Sequence[Row], addresses: dict[str, list[Row]]) -> dict[str, Any] | None:
+    for port in ports:
+        fixed = [{"subnet_id": one.subnet_id, "ip_address": one.ip_address} for one in addresses[port.id]]
+        return {"network_id": port.network_id, "enable_snat": True, "external_fixed_ips": fixed}
+    return None
 
 
-def _floating_ips(contents: Contents, rows: list[dict[str, Any]], only: str | None) -> list[Document]:
-    query = (
-        "SELECT f.id, p.name, p.network_id, p.mac_address, p.device_id, p.device_owner "
-        "FROM floating_ips f JOIN ports p ON p.id = f.port_id "
-        "WHERE coalesce(?, f.id) = f.id"
-    )
-    ports = gathered(contents, query, only)
+def _floating_ips(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
+    del only
+    leads_to = [row.port_id for row in rows if row.port_id]
+    ports = {port.id: port for port in contents.rows.all(tables.ports, id=leads_to)}
     return [
         _standard(
             row,
-            floating_ip_address=row["address"],
-            floating_network_id=row["network_id"],
-            router_id=row["router_id"],
-            port_id=row["port_id"],
-            fixed_ip_address=row["fixed_address"],
-            status="ACTIVE" if row["port_id"] else "DOWN",
-            port_details=_port_details(ports[row["id"]]),
-            port_forwardings=[],
-            dns_name="",
-            dns_domain="",
-            qos_policy_id=None,
+            "router_id port_id",
+            none="qos_policy_id",
+            empty="port_forwardings",
+            blank="dns_name dns_domain",
+            floating_ip_address=row.address,
+            floating_network_id=row.network_id,
+            fixed_ip_address=row.fixed_address,
+            status="ACTIVE" if row.port_id else "DOWN",
+            port_details=_port_details(ports[row.port_id]) if row.port_id else None,
         )
         for row in rows
     ]
 
 
-def _port_details(found: list[Any]) -> dict[str, Any] | None:
-    if not found:
-        return None
+def _port_details(port: Row) -> dict[str, Any]:
     names = ("name", "network_id", "mac_address", "device_id", "device_owner")
-    return {**dict(zip(names, found[0], strict=True)), "status": "ACTIVE", "admin_state_up": True}
+    return {**{name: port._mapping[name] for name in names}, "status": "ACTIVE", "admin_state_up": True}
 
 
-_SHAPES: dict[str, Callable[[Contents, list[dict[str, Any]], str | None], list[Document]]] = {
+_SHAPES: dict[str, Callable[[Contents, Sequence[Row], str | None], list[Document]]] = {
     networking.NETWORK: _networks,
     networking.SUBNET: _subnets,
     networking.SUBNET_POOL: _subnet_pools,

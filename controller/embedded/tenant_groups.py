@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from controller import exceptions
-from controller.embedded import effects, filter_parts, networking, tenant_details
-from controller.embedded.inventory import Contents
+from controller.embedded import filter_parts, networking, rows, tables
+from controller.embedded.contents import Contents
 from controller.model.network import SecurityGroup
 
 DEFAULT = "default"
@@ -16,13 +15,13 @@ _DETAILS = ("description", "tags", "stateful")
 _PORTED = frozenset({6, 17, 33, 132, 136})  # protocols that have ports
 
 
-def ensure_default(effect: effects.Effects, contents: Contents, project_id: str) -> str:
+def ensure_default(contents: Contents, project_id: str) -> str:
     """The default group of a project: members talk to each other, and out to everybody."""
     known = default_of(contents, project_id)
     if known is not None:
         return known
-    made = _add(effect, contents, {"name": DEFAULT, "project_id": project_id, "description": "Default security group"})
-    with effect.changing(contents, group_ids=[made]):
+    made = _add(contents, {"name": DEFAULT, "project_id": project_id, "description": "Default security group"})
+    with contents.effects.changing(contents, group_ids=[made]):
         for ethertype in ("IPv4", "IPv6"):
             _add_rule(contents, {"security_group_id": made, "direction": "ingress", "ethertype": ethertype, "remote_group_id": made})
     return made
@@ -30,54 +29,50 @@ def ensure_default(effect: effects.Effects, contents: Contents, project_id: str)
 
 def default_of(contents: Contents, project_id: str) -> str | None:
     """The default group of a project; None if it has none yet."""
-    row = contents.db.execute("SELECT id FROM security_groups WHERE project_id = ? AND name = ?", (project_id, DEFAULT)).fetchone()
-    return None if row is None else str(row[0])
+    row = contents.rows.first(tables.security_groups, project_id=project_id, name=DEFAULT)
+    return None if row is None else str(row.id)
 
 
-def create(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create(contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NetworkConflict: the name `default` is taken by the group that every project has."""
-    ensure_default(effect, contents, values["project_id"])
+    ensure_default(contents, values["project_id"])
     if values["name"] == DEFAULT:
         raise networking.NetworkConflict("SecurityGroupDefaultAlreadyExists", "Every project has one security group named default already.")
-    return _add(effect, contents, values)
+    return _add(contents, values)
 
 
-def _add(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
-    made = tenant_details.new_id()
-    with effect.changing(contents, group_ids=[made]):
-        add(contents, made, values)
+def _add(contents: Contents, values: Mapping[str, Any]) -> str:
+    made = rows.new_id()
+    with contents.effects.changing(contents, group_ids=[made]):
+        add(contents, values, made)
     return made
 
 
-def add(contents: Contents, made: str, values: Mapping[str, Any]) -> None:
+def add(contents: Contents, values: Mapping[str, Any], made: str) -> None:
     """The rows of a new group: one that lets everything out, and nothing in."""
-    row = (made, values["name"], values["project_id"], tenant_details.born(values, _DETAILS))
-    contents.db.execute("INSERT INTO security_groups VALUES (?, ?, ?, ?)", row)
+    contents.rows.add(tables.security_groups, values, _DETAILS, id=made, name=values["name"], project_id=values["project_id"])
     for ethertype in ("IPv4", "IPv6"):
         _add_rule(contents, {"security_group_id": made, "direction": "egress", "ethertype": ethertype})
 
 
-def update(effect: effects.Effects, contents: Contents, group_id: str, values: Mapping[str, Any]) -> None:
+def update(contents: Contents, group_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such group; :raises NetworkConflict: the default group keeps its name, and no other can have it."""
-    del effect
     group = _changeable(contents, group_id)
     if DEFAULT in (group.name, values.get("name")) and values.get("name", group.name) != group.name:
         raise networking.NetworkConflict("SecurityGroupCannotUpdateDefault", "The name default belongs to the default security group.")
-    tenant_details.set_columns(contents, "security_groups", group_id, values, ("name",))
-    tenant_details.change(contents, "security_groups", group_id, values, _DETAILS)
+    contents.rows.change(tables.security_groups, group_id, values, ("name",), _DETAILS)
 
 
-def delete(effect: effects.Effects, contents: Contents, group_id: str) -> None:
+def delete(contents: Contents, group_id: str) -> None:
     """:raises NotFound: no such group; :raises NetworkConflict: ports have it, or it is a project's default group."""
     group = _changeable(contents, group_id)
     if group.name == DEFAULT:
         raise networking.NetworkConflict("SecurityGroupCannotRemoveDefault", "A project's default security group can't be deleted.")
-    if contents.db.execute("SELECT 1 FROM port_groups WHERE security_group_id = ?", (group_id,)).fetchone():
+    if contents.rows.count(tables.port_groups, security_group_id=group_id):
         raise networking.NetworkConflict("SecurityGroupInUse", f"Security group {group_id} is on ports, and stays until they let go of it.")
-    query = "SELECT DISTINCT security_group_id FROM security_group_rules WHERE remote_group_id = ? AND security_group_id != ?"
-    referring = [found for (found,) in contents.db.execute(query, (group_id, group_id))]
-    with effect.changing(contents, group_ids=[group_id, *referring]):
-        contents.db.execute("DELETE FROM security_groups WHERE id = ?", (group_id,))
+    referring = [row.security_group_id for row in contents.rows.all(tables.rules, remote_group_id=group_id)]
+    with contents.effects.changing(contents, group_ids=list(dict.fromkeys([group_id, *referring]))):
+        contents.rows.delete(tables.security_groups, id=group_id)
 
 
 def _changeable(contents: Contents, group_id: str) -> SecurityGroup:
@@ -91,7 +86,7 @@ def _changeable(contents: Contents, group_id: str) -> SecurityGroup:
 # Rules
 
 
-def create_rule(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create_rule(contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NotFound: a group does not exist; :raises NetworkInvalid: the parts contradict each other.
 
     :raises NetworkConflict: the group has this rule.
@@ -100,37 +95,26 @@ def create_rule(effect: effects.Effects, contents: Contents, values: Mapping[str
     if values.get("remote_group_id"):
         _changeable(contents, values["remote_group_id"])
     _check(values)
-    with effect.changing(contents, group_ids=[group_id]):
+    with contents.effects.changing(contents, group_ids=[group_id]):
         return _add_rule(contents, values)
 
 
 def _add_rule(contents: Contents, values: Mapping[str, Any]) -> str:
-    made = tenant_details.new_id()
-    row = _row(values)
-    same = (
-        "SELECT id FROM security_group_rules WHERE security_group_id = ? AND direction = ? AND ethertype = ? AND protocol IS ? "
-        "AND port_min IS ? AND port_max IS ? AND prefix IS ? AND remote_group_id IS ?"
-    )
-    found = contents.db.execute(same, row).fetchone()
-    if found is not None:
-        raise networking.NetworkConflict("SecurityGroupRuleExists", f"The security group has this rule already: {found[0]}.")
-    details = tenant_details.born(values, ("description", "tags"))
-    contents.db.execute("INSERT INTO security_group_rules VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (made, *row, details))
-    return made
-
-
-def _row(values: Mapping[str, Any]) -> Sequence[Any]:
     prefix = values.get("remote_ip_prefix")
-    return (
-        values["security_group_id"],
-        values["direction"],
-        values["ethertype"],
-        protocol_of(values.get("protocol"), values["ethertype"]),
-        values.get("port_range_min"),
-        values.get("port_range_max"),
-        None if prefix is None else str(ipaddress.ip_network(prefix, strict=False)),
-        values.get("remote_group_id"),
-    )
+    columns = {
+        "security_group_id": values["security_group_id"],
+        "direction": values["direction"],
+        "ethertype": values["ethertype"],
+        "protocol": protocol_of(values.get("protocol"), values["ethertype"]),
+        "port_min": values.get("port_range_min"),
+        "port_max": values.get("port_range_max"),
+        "prefix": None if prefix is None else str(ipaddress.ip_network(prefix, strict=False)),
+        "remote_group_id": values.get("remote_group_id"),
+    }
+    found = contents.rows.first(tables.rules, **columns)
+    if found is not None:
+        raise networking.NetworkConflict("SecurityGroupRuleExists", f"The security group has this rule already: {found.id}.")
+    return contents.rows.add(tables.rules, values, ("description", "tags"), **columns)
 
 
 def protocol_of(given: str | None, ethertype: str) -> str | None:
@@ -185,11 +169,9 @@ def _number(protocol: str) -> int:
     raise networking.NetworkInvalid("SecurityGroupRuleInvalidProtocol", f"The protocol {protocol} is none of 0 to 255, {known}.")
 
 
-def delete_rule(effect: effects.Effects, contents: Contents, rule_id: str) -> None:
+def delete_rule(contents: Contents, rule_id: str) -> None:
     """:raises NotFound: no such rule; :raises NetworkConflict: it is a load balancer's."""
-    row = contents.db.execute("SELECT security_group_id FROM security_group_rules WHERE id = ?", (rule_id,)).fetchone()
-    if row is None:
-        raise exceptions.NotFound("SecurityGroupRule", rule_id)
-    _changeable(contents, row[0])
-    with effect.changing(contents, group_ids=[row[0]]):
-        contents.db.execute("DELETE FROM security_group_rules WHERE id = ?", (rule_id,))
+    group_id = contents.rows.get(tables.rules, rule_id).security_group_id
+    _changeable(contents, group_id)
+    with contents.effects.changing(contents, group_ids=[group_id]):
+        contents.rows.delete(tables.rules, id=rule_id)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller import exceptions
-from controller.embedded import effects, networking, tenant_details
-from controller.embedded.inventory import Contents
+from controller.embedded import networking, rows, tables
+from controller.embedded.contents import Contents
 
 Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,61 +19,50 @@ _UNIT = {4: 32, 6: 64}
 """What a `default_quota` counts: addresses of IPv4, and networks of IPv6 with this prefix."""
 
 
-def create(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create(contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NetworkInvalid: the prefixes are none, or of two versions; the lengths don't fit; it would be a second default."""
-    del effect
     prefixes = _prefixes(values["prefixes"])
     version = prefixes[0].version
     lengths = _lengths(version, {name: values.get(name) for name in _LENGTHS})
-    made = tenant_details.new_id()
-    details = tenant_details.born({**values, **lengths}, (*_DETAILS, *_LENGTHS))
-    is_default = bool(values.get("is_default"))
-    if is_default:
-        _refuse_second_default(contents, version, made)
-    row = (made, values["name"], values["project_id"], version, json.dumps([str(one) for one in prefixes]), values["shared"], is_default)
-    contents.db.execute("INSERT INTO subnetpools VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (*row, details))
-    return made
+    columns = {name: values[name] for name in ("name", "project_id", "shared")} | {"is_default": bool(values.get("is_default"))}
+    if columns["is_default"]:
+        _refuse_second_default(contents, version)
+    columns |= {"ip_version": version, "prefixes": [str(one) for one in prefixes]}
+    return contents.rows.add(tables.subnet_pools, {**values, **lengths}, (*_DETAILS, *_LENGTHS), **columns)
 
 
-def update(effect: effects.Effects, contents: Contents, pool_id: str, values: Mapping[str, Any]) -> None:
+def update(contents: Contents, pool_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such pool; :raises NetworkInvalid: prefixes would go, lengths don't fit, or it would be a second default."""
-    del effect
     pool = _pool(contents, pool_id)
     if "prefixes" in values:
         wanted = _prefixes(values["prefixes"])
         kept = all(any(old.version == new.version and old.subnet_of(new) for new in wanted) for old in pool.prefixes)  # type: ignore[arg-type]
         if not kept:
             raise networking.NetworkInvalid("IllegalSubnetPoolPrefixUpdate", f"Subnet pool {pool_id} keeps the prefixes that it has.")
-        contents.db.execute("UPDATE subnetpools SET prefixes = ? WHERE id = ?", (json.dumps([str(one) for one in wanted]), pool_id))
+        contents.rows.set(tables.subnet_pools, {"id": pool_id}, prefixes=[str(one) for one in wanted])
     if values.get("is_default"):
         _refuse_second_default(contents, pool.version, pool_id)
     lengths = _lengths(pool.version, {**pool.lengths, **{name: values[name] for name in _LENGTHS if values.get(name) is not None}})
-    tenant_details.set_columns(contents, "subnetpools", pool_id, values, ("name", "is_default"))
-    tenant_details.change(contents, "subnetpools", pool_id, {**values, **lengths}, (*_DETAILS, *_LENGTHS))
+    contents.rows.change(tables.subnet_pools, pool_id, {**values, **lengths}, ("name", "is_default"), (*_DETAILS, *_LENGTHS))
 
 
-def delete(effect: effects.Effects, contents: Contents, pool_id: str) -> None:
+def delete(contents: Contents, pool_id: str) -> None:
     """:raises NotFound: no such pool; :raises NetworkInvalid: subnets are parts of it."""
-    del effect
     if _allocated(contents, _pool(contents, pool_id).id):
         raise networking.NetworkInvalid("SubnetPoolDeleteError", f"Subnet pool {pool_id} has given parts to subnets: delete them first.")
-    contents.db.execute("DELETE FROM subnetpools WHERE id = ?", (pool_id,))
+    contents.rows.delete(tables.subnet_pools, id=pool_id)
 
 
 class _Pool:
-    def __init__(self, row: tuple[str, int, str, str]) -> None:
-        self.id, self.version = row[0], row[1]
-        self.prefixes = [ipaddress.ip_network(one) for one in json.loads(row[2])]
-        details = json.loads(row[3])
-        self.lengths: dict[str, int] = {name: details[name] for name in _LENGTHS}
-        self.quota: int | None = details.get("default_quota")
+    def __init__(self, row: rows.Row) -> None:
+        self.id, self.version = row.id, row.ip_version
+        self.prefixes = [ipaddress.ip_network(one) for one in row.prefixes]
+        self.lengths: dict[str, int] = {name: row.details[name] for name in _LENGTHS}
+        self.quota: int | None = row.details.get("default_quota")
 
 
 def _pool(contents: Contents, pool_id: str) -> _Pool:
-    row = contents.db.execute("SELECT id, ip_version, prefixes, details FROM subnetpools WHERE id = ?", (pool_id,)).fetchone()
-    if row is None:
-        raise exceptions.NotFound("SubnetPool", pool_id)
-    return _Pool(row)
+    return _Pool(contents.rows.get(tables.subnet_pools, pool_id))
 
 
 def _prefixes(given: Iterable[str]) -> list[Cidr]:
@@ -102,10 +89,10 @@ def _lengths(version: int, given: Mapping[str, int | None]) -> dict[str, int]:
     return {"min_prefixlen": least, "max_prefixlen": greatest, "default_prefixlen": usual}
 
 
-def _refuse_second_default(contents: Contents, version: int, pool_id: str) -> None:
-    query = "SELECT id FROM subnetpools WHERE is_default AND ip_version = ? AND id != ?"
-    if (row := contents.db.execute(query, (version, pool_id)).fetchone()) is not None:
-        raise networking.NetworkInvalid("InvalidInput", f"The default subnet pool of IPv{version} is {row[0]}: there can be only one.")
+def _refuse_second_default(contents: Contents, version: int, pool_id: str | None = None) -> None:
+    row = contents.rows.first(tables.subnet_pools, is_default=True, ip_version=version)
+    if row is not None and row.id != pool_id:
+        raise networking.NetworkInvalid("InvalidInput", f"The default subnet pool of IPv{version} is {row.id}: there can be only one.")
 
 
 # Subnets of a pool
@@ -116,10 +103,10 @@ def default_of(contents: Contents, version: int | None) -> str:
 
     :raises NetworkInvalid: there is none.
     """
-    row = contents.db.execute("SELECT id FROM subnetpools WHERE is_default AND ip_version = ?", (version or 4,)).fetchone()
+    row = contents.rows.first(tables.subnet_pools, is_default=True, ip_version=version or 4)
     if row is None:
         raise networking.NetworkInvalid("HTTPBadRequest", f"There is no default subnet pool of IPv{version or 4}: name a subnetpool_id.")
-    return str(row[0])
+    return str(row.id)
 
 
 def allocate(contents: Contents, pool_id: str, values: Mapping[str, Any]) -> Cidr:
@@ -146,8 +133,8 @@ def allocate(contents: Contents, pool_id: str, values: Mapping[str, Any]) -> Cid
 
 
 def _allocated(contents: Contents, pool_id: str, project_id: str | None = None) -> list[Cidr]:
-    query = "SELECT cidr FROM subnets WHERE json_extract(details, '$.subnetpool_id') = ? AND coalesce(?, project_id) = project_id"
-    return [ipaddress.ip_network(cidr) for (cidr,) in contents.db.execute(query, (pool_id, project_id))]
+    known = contents.rows.all(tables.subnets, **({} if project_id is None else {"project_id": project_id}))
+    return [ipaddress.ip_network(row.cidr) for row in known if row.details.get("subnetpool_id") == pool_id]
 
 
 def _has(pool: _Pool, wanted: Cidr, used: Iterable[Cidr]) -> bool:

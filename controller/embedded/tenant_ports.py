@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.embedded import effects, networking, tenant_details, tenant_groups, tenant_pools
-from controller.embedded.inventory import Contents
-from controller.model.network import Network, Port
+from controller.embedded import networking, rows, tables, tenant_groups, tenant_pools
+from controller.embedded.contents import VIP, Contents, Plug
+from controller.model.network import FixedIp, Network, Port
 
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
@@ -28,43 +28,37 @@ _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:pr
 # Networks
 
 
-def create_network(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create_network(contents: Contents, values: Mapping[str, Any]) -> str:
     """A bridge of its own."""
-    made = tenant_details.new_id()
+    made = rows.new_id()
     bridge = f"br-{made.replace('-', '')[:11]}"
-    details = tenant_details.born(values, _OF_NETWORK)
-    row = (made, values["name"], bridge, values["mtu"], values["project_id"], values["shared"], values["router:external"], False, details)
-    contents.db.execute("INSERT INTO networks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-    effect.network_made(bridge)
+    columns = {name: values[name] for name in ("name", "mtu", "project_id", "shared")}
+    contents.rows.add(tables.networks, values, _OF_NETWORK, id=made, bridge=bridge, external=values["router:external"], **columns)
+    contents.effects.network_made(bridge)
     return made
 
 
-def update_network(effect: effects.Effects, contents: Contents, network_id: str, values: Mapping[str, Any]) -> None:
+def update_network(contents: Contents, network_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such network."""
-    del effect
-    contents.network(network_id)
     if "router:external" in values:
         values = {**values, "external": values["router:external"]}
-    tenant_details.set_columns(contents, "networks", network_id, values, ("name", "shared", "external"))
-    tenant_details.change(contents, "networks", network_id, values, _OF_NETWORK)
+    contents.rows.change(tables.networks, network_id, values, ("name", "shared", "external"), _OF_NETWORK)
 
 
-def delete_network(effect: effects.Effects, contents: Contents, network_id: str) -> None:
+def delete_network(contents: Contents, network_id: str) -> None:
     """:raises NotFound: no such network; :raises NetworkConflict: it has ports."""
-    contents.network(network_id)
-    if contents.db.execute("SELECT 1 FROM ports WHERE network_id = ?", (network_id,)).fetchone():
+    bridge = contents.rows.get(tables.networks, network_id).bridge
+    if contents.rows.count(tables.ports, network_id=network_id):
         raise networking.NetworkConflict("NetworkInUse", f"Network {network_id} has ports, and stays until they are gone.")
-    (bridge,) = contents.db.execute("SELECT bridge FROM networks WHERE id = ?", (network_id,)).fetchone()
-    contents.db.execute("DELETE FROM networks WHERE id = ?", (network_id,))
-    effect.network_gone(bridge)
+    contents.rows.delete(tables.networks, id=network_id)
+    contents.effects.network_gone(bridge)
 
 
 # Subnets
 
 
-def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create_subnet(contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NotFound: no such network or pool; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
-    del effect
     network = contents.network(values["network_id"])
     values, cidr = _with_range(contents, values)
     if values.get("ip_version") not in (None, cidr.version):
@@ -74,16 +68,14 @@ def create_subnet(effect: effects.Effects, contents: Contents, values: Mapping[s
     if cidr.is_link_local:
         raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} is for addresses that hosts give themselves.")
     _check_modes(cidr.version, values)
-    for (other,) in contents.db.execute("SELECT cidr FROM subnets WHERE network_id = ?", (network.id,)):
-        if cidr.overlaps(ipaddress.ip_network(other)):
-            raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other} on network {network.id}.")
+    for other in contents.rows.all(tables.subnets, network_id=network.id):
+        if cidr.overlaps(ipaddress.ip_network(other.cidr)):
+            raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other.cidr} on network {network.id}.")
     gateway = values.get("gateway_ip", _first_address(cidr))
     _check_inside(cidr, gateway, values.get("allocation_pools"))
-    made = tenant_details.new_id()
-    details = tenant_details.born({key: value for key, value in values.items() if key != "allocation_pools" or value}, _OF_SUBNET)
-    row = (made, values["name"], network.id, str(cidr), gateway, 0, values["project_id"], details)
-    contents.db.execute("INSERT INTO subnets VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-    return made
+    given = {key: value for key, value in values.items() if key != "allocation_pools" or value}
+    columns = {"name": values["name"], "project_id": values["project_id"], "network_id": network.id}
+    return contents.rows.add(tables.subnets, given, _OF_SUBNET, cidr=str(cidr), gateway_ip=gateway, **columns)
 
 
 def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ipaddress.IPv4Network | ipaddress.IPv6Network]:
@@ -133,56 +125,45 @@ def _check_inside(
         seen.append((int(first), int(last)))
 
 
-def update_subnet(effect: effects.Effects, contents: Contents, subnet_id: str, values: Mapping[str, Any]) -> None:
+def update_subnet(contents: Contents, subnet_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such subnet; :raises NetworkInvalid, NetworkConflict: the addresses don't fit together."""
-    del effect
     subnet = contents.subnet(subnet_id)
     gateway = values.get("gateway_ip", subnet.gateway_ip)
     _check_inside(ipaddress.ip_network(subnet.cidr), gateway, values.get("allocation_pools"))
     if gateway != subnet.gateway_ip:
-        query = "SELECT port_id FROM fixed_ips WHERE subnet_id = ? AND ip_address IN (?, ?)"
-        row = contents.db.execute(query, (subnet_id, gateway, subnet.gateway_ip)).fetchone()
+        row = contents.rows.first(tables.fixed_ips, subnet_id=subnet_id, ip_address=[gateway, subnet.gateway_ip])
         if row is not None:
-            raise networking.NetworkConflict("GatewayIpInUse", f"A gateway's address is in use by port {row[0]}.")
-    tenant_details.set_columns(contents, "subnets", subnet_id, values, ("name", "gateway_ip"))
-    tenant_details.change(contents, "subnets", subnet_id, values, _OF_SUBNET)
+            raise networking.NetworkConflict("GatewayIpInUse", f"A gateway's address is in use by port {row.port_id}.")
+    contents.rows.change(tables.subnets, subnet_id, values, ("name", "gateway_ip"), _OF_SUBNET)
 
 
-def delete_subnet(effect: effects.Effects, contents: Contents, subnet_id: str) -> None:
+def delete_subnet(contents: Contents, subnet_id: str) -> None:
     """:raises NotFound: no such subnet; :raises NetworkConflict: ports have addresses of it."""
-    del effect
     contents.subnet(subnet_id)
-    if contents.db.execute("SELECT 1 FROM fixed_ips WHERE subnet_id = ?", (subnet_id,)).fetchone():
+    if contents.rows.count(tables.fixed_ips, subnet_id=subnet_id):
         raise networking.NetworkConflict("SubnetInUse", f"Ports have addresses of subnet {subnet_id}, which stays until they are gone.")
-    contents.db.execute("DELETE FROM subnets WHERE id = ?", (subnet_id,))
+    contents.rows.delete(tables.subnets, id=subnet_id)
 
 
 # Ports
 
 
-def create_port(effect: effects.Effects, contents: Contents, values: Mapping[str, Any]) -> str:
+def create_port(contents: Contents, values: Mapping[str, Any]) -> str:
     """:raises NotFound: something named does not exist; :raises Conflict: an address is taken; :raises InvalidRequest: one does not fit."""
     network = contents.network(values["network_id"])
     addresses = _addresses(contents, network, values.get("fixed_ips"))
-    port = contents.add_port(
-        values["name"],
-        network.id,
-        addresses,
-        device_id=values.get("device_id") or "",
-        device_owner=values.get("device_owner") or "",
-        project_id=values["project_id"],
-    )
+    device = {name: values.get(name) or "" for name in ("device_id", "device_owner")}
+    port = contents.add_port(values["name"], network.id, addresses, {"project_id": values["project_id"], **device})
     if values.get("mac_address"):
         _set_mac(contents, port, values["mac_address"])
     secured = values.get("port_security_enabled", True)
     groups = values.get("security_groups")
     if groups is None:
-        groups = [tenant_groups.ensure_default(effect, contents, values["project_id"])] if secured else []
+        groups = [tenant_groups.ensure_default(contents, values["project_id"])] if secured else []
     _check_secured(secured, groups)
-    with effect.changing(contents, [port.id]):
-        contents.db.execute(
-            "UPDATE ports SET secured = ?, details = ? WHERE id = ?", (secured, tenant_details.born(values, _OF_PORT), port.id)
-        )
+    with contents.effects.changing(contents, [port.id]):
+        details = {**contents.rows.get(tables.ports, port.id).details, **rows.picked(values, _OF_PORT)}
+        contents.rows.set(tables.ports, {"id": port.id}, secured=secured, details=details)
         contents.set_groups(port.id, groups)
         _allow(contents, port.id, values.get("allowed_address_pairs") or ())
     return port.id
@@ -210,10 +191,9 @@ def _addresses(contents: Contents, network: Network, wanted: Sequence[Mapping[st
 
 
 def _set_mac(contents: Contents, port: Port, mac: str) -> None:
-    query = "SELECT id FROM ports WHERE network_id = ? AND mac_address = ? AND id != ?"
-    if contents.db.execute(query, (port.network_id, mac.lower(), port.id)).fetchone():
+    if any(row.id != port.id for row in contents.rows.all(tables.ports, network_id=port.network_id, mac_address=mac.lower())):
         raise networking.NetworkConflict("MacAddressInUse", f"The MAC address {mac} is in use on network {port.network_id}.")
-    contents.db.execute("UPDATE ports SET mac_address = ? WHERE id = ?", (mac.lower(), port.id))
+    contents.rows.set(tables.ports, {"id": port.id}, mac_address=mac.lower())
 
 
 def _check_secured(secured: bool, groups: Sequence[str]) -> None:
@@ -223,7 +203,7 @@ def _check_secured(secured: bool, groups: Sequence[str]) -> None:
 
 
 def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]]) -> None:
-    contents.db.execute("DELETE FROM allowed_addresses WHERE port_id = ?", (port_id,))
+    contents.rows.delete(tables.allowed_addresses, port_id=port_id)
     own = contents.port(port_id).mac_address
     for pair in pairs:
         if "/" in pair["ip_address"] or pair.get("mac_address", own).lower() != own:
@@ -232,31 +212,29 @@ def _allow(contents: Contents, port_id: str, pairs: Sequence[Mapping[str, str]])
         contents.allow_address(port_id, str(ipaddress.ip_address(pair["ip_address"])))
 
 
-def update_port(effect: effects.Effects, contents: Contents, port_id: str, values: Mapping[str, Any]) -> None:
+def update_port(contents: Contents, port_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: something named does not exist; :raises Conflict: an address is taken, or the port is in use as it is."""
-    port = contents.port(port_id)
-    kind, load_balancer_id = contents.kind_of(port_id)
+    plug = contents.plug(port_id)
+    port, kind = plug.port, plug.kind
     fixed = ("fixed_ips", "mac_address", "allowed_address_pairs", "port_security_enabled", "device_id", "device_owner")
-    if _is_in_use(contents, port) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
+    if _is_in_use(plug) and any(name in values for name in fixed if not _is_same(port, name, values.get(name))):
         words = f"Port {port_id} is in use by {port.device_id}: only its name, its description and its security groups can be changed."
         raise networking.NetworkConflict("PortInUse", words)
-    if kind not in ("", "vip") and "security_groups" in values:
-        raise networking.NetworkConflict(
-            "PortInUse", f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port."
-        )
+    if kind not in ("", VIP) and "security_groups" in values:
+        words = f"Port {port_id} belongs to an amphora: its security groups are those of the VIP port."
+        raise networking.NetworkConflict("PortInUse", words)
     if port.device_owner.startswith("network:") and values.get("security_groups"):
         raise networking.NetworkConflict("PortInUse", f"Port {port_id} belongs to a router, which nothing filters.")
-    if "security_groups" in values and load_balancer_id is not None:
-        effects.set_groups_of_vip(effect, contents, load_balancer_id, port_id, values["security_groups"])
-    elif not _is_in_use(contents, port):
-        _change_port(effect, contents, port, values)
-    tenant_details.set_columns(contents, "ports", port_id, values, ("name",) if kind == "" else ())
-    tenant_details.change(contents, "ports", port_id, values, _OF_PORT)
+    if "security_groups" in values and plug.load_balancer_id is not None:
+        contents.set_groups_of_vip(plug.load_balancer_id, port_id, values["security_groups"])
+    elif not _is_in_use(plug):
+        _change_port(contents, plug, values)
+    contents.rows.change(tables.ports, port_id, values, ("name",) if kind == "" else (), _OF_PORT)
 
 
-def _is_in_use(contents: Contents, port: Port) -> bool:
+def _is_in_use(plug: Plug) -> bool:
     """By a load balancer, or by a router: then most of it has to stay."""
-    return any(contents.kind_of(port.id)) or port.device_owner.startswith("network:")
+    return bool(plug.kind or plug.load_balancer_id) or plug.port.device_owner.startswith("network:")
 
 
 def _is_same(port: Port, name: str, value: Any) -> bool:
@@ -267,20 +245,19 @@ def _is_same(port: Port, name: str, value: Any) -> bool:
     return bool(name in known and value == known[name]) or (name == "port_security_enabled" and value is True) or value == []
 
 
-def _change_port(effect: effects.Effects, contents: Contents, port: Port, values: Mapping[str, Any]) -> None:
-    with effect.changing(contents, [port.id]):
-        secured = values.get("port_security_enabled", contents.is_secured(port.id))
-        groups = values.get("security_groups", contents.groups_of(port.id))
+def _change_port(contents: Contents, plug: Plug, values: Mapping[str, Any]) -> None:
+    with contents.effects.changing(contents, [plug.id]):
+        secured = values.get("port_security_enabled", plug.secured)
+        groups = values.get("security_groups", plug.groups)
         _check_secured(secured, groups)
-        contents.db.execute("UPDATE ports SET secured = ? WHERE id = ?", (secured, port.id))
-        contents.set_groups(port.id, groups)
-        tenant_details.set_columns(contents, "ports", port.id, values, ("device_id", "device_owner"))
+        contents.rows.set(tables.ports, {"id": plug.id}, secured=secured, **rows.picked(values, ("device_id", "device_owner")))
+        contents.set_groups(plug.id, groups)
         if values.get("fixed_ips") is not None:
-            _readdress(contents, port, values["fixed_ips"])
+            _readdress(contents, plug.port, values["fixed_ips"])
         if values.get("mac_address"):
-            _set_mac(contents, port, values["mac_address"])
+            _set_mac(contents, plug.port, values["mac_address"])
         if values.get("allowed_address_pairs") is not None:
-            _allow(contents, port.id, values["allowed_address_pairs"])
+            _allow(contents, plug.id, values["allowed_address_pairs"])
 
 
 def _readdress(contents: Contents, port: Port, wanted: Sequence[Mapping[str, str]]) -> None:
@@ -293,21 +270,20 @@ def _readdress(contents: Contents, port: Port, wanted: Sequence[Mapping[str, str
             kept |= {same} if same else set()
     gone = has - kept
     for subnet_id, address in gone:
-        query = "SELECT 1 FROM floating_ips WHERE port_id = ? AND fixed_address = ?"
-        if contents.db.execute(query, (port.id, address)).fetchone():
+        if contents.rows.count(tables.floating_ips, port_id=port.id, fixed_address=address):
             raise networking.NetworkConflict("PortInUse", f"A floating IP leads to the address {address} of port {port.id}.")
-        contents.db.execute("DELETE FROM fixed_ips WHERE subnet_id = ? AND ip_address = ?", (subnet_id, address))
+        contents.give_back(port.id, FixedIp(subnet_id, address))
     for subnet_id, address in found:
         if (subnet_id, address) not in kept and not (address is None and any(one[0] == subnet_id for one in kept)):
             contents.take(port.id, subnet_id, address)
 
 
-def delete_port(effect: effects.Effects, contents: Contents, port_id: str) -> None:
+def delete_port(contents: Contents, port_id: str) -> None:
     """:raises NotFound: no such port; :raises NetworkConflict: a router, a floating IP or a load balancer lives by it."""
-    port = contents.port(port_id)
-    if port.device_owner.startswith("network:"):
-        words = f"Port {port_id} can't be deleted: it belongs to {port.device_owner} {port.device_id}."
+    plug = contents.plug(port_id)
+    if plug.port.device_owner.startswith("network:"):
+        words = f"Port {port_id} can't be deleted: it belongs to {plug.port.device_owner} {plug.port.device_id}."
         raise networking.NetworkConflict("ServicePortInUse", words)
-    if _is_in_use(contents, port):
-        raise networking.NetworkConflict("PortInUse", f"Port {port_id} is in use by {port.device_id}.")
-    effects.delete_ports(effect, contents, [port])
+    if _is_in_use(plug):
+        raise networking.NetworkConflict("PortInUse", f"Port {port_id} is in use by {plug.port.device_id}.")
+    contents.delete_ports([port_id])

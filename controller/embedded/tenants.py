@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.embedded import effects, networking, tenant_documents, tenant_groups, tenant_pools, tenant_ports, tenant_routers, vip_groups
+from controller.embedded import networking, tables, tenant_documents, tenant_groups, tenant_pools, tenant_ports, tenant_routers, vip_groups
 from controller.embedded.inventory import Inventory
 from controller.embedded.networking import Document
 
@@ -41,8 +41,8 @@ _DELETE = {
 }
 
 
-class Tenants(effects.Effects, networking.TenantNetworking):
-    """`TenantNetworking` for every driver that keeps an inventory."""
+class Tenants(networking.TenantNetworking):
+    """The documents of one inventory."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory
@@ -60,34 +60,34 @@ class Tenants(effects.Effects, networking.TenantNetworking):
             if tenant_groups.default_of(contents, project_id) is not None:
                 return
         with self._inventory.change() as contents:
-            tenant_groups.ensure_default(self, contents, project_id)
+            tenant_groups.ensure_default(contents, project_id)
 
     def service_group(self, port_id: str) -> str | None:
         with self._inventory.read() as contents:
-            _, load_balancer_id = contents.kind_of(port_id)
-        return None if load_balancer_id is None else vip_groups.group_id(load_balancer_id)
+            row = contents.rows.first(tables.ports, id=port_id)
+            return vip_groups.group_id(row.load_balancer_id) if row is not None and row.load_balancer_id else None
 
     def create(self, kind: str, values: Mapping[str, Any]) -> Document:
         with self._inventory.change() as contents:
-            return tenant_documents.document(contents, kind, _CREATE[kind](self, contents, values))
+            return tenant_documents.document(contents, kind, _CREATE[kind](contents, values))
 
     def update(self, kind: str, object_id: str, values: Mapping[str, Any]) -> Document:
         with self._inventory.change() as contents:
             tenant_documents.document(contents, kind, object_id)  # what is hidden can't be changed
             if kind not in _UPDATE:
                 raise exceptions.InvalidRequest(f"A {kind} can't be changed.")
-            _UPDATE[kind](self, contents, object_id, values)
+            _UPDATE[kind](contents, object_id, values)
             return tenant_documents.document(contents, kind, object_id)
 
     def delete(self, kind: str, object_id: str) -> None:
         with self._inventory.change() as contents:
             tenant_documents.document(contents, kind, object_id)
-            _DELETE[kind](self, contents, object_id)
+            _DELETE[kind](contents, object_id)
 
     def add_router_interface(self, router_id: str, subnet_id: str | None, port_id: str | None) -> Document:
         with self._inventory.change() as contents:
-            return tenant_routers.add_interface(self, contents, router_id, subnet_id, port_id)
+            return tenant_routers.add_interface(contents, router_id, subnet_id, port_id)
 
     def remove_router_interface(self, router_id: str, subnet_id: str | None, port_id: str | None) -> Document:
         with self._inventory.change() as contents:
-            return tenant_routers.remove_interface(self, contents, router_id, subnet_id, port_id)
+            return tenant_routers.remove_interface(contents, router_id, subnet_id, port_id)

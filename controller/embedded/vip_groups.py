@@ -6,8 +6,8 @@ import ipaddress
 import uuid
 from collections.abc import Iterable, Sequence
 
-from controller.embedded import effects, networking, tenant_details, tenant_groups
-from controller.embedded.inventory import Contents
+from controller.embedded import networking, rows, tables, tenant_groups
+from controller.embedded.contents import Contents
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule
 
@@ -23,16 +23,14 @@ def group_id(load_balancer_id: str) -> str:
 
 def exists(contents: Contents, load_balancer_id: str) -> bool:
     """Is there such a group?"""
-    return contents.group_rules(group_id(load_balancer_id)) is not None
+    return contents.rows.first(tables.security_groups, id=group_id(load_balancer_id)) is not None
 
 
-def ensure(effect: effects.Effects, contents: Contents, load_balancer_id: str) -> str:
-    """The id of the group, which is there from now on."""
-    wanted = group_id(load_balancer_id)
+def ensure(contents: Contents, load_balancer_id: str) -> None:
+    """Have the group, from now on."""
     if not exists(contents, load_balancer_id):
-        with effect.changing(contents, group_ids=[wanted]):
+        with contents.effects.changing(contents, group_ids=[group_id(load_balancer_id)]):
             _add(contents, load_balancer_id)
-    return wanted
 
 
 def _add(contents: Contents, load_balancer_id: str) -> None:
@@ -41,30 +39,29 @@ def _add(contents: Contents, load_balancer_id: str) -> None:
         "project_id": networking.SERVICE_PROJECT,
         "description": f"What the listeners of load balancer {load_balancer_id} open.",
     }
-    tenant_groups.add(contents, group_id(load_balancer_id), values)
+    tenant_groups.add(contents, values, group_id(load_balancer_id))
 
 
-def add_to(effect: effects.Effects, contents: Contents, load_balancer_id: str, port_id: str) -> None:
+def add_to(contents: Contents, load_balancer_id: str, port_id: str) -> None:
     """Put the group on a port, beside those that the port has."""
-    wanted = group_id(load_balancer_id)
-    kind, _ = contents.kind_of(port_id)
-    filtered = [port_id] if kind == "" else []  # of a VIP port of ours the filter learns by the ports that carry the VIP
-    with effect.changing(contents, filtered, [wanted] if filtered else []):
+    wanted, plug = group_id(load_balancer_id), contents.plug(port_id)
+    filtered = [port_id] if plug.kind == "" else []  # of a VIP port of ours the filter learns by the ports that carry the VIP
+    with contents.effects.changing(contents, filtered, [wanted] if filtered else []):
         if not exists(contents, load_balancer_id):
             _add(contents, load_balancer_id)
-        contents.set_groups(port_id, [*contents.groups_of(port_id), wanted])
+        contents.set_groups(port_id, [*plug.groups, wanted])
 
 
-def delete(effect: effects.Effects, contents: Contents, load_balancer_id: str) -> None:
+def delete(contents: Contents, load_balancer_id: str) -> None:
     """Delete the group, after every port that has it let go of it, and forget what the amphorae tell each other; gone already is fine."""
     gone = group_id(load_balancer_id)
-    having = [found for (found,) in contents.db.execute("SELECT port_id FROM port_groups WHERE security_group_id = ?", (gone,))]
-    carriers = [port.id for port in contents.ports_of_load_balancer(load_balancer_id, "vrrp")]
-    query = "SELECT DISTINCT security_group_id FROM security_group_rules WHERE remote_group_id = ?"
-    referring = [found for (found,) in contents.db.execute(query, (gone,))]
-    with effect.changing(contents, [*dict.fromkeys([*having, *carriers])], [gone, *referring]):
-        contents.db.execute("DELETE FROM port_groups WHERE security_group_id = ?", (gone,))
-        contents.db.execute("DELETE FROM security_groups WHERE id = ?", (gone,))
+    having = [row.port_id for row in contents.rows.all(tables.port_groups, security_group_id=gone)]
+    referring = [row.security_group_id for row in contents.rows.all(tables.rules, remote_group_id=gone)]
+    with contents.effects.changing(
+        contents, [*dict.fromkeys([*having, *contents.carriers(load_balancer_id)])], [gone, *dict.fromkeys(referring)]
+    ):
+        contents.rows.delete(tables.port_groups, security_group_id=gone)
+        contents.rows.delete(tables.security_groups, id=gone)
         contents.set_pair_rules(load_balancer_id, ())
 
 
@@ -86,23 +83,17 @@ def access(contents: Contents, load_balancer_id: str) -> frozenset[AccessRule]:
     return contents.pair_rules(load_balancer_id) | admitted
 
 
-def set_access(effect: effects.Effects, contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[AccessRule]) -> None:
+def set_access(contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[AccessRule]) -> None:
     """Exactly this, from now on: rules that stay keep their ids."""
-    versions = _versions(contents, vip)
+    fixed = contents.rows.all(tables.fixed_ips, port_id=vip.port_id)
+    versions = sorted({ipaddress.ip_address(address).version for address in [*(row.ip_address for row in fixed), vip.address]})
     between = frozenset(rule for rule in rules if rule.between_amphorae)
     changed = between != contents.pair_rules(load_balancer_id)
-    carriers = [port.id for port in contents.ports_of_load_balancer(load_balancer_id, "vrrp")] if changed else []
-    with effect.changing(contents, carriers, [group_id(load_balancer_id)]):
+    with contents.effects.changing(contents, contents.carriers(load_balancer_id) if changed else [], [group_id(load_balancer_id)]):
         if not exists(contents, load_balancer_id):
             _add(contents, load_balancer_id)
         contents.set_pair_rules(load_balancer_id, between)
         _change_rows(contents, load_balancer_id, {row for rule in rules - between for row in _rows_of(rule, versions)})
-
-
-def _versions(contents: Contents, vip: model.Vip) -> list[int]:
-    """The IP versions that a VIP port has addresses of."""
-    found = contents.db.execute("SELECT ip_address FROM fixed_ips WHERE port_id = ?", (vip.port_id,)).fetchall()
-    return sorted({ipaddress.ip_address(address).version for (address,) in [*found, (vip.address,)]})
 
 
 def _rows_of(rule: AccessRule, versions: Sequence[int]) -> Iterable[_Row]:
@@ -111,23 +102,20 @@ def _rows_of(rule: AccessRule, versions: Sequence[int]) -> Iterable[_Row]:
     return [(f"IPv{ipaddress.ip_network(rule.cidr).version}", rule.protocol, rule.port, rule.cidr)]
 
 
-def _rows(contents: Contents, load_balancer_id: str) -> set[_Row]:
-    query = "SELECT ethertype, protocol, port_min, prefix FROM security_group_rules WHERE security_group_id = ? AND direction = 'ingress'"
-    return set(contents.db.execute(query, (group_id(load_balancer_id),)))
+def _rows(contents: Contents, load_balancer_id: str) -> dict[_Row, str]:
+    """What the group admits, and the ids of these rules."""
+    found = contents.rows.all(tables.rules, security_group_id=group_id(load_balancer_id), direction="ingress")
+    return {(row.ethertype, row.protocol, row.port_min, row.prefix): row.id for row in found}
 
 
 def _change_rows(contents: Contents, load_balancer_id: str, wanted: set[_Row]) -> None:
-    own, known = group_id(load_balancer_id), _rows(contents, load_balancer_id)
-    contents.db.executemany(
-        "DELETE FROM security_group_rules WHERE security_group_id = ? AND direction = 'ingress' "
-        "AND ethertype = ? AND protocol = ? AND port_min IS ? AND prefix IS ?",
-        [(own, *row) for row in known - wanted],
-    )
-    born = tenant_details.born({}, ())
-    contents.db.executemany(
-        "INSERT INTO security_group_rules VALUES (?, ?, 'ingress', ?, ?, ?, ?, ?, NULL, ?)",
-        [
-            (tenant_details.new_id(), own, ethertype, protocol, port, port, prefix, born)
-            for ethertype, protocol, port, prefix in sorted(wanted - known, key=str)
-        ],
+    known = _rows(contents, load_balancer_id)
+    contents.rows.delete(tables.rules, id=[known[row] for row in known.keys() - wanted])
+    own = {"security_group_id": group_id(load_balancer_id), "direction": "ingress", "details": {"created_at": rows.now()}}
+    contents.rows.put(
+        tables.rules,
+        *(
+            own | {"id": rows.new_id(), "ethertype": kind, "protocol": protocol, "port_min": port, "port_max": port, "prefix": prefix}
+            for kind, protocol, port, prefix in sorted(wanted - known.keys(), key=str)
+        ),
     )

@@ -6,9 +6,9 @@ import uuid
 from collections.abc import Sequence
 
 from controller.drivers.compute import fake as compute
-from controller.drivers.network import fake as network
 from controller.model.network import AccessRule, Port
 from tests import builders
+from tests import fake_network as network
 from tests.contract import cloud
 
 

@@ -27,7 +27,6 @@ from controller.drivers.amphora import fake as fake_amphora
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute_interface
-from controller.drivers.network import fake as fake_network
 from controller.flows import catalog
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
@@ -35,7 +34,7 @@ from controller.model import status
 from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from controller.worker import conductor, engine, persistence
-from tests import databases
+from tests import databases, fake_network
 
 PROJECT = "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"
 NOT_QUICK = pytest.param(False, marks=pytest.mark.slow)

@@ -13,12 +13,12 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.network import interface
-from controller.embedded import bridge, linux, memory, networking
+from controller.embedded import bridge, linux, networking, scratch
 from controller.model.network import AccessRule, Network, VipRequest
 from tests.builders import PROJECT
 from tests.contract import embedded_cloud
 
-Embedded = bridge.BridgeNetwork | memory.MemoryNetwork
+Embedded = bridge.BridgeNetwork | scratch.ScratchNetwork
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def embedded(tmp_path: pathlib.Path) -> Iterator[embedded_cloud.EmbeddedCloud]:
         made.close()
 
 
-@pytest.fixture(params=["memory", pytest.param("bridge", marks=pytest.mark.integration)])
+@pytest.fixture(params=["scratch", pytest.param("bridge", marks=pytest.mark.integration)])
 def network(request: pytest.FixtureRequest) -> Embedded:
-    if request.param == "memory":
-        return memory.MemoryNetwork()
+    if request.param == "scratch":
+        return scratch.ScratchNetwork()
     made: embedded_cloud.EmbeddedCloud = request.getfixturevalue("embedded")
     return made.network
 
@@ -44,10 +44,10 @@ def network(request: pytest.FixtureRequest) -> Embedded:
 def private(network: Embedded, request: pytest.FixtureRequest) -> Network:
     """A tenant's network; the one of IPv4 has a way out."""
     values = {"name": "tenant", "project_id": PROJECT, "shared": True, "router:external": False, "mtu": 1500}
-    made = network.create(networking.NETWORK, values)["id"]
-    subnet = network.create(networking.SUBNET, {"name": "tenant", "network_id": made, "cidr": request.param, "project_id": PROJECT})
-    (router,) = network.documents(networking.ROUTER)
-    network.add_router_interface(router["id"], subnet["id"], None)
+    made = network.tenants.create(networking.NETWORK, values)["id"]
+    subnet = network.tenants.create(networking.SUBNET, {"name": "tenant", "network_id": made, "cidr": request.param, "project_id": PROJECT})
+    (router,) = network.tenants.documents(networking.ROUTER)
+    network.tenants.add_router_interface(router["id"], subnet["id"], None)
     return network.get_network(made)
 
 
@@ -67,7 +67,7 @@ def test_the_group_of_a_vip_says_what_listeners_open(network: Embedded, private:
     network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", 80, "192.0.2.0/24")])
     rules = {
         (one["direction"], one["ethertype"], one["protocol"], one["port_range_min"], one["port_range_max"], one["remote_ip_prefix"])
-        for one in network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
+        for one in network.tenants.document(networking.SECURITY_GROUP, own)["security_group_rules"]
     }
     out = {("egress", ethertype, None, None, None, None) for ethertype in ("IPv4", "IPv6")}
     assert rules == out | {("ingress", "IPv4", "tcp", 80, 80, "192.0.2.0/24")}
@@ -76,23 +76,23 @@ def test_the_group_of_a_vip_says_what_listeners_open(network: Embedded, private:
 def test_a_port_that_is_a_vip_is_renamed_and_not_deleted(network: Embedded, private: Network) -> None:
     port = network.create_port("mine", private.id, private.subnet_ids[0])
     network.allocate_vip(new_id(), PROJECT, VipRequest(port_id=port.id))
-    assert network.update(networking.PORT, port.id, {"name": "renamed"})["name"] == "renamed"
+    assert network.tenants.update(networking.PORT, port.id, {"name": "renamed"})["name"] == "renamed"
     with pytest.raises(networking.NetworkConflict):
-        network.delete(networking.PORT, port.id)
+        network.tenants.delete(networking.PORT, port.id)
 
 
 def test_the_services_own_group_is_changed_by_nobody_else(network: Embedded, private: Network) -> None:
     vip = network.allocate_vip(new_id(), PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
-    (rule, *_) = network.document(networking.SECURITY_GROUP, own)["security_group_rules"]
-    network.update(networking.PORT, vip.port_id, {"security_groups": []})
+    (rule, *_) = network.tenants.document(networking.SECURITY_GROUP, own)["security_group_rules"]
+    network.tenants.update(networking.PORT, vip.port_id, {"security_groups": []})
     values = {"security_group_id": own, "direction": "ingress", "ethertype": "IPv4"}
     for change in (
-        lambda: network.delete(networking.SECURITY_GROUP, own),
-        lambda: network.update(networking.SECURITY_GROUP, own, {"name": "mine"}),
-        lambda: network.create(networking.SECURITY_GROUP_RULE, values),
+        lambda: network.tenants.delete(networking.SECURITY_GROUP, own),
+        lambda: network.tenants.update(networking.SECURITY_GROUP, own, {"name": "mine"}),
+        lambda: network.tenants.create(networking.SECURITY_GROUP_RULE, values),
         lambda: group(network, remote_group_id=own),
-        lambda: network.delete(networking.SECURITY_GROUP_RULE, rule["id"]),
+        lambda: network.tenants.delete(networking.SECURITY_GROUP_RULE, rule["id"]),
     ):
         with pytest.raises(networking.NetworkConflict):
             change()
@@ -100,14 +100,14 @@ def test_the_services_own_group_is_changed_by_nobody_else(network: Embedded, pri
 
 def group(network: Embedded, name: str = "web", **rule: Any) -> str:
     """A security group of a tenant, with one rule more than it is born with."""
-    made: str = network.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
+    made: str = network.tenants.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
     values = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80, **rule}
-    network.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
+    network.tenants.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
     return made
 
 
 def groups_of(network: Embedded, port_id: str) -> list[str]:
-    found: list[str] = network.document(networking.PORT, port_id)["security_groups"]
+    found: list[str] = network.tenants.document(networking.PORT, port_id)["security_groups"]
     return found
 
 
@@ -123,13 +123,13 @@ def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: Embedded
         floating = floating_ip(network, port_id=vip.port_id)
         assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
         network.deallocate_vip(load_balancer_id, vip)
-        assert network.document(networking.FLOATING_IP, floating["id"])["status"] == "DOWN"
-    network.delete(networking.SECURITY_GROUP, known)
+        assert network.tenants.document(networking.FLOATING_IP, floating["id"])["status"] == "DOWN"
+    network.tenants.delete(networking.SECURITY_GROUP, known)
 
 
 def floating_ip(network: Embedded, **more: Any) -> networking.Document:
-    (public,) = [one["id"] for one in network.documents(networking.NETWORK) if one["router:external"]]
-    return network.create(networking.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
+    (public,) = [one["id"] for one in network.tenants.documents(networking.NETWORK) if one["router:external"]]
+    return network.tenants.create(networking.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
 
 
 def test_a_group_that_a_port_has_can_not_be_deleted(network: Embedded, private: Network) -> None:
@@ -137,62 +137,63 @@ def test_a_group_that_a_port_has_can_not_be_deleted(network: Embedded, private: 
     vip = network.allocate_vip(load_balancer_id, PROJECT, on(private))
     network.set_vip_security_groups(load_balancer_id, vip, [known])
     with pytest.raises(networking.NetworkConflict) as caught:
-        network.delete(networking.SECURITY_GROUP, known)
+        network.tenants.delete(networking.SECURITY_GROUP, known)
     assert caught.value.type == "SecurityGroupInUse"
 
 
 def test_a_group_that_others_rules_name_takes_those_rules_with_it(network: Embedded) -> None:
     named = group(network, "named")
     naming = group(network, "naming", remote_group_id=named)
-    network.delete(networking.SECURITY_GROUP, named)
-    rules = network.document(networking.SECURITY_GROUP, naming)["security_group_rules"]
+    network.tenants.delete(networking.SECURITY_GROUP, named)
+    rules = network.tenants.document(networking.SECURITY_GROUP, naming)["security_group_rules"]
     assert {rule["direction"] for rule in rules} == {"egress"}
 
 
 def test_a_network_of_a_tenant_takes_vips_and_goes_when_it_is_empty(network: Embedded) -> None:
     values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1400}
-    made = network.create(networking.NETWORK, values)["id"]
-    subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
+    made = network.tenants.create(networking.NETWORK, values)["id"]
+    subnet = network.tenants.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})
     assert (subnet["gateway_ip"], subnet["allocation_pools"]) == ("10.77.0.1", [{"start": "10.77.0.2", "end": "10.77.0.254"}])
     load_balancer_id = new_id()
     vip = network.allocate_vip(load_balancer_id, PROJECT, VipRequest(network_id=made))
     network.ensure_vrrp_port("amphora-1", load_balancer_id, vip)
     with pytest.raises(networking.NetworkConflict):
-        network.delete(networking.NETWORK, made)
+        network.tenants.delete(networking.NETWORK, made)
     network.delete_amphora_ports("amphora-1")
     network.deallocate_vip(load_balancer_id, vip)
-    network.delete(networking.NETWORK, made)
+    network.tenants.delete(networking.NETWORK, made)
     with pytest.raises(exceptions.NotFound):
         network.get_subnet(subnet["id"])
 
 
 def test_a_floating_ip_needs_a_router_that_leads_there(network: Embedded) -> None:
     values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
-    made = network.create(networking.NETWORK, values)["id"]
-    subnet = network.create(networking.SUBNET, {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"})["id"]
+    made = network.tenants.create(networking.NETWORK, values)["id"]
+    wanted = {"name": "s", "project_id": PROJECT, "network_id": made, "cidr": "10.77.0.0/24"}
+    subnet = network.tenants.create(networking.SUBNET, wanted)["id"]
     vip = network.allocate_vip(new_id(), PROJECT, VipRequest(subnet_id=subnet))
     floating = floating_ip(network)
     with pytest.raises(exceptions.NotFound) as caught:
-        network.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
+        network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
     assert caught.value.kind == "ExternalGatewayForFloatingIP"
-    router = network.create(
+    router = network.tenants.create(
         networking.ROUTER,
         {"name": "r", "project_id": PROJECT, "external_gateway_info": {"network_id": floating["floating_network_id"]}},
     )["id"]
-    network.add_router_interface(router, subnet, None)
-    assert network.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
+    network.tenants.add_router_interface(router, subnet, None)
+    assert network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
     with pytest.raises(networking.NetworkConflict):
-        network.remove_router_interface(router, subnet, None)
-    network.delete(networking.FLOATING_IP, floating["id"])
-    network.remove_router_interface(router, subnet, None)
-    network.delete(networking.ROUTER, router)
+        network.tenants.remove_router_interface(router, subnet, None)
+    network.tenants.delete(networking.FLOATING_IP, floating["id"])
+    network.tenants.remove_router_interface(router, subnet, None)
+    network.tenants.delete(networking.ROUTER, router)
 
 
 # The packet filter
 
 
 def test_a_network_without_packets_has_no_filter_to_mend() -> None:
-    assert not isinstance(memory.MemoryNetwork(), interface.FilterKeeper)
+    assert not isinstance(scratch.ScratchNetwork(), interface.FilterKeeper)
 
 
 @pytest.mark.integration

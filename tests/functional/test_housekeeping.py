@@ -15,12 +15,11 @@ from controller import jobs
 from controller.db import database, tables
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute
-from controller.drivers.network import fake as fake_network
 from controller.housekeeping import orphans, periodic, purge, sweeper
 from controller.model import load_balancer as model
 from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
-from tests import builders
+from tests import builders, fake_network
 from tests.functional import heartbeat_fleet
 
 

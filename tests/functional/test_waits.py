@@ -115,7 +115,7 @@ def test_requests_that_wait_for_nobody_set_a_time_out_once(db: database.Database
 
 def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "network.db"
-    books = inventory.Inventory(path, "ns")
+    books = inventory.Inventory(path)
     with books.change():
         pass
     other = sqlite3.connect(path, isolation_level=None)
@@ -132,16 +132,19 @@ def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadlin
 
 
 def test_an_inventory_whose_disk_is_full_changes_nothing_and_goes_on_later(tmp_path: pathlib.Path) -> None:
-    books = inventory.Inventory(tmp_path / "network.db", "ns")
-    with books.change() as contents:
-        contents.db.execute("PRAGMA user_version")
-    connection = books._connection()
-    (pages,) = connection.execute("PRAGMA page_count").fetchone()
-    connection.execute(f"PRAGMA max_page_count = {pages}")
+    books = inventory.Inventory(tmp_path / "network.db")
+    _limit_pages(books)
     names = [f"n-{number}" for number in range(1000)]
     with pytest.raises(inventory.InventoryAway, match="full"), books.change() as contents:
         [contents.add_network(name, f"br-{name}") for name in names]
-    connection.execute("PRAGMA max_page_count = 100000")
+    _limit_pages(books, 100_000)
     with books.change() as contents:
         contents.add_network(names[0], "br-0")
         assert contents.bridges() == ["br-0"]
+
+
+def _limit_pages(books: inventory.Inventory, most: int | None = None) -> None:
+    """No more than the file has, or than `most`; this thread's next transactions have the same connection."""
+    with books.read() as contents:
+        pages = contents.rows.run(sa.text("PRAGMA page_count")).scalar_one()
+        contents.rows.run(sa.text(f"PRAGMA max_page_count = {most or pages}"))

@@ -170,8 +170,8 @@ class Playground:
 def _ipv6_network(network: bridge.BridgeNetwork) -> Network:
     """A network of IPv6 alone, as a tenant makes one."""
     values = {"name": "six", "project_id": "project-1", "shared": False, "router:external": False, "mtu": 1500}
-    made = network.create(networking.NETWORK, values)["id"]
-    network.create(networking.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/64", "project_id": "project-1"})
+    made = network.tenants.create(networking.NETWORK, values)["id"]
+    network.tenants.create(networking.SUBNET, {"name": "six", "network_id": made, "cidr": "fd00:f161::/64", "project_id": "project-1"})
     return network.get_network(made)
 
 
@@ -343,7 +343,7 @@ def test_vrrp_passes_between_the_halves_of_a_pair_only(playground: Playground, v
     stranger, _ = playground.tenant("stranger")
     addresses = [port.fixed_ips[0].ip_address for port in ports]
     access([AccessRule("vrrp", None, playground.alone(address), between_amphorae=True) for address in addresses])
-    network.update(networking.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
+    network.tenants.update(networking.PORT, vip.port_id, {"security_groups": []})  # whatever the tenant does
     for sender, passes in ((halves[1], True), (stranger, False)):
         receiver = subprocess.Popen(
             [*linux.enter(halves[0]), sys.executable, "-c", HEAR_VRRP, str(PATIENCE if passes else DROPPED), str(playground.version)],

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from controller.dev.client import eventually
-from controller.embedded import bridge, inventory, linux, networking, tenant_groups
+from controller.embedded import bridge, linux, networking, tenant_groups
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
 from tests.integration.test_embedded_network import ANSWER_TCP, ANSWER_UDP, ASK_TCP, ASK_UDP, Playground, playground_of
@@ -43,11 +43,11 @@ class Carrier:
 
     def put(self, *group_ids: str) -> None:
         """As a tenant does it, through the API's port."""
-        self.network.update(networking.PORT, self.vip.port_id, {"security_groups": list(group_ids)})
+        self.network.tenants.update(networking.PORT, self.vip.port_id, {"security_groups": list(group_ids)})
 
     def groups(self) -> list[str]:
         """Those of the VIP port now."""
-        found: list[str] = self.network.document(networking.PORT, self.vip.port_id)["security_groups"]
+        found: list[str] = self.network.tenants.document(networking.PORT, self.vip.port_id)["security_groups"]
         return found
 
 
@@ -58,7 +58,7 @@ def carrier(playground: Playground) -> Carrier:
 
 def group(network: bridge.BridgeNetwork, name: str, *rules: dict[str, Any]) -> str:
     """A security group with these rules, beside those that let everything out."""
-    made: str = network.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
+    made: str = network.tenants.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
     for wanted in rules:
         rule(network, made, **wanted)
     return made
@@ -67,7 +67,7 @@ def group(network: bridge.BridgeNetwork, name: str, *rules: dict[str, Any]) -> s
 def rule(network: bridge.BridgeNetwork, group_id: str, **values: Any) -> str:
     """One more rule of a group; returns its id."""
     whole = {"security_group_id": group_id, "direction": "ingress", "ethertype": "IPv4", **values}
-    made: str = network.create(networking.SECURITY_GROUP_RULE, whole)["id"]
+    made: str = network.tenants.create(networking.SECURITY_GROUP_RULE, whole)["id"]
     return made
 
 
@@ -94,7 +94,7 @@ def test_a_group_on_a_vip_port_admits_what_its_rules_say(playground: Playground,
     assert playground.pings(client, vip)
     more = rule(network, lbaas, **tcp(8090))
     assert playground.asks(client, ASK_TCP, vip, 8090, address)
-    network.delete(networking.SECURITY_GROUP_RULE, more)
+    network.tenants.delete(networking.SECURITY_GROUP_RULE, more)
     assert playground.is_dropped(client, ASK_TCP, vip, 8090, address)
     carrier.put()
     for port in (80, 8080):
@@ -118,7 +118,7 @@ def test_a_closed_group_in_place_of_the_load_balancers_own_drops_what_listeners_
     assert playground.is_dropped(client, ASK_TCP, vip, 80, address), "a change of listeners opens nothing"
     opening = rule(network, closed, **tcp(80))
     assert playground.asks(client, ASK_TCP, vip, 80, address)
-    network.delete(networking.SECURITY_GROUP_RULE, opening)
+    network.tenants.delete(networking.SECURITY_GROUP_RULE, opening)
     assert playground.is_dropped(client, ASK_TCP, vip, 80, address)
     network.set_vip_security_groups("lb-1", carrier.vip, [])
     assert playground.asks(client, ASK_TCP, vip, 80, address), "the load balancer's own group is back"
@@ -158,11 +158,11 @@ def test_a_remote_prefix_and_a_remote_group_admit_those_alone(playground: Playgr
     assert playground.is_dropped(stranger, ASK_TCP, vip, 80, strangers_address)
     carrier.put(by_group)
     assert playground.is_dropped(friend, ASK_TCP, vip, 80, friends_address)
-    (port,) = [one for one in network.documents(networking.PORT) if one["name"] == "friend"]
-    network.update(networking.PORT, port["id"], {"port_security_enabled": True, "security_groups": [clients]})
+    (port,) = [one for one in network.tenants.documents(networking.PORT) if one["name"] == "friend"]
+    network.tenants.update(networking.PORT, port["id"], {"port_security_enabled": True, "security_groups": [clients]})
     assert playground.asks(friend, ASK_TCP, vip, 80, friends_address)
     assert playground.is_dropped(stranger, ASK_TCP, vip, 80, strangers_address)
-    network.update(networking.PORT, port["id"], {"security_groups": []})
+    network.tenants.update(networking.PORT, port["id"], {"security_groups": []})
     assert playground.is_dropped(friend, ASK_TCP, vip, 80, friends_address)
 
 
@@ -207,7 +207,7 @@ def test_a_machine_with_groups_answers_and_sends_as_they_say(playground: Playgro
     client, clients_address = playground.tenant("client")
     web = group(network, "web", tcp(80), {"protocol": "udp", "port_range_min": 53, "port_range_max": 53})
     values = {"name": "machine", "network_id": playground.private.id, "project_id": PROJECT, "security_groups": [web]}
-    port = network.get_port(network.create(networking.PORT, values)["id"])
+    port = network.get_port(network.tenants.create(networking.PORT, values)["id"])
     machine, address = playground.machine("machine", port), port.fixed_ips[0].ip_address
     for number in (80, 81):
         playground.serve(machine, ANSWER_TCP, address, number)
@@ -219,9 +219,9 @@ def test_a_machine_with_groups_answers_and_sends_as_they_say(playground: Playgro
     assert playground.asks(client, ASK_UDP, address, 53, clients_address)
     assert playground.asks(machine, ASK_TCP, clients_address, 80, address)
     assert playground.asks(machine, ASK_UDP, clients_address, 54, address)
-    for one in network.document(networking.SECURITY_GROUP, web)["security_group_rules"]:
+    for one in network.tenants.document(networking.SECURITY_GROUP, web)["security_group_rules"]:
         if one["direction"] == "egress":
-            network.delete(networking.SECURITY_GROUP_RULE, one["id"])
+            network.tenants.delete(networking.SECURITY_GROUP_RULE, one["id"])
     assert playground.is_dropped(machine, ASK_TCP, clients_address, 80, address)
     assert playground.asks(client, ASK_TCP, address, 80, clients_address), "an answer needs no rule"
     assert playground.asks(client, ASK_UDP, address, 53, clients_address)
@@ -240,7 +240,7 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 80)
     network.set_vip_access("lb-1", carrier.vip, [AccessRule("tcp", 80)])
     values = {"floating_network_id": public.id, "project_id": PROJECT, "port_id": carrier.vip.port_id}
-    floating = network.create(networking.FLOATING_IP, values)
+    floating = network.tenants.create(networking.FLOATING_IP, values)
     leads = floating["floating_ip_address"]
     assert playground.asks(outside, ASK_TCP, leads, 80, address)
     network.install()
@@ -248,11 +248,11 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     assert playground.ping_is_dropped(outside, leads), "the filter of the VIP holds for what comes by the floating IP"
     carrier.put(*carrier.groups(), group(network, "pings", {"protocol": "icmp", "remote_ip_prefix": f"{address}/32"}))
     assert playground.pings(outside, leads), "the filter sees the address of the asker"
-    network.update(networking.FLOATING_IP, floating["id"], {"port_id": None})
+    network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": None})
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)
-    network.update(networking.FLOATING_IP, floating["id"], {"port_id": carrier.vip.port_id})
+    network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": carrier.vip.port_id})
     assert playground.asks(outside, ASK_TCP, leads, 80, address)
-    network.delete(networking.FLOATING_IP, floating["id"])
+    network.tenants.delete(networking.FLOATING_IP, floating["id"])
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)
 
 
@@ -260,21 +260,23 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
     network = playground.network
     public = network.network_named(bridge.PUBLIC_NETWORK)
     outer = {"name": "outer", "network_id": public.id, "cidr": "fd00:f161:f::/64", "project_id": PROJECT}
-    beyond = network.create(networking.SUBNET, outer)["id"]
+    beyond = network.tenants.create(networking.SUBNET, outer)["id"]
     gateway = {"network_id": public.id, "external_fixed_ips": [{"subnet_id": beyond}]}
-    router = network.create(networking.ROUTER, {"name": "r", "project_id": PROJECT, "external_gateway_info": gateway})["id"]
+    router = network.tenants.create(networking.ROUTER, {"name": "r", "project_id": PROJECT, "external_gateway_info": gateway})["id"]
     machines: list[tuple[str, str]] = []
     for number in (1, 2):
         values = {"name": f"n{number}", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
-        made = network.create(networking.NETWORK, values)["id"]
+        made = network.tenants.create(networking.NETWORK, values)["id"]
         inner = {"name": "s", "network_id": made, "cidr": f"fd00:f161:{number}::/64", "project_id": PROJECT}
-        subnet = network.create(networking.SUBNET, inner)
-        network.add_router_interface(router, subnet["id"], None)
+        subnet = network.tenants.create(networking.SUBNET, inner)
+        network.tenants.add_router_interface(router, subnet["id"], None)
         machines.append(routed(playground, f"inside-{number}", made, subnet))
     port = network.create_port("outside", public.id, beyond)
     outside = playground.machine("outside", port), port.fixed_ips[0].ip_address
     (leg,) = [
-        one for one in network.documents(networking.PORT) if one["device_id"] == router and one["device_owner"] == "network:router_gateway"
+        one
+        for one in network.tenants.documents(networking.PORT)
+        if one["device_id"] == router and one["device_owner"] == "network:router_gateway"
     ]
     linux.Host().ip_batch(outside[0], [f"route add fd00:f161::/32 via {leg['fixed_ips'][0]['ip_address']} dev eth0"])
     for namespace, _ in machines:
@@ -282,7 +284,7 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
             assert playground.pings(namespace, address)
         assert playground.pings(namespace, outside[1])
     assert playground.pings(outside[0], machines[0][1]), "nothing is translated"
-    network.remove_router_interface(router, network.documents(networking.SUBNET)[-1]["id"], None)
+    network.tenants.remove_router_interface(router, network.tenants.documents(networking.SUBNET)[-1]["id"], None)
     assert playground.ping_is_dropped(machines[0][0], machines[1][1])
 
 
@@ -308,7 +310,7 @@ network = bridge.BridgeNetwork(
     state_path=pathlib.Path(sys.argv[1]), namespace_prefix=sys.argv[2], management_cidr="198.19.0.0/20", private_cidr="198.19.64.0/20",
     public_cidr="198.19.128.0/24", host=Dying())
 values = {"security_group_id": sys.argv[3], "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
-network.create(networking.SECURITY_GROUP_RULE, values)
+network.tenants.create(networking.SECURITY_GROUP_RULE, values)
 """
 
 
@@ -334,13 +336,11 @@ def test_what_an_undone_change_left_in_the_kernel_goes_with_the_next(
     playground.serve(carrier.namespace, ANSWER_TCP, carrier.vip.address, 8080)
     made = group(playground.network, "lbaas")
     carrier.put(made)
-    books = inventory.Inventory(tmp_path / "network.db", playground.network.namespace)
-    books.guard = playground.network._inventory.guard
 
     def broken_off() -> None:
-        with books.change() as contents:
+        with playground.network.inventory.change() as contents:
             values = {"security_group_id": made, "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
-            tenant_groups.create_rule(playground.network, contents, values)
+            tenant_groups.create_rule(contents, values)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):

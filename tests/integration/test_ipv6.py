@@ -42,11 +42,9 @@ class Dual:
     def build(self) -> None:
         for name, ranges in _RANGES.items():
             values = {"name": name, "project_id": "demo", "shared": False, "router:external": False, "mtu": 1500}
-            network = self.network.create(networking.NETWORK, values)["id"]
-            made = [
-                self.network.create(networking.SUBNET, {"name": name, "network_id": network, "cidr": cidr, "project_id": "demo"})["id"]
-                for cidr in ranges
-            ]
+            network = self.network.tenants.create(networking.NETWORK, values)["id"]
+            place = {"name": name, "network_id": network, "project_id": "demo"}
+            made = [self.network.tenants.create(networking.SUBNET, {**place, "cidr": cidr})["id"] for cidr in ranges]
             self.subnets[name] = {4: made[0], 6: made[1]}
         for name in ("client", "stranger", "front-web"):
             self.machine(name, "front")
@@ -73,7 +71,7 @@ class Dual:
         values = {"name": name, "network_id": self.network.get_subnet(subnets[4]).network_id, "project_id": "demo"}
         wanted = [{"subnet_id": subnet} for subnet in subnets.values()]
         port: Port = self.network.get_port(
-            self.network.create(networking.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
+            self.network.tenants.create(networking.PORT, {**values, "fixed_ips": wanted, "port_security_enabled": False})["id"]
         )
         host, namespace = linux.Host(), self.namespace(name)
         linux.ensure_namespace(host, namespace)

@@ -10,6 +10,9 @@ import pathlib
 HAPROXY = pathlib.Path(__file__).parent / "haproxy-2.6.12"
 """By HAProxy 2.6.12-1+deb12u4 (Debian 12)."""
 
+INVENTORY = pathlib.Path(__file__).parent / "network-inventory.sql"
+"""A whole inventory of the embedded network, as it was written before its tables were declared."""
+
 
 def haproxy(name: str) -> str:
     """What HAProxy said: `show-stat`, `show-servers-state`, `show-info` of the site in `record.py`, or `refused`."""

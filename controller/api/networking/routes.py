@@ -11,6 +11,7 @@ from controller import exceptions
 from controller.api import answers, current, policies, policy
 from controller.api.networking import lists
 from controller.embedded import attributes, networking
+from controller.embedded.network import EmbeddedNetwork
 from controller.embedded.networking import Document
 
 blueprint = flask.Blueprint("networking", __name__)
@@ -35,11 +36,11 @@ _TAG = attributes.text(60)
 
 def offered(network: object) -> bool:
     """Does a network driver have what these routes show?"""
-    return isinstance(network, networking.TenantNetworking)
+    return isinstance(network, EmbeddedNetwork)
 
 
 def _network() -> networking.TenantNetworking:
-    return cast("networking.TenantNetworking", current.services().network)
+    return cast("EmbeddedNetwork", current.services().network).tenants
 
 
 def _kind(path: str) -> tuple[str, str]:

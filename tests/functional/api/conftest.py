@@ -20,11 +20,11 @@ from controller.api import app as api_app
 from controller.api import current
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
-from controller.drivers.network.fake import FakeNetwork
 from controller.drivers.secrets.fake import FakeSecrets
-from controller.embedded import memory
+from controller.embedded import scratch
 from controller.model.status import ProvisioningStatus
 from tests import builders, databases
+from tests.fake_network import FakeNetwork
 
 PROJECT = builders.PROJECT
 SETTINGS = "settings"
@@ -165,7 +165,7 @@ def an_api(options: dict[tuple[str, str], Any] | None = None) -> Iterator[Api]:
     with databases.lent() as db:
         try:
             embedded = (options or {}).get(("api_settings", "embedded_networking"))
-            network: Any = memory.MemoryNetwork() if embedded else FakeNetwork(cloud)
+            network: Any = scratch.ScratchNetwork() if embedded else FakeNetwork(cloud)
             made = Api(db, network, options)
             yield made
             made.close()

@@ -12,7 +12,6 @@ from urllib import parse as urls
 import pytest
 
 from controller.db import tables
-from controller.drivers.network.fake import FakeNetwork
 from controller.resources import (
     amphora,
     availability_zone,
@@ -25,6 +24,7 @@ from controller.resources import (
     member,
     pool,
 )
+from tests.fake_network import FakeNetwork
 from tests.functional import small_flows
 from tests.functional.api.conftest import Api
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from controller.db import tables
-from controller.drivers.network.fake import FakeNetwork
 from controller.model import quota
+from tests.fake_network import FakeNetwork
 from tests.functional import small_flows
 from tests.functional.api.conftest import PROJECT, Api
 

@@ -152,14 +152,14 @@ BODIES = (
 )
 
 
-MEMORY = "[controller_worker]\nnetwork_driver = memory\n"
+SCRATCH = "[controller_worker]\nnetwork_driver = scratch\n"
 """The network driver that has a Networking API, without root."""
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[api_http.Server]:
     """The process; what is begun and not ended is over after a second."""
-    with api_http.running(more="request_timeout = 1\ncors_allowed_origins = *\nembedded_networking = true\n" + MEMORY) as made:
+    with api_http.running(more="request_timeout = 1\ncors_allowed_origins = *\nembedded_networking = true\n" + SCRATCH) as made:
         yield made
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.compute import fake, interface
-from controller.drivers.network import fake as fake_network
 from controller.model.network import VipRequest
+from tests import fake_network
 
 
 @pytest.fixture

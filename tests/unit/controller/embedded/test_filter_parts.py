@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -31,14 +32,14 @@ RULE = {"direction": "ingress", "ethertype": "IPv4", "protocol": None, "port_min
     ids=str,
 )
 def test_a_rule_is_said_in_the_words_of_the_filter(changes: dict[str, Any], match: str) -> None:
-    assert filter_parts.matches([{"remote_group_id": None, **RULE, **changes}]) == [match]
+    assert filter_parts.matches([SimpleNamespace(**{"remote_group_id": None, **RULE, **changes})]) == [match]
 
 
 def test_rules_for_single_ports_are_one_for_the_filter() -> None:
     tcp = {"remote_group_id": None, **RULE, "protocol": "tcp"}
     rules = [{**tcp, "port_min": port, "port_max": port} for port in (443, 80, 80)]
     rules += [{**tcp, "port_min": 90, "port_max": 99}, {**tcp, "port_min": 80, "port_max": 80, "prefix": "192.0.2.0/24"}, tcp]
-    assert filter_parts.matches(rules) == [
+    assert filter_parts.matches(SimpleNamespace(**rule) for rule in rules) == [
         "ether type ip meta l4proto 6 th dport 90-99",
         "ether type ip meta l4proto 6",
         "ether type ip meta l4proto 6 th dport { 80, 443 }",

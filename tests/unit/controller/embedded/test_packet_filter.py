@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Iterator
+
 import pytest
 
-from controller.embedded import filter_parts, inventory, local, packet_filter
+from controller.embedded import contents as module
+from controller.embedded import filter_parts, inventory, packet_filter
+from controller.embedded.contents import Contents
 from controller.model.network import AccessRule, Port
 
 
@@ -24,21 +29,21 @@ def test_a_port_admits_its_own_kind_then_what_its_groups_say_and_answers(rules: 
 
 
 @pytest.fixture
-def contents() -> inventory.Contents:
-    with inventory.Inventory(":memory:", None).change() as made:
+def contents(tmp_path: pathlib.Path) -> Iterator[Contents]:
+    with inventory.Inventory(tmp_path / "network.db").change() as made:
         made.add_network("private", "br-private")
         made.add_subnet("private", "private-subnet", "192.0.2.0/24")
-        return made
+        yield made
 
 
-def add(contents: inventory.Contents, kind: str) -> Port:
-    network, subnet = inventory.network_id("private"), inventory.subnet_id("private", "private-subnet")
-    return contents.add_port("p", network, [(subnet, "192.0.2.9")], kind=kind, device_id="a", load_balancer_id="lb")
+def add(contents: Contents, kind: str) -> Port:
+    network, subnet = module.network_id("private"), module.subnet_id("private", "private-subnet")
+    return contents.add_port("p", network, [(subnet, "192.0.2.9")], {"kind": kind, "device_id": "a", "load_balancer_id": "lb"})
 
 
-def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: inventory.Contents) -> None:
-    port = add(contents, local.VRRP)
-    lines = filter_parts.script(packet_filter.TABLE, packet_filter.port_part(contents, port.id), filter_parts.Part()).splitlines()
+def test_what_goes_is_added_first_so_that_its_deletion_can_not_fail(contents: Contents) -> None:
+    port = add(contents, module.VRRP)
+    lines = filter_parts.script(packet_filter.TABLE, packet_filter.part(contents, [port.id]), filter_parts.Part()).splitlines()
     for index, line in enumerate(lines):
         if line.startswith("delete "):
             assert line.replace("delete", "add", 1) in lines[:index]
@@ -48,26 +53,26 @@ def test_a_link_local_address_follows_from_the_mac() -> None:
     assert packet_filter.link_local("02:7e:f6:c9:cb:32") == "fe80::7e:f6ff:fec9:cb32"
 
 
-def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: inventory.Contents) -> None:
-    port = add(contents, local.VRRP)
+def test_a_vrrp_port_may_send_from_its_own_address_and_from_the_vip(contents: Contents) -> None:
+    port = add(contents, module.VRRP)
     contents.allow_address(port.id, "192.0.2.50")
     contents.set_pair_rules("lb", [AccessRule("vrrp", None, "192.0.2.10/32")])
-    script = packet_filter.port_script(contents, port)
+    script = packet_filter.port_script(contents, port.id)
     (senders,) = [line for line in script.splitlines() if " senders4 " in line]
     assert "192.0.2.9" in senders
     assert "192.0.2.50" in senders
     assert "ip saddr 192.0.2.10/32 meta l4proto 112 accept" in script
 
 
-def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: inventory.Contents) -> None:
-    port = add(contents, local.MEMBER)
+def test_a_member_port_gets_answers_only_whatever_is_open_on_the_vip(contents: Contents) -> None:
+    port = add(contents, module.MEMBER)
     contents.set_pair_rules("lb", [AccessRule("vrrp", None)])
-    script = packet_filter.port_script(contents, port)
+    script = packet_filter.port_script(contents, port.id)
     assert "accept" not in script
     assert "goto answers_only" in script
 
 
-def test_a_management_port_is_isolated_from_its_neighbours(contents: inventory.Contents) -> None:
-    script = packet_filter.port_script(contents, add(contents, local.MANAGEMENT))
+def test_a_management_port_is_isolated_from_its_neighbours(contents: Contents) -> None:
+    script = packet_filter.port_script(contents, add(contents, module.MANAGEMENT).id)
     assert " isolated " in script
     assert "closed" not in script
