@@ -52,12 +52,24 @@ LAYERS = {
         {"dialect", "refusals", "regular_expressions", "settings"},
     ],
     "providers": [{"amphora"}, {"amphora_profiles"}, {"interface"}],
+    "embedded": [
+        {"bridge", "namespace", "scratch"},
+        {"network", "bridges"},
+        {"tenants", "filter_audit", "attributes"},
+        {"packet_filter"},
+        {"vip_groups", "tenant_ports", "tenant_routers"},
+        {"tenant_groups", "tenant_pools", "router_namespaces", "marks"},
+        {"filter_parts", "tenant_documents", "inventory"},
+        {"contents"},
+        {"linux", "networking", "rows"},
+        {"tables"},
+    ],
     "drivers": [{"amphora"}, {"ca", "compute", "network", "secrets"}, {"files", "script"}],
 }
 """The same inside a part of the controller, by the names of its modules and packages; `__init__` stands above them all."""
 
 HOMES = {
-    "sqlalchemy": {"db"},
+    "sqlalchemy": {"db", "embedded"},
     "alembic": {"db"},
     "taskflow": {"jobs", "worker", "flows", "tasks"},
     "flask": {"api"},
