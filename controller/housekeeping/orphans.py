@@ -18,6 +18,7 @@ from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.model import load_balancer as model
 from controller.model.network import FixedIp, Port
+from controller.model.status import AmphoraStatus
 
 LOG = logging.getLogger(__name__)
 
@@ -108,6 +109,7 @@ class Orphans:
             self._compute.delete(object_id)
             self._network.delete_amphora_ports(object_id)
             with self._db.begin() as tx:
+                tx.amphorae.set_status([object_id], AmphoraStatus.PENDING_DELETE)
                 tx.amphorae.mark_deleted(object_id)
         else:
             self._network.delete_vip_access(object_id)

@@ -330,7 +330,7 @@ def test_nothing_is_admitted_when_nothing_is_owed(site: flow_site.Site) -> None:
 def test_an_amphora_that_is_stopped_for_failover_still_takes_changes(site: flow_site.Site) -> None:
     load_balancer_id = site.built()
     with site.db.begin() as tx:
-        tx.amphorae.set_status(list(site.amphorae(load_balancer_id).values()), AmphoraStatus.FAILOVER_STOPPED)
+        tx.connection.execute(tables.amphorae.update().values(status=AmphoraStatus.FAILOVER_STOPPED))  # by hand: nothing of ours does it
     a_new_member(site, load_balancer_id)
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE

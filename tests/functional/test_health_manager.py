@@ -141,6 +141,7 @@ def test_an_amphora_that_is_made_anew_under_its_old_id_is_heard_for_the_first_ti
     amphora.beat()
     eventually(lambda: bench.rung == 1)
     with bench.db.begin() as tx:
+        tx.amphorae.set_status([amphora.id], AmphoraStatus.PENDING_DELETE)
         tx.amphorae.mark_deleted(amphora.id)
         tx.amphorae.ensure(amphora.id, snapshot.load_balancer.id, Role.STANDALONE)
     amphora.reboot()

@@ -152,6 +152,7 @@ def test_an_amphora_s_row_is_found_as_it_is_and_begun_anew_once_it_is_deleted(si
         tx.amphorae.update("a", compute_id="machine", status=AmphoraStatus.BOOTING)
         tx.health.first({"a": 1.0})
         assert tx.amphorae.ensure("a", load_balancer_id, Role.STANDALONE).compute_id == "machine"
+        tx.amphorae.set_status(["a"], AmphoraStatus.PENDING_DELETE)
         tx.amphorae.mark_deleted("a")
         assert tx.amphorae.of_load_balancer(load_balancer_id) == ()
         again = tx.amphorae.ensure("a", load_balancer_id, Role.STANDALONE)
@@ -161,12 +162,44 @@ def test_an_amphora_s_row_is_found_as_it_is_and_begun_anew_once_it_is_deleted(si
 def test_a_deleted_amphora_changes_no_more(site: flow_site.Site) -> None:
     with site.db.begin() as tx:
         tx.amphorae.ensure("a", "lb", Role.STANDALONE)
+        tx.amphorae.set_status(["a"], AmphoraStatus.PENDING_DELETE)
         tx.amphorae.mark_deleted("a")
         tx.amphorae.confirm({"a": "hash-a"}, 5)
         tx.amphorae.set_status(["a"], AmphoraStatus.ERROR)
         with pytest.raises(exceptions.NotFound):
             tx.amphorae.update("a", compute_id="machine")
         assert tx.amphorae.get("a").status is AmphoraStatus.DELETED
+
+
+def test_a_late_receipt_brings_no_amphora_back_that_is_being_deleted(site: flow_site.Site) -> None:
+    """A push is under way while somebody deletes the amphora."""
+    with site.db.begin() as tx:
+        tx.amphorae.ensure("a", "lb", Role.STANDALONE)
+        tx.amphorae.update("a", compute_id="machine", status=AmphoraStatus.BOOTING)
+        tx.amphorae.set_status(["a"], AmphoraStatus.PENDING_DELETE)
+        tx.amphorae.confirm({"a": "hash-a"}, 5)
+        tx.amphorae.update("a", image_id="image", status=AmphoraStatus.BOOTING)
+        found = tx.amphorae.get("a")
+    assert (found.status, found.applied_generation, found.image_id) == (AmphoraStatus.PENDING_DELETE, 5, "image")
+
+
+def test_a_batch_brings_no_member_back_that_is_being_deleted(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    gone, stays = (member.id for member in site.snapshot(load_balancer_id).members)
+    with site.db.begin() as tx:
+        at = tx.load_balancers.advance(load_balancer_id)
+        tx.members.mark_deleted(gone, at)
+        tx.members.change_many([{"id": gone, "weight": 7}, {"id": stays, "weight": 7}], at)
+    found = {member.id: (member.provisioning_status, member.weight) for member in site.snapshot(load_balancer_id).members}
+    assert found == {gone: (ProvisioningStatus.PENDING_DELETE, 1), stays: (ProvisioningStatus.PENDING_UPDATE, 7)}
+
+
+def test_rows_are_not_removed_of_a_load_balancer_that_nobody_deletes(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    lease = a_lease(site, load_balancer_id)
+    with pytest.raises(exceptions.Conflict, match="is not being deleted"), site.db.begin() as tx:
+        tx.settlement.remove(load_balancer_id, lease)
+    assert site.snapshot(load_balancer_id).members
 
 
 def test_only_what_may_change_changes(site: flow_site.Site) -> None:
@@ -178,6 +211,7 @@ def test_amphorae_are_listed_by_page_load_balancer_and_status(site: flow_site.Si
     with site.db.begin() as tx:
         for name, owner in (("a", "lb-1"), ("b", "lb-2"), ("c", "lb-1")):
             tx.amphorae.ensure(name, owner, Role.STANDALONE)
+        tx.amphorae.set_status(["c"], AmphoraStatus.PENDING_DELETE)
         tx.amphorae.mark_deleted("c")
         tx.amphorae.confirm({"b": "hash-b"}, 1)
         assert [one.id for one in tx.amphorae.list()] == ["a", "b"]

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, snapshots
+from controller.db.repositories import base, moves, snapshots
 from controller.model import amphora as model
 from controller.model import status
 
@@ -17,7 +17,7 @@ _A = tables.amphorae.c
 _S = status.AmphoraStatus
 
 _FORGOTTEN = {column.name: None for column in tables.amphorae.c if column.nullable} | {
-    "status": _S.PENDING_CREATE,
+    **moves.amphora_begun(),
     "cert_busy": False,
     "cert_renew_at": 0.0,
     "cert_failures": 0,
@@ -70,38 +70,38 @@ class Amphorae(base.Repository):
         return self.get(amphora_id)
 
     def update(self, amphora_id: str, **fields: Any) -> None:
-        """Change some of `FIELDS`.
+        """Change some of `FIELDS`. A status that can't follow the one that it has is left out: what is known of a machine is kept even so.
 
         :raises NotFound: no such amphora, or one in DELETED.
         """
         if unknown := fields.keys() - FIELDS:
             raise TypeError(f"not fields of an amphora that change: {', '.join(sorted(unknown))}")
         statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
+        if "status" in fields:
+            fields |= moves.amphora_becomes(fields["status"])
         if not self._connection.execute(statement.values(fields | {"updated_at": base.now()})).rowcount:
             raise exceptions.NotFound("Amphora", amphora_id)
 
-    def set_status(
-        self, amphora_ids: Collection[str], new: status.AmphoraStatus, unless: Collection[status.AmphoraStatus] = (_S.DELETED,)
-    ) -> int:
-        """Move amphorae to another status; returns how many moved."""
-        statement = sa.update(tables.amphorae).where(_A.id.in_(list(amphora_ids)), _A.status.not_in(list(unless)))
-        return self._connection.execute(statement.values(status=new, updated_at=base.now())).rowcount
+    def set_status(self, amphora_ids: Collection[str], new: status.AmphoraStatus) -> int:
+        """Move amphorae to another status, those that may; returns how many are in it now."""
+        return self._connection.execute(moves.amphorae_to(new).where(_A.id.in_(list(amphora_ids)))).rowcount
 
     def confirm(self, hashes: Mapping[str, str], generation: int) -> None:
         """These amphorae run the configuration of a generation, each its own with this hash, so they are ALLOCATED."""
-        kept = sa.case((_A.status == _S.FAILOVER_STOPPED, _A.status), else_=_S.ALLOCATED)
         for amphora_id, confirmed in hashes.items():
             statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
             self._connection.execute(
-                statement.values(status=kept, applied_generation=generation, confirmed_hash=confirmed, updated_at=base.now())
+                statement.values(
+                    **moves.amphora_becomes(_S.ALLOCATED), applied_generation=generation, confirmed_hash=confirmed, updated_at=base.now()
+                )
             )
 
     def mark_deleted(self, amphora_id: str) -> None:
         """Nothing of the amphora is left in the cloud; the row waits for the purge. Its statistics stay, so that sums never fall."""
-        changes = {"status": _S.DELETED, "updated_at": base.now(), "deleted_at": self._now()}
-        self._connection.execute(sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED).values(changes))
-        gone = tables.listener_statistics.c.amphora_id == amphora_id
-        self._connection.execute(sa.update(tables.listener_statistics).where(gone).values(active_connections=0))
+        gone = moves.amphorae_to(_S.DELETED, deleted_at=self._now()).where(_A.id == amphora_id, _A.status != _S.DELETED)
+        self._connection.execute(gone)
+        mine = tables.listener_statistics.c.amphora_id == amphora_id
+        self._connection.execute(sa.update(tables.listener_statistics).where(mine).values(active_connections=0))
         self._forget_health(amphora_id)
 
     def _forget_health(self, amphora_id: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.db.repositories import base, snapshots
+from controller.db.repositories import base, moves, snapshots
 from controller.model import amphora as amphora_model
 from controller.model import status
 
@@ -253,11 +253,15 @@ class Health(base.Repository):
         return self._connection.execute(statement).rowcount == 1
 
     def set_operating_statuses(self, changes: Mapping[str, Mapping[str, status.OperatingStatus]]) -> None:
-        """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over."""
+        """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over.
+
+        :raises ValueError: no object of this kind is ever seen in that status.
+        """
         for kind, table in STATUS_TABLES.items():
             if statuses := changes.get(kind):
-                statement = sa.update(table).where(table.c.id == sa.bindparam("object_id"))
-                statement = statement.values(operating_status=sa.bindparam("new"), updated_at=base.NOW)
+                if odd := set(statuses.values()) - moves.OPERATING[table]:
+                    raise ValueError(f"a {kind} is never {', '.join(sorted(odd))}")
+                statement = moves.seen(table, sa.bindparam("new")).where(table.c.id == sa.bindparam("object_id"))
                 self._connection.execute(statement, [{"object_id": key, "new": new} for key, new in sorted(statuses.items())])
 
     def count(self, counters: Sequence[Mapping[str, Any]], begin: Sequence[Mapping[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import tables
-from controller.db.repositories import base
+from controller.db.repositories import base, moves
 from controller.model import amphora, status
 from controller.model import load_balancer as model
 
@@ -80,8 +80,8 @@ class Housekeeping(base.Repository):
             joined.where(_A.status.in_(status.BUILDING), _A.updated_at < before, _idle(now)).limit(limit)
         ).all()
         if found:
-            changed = sa.update(tables.amphorae).where(_A.id.in_([row.id for row in found]), _A.status.in_(status.BUILDING))
-            self._connection.execute(changed.values(status=_S.ERROR, updated_at=base.now()))
+            mine = (_A.id.in_([row.id for row in found]), _A.status.in_(status.BUILDING))
+            self._connection.execute(moves.amphorae_to(_S.ERROR).where(*mine))
         return sorted({row.load_balancer_id for row in found})
 
     def free_claims(self, before: float) -> int:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, paging, resources
+from controller.db.repositories import moves, paging, resources
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -19,12 +19,8 @@ _P = status.ProvisioningStatus
 # What is wanted is new, so it is tried at once.
 _AT = {"generation": _T.c.generation + 1, "failures": 0, "next_try_at": 0.0}
 _HERE = (_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status.in_(sa.bindparam("allowed", expanding=True)))
-_ADVANCE = (
-    sa.update(_T)
-    .where(*_HERE)
-    .values({**_AT, "provisioning_status": resources.pending(_T.c.provisioning_status), "updated_at": resources.touched(_T)})
-)
-_DELETE = sa.update(_T).where(*_HERE).values({**_AT, "provisioning_status": _P.PENDING_DELETE, "updated_at": base.NOW})
+_ADVANCE = moves.changed(_T, updated_at=resources.touched(_T)).where(*_HERE).values(_AT)
+_DELETE = moves.newly(_T, _P.PENDING_DELETE).where(*_HERE).values(_AT)
 _GENERATION = sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id"))
 _PROVIDER = sa.select(_T.c.provider).where(_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status != _P.DELETED)
 _LOCK = sa.select(_T.c.id).where(_T.c.id == sa.bindparam("object_id")).with_for_update()  # SQLite's writers are alone anyway

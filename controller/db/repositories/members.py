@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.db.repositories import base, paging, resources
+from controller.db.repositories import base, moves, paging, resources
 from controller.model import addresses
 from controller.model import load_balancer as model
 
@@ -61,15 +61,9 @@ class Members(resources.Resources[model.Member]):
             columns = tuple(sorted(name for name in item if name not in ("id", "tags")))
             by_columns.setdefault(columns, []).append({"object_id": item["id"], **{f"new_{name}": item[name] for name in columns}})
         for columns, parameters in by_columns.items():
-            statement = (
-                sa.update(_T)
-                .where(_T.c.id == sa.bindparam("object_id"))
-                .values(
-                    {name: sa.bindparam(f"new_{name}") for name in columns}
-                    | {"provisioning_status": resources.pending(_T.c.provisioning_status), "generation": generation, "updated_at": base.NOW}
-                )
-            )
-            self._connection.execute(statement, parameters)
+            values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
+            statement = moves.changed(_T, generation=generation, updated_at=base.NOW, **values)
+            self._connection.execute(statement.where(_T.c.id == sa.bindparam("object_id")), parameters)
         self._replace_tags({item["id"]: item["tags"] for item in changes if "tags" in item})
 
     def mark_many_deleted(self, member_ids: Sequence[str], generation: int) -> None:

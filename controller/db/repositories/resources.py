@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, paging
+from controller.db.repositories import base, moves, paging
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -24,7 +24,6 @@ R = TypeVar("R", bound=model.Resource)
 Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
 
 PENDING_CREATE = status.ProvisioningStatus.PENDING_CREATE
-PENDING_UPDATE = status.ProvisioningStatus.PENDING_UPDATE
 PENDING_DELETE = status.ProvisioningStatus.PENDING_DELETE
 DELETED = status.ProvisioningStatus.DELETED
 
@@ -61,11 +60,6 @@ def _union(relations: Sequence[Relation], *, many: bool) -> sa.CompoundSelect[An
     return sa.union_all(*selects).order_by(sa.literal_column("4"), sa.literal_column("3"))
 
 
-def pending(column: sa.ColumnElement[str]) -> sa.ColumnElement[str]:
-    """The status of a changed row: PENDING_UPDATE, unless it was never built."""
-    return sa.case((column == PENDING_CREATE, PENDING_CREATE), else_=PENDING_UPDATE)
-
-
 def touched(table: sa.Table) -> sa.ColumnElement[datetime.datetime]:
     """The time of a row whose child changes: now, for its status changes with it, unless it was never built."""
     return sa.case((table.c.provisioning_status == PENDING_CREATE, table.c.updated_at), else_=base.NOW)
@@ -90,11 +84,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         cls._get = cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED)
         cls._related_to_one = _union(cls.relations, many=False)
         cls._related_to_many = _union(cls.relations, many=True)
-        cls._delete = (
-            sa.update(table)
-            .where(table.c.id == sa.bindparam("object_id"), table.c.provisioning_status.not_in((PENDING_DELETE, DELETED)))
-            .values(provisioning_status=PENDING_DELETE, generation=sa.bindparam("at"), updated_at=base.NOW)
-        )
+        cls._delete = moves.newly(table, PENDING_DELETE, generation=sa.bindparam("at")).where(table.c.id == sa.bindparam("object_id"))
 
     _select: ClassVar[sa.Select[Any]]
     _get: ClassVar[sa.Select[Any]]
@@ -129,10 +119,11 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         return self.page(paging.Query(filters=(paging.Filter("load_balancer_id", load_balancer_id),)))
 
     def add(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Store new rows, which all have the same columns; a key `tags` goes to the table of tags."""
+        """Store new rows, which all have the same columns, as what is to be built; a key `tags` goes to the table of tags."""
         if not objects:
             return
-        values = [{name: value for name, value in item.items() if name != "tags"} for item in objects]
+        begun = moves.begun(self.table)
+        values = [{name: value for name, value in item.items() if name != "tags"} | begun for item in objects]
         self._connection.execute(sa.insert(self.table), values)
         self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
 
@@ -167,14 +158,11 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
 
     def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
         """Owe the removal of all that meet the condition, along with their parent's."""
-        statement = sa.update(self.table).where(condition, self.table.c.provisioning_status != PENDING_DELETE)
-        self._connection.execute(statement.values(provisioning_status=PENDING_DELETE, generation=generation, updated_at=base.NOW))
+        self._connection.execute(moves.newly(self.table, PENDING_DELETE, generation=generation).where(condition))
 
     def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
-        current = self.table.c.provisioning_status
-        statement = sa.update(self.table).where(condition, current.not_in((PENDING_DELETE, DELETED)))
-        stamp = {"provisioning_status": pending(current), "generation": generation, "updated_at": touched(self.table)}
-        return self._connection.execute(statement.values({**stamp, **(values or {})})).rowcount
+        stamp = {"generation": generation, "updated_at": touched(self.table)}
+        return self._connection.execute(moves.changed(self.table, **{**stamp, **(values or {})}).where(condition)).rowcount
 
     def _nouns(self, found: Sequence[sa.Row[Any]]) -> list[R]:
         keys = self._keys

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import tables
-from controller.db.repositories import base, faults, leases
+from controller.db.repositories import base, faults, leases, moves
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -95,24 +95,15 @@ class Settlement(base.Repository):
         told = faults.Faults(self._connection)
         healed = told.clear(load_balancer_id)
         settled = complete and int(state.generation) <= generation
-        becomes = (
-            _P(state.provisioning_status)
-            if state.provisioning_status in status.IN_DELETION
-            else _P.ACTIVE
-            if settled
-            else _P.PENDING_UPDATE
-        )
+        found, wanted = _P(state.provisioning_status), _P.ACTIVE if settled else _P.PENDING_UPDATE
         applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
-        self._connection.execute(
-            sa.update(tables.load_balancers)
-            .where(_LB.id == load_balancer_id)
-            .values(applied_generation=applied_generation, provisioning_status=becomes, failures=0, next_try_at=0.0, updated_at=base.NOW)
-        )
+        row = moves.settled(wanted, applied_generation=applied_generation, failures=0, next_try_at=0.0)
+        self._connection.execute(row.where(_LB.id == load_balancer_id))
         if not state.applied_generation:
             told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _BUILT)
         elif healed:
             told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _RECOVERED)
-        return becomes is _P.ACTIVE
+        return settled and status.LOAD_BALANCER.allows(found, _P.ACTIVE)
 
     def fail(self, load_balancer_id: str, generation: int, fault: model.Fault, lease: jobs.Lease) -> _P:
         """What was pending at `generation` or before could not be applied: it is in ERROR for this reason, and so is the load balancer.
@@ -124,15 +115,12 @@ class Settlement(base.Repository):
         self._check(lease)
         failed = [load_balancer_id]
         for word, children in self._unsettled(load_balancer_id, generation).items():
-            self._set_status(_CHILDREN[word], [child for child, state in children if state != _P.PENDING_DELETE], _P.ERROR)
+            for some in _chunks([child for child, _ in children]):
+                self._connection.execute(moves.to(_CHILDREN[word], _P.ERROR).where(_CHILDREN[word].c.id.in_(some)))
             failed.extend(child for child, _ in children)
-        state = self._connection.execute(
-            sa.select(_LB.generation, _LB.provisioning_status).where(_LB.id == load_balancer_id).with_for_update()
-        ).one()
-        becomes = _P(state.provisioning_status)
-        if becomes not in status.IN_DELETION and int(state.generation) <= generation:
-            becomes = _P.ERROR
-            self._set_status(tables.load_balancers, [load_balancer_id], becomes)
+        mine = moves.to(tables.load_balancers, _P.ERROR).where(_LB.id == load_balancer_id, _LB.generation <= generation)
+        self._connection.execute(mine)
+        becomes = _P(self._connection.execute(sa.select(_LB.provisioning_status).where(_LB.id == load_balancer_id)).scalar_one())
         recorded = faults.Faults(self._connection)
         recorded.put(load_balancer_id, failed, fault)
         recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
@@ -142,8 +130,13 @@ class Settlement(base.Repository):
         """Nothing is left in the cloud: remove all rows below the load balancer. Its own says DELETED, and waits for the purge.
 
         :raises StaleLease: another worker took the load balancer over.
+        :raises Conflict: nobody has asked for its deletion.
         """
         self._check(lease)
+        gone = {"applied_generation": _LB.generation, "deleted_at": self._now(), "failures": 0, "next_try_at": 0.0}
+        row = moves.to(tables.load_balancers, _P.DELETED, **gone).where(_LB.id == load_balancer_id)
+        if not self._connection.execute(row).rowcount:
+            raise exceptions.Conflict(f"load balancer {load_balancer_id} is not being deleted")
         below = list(self._connection.execute(_OWNED, {"load_balancer_id": load_balancer_id}).scalars())
         self._delete_facts([*below, load_balancer_id])
         for table in _CHILDREN.values():
@@ -151,15 +144,6 @@ class Settlement(base.Repository):
         faults.Faults(self._connection).clear(load_balancer_id)
         statistics = tables.listener_statistics
         self._connection.execute(sa.delete(statistics).where(statistics.c.load_balancer_id == load_balancer_id))
-        gone = {
-            "provisioning_status": _P.DELETED,
-            "applied_generation": _LB.generation,
-            "deleted_at": self._now(),
-            "updated_at": base.now(),
-            "failures": 0,
-            "next_try_at": 0.0,
-        }
-        self._connection.execute(sa.update(tables.load_balancers).where(_LB.id == load_balancer_id).values(gone))
 
     def _check(self, lease: jobs.Lease) -> None:
         leases.Leases(self._connection).check(lease)
@@ -171,20 +155,15 @@ class Settlement(base.Repository):
             found.setdefault(row.word, []).append((row.id, row.provisioning_status))
         return found
 
-    def _set_status(self, table: sa.Table, ids: Sequence[str], new: _P) -> None:
-        for some in _chunks(ids):
-            changed = {"provisioning_status": new, "updated_at": base.NOW}
-            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(changed))
-
     def _activate(self, word: str, ids: Sequence[str], *, served: bool) -> None:
         """These children were applied. What can be said of their work without looking is said at once; heartbeats say the rest.
 
         `served`: the load balancer is not switched off.
         """
         table = _CHILDREN[word]
-        changed = {"provisioning_status": _P.ACTIVE, "operating_status": _at_once(word, served=served), "updated_at": base.NOW}
+        active = moves.to(table, _P.ACTIVE, **moves.also_seen(_at_once(word, served=served)))
         for some in _chunks(ids):
-            self._connection.execute(sa.update(table).where(table.c.id.in_(some)).values(changed))
+            self._connection.execute(active.where(table.c.id.in_(some)))
             if word == "health_monitor":
                 self._unmonitor(sa.and_(table.c.id.in_(some), sa.not_(table.c.admin_state_up)))
 
@@ -197,17 +176,15 @@ class Settlement(base.Repository):
             table = _CHILDREN[word]
             becomes = _at_once(word, served=state.admin_state_up)
             differs = (table.c.load_balancer_id == load_balancer_id, table.c.operating_status != becomes)
-            self._connection.execute(sa.update(table).where(*differs).values(operating_status=becomes, updated_at=base.NOW))
+            self._connection.execute(moves.seen(table, becomes).where(*differs))
         if not state.admin_state_up:
-            off = {"operating_status": _O.OFFLINE, "updated_at": base.NOW}
-            self._connection.execute(sa.update(tables.load_balancers).where(_LB.id == load_balancer_id).values(off))
+            self._connection.execute(moves.seen(tables.load_balancers, _O.OFFLINE).where(_LB.id == load_balancer_id))
 
     def _unmonitor(self, monitors: sa.ColumnElement[bool]) -> None:
         """Nobody checks the members of these monitors' pools any more."""
         pools = sa.select(tables.health_monitors.c.pool_id).where(monitors)
         checked = (_M.pool_id.in_(pools), _M.admin_state_up, _M.weight > 0, _M.operating_status != _O.NO_MONITOR)
-        changed = {"operating_status": _O.NO_MONITOR, "updated_at": base.NOW}
-        self._connection.execute(sa.update(tables.members).where(*checked).values(changed))
+        self._connection.execute(moves.seen(tables.members, _O.NO_MONITOR).where(*checked))
 
     def _remove(self, doomed: Mapping[str, Sequence[str]]) -> None:
         """Remove children, and what is below them; a listener or a policy whose pool goes has none from then on."""
