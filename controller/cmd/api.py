@@ -1,4 +1,4 @@
-"""`figlina-api`: the REST API, in one or more processes under gunicorn; in each, uvicorn takes requests and threads answer them."""
+"""`figlina-api`: the REST API, in one or more processes under gunicorn; in each, a loop takes requests and threads answer them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gunicorn.app import base
 from controller import conf as configuration
 from controller import exceptions, services
 from controller.api import app, gate
-from controller.cmd import logging_setup, process
+from controller.cmd import api_worker, logging_setup, process
 
 LOG = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except exceptions.Misconfigured as error:
         LOG.error("%s", error)
         return 1
+    api_worker.hold_signals_while_forking()
     Server(conf).run()
     return 0
 

@@ -1,88 +1,83 @@
-"""A process that answers requests: uvicorn's server as a worker of gunicorn, which starts, watches and ends it."""
+"""A process that answers requests: a loop that takes them in, and threads, as a worker of gunicorn, which starts, watches and ends it."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import faulthandler
-import functools
 import logging
 import os
 import resource
 import signal
 from typing import TYPE_CHECKING, Any, cast
 
-import uvicorn
+import uvloop
 from gunicorn.workers import base
 
-from controller.api.serving import bridge, connections
+from controller.api.serving import connections, threads
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
-KEEP_ALIVE = 75
-"""Seconds that an idle connection is kept: more than the minute for which proxies usually keep theirs."""
 _OTHER_FILES = 200
 """Of the files that a process may open, those that are not connections or bodies: database, logs, libraries."""
+
+
+_ENDS = (signal.SIGTERM, signal.SIGINT)
+
+
+def hold_signals_while_forking() -> None:
+    """A new process that is told to end before it heeds signals must hear it when it does, or it serves on until it is killed."""
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS),
+    )
 
 
 class Worker(base.Worker):
     """One process; its options come from `Server.options` of the application that gunicorn was given."""
 
-    _server: uvicorn.Server | None = None
-
     def init_signals(self) -> None:
-        """SIGTERM and SIGINT are uvicorn's; SIGUSR1 prints what every thread is doing."""
+        """SIGUSR1 prints what every thread is doing."""
         super().init_signals()
-        signal.set_wakeup_fd(-1)  # asyncio has its own
+        signal.set_wakeup_fd(-1)  # the loop has its own
         faulthandler.register(signal.SIGUSR1)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """End, though told so before uvicorn heeds signals: while the application is being loaded."""
-        super().handle_exit(sig, frame)
-        if self._server is not None:
-            self._server.should_exit = True
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
 
     def run(self) -> None:
         """Serve until a signal, or the death of the process that started us, ends it; requests in flight are finished."""
-        options: Any = self.app.options  # type: ignore[attr-defined]
-        door = connections.Door(
-            connections.Limits(request_timeout=options.request_timeout, connections=_affordable(options.max_connections))
-        )
-        application = bridge.Bridge(
-            cast("WSGIApplication", self.wsgi),
-            threads=options.threads,
-            max_body=options.max_request_body_size,
-            max_on_disk=max(options.max_bodies_on_disk, options.max_request_body_size),
-            answer_timeout=options.answer_timeout,
-        )
-        config = uvicorn.Config(
-            application,
-            http=functools.partial(connections.Connection, door=door),  # type: ignore[arg-type]
-            ws="none",
-            lifespan="off",
-            loop="uvloop",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE,
-            timeout_graceful_shutdown=options.graceful_timeout,
-            callback_notify=self._tell_that_we_live,
-            timeout_notify=1,
-        )
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # or whoever sends nonsense fills our logs
-        self._server = uvicorn.Server(config)
-        if not self.alive:
-            self._server.should_exit = True
-        self._server.run(sockets=[listening.sock for listening in cast("list[Any]", self.sockets)])
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
-    async def _tell_that_we_live(self) -> None:
-        self.notify()
-        if self._server is not None and os.getppid() != self.ppid:
-            LOG.warning("The process that started us is gone: ending")
-            self._server.should_exit = True
+    async def _serve(self) -> None:
+        options: Any = self.app.options  # type: ignore[attr-defined]
+        loop, asked = asyncio.get_running_loop(), asyncio.Event()
+        for number in _ENDS:
+            loop.add_signal_handler(number, asked.set)
+        limits = connections.Limits(
+            request_timeout=options.request_timeout,
+            answer_timeout=options.answer_timeout,
+            connections=_affordable(options.max_connections),
+            body=options.max_request_body_size,
+            bodies=max(options.max_bodies_on_disk, options.max_request_body_size),
+        )
+        answering = threads.Threads(cast("WSGIApplication", self.wsgi), count=options.threads, answer_timeout=options.answer_timeout)
+        door = connections.Door(limits, answering)
+        listening = [
+            await loop.create_server(lambda: connections.Connection(door), sock=one.sock, backlog=2048)
+            for one in cast("list[Any]", self.sockets)
+        ]
+        while self.alive and not asked.is_set():  # `alive`: it may have been told to end while the application was being loaded
+            self.notify()
+            if os.getppid() != self.ppid:
+                LOG.warning("The process that started us is gone: ending")
+                break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asked.wait(), 1)
+        for server in listening:
+            server.close()
+        await door.close(options.graceful_timeout)
 
 
 def _affordable(wanted: int) -> int:

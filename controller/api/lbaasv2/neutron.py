@@ -1,7 +1,7 @@
 """The real network service, where there is one: what is not about load balancers is passed on to it, and its answers are passed back.
 
 Bodies of requests are bounded and read whole, for they are small. Answers are bounded as well, and read whole before ours begins: the
-server in front (`serving/bridge.py`) hands on whole answers only, so that a slow client takes no thread. Addresses of the service in links
+server in front (`serving/threads.py`) hands on whole answers only, so that a slow client takes no thread. Addresses of the service in links
 become ours.
 """
 

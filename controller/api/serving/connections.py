@@ -1,4 +1,4 @@
-"""HTTP on a socket. uvicorn speaks it; here is what it leaves open: an end for everything that a client may leave undone.
+"""HTTP on a socket: only whole requests reach a thread, and everything that a client may leave undone has an end.
 
 A connection costs some kilobytes and no thread while its request is not whole, so hundreds of slow clients are nobody's concern. Who has
 not sent a whole request in time is told 408; where too many connections are open, the one that has waited for its request for longest goes.
@@ -7,20 +7,29 @@ not sent a whole request in time is told 408; where too many connections are ope
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
+import itertools
 import logging
 import socket
 import struct
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
-from uvicorn.protocols.http import httptools_impl
+import httptools
 
-from controller.api.serving import refusals
+from controller.api.serving import refusals, requests, threads
 
 LOG = logging.getLogger(__name__)
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request's line and headers."""
+DRAINED = 16 * 1024 * 1024
+"""Bytes of a body that is too large to be kept, and yet read, so that the client hears the answer and may go on using the connection."""
+KEEP_ALIVE = 75
+"""Seconds that an idle connection is kept: more than the minute for which proxies usually keep theirs."""
+PATIENCE_WITH_THREADS = 5.0
+"""Seconds after a request's deadline until its client is answered whatever its thread does."""
 _LEAST_TAKEN = 64 * 1024
 """Bytes of a long answer that a client has to take within `Limits.request_timeout`."""
 _SMALL = 64 * 1024
@@ -33,22 +42,64 @@ class Limits:
     """Of one process."""
 
     request_timeout: float  # seconds from a request's first byte, or from the beginning of its connection, to its last byte
+    answer_timeout: float  # seconds from there to the answer
     connections: int
+    body: int  # bytes of one request's body
+    bodies: int  # ... of all of them that are on the disk
+
+
+class Waiting:
+    """Connections that wait equally long, the first to be over first. One timer is enough for all of them."""
+
+    def __init__(self, seconds: float, over: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._seconds = seconds
+        self._over = over
+        self._until: dict[Connection, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Connection) -> None:
+        """It waits from now on; one that waits already goes on waiting."""
+        if connection not in self._until:
+            self._until[connection] = self._loop.time() + self._seconds
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def discard(self, connection: Connection) -> None:
+        """It waits no more."""
+        self._until.pop(connection, None)
+
+    def first(self) -> Connection | None:
+        """Who has waited for longest."""
+        return next(iter(self._until), None)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        for connection, _ in list(itertools.takewhile(lambda item: item[1] <= now, self._until.items())):
+            if self._until.pop(connection, None) is not None:
+                self._over(connection)
+        first = self.first()
+        self._timer = None if first is None else self._loop.call_at(self._until[first], self._look)
 
 
 class Door:
-    """The connections of one process that are not being answered: first those whose request is not whole, then idle ones."""
+    """The connections of one process; each that is open waits for its request, for its answer, or idly."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, answering: threads.Threads) -> None:
+        self.loop = asyncio.get_running_loop()
         self.limits = limits
-        self.unfinished: dict[Connection, None] = {}  # in the order in which they began to wait
-        self.idle: dict[Connection, None] = {}
+        self.threads = answering
+        self.room = requests.Room(limits.bodies)
+        self.open: set[Connection] = set()
+        self.unfinished = Waiting(limits.request_timeout, Connection.request_is_late)
+        self.unanswered = Waiting(limits.answer_timeout + PATIENCE_WITH_THREADS, Connection.answer_is_late)
+        self.idle = Waiting(KEEP_ALIVE, Connection.end)
 
-    def make_room(self, open_now: int) -> bool:
+    def make_room(self) -> bool:
         """Close a connection if too many are open; False if all of them are being answered."""
-        if open_now <= self.limits.connections:
+        if len(self.open) <= self.limits.connections:
             return True
-        leaves = next(iter(self.unfinished), None) or next(iter(self.idle), None)
+        leaves = self.unfinished.first() or self.idle.first()
         if leaves is None:
             return False
         leaves.leave()
@@ -56,164 +107,287 @@ class Door:
 
     def forget(self, connection: Connection) -> None:
         """It waits for nothing any more."""
-        self.unfinished.pop(connection, None)
-        self.idle.pop(connection, None)
+        for waiting in (self.unfinished, self.unanswered, self.idle):
+            waiting.discard(connection)
+
+    async def close(self, seconds: float) -> None:
+        """Finish the requests that are being answered, within so many seconds, and let everybody go."""
+        for connection in list(self.open):
+            connection.finish()
+        until = self.loop.time() + seconds
+        while self.open and self.loop.time() < until:
+            await asyncio.sleep(0.05)
 
 
-class Connection(httptools_impl.HttpToolsProtocol):
-    """A client's connection."""
+class Connection(asyncio.Protocol):
+    """A client's connection. Requests that it sends before earlier ones are answered wait for their turn."""
 
-    def __init__(self, *, door: Door, **of_uvicorn: Any) -> None:
-        super().__init__(**of_uvicorn)
+    _transport: asyncio.Transport
+    _peer: requests.Peer
+
+    def __init__(self, door: Door) -> None:
         self._door = door
-        self._timer: asyncio.TimerHandle | None = None  # runs while a request is not whole
-        self._begun = False  # its first byte was read, and not its last
+        self._parser = httptools.HttpRequestParser(self)
+        self._request: requests.Request | None = None  # which is not whole yet
+        self._url = b""
         self._in_body = False
         self._head = 0  # bytes read before the end of the headers
-        self._heard_all = False  # the client will send no more, and may still listen
+        self._ended = False  # whether a request ended in the part that is being parsed
+        self._answering: requests.Request | None = None
+        self._queue: collections.deque[requests.Request] = collections.deque()
+        self._is_full = False  # the client reads more slowly than we answer
+        self._is_last = False  # the request that is being read: the process ends
+        self._heard_all = False  # nothing more will be read from the client, who may still listen
 
     # Asyncio's side
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self._door.make_room(len(self.connections)):
-            self._wait()
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for a request, if there is room for one."""
+        self._transport = cast("asyncio.Transport", transport)
+        client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._peer = requests.Peer(client[0], server[0], server[1]) if client and server else requests.Peer("", "", 0)
+        self._door.open.add(self)
+        if self._door.make_room():
+            self._door.unfinished.add(self)
         else:
             self.refuse(503, "Too many requests are being answered. Please repeat the request.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
+        """Whatever is being done for the client goes on; nobody waits for it."""
+        self._heard_all = True
+        self._door.open.discard(self)
         self._door.forget(self)
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
+        self._answering = None  # whose body belongs to its thread
+        for request in (self._request, *self._queue):
+            if request is not None:
+                request.body.close()
+        self._request = None
+        self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        """Parse it; whole requests are taken at once."""
+        if self._heard_all:
             return
-        self._door.idle.pop(self, None)
-        super().data_received(data)
-        if self.transport.is_closing():
-            self._stop_waiting()
-        elif self._begun or self._nothing_to_do:
-            self._limit_head(len(data))
-            self._wait()
+        self._door.idle.discard(self)
+        self._ended = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._heard_all = True  # what follows is in a language that was offered, and that nobody here speaks
+        except httptools.HttpParserError:
+            self.refuse(400, "The request is not HTTP.")
+        if self._heard_all:
+            return
+        if self._answering is None and not self._queue:
+            self._door.unfinished.add(self)
+        if self._request is not None and not self._in_body and not self._ended:
+            self._head += len(data)
+            if self._head > MAX_HEAD:
+                self.refuse(431, f"The request's line and headers are longer than {MAX_HEAD} bytes.")
 
-    def eof_received(self) -> bool:  # type: ignore[override]
+    def eof_received(self) -> bool:
         """True: the answers that are owed can still be sent."""
-        self._heard_all = not (self._nothing_to_do or self._begun)
-        return self._heard_all
+        self._heard_all = True
+        return self._answering is not None or bool(self._queue)
+
+    def pause_writing(self) -> None:
+        """The client does not read what we have for it: no other answer is begun."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """It read some."""
+        self._is_full = False
+        self._go_on()
 
     # The parser's side
 
     def on_message_begin(self) -> None:
-        self._begun, self._in_body, self._head = True, False, 0
-        super().on_message_begin()
+        """Another request begins."""
+        self._url, self._in_body, self._head = b"", False, 0
+        self._request = requests.Request(self._peer, requests.Body(self._door.limits.body, self._door.room))
+
+    def on_url(self, url: bytes) -> None:
+        """A part of what the request is for."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; those that follow a body say nothing that anybody asks for."""
+        if self._request is not None and not self._in_body:
+            self._request.add_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """The body begins, unless the client need not send it: it is too large, or the client asks first.
+
+        :raises httptools.HttpParserInvalidURLError, UnicodeDecodeError, TypeError: the target names nothing.
+        """
+        request, parser = self._request, self._parser
+        if request is None:
+            return
         self._in_body = True
-        super().on_headers_complete()
-        if self.parser.should_upgrade():
-            self.cycle.keep_alive = False  # what follows is in a language that was offered, and that nobody here speaks
+        request.method = parser.get_method().decode("ascii")
+        request.version = parser.get_http_version()
+        request.keep_alive = request.version != "1.0" and parser.should_keep_alive() and not parser.should_upgrade()
+        target = httptools.parse_url(self._url)
+        target.path.decode("ascii")
+        request.path, request.query = target.path, target.query or b""
+        if request.length > DRAINED:
+            self._refuse_body()
+        elif request.length > self._door.limits.body and request.asks_first:
+            request.body.size = request.length
+            self._take_last(request)
+        elif request.asks_first and self._answering is None and not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of it."""
+        request = self._request
+        if request is None:
+            return
+        try:
+            request.body.add(body)
+        except requests.NoRoom as error:
+            LOG.error("A body could not be held on the disk: %s", error)
+            self._refuse(*refusals.no_room())
+        else:
+            if request.body.size > DRAINED:
+                self._refuse_body()
 
     def on_message_complete(self) -> None:
-        self._begun = self._in_body = False
-        self._stop_waiting()
-        super().on_message_complete()
+        """The request is whole."""
+        request, self._request, self._ended = self._request, None, True
+        if request is not None and self._is_last:
+            self._take_last(request)
+        elif request is not None:
+            self._take(request)
 
-    def on_response_complete(self) -> None:
-        super().on_response_complete()
-        left = self.transport.get_write_buffer_size()
-        if left > _SMALL or self.transport.is_closing():
-            self.loop.call_later(self._door.limits.request_timeout, self._see_it_taken, left)
-        if self.timeout_keep_alive_task is not None:
-            self._door.idle[self] = None
-            if self._heard_all:
-                self._end()
+    # Answers
 
-    def handle_websocket_upgrade(self) -> None:
-        """Nobody asked us for it: `Config(ws="none")`."""
+    def _take(self, request: requests.Request) -> None:
+        self._queue.append(request)
+        if self._answering is None:
+            self._go_on()
+        else:
+            self._transport.pause_reading()
 
-    def send_400_response(self, msg: str) -> None:
-        self.refuse(400, "The request is not HTTP.")
+    def _take_last(self, request: requests.Request) -> None:
+        """And read nothing more."""
+        request.keep_alive = False
+        self._request = None
+        self._heard_all = True
+        self._take(request)
+
+    def _go_on(self) -> None:
+        """Begin the next answer, when the one before is given and taken."""
+        if self._answering is not None or self._is_full or not self._queue:
+            return
+        request = self._answering = self._queue.popleft()
+        self._door.unfinished.discard(self)
+        if request.refused is not None:
+            self._deliver(request, request.refused)
+        else:
+            self._door.unanswered.add(self)
+            self._door.threads.take(request, self._deliver_from_a_thread)
+
+    def _deliver_from_a_thread(self, request: requests.Request, answer: list[bytes]) -> None:
+        self._door.loop.call_soon_threadsafe(self._deliver, request, answer)
+
+    def _deliver(self, request: requests.Request, answer: list[bytes]) -> None:
+        if self._answering is not request:
+            return  # the client is gone, or was told that it takes too long
+        self._answering = None
+        self._door.unanswered.discard(self)
+        if self._transport.is_closing():
+            return
+        self._transport.writelines(answer)
+        left = self._transport.get_write_buffer_size()
+        if left > _SMALL:
+            self._door.loop.call_later(self._door.limits.request_timeout, self._see_it_taken, left)
+        if not request.keep_alive or (self._heard_all and not self._queue):
+            self.end()
+        elif self._queue:
+            self._go_on()
+        elif self._request is not None:
+            self._await_the_rest(self._request)
+        else:
+            self._door.idle.add(self)
+            self._transport.resume_reading()
+
+    def _await_the_rest(self, request: requests.Request) -> None:
+        """Of a request that began before the earlier ones were answered."""
+        self._door.unfinished.add(self)
+        self._transport.resume_reading()
+        if self._in_body and request.asks_first and not request.body.size:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Ends
 
     def refuse(self, code: int, text: str) -> None:
-        """Say why, and close."""
-        _, headers, body = refusals.refusal(code, text)
-        cycle = self.cycle
-        unheard = cycle is not None and not cycle.response_complete
-        if not (unheard and cycle.response_started):
-            lines = [httptools_impl.STATUS_LINE[code], *(name + b": " + value + b"\r\n" for name, value in headers)]
-            self.transport.write(b"".join([*lines, b"connection: close\r\n\r\n", body]))
-        if unheard:
-            cycle.disconnected = True
-            cycle.message_event.set()
-        self._end()
+        """Say why, after what is owed already, and close."""
+        self._refuse(*refusals.refusal(code, text))
+
+    def _refuse(self, code: int, headers: refusals.Headers, text: bytes) -> None:
+        if self._request is not None:
+            self._request.body.close()
+        refused = requests.Request(self._peer, requests.Body(0, self._door.room))
+        refused.refused = threads.encode(refused, code, headers, text)
+        self._take_last(refused)
+
+    def _refuse_body(self) -> None:
+        self.refuse(413, f"A body has at most {self._door.limits.body} bytes.")
+
+    def request_is_late(self) -> None:
+        """It is not whole in time."""
+        if self._request is None:
+            self.end()
+        else:
+            seconds = self._door.limits.request_timeout
+            self.refuse(408, f"The request was not whole after {seconds:g} seconds. Please repeat it, and send it in one go.")
+
+    def answer_is_late(self) -> None:
+        """Its thread hangs in something that has no end."""
+        request = self._answering
+        if request is not None:
+            LOG.error("%s %r has no answer %g s after its deadline", request.method, request.path, PATIENCE_WITH_THREADS)
+            text = "The request did not come to an end in time. Please look whether it took effect, and repeat it if not."
+            self._deliver(request, threads.encode(request, *refusals.refusal(503, text)))
 
     def leave(self) -> None:
         """Make room for another one."""
-        if self._begun:
-            self.refuse(503, "Too many connections are open, and this request was not whole. Please repeat it.")
+        if self._request is None:
+            self.end()
         else:
-            self._end()
+            self.refuse(503, "Too many connections are open, and this request was not whole. Please repeat it.")
 
-    def timeout_keep_alive_handler(self) -> None:
-        self._end()
+    def finish(self) -> None:
+        """Answer what was asked, or begun to be, and nothing more."""
+        if self._request is not None:
+            self._is_last = True
+        elif self._answering is None:
+            self.end()
+        else:
+            self._heard_all = True
+            (self._queue[-1] if self._queue else self._answering).keep_alive = False
 
-    def _end(self) -> None:
-        self._stop_waiting()
+    def end(self) -> None:
+        """Close, and see that it is closed."""
+        self._heard_all = True
         self._door.forget(self)
-        if not self.transport.is_closing():
-            self.transport.close()
-            self.loop.call_later(_LAST_WORDS, self._break_off)
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._door.loop.call_later(_LAST_WORDS, self._break_off)
 
     def _break_off(self) -> None:
         """End at once, and have the kernel forget what it could not deliver."""
-        if self in self.connections:
-            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.transport.abort()
-
-    # Time
-
-    @property
-    def _nothing_to_do(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
-
-    def _wait(self) -> None:
-        if self._timer is None:
-            self._door.unfinished[self] = None
-            self._timer = self.loop.call_later(self._door.limits.request_timeout, self._too_late)
-
-    def _stop_waiting(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._door.unfinished.pop(self, None)
-
-    def _too_late(self) -> None:
-        self._stop_waiting()
-        if self.pipeline or not (self._nothing_to_do or self._in_body):
-            self._wait()  # it is we who are late: an earlier request of this connection is being answered
-        elif self._begun:
-            seconds = self._door.limits.request_timeout
-            self.refuse(408, f"The request was not whole after {seconds:g} seconds. Please repeat it, and send it in one go.")
-        else:
-            self._end()
-
-    def _limit_head(self, read: int) -> None:
-        if self._in_body:
-            return
-        self._head += read
-        if self._head > MAX_HEAD:
-            self.refuse(431, f"The request's line and headers are longer than {MAX_HEAD} bytes.")
+        if self in self._door.open:
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._transport.abort()
 
     def _see_it_taken(self, left_before: int) -> None:
         """Whether the client reads its answer, or lets it lie."""
-        left = self.transport.get_write_buffer_size()
+        left = self._transport.get_write_buffer_size()
         if not left:
             return
         if left > left_before - _LEAST_TAKEN:
             self._break_off()
         else:
-            self.loop.call_later(self._door.limits.request_timeout, self._see_it_taken, left)
+            self._door.loop.call_later(self._door.limits.request_timeout, self._see_it_taken, left)

@@ -24,3 +24,8 @@ def refusal(code: int, text: str) -> tuple[int, Headers, bytes]:
     if code == 503:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     return code, headers, body
+
+
+def no_room() -> tuple[int, Headers, bytes]:
+    """A body does not fit on the disk."""
+    return refusal(503, "There is no room for the request now. Please repeat it later.")

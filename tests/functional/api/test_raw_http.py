@@ -180,6 +180,8 @@ def _split(heard: bytes) -> list[tuple[int, bytes]]:
         head, _, heard = heard.partition(b"\r\n\r\n")
         status = int(head.split(b" ")[1])
         length = int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0] or 0)
+        if heard.startswith(b"HTTP/1.1 "):
+            length = 0  # an answer to HEAD
         if status >= 200:
             found.append((status, heard[:length]))
             heard = heard[length:]

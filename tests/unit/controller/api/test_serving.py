@@ -1,0 +1,300 @@
+"""How bytes become a whole request of WSGI, and what is answered where they can't; each over a socket, to a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import uvloop
+
+from controller.api.serving import connections, requests, threads
+
+POST = b"POST /v2/%C3%A9?a=b HTTP/1.1\r\nHost: a\r\n"
+
+
+@dataclasses.dataclass
+class Answer:
+    """One answer."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def _parse(heard: bytes, count: int) -> list[Answer]:
+    found = []
+    for _ in range(count):
+        head, _, heard = heard.partition(b"\r\n\r\n")
+        status, *lines = head.decode("latin-1").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = int(headers.get("content-length", 0))
+        found.append(Answer(int(status.split(" ")[1]), headers, heard[:length]))
+        heard = heard[length:]
+    return found
+
+
+def ask(application: Any, *clients: bytes, count: int = 1, wait: float = 0.0, **options: Any) -> list[list[Answer]]:
+    """What each client, which sends its bytes and listens until it has so many answers, hears."""
+    limits: dict[str, Any] = {
+        "request_timeout": 5.0,
+        "answer_timeout": 5.0,
+        "connections": 20,
+        "body": 1_000_000,
+        "bodies": 10_000_000,
+        **options,
+    }
+    number_of_threads = limits.pop("threads", 2)
+
+    async def run() -> list[list[Answer]]:
+        answering = threads.Threads(application, count=number_of_threads, answer_timeout=limits["answer_timeout"])
+        door = connections.Door(connections.Limits(**limits), answering)
+        server = await asyncio.get_running_loop().create_server(lambda: connections.Connection(door), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+
+        async def one(sent: bytes) -> list[Answer]:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            heard = b""
+            while heard.count(b"HTTP/1.1 ") < count or not _is_whole(heard, count):
+                part = await asyncio.wait_for(reader.read(65536), 10)
+                if not part:
+                    break
+                heard += part
+            writer.close()
+            return _parse(heard, count)
+
+        found = await asyncio.gather(*(one(sent) for sent in clients))
+        server.close()
+        await asyncio.sleep(wait)
+        await door.close(2)
+        assert not door.open
+        return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run())
+
+
+def _is_whole(heard: bytes, count: int) -> bool:
+    try:
+        answers = _parse(heard, count)
+    except (IndexError, ValueError):
+        return False
+    return all(len(one.body) == int(one.headers.get("content-length", 0)) for one in answers)
+
+
+class Application:
+    """Answers with what it was asked."""
+
+    def __init__(self) -> None:
+        self.environ: dict[str, Any] = {}
+        self.body = b""
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        self.environ, self.body = environ, environ["wsgi.input"].read()
+        start_response("200 OK", [("X-Said", "é")])
+        return [b"o", b"k"]
+
+
+@pytest.mark.parametrize("size", [0, 1, requests.IN_MEMORY, requests.IN_MEMORY + 1, 900_000])
+def test_a_body_of_any_size_arrives_as_it_was_sent(size: int) -> None:
+    sent, application = bytes(range(256)) * (size // 256) + b"x" * (size % 256), Application()
+    parts = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in (sent[start : start + 7000] for start in range(0, size, 7000)))
+    ((answer,),) = ask(application, POST + b"Transfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n")
+    assert (answer.status, answer.body, answer.headers["x-said"]) == (200, b"ok", "é")
+    assert application.body == sent
+    assert application.environ["CONTENT_LENGTH"] == str(size)
+    assert application.environ["PATH_INFO"] == "/v2/Ã©"
+    assert application.environ["QUERY_STRING"] == "a=b"
+
+
+def test_of_a_body_that_is_too_large_only_the_size_is_told() -> None:
+    application = Application()
+    parts = (b"%x\r\n%s\r\n" % (60_000, b"x" * 60_000)) * 20
+    ask(application, POST + b"Transfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n")
+    assert (application.body, application.environ["CONTENT_LENGTH"]) == (b"", "1200000")
+    assert "HTTP_TRANSFER_ENCODING" not in application.environ
+
+
+def test_a_large_body_that_does_not_fit_on_the_disk_is_refused_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/srv/tmp/figlina-body-x")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    ((answer,),) = ask(Application(), POST + b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000)
+    assert (answer.status, answer.headers["retry-after"], answer.headers["connection"]) == (503, "5", "close")
+    assert json.loads(answer.body)["faultstring"] == "There is no room for the request now. Please repeat it later."
+
+
+@pytest.mark.parametrize("size", [60_000, 100_000, 190_000])
+def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may(size: int) -> None:
+    """Fifty clients send most of a body each and then wait; when they are gone, the room is free again."""
+    most = 1_000_000
+
+    async def status(port: int, sent: bytes) -> int:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        found = int((await reader.readline()).split()[1])
+        writer.close()
+        return found
+
+    async def run() -> None:
+        answering = threads.Threads(Application(), count=1, answer_timeout=5)
+        limits = connections.Limits(request_timeout=5, answer_timeout=5, connections=100, body=200_000, bodies=most)
+        door = connections.Door(limits, answering)
+        server = await asyncio.get_running_loop().create_server(lambda: connections.Connection(door), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        slow = [await asyncio.open_connection("127.0.0.1", port) for _ in range(50)]
+        for _, writer in slow:
+            writer.write(POST + b"Content-Length: 200000\r\n\r\n" + b"x" * size)
+            await writer.drain()
+        await asyncio.sleep(0.5)
+        assert door.room.left >= 0
+        refused = [reader for reader, _ in slow if reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
+        assert len(refused) == (0 if size <= requests.IN_MEMORY else 50 - most // size)
+        assert {(await reader.readline()).split()[1] for reader in refused} <= {b"503"}
+        assert await status(port, POST + b"Content-Length: 2\r\n\r\n{}") == 200, "who sends little needs no room"
+        for _, writer in slow:
+            writer.close()
+        await asyncio.sleep(0.2)
+        assert await status(port, POST + b"Content-Length: 190000\r\n\r\n" + b"x" * 190_000) == 200
+        server.close()
+        await door.close(2)
+        assert door.room.left == most
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
+    asked = []
+
+    def slow(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        asked.append(environ)
+        time.sleep(0.5)
+        start_response("200 OK", [])
+        return [b""]
+
+    get = b"GET / HTTP/1.1\r\n\r\n"
+    answers = [answer for (answer,) in ask(slow, get, get, threads=1, answer_timeout=0.3)]
+    assert sorted(answer.status for answer in answers) == [200, 503]
+    assert len(asked) == 1
+    refused = next(answer for answer in answers if answer.status == 503)
+    assert refused.headers["retry-after"] == "5"
+    assert "nothing was done" in json.loads(refused.body)["faultstring"]
+
+
+def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE_WITH_THREADS", 0.2)
+    go_on = threading.Event()
+
+    def hangs(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/hangs":
+            go_on.wait(10)
+        start_response("200 OK", [])
+        return []
+
+    hanging, quick = ask(hangs, b"GET /hangs HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", answer_timeout=0.2)
+    go_on.set()
+    assert (hanging[0].status, "retry-after" in hanging[0].headers) == (503, True)
+    assert quick[0].status == 200
+
+
+def test_the_answer_that_comes_after_all_is_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "PATIENCE_WITH_THREADS", 0.1)
+
+    def late(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/late":
+            time.sleep(0.6)
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    ((first, second),) = ask(late, b"GET /late HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n", count=2, wait=0.8, answer_timeout=0.1)
+    assert (first.status, second.status, second.body) == (503, 200, b"/b")
+
+
+def test_a_fault_of_the_application_is_told_without_its_words(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        raise RuntimeError("/srv/secret")
+
+    ((answer,),) = ask(broken, b"GET / HTTP/1.1\r\n\r\n")
+    assert answer.status == 500
+    assert b"/srv/secret" not in answer.body
+    assert "/srv/secret" in caplog.text
+
+
+def test_a_header_that_would_pass_for_another_one_is_left_out() -> None:
+    application = Application()
+    ask(application, POST + b"X-Project-Id: mine\r\nX_Project_Id: forged\r\nAccept: a\r\nAccept: b\r\nScript_Name: c\r\n\r\n")
+    assert application.environ["HTTP_X_PROJECT_ID"] == "mine"
+    assert application.environ["HTTP_ACCEPT"] == "a,b"
+    assert application.environ["SCRIPT_NAME"] == ""
+
+
+@pytest.mark.parametrize(("told", "scheme"), [(b"https", "https"), (b"http", "http"), (b"HTTPS", "https"), (b"evil", "http")])
+def test_a_proxy_on_this_machine_may_say_that_it_spoke_tls(told: bytes, scheme: str) -> None:
+    application = Application()
+    ask(application, POST + b"X-Forwarded-Proto: " + told + b"\r\n\r\n")
+    assert application.environ["wsgi.url_scheme"] == scheme
+
+
+def test_the_trailers_of_a_body_are_no_headers() -> None:
+    application = Application()
+    ask(application, POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Project-Id: forged\r\n\r\n")
+    assert "HTTP_X_PROJECT_ID" not in application.environ
+
+
+def test_who_asks_first_is_told_to_go_on_when_it_is_the_turn_of_the_request() -> None:
+    first = b"GET /a HTTP/1.1\r\n\r\n"
+    second = POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    ((one, go_on),) = ask(Application(), first + second, count=2)
+    assert (one.status, go_on.status) == (200, 100)
+
+
+@pytest.mark.parametrize(
+    ("sent", "closes"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", True),
+        (b"GET / HTTP/1.0\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", True),
+    ],
+)
+def test_a_connection_is_kept_unless_the_client_wants_no_more_of_it(sent: bytes, closes: bool) -> None:
+    ((answer,),) = ask(Application(), sent)
+    assert (answer.headers.get("connection") == "close") is closes
+    assert answer.headers["date"].endswith(" GMT")
+
+
+def test_answers_to_many_requests_in_one_piece_come_in_their_order() -> None:
+    def echo(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        time.sleep(0.01 if environ["PATH_INFO"].endswith("0") else 0)
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    sent = b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(60))
+    (answers,) = ask(echo, sent, count=60, threads=4)
+    assert [answer.body for answer in answers] == [b"/%d" % number for number in range(60)]
+
+
+def test_what_makes_no_sense_after_a_good_request_is_refused_after_its_answer() -> None:
+    ((good, bad),) = ask(Application(), b"GET / HTTP/1.1\r\n\r\nnonsense\r\n\r\n", count=2)
+    assert (good.status, bad.status, bad.headers["connection"]) == (200, 400, "close")
+
+
+def test_an_answer_to_head_and_one_without_content_have_no_body() -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("204 No Content" if environ["PATH_INFO"] == "/empty" else "200 OK", [])
+        return [] if environ["PATH_INFO"] == "/empty" else [b"four"]
+
+    ((answer,),) = ask(application, b"GET /empty HTTP/1.1\r\n\r\n")
+    assert (answer.status, "content-length" in answer.headers) == (204, False)
+    ((head,),) = ask(application, b"HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert (head.status, head.headers["content-length"], head.body) == (200, "4", b"")
