@@ -10,6 +10,7 @@ from controller.api import policy
 from controller.api.auth import Context
 from controller.api.settings import Settings
 from controller.changes.asking import Asking, Services
+from controller.changes.dialect import OCTAVIA, Dialect
 
 EXTENSION = "figlina"
 PROVIDERS = "figlina.providers"
@@ -34,7 +35,7 @@ def context() -> Context:
     return cast("Context", flask.g.context)
 
 
-def asking() -> Asking:
+def asking(dialect: Dialect = OCTAVIA) -> Asking:
     """The first argument of every change: the caller, what policy lets them do, and with what it is made."""
     world, values = _given()
     caller, rules = context(), policy.current()
@@ -44,6 +45,7 @@ def asking() -> Asking:
         settings=values,
         services=world,
         providers=flask.current_app.extensions[PROVIDERS],
+        dialect=dialect,
     )
 
 

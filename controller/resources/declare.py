@@ -60,6 +60,11 @@ class Schema:
         }
         self._shows_fault = shows_fault
 
+    @property
+    def defaults(self) -> Values:
+        """What is stored of a POST that gives nothing."""
+        return {field.name: field.default for field in self._post if field.default is not fields.ABSENT}
+
     def create(self, body: bytes) -> Values:
         """The fields of a POST, those left out at their defaults.
 
@@ -84,7 +89,7 @@ class Schema:
         for field in self._post:
             value = given.get(field.name, _ABSENT) if field.alias is None else _by_either_name(given, field.name, field.alias)
             if value is not _ABSENT:
-                values[field.name] = self._accepted(field, value)
+                values[field.name] = self.accepted(field, value)
             elif field.required:
                 raise self._dialect.missing(self, field)
             elif field.default is not fields.ABSENT:
@@ -101,7 +106,7 @@ class Schema:
         for key, value in given.items():
             field = self._put[key]
             is_blank = type(value) is type(field.blank) and value == field.blank
-            values[field.name] = self._accepted(field, None if is_blank else value)
+            values[field.name] = self.accepted(field, None if is_blank else value)
         return values
 
     def _check_names(self, given: Any, accepted: Any, path: str, *, creating: bool) -> None:
@@ -110,8 +115,11 @@ class Schema:
         if not given.keys() <= accepted:
             raise self._dialect.refused(self, given.keys() - accepted, path, creating=creating)
 
-    def _accepted(self, field: Field, value: Any) -> Any:
-        """What is stored for a value of JSON."""
+    def accepted(self, field: Field, value: Any) -> Any:
+        """What is stored for a value of JSON.
+
+        :raises ControllerError: as the dialect says it: it is not of the field's kind.
+        """
         if value is None and field.null is not fields.REFUSED:
             if field.required:
                 raise self._dialect.missing(self, field)

@@ -64,11 +64,26 @@ class Resource(declare.Schema):
         super().__init__(name=schema.name, collection=schema.collection, fields=[*shared, *more], shows_fault=False, dialect=_DIALECT)
         self.schema = schema
         self.parent = parent
+        self._defaults = schema.defaults
+        self._there = {name: field for field in schema.fields.values() for name in field.names}
+        self._as_there = {name for name, field in self.fields.items() if name in self._there and field.kind is self._there[name].kind}
 
     @property
     def attributes(self) -> Mapping[str, Field]:
         """By their names."""
         return self.fields
+
+    def complete(self, values: Mapping[str, Any]) -> declare.Values:
+        """A new object as changes take it, of what `created()` gave: with what the first API stores for what was left out, or is null.
+
+        :raises InvalidRequest: a value that is good here is none there.
+        """
+        whole = self._defaults.copy()
+        for name, value in values.items():
+            field = self._there[name]
+            is_good = value is not None and name in self._as_there and not field.ignored
+            whole[field.name] = value if is_good else self.schema.accepted(field, value)
+        return whole
 
     @property
     def url(self) -> str:

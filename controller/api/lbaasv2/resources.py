@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -115,18 +114,14 @@ def create(asking: Asking, resource: Resource, values: Values, parent_id: str | 
     :raises ControllerError: a rule is broken.
     """
     rules.before_create(asking, resource.name, values)
-    schema = resource.schema
-    wanted = schema.created(shapes.wanted(values), f"{schema.argument}.{schema.name}")
-    return nouns.of(resource).create(asking, *_ids(parent_id), wanted)
+    return nouns.of(resource).create(asking, *_ids(parent_id), resource.complete(values))
 
 
 def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     values = resource.updated(envelope(body(), resource.name))
-    schema = resource.schema
     with _looking_first(resource, rules.UPDATES) as mine:
         rules.before_update(mine, resource.name, object_id, values)
-        wanted = schema.updated(shapes.wanted(values), f"{schema.argument}.{schema.name}")
-        changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), wanted)
+        changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
     with current.services().db.read() as tx:
         return answers.json({resource.name: _shown(tx, resource, changed)})
 
@@ -150,7 +145,7 @@ def _ids(*found: str | None) -> list[str]:
 
 def asking() -> Asking:
     """What changes are asked for with: as by the first API, and with the rules of LBaaS v2 beside those for all."""
-    return dataclasses.replace(current.asking(), dialect=_DIALECT)
+    return current.asking(_DIALECT)
 
 
 def body() -> dict[str, Any]:

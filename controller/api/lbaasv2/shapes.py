@@ -1,4 +1,4 @@
-"""From bodies of LBaaS v2 to what changes take, and from objects to what LBaaS v2 shows."""
+"""How LBaaS v2 shows objects."""
 
 from __future__ import annotations
 
@@ -19,16 +19,6 @@ _MEMBER_STATUSES = {"ERROR": "OFFLINE", "DRAINING": "ONLINE"}
 def operating_status(status: str, *, of_member: bool = False) -> str:
     """In words that LBaaS v2 has: it knows neither ERROR nor DRAINING."""
     return (_MEMBER_STATUSES if of_member else _STATUSES).get(status, str(status))
-
-
-def wanted(values: Values) -> Values:
-    """A body of LBaaS v2, already checked, as the first API takes it."""
-    given = dict(values)
-    if "tenant_id" in given:
-        given["project_id"] = given.pop("tenant_id")
-    if given.get("sni_container_refs", ()) is None:
-        given["sni_container_refs"] = []
-    return given
 
 
 def shown(resource: Resource, objects: Sequence[Any], policies: Mapping[str, list[str]] | None = None) -> list[Values]:

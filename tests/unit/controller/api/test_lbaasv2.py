@@ -7,7 +7,7 @@ import json
 import pytest
 
 from controller import exceptions
-from controller.api.lbaasv2 import app, errors, neutron, shapes
+from controller.api.lbaasv2 import app, attributes, errors, neutron, shapes
 from controller.embedded import networking
 
 THEIRS, OURS = "http://neutron:9696", "https://cloud.example/network"
@@ -125,3 +125,26 @@ _SUBNET = "ade43f53-b991-5e19-bd80-2da82518c7a9"
 def test_what_the_network_refuses_has_the_name_that_old_clients_know(error: exceptions.ControllerError, status: int, kind: str) -> None:
     fault = errors.translated(error)
     assert (fault.status, fault.kind) == (status, kind)
+
+
+@pytest.mark.parametrize("resource", attributes.RESOURCES, ids=lambda resource: resource.name)
+def test_an_object_that_passed_here_is_stored_as_if_the_first_api_had_taken_it(resource: attributes.Resource) -> None:
+    """Only what the first API would look at otherwise is looked at again; nothing that it fills in is left out."""
+    fields = [field for field in (*resource.schema.fields.values(), *resource.attributes.values()) if field.post and field.required]
+    required = {field.name: field.kind.example for field in fields}
+    everything = {name: value for name, value in resource.post_example.items() if name != "tenant_id"}
+    for given in (required, required | everything):
+        assert resource.complete(resource.created(given)) == resource.schema.created(given)
+
+
+def test_nulls_and_old_names_are_what_the_first_api_stores_for_them() -> None:
+    listener = {"protocol": "HTTP", "protocol_port": 80, "loadbalancer_id": _SUBNET, "sni_container_refs": None, "default_pool_id": None}
+    whole = attributes.LISTENER.complete(attributes.LISTENER.created(listener))
+    assert (whole["sni_container_refs"], whole["default_pool_id"], whole["connection_limit"]) == ([], None, -1)
+    load_balancer = attributes.LOAD_BALANCER.created({"tenant_id": "p", "vip_subnet_id": _SUBNET})
+    assert attributes.LOAD_BALANCER.complete(load_balancer)["project_id"] == "p"
+    with pytest.raises(exceptions.InvalidRequest, match="cookie_name") as refused:
+        attributes.POOL.complete(
+            {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "session_persistence": {"type": "APP_COOKIE", "cookie_name": "a b"}}
+        )
+    assert errors.translated(refused.value).kind == "SessionPersistenceConfigurationInvalid"
