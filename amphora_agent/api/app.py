@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
+import contextlib
 
 import flask
 
@@ -38,21 +36,28 @@ def create_app(
         info.blueprint(boot_config, kept, balancer, started_at),
     ):
         app.register_blueprint(blueprint, url_prefix=rest.PREFIX)
-    for rule in app.url_map.iter_rules():
-        if (rule.methods or set()) - _LOOKING:
-            app.view_functions[rule.endpoint] = _by_order(app.view_functions[rule.endpoint], followed)
+    _follow_orders(app, followed)
     return app
 
 
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
-def _by_order(view: Callable[..., Any], followed: orders.Orders) -> Callable[..., Any]:
-    @functools.wraps(view)
-    def checked(**arguments: object) -> Any:
-        token = rest.lease_token(flask.request.headers.get(rest.LEASE_HEADER))
-        flask.request.get_data()  # a body that comes slowly keeps nobody else waiting
-        with followed.following(token):
-            return view(**arguments)
+def _follow_orders(app: flask.Flask, followed: orders.Orders) -> None:
+    """Let nothing else be done by anybody's order from the beginning of a request that changes something to its end."""
 
-    return checked
+    @app.before_request
+    def begin() -> None:
+        request = flask.request
+        if request.method in _LOOKING or request.routing_exception is not None:
+            return
+        token = rest.lease_token(request.headers.get(rest.LEASE_HEADER))
+        request.get_data()  # a body that comes slowly keeps nobody else waiting
+        flask.g.order = contextlib.ExitStack()
+        flask.g.order.enter_context(followed.following(token))
+
+    @app.teardown_request
+    def end(_error: BaseException | None) -> None:
+        order = flask.g.pop("order", None)
+        if order is not None:
+            order.close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask
 import werkzeug.exceptions
+from werkzeug.middleware import dispatcher
 
 from controller import exceptions
 from controller import providers as provider_drivers
@@ -32,6 +33,9 @@ from controller.api.v2 import (
 )
 from controller.changes.asking import Services
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
 LOG = logging.getLogger(__name__)
 
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
@@ -41,12 +45,21 @@ _FOR_PEOPLE = ("/healthcheck", "/docs")
 _JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
 
 
+class Application(flask.Flask):
+    """Its routes know the short spelling of each path only."""
+
+    def request_context(self, environ: WSGIEnvironment) -> flask.ctx.RequestContext:
+        """A request, whatever spelling its client prefers."""
+        paths.shorten(environ)
+        return super().request_context(environ)
+
+
 def create_app(services: Services, conf: Any) -> flask.Flask:
     """The WSGI application over these services, as the configuration (with all options of ours registered) has it.
 
     :raises Misconfigured: the policy files, or the identity service, can't be used as they are configured.
     """
-    app = flask.Flask("figlina-api", static_folder=None)
+    app = Application("figlina-api", static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     app.extensions[current.EXTENSION] = services, settings.load(conf)
     app.extensions[current.PROVIDERS] = provider_drivers.load(current_settings(app).providers, conf)
@@ -82,9 +95,9 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     app.add_url_rule("/v2/pools/<pool_id>/members", "no member id", _needs_id, methods=["DELETE"])
     app.add_url_rule("/v2/l7policies/<policy_id>/rules", "no rule id", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
-    app.wsgi_app = paths.Normalised(app.wsgi_app)  # type: ignore[method-assign]
     if conf.lbaasv2.enabled:
-        app.wsgi_app = lbaasv2.Mounted(app.wsgi_app, lbaasv2.create_app(app, conf, _begin, _end))  # type: ignore[method-assign]
+        below: dict[str, Any] = {lbaasv2.PREFIX: lbaasv2.Mounted(lbaasv2.create_app(app, conf, _begin, _end))}
+        app.wsgi_app = dispatcher.DispatcherMiddleware(app.wsgi_app, below)  # type: ignore[method-assign]
     rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
     # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
     app.wsgi_app = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)  # type: ignore[method-assign]

@@ -7,7 +7,7 @@ import flask
 from controller.api import current
 
 ORIGINAL_PATH = "figlina.path"
-"""Where the path that the client asked for stands in the WSGI environment, after `paths.Normalised` shortened it."""
+"""Where the path that the client asked for stands in the WSGI environment, after `paths.shorten()`."""
 
 MOUNTED_AT = "figlina.mounted_at"
 """Where stands below which prefix the application answers, if it is not the first one."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from controller.api import links
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 _PREFIXES = (("/v2.0", "/v2"), ("/v2", "/v2"))
 
@@ -25,15 +24,8 @@ def normalised(path: str) -> str:
     return trimmed or "/"  # where a proxy mounts us, the root has no path at all
 
 
-class Normalised:
-    """Shortens the path of each request, and remembers the one that the client asked for."""
-
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Pass the request on."""
-        path = environ.get("PATH_INFO", "")
-        environ[links.ORIGINAL_PATH] = path
-        environ["PATH_INFO"] = normalised(path)
-        return self._application(environ, start_response)
+def shorten(environ: WSGIEnvironment) -> None:
+    """Exchange the path of a request for its short spelling, and remember the one that the client asked for."""
+    path = environ.get("PATH_INFO", "")
+    environ[links.ORIGINAL_PATH] = path
+    environ["PATH_INFO"] = normalised(path)

@@ -11,7 +11,7 @@ from controller.api import current, links, networking
 from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service, settings
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PREFIX = "/network"
 
@@ -39,21 +39,16 @@ def create_app(first: flask.Flask, conf: Any, begin: Callable[[], None], end: Ca
 
 
 class Mounted:
-    """Both roots: what begins with `/network` is LBaaS v2's, or the network service's; everything else is the first API's."""
+    """What stands below the prefix: it is LBaaS v2's, or the network service's."""
 
-    def __init__(self, first: WSGIApplication, application: flask.Flask) -> None:
-        self._first = first
+    def __init__(self, application: flask.Flask) -> None:
         self._application = application
         self._neutron: neutron.Neutron | None = application.extensions.get(neutron.EXTENSION)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        path = environ.get("PATH_INFO", "")
-        if path != PREFIX and not path.startswith(f"{PREFIX}/"):
-            return self._first(environ, start_response)
-        environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + PREFIX
         environ[links.MOUNTED_AT] = PREFIX
-        environ["PATH_INFO"] = environ[links.ORIGINAL_PATH] = path = path[len(PREFIX) :]
+        environ[links.ORIGINAL_PATH] = path = environ["PATH_INFO"]
         if self._neutron is not None and not neutron.is_ours(environ["REQUEST_METHOD"], path):
             return self._pass_on(self._neutron, environ, start_response)
         environ["PATH_INFO"] = shortened(path)
