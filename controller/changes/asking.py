@@ -23,6 +23,7 @@ from controller.drivers.secrets import interface as secrets_interface
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.providers.interface import Change, Provider, Update
 from controller.refusals import Refusal
+from controller.resources.declare import Schema, Values
 
 _UNDER_WAY = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
 
@@ -195,6 +196,11 @@ class Asking:
         """
         if self.settings.refuse_unsupported:
             provider.supports(resource, values)
+
+    def columns(self, schema: Schema, values: Mapping[str, Any]) -> Values:
+        """The row of these values, where operators' defaults take the place of nulls."""
+        left_out = [name for name in schema.operators if name in values and values[name] is None]
+        return schema.columns({**values, **{name: self.settings.unsaid[schema.name][name] for name in left_out}})
 
     def need_mutable(self, load_balancer_id: str, title: str, object_id: str, found: ProvisioningStatus) -> None:
         """An object below a load balancer takes changes in the same states as that.

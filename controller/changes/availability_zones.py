@@ -19,7 +19,7 @@ def create(asking: Asking, wanted: Values) -> model.AvailabilityZone:
     with asking.write() as tx:
         with visibility.in_a_body():
             tx.availability_zone_profiles.hold(wanted["availability_zone_profile_id"])
-        tx.availability_zones.add(SCHEMA.columns(wanted))
+        tx.availability_zones.add(asking.columns(SCHEMA, wanted))
         return tx.availability_zones.get(wanted["name"])
 
 
@@ -31,7 +31,7 @@ def update(asking: Asking, name: str, values: Values) -> model.AvailabilityZone:
     asking.authorize("availability-zone:put", None)
     with asking.write() as tx:
         tx.availability_zones.lock(name)
-        tx.availability_zones.change(name, SCHEMA.columns(values))
+        tx.availability_zones.change(name, asking.columns(SCHEMA, values))
         return tx.availability_zones.get(name)
 
 

@@ -22,7 +22,7 @@ def create(asking: Asking, wanted: Values) -> model.Flavor:
     with asking.write() as tx:
         with visibility.in_a_body():
             tx.flavor_profiles.hold(wanted["flavor_profile_id"])
-        tx.flavors.add({"id": key, **SCHEMA.columns(wanted)})
+        tx.flavors.add({"id": key, **asking.columns(SCHEMA, wanted)})
         return tx.flavors.get(key)
 
 
@@ -35,7 +35,7 @@ def update(asking: Asking, flavor_id: str, values: Values) -> model.Flavor:
     asking.authorize("flavor:put", None)
     with asking.write() as tx:
         tx.flavors.lock(flavor_id)
-        tx.flavors.change(flavor_id, SCHEMA.columns(values))
+        tx.flavors.change(flavor_id, asking.columns(SCHEMA, values))
         return tx.flavors.get(flavor_id)
 
 

@@ -17,7 +17,7 @@ from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
 from controller.providers.interface import Provider
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
-from controller.resources.declare import Values
+from controller.resources.declare import Schema, Values
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -205,33 +205,33 @@ def supported(asking: Asking, provider: Provider, graph: Graph, vip_versions: Co
             asking.supports(provider, "member", item)
 
 
-def add(tx: transaction.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:
+def add(asking: Asking, tx: transaction.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:
     """Store the rows, of each table at once, parents first."""
 
-    def row(columns: Values) -> Values:
-        return {**columns, **new_row(project_id, load_balancer_id, generation=1)}
+    def row(schema: Schema, values: Values) -> Values:
+        return {**asking.columns(schema, values), **new_row(project_id, load_balancer_id, generation=1)}
 
-    new_pools = {name: row(pool.SCHEMA.columns(values)) for name, values in graph.pools.items()}
+    new_pools = {name: row(pool.SCHEMA, values) for name, values in graph.pools.items()}
     tx.pools.add(list(new_pools.values()))
     new_listeners = [
-        row(listener.SCHEMA.columns(values))
+        row(listener.SCHEMA, values)
         | {"default_pool_id": None if values["default_pool"] is None else new_pools[values["default_pool"]["name"]]["id"]}
         for values in graph.listeners
     ]
     tx.listeners.add(new_listeners)
     policies = [
         (
-            row(l7policy.SCHEMA.columns(values)) | {"listener_id": owner["id"], "redirect_pool_id": _id_of(new_pools, values)},
+            row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": _id_of(new_pools, values)},
             values["rules"],
         )
         for owner, below in zip(new_listeners, graph.listeners, strict=True)
         for values in below["l7policies"]
     ]
     tx.l7policies.add([policy for policy, _ in policies])
-    tx.l7rules.add([row(l7rule.SCHEMA.columns(item)) | {"l7policy_id": policy["id"]} for policy, items in policies for item in items])
+    tx.l7rules.add([row(l7rule.SCHEMA, item) | {"l7policy_id": policy["id"]} for policy, items in policies for item in items])
     tx.members.add(
         [
-            row(member.SCHEMA.columns(item))
+            row(member.SCHEMA, item)
             | {"pool_id": new_pools[name]["id"], "operating_status": _first_status(values), "vnic_type": members.vnic_type(item)}
             for name, values in graph.pools.items()
             for item in values["members"]
@@ -239,7 +239,7 @@ def add(tx: transaction.Transaction, graph: Graph, project_id: str, load_balance
     )
     tx.health_monitors.add(
         [
-            row(health_monitor.SCHEMA.columns(values["healthmonitor"])) | {"pool_id": new_pools[name]["id"]}
+            row(health_monitor.SCHEMA, values["healthmonitor"]) | {"pool_id": new_pools[name]["id"]}
             for name, values in graph.pools.items()
             if values["healthmonitor"] is not None
         ]

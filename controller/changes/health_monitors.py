@@ -36,7 +36,7 @@ def create(asking: Asking, wanted: Values) -> model.HealthMonitor:
         generation = pools.accept_below(asking, tx, pool)
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
             raise exceptions.Conflict("This pool already has a health monitor", code=Refusal.MONITOR_EXISTS)
-        row = {**SCHEMA.columns(wanted), **new_row(pool.project_id, pool.load_balancer_id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(pool.project_id, pool.load_balancer_id, generation)}
         asking.reserve(tx, pool.project_id, health_monitor=1)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", wanted)
         tx.health_monitors.add([row])
@@ -57,7 +57,7 @@ def update(asking: Asking, monitor_id: str, values: Values) -> model.HealthMonit
         generation = pools.accept_below(asking, tx, pool)
         complete_change(asking.settings, values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", values)
-        tx.health_monitors.change(monitor_id, SCHEMA.columns(values), generation)
+        tx.health_monitors.change(monitor_id, asking.columns(SCHEMA, values), generation)
         return tx.health_monitors.get(monitor_id)
 
 

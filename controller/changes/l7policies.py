@@ -42,7 +42,7 @@ def create(asking: Asking, wanted: Values) -> model.L7Policy:
         provider = asking.provider_of(tx, listener.load_balancer_id)
         asking.supports(provider, "l7policy", {**wanted, "listener_protocol": listener.protocol})
         row = {
-            **SCHEMA.columns(wanted),
+            **asking.columns(SCHEMA, wanted),
             **new_row(listener.project_id, listener.load_balancer_id, generation),
             "position": position,
         }
@@ -76,7 +76,7 @@ def update(asking: Asking, policy_id: str, values: Values) -> model.L7Policy:
             values["position"] = min(values["position"], tx.l7policies.last_position(listener.id))
             tx.l7policies.move(stored, values["position"], generation)
         _touch_users(tx, generation, stored.redirect_pool_id)
-        tx.l7policies.change(policy_id, SCHEMA.columns(values), generation)
+        tx.l7policies.change(policy_id, asking.columns(SCHEMA, values), generation)
         _touch_users(tx, generation, values["redirect_pool_id"])
         return tx.l7policies.get(policy_id)
 

@@ -61,7 +61,7 @@ def create(asking: Asking, policy_id: str, wanted: Values) -> model.L7Rule:
         asking.reserve(tx, policy.project_id, l7rule=1)
         asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", wanted)
         row = {
-            **SCHEMA.columns(wanted),
+            **asking.columns(SCHEMA, wanted),
             **new_row(policy.project_id, policy.load_balancer_id, generation),
             "l7policy_id": policy_id,
         }
@@ -84,7 +84,7 @@ def update(asking: Asking, policy_id: str, rule_id: str, values: Values) -> mode
         generation = l7policies.accept_below(asking, tx, policy)
         check(_whole(tx.l7rules.get(rule_id), values))  # read again, under the load balancer's lock
         asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", values)
-        tx.l7rules.change(rule_id, SCHEMA.columns(values), generation)
+        tx.l7rules.change(rule_id, asking.columns(SCHEMA, values), generation)
         return tx.l7rules.get(rule_id)
 
 

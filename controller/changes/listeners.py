@@ -15,18 +15,13 @@ from controller.db import transaction
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
-from controller.resources.listener import SCHEMA, TIMEOUTS
+from controller.resources.listener import SCHEMA
 
 _TERMINATED = "TERMINATED_HTTPS"
-_HSTS = {"hsts_max_age": None, "hsts_include_subdomains": False, "hsts_preload": False}
+_HSTS = ("hsts_max_age", "hsts_include_subdomains", "hsts_preload")
+_CERTIFICATES = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref", "client_crl_container_ref")
 _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
-    "default_tls_container_ref": None,
-    "sni_container_refs": [],
-    "client_ca_tls_container_ref": None,
-    "client_authentication": "NONE",
-    "client_crl_container_ref": None,
-    **dict.fromkeys(tls.OPTIONS),
-    **_HSTS,
+    name: SCHEMA.fields[name].default for name in (*_CERTIFICATES, "client_authentication", *tls.OPTIONS, *_HSTS)
 }
 """Fields that only TERMINATED_HTTPS knows, and what they are elsewhere."""
 
@@ -51,7 +46,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         check_port(wanted["protocol"], wanted["protocol_port"], taken)
         check_cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
-        row = {**SCHEMA.columns(wanted), **new_row(load_balancer.project_id, load_balancer.id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(load_balancer.project_id, load_balancer.id, generation)}
         asking.reserve(tx, load_balancer.project_id, listener=1)
         asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
         tx.listeners.add([row])
@@ -78,7 +73,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
             check_cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
-        tx.listeners.change(listener_id, SCHEMA.columns(values), generation)
+        tx.listeners.change(listener_id, asking.columns(SCHEMA, values), generation)
         return tx.listeners.get(listener_id)
 
 
@@ -139,11 +134,10 @@ def complete(settings: Settings, values: Values) -> None:
     protocol, allowed = values["protocol"], settings.tls
     if (protocol == _TERMINATED and not allowed.allow_terminated) or (protocol == "PROMETHEUS" and not allowed.allow_prometheus):
         raise not_allowed("protocol", protocol)
-    _fill_timeouts(settings, values)
     _check_headers(protocol, values["insert_headers"])
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
-        tls.fill(values, allowed.listener, tls.OPTIONS)
+        tls.fill(values, settings.unsaid["listener"], tls.OPTIONS)
         _check_whole(settings, values)
 
 
@@ -153,19 +147,11 @@ def complete_change(settings: Settings, values: Values, stored: model.Listener) 
     :raises InvalidRequest: they contradict each other.
     """
     protocol = stored.protocol
-    _fill_timeouts(settings, values)
     _check_headers(protocol, values.get("insert_headers", ()))
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
-        tls.fill(values, settings.tls.listener, [name for name in tls.OPTIONS if name in values])
+        tls.fill(values, settings.unsaid["listener"], [name for name in tls.OPTIONS if name in values])
         _check_whole(settings, {**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
-
-
-def _fill_timeouts(settings: Settings, values: Values) -> None:
-    """A time-out that was left out, or is null, is stored as the operator's default."""
-    for name in TIMEOUTS:
-        if name in values and values[name] is None:
-            values[name] = settings.timeouts[name]
 
 
 def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:

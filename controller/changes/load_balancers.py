@@ -45,7 +45,7 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     asking.supports(provider, "loadbalancer", wanted)
     asking.supports(provider, "flavor", {"sriov_vip": choice.placement.sriov_vip})
     fully_populated.supported(asking, provider, below, place.versions)
-    row = {**SCHEMA.columns(wanted), **new_load_balancer_row(project_id, generation=1)}
+    row = {**asking.columns(SCHEMA, wanted), **new_load_balancer_row(project_id, generation=1)}
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
         others = (one.get("ip_address") for one in row.get("additional_vips") or ())
@@ -58,7 +58,7 @@ def _store(asking: Asking, row: dict[str, Any], below: fully_populated.Graph, ch
         asking.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
         choice.hold(tx)
         tx.load_balancers.add([row])
-        fully_populated.add(tx, below, row["project_id"], row["id"])
+        fully_populated.add(asking, tx, below, row["project_id"], row["id"])
         change = Create(load_balancer_id=row["id"], request_id=asking.caller.request_id, topology=choice.topology)
         asking.give(tx, asking.provider(choice.provider), change)
         return fully_populated.created(tx, row["id"], bool(below))
@@ -81,7 +81,7 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
             raise refusals.failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
         own_groups = {"vip_generation": generation} if "vip_sg_ids" in values else {}
-        tx.load_balancers.change(load_balancer_id, {**SCHEMA.columns(values), **own_groups}, generation)
+        tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **own_groups}, generation)
         return tx.load_balancers.get(load_balancer_id)
 
 

@@ -59,7 +59,7 @@ def update(asking: Asking, pool_id: str, member_id: str, values: Values) -> mode
         asking.authorize("member:put", member.project_id)
         check_no_vip(values, pool.vip_addresses)
         generation = pools.accept_below(asking, tx, pool)
-        tx.members.change(member_id, SCHEMA.columns(values), generation)
+        tx.members.change(member_id, asking.columns(SCHEMA, values), generation)
         return tx.members.get(member_id)
 
 
@@ -116,7 +116,7 @@ def new_rows(
     common = {"pool_id": pool.id, "operating_status": first_status(pool.has_monitor)}
     return [
         {
-            **SCHEMA.columns(item),
+            **asking.columns(SCHEMA, item),
             **new_row(pool.project_id, pool.load_balancer_id, generation),
             **common,
             "vnic_type": vnic_type(item),

@@ -34,8 +34,8 @@ DATAGRAMS = ("UDP", "SCTP")
 
 _COOKIE_POOLS = ("HTTP", "PROXY", "PROXYV2")
 _TLS_FIELDS: dict[str, Any] = {
-    "tls_enabled": False,
-    **dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)),
+    name: SCHEMA.fields[name].default
+    for name in ("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)
 }
 """Fields about TLS to the members, and what they are when nothing is asked for."""
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
@@ -58,7 +58,7 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
         generation = asking.accept(tx, load_balancer_id)
         if listener is not None:
             _check_listener(asking, tx.listeners.get(listener.id), wanted["protocol"])
-        row = {**SCHEMA.columns(wanted), **new_row(project_id, load_balancer_id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, load_balancer_id, generation)}
         asking.reserve(tx, project_id, pool=1)
         asking.supports(asking.provider_of(tx, load_balancer_id), "pool", wanted)
         tx.pools.add([row])
@@ -84,7 +84,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         need_users(asking, tx, pool_id, pool.load_balancer_id)
         complete_change(asking.settings, values, pool)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", wanted)
-        tx.pools.change(pool_id, SCHEMA.columns(values), generation)
+        tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)
         tx.listeners.touch_users(pool_id, generation)
         return tx.pools.get(pool_id)
 
@@ -215,7 +215,7 @@ def complete(settings: Settings, values: Values) -> None:
     values["session_persistence"] = _persistence(values["session_persistence"], None, protocol)
     _no_tls_over_datagrams(values, protocol)
     if values["tls_enabled"]:
-        tls.fill(values, settings.tls.pool, tls.OPTIONS)
+        tls.fill(values, settings.unsaid["pool"], tls.OPTIONS)
     _check_tls(settings, values)
 
 
@@ -228,7 +228,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
         stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
     _no_tls_over_datagrams(values, pool.protocol)
-    defaults = settings.tls.pool
+    defaults = settings.unsaid["pool"]
     if pool.protocol not in DATAGRAMS:
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
     if values.get("tls_enabled") and not pool.tls_enabled:  # turned on: what nobody chose is as safe as in a new pool

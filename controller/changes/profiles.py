@@ -52,7 +52,7 @@ def create(asking: Asking, kind: Kind, wanted: Values) -> Any:
     key = str(uuid.uuid4())
     with asking.write() as tx:
         repository = kind.of(tx)
-        repository.add({"id": key, **kind.schema.columns(wanted)})
+        repository.add({"id": key, **asking.columns(kind.schema, wanted)})
         return repository.get(key)
 
 
@@ -79,7 +79,7 @@ def update(asking: Asking, kind: Kind, profile_id: str, values: Values) -> Any:
         now = repository.get(profile_id)
         if any(values.get(name, getattr(now, name)) != getattr(now, name) for name in meaning):
             repository.refuse_if_used(profile_id)
-        repository.change(profile_id, kind.schema.columns(values))
+        repository.change(profile_id, asking.columns(kind.schema, values))
         return repository.get(profile_id)
 
 

@@ -7,26 +7,17 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Any
 
-from controller.conf import api_settings, quotas
+from controller.conf import quotas
 from controller.model import quota
 from controller.model.status import AT_REST, MUTABLE, ProvisioningStatus, Topology
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class TlsDefaults:
-    """How TLS is spoken by a listener or a pool that does not say it, by the field of the body."""
-
-    tls_ciphers: str
-    tls_versions: tuple[str, ...]
-    alpn_protocols: tuple[str, ...]
+from controller.resources import catalog, kinds
+from controller.resources.declare import Schema
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     """What the operator says about TLS."""
 
-    listener: TlsDefaults
-    pool: TlsDefaults
     prohibited_ciphers: frozenset[str]
     refused_versions: frozenset[str]
     allow_terminated: bool
@@ -48,7 +39,7 @@ class Settings:
     denied_vip_networks: frozenset[str]
     reserved_ips: frozenset[str]  # in their usual spelling
     topology: Topology
-    timeouts: Mapping[str, int]  # of listeners, by the field of the body
+    unsaid: Mapping[str, Mapping[str, Any]]  # what operators have for fields that clients leave out, by resource and field
     quotas: quota.Limits  # of projects that have none of their own
     mutable: frozenset[ProvisioningStatus]  # states in which a load balancer takes a change
     removable: frozenset[ProvisioningStatus]  # ... and in which it can be deleted or failed over
@@ -65,7 +56,6 @@ def values(conf: Any) -> dict[str, Any]:
     """The fields of `Settings`, for those that have more."""
     api, networking = conf.api_settings, conf.networking
     strict = api.immutable_while_pending
-    timeouts = ("timeout_client_data", "timeout_member_connect", "timeout_member_data", "timeout_tcp_inspect")
     return {
         "providers": dict(api.enabled_provider_drivers),
         "default_provider": api.default_provider_driver,
@@ -78,7 +68,7 @@ def values(conf: Any) -> dict[str, Any]:
         "denied_vip_networks": frozenset(networking.denylist_vip_networks),
         "reserved_ips": frozenset(str(ipaddress.ip_address(address)) for address in networking.reserved_ips),
         "topology": Topology(conf.controller_worker.loadbalancer_topology),
-        "timeouts": {name: getattr(conf.haproxy_amphora, name) for name in timeouts},
+        "unsaid": {schema.name: _unsaid(conf, schema) for schema in catalog.SCHEMAS},
         "quotas": _quotas(conf.quotas),
         "is_strict": strict,
         "mutable": frozenset({ProvisioningStatus.ACTIVE}) if strict else MUTABLE,
@@ -95,18 +85,13 @@ def _quotas(section: Any) -> quota.Limits:
 def _tls(api: Any) -> Tls:
     oldest = api.minimum_tls_version
     return Tls(
-        listener=_tls_defaults(api, "listener"),
-        pool=_tls_defaults(api, "pool"),
         prohibited_ciphers=frozenset(cipher for cipher in api.tls_cipher_prohibit_list.split(":") if cipher),
-        refused_versions=frozenset(api_settings.TLS_VERSIONS[: api_settings.TLS_VERSIONS.index(oldest)] if oldest else ()),
+        refused_versions=frozenset(kinds.TLS_VERSIONS[: kinds.TLS_VERSIONS.index(oldest)] if oldest else ()),
         allow_terminated=api.allow_tls_terminated_listeners,
         allow_prometheus=api.allow_prometheus_listeners,
     )
 
 
-def _tls_defaults(api: Any, side: str) -> TlsDefaults:
-    return TlsDefaults(
-        tls_ciphers=getattr(api, f"default_{side}_ciphers"),
-        tls_versions=tuple(getattr(api, f"default_{side}_tls_versions")),
-        alpn_protocols=tuple(getattr(api, f"default_{side}_alpn_protocols")),
-    )
+def _unsaid(conf: Any, schema: Schema) -> dict[str, Any]:
+    options = {field.name: field.operator for field in schema.fields.values() if field.operator is not None}
+    return {name: conf[operator.group][operator.option] for name, operator in options.items()}

@@ -6,18 +6,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from controller.changes.refusals import failure
-from controller.changes.settings import Tls, TlsDefaults
+from controller.changes.settings import Tls
 from controller.resources.declare import Values
 
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
 
 
-def fill(values: Values, defaults: TlsDefaults, names: Iterable[str]) -> None:
+def fill(values: Values, preferred: Mapping[str, Any], names: Iterable[str]) -> None:
     """What is null, or no cipher at all, of these becomes what the operator prefers."""
-    for name in names:
-        if values.get(name) in (None, ""):
-            default = getattr(defaults, name)
-            values[name] = default if isinstance(default, str) else list(default)
+    values |= {name: preferred[name] for name in names if values.get(name) in (None, "")}
 
 
 def check(allowed: Tls, values: Mapping[str, Any]) -> None:

@@ -1,38 +1,11 @@
 """[api_settings]: where the REST API listens, and what it allows."""
 
-from oslo_config import cfg, types
+from oslo_config import cfg
+
+from controller.conf import declared
+from controller.resources import kinds
 
 GROUP = "api_settings"
-TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-"""From the oldest to the newest."""
-_CIPHERS = (
-    "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
-    "DHE-RSA-AES128-GCM-SHA256:DHE-RSA-AES256-GCM-SHA384:DHE-RSA-CHACHA20-POLY1305"
-)
-
-
-def _tls_defaults(side: str) -> list[cfg.Opt]:
-    """How TLS is spoken where a listener (or a pool) does not say it."""
-    return [
-        cfg.StrOpt(
-            f"default_{side}_ciphers", default=_CIPHERS, help=f"Ciphers of a {side} that speaks TLS and names none, as OpenSSL writes them."
-        ),
-        cfg.ListOpt(
-            f"default_{side}_tls_versions",
-            item_type=types.String(choices=TLS_VERSIONS),
-            default=["TLSv1.2", "TLSv1.3"],
-            help=f"Versions of TLS of a {side} that names none.",
-        ),
-        cfg.ListOpt(
-            f"default_{side}_alpn_protocols",
-            item_type=types.String(choices=["h2", "http/1.1", "http/1.0"]),
-            default=["h2", "http/1.1", "http/1.0"],
-            help=f"Application protocols that a {side} which speaks TLS offers if it names none.",
-        ),
-    ]
-
-
 OPTS = [
     cfg.StrOpt("bind_host", default="127.0.0.1", help="Address on which the API listens."),
     cfg.PortOpt("bind_port", default=9876, help="TCP port on which the API listens."),
@@ -127,7 +100,7 @@ OPTS = [
     ),
     cfg.BoolOpt("allow_tls_terminated_listeners", default=True, help="Allow listeners of protocol TERMINATED_HTTPS."),
     cfg.BoolOpt("allow_prometheus_listeners", default=True, help="Allow listeners of protocol PROMETHEUS."),
-    *(option for side in ("listener", "pool") for option in _tls_defaults(side)),
+    *declared.options(GROUP),
     cfg.StrOpt(
         "tls_cipher_prohibit_list",
         default="",
@@ -135,7 +108,7 @@ OPTS = [
     ),
     cfg.StrOpt(
         "minimum_tls_version",
-        choices=TLS_VERSIONS,
+        choices=kinds.TLS_VERSIONS,
         help="The oldest version of TLS that listeners and pools may ask for. Not set: every one is allowed.",
     ),
     cfg.ListOpt("cors_allowed_origins", default=[], help="Origins whose web pages may call the API, or `*`."),

@@ -2,6 +2,8 @@
 
 from oslo_config import cfg
 
+from controller.conf import declared
+
 GROUP = "haproxy_amphora"
 OPTS = [
     cfg.StrOpt("haproxy_cmd", default="haproxy", help="How HAProxy is called inside an amphora: a path, or a name that is found by PATH."),
@@ -71,8 +73,5 @@ OPTS = [
         "ended, the one that was idle for longest first, and an event says so.",
     ),
     cfg.IntOpt("default_connection_limit", default=50000, min=1, help="Connections of a listener whose connection_limit is -1."),
-    cfg.IntOpt("timeout_client_data", default=50000, min=1, help="Milliseconds of silence after which a client is disconnected."),
-    cfg.IntOpt("timeout_member_connect", default=5000, min=1, help="Milliseconds to wait for a connection to a member."),
-    cfg.IntOpt("timeout_member_data", default=50000, min=1, help="Milliseconds of silence after which a member is given up."),
-    cfg.IntOpt("timeout_tcp_inspect", default=0, min=0, help="Milliseconds to wait for further TCP packets before content is inspected."),
+    *declared.options(GROUP),
 ]

@@ -58,6 +58,7 @@ class Schema:
         self.filters = {
             key: field for field in fields for key in (*field.names, field.filter_alias) if key is not None and field.column is not None
         }
+        self.operators = [field.name for field in fields if field.operator is not None and field.operator.always]
         self._shows_fault = shows_fault
 
     @property

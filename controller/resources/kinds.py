@@ -33,6 +33,7 @@ _TOKEN = re.compile(_COOKIE_NAME_PATTERN[1:-1], re.ASCII).fullmatch
 _CIPHERS_PATTERN = r"^[A-Za-z0-9\-+!:@=_.]{0,2048}$"
 _CIPHERS = re.compile(_CIPHERS_PATTERN[1:-1], re.ASCII).fullmatch
 TLS_VERSIONS = ("SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+"""From the oldest to the newest."""
 ALPN_PROTOCOLS = ("h2", "http/1.1", "http/1.0")
 _TRUE = frozenset({"true", "t", "1", "yes", "y", "on"})
 _FALSE = frozenset({"false", "f", "0", "no", "n", "off"})

@@ -189,6 +189,3 @@ SCHEMA = Schema(
         ),
     ],
 )
-
-TIMEOUTS = tuple(name for name, field in SCHEMA.fields.items() if field.operator is not None and field.operator.always)
-"""Left out or null, they are stored as the operator's defaults."""
