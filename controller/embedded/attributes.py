@@ -2,306 +2,301 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from controller.embedded import networking
-
-Check = Callable[[str, Any], Any]
-"""Takes an attribute's name and value, and returns the value as it is kept; raises NetworkInvalid."""
-
-_REQUIRED: Any = object()
-_ABSENT: Any = object()  # the driver finds what is fitting
+from controller.resources import dialects, kinds
+from controller.resources.declare import Schema
+from controller.resources.fields import ABSENT, REFUSED, Field
+from controller.resources.kinds import Parser, Reject
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Attribute:
-    """One attribute. `default` stands in where a POST leaves it out; what can't be changed has `update` False."""
+class _Dialect(dialects.Dialect):
+    """The sentences of the Networking API."""
 
-    check: Check
-    default: Any = _ABSENT
-    create: bool = True
-    update: bool = True
-    admin: bool = False
+    def no_object(self, schema: Schema, given: Any) -> Exception:
+        """It is no JSON object."""
+        return _bad(f"The body has no object under the key {schema.name}.")
 
+    def refused(self, schema: Schema, names: Collection[str], path: str, *, creating: bool) -> Exception:
+        """Attributes that nobody knows are told first; what is known can be given by every POST."""
+        unknown = sorted(set(names) - schema.names)
+        if unknown:
+            return _bad(f"A {schema.name} has no such attributes: {dialects.shortened(', '.join(unknown))}.")
+        return _bad(f"The attribute {min(names)} can't be changed.")
 
-def bad(name: str, value: Any, reason: str) -> networking.NetworkInvalid:
-    """The error for a value that an attribute does not take."""
-    return networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can not be so: {value!r} {reason}.")
+    def missing(self, schema: Schema, field: Field) -> Exception:
+        """A POST must give the attribute."""
+        return _bad(f"A {schema.name} needs the attribute {field.name}.")
 
-
-# Kinds of values
-
-
-_BLANKS = str.maketrans("\t\n\r", "   ")
-
-
-def text(longest: int = 255) -> Check:
-    """A string without control characters."""
-
-    def check(name: str, value: Any) -> str:
-        if value is None:
-            return ""
-        if not isinstance(value, str) or len(value) > longest or any(not sign.isprintable() for sign in value):
-            raise bad(name, value, f"is not a printable string of at most {longest} characters")
-        return value
-
-    return check
+    def bad(self, field: Field, value: Any, reason: Reject) -> Exception:
+        """The value, or a part of it, is not of the attribute's kind."""
+        name = f"{field.name}.{reason.key}" if reason.key else field.name
+        return invalid(name, value if reason.value is kinds.WHOLE else reason.value, reason)
 
 
-def free_text(name: str, value: Any) -> str:
-    """A description, which may have lines and tabs."""
-    text()(name, value.translate(_BLANKS) if isinstance(value, str) else value)
-    return value or ""
+def _bad(sentence: str) -> networking.NetworkInvalid:
+    return networking.NetworkInvalid("HTTPBadRequest", sentence)
 
 
-def boolean(name: str, value: Any) -> bool:
-    """JSON's, or a word for it, as old clients send."""
-    words = {"true": True, "1": True, "false": False, "0": False}
-    if isinstance(value, bool):
-        return value
-    if str(value).lower() in words:
-        return words[str(value).lower()]
-    raise bad(name, value, "is not a boolean value")
+def invalid(name: str, value: Any, reason: Reject) -> networking.NetworkInvalid:
+    """The error of a value that an attribute does not take."""
+    return _bad(f"The attribute {name} can not be so: {dialects.shortened(repr(value))}. {reason}.")
 
 
-def always_up(name: str, value: Any) -> bool:
+def checked(kind: Parser, name: str, value: Any) -> Any:
+    """The value of something in a path or a body that is no attribute of a document.
+
+    :raises NetworkInvalid: it is not of this kind.
+    """
+    try:
+        return kind(value)
+    except Reject as reason:
+        raise invalid(name, value, reason) from None
+
+
+# Kinds of values that only networks have
+
+
+def always_up(value: Any) -> bool:
     """`admin_state_up`: the embedded network switches nothing off."""
-    if not boolean(name, value):
-        raise bad(name, value, "is not possible: the embedded network switches nothing off")
+    if not kinds.boolean(value):
+        raise Reject("The embedded network switches nothing off")
     return True
 
 
-def number(low: int, high: int) -> Check:
-    """An integer, or null; a string of digits is one too."""
-
-    def check(name: str, value: Any) -> int | None:
-        if value in (None, "", -1, "-1"):  # old clients say -1 for any
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, str)) or not re.fullmatch(r"-?\d{1,9}", str(value)):
-            raise bad(name, value, "is not an integer")
-        if not low <= int(value) <= high:
-            raise bad(name, value, f"is not one of {low} to {high}")
-        return int(value)
-
-    return check
+def number(low: int, high: int) -> Parser:
+    """An integer, or none: old clients say -1 for any, or nothing at all."""
+    within = kinds.integer(low, high)
+    return lambda value: None if value in ("", -1, "-1") else within(value)
 
 
-def identifier(name: str, value: Any) -> str:
-    """The id of something."""
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F-]{32,36}", value):
-        raise bad(name, value, "is not a valid UUID")
-    return value
-
-
-def or_null(check: Check) -> Check:
-    """What `check` takes, or null."""
-    return lambda name, value: None if value is None else check(name, value)
-
-
-def one_of(*known: str) -> Check:
+def word(*known: str) -> Parser:
     """One of these words, however it is written."""
+    spellings = {one.lower(): one for one in known}
 
-    def check(name: str, value: Any) -> str:
-        for word in known:
-            if str(value).lower() == word.lower():
-                return word
-        raise bad(name, value, f"is not one of {', '.join(known)}")
+    def parse(value: Any) -> str:
+        if str(value).lower() not in spellings:
+            raise Reject(f"Value should be one of: {', '.join(known)}")
+        return spellings[str(value).lower()]
 
-    return check
-
-
-def address(name: str, value: Any) -> str:
-    """An IP address."""
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise bad(name, value, "is not a valid IP address") from None
+    return parse
 
 
-def cidr(name: str, value: Any) -> str:
-    """A range of addresses, or a single one."""
-    try:
-        return str(ipaddress.ip_network(value, strict=False))
-    except (ValueError, TypeError):
-        raise bad(name, value, "is not a valid IP subnet") from None
+def address(value: Any) -> str:
+    """An IP address, in its usual spelling."""
+    return str(ipaddress.ip_address(kinds.ip_address(value)))
 
 
-def address_or_cidr(name: str, value: Any) -> str:
+def address_or_cidr(value: Any) -> str:
     """A single address as such, or a range."""
-    return cidr(name, value) if "/" in str(value) else address(name, value)
+    return kinds.cidr(value) if "/" in str(value) else address(value)
 
 
-def mac(name: str, value: Any) -> str:
+def mac(value: Any) -> str:
     """A hardware address."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value) or int(value[:2], 16) & 1:
-        raise bad(name, value, "is not a valid MAC address of one host")
+        raise Reject("Value should be the MAC address of one host")
     return value.lower()
 
 
-def protocol(name: str, value: Any) -> str | None:
-    """A protocol's name or number, or null for all."""
-    if value is None or value == "":
+def protocol(value: Any) -> str | None:
+    """A protocol's name or number, or nothing for all."""
+    if value == "":
         return None
     if isinstance(value, bool) or not isinstance(value, (str, int)) or not re.fullmatch(r"[a-z0-9-]{1,40}", str(value).lower()):
-        raise bad(name, value, "is not a protocol")
+        raise Reject("Value should be the name or the number of a protocol")
     return str(value).lower()
 
 
-MOST_ITEMS = 1000
-"""Of a list in a body."""
-
-
-def no_more_than_most(name: str, value: list[Any]) -> None:
-    """:raises NetworkInvalid: the list of a body is longer than one request may be."""
-    if len(value) > MOST_ITEMS:
-        raise networking.NetworkInvalid("HTTPBadRequest", f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
-
-
-def list_of(check: Check) -> Check:
-    """A list; null is an empty one."""
-
-    def checked(name: str, value: Any) -> list[Any]:
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise bad(name, value, "is not a list")
-        no_more_than_most(name, value)
-        return [check(name, one) for one in value]
-
-    return checked
-
-
-def mapping(required: Mapping[str, Check], optional: Mapping[str, Check]) -> Check:
+def mapping(required: Mapping[str, Parser], optional: Mapping[str, Parser]) -> Parser:
     """An object with these keys only."""
+    known = {**required, **optional}
 
-    def check(name: str, value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict) or set(required) - set(value) or set(value) - {*required, *optional}:
-            raise bad(name, value, f"is not an object with {', '.join(sorted({*required, *optional}))}")
-        return {key: {**required, **optional}[key](f"{name}.{key}", one) for key, one in value.items()}
+    def parse(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict) or set(required) - set(value) or set(value) - set(known):
+            raise Reject(f"Value should be an object with {', '.join(sorted(known)) or 'no keys'}")
+        return {key: _part(known[key], key, one) for key, one in value.items()}
 
-    return check
+    return parse
 
 
-def owner(name: str, value: Any) -> str:
+def _part(kind: Parser, key: str, value: Any) -> Any:
+    try:
+        return kind(value)
+    except Reject as reason:
+        inner = f"{key}.{reason.key}" if reason.key else key
+        raise Reject(str(reason), key=inner, value=value if reason.value is kinds.WHOLE else reason.value) from None
+
+
+def owner(value: Any) -> str:
     """Who uses a port. Routers and floating IPs are told by it, so nobody says of a port that it is one of theirs."""
-    found: str = text()(name, value)
+    found = kinds.name(value)
     if found.startswith("network:"):
-        raise bad(name, value, "is given by the network itself")
+        raise Reject("Value should be a word of yours: what begins with network: is given by the network itself")
     return found
 
 
-def _no_scope(name: str, value: Any) -> None:
-    raise bad(name, value, "is not known: the embedded network has no address scopes")
+def _no_scope(value: Any) -> None:
+    raise Reject("The embedded network has no address scopes")
 
 
-# Kinds of documents
+def _or_none(kind: Parser) -> Parser:
+    """For lists inside of other values, where null is an empty one."""
+    return lambda value: [] if value is None else kind(value)
 
-_ANY_ADDRESS = mapping({}, {"subnet_id": identifier, "ip_address": address})
-_STANDARD = {
-    "name": Attribute(check=text(), default=""),
-    "description": Attribute(check=free_text, default=""),
-    "admin_state_up": Attribute(check=always_up),
-}
+
+TAG = kinds.text(60)
+TAGS = kinds.list_of(TAG)
+MOST_ITEMS = kinds.MOST_ITEMS
+"""Of a list in a body."""
+
+
+def no_more_than_most(name: str, value: Sequence[Any]) -> None:
+    """:raises NetworkInvalid: the list of a body is longer than one request may be."""
+    if len(value) > MOST_ITEMS:
+        raise _bad(f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
+
+
+# Attributes, by what null means
+
+
+def _exact(name: str, kind: Parser, **more: Any) -> Field:
+    """One that can't be null. What a POST leaves out the network finds, unless there is a default."""
+    return Field(name=name, kind=kind, **{"null": REFUSED, "default": ABSENT, **more})
+
+
+def _maybe(name: str, kind: Parser, **more: Any) -> Field:
+    """One that can be null."""
+    return _exact(name, kind, null=None, **more)
+
+
+def _text(name: str, kind: Parser = kinds.name, **more: Any) -> Field:
+    """Words; null is none."""
+    return _exact(name, kind, null="", **more)
+
+
+def _list(name: str, item: Parser, **more: Any) -> Field:
+    """A list; null is an empty one."""
+    return _exact(name, kinds.list_of(item, most=MOST_ITEMS), null=[], **more)
+
+
+_ANY_ADDRESS = mapping({}, {"subnet_id": kinds.uuid, "ip_address": address})
 _IGNORED = mapping({}, {})
-_IPV6_MODE = one_of("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
-DECLARED: Mapping[str, Mapping[str, Attribute]] = {
-    networking.NETWORK: {
-        **_STANDARD,
-        "shared": Attribute(check=boolean, default=False, admin=True),
-        "router:external": Attribute(check=boolean, default=False, admin=True),
-        "is_default": Attribute(check=boolean, admin=True),
-        "mtu": Attribute(check=number(576, 9000), default=1500, update=False),
-        "port_security_enabled": Attribute(check=boolean),
-        "dns_domain": Attribute(check=text()),
-        "availability_zone_hints": Attribute(check=list_of(text()), update=False),
-    },
-    networking.SUBNET: {
-        "name": _STANDARD["name"],
-        "description": _STANDARD["description"],
-        "network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
-        "cidr": Attribute(check=or_null(cidr), update=False),
-        "subnetpool_id": Attribute(check=or_null(identifier), update=False),
-        "use_default_subnetpool": Attribute(check=boolean, update=False),
-        "prefixlen": Attribute(check=number(1, 128), update=False),
-        "ip_version": Attribute(check=number(4, 6), update=False),
-        "gateway_ip": Attribute(check=or_null(address)),
-        "allocation_pools": Attribute(check=list_of(mapping({"start": address, "end": address}, {}))),
-        "host_routes": Attribute(check=list_of(mapping({"destination": cidr, "nexthop": address}, {}))),
-        "dns_nameservers": Attribute(check=list_of(address)),
-        "enable_dhcp": Attribute(check=boolean, default=True),
-        "ipv6_ra_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
-        "ipv6_address_mode": Attribute(check=or_null(_IPV6_MODE), update=False),
-    },
-    networking.SUBNET_POOL: {
-        "name": Attribute(check=text(), default=_REQUIRED),
-        "description": _STANDARD["description"],
-        "prefixes": Attribute(check=list_of(cidr), default=_REQUIRED),
-        "default_prefixlen": Attribute(check=number(1, 128)),
-        "min_prefixlen": Attribute(check=number(1, 128)),
-        "max_prefixlen": Attribute(check=number(1, 128)),
-        "default_quota": Attribute(check=number(0, 999_999_999)),
-        "address_scope_id": Attribute(check=or_null(_no_scope)),
-        "shared": Attribute(check=boolean, default=False, update=False, admin=True),
-        "is_default": Attribute(check=boolean, default=False, admin=True),
-    },
-    networking.PORT: {
-        **_STANDARD,
-        "network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
-        "fixed_ips": Attribute(check=list_of(_ANY_ADDRESS)),
-        "mac_address": Attribute(check=or_null(mac)),
-        "device_id": Attribute(check=text()),
-        "device_owner": Attribute(check=owner),
-        "security_groups": Attribute(check=list_of(identifier)),
-        "allowed_address_pairs": Attribute(check=list_of(mapping({"ip_address": address_or_cidr}, {"mac_address": mac}))),
-        "port_security_enabled": Attribute(check=boolean),
-        "dns_name": Attribute(check=text(63)),
-        "dns_domain": Attribute(check=text()),
-        "binding:vnic_type": Attribute(check=one_of("normal")),
-        "binding:host_id": Attribute(check=text(), admin=True),
-        "binding:profile": Attribute(check=_IGNORED, admin=True),
-        "extra_dhcp_opts": Attribute(check=list_of(_IGNORED)),
-    },
-    networking.SECURITY_GROUP: {
-        "name": Attribute(check=text(), default=_REQUIRED),
-        "description": _STANDARD["description"],
-        "stateful": Attribute(check=boolean),
-    },
-    networking.SECURITY_GROUP_RULE: {
-        "security_group_id": Attribute(check=identifier, default=_REQUIRED, update=False),
-        "direction": Attribute(check=one_of("ingress", "egress"), default=_REQUIRED, update=False),
-        "ethertype": Attribute(check=one_of("IPv4", "IPv6"), default="IPv4", update=False),
-        "protocol": Attribute(check=protocol, default=None, update=False),
-        "port_range_min": Attribute(check=number(0, 65535), default=None, update=False),
-        "port_range_max": Attribute(check=number(0, 65535), default=None, update=False),
-        "remote_ip_prefix": Attribute(check=or_null(cidr), default=None, update=False),
-        "remote_group_id": Attribute(check=or_null(identifier), default=None, update=False),
-        "description": _STANDARD["description"],
-    },
-    networking.ROUTER: {
-        **_STANDARD,
-        "external_gateway_info": Attribute(
-            check=or_null(
-                mapping({}, {"network_id": identifier, "enable_snat": boolean, "external_fixed_ips": list_of(_ANY_ADDRESS)}),
-            ),
+_IPV6_MODE = word("slaac", "dhcpv6-stateful", "dhcpv6-stateless")
+_GATEWAY = mapping(
+    {}, {"network_id": kinds.uuid, "enable_snat": kinds.boolean, "external_fixed_ips": _or_none(kinds.list_of(_ANY_ADDRESS))}
+)
+_NAME = _text("name", default="")
+_NEEDED_NAME = _text("name", required=True)
+_DESCRIPTION = _text("description", kinds.description, default="")
+_STANDARD = (_NAME, _DESCRIPTION, _exact("admin_state_up", always_up))
+_PROJECT = tuple(_text(name, put=False) for name in ("project_id", "tenant_id"))
+
+
+def _document(kind: str, *fields: Field) -> Schema:
+    return Schema(name=kind, fields=[*fields, *_PROJECT], shows_fault=False, dialect=_Dialect())
+
+
+DECLARED: Mapping[str, Schema] = {
+    schema.name: schema
+    for schema in (
+        _document(
+            networking.NETWORK,
+            *_STANDARD,
+            _exact("shared", kinds.boolean, default=False, admin=True),
+            _exact("router:external", kinds.boolean, default=False, admin=True),
+            _exact("is_default", kinds.boolean, admin=True),
+            _maybe("mtu", number(576, 9000), default=1500, put=False),
+            _exact("port_security_enabled", kinds.boolean),
+            _text("dns_domain"),
+            _list("availability_zone_hints", kinds.name, put=False),
         ),
-        "availability_zone_hints": Attribute(check=list_of(text()), update=False),
-    },
-    networking.FLOATING_IP: {
-        "description": _STANDARD["description"],
-        "floating_network_id": Attribute(check=identifier, default=_REQUIRED, update=False),
-        "floating_ip_address": Attribute(check=or_null(address), update=False),
-        "subnet_id": Attribute(check=or_null(identifier), update=False),
-        "port_id": Attribute(check=or_null(identifier)),
-        "fixed_ip_address": Attribute(check=or_null(address)),
-        "dns_name": Attribute(check=text(), update=False),
-        "dns_domain": Attribute(check=text(), update=False),
-    },
+        _document(
+            networking.SUBNET,
+            _NAME,
+            _DESCRIPTION,
+            _exact("network_id", kinds.uuid, required=True, put=False),
+            _maybe("cidr", kinds.cidr, put=False),
+            _maybe("subnetpool_id", kinds.uuid, put=False),
+            _exact("use_default_subnetpool", kinds.boolean, put=False),
+            _maybe("prefixlen", number(1, 128), put=False),
+            _maybe("ip_version", number(4, 6), put=False),
+            _maybe("gateway_ip", address),
+            _list("allocation_pools", mapping({"start": address, "end": address}, {})),
+            _list("host_routes", mapping({"destination": kinds.cidr, "nexthop": address}, {})),
+            _list("dns_nameservers", address),
+            _exact("enable_dhcp", kinds.boolean, default=True),
+            _maybe("ipv6_ra_mode", _IPV6_MODE, put=False),
+            _maybe("ipv6_address_mode", _IPV6_MODE, put=False),
+        ),
+        _document(
+            networking.SUBNET_POOL,
+            _NEEDED_NAME,
+            _DESCRIPTION,
+            _list("prefixes", kinds.cidr, required=True),
+            _maybe("default_prefixlen", number(1, 128)),
+            _maybe("min_prefixlen", number(1, 128)),
+            _maybe("max_prefixlen", number(1, 128)),
+            _maybe("default_quota", number(0, 999_999_999)),
+            _maybe("address_scope_id", _no_scope),
+            _exact("shared", kinds.boolean, default=False, put=False, admin=True),
+            _exact("is_default", kinds.boolean, default=False, admin=True),
+        ),
+        _document(
+            networking.PORT,
+            *_STANDARD,
+            _exact("network_id", kinds.uuid, required=True, put=False),
+            _list("fixed_ips", _ANY_ADDRESS),
+            _maybe("mac_address", mac),
+            _text("device_id"),
+            _text("device_owner", owner),
+            _list("security_groups", kinds.uuid),
+            _list("allowed_address_pairs", mapping({"ip_address": address_or_cidr}, {"mac_address": mac})),
+            _exact("port_security_enabled", kinds.boolean),
+            _text("dns_name", kinds.text(63)),
+            _text("dns_domain"),
+            _exact("binding:vnic_type", word("normal")),
+            _text("binding:host_id", admin=True),
+            _exact("binding:profile", _IGNORED, admin=True),
+            _list("extra_dhcp_opts", _IGNORED),
+        ),
+        _document(networking.SECURITY_GROUP, _NEEDED_NAME, _DESCRIPTION, _exact("stateful", kinds.boolean)),
+        _document(
+            networking.SECURITY_GROUP_RULE,
+            _exact("security_group_id", kinds.uuid, required=True, put=False),
+            _exact("direction", word("ingress", "egress"), required=True, put=False),
+            _exact("ethertype", word("IPv4", "IPv6"), default="IPv4", put=False),
+            _maybe("protocol", protocol, default=None, put=False),
+            _maybe("port_range_min", number(0, 65535), default=None, put=False),
+            _maybe("port_range_max", number(0, 65535), default=None, put=False),
+            _maybe("remote_ip_prefix", kinds.cidr, default=None, put=False),
+            _maybe("remote_group_id", kinds.uuid, default=None, put=False),
+            _DESCRIPTION,
+        ),
+        _document(
+            networking.ROUTER,
+            *_STANDARD,
+            _maybe("external_gateway_info", _GATEWAY),
+            _list("availability_zone_hints", kinds.name, put=False),
+        ),
+        _document(
+            networking.FLOATING_IP,
+            _DESCRIPTION,
+            _exact("floating_network_id", kinds.uuid, required=True, put=False),
+            _maybe("floating_ip_address", address, put=False),
+            _maybe("subnet_id", kinds.uuid, put=False),
+            _maybe("port_id", kinds.uuid),
+            _maybe("fixed_ip_address", address),
+            _text("dns_name", put=False),
+            _text("dns_domain", put=False),
+        ),
+    )
 }
-_PROJECT = Attribute(check=text(), update=False)
+_NO_CLAIM: tuple[Any, ...] = (False, "", {})
 
 
 def parsed(kind: str, given: Any, *, creating: bool, is_admin: bool) -> dict[str, Any]:
@@ -309,22 +304,9 @@ def parsed(kind: str, given: Any, *, creating: bool, is_admin: bool) -> dict[str
 
     :raises NetworkInvalid: an attribute is unknown, missing or wrong; the message names it.
     """
-    if not isinstance(given, dict):
-        raise networking.NetworkInvalid("HTTPBadRequest", f"The body has no object under the key {kind}.")
-    declared = {**DECLARED[kind], "project_id": _PROJECT, "tenant_id": _PROJECT}
-    unknown = sorted(set(given) - set(declared))
-    if unknown:
-        raise networking.NetworkInvalid("HTTPBadRequest", f"A {kind} has no such attributes: {', '.join(map(str, unknown))}.")
-    values = {}
-    for name, attribute in declared.items():
-        if name in given:
-            if not (attribute.create if creating else attribute.update):
-                raise networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} can't be changed.")
-            values[name] = attribute.check(name, given[name])
-            if attribute.admin and not is_admin and values[name] not in (False, "", {}):
-                raise networking.NetworkInvalid("HTTPBadRequest", f"The attribute {name} is for administrators.")
-        elif creating and attribute.default is _REQUIRED:
-            raise networking.NetworkInvalid("HTTPBadRequest", f"A {kind} needs the attribute {name}.")
-        elif creating and attribute.default is not _ABSENT:
-            values[name] = attribute.default
+    schema = DECLARED[kind]
+    values = schema.created(given) if creating else schema.updated(given)
+    for name, value in values.items():
+        if schema.fields[name].admin and not is_admin and value not in _NO_CLAIM:
+            raise _bad(f"The attribute {name} is for administrators.")
     return values

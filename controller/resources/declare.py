@@ -121,10 +121,12 @@ class Schema:
 
         :raises ControllerError: as the dialect says it: it is not of the field's kind.
         """
-        if value is None and field.null is not fields.REFUSED:
+        if value is None and field.null is fields.SAME:
             if field.required:
                 raise self._dialect.missing(self, field)
-            return field.default if field.null is fields.SAME else field.null
+            return field.default
+        if value is None and field.null is not fields.REFUSED:
+            return field.null
         try:
             accepted = field.kind(value)
         except kinds.Reject as reason:

@@ -238,6 +238,13 @@ def no_more_than(most: int, value: list[Any]) -> None:
         raise Reject(f"Value should have at most {most} items")
 
 
+def _item(parse_item: Parser, item: Any) -> Any:
+    try:
+        return parse_item(item)
+    except Reject as reason:
+        raise Reject(str(reason), key=reason.key, value=item if reason.value is WHOLE else reason.value) from None
+
+
 def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS) -> Described[list[Any]]:
     """A list of values of one kind; with `unique`, a repeated one counts once."""
 
@@ -246,7 +253,7 @@ def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS)
         if not isinstance(value, list):
             raise Reject("Value should be a list")
         no_more_than(most, value)
-        items = [parse_item(item) for item in value]
+        items = [_item(parse_item, item) for item in value]
         return list(dict.fromkeys(items)) if unique else items
 
     return parse

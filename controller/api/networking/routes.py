@@ -13,6 +13,7 @@ from controller.api.networking import lists
 from controller.embedded import attributes, networking
 from controller.embedded.network import EmbeddedNetwork
 from controller.embedded.networking import Document
+from controller.resources import kinds
 
 blueprint = flask.Blueprint("networking", __name__)
 extensions = flask.Blueprint("networking_extensions", __name__)
@@ -29,9 +30,6 @@ _REFERENCES = {
     "security_group_id": networking.SECURITY_GROUP,
     "remote_group_id": networking.SECURITY_GROUP,
 }
-
-
-_TAG = attributes.text(60)
 
 
 def offered(network: object) -> bool:
@@ -222,7 +220,7 @@ def router_interface(router_id: str, verb: str) -> flask.Response:
     """Give a router a leg on a subnet, or take it away."""
     _own(networking.ROUTER, router_id)
     body = _body()
-    values = {name: attributes.identifier(name, body[name]) for name in ("subnet_id", "port_id") if body.get(name)}
+    values = {name: attributes.checked(kinds.uuid, name, body[name]) for name in ("subnet_id", "port_id") if body.get(name)}
     if verb == "add_router_interface":
         _check_references(values)
         return answers.json(_network().add_router_interface(router_id, values.get("subnet_id"), values.get("port_id")))
@@ -240,7 +238,7 @@ def set_tags(path: str, object_id: str) -> flask.Response:
     """Exactly these tags, from now on."""
     _, kind = _kind(path)
     _own(kind, object_id)
-    wanted = attributes.list_of(_TAG)("tags", _body().get("tags"))
+    wanted = attributes.checked(attributes.TAGS, "tags", _body().get("tags") or [])
     return answers.json({"tags": _tag(kind, object_id, wanted)})
 
 
@@ -266,7 +264,7 @@ def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
     """One more tag; there already is fine."""
     _, kind = _kind(path)
     _own(kind, object_id)
-    _tag(kind, object_id, [*_network().document(kind, object_id)["tags"], _TAG("tag", tag)])
+    _tag(kind, object_id, [*_network().document(kind, object_id)["tags"], attributes.checked(attributes.TAG, "tag", tag)])
     return answers.empty(201)
 
 
