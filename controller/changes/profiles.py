@@ -14,7 +14,7 @@ from controller.changes import visibility
 from controller.changes.asking import Asking
 from controller.db import transaction
 from controller.providers.interface import Capability, Provider
-from controller.resources import availability_zone, declare, flavor, kinds
+from controller.resources import availability_zone, flavor
 from controller.resources.declare import Schema, Values
 
 
@@ -101,24 +101,20 @@ def _check(asking: Asking, kind: Kind, values: Mapping[str, Any]) -> None:
     :raises NotSupported: the provider does not know a key.
     """
     name = values["provider_name"]
-    known = kind.known(asking.provider(name))
+    known = {capability.name: capability for capability in kind.known(asking.provider(name))}
     data = _object(values[kind.data], kind.data)
-    for capability in known:
-        if capability.name in data:
-            _check_value(asking, capability, data[capability.name])
+    declared = Schema(name=kind.data, fields=list(known.values()))
+    for key, value in declared.updated({key: value for key, value in data.items() if key in known}).items():
+        _check_exists(asking, known[key], value)
     for key in data:
-        if key not in [capability.name for capability in known]:
+        if key not in known:
             raise exceptions.NotSupported(f"Provider '{name}' does not support a requested option: {kind.data} key {key[:255]}")
 
 
-def _check_value(asking: Asking, capability: Capability, value: Any) -> None:
-    try:
-        parsed = capability.kind(value)
-    except kinds.Reject as reason:
-        raise declare.invalid(capability.name, value, str(reason)) from None
+def _check_exists(asking: Asking, capability: Capability, value: Any) -> None:
     if capability.exists is not None:
         with visibility.in_a_body():
-            capability.exists(asking.services, parsed)
+            capability.exists(asking.services, value)
 
 
 def _object(text: str, option: str) -> Mapping[str, Any]:

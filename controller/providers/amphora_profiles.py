@@ -24,39 +24,41 @@ def _networks_exist(cloud: Cloud, network_ids: Sequence[str]) -> None:
 
 FLAVOR = (
     Capability(
-        "loadbalancer_topology",
-        "How many amphorae serve the load balancer. One of: SINGLE - one amphora, ACTIVE_STANDBY - a pair of which one stands by.",
-        kinds.one_of(*Topology),
+        name="loadbalancer_topology",
+        about="How many amphorae serve the load balancer. One of: SINGLE - one amphora, ACTIVE_STANDBY - a pair of which one stands by.",
+        kind=kinds.one_of(*Topology),
     ),
     Capability(
-        "compute_flavor",
-        "The id of the compute service's flavor for the machines of amphorae.",
-        kinds.name,
-        lambda cloud, flavor: cloud.compute.check_flavor(flavor),
+        name="compute_flavor",
+        about="The id of the compute service's flavor for the machines of amphorae.",
+        exists=lambda cloud, flavor: cloud.compute.check_flavor(flavor),
     ),
     Capability(
-        "amp_image_tag",
-        "The tag of the image that amphorae are booted from.",
-        kinds.name,
-        lambda cloud, tag: cloud.compute.check_image_tag(tag),
+        name="amp_image_tag",
+        about="The tag of the image that amphorae are booted from.",
+        exists=lambda cloud, tag: cloud.compute.check_image_tag(tag),
     ),
-    Capability("sriov_vip", "Whether the VIP's port is a virtual function of the network card (SR-IOV).", _switch),
-    Capability("allow_member_sriov", "Whether members may ask for ports that are virtual functions (SR-IOV).", _switch),
+    Capability(name="sriov_vip", kind=_switch, about="Whether the VIP's port is a virtual function of the network card (SR-IOV)."),
+    Capability(name="allow_member_sriov", kind=_switch, about="Whether members may ask for ports that are virtual functions (SR-IOV)."),
 )
 
 AVAILABILITY_ZONE = (
     Capability(
-        "compute_zone",
-        "The compute service's availability zone for the machines of amphorae.",
-        kinds.name,
-        lambda cloud, zone: cloud.compute.check_zone(zone),
+        name="compute_zone",
+        about="The compute service's availability zone for the machines of amphorae.",
+        exists=lambda cloud, zone: cloud.compute.check_zone(zone),
     ),
-    Capability("volume_zone", "The availability zone of the volumes of amphorae, where they have any.", kinds.name),
+    Capability(name="volume_zone", about="The availability zone of the volumes of amphorae, where they have any."),
     Capability(
-        "management_network",
-        "The id of the network by which the controller reaches amphorae.",
-        kinds.text(36),
-        lambda cloud, network_id: cloud.network.check_management_network(network_id),
+        name="management_network",
+        kind=kinds.text(36),
+        about="The id of the network by which the controller reaches amphorae.",
+        exists=lambda cloud, network_id: cloud.network.check_management_network(network_id),
     ),
-    Capability("valid_vip_networks", "The ids of the networks on which VIPs may be.", kinds.list_of(kinds.text(36)), _networks_exist),
+    Capability(
+        name="valid_vip_networks",
+        kind=kinds.list_of(kinds.text(36)),
+        about="The ids of the networks on which VIPs may be.",
+        exists=_networks_exist,
+    ),
 )

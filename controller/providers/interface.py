@@ -11,7 +11,7 @@ from controller.db import transaction
 from controller.drivers.compute import interface as compute
 from controller.drivers.network import interface as network
 from controller.model.status import ProvisioningStatus, Topology
-from controller.resources import kinds
+from controller.resources.fields import REFUSED, Field
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +63,11 @@ class Cloud(Protocol):
         """Flavors, images and zones of machines."""
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Capability:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Capability(Field):
     """A key of a profile's data. `exists` asks the service behind it, and raises `NotFound` if it knows no such thing."""
 
-    name: str
-    description: str
-    kind: kinds.Parser
+    null: Any = REFUSED
     exists: Callable[[Cloud, Any], None] | None = None
 
 

@@ -34,7 +34,8 @@ REFERENCE: Final[kinds.JsonSchema] = {
 class Operator:
     """The option of the configuration that says what is stored where a client leaves the field out, or gives null.
 
-    `conf/declared.py` makes the option of this and of the field's kind. It holds in every object, or with `always=False` where a rule says so.
+    `conf/declared.py` makes the option of this and of the field's kind. What it says holds in every object, or with `always=False` where
+    a rule says so.
     """
 
     group: str

@@ -37,7 +37,7 @@ def list_availability_zone_capabilities(provider: str) -> flask.Response:
 
 
 def _described(capabilities: Sequence[Capability]) -> Iterable[tuple[str, str]]:
-    return ((capability.name, capability.description) for capability in capabilities)
+    return ((capability.name, capability.about) for capability in capabilities)
 
 
 def _answer(key: str, described: Iterable[tuple[str, str]]) -> flask.Response:
