@@ -65,14 +65,15 @@ def test_one_declaration_is_a_field_of_the_api_the_document_lbaas_v2_and_the_row
         "whole": {**kind, **words, "default": -1},
         "filter": [{"type": "integer", "minimum": -1, "maximum": 1000}],
     }
-    assert found["migration"] == {"columns": 1, "names it": True, "left": 0}
+    column = "sa.Column('rate_limit', sa.Integer(), server_default='-1', nullable=False)"
+    assert found["migration"] == {"added": [f"batch_op.add_column({column})"], "left": 0}
 
 
 def test_an_operators_default_is_said_in_the_same_line(tmp_path: pathlib.Path) -> None:
     found = _with_one_line_more(tmp_path, BY_OPERATOR)
     assert found["options"] == [[1, 1000, 300, "Requests per second of a listener that says nothing."]]
     assert (found["api"]["silent"], found["api"]["unset"], found["api"]["row"]) == (300, 300, 500)
-    assert found["migration"] == {"columns": 1, "names it": True, "left": 0}
+    assert found["migration"] == {"added": ["batch_op.add_column(sa.Column('rate_limit', sa.Integer(), nullable=False))"], "left": 0}
 
 
 @pytest.mark.parametrize("line", [DECLARED, BY_OPERATOR])
