@@ -44,6 +44,8 @@ def _bad(sentence: str) -> networking.NetworkInvalid:
 
 def invalid(name: str, value: Any, reason: Reject) -> networking.NetworkInvalid:
     """The error of a value that an attribute does not take."""
+    if isinstance(value, list):
+        no_more_than_most(name, value)  # thousands of items are not repeated, and not to be read
     return _bad(f"The attribute {name} can not be so: {dialects.shortened(repr(value))}. {reason}.")
 
 

@@ -29,7 +29,7 @@ from controller.resources import kinds
 ACCEPTED = []
 
 class Kiln(interface.Provider):
-    flavor_capabilities = (interface.Capability("heat", "Degrees.", kinds.integer(0, 1300)),)
+    flavor_capabilities = (interface.Capability(name="heat", about="Degrees.", kind=kinds.integer(0, 1300)),)
 
     def supports(self, resource, values):
         if values.get("protocol") == "SCTP":
