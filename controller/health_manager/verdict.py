@@ -133,6 +133,8 @@ def _member(
     monitored = monitor is not None and monitor.admin_state_up
     words = {view.members[member.id] for view in views.get(member.pool_id, ()) if member.id in view.members}
     if not words:
+        if views.get(member.pool_id) and _known_to_all(member, reports):
+            return _O.ERROR  # its pool is served without it, for it is the load balancer itself: see `Snapshot.loops`
         unserved = _O.OFFLINE if monitored else _O.NO_MONITOR
         return unserved if _known_to_all(member, reports) else None
     if "DOWN" in words:

@@ -12,12 +12,13 @@ import dataclasses
 import ipaddress
 import logging
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
 from controller.db import database, transaction
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface, remembered
+from controller.housekeeping import loops
 from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
@@ -38,6 +39,8 @@ class Difference:
     sentence: str
     amphora: amphora_model.Amphora | None = None
     vip_is_lost: bool = False
+    whose: str = "changed by somebody else"
+    what_next: str = "it is written again"
 
 
 class Comparison:
@@ -62,6 +65,7 @@ class Comparison:
         self._peer_port = peer_port
         self._page_size = page_size
         self._cursor = ""
+        self._loops = loops.Loops(db, network, known, ring)
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
         """One page; before the first one, what passes and drops packets, all at once."""
@@ -97,6 +101,8 @@ class Comparison:
             snapshot = tx.snapshots.get(load_balancer_id)
         if found := list(self._differences(snapshot)):
             self._mend(snapshot, found)
+        else:
+            self._loops.look(snapshot)
 
     def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
         vip = snapshot.load_balancer.vip
@@ -109,12 +115,30 @@ class Comparison:
             whole = whole and lost is None
             if lost is not None:
                 yield Difference(f"the {amphora.role} lost {lost}", amphora)
-            elif missing := wanted.keys() - {port.network_id for port in self._network.member_ports(amphora.id)}:
-                yield Difference(f"the {amphora.role} lost its port on the network {', '.join(sorted(missing))} of members")
+            else:
+                yield from self._towards_members(amphora, wanted)
         access = self._network.vip_access(snapshot.load_balancer.id)
         rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self._peer_port)))
         if whole and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
             yield Difference("what may reach the VIP is not what its listeners ask for")
+
+    def _towards_members(self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
+        """What an amphora should have on networks of members, and has not, or has and should not."""
+        ports = self._network.member_ports(amphora.id)
+        if missing := wanted.keys() - {port.network_id for port in ports}:
+            yield Difference(f"the {amphora.role} lost its port on the network {', '.join(sorted(missing))} of members")
+        surplus = [
+            f"the port {port.id} on the subnet {fixed.subnet_id}"
+            for port in ports
+            for fixed in port.fixed_ips
+            if fixed.subnet_id not in wanted.get(port.network_id, ())
+        ]
+        if surplus:
+            yield Difference(
+                f"the {amphora.role} has {' and '.join(surplus)}, where no member is any more",
+                whose="left over",
+                what_next="it is taken back",
+            )
 
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
         if self._compute.find(amphora.id) is None:
@@ -161,14 +185,14 @@ class Comparison:
             return str(exc)
 
     def _tell(self, tx: transaction.Transaction, load_balancer_id: str, one: Difference, made: model.Vip | str | None) -> None:
-        what_next = "it is written again"
+        what_next = one.what_next
         if one.amphora is not None:
             what_next = "it is replaced"
         elif one.vip_is_lost and isinstance(made, model.Vip):
             what_next = f"it is made again as {made.port_id} with the address {made.address}; floating IPs have to be given to it anew"
         elif one.vip_is_lost:
             what_next = f"it can't be made again: {made}"
-        event = model.Fault(code=CODE, message=f"{one.sentence}, changed by somebody else: {what_next}")
+        event = model.Fault(code=CODE, message=f"{one.sentence}, {one.whose}: {what_next}")
         kind, object_id = ("amphora", one.amphora.id) if one.amphora is not None else ("load_balancer", load_balancer_id)
         last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == object_id][:1]
         if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:

@@ -10,8 +10,9 @@ import dataclasses
 import datetime
 import functools
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from controller.model import addresses
 from controller.model.amphora import Amphora
 from controller.model.status import OperatingStatus, ProvisioningStatus, Topology
 
@@ -49,6 +50,10 @@ class Fault:
     request_id: str | None = None
     occurred_at: datetime.datetime | None = None
     next_try_at: datetime.datetime | None = None
+
+
+WARNINGS = frozenset({"replaced_in_vain", "member_loop"})
+"""Codes of faults that tell what a person has to look at though nothing has failed: a settlement leaves them, until they are over."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +253,13 @@ class Snapshot:
         for member in self.members:
             grouped.setdefault(member.pool_id, []).append(member)
         return {pool_id: tuple(members) for pool_id, members in grouped.items()}
+
+    def loops(self, floating: Collection[str] = ()) -> dict[str, str]:
+        """Members that are the load balancer itself, by id, with their addresses: those at one of its VIPs, or at an address that
+        somebody else translates into its VIP (`floating`). One request to such a member becomes as many as there are connections.
+        """
+        own = (*self.load_balancer.vip_addresses, *floating)
+        return {member.id: member.address for member in self.members if addresses.is_one_of(member.address, own)}
 
     @functools.cached_property
     def l7policies_by_listener(self) -> Mapping[str, tuple[L7Policy, ...]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from amphora_agent.protocol import rest
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
@@ -18,11 +20,13 @@ _DEFAULTS = Settings()
 def wanted_state(
     snapshot: model.Snapshot, amphora: Amphora, networks: Networks, settings: Settings = _DEFAULTS, certificates: tuple[str, ...] = ()
 ) -> rest.WantedState:
-    """All that one amphora has to do for a load balancer.
+    """All that one amphora has to do for a load balancer. Members that are the load balancer itself are left out.
 
     :raises UnsafeValue: a string of the snapshot can't be written into a configuration.
     :raises NotSupported: a protocol, algorithm, persistence or monitor type is not known here.
     """
+    if loops := snapshot.loops(networks.floating):
+        snapshot = dataclasses.replace(snapshot, members=tuple(member for member in snapshot.members if member.id not in loops))
     pair = snapshot.load_balancer.topology is Topology.ACTIVE_STANDBY
     subnet = safe.network("cidr of the VIP's subnet", networks.vip.cidr)
     return rest.WantedState(

@@ -42,10 +42,14 @@ class MemberNetwork:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are numbered, from eth2 on."""
+    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are numbered, from eth2 on.
+
+    `floating`: addresses that somebody else translates into the VIP.
+    """
 
     vip: VipSubnet
     members: tuple[MemberNetwork, ...] = ()
+    floating: tuple[str, ...] = ()
 
 
 def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks) -> tuple[rest.Interface, ...]:

@@ -52,6 +52,15 @@ def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> render.VipSu
     )
 
 
+def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: remembered.RememberedNetworks) -> tuple[str, ...]:
+    """Addresses that are translated into the VIP; asked only where a member may be at one: outside the VIP's own subnet."""
+    vip = snapshot.load_balancer.vip
+    own = ipaddress.ip_network(known.subnet(vip.subnet_id).cidr)
+    if all(ipaddress.ip_address(member.address) in own for member in snapshot.members):
+        return ()
+    return tuple(sorted(network.floating_addresses(vip.port_id)))
+
+
 def of_amphora(
     snapshot: model.Snapshot,
     amphora: amphora_model.Amphora,

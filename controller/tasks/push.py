@@ -92,6 +92,7 @@ class Sender:
         facts = render.Networks(
             vip=networks.of_vip(snapshot.load_balancer.vip, self.known),
             members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
+            floating=networks.floating(snapshot, self.network, self.known),
         )
         wanted = render.wanted_state(snapshot, amphora, facts, self.settings)
         if not with_vip:

@@ -65,6 +65,22 @@ def test_a_user_opens_a_vip_to_pings_and_leads_a_floating_ip_to_it(site: Site) -
     balancer.delete()
 
 
+def test_a_member_at_a_floating_ip_of_its_own_vip_gets_no_request(site: Site) -> None:
+    """Each request to it would come back as another one, until there are no connections left."""
+    balancer = site.balancer(["web-1"], name="loop")
+    port = balancer.show()["vip_port_id"]
+    floating = openstack(site, "floating", "ip", "create", "public", "--port", port, "-f", "value", "-c", "floating_ip_address")
+    member = {"address": floating, "protocol_port": 80, "name": "loop"}
+    site.api.post(balancer.members_path, {"member": member})
+    balancer.wait_active()
+    assert [site.fetch(balancer.vip) for _ in range(6)] == ["web-1"] * 6
+    eventually(lambda: balancer.members()["loop"]["operating_status"] == "ERROR", 20, lambda: balancer.members()["loop"])
+    eventually(lambda: (balancer.members()["loop"].get("fault") or {}).get("code") == "member_loop", 90, lambda: balancer.members()["loop"])
+    openstack(site, "floating", "ip", "unset", "--port", floating)
+    eventually(lambda: not balancer.members()["loop"].get("fault"), 90, lambda: balancer.members()["loop"])
+    balancer.delete()
+
+
 def fetches(site: Site, vip: str) -> bool:
     return run(site, "client", "curl", "--silent", "--fail", "--max-time", "1", f"http://{vip}/")
 

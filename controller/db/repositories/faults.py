@@ -44,17 +44,18 @@ class Faults(base.Repository):
         self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
 
     def clear(self, load_balancer_id: str) -> int:
-        """Nothing of the load balancer is in ERROR any more; how much was."""
-        return self._connection.execute(sa.delete(tables.faults).where(_F.load_balancer_id == load_balancer_id)).rowcount
+        """Nothing of the load balancer is in ERROR any more; how much was. What is to be looked at stays (`model.WARNINGS`)."""
+        failed = (_F.load_balancer_id == load_balancer_id, _F.code.not_in(model.WARNINGS))
+        return self._connection.execute(sa.delete(tables.faults).where(*failed)).rowcount
 
     def with_code(self, code: str, limit: int) -> list[str]:
         """Load balancers that have a fault of this code, themselves."""
         own = (_F.code == code, _F.object_id == _F.load_balancer_id)
         return list(self._connection.execute(sa.select(_F.object_id).where(*own).limit(limit)).scalars())
 
-    def clear_code(self, load_balancer_id: str, code: str) -> bool:
-        """The load balancer's own fault of this code is over; False if there was none."""
-        own = (_F.object_id == load_balancer_id, _F.code == code)
+    def clear_code(self, object_id: str, code: str) -> bool:
+        """An object's fault of this code is over; False if there was none."""
+        own = (_F.object_id == object_id, _F.code == code)
         return bool(self._connection.execute(sa.delete(tables.faults).where(*own)).rowcount)
 
     def add_event(self, load_balancer_id: str | None, object_type: str, object_id: str, event: model.Fault) -> None:

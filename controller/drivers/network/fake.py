@@ -67,6 +67,7 @@ class Cloud:
         self.groups: dict[str, SecurityGroup] = {}
         self.access: dict[str, frozenset[AccessRule]] = {}  # by load balancer
         self.orders: dict[str, int] = {}
+        self.floating: dict[str, frozenset[str]] = {}  # by port
         self.qos_policies: dict[str, QosPolicy] | None = None
         for network, subnet, cidr, gateway in (
             (MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8", None),
@@ -335,6 +336,13 @@ class FakeNetwork(interface.NetworkDriver):
         with self._by(order) as cloud:
             cloud.own_group(load_balancer_id)
             cloud.access[load_balancer_id] = frozenset(rules)
+
+    def floating_addresses(self, port_id: str) -> frozenset[str]:
+        return frozenset(self._cloud.floating.get(port_id, ()))
+
+    def give_floating(self, port_id: str, *addresses: str) -> None:
+        """Translate these addresses, and no others, into the port's."""
+        self._cloud.floating[port_id] = frozenset(addresses)
 
     def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:
         return self._cloud.access.get(load_balancer_id, frozenset())

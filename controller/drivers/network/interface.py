@@ -133,6 +133,13 @@ class NetworkDriver(abc.ABC):
         """
         return None
 
+    def floating_addresses(self, port_id: str) -> frozenset[str]:
+        """Addresses that the network translates into one of a port's (floating IPs); none of a port that is gone.
+
+        :raises Transient: the service did not answer.
+        """
+        return frozenset()
+
     @abc.abstractmethod
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         """Delete the group `lb-<load balancer id>`, which ports that have it lose first; gone already is fine."""
