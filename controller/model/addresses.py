@@ -15,6 +15,15 @@ _TRANSLATED = (
 )
 
 
+def is_address(text: str) -> bool:
+    """Whether it is an address at all."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def canonical(address: str) -> str:
     """The one spelling of an address (RFC 5952)."""
     return str(ipaddress.ip_address(address)) if ":" in address else address

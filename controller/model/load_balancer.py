@@ -257,9 +257,17 @@ class Snapshot:
     def loops(self, floating: Collection[str] = ()) -> dict[str, str]:
         """Members that are the load balancer itself, by id, with their addresses: those at one of its VIPs, or at an address that
         somebody else translates into its VIP (`floating`). One request to such a member becomes as many as there are connections.
+
+        What is no address at all is none of them: `render` refuses it.
         """
-        own = (*self.load_balancer.vip_addresses, *floating)
-        return {member.id: member.address for member in self.members if addresses.is_one_of(member.address, own)}
+        own = {addresses.canonical(one) for one in (*self.load_balancer.vip_addresses, *floating) if addresses.is_address(one)}
+        found = {}
+        for member in self.members:
+            # An IPv4 address has one spelling; to parse those of thousands of members would take longer than to render them.
+            at = member.address
+            if at in own or (":" in at and addresses.is_address(at) and addresses.is_one_of(at, own)):
+                found[member.id] = at
+        return found
 
     @functools.cached_property
     def l7policies_by_listener(self) -> Mapping[str, tuple[L7Policy, ...]]:

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 
 from controller import exceptions, render
 from controller.drivers.network import interface, remembered
+from controller.model import addresses, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model import status
 from controller.model.network import Port, Subnet
 
 LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: 
     """Addresses that are translated into the VIP; asked only where a member may be at one: outside the VIP's own subnet."""
     vip = snapshot.load_balancer.vip
     own = ipaddress.ip_network(known.subnet(vip.subnet_id).cidr)
-    if all(ipaddress.ip_address(member.address) in own for member in snapshot.members):
+    if all(not addresses.is_address(one.address) or ipaddress.ip_address(one.address) in own for one in snapshot.members):
         return ()
     return tuple(sorted(network.floating_addresses(vip.port_id)))
 

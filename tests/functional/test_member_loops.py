@@ -13,6 +13,7 @@ from controller.model import load_balancer as model
 from controller.model.heartbeat import PoolReport
 from controller.model.status import OperatingStatus, Topology
 from controller.tasks import networks
+from tests import builders
 from tests.functional import flow_site
 from tests.functional.test_comparison import compares, posted
 from tests.unit.controller.health_manager.test_verdict import a_report
@@ -96,6 +97,28 @@ def test_a_member_that_was_stored_at_the_vip_before_that_was_refused_is_left_out
     site.succeed(flow_site.an_update(load_balancer_id))
     housekeep(site)
     assert faults(site, load_balancer_id) == {}
+
+
+@pytest.mark.parametrize(
+    ("address", "is_loop"),
+    [
+        ("192.0.2.7", True),
+        ("192.0.2.8", False),
+        ("::ffff:192.0.2.7", True),
+        ("64:ff9b::c000:207", True),
+        ("2001:db8::7", True),
+        ("2001:DB8:0:0::7", True),
+        ("2001:db8::8", False),
+        ("no address", False),
+        ("", False),
+        (":", False),
+    ],
+)
+def test_every_spelling_of_an_address_of_its_own_is_a_loop(address: str, is_loop: bool) -> None:
+    vip = dataclasses.replace(builders.a_load_balancer().vip, address="192.0.2.7")
+    owner = builders.a_load_balancer(vip=vip)
+    snapshot = builders.a_snapshot(owner, members=[builders.a_member(address=address)])
+    assert bool(snapshot.loops(["2001:db8::7"])) is is_loop
 
 
 def test_a_member_that_is_left_out_is_in_error(site: flow_site.Site) -> None:
