@@ -213,7 +213,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
             contents.set_groups_of_vip(load_balancer_id, vip.port_id, wanted)
 
     def floating_addresses(self, port_id: str) -> frozenset[str]:
-        with self._inventory.read() as contents:
+        with self.inventory.read() as contents:
             return frozenset(row.address for row in contents.rows.all(tables.floating_ips, port_id=port_id))
 
     def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:

@@ -248,7 +248,9 @@ def test_a_floating_ip_leads_in_until_it_is_taken_away(playground: Playground, c
     assert playground.ping_is_dropped(outside, leads), "the filter of the VIP holds for what comes by the floating IP"
     carrier.put(*carrier.groups(), group(network, "pings", {"protocol": "icmp", "remote_ip_prefix": f"{address}/32"}))
     assert playground.pings(outside, leads), "the filter sees the address of the asker"
+    assert network.floating_addresses(carrier.vip.port_id) == {leads}
     network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": None})
+    assert network.floating_addresses(carrier.vip.port_id) == frozenset()
     assert playground.is_dropped(outside, ASK_TCP, leads, 80, address)
     network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": carrier.vip.port_id})
     assert playground.asks(outside, ASK_TCP, leads, 80, address)
