@@ -16,7 +16,6 @@ from controller import services
 from controller.changes import asking, health_monitors, l7policies, l7rules, listeners, load_balancers, members, pools, settings
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
-from controller.drivers.network.fake import FakeNetwork
 from controller.drivers.secrets.fake import FakeSecrets
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
@@ -24,6 +23,7 @@ from controller.providers.amphora import AmphoraProvider
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Schema, Values
 from tests import builders, databases
+from tests.fake_network import FakeNetwork
 
 PROJECT = builders.PROJECT
 REQUEST = "req-00000000-0000-4000-8000-000000000000"
