@@ -55,11 +55,11 @@ LAYERS = {
     "embedded": [
         {"bridge", "namespace", "scratch"},
         {"network", "bridges"},
-        {"tenants", "filter_audit", "attributes"},
+        {"tenants", "filter_audit", "front"},
         {"packet_filter"},
         {"vip_groups", "tenant_ports", "tenant_routers"},
         {"tenant_groups", "tenant_pools", "router_namespaces", "marks"},
-        {"filter_parts", "tenant_documents", "inventory"},
+        {"filter_parts", "tenant_documents", "inventory", "attributes", "lists"},
         {"contents"},
         {"linux", "networking", "rows"},
         {"tables"},

@@ -27,6 +27,9 @@ COLLECTIONS = {
     "floatingips": FLOATING_IP,
 }
 """The kinds of documents, by the key under which lists of them are served."""
+_NAMES = {FLOATING_IP: "FloatingIP", SUBNET_POOL: "SubnetPool"}
+NAMES = {kind: _NAMES.get(kind, kind.title().replace("_", "")) for kind in COLLECTIONS.values()}
+"""What clients know kinds by from error types, which is what `NotFound.kind` says."""
 
 EXTENSIONS = (
     "allowed-address-pairs",
@@ -69,11 +72,7 @@ class NetworkInvalid(exceptions.InvalidRequest):
 
 
 class TenantNetworking(abc.ABC):
-    """Documents of tenants, with effect. Whether a caller may see or change one is asked elsewhere; `kind` is one of `COLLECTIONS`.
-
-    `NotFound.kind` is the name of the kind as clients know it from error types: Network, Subnet, SubnetPool, Port, SecurityGroup,
-    SecurityGroupRule, Router, FloatingIP.
-    """
+    """Documents of tenants, with effect. Whether a caller may see or change one is asked elsewhere; `kind` is one of `COLLECTIONS`."""
 
     @abc.abstractmethod
     def documents(self, kind: str) -> list[Document]:

@@ -14,17 +14,6 @@ from sqlalchemy.dialects import sqlite
 from controller import exceptions
 
 Row = sa.Row[Any]
-_KINDS = {
-    "networks": "Network",
-    "subnets": "Subnet",
-    "subnetpools": "SubnetPool",
-    "ports": "Port",
-    "routers": "Router",
-    "security_groups": "SecurityGroup",
-    "security_group_rules": "SecurityGroupRule",
-    "floating_ips": "FloatingIP",
-}
-"""What clients call the rows of a table, as `NotFound.kind` says it."""
 
 
 def new_id() -> str:
@@ -64,7 +53,7 @@ class Rows:
         """:raises NotFound: there is none."""
         found = self.first(table, id=object_id)
         if found is None:
-            raise exceptions.NotFound(_KINDS[table.name], object_id)
+            raise exceptions.NotFound(table.info["kind"], object_id)
         return found
 
     def count(self, table: sa.Table, **equal: Any) -> int:

@@ -16,16 +16,6 @@ from controller.embedded.contents import Contents
 from controller.embedded.networking import Document
 from controller.embedded.rows import Row
 
-NAMES = {
-    networking.NETWORK: "Network",
-    networking.SUBNET: "Subnet",
-    networking.SUBNET_POOL: "SubnetPool",
-    networking.PORT: "Port",
-    networking.ROUTER: "Router",
-    networking.SECURITY_GROUP: "SecurityGroup",
-    networking.SECURITY_GROUP_RULE: "SecurityGroupRule",
-    networking.FLOATING_IP: "FloatingIP",
-}
 ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_OWNER = "network:router_interface", "network:router_gateway", "network:floatingip"
 _hidden = sa.select(tables.networks.c.id).where(tables.networks.c.hidden)
 _KINDS: dict[str, tuple[sa.Table, Any]] = {
@@ -58,7 +48,7 @@ def document(contents: Contents, kind: str, object_id: str) -> Document:
     """:raises NotFound: there is none."""
     for found in documents(contents, kind, object_id):
         return found
-    raise exceptions.NotFound(NAMES[kind], object_id)
+    raise exceptions.NotFound(networking.NAMES[kind], object_id)
 
 
 def _by(contents: Contents, table: sa.Table, key: str, only: str | None, **equal: Any) -> dict[str, list[Row]]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib import parse as urls
 
-import flask
-
-from controller.api import links
 from controller.embedded import networking
 from controller.embedded.networking import Document
+
+Query = Mapping[str, list[str]]
+"""The values of each name of a query, in their order."""
 
 _NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
 _TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
@@ -22,34 +22,34 @@ _TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
 _TRUE, _FALSE = frozenset({"true", "1"}), frozenset({"false", "0"})
 
 
-def chosen(collection: str, documents: Iterable[Document]) -> dict[str, Any]:
-    """The body that the query of the request in hand asks for.
+def chosen(collection: str, documents: Iterable[Document], query: Query, here: str) -> dict[str, Any]:
+    """The body that a query asks for; `here` is the address of the list.
 
     :raises NetworkInvalid: the page it asks for makes no sense.
     """
-    found = [document for document in documents if _fits(document)]
-    for key, direction in reversed(_sorting()):
+    found = [document for document in documents if _fits(document, query)]
+    for key, direction in reversed(_sorting(query)):
         if any(key not in document for document in found):
             raise networking.NetworkInvalid("HTTPBadRequest", f"{key[:64]!r} is an invalid attribute for sort keys")
         found.sort(key=lambda document: _order(document.get(key)), reverse=direction == "desc")
-    first, last = _page(found)
-    body: dict[str, Any] = {collection: [selected(document) for document in found[first:last]]}
-    if flask.request.args.get("limit") and first < last:
-        neighbours = [{"rel": "next", "href": _href(found[last - 1]["id"])}] if last < len(found) else []
-        neighbours += [{"rel": "previous", "href": _href(found[first]["id"], page_reverse="True")}] if first else []
+    first, last = _page(found, query)
+    body: dict[str, Any] = {collection: [selected(document, query) for document in found[first:last]]}
+    if _first(query, "limit") and first < last:
+        neighbours = [{"rel": "next", "href": _href(query, here, found[last - 1]["id"])}] if last < len(found) else []
+        neighbours += [{"rel": "previous", "href": _href(query, here, found[first]["id"], page_reverse="True")}] if first else []
         body.update({f"{collection}_links": neighbours} if neighbours else {})
     return body
 
 
-def selected(document: Document) -> Document:
+def selected(document: Document, query: Query) -> Document:
     """Only the attributes that `fields` names, if it does."""
-    names = {name for words in flask.request.args.getlist("fields") for name in words.split(",") if name}
+    names = {name for words in query.get("fields", ()) for name in words.split(",") if name}
     return {name: value for name, value in document.items() if name in names} if names else document
 
 
-def _fits(document: Document) -> bool:
+def _fits(document: Document, query: Query) -> bool:
     """Does it have, for each attribute that is asked for, one of the values? Names that no document has are passed over."""
-    for name, wanted in flask.request.args.lists():
+    for name, wanted in query.items():
         if name in _TAG_FILTERS:
             if not _TAG_FILTERS[name]({tag for words in wanted for tag in words.split(",")}, set(document.get("tags", ()))):
                 return False
@@ -74,8 +74,8 @@ def _equals(value: Any, text: str) -> bool:
     return str(value) == text
 
 
-def _sorting() -> list[tuple[str, str]]:
-    keys, directions = flask.request.args.getlist("sort_key"), flask.request.args.getlist("sort_dir")
+def _sorting(query: Query) -> list[tuple[str, str]]:
+    keys, directions = query.get("sort_key", []), query.get("sort_dir", [])
     for direction in directions:
         if direction not in ("asc", "desc"):
             raise networking.NetworkInvalid("HTTPBadRequest", f"The sort direction {direction[:64]} is neither asc nor desc.")
@@ -88,12 +88,12 @@ def _order(value: Any) -> tuple[bool, bool, int, str]:
     return (value is not None, not counts, value if counts else 0, str(value))
 
 
-def _page(found: list[Document]) -> tuple[int, int]:
+def _page(found: list[Document], query: Query) -> tuple[int, int]:
     """Where the page begins, and where it ends: after the marker, or with `page_reverse` before it."""
-    marker, limit = flask.request.args.get("marker"), flask.request.args.get("limit") or "0"
+    marker, limit = _first(query, "marker"), _first(query, "limit") or "0"
     if not limit.isascii() or not limit.isdecimal():
         raise networking.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
-    size, backwards = int(limit[:9]) or len(found), flask.request.args.get("page_reverse", "").lower() in _TRUE
+    size, backwards = int(limit[:9]) or len(found), (_first(query, "page_reverse") or "").lower() in _TRUE
     if marker is None:
         return (max(0, len(found) - size), len(found)) if backwards else (0, min(size, len(found)))
     places = [place for place, document in enumerate(found) if document["id"] == marker]
@@ -102,6 +102,10 @@ def _page(found: list[Document]) -> tuple[int, int]:
     return (max(0, places[0] - size), places[0]) if backwards else (places[0] + 1, min(places[0] + 1 + size, len(found)))
 
 
-def _href(marker: str, **more: str) -> str:
-    kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in ("marker", "page_reverse")]
-    return f"{links.here()}?{urls.urlencode([*kept, ('marker', marker), *more.items()])}"
+def _first(query: Query, name: str) -> str | None:
+    return next(iter(query.get(name, ())), None)
+
+
+def _href(query: Query, here: str, marker: str, **more: str) -> str:
+    kept = [(name, value) for name, values in query.items() for value in values if name not in ("marker", "page_reverse")]
+    return f"{here}?{urls.urlencode([*kept, ('marker', marker), *more.items()])}"
