@@ -122,6 +122,8 @@ def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.
     with _looking_first(resource, rules.UPDATES) as mine:
         rules.before_update(mine, resource.name, object_id, values)
         changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
+    if resource is not attributes.POOL:  # nothing else is shown that its noun does not know
+        return answers.json({resource.name: shapes.shown(resource, [changed])[0]})
     with current.services().db.read() as tx:
         return answers.json({resource.name: _shown(tx, resource, changed)})
 
