@@ -8,6 +8,7 @@ from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.render import safe
+from controller.resources.health_monitor import HTTP_DEFAULTS
 
 _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 _TLS = " check-ssl verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
@@ -49,9 +50,9 @@ def check(monitor: model.HealthMonitor | None, vip_address: str) -> Check:
 
 def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
     named = f"of health monitor {monitor.id!r}"
-    method = safe.one_of(f"http_method {named}", monitor.http_method or "GET", _METHODS)
-    path = safe.url_path(f"url_path {named}", monitor.url_path or "/")
-    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or "200")
+    method = safe.one_of(f"http_method {named}", monitor.http_method or HTTP_DEFAULTS["http_method"], _METHODS)
+    path = safe.url_path(f"url_path {named}", monitor.url_path or HTTP_DEFAULTS["url_path"])
+    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or HTTP_DEFAULTS["expected_codes"])
     version = safe.one_of(f"http_version {named}", f"{monitor.http_version or 1.0:.1f}", ("1.0", "1.1"))
     host = ""
     if monitor.domain_name:

@@ -14,8 +14,8 @@ from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.render import safe
+from controller.resources.l7policy import DEFAULT_HTTP_CODE
 
-_DEFAULT_CODE = 302
 _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
@@ -74,7 +74,7 @@ def _request(policy: model.L7Policy) -> str:
     if policy.action == "REJECT":
         return "http-request deny"
     named = f"of L7 policy {policy.id!r}"
-    code = safe.one_of(f"redirect_http_code {named}", str(policy.redirect_http_code or _DEFAULT_CODE), _HTTP_CODES)
+    code = safe.one_of(f"redirect_http_code {named}", str(policy.redirect_http_code or DEFAULT_HTTP_CODE), _HTTP_CODES)
     if policy.action == "REDIRECT_TO_URL":
         return f"http-request redirect location {safe.url_format(f'redirect_url {named}', policy.redirect_url)} code {code}"
     return f"http-request redirect prefix {safe.url_format(f'redirect_prefix {named}', policy.redirect_prefix)} code {code}"

@@ -102,7 +102,7 @@ class Bodies:
             connection_limit=lambda: self._number(-1, 2147483647),
             allowed_cidrs=lambda: rng.sample(["10.0.0.0/8", "192.0.2.1/32", "0.0.0.0/0", "198.51.100.7/24"], rng.randint(0, 3)),
             default_pool_id=lambda: self._find("pool"),
-            **{name: lambda: self._number(0, 2073600000) for name in listener.TIMEOUTS},
+            **{name: lambda: self._number(0, 2073600000) for name in listener.SCHEMA.operators},
         )
         if protocol == "HTTP" and rng.random() < 0.3:
             made["insert_headers"] = {rng.choice(listener.INSERT_HEADERS[:6]): rng.choice(("true", "false", "True", "x"))}

@@ -109,7 +109,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("connection_limit", -1, before=100, word="unset"),
         _value("default_pool_id", OTHER_POOL, None),
         _value("insert_headers", {"X-Forwarded-For": "true"}),
-        *(_value(name, 7000) for name in listener.TIMEOUTS),
+        *(_value(name, 7000) for name in listener.SCHEMA.operators),
         _value("allowed_cidrs", ("198.19.0.0/16",)),
     ),
     "pool": (
