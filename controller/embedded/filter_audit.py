@@ -19,6 +19,8 @@ from controller.embedded.contents import Contents
 _LIST = "nft --json --stateless list ruleset bridge"
 _LEADS_TO = re.compile(r'"target": "(\w+)"')
 _OF_EVERYBODY = frozenset(re.findall(r"^ +(?:chain|set|map) (\w+)", packet_filter.RULES, re.MULTILINE))
+_LEARNED = frozenset(re.findall(r"^ +set (\w+) \{.*flags dynamic", packet_filter.RULES, re.MULTILINE))
+"""Sets to which the kernel adds by itself."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,15 +75,19 @@ def present(host: linux.Host, namespace: str) -> Listing:
 
 
 def lost(whole: Listing, there: Listing) -> set[str]:
-    """The chains and sets that are missing, chains with other rules, and interfaces of which an element is missing.
+    """The chains and sets that are missing, chains with other rules, and interfaces of which an element is missing, or one too many: that
+    lets somebody in, or lets somebody speak for an address that is not theirs.
 
-    Elements that are too many are no loss: the answers that are waited for come and go. Nor is a chain that no packet reaches: of a group
-    that no machine's port has yet the kernel need not know.
+    What the kernel learns by itself, the answers that are waited for, comes and goes. Nor is a chain a loss that no packet reaches: of a
+    group that no machine's port has yet the kernel need not know.
     """
     names = {name for name, rules in whole.chains.items() if name in whole.reached and there.chains.get(name) != rules}
     for name, elements in whole.sets.items():
         known = there.sets.get(name)
-        names |= {name} if known is None else {elements[one] or name for one in elements.keys() - known.keys()}
+        if known is None:
+            names.add(name)
+        elif name not in _LEARNED:
+            names |= {(elements.get(one) or known.get(one) or name) for one in elements.keys() ^ known.keys()}
     return names
 
 

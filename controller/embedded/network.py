@@ -212,6 +212,11 @@ class EmbeddedNetwork(interface.NetworkDriver):
             vip_groups.ensure(contents, load_balancer_id)
             contents.set_groups_of_vip(load_balancer_id, vip.port_id, wanted)
 
+    def security_groups_of(self, port_id: str) -> frozenset[str]:
+        """The ids of a port's security groups."""
+        with self.inventory.read() as contents:
+            return frozenset(contents.plug(port_id).groups)
+
     def floating_addresses(self, port_id: str) -> frozenset[str]:
         with self.inventory.read() as contents:
             return frozenset(row.address for row in contents.rows.all(tables.floating_ips, port_id=port_id))

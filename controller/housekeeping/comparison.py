@@ -12,7 +12,7 @@ import dataclasses
 import ipaddress
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
 from controller.db import database, transaction
@@ -30,6 +30,8 @@ from controller.tasks import networks
 LOG = logging.getLogger(__name__)
 
 CODE = "lost_outside"
+_SETTLED = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
+_BOARD = 50
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -101,25 +103,31 @@ class Comparison:
             snapshot = tx.snapshots.get(load_balancer_id)
         if found := list(self._differences(snapshot)):
             self._mend(snapshot, found)
-        else:
+        elif not _is_in_error(snapshot):
             self._loops.look(snapshot)
 
     def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
+        """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
         vip = snapshot.load_balancer.vip
         if not self._is_there(vip.port_id):
             yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
+        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora)) is not None]
+        for amphora, words in lost:
+            yield Difference(f"the {amphora.role} lost {words}", amphora)
+        if not _is_in_error(snapshot):
+            yield from self._unapplied(snapshot, {amphora.id for amphora, _ in lost})
+
+    def _unapplied(self, snapshot: model.Snapshot, broken: Collection[str]) -> Iterator[Difference]:
+        """What is not as the newest generation asks for; `broken` amphorae are replaced anyway."""
+        if groups := self._lost_groups(snapshot.load_balancer.vip):
+            yield Difference(f"the VIP port lost the security group {', '.join(groups)}")
         wanted = networks.of_members(snapshot, self._known)
-        whole = True
         for amphora in owed.serving(snapshot):
-            lost = self._lost_of(amphora)
-            whole = whole and lost is None
-            if lost is not None:
-                yield Difference(f"the {amphora.role} lost {lost}", amphora)
-            else:
+            if amphora.id not in broken:
                 yield from self._towards_members(amphora, wanted)
         access = self._network.vip_access(snapshot.load_balancer.id)
         rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self._peer_port)))
-        if whole and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
+        if not broken and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
             yield Difference("what may reach the VIP is not what its listeners ask for")
 
     def _towards_members(self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
@@ -139,6 +147,11 @@ class Comparison:
                 whose="left over",
                 what_next="it is taken back",
             )
+
+    def _lost_groups(self, vip: model.Vip) -> list[str]:
+        """Groups that the API was asked for and that the VIP port has not. What a tenant put on the port themselves is theirs."""
+        has = self._network.security_groups_of(vip.port_id) if vip.sg_ids else None
+        return [] if has is None else sorted(set(vip.sg_ids) - has)
 
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
         if self._compute.find(amphora.id) is None:
@@ -171,7 +184,8 @@ class Comparison:
             doomed = [one.amphora for one in found if one.amphora is not None]
             for amphora in doomed:
                 _post_failover(tx, load_balancer.id, amphora)
-            if not doomed:
+            in_vain = isinstance(made, str) and _is_in_error(now)  # its own next tries go on, more and more rarely
+            if not doomed and not in_vain:
                 tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer.id))
         self._ring()
 
@@ -204,14 +218,27 @@ def _in_one_spelling(rule: AccessRule) -> AccessRule:
     return rule if rule.cidr is None else dataclasses.replace(rule, cidr=str(ipaddress.ip_network(rule.cidr, strict=False)))
 
 
+def _is_in_error(snapshot: model.Snapshot) -> bool:
+    return snapshot.load_balancer.provisioning_status is ProvisioningStatus.ERROR
+
+
 def _is_under_way(tx: transaction.Transaction, load_balancer_id: str) -> bool:
-    """A worker is at it, or will be: a job that waits for a heartbeat holds no lease, and has done half of its work."""
-    return tx.leases.is_live(load_balancer_id) or bool(tx.jobs.page(1, load_balancer_id=load_balancer_id))
+    """A worker is at it, or will be: a job that waits for a heartbeat holds no lease, and has done half of its work.
+
+    The next try of a job that failed has done nothing yet, and fails again if what it needs is gone.
+    """
+    if tx.leases.is_live(load_balancer_id):
+        return True
+    waiting = tx.jobs.page(_BOARD, load_balancer_id=load_balancer_id)
+    if not _is_in_error(tx.snapshots.outline(load_balancer_id)):
+        return bool(waiting)
+    return any(row["owner"] is not None or row["attempts"] for row in waiting)
 
 
 def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
     """Nobody accepted or finished anything since: what was missing was not missing on purpose."""
-    if now.load_balancer.provisioning_status is not ProvisioningStatus.ACTIVE or now.generation != seen.generation:
+    before, after = seen.load_balancer.provisioning_status, now.load_balancer.provisioning_status
+    if before is not after or after not in _SETTLED or now.generation != seen.generation:
         return False
     return {(one.id, one.status) for one in now.amphorae} == {(one.id, one.status) for one in seen.amphorae}
 

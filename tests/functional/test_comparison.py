@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from controller import exceptions, jobs, render
 from controller.db import tables
 from controller.housekeeping import comparison
 from controller.model.network import AccessRule
-from controller.model.status import Role, Topology
+from controller.model.status import ProvisioningStatus, Role, Topology
 from tests.functional import flow_site
 
 Lose = Callable[[flow_site.Site, str], None]
@@ -120,6 +121,85 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
     assert (posted(site), site.events(load_balancer_id).count(comparison.CODE)) == ([], told), "it is not mended"
     vip = site.snapshot(load_balancer_id).load_balancer.vip
     assert site.network.get_port(vip.port_id).fixed_ips[0].ip_address == vip.address
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+@pytest.mark.parametrize("lose", [the_vip_port, a_vrrp_port, a_management_port, a_machine], ids=lambda lose: lose.__name__)
+def test_what_is_lost_of_one_in_error_is_told_and_mended_too(site: flow_site.Site, topology: Topology, lose: Lose) -> None:
+    """Its next try waits on the board, and would fail again for want of what is lost, or not look at it."""
+    load_balancer_id = built(site, topology)
+    before = facts(site, load_balancer_id)
+    site.amphora.refuse("unknown keyword", times=100)
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.work(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    with site.db.begin() as tx:
+        tx.jobs.post(flow_site.an_update(load_balancer_id), available_at=time.time() + 600)
+    housekeeping = compares(site)
+    known = len(posted(site))
+    housekeeping.compare(lambda: True)
+    assert (len(posted(site)), comparison.CODE in site.events(load_balancer_id)) == (known, False), "nothing is missing yet"
+    lose(site, load_balancer_id)
+    housekeeping.compare(lambda: True)
+    assert comparison.CODE in site.events(load_balancer_id)
+    assert len(posted(site)) > known
+    site.amphora.recover()
+    for job in posted(site):
+        site.work(job)
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.jobs.delete())
+        tx.connection.execute(tables.load_balancers.update().values(next_try_at=0.0))
+    site.settle(load_balancer_id)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    assert facts(site, load_balancer_id) == before
+
+
+def test_one_in_error_whose_vip_can_not_be_made_again_is_told_once_and_tried_no_oftener_than_before(site: flow_site.Site) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    the_vip_port(site, load_balancer_id)
+    site.network.create_port("thief", vip.network_id, vip.subnet_id, vip.address)
+    site.amphora.refuse("unknown keyword", times=100)
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.work(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    housekeeping = compares(site)
+    for _ in range(5):
+        housekeeping.compare(lambda: True)
+    assert posted(site) == []
+    assert site.events(load_balancer_id).count(comparison.CODE) == 1
+
+
+def test_a_job_of_one_in_error_that_has_begun_is_left_alone(site: flow_site.Site) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    site.amphora.refuse("unknown keyword")
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.work(flow_site.an_update(load_balancer_id))
+    with site.db.begin() as tx:
+        tx.jobs.post(flow_site.an_update(load_balancer_id))
+        tx.connection.execute(tables.jobs.update().values(attempts=1, available_at=time.time() + 600))  # it waits for a heartbeat
+    a_machine(site, load_balancer_id)
+    compares(site).compare(lambda: True)
+    assert comparison.CODE not in site.events(load_balancer_id)
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_group_that_the_api_was_asked_for_comes_back_and_one_of_the_tenants_own_stays(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = built(site, topology)
+    wanted, own = (site.network.create_security_group(name, flow_site.PROJECT) for name in ("wanted", "own"))
+    site.accept(load_balancer_id, (tables.load_balancers, {"id": load_balancer_id, "vip_sg_ids": [wanted]}))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    site.network.set_vip_security_groups(load_balancer_id, vip, [wanted, own])
+    housekeeping = compares(site)
+    housekeeping.compare(lambda: True)
+    assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False), "what a tenant adds is theirs"
+    site.network.set_vip_security_groups(load_balancer_id, vip, [own])
+    housekeeping.compare(lambda: True)
+    assert comparison.CODE in site.events(load_balancer_id)
+    for job in posted(site):
+        site.work(job)
+    assert wanted in (site.network.security_groups_of(vip.port_id) or ())
 
 
 def test_nothing_is_compared_while_a_worker_is_at_it(site: flow_site.Site) -> None:

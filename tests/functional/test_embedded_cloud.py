@@ -206,6 +206,9 @@ def test_a_filter_that_says_what_the_books_say_is_left_alone(embedded: embedded_
     network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", port) for port in (80, 443, 8080)])
     assert network.mend_filter() == frozenset()
+    learned = "add element bridge figlina asked4 { 192.0.2.1 . 53 . 10.0.0.1 . 1000 }\n"
+    linux.Host().inside(network.namespace, ["nft", "-f", "-"], learned)
+    assert network.mend_filter() == frozenset(), "what the kernel learns by itself comes and goes"
 
 
 DAMAGE = {
@@ -213,6 +216,8 @@ DAMAGE = {
     "a port's rules": "flush chain bridge figlina to_{cable}",
     "what leads to a port's rules": "delete element bridge figlina closed {{ {cable} }}",
     "an address that it may send from": "delete element bridge figlina senders{version} {{ {cable} . {address} }}",
+    "an address more that it may send from": "add element bridge figlina senders{version} {{ {cable} . {foreign} }}",
+    "a MAC more that it may send from": "add element bridge figlina macs {{ {cable} . 02:00:00:00:00:99 }}",
     "another rule instead": "flush chain bridge figlina sgi_{group}\nadd rule bridge figlina sgi_{group} accept",
     "a rule more": "insert rule bridge figlina to_{cable} accept",
     "a rule of everybody's": "flush chain bridge figlina answers_only",
@@ -236,6 +241,7 @@ def test_what_somebody_takes_out_of_the_kernels_filter_is_found_and_put_back(emb
         "group": groups_of(network, vips["lb-1"].port_id)[0].replace("-", "_"),
         "cable": linux.cable_name(ports["lb-1"].id),
         "address": ports["lb-1"].fixed_ips[0].ip_address,
+        "foreign": "192.0.2.99" if "." in ports["lb-1"].fixed_ips[0].ip_address else "2001:db8::99",
         "version": ipaddress.ip_address(ports["lb-1"].fixed_ips[0].ip_address).version,
     }
     linux.Host().inside(network.namespace, ["nft", "-f", "-"], DAMAGE[what].format(**words) + "\n")

@@ -40,8 +40,10 @@ class Housekeeping(base.Repository):
         return list(self._connection.execute(statement).scalars())
 
     def settled(self, after: str, limit: int) -> tuple[list[str], str]:
-        """Load balancers that are ACTIVE: one page in the order of ids, and its last id; empty when the round is over."""
-        page = sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status == _P.ACTIVE, _OURS).order_by(_LB.id).limit(limit)
+        """Load balancers that are ACTIVE or in ERROR: one page in the order of ids, and its last id; empty when the round is over."""
+        page = (
+            sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status.in_((_P.ACTIVE, _P.ERROR)), _OURS).order_by(_LB.id).limit(limit)
+        )
         ids = list(self._connection.execute(page).scalars())
         return ids, ids[-1] if len(ids) == limit else ""
 

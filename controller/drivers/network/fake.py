@@ -337,6 +337,11 @@ class FakeNetwork(interface.NetworkDriver):
             cloud.own_group(load_balancer_id)
             cloud.access[load_balancer_id] = frozenset(rules)
 
+    def security_groups_of(self, port_id: str) -> frozenset[str]:
+        with self._cloud.lock:
+            plug = self._cloud.plugs.get(port_id)
+            return plug.groups if plug is not None else frozenset()
+
     def floating_addresses(self, port_id: str) -> frozenset[str]:
         return frozenset(self._cloud.floating.get(port_id, ()))
 

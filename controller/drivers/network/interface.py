@@ -133,6 +133,13 @@ class NetworkDriver(abc.ABC):
         """
         return None
 
+    def security_groups_of(self, port_id: str) -> frozenset[str] | None:
+        """The ids of a port's security groups; None: this driver can't tell.
+
+        :raises Transient: the service did not answer.
+        """
+        return None
+
     def floating_addresses(self, port_id: str) -> frozenset[str]:
         """Addresses that the network translates into one of a port's (floating IPs); none of a port that is gone.
 
