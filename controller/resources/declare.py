@@ -86,6 +86,8 @@ class Schema:
         :raises ControllerError: as the dialect says it: of the first API, InvalidRequest as by `create()`.
         """
         self._check_names(given, self._post_keys, path, creating=True)
+        if self._dialect.missing_first:
+            self._check_required(given)
         values: Values = {}
         for field in self._post:
             value = given.get(field.name, _ABSENT) if field.alias is None else _by_either_name(given, field.name, field.alias)
@@ -115,6 +117,11 @@ class Schema:
             raise self._dialect.no_object(self, given)
         if not given.keys() <= accepted:
             raise self._dialect.refused(self, given.keys() - accepted, path, creating=creating)
+
+    def _check_required(self, given: Mapping[str, Any]) -> None:
+        for field in self._post:
+            if field.required and field.name not in given:
+                raise self._dialect.missing(self, field)
 
     def accepted(self, field: Field, value: Any) -> Any:
         """What is stored for a value of JSON.

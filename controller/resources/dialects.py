@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from controller import exceptions
 from controller.refusals import Refusal
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 class Dialect(abc.ABC):
     """Each method gives the error of one way to be wrong."""
+
+    missing_first: ClassVar[bool] = False
+    """Of a body in which a field is missing and another one is wrong, the one that is missing is told."""
 
     @abc.abstractmethod
     def no_object(self, schema: Schema, given: Any) -> Exception:

@@ -30,6 +30,8 @@ from controller.resources.fields import Field, read_only
 class _Dialect(dialects.Dialect):
     """The sentences of the network service."""
 
+    missing_first = True
+
     def no_object(self, schema: declare.Schema, given: Any) -> Exception:
         """It is no JSON object."""
         return errors.bad_request(f"Resource body required: '{schema.name}' must be an object")

@@ -148,3 +148,10 @@ def test_nulls_and_old_names_are_what_the_first_api_stores_for_them() -> None:
             {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "session_persistence": {"type": "APP_COOKIE", "cookie_name": "a b"}}
         )
     assert errors.translated(refused.value).kind == "SessionPersistenceConfigurationInvalid"
+
+
+def test_what_is_missing_is_told_before_what_is_wrong() -> None:
+    with pytest.raises(errors.Fault, match="Required attribute 'lb_algorithm' not specified"):
+        attributes.POOL.created({"protocol": "BOGUS"})
+    with pytest.raises(errors.Fault, match="Invalid input for protocol"):
+        attributes.POOL.created({"protocol": "BOGUS", "lb_algorithm": "ROUND_ROBIN"})
