@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import errno
 import json
@@ -157,9 +158,11 @@ def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may
             await writer.drain()
         await asyncio.sleep(0.5)
         assert door.room.left >= 0
-        refused = [reader for reader, _ in slow if reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
+        refused = [reader for reader, writer in slow if writer.is_closing() or reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
         assert len(refused) == (0 if size <= requests.IN_MEMORY else 50 - most // size)
-        assert {(await reader.readline()).split()[1] for reader in refused} <= {b"503"}
+        for reader in refused:
+            with contextlib.suppress(ConnectionResetError):  # it was still sending
+                assert (await reader.readline()).split()[1] == b"503"
         assert await status(port, POST + b"Content-Length: 2\r\n\r\n{}") == 200, "who sends little needs no room"
         for _, writer in slow:
             writer.close()
