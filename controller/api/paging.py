@@ -34,11 +34,16 @@ class Asked:
     ) -> flask.Response:
         """The page that was found."""
         show = view or self.schema.view
-        views = [show(item) for item in found]
+        return self._answer([show(item) for item in found], [str(getattr(item, self.schema.key)) for item in found])
+
+    def answer_views(self, views: Sequence[dict[str, Any]]) -> flask.Response:
+        """The page that was found, as views."""
+        return self._answer(views, [view[self.schema.key] for view in views])
+
+    def _answer(self, views: Sequence[dict[str, Any]], ids: Sequence[str]) -> flask.Response:
         chosen = answers.selection()
         if chosen:
             views = [answers.select(item, chosen) for item in views]
-        ids = [str(getattr(item, self.schema.key)) for item in found]
         return answers.json({self.schema.collection: views, self.schema.links: self._links(ids)})
 
     def _links(self, ids: Sequence[str]) -> list[dict[str, str]] | None:

@@ -16,8 +16,8 @@ def list_health_monitors() -> flask.Response:
     """List the health monitors that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("healthmonitor", current.context()))
     with current.services().db.read() as tx:
-        found = tx.health_monitors.page(asked.query)
-    return asked.answer(found)
+        found = tx.health_monitors.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/healthmonitors")

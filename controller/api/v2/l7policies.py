@@ -16,8 +16,8 @@ def list_l7policies() -> flask.Response:
     """List the L7 policies that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("l7policy", current.context()))
     with current.services().db.read() as tx:
-        found = tx.l7policies.page(asked.query)
-    return asked.answer(found)
+        found = tx.l7policies.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/l7policies")

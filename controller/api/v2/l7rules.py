@@ -19,8 +19,8 @@ def list_rules(policy_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         policy = tx.l7policies.head(policy_id)
         current.authorize("l7rule:get_all", policy.project_id)
-        found = tx.l7rules.page(asked.query)
-    return asked.answer(found)
+        found = tx.l7rules.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/l7policies/<policy_id>/rules")

@@ -18,8 +18,8 @@ def list_listeners() -> flask.Response:
     """List the listeners that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("listener", current.context()))
     with current.services().db.read() as tx:
-        found = tx.listeners.page(asked.query)
-    return asked.answer(found)
+        found = tx.listeners.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/listeners")

@@ -19,8 +19,8 @@ def list_load_balancers() -> flask.Response:
     """List the load balancers that you may see."""
     asked = paging.asked(SCHEMA, project=policy.visible_project("loadbalancer", current.context()))
     with current.services().db.read() as tx:
-        found = tx.load_balancers.page(asked.query)
-    return asked.answer(found)
+        found = tx.load_balancers.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/loadbalancers")

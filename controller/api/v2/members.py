@@ -19,8 +19,8 @@ def list_members(pool_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         pool = tx.pools.head(pool_id)
         current.authorize("member:get_all", pool.project_id)
-        found = tx.members.page(asked.query)
-    return asked.answer(found)
+        found = tx.members.views(asked.query, SCHEMA)
+    return asked.answer_views(found)
 
 
 @blueprint.post("/pools/<pool_id>/members")

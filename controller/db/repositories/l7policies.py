@@ -6,6 +6,8 @@ A policy that is being deleted keeps its last position and no longer counts.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import ClassVar
 
 import sqlalchemy as sa
 
@@ -56,6 +58,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
     title = "L7 Policy"
     table = _T
     relations = (resources.TAGS, resources.Relation("rules", tables.l7rules, "l7policy_id"))
+    ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "rule_ids": "rules"}
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.L7Policy:
         key = row["id"]

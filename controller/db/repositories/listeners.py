@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import ClassVar
 
 import sqlalchemy as sa
 
@@ -25,6 +26,7 @@ class Listeners(resources.Resources[model.Listener]):
     title = "Listener"
     table = _T
     relations = (resources.TAGS, resources.Relation("l7policies", tables.l7policies, "listener_id", order="position"))
+    ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "l7policy_ids": "l7policies"}
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Listener:
         key = row["id"]

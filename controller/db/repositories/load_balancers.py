@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -49,6 +49,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         resources.Relation("listeners", tables.listeners, "load_balancer_id"),
         resources.Relation("pools", tables.pools, "load_balancer_id"),
     )
+    ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "listener_ids": "listeners", "pool_ids": "pools"}
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.LoadBalancer:
         key = row["id"]

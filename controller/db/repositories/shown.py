@@ -1,0 +1,87 @@
+"""Pages of a list as JSON objects, straight from rows.
+
+A noun that is made only to be shown costs more than its row and its JSON together, so lists do without. What `Schema.view` would show of it is
+read by a plan that is made once: columns in the order of the view's keys, a function for each value that is shown otherwise than it is
+stored, and the ids and tags that are related. A test compares both ways.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from controller.db import columns, rows, tables
+from controller.model import load_balancer as model
+from controller.resources import declare, fields, views
+
+Related = Mapping[str, Mapping[str, list[str]]]
+FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
+
+_COMPOSED: Mapping[str, Callable[[Any], Any]] = {
+    "additional_vips": lambda stored: [model.AdditionalVip(**one) for one in stored],
+}
+"""Columns whose JSON stands for values of the model."""
+
+
+class Plan:
+    """How rows of a table become views of a schema. `ids` names the relation of each attribute that is a list of ids, or of tags."""
+
+    def __init__(self, schema: declare.Schema, table: sa.Table, ids: Mapping[str, str]) -> None:
+        shown = sorted(
+            ((key, field) for field in schema.fields.values() for key in field.names if field.is_shown), key=lambda pair: pair[0]
+        )
+        self._names = [key for key, _ in shown]
+        self._related = [(key, ids[str(field.attribute)], field.show or list) for key, field in shown if field.attribute in ids]
+        self._shows = [
+            (key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, fields.naive)
+        ]
+        stored = [sa.null() if field.attribute in ids else _column(table, str(field.attribute)) for _, field in shown]
+        labelled = [column.label(f"shown_{key}") for key, column in zip(self._names, stored, strict=True)]
+        of_fault = [column.label(f"fault_{column.name}") for column in FAULT_COLUMNS]
+        self._fault = len(labelled) + [column.name for column in FAULT_COLUMNS].index("object_id")
+        self._id = self._names.index(schema.key)
+        joined = table.outerjoin(tables.faults, tables.faults.c.object_id == table.c.id)
+        self.statement = sa.select(*labelled, *of_fault).select_from(joined)
+
+    def ids(self, found: Sequence[sa.Row[Any]]) -> list[str]:
+        """Of the rows."""
+        place = self._id
+        return [row[place] for row in found]
+
+    def views(self, found: Sequence[sa.Row[Any]], related: Related) -> list[declare.Values]:
+        """The rows as `Schema.view` shows their nouns."""
+        names, shows, fault, place = self._names, self._shows, self._fault, self._id
+        gathered = [(key, related.get(relation, {}), show) for key, relation, show in self._related]
+        made = []
+        for row in found:
+            view = dict(zip(names, row, strict=False))
+            for key, show in shows:
+                view[key] = show(view[key])
+            for key, values, show in gathered:
+                view[key] = show(values.get(row[place], ()))
+            if row[fault] is not None:
+                told = zip((column.name for column in FAULT_COLUMNS), row[len(names) :], strict=True)
+                view["fault"] = dict(views.of_fault(rows.fault(dict(told))))
+            made.append(view)
+        return made
+
+
+@functools.cache
+def plan(schema: declare.Schema, table: sa.Table, ids: tuple[tuple[str, str], ...]) -> Plan:
+    """The plan, made once."""
+    return Plan(schema, table, dict(ids))
+
+
+def _column(table: sa.Table, attribute: str) -> sa.ColumnElement[Any]:
+    """The column of an attribute: of its name, with an underscore for the dot. Times come without their zone, as they are shown."""
+    column = table.c[attribute.replace(".", "_")]
+    return sa.type_coerce(column, sa.DateTime()) if isinstance(column.type, columns.UtcDateTime) else column
+
+
+def _shown(field: fields.Field) -> Callable[[Any], Any]:
+    show = field.show or (lambda value: value)
+    compose = _COMPOSED.get(str(field.attribute))
+    return show if compose is None else lambda stored: show(compose(stored)) if stored else stored
