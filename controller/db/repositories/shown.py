@@ -1,8 +1,8 @@
 """Pages of a list as JSON objects, straight from rows.
 
-A noun that is made only to be shown costs more than its row and its JSON together, so lists do without. What `Schema.view` would show of it is
-read by a plan that is made once: columns in the order of the view's keys, a function for each value that is shown otherwise than it is
-stored, and the ids and tags that are related. A test compares both ways.
+A noun that is made only to be shown costs more than its row and its JSON together, so lists do without. What `Schema.view` would show of
+it is read by a plan that is made once: columns in the order of the view's keys, a function for each value that is shown otherwise than it
+is stored, and the ids and tags that are related. A test compares both ways.
 """
 
 from __future__ import annotations
