@@ -23,14 +23,13 @@ from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
-from controller.model.status import ProvisioningStatus
+from controller.model.status import AT_REST, ProvisioningStatus
 from controller.tasks import network as network_tasks
 from controller.tasks import networks
 
 LOG = logging.getLogger(__name__)
 
 CODE = "lost_outside"
-_SETTLED = (ProvisioningStatus.ACTIVE, ProvisioningStatus.ERROR)
 _BOARD = 50
 
 
@@ -238,7 +237,7 @@ def _is_under_way(tx: transaction.Transaction, load_balancer_id: str) -> bool:
 def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
     """Nobody accepted or finished anything since: what was missing was not missing on purpose."""
     before, after = seen.load_balancer.provisioning_status, now.load_balancer.provisioning_status
-    if before is not after or after not in _SETTLED or now.generation != seen.generation:
+    if before is not after or after not in AT_REST or now.generation != seen.generation:
         return False
     return {(one.id, one.status) for one in now.amphorae} == {(one.id, one.status) for one in seen.amphorae}
 

@@ -41,9 +41,7 @@ class Housekeeping(base.Repository):
 
     def settled(self, after: str, limit: int) -> tuple[list[str], str]:
         """Load balancers that are ACTIVE or in ERROR: one page in the order of ids, and its last id; empty when the round is over."""
-        page = (
-            sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status.in_((_P.ACTIVE, _P.ERROR)), _OURS).order_by(_LB.id).limit(limit)
-        )
+        page = sa.select(_LB.id).where(_LB.id > after, _LB.provisioning_status.in_(status.AT_REST), _OURS).order_by(_LB.id).limit(limit)
         ids = list(self._connection.execute(page).scalars())
         return ids, ids[-1] if len(ids) == limit else ""
 
