@@ -2,7 +2,8 @@
 
 Claim and lease are taken in one transaction, so of the jobs of one load balancer one runs at a time. A flow that waits is put aside with
 its record and holds neither. Whatever ends a flow - success, failure, a wait, a stop - is written in one transaction with the fate of its
-job and the lease's release. A worker that dies writes nothing: claim and lease expire, and the next one goes on from the record.
+job and the lease's release. A worker that dies writes nothing: claim and lease expire, and the next one goes on from the record, or begins
+anew where the flow has none.
 """
 
 from __future__ import annotations
