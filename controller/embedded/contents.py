@@ -262,7 +262,8 @@ class Contents:
     def take(self, port_id: str, subnet_id: str, wanted: str | None = None, gateway: bool = False) -> str:
         """Give a port another address.
 
-        :raises NotFound: no such subnet; :raises Conflict: the wanted one is taken; :raises InvalidRequest: it is no such, or none is left.
+        :raises NotFound: no such subnet; :raises AddressInUse: the wanted one is taken; :raises AddressNotOnSubnet: it is no such;
+        :raises SubnetFull: none is left.
         """
         subnet = self.rows.get(tables.subnets, subnet_id)
         cidr = ipaddress.ip_network(subnet.cidr)
@@ -270,9 +271,9 @@ class Contents:
             return self._take_next(port_id, subnet, cidr)
         address = ipaddress.ip_address(wanted)
         if address not in cidr or _is_reserved(address, cidr):
-            raise exceptions.InvalidRequest(f"The address {wanted} can't be used on subnet {subnet.id} ({subnet.cidr}).")
+            raise exceptions.AddressNotOnSubnet(wanted, subnet.id, subnet.cidr)
         if (str(address) == subnet.gateway_ip and not gateway) or not self._insert(port_id, subnet.id, str(address)):
-            raise exceptions.Conflict(f"The address {wanted} of subnet {subnet.id} is in use.")
+            raise exceptions.AddressInUse(f"The address {wanted} of subnet {subnet.id} is in use.")
         return str(address)
 
     def _take_next(self, port_id: str, subnet: rows.Row, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:

@@ -86,7 +86,7 @@ def test_a_subnet_alone_is_enough_for_a_vip(cloud: Cloud, private: Network) -> N
 def test_an_address_that_is_taken_is_a_conflict(cloud: Cloud, private: Network) -> None:
     wanted = an_address(cloud, private)
     cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, address=wanted))
-    with pytest.raises(exceptions.Conflict, match=wanted):
+    with pytest.raises(exceptions.AddressInUse, match=wanted):
         cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, address=wanted))
 
 
@@ -94,7 +94,7 @@ def test_an_address_that_is_taken_is_a_conflict(cloud: Cloud, private: Network) 
 def test_an_address_outside_the_network_is_refused(cloud: Cloud, private: Network, address: str) -> None:
     with pytest.raises(exceptions.InvalidRequest):
         cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, address=address))
-    with pytest.raises(exceptions.InvalidRequest, match=address):
+    with pytest.raises(exceptions.AddressNotOnSubnet, match=address):
         cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, subnet_id=private.subnet_ids[0], address=address))
 
 

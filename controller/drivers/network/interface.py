@@ -68,8 +68,10 @@ class NetworkDriver(abc.ABC):
         The port bears the group `lb-<load balancer id>` (see `set_vip_access`); an adopted one beside those that it had.
 
         :raises NotFound: the port, network or subnet does not exist (kind `Port`, `Network`, `Subnet`).
-        :raises Conflict: the address is taken.
-        :raises InvalidRequest: the parts of the request contradict each other, the port is in use, or the subnet is full.
+        :raises AddressInUse: the address is taken.
+        :raises AddressNotOnSubnet: no port can have it there.
+        :raises SubnetFull: there is none left.
+        :raises InvalidRequest: the parts of the request contradict each other, or the port is in use.
         """
 
     @abc.abstractmethod
