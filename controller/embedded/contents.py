@@ -279,9 +279,7 @@ class Contents:
     def _take_next(self, port_id: str, subnet: rows.Row, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
         """The next address after the one given out last, so that an address rests for a while before it is used again."""
         pools = _Pools(cidr, subnet.details.get("allocation_pools"))
-        # beside the used ones: network, broadcast, gateway, and one that is free
-        tries = min(pools.size, self.rows.count(tables.fixed_ips, subnet_id=subnet.id) + 4)
-        for offset in range(1, tries + 1):
+        for offset in range(1, pools.size + 1):  # as many as are used one after the other, and a few that nobody can have
             place = (subnet.cursor + offset) % pools.size
             address = pools[place]
             if _is_reserved(address, cidr) or str(address) == subnet.gateway_ip:

@@ -171,7 +171,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         for port in contents.ports_of_device(amphora_id, [kind]):
             if port.network_id == network_id:
                 return port
-        contents.network(network_id)
+        contents.rows.get(tables.networks, network_id)
         name, addresses = f"octavia-lb-{kind}-{amphora_id}", [(subnet, None) for subnet in subnet_ids]
         of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "load_balancer_id": load_balancer_id}
         port = contents.add_port(name, network_id, addresses, {"kind": kind, **of_device})
