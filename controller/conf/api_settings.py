@@ -88,8 +88,8 @@ OPTS = [
             "amphora": "The Octavia Amphora driver.",
             "octavia": "Deprecated alias of the Octavia Amphora driver.",
         },
-        help="Providers that load balancers may name, with their descriptions. Each is an entry point of the group figlina.providers; one that "
-        "is not installed keeps the API from starting.",
+        help="Providers that load balancers may name, with their descriptions. Each is an entry point of the group "
+        "figlina.providers; one that is not installed keeps the API from starting.",
     ),
     cfg.StrOpt("default_provider_driver", default="amphora", help="The provider of load balancers that name none."),
     cfg.BoolOpt("allow_ping_health_monitors", default=True, help="Allow health monitors of type PING."),

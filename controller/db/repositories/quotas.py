@@ -112,7 +112,8 @@ class Quotas(base.Repository):
         """The limits of what is asked for, as far as there are any."""
         if not any(count > 0 for count in asked.values()):
             return {}
-        limits = model.effective(self.own(project_id), defaults)
+        own = self.own(project_id)
+        limits = model.effective(own, defaults) if own else defaults
         return {kind: limits[kind] for kind, count in asked.items() if count > 0 and limits[kind] != model.UNLIMITED}
 
     def _compare(self, project_id: str, asked: Mapping[str, int], limits: Mapping[str, int]) -> None:

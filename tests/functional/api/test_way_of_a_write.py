@@ -12,7 +12,7 @@ from tests.functional.api.conftest import Api
 ROOT = pathlib.Path(__file__).parents[3] / "controller"
 FLOORS = ("api", "resources", "changes", "providers")
 """What decides about a write; below them, rows are read and written."""
-MOST, MOST_WITH_ROWS = 20, 37
+MOST, MOST_WITH_ROWS = 20, 40
 
 
 def _executed(api: Api, method: str, path: str, body: Any, status: int) -> set[str]:
