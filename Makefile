@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew
 
-.PHONY: help install demo dev down image quick test test-tempest lint types bench sample clean
+.PHONY: help install demo demo-vm dev down image quick test test-tempest lint types bench sample clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -16,6 +16,9 @@ install: ## install missing system packages, and make .venv
 
 demo: install ## the main job, told as it goes: real agents, real HAProxy, an amphora killed
 	@$(BIN)/figlina demo
+
+demo-vm: install image ## the same with virtual machines, of an image that is built first (six minutes; without KVM they are emulated)
+	@$(BIN)/figlina demo --compute qemu
 
 dev: install ## run everything in the background on this machine (also: figlina dev down, status, exec, restart)
 	@$(BIN)/figlina dev up

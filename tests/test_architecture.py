@@ -53,8 +53,8 @@ LAYERS = {
     ],
     "providers": [{"amphora"}, {"amphora_profiles"}, {"interface"}],
     "embedded": [
-        {"bridge", "namespace", "scratch"},
-        {"network", "bridges"},
+        {"bridge", "namespace", "qemu", "scratch"},
+        {"network", "bridges", "machines"},
         {"tenants", "filter_audit", "front"},
         {"packet_filter"},
         {"vip_groups", "tenant_ports", "tenant_routers"},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import pathlib
 import sys
 from collections.abc import Sequence
 
 from controller.cmd import ca
-from controller.dev import cli, demo
+from controller.dev import cli, demo, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     story = commands.add_parser("demo", help="the main job, told as it goes; leaves nothing behind")
     authority = commands.add_parser("ca", help="the roots of amphorae and controllers: how one follows another")
     ca.add_commands(authority, commands.add_parser("secrets", help="the `local` store of tenants' certificates"))
-    story.set_defaults(run=lambda options: demo.run())
+    story.add_argument("--compute", choices=settings.COMPUTE, default="namespace", help="what amphorae are (default: network namespaces)")
+    story.add_argument("--image", type=pathlib.Path, help="the image of virtual machines (default: what `make image` built)")
+    story.set_defaults(run=lambda options: demo.run(options.compute, options.image))
     return cli.run(parser.parse_args(arguments))
 
 

@@ -37,6 +37,11 @@ OPTS = [
         "Turn it off to see whether a filter is to blame.",
     ),
     cfg.StrOpt(
+        "image",
+        default="build/image/amphora.qcow2",
+        help="The image of virtual machines, for the compute driver `qemu`; `make image` builds it.",
+    ),
+    cfg.StrOpt(
         "agent_command",
         help="The program that runs inside an amphora; default is the `figlina-agent` beside the Python that runs the worker.",
     ),

@@ -30,6 +30,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="dev_command", required=True)
     up = commands.add_parser("up", parents=[where], help="put everything up in the background; what is up already stays")
     up.add_argument("--topology", choices=["SINGLE", "ACTIVE_STANDBY"], help="amphorae per load balancer: one, or a pair")
+    up.add_argument("--compute", choices=settings.COMPUTE, help="what amphorae are: namespaces or virtual machines (default: namespace)")
+    up.add_argument("--image", type=pathlib.Path, help="the image of virtual machines (default: what `make image` built)")
     up.add_argument("--supervise", action="store_true", help="start processes again that die")
     up.add_argument("--prefix", help="how the names of network namespaces begin (default: figlina)")
     up.add_argument("--api-port", type=int, help="TCP port of the API on the loopback (default: 9876)")
@@ -88,6 +90,8 @@ def _up(options: argparse.Namespace) -> int:
     started = time.monotonic()
     changes: dict[str, Any] = {
         "topology": options.topology,
+        "compute": options.compute,
+        "image": settings.image_of(options.compute, options.image),
         "prefix": options.prefix,
         "api_port": options.api_port,
         "options": settings.parse_options(options.set),

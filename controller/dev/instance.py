@@ -19,7 +19,7 @@ from typing import Any
 
 from controller import exceptions
 from controller.dev import processes, settings
-from controller.embedded import bridge, linux, namespace
+from controller.embedded import bridge, linux, machines, namespace, qemu
 from controller.model.network import Network
 
 SUPERVISOR = "supervisor"
@@ -69,7 +69,11 @@ class Instance:
             port_security=chosen.options.get("embedded.port_security", "true").lower() not in ("false", "0", "no", "off"),
             host=self._host,
         )
-        self.compute = namespace.NamespaceCompute(state_path=embedded, namespace_prefix=chosen.prefix, agent_command=[], host=self._host)
+        self.compute: machines.LocalCompute = (
+            qemu.QemuCompute(state_path=embedded, image=pathlib.Path(chosen.image), host=self._host)
+            if chosen.compute == "qemu"
+            else namespace.NamespaceCompute(state_path=embedded, namespace_prefix=chosen.prefix, agent_command=[], host=self._host)
+        )
 
     # Up
 
@@ -286,8 +290,8 @@ class Instance:
         :raises DevError: something is left, and why.
         """
         with concurrent.futures.ThreadPoolExecutor(max_workers=8) as pool:
-            machines = [(one.amphora_id, pool.submit(self.compute.delete, one.amphora_id)) for one in self.compute.list_ours()]
-        left = [f"machine {amphora_id}: {error}" for amphora_id, done in machines if (error := done.exception())]
+            ended = [(one.amphora_id, pool.submit(self.compute.delete, one.amphora_id)) for one in self.compute.list_ours()]
+        left = [f"machine {amphora_id}: {error}" for amphora_id, done in ended if (error := done.exception())]
         for name in [name for name in linux.namespaces(f"{self.settings.prefix}-") if self._is_ours(name)]:
             try:
                 linux.kill_inside(self._host, name)
@@ -348,13 +352,17 @@ class Instance:
                         "id": machine.amphora_id,
                         "load_balancer_id": row.load_balancer_id if row else None,
                         "role": str(row.role) if row and row.role else None,
-                        "namespace": self.compute.namespace_of(machine.amphora_id),
+                        "namespace": self._namespace_of(machine.amphora_id),
                         "pids": self.compute.pids(machine.amphora_id),
                     }
                 )
         finally:
             known.close()
         return found
+
+    def _namespace_of(self, amphora_id: str) -> str | None:
+        """Where an amphora's network cards are; a virtual machine's are inside it."""
+        return self.compute.namespace_of(amphora_id) if isinstance(self.compute, namespace.NamespaceCompute) else None
 
     def entrance(self, name: str) -> list[str]:
         """The command prefix that runs something in a machine of ours: client, outside, controller, a web server, or an amphora by its id.
@@ -368,6 +376,10 @@ class Instance:
         pids = []
         with contextlib.suppress(exceptions.NotFound):  # no id at all
             pids = self.compute.pids(name)
+        if pids and self.settings.compute == "qemu":
+            raise DevError(
+                f"{name} is a virtual machine, which lets nobody in; what it says: {self.state}/embedded/amphorae/{name}/console.log"
+            )
         if len(pids) < 2:
             raise DevError(f"there is no machine {name!r} that runs: {', '.join(self.settings.machines)}, or an amphora's id")
         return ["nsenter", f"--target={pids[1]}", "--net", "--mount", "--pid", "--uts", "--ipc", "--"]
@@ -410,4 +422,6 @@ def choose(state: pathlib.Path, changes: dict[str, Any], tell: Tell = lambda wor
     chosen = dataclasses.replace(known, **wanted)
     if chosen.prefix != known.prefix and linux.namespace_exists(known.namespace("net")):
         raise DevError(f"the instance in {state} is up under the names {known.prefix}-*: take it down first")
+    if chosen.compute != known.compute and linux.namespace_exists(known.namespace("net")):
+        raise DevError(f"the amphorae of the instance in {state} are of the kind `{known.compute}`: take it down first")
     return Instance(state, chosen, tell)

@@ -16,6 +16,9 @@ WEB_SERVERS = ("web-1", "web-2", "web-3", "web-4")
 API_PROCESS = "api"
 CONTROLLER_PROCESSES = ("worker", "health_manager", "housekeeping")
 PROCESSES = (API_PROCESS, *CONTROLLER_PROCESSES)
+COMPUTE = ("namespace", "qemu")
+"""What amphorae can be: network namespaces, or virtual machines."""
+_BOOT_TIMEOUT = {"namespace": "60", "qemu": "300"}  # seconds; by emulation, on a busy machine
 _WEB_PLACE = 11  # web-1 has the eleventh address of its subnet; the client the tenth
 _CLIENT_PLACE = 10
 _OUTSIDE_PLACE = 10
@@ -30,6 +33,8 @@ class Settings:
     prefix: str = "figlina"
     api_port: int = 9876
     topology: str = "SINGLE"
+    compute: str = "namespace"
+    image: str = ""  # of virtual machines (compute `qemu`)
     management_cidr: str = "198.19.0.0/20"
     private_cidr: str = "198.19.64.0/20"
     public_cidr: str = "198.19.128.0/24"
@@ -44,6 +49,8 @@ class Settings:
         """
         if not _PREFIX(self.prefix):
             raise ValueError(f"names can't begin with {self.prefix!r}: a prefix has at most 60 small letters, digits and dashes")
+        if self.compute not in COMPUTE:
+            raise ValueError(f"amphorae can't run as {self.compute!r}: {' or '.join(COMPUTE)}")
         if not 1 <= self.api_port <= 65535:
             raise ValueError(f"{self.api_port} is no TCP port: 1 to 65535")
 
@@ -110,12 +117,12 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
         },
         "controller_worker": {
             "loadbalancer_topology": settings.topology,
-            "compute_driver": "namespace",
+            "compute_driver": settings.compute,
             "network_driver": "bridge",
             "amphora_driver": "rest",
             "ca_driver": "local",
             "secrets_driver": "local",
-            "boot_timeout": "60",
+            "boot_timeout": _BOOT_TIMEOUT[settings.compute],
             "claim_expiry": "10",
             "retry_backoff": "1",
             "retry_backoff_max": "10",
@@ -131,7 +138,7 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "heartbeat_timeout": "4",
             "health_check_interval": "0.5",
             "question_timeout": "2",
-            "boot_timeout": "60",
+            "boot_timeout": _BOOT_TIMEOUT[settings.compute],
         },
         "house_keeping": {"sweep_interval": "2", "orphan_interval": "10", "orphan_grace": "30"},
         "certificates": {
@@ -145,6 +152,7 @@ def _sections(settings: Settings, state: pathlib.Path) -> dict[str, dict[str, st
             "management_cidr": settings.management_cidr,
             "private_cidr": settings.private_cidr,
             "public_cidr": settings.public_cidr,
+            **({"image": settings.image} if settings.image else {}),
         },
     }
 
@@ -155,6 +163,19 @@ def default_state() -> pathlib.Path:
         return pathlib.Path(given).resolve()
     checkout = pathlib.Path(__file__).resolve().parents[2]
     return (checkout if (checkout / "setup.cfg").is_file() else pathlib.Path.cwd()) / ".figlina"
+
+
+def image_of(compute: str | None, named: pathlib.Path | None) -> str | None:
+    """The image that virtual machines are made of; None: there are none.
+
+    :raises ValueError: it is not there; the message says how to get one.
+    """
+    if compute != "qemu":
+        return None
+    image = (named or pathlib.Path(__file__).resolve().parents[2] / "build" / "image" / "amphora.qcow2").resolve()
+    if not image.is_file():
+        raise ValueError(f"virtual machines need an image, and there is no {image}: `make image` builds one")
+    return str(image)
 
 
 def load(state: pathlib.Path) -> Settings | None:

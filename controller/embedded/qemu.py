@@ -1,0 +1,202 @@
+"""An amphora as a virtual machine on this host: QEMU with the amphora image, on the bridges of the embedded network.
+
+    disk.qcow2   in the machine's folder: what the machine has written, a layer above the image
+    drive.img    its configuration drive, as Nova makes them
+    monitor      the socket of QEMU's monitor (QMP), by which network cards are plugged while it runs
+
+QEMU runs in the network namespace of the bridges; each port is a tap there. It uses KVM where the host has it, and emulates otherwise.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from oslo_config import cfg
+
+from controller import exceptions
+from controller.drivers.compute import interface
+from controller.embedded import linux, machines
+from controller.model.network import Port
+
+FLAVORS = {"small": 256, "medium": 512, "large": 1024}
+"""Sizes of machines, with their memory in MiB; the first is that of machines for which no flavor was chosen."""
+
+_DRIVE_MIB = 4
+_PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.vfat": "dosfstools", "mcopy": "mtools"}
+_MONITOR_PATIENCE = 20.0  # seconds
+_PROBE_PATIENCE = 5.0
+
+
+class QemuCompute(machines.LocalCompute):
+    """Virtual machines of one image."""
+
+    flavors = FLAVORS
+
+    def __init__(self, *, state_path: pathlib.Path, image: pathlib.Path, host: linux.Host | None = None) -> None:
+        super().__init__(state_path, host)
+        self._image = image
+        self.image_id = str(uuid.uuid5(uuid.NAMESPACE_OID, f"figlina/{image}"))
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> QemuCompute:
+        """As `[embedded]` says.
+
+        :raises Misconfigured: the image, or a program, is missing.
+        """
+        image = pathlib.Path(conf.embedded.image)
+        if not image.is_file():
+            raise exceptions.Misconfigured(f"[embedded] image: there is no {image}; `make image` builds one")
+        missing = sorted(package for program, package in _PROGRAMS.items() if shutil.which(program) is None)
+        if missing:
+            raise exceptions.Misconfigured(f"compute driver `qemu` needs packages that are missing: {', '.join(missing)}")
+        return cls(state_path=pathlib.Path(conf.embedded.state_path), image=image.resolve())
+
+    def _make(self, folder: pathlib.Path, request: interface.BootRequest) -> None:
+        _make_drive(self._host, folder, request)
+        disk = folder / "disk.qcow2"
+        disk.unlink(missing_ok=True)
+        self._host.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(self._image), str(disk)])
+        for port in request.ports:
+            _ensure_tap(self._host, port)
+
+    def _command(self, folder: pathlib.Path, request: interface.BootRequest) -> Sequence[str]:
+        memory = self.flavors[machines.Record.read(folder).flavor]
+        qemu = ["qemu-system-x86_64", "-name", request.name, "-machine", "pc,usb=off", "-cpu", "max,la57=off"]
+        qemu += ["-accel", "kvm"] * has_kvm() + ["-accel", "tcg"]
+        qemu += ["-m", str(memory), "-nodefaults", "-display", "none", "-vga", "none", "-serial", "stdio"]
+        qemu += ["-qmp", "unix:monitor,server=on,wait=off", "-object", "rng-random,id=rng,filename=/dev/urandom"]
+        qemu += ["-device", "virtio-rng-pci,rng=rng", "-device", "virtio-scsi-pci,id=scsi"]
+        qemu += ["-drive", "file=disk.qcow2,if=none,id=disk", "-device", "virtio-blk-pci,drive=disk,bootindex=0"]
+        qemu += ["-drive", "file=drive.img,if=none,id=drive,format=raw,readonly=on", "-device", "scsi-hd,bus=scsi.0,drive=drive"]
+        for port in request.ports:
+            for kind, arguments in _card(port).items():
+                named = ",".join(f"{name}={value}" for name, value in arguments.items() if name not in ("type", "driver"))
+                qemu += [f"-{kind}", f"{arguments.get('type') or arguments['driver']},{named}"]
+        # Names in the machine's folder: the path of a socket may be 107 bytes long.
+        in_folder = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "qemu", str(folder), *qemu]
+        return [*linux.enter(machines.bridge_namespace(request.ports[0])), *in_folder]
+
+    def _plug(self, folder: pathlib.Path, port: Port) -> None:
+        _ensure_tap(self._host, port)
+        if self.get(folder.name).status is not interface.InstanceStatus.ACTIVE:
+            raise exceptions.NotFound("Instance", folder.name)
+        for kind, arguments in _card(port).items():
+            _tell(folder, f"{kind}_add", arguments)
+
+    def detach_port(self, compute_id: str, port: Port) -> None:
+        folder = self._folder(compute_id)
+        with contextlib.suppress(exceptions.Transient, exceptions.NotFound):  # without its tap, the card is of no use anyway
+            _tell(folder, "device_del", {"id": _card(port)["device"]["id"]})
+            _tell(folder, "netdev_del", {"id": linux.cable_name(port.id)})
+        super().detach_port(compute_id, port)
+
+    def _leftovers(self) -> set[str]:
+        return set()
+
+    def _remove(self, amphora_id: str) -> None:
+        """Nothing of a machine is outside of its folder but its taps."""
+
+
+@functools.cache
+def has_kvm() -> bool:
+    """Whether this host runs virtual machines by itself; otherwise they are emulated.
+
+    The device may be there and of no use (in a virtual machine of another kind, for instance): the first lines of a BIOS tell.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    probe = ["qemu-system-x86_64", "-accel", "kvm", "-cpu", "max", "-m", "32", "-nodefaults", "-display", "none"]
+    probe += ["-chardev", "stdio,id=said", "-device", "isa-debugcon,iobase=0x402,chardev=said"]
+    with subprocess.Popen(probe, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as machine:
+        assert machine.stdout is not None
+        ready, _, _ = select.select([machine.stdout], [], [], _PROBE_PATIENCE)
+        works = bool(ready) and b"BIOS" in os.read(machine.stdout.fileno(), 1024)
+        machine.kill()
+    return works
+
+
+def _card(port: Port) -> dict[str, dict[str, str]]:
+    """The network card of a port, as QEMU's command line and its monitor have it: what is outside, and what the guest sees."""
+    tap = linux.cable_name(port.id)
+    return {
+        "netdev": {"type": "tap", "id": tap, "ifname": tap, "script": "no", "downscript": "no"},
+        "device": {"driver": "virtio-net-pci", "netdev": tap, "id": f"card-{tap}", "mac": port.mac_address, "romfile": ""},
+    }
+
+
+def _ensure_tap(host: linux.Host, port: Port) -> None:
+    """Have a port's tap on its bridge."""
+    namespace, tap = machines.bridge_namespace(port), linux.cable_name(port.id)
+    if port.attachment is None:
+        raise exceptions.ComputeFault(f"port {port.id} has no bridge on this machine: its network driver does not fit")
+    made = [] if linux.has_cable(host, namespace, port.id) else [f"tuntap add dev {tap} mode tap"]
+    host.ip_batch(namespace, [*made, f"link set {tap} mtu {port.mtu} master {port.attachment.bridge} up"])
+
+
+def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, str]) -> None:
+    """Say something to a machine's monitor; what is so already is fine.
+
+    :raises Transient: it does not answer, or refuses.
+    """
+    try:
+        with _monitor(folder) as monitor:
+            answers = monitor.makefile("rwb")
+            answers.readline()
+            for words in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": dict(arguments)}):
+                answers.write(json.dumps(words).encode() + b"\n")
+                answers.flush()
+                answer: dict[str, Any] = next(found for line in answers if "event" not in (found := json.loads(line)))
+    except (OSError, ValueError, StopIteration) as exc:
+        raise exceptions.Transient(f"the monitor of amphora {folder.name} does not answer: {exc}") from exc
+    said = str(answer.get("error", {}).get("desc", ""))
+    if said and not said.startswith(("Duplicate ", "attempt to add duplicate")) and "not found" not in said:
+        raise exceptions.Transient(f"the machine of amphora {folder.name} refuses {command}: {said}")
+
+
+@contextlib.contextmanager
+def _monitor(folder: pathlib.Path) -> Iterator[socket.socket]:
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(_MONITOR_PATIENCE)
+            monitor.connect(f"/proc/self/fd/{handle}/monitor")
+            yield monitor
+    finally:
+        os.close(handle)
+
+
+def _make_drive(host: linux.Host, folder: pathlib.Path, request: interface.BootRequest) -> None:
+    """The configuration drive: the files of the request as user data, since Nova has no other way left (microversion 2.57)."""
+    files = [
+        {"path": path, "permissions": "0600", "encoding": "b64", "content": base64.b64encode(content).decode()}
+        for path, content in request.files.items()
+    ]
+    links = [{"id": port.id, "type": "bridge", "mtu": port.mtu, "ethernet_mac_address": port.mac_address} for port in request.ports]
+    documents = {
+        "meta_data.json": json.dumps({"uuid": request.amphora_id, "name": request.name, "hostname": request.name}),
+        "network_data.json": json.dumps({"links": links, "networks": [], "services": []}),
+        "user_data": "#cloud-config\n" + json.dumps({"write_files": files}),
+    }
+    drive = folder / "drive.img"
+    with open(os.open(drive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.truncate(_DRIVE_MIB * 1024 * 1024)
+    host.run(["mkfs.vfat", "-n", "config-2", str(drive)])
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        latest = pathlib.Path(place) / "openstack" / "latest"
+        latest.mkdir(parents=True)
+        for name, content in documents.items():
+            (latest / name).write_text(content)
+        host.run(["mcopy", "-s", "-i", str(drive), str(latest.parent), "::"])
