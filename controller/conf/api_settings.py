@@ -91,7 +91,7 @@ OPTS = [
         help="Providers that load balancers may name, with their descriptions. Each is an entry point of the group "
         "figlina.providers; one that is not installed keeps the API from starting.",
     ),
-    cfg.StrOpt("default_provider_driver", default="amphora", help="The provider of load balancers that name none."),
+    *declared.options(GROUP),
     cfg.BoolOpt("allow_ping_health_monitors", default=True, help="Allow health monitors of type PING."),
     cfg.IntOpt(
         "udp_connect_min_interval_health_monitor",
@@ -101,7 +101,6 @@ OPTS = [
     ),
     cfg.BoolOpt("allow_tls_terminated_listeners", default=True, help="Allow listeners of protocol TERMINATED_HTTPS."),
     cfg.BoolOpt("allow_prometheus_listeners", default=True, help="Allow listeners of protocol PROMETHEUS."),
-    *declared.options(GROUP),
     cfg.StrOpt(
         "tls_cipher_prohibit_list",
         default="",

@@ -8,7 +8,7 @@ from typing import Any
 
 from controller.resources import fields, health_monitor, kinds, l7policy, l7rule, listener, member, pool
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import also, loosened, read_only
+from controller.resources.fields import Operator, also, loosened, read_only
 
 _PATH = "load_balancer.loadbalancer"
 
@@ -81,6 +81,13 @@ SCHEMA = Schema(
             name="provider",
             kind=kinds.text(64, example="amphora"),
             about="Who serves it: one of those that GET /v2/lbaas/providers lists; null: the operator's choice.",
+            operator=Operator(
+                group="api_settings",
+                option="default_provider_driver",
+                default="amphora",
+                help="The provider of load balancers that name none.",
+                always=False,  # a flavor, or an availability zone, may name one
+            ),
             filled=True,
             put=False,
             lbaasv2=also(),
