@@ -28,7 +28,7 @@ from controller.resources import (
 )
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import REFERENCE
+from controller.resources.views import REFERENCE
 
 Json = dict[str, Any]
 

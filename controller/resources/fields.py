@@ -7,13 +7,12 @@ can be filtered by. Everything else about it is a keyword.
 from __future__ import annotations
 
 import dataclasses
-import datetime
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.refusals import Refusal
-from controller.resources import kinds
+from controller.resources import kinds, views
 
 SAME: Final = object()
 """For `Field.null`: an explicit null is what is stored when the field is left out."""
@@ -21,13 +20,6 @@ REFUSED: Final = object()
 """For `Field.null`: an explicit null is a value like others, which the kind refuses or takes."""
 ABSENT: Final = object()
 """For `Field.default`: what is left out stays out."""
-REFERENCE: Final[kinds.JsonSchema] = {
-    "type": "object",
-    "properties": {"id": {**kinds.uuid.schema, "description": "The id of the object.", "examples": [kinds.uuid.example]}},
-    "required": ["id"],
-    "additionalProperties": False,
-}
-"""Another object, in answers."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,26 +103,9 @@ def loosened(field: Field) -> Field:
     return dataclasses.replace(field, required=False)
 
 
-@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE)
-def ids(values: Iterable[str]) -> list[dict[str, str]]:
-    """References to other objects."""
-    return [{"id": value} for value in values]
-
-
-@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE, maxItems=1)
-def one_id(value: str | None) -> list[dict[str, str]]:
-    """The reference to another object, as a list of one or none."""
-    return [] if value is None else [{"id": value}]
-
-
-def naive(value: datetime.datetime | None) -> datetime.datetime | None:
-    """A time without its zone, which clients can't read."""
-    return None if value is None else value.replace(tzinfo=None)
-
-
 def timestamp(name: str, about: str = "") -> Field:
     """When something happened."""
-    return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=naive)
+    return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=views.naive)
 
 
 def common(*, description: bool = True, project: bool = True) -> tuple[Field, ...]:

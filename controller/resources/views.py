@@ -5,10 +5,37 @@ from __future__ import annotations
 import datetime
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from controller.resources import fields
-from controller.resources.fields import Field
+from controller.resources import kinds
+
+if TYPE_CHECKING:
+    from controller.resources.fields import Field
+
+REFERENCE: Final[kinds.JsonSchema] = {
+    "type": "object",
+    "properties": {"id": {**kinds.uuid.schema, "description": "The id of the object.", "examples": [kinds.uuid.example]}},
+    "required": ["id"],
+    "additionalProperties": False,
+}
+"""Another object, in answers."""
+
+
+@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE)
+def ids(values: Iterable[str]) -> list[dict[str, str]]:
+    """References to other objects."""
+    return [{"id": value} for value in values]
+
+
+@kinds.described("array", example=[{"id": kinds.uuid.example}], items=REFERENCE, maxItems=1)
+def one_id(value: str | None) -> list[dict[str, str]]:
+    """The reference to another object, as a list of one or none."""
+    return [] if value is None else [{"id": value}]
+
+
+def naive(value: datetime.datetime | None) -> datetime.datetime | None:
+    """A time without its zone, which clients can't read."""
+    return None if value is None else value.replace(tzinfo=None)
 
 
 def plan(declared: Sequence[Field]) -> Callable[[Any], dict[str, Any]]:
@@ -32,4 +59,4 @@ def of_fault(fault: Any) -> Iterable[tuple[str, Any]]:
     """Why the newest change has failed."""
     for key in ("code", "message", "step", "request_id", "occurred_at", "next_try_at"):
         value = getattr(fault, key)
-        yield key, fields.naive(value) if isinstance(value, datetime.datetime) else value
+        yield key, naive(value) if isinstance(value, datetime.datetime) else value

@@ -35,9 +35,7 @@ class Plan:
         )
         self._names = [key for key, _ in shown]
         self._related = [(key, ids[str(field.attribute)], field.show or list) for key, field in shown if field.attribute in ids]
-        self._shows = [
-            (key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, fields.naive)
-        ]
+        self._shows = [(key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, views.naive)]
         stored = [sa.null() if field.attribute in ids else _column(table, str(field.attribute)) for _, field in shown]
         labelled = [column.label(f"shown_{key}") for key, column in zip(self._names, stored, strict=True)]
         of_fault = [column.label(f"fault_{column.name}") for column in FAULT_COLUMNS]
