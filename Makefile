@@ -30,7 +30,7 @@ image: ## build the amphora image for virtual machines: build/image/amphora.qcow
 	@scripts/install-system-packages image
 	@images/build
 
-quick: install ## unit, contract and functional tests: no root, no network, no database servers (two minutes on two cores)
+quick: install ## unit, contract and functional tests: no root, no network, no database servers (275 s of CPU: two to three minutes on two cores)
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud and not slow"
 
 lint: install ## ruff: style, imports, common mistakes

@@ -131,12 +131,15 @@ def test_a_table_of_another_kind_is_begun_anew(amphora: Amphora) -> None:
 def test_with_a_reload_between_any_two_requests_all_members_serve(amphora: Amphora) -> None:
     servers = [f"m{port} {agent_amphora.WEB}:{port} weight 1" for port in PORTS]
     seen: collections.Counter[str] = collections.Counter()
-    for generation in range(1, 22):
+    for generation in range(1, 61):
         header = f"    http-request set-header X-Change {generation}"
         amphora.apply(generation, config(*servers, extra=header))
         seen[amphora.fetch()] += 1
+        if len(seen) == len(PORTS) and min(seen.values()) >= 2:
+            break
+    # Where a worker begins is chance: that one of three servers has less than two of 60 requests happens once in a hundred million runs.
     assert set(seen) == {str(port) for port in PORTS}
-    assert max(seen.values()) <= 16  # 21 requests: that one of three has more than 16 by chance happens once in 5,000 runs
+    assert min(seen.values()) >= 2, seen
 
 
 def talk(amphora: Amphora, *commands: str) -> str:
