@@ -11,7 +11,7 @@ from werkzeug.middleware import dispatcher
 
 from controller import exceptions
 from controller import providers as provider_drivers
-from controller.api import auth, cors, current, discovery, documentation, errors, gate, networking, paths, policy, settings
+from controller.api import auth, cors, current, discovery, documentation, errors, gate, middleware, networking, paths, policy, settings
 from controller.api.lbaasv2 import app as lbaasv2
 from controller.api.v2 import (
     amphorae,
@@ -100,7 +100,10 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
         app.wsgi_app = dispatcher.DispatcherMiddleware(app.wsgi_app, below)  # type: ignore[method-assign]
     rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
     # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
-    app.wsgi_app = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)  # type: ignore[method-assign]
+    gated = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)
+    middleware.register_options(conf)
+    middleware.install(app, conf)
+    app.wsgi_app = middleware.behind_a_proxy(gated, conf)  # type: ignore[method-assign, assignment]
     return app
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flask
 import werkzeug.exceptions
 
-from controller.api import answers, current, links
+from controller.api import answers, current, links, middleware
 
 blueprint = flask.Blueprint("discovery", __name__)
 
@@ -69,4 +69,4 @@ def check_health() -> flask.Response:
     """For load balancers before the API: 200 while the process answers."""
     if not current.settings().healthcheck_enabled:
         raise werkzeug.exceptions.NotFound
-    return flask.Response("OK", content_type="text/plain")
+    return middleware.check_health()

@@ -17,7 +17,7 @@ import werkzeug.serving
 from controller import conf as configuration
 from controller import services
 from controller.api import app as api_app
-from controller.api import current
+from controller.api import current, middleware
 from controller.db import database, tables
 from controller.drivers.compute.fake import FakeCompute
 from controller.drivers.secrets.fake import FakeSecrets
@@ -43,6 +43,7 @@ class Api:
         self.rings = 0
         conf = configuration.load([], [])
         conf.set_default("auth_strategy", "noauth", group="api_settings")
+        middleware.register_options(conf)
         fields = {name: value for (group, name), value in (options or {}).items() if group == SETTINGS}
         for (group, name), value in (options or {}).items():
             if group != SETTINGS:
