@@ -20,7 +20,10 @@ CONTRACTS: dict[str, type[abc.ABC]] = {
     "network": network.NetworkDriver,
     "secrets": secrets.SecretStore,
 }
-_LOOKING = ("get", "find", "check", "has", "list", "info", "free", "member_ports", "compare", "vip_access")
+_LOOKING = (
+    *("get", "find", "check", "has", "list", "info", "free", "member_ports", "compare", "vip_access"),
+    *("security_groups_of", "floating_addresses"),
+)
 """How the names of methods begin that only look. All others write: a new method is a write until it is named here."""
 
 Before = Callable[[str, int], None]
