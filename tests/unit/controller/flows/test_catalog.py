@@ -90,4 +90,5 @@ def test_an_amphora_that_serves_is_given_a_new_certificate_whatever_else_is_owed
 
 
 def test_every_kind_of_job_has_a_flow() -> None:
-    assert catalog._FLOWS.keys() == set(jobs.KINDS.values())
+    by_hand = {jobs.UpdateLoadBalancer, jobs.RepairLoadBalancer}  # theirs take what was seen of the load balancer, too
+    assert catalog._FLOWS.keys() | by_hand == set(jobs.KINDS.values())
