@@ -79,7 +79,7 @@ class Row:
         return self.columns[_CHECK_HEALTH] != "0"
 
     def brought_up(self) -> Row:
-        """The same, serving."""
+        """The same server, as one that serves."""
         return self.with_columns({_OPERATION: _RUNNING})
 
     def with_columns(self, changes: Mapping[int, str]) -> Row:

@@ -37,7 +37,7 @@ class Pulse:
         return self._missed > 0
 
     def answered(self) -> None:
-        """It lives."""
+        """The program answered: it lives."""
         self._missed = 0
 
     def missed(self, asked_at: float, busy: bool = False) -> bool:

@@ -59,7 +59,7 @@ class Doorway:
         self._thread = threading.Thread(target=self._run, name="doorway", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that looks after those who wait."""
         self._thread.start()
 
     def take(self, connection: socket.socket, address: Address) -> None:

@@ -25,7 +25,7 @@ def blueprint(balancer: load_balancer.LoadBalancer) -> flask.Blueprint:
 
     @routes.get("/load-balancers/<uuid:load_balancer_id>")
     def get_load_balancer(load_balancer_id: uuid.UUID) -> ResponseReturnValue:
-        """What runs."""
+        """Tell what runs: generation and hash."""
         receipt = balancer.receipt(str(load_balancer_id))
         if receipt is None:
             flask.abort(404, f"load balancer {load_balancer_id} is not served here")

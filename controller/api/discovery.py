@@ -60,7 +60,7 @@ def list_versions() -> flask.Response:
 @blueprint.get("/v2")
 @blueprint.get("/v2/octavia")
 def name_version() -> flask.Response:
-    """A word."""
+    """Tell which version of the API is served here."""
     return answers.json("v2")
 
 

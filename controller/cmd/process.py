@@ -22,7 +22,7 @@ class Startable(Protocol):
     """Something that works in threads of its own."""
 
     def start(self) -> None:
-        """Begin."""
+        """Start these threads."""
 
     def stop(self) -> bool:
         """End; False if a thread did not end in time."""

@@ -33,7 +33,7 @@ class DatabaseClock:
         self._asked_at = float("-inf")
 
     def now(self) -> float:
-        """The time."""
+        """The database's time, as far as it is known."""
         ahead = self._ahead
         return self._clock.wall() if ahead is None else self._clock.monotonic() + ahead
 

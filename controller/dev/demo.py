@@ -47,7 +47,7 @@ class Story:
         self._patience = 60.0 + self._gap
 
     def tell(self) -> None:
-        """All of it.
+        """Tell the whole story.
 
         :raises Unseen: a step was not observed.
         """

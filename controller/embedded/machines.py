@@ -64,7 +64,7 @@ class LocalCompute(interface.ComputeDriver):
         """Give a port to a machine that was made already, and may run."""
 
     @abc.abstractmethod
-    def _leftovers(self) -> set[str]:
+    def _outside_of_folders(self) -> set[str]:
         """Amphorae of which there is something outside of their folders."""
 
     @abc.abstractmethod
@@ -121,7 +121,7 @@ class LocalCompute(interface.ComputeDriver):
 
     def get(self, compute_id: str) -> interface.Instance:
         folder = self._folder(compute_id)
-        if not folder.is_dir() and compute_id not in self._leftovers():
+        if not folder.is_dir() and compute_id not in self._outside_of_folders():
             raise exceptions.NotFound("Instance", compute_id)
         process = process_of(folder)
         status = interface.InstanceStatus.BUILD
@@ -145,7 +145,7 @@ class LocalCompute(interface.ComputeDriver):
             return None
 
     def list_ours(self) -> Iterable[interface.Instance]:
-        names = self._leftovers()
+        names = self._outside_of_folders()
         if self._root.is_dir():
             names |= {folder.name for folder in self._root.iterdir() if folder.is_dir()}
         return [found for found in map(self.find, sorted(names)) if found is not None]

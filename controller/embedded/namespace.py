@@ -90,7 +90,7 @@ class NamespaceCompute(machines.LocalCompute):
         running = self.get(folder.name).status is interface.InstanceStatus.ACTIVE
         linux.ensure_cable(self._host, machines.bridge_namespace(port), port, namespace, "eth%d", running)
 
-    def _leftovers(self) -> set[str]:
+    def _outside_of_folders(self) -> set[str]:
         return {name.removeprefix(self._prefix) for name in linux.namespaces(self._prefix)}
 
     def _remove(self, amphora_id: str) -> None:

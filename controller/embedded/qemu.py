@@ -103,7 +103,7 @@ class QemuCompute(machines.LocalCompute):
             _tell(folder, "netdev_del", {"id": linux.cable_name(port.id)})
         super().detach_port(compute_id, port)
 
-    def _leftovers(self) -> set[str]:
+    def _outside_of_folders(self) -> set[str]:
         return set()
 
     def _remove(self, amphora_id: str) -> None:

@@ -72,7 +72,7 @@ _SETTINGS = "; ".join(
 
 
 def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Router) -> None:
-    """Make it so.
+    """Bring a router's namespace to what is wanted.
 
     :raises CommandFailed: with the words of the command.
     """

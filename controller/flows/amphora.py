@@ -37,7 +37,7 @@ def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow
     )
 
 
-def succeed(services: Services, role: status.Role, successor_id: str) -> linear_flow.Flow:
+def take_role_over(services: Services, role: status.Role, successor_id: str) -> linear_flow.Flow:
     """Let an amphora that was obtained take a role over, and delete the one that had it.
 
     Alone, the successor is proven first, and takes the VIP last: what clients notice lies between the predecessor's letting go and the

@@ -66,7 +66,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
                 return job
             case jobs.FailoverLoadBalancer() if _may_replace(snapshot, _meant(snapshot, job), set(job.topology.roles)):
                 return job
-            case jobs.RepairLoadBalancer() if owed.is_complete(snapshot) and not owed.leftovers(snapshot):
+            case jobs.RepairLoadBalancer() if owed.is_complete(snapshot) and not owed.discarded(snapshot):
                 return job
             case jobs.ConfigureAmphora():
                 live = [one.id for one in snapshot.amphorae if one.status not in status.DISCARDED]

@@ -28,7 +28,7 @@ def _replace(services: Services, name: str, coming: amphora_tasks.Coming) -> lin
         amphora_tasks.JudgeAmphorae(services.db, services.amphora, services.pushers),
         amphora.obtain(services, coming),
         haproxy_config.plug(services, joining=successors),
-        *(amphora.succeed(services, role, amphora_id) for amphora_id, role in reversed(coming)),
+        *(amphora.take_role_over(services, role, amphora_id) for amphora_id, role in reversed(coming)),
         haproxy_config.close_to_predecessors(services),
         haproxy_config.release(services),
         status.Settle(services.db),

@@ -71,7 +71,7 @@ class Repairs:
                 pause = max(pause, outage.met(exc))
 
     def turn(self) -> None:
-        """One look."""
+        """Look once for amphorae that need a repair, and post what they need."""
         self._repair_mismatches(self._clock.monotonic())
         self._report_never_heard()
         self._replacements.look()

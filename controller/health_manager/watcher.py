@@ -62,13 +62,13 @@ class _Silent:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Case:
-    """A silent amphora. `alive` once it answered over TLS, `condemned` once its failover was posted; `next_look` by the monotonic clock."""
+    """A silent amphora. `alive`: it answered over TLS; `failover_posted`: it is to be replaced; `next_look` by the monotonic clock."""
 
     next_look: float = float("-inf")
     asking: bool = False
     alive: bool = False
     told: bool = False  # that only its heartbeats are lost
-    condemned: bool = False
+    failover_posted: bool = False
 
 
 class Watcher:
@@ -117,7 +117,7 @@ class Watcher:
                 outage.met(exc)
 
     def turn(self) -> None:
-        """One look."""
+        """Look once at the amphorae that nobody heard."""
         monotonic = self._clock.monotonic()
         self._gaps.append((monotonic, monotonic - self._last_turn - self._settings.health_check_interval))
         self._last_turn = monotonic
@@ -294,7 +294,7 @@ class Watcher:
         if posted:
             self._posted.append(now)
             self._ring()
-        case.condemned = True
+        case.failover_posted = True
         if row.load_balancer_id is not None:
             self._recorder.lost(row.amphora_id, row.load_balancer_id)
 
@@ -307,7 +307,7 @@ class Watcher:
     def _is_explained(self, amphora_id: str) -> bool:
         """Whether its silence was looked into already, so that it says nothing about this manager."""
         case = self._cases.get(amphora_id)
-        return case is not None and (case.alive or case.condemned)
+        return case is not None and (case.alive or case.failover_posted)
 
     def _forget_cases_but(self, amphora_ids: set[str]) -> list[str]:
         """Close the cases of all others; those of which it was told that their heartbeats alone were lost."""

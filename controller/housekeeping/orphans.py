@@ -54,7 +54,7 @@ class Orphans:
         self._suspects: dict[tuple[str, str], _Suspect] = {}
 
     def collect(self, may_go_on: Callable[[], bool]) -> None:
-        """One round."""
+        """Make one round."""
         amphora_ids, vip_ports = self._ours()
         with self._db.read() as tx:
             if not tx.housekeeping.knows_any_load_balancer():

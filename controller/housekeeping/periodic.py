@@ -78,7 +78,7 @@ class Housekeeper:
         self._threads += [threading.Thread(target=self._attend, args=(duty,), name=duty.name, daemon=True) for duty in duties]
 
     def start(self) -> None:
-        """Begin."""
+        """Start the rounds."""
         for thread in self._threads:
             thread.start()
 

@@ -22,7 +22,7 @@ class Purge:
         self._page_size = page_size
 
     def purge(self, may_go_on: Callable[[], bool]) -> None:
-        """One round."""
+        """Make one round."""
         now, size = self._db.now(), self._page_size
         oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
         steps: list[tuple[str, Callable[[transaction.Transaction], Sized | int]]] = [

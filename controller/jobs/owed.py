@@ -38,7 +38,7 @@ def outstanding(snapshot: model.Snapshot, new_id: Callable[[], str] | None = Non
             return None
         case _P.PENDING_DELETE:
             return jobs.DeleteLoadBalancer(load_balancer_id=load_balancer.id)
-    if not is_complete(snapshot) or leftovers(snapshot):
+    if not is_complete(snapshot) or discarded(snapshot):
         return jobs.CreateLoadBalancer(
             load_balancer_id=load_balancer.id, topology=load_balancer.topology, amphora_ids=wanted_amphora_ids(snapshot, new_id)
         )
@@ -51,7 +51,7 @@ def serving(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.SERVING)
 
 
-def leftovers(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
+def discarded(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
     """The amphorae that wait to be taken apart."""
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.DISCARDED)
 

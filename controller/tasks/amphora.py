@@ -43,7 +43,7 @@ class RecordAmphorae(base.Step):
             known = tx.snapshots.outline(load_balancer_id)
         _refuse_if_going(known.load_balancer)
         ids = {amphora_id for amphora_id, _ in self._coming}
-        self._dismantler.take_apart([one.id for one in owed.leftovers(known) if one.id in ids], lease)
+        self._dismantler.take_apart([one.id for one in owed.discarded(known) if one.id in ids], lease)
         with self._db.begin() as tx:
             tx.leases.check(lease)
             for amphora_id, role in self._coming:
@@ -125,8 +125,8 @@ class ClearLeftovers(base.Step):
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         with self._db.read() as tx:
-            leftovers = owed.leftovers(tx.snapshots.outline(load_balancer_id))
-        self._dismantler.take_apart([one.id for one in leftovers], lease)
+            apart = owed.discarded(tx.snapshots.outline(load_balancer_id))
+        self._dismantler.take_apart([one.id for one in apart], lease)
 
 
 class DeletePredecessors(base.Step):

@@ -50,11 +50,11 @@ class Sender:
         member_network_ids: Sequence[str],
         lease: jobs.Lease,
         with_vip: bool = True,
-        is_condemned: Callable[[amphora_model.Amphora], bool] = lambda _: False,
+        is_given_up: Callable[[amphora_model.Amphora], bool] = lambda _: False,
     ) -> list[Sent]:
         """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be.
 
-        One that is slow and is found to be condemned meanwhile is not waited for: a machine that hangs accepts a request and never answers,
+        One that is slow and is given up meanwhile is not waited for: a machine that hangs accepts a request and never answers,
         and its replacement would wait for our lease until the request times out.
 
         :raises StaleLease: another worker took the load balancer over; what was sent late, amphorae refused.
@@ -67,17 +67,17 @@ class Sender:
                 return amphora, exc
 
         under_way = [(amphora, self.side_by_side.submit(one, amphora)) for amphora in amphorae]
-        sent = [self._await(amphora, coming, is_condemned) for amphora, coming in under_way]
+        sent = [self._await(amphora, coming, is_given_up) for amphora, coming in under_way]
         for _, outcome in sent:
             if isinstance(outcome, exceptions.StaleLease):
                 raise outcome
         return sent
 
     def _await(
-        self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_condemned: Callable[[amphora_model.Amphora], bool]
+        self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_given_up: Callable[[amphora_model.Amphora], bool]
     ) -> Sent:
         while not futures.wait([sent], self.slow).done:
-            if is_condemned(amphora):
+            if is_given_up(amphora):
                 return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover waits")
         return sent.result()
 
@@ -134,7 +134,7 @@ class Push(base.Step):
         sent: list[Sent] = []
         for some in (first, others):
             if some and not _errors(sent):
-                sent += self._sender.send(shown, some, member_network_ids, lease, is_condemned=self._is_condemned)
+                sent += self._sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
         errors = _errors(sent)
         if isinstance(self._snapshots, passes.Pass) and not errors:
             self._snapshots.confirmed.update(_taken(sent))
@@ -150,7 +150,7 @@ class Push(base.Step):
                 tx.leases.check(lease)
                 tx.amphorae.confirm(self._snapshots.confirmed, self._snapshots.get(load_balancer_id).generation)
 
-    def _is_condemned(self, amphora: amphora_model.Amphora) -> bool:
+    def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
         if amphora.role is None or amphora.load_balancer_id is None:
             return False
         job = jobs.FailoverAmphora(

@@ -165,7 +165,7 @@ class _Storage(taskflow_storage.Storage):
     """Keeps no progress: nobody reads it, and it is half of all that taskflow would save."""
 
     def set_task_progress(self, task_name: str, progress: float, details: Any = None) -> None:
-        """Nothing."""
+        """Progress is not kept: nobody reads it."""
 
 
 class _Executor(executor.ParallelThreadTaskExecutor):

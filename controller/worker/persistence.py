@@ -128,7 +128,7 @@ class Connection(base.Connection):
         return self._backend
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close: no connection is held."""
 
     def upgrade(self) -> None:
         """The schema is the business of `figlina-db-manage`."""

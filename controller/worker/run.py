@@ -55,7 +55,7 @@ class Renewer:
             self._runs[run.claim.id] = run
 
     def remove(self, run: Run) -> None:
-        """No longer."""
+        """Forget a run that has ended."""
         with self._lock:
             self._runs.pop(run.claim.id, None)
 

@@ -51,7 +51,7 @@ def list_extensions() -> flask.Response:
 
 @blueprint.get("/v2.0/extensions/<alias>")
 def get_extension(alias: str) -> flask.Response:
-    """One."""
+    """Show an extension, of ours or of the network service."""
     if alias in _OURS:
         return answers.json({"extension": _extension(alias)})
     for one in _network_extensions():

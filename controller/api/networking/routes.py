@@ -65,21 +65,21 @@ def ask_policy() -> None:
 
 @blueprint.get(f"/<{_PATHS}:path>")
 def show_all(path: str) -> flask.Response:
-    """The list."""
+    """List the objects of a kind."""
     collection, kind = _kind(path)
     return answers.json(lists.chosen(collection, _front().all(kind), _query(), links.here()))
 
 
 @blueprint.get(_ONE)
 def show(path: str, object_id: str) -> flask.Response:
-    """One."""
+    """Show one object."""
     _, kind = _kind(path)
     return answers.json({kind: lists.selected(_front().shown(kind, object_id), _query())})
 
 
 @blueprint.post(f"/<{_PATHS}:path>")
 def create(path: str) -> flask.Response:
-    """One, or several with one body."""
+    """Create one object, or several with one body."""
     collection, kind = _kind(path)
     body = _body()
     if collection in body:

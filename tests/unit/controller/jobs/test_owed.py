@@ -77,7 +77,7 @@ def test_an_id_that_waits_to_be_taken_apart_is_not_used_again() -> None:
 
 
 @pytest.mark.parametrize("state", [AmphoraStatus.PENDING_DELETE, AmphoraStatus.ERROR])
-def test_leftovers_of_a_complete_one_are_owed_their_end(state: AmphoraStatus) -> None:
+def test_discarded_amphorae_of_a_complete_one_are_owed_their_end(state: AmphoraStatus) -> None:
     snapshot = a_snapshot()
     left = builders.an_amphora(role=Role.STANDALONE, status=state)
     job = owed.owed(dataclasses.replace(snapshot, amphorae=(*snapshot.amphorae, left)), NOW)
