@@ -98,6 +98,7 @@ def _made(site: flow_site.Site, count: int) -> Fleet:
         until = now + 30 * DAY
         with site.db.begin() as tx:
             tx.amphorae.ensure(amphora_id, load_balancer_id, Role.STANDALONE)
+            tx.amphorae.set_status([amphora_id], AmphoraStatus.BOOTING)
             tx.amphorae.update(
                 amphora_id,
                 status=AmphoraStatus.ALLOCATED,

@@ -205,6 +205,7 @@ class Command:
         self._folder, self._db = folder, db
         with db.begin() as tx:
             tx.amphorae.ensure(NAME, builders.an_id("load balancer"), Role.STANDALONE)
+            tx.amphorae.set_status([NAME], AmphoraStatus.BOOTING)
             tx.amphorae.update(NAME, status=AmphoraStatus.ALLOCATED, cert_trust="before all this")
 
     def __call__(self, word: str) -> int:
