@@ -39,7 +39,7 @@ from controller.worker import persistence
 
 LOG = logging.getLogger(__name__)
 
-_WAITED, _LOOKED_AT = "waited", "looked_at"
+_WAITED, _LOOKED_AT = persistence.WAITED, "looked_at"
 _LONGEST_GAP = 60.0
 """Seconds between two looks that count as waiting, at most: more is a clock that was set, or a worker that was away."""
 _DEFAULT_PATIENCE = 600.0

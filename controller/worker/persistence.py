@@ -4,13 +4,15 @@ One row per flow (`flow_records`), named by the id of its job. taskflow reports 
 memory, they are written together when a task has finished or was reverted, and when the flow is put aside. That is enough: a task that was
 under way is run again (tasks are idempotent), and what follows from a failure is derived from the failure again. The whole record is
 written at once, so it is always one consistent state. A flow of which no task has finished has no record, and one that is not to be
-`recorded` never has (`flows/one_pass.py`).
+`recorded` never has (`flows/one_pass.py`). Of such a flow, only how long its tasks have waited is kept, in memory: each run begins with its
+first task, and could wait for ever otherwise.
 
 To taskflow, a record is a logbook with one flow; book and flow bear the same uuid.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 from collections.abc import Iterator
@@ -28,7 +30,11 @@ from controller.db.repositories import flow_records
 LOG = logging.getLogger(__name__)
 
 SIZE_WARNED = 16 * 1024
+WAITED = "waited"
+"""In the meta of a task: the seconds for which it has said that it can't go on yet."""
 _LONGEST_TEXT = 2000
+_WAITS = 1000
+"""Flows without a record of which it is kept how long they have waited, at most."""
 _WORTH_WRITING = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, states.REVERT_FAILURE})
 _LEFT_OUT_OF_META = ("progress", "progress_details")
 
@@ -54,6 +60,7 @@ class DatabasePersistence(base.Backend):
         self.database = database if database is not None else db.Database(self._conf["database"])
         self.flows: dict[str, _OpenFlow] = {}
         self.flow_of_atom: dict[str, str] = {}
+        self._waits: collections.OrderedDict[str, models.FlowDetail] = collections.OrderedDict()
 
     def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease, recorded: bool = True) -> models.FlowDetail:
         """The flow of a job as it was left, or a new one if there is no record, or it is of another definition, or it shall have none."""
@@ -66,11 +73,20 @@ class DatabasePersistence(base.Backend):
                 name,
             )
             record = None
-        detail = models.FlowDetail(name, job_id) if record is None else read(record)
+        detail = self._anew(job_id, name) if record is None else read(record)
         # Whatever it was doing, it is not doing it now; and the engine takes a flow in REVERTED as one to be started again.
         detail.state = None if record is None else states.SUSPENDED
         self.keep(_OpenFlow(detail, definition, lease, recorded=recorded))
         return detail
+
+    def _anew(self, job_id: str, name: str) -> models.FlowDetail:
+        """A flow at its beginning, whose tasks have waited for as long as they did when it was put aside."""
+        waited = self._waits.pop(job_id, None)
+        if waited is None or waited.name != name:
+            return models.FlowDetail(name, job_id)
+        for atom in waited:
+            atom.reset(states.PENDING)
+        return waited
 
     def _read(self, job_id: str) -> flow_records.FlowRecord | None:
         with self.database.read() as tx:
@@ -86,10 +102,14 @@ class DatabasePersistence(base.Backend):
         self.flow_of_atom.update((atom.uuid, flow.detail.uuid) for atom in flow.detail)
 
     def forget(self, job_id: str) -> None:
-        """Drop a flow from memory; its record, if there is one, stays."""
+        """Drop a flow from memory; its record, if there is one, stays, and so does how long one without a record has waited."""
         if (flow := self.flows.pop(job_id, None)) is not None:
             for atom in flow.detail:
                 self.flow_of_atom.pop(atom.uuid, None)
+            if not flow.recorded and any((atom.meta or {}).get(WAITED) is not None for atom in flow.detail):
+                self._waits[job_id] = flow.detail
+                if len(self._waits) > _WAITS:
+                    self._waits.popitem(last=False)
 
     def write(self, flow: _OpenFlow) -> None:
         """Write a record, if the flow is to have one.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import threading
 import time
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import tables
@@ -15,6 +17,8 @@ from controller.flows import catalog
 from controller.health_manager import watcher
 from controller.model import amphora as amphora_model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from controller.tasks import status as status_tasks
+from controller.worker import engine
 from controller.worker.engine import Outcome
 from tests import recorded
 from tests.functional import flow_site
@@ -364,3 +368,23 @@ def test_what_was_pushed_is_known_although_a_later_step_fails(site: flow_site.Si
     assert running is not None
     assert (amphora.applied_generation, amphora.confirmed_hash) == (newest, running.hash)
     assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+
+
+def test_what_the_database_never_takes_is_told_in_the_end(
+    site: flow_site.Site, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is recorded of the flow, and each look begins it anew; its patience does not."""
+
+    def execute(_self: Any, load_balancer_id: str, generation: int, lease: Any, ending: Any = None) -> None:
+        raise sa.exc.OperationalError("UPDATE", {}, Exception("that is too much at once"))
+
+    load_balancer_id = site.built()
+    a_new_member(site, load_balancer_id)
+    monkeypatch.setattr(engine, "_DEFAULT_PATIENCE", 0.5)
+    monkeypatch.setattr(status_tasks.Settle, "execute", execute)
+    with flow_site.working(site, tmp_path) as post:
+        post(flow_site.an_update(load_balancer_id))
+        flow_site.eventually(lambda: site.state(load_balancer_id) is ProvisioningStatus.ERROR, within=20)
+    fault = site.faults(load_balancer_id)[load_balancer_id]
+    assert (fault.code, fault.step) == (exceptions.TimedOut.code, "Settle")
+    assert "that is too much at once" in fault.message
