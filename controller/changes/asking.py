@@ -186,8 +186,8 @@ class Asking:
         :raises NotFound: no such load balancer.
         :raises InvalidRequest: its provider is no longer enabled.
         """
-        only, *others = {id(one): one for one in self.providers.values()}.values()
-        return self.provider(tx.load_balancers.provider_of(load_balancer_id)) if others else only
+        different = {id(one): one for one in self.providers.values()}
+        return next(iter(different.values())) if len(different) == 1 else self.provider(tx.load_balancers.provider_of(load_balancer_id))
 
     def supports(self, provider: Provider, resource: str, values: Mapping[str, Any]) -> None:
         """The last rule: the provider can do it.

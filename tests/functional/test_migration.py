@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import pathlib
 
 import pytest
@@ -37,6 +38,20 @@ def test_downgrading_to_base_leaves_no_table_of_ours(url: str) -> None:
     schema.downgrade("base")
     assert schema.current() is None
     assert set(sa.inspect(sa.create_engine(url)).get_table_names()) <= {"alembic_version"}
+
+
+@pytest.mark.parametrize(("before", "after"), [("gold", "amphora"), ("octavia", "octavia"), ("amphora", "amphora")])
+def test_a_provider_of_any_name_was_the_amphora_provider(url: str, before: str, after: str) -> None:
+    """Its load balancers would be left to a provider that is not there, and every change of them would stay pending."""
+    schema, engine = migration.Schema(url), sa.create_engine(url)
+    schema.upgrade("0006")
+    profile = {"id": "p", "name": "p", "provider_name": before, "flavor_data": "{}", "created_at": datetime.datetime.now(datetime.UTC)}
+    with engine.begin() as connection:
+        connection.execute(sa.insert(tables.flavor_profiles).values(profile))
+    schema.upgrade()
+    with engine.begin() as connection:
+        assert connection.execute(sa.select(tables.flavor_profiles.c.provider_name)).scalars().all() == [after]
+    engine.dispose()
 
 
 def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsys: pytest.CaptureFixture[str]) -> None:

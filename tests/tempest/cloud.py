@@ -64,7 +64,7 @@ def _sections(cloud: Cloud, folder: pathlib.Path, *, ipv6: bool) -> Mapping[str,
 
 
 def _described(known: Iterable[capabilities.Capability], name: str) -> str:
-    (description,) = [one.description for one in known if one.name == name]
+    (description,) = [one.about for one in known if one.name == name]
     return f"{name}:{description}"
 
 
