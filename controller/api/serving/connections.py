@@ -131,7 +131,8 @@ class Connection(asyncio.Protocol):
         self._request: requests.Request | None = None  # which is not whole yet
         self._url = b""
         self._in_body = False
-        self._head = 0  # bytes read before the end of the headers
+        self._head = 0  # bytes read that were no part of a body since the last one that was: headers, sizes of chunks, trailers
+        self._heard_body = False  # whether the part that is being parsed held some
         self._ended = False  # whether a request ended in the part that is being parsed
         self._answering: requests.Request | None = None
         self._queue: collections.deque[requests.Request] = collections.deque()
@@ -169,7 +170,7 @@ class Connection(asyncio.Protocol):
         if self._heard_all:
             return
         self._door.idle.discard(self)
-        self._ended = False
+        self._ended = self._heard_body = False
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -180,10 +181,10 @@ class Connection(asyncio.Protocol):
             return
         if self._answering is None and not self._queue:
             self._door.unfinished.add(self)
-        if self._request is not None and not self._in_body and not self._ended:
+        if self._request is not None and not self._heard_body and not self._ended:
             self._head += len(data)
             if self._head > MAX_HEAD:
-                self.refuse(431, f"The request's line and headers are longer than {MAX_HEAD} bytes.")
+                self.refuse(431, f"The request's line and headers, or what stands around its body, are longer than {MAX_HEAD} bytes.")
 
     def eof_received(self) -> bool:
         """True: the answers that are owed can still be sent."""
@@ -241,6 +242,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         """A part of it."""
         request = self._request
+        self._head, self._heard_body = 0, True
         if request is None:
             return
         try:
@@ -266,7 +268,7 @@ class Connection(asyncio.Protocol):
         self._queue.append(request)
         if self._answering is None:
             self._go_on()
-        else:
+        if self._queue:  # an earlier one is being answered, or its answer is not taken: what the client sends waits in its kernel
             self._transport.pause_reading()
 
     def _take_last(self, request: requests.Request) -> None:

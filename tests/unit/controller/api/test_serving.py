@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterable
 from typing import Any
+from unittest import mock
 
 import pytest
 import uvloop
@@ -252,6 +253,32 @@ def test_the_trailers_of_a_body_are_no_headers() -> None:
     application = Application()
     ask(application, POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nX-Project-Id: forged\r\n\r\n")
     assert "HTTP_X_PROJECT_ID" not in application.environ
+
+
+def test_trailers_without_an_end_are_refused() -> None:
+    begun = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX: "
+    ((answer,),) = ask(_says_its_size, begun + b"a" * 2_000_000)
+    assert answer.status == 431
+
+
+def test_of_a_client_that_takes_no_answer_nothing_more_is_read() -> None:
+    async def run() -> mock.Mock:
+        answering = threads.Threads(_says_its_size, count=1, answer_timeout=5.0)
+        limits = connections.Limits(request_timeout=5.0, answer_timeout=5.0, connections=20, body=1000, bodies=10_000)
+        connection, transport = connections.Connection(connections.Door(limits, answering)), mock.Mock()
+        transport.get_extra_info.return_value = ("127.0.0.1", 1)
+        connection.connection_made(transport)
+        connection.pause_writing()
+        connection.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        return transport
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run()).pause_reading.assert_called()
+
+
+def _says_its_size(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [str(len(environ["wsgi.input"].read())).encode()]
 
 
 def test_who_asks_first_is_told_to_go_on_when_it_is_the_turn_of_the_request() -> None:
