@@ -280,7 +280,7 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Begin the next answer, when the one before is given and taken."""
-        if self._answering is not None or self._is_full or not self._queue:
+        if self._answering is not None or self._is_full or not self._queue or self._transport.is_closing():
             return
         request = self._answering = self._queue.popleft()
         self._door.unfinished.discard(self)

@@ -155,13 +155,20 @@ class Peer:
         """What is the same for all requests of the connection."""
 
 
-@functools.lru_cache(maxsize=1024)
 def _key(name: bytes) -> str | None:
+    """Of a header; usual ones are remembered, and none that is as long as a client likes."""
+    return _usual_key(name) if len(name) <= 64 else _new_key(name)
+
+
+def _new_key(name: bytes) -> str | None:
     told = name.decode("latin-1")
     if "_" in told:
         return None
     key = told.upper().replace("-", "_")
     return key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"
+
+
+_usual_key = functools.lru_cache(maxsize=1024)(_new_key)
 
 
 def environ(request: Request) -> WSGIEnvironment:
