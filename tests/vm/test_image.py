@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from amphora_agent import system
 from amphora_agent.protocol import rest
 from tests.integration.agent_amphora import config, eventually
 from tests.vm import machine as vm
@@ -52,8 +53,6 @@ def test_a_card_that_is_plugged_later_is_found_by_its_mac(machine: vm.Machine) -
 
 
 def _answers(machine: vm.Machine, address: str) -> bool:
-    from amphora_agent import system
-
     system.run(["ip", "netns", "exec", machine.outside, "ping", "-c", "1", "-W", "5", address])
     return True
 
