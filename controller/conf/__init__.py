@@ -9,33 +9,43 @@ from oslo_log import log
 
 from controller.conf import (
     api_settings,
+    barbican,
     certificates,
     controller_worker,
     database,
     embedded,
+    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     lbaasv2,
     networking,
+    neutron,
+    nova,
     quotas,
+    service_auth,
     task_flow,
 )
 
 _SECTIONS = (
     api_settings,
+    barbican,
     certificates,
     controller_worker,
     database,
     embedded,
+    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     lbaasv2,
     networking,
+    neutron,
+    nova,
     quotas,
+    service_auth,
     task_flow,
 )
 
@@ -65,4 +75,4 @@ def load(arguments: Sequence[str], config_files: Sequence[str] | None = None) ->
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """For `oslo-config-generator`, which writes `etc/figlina.conf.sample`."""
-    return _sections()
+    return [*_sections(), (service_auth.GROUP, service_auth.LOADED_BY_TYPE)]

@@ -1,0 +1,245 @@
+"""A cloud, its services, and one call to one of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
+
+import openstack.connection
+import openstack.exceptions
+import requests
+import urllib3
+from keystoneauth1 import exceptions as keystone
+from keystoneauth1 import loading, session
+from oslo_config import cfg
+
+from controller import exceptions
+from controller.openstack import errors
+
+LOG = logging.getLogger(__name__)
+
+SECTIONS = {"compute": "nova", "network": "neutron", "image": "glance", "key_manager": "barbican"}
+"""The services that are asked, by the names that openstacksdk has for them, and the sections that say how."""
+
+_ADDRESS = "[service_auth] has neither `auth_type` nor `cloud`: name there the user as whom the cloud is asked"
+_TRIES = 3
+_PAUSE = 0.5  # seconds before the second try; doubled before the third
+_LONGEST_PAUSE = 5.0  # a service that asks for more patience is asked again by the flow
+_REPEATABLE = {"GET", "HEAD", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
+_POOL = 64  # connections to each service that are kept open: more threads than that never ask at once
+_LARGEST = 64 * 1024 * 1024  # bytes of an answer
+
+
+class Service:
+    """One API of a cloud. Paths are relative to its versioned endpoint; answers are decoded JSON.
+
+    Every call may raise
+
+    :raises Missing: 404; :raises Contradicted: 409; :raises QuotaMet: the project's quota; :raises NotAllowed: 401 and 403;
+    :raises ServiceRefused: any other refusal, `status`, `kind` and `words` tell which;
+    :raises Transient: no answer, or one that asks for patience, also after further tries where the method may be repeated;
+    :raises Misconfigured: the cloud has no such service, or does not believe who we are.
+    """
+
+    def __init__(self, connection: openstack.connection.Connection, name: str, patience: float, token: str | None = None) -> None:
+        self._connection = connection
+        self.name = name
+        self._patience = patience
+        self._token = token
+
+    def as_bearer(self, token: str) -> Service:
+        """The same service, asked with the token of somebody else: it shows what they may see."""
+        return Service(self._connection, self.name, self._patience, token)
+
+    def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
+        """Read something."""
+        return self.call("GET", path, params=params, microversion=microversion)
+
+    def post(self, path: str, body: Any, *, microversion: str | None = None) -> Any:
+        """Make something. It is not repeated when no answer came: whoever calls looks first whether it was made."""
+        return self.call("POST", path, body, microversion=microversion)
+
+    def put(self, path: str, body: Any = None, *, microversion: str | None = None) -> Any:
+        """Change something."""
+        return self.call("PUT", path, body, microversion=microversion)
+
+    def delete(self, path: str, *, microversion: str | None = None) -> None:
+        """Delete something; gone already is fine."""
+        try:
+            self.call("DELETE", path, microversion=microversion)
+        except errors.Missing:
+            LOG.debug("%s: %s is gone already", self.name, path)
+
+    def upload(self, path: str, file: BinaryIO) -> None:
+        """Send a file's bytes, however many and however long it takes."""
+        self._ask("PUT", path, {"data": file, "headers": {"Content-Type": "application/octet-stream"}, "timeout": 3600.0})
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        params: Mapping[str, Any] | None = None,
+        microversion: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """One request, with further tries where that is safe. Returns what its answer says, None if it says nothing."""
+        arguments: dict[str, Any] = {"timeout": self._patience, "headers": dict(headers or {})}
+        arguments |= {} if body is None else {"json": body}
+        arguments |= {} if params is None else {"params": dict(params)}
+        arguments |= {} if microversion is None else {"microversion": microversion}
+        for attempt in range(1, _TRIES + 1):
+            try:
+                return self._ask(method, path, arguments)
+            except exceptions.Transient as error:
+                pause = _pause(error, method, attempt)
+                if pause is None:
+                    raise
+                LOG.warning("%s; it is asked again in %.1f s", error, pause)
+                time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    def microversions(self) -> tuple[str, str]:
+        """The lowest and the highest that the service speaks; two empty strings: it has none."""
+        data = self.translated("GET /", lambda proxy: proxy.get_endpoint_data())
+        return (_dotted(data.min_microversion), _dotted(data.max_microversion)) if data is not None else ("", "")
+
+    def _ask(self, method: str, path: str, arguments: Mapping[str, Any]) -> Any:
+        """Bodies are never logged: they may hold an amphora's keys."""
+        if self._token is not None:
+            headers = {**arguments.get("headers", {}), "X-Auth-Token": self._token}
+            arguments = {**arguments, "headers": headers, "authenticated": False}
+        quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "stream": True}
+        begun = time.monotonic()
+        response = self.translated(f"{method} {path}", lambda proxy: proxy.request(path, method, **quietly, **arguments))
+        content = _content(response, f"{self.name}: {method} {path}", begun + max(self._patience, arguments["timeout"]))
+        level = logging.DEBUG if method == "GET" else logging.INFO
+        took, traced = time.monotonic() - begun, errors.request_id(response.headers)
+        LOG.log(level, "%s: %s %s: %s in %.2f s, request %s", self.name, method, path, response.status_code, took, traced or "without id")
+        if response.status_code >= 400:
+            raise errors.of_answer(f"{self.name}: {method} {path}", response.status_code, response.headers, content)
+        try:
+            return json.loads(content) if content else None
+        except ValueError as error:
+            raise errors.NoAnswer(f"{self.name}: {method} {path}: the answer is no JSON, request {traced}") from error
+
+    def translated(self, what: str, ask: Callable[[Any], Any]) -> Any:
+        """Let openstacksdk's proxy of this service do something; its errors are ours, see above."""
+        call = f"{self.name}: {what}"
+        section = SECTIONS.get(self.name, self.name)
+        try:
+            return ask(getattr(self._connection, self.name))
+        except (keystone.Unauthorized, keystone.MissingRequiredOptions, keystone.AuthorizationFailure) as error:
+            raise exceptions.Misconfigured(f"{call}: Keystone does not accept [service_auth]: {error}") from error
+        except (keystone.EndpointNotFound, keystone.VersionNotAvailable, openstack.exceptions.ServiceDisabledException) as error:
+            raise exceptions.Misconfigured(
+                f"{call}: the catalog has no endpoint for it ({error}); register one, or set [{section}] endpoint_override"
+            ) from error
+        except keystone.HttpError as error:  # Keystone's own: answers of the service are not raised
+            raise errors.of_answer(f"{call}: Keystone", error.http_status, {}, str(error.message or error).encode()) from error
+        except openstack.exceptions.NotSupported as error:
+            raise exceptions.Misconfigured(f"{call}: {error}") from error
+        except (keystone.ClientException, openstack.exceptions.SDKException, requests.RequestException) as error:
+            raise errors.NoAnswer(f"{call}: no answer: {error}") from error
+
+
+class Cloud:
+    """The services of one cloud, as one user of it: one token, one pool of connections for all threads of the process."""
+
+    def __init__(self, connection: openstack.connection.Connection, patience: float) -> None:
+        self._connection = connection
+        self._patience = patience
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Cloud:
+        """As `[service_auth]` and the sections of the services say; made once for a configuration.
+
+        :raises Misconfigured: it is not said as whom the cloud is asked, or what is said can't be used.
+        """
+        with _LOCK:
+            known = _CLOUDS.get(id(conf))
+            if known is None or known[0] is not conf:
+                known = _CLOUDS[id(conf)] = (conf, cls(_connection(conf), conf.service_auth.timeout or _PATIENCE))
+            return known[1]
+
+    @property
+    def project_id(self) -> str:
+        """The project of ours in this cloud, to which amphorae belong.
+
+        :raises Transient: Keystone did not answer; :raises Misconfigured: it does not accept who we are.
+        """
+        return str(self.service("identity").translated("our project", lambda _: self._connection.current_project_id))
+
+    def service(self, name: str) -> Service:
+        """One of them by openstacksdk's name for it: `compute`, `network`, `image`, `identity`, `key_manager`, `block_storage`."""
+        return Service(self._connection, name, self._patience)
+
+
+_PATIENCE = 60.0
+_LOCK = threading.Lock()
+_CLOUDS: dict[int, tuple[cfg.ConfigOpts, Cloud]] = {}
+
+
+def _connection(conf: cfg.ConfigOpts) -> openstack.connection.Connection:
+    group = conf.service_auth
+    settings: dict[str, Any] = {"app_name": "figlina"}
+    for name, section in SECTIONS.items():
+        options = conf[section]
+        wanted = {
+            "region_name": options.region_name,
+            "interface": options.valid_interfaces[0],
+            "endpoint_override": options.endpoint_override,
+        }
+        settings |= {f"{name}_{key}": value for key, value in wanted.items() if value}
+    try:
+        if group.cloud:
+            made = openstack.connection.Connection(cloud=group.cloud, **settings)
+        elif group.auth_type:
+            auth = loading.load_auth_from_conf_options(conf, "service_auth")
+            verify = not group.insecure and (group.cafile or True)
+            cert = (group.certfile, group.keyfile) if group.certfile and group.keyfile else group.certfile
+            asked = session.Session(auth=auth, verify=verify, cert=cert, app_name="figlina")
+            made = openstack.connection.Connection(session=asked, region_name=group.region_name, **settings)
+        else:
+            raise exceptions.Misconfigured(_ADDRESS)
+    except (keystone.ClientException, openstack.exceptions.SDKException, cfg.Error) as error:
+        raise exceptions.Misconfigured(f"[service_auth] can't be used: {error}") from error
+    for scheme in ("http://", "https://"):
+        made.session.session.mount(scheme, session.TCPKeepAliveAdapter(pool_maxsize=_POOL))
+    return made
+
+
+def _pause(error: exceptions.Transient, method: str, attempt: int) -> float | None:
+    """Seconds until the next try; None: there is none. What may have been carried out is repeated only if that makes no difference."""
+    carried_out = not (isinstance(error, errors.TryAgain) and error.status in (429, 503))
+    if attempt == _TRIES or (carried_out and method not in _REPEATABLE):
+        return None
+    asked: float | None = getattr(error, "after", None)
+    if asked is not None:
+        return asked if asked <= _LONGEST_PAUSE else None
+    return _PAUSE * 2.0 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def _content(response: requests.Response, call: str, until: float) -> bytes:
+    """The whole body, unless it has no end."""
+    content = bytearray()
+    try:
+        while part := response.raw.read1(65536, decode_content=True):
+            content += part
+            if len(content) > _LARGEST or time.monotonic() > until:
+                response.close()
+                raise errors.NoAnswer(f"{call}: the answer does not end")
+        response.raw.release_conn()
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise errors.NoAnswer(f"{call}: the answer was cut: {error}") from error
+    return bytes(content)
+
+
+def _dotted(version: tuple[int, ...] | None) -> str:
+    return "" if version is None else ".".join(map(str, version))

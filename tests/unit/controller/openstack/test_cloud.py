@@ -1,0 +1,263 @@
+"""One call to a service of a cloud, which answers as it likes: over real HTTP, with a Keystone beside it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controller import conf as options
+from controller import exceptions
+from controller.openstack import cloud, errors
+
+SERVER = {"id": "s-1"}
+
+
+class Provider(http.server.ThreadingHTTPServer):
+    """Keystone below /v3, Nova below /v2.1. `script` says what Nova's next answers are; afterwards all is well."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.script: list[Any] = []
+        self.asked: list[tuple[str, str, str]] = []
+        self.tokens = 0
+        self.refuse_password = False
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Provider
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _answer(self, status: int, body: Any = None, headers: dict[str, str] | None = None) -> None:
+        content = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(content)), "x-openstack-request-id": "req-7", **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _keystone(self) -> None:
+        version = {"id": "v3.14", "status": "stable", "links": [{"rel": "self", "href": f"{self.server.url}/v3/"}]}
+        if self.command == "GET":
+            self._answer(200, {"version": version} if "/v3" in self.path else {"versions": {"values": [version]}})
+        elif self.server.refuse_password:
+            self._answer(401, {"error": {"message": "wrong password", "code": 401, "title": "Unauthorized"}})
+        else:
+            self.server.tokens += 1
+            endpoint = {"interface": "public", "region": "R", "region_id": "R", "id": "e", "url": f"{self.server.url}/v2.1"}
+            token = {
+                "methods": ["password"],
+                "expires_at": "2999-01-01T00:00:00.000000Z",
+                "issued_at": "2020-01-01T00:00:00.000000Z",
+                "project": {"id": "p-1", "name": "p", "domain": {"id": "default", "name": "Default"}},
+                "user": {"id": "u-1", "name": "u", "domain": {"id": "default", "name": "Default"}},
+                "roles": [],
+                "catalog": [{"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]}],
+            }
+            self._answer(201, {"token": token}, {"X-Subject-Token": f"token-{self.server.tokens}"})
+
+    def _nova(self) -> None:
+        if self.path in ("/v2.1", "/v2.1/"):
+            links = [{"rel": "self", "href": f"{self.server.url}/v2.1/"}]
+            self._answer(200, {"version": {"id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": links}})
+            return
+        self.server.asked.append((self.command, self.path, self.headers.get("X-Auth-Token", "")))
+        step = self.server.script.pop(0) if self.server.script else (200, {"server": SERVER})
+        if step == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif step == "silence":
+            time.sleep(0.6)
+            self.close_connection = True
+        elif step == "endless":
+            self.send_response(200)
+            self.end_headers()
+            for _ in range(40):
+                self.wfile.write(b" ")
+                time.sleep(0.1)
+            self.close_connection = True
+        else:
+            self._answer(*step)
+
+    def _any(self) -> None:
+        self._body()
+        try:
+            self._nova() if self.path.startswith("/v2.1") else self._keystone()
+        except OSError:
+            self.close_connection = True
+
+    do_GET = do_POST = do_PUT = do_DELETE = _any
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    with Provider() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def compute(provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> cloud.Service:
+    monkeypatch.setattr(cloud, "_PAUSE", 0.01)
+    monkeypatch.setattr(cloud, "_PATIENCE", 0.4)
+    return _cloud(provider, tmp_path).service("compute")
+
+
+def _cloud(provider: Provider, folder: Any, more: str = "") -> cloud.Cloud:
+    file = folder / "figlina.conf"
+    file.write_text(
+        f"[service_auth]\nauth_type = password\nauth_url = {provider.url}/v3\nusername = u\npassword = secret\nproject_name = p\n"
+        f"user_domain_id = default\nproject_domain_id = default\n{more}"
+    )
+    return cloud.Cloud.from_conf(options.load(["--config-file", str(file)]))
+
+
+REFUSALS = [
+    (400, {"badRequest": {"message": "name is too long", "code": 400}}, errors.ServiceRefused, "name is too long"),
+    (403, {"forbidden": {"message": "Quota exceeded for cores: Requested 1", "code": 403}}, errors.QuotaMet, "raise the quota"),
+    (403, {"forbidden": {"message": "Policy doesn't allow it", "code": 403}}, errors.NotAllowed, "[service_auth]"),
+    (404, {"itemNotFound": {"message": "Instance s-1 could not be found.", "code": 404}}, errors.Missing, "could not be found"),
+    (
+        409,
+        {"NeutronError": {"type": "OverQuota", "message": "Quota exceeded for resources: ['port'].", "detail": ""}},
+        errors.QuotaMet,
+        "port",
+    ),
+    (409, {"NeutronError": {"type": "IpAddressInUse", "message": "Unable to complete", "detail": ""}}, errors.Contradicted, "Unable"),
+    (413, {"overLimit": {"message": "Quota exceeded for instances", "code": 413}}, errors.QuotaMet, "instances"),
+    (404, b"<html><head><title>t</title></head><body><h1>404</h1> no image</body></html>", errors.Missing, "404 no image"),
+    (500, b"", errors.TryAgain, "no reason given"),
+    (502, b"<html>Bad Gateway</html>", errors.TryAgain, "Bad Gateway"),
+    (400, {"errors": [{"detail": "bad resource class"}]}, errors.ServiceRefused, "bad resource class"),
+    (400, b"[1]", errors.ServiceRefused, "[1]"),
+    (418, {"title": "Odd", "description": "a teapot", "code": 418}, errors.ServiceRefused, "teapot"),
+]
+
+
+@pytest.mark.parametrize(("status", "body", "kind", "words"), REFUSALS)
+def test_a_refusal_has_the_services_words_and_its_request_id(
+    provider: Provider, compute: cloud.Service, status: int, body: Any, kind: type[errors.ServiceRefused], words: str
+) -> None:
+    provider.script = [(status, body)] * 3
+    with pytest.raises(kind) as caught:
+        compute.post("/servers", {})
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    assert "compute: POST /servers" in str(caught.value)
+    assert "req-7" in str(caught.value)
+    assert len(provider.asked) == 1, "what may have been carried out is not sent again"
+
+
+@pytest.mark.parametrize("fault", [(500, b""), (503, b""), (429, b"", {"Retry-After": "0"}), (504, b""), "reset", "silence", (200, b"{")])
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+def test_what_may_be_repeated_is_tried_again(provider: Provider, compute: cloud.Service, method: str, fault: Any) -> None:
+    provider.script = [fault]
+    assert compute.call(method, "/servers/s-1") == {"server": SERVER}
+    assert [asked[0] for asked in provider.asked] == [method] * 2
+
+
+@pytest.mark.parametrize("fault", [(500, b""), "reset", "silence", (429, b"", {"Retry-After": "600"})])
+def test_a_service_that_stays_broken_is_given_up_as_transient(provider: Provider, compute: cloud.Service, fault: Any) -> None:
+    provider.script = [fault] * 9
+    with pytest.raises(exceptions.Transient):
+        compute.get("/servers/s-1")
+    assert len(provider.asked) == (1 if "429" in str(fault) else 3)
+
+
+def test_only_a_post_that_was_not_carried_out_is_sent_again(provider: Provider, compute: cloud.Service) -> None:
+    provider.script = [(429, b"", {"Retry-After": "0"}), (503, b"")]
+    assert compute.post("/servers", {}) == {"server": SERVER}
+    provider.script = ["reset"]
+    with pytest.raises(errors.NoAnswer, match="compute: POST /servers"):
+        compute.post("/servers", {})
+    assert len(provider.asked) == 4
+
+
+def test_an_answer_that_does_not_end_is_given_up(provider: Provider, compute: cloud.Service) -> None:
+    provider.script = ["endless"] * 3
+    begun = time.monotonic()
+    with pytest.raises(errors.NoAnswer, match="does not end"):
+        compute.post("/servers", {})
+    assert time.monotonic() - begun < 3.5
+
+
+def test_what_is_gone_needs_no_deletion(provider: Provider, compute: cloud.Service) -> None:
+    provider.script = [(404, b"")]
+    compute.delete("/servers/s-1")
+    assert len(provider.asked) == 1
+
+
+def test_a_token_that_ran_out_is_replaced_within_the_call(provider: Provider, compute: cloud.Service) -> None:
+    compute.get("/servers/s-1")
+    provider.script = [(401, b"")]
+    assert compute.get("/servers/s-1") == {"server": SERVER}
+    assert [token for _, _, token in provider.asked] == ["token-1", "token-1", "token-2"]
+
+
+def test_somebody_elses_token_is_theirs_alone(provider: Provider, compute: cloud.Service) -> None:
+    assert compute.as_bearer("of-a-tenant").get("/servers/s-1") == {"server": SERVER}
+    provider.script = [(401, b"")]
+    with pytest.raises(errors.NotAllowed):
+        compute.as_bearer("of-a-tenant").get("/servers/s-1")
+    assert {token for _, _, token in provider.asked} == {"of-a-tenant"}
+
+
+def test_neither_bodies_nor_tokens_are_logged(provider: Provider, compute: cloud.Service, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        compute.post("/servers", {"server": {"user_data": "PRIVATE KEY"}})
+    assert "compute: POST /servers: 200" in caplog.text
+    assert "req-7" in caplog.text
+    for secret in ("PRIVATE KEY", "token-1", "'secret'", '"secret"'):
+        assert secret not in caplog.text
+
+
+def test_a_wrong_password_is_a_matter_of_the_configuration(provider: Provider, compute: cloud.Service) -> None:
+    provider.refuse_password = True
+    with pytest.raises(exceptions.Misconfigured, match=r"Keystone does not accept \[service_auth\]"):
+        compute.get("/servers")
+
+
+def test_a_keystone_that_is_away_may_come_back(provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_PAUSE", 0.01)
+    made = _cloud(provider, tmp_path)
+    provider.url = "http://127.0.0.1:9"
+    away = _cloud(provider, tmp_path)
+    with pytest.raises(exceptions.Transient):
+        away.service("compute").get("/servers")
+    assert made.project_id == "p-1"
+
+
+def test_a_service_that_is_not_in_the_catalog_is_a_matter_of_the_configuration(provider: Provider, tmp_path: Any) -> None:
+    with pytest.raises(exceptions.Misconfigured, match=r"\[neutron\] endpoint_override"):
+        _cloud(provider, tmp_path).service("network").get("/networks")
+
+
+def test_the_microversions_of_a_service(compute: cloud.Service) -> None:
+    assert compute.microversions() == ("2.1", "2.93")
+
+
+def test_nobody_is_asked_as_nobody(tmp_path: Any) -> None:
+    (tmp_path / "figlina.conf").write_text("")
+    with pytest.raises(exceptions.Misconfigured, match="neither `auth_type` nor `cloud`"):
+        cloud.Cloud.from_conf(options.load(["--config-file", str(tmp_path / "figlina.conf")]))
