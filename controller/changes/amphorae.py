@@ -6,14 +6,14 @@ import uuid
 
 from controller import exceptions, jobs
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories import amphora_lists
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, ProvisioningStatus
 from controller.providers import amphora as provider
 
 
-def get(tx: transaction.Transaction, amphora_id: str) -> Amphora:
+def get(tx: database.Transaction, amphora_id: str) -> Amphora:
     """One that is not forgotten yet.
 
     :raises NotFound: there is none.

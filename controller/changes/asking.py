@@ -15,8 +15,7 @@ from typing import Any, Protocol, Self
 from controller import exceptions
 from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
-from controller.db import database, transaction
-from controller.db.repositories import base
+from controller.db import database, rows
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.secrets import interface as secrets_interface
@@ -71,7 +70,7 @@ class Caller(Protocol):
 class Block:
     """Several changes that are one transaction; of `Asking.together()`."""
 
-    def __init__(self, tx: transaction.Transaction) -> None:
+    def __init__(self, tx: database.Transaction) -> None:
         self.tx = tx
         self.rings = False  # whether workers are wanted once it is committed
         self.changed: set[str] = set()  # load balancers
@@ -99,7 +98,7 @@ class Asking:
             raise exceptions.Forbidden
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[transaction.Transaction]:
+    def read(self) -> Iterator[database.Transaction]:
         """Look at rows; inside a block, as its changes have left them."""
         if self.block is not None:
             yield self.block.tx
@@ -108,7 +107,7 @@ class Asking:
             yield tx
 
     @contextlib.contextmanager
-    def write(self) -> Iterator[transaction.Transaction]:
+    def write(self) -> Iterator[database.Transaction]:
         """A transaction in which no work is owed to anybody."""
         if self.block is not None:
             yield self.block.tx
@@ -117,7 +116,7 @@ class Asking:
             yield tx
 
     @contextlib.contextmanager
-    def change(self) -> Iterator[transaction.Transaction]:
+    def change(self) -> Iterator[database.Transaction]:
         """A transaction; once it is committed, workers are told that there is something to do."""
         with self.write() as tx:
             yield tx
@@ -148,7 +147,7 @@ class Asking:
             return {*self.settings.mutable, *_UNDER_WAY}
         return self.settings.mutable
 
-    def accept(self, tx: transaction.Transaction, load_balancer_id: str, allowed: Collection[ProvisioningStatus] | None = None) -> int:
+    def accept(self, tx: database.Transaction, load_balancer_id: str, allowed: Collection[ProvisioningStatus] | None = None) -> int:
         """Take the lock of a load balancer that, or below which something, changes, and owe an update; returns the new generation.
 
         Without `allowed`, it must be in a state in which load balancers take changes.
@@ -160,7 +159,7 @@ class Asking:
         change = Update(load_balancer_id=load_balancer_id, request_id=self.caller.request_id, allowed=states)
         return self.give(tx, self.provider_of(tx, load_balancer_id), change)
 
-    def give(self, tx: transaction.Transaction, provider: Provider, change: Change) -> int:
+    def give(self, tx: database.Transaction, provider: Provider, change: Change) -> int:
         """Let a provider take a change on; returns the generation that it gave it.
 
         :raises NotFound: no such load balancer.
@@ -180,7 +179,7 @@ class Asking:
             raise exceptions.InvalidRequest(f"Provider '{name}' is not enabled.", code=Refusal.PROVIDER_NOT_ENABLED)
         return self.providers[name]
 
-    def provider_of(self, tx: transaction.Transaction, load_balancer_id: str) -> Provider:
+    def provider_of(self, tx: database.Transaction, load_balancer_id: str) -> Provider:
         """The provider of a load balancer. Where there is only one, its row is not asked.
 
         :raises NotFound: no such load balancer.
@@ -209,7 +208,7 @@ class Asking:
         """
         need(self.mutable(load_balancer_id), title, object_id, found)
 
-    def reserve(self, tx: transaction.Transaction, project_id: str, **wanted: int) -> None:
+    def reserve(self, tx: database.Transaction, project_id: str, **wanted: int) -> None:
         """Let the project have so many more of each kind, which this transaction adds; called when the load balancer's lock is held.
 
         :raises QuotaExceeded: it may not.
@@ -239,5 +238,5 @@ def new_load_balancer_row(project_id: str, generation: int) -> dict[str, Any]:
         "provisioning_status": ProvisioningStatus.PENDING_CREATE,
         "operating_status": OperatingStatus.OFFLINE,
         "generation": generation,
-        "created_at": base.now(),
+        "created_at": rows.now(),
     }

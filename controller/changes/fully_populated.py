@@ -11,7 +11,7 @@ from controller.changes import certificates, health_monitors, l7policies, l7rule
 from controller.changes.asking import Asking, new_row
 from controller.changes.refusals import failure
 from controller.changes.settings import Settings
-from controller.db import transaction
+from controller.db import database
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
@@ -205,7 +205,7 @@ def supported(asking: Asking, provider: Provider, graph: Graph, vip_versions: Co
             asking.supports(provider, "member", item)
 
 
-def add(asking: Asking, tx: transaction.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:
+def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:
     """Store the rows, of each table at once, parents first."""
 
     def row(schema: Schema, values: Values) -> Values:
@@ -255,12 +255,12 @@ def _first_status(pool_values: Values) -> OperatingStatus:
     return members.first_status(pool_values["healthmonitor"] is not None)
 
 
-def created(tx: transaction.Transaction, load_balancer_id: str, populated: bool) -> Created:
+def created(tx: database.Transaction, load_balancer_id: str, populated: bool) -> Created:
     """What was stored."""
     return Created(tx.load_balancers.get(load_balancer_id), children(tx, load_balancer_id) if populated else None)
 
 
-def children(tx: transaction.Transaction, load_balancer_id: str) -> Children:
+def children(tx: database.Transaction, load_balancer_id: str) -> Children:
     """Everything below a load balancer."""
     return Children(
         listeners=tx.listeners.of_load_balancer(load_balancer_id),

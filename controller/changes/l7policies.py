@@ -8,7 +8,7 @@ from controller import exceptions
 from controller.changes import pools
 from controller.changes.asking import Asking, need, new_row
 from controller.changes.refusals import failure
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories.l7policies import Head
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
@@ -100,7 +100,7 @@ def delete(asking: Asking, policy_id: str) -> None:
         _touch_users(tx, generation, stored.redirect_pool_id)
 
 
-def accept_below(asking: Asking, tx: transaction.Transaction, policy: Head) -> int:
+def accept_below(asking: Asking, tx: database.Transaction, policy: Head) -> int:
     """Accept a change below a policy: stamps the load balancer, the listener and the policy; returns the new generation.
 
     :raises Immutable: the load balancer takes no changes now.
@@ -113,7 +113,7 @@ def accept_below(asking: Asking, tx: transaction.Transaction, policy: Head) -> i
     return generation
 
 
-def _check_pool(tx: transaction.Transaction, pool_id: str | None, listener: model.Listener) -> None:
+def _check_pool(tx: database.Transaction, pool_id: str | None, listener: model.Listener) -> None:
     """Whether requests of the listener can be given to the pool, read under the load balancer's lock."""
     if pool_id is None:
         return
@@ -125,7 +125,7 @@ def _check_pool(tx: transaction.Transaction, pool_id: str | None, listener: mode
     pools.check_protocol(pool.protocol, listener.protocol)
 
 
-def _touch_users(tx: transaction.Transaction, generation: int, pool_id: str | None) -> None:
+def _touch_users(tx: database.Transaction, generation: int, pool_id: str | None) -> None:
     if pool_id is not None:
         tx.listeners.touch_users(pool_id, generation)
 

@@ -9,7 +9,7 @@ from typing import Any
 from controller import exceptions
 from controller.changes import l7policies, regular_expressions
 from controller.changes.asking import Asking, new_row
-from controller.db import transaction
+from controller.db import database
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -102,7 +102,7 @@ def delete(asking: Asking, policy_id: str, rule_id: str) -> None:
         tx.l7rules.mark_deleted(rule_id, generation)
 
 
-def get(tx: transaction.Transaction, policy_id: str, rule_id: str) -> model.L7Rule:
+def get(tx: database.Transaction, policy_id: str, rule_id: str) -> model.L7Rule:
     """A rule of this policy.
 
     :raises NotFound: it has no such rule.

@@ -11,7 +11,7 @@ from controller.changes import certificates, pools, tls
 from controller.changes.asking import Asking, need, new_row
 from controller.changes.refusals import failure, not_allowed
 from controller.changes.settings import Settings
-from controller.db import transaction
+from controller.db import database
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -114,7 +114,7 @@ def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_i
     certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
 
 
-def _check_default_pool(asking: Asking, tx: transaction.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
+def _check_default_pool(asking: Asking, tx: database.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:
     if pool_id is None:
         return
     pool = tx.pools.head(pool_id)

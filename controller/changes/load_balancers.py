@@ -9,7 +9,7 @@ from typing import Any
 
 from controller.changes import fully_populated, placement, refusals, vip, visibility
 from controller.changes.asking import Asking, new_load_balancer_row
-from controller.db.repositories import paging
+from controller.db import rows
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.providers.interface import Create, Delete, Failover
@@ -149,6 +149,6 @@ def _project(asking: Asking, values: Mapping[str, Any]) -> str:
     named = values["project_id"] or asking.caller.project_id
     if not named:
         raise refusals.failure("Missing project ID in request where one is required. Name it in the body as project_id, or in the token.")
-    if not paging.may_exist(named):
+    if not rows.may_exist(named):
         raise declare.invalid("project_id", named, "Value should be the id of a project")
     return str(named)

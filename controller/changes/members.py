@@ -10,7 +10,7 @@ from controller import exceptions
 from controller.changes import pools, refusals, visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories.pools import Head
 from controller.model import addresses
 from controller.model import load_balancer as model
@@ -77,7 +77,7 @@ def delete(asking: Asking, pool_id: str, member_id: str) -> None:
         tx.members.mark_deleted(member_id, generation)
 
 
-def get(tx: transaction.Transaction, pool_id: str, member_id: str) -> model.Member:
+def get(tx: database.Transaction, pool_id: str, member_id: str) -> model.Member:
     """A member of this pool.
 
     :raises NotFound: it has no such member.
@@ -105,7 +105,7 @@ def check_subnets(asking: Asking, pool_id: str, subnet_ids: Iterable[str | None]
 
 
 def new_rows(
-    asking: Asking, tx: transaction.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]], generation: int
+    asking: Asking, tx: database.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]], generation: int
 ) -> list[dict[str, Any]]:
     """The rows of new members, when the last rules about them are met.
 
@@ -125,7 +125,7 @@ def new_rows(
     ]
 
 
-def _check_place(asking: Asking, tx: transaction.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]]) -> None:
+def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]]) -> None:
     """What new members of a pool ask of their load balancer, which is read only if they do."""
     if any(item["request_sriov"] for item in wanted):
         allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov

@@ -9,7 +9,7 @@ from typing import Any
 from controller.changes import refusals, visibility
 from controller.changes.asking import Asking
 from controller.changes.settings import Settings
-from controller.db import transaction
+from controller.db import database
 from controller.model import choice as model
 from controller.model.status import Topology
 
@@ -37,7 +37,7 @@ class Choice:
         valid = settings.valid_vip_networks if own is None else own
         return (not valid or network_id in valid) and network_id not in settings.denied_vip_networks
 
-    def hold(self, tx: transaction.Transaction) -> None:
+    def hold(self, tx: database.Transaction) -> None:
         """Let neither be deleted before this transaction, which stores the load balancer, has ended.
 
         :raises InvalidRequest: one of them was deleted meanwhile.

@@ -11,7 +11,7 @@ from controller.changes import certificates, tls
 from controller.changes.asking import Asking, new_row
 from controller.changes.refusals import failure
 from controller.changes.settings import Settings
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories.pools import Head
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
@@ -108,7 +108,7 @@ def delete(asking: Asking, pool_id: str) -> None:
         tx.listeners.detach(pool_id, generation)
 
 
-def _parents(asking: Asking, tx: transaction.Transaction, wanted: Values) -> tuple[str, str, model.Listener | None]:
+def _parents(asking: Asking, tx: database.Transaction, wanted: Values) -> tuple[str, str, model.Listener | None]:
     """The load balancer's id and project, and the listener if one was named."""
     if wanted["listener_id"] is not None:
         listener = tx.listeners.get(wanted["listener_id"])
@@ -164,7 +164,7 @@ def check_protocol(pool_protocol: str, listener_protocol: str) -> None:
         raise failure(words, Refusal.PROTOCOL_MISMATCH)
 
 
-def accept_below(asking: Asking, tx: transaction.Transaction, pool: Head) -> int:
+def accept_below(asking: Asking, tx: database.Transaction, pool: Head) -> int:
     """Accept a change below a pool: stamps the load balancer, the pool and the listeners that use it; returns the new generation.
 
     :raises Immutable: the load balancer takes no changes now.
@@ -177,7 +177,7 @@ def accept_below(asking: Asking, tx: transaction.Transaction, pool: Head) -> int
     return generation
 
 
-def check_below(asking: Asking, tx: transaction.Transaction, pool: Head) -> None:
+def check_below(asking: Asking, tx: database.Transaction, pool: Head) -> None:
     """Whether a change below a pool would be accepted, where nothing is to be changed.
 
     :raises Immutable: the load balancer takes no changes now.
@@ -189,12 +189,12 @@ def check_below(asking: Asking, tx: transaction.Transaction, pool: Head) -> None
     _check_at_rest(asking, tx, pool)
 
 
-def _check_at_rest(asking: Asking, tx: transaction.Transaction, pool: Head) -> None:
+def _check_at_rest(asking: Asking, tx: database.Transaction, pool: Head) -> None:
     asking.need_mutable(pool.load_balancer_id, "Pool", pool.id, pool.provisioning_status)
     need_users(asking, tx, pool.id, pool.load_balancer_id)
 
 
-def need_users(asking: Asking, tx: transaction.Transaction, pool_id: str, load_balancer_id: str) -> None:
+def need_users(asking: Asking, tx: database.Transaction, pool_id: str, load_balancer_id: str) -> None:
     """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
 
     :raises Conflict: one is not.

@@ -12,7 +12,7 @@ import orjson
 from controller import exceptions
 from controller.changes import visibility
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.providers.interface import Capability, Provider
 from controller.resources import availability_zone, flavor
 from controller.resources.declare import Schema, Values
@@ -28,7 +28,7 @@ class Kind:
     schema: Schema
     data: str
     known: Callable[[Provider], Sequence[Capability]]
-    of: Callable[[transaction.Transaction], Any]
+    of: Callable[[database.Transaction], Any]
 
 
 FLAVOR = Kind("flavor-profile", flavor.PROFILE, "flavor_data", lambda provider: provider.flavor_capabilities, lambda tx: tx.flavor_profiles)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.model import quota as model
 from controller.resources import declare, kinds
 
@@ -18,7 +18,7 @@ def defaults(asking: Asking) -> model.Quota:
     return model.merged(_DEFAULTS, {}, asking.settings.quotas)
 
 
-def effective(asking: Asking, tx: transaction.Transaction, project_id: str) -> model.Quota:
+def effective(asking: Asking, tx: database.Transaction, project_id: str) -> model.Quota:
     """The limits that hold for a project."""
     return model.merged(project_id, tx.quotas.own(project_id), asking.settings.quotas)
 

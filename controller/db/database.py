@@ -1,16 +1,88 @@
-"""The engine, and the two kinds of transaction: `begin()` writes, `read()` only looks."""
+"""The engine, and the two kinds of transaction: `begin()` writes, `read()` only looks.
+
+A transaction waits for its turn, for a connection, and for what others hold locked, never longer than `deadlines` allow. Each engine has a
+time-out of its own, which belongs to the connection. It is set anew only when it is off by more than a second, so that a request which
+waits for nobody asks the database nothing more.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import orjson
 import sqlalchemy as sa
 
+from controller import deadlines
 from controller.db import clock as clocks
-from controller.db import transaction, waits
+from controller.db import rows
+from controller.db.repositories.amphorae import Amphorae
+from controller.db.repositories.certificates import Certificates
+from controller.db.repositories.faults import Faults
+from controller.db.repositories.flow_records import FlowRecords
+from controller.db.repositories.health import Health
+from controller.db.repositories.housekeeping import Housekeeping
+from controller.db.repositories.jobs import Jobs
+from controller.db.repositories.l7policies import L7Policies, L7Rules
+from controller.db.repositories.leaders import Leaders
+from controller.db.repositories.leases import Leases
+from controller.db.repositories.load_balancers import Listeners, LoadBalancers
+from controller.db.repositories.offerings import AvailabilityZoneProfiles, AvailabilityZones, FlavorProfiles, Flavors, Placements
+from controller.db.repositories.pools import HealthMonitors, Members, Pools
+from controller.db.repositories.quotas import Quotas
+from controller.db.repositories.replacements import Replacements
+from controller.db.repositories.settlement import Settlement
+from controller.db.repositories.snapshots import Snapshots
+from controller.db.repositories.statistics import Statistics
+
+_KEY = "figlina_waits"
+_PRECISION = 1.0
+_CONNECT = 10
+"""Seconds that a server may take to accept a connection."""
+
+R = TypeVar("R", bound=rows.Repository)
+
+
+def _queries(kind: type[R]) -> functools.cached_property[R]:
+    """The queries of one resource, made when a transaction asks for them first."""
+    return functools.cached_property(lambda tx: kind(tx.connection))
+
+
+class Transaction:
+    """Valid inside the `with` block of `Database.begin()` or `Database.read()`: `tx.load_balancers`, `tx.jobs` and so on."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    load_balancers = _queries(LoadBalancers)
+    listeners = _queries(Listeners)
+    pools = _queries(Pools)
+    members = _queries(Members)
+    health_monitors = _queries(HealthMonitors)
+    l7policies = _queries(L7Policies)
+    l7rules = _queries(L7Rules)
+    quotas = _queries(Quotas)
+    amphorae = _queries(Amphorae)
+    certificates = _queries(Certificates)
+    flavors = _queries(Flavors)
+    flavor_profiles = _queries(FlavorProfiles)
+    availability_zones = _queries(AvailabilityZones)
+    availability_zone_profiles = _queries(AvailabilityZoneProfiles)
+    placements = _queries(Placements)
+    snapshots = _queries(Snapshots)
+    settlement = _queries(Settlement)  # the end of a flow
+    leases = _queries(Leases)
+    jobs = _queries(Jobs)
+    flow_records = _queries(FlowRecords)
+    faults = _queries(Faults)
+    health = _queries(Health)
+    replacements = _queries(Replacements)
+    housekeeping = _queries(Housekeeping)
+    statistics = _queries(Statistics)
+    leaders = _queries(Leaders)
 
 
 class Database:
@@ -28,8 +100,8 @@ class Database:
         self._url = sa.make_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         backend = self._url.get_backend_name()
-        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "poolclass": waits.Pool, "pool_timeout": busy_timeout}
-        arguments["connect_args"] = waits.arguments(backend, busy_timeout, self._url.query)
+        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "poolclass": _Pool, "pool_timeout": busy_timeout}
+        arguments["connect_args"] = _arguments(backend, busy_timeout, self._url.query)
         if self.is_sqlite:
             arguments["connect_args"] = {"timeout": busy_timeout, "check_same_thread": False}
             if self._url.database in (None, "", ":memory:"):
@@ -39,10 +111,10 @@ class Database:
         if not self.is_sqlite:
             arguments["isolation_level"] = "READ COMMITTED"
         self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        self._turns = waits.Turns(busy_timeout) if self.is_sqlite else None
+        self._turns = _Turns(busy_timeout) if self.is_sqlite else None
         self._clock = clocks.DatabaseClock(self._url.get_backend_name())
         self.engine = sa.create_engine(self._url, execution_options={clocks.OPTION: self._clock}, **arguments)
-        waits.limit(self.engine, busy_timeout)
+        _limit(self.engine, busy_timeout)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
@@ -50,22 +122,24 @@ class Database:
             sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[transaction.Transaction]:
+    def begin(self) -> Iterator[Transaction]:
         """Write: commits at the end of the block, rolls back if an error leaves it."""
         with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection:
             connection.execution_options(figlina_write=True)
             with connection.begin():
-                self._clock.look(connection)
-                yield transaction.Transaction(connection)
+                if not self.is_sqlite:  # its clock is this machine's
+                    self._clock.look(connection)
+                yield Transaction(connection)
 
     @contextlib.contextmanager
-    def read(self) -> Iterator[transaction.Transaction]:
+    def read(self) -> Iterator[Transaction]:
         """Look: one consistent view of the rows, never waiting for a writer on SQLite."""
         with self.engine.connect() as connection:
             connection.execution_options(**self._reading)
             with connection.begin():
-                self._clock.look(connection)
-                yield transaction.Transaction(connection)
+                if not self.is_sqlite:  # its clock is this machine's
+                    self._clock.look(connection)
+                yield Transaction(connection)
 
     def now(self) -> float:
         """The time (seconds since the epoch) by which leases, claims and next tries are compared, the same for all hosts."""
@@ -103,3 +177,112 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
 
 def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("figlina_write") else "BEGIN")
+
+
+class _Pool(sa.pool.QueuePool):
+    """Connections that are waited for until the deadline."""
+
+    _most = 30.0
+
+    @property
+    def _timeout(self) -> float:
+        return deadlines.left(self._most)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        self._most = seconds
+
+
+class _Turns:
+    """One writer of this process after the other, for SQLite: its writers wait for each other by sleeping longer and longer, unfairly."""
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        """:raises sqlalchemy.exc.TimeoutError: the others took too long."""
+        if not self._lock.acquire(timeout=deadlines.left(self._most)):
+            raise sa.exc.TimeoutError("other writers of this process took too long")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def _arguments(backend: str, most: float, query: Any) -> dict[str, Any]:
+    """What the driver needs so that a server that vanished is noticed; what the URL says counts more."""
+    if backend == "postgresql":
+        wanted: dict[str, Any] = {
+            "connect_timeout": _CONNECT,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": int(most * 1000),
+        }
+    elif backend in ("mysql", "mariadb"):
+        wanted = {"connect_timeout": _CONNECT, "read_timeout": int(most) + 5, "write_timeout": int(most) + 5}
+    else:
+        wanted = {}
+    return {name: value for name, value in wanted.items() if name not in query}
+
+
+def _limit(engine: sa.Engine, most: float) -> None:
+    """Have every statement of an engine wait no longer than `most` seconds, and no longer than its thread's deadline."""
+    backend = engine.url.get_backend_name()
+    if backend == "sqlite":
+        sa.event.listen(engine, "begin", _Limiter(most, _sqlite).on_begin)
+        return
+    limiter = _Limiter(most, _postgresql if backend == "postgresql" else _mysql)
+    sa.event.listen(engine, "before_cursor_execute", limiter.on_statement)
+    sa.event.listen(engine, "rollback", limiter.on_rollback)
+
+
+class _Limiter:
+    def __init__(self, most: float, say: Callable[[float], str]) -> None:
+        self._most = most
+        self._say = say
+
+    def on_begin(self, connection: sa.Connection) -> None:
+        """SQLite waits at the beginning of a transaction only."""
+        if connection.get_execution_options().get("figlina_write"):
+            wanted = self._changed(connection)
+            if wanted is not None:
+                connection.connection.driver_connection.execute(self._say(wanted))  # type: ignore[union-attr]
+
+    def on_statement(self, connection: sa.Connection, cursor: Any, *_: Any) -> None:
+        wanted = self._changed(connection)
+        if wanted is not None:
+            cursor.execute(self._say(wanted))
+
+    def on_rollback(self, connection: sa.Connection) -> None:
+        """PostgreSQL takes a setting back with its transaction."""
+        connection.info.pop(_KEY, None)
+
+    def _changed(self, connection: sa.Connection) -> float | None:
+        """The time-out that the connection should have and has not.
+
+        :raises sqlalchemy.exc.TimeoutError: the deadline has passed.
+        """
+        wanted = deadlines.left(self._most)
+        if not wanted:
+            raise sa.exc.TimeoutError("the request's time is over")
+        if abs(wanted - connection.info.get(_KEY, -10.0)) <= _PRECISION:
+            return None
+        connection.info[_KEY] = wanted
+        return wanted
+
+
+def _sqlite(seconds: float) -> str:
+    return f"PRAGMA busy_timeout = {int(seconds * 1000)}"
+
+
+def _postgresql(seconds: float) -> str:
+    milliseconds = max(1, int(seconds * 1000))
+    return f"SET lock_timeout = {milliseconds}; SET statement_timeout = {milliseconds + 1000}"
+
+
+def _mysql(seconds: float) -> str:
+    whole = max(1, round(seconds))  # it knows no parts of a second
+    return f"SET SESSION innodb_lock_wait_timeout = {whole}, lock_wait_timeout = {whole}"

@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import threading
 
-from controller.db import database, transaction
+from controller.db import database
 from controller.model import load_balancer as model
 
 _OBJECTS = 200_000
@@ -36,7 +36,7 @@ class RecentSnapshots:
         with self._db.read() as tx:
             return self.read(tx, load_balancer_id)
 
-    def read(self, tx: transaction.Transaction, load_balancer_id: str) -> model.Snapshot:
+    def read(self, tx: database.Transaction, load_balancer_id: str) -> model.Snapshot:
         """The same, by a transaction that reads more than that.
 
         :raises NotFound: no such load balancer (one in DELETED is still found).

@@ -1,22 +1,51 @@
-"""From rows to the nouns of `model`, and nothing else."""
+"""What all queries share: the connection of their transaction and its clock, and how rows become the nouns of `model`."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from controller.db import tables
+from controller.db import clock, columns, tables
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.resources import nouns
 
 Row = Mapping[str, Any]
+R = TypeVar("R", bound=model.Resource)
+
+
+def now() -> datetime.datetime:
+    """The time as rows keep it."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+NOW: sa.BindParameter[datetime.datetime] = sa.bindparam("now", callable_=now, type_=columns.UtcDateTime())
+"""`now()` at the time when the statement is executed. Whoever writes a status writes this as `updated_at`, for clients parse it."""
+
+
+class Repository:
+    """Queries that work inside one transaction."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def _now(self) -> float:
+        """Seconds since the epoch, by the clock that all who share the database go by."""
+        return clock.now(self._connection)
+
+    def _rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[Row]:
+        return [dict(row) for row in self._connection.execute(statement, parameters or {}).mappings()]
+
+
+def may_exist(object_id: str) -> bool:
+    """Whether this can be an id at all; engines refuse some strings that a client can put into a path or a query."""
+    return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
 
 
 def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[str, Any]:
@@ -47,142 +76,68 @@ def _shared(noun: Any, table: sa.Table) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(noun) if field.name not in inherited and field.name in table.c)
 
 
-def load_balancer(
-    row: Row,
-    tags: Sequence[str] = (),
-    fault: model.Fault | None = None,
-    listener_ids: Sequence[str] = (),
-    pool_ids: Sequence[str] = (),
-) -> model.LoadBalancer:
-    """A load balancer; tags, fault and the ids of its children come from their own tables."""
-    others = {
+def _of(noun: type[R], table: sa.Table, compose: Callable[[Row], dict[str, Any]] = lambda row: {}) -> Callable[..., R]:
+    """What makes a noun of a row. Its tags, its fault, and the ids of what is around it come from tables of their own; `compose` makes
+    what the row has in another form.
+    """
+
+    def made(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, **ids: Any) -> R:
+        return noun(**_resource(row, tags, fault), **(_own(noun, table, row) | compose(row) | ids))
+
+    return made
+
+
+def _of_load_balancer(row: Row) -> dict[str, Any]:
+    vip = model.Vip(
+        address=row["vip_address"],
+        port_id=row["vip_port_id"],
+        subnet_id=row["vip_subnet_id"],
+        network_id=row["vip_network_id"],
+        qos_policy_id=row["vip_qos_policy_id"],
+        sg_ids=tuple(row["vip_sg_ids"]),
+        vnic_type=row["vip_vnic_type"],
+        port_is_ours=row["vip_port_is_ours"],
+    )
+    return {
+        "vip": vip,
         "next_try_at": _time(row["next_try_at"] or None),
         "topology": status.Topology(row["topology"]),
         "additional_vips": tuple(model.AdditionalVip(**one) for one in row["additional_vips"]),
     }
-    return nouns.LoadBalancer(
-        **_resource(row, tags, fault),
-        **(_own(nouns.LoadBalancer, tables.load_balancers, row) | others),
-        vip=model.Vip(
-            address=row["vip_address"],
-            port_id=row["vip_port_id"],
-            subnet_id=row["vip_subnet_id"],
-            network_id=row["vip_network_id"],
-            qos_policy_id=row["vip_qos_policy_id"],
-            sg_ids=tuple(row["vip_sg_ids"]),
-            vnic_type=row["vip_vnic_type"],
-            port_is_ours=row["vip_port_is_ours"],
-        ),
-        listener_ids=tuple(listener_ids),
-        pool_ids=tuple(pool_ids),
-    )
 
 
-def listener(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, l7policy_ids: Sequence[str] = ()) -> model.Listener:
-    """A listener; the ids of its policies come from their own table."""
-    return nouns.Listener(
-        **_resource(row, tags, fault),
-        **_own(nouns.Listener, tables.listeners, row),
-        l7policy_ids=tuple(l7policy_ids),
-    )
-
-
-def pool(
-    row: Row,
-    tags: Sequence[str] = (),
-    fault: model.Fault | None = None,
-    listener_ids: Sequence[str] = (),
-    member_ids: Sequence[str] = (),
-    health_monitor_id: str | None = None,
-) -> model.Pool:
-    """A pool; the ids of what surrounds it come from their own tables."""
+def _of_pool(row: Row) -> dict[str, Any]:
     persistence = row["session_persistence"]
-    whole = None if persistence is None else model.SessionPersistence(**persistence)
-    return nouns.Pool(
-        **_resource(row, tags, fault),
-        **(_own(nouns.Pool, tables.pools, row) | {"session_persistence": whole}),
-        listener_ids=tuple(listener_ids),
-        member_ids=tuple(member_ids),
-        health_monitor_id=health_monitor_id,
-    )
+    return {"session_persistence": None if persistence is None else model.SessionPersistence(**persistence)}
 
 
-def member(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.Member:
-    """A member."""
-    return nouns.Member(
-        **_resource(row, tags, fault),
-        **_own(nouns.Member, tables.members, row),
-    )
-
-
-def health_monitor(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.HealthMonitor:
-    """A health monitor."""
-    return nouns.HealthMonitor(
-        **_resource(row, tags, fault),
-        **_own(nouns.HealthMonitor, tables.health_monitors, row),
-    )
-
-
-def l7policy(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, rule_ids: Sequence[str] = ()) -> model.L7Policy:
-    """An L7 policy; the ids of its rules come from their own table."""
-    return nouns.L7Policy(
-        **_resource(row, tags, fault),
-        **_own(nouns.L7Policy, tables.l7policies, row),
-        rule_ids=tuple(rule_ids),
-    )
-
-
-def l7rule(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None) -> model.L7Rule:
-    """An L7 rule."""
-    return nouns.L7Rule(
-        **_resource(row, tags, fault),
-        **_own(nouns.L7Rule, tables.l7rules, row),
-    )
+load_balancer = _of(nouns.LoadBalancer, tables.load_balancers, _of_load_balancer)
+listener = _of(nouns.Listener, tables.listeners)
+pool = _of(nouns.Pool, tables.pools, _of_pool)
+member = _of(nouns.Member, tables.members)
+health_monitor = _of(nouns.HealthMonitor, tables.health_monitors)
+l7policy = _of(nouns.L7Policy, tables.l7policies)
+l7rule = _of(nouns.L7Rule, tables.l7rules)
 
 
 def fault(row: Row) -> model.Fault:
     """Why an object is in ERROR."""
-    return model.Fault(
-        code=row["code"],
-        message=row["message"],
-        step=row["step"],
-        request_id=row["request_id"],
-        occurred_at=row["occurred_at"],
-        next_try_at=row["next_try_at"],
-    )
+    return model.Fault(**{name: row[name] for name in _FAULT})
 
 
 def amphora(row: Row) -> amphora_model.Amphora:
     """An amphora, of a row of `amphorae` joined with `amphora_health`."""
-    return amphora_model.Amphora(
-        id=row["id"],
-        load_balancer_id=row["load_balancer_id"],
-        status=status.AmphoraStatus(row["status"]),
-        role=None if row["role"] is None else status.Role(row["role"]),
-        compute_id=row["compute_id"],
-        management_address=row["management_address"],
-        management_port_id=row["management_port_id"],
-        vrrp_ip=row["vrrp_ip"],
-        vrrp_port_id=row["vrrp_port_id"],
-        vrrp_mac=row["vrrp_mac"],
-        ha_ip=row["ha_ip"],
-        ha_port_id=row["ha_port_id"],
-        vrrp_interface=row["vrrp_interface"],
-        vrrp_id=row["vrrp_id"],
-        vrrp_priority=row["vrrp_priority"],
-        cert_expiration=row["cert_expiration"],
-        cert_busy=row["cert_busy"],
-        cert_failures=row["cert_failures"],
-        cached_zone=row["cached_zone"],
-        image_id=row["image_id"],
-        compute_flavor=row["compute_flavor"],
-        applied_generation=row["applied_generation"],
-        confirmed_hash=row["confirmed_hash"],
-        first_heartbeat_at=_time(row["first_heartbeat_at"]),
-        last_heartbeat_at=_time(row["last_heartbeat_at"]),
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-    )
+    composed = {
+        "status": status.AmphoraStatus(row["status"]),
+        "role": None if row["role"] is None else status.Role(row["role"]),
+        "first_heartbeat_at": _time(row["first_heartbeat_at"]),
+        "last_heartbeat_at": _time(row["last_heartbeat_at"]),
+    }
+    return amphora_model.Amphora(**({name: row[name] for name in _AMPHORA} | composed))
+
+
+_FAULT = tuple(field.name for field in dataclasses.fields(model.Fault))
+_AMPHORA = tuple(field.name for field in dataclasses.fields(amphora_model.Amphora))
 
 
 def _time(seconds: float | None) -> datetime.datetime | None:

@@ -8,7 +8,7 @@ from typing import Any
 from taskflow.patterns import linear_flow
 
 from controller import jobs
-from controller.db import transaction
+from controller.db import database
 from controller.flows import create, delete, failover, maintain, repair, update
 from controller.jobs import owed
 from controller.model import load_balancer as model
@@ -30,7 +30,7 @@ _OUTLINED = (jobs.DeleteLoadBalancer, jobs.ConfigureAmphora, jobs.RenewCertifica
 """Jobs for which nobody need know what is below the load balancer."""
 
 
-def look(services: Services, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+def look(services: Services, tx: database.Transaction, job: jobs.Job) -> passes.Look:
     """The load balancer of a job, as far as whatever will be done in its place has to know it.
 
     :raises NotFound: there is no such load balancer any more.

@@ -15,7 +15,7 @@ from typing import Any
 from amphora_agent.protocol import heartbeat as protocol
 from controller import clock as clocks
 from controller import outages
-from controller.db import database, transaction
+from controller.db import database
 from controller.health_manager import batches, extents, paces, reports, restarts
 from controller.health_manager import receiver as receiving
 from controller.health_manager.statuses import Statuses
@@ -370,7 +370,7 @@ class Recorder:
             words = "its operating statuses could not be judged by the newest reports, and stay as they are"
             self._give_up(load_balancer_id, load_balancer_id, "not_judged", words, exc, kind="load_balancer")
 
-    def _probe(self, write: Callable[[transaction.Transaction], object]) -> None:
+    def _probe(self, write: Callable[[database.Transaction], object]) -> None:
         """Write something that changes nothing."""
         with self._db.begin() as tx:
             write(tx)

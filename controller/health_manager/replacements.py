@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from controller import clock as clocks
-from controller.db import database, transaction
+from controller.db import database
 from controller.health_manager import recorder as recording
 from controller.health_manager import statuses, watcher
 from controller.jobs import owed
@@ -43,7 +43,7 @@ class Replacements:
         self._looked_at = float("-inf")
         self._asked: set[str] = set()  # load balancers with a fault of ours that are being judged again
 
-    def replace(self, tx: transaction.Transaction, seen: model.Snapshot, item: statuses.Mismatch, in_vain: str) -> None:
+    def replace(self, tx: database.Transaction, seen: model.Snapshot, item: statuses.Mismatch, in_vain: str) -> None:
         """Post the failover of whom it may help to replace; if that was done already, say so and what to do."""
         load_balancer_id = seen.load_balancer.id
         tx.load_balancers.lock(load_balancer_id)
@@ -79,7 +79,7 @@ class Replacements:
 
     def _say(
         self,
-        tx: transaction.Transaction,
+        tx: database.Transaction,
         load_balancer_id: str,
         item: statuses.Mismatch,
         candidates: Sequence[amphora_model.Amphora],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from controller.db import transaction
+from controller.db import database
 from controller.model import heartbeat as model
 from controller.model import load_balancer
 
@@ -22,7 +22,7 @@ MOST = 10**9
 Counts = dict[str, tuple[int, int]]
 
 
-def tell(tx: transaction.Transaction, load_balancer_id: str, amphora_id: str, programs: Mapping[str, model.ProgramReport]) -> bool:
+def tell(tx: database.Transaction, load_balancer_id: str, amphora_id: str, programs: Mapping[str, model.ProgramReport]) -> bool:
     """Write an event for each program that was started again since the last time; False if all was told before."""
     told = tx.health.told_restarts(amphora_id)
     now = {name: (program.died, program.hung) for name, program in programs.items() if name in _NAMES}

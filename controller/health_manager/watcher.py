@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controller import clock as clocks
 from controller import exceptions, jobs, outages
-from controller.db import database, transaction
+from controller.db import database
 from controller.db.repositories import health
 from controller.drivers.amphora import interface as driver
 from controller.health_manager import paces, verdict
@@ -330,7 +330,7 @@ class Watcher:
                 tx.faults.add_event(row.load_balancer_id, "amphora", amphora_id, event)
 
 
-def post_failover(tx: transaction.Transaction, amphora_id: str, message: str) -> bool:
+def post_failover(tx: database.Transaction, amphora_id: str, message: str) -> bool:
     """Post the failover of an amphora with an event that says why, unless one is on the board or there is nothing to fail over."""
     with contextlib.suppress(exceptions.NotFound):
         amphora = tx.amphorae.get(amphora_id)
@@ -350,7 +350,7 @@ def post_failover(tx: transaction.Transaction, amphora_id: str, message: str) ->
     return False
 
 
-def _is_on_board(tx: transaction.Transaction, job: jobs.FailoverAmphora) -> bool:
+def _is_on_board(tx: database.Transaction, job: jobs.FailoverAmphora) -> bool:
     """Whether its replacement waits or is under way, alone or with the whole load balancer's."""
     waiting: Sequence[Mapping[str, object]] = tx.jobs.page(_BOARD, load_balancer_id=job.load_balancer_id)
     return any(row["subject"] == job.subject or row["kind"] in _COVERING for row in waiting)

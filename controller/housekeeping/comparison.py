@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
-from controller.db import database, transaction
+from controller.db import database
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface, remembered
 from controller.housekeeping import loops
@@ -197,7 +197,7 @@ class Comparison:
         except exceptions.ControllerError as exc:
             return str(exc)
 
-    def _tell(self, tx: transaction.Transaction, load_balancer_id: str, one: Difference, made: model.Vip | str | None) -> None:
+    def _tell(self, tx: database.Transaction, load_balancer_id: str, one: Difference, made: model.Vip | str | None) -> None:
         what_next = one.what_next
         if one.amphora is not None:
             what_next = "it is replaced"
@@ -221,7 +221,7 @@ def _is_in_error(snapshot: model.Snapshot) -> bool:
     return snapshot.load_balancer.provisioning_status is ProvisioningStatus.ERROR
 
 
-def _is_under_way(tx: transaction.Transaction, load_balancer_id: str) -> bool:
+def _is_under_way(tx: database.Transaction, load_balancer_id: str) -> bool:
     """A worker is at it, or will be: a job that waits for a heartbeat holds no lease, and has done half of its work.
 
     The next try of a job that failed has done nothing yet, and fails again if what it needs is gone.
@@ -242,7 +242,7 @@ def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
     return {(one.id, one.status) for one in now.amphorae} == {(one.id, one.status) for one in seen.amphorae}
 
 
-def _post_failover(tx: transaction.Transaction, load_balancer_id: str, amphora: amphora_model.Amphora) -> None:
+def _post_failover(tx: database.Transaction, load_balancer_id: str, amphora: amphora_model.Amphora) -> None:
     if amphora.role is None:
         return
     job = jobs.FailoverAmphora(

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from controller import jobs
-from controller.db import database, transaction
+from controller.db import database
 from controller.drivers.network import interface, remembered
 from controller.model import load_balancer as model
 from controller.tasks import networks
@@ -62,7 +62,7 @@ def _event(found: Sequence[str]) -> model.Fault:
     )
 
 
-def _tell(tx: transaction.Transaction, load_balancer_id: str, event: model.Fault) -> bool:
+def _tell(tx: database.Transaction, load_balancer_id: str, event: model.Fault) -> bool:
     """Unless it was said last: the fault of a failed job may only have taken the place of a member's meanwhile."""
     last = [row for row in tx.faults.events(load_balancer_id) if row["code"] in (CODE, OVER)][:1]
     if [(row["code"], row["message"]) for row in last] == [(event.code, event.message)]:

@@ -6,7 +6,7 @@ import datetime
 import logging
 from collections.abc import Callable, Sized
 
-from controller.db import database, transaction
+from controller.db import database
 
 LOG = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class Purge:
         """Make one round."""
         now, size = self._db.now(), self._page_size
         oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
-        steps: list[tuple[str, Callable[[transaction.Transaction], Sized | int]]] = [
+        steps: list[tuple[str, Callable[[database.Transaction], Sized | int]]] = [
             ("load balancers", lambda tx: tx.housekeeping.purge_load_balancers(now - self._load_balancer_age, size)),
             ("amphorae", lambda tx: tx.housekeeping.purge_amphorae(now - self._amphora_age, size)),
             ("events", lambda tx: tx.housekeeping.purge_events(oldest_event, size)),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from controller import exceptions, jobs
-from controller.db import transaction
+from controller.db import database
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.providers import amphora_profiles, interface
@@ -64,7 +64,7 @@ class AmphoraProvider(interface.Provider):
             if name in values and values[name] not in possible:
                 raise unsupported(_WORDS.get(name, name), values[name])
 
-    def accept(self, tx: transaction.Transaction, change: interface.Change) -> int:
+    def accept(self, tx: database.Transaction, change: interface.Change) -> int:
         """Raise the generation, and post the job.
 
         :raises NotFound: there is no such load balancer.
@@ -92,7 +92,7 @@ class AmphoraProvider(interface.Provider):
         return generation
 
 
-def _failover(tx: transaction.Transaction, change: interface.Failover) -> jobs.FailoverLoadBalancer:
+def _failover(tx: database.Transaction, change: interface.Failover) -> jobs.FailoverLoadBalancer:
     serving = [one.id for one in tx.amphorae.of_load_balancer(change.load_balancer_id) if one.status in status.SERVING]
     return jobs.FailoverLoadBalancer(
         load_balancer_id=change.load_balancer_id,
@@ -102,7 +102,7 @@ def _failover(tx: transaction.Transaction, change: interface.Failover) -> jobs.F
     )
 
 
-def post(tx: transaction.Transaction, job: jobs.Job, request_id: str) -> None:
+def post(tx: database.Transaction, job: jobs.Job, request_id: str) -> None:
     """Leave a job for the workers, which exists only if the transaction commits.
 
     What changes the life of a load balancer or its amphorae is also an event: who asks later what happened finds the request. Changes

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
-from controller.db import transaction
+from controller.db import database
 from controller.drivers.compute import interface as compute
 from controller.drivers.network import interface as network
 from controller.model.status import ProvisioningStatus, Topology
@@ -94,7 +94,7 @@ class Provider(abc.ABC):
         """
 
     @abc.abstractmethod
-    def accept(self, tx: transaction.Transaction, change: Change) -> int:
+    def accept(self, tx: database.Transaction, change: Change) -> int:
         """Take a change on: hold the load balancer's lock until the transaction ends, and owe the work; returns the new generation.
 
         What is owed must be found in the database alone, since it counts only once the transaction is committed. Nothing is asked over the

@@ -10,7 +10,7 @@ from typing import Any
 
 from amphora_agent.protocol import boot
 from controller import exceptions, jobs
-from controller.db import database, fence, transaction
+from controller.db import database, fence
 from controller.drivers.amphora import interface
 from controller.drivers.ca import interface as ca_interface
 from controller.model import amphora as amphora_model
@@ -107,7 +107,7 @@ class RenewCertificate(base.Step):
         )
 
     def _replace(
-        self, tx: transaction.Transaction, amphora: amphora_model.Amphora, error: exceptions.ControllerError, request_id: str | None
+        self, tx: database.Transaction, amphora: amphora_model.Amphora, error: exceptions.ControllerError, request_id: str | None
     ) -> None:
         if amphora.load_balancer_id is None or amphora.role is None or amphora.status is not status.AmphoraStatus.ALLOCATED:
             return
@@ -130,7 +130,7 @@ class RenewCertificate(base.Step):
 
     def _tell(
         self,
-        tx: transaction.Transaction,
+        tx: database.Transaction,
         amphora: amphora_model.Amphora,
         code: str,
         words: str,

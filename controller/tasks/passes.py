@@ -11,7 +11,7 @@ import dataclasses
 import threading
 from typing import Protocol
 
-from controller.db import transaction
+from controller.db import database
 from controller.model import load_balancer as model
 
 
@@ -57,7 +57,7 @@ class Pass:
 class Ending(Protocol):
     """What the worker writes in the transaction of a flow's last step: that the job is done, and what follows."""
 
-    def write(self, tx: transaction.Transaction) -> None:
+    def write(self, tx: database.Transaction) -> None:
         """Write it.
 
         :raises StaleLease: the job or the load balancer is another worker's; nothing of this transaction may stand.

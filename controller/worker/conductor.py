@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from taskflow import flow as taskflow_flow
 
 from controller import exceptions, jobs, outages
-from controller.db import database, transaction
+from controller.db import database
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
 from controller.tasks import passes, retries
@@ -51,7 +51,7 @@ class HasDatabase(Protocol):
 class Catalog(Protocol):
     """What the conductor needs of `flows.catalog`."""
 
-    def look(self, services: Any, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+    def look(self, services: Any, tx: database.Transaction, job: jobs.Job) -> passes.Look:
         """The load balancer of a job that was claimed, as far as it has to be known."""
 
     def admit(self, snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
@@ -264,7 +264,7 @@ class Conductor:
             ending.write(tx)
         ending.done()
 
-    def succeed(self, tx: transaction.Transaction, run: Run, before: model.Snapshot) -> None:
+    def succeed(self, tx: database.Transaction, run: Run, before: model.Snapshot) -> None:
         """The flow succeeded: its job is done. If the rows ask for more by now, that is posted with the same request id.
 
         :raises StaleLease: another worker has claim or lease; nothing of this transaction may stand.
@@ -348,13 +348,13 @@ class Conductor:
             code=code, message=words or "an unknown error", step=step or None, request_id=run.claim.request_id, occurred_at=now
         )
 
-    def _note_failure(self, tx: transaction.Transaction, run: Run) -> float:
+    def _note_failure(self, tx: database.Transaction, run: Run) -> float:
         failures = tx.leases.failures(run.claim.load_balancer_id)
         next_try_at = self._db.now() + pacing.backoff(failures, self._options.retry_backoff, self._options.retry_backoff_max)
         tx.leases.note_failure(run.lease, next_try_at)
         return next_try_at
 
-    def _close(self, tx: transaction.Transaction, run: Run, rest: float = 0.0) -> None:
+    def _close(self, tx: database.Transaction, run: Run, rest: float = 0.0) -> None:
         """The end of a job: off the board, with its record, and the lease is free; after a rest, if writes are coming in just now.
 
         :raises StaleLease: the claim was lost; nothing of this transaction may stand.
@@ -426,7 +426,7 @@ class _Ending:
     def __init__(self, worker: Conductor, run: Run, before: model.Snapshot) -> None:
         self._worker, self._run, self._before = worker, run, before
 
-    def write(self, tx: transaction.Transaction) -> None:
+    def write(self, tx: database.Transaction) -> None:
         """The job is done, and what follows is posted."""
         self._worker.succeed(tx, self._run, self._before)
 

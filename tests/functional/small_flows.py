@@ -20,7 +20,7 @@ from taskflow import task
 from taskflow.patterns import linear_flow, unordered_flow
 
 from controller import exceptions, jobs
-from controller.db import database, tables, transaction
+from controller.db import database, tables
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import passes, retries
@@ -180,7 +180,7 @@ def admit(snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
     return None if settled else job
 
 
-def look(_services: Any, tx: transaction.Transaction, job: jobs.Job) -> passes.Look:
+def look(_services: Any, tx: database.Transaction, job: jobs.Job) -> passes.Look:
     """Nothing is below these load balancers."""
     return passes.Look(tx.snapshots.outline(job.load_balancer_id), is_whole=False)
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from oslo_config import cfg
 
 from controller import conf, exceptions, jobs, services
-from controller.db import recent, tables, transaction
+from controller.db import database, recent, tables
 from controller.db.repositories import settlement
 from controller.drivers.compute import fake as fake_compute
 from controller.model import load_balancer as model
@@ -79,7 +79,7 @@ def test_one_with_an_amphora_missing_is_not_active(site: flow_site.Site) -> None
     assert site.state(load_balancer_id) is ProvisioningStatus.PENDING_UPDATE
 
 
-def a_lease_in(tx: transaction.Transaction, load_balancer_id: str) -> jobs.Lease:
+def a_lease_in(tx: database.Transaction, load_balancer_id: str) -> jobs.Lease:
     lease = tx.leases.take(load_balancer_id, "worker", 30.0)
     assert lease is not None
     return lease

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import tables
-from controller.db.transaction import Transaction
+from controller.db.database import Transaction
 from controller.housekeeping import orphans
 from controller.model import status
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Topology

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller import deadlines
-from controller.db import database, tables, waits
+from controller.db import database, tables
 from controller.embedded import inventory
 
 
@@ -99,14 +99,14 @@ def test_a_connection_is_waited_for_until_the_deadline(db: database.Database) ->
 
 def test_requests_that_wait_for_nobody_set_a_time_out_once(db: database.Database, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[float] = []
-    changed = waits._Limiter._changed
+    changed = database._Limiter._changed
 
-    def counted(limiter: waits._Limiter, connection: sa.Connection) -> float | None:
+    def counted(limiter: database._Limiter, connection: sa.Connection) -> float | None:
         wanted = changed(limiter, connection)
         said.extend([] if wanted is None else [wanted])
         return wanted
 
-    monkeypatch.setattr(waits._Limiter, "_changed", counted)
+    monkeypatch.setattr(database._Limiter, "_changed", counted)
     for _ in range(5):
         with deadlines.until(time.monotonic() + 5), db.begin() as tx:
             tx.connection.execute(sa.select(tables.leaders)).all()

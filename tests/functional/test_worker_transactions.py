@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from controller.db import database, transaction
+from controller.db import database
 from controller.flows import catalog
 from controller.jobs import wakeup
 from controller.model.status import ProvisioningStatus, Topology
@@ -32,10 +32,10 @@ class Counted:
             monkeypatch.setattr(database.Database, kind, self._counting(kind, getattr(database.Database, kind)))
 
     def _counting(
-        self, kind: str, real: Callable[[database.Database], contextlib.AbstractContextManager[transaction.Transaction]]
-    ) -> Callable[[database.Database], contextlib.AbstractContextManager[transaction.Transaction]]:
+        self, kind: str, real: Callable[[database.Database], contextlib.AbstractContextManager[database.Transaction]]
+    ) -> Callable[[database.Database], contextlib.AbstractContextManager[database.Transaction]]:
         @contextlib.contextmanager
-        def counted(db: database.Database) -> Iterator[transaction.Transaction]:
+        def counted(db: database.Database) -> Iterator[database.Transaction]:
             if threading.get_ident() != self._mine:
                 callers = [f"{pathlib.Path(one.filename).name}:{one.name}" for one in traceback.extract_stack(limit=6)[:-2]]
                 self.begun.append((kind, " > ".join(callers)))

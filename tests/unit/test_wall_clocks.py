@@ -32,8 +32,7 @@ EXPLAINED = {
     "controller/api/lbaasv2/agents.py:view": "whether an agent is shown as alive",
     "controller/api/serving/threads.py:_date": "what an answer says of the time (RFC 9110)",
     "controller/api/policy.py:_state": "whether a file is another one than before: equal or not",
-    "controller/db/repositories/base.py:now": "times that people see; housekeeping compares some with ages of minutes, of what nobody "
-    "works on",
+    "controller/db/rows.py:now": "times that people see; housekeeping compares some with ages of minutes, of what nobody works on",
     "controller/tasks/status.py:FaultOnRevert.revert": "a time that people see, and by which an event is found again: equal or not",
     "controller/worker/conductor.py:Conductor._fault": "a time that people see",
     "controller/embedded/rows.py:now": "a time that people see",

@@ -13,7 +13,7 @@ import flask
 from controller import exceptions
 from controller.api import answers, current
 from controller.api.lbaasv2 import attributes, errors, lists, settings, shapes
-from controller.db import transaction
+from controller.db import database
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, Role
 
@@ -50,7 +50,7 @@ def list_load_balancers(agent_id: str) -> flask.Response:
     return answers.json({"loadbalancers": [lists.selected(one) for one in shapes.shown(attributes.LOAD_BALANCER, found)]})
 
 
-def _agent(tx: transaction.Transaction, agent_id: str) -> Amphora:
+def _agent(tx: database.Transaction, agent_id: str) -> Amphora:
     agent = tx.amphorae.get(agent_id)
     if agent.status is AmphoraStatus.DELETED:
         raise exceptions.NotFound("Amphora", agent_id)

@@ -13,7 +13,7 @@ import flask
 from controller.api import answers, current, links
 from controller.api.lbaasv2 import errors
 from controller.api.lbaasv2.attributes import Resource
-from controller.db import transaction
+from controller.db import database, rows
 from controller.db.repositories import paging
 from controller.resources import kinds
 from controller.resources.declare import Values
@@ -59,11 +59,11 @@ def query(resource: Resource, fixed: Sequence[paging.Filter], project: str | Non
     )
 
 
-def with_neighbours(tx: transaction.Transaction, resource: Resource, asked: paging.Query) -> paging.Query:
+def with_neighbours(tx: database.Transaction, resource: Resource, asked: paging.Query) -> paging.Query:
     """The same with the filters whose answer stands in another table."""
     for name, (repository, attribute) in _NEIGHBOURS.get(resource.name, {}).items():
         if name in flask.request.args:
-            words = tuple(word for word in flask.request.args.getlist(name) if paging.may_exist(word))
+            words = tuple(word for word in flask.request.args.getlist(name) if rows.may_exist(word))
             found = getattr(tx, repository).page(paging.Query(filters=(paging.Filter("id", words),)))
             ids = tuple({getattr(one, attribute) for one in found} - {None})
             asked = dataclasses.replace(asked, filters=(*asked.filters, paging.Filter("id", ids)), nothing=asked.nothing or not ids)

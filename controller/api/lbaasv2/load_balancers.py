@@ -11,7 +11,7 @@ from controller.api.lbaasv2 import attributes, errors, lists, nouns, resources, 
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.resources import kinds
 from controller.resources.declare import Values
 
@@ -101,7 +101,7 @@ def _many(given: Any, name: str) -> list[Any]:
     return given
 
 
-def _graph(tx: transaction.Transaction, load_balancer_id: str) -> Values:
+def _graph(tx: database.Transaction, load_balancer_id: str) -> Values:
     """Everything that was made, each object whole and in the place where it was asked for."""
     found: dict[str, list[Values]] = {
         resource.name: shapes.shown(resource, nouns.of(resource).rows(tx).of_load_balancer(load_balancer_id))

@@ -10,7 +10,7 @@ from controller.api.lbaasv2 import attributes
 from controller.api.lbaasv2.attributes import Resource
 from controller.changes import health_monitors, l7policies, l7rules, listeners, load_balancers, members, pools
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.model import load_balancer as model
 from controller.resources.declare import Values
 
@@ -26,13 +26,13 @@ class Noun:
     create: Callable[..., model.Resource]
     update: Callable[..., model.Resource]
     delete: Callable[..., None]
-    below: Callable[[transaction.Transaction, str, str], model.Resource] | None = None  # one of a parent, by the ids of both
+    below: Callable[[database.Transaction, str, str], model.Resource] | None = None  # one of a parent, by the ids of both
 
-    def rows(self, tx: transaction.Transaction) -> Any:
+    def rows(self, tx: database.Transaction) -> Any:
         """The repository."""
         return getattr(tx, self.repository)
 
-    def get(self, tx: transaction.Transaction, object_id: str, parent_id: str | None) -> model.Resource:
+    def get(self, tx: database.Transaction, object_id: str, parent_id: str | None) -> model.Resource:
         """:raises NotFound: there is none, or it is another parent's."""
         found: model.Resource = self.rows(tx).get(object_id) if self.below is None else self.below(tx, str(parent_id), object_id)
         return found

@@ -12,7 +12,7 @@ from controller.api import answers, current, policy
 from controller.api.lbaasv2 import attributes, errors, lists, nouns, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories import paging
 from controller.model import load_balancer as model
 from controller.resources import declare, kinds
@@ -64,7 +64,7 @@ def _list(resource: Resource, parent_id: str | None) -> flask.Response:
     return lists.answer(resource, wanted, views)
 
 
-def _below(tx: transaction.Transaction, resource: Resource, parent: Resource, parent_id: str) -> paging.Filter:
+def _below(tx: database.Transaction, resource: Resource, parent: Resource, parent_id: str) -> paging.Filter:
     """:raises NotFound: there is no such parent; :raises Forbidden: the caller may not see it, or not what is below it."""
     above = nouns.of(parent).rows(tx).head(parent_id)
     current.authorize(f"{nouns.of(parent).policy}:get_one", above.project_id)
@@ -171,11 +171,11 @@ def envelope(given: Mapping[str, Any], name: str) -> Any:
     return given[name]
 
 
-def _shown(tx: transaction.Transaction, resource: Resource, found: model.Resource) -> Values:
+def _shown(tx: database.Transaction, resource: Resource, found: model.Resource) -> Values:
     return shapes.shown(resource, [found], _policies(tx, resource, [found.id]))[0]
 
 
-def _policies(tx: transaction.Transaction, resource: Resource, pool_ids: list[str]) -> dict[str, list[str]]:
+def _policies(tx: database.Transaction, resource: Resource, pool_ids: list[str]) -> dict[str, list[str]]:
     """The L7 policies that redirect to these pools."""
     found: dict[str, list[str]] = {}
     if resource is attributes.POOL and pool_ids:

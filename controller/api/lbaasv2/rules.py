@@ -8,7 +8,7 @@ from controller import exceptions
 from controller.api.lbaasv2 import errors, settings, shapes
 from controller.changes import dialect
 from controller.changes.asking import Asking
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories import paging
 from controller.db.repositories.pools import Head
 from controller.model import load_balancer as model
@@ -63,13 +63,13 @@ def before_delete(asking: Asking, resource: str, object_id: str) -> None:
             DELETES[resource](asking, tx, object_id)
 
 
-def _delete_listener(asking: Asking, tx: transaction.Transaction, listener_id: str) -> None:
+def _delete_listener(asking: Asking, tx: database.Transaction, listener_id: str) -> None:
     asking.authorize("listener:delete", tx.listeners.get(listener_id).project_id)  # before a word about what uses it
     policies = tx.l7policies.page(paging.Query(filters=(paging.Filter("listener_id", listener_id),)))
     _check_unused("listener", listener_id, "l7policy", policies)
 
 
-def _delete_pool(asking: Asking, tx: transaction.Transaction, pool_id: str) -> None:
+def _delete_pool(asking: Asking, tx: database.Transaction, pool_id: str) -> None:
     pool = tx.pools.head(pool_id)
     if pool.has_monitor:
         asking.authorize("pool:delete", pool.project_id)
@@ -153,5 +153,5 @@ _CREATES: Mapping[str, Callable[[Asking, Values], None]] = {
     "healthmonitor": _create_monitor,
 }
 UPDATES: Mapping[str, Callable[[Asking, str, Values], None]] = {"healthmonitor": _change_monitor}
-DELETES: Mapping[str, Callable[[Asking, transaction.Transaction, str], None]] = {"listener": _delete_listener, "pool": _delete_pool}
+DELETES: Mapping[str, Callable[[Asking, database.Transaction, str], None]] = {"listener": _delete_listener, "pool": _delete_pool}
 """Rules that look at rows before a change."""

@@ -8,7 +8,7 @@ import flask
 
 from controller.api import answers, current, paging, policy
 from controller.changes import pools
-from controller.db import transaction
+from controller.db import database
 from controller.db.repositories import paging as pages
 from controller.resources import pool as schema
 
@@ -25,7 +25,7 @@ def list_pools() -> flask.Response:
     return asked.answer(found, schema.view)
 
 
-def _of_monitors(tx: transaction.Transaction, query: pages.Query) -> pages.Query:
+def _of_monitors(tx: database.Transaction, query: pages.Query) -> pages.Query:
     """With the filter `healthmonitor_id`, which is the one attribute that stands in another resource's row."""
     wanted = flask.request.args.getlist("healthmonitor_id")
     if not wanted or not current.settings().allow_filtering:

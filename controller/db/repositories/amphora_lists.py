@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, paging, snapshots
+from controller.db.repositories import paging, snapshots
 from controller.model import amphora as model
 from controller.model import status
 
@@ -14,7 +14,7 @@ _T = tables.amphorae
 _ONE = snapshots.AMPHORAE.where(_T.c.id == sa.bindparam("id"), _T.c.status != status.AmphoraStatus.DELETED)
 
 
-class AmphoraLists(base.Repository):
+class AmphoraLists(rows.Repository):
     """Reads only."""
 
     def get(self, amphora_id: str) -> model.Amphora:
@@ -22,7 +22,7 @@ class AmphoraLists(base.Repository):
 
         :raises NotFound: there is none, or it is DELETED.
         """
-        found = self._rows(_ONE, {"id": amphora_id}) if paging.may_exist(amphora_id) else []
+        found = self._rows(_ONE, {"id": amphora_id}) if rows.may_exist(amphora_id) else []
         if not found:
             raise exceptions.NotFound("Amphora", amphora_id)
         return rows.amphora(found[0])
@@ -33,7 +33,7 @@ class AmphoraLists(base.Repository):
         :raises InvalidRequest: the marker names nothing.
         """
         statement = snapshots.AMPHORAE
-        if project_id is not None and not paging.may_exist(project_id):
+        if project_id is not None and not rows.may_exist(project_id):
             return []
         if project_id is not None:
             owned = sa.select(tables.load_balancers.c.id).where(tables.load_balancers.c.project_id == project_id)

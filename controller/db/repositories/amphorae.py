@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, moves, snapshots
+from controller.db.repositories import moves, snapshots
 from controller.model import amphora as model
 from controller.model import status
 
@@ -29,7 +29,7 @@ FIELDS = frozenset(_FORGOTTEN) - {"load_balancer_id", "role", "deleted_at", "upd
 """What `update` may change."""
 
 
-class Amphorae(base.Repository):
+class Amphorae(rows.Repository):
     """Read, record, change and list amphorae."""
 
     def get(self, amphora_id: str) -> model.Amphora:
@@ -61,7 +61,7 @@ class Amphorae(base.Repository):
         found = self._rows(snapshots.AMPHORAE.where(_A.id == amphora_id))
         if found and found[0]["status"] != _S.DELETED:
             return rows.amphora(found[0])
-        fresh = _FORGOTTEN | {"load_balancer_id": load_balancer_id, "role": role, "created_at": base.now(), "updated_at": base.now()}
+        fresh = _FORGOTTEN | {"load_balancer_id": load_balancer_id, "role": role, "created_at": rows.now(), "updated_at": rows.now()}
         if found:
             self._connection.execute(sa.update(tables.amphorae).where(_A.id == amphora_id).values(fresh))
         else:
@@ -79,7 +79,7 @@ class Amphorae(base.Repository):
         statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
         if "status" in fields:
             fields |= moves.amphora_becomes(fields["status"])
-        if not self._connection.execute(statement.values(fields | {"updated_at": base.now()})).rowcount:
+        if not self._connection.execute(statement.values(fields | {"updated_at": rows.now()})).rowcount:
             raise exceptions.NotFound("Amphora", amphora_id)
 
     def set_status(self, amphora_ids: Collection[str], new: status.AmphoraStatus) -> int:
@@ -92,7 +92,7 @@ class Amphorae(base.Repository):
             statement = sa.update(tables.amphorae).where(_A.id == amphora_id, _A.status != _S.DELETED)
             self._connection.execute(
                 statement.values(
-                    **moves.amphora_becomes(_S.ALLOCATED), applied_generation=generation, confirmed_hash=confirmed, updated_at=base.now()
+                    **moves.amphora_becomes(_S.ALLOCATED), applied_generation=generation, confirmed_hash=confirmed, updated_at=rows.now()
                 )
             )
 

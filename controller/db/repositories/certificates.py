@@ -8,8 +8,7 @@ from collections.abc import Collection, Sequence
 import sqlalchemy as sa
 
 from controller import jobs
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model import status
 
 _A = tables.amphorae.c
@@ -36,7 +35,7 @@ class Progress:
     others: tuple[str, ...]
 
 
-class Certificates(base.Repository):
+class Certificates(rows.Repository):
     """Renewals of amphorae that serve; the others get a certificate when they are made."""
 
     def due(self, now: float, limit: int) -> Sequence[Due]:

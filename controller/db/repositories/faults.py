@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, paging
+from controller.db.repositories import paging
 from controller.model import load_balancer as model
 from controller.model import words
 
@@ -19,7 +19,7 @@ _PROJECT = sa.select(tables.load_balancers.c.project_id).where(tables.load_balan
 _STEP = 255  # the columns' width
 
 
-class Faults(base.Repository):
+class Faults(rows.Repository):
     """Faults come and go with ERROR; events are only ever added."""
 
     def of_load_balancer(self, load_balancer_id: str) -> dict[str, model.Fault]:
@@ -38,7 +38,7 @@ class Faults(base.Repository):
             "message": words.for_tenants(fault.message),
             "step": fault.step and fault.step[:_STEP],
             "request_id": fault.request_id,
-            "occurred_at": fault.occurred_at or base.now(),
+            "occurred_at": fault.occurred_at or rows.now(),
             "next_try_at": fault.next_try_at,
         }
         self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
@@ -69,7 +69,7 @@ class Faults(base.Repository):
                 message=words.for_tenants(event.message),
                 step=event.step and event.step[:_STEP],
                 request_id=event.request_id,
-                occurred_at=event.occurred_at or base.now(),
+                occurred_at=event.occurred_at or rows.now(),
                 next_try_at=event.next_try_at,
             )
         )
@@ -86,7 +86,7 @@ class Faults(base.Repository):
 
         :raises NotFound: there is none, and no trace of one.
         """
-        found = self._connection.execute(_PROJECT, {"id": load_balancer_id}).scalar() if paging.may_exist(load_balancer_id) else None
+        found = self._connection.execute(_PROJECT, {"id": load_balancer_id}).scalar() if rows.may_exist(load_balancer_id) else None
         if found is None:
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
         return str(found)

@@ -7,8 +7,7 @@ import dataclasses
 import sqlalchemy as sa
 
 from controller import jobs
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 
 _RECORDS = tables.flow_records.c
 _LOAD_BALANCERS = tables.load_balancers.c
@@ -38,7 +37,7 @@ class FlowRecord:
     data: bytes
 
 
-class FlowRecords(base.Repository):
+class FlowRecords(rows.Repository):
     """Read, write and drop records of flows."""
 
     def get(self, job_id: str) -> FlowRecord | None:

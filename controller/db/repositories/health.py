@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.db.repositories import base, moves, snapshots
+from controller.db.repositories import moves, snapshots
 from controller.model import amphora as amphora_model
 from controller.model import status
 
@@ -114,7 +114,7 @@ _NEW_COUNTERS = sa.insert(_S).from_select(
 )
 
 
-class Health(base.Repository):
+class Health(rows.Repository):
     """Written by the recorder and the watcher of each health manager; every write may be repeated, by the same or by another one.
 
     Rows are locked in the order of their keys: each amphora reports to two managers, which would wait for each other otherwise.

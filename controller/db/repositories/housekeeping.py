@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base, moves
+from controller.db import rows, tables
+from controller.db.repositories import moves
 from controller.model import amphora, status
 from controller.model import load_balancer as model
 
@@ -30,7 +30,7 @@ def _idle(now: float) -> sa.ColumnElement[bool]:
     return sa.and_(sa.or_(_LB.lease_owner.is_(None), _LB.lease_expires_at <= now), ~carried)
 
 
-class Housekeeping(base.Repository):
+class Housekeeping(rows.Repository):
     """Used by the one active housekeeping process only."""
 
     def owing(self, now: float, limit: int) -> list[str]:

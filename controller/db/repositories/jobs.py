@@ -13,7 +13,6 @@ import sqlalchemy as sa
 
 from controller import jobs
 from controller.db import rows, tables
-from controller.db.repositories import base
 
 _JOBS = tables.jobs.c
 _LOAD_BALANCERS = tables.load_balancers.c
@@ -83,7 +82,7 @@ def _held(claim: jobs.Claim) -> dict[str, object]:
     return {"of_job": claim.id, "of_owner": claim.owner, "of_token": claim.token}
 
 
-class Jobs(base.Repository):
+class Jobs(rows.Repository):
     """Posting, claiming, extending, releasing, consuming and waking jobs."""
 
     def post(self, job: jobs.Job, *, request_id: str | None = None, priority: int = jobs.NORMAL, available_at: float = _AWAKE) -> str:

@@ -1,6 +1,7 @@
-"""Queries on L7 policies. Positions among those of a listener run from 1 without gaps; the load balancer's row lock guards them.
+"""Queries on L7 policies and their rules.
 
-A policy that is being deleted keeps its last position and no longer counts.
+Positions of policies among those of a listener run from 1 without gaps; the load balancer's row lock guards them. A
+policy that is being deleted keeps its last position and no longer counts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import paging, resources
+from controller.db.repositories import resources
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -57,19 +58,16 @@ class L7Policies(resources.Resources[model.L7Policy]):
 
     title = "L7 Policy"
     table = _T
+    noun = staticmethod(rows.l7policy)
     relations = (resources.TAGS, resources.Relation("rules", tables.l7rules, "l7policy_id"))
     ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "rule_ids": "rules"}
-
-    def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.L7Policy:
-        key = row["id"]
-        return rows.l7policy(row, resources.of(related, "tags", key), fault, resources.of(related, "rules", key))
 
     def head(self, policy_id: str) -> Head:
         """The few facts that a change below the policy needs.
 
         :raises NotFound: no such policy.
         """
-        found = self._connection.execute(_HEAD, {"id": policy_id}).first() if paging.may_exist(policy_id) else None
+        found = self._connection.execute(_HEAD, {"id": policy_id}).first() if rows.may_exist(policy_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, policy_id)
         return Head(
@@ -113,6 +111,23 @@ class L7Policies(resources.Resources[model.L7Policy]):
         """Owe the removal of all policies of a listener."""
         self.mark_all_deleted(_T.c.listener_id == listener_id, generation)
 
-    def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
-        """Owe the removal of all policies of a load balancer."""
-        self.mark_all_deleted(_T.c.load_balancer_id == load_balancer_id, generation)
+
+_R = tables.l7rules
+
+
+class L7Rules(resources.Resources[model.L7Rule]):
+    """Queries on the rules of L7 policies."""
+
+    title = "L7 Rule"
+    table = _R
+    noun = staticmethod(rows.l7rule)
+    relations = (resources.TAGS,)
+
+    def mark_deleted_in(self, policy_id: str, generation: int) -> None:
+        """Owe the removal of all rules of a policy."""
+        self.mark_all_deleted(_R.c.l7policy_id == policy_id, generation)
+
+    def mark_deleted_below(self, listener_id: str, generation: int) -> None:
+        """Owe the removal of all rules of a listener's policies."""
+        policies = sa.select(tables.l7policies.c.id).where(tables.l7policies.c.listener_id == listener_id)
+        self.mark_all_deleted(_R.c.l7policy_id.in_(policies), generation)

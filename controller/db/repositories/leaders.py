@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 
 _LEADERS = tables.leaders.c
 
 
-class Leaders(base.Repository):
+class Leaders(rows.Repository):
     """Elections by a row: who writes it first leads until it expires."""
 
     def acquire(self, name: str, owner: str, expiry: float, now: float | None = None) -> bool:

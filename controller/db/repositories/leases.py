@@ -11,8 +11,7 @@ import datetime
 import sqlalchemy as sa
 
 from controller import exceptions, jobs
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 
 _LOAD_BALANCERS = tables.load_balancers.c
 RESTING = "resting"
@@ -51,7 +50,7 @@ def _held(lease: jobs.Lease) -> dict[str, object]:
     return {"of_load_balancer": lease.load_balancer_id, "of_owner": lease.owner, "of_token": lease.token}
 
 
-class Leases(base.Repository):
+class Leases(rows.Repository):
     """Take, keep, check and give back leases."""
 
     def take(self, load_balancer_id: str, owner: str, expiry: float, now: float | None = None) -> jobs.Lease | None:

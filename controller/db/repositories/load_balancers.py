@@ -1,4 +1,4 @@
-"""Queries on load balancers."""
+"""Queries on load balancers, and on listeners."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import moves, paging, resources
+from controller.db.repositories import moves, resources
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -44,22 +44,13 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
 
     title = "Load Balancer"
     table = _T
+    noun = staticmethod(rows.load_balancer)
     relations = (
         resources.TAGS,
         resources.Relation("listeners", tables.listeners, "load_balancer_id"),
         resources.Relation("pools", tables.pools, "load_balancer_id"),
     )
     ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "listener_ids": "listeners", "pool_ids": "pools"}
-
-    def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.LoadBalancer:
-        key = row["id"]
-        return rows.load_balancer(
-            row,
-            resources.of(related, "tags", key),
-            fault,
-            resources.of(related, "listeners", key),
-            resources.of(related, "pools", key),
-        )
 
     def advance(self, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus] = status.MUTABLE) -> int:
         """Accept a change: raise the generation, owe an update, hold the row's lock until the transaction ends. Returns the new generation.
@@ -79,7 +70,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         A transaction that changes several takes their locks first, in one order for all, so that nobody waits in a circle. With
         `project_id`, other projects' are left alone.
         """
-        ids = {kind: [one for one in named.get(kind, ()) if paging.may_exist(one)] for kind in _ABOVE}
+        ids = {kind: [one for one in named.get(kind, ()) if rows.may_exist(one)] for kind in _ABOVE}
         above = [sa.select(column).where(table.c.id.in_(ids[kind])) for kind, (table, column) in _ABOVE.items() if ids[kind]]
         if not above:
             return
@@ -100,9 +91,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
 
         :raises NotFound: no such load balancer.
         """
-        found = (
-            self._connection.execute(_PROVIDER, {"object_id": load_balancer_id}).scalar() if paging.may_exist(load_balancer_id) else None
-        )
+        found = self._connection.execute(_PROVIDER, {"object_id": load_balancer_id}).scalar() if rows.may_exist(load_balancer_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, load_balancer_id)
         return str(found)
@@ -120,3 +109,57 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         if not moved:
             raise exceptions.Immutable(load_balancer_id, found.provisioning_status)
         return int(found.generation)
+
+
+_L = tables.listeners
+_PORTS = sa.select(_L.c.id, _L.c.protocol).where(
+    _L.c.load_balancer_id == sa.bindparam("load_balancer_id"),
+    _L.c.protocol_port == sa.bindparam("port"),
+    _L.c.provisioning_status != resources.PENDING_DELETE,
+)
+
+
+class Listeners(resources.Resources[model.Listener]):
+    """Queries on listeners."""
+
+    title = "Listener"
+    table = tables.listeners
+    noun = staticmethod(rows.listener)
+    relations = (resources.TAGS, resources.Relation("l7policies", tables.l7policies, "listener_id", order="position"))
+    ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "l7policy_ids": "l7policies"}
+
+    def protocols_on_port(self, load_balancer_id: str, port: int) -> list[str]:
+        """The protocols of the listeners on a port; those being deleted no longer count."""
+        found = self._connection.execute(_PORTS, {"load_balancer_id": load_balancer_id, "port": port})
+        return [row.protocol for row in found]
+
+    def touch_users(self, pool_id: str, generation: int) -> None:
+        """Stamp the listeners whose default pool this is, or that redirect to it."""
+        self._stamp(_users(pool_id), generation)
+
+    def user_not_in(self, pool_id: str, states: Collection[status.ProvisioningStatus]) -> str | None:
+        """The id of a listener that uses a pool and is in none of these states."""
+        found = self._connection.execute(sa.select(_L.c.id).where(_users(pool_id), _L.c.provisioning_status.not_in(states)).limit(1))
+        return found.scalar()
+
+    def any_with_cidrs(self, load_balancer_id: str) -> bool:
+        """Whether a listener, which is not being deleted, lets only some clients in."""
+        wanted = sa.select(_L.c.allowed_cidrs).where(
+            _L.c.load_balancer_id == load_balancer_id, _L.c.provisioning_status != resources.PENDING_DELETE
+        )
+        return any(self._connection.execute(wanted).scalars())
+
+    def detach(self, pool_id: str, generation: int) -> None:
+        """Take a pool away from the listeners whose default pool it is, and stamp them."""
+        self._stamp(_L.c.default_pool_id == pool_id, generation, {"default_pool_id": None})
+        # A listener that is being deleted keeps no pool alive either.
+        self._connection.execute(sa.update(_L).where(_L.c.default_pool_id == pool_id).values(default_pool_id=None))
+
+
+def _users(pool_id: str) -> sa.ColumnElement[bool]:
+    """Listeners whose default pool this is, or that redirect to it."""
+    pool, policy = tables.pools.c, tables.l7policies.c
+    redirecting = sa.select(policy.listener_id).where(policy.redirect_pool_id == pool_id)
+    # The load balancer is named only so that MySQL, which joins no indexes here, need not look through all listeners.
+    owner = sa.select(pool.load_balancer_id).where(pool.id == pool_id).scalar_subquery()
+    return sa.and_(_L.c.load_balancer_id == owner, sa.or_(_L.c.default_pool_id == pool_id, _L.c.id.in_(redirecting)))

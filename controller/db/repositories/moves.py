@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model import status
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus
 
@@ -61,7 +60,7 @@ def settled(new: ProvisioningStatus, **values: Any) -> sa.Update:
     """Load balancers get these values, and become this if they may; one that is being deleted stays so."""
     column = tables.load_balancers.c.provisioning_status
     becomes = sa.case((_among(column, status.LOAD_BALANCER.before(new)), new), else_=column)
-    return sa.update(tables.load_balancers).values(provisioning_status=becomes, updated_at=base.NOW, **values)
+    return sa.update(tables.load_balancers).values(provisioning_status=becomes, updated_at=rows.NOW, **values)
 
 
 def seen(table: sa.Table, new: OperatingStatus | sa.ColumnElement[str]) -> sa.Update:
@@ -71,7 +70,7 @@ def seen(table: sa.Table, new: OperatingStatus | sa.ColumnElement[str]) -> sa.Up
     """
     if isinstance(new, OperatingStatus) and new not in OPERATING[table]:
         raise ValueError(f"no row of {table.name} is ever {new}")
-    return sa.update(table).values(operating_status=new, updated_at=base.NOW)
+    return sa.update(table).values(operating_status=new, updated_at=rows.NOW)
 
 
 def also_seen(new: sa.ColumnElement[str]) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def also_seen(new: sa.ColumnElement[str]) -> dict[str, Any]:
 
 def _moving(table: sa.Table, sources: frozenset[ProvisioningStatus], new: ProvisioningStatus, values: dict[str, Any]) -> sa.Update:
     meant = _among(table.c.provisioning_status, sources)
-    return sa.update(table).where(meant).values(provisioning_status=new, updated_at=base.NOW, **values)
+    return sa.update(table).where(meant).values(provisioning_status=new, updated_at=rows.NOW, **values)
 
 
 def amphora_begun() -> dict[str, Any]:
@@ -92,7 +91,7 @@ def amphora_begun() -> dict[str, Any]:
 def amphorae_to(new: AmphoraStatus, **values: Any) -> sa.Update:
     """Amphorae that may become this, become it, with other values; so do those that are it already."""
     meant = _among(_AMPHORA, status.AMPHORA.before(new) | {new})
-    return sa.update(tables.amphorae).where(meant).values(status=new, updated_at=base.NOW, **values)
+    return sa.update(tables.amphorae).where(meant).values(status=new, updated_at=rows.NOW, **values)
 
 
 def amphora_becomes(new: AmphoraStatus) -> dict[str, Any]:

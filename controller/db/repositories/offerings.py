@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Generic, TypeVar
 import sqlalchemy as sa
 
 from controller import exceptions
-from controller.db import tables
-from controller.db.repositories import base, paging
+from controller.db import rows, tables
+from controller.db.repositories import paging
 from controller.model import choice as model
 from controller.model import status
 from controller.refusals import Refusal
@@ -24,7 +24,7 @@ N = TypeVar("N")
 _LIVING = tables.load_balancers.c.provisioning_status != status.ProvisioningStatus.DELETED
 
 
-class _Named(base.Repository, abc.ABC, Generic[N]):
+class _Named(rows.Repository, abc.ABC, Generic[N]):
     """What the four tables have in common. `key` is the column that paths name."""
 
     title: ClassVar[str]
@@ -56,7 +56,7 @@ class _Named(base.Repository, abc.ABC, Generic[N]):
         :raises Conflict: the name is taken.
         """
         with self._taken(values):
-            self._connection.execute(sa.insert(self.table).values({**values, "created_at": base.now()}))
+            self._connection.execute(sa.insert(self.table).values({**values, "created_at": rows.now()}))
 
     def change(self, name: str, values: Mapping[str, Any]) -> None:
         """Other values for one that was read or locked in this transaction.
@@ -116,7 +116,7 @@ class _Named(base.Repository, abc.ABC, Generic[N]):
         return self.table.c[self.key] == name
 
     def _may_exist(self, name: str) -> bool:
-        return paging.may_exist(name)
+        return rows.may_exist(name)
 
     def _noun(self, row: Mapping[Any, Any]) -> N:
         return self.noun(**{name: value for name, value in row.items() if name != "created_at"})
@@ -216,7 +216,7 @@ _PLACEMENT = (
 )
 
 
-class Placements(base.Repository):
+class Placements(rows.Repository):
     """What was chosen, for whoever builds."""
 
     def get(self, load_balancer_id: str) -> model.Placement:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller import exceptions
-from controller.db import tables
+from controller.db import rows, tables
 from controller.model import status
 
 
@@ -70,15 +70,10 @@ class _Key:
     descending: bool
 
 
-def may_exist(object_id: str) -> bool:
-    """Whether this can be an id at all; engines refuse some strings that a client can put into a path or a query."""
-    return len(object_id) <= 36 and object_id.isascii() and object_id.isprintable()
-
-
 def _may_be(column: sa.Column[Any], marker: str) -> bool:
     if isinstance(column.type, sa.Integer):
         return marker.isascii() and marker.isdecimal() and len(marker) <= 18
-    return may_exist(marker) if column.type.length == 36 else len(marker) <= 255 and marker.isprintable()  # type: ignore[attr-defined]
+    return rows.may_exist(marker) if column.type.length == 36 else len(marker) <= 255 and marker.isprintable()  # type: ignore[attr-defined]
 
 
 def page(connection: sa.Connection, table: sa.Table, statement: sa.Select[Any], query: Query) -> Sequence[sa.Row[Any]]:

@@ -1,16 +1,19 @@
-"""Queries on pools."""
+"""Queries on pools, their members and health monitors."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import paging, resources
+from controller.db.repositories import moves, paging, resources
+from controller.db.repositories.resources import of
+from controller.model import addresses, status
 from controller.model import load_balancer as model
-from controller.model import status
 
 _T = tables.pools
 _RULES = sa.exists().where(
@@ -56,6 +59,7 @@ class Pools(resources.Resources[model.Pool]):
 
     title = "Pool"
     table = _T
+    noun = staticmethod(rows.pool)
     relations = (
         resources.TAGS,
         resources.Relation("members", tables.members, "pool_id"),
@@ -65,15 +69,14 @@ class Pools(resources.Resources[model.Pool]):
     )
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Pool:
-        key = row["id"]
-        monitors = resources.of(related, "health_monitors", key)
+        monitors, listeners = (of(related, name, row["id"]) for name in ("health_monitors", "listeners"))
         return rows.pool(
             row,
-            resources.of(related, "tags", key),
+            of(related, "tags", row["id"]),
             fault,
-            tuple(dict.fromkeys((*resources.of(related, "listeners", key), *resources.of(related, "redirecting", key)))),
-            resources.of(related, "members", key),
-            monitors[-1] if monitors else None,  # the newest: an older one can only be on its way out
+            listener_ids=tuple(dict.fromkeys((*listeners, *of(related, "redirecting", row["id"])))),
+            member_ids=tuple(of(related, "members", row["id"])),
+            health_monitor_id=monitors[-1] if monitors else None,  # the newest: an older one can only be on its way out
         )
 
     def head(self, pool_id: str) -> Head:
@@ -81,7 +84,7 @@ class Pools(resources.Resources[model.Pool]):
 
         :raises NotFound: no such pool.
         """
-        found = self._connection.execute(_HEAD, {"id": pool_id}).first() if paging.may_exist(pool_id) else None
+        found = self._connection.execute(_HEAD, {"id": pool_id}).first() if rows.may_exist(pool_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, pool_id)
         return Head(
@@ -94,6 +97,90 @@ class Pools(resources.Resources[model.Pool]):
             vip_addresses=tuple(vip for vip in (found.vip_address, *(one.get("ip_address") for one in found.additional_vips or ())) if vip),
         )
 
-    def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
-        """Owe the removal of all pools of a load balancer."""
-        self.mark_all_deleted(_T.c.load_balancer_id == load_balancer_id, generation)
+
+_M = tables.members
+_TWIN = sa.select(_M.c.id).where(
+    _M.c.pool_id == sa.bindparam("pool_id"),
+    _M.c.address == sa.bindparam("address"),
+    _M.c.protocol_port == sa.bindparam("port"),
+    _M.c.provisioning_status != resources.PENDING_DELETE,
+)
+
+
+_IPV6_TWINS = sa.select(_M.c.address).where(
+    _M.c.pool_id == sa.bindparam("pool_id"),
+    _M.c.address.contains(":"),
+    _M.c.protocol_port == sa.bindparam("port"),
+    _M.c.provisioning_status != resources.PENDING_DELETE,
+)
+
+
+class Members(resources.Resources[model.Member]):
+    """Queries on members."""
+
+    title = "Member"
+    table = _M
+    noun = staticmethod(rows.member)
+    relations = (resources.TAGS,)
+
+    def is_taken(self, pool_id: str, address: str, port: int) -> bool:
+        """Whether the pool has this server already; one being deleted no longer counts."""
+        if ":" not in address:
+            return self._connection.execute(_TWIN, {"pool_id": pool_id, "address": address, "port": port}).first() is not None
+        wanted = addresses.canonical(address)
+        found = self._connection.execute(_IPV6_TWINS, {"pool_id": pool_id, "port": port}).scalars()
+        return any(addresses.canonical(one) == wanted for one in found)
+
+    def of_pool(self, pool_id: str) -> list[model.Member]:
+        """All members of a pool, oldest first."""
+        return self.page(paging.Query(filters=(paging.Filter("pool_id", pool_id),)))
+
+    def change_many(self, changes: Sequence[Mapping[str, Any]], generation: int) -> None:
+        """Write new values to many members, which are not being deleted; each change has an `id`, perhaps `tags`, and its columns.
+
+        One `executemany` per set of columns, and members that differ in nothing but their names share one.
+        """
+        by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for item in changes:
+            columns = tuple(sorted(name for name in item if name not in ("id", "tags")))
+            by_columns.setdefault(columns, []).append({"object_id": item["id"], **{f"new_{name}": item[name] for name in columns}})
+        for columns, parameters in by_columns.items():
+            values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
+            statement = moves.changed(_M, generation=generation, updated_at=rows.NOW, **values)
+            self._connection.execute(statement.where(_M.c.id == sa.bindparam("object_id")), parameters)
+        self._replace_tags({item["id"]: item["tags"] for item in changes if "tags" in item})
+
+    def mark_many_deleted(self, member_ids: Sequence[str], generation: int) -> None:
+        """Owe the removal of these members."""
+        if member_ids:
+            self.mark_all_deleted(_M.c.id.in_(member_ids), generation)
+
+    def mark_deleted_in(self, pool_id: str, generation: int) -> None:
+        """Owe the removal of all members of a pool."""
+        self.mark_all_deleted(_M.c.pool_id == pool_id, generation)
+
+    def _replace_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
+        if tags:
+            self._connection.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id.in_(list(tags))))
+            self._add_tags(tags)
+
+
+_H = tables.health_monitors
+
+
+class HealthMonitors(resources.Resources[model.HealthMonitor]):
+    """Queries on health monitors."""
+
+    title = "Health Monitor"
+    table = _H
+    noun = staticmethod(rows.health_monitor)
+    relations = (resources.TAGS,)
+
+    def pool_of(self, monitor_id: str) -> str | None:
+        """The id of the pool that a monitor probes; None: there is no such monitor."""
+        wanted = sa.select(_H.c.pool_id).where(_H.c.id == monitor_id)
+        return self._connection.execute(wanted).scalar() if rows.may_exist(monitor_id) else None
+
+    def mark_deleted_in(self, pool_id: str, generation: int) -> None:
+        """Owe the removal of a pool's monitor."""
+        self.mark_all_deleted(_H.c.pool_id == pool_id, generation)

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from controller import exceptions
-from controller.db import tables
-from controller.db.repositories import base, paging
+from controller.db import rows, tables
+from controller.db.repositories import paging
 from controller.model import quota as model
 from controller.model.status import ProvisioningStatus
 
@@ -49,12 +49,12 @@ def _counts(kinds: tuple[str, ...]) -> sa.Select[Any]:
     return sa.select(*columns)
 
 
-class Quotas(base.Repository):
+class Quotas(rows.Repository):
     """Limits and counts of projects. Of the children of a load balancer, its project's count."""
 
     def own(self, project_id: str) -> Mapping[str, int | None]:
         """The limits that a project has of its own: empty if nobody ever set one."""
-        found = self._connection.execute(_LIMITS, {"project": project_id}).first() if paging.may_exist(project_id) else None
+        found = self._connection.execute(_LIMITS, {"project": project_id}).first() if rows.may_exist(project_id) else None
         return {} if found is None else dict(zip(model.KINDS, found, strict=True))
 
     def page(self, query: paging.Query, defaults: model.Limits) -> list[model.Quota]:
@@ -75,12 +75,12 @@ class Quotas(base.Repository):
         :raises NotFound: nobody ever set one.
         """
         statement = sa.update(_T).where(_T.c.project_id == project_id, _T.c.is_set).values(dict.fromkeys(model.KINDS))
-        if not (paging.may_exist(project_id) and self._connection.execute(statement).rowcount):
+        if not (rows.may_exist(project_id) and self._connection.execute(statement).rowcount):
             raise exceptions.NotFound("Quotas", project_id)
 
     def usage(self, project_id: str, kinds: Sequence[str] = model.KINDS) -> dict[str, int]:
         """How many a project has, by kind; in one statement."""
-        if not paging.may_exist(project_id):
+        if not rows.may_exist(project_id):
             return dict.fromkeys(kinds, 0)
         found = self._connection.execute(_counts(tuple(kinds)), {"project": project_id}).one()
         return dict(zip(kinds, found, strict=True))

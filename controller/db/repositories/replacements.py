@@ -6,14 +6,13 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model import status
 
 _R = tables.replacements.c
 
 
-class Replacements(base.Repository):
+class Replacements(rows.Repository):
     """Whoever decides by these rows holds the load balancer's lock, so that two health managers count together."""
 
     def recent(self, load_balancer_id: str, window: float) -> dict[status.Role, float]:

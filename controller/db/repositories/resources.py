@@ -1,4 +1,4 @@
-"""What the repositories of load balancers, listeners, pools, members and health monitors share: one class, and statements made once.
+"""What the repositories of load balancers, and of all that is below them, share: one class, and statements made once.
 
 Reading costs two statements, whether it is one object or a page: the rows with their faults, and one union of everything that is
 related (tags, ids of children). Members of a union are `(relation, owner, value, order)`.
@@ -6,17 +6,16 @@ related (tags, ids of children). Members of a union are `(relation, owner, value
 
 from __future__ import annotations
 
-import abc
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, moves, paging, shown
+from controller.db.repositories import moves, paging, shown
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.resources import declare
@@ -62,14 +61,16 @@ def _union(relations: Sequence[Relation], *, many: bool) -> sa.CompoundSelect[An
 
 def touched(table: sa.Table) -> sa.ColumnElement[datetime.datetime]:
     """The time of a row whose child changes: now, for its status changes with it, unless it was never built."""
-    return sa.case((table.c.provisioning_status == PENDING_CREATE, table.c.updated_at), else_=base.NOW)
+    return sa.case((table.c.provisioning_status == PENDING_CREATE, table.c.updated_at), else_=rows.NOW)
 
 
-class Resources(base.Repository, abc.ABC, Generic[R]):
+class Resources(rows.Repository, Generic[R]):
     """Queries that are the same for every resource of a project."""
 
     title: ClassVar[str]
     table: ClassVar[sa.Table]
+    noun: ClassVar[Callable[..., Any]]
+    """What makes it of a row, a `staticmethod`."""
     relations: ClassVar[Sequence[Relation]]
     ids: ClassVar[Mapping[str, str]] = {"tags": "tags"}
     """The relation of each attribute that is a list of tags or of ids."""
@@ -95,16 +96,17 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
     _related_to_many: ClassVar[sa.CompoundSelect[Any]]
     _keys: ClassVar[list[str]]
 
-    @abc.abstractmethod
     def _build(self, row: rows.Row, fault: model.Fault | None, related: Related) -> R:
         """The noun of a row."""
+        ids = {attribute: tuple(of(related, name, row["id"])) for attribute, name in self.ids.items()}
+        return cast("R", type(self).noun(row, fault=fault, **ids))
 
     def get(self, object_id: str) -> R:
         """One object.
 
         :raises NotFound: there is none, or it is DELETED.
         """
-        found = self._connection.execute(self._get, {"id": object_id}).first() if paging.may_exist(object_id) else None
+        found = self._connection.execute(self._get, {"id": object_id}).first() if rows.may_exist(object_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, object_id)
         return self._nouns([found])[0]
@@ -144,7 +146,7 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
         :raises Conflict: the object is being deleted.
         """
         columns = {name: value for name, value in values.items() if name != "tags"}
-        updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": base.NOW})
+        updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": rows.NOW})
         if not updated:
             raise exceptions.ObjectImmutable(self.title, object_id)
         if "tags" in values:
@@ -170,6 +172,10 @@ class Resources(base.Repository, abc.ABC, Generic[R]):
     def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
         """Owe the removal of all that meet the condition, along with their parent's."""
         self._connection.execute(moves.newly(self.table, PENDING_DELETE, generation=generation).where(condition))
+
+    def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
+        """Owe the removal of all that a load balancer has."""
+        self.mark_all_deleted(self.table.c.load_balancer_id == load_balancer_id, generation)
 
     def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
         stamp = {"generation": generation, "updated_at": touched(self.table)}

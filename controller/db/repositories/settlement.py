@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller import exceptions, jobs
-from controller.db import tables
-from controller.db.repositories import base, faults, leases, moves
+from controller.db import rows, tables
+from controller.db.repositories import faults, leases, moves
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -65,7 +65,7 @@ _RECOVERED = model.Fault(code="recovered", message="what had failed is done now"
 _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
-class Settlement(base.Repository):
+class Settlement(rows.Repository):
     """What a flow writes when it is done, or has failed."""
 
     def generation(self, load_balancer_id: str) -> int:

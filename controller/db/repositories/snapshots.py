@@ -11,7 +11,6 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import base, paging
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -49,7 +48,7 @@ _IDS = [sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("lo
 _COUNTS = sa.select(*(sa.select(sa.func.count()).select_from(ids.subquery()).scalar_subquery() for ids in _IDS))
 
 
-class Snapshots(base.Repository):
+class Snapshots(rows.Repository):
     """Reads what a flow or the health manager has to know of one load balancer. Tags and faults are left out: no amphora needs them."""
 
     def get(self, load_balancer_id: str) -> model.Snapshot:
@@ -58,7 +57,7 @@ class Snapshots(base.Repository):
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
         named = {"load_balancer_id": load_balancer_id}
-        found = self._rows(_LOAD_BALANCER, named) if paging.may_exist(load_balancer_id) else []
+        found = self._rows(_LOAD_BALANCER, named) if rows.may_exist(load_balancer_id) else []
         if not found:
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
         return model.Snapshot(

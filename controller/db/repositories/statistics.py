@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model import status
 
 _S = tables.listener_statistics
@@ -58,7 +57,7 @@ _OF_LISTENER = _sums(_S.c.listener_id)
 _OF_AMPHORA = sa.select(_S).where(_S.c.amphora_id == sa.bindparam("id")).order_by(_S.c.listener_id)
 
 
-class Statistics(base.Repository):
+class Statistics(rows.Repository):
     """Reads counters; the health manager writes them."""
 
     def of_load_balancer(self, load_balancer_id: str) -> Counters:

@@ -22,8 +22,7 @@ import sqlalchemy as sa
 from openstackclient import shell as client
 from osc_lib import clientmanager
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from tests.functional.api.conftest import Api
 
 pytestmark = pytest.mark.slow
@@ -214,7 +213,7 @@ def test_providers(shell: Shell) -> None:
 def test_amphorae(served: tuple[Api, str], shell: Shell, web: str) -> None:
     api = served[0]
     amphora, broken = str(uuid.uuid4()), str(uuid.uuid4())
-    common = {"load_balancer_id": web, "created_at": base.now(), "role": "STANDALONE"}
+    common = {"load_balancer_id": web, "created_at": rows.now(), "role": "STANDALONE"}
     api.write(sa.insert(tables.amphorae).values(id=amphora, status="ALLOCATED", **common))
     api.write(sa.insert(tables.amphorae).values(id=broken, status="ERROR", **common))
     listener = shell("listener", "show", "front")["id"]

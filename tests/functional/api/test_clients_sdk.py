@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from openstack import connection, exceptions
 from openstack.load_balancer.v2 import _proxy
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from tests.functional.api.conftest import PROJECT, Api
 
 CALLS = {name for name, what in vars(_proxy.Proxy).items() if callable(what) and not name.startswith("_")}
@@ -185,7 +184,7 @@ def test_providers_say_what_they_can_do(proxy: Proxy) -> None:
 def test_amphorae_are_listed_configured_and_replaced(served: tuple[Api, str], proxy: Proxy) -> None:
     api, amphora = served[0], str(uuid.uuid4())
     parent = api.load_balancer()["id"]
-    row = {"load_balancer_id": parent, "created_at": base.now(), "role": "STANDALONE", "status": "ALLOCATED"}
+    row = {"load_balancer_id": parent, "created_at": rows.now(), "role": "STANDALONE", "status": "ALLOCATED"}
     api.write(sa.insert(tables.amphorae).values(id=amphora, **row))
     api.settle()
     assert [item.id for item in proxy.amphorae(loadbalancer_id=parent)] == [amphora]

@@ -14,8 +14,7 @@ import flask
 import pytest
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from tests import databases
 from tests.functional.api.conftest import PROJECT, Api, an_api
 
@@ -232,7 +231,7 @@ def _amphora(api: Api, load_balancer: Any, status: str) -> str:
     """The path of an amphora that counted something on every listener."""
     key = str(uuid.uuid4())
     of = load_balancer["id"]
-    api.write(sa.insert(tables.amphorae).values(id=key, load_balancer_id=of, status=status, role="STANDALONE", created_at=base.now()))
+    api.write(sa.insert(tables.amphorae).values(id=key, load_balancer_id=of, status=status, role="STANDALONE", created_at=rows.now()))
     counted = [{"amphora_id": key, "load_balancer_id": of, "listener_id": one["id"]} for one in load_balancer["listeners"]]
     api.write(sa.insert(tables.listener_statistics).values(counted))
     return f"//v2/octavia/amphorae/{key}"

@@ -10,8 +10,8 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base, pools
+from controller.db import rows, tables
+from controller.db.repositories import pools
 from tests.functional.api.conftest import Api
 
 UNKNOWN = "11111111-1111-4111-8111-111111111111"
@@ -456,7 +456,7 @@ def test_what_can_not_be_done_with_an_amphora(site: Site) -> None:
     api = site.api
     broken, whole, spare = (str(uuid.uuid4()) for _ in range(3))
     for amphora, status, owner in ((broken, "ERROR", site.load_balancer), (whole, "ALLOCATED", site.load_balancer), (spare, "ERROR", None)):
-        api.write(sa.insert(tables.amphorae).values(id=amphora, status=status, created_at=base.now(), load_balancer_id=owner))
+        api.write(sa.insert(tables.amphorae).values(id=amphora, status=status, created_at=rows.now(), load_balancer_id=owner))
     path = "//v2/octavia/amphorae"
     for amphora in (whole, spare):
         assert api.refused(409, "DELETE", f"{path}/{amphora}") == f"Amphora {amphora} is immutable and cannot be updated."

@@ -13,8 +13,7 @@ import sqlalchemy as sa
 from controller import conf as configuration
 from controller.api import app as api_app
 from controller.api import gate, policies, policy
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from tests.functional.api.conftest import PROJECT, Api
 
 FOREIGN = "another-project"
@@ -101,7 +100,7 @@ def world(api: Api) -> World:
     api.create("availability_zone", "/availabilityzones", name="z", availability_zone_profile_id=profiles["availabilityzone"])
     amphora = "11111111-1111-4111-8111-111111111111"
     api.write(
-        sa.insert(tables.amphorae).values(id=amphora, load_balancer_id=lb, status="ALLOCATED", role="STANDALONE", created_at=base.now())
+        sa.insert(tables.amphorae).values(id=amphora, load_balancer_id=lb, status="ALLOCATED", role="STANDALONE", created_at=rows.now())
     )
     api.settle()
     conf = configuration.load([], [])

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller.api import openapi, paths
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model.status import AmphoraStatus
 from tests.functional.api.conftest import PROJECT, Api, an_api
 
@@ -221,7 +220,7 @@ class World:
         number = next(self._numbers)
         amphora, parent = f"00000000-0000-4000-8000-{number:012}", self.fresh("load_balancer")
         state = AmphoraStatus.ERROR if method == "DELETE" else AmphoraStatus.ALLOCATED
-        row = {"load_balancer_id": parent, "status": state, "role": "STANDALONE", "created_at": base.now()}
+        row = {"load_balancer_id": parent, "status": state, "role": "STANDALONE", "created_at": rows.now()}
         self.api.write(sa.insert(tables.amphorae).values(id=amphora, **row))
         counted = {"load_balancer_id": parent, "listener_id": self.shared["listener"], "bytes_in": 1}
         self.api.write(sa.insert(tables.listener_statistics).values(amphora_id=amphora, **counted))

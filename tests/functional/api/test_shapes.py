@@ -7,8 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from controller.db import tables
-from controller.db.repositories import base
+from controller.db import rows, tables
 from controller.model.status import AmphoraStatus
 from tests import builders, recorded
 from tests.functional.api.conftest import PROJECT, Api
@@ -181,8 +180,8 @@ def test_an_amphora_and_its_counters(api: Api) -> None:
             status=AmphoraStatus.ALLOCATED,
             role="STANDALONE",
             management_address="198.19.0.9",
-            created_at=base.now(),
-            cert_expiration=base.now(),
+            created_at=rows.now(),
+            cert_expiration=rows.now(),
         )
     )
     path = f"//v2/octavia/amphorae/{amphora}"
@@ -215,7 +214,7 @@ def test_what_a_dead_amphora_counted_still_counts_except_what_was_open(api: Api)
     listener = api.listener(parent)["id"]
     for word, state in (("dead", AmphoraStatus.DELETED), ("alive", AmphoraStatus.ALLOCATED)):
         amphora = builders.an_id(word)
-        api.write(sa.insert(tables.amphorae).values(id=amphora, load_balancer_id=parent, status=state, created_at=base.now()))
+        api.write(sa.insert(tables.amphorae).values(id=amphora, load_balancer_id=parent, status=state, created_at=rows.now()))
         api.write(
             sa.insert(tables.listener_statistics).values(
                 listener_id=listener, amphora_id=amphora, load_balancer_id=parent, bytes_in=10, total_connections=3, active_connections=1
@@ -238,7 +237,7 @@ def test_a_fault_is_shown_while_there_is_one(api: Api) -> None:
             message=words,
             step="PushConfig",
             request_id="req-1",
-            occurred_at=base.now(),
+            occurred_at=rows.now(),
         )
     )
     fault = api.get("listener", f"/listeners/{listener}")["fault"]

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from controller import jobs
-from controller.db import tables
-from controller.db.repositories import base, load_balancers
+from controller.db import rows, tables
+from controller.db.repositories import load_balancers
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from tests.functional.api.conftest import Api
 
@@ -311,7 +311,7 @@ def test_a_failover_of_an_amphora_names_its_replacement(tree: Tree) -> None:
         "load_balancer_id": tree.load_balancer,
         "status": AmphoraStatus.ALLOCATED,
         "role": "MASTER",
-        "created_at": base.now(),
+        "created_at": rows.now(),
     }
     tree.api.write(sa.insert(tables.amphorae).values(row))
     tree.api.ok("PUT", f"//v2.0/octavia/amphorae/{amphora}/failover", status=202)
@@ -323,7 +323,7 @@ def test_a_failover_of_an_amphora_names_its_replacement(tree: Tree) -> None:
 
 def test_a_broken_amphora_is_taken_apart_by_a_worker(tree: Tree) -> None:
     amphora = str(uuid.uuid4())
-    row = {"id": amphora, "load_balancer_id": tree.load_balancer, "status": AmphoraStatus.ERROR, "role": "MASTER", "created_at": base.now()}
+    row = {"id": amphora, "load_balancer_id": tree.load_balancer, "status": AmphoraStatus.ERROR, "role": "MASTER", "created_at": rows.now()}
     tree.api.write(sa.insert(tables.amphorae).values(row))
     tree.api.ok("DELETE", f"//v2.0/octavia/amphorae/{amphora}", status=204)
     assert tree.api.get("amphora", f"//v2/octavia/amphorae/{amphora}")["status"] == "PENDING_DELETE"
