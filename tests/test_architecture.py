@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 
 ROWS = [
     {"cmd"},  # above `dev`, whose command line `figlina` wires; `dev` starts processes by name and imports none
-    {"dev"},
+    {"dev", "deployment"},
     {"api", "worker", "health_manager", "housekeeping"},
     {"changes"},
     {"providers"},
@@ -65,6 +65,7 @@ LAYERS = {
         {"linux", "networking", "rows"},
         {"tables"},
     ],
+    "deployment": [{"checks"}, {"identity", "machines", "networks", "own"}, {"site"}, {"report"}],
     "drivers": [{"amphora"}, {"ca", "compute", "network", "secrets"}, {"files", "script"}],
 }
 """The same inside a part of the controller, by the names of its modules and packages; `__init__` stands above them all."""

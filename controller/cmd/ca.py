@@ -30,6 +30,11 @@ def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) 
     where.add_argument("--config-file", action="append", default=[], help="configuration file, as the controllers have it; repeatable")
     commands = ca.add_subparsers(dest="ca_command", required=True)
     for word, act, words in (
+        (
+            "create",
+            _create,
+            "make the first roots, the controllers' certificate and the key of the `local` secret store; what is there stays",
+        ),
         ("status", _status, "which roots are trusted, which one issues, and how many amphorae have followed"),
         ("start", _start, "make the next roots, and trust them beside those of now"),
         ("switch", _switch, "let the next roots issue, once every amphora trusts both"),
@@ -51,6 +56,21 @@ def _guarded(act: _Act) -> _Act:
             return 1
 
     return run
+
+
+def _create(options: argparse.Namespace) -> int:
+    conf = _conf(options)
+    conf.set_override("create", True, group="certificates")
+    everything = services.Services.load(conf)
+    for what, made, folder in (
+        ("roots and the controllers' certificate", everything.ca, conf.certificates.ca_path),
+        ("keys of tenants' certificates", everything.secrets, conf.certificates.storage_path),
+    ):
+        print(
+            f"{what}: {type(made).__name__}{f' in {folder}' if type(made).__name__.startswith('Local') else ', which is its own business'}"
+        )
+    print("Copy these folders to every host that runs a worker, a health manager or housekeeping, for the service's user only (0700).")
+    return 0
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from controller.cmd import ca
+from controller.cmd import ca, status
 from controller.dev import cli, demo, settings
 
 
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     story = commands.add_parser("demo", help="the main job, told as it goes; leaves nothing behind")
     authority = commands.add_parser("ca", help="the roots of amphorae and controllers: how one follows another")
     ca.add_commands(authority, commands.add_parser("secrets", help="the `local` store of tenants' certificates"))
+    status.add_commands(commands.add_parser("status", help="whether everything is right, here and in the cloud (also: figlina-status)"))
     story.add_argument("--compute", choices=settings.COMPUTE, default="namespace", help="what amphorae are (default: network namespaces)")
     story.add_argument("--image", type=pathlib.Path, help="the image of virtual machines (default: what `make image` built)")
     story.set_defaults(run=lambda options: demo.run(options.compute, options.image))

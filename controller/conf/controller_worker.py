@@ -27,6 +27,22 @@ OPTS = [
     ),
     cfg.StrOpt("amp_flavor_id", help="The compute service's flavor for amphorae. The embedded drivers need none."),
     cfg.StrOpt("amp_image_tag", default="amphora", help="The newest image with this tag is booted."),
+    cfg.StrOpt(
+        "amp_image_owner_id",
+        help="The project whose images with the tag are booted. Without it anybody who may share an image with everybody may give us one.",
+    ),
+    cfg.StrOpt("amp_ssh_key_name", help="A key pair of the compute service's, for amphorae whose image takes one. None: nobody logs in."),
+    cfg.ListOpt(
+        "amp_boot_network_list",
+        default=[],
+        help="Ids of the networks on which an amphora of the cloud boots; the first one is the management network, on which controllers "
+        "reach agents and get heartbeats. `figlina cloud prepare` makes one.",
+    ),
+    cfg.ListOpt(
+        "amp_secgroup_list",
+        default=[],
+        help="Ids of the security groups of an amphora's port on the management network.",
+    ),
     cfg.FloatOpt(
         "boot_timeout",
         default=600.0,

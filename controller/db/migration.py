@@ -10,6 +10,7 @@ from alembic import config as alembic_config
 from alembic.runtime import migration
 from alembic.script import ScriptDirectory
 
+from controller import exceptions
 from controller.db import tables
 
 _SCRIPTS = pathlib.Path(__file__).parent / "migrations"
@@ -40,6 +41,24 @@ class Schema:
                 return migration.MigrationContext.configure(connection).get_current_revision()
         finally:
             engine.dispose()
+
+    @property
+    def where(self) -> str:
+        """The database's address, without its password."""
+        return sa.make_url(self._url).render_as_string()
+
+    def existing(self) -> str | None:
+        """As `current`, of a database that has to be there: an SQLite file is not made by looking.
+
+        :raises Misconfigured: it does not answer, or its driver is not installed; the message says so.
+        """
+        url = sa.make_url(self._url)
+        if url.get_backend_name() == "sqlite" and not pathlib.Path(str(url.database)).is_file():
+            raise exceptions.Misconfigured(f"there is no database {url.database}")
+        try:
+            return self.current()
+        except (sa.exc.SQLAlchemyError, ImportError) as error:
+            raise exceptions.Misconfigured(f"the database {self.where} does not answer: {error}") from error
 
     def newest(self) -> str | None:
         """The newest revision that this program knows."""

@@ -1,0 +1,157 @@
+"""Checks of who we are in the cloud: credentials, endpoints, what we may do (tried, not guessed), and our place in the catalogue."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+
+from controller import exceptions
+from controller.deployment.report import Finding, failure, ok, warning
+from controller.deployment.site import Site
+from controller.openstack import cloud, errors
+
+ROLES = tuple(f"load-balancer_{word}" for word in ("member", "observer", "global_observer", "quota_admin", "admin"))
+"""Those of the older policy, which holds beside reader, member and admin."""
+
+EXTENSIONS = {"allowed-address-pairs": "a VIP can't move between amphorae", "security-group": "nobody guards a VIP"}
+"""What Neutron has to have, and what is wrong without it."""
+
+_GIVE = "openstack role add --project {project} --user {user} admin"
+_PATIENCE = 10.0  # seconds
+
+
+def credentials(site: Site) -> Iterator[Finding]:
+    """Does Keystone take us for who we say we are?"""
+    access = site.access
+    who = f"{access.username} of project {access.project_name} ({access.project_id})"
+    if not access.project_id:
+        fix = "[service_auth] project_name, project_domain_name"
+        yield failure("credentials-unscoped", f"{access.username} has a token for no project, to which amphorae could belong", fix)
+        return
+    yield ok(f"{who}, roles {', '.join(sorted(access.role_names))}")
+
+
+def endpoints(site: Site) -> Iterator[Finding]:
+    """Are the services in the catalogue, and do they answer?"""
+    wanted = ["compute", "network", "image", *["key_manager"] * (site.conf.controller_worker.secrets_driver == "barbican")]
+    for name in wanted:
+        section = cloud.SECTIONS[name]
+        try:
+            _, newest = site.cloud.service(name).microversions()
+        except exceptions.ControllerError as error:
+            fix = f"openstack endpoint create --region REGION {name.replace('_', '-')} public URL, or [{section}] endpoint_override = URL"
+            yield failure("endpoint", str(error), fix)
+            continue
+        yield ok(f"{name} answers{f', up to version {newest}' if newest else ''}")
+
+
+def extensions(site: Site) -> Iterator[Finding]:
+    """Has the network service what load balancers need?"""
+    known = {one["alias"] for one in site.network.get("/extensions")["extensions"]}
+    for alias, why in EXTENSIONS.items():
+        if alias not in known:
+            yield failure(
+                "extension", f"Neutron has no extension {alias}: {why}", f"enable the service plug-in or driver for {alias} there"
+            )
+    yield ok(", ".join(sorted(EXTENSIONS.keys() & known)) or "none")
+
+
+def rights(site: Site) -> Iterator[Finding]:
+    """May the service user do what making a load balancer takes? Tried: what is made for that is deleted at once."""
+    fix = _GIVE.format(project=site.access.project_name, user=site.access.username)
+    tries = {
+        "rights-server": ("boot a server", _try_server),
+        "rights-port": ("make a port for another project's load balancer", _try_port),
+        "rights-group": ("make a security group", _try_group),
+        "rights-server-group": ("make a server group", _try_server_group),
+    }
+    if not site.conf.nova.enable_anti_affinity:
+        del tries["rights-server-group"]
+    for code, (words, attempt) in tries.items():
+        try:
+            attempt(site)
+        except errors.QuotaMet as error:
+            yield failure(code, f"the quota does not let it {words}: {error.words}", "openstack quota set, see the check `quota`")
+        except (errors.NotAllowed, errors.ServiceRefused) as error:
+            yield failure(code, f"{site.access.username} can't {words}: {error}", fix)
+    yield ok(f"{site.access.username} can {', '.join(words for words, _ in tries.values())}")
+
+
+def _try_server(site: Site) -> None:
+    """With a flavor that is none: whoever may boot is told that it is none, others are told that they may not."""
+    wanted = {"name": _name(), "flavorRef": str(uuid.uuid4()), "imageRef": str(uuid.uuid4()), "networks": []}
+    try:
+        site.compute.post("/servers", {"server": wanted})
+    except errors.ServiceRefused as error:
+        if error.status not in (400, 404):
+            raise
+
+
+def _try_port(site: Site) -> None:
+    network = next((one for one in site.networks.values() if one), None)
+    if network is None:
+        return  # the check of networks says so
+    address = {"ip_address": "192.0.2.1"}  # RFC 5737: nobody's
+    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False}
+    with _made(site.network, "/ports", "port", wanted | {"allowed_address_pairs": [address]}):
+        pass
+
+
+def _try_group(site: Site) -> None:
+    with _made(site.network, "/security-groups", "security_group", {"name": _name()}) as made:
+        rule = {"security_group_id": made["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
+        site.network.post("/security-group-rules", {"security_group_rule": rule})
+
+
+def _try_server_group(site: Site) -> None:
+    with _made(site.compute, "/os-server-groups", "server_group", {"name": _name(), "policies": ["anti-affinity"]}):
+        pass
+
+
+@contextlib.contextmanager
+def _made(service: cloud.Service, path: str, word: str, wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    made = service.post(path, {word: dict(wanted)})[word]
+    try:
+        yield made
+    finally:
+        service.delete(f"{path}/{made['id']}")
+
+
+def _name() -> str:
+    return f"figlina-status-check-{secrets.token_hex(4)}"
+
+
+def catalogue(site: Site) -> Iterator[Finding]:
+    """Do clients find our API in the catalogue, and is it us who answer there?"""
+    make = "openstack service create --name figlina load-balancer; openstack endpoint create --region REGION load-balancer public URL"
+    urls = site.access.service_catalog.get_urls(service_type="load-balancer", interface="public")
+    if not urls:
+        yield warning("catalogue-missing", "no endpoint of type load-balancer", f"{make}, or figlina cloud prepare --endpoint URL")
+        return
+    for url in urls:
+        try:
+            versions = requests.get(url, timeout=_PATIENCE).json()["versions"]
+        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            fix = "start figlina-api, or correct the address: openstack endpoint set --url URL ID"
+            yield warning("catalogue-silent", f"{url} is no load-balancer API that answers: {type(error).__name__}", fix)
+            continue
+        yield ok(f"{url} answers, {len(versions)} versions")
+
+
+def roles(site: Site) -> Iterator[Finding]:
+    """Do the roles exist that tenants are given?"""
+    try:
+        known = {one["name"] for one in site.cloud.service("identity").get("/roles")["roles"]}
+    except errors.NotAllowed:
+        yield ok("not for this user to see; reader, member and admin work in any case")
+        return
+    missing = [name for name in ROLES if name not in known]
+    if missing:
+        yield warning("roles", f"missing: {', '.join(missing)}; reader, member and admin work", f"openstack role create {missing[0]} ...")
+        return
+    yield ok("all five of load-balancer_*")
