@@ -46,7 +46,7 @@ LAYERS = {
         {"load_balancers"},
         {"fully_populated", "member_batch"},
         {"listeners", "members", "health_monitors", "l7rules", "vip"},
-        {"l7policies", "placement", "flavors", "availability_zones", "profiles"},
+        {"l7policies", "placement", "choices", "profiles"},
         {"pools", "quotas", "amphorae"},
         {"certificates", "visibility"},
         {"asking", "tls"},

@@ -15,11 +15,8 @@ from controller.api import auth, cors, current, discovery, documentation, errors
 from controller.api.lbaasv2 import app as lbaasv2
 from controller.api.v2 import (
     amphorae,
-    availability_zone_profiles,
-    availability_zones,
+    choices,
     events,
-    flavor_profiles,
-    flavors,
     health_monitors,
     l7policies,
     l7rules,
@@ -81,12 +78,10 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
         providers,
         quotas,
         events,
-        flavors,
-        flavor_profiles,
-        availability_zones,
-        availability_zone_profiles,
     ):
         app.register_blueprint(module.blueprint, url_prefix="/v2")
+    for blueprint in choices.BLUEPRINTS:
+        app.register_blueprint(blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
     if current_settings(app).embedded_networking:
         networking.register(app, services.network, "/v2")

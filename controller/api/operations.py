@@ -13,9 +13,8 @@ from typing import Any, Final
 from controller.providers import amphora as amphora_provider
 from controller.resources import (
     amphora,
-    availability_zone,
+    choice,
     event,
-    flavor,
     health_monitor,
     kinds,
     l7policy,
@@ -308,10 +307,10 @@ def _quotas() -> Iterator[Operation]:
 
 def _offerings() -> Iterator[Operation]:
     """What operators offer and tenants choose from."""
-    yield from _usual("/flavors", flavor.SCHEMA)
-    yield from _usual("/flavorprofiles", flavor.PROFILE)
-    yield from _usual("/availabilityzones", availability_zone.SCHEMA)
-    yield from _usual("/availabilityzoneprofiles", availability_zone.PROFILE)
+    yield from _usual("/flavors", choice.FLAVOR)
+    yield from _usual("/flavorprofiles", choice.FLAVOR_PROFILE)
+    yield from _usual("/availabilityzones", choice.AVAILABILITY_ZONE)
+    yield from _usual("/availabilityzoneprofiles", choice.AVAILABILITY_ZONE_PROFILE)
     query = (_FIELDS, parameter("name", _WORD), parameter("description", _WORD))
     for path in ("/providers", "/providers/{}/flavor_capabilities", "/providers/{}/availability_zone_capabilities"):
         yield Operation(method="GET", path=path, answer=envelope(**{path.rsplit("/", 1)[-1]: an_array(ref("description"))}), query=query)

@@ -14,7 +14,7 @@ from controller.changes import visibility
 from controller.changes.asking import Asking
 from controller.db import database
 from controller.providers.interface import Capability, Provider
-from controller.resources import availability_zone, flavor
+from controller.resources import choice
 from controller.resources.declare import Schema, Values
 
 
@@ -31,10 +31,16 @@ class Kind:
     of: Callable[[database.Transaction], Any]
 
 
-FLAVOR = Kind("flavor-profile", flavor.PROFILE, "flavor_data", lambda provider: provider.flavor_capabilities, lambda tx: tx.flavor_profiles)
+FLAVOR = Kind(
+    "flavor-profile",
+    choice.FLAVOR_PROFILE,
+    "flavor_data",
+    lambda provider: provider.flavor_capabilities,
+    lambda tx: tx.flavor_profiles,
+)
 AVAILABILITY_ZONE = Kind(
     "availability-zone-profile",
-    availability_zone.PROFILE,
+    choice.AVAILABILITY_ZONE_PROFILE,
     "availability_zone_data",
     lambda provider: provider.availability_zone_capabilities,
     lambda tx: tx.availability_zone_profiles,

@@ -16,8 +16,7 @@ from controller.db import columns
 from controller.db.columns import UtcDateTime
 from controller.model import quota
 from controller.resources import (
-    availability_zone,
-    flavor,
+    choice,
     health_monitor,
     l7policy,
     l7rule,
@@ -173,7 +172,7 @@ flavors = sa.Table(
     metadata,
     _id(),
     sa.Column("name", sa.String(255), nullable=False, unique=True),
-    *columns.of(flavor.SCHEMA, without=("name", "flavor_profile_id")),
+    *columns.of(choice.FLAVOR, without=("name", "flavor_profile_id")),
     sa.Column("flavor_profile_id", sa.String(36), sa.ForeignKey("flavor_profiles.id"), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )
@@ -184,7 +183,7 @@ availability_zones = sa.Table(
     "availability_zones",
     metadata,
     sa.Column("name", sa.String(255), primary_key=True),
-    *columns.of(availability_zone.SCHEMA, without=("name", "availability_zone_profile_id")),
+    *columns.of(choice.AVAILABILITY_ZONE, without=("name", "availability_zone_profile_id")),
     sa.Column("availability_zone_profile_id", sa.String(36), sa.ForeignKey("availability_zone_profiles.id"), nullable=False),
     sa.Column("created_at", UtcDateTime, nullable=False),
 )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from controller.resources import (
     amphora,
-    availability_zone,
+    choice,
     event,
-    flavor,
     health_monitor,
     l7policy,
     l7rule,
@@ -27,10 +26,10 @@ SCHEMAS: tuple[Schema, ...] = (
     l7policy.SCHEMA,
     l7rule.SCHEMA,
     quota.SCHEMA,
-    flavor.SCHEMA,
-    flavor.PROFILE,
-    availability_zone.SCHEMA,
-    availability_zone.PROFILE,
+    choice.FLAVOR,
+    choice.FLAVOR_PROFILE,
+    choice.AVAILABILITY_ZONE,
+    choice.AVAILABILITY_ZONE_PROFILE,
     amphora.SCHEMA,
     event.SCHEMA,
 )

@@ -14,8 +14,7 @@ import pytest
 from controller.db import tables
 from controller.resources import (
     amphora,
-    availability_zone,
-    flavor,
+    choice,
     health_monitor,
     l7policy,
     l7rule,
@@ -39,10 +38,10 @@ SCHEMAS = {
     "/l7policies": l7policy.SCHEMA,
     "/l7policies/{policy}/rules": l7rule.SCHEMA,
     "//v2/octavia/amphorae": amphora.SCHEMA,
-    "/flavors": flavor.SCHEMA,
-    "/flavorprofiles": flavor.PROFILE,
-    "/availabilityzones": availability_zone.SCHEMA,
-    "/availabilityzoneprofiles": availability_zone.PROFILE,
+    "/flavors": choice.FLAVOR,
+    "/flavorprofiles": choice.FLAVOR_PROFILE,
+    "/availabilityzones": choice.AVAILABILITY_ZONE,
+    "/availabilityzoneprofiles": choice.AVAILABILITY_ZONE_PROFILE,
 }
 HOSTILE = [
     "\0",

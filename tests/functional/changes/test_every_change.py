@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from controller import changes, exceptions
-from controller.changes import member_batch, profiles
+from controller.changes import choices, member_batch, profiles
 from controller.changes.asking import Asking
-from controller.resources import availability_zone, flavor, health_monitor, l7policy, l7rule, listener, member, pool
+from controller.resources import choice, health_monitor, l7policy, l7rule, listener, member, pool
 from tests.functional.api import secrets_site
 from tests.functional.changes.conftest import PROJECT, Site, Tree, wanted
 
@@ -93,15 +93,10 @@ _OPERATORS: dict[str, Change] = {
     "amphorae.configure": _call("amphorae.configure", _is("nobody")),
     "amphorae.delete": _call("amphorae.delete", _is("nobody")),
     "amphorae.fail_over": _call("amphorae.fail_over", _is("nobody")),
-    "availability_zones.create": _call(
-        "availability_zones.create", _new(availability_zone.SCHEMA, name="a", availability_zone_profile_id=PROJECT)
-    ),
-    "availability_zones.delete": _call("availability_zones.delete", _is("a")),
-    "availability_zones.update": _call("availability_zones.update", _is("a"), _values(enabled=False)),
-    "flavors.create": _call("flavors.create", _new(flavor.SCHEMA, name="f", flavor_profile_id=PROJECT)),
-    "flavors.delete": _call("flavors.delete", _is("f")),
-    "flavors.update": _call("flavors.update", _is("f"), _values(enabled=False)),
-    "profiles.create": _call("profiles.create", _is(profiles.FLAVOR), _new(flavor.PROFILE, **_FLAVOR_PROFILE)),
+    "choices.create": _call("choices.create", _is(choices.FLAVOR), _new(choice.FLAVOR, name="f", flavor_profile_id=PROJECT)),
+    "choices.delete": _call("choices.delete", _is(choices.AVAILABILITY_ZONE), _is("a")),
+    "choices.update": _call("choices.update", _is(choices.FLAVOR), _is("f"), _values(enabled=False)),
+    "profiles.create": _call("profiles.create", _is(profiles.FLAVOR), _new(choice.FLAVOR_PROFILE, **_FLAVOR_PROFILE)),
     "profiles.delete": _call("profiles.delete", _is(profiles.FLAVOR), _is("p")),
     "profiles.update": _call("profiles.update", _is(profiles.FLAVOR), _is("p"), _values(name="q")),
     "quotas.reset": _call("quotas.reset", _is(PROJECT)),
