@@ -29,6 +29,7 @@ def _check(run: Callable[[Site], Iterable[Finding]], applies: Callable[[Any], bo
 
 
 CHECKS = (
+    _check(own.options),
     _check(own.database),
     _check(own.heartbeat_key),
     _check(own.certificates),

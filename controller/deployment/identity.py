@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import requests
@@ -21,18 +21,22 @@ ROLES = tuple(f"load-balancer_{word}" for word in ("member", "observer", "global
 EXTENSIONS = {"allowed-address-pairs": "a VIP can't move between amphorae", "security-group": "nobody guards a VIP"}
 """What Neutron has to have, and what is wrong without it."""
 
+QUESTIONS = {"compute": "/flavors", "network": "/networks", "image": "/images", "key_manager": "/secrets"}
+"""What each service is asked to see whether it answers: everybody may ask it, and it is answered shortly."""
+
 _GIVE = "openstack role add --project {project} --user {user} admin"
 _PATIENCE = 10.0  # seconds
 
 
 def credentials(site: Site) -> Iterator[Finding]:
     """Does Keystone take us for who we say we are?"""
-    access = site.access
-    who = f"{access.username} of project {access.project_name} ({access.project_id})"
-    if not access.project_id:
-        fix = "[service_auth] project_name, project_domain_name"
-        yield failure("credentials-unscoped", f"{access.username} has a token for no project, to which amphorae could belong", fix)
+    try:
+        access = site.access
+    except exceptions.Misconfigured as error:
+        fix = "[service_auth] cloud, or auth_type, auth_url, username, password, project_name and both domains: is the project missing?"
+        yield failure("credentials", str(error), fix)
         return
+    who = f"{access.username} of project {access.project_name} ({access.project_id})"
     yield ok(f"{who}, roles {', '.join(sorted(access.role_names))}")
 
 
@@ -42,6 +46,7 @@ def endpoints(site: Site) -> Iterator[Finding]:
     for name in wanted:
         section = cloud.SECTIONS[name]
         try:
+            site.cloud.service(name).get(QUESTIONS[name], {"limit": 1})  # finding a service in the catalogue asks it nothing
             _, newest = site.cloud.service(name).microversions()
         except exceptions.ControllerError as error:
             fix = f"openstack endpoint create --region REGION {name.replace('_', '-')} public URL, or [{section}] endpoint_override = URL"
@@ -64,14 +69,7 @@ def extensions(site: Site) -> Iterator[Finding]:
 def rights(site: Site) -> Iterator[Finding]:
     """May the service user do what making a load balancer takes? Tried: what is made for that is deleted at once."""
     fix = _GIVE.format(project=site.access.project_name, user=site.access.username)
-    tries = {
-        "rights-server": ("boot a server", _try_server),
-        "rights-port": ("make a port for another project's load balancer", _try_port),
-        "rights-group": ("make a security group", _try_group),
-        "rights-server-group": ("make a server group", _try_server_group),
-    }
-    if not site.conf.nova.enable_anti_affinity:
-        del tries["rights-server-group"]
+    tries = {code: one for code, one in TRIES.items() if code != "rights-server-group" or site.conf.nova.enable_anti_affinity}
     for code, (words, attempt) in tries.items():
         try:
             attempt(site)
@@ -124,6 +122,15 @@ def _made(service: cloud.Service, path: str, word: str, wanted: Mapping[str, Any
 
 def _name() -> str:
     return f"figlina-status-check-{secrets.token_hex(4)}"
+
+
+TRIES: Mapping[str, tuple[str, Callable[[Site], None]]] = {
+    "rights-server": ("boot a server", _try_server),
+    "rights-port": ("make a port for another project's load balancer", _try_port),
+    "rights-group": ("make a security group", _try_group),
+    "rights-server-group": ("make a server group", _try_server_group),
+}
+"""What is tried, by the word for its failure."""
 
 
 def catalogue(site: Site) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 from keystoneauth1 import exceptions as keystone
 from keystoneauth1 import loading
 from keystoneauth1 import session as sessions
+from oslo_config import cfg
 
+from controller import conf as configuration
 from controller import exceptions, services
 from controller.api import keystone as middleware
 from controller.conf import health_manager
@@ -23,6 +24,18 @@ from controller.drivers.ca import rollover
 _MONTH = datetime.timedelta(days=30)
 _MIGRATE = "figlina-db-manage --config-file FILE upgrade"
 _CREATE = "`figlina ca create --config-file FILE` on one host, then copy [certificates] ca_path and storage_path to the others"
+
+
+def options(site: Site) -> Iterator[Finding]:
+    """Is every option's value of its kind? A process would end when it first reads it."""
+    for group, known in configuration.list_opts():
+        for option in known:
+            try:
+                if option.dest in site.conf[group]:
+                    getattr(site.conf[group], option.dest)
+            except (cfg.Error, ValueError) as error:
+                yield failure("option", str(error), f"[{group}] {option.dest}; etc/figlina.conf.sample says what it may be")
+    yield ok(", ".join(site.conf.config_file or ["no file: the defaults"]))
 
 
 def database(site: Site) -> Iterator[Finding]:
@@ -91,7 +104,7 @@ def drivers(site: Site) -> Iterator[Finding]:
     worker = site.conf.controller_worker
     named = {kind: getattr(worker, f"{kind}_driver") for kind in ("compute", "network", "amphora", "ca", "secrets")}
     for kind, name in named.items():
-        known = sorted({one.name for one in importlib.metadata.entry_points(group=f"figlina.{kind}")})
+        known = sorted(site.host.drivers(kind))
         if name not in known:
             yield failure("driver", f"no driver {name!r} is installed", f"[controller_worker] {kind}_driver = one of {', '.join(known)}")
     if (worker.compute_driver == "nova") != (worker.network_driver == "neutron"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import ipaddress
 import socket
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ Document = Mapping[str, Any]
 
 
 class Host:
-    """This machine, as its kernel sees the networks. Nothing is sent."""
+    """This machine: what is installed, and how its kernel sees the networks. Nothing is sent."""
 
     def holds(self, address: str) -> bool:
         """Whether an address is one of this machine's."""
@@ -37,6 +38,10 @@ class Host:
             except OSError:
                 return None
             return str(probe.getsockname()[0])
+
+    def drivers(self, kind: str) -> set[str]:
+        """The names of the drivers of a kind that are installed here."""
+        return {one.name for one in importlib.metadata.entry_points(group=f"figlina.{kind}")}
 
 
 class Site:
