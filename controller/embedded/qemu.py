@@ -3,6 +3,7 @@
     disk.qcow2   in the machine's folder: what the machine has written, a layer above the image
     drive.img    its configuration drive, as Nova makes them
     monitor      the socket of QEMU's monitor (QMP), by which network cards are plugged while it runs
+    console.log  what it has said last; what it said before lies in console.log.1, and earlier words are gone
 
 QEMU runs in the network namespace of the bridges; each port is a tap there. It uses KVM where the host has it, and emulates otherwise.
 """
@@ -13,6 +14,7 @@ import base64
 import contextlib
 import functools
 import json
+import logging
 import os
 import pathlib
 import select
@@ -20,6 +22,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +34,8 @@ from controller.drivers.compute import interface
 from controller.embedded import linux, machines
 from controller.model.network import Port
 
+LOG = logging.getLogger(__name__)
+
 FLAVORS = {"small": 256, "medium": 512, "large": 1024}
 """Sizes of machines, with their memory in MiB; the first is that of machines for which no flavor was chosen."""
 
@@ -38,6 +43,20 @@ _DRIVE_MIB = 4
 _PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.vfat": "dosfstools", "mcopy": "mtools"}
 _MONITOR_PATIENCE = 20.0  # seconds
 _PROBE_PATIENCE = 5.0
+_LET_GO, _LET_GO_BEFORE_PLUGGING = 5.0, 20.0
+"""Seconds that a guest has to let go of a card: one that boots can't yet."""
+
+# Names in the machine's folder: the path of a socket may be 107 bytes long. What the guest says passes through a pipe, so that one that
+# says the same for days does not fill the host's disk. dd writes at once, and ends after half of what is kept (its blocks are bytes,
+# because it counts what it got by one read for one).
+_START = """\
+cd "$1" && shift || exit 1
+rm -f words && mkfifo -m 600 words || exit 1
+while dd bs=1 count=512K oflag=append conv=notrunc of=console.log status=none && [ -s console.log ]; do
+    mv console.log console.log.1
+done < words &
+exec "$@" > words 2>&1
+"""
 
 
 class QemuCompute(machines.LocalCompute):
@@ -85,22 +104,24 @@ class QemuCompute(machines.LocalCompute):
             for kind, arguments in _card(port).items():
                 named = ",".join(f"{name}={value}" for name, value in arguments.items() if name not in ("type", "driver"))
                 qemu += [f"-{kind}", f"{arguments.get('type') or arguments['driver']},{named}"]
-        # Names in the machine's folder: the path of a socket may be 107 bytes long.
-        in_folder = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "qemu", str(folder), *qemu]
-        return [*linux.enter(machines.bridge_namespace(request.ports[0])), *in_folder]
+        return [*linux.enter(machines.bridge_namespace(request.ports[0])), "sh", "-c", _START, "qemu", str(folder), *qemu]
 
     def _plug(self, folder: pathlib.Path, port: Port) -> None:
-        _ensure_tap(self._host, port)
+        fresh, card = _ensure_tap(self._host, port), _card(port)
         if self.get(folder.name).status is not interface.InstanceStatus.ACTIVE:
             raise exceptions.NotFound("Instance", folder.name)
-        for kind, arguments in _card(port).items():
-            _tell(folder, f"{kind}_add", arguments)
+        connected = not fresh and _is_connected(folder, port)
+        if not connected:
+            if not _let_go(folder, port, _LET_GO_BEFORE_PLUGGING):  # QEMU would take the card that the guest still has for the new one
+                raise exceptions.Transient(f"the machine of amphora {folder.name} does not let go of a network card that was unplugged")
+            _tell(folder, "netdev_add", card["netdev"])
+        if not connected or not _has_card(folder, port):
+            _tell(folder, "device_add", card["device"])
 
     def detach_port(self, compute_id: str, port: Port) -> None:
         folder = self._folder(compute_id)
         with contextlib.suppress(exceptions.Transient, exceptions.NotFound):  # without its tap, the card is of no use anyway
-            _tell(folder, "device_del", {"id": _card(port)["device"]["id"]})
-            _tell(folder, "netdev_del", {"id": linux.cable_name(port.id)})
+            _let_go(folder, port, _LET_GO)
         super().detach_port(compute_id, port)
 
     def _outside_of_folders(self) -> set[str]:
@@ -137,18 +158,47 @@ def _card(port: Port) -> dict[str, dict[str, str]]:
     }
 
 
-def _ensure_tap(host: linux.Host, port: Port) -> None:
-    """Have a port's tap on its bridge."""
+def _ensure_tap(host: linux.Host, port: Port) -> bool:
+    """Have a port's tap on its bridge; whether it is a new one."""
     namespace, tap = machines.bridge_namespace(port), linux.cable_name(port.id)
     if port.attachment is None:
         raise exceptions.ComputeFault(f"port {port.id} has no bridge on this machine: its network driver does not fit")
     made = [] if linux.has_cable(host, namespace, port.id) else [f"tuntap add dev {tap} mode tap"]
     host.ip_batch(namespace, [*made, f"link set {tap} mtu {port.mtu} master {port.attachment.bridge} up"])
+    return bool(made)
 
 
-def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, str]) -> None:
-    """Say something to a machine's monitor; what is so already is fine.
+def _is_connected(folder: pathlib.Path, port: Port) -> bool:
+    """Whether there is the network side of a port's card. That it is up is said in passing: what is not there is refused."""
+    return _tell(folder, "set_link", {"name": _card(port)["netdev"]["id"], "up": True}) is not None
 
+
+def _has_card(folder: pathlib.Path, port: Port) -> bool:
+    """Whether the guest has a port's card, be it on its way out."""
+    return _tell(folder, "qom-list", {"path": f"/machine/peripheral/{_card(port)['device']['id']}"}) is not None
+
+
+def _let_go(folder: pathlib.Path, port: Port, patience: float) -> bool:
+    """Take a port's card away; whether it is gone. QEMU answers before the guest has let go; one that boots may not have heard it.
+
+    The network side goes first: so a card is known for one that is on its way out, whoever asks, and whenever we are interrupted.
+    """
+    ends_at = time.monotonic() + patience
+    _tell(folder, "netdev_del", {"id": _card(port)["netdev"]["id"]})
+    while _has_card(folder, port):
+        if time.monotonic() > ends_at:
+            LOG.info("amphora %s: its guest has not let go of the card of port %s within %.0f s", folder.name, port.id, patience)
+            return False
+        with contextlib.suppress(exceptions.Transient):  # it is being unplugged already
+            _tell(folder, "device_del", {"id": _card(port)["device"]["id"]})
+        time.sleep(0.1)
+    return True
+
+
+def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, object]) -> object:
+    """Say something to a machine's monitor, and return its answer; None: what it is about is not there.
+
+    :raises ComputeFault: the machine has no room for another card.
     :raises Transient: it does not answer, or refuses.
     """
     try:
@@ -162,8 +212,11 @@ def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, str]) -> N
     except (OSError, ValueError, StopIteration) as exc:
         raise exceptions.Transient(f"the monitor of amphora {folder.name} does not answer: {exc}") from exc
     said = str(answer.get("error", {}).get("desc", ""))
-    if said and not said.startswith(("Duplicate ", "attempt to add duplicate")) and "not found" not in said:
-        raise exceptions.Transient(f"the machine of amphora {folder.name} refuses {command}: {said}")
+    if not said or "not found" in said:
+        return answer.get("return")
+    if "no slot" in said:
+        raise exceptions.ComputeFault(f"the machine of amphora {folder.name} has no room for another network card: {said}")
+    raise exceptions.Transient(f"the machine of amphora {folder.name} refuses {command}: {said}")
 
 
 @contextlib.contextmanager
@@ -172,6 +225,10 @@ def _monitor(folder: pathlib.Path) -> Iterator[socket.socket]:
     try:
         with socket.socket(socket.AF_UNIX) as monitor:
             monitor.settimeout(_MONITOR_PATIENCE)
+            ends_at = time.monotonic() + _MONITOR_PATIENCE
+            process = machines.process_of(folder)
+            while not (folder / "monitor").exists() and process and process.alive and time.monotonic() < ends_at:
+                time.sleep(0.02)  # it begins to listen some time after the machine was started
             monitor.connect(f"/proc/self/fd/{handle}/monitor")
             yield monitor
     finally:

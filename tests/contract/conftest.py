@@ -10,14 +10,21 @@ import pytest
 
 from tests.contract import cloud as clouds
 from tests.contract import embedded_cloud, fake_cloud
+from tests.vm.conftest import image_folder  # noqa: F401  (a fixture)
+
+CLOUDS = ["fake", pytest.param("embedded", marks=pytest.mark.integration)]
 
 
-@pytest.fixture(params=["fake", pytest.param("embedded", marks=pytest.mark.integration)])
+@pytest.fixture(params=CLOUDS)
 def cloud(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[clouds.Cloud]:
     """Another cloud is another parameter."""
-    if request.param == "embedded" and os.geteuid() != 0:
+    if request.param != "fake" and os.geteuid() != 0:
         pytest.skip("needs root: it makes network namespaces")
-    made = embedded_cloud.EmbeddedCloud(tmp_path) if request.param == "embedded" else fake_cloud.FakeCloud()
+    made: clouds.Cloud = fake_cloud.FakeCloud()
+    if request.param == "embedded":
+        made = embedded_cloud.EmbeddedCloud(tmp_path)
+    elif request.param == "qemu":
+        made = embedded_cloud.QemuCloud(tmp_path, request.getfixturevalue("image_folder") / "amphora.qcow2")
     try:
         yield made
     finally:

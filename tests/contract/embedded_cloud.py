@@ -13,7 +13,7 @@ import subprocess
 import uuid
 from collections.abc import Sequence
 
-from controller.embedded import bridge, namespace, networking
+from controller.embedded import bridge, machines, namespace, networking, qemu
 from controller.model.network import AccessRule, Port
 from tests import builders
 from tests.contract import cloud
@@ -31,9 +31,6 @@ class EmbeddedCloud(cloud.Cloud):
         self.file = folder / "network.db"
         self._behind_its_back = False
         prefix = f"figlina-t{os.getpid()}-{uuid.uuid4().hex[:6]}"
-        agent = folder / "agent"
-        agent.write_text(AGENT)
-        agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
         self.network: bridge.BridgeNetwork = bridge.BridgeNetwork(
             state_path=folder,
             namespace_prefix=prefix,
@@ -41,14 +38,18 @@ class EmbeddedCloud(cloud.Cloud):
             private_cidr="198.19.64.0/28",
             public_cidr="198.19.128.0/24",
         )
-        self.compute: namespace.NamespaceCompute = namespace.NamespaceCompute(
-            state_path=folder, namespace_prefix=prefix, agent_command=[str(agent)]
-        )
+        self.compute: machines.LocalCompute = self._compute(folder, prefix)
         try:
             self.network.install()
         except BaseException:
             self.network.remove()
             raise
+
+    def _compute(self, folder: pathlib.Path, prefix: str) -> machines.LocalCompute:
+        agent = folder / "agent"
+        agent.write_text(AGENT)
+        agent.chmod(agent.stat().st_mode | stat.S_IXUSR)
+        return namespace.NamespaceCompute(state_path=folder, namespace_prefix=prefix, agent_command=[str(agent)])
 
     def create_network(self, mtu: int = 1500) -> str:
         values = {"name": "tenant", "project_id": self.project_id, "shared": True, "router:external": False, "mtu": mtu}
@@ -108,7 +109,8 @@ class EmbeddedCloud(cloud.Cloud):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.eventually(lambda: self.compute.pids(amphora_id) == [])
-        subprocess.run(["ip", "netns", "delete", self.compute.namespace_of(amphora_id)], check=True)
+        if isinstance(self.compute, namespace.NamespaceCompute):
+            subprocess.run(["ip", "netns", "delete", self.compute.namespace_of(amphora_id)], check=True)
         shutil.rmtree(self.file.parent / "amphorae" / amphora_id)
 
     def close(self) -> None:
@@ -120,3 +122,16 @@ class EmbeddedCloud(cloud.Cloud):
             for machine in self.compute.list_ours():
                 self.compute.delete(machine.amphora_id)
             self.network.remove()
+
+
+class QemuCloud(EmbeddedCloud):
+    """The same with virtual machines of the amphora image, which boot meanwhile: that a machine runs does not say that its guest does."""
+
+    flavor, image_tag, zone = next(iter(qemu.FLAVORS)), machines.LocalCompute.image_tag, machines.ZONE
+
+    def __init__(self, folder: pathlib.Path, image: pathlib.Path) -> None:
+        self._image = image
+        super().__init__(folder)
+
+    def _compute(self, folder: pathlib.Path, prefix: str) -> machines.LocalCompute:
+        return qemu.QemuCompute(state_path=folder, image=self._image)

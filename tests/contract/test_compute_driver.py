@@ -7,6 +7,10 @@ import pytest
 from controller import exceptions
 from controller.drivers.compute import interface
 from tests.contract.cloud import Cloud, new_id
+from tests.contract.conftest import CLOUDS
+
+QEMU = pytest.param("qemu", marks=[pytest.mark.vm, pytest.mark.timeout(900)])  # the network is that of `embedded`
+pytestmark = pytest.mark.parametrize("cloud", [*CLOUDS, QEMU], indirect=True)
 
 
 @pytest.fixture
