@@ -43,6 +43,15 @@ OPTS = [
         default=[],
         help="Ids of the security groups of an amphora's port on the management network.",
     ),
+    cfg.StrOpt(
+        "volume_driver",
+        default="volume_noop_driver",
+        choices=[
+            ("volume_noop_driver", "the disk of an amphora is the compute host's"),
+            ("volume_cinder_driver", "an amphora boots from a volume, which the compute service makes of the image; see [cinder]"),
+        ],
+        help="Where the disks of the cloud's amphorae are.",
+    ),
     cfg.FloatOpt(
         "boot_timeout",
         default=600.0,

@@ -7,6 +7,10 @@ from controller.conf import clients
 GROUP = "nova"
 OPTS = [
     *clients.options("Nova"),
+    cfg.StrOpt(
+        "availability_zone",
+        help="The compute service's zone for amphorae whose load balancer chose none; default is what the compute service chooses.",
+    ),
     cfg.BoolOpt(
         "enable_anti_affinity", default=False, help="Have the two amphorae of a pair on two hosts, by a server group for each pair."
     ),

@@ -184,6 +184,17 @@ class LocalCompute(interface.ComputeDriver):
         if port.attachment is not None and port.attachment.namespace is not None:
             linux.cut_cables(self._host, port.attachment.namespace, [port.id])
 
+    # One host keeps nothing apart
+
+    def ensure_server_group(self, load_balancer_id: str) -> str | None:
+        return None
+
+    def delete_server_group(self, load_balancer_id: str) -> None:
+        pass
+
+    def list_server_groups(self) -> Iterable[str]:
+        return ()
+
     # Names
 
     def _folder(self, amphora_id: str) -> pathlib.Path:

@@ -10,7 +10,6 @@ QEMU runs in the network namespace of the bridges; each port is a tap there. It 
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import functools
 import json
@@ -30,7 +29,7 @@ from typing import Any
 from oslo_config import cfg
 
 from controller import exceptions
-from controller.drivers.compute import interface
+from controller.drivers.compute import interface, user_data
 from controller.embedded import linux, machines
 from controller.model.network import Port
 
@@ -236,16 +235,12 @@ def _monitor(folder: pathlib.Path) -> Iterator[socket.socket]:
 
 
 def _make_drive(host: linux.Host, folder: pathlib.Path, request: interface.BootRequest) -> None:
-    """The configuration drive: the files of the request as user data, since Nova has no other way left (microversion 2.57)."""
-    files = [
-        {"path": path, "permissions": "0600", "encoding": "b64", "content": base64.b64encode(content).decode()}
-        for path, content in request.files.items()
-    ]
+    """The configuration drive: the files of the request as user data."""
     links = [{"id": port.id, "type": "bridge", "mtu": port.mtu, "ethernet_mac_address": port.mac_address} for port in request.ports]
     documents = {
         "meta_data.json": json.dumps({"uuid": request.amphora_id, "name": request.name, "hostname": request.name}),
         "network_data.json": json.dumps({"links": links, "networks": [], "services": []}),
-        "user_data": "#cloud-config\n" + json.dumps({"write_files": files}),
+        "user_data": user_data.of_files(request.files),
     }
     drive = folder / "drive.img"
     with open(os.open(drive, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:

@@ -23,7 +23,7 @@ from controller.openstack import errors
 
 LOG = logging.getLogger(__name__)
 
-SECTIONS = {"compute": "nova", "network": "neutron", "image": "glance", "key_manager": "barbican"}
+SECTIONS = {"compute": "nova", "network": "neutron", "image": "glance", "key_manager": "barbican", "block_storage": "cinder"}
 """The services that are asked, by the names that openstacksdk has for them, and the sections that say how."""
 
 _ADDRESS = "[service_auth] has neither `auth_type` nor `cloud`: name there the user as whom the cloud is asked"

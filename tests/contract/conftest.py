@@ -9,23 +9,35 @@ from collections.abc import Iterator
 import pytest
 
 from tests.contract import cloud as clouds
-from tests.contract import embedded_cloud, fake_cloud
+from tests.contract import embedded_cloud, fake_cloud, openstack_cloud
 from tests.vm.conftest import image_folder  # noqa: F401  (a fixture)
 
 CLOUDS = ["fake", pytest.param("embedded", marks=pytest.mark.integration)]
+OPENSTACKS = ["simulated", pytest.param("openstack", marks=[pytest.mark.cloud, pytest.mark.timeout(900)])]
 
 
 @pytest.fixture(params=CLOUDS)
 def cloud(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[clouds.Cloud]:
     """Another cloud is another parameter."""
-    if request.param != "fake" and os.geteuid() != 0:
-        pytest.skip("needs root: it makes network namespaces")
-    made: clouds.Cloud = fake_cloud.FakeCloud()
-    if request.param == "embedded":
-        made = embedded_cloud.EmbeddedCloud(tmp_path)
-    elif request.param == "qemu":
-        made = embedded_cloud.QemuCloud(tmp_path, request.getfixturevalue("image_folder") / "amphora.qcow2")
+    made = _made(request, tmp_path)
     try:
         yield made
     finally:
         made.close()
+
+
+def _made(request: pytest.FixtureRequest, folder: pathlib.Path) -> clouds.Cloud:
+    match request.param:
+        case "fake":
+            return fake_cloud.FakeCloud()
+        case "simulated":
+            return openstack_cloud.Simulated()
+        case "openstack" if (reason := openstack_cloud.why_not()) is not None:
+            pytest.skip(reason)
+        case "openstack":
+            return openstack_cloud.Real()
+    if os.geteuid() != 0:
+        pytest.skip("needs root: it makes network namespaces")
+    if request.param == "qemu":
+        return embedded_cloud.QemuCloud(folder, request.getfixturevalue("image_folder") / "amphora.qcow2")
+    return embedded_cloud.EmbeddedCloud(folder)

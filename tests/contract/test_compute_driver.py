@@ -7,10 +7,10 @@ import pytest
 from controller import exceptions
 from controller.drivers.compute import interface
 from tests.contract.cloud import Cloud, new_id
-from tests.contract.conftest import CLOUDS
+from tests.contract.conftest import CLOUDS, OPENSTACKS
 
 QEMU = pytest.param("qemu", marks=[pytest.mark.vm, pytest.mark.timeout(900)])  # the network is that of `embedded`
-pytestmark = pytest.mark.parametrize("cloud", [*CLOUDS, QEMU], indirect=True)
+pytestmark = pytest.mark.parametrize("cloud", [*CLOUDS, *OPENSTACKS, QEMU], indirect=True)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import uuid
 from collections.abc import Callable, Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from oslo_config import cfg
 
@@ -39,6 +39,7 @@ class Cloud:
         self.flavors = frozenset({"small", "large"})
         self.image_tags = frozenset({"amphora", "amphora-next"})
         self.zones = frozenset({"nova", "west"})
+        self.groups: dict[str, str] = {}  # ids of server groups, by load balancer
 
 
 @script.scripted(interface.ComputeDriver)
@@ -94,7 +95,7 @@ class FakeCompute(interface.ComputeDriver):
             self._cloud.machines[request.amphora_id] = self._cloud.by_id[instance.id] = machine
         if self._cloud.on_boot is not None:
             self._cloud.on_boot(instance, request)
-        return instance
+        return dataclasses.replace(instance, status=interface.InstanceStatus.BUILD)  # when a cloud answers, nothing has begun yet
 
     def get(self, compute_id: str) -> interface.Instance:
         with self._cloud.lock:
@@ -125,13 +126,31 @@ class FakeCompute(interface.ComputeDriver):
         with self._cloud.lock:
             return [machine.instance for machine in self._cloud.machines.values()]
 
+    def ensure_server_group(self, load_balancer_id: str) -> str | None:
+        with self._cloud.lock:
+            return self._cloud.groups.setdefault(load_balancer_id, str(uuid.uuid4()))
+
+    def delete_server_group(self, load_balancer_id: str) -> None:
+        with self._cloud.lock:
+            self._cloud.groups.pop(load_balancer_id, None)
+
+    def list_server_groups(self) -> Iterable[str]:
+        with self._cloud.lock:
+            return list(self._cloud.groups)
+
     # What a test does to a cloud
 
     def kill(self, amphora_id: str) -> None:
         """The machine stops, as by a power cut; it goes on existing."""
-        with self._cloud.lock:
-            machine = self._cloud.machines[amphora_id]
-            machine.instance = dataclasses.replace(machine.instance, status=interface.InstanceStatus.SHUTOFF)
+        self._replace(amphora_id, status=interface.InstanceStatus.SHUTOFF)
+
+    def fail(self, amphora_id: str, fault: str) -> None:
+        """The machine ends in ERROR, with these words."""
+        self._replace(amphora_id, status=interface.InstanceStatus.ERROR, fault=fault)
+
+    def rebuild(self, amphora_id: str, image_id: str) -> None:
+        """Somebody has it built anew, from an image of theirs."""
+        self._replace(amphora_id, image_id=image_id)
 
     def request_of(self, amphora_id: str) -> interface.BootRequest:
         """What a machine was booted with."""
@@ -142,6 +161,11 @@ class FakeCompute(interface.ComputeDriver):
         """The ports that are plugged into a machine."""
         with self._cloud.lock:
             return list(self._machine(compute_id).plugged.values())
+
+    def _replace(self, amphora_id: str, **values: Any) -> None:
+        with self._cloud.lock:
+            machine = self._cloud.machines[amphora_id]
+            machine.instance = dataclasses.replace(machine.instance, **values)
 
     def _machine(self, compute_id: str) -> Machine:
         try:

@@ -23,7 +23,7 @@ class InstanceStatus(enum.StrEnum):
 class BootRequest:
     """A machine to boot. `files` maps absolute paths inside the machine to their content; the agent starts on them.
 
-    The first of `ports` is the management port. `name` is `amphora-<amphora id>`.
+    The first of `ports` is the management port. `name` is `amphora-<amphora id>`. `server_group_id`: see `ensure_server_group`.
     """
 
     amphora_id: str
@@ -76,7 +76,10 @@ class ComputeDriver(abc.ABC):
 
     @abc.abstractmethod
     def get(self, compute_id: str) -> Instance:
-        """:raises NotFound: no such machine; :raises Transient: the service did not answer."""
+        """Of a machine that is being deleted, nothing is known any more.
+
+        :raises NotFound: no such machine; :raises Transient: the service did not answer, or does not know what the machine does.
+        """
 
     @abc.abstractmethod
     def find(self, amphora_id: str) -> Instance | None:
@@ -84,7 +87,7 @@ class ComputeDriver(abc.ABC):
 
     @abc.abstractmethod
     def delete(self, amphora_id: str) -> None:
-        """Delete the machine of an amphora and all that is inside it; gone already is fine.
+        """Delete every machine of an amphora, in whatever state, and all that is inside; gone already is fine. It may take its time to go.
 
         :raises Transient: the service did not answer; the call may be repeated.
         """
@@ -94,6 +97,8 @@ class ComputeDriver(abc.ABC):
         """Plug a port into a running machine: an interface with the port's MAC appears inside. Plugged already is fine.
 
         :raises NotFound: no such machine.
+        :raises ComputeFault: the service refused, with its words.
+        :raises Transient: the service did not answer, or the machine takes no port in the state that it is in.
         """
 
     @abc.abstractmethod
@@ -103,3 +108,24 @@ class ComputeDriver(abc.ABC):
     @abc.abstractmethod
     def list_ours(self) -> Iterable[Instance]:
         """Every machine that this driver made for us, to find the ones that no row explains."""
+
+    @abc.abstractmethod
+    def ensure_server_group(self, load_balancer_id: str) -> str | None:
+        """Have a group that keeps the machines of a load balancer on different hosts; its id, for `BootRequest`. A second call finds it.
+
+        None: the service has one host, or nobody wants them kept apart.
+
+        :raises QuotaExceeded: the project may not have another group.
+        :raises Transient: the service did not answer; the call may be repeated.
+        """
+
+    @abc.abstractmethod
+    def delete_server_group(self, load_balancer_id: str) -> None:
+        """Delete the group of a load balancer, whether or not groups are wanted now; none is fine.
+
+        :raises Transient: the service did not answer; the call may be repeated.
+        """
+
+    @abc.abstractmethod
+    def list_server_groups(self) -> Iterable[str]:
+        """The ids of the load balancers that have a group, to find the groups that no row explains."""

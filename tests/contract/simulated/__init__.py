@@ -1,0 +1,160 @@
+"""A small OpenStack in this process, over real HTTP, that behaves as a real one (Zed) was seen to behave; one module for each service.
+
+Every request is recorded, and the next ones can be made to fail as clouds fail. What services of a real cloud tell each other (Nova gives
+a port to a server, and takes it back), they tell each other here by calling each other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import re
+import socket
+import struct
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import flask
+from werkzeug import exceptions, serving
+
+from tests.contract.simulated import compute, identity, images, network
+
+
+@dataclasses.dataclass
+class Fault:
+    """What happens to the next `times` requests that match, before the service sees them; `after`: it has carried them out by then."""
+
+    method: str
+    path: str
+    answer: Callable[[], flask.Response]
+    times: int = 1
+    after: bool = False
+
+
+class SimulatedCloud:
+    """`asked` are the requests so far as (method, path below the service's endpoint), those of Keystone left out."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.asked: list[tuple[str, str]] = []
+        self.faults: list[Fault] = []
+        self.identity = identity.Identity(self)
+        self.compute = compute.Compute(self)
+        self.images = images.Images(self)
+        self.network = network.Network(self)
+        self._server = serving.make_server("127.0.0.1", 0, self._app(), threaded=True, request_handler=_Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def fail(self, method: str, path: str, answer: Callable[[], flask.Response], *, times: int = 1, after: bool = False) -> None:
+        """Let the next requests of this method whose path matches end otherwise. See `refusal`, `reset`, `silence`."""
+        self.faults.append(Fault(method, path, answer, times, after))
+
+    def calls(self, method: str = "", path: str = "") -> list[tuple[str, str]]:
+        """What was asked so far, of this method and of paths that match."""
+        return [one for one in self.asked if method in ("", one[0]) and re.search(path, one[1])]
+
+    def _app(self) -> flask.Flask:
+        app = flask.Flask("simulated-cloud")
+        app.url_map.strict_slashes = False
+        for name, service in {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}.items():
+            app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
+        app.before_request(self._before)
+        app.after_request(self._after)
+        app.register_error_handler(exceptions.HTTPException, lambda error: refusal(error.code or 500, str(error.description))())
+        return app
+
+    def _before(self) -> flask.Response | None:
+        service, _, path = flask.request.path.lstrip("/").partition("/")
+        if service == "identity" or re.fullmatch(r"v[\d.]+/?|", path):  # documents of versions
+            return None
+        path = "/" + path.partition("/")[2]
+        with self.lock:
+            self.asked.append((flask.request.method, path))
+            fault = self._fault(path)
+        if fault is not None and fault.after:
+            flask.g.fault = fault
+            fault = None
+        if fault is None and not self.identity.knows(flask.request.headers.get("X-Auth-Token", "")):
+            return refusal(401, "The request you have made requires authentication.")()
+        return fault.answer() if fault is not None else None
+
+    def _fault(self, path: str) -> Fault | None:
+        for fault in self.faults:
+            if fault.times and fault.method == flask.request.method and re.search(fault.path, path):
+                fault.times -= 1
+                return fault
+        return None
+
+    def _after(self, response: flask.Response) -> flask.Response:
+        if (fault := flask.g.pop("fault", None)) is not None:
+            response = fault.answer()
+        response.headers["x-openstack-request-id"] = f"req-{uuid.uuid4()}"
+        return response
+
+
+class _Handler(serving.WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def log(self, *_: Any) -> None:
+        """Quietly."""
+
+
+def refusal(status: int, words: str, kind: str = "error", headers: Mapping[str, str] | None = None) -> Callable[[], flask.Response]:
+    """An error as a service says it: `{kind: {"message": words, "code": status}}`."""
+
+    def answer() -> flask.Response:
+        response = flask.jsonify({kind: {"message": words, "code": status}})
+        response.status_code = status
+        response.headers.update(headers or {})
+        return response
+
+    return answer
+
+
+def reset() -> flask.Response:
+    """The connection breaks (RST)."""
+    connection: socket.socket = flask.request.environ["werkzeug.socket"]
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    raise ConnectionResetError
+
+
+def silence(seconds: float) -> Callable[[], flask.Response]:
+    """Nothing comes for so long, and then a gateway's page."""
+
+    def answer() -> flask.Response:
+        time.sleep(seconds)
+        return flask.Response("<html><body><h1>504 Gateway Time-out</h1></body></html>", 504)
+
+    return answer
+
+
+@contextlib.contextmanager
+def running() -> Iterator[SimulatedCloud]:
+    """One that answers meanwhile."""
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
+    cloud = SimulatedCloud()
+    try:
+        yield cloud
+    finally:
+        cloud.close()
+
+
+def access(cloud: SimulatedCloud) -> str:
+    """`[service_auth]` for it, as in a configuration file."""
+    user = f"username = figlina\npassword = {identity.PASSWORD}\nproject_name = service\n"
+    domains = "user_domain_name = Default\nproject_domain_name = Default\n"
+    return f"[service_auth]\nauth_type = password\nauth_url = {cloud.url}/identity/v3\n{user}{domains}"
