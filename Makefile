@@ -33,9 +33,14 @@ image: ## build the amphora image for virtual machines: build/image/amphora.qcow
 quick: install ## unit, contract and functional tests: no root, no network, no database servers (275 s of CPU: two to three minutes on two cores)
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud and not slow"
 
-lint: install ## ruff: style, imports, common mistakes
+# What is written in bash, for DevStack; bashate's E006 would end lines at 79 characters.
+BASH_FILES = devstack/plugin.sh devstack/settings $(wildcard devstack/lib/*) tests/devstack/run_phases tests/devstack/bin/sudo
+
+lint: install ## ruff: style, imports, common mistakes; bashate and shellcheck for the DevStack plug-in
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/bashate --ignore E006 $(BASH_FILES)
+	@$(BIN)/shellcheck --shell bash $(BASH_FILES)
 
 types: install ## mypy, strict
 	@$(BIN)/mypy

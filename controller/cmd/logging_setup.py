@@ -7,7 +7,10 @@ import logging as standard_logging
 from oslo_config import cfg
 from oslo_log import log as logging
 
-_QUIET = ("taskflow=WARN", "sqlalchemy=WARN", "alembic=INFO", "stevedore=WARN", "urllib3=WARN", "paramiko=WARN", "werkzeug=WARN")
+_QUIET = (
+    *("taskflow=WARN", "sqlalchemy=WARN", "alembic=INFO", "stevedore=WARN", "urllib3=WARN", "paramiko=WARN", "werkzeug=WARN"),
+    *("keystoneauth=WARN", "keystonemiddleware=INFO", "oslo_policy=INFO", "controller.db.database._Pool=WARN"),  # the pool is SQLAlchemy's
+)
 
 
 def setup(conf: cfg.ConfigOpts, process_name: str) -> None:
