@@ -41,6 +41,8 @@ class Cloud(http.server.ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.assigned: set[tuple[str, str, str]] = set()  # project, user, role
         self.tokens: dict[str, tuple[str, str]] = {}
+        self.fails_at: int | None = None  # after so many more writes one is not carried out
+        self.cut: int | None = None  # after so many more writes the answer is lost
         self.refused: list[tuple[str, str, int, Any]] = []
         self.asked: list[tuple[str, str]] = []
         self.microversion: dict[str, str] = dict(_MICROVERSION)
@@ -137,11 +139,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             for method, pattern, status, body in self.server.refused:
                 if method in (self.command, "*") and re.search(pattern, split.path):
                     raise Answer(status, body)
-            self._answer(*self._routed(split.path.strip("/").split("/"), dict(urllib.parse.parse_qsl(split.query)), content))
+            if self._counts("fails_at"):
+                raise Answer(500, {"message": "out of order"})
+            done = self._routed(split.path.strip("/").split("/"), dict(urllib.parse.parse_qsl(split.query)), content)
+            self._answer(*((504, {"message": "the gateway has waited long enough"}) if self._counts("cut") else done))
         except Answer as answer:
             self._answer(answer.status, answer.body)
 
     do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = _serve
+
+    def _counts(self, what: str) -> bool:
+        """Whether this is the write that is counted down to."""
+        left = getattr(self.server, what)
+        if left is None or self.command in ("GET", "HEAD") or self.path.endswith("/auth/tokens"):
+            return False
+        setattr(self.server, what, left - 1)
+        return bool(left == 1)
 
     def _content(self) -> bytes:
         if self.headers.get("Transfer-Encoding") == "chunked":
@@ -188,6 +201,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if service == "image" and "tags" in rest:
             self.server.store["images"][rest[1]]["tags"].append(rest[3])
             return 204, None
+        if rest[0] == "flavors" and rest[2:]:
+            return self._flavor_access(rest[1], body)
         if rest[0] not in _COLLECTIONS.get(service, ()):
             raise Answer(404, {"error": {"message": f"no {self.path}"}})
         admin = "admin" in self.server.roles_of(user, project)
@@ -262,6 +277,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.server.assigned.add(one)
         return 204, None
 
+    def _flavor_access(self, flavor: str, body: Any) -> tuple[Any, ...]:
+        found = self.server.store["flavors"][flavor].setdefault("access", [])
+        if body:
+            found.append(body["addTenantAccess"]["tenant"])
+        return 200, {"flavor_access": [{"flavor_id": flavor, "tenant_id": one} for one in found]}
+
     def _quotas(self, service: str) -> tuple[Any, ...]:
         names = (
             ("instances", "cores", "ram", "server_groups") if service == "compute" else ("port", "security_group", "security_group_rule")
@@ -305,7 +326,8 @@ class Resources:
         if method == "POST":
             return self._made(body if self._service == "image" else body[self._word])
         if not rest or rest == ["detail"]:
-            return 200, {self._plural: [self._shown(one) for one in self._seen() if self._fits(one, query)]}
+            shown = [self._shown(one) for one in self._seen() if self._fits(one, query)]
+            return 200, {self._plural: [{"keypair": one} for one in shown] if self._name == "os-keypairs" else shown}
         found = next((one for one in self._seen() if rest[0] in (one["id"], self._name == "os-keypairs" and one["name"])), None)
         if found is None:
             raise Answer(404, {"error": {"message": f"{self._word} {rest[0]} could not be found"}})
@@ -313,10 +335,7 @@ class Resources:
             self._deleted(found)
             return 204, None
         if method in ("PUT", "PATCH"):
-            if rest[1:] != ["tags"]:
-                found |= {} if self._service == "image" else body[self._word]
-            else:
-                found["tags"] = body["tags"]
+            found |= {one["path"][1:]: one["value"] for one in body} if self._service == "image" else body[self._word]
         return 200, self._shown(found) if self._service == "image" else {self._word: self._shown(found)}
 
     def _seen(self) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from controller.cmd import ca, status
+from controller.cmd import ca, cloud, status
 from controller.dev import cli, demo, settings
 
 
@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     authority = commands.add_parser("ca", help="the roots of amphorae and controllers: how one follows another")
     ca.add_commands(authority, commands.add_parser("secrets", help="the `local` store of tenants' certificates"))
     status.add_commands(commands.add_parser("status", help="whether everything is right, here and in the cloud (also: figlina-status)"))
+    cloud.add_commands(commands.add_parser("cloud", help="what amphorae need in an OpenStack: make it, delete it"))
     story.add_argument("--compute", choices=settings.COMPUTE, default="namespace", help="what amphorae are (default: network namespaces)")
     story.add_argument("--image", type=pathlib.Path, help="the image of virtual machines (default: what `make image` built)")
     story.set_defaults(run=lambda options: demo.run(options.compute, options.image))

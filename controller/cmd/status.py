@@ -48,7 +48,8 @@ def _check(options: argparse.Namespace) -> int:
         conf = configuration.load([word for path in options.config_file for word in ("--config-file", path)])
         conf.set_override("create", False, group="certificates")  # who looks makes nothing
         logging_setup.setup(conf, "figlina-status")
-        logging.getLogger("controller").setLevel(logging.DEBUG if conf.debug else logging.ERROR)  # the findings tell the rest
+        for name in ("controller", "alembic"):  # the findings tell the rest
+            logging.getLogger(name).setLevel(logging.DEBUG if conf.debug else logging.ERROR)
     except (cfg.Error, OSError) as error:
         print(f"figlina-status: the configuration can't be read: {error}", file=sys.stderr)
         return UNUSABLE

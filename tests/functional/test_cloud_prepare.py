@@ -1,0 +1,217 @@
+"""`figlina cloud prepare` and `remove` before a small cloud: what is made, what stays, and that it goes on wherever it was interrupted."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+import stat
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controller import conf as configuration
+from controller.cmd import figlina
+from controller.deployment import checks, identity, prepare, report
+from controller.deployment.site import Site
+from tests import simulated_cloud
+from tests.functional.test_status_check import OneAddress
+
+_CLOUDS = """
+clouds:
+  admin: &one
+    auth: {{auth_url: "{url}/identity/v3", username: {user}, password: {password}, project_name: {project},
+      user_domain_name: Default, project_domain_name: Default}}
+    region_name: R
+"""
+_QCOW2 = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 * 2**29) + b"bits of an image"
+
+
+@pytest.fixture
+def cloud(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[simulated_cloud.Cloud]:
+    with simulated_cloud.running() as running:
+        _log_in(running, tmp_path, "admin", "admin")
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
+        (tmp_path / "amphora.qcow2").write_bytes(_QCOW2)
+        (tmp_path / "key.pub").write_text("ssh-ed25519 AAAA operator\n")
+        (tmp_path / "figlina.conf").write_text("")
+        yield running
+
+
+def _log_in(cloud: simulated_cloud.Cloud, folder: pathlib.Path, user: str, project: str) -> None:
+    words = {"url": cloud.url, "user": user, "project": project, "password": simulated_cloud.PASSWORD}
+    (folder / "clouds.yaml").write_text(_CLOUDS.format(**words))
+
+
+def _prepare(folder: pathlib.Path, *more: str, image: str = "amphora.qcow2") -> int:
+    who = ["--os-cloud", "admin", "--project", "load-balancing", "--user", "balancer", "--region", "R"]
+    what = ["--cidr", "198.51.100.0/24", "--image", str(folder / image), "--public-key", str(folder / "key.pub")]
+    where = ["--endpoint", "http://api.example:9876", "--config-file", str(folder / "figlina.conf"), "--write", str(folder / "cloud.conf")]
+    return figlina.main(["cloud", "prepare", *who, *what, *where, *more])
+
+
+def _shape(cloud: simulated_cloud.Cloud) -> dict[str, Any]:
+    """All that is there, without ids, passwords and times."""
+    ids = {one["id"]: f"{name}/{one.get('name')}" for name, found in cloud.store.items() for one in found.values()}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items() if key not in ("id", "password", "url")}
+        return [plain(each) for each in value] if isinstance(value, list) else ids.get(value, value) if isinstance(value, str) else value
+
+    found = {name: sorted((plain(one) for one in found.values()), key=repr) for name, found in cloud.store.items()}
+    return found | {"assigned": sorted([ids[each] for each in one] for one in cloud.assigned)}
+
+
+def test_a_dry_run_makes_nothing_and_tells_everything(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    assert _prepare(tmp_path, "--dry-run") == 0
+    assert cloud.writes() == []
+    assert not (tmp_path / "cloud.conf").exists()
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("to make")]
+    assert _prepare(tmp_path) == 0
+    made = [line for line in capsys.readouterr().out.splitlines() if line.startswith("made ")]
+    assert [line.split()[2:4] for line in told] == [line.split()[1:3] for line in made if line.split()[1] != "upload"]
+
+
+def test_the_second_run_makes_nothing(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    assert cloud.writes() != []
+    cloud.asked.clear()
+    first = (tmp_path / "cloud.conf").read_text()
+    assert _prepare(tmp_path) == 0
+    assert cloud.writes() == []
+    assert (tmp_path / "cloud.conf").read_text() == first
+    assert stat.S_IMODE((tmp_path / "cloud.conf").stat().st_mode) == 0o600
+    assert "password = " in first
+
+
+def test_what_was_made_is_what_the_checks_want(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    """With the file that was written, as the service user that was made."""
+    assert _prepare(tmp_path) == 0
+    own = tmp_path / "figlina.conf"
+    own.write_text("[health_manager]\nbind_ip = 198.51.100.2\ncontroller_ip_port_list = 198.51.100.2:5555\n")
+    conf = configuration.load(["--config-file", str(own), "--config-file", str(tmp_path / "cloud.conf")])
+    told = list(report.run(checks.CHECKS, Site(conf, OneAddress()), conf))
+    assert {one.check for one in told if one.finding.level is report.Level.OK} >= {one.name for one in checks.CHECKS if one.needs} - {
+        "catalogue"
+    }
+    wrong = [one for one in told if one.finding.level is not report.Level.OK]
+    assert {one.check for one in wrong} == {"database", "heartbeat-key", "certificates", "secrets", "catalogue"}, wrong
+
+
+def test_image_and_flavor_are_what_amphorae_need(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    image, flavor = cloud.named("images", "figlina-amphora"), cloud.named("flavors", "figlina-amphora")
+    owner = cloud.named("projects", "load-balancing")["id"]
+    assert cloud.files[image["id"]] == _QCOW2
+    expected = {"status": "active", "tags": ["amphora"], "disk_format": "qcow2", "min_disk": 2, "owner": owner, "visibility": "private"}
+    expected |= {"hw_cdrom_bus": "scsi", "hw_scsi_model": "virtio-scsi"}
+    assert {name: image[name] for name in expected} == expected
+    assert (flavor["os-flavor-access:is_public"], flavor["access"], flavor["ram"]) == (False, [owner], 512)
+    user = cloud.named("users", "balancer")
+    assert cloud.named("os-keypairs", "figlina-amphora")["user_id"] == user["id"]
+    assert sorted(cloud.roles_of(user["id"], owner)) == ["admin", "service"]
+    assert {one["name"] for one in cloud.store["roles"].values()} >= set(identity.ROLES)
+
+
+def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    first = cloud.named("images", "figlina-amphora")
+    first["tags"].clear()
+    del first["hw_cdrom_bus"]
+    assert _prepare(tmp_path) == 0
+    assert (first["tags"], first["hw_cdrom_bus"]) == (["amphora"], "scsi")
+    (tmp_path / "next.raw").write_bytes(b"no qcow2")
+    assert _prepare(tmp_path, image="next.raw") == 0
+    second = next(one for one in cloud.store["images"].values() if one is not first)
+    assert (second["disk_format"], second["os_hash_value"]) == ("raw", hashlib.sha512(b"no qcow2").hexdigest())
+
+
+def _writes_of_a_run() -> int:
+    """How many requests change something; the tests below see to it that the number is true."""
+    return 26
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [False, True], ids=["refused", "answer-lost"])
+@pytest.mark.parametrize("write", range(1, _writes_of_a_run() + 1))
+def test_it_goes_on_wherever_it_was_interrupted(
+    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, write: int, lost: bool, capsys: Any
+) -> None:
+    """The n-th write fails: before it is carried out, or after that, when only the answer is lost. The second run leaves what one does."""
+    with simulated_cloud.running() as other:
+        whole = tmp_path / "whole"
+        whole.mkdir()
+        for name in ("amphora.qcow2", "key.pub", "figlina.conf"):
+            (whole / name).write_bytes((tmp_path / name).read_bytes())
+        _log_in(other, tmp_path, "admin", "admin")
+        assert _prepare(whole) == 0
+        assert len(other.writes()) == _writes_of_a_run()
+        method, path = other.writes()[write - 1]
+        expected = _shape(other)
+    _log_in(cloud, tmp_path, "admin", "admin")
+    cloud.fails_at, cloud.cut = (None, write) if lost else (write, None)
+    first = _prepare(tmp_path)
+    repeated = method in ("PUT", "DELETE")  # by the connection itself, at once
+    assert first == (0 if repeated and not path.endswith("/file") else 1), (method, path, capsys.readouterr().err)
+    cloud.fails_at = cloud.cut = None
+    assert _prepare(tmp_path) == 0
+    assert _shape(cloud) == expected
+    written = configuration.load(["--config-file", str(tmp_path / "cloud.conf")])
+    assert Site(written).access.username == "balancer", "the password that was written is the one that it has"
+
+
+def test_what_one_may_not_make_is_told_and_the_rest_is_made(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    _log_in(cloud, tmp_path, "red", "red")
+    assert figlina.main(["cloud", "prepare", "--os-cloud", "admin", "--config-file", str(tmp_path / "figlina.conf")]) == 1
+    said = capsys.readouterr().out
+    assert [line.split()[1].strip(":") for line in said.splitlines() if line.startswith("refused")] == ["roles", "flavor"]
+    assert cloud.named("networks", "figlina-mgmt")["project_id"] == cloud.named("projects", "red")["id"]
+
+
+def test_several_of_one_name_are_not_guessed_at(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    owner = cloud.named("projects", "admin")["id"]
+    for _ in range(2):
+        cloud.add("networks", name="figlina-mgmt", project_id=owner, description="", tags=[])
+    assert figlina.main(["cloud", "prepare", "--os-cloud", "admin", "--config-file", str(tmp_path / "figlina.conf")]) == 1
+    assert "There are several: network figlina-mgmt" in capsys.readouterr().err
+
+
+def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    strangers = [
+        cloud.add("networks", name="figlina-mgmt", description="mine", project_id="p"),
+        cloud.add("images", name="figlina-amphora", tags=[]),
+    ]
+    strangers += [cloud.add("security-groups", name="figlina-mgmt", description="", project_id="p")]
+    before = cloud.inventory()
+    assert _prepare(tmp_path) == 0
+    words = ["cloud", "remove", "--os-cloud", "admin", "--config-file", str(tmp_path / "figlina.conf")]
+    made = cloud.inventory()
+    assert figlina.main([*words, "--dry-run"]) == 0
+    assert cloud.inventory() == made
+    assert figlina.main(words) == 0
+    stays = {"users", "projects", "roles", "os-keypairs", "endpoints"}
+    assert {name: found for name, found in cloud.inventory().items() if name not in stays} == {
+        name: found for name, found in before.items() if name not in stays
+    }
+    assert all(one["id"] in {each for found in cloud.inventory().values() for each in found} for one in strangers)
+
+
+def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    (tmp_path / "cloud.conf").write_text("[service_auth]\npassword = precious\n")
+    assert _prepare(tmp_path) == 1
+    assert "was not written by this command" in capsys.readouterr().err
+    assert cloud.writes() == []
+
+
+@pytest.mark.parametrize("step", prepare.STEPS)
+def test_a_step_can_be_left_out(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, step: str, capsys: Any) -> None:
+    assert _prepare(tmp_path, "--skip", step) == 0
+    assert f"skipped   {step}" in capsys.readouterr().out
+
+
+def test_an_existing_endpoint_of_another_address_stays(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    assert _prepare(tmp_path) == 0
+    assert _prepare(tmp_path, "--endpoint", "http://elsewhere.example") == 0
+    assert "it is http://api.example:9876; for another one: openstack endpoint set" in capsys.readouterr().out
