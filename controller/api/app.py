@@ -1,17 +1,15 @@
-"""The application: routes, the error table, and what happens to every request before and after its route."""
+"""The application: routes, the error table, and what stands around them."""
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flask
-import werkzeug.exceptions
 from werkzeug.middleware import dispatcher
 
 from controller import exceptions
 from controller import providers as provider_drivers
-from controller.api import auth, cors, current, discovery, documentation, errors, gate, middleware, networking, paths, policy, settings
+from controller.api import current, discovery, documentation, errors, gate, middleware, networking, policy, settings
 from controller.api.lbaasv2 import app as lbaasv2
 from controller.api.v2 import (
     amphorae,
@@ -30,25 +28,8 @@ from controller.api.v2 import (
 )
 from controller.changes.asking import Services
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-LOG = logging.getLogger(__name__)
-
-_WRITES = frozenset({"POST", "PUT", "DELETE"})
 _OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors", "/l7policies")
 _COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
-_FOR_PEOPLE = ("/healthcheck", "/docs")
-_JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
-
-
-class Application(flask.Flask):
-    """Its routes know the short spelling of each path only."""
-
-    def request_context(self, environ: WSGIEnvironment) -> flask.ctx.RequestContext:
-        """A request, whatever spelling its client prefers."""
-        paths.shorten(environ)
-        return super().request_context(environ)
 
 
 def create_app(services: Services, conf: Any) -> flask.Flask:
@@ -56,13 +37,14 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
 
     :raises Misconfigured: the policy files, or the identity service, can't be used as they are configured.
     """
-    app = Application("figlina-api", static_folder=None)
+    middleware.register_options(conf)
+    app = gate.Application("figlina-api", static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
     app.extensions[current.EXTENSION] = services, settings.load(conf)
     app.extensions[current.PROVIDERS] = provider_drivers.load(current_settings(app).providers, conf)
-    app.config["MAX_CONTENT_LENGTH"] = current_settings(app).max_request_body_size
-    app.before_request(_begin)
-    app.after_request(_end)
+    app.config["MAX_CONTENT_LENGTH"] = middleware.largest_body(conf)
+    app.before_request(gate.begin)
+    app.after_request(gate.end)
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
@@ -91,14 +73,13 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     app.add_url_rule("/v2/l7policies/<policy_id>/rules", "no rule id", _needs_id, methods=["PUT", "DELETE"])
     app.add_url_rule("/v2/octavia/amphorae", "no amphora id", _needs_id, methods=["PUT", "DELETE"])
     if conf.lbaasv2.enabled:
-        below: dict[str, Any] = {lbaasv2.PREFIX: lbaasv2.Mounted(lbaasv2.create_app(app, conf, _begin, _end))}
+        below: dict[str, Any] = {lbaasv2.PREFIX: lbaasv2.Mounted(lbaasv2.create_app(app, conf))}
         app.wsgi_app = dispatcher.DispatcherMiddleware(app.wsgi_app, below)  # type: ignore[method-assign]
     rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
     # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
-    gated = gate.build(app.wsgi_app, conf, rules, current_settings(app).cors_allowed_origins)
-    middleware.register_options(conf)
+    gated = gate.build(app.wsgi_app, conf, rules)
     middleware.install(app, conf)
-    app.wsgi_app = middleware.behind_a_proxy(gated, conf)  # type: ignore[method-assign, assignment]
+    app.wsgi_app = middleware.around(gated, conf)  # type: ignore[method-assign, assignment]
     return app
 
 
@@ -110,49 +91,3 @@ def current_settings(app: flask.Flask) -> settings.Settings:
 
 def _needs_id(**_in_path: str) -> flask.Response:
     raise exceptions.InvalidRequest('Missing argument: "id"')
-
-
-def _begin() -> None:
-    """Name the caller; refuse what no route would answer rightly."""
-    request = flask.request
-    flask.g.context = auth.of(request.environ)
-    if request.method == "HEAD" and request.path != "/healthcheck":
-        raise werkzeug.exceptions.MethodNotAllowed
-    accepted = request.headers.get("Accept")
-    if accepted and not _accepts_json(accepted) and not request.path.startswith(_FOR_PEOPLE):
-        raise werkzeug.exceptions.NotAcceptable
-    if "Transfer-Encoding" in request.headers:
-        _take_chunks(request)
-
-
-def _take_chunks(request: flask.Request) -> None:
-    """Read a body whose length nobody told: it may break off in the middle, or be cut where it becomes too large."""
-    try:
-        body = request.get_data()
-        longer = len(body) >= (request.max_content_length or len(body) + 1) and request.environ["wsgi.input"].read(1)
-    except werkzeug.exceptions.HTTPException:
-        raise
-    except Exception as error:  # each WSGI server has errors of its own for chunks that make no sense
-        raise exceptions.InvalidRequest("The body of the request could not be read.") from error
-    if longer:
-        raise werkzeug.exceptions.RequestEntityTooLarge
-
-
-def _accepts_json(accepted: str) -> bool:
-    ranges = [media.split(";") for media in accepted.split(",")]
-    return any(media[0].strip() in _JSON_RANGES and not _refused(media[1:]) for media in ranges)
-
-
-def _refused(parameters: list[str]) -> bool:
-    return any(parameter.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters)
-
-
-def _end(answer: flask.Response) -> flask.Response:
-    context = flask.g.get("context")
-    if context is not None:
-        answer.headers["x-openstack-request-id"] = context.request_id
-        if flask.request.method in _WRITES:
-            path, named = flask.request.path, context.global_request_id or "-"
-            LOG.info("%s (%s) %s %r: %d", context.request_id, named, flask.request.method, path, answer.status_code)
-    answer.headers.update(cors.headers(flask.request.headers.get("Origin"), current.settings().cors_allowed_origins))
-    return answer

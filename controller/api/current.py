@@ -1,19 +1,27 @@
-"""What a route reaches for: who asks with what, for changes; and the services and settings of the request in hand."""
+"""The request in hand: who asks with what, for changes; the services and settings behind it; its own address; and its answer."""
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import flask
+import orjson
 
 from controller.api import policy
-from controller.api.auth import Context
+from controller.api.policy import Context
 from controller.api.settings import Settings
 from controller.changes.asking import Asking, Services
 from controller.changes.dialect import OCTAVIA, Dialect
+from controller.resources import declare, kinds
 
 EXTENSION = "figlina"
 PROVIDERS = "figlina.providers"
+
+ORIGINAL_PATH = "figlina.path"
+"""Where the path that the client asked for stands in the WSGI environment, after `gate.shorten()`."""
+
+MOUNTED_AT = "figlina.mounted_at"
+"""Where stands below which prefix the application answers, if it is not the first one."""
 
 
 def services() -> Services:
@@ -55,3 +63,63 @@ def authorize(action: str, project_id: str | None) -> None:
     :raises Forbidden: they may not.
     """
     policy.authorize(action, project_id, context())
+
+
+def switch(name: str) -> bool:
+    """A switch in the query string, which is off unless it is given.
+
+    :raises InvalidRequest: it is neither on nor off.
+    """
+    word = flask.request.args.get(name)
+    if word is None:
+        return False
+    try:
+        return kinds.boolean(word)
+    except kinds.Reject as reason:
+        raise declare.invalid(name, word, str(reason)) from None
+
+
+def base_url() -> str:
+    """How addresses begin, without a slash at the end: `api_base_uri`, or where the request was sent to."""
+    configured = settings().api_base_uri
+    if configured:
+        return configured.rstrip("/") + str(flask.request.environ.get(MOUNTED_AT, ""))
+    return (flask.request.host_url + flask.request.script_root.lstrip("/")).rstrip("/")
+
+
+def url() -> str:
+    """The address of this request, without its query."""
+    return base_url() + str(flask.request.environ.get(ORIGINAL_PATH, flask.request.path))
+
+
+def json(body: Any, status: int = 200) -> flask.Response:
+    """A body."""
+    return flask.Response(orjson.dumps(body), status, content_type="application/json")
+
+
+def empty(status: int) -> flask.Response:
+    """Neither a body nor a content type."""
+    answer = flask.Response(status=status)
+    del answer.headers["Content-Type"]
+    return answer
+
+
+def one(key: str, view: dict[str, Any], status: int = 200) -> flask.Response:
+    """One object in its envelope; a GET may choose its fields."""
+    if flask.request.method == "GET":
+        chosen = selection()
+        if chosen:
+            view = select(view, chosen)
+    return json({key: view}, status)
+
+
+def selection() -> frozenset[str]:
+    """The names in `fields=`, repeated or with commas; empty: all."""
+    if not flask.request.query_string or not settings().allow_field_selection:
+        return frozenset()
+    return frozenset(name for words in flask.request.args.getlist("fields") for name in words.split(",") if name)
+
+
+def select(view: dict[str, Any], chosen: frozenset[str]) -> dict[str, Any]:
+    """Only the chosen keys; unknown ones are ignored."""
+    return {key: value for key, value in view.items() if key in chosen}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import flask
 import werkzeug.exceptions
 
-from controller.api import answers, current, links, middleware
+from controller.api import current, middleware
 
 blueprint = flask.Blueprint("discovery", __name__)
 
@@ -48,20 +48,20 @@ MINOR_VERSIONS = {
 @blueprint.get("/")
 def list_versions() -> flask.Response:
     """All minor versions; every one is served at the same address."""
-    link = {"href": f"{links.base()}/v2", "rel": "self"}
+    link = {"href": f"{current.base_url()}/v2", "rel": "self"}
     newest = max(MINOR_VERSIONS)
     versions = [
         {"id": f"v2.{minor}", "status": "CURRENT" if minor == newest else "SUPPORTED", "updated": updated, "links": [link]}
         for minor, updated in MINOR_VERSIONS.items()
     ]
-    return answers.json({"versions": versions})
+    return current.json({"versions": versions})
 
 
 @blueprint.get("/v2")
 @blueprint.get("/v2/octavia")
 def name_version() -> flask.Response:
     """Tell which version of the API is served here."""
-    return answers.json("v2")
+    return current.json("v2")
 
 
 @blueprint.route("/healthcheck", methods=["GET", "HEAD"])

@@ -8,7 +8,7 @@ from typing import Any
 import flask
 import orjson
 
-from controller.api import docs_viewer, links, openapi
+from controller.api import current, docs_viewer, openapi
 
 blueprint = flask.Blueprint("documentation", __name__)
 
@@ -19,14 +19,14 @@ _MAKING = threading.Lock()
 @blueprint.get("/openapi.json")
 def get_document() -> flask.Response:
     """The OpenAPI document, for the address that it was asked at."""
-    document = b'{"servers":%s,%s' % (orjson.dumps([{"url": links.base()}]), _made()[1:])
+    document = b'{"servers":%s,%s' % (orjson.dumps([{"url": current.base_url()}]), _made()[1:])
     return flask.Response(document, content_type="application/json")
 
 
 @blueprint.get("/docs")
 def get_page() -> flask.Response:
     """The same for people: a page that shows it."""
-    asked_for = str(flask.request.environ.get(links.ORIGINAL_PATH, flask.request.path))
+    asked_for = str(flask.request.environ.get(current.ORIGINAL_PATH, flask.request.path))
     page = docs_viewer.page("Figlina: the API", "../" if asked_for.endswith("/") else "")
     answer = flask.Response(page, content_type="text/html; charset=utf-8")
     answer.headers["Content-Security-Policy"] = docs_viewer.POLICY

@@ -11,7 +11,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import answers
+from controller.api import current
 from controller.api.serving import refusals
 from controller.db import database
 from controller.refusals import Refusal
@@ -98,7 +98,7 @@ def not_routed(error: werkzeug.exceptions.HTTPException) -> flask.Response:
     """No such path, no such method, no JSON wanted, too large."""
     code = error.code or 500
     described = error.description if isinstance(error, BadQuery) else ""
-    answer = answers.json({"code": code, "title": http.HTTPStatus(code).phrase, "description": described}, code)
+    answer = current.json({"code": code, "title": http.HTTPStatus(code).phrase, "description": described}, code)
     if code == 405:
         answer.headers["Allow"] = METHODS
     return answer
@@ -133,4 +133,4 @@ def may_repeat(answer: flask.Response) -> flask.Response:
 
 def fault(code: int, text: str) -> flask.Response:
     """The shape that clients read `faultstring` from."""
-    return may_repeat(answers.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code))
+    return may_repeat(current.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code))

@@ -1,19 +1,28 @@
-"""The gate before every application of ours: it finds out who calls, by `[api_settings] auth_strategy`, or sends the caller away.
+"""What every request passes before its route, and its answer after it.
 
-Behind it, `auth.of(environ)` tells the caller. What clients read before they have a token, and the questions that browsers ask before they
-send one, need no caller.
+The gate finds out who calls, by `[api_settings] auth_strategy`, or sends the caller away; then each path gets its one spelling, and what no
+route would answer rightly is refused.
+
+Behind the gate, `caller(environ)` tells who calls. What clients read before they have a token, and the questions that browsers ask
+before they send one, need no caller.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable
-from typing import TYPE_CHECKING, Any
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
+import flask
 import orjson
+import werkzeug.exceptions
 from keystoneauth1 import exceptions as keystone_exceptions
 
-from controller.api import auth, cors, docs_viewer, paths, policy
+from controller import exceptions
+from controller.api import current, docs_viewer, policy
+from controller.api.policy import Context
 from controller.api.serving import refusals
 
 if TYPE_CHECKING:
@@ -27,8 +36,17 @@ PUBLIC = frozenset({"/", "/v2", "/v2/octavia", "/healthcheck", "/openapi.json", 
 AWAY = "The identity service can't be asked who you are, so nothing was done. Please repeat the request."
 BROKEN = "The identity of the caller could not be checked, so nothing was done."
 
-Identify = Callable[["WSGIEnvironment"], auth.Context]
+Identify = Callable[["WSGIEnvironment"], Context]
 Guard = Callable[["WSGIApplication"], "WSGIApplication"]
+
+CONTEXT = "figlina.context"
+"""The key of the WSGI environment under which the gate leaves the `Context`."""
+
+_GLOBAL_ID = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+_WRITES = frozenset({"POST", "PUT", "DELETE"})
+_FOR_PEOPLE = ("/healthcheck", "/docs")
+_JSON_RANGES = frozenset({"*/*", "application/*", "application/json"})
+_PREFIXES = (("/v2.0", "/v2"), ("/v2", "/v2"))
 
 
 class Gate:
@@ -39,27 +57,25 @@ class Gate:
         application: WSGIApplication,
         identify: Identify,
         guard: Guard | None = None,
-        origins: Collection[str] = (),
     ) -> None:
         """`guard` is a middleware that lets proved callers pass; whoever passes is identified by `identify`."""
         self._application = application
         self._identify = identify
         self._guarded = self._let_in if guard is None else guard(self._let_in)
         self._is_guarded = guard is not None
-        self._origins = origins
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        environ.pop(auth.CONTEXT, None)
+        environ.pop(CONTEXT, None)
         if not self._is_guarded:
             return self._let_in(environ, start_response)
         if is_public(environ):
-            environ[auth.CONTEXT] = auth.anonymous(environ)
+            environ[CONTEXT] = _anonymous(environ)
             return self._application(environ, start_response)
         return self._ask(environ, start_response)
 
     def _let_in(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ[auth.CONTEXT] = self._identify(environ)
+        environ[CONTEXT] = self._identify(environ)
         return self._application(environ, start_response)
 
     def _ask(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -67,7 +83,7 @@ class Gate:
         held: list[tuple[str, list[tuple[str, str]]]] = []
 
         def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            if auth.CONTEXT in environ:
+            if CONTEXT in environ:
                 return start_response(status, headers, exc_info)
             held[:] = [(status, headers)]
             return bytearray().extend
@@ -75,40 +91,108 @@ class Gate:
         try:
             body = self._guarded(environ, begin)
         except Exception as error:
-            if auth.CONTEXT in environ:  # the caller was let in, so it is not about them
+            if CONTEXT in environ:  # the caller was let in, so it is not about them
                 raise
             away = isinstance(error, keystone_exceptions.ClientException)
             LOG.error("A caller could not be identified: %s", error, exc_info=None if away else error)
-            return self._refuse(environ, start_response, "503 Service Unavailable" if away else "500 Internal Server Error")
-        if auth.CONTEXT in environ:
+            return self._refuse(start_response, "503 Service Unavailable" if away else "500 Internal Server Error")
+        if CONTEXT in environ:
             return body
         status, headers = held[0]
         if not status.startswith("401"):
-            return self._refuse(environ, start_response, status)
-        start_response(status, [*headers, *self._common(environ)])
+            return self._refuse(start_response, status)
+        start_response(status, [*headers, _named()])
         return body
 
-    def _refuse(self, environ: WSGIEnvironment, start_response: StartResponse, status: str) -> Iterable[bytes]:
+    def _refuse(self, start_response: StartResponse, status: str) -> Iterable[bytes]:
         text = AWAY if status.startswith("503") else BROKEN
         said = orjson.dumps({"faultcode": "Server", "faultstring": text, "debuginfo": None})
         kind = [("Content-Type", "application/json"), ("Content-Length", str(len(said)))]
         if status.startswith("503"):
             kind.append(("Retry-After", str(refusals.RETRY_AFTER)))
-        start_response(status, [*kind, *self._common(environ)])
+        start_response(status, [*kind, _named()])
         return [said]
 
-    def _common(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
-        shared = cors.headers(environ.get("HTTP_ORIGIN"), self._origins)
-        return [("x-openstack-request-id", auth.new_request_id()), *shared.items()]
+
+def _named() -> tuple[str, str]:
+    return "x-openstack-request-id", new_request_id()
 
 
 def is_public(environ: WSGIEnvironment) -> bool:
     """Whether anybody may ask this, without a token."""
     method = environ["REQUEST_METHOD"]
-    return method == "OPTIONS" or (method in ("GET", "HEAD") and paths.normalised(environ.get("PATH_INFO", "")) in PUBLIC)
+    return method == "OPTIONS" or (method in ("GET", "HEAD") and normalised(environ.get("PATH_INFO", "")) in PUBLIC)
 
 
-def build(application: WSGIApplication, conf: Any, rules: policy.Policy, origins: Collection[str]) -> Gate:
+def new_request_id() -> str:
+    """The id that the answer carries, and every log line, job and fault that comes of it."""
+    return f"req-{uuid.uuid4()}"
+
+
+def caller(environ: Mapping[str, Any]) -> Context:
+    """The caller of the request with this WSGI environment."""
+    return cast("Context", environ[CONTEXT])
+
+
+def _anonymous(environ: Mapping[str, Any]) -> Context:
+    """Nobody: who asks for what everybody may see."""
+    return Context(request_id=new_request_id(), project_id=None, is_admin=False, global_request_id=_global_request_id(environ))
+
+
+def noauth(environ: Mapping[str, Any], default_project: str | None) -> Context:
+    """Everybody is an administrator, in the project of the header X-Project-Id, or in the default one."""
+    project = environ.get("HTTP_X_PROJECT_ID") or default_project or ""
+    return Context(
+        request_id=new_request_id(),
+        project_id=project if project and len(project) <= 36 and project.isprintable() else None,
+        is_admin=True,
+        token=environ.get("HTTP_X_AUTH_TOKEN"),
+        global_request_id=_global_request_id(environ),
+    )
+
+
+def _testing(environ: Mapping[str, Any]) -> Context:
+    """Callers are who they say they are in the headers that Keystone's middleware would set: to try policies without a Keystone."""
+    return Context(
+        request_id=new_request_id(),
+        project_id=environ.get("HTTP_X_PROJECT_ID") or None,
+        is_admin=False,
+        user_id=environ.get("HTTP_X_USER_ID") or None,
+        roles=frozenset(role.strip() for role in environ.get("HTTP_X_ROLES", "").split(",") if role.strip()),
+        domain_id=environ.get("HTTP_X_DOMAIN_ID") or None,
+        system_scope=environ.get("HTTP_OPENSTACK_SYSTEM_SCOPE") or None,
+        token=environ.get("HTTP_X_AUTH_TOKEN"),
+        global_request_id=_global_request_id(environ),
+    )
+
+
+def _by_keystone(environ: Mapping[str, Any]) -> Context:
+    """The owner of the token that Keystone's middleware has proved. Its own object is read, not headers: no client can forge that."""
+    proved = environ["keystone.token_auth"]
+    user, service = proved.user, proved.service
+    return Context(
+        request_id=new_request_id(),
+        project_id=user.project_id,
+        is_admin=False,
+        user_id=user.user_id,
+        roles=frozenset(user.role_names),
+        service_roles=frozenset(service.role_names if service is not None else ()),
+        domain_id=user.domain_id,
+        user_domain_id=user.user_domain_id,
+        project_domain_id=user.project_domain_id,
+        system_scope="all" if user.system_scoped else None,
+        token=user.auth_token,
+        global_request_id=_global_request_id(environ),
+    )
+
+
+def _global_request_id(environ: Mapping[str, Any]) -> str | None:
+    """The id that a client gave to everything that it does in the whole cloud, if it has the form of one: it goes into logs."""
+    given = environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "")
+    return given if _GLOBAL_ID.fullmatch(given) else None
+
+
+def build(application: WSGIApplication, conf: Any, rules: policy.Policy) -> Gate:
     """The gate that the configuration wants.
 
     :raises Misconfigured: the identity service can't be asked with what `[keystone_authtoken]` says.
@@ -117,10 +201,10 @@ def build(application: WSGIApplication, conf: Any, rules: policy.Policy, origins
     if api.auth_strategy == "keystone":
         from controller.api import keystone  # takes a second to import, and other strategies need nothing of it
 
-        return Gate(application, lambda environ: rules.known(auth.keystone(environ)), keystone.guard(conf), origins)
+        return Gate(application, lambda environ: rules.known(_by_keystone(environ)), keystone.guard(conf))
     if api.auth_strategy == "testing":
-        return Gate(application, lambda environ: rules.known(auth.testing(environ)))
-    return Gate(application, lambda environ: auth.noauth(environ, api.noauth_project_id))
+        return Gate(application, lambda environ: rules.known(_testing(environ)))
+    return Gate(application, lambda environ: noauth(environ, api.noauth_project_id))
 
 
 def check(conf: Any) -> None:
@@ -128,7 +212,7 @@ def check(conf: Any) -> None:
 
     :raises Misconfigured: the policies, or the identity service, can't be used as they are configured.
     """
-    build(_nobody, conf, policy.Policy(conf), ())
+    build(_nobody, conf, policy.Policy(conf))
     api = conf.api_settings
     if api.auth_strategy != "keystone" and api.bind_host not in ("127.0.0.1", "::1", "localhost"):
         LOG.warning("auth_strategy is %s: whoever can reach %s administers every load balancer", api.auth_strategy, api.bind_host)
@@ -136,3 +220,79 @@ def check(conf: Any) -> None:
 
 def _nobody(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     raise NotImplementedError
+
+
+def normalised(path: str) -> str:
+    """The short spelling of a path: `/v2.0/lbaas/listeners/` is `/v2/listeners`. Routes know that one only.
+
+    What is wrong stays wrong: load balancers are not below `/octavia`, nor amphorae below `/lbaas`.
+    """
+    trimmed = path[:-1] if len(path) > 1 and path.endswith("/") else path
+    for spelling, short in _PREFIXES:
+        if trimmed == spelling or trimmed.startswith(f"{spelling}/"):
+            rest = trimmed[len(spelling) :]
+            if rest == "/lbaas" or (rest.startswith("/lbaas/") and not rest.startswith("/lbaas/octavia")):
+                rest = rest[len("/lbaas") :]
+            return short + rest
+    return trimmed or "/"  # where a proxy mounts us, the root has no path at all
+
+
+def shorten(environ: WSGIEnvironment) -> None:
+    """Exchange the path of a request for its short spelling, and remember the one that the client asked for."""
+    path = environ.get("PATH_INFO", "")
+    environ[current.ORIGINAL_PATH] = path
+    environ["PATH_INFO"] = normalised(path)
+
+
+class Application(flask.Flask):
+    """Its routes know the short spelling of each path only."""
+
+    def request_context(self, environ: WSGIEnvironment) -> flask.ctx.RequestContext:
+        """A request, whatever spelling its client prefers."""
+        shorten(environ)
+        return super().request_context(environ)
+
+
+def begin() -> None:
+    """Name the caller; refuse what no route would answer rightly."""
+    request = flask.request
+    flask.g.context = caller(request.environ)
+    if request.method == "HEAD" and request.path != "/healthcheck":
+        raise werkzeug.exceptions.MethodNotAllowed
+    accepted = request.headers.get("Accept")
+    if accepted and not _accepts_json(accepted) and not request.path.startswith(_FOR_PEOPLE):
+        raise werkzeug.exceptions.NotAcceptable
+    if "Transfer-Encoding" in request.headers:
+        _take_chunks(request)
+
+
+def _take_chunks(request: flask.Request) -> None:
+    """Read a body whose length nobody told: it may break off in the middle, or be cut where it becomes too large."""
+    try:
+        body = request.get_data()
+        longer = len(body) >= (request.max_content_length or len(body) + 1) and request.environ["wsgi.input"].read(1)
+    except werkzeug.exceptions.HTTPException:
+        raise
+    except Exception as error:  # each WSGI server has errors of its own for chunks that make no sense
+        raise exceptions.InvalidRequest("The body of the request could not be read.") from error
+    if longer:
+        raise werkzeug.exceptions.RequestEntityTooLarge
+
+
+def _accepts_json(accepted: str) -> bool:
+    ranges = [media.split(";") for media in accepted.split(",")]
+    return any(media[0].strip() in _JSON_RANGES and not _refused(media[1:]) for media in ranges)
+
+
+def _refused(parameters: list[str]) -> bool:
+    return any(parameter.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters)
+
+
+def end(answer: flask.Response) -> flask.Response:
+    context = flask.g.get("context")
+    if context is not None:
+        answer.headers["x-openstack-request-id"] = context.request_id
+        if flask.request.method in _WRITES:
+            path, named = flask.request.path, context.global_request_id or "-"
+            LOG.info("%s (%s) %s %r: %d", context.request_id, named, flask.request.method, path, answer.status_code)
+    return answer

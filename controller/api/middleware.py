@@ -1,20 +1,34 @@
-"""What oslo.middleware does for us: the health check, and addresses as a proxy in front of us tells them. Operators know its options."""
+"""What oslo.middleware does for us: the health check, addresses as a proxy in front of us tells them, and what lets web pages of other
+origins (a dashboard) read our answers. Operators know its options.
+
+Each of its pieces parses a request anew, which takes as long as a statement of the database. So a request meets one only if it asks for it.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 import flask
-from oslo_middleware import healthcheck, http_proxy_to_wsgi
+from oslo_config import cfg
+from oslo_middleware import cors, healthcheck, http_proxy_to_wsgi, sizelimit
 from oslo_middleware.healthcheck import opts, pluginbase
 
 from controller.api import current
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
+    from collections.abc import Iterable
+
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _CHECK = "figlina.healthcheck"
 _PLUGINS = (opts.DISABLE_BY_FILE_OPTS, opts.DISABLE_BY_FILES_OPTS, opts.ENABLE_BY_FILES_OPTS)
+_DEFAULTS: dict[str, Any] = {
+    "allow_credentials": False,  # a token is a header that pages send themselves
+    "allow_methods": ["GET", "PUT", "POST", "DELETE"],
+    "allow_headers": ["Content-Type", "X-Auth-Token", "X-Openstack-Request-Id", "X-Project-Id"],
+    "expose_headers": ["X-Auth-Token, X-Openstack-Request-Id"],  # as one, for it puts no blank between two
+    "max_request_body_size": 1048576,  # room for a batch of 1,000 members with all their fields; the compatible API has 114688
+}
 
 
 class DatabaseCheck(pluginbase.HealthcheckBaseExtension):
@@ -30,22 +44,57 @@ class DatabaseCheck(pluginbase.HealthcheckBaseExtension):
         return pluginbase.HealthcheckResult(available=True, reason="OK")
 
 
+class _Cors(cors.CORS):
+    """An OPTIONS that asks for no method is no preflight for oslo.middleware, which tells it nothing: of us, it learns what others do."""
+
+    def process_response(self, response: Any, request: Any = None) -> Any:
+        if request.method == "OPTIONS" and "Access-Control-Request-Method" not in request.headers:
+            request = request.copy_get()
+        return super().process_response(response, request)
+
+
+def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
+    """[cors] and [oslo_middleware] with our defaults; for the sample of the configuration, too."""
+    for options in (cors.OPTS, sizelimit.OPTS):
+        cfg.set_defaults(options, **{name: value for name, value in _DEFAULTS.items() if name in {option.name for option in options}})
+    return [("cors", cors.OPTS), ("oslo_middleware", [*sizelimit.OPTS, *http_proxy_to_wsgi.OPTS])]
+
+
 def register_options(conf: Any) -> None:
-    """[healthcheck] and [oslo_middleware]."""
-    conf.register_opts(http_proxy_to_wsgi.OPTS, group="oslo_middleware")
-    for options in (opts.HEALTHCHECK_OPTS, *_PLUGINS):
-        conf.register_opts(options, group="healthcheck")
+    """[cors], [healthcheck] and [oslo_middleware]; what stands under its former name in [api_settings] holds where these say nothing."""
+    for group, options in list_opts():
+        conf.register_opts(options, group=group)
+    for some in (opts.HEALTHCHECK_OPTS, *_PLUGINS):
+        conf.register_opts(some, group="healthcheck")
+    conf.set_default("allowed_origin", conf.api_settings.cors_allowed_origins, group="cors")
+    if conf.api_settings.max_request_body_size is not None:
+        conf.set_default("max_request_body_size", conf.api_settings.max_request_body_size, group="oslo_middleware")
 
 
-def behind_a_proxy(application: WSGIApplication, conf: Any) -> WSGIApplication:
-    """The application; what `Forwarded` or `X-Forwarded-*` say is believed if `[oslo_middleware] enable_proxy_headers_parsing` says so.
+def largest_body(conf: Any) -> int:
+    """Bytes of a body; more is answered with 413, while it is read (`serving/`), for a middleware would come too late."""
+    return int(conf.oslo_middleware.max_request_body_size)
 
-    Otherwise it is not even asked, for that takes as long as a statement of the database.
+
+def around(application: WSGIApplication, conf: Any) -> WSGIApplication:
+    """The application, and around it what the configuration asks for.
+
+    Pages of `[cors] allowed_origin` may read it; what `Forwarded` or `X-Forwarded-*` say is believed if `[oslo_middleware]
+    enable_proxy_headers_parsing` says so.
     """
-    if not conf.oslo_middleware.enable_proxy_headers_parsing:
-        return application
-    wrapped: WSGIApplication = http_proxy_to_wsgi.HTTPProxyToWSGI(application, conf)
-    return wrapped
+    made = application
+    if conf.cors.allowed_origin:
+        made = _for_pages(made, _Cors(made, conf))
+    if conf.oslo_middleware.enable_proxy_headers_parsing:
+        made = http_proxy_to_wsgi.HTTPProxyToWSGI(made, conf)
+    return made
+
+
+def _for_pages(application: WSGIApplication, with_headers: WSGIApplication) -> WSGIApplication:
+    def enter(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return (with_headers if "HTTP_ORIGIN" in environ else application)(environ, start_response)
+
+    return enter
 
 
 def install(app: flask.Flask, conf: Any) -> None:

@@ -10,7 +10,7 @@ from urllib import parse as urls
 import flask
 
 from controller import exceptions
-from controller.api import answers, current, errors, links
+from controller.api import current, errors
 from controller.db.repositories import paging
 from controller.resources import declare, kinds
 
@@ -41,10 +41,10 @@ class Asked:
         return self._answer(views, [view[self.schema.key] for view in views])
 
     def _answer(self, views: Sequence[dict[str, Any]], ids: Sequence[str]) -> flask.Response:
-        chosen = answers.selection()
+        chosen = current.selection()
         if chosen:
-            views = [answers.select(item, chosen) for item in views]
-        return answers.json({self.schema.collection: views, self.schema.links: self._links(ids)})
+            views = [current.select(item, chosen) for item in views]
+        return current.json({self.schema.collection: views, self.schema.links: self._links(ids)})
 
     def _links(self, ids: Sequence[str]) -> list[dict[str, str]] | None:
         if not current.settings().allow_pagination:
@@ -61,7 +61,7 @@ class Asked:
         """The same question for another page. Its filters are part of it: a client that follows links asks for what it wants only once."""
         given = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in _PLACE]
         limited = [] if limit is None else [("limit", str(limit))]
-        return f"{links.here()}?{urls.urlencode([*limited, *given, ('marker', marker), *more.items()], safe=':,')}"
+        return f"{current.url()}?{urls.urlencode([*limited, *given, ('marker', marker), *more.items()], safe=':,')}"
 
 
 def asked(

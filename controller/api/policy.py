@@ -1,4 +1,7 @@
-"""Who may do what. Each route asks `authorize()` with the name of its rule (`<resource>:<action>`) and the project that it is about."""
+"""Who may do what. Each route asks `authorize()` with the name of its rule (`<resource>:<action>`) and the project that it is about.
+
+Who asks is a `Context`, made once for each request by `gate.py`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,6 @@ from oslo_policy import policy as oslo_policy
 
 from controller import exceptions
 from controller.api import policies
-from controller.api.auth import Context
 
 LOG = logging.getLogger(__name__)
 
@@ -27,6 +29,52 @@ _POLICY_FILE = "policy.yaml"  # the default, which need not be there
 _LOOK_AGAIN = 1.0  # seconds after which the files are looked at again
 _DECISIONS = 20_000  # remembered at most, a few hundred bytes each
 _Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The caller, and the names under which logs know the request."""
+
+    request_id: str
+    project_id: str | None
+    is_admin: bool
+    user_id: str | None = None
+    roles: frozenset[str] = frozenset()
+    service_roles: frozenset[str] = frozenset()  # of the service that passes a user's request on
+    domain_id: str | None = None  # of a token that is good for a domain, not for a project
+    user_domain_id: str | None = None
+    project_domain_id: str | None = None
+    system_scope: str | None = None  # `all`, or none
+    token: str | None = dataclasses.field(default=None, repr=False)  # to ask other services with the caller's rights; never logged
+    global_request_id: str | None = None
+
+    def identity(self) -> tuple[Any, ...]:
+        """All that rules can ask for, as a key."""
+        return (
+            self.is_admin,
+            self.user_id,
+            self.project_id,
+            self.roles,
+            self.service_roles,
+            self.domain_id,
+            self.user_domain_id,
+            self.project_domain_id,
+            self.system_scope,
+        )
+
+    def credentials(self) -> dict[str, Any]:
+        """What policy rules can ask for. What the caller has not got is left out, so that it equals nothing."""
+        known = {
+            "user_id": self.user_id,
+            "project_id": self.project_id,
+            "tenant_id": self.project_id,
+            "domain_id": self.domain_id,
+            "user_domain_id": self.user_domain_id,
+            "project_domain_id": self.project_domain_id,
+            "system_scope": self.system_scope,
+        }
+        present = {name: value for name, value in known.items() if value is not None}
+        return {"is_admin": self.is_admin, "roles": list(self.roles), "service_roles": list(self.service_roles), **present}
 
 
 def authorize(action: str, project_id: str | None, context: Context) -> None:

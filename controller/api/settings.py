@@ -21,8 +21,6 @@ class Settings(settings.Settings):
     allow_filtering: bool
     allow_field_selection: bool
     page_limit: int | None
-    max_request_body_size: int
-    cors_allowed_origins: frozenset[str]
 
 
 def load(conf: Any) -> Settings:
@@ -40,6 +38,4 @@ def load(conf: Any) -> Settings:
         allow_filtering=api.allow_filtering,
         allow_field_selection=api.allow_field_selection,
         page_limit=None if limit == "infinite" else int(limit),
-        max_request_body_size=api.max_request_body_size,
-        cors_allowed_origins=frozenset(api.cors_allowed_origins),
     )

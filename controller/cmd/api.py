@@ -12,7 +12,7 @@ from gunicorn.app import base
 
 from controller import conf as configuration
 from controller import exceptions, services
-from controller.api import app, gate
+from controller.api import app, gate, middleware
 from controller.cmd import api_worker, logging_setup, process
 
 LOG = logging.getLogger(__name__)
@@ -29,6 +29,11 @@ class Server(base.BaseApplication):
     def options(self) -> Any:
         """What the processes read of `[api_settings]`."""
         return self._conf.api_settings
+
+    @property
+    def largest_body(self) -> int:
+        """Bytes that a request may have."""
+        return middleware.largest_body(self._conf)
 
     def load_config(self) -> None:
         """Where to listen, and with how many processes."""
@@ -64,6 +69,7 @@ def spare_the_collector() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read the configuration and serve until SIGTERM; requests in flight are finished. 1: the log says what has to be configured first."""
     conf = configuration.load(sys.argv[1:] if arguments is None else arguments)
+    middleware.register_options(conf)
     logging_setup.setup(conf, "figlina-api")
     try:
         gate.check(conf)

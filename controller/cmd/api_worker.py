@@ -51,7 +51,7 @@ class Worker(base.Worker):
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        options: Any = self.app.options  # type: ignore[attr-defined]
+        options, largest = self.app.options, self.app.largest_body  # type: ignore[attr-defined]
         loop, asked = asyncio.get_running_loop(), asyncio.Event()
         for number in _ENDS:
             loop.add_signal_handler(number, asked.set)
@@ -59,8 +59,8 @@ class Worker(base.Worker):
             request_timeout=options.request_timeout,
             answer_timeout=options.answer_timeout,
             connections=_affordable(options.max_connections),
-            body=options.max_request_body_size,
-            bodies=max(options.max_bodies_on_disk, options.max_request_body_size),
+            body=largest,
+            bodies=max(options.max_bodies_on_disk, largest),
         )
         answering = threads.Threads(cast("WSGIApplication", self.wsgi), count=options.threads, answer_timeout=options.answer_timeout)
         door = connections.Door(limits, answering)

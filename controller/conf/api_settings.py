@@ -70,17 +70,17 @@ OPTS = [
     ),
     cfg.IntOpt(
         "max_request_body_size",
-        default=1048576,
         min=1024,
-        help="Bytes of a body; more is answered with 413. The default has room for a batch of 1,000 members with all their fields. The "
-        "compatible API has 114688.",
+        deprecated_for_removal=True,
+        deprecated_reason="[oslo_middleware] max_request_body_size is its name for operators; this one still holds where that is not set.",
+        help="Bytes of a body; more is answered with 413.",
     ),
     cfg.IntOpt(
         "max_bodies_on_disk",
         default=268435456,
         min=65536,
         help="Bytes that the bodies of all requests of one process may take on the disk (`$TMPDIR`) at once; a request for whose body "
-        "there is no room is answered with 503. Bodies up to 64 KiB are held in memory. At least as much as `max_request_body_size`.",
+        "there is no room is answered with 503. Bodies up to 64 KiB are held in memory. At least as much as one request may have.",
     ),
     cfg.DictOpt(
         "enabled_provider_drivers",
@@ -111,5 +111,11 @@ OPTS = [
         choices=kinds.TLS_VERSIONS,
         help="The oldest version of TLS that listeners and pools may ask for. Not set: every one is allowed.",
     ),
-    cfg.ListOpt("cors_allowed_origins", default=[], help="Origins whose web pages may call the API, or `*`."),
+    cfg.ListOpt(
+        "cors_allowed_origins",
+        default=[],
+        deprecated_for_removal=True,
+        deprecated_reason="[cors] allowed_origin is its name for operators; this one still holds where that is not set.",
+        help="Origins whose web pages may call the API, or `*`.",
+    ),
 ]

@@ -11,7 +11,7 @@ from typing import Any
 import flask
 
 from controller import exceptions
-from controller.api import answers, current
+from controller.api import current
 from controller.api.lbaasv2 import attributes, errors, lists, settings, shapes
 from controller.db import database
 from controller.model.amphora import Amphora
@@ -35,7 +35,7 @@ def get_hosting_agent(load_balancer_id: str) -> flask.Response:
     if not serving:
         raise errors.Fault(404, "NoActiveLbaasAgent", f"No active agent hosts loadbalancer {load_balancer_id}")
     chosen = min(serving, key=lambda one: (_ORDER.get(one.role, 3) if one.role else 3, one.id))
-    return answers.json({"agent": lists.selected(view(chosen))})
+    return current.json({"agent": lists.selected(view(chosen))})
 
 
 @blueprint.get("/agents/<agent_id>/agent-loadbalancers")
@@ -47,7 +47,7 @@ def list_load_balancers(agent_id: str) -> flask.Response:
         found = []
         if agent.load_balancer_id is not None:
             found.append(tx.load_balancers.get(agent.load_balancer_id))
-    return answers.json({"loadbalancers": [lists.selected(one) for one in shapes.shown(attributes.LOAD_BALANCER, found)]})
+    return current.json({"loadbalancers": [lists.selected(one) for one in shapes.shown(attributes.LOAD_BALANCER, found)]})
 
 
 def _agent(tx: database.Transaction, agent_id: str) -> Amphora:

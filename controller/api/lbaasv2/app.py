@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import flask
 
-from controller.api import current, links, networking
+from controller.api import current, gate, networking
 from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service, settings
 
 if TYPE_CHECKING:
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 PREFIX = "/network"
 
 
-def create_app(first: flask.Flask, conf: Any, begin: Callable[[], None], end: Callable[[flask.Response], flask.Response]) -> flask.Flask:
-    """The application. It shares services, settings and policies with the first API's, and what happens before and after each request."""
+def create_app(first: flask.Flask, conf: Any) -> flask.Flask:
+    """The application. It shares services, settings and policies with the first API's, and what every request passes."""
     app = flask.Flask("figlina-lbaasv2", static_folder=None)
     app.url_map.merge_slashes = False
     app.extensions = first.extensions
     app.extensions[settings.EXTENSION] = chosen = settings.load(conf)
     app.config["MAX_CONTENT_LENGTH"] = first.config["MAX_CONTENT_LENGTH"]
-    app.before_request(begin)
-    app.after_request(end)
+    app.before_request(gate.begin)
+    app.after_request(gate.end)
     errors.register(app)
     app.register_blueprint(service.blueprint)
     for module in (resources, load_balancers):
@@ -47,18 +47,17 @@ class Mounted:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        environ[links.MOUNTED_AT] = PREFIX
-        environ[links.ORIGINAL_PATH] = path = environ["PATH_INFO"]
+        environ[current.MOUNTED_AT] = PREFIX
+        environ[current.ORIGINAL_PATH] = path = environ["PATH_INFO"]
         if self._neutron is not None and not neutron.is_ours(environ["REQUEST_METHOD"], path):
             return self._pass_on(self._neutron, environ, start_response)
         environ["PATH_INFO"] = shortened(path)
         return self._application.wsgi_app(environ, start_response)
 
     def _pass_on(self, service: neutron.Neutron, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        origins = self._application.extensions[current.EXTENSION][1].cors_allowed_origins
         with self._application.request_context(environ):
             try:
-                return service.forward(environ, start_response, links.base(), origins)
+                return service.forward(environ, start_response, current.base_url())
             except errors.Fault as fault:
                 return errors.refused(fault)(environ, start_response)
 

@@ -9,7 +9,7 @@ import flask
 import werkzeug.exceptions
 
 from controller import exceptions
-from controller.api import answers, errors
+from controller.api import current, errors
 from controller.embedded import networking
 from controller.refusals import Refusal
 
@@ -188,4 +188,4 @@ def broken(error: Exception) -> flask.Response:
 
 def body(status: int, kind: str, message: str) -> flask.Response:
     """The shape that old clients read."""
-    return errors.may_repeat(answers.json({"NeutronError": {"type": kind, "message": message, "detail": ""}}, status))
+    return errors.may_repeat(current.json({"NeutronError": {"type": kind, "message": message, "detail": ""}}, status))

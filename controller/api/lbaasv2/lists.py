@@ -10,7 +10,7 @@ from urllib import parse as urls
 
 import flask
 
-from controller.api import answers, current, links
+from controller.api import current
 from controller.api.lbaasv2 import errors
 from controller.api.lbaasv2.attributes import Resource
 from controller.db import database, rows
@@ -82,7 +82,7 @@ def answer(resource: Resource, asked: paging.Query, views: Sequence[Values]) -> 
     found = _links(asked, [view["id"] for view in views])
     if found:
         body[f"{resource.collection}_links"] = found
-    return answers.json(body)
+    return current.json(body)
 
 
 def selected(view: Values) -> Values:
@@ -154,4 +154,4 @@ def _links(asked: paging.Query, ids: Sequence[str]) -> list[dict[str, str]]:
 
 def _href(asked: paging.Query, marker: str, **more: str) -> str:
     kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in ("limit", "marker", "page_reverse")]
-    return f"{links.here()}?{urls.urlencode([('limit', str(asked.limit)), *kept, ('marker', marker), *more.items()])}"
+    return f"{current.url()}?{urls.urlencode([('limit', str(asked.limit)), *kept, ('marker', marker), *more.items()])}"

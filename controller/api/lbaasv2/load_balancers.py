@@ -6,7 +6,7 @@ from typing import Any
 
 import flask
 
-from controller.api import answers, current
+from controller.api import current
 from controller.api.lbaasv2 import attributes, errors, lists, nouns, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
@@ -27,13 +27,13 @@ def get_stats(load_balancer_id: str) -> flask.Response:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         counters = tx.statistics.of_load_balancer(load_balancer_id)
     current.authorize("loadbalancer:get_stats", load_balancer.project_id)
-    return answers.json({"stats": lists.selected({name: getattr(counters, name) for name in _COUNTERS})})
+    return current.json({"stats": lists.selected({name: getattr(counters, name) for name in _COUNTERS})})
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
 def get_statuses(load_balancer_id: str) -> flask.Response:
     """Both statuses of everything below it, as a tree."""
-    return answers.json({"statuses": status_tree.tree(statuses.read(load_balancer_id))})
+    return current.json({"statuses": status_tree.tree(statuses.read(load_balancer_id))})
 
 
 @blueprint.post("/graphs")
@@ -48,7 +48,7 @@ def create_graph() -> flask.Response:
             _add_listener(asking, made, listener)
         with asking.read() as tx:
             view = _graph(tx, made)
-    return answers.json({"graph": {"loadbalancer": view}}, 201)
+    return current.json({"graph": {"loadbalancer": view}}, 201)
 
 
 def _add_listener(asking: Asking, load_balancer_id: str, wanted: Any) -> None:

@@ -19,7 +19,6 @@ import orjson
 import urllib3
 from urllib3 import exceptions as http_errors
 
-from controller.api import cors
 from controller.api.lbaasv2 import errors, settings
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Neutron:
             ca_certs=chosen.passthrough_cafile,
         )
 
-    def forward(self, environ: WSGIEnvironment, start_response: StartResponse, base: str, origins: Iterable[str]) -> Iterable[bytes]:
+    def forward(self, environ: WSGIEnvironment, start_response: StartResponse, base: str) -> Iterable[bytes]:
         """Answer a request with the service's answer. `base` is how our addresses begin.
 
         :raises Fault: it is away, or the body is too large, or the path leads out of the service to whatever its host has beside it.
@@ -93,7 +92,6 @@ class Neutron:
         rewrites = rewrites and method != "HEAD"
         if rewrites:
             headers = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        headers += cors.headers(environ.get("HTTP_ORIGIN"), frozenset(origins)).items()
         content = self._whole(answer)
         start_response(f"{answer.status} {answer.reason or _phrase(answer.status)}", headers)
         return relinked(content, self.url, base) if rewrites else content

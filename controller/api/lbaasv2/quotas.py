@@ -9,7 +9,7 @@ from urllib import parse as urls
 import flask
 
 from controller import exceptions
-from controller.api import answers, current, policy
+from controller.api import current, policy
 from controller.api.lbaasv2 import errors, lists, neutron, resources
 from controller.changes import quotas
 from controller.db.repositories import paging
@@ -43,27 +43,27 @@ def list_quotas() -> flask.Response:
     found = {one.project_id: _view(one) for one in page}
     theirs = {_owner(one): one for one in (neutron.get("/v2.0/quotas") or {}).get("quotas", [])} if neutron.is_there() else {}
     both = [_named(project, _theirs_of(theirs.get(project)) | found.get(project, {})) for project in {**found, **theirs}]
-    return answers.json({"quotas": both})
+    return current.json({"quotas": both})
 
 
 @blueprint.get("/quotas/<any(tenant, project):word>")
 def get_owner(word: str) -> flask.Response:
     """The project of the caller, for clients that do not know it."""
     project = current.context().project_id
-    return answers.json({word: {"tenant_id": project, "project_id": project}})
+    return current.json({word: {"tenant_id": project, "project_id": project}})
 
 
 @blueprint.get("/quotas/<project_id>")
 def get_quota(project_id: str) -> flask.Response:
     """What holds for a project."""
-    return answers.json({"quota": _theirs(project_id) | _view(_ours(project_id))})
+    return current.json({"quota": _theirs(project_id) | _view(_ours(project_id))})
 
 
 @blueprint.get("/quotas/<project_id>/default")
 def get_default(project_id: str) -> flask.Response:
     """What would hold if nobody had set anything."""
     current.authorize("quota:get_defaults", project_id)
-    return answers.json({"quota": _theirs(project_id, "/default") | _view(quotas.defaults(current.asking()))})
+    return current.json({"quota": _theirs(project_id, "/default") | _view(quotas.defaults(current.asking()))})
 
 
 @blueprint.get("/quotas/<project_id>/details")
@@ -76,7 +76,7 @@ def get_details(project_id: str) -> flask.Response:
     theirs = _theirs(project_id, "/details")
     if not neutron.is_there():
         theirs = {}
-    return answers.json({"quota": theirs | ours})
+    return current.json({"quota": theirs | ours})
 
 
 @blueprint.put("/quotas/<project_id>")
@@ -94,7 +94,7 @@ def set_quota(project_id: str) -> flask.Response:
     current.authorize("quota:put", project_id)
     others = _set_theirs(project_id, theirs) if theirs else _theirs(project_id)
     set_here = quotas.update(current.asking(), project_id, ours) if ours else _ours(project_id)
-    return answers.json({"quota": others | _view(set_here)})
+    return current.json({"quota": others | _view(set_here)})
 
 
 @blueprint.delete("/quotas/<project_id>")
@@ -107,7 +107,7 @@ def reset_quota(project_id: str) -> flask.Response:
     except exceptions.NotFound:
         if not was_reset:
             raise
-    return answers.empty(204)
+    return current.empty(204)
 
 
 def _quoted(project_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask
 
-from controller.api import answers, current, policy
+from controller.api import current, policy
 from controller.api.lbaasv2 import attributes, errors, lists, nouns, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
 from controller.changes.asking import Asking
@@ -78,7 +78,7 @@ def _show(resource: Resource, object_id: str, parent_id: str | None) -> flask.Re
         found = noun.get(tx, object_id, parent_id)
         current.authorize(f"{noun.policy}:get_one", found.project_id)
         view = _shown(tx, resource, found)
-    return answers.json({resource.name: lists.selected(view)})
+    return current.json({resource.name: lists.selected(view)})
 
 
 def _create(resource: Resource, parent_id: str | None) -> flask.Response:
@@ -86,7 +86,7 @@ def _create(resource: Resource, parent_id: str | None) -> flask.Response:
     if set(given) == {resource.collection}:
         return _create_many(resource, given[resource.collection], parent_id)
     made = create(asking(), resource, resource.created(envelope(given, resource.name)), parent_id)
-    return answers.json({resource.name: shapes.shown(resource, [made])[0]}, 201)
+    return current.json({resource.name: shapes.shown(resource, [made])[0]}, 201)
 
 
 def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask.Response:
@@ -98,7 +98,7 @@ def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask
     with asking().together() as together:
         _lock_parents(together, wanted)
         made = [create(together, resource, values, parent_id) for values in wanted]
-    return answers.json({resource.collection: shapes.shown(resource, made)}, 201)
+    return current.json({resource.collection: shapes.shown(resource, made)}, 201)
 
 
 def _lock_parents(asking: Asking, wanted: Sequence[Values]) -> None:
@@ -123,16 +123,16 @@ def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.
         rules.before_update(mine, resource.name, object_id, values)
         changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
     if resource is not attributes.POOL:  # nothing else is shown that its noun does not know
-        return answers.json({resource.name: shapes.shown(resource, [changed])[0]})
+        return current.json({resource.name: shapes.shown(resource, [changed])[0]})
     with current.services().db.read() as tx:
-        return answers.json({resource.name: _shown(tx, resource, changed)})
+        return current.json({resource.name: _shown(tx, resource, changed)})
 
 
 def _delete(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     with _looking_first(resource, rules.DELETES) as mine:
         rules.before_delete(mine, resource.name, object_id)
         nouns.of(resource).delete(mine, *_ids(parent_id, object_id))
-    return answers.empty(204)
+    return current.empty(204)
 
 
 def _looking_first(resource: Resource, rules_that_look: Collection[str]) -> contextlib.AbstractContextManager[Asking]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import flask
 
-from controller.api import answers, current, links
+from controller.api import current
 from controller.api.lbaasv2 import attributes, errors, lists, neutron
 from controller.embedded import networking
 from controller.model import choice
@@ -30,7 +30,7 @@ _OURS = {
 @blueprint.get("/")
 def list_versions() -> flask.Response:
     """There is one."""
-    return answers.json({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [_link("v2.0/")]}]})
+    return current.json({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [_link("v2.0/")]}]})
 
 
 @blueprint.get("/v2.0")
@@ -39,24 +39,24 @@ def list_resources() -> flask.Response:
     names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.parent is None]
     ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
     theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []
-    return answers.json({"resources": [*theirs, *ours]})
+    return current.json({"resources": [*theirs, *ours]})
 
 
 @blueprint.get("/v2.0/extensions")
 def list_extensions() -> flask.Response:
     """Ours, and those of the network."""
     theirs = [one for one in _network_extensions() if one.get("alias") not in _OURS]
-    return answers.json({"extensions": [lists.selected(one) for one in [*theirs, *map(_extension, _OURS)]]})
+    return current.json({"extensions": [lists.selected(one) for one in [*theirs, *map(_extension, _OURS)]]})
 
 
 @blueprint.get("/v2.0/extensions/<alias>")
 def get_extension(alias: str) -> flask.Response:
     """Show an extension, of ours or of the network service."""
     if alias in _OURS:
-        return answers.json({"extension": _extension(alias)})
+        return current.json({"extension": _extension(alias)})
     for one in _network_extensions():
         if one.get("alias") == alias:
-            return answers.json({"extension": one})
+            return current.json({"extension": one})
     raise errors.Fault(404, "HTTPNotFound", f"Extension with alias {alias[:64]} does not exist")
 
 
@@ -71,7 +71,7 @@ def list_service_providers() -> flask.Response:
         theirs = [one for one in found if one.get("service_type") != "LOADBALANCERV2"]
     asked = {name: set(flask.request.args.getlist(name)) for name in ("service_type", "name") if name in flask.request.args}
     matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
-    return answers.json({"service_providers": [lists.selected(one) for one in matching]})
+    return current.json({"service_providers": [lists.selected(one) for one in matching]})
 
 
 @blueprint.get("/v2.0/flavors")
@@ -83,7 +83,7 @@ def list_flavors() -> flask.Response:
     theirs = (neutron.get("/v2.0/flavors") or {}).get("flavors", []) if neutron.is_there() else []
     asked = {name: set(flask.request.args.getlist(name)) for name in ("id", "name") if name in flask.request.args}
     matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
-    return answers.json({"flavors": [lists.selected(one) for one in matching]})
+    return current.json({"flavors": [lists.selected(one) for one in matching]})
 
 
 def _flavor(flavor: choice.Flavor) -> dict[str, Any]:
@@ -109,4 +109,4 @@ def _shown(alias: str, name: str, description: str) -> dict[str, Any]:
 
 
 def _link(path: str) -> dict[str, str]:
-    return {"rel": "self", "href": f"{links.base()}/{path}"}
+    return {"rel": "self", "href": f"{current.base_url()}/{path}"}

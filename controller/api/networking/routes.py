@@ -7,7 +7,7 @@ from typing import Any, cast
 import flask
 
 from controller import exceptions
-from controller.api import answers, current, links, policies, policy
+from controller.api import current, policies, policy
 from controller.embedded import lists, networking
 from controller.embedded.front import Front
 from controller.embedded.network import EmbeddedNetwork
@@ -67,14 +67,14 @@ def ask_policy() -> None:
 def show_all(path: str) -> flask.Response:
     """List the objects of a kind."""
     collection, kind = _kind(path)
-    return answers.json(lists.chosen(collection, _front().all(kind), _query(), links.here()))
+    return current.json(lists.chosen(collection, _front().all(kind), _query(), current.url()))
 
 
 @blueprint.get(_ONE)
 def show(path: str, object_id: str) -> flask.Response:
     """Show one object."""
     _, kind = _kind(path)
-    return answers.json({kind: lists.selected(_front().shown(kind, object_id), _query())})
+    return current.json({kind: lists.selected(_front().shown(kind, object_id), _query())})
 
 
 @blueprint.post(f"/<{_PATHS}:path>")
@@ -83,47 +83,47 @@ def create(path: str) -> flask.Response:
     collection, kind = _kind(path)
     body = _body()
     if collection in body:
-        return answers.json({collection: _front().create_several(collection, kind, body[collection])}, 201)
-    return answers.json({kind: _front().create(kind, body.get(kind))}, 201)
+        return current.json({collection: _front().create_several(collection, kind, body[collection])}, 201)
+    return current.json({kind: _front().create(kind, body.get(kind))}, 201)
 
 
 @blueprint.put(_ONE)
 def update(path: str, object_id: str) -> flask.Response:
     """Change what the body names."""
     _, kind = _kind(path)
-    return answers.json({kind: _front().update(kind, object_id, _body().get(kind))})
+    return current.json({kind: _front().update(kind, object_id, _body().get(kind))})
 
 
 @blueprint.delete(_ONE)
 def delete(path: str, object_id: str) -> flask.Response:
     """Delete one."""
     _front().delete(_kind(path)[1], object_id)
-    return answers.empty(204)
+    return current.empty(204)
 
 
 @blueprint.put("/routers/<router_id>/<any(add_router_interface, remove_router_interface):verb>")
 def router_interface(router_id: str, verb: str) -> flask.Response:
     """Give a router a leg on a subnet, or take it away."""
-    return answers.json(_front().router_interface(router_id, _body(), add=verb == "add_router_interface"))
+    return current.json(_front().router_interface(router_id, _body(), add=verb == "add_router_interface"))
 
 
 @blueprint.get(f"{_ONE}/tags")
 def tags(path: str, object_id: str) -> flask.Response:
     """The tags of one."""
-    return answers.json({"tags": _front().shown(_kind(path)[1], object_id)["tags"]})
+    return current.json({"tags": _front().shown(_kind(path)[1], object_id)["tags"]})
 
 
 @blueprint.put(f"{_ONE}/tags")
 def set_tags(path: str, object_id: str) -> flask.Response:
     """Exactly these tags, from now on."""
-    return answers.json({"tags": _front().set_tags(_kind(path)[1], object_id, _body().get("tags"))})
+    return current.json({"tags": _front().set_tags(_kind(path)[1], object_id, _body().get("tags"))})
 
 
 @blueprint.delete(f"{_ONE}/tags")
 def remove_tags(path: str, object_id: str) -> flask.Response:
     """No tags at all."""
     _front().set_tags(_kind(path)[1], object_id, [])
-    return answers.empty(204)
+    return current.empty(204)
 
 
 @blueprint.get(f"{_ONE}/tags/<tag>")
@@ -131,27 +131,27 @@ def has_tag(path: str, object_id: str, tag: str) -> flask.Response:
     """Whether one has a tag: 204 or 404."""
     if tag not in _front().shown(_kind(path)[1], object_id)["tags"]:
         raise exceptions.NotFound("Tag", tag)
-    return answers.empty(204)
+    return current.empty(204)
 
 
 @blueprint.put(f"{_ONE}/tags/<tag>")
 def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
     """One more tag; there already is fine."""
     _front().add_tag(_kind(path)[1], object_id, tag)
-    return answers.empty(201)
+    return current.empty(201)
 
 
 @blueprint.delete(f"{_ONE}/tags/<tag>")
 def remove_tag(path: str, object_id: str, tag: str) -> flask.Response:
     """One tag less."""
     _front().remove_tag(_kind(path)[1], object_id, tag)
-    return answers.empty(204)
+    return current.empty(204)
 
 
 @extensions.get("/extensions")
 def show_extensions() -> flask.Response:
     """What of the Networking API there is beside its core."""
-    return answers.json({"extensions": [_extension(alias) for alias in networking.EXTENSIONS]})
+    return current.json({"extensions": [_extension(alias) for alias in networking.EXTENSIONS]})
 
 
 @extensions.get("/extensions/<alias>")
@@ -159,7 +159,7 @@ def show_extension(alias: str) -> flask.Response:
     """One of them."""
     if alias not in networking.EXTENSIONS:
         raise exceptions.NotFound("Extension", alias)
-    return answers.json({"extension": _extension(alias)})
+    return current.json({"extension": _extension(alias)})
 
 
 def _extension(alias: str) -> Document:

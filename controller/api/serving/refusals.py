@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import orjson
+import uuid
 
-from controller.api import auth
+import orjson
 
 RETRY_AFTER = 5
 """Seconds after which a client that was told 503 may try again."""
@@ -19,7 +19,7 @@ def refusal(code: int, text: str) -> tuple[int, Headers, bytes]:
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-openstack-request-id", auth.new_request_id().encode()),
+        (b"x-openstack-request-id", f"req-{uuid.uuid4()}".encode()),
     ]
     if code == 503:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))

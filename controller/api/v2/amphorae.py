@@ -7,7 +7,7 @@ import dataclasses
 import flask
 
 from controller import exceptions
-from controller.api import answers, current, paging
+from controller.api import current, paging
 from controller.changes import amphorae
 from controller.db.repositories import amphora_lists
 from controller.resources.amphora import SCHEMA
@@ -35,7 +35,7 @@ def get_amphora(amphora_id: str) -> flask.Response:
     current.authorize("amphora:get_one", None)
     with current.services().db.read() as tx:
         amphora = amphorae.get(tx, amphora_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(amphora))
+    return current.one(SCHEMA.name, SCHEMA.view(amphora))
 
 
 @blueprint.get("/amphorae/<amphora_id>/stats")
@@ -48,7 +48,7 @@ def get_amphora_stats(amphora_id: str) -> flask.Response:
     if not counters:
         raise exceptions.NotFound("Amphora stats for", amphora_id)
     shown = [{"id": amphora_id, **dataclasses.asdict(item)} for item in counters]
-    return answers.json({"amphora_stats": [{_API_NAMES.get(key, key): value for key, value in item.items()} for item in shown]})
+    return current.json({"amphora_stats": [{_API_NAMES.get(key, key): value for key, value in item.items()} for item in shown]})
 
 
 _API_NAMES = {"load_balancer_id": "loadbalancer_id"}
@@ -61,14 +61,14 @@ def fail_over_amphora(amphora_id: str) -> flask.Response:
     The answer comes at once, and a worker does it: the load balancer is PENDING_UPDATE meanwhile.
     """
     amphorae.fail_over(current.asking(), amphora_id)
-    return answers.empty(202)
+    return current.empty(202)
 
 
 @blueprint.put("/amphorae/<amphora_id>/config")
 def update_amphora_config(amphora_id: str) -> flask.Response:
     """Send the agent of an amphora its configuration anew."""
     amphorae.configure(current.asking(), amphora_id)
-    return answers.empty(202)
+    return current.empty(202)
 
 
 @blueprint.delete("/amphorae/<amphora_id>")
@@ -78,4 +78,4 @@ def delete_amphora(amphora_id: str) -> flask.Response:
     If its load balancer lacks an amphora then, it gets another one.
     """
     amphorae.delete(current.asking(), amphora_id)
-    return answers.empty(204)
+    return current.empty(204)

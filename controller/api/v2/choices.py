@@ -7,7 +7,7 @@ from typing import Any
 
 import flask
 
-from controller.api import answers, current, paging
+from controller.api import current, paging
 from controller.changes import choices, profiles
 
 
@@ -34,21 +34,21 @@ def _routes(name: str, path: str, key: str, changes: Any, kind: Any, *, everybod
 
     def create() -> flask.Response:
         wanted = schema.create(flask.request.get_data())
-        return answers.one(schema.name, schema.view(changes.create(current.asking(), kind, wanted)), 201)
+        return current.one(schema.name, schema.view(changes.create(current.asking(), kind, wanted)), 201)
 
     def get(**named: str) -> flask.Response:
         let_look("get_one")
         with current.services().db.read() as tx:
             found = kind.of(tx).get(*named.values())
-        return answers.one(schema.name, schema.view(found))
+        return current.one(schema.name, schema.view(found))
 
     def update(**named: str) -> flask.Response:
         values = schema.update(flask.request.get_data())
-        return answers.one(schema.name, schema.view(changes.update(current.asking(), kind, *named.values(), values)))
+        return current.one(schema.name, schema.view(changes.update(current.asking(), kind, *named.values(), values)))
 
     def delete(**named: str) -> flask.Response:
         changes.delete(current.asking(), kind, *named.values())
-        return answers.empty(204)
+        return current.empty(204)
 
     route("list", path, "GET", list_page)
     route("create", path, "POST", create)

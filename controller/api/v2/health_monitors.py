@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api import answers, current, paging, policy
+from controller.api import current, paging, policy
 from controller.changes import health_monitors
 from controller.resources.health_monitor import SCHEMA
 
@@ -27,7 +27,7 @@ def create_health_monitor() -> flask.Response:
     It is PENDING_CREATE until the pool's members are being checked.
     """
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(health_monitors.create(current.asking(), wanted)), 201)
+    return current.one(SCHEMA.name, SCHEMA.view(health_monitors.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/healthmonitors/<monitor_id>")
@@ -36,7 +36,7 @@ def get_health_monitor(monitor_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         monitor = tx.health_monitors.get(monitor_id)
     current.authorize("healthmonitor:get_one", monitor.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(monitor))
+    return current.one(SCHEMA.name, SCHEMA.view(monitor))
 
 
 @blueprint.put("/healthmonitors/<monitor_id>")
@@ -46,11 +46,11 @@ def update_health_monitor(monitor_id: str) -> flask.Response:
     It is PENDING_UPDATE until the new values are in effect.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(health_monitors.update(current.asking(), monitor_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(health_monitors.update(current.asking(), monitor_id, values)))
 
 
 @blueprint.delete("/healthmonitors/<monitor_id>")
 def delete_health_monitor(monitor_id: str) -> flask.Response:
     """Delete a health monitor: its pool's members are not checked any more, and take traffic."""
     health_monitors.delete(current.asking(), monitor_id)
-    return answers.empty(204)
+    return current.empty(204)

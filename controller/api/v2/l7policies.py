@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api import answers, current, paging, policy
+from controller.api import current, paging, policy
 from controller.changes import l7policies
 from controller.resources.l7policy import SCHEMA
 
@@ -24,7 +24,7 @@ def list_l7policies() -> flask.Response:
 def create_l7policy() -> flask.Response:
     """Create an L7 policy of a listener, at its position among the listener's policies."""
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(l7policies.create(current.asking(), wanted)), 201)
+    return current.one(SCHEMA.name, SCHEMA.view(l7policies.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/l7policies/<policy_id>")
@@ -33,7 +33,7 @@ def get_l7policy(policy_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         found = tx.l7policies.get(policy_id)
     current.authorize("l7policy:get_one", found.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(found))
+    return current.one(SCHEMA.name, SCHEMA.view(found))
 
 
 @blueprint.put("/l7policies/<policy_id>")
@@ -43,11 +43,11 @@ def update_l7policy(policy_id: str) -> flask.Response:
     With a new `position`, the policies between the old and the new one move by one.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(l7policies.update(current.asking(), policy_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(l7policies.update(current.asking(), policy_id, values)))
 
 
 @blueprint.delete("/l7policies/<policy_id>")
 def delete_l7policy(policy_id: str) -> flask.Response:
     """Delete an L7 policy with its rules; those behind it move up."""
     l7policies.delete(current.asking(), policy_id)
-    return answers.empty(204)
+    return current.empty(204)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api import answers, current, paging
+from controller.api import current, paging
 from controller.changes import l7rules
 from controller.db.repositories import paging as rows
 from controller.resources.l7rule import SCHEMA
@@ -27,7 +27,7 @@ def list_rules(policy_id: str) -> flask.Response:
 def create_rule(policy_id: str) -> flask.Response:
     """Create a rule of an L7 policy."""
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(l7rules.create(current.asking(), policy_id, wanted)), 201)
+    return current.one(SCHEMA.name, SCHEMA.view(l7rules.create(current.asking(), policy_id, wanted)), 201)
 
 
 @blueprint.get("/l7policies/<policy_id>/rules/<rule_id>")
@@ -36,18 +36,18 @@ def get_rule(policy_id: str, rule_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         rule = l7rules.get(tx, policy_id, rule_id)
     current.authorize("l7rule:get_one", rule.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(rule))
+    return current.one(SCHEMA.name, SCHEMA.view(rule))
 
 
 @blueprint.put("/l7policies/<policy_id>/rules/<rule_id>")
 def update_rule(policy_id: str, rule_id: str) -> flask.Response:
     """Change a rule of an L7 policy."""
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(l7rules.update(current.asking(), policy_id, rule_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(l7rules.update(current.asking(), policy_id, rule_id, values)))
 
 
 @blueprint.delete("/l7policies/<policy_id>/rules/<rule_id>")
 def delete_rule(policy_id: str, rule_id: str) -> flask.Response:
     """Delete a rule of an L7 policy."""
     l7rules.delete(current.asking(), policy_id, rule_id)
-    return answers.empty(204)
+    return current.empty(204)

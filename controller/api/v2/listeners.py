@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import answers, current, paging, policy
+from controller.api import current, paging, policy
 from controller.changes import listeners
 from controller.resources.listener import SCHEMA
 
@@ -29,7 +29,7 @@ def create_listener() -> flask.Response:
     It is PENDING_CREATE until it takes traffic.
     """
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(listeners.create(current.asking(), wanted)), 201)
+    return current.one(SCHEMA.name, SCHEMA.view(listeners.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/listeners/<listener_id>")
@@ -38,7 +38,7 @@ def get_listener(listener_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         listener = tx.listeners.get(listener_id)
     current.authorize("listener:get_one", listener.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(listener))
+    return current.one(SCHEMA.name, SCHEMA.view(listener))
 
 
 @blueprint.put("/listeners/<listener_id>")
@@ -48,14 +48,14 @@ def update_listener(listener_id: str) -> flask.Response:
     It is PENDING_UPDATE until the new values are in effect.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(listeners.update(current.asking(), listener_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(listeners.update(current.asking(), listener_id, values)))
 
 
 @blueprint.delete("/listeners/<listener_id>")
 def delete_listener(listener_id: str) -> flask.Response:
     """Delete a listener with its L7 policies; its default pool stays."""
     listeners.delete(current.asking(), listener_id)
-    return answers.empty(204)
+    return current.empty(204)
 
 
 @blueprint.get("/listeners/<listener_id>/stats")
@@ -65,4 +65,4 @@ def get_listener_stats(listener_id: str) -> flask.Response:
         listener = tx.listeners.get(listener_id)
         counters = tx.statistics.of_listener(listener_id)
     current.authorize("listener:get_stats", listener.project_id)
-    return answers.json({"stats": dataclasses.asdict(counters)})
+    return current.json({"stats": dataclasses.asdict(counters)})

@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import answers, arguments, current, paging, policy
+from controller.api import current, paging, policy
 from controller.api.v2 import fully_populated, status_tree
 from controller.changes import load_balancers
 from controller.resources.load_balancer import SCHEMA
@@ -31,7 +31,7 @@ def create_load_balancer() -> flask.Response:
     """
     wanted = SCHEMA.create(flask.request.get_data())
     created = load_balancers.create(current.asking(), wanted)
-    return answers.one(SCHEMA.name, fully_populated.view(created), 201)
+    return current.one(SCHEMA.name, fully_populated.view(created), 201)
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>")
@@ -40,7 +40,7 @@ def get_load_balancer(load_balancer_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
     current.authorize("loadbalancer:get_one", load_balancer.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(load_balancer))
+    return current.one(SCHEMA.name, SCHEMA.view(load_balancer))
 
 
 @blueprint.put("/loadbalancers/<load_balancer_id>")
@@ -50,21 +50,21 @@ def update_load_balancer(load_balancer_id: str) -> flask.Response:
     It is PENDING_UPDATE until the new values are in effect.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(load_balancers.update(current.asking(), load_balancer_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(load_balancers.update(current.asking(), load_balancer_id, values)))
 
 
 @blueprint.delete("/loadbalancers/<load_balancer_id>")
 def delete_load_balancer(load_balancer_id: str) -> flask.Response:
     """Delete a load balancer; with `cascade`, everything below it, too."""
-    load_balancers.delete(current.asking(), load_balancer_id, cascade=arguments.boolean("cascade"))
-    return answers.empty(204)
+    load_balancers.delete(current.asking(), load_balancer_id, cascade=current.switch("cascade"))
+    return current.empty(204)
 
 
 @blueprint.put("/loadbalancers/<load_balancer_id>/failover")
 def fail_over_load_balancer(load_balancer_id: str) -> flask.Response:
     """Replace every amphora of a load balancer by a new one, one after the other."""
     load_balancers.fail_over(current.asking(), load_balancer_id)
-    return answers.empty(202)
+    return current.empty(202)
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/stats")
@@ -74,11 +74,11 @@ def get_load_balancer_stats(load_balancer_id: str) -> flask.Response:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         counters = tx.statistics.of_load_balancer(load_balancer_id)
     current.authorize("loadbalancer:get_stats", load_balancer.project_id)
-    return answers.json({"stats": dataclasses.asdict(counters)})
+    return current.json({"stats": dataclasses.asdict(counters)})
 
 
 @blueprint.get("/loadbalancers/<load_balancer_id>/status")
 @blueprint.get("/loadbalancers/<load_balancer_id>/statuses")
 def get_load_balancer_status(load_balancer_id: str) -> flask.Response:
     """Show both statuses of a load balancer and of everything below it, as a tree."""
-    return answers.json({"statuses": status_tree.tree(status_tree.read(load_balancer_id))})
+    return current.json({"statuses": status_tree.tree(status_tree.read(load_balancer_id))})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api import answers, arguments, current
+from controller.api import current
 from controller.changes import member_batch
 from controller.resources import declare, kinds
 from controller.resources.member import SCHEMA
@@ -20,8 +20,8 @@ def replace_members(pool_id: str) -> flask.Response:
     `additive_only`, none is deleted.
     """
     wanted = _batch(flask.request.get_data())
-    member_batch.replace(current.asking(), pool_id, wanted, additive=arguments.boolean("additive_only"))
-    return answers.empty(202)
+    member_batch.replace(current.asking(), pool_id, wanted, additive=current.switch("additive_only"))
+    return current.empty(202)
 
 
 def _batch(body: bytes) -> list[member_batch.Wanted]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import flask
 
-from controller.api import answers, current, paging
+from controller.api import current, paging
 from controller.changes import members
 from controller.db.repositories import paging as rows
 from controller.resources.member import SCHEMA
@@ -30,7 +30,7 @@ def create_member(pool_id: str) -> flask.Response:
     It is PENDING_CREATE until it can take traffic.
     """
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(members.create(current.asking(), pool_id, wanted)), 201)
+    return current.one(SCHEMA.name, SCHEMA.view(members.create(current.asking(), pool_id, wanted)), 201)
 
 
 @blueprint.get("/pools/<pool_id>/members/<member_id>")
@@ -39,7 +39,7 @@ def get_member(pool_id: str, member_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         member = members.get(tx, pool_id, member_id)
     current.authorize("member:get_one", member.project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(member))
+    return current.one(SCHEMA.name, SCHEMA.view(member))
 
 
 @blueprint.put("/pools/<pool_id>/members/<member_id>")
@@ -49,11 +49,11 @@ def update_member(pool_id: str, member_id: str) -> flask.Response:
     It is PENDING_UPDATE until the new values are in effect.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, SCHEMA.view(members.update(current.asking(), pool_id, member_id, values)))
+    return current.one(SCHEMA.name, SCHEMA.view(members.update(current.asking(), pool_id, member_id, values)))
 
 
 @blueprint.delete("/pools/<pool_id>/members/<member_id>")
 def delete_member(pool_id: str, member_id: str) -> flask.Response:
     """Remove a member from a pool."""
     members.delete(current.asking(), pool_id, member_id)
-    return answers.empty(204)
+    return current.empty(204)

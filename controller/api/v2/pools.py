@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import answers, current, paging, policy
+from controller.api import current, paging, policy
 from controller.changes import pools
 from controller.db import database
 from controller.db.repositories import paging as pages
@@ -43,7 +43,7 @@ def create_pool() -> flask.Response:
     It is PENDING_CREATE until it is in effect.
     """
     wanted = SCHEMA.create(flask.request.get_data())
-    return answers.one(SCHEMA.name, schema.view(pools.create(current.asking(), wanted)), 201)
+    return current.one(SCHEMA.name, schema.view(pools.create(current.asking(), wanted)), 201)
 
 
 @blueprint.get("/pools/<pool_id>")
@@ -52,7 +52,7 @@ def get_pool(pool_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         pool = tx.pools.get(pool_id)
     current.authorize("pool:get_one", pool.project_id)
-    return answers.one(SCHEMA.name, schema.view(pool))
+    return current.one(SCHEMA.name, schema.view(pool))
 
 
 @blueprint.put("/pools/<pool_id>")
@@ -62,11 +62,11 @@ def update_pool(pool_id: str) -> flask.Response:
     It is PENDING_UPDATE until the new values are in effect.
     """
     values = SCHEMA.update(flask.request.get_data())
-    return answers.one(SCHEMA.name, schema.view(pools.update(current.asking(), pool_id, values)))
+    return current.one(SCHEMA.name, schema.view(pools.update(current.asking(), pool_id, values)))
 
 
 @blueprint.delete("/pools/<pool_id>")
 def delete_pool(pool_id: str) -> flask.Response:
     """Delete a pool with its members and its health monitor; listeners that used it have no default pool then."""
     pools.delete(current.asking(), pool_id)
-    return answers.empty(204)
+    return current.empty(204)

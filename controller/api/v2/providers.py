@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import flask
 
 from controller import exceptions
-from controller.api import answers, current
+from controller.api import current
 from controller.providers.interface import Capability
 
 blueprint = flask.Blueprint("providers", __name__)
@@ -46,8 +46,8 @@ def _answer(key: str, described: Iterable[tuple[str, str]]) -> flask.Response:
     if current.settings().allow_filtering:
         filters = _filters()
         views = [view for view in views if filters.items() <= view.items()]
-    chosen = answers.selection()
-    return answers.json({key: [answers.select(view, chosen) for view in views] if chosen else views})
+    chosen = current.selection()
+    return current.json({key: [current.select(view, chosen) for view in views] if chosen else views})
 
 
 def _filters() -> dict[str, str]:

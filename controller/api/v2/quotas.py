@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import answers, arguments, current, paging, policy
+from controller.api import current, paging, policy
 from controller.changes import quotas
 from controller.resources.quota import SCHEMA
 
@@ -26,37 +26,37 @@ def list_quotas() -> flask.Response:
 def get_defaults() -> flask.Response:
     """Show the limits of a project that has none of its own."""
     current.authorize("quota:get_defaults", current.context().project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(quotas.defaults(current.asking())))
+    return current.one(SCHEMA.name, SCHEMA.view(quotas.defaults(current.asking())))
 
 
 @blueprint.get("/quotas/<project_id>")
 def get_quota(project_id: str) -> flask.Response:
     """Show the limits of a project, and with `usage=true` how much of them is used."""
     current.authorize("quota:get_one", project_id)
-    with_usage = arguments.boolean("usage")
+    with_usage = current.switch("usage")
     with current.services().db.read() as tx:
         view = SCHEMA.view(quotas.effective(current.asking(), tx, project_id))
         if with_usage:
             view["usage"] = tx.quotas.usage(project_id)
-    return answers.one(SCHEMA.name, view)
+    return current.one(SCHEMA.name, view)
 
 
 @blueprint.get("/quotas/<project_id>/default")
 def get_default(project_id: str) -> flask.Response:
     """Show the limits that the project would have if none of its own were set."""
     current.authorize("quota:get_defaults", project_id)
-    return answers.one(SCHEMA.name, SCHEMA.view(dataclasses.replace(quotas.defaults(current.asking()), project_id=project_id)))
+    return current.one(SCHEMA.name, SCHEMA.view(dataclasses.replace(quotas.defaults(current.asking()), project_id=project_id)))
 
 
 @blueprint.put("/quotas/<project_id>")
 def set_quota(project_id: str) -> flask.Response:
     """Set the limits of a project."""
     values = SCHEMA.columns(SCHEMA.update(flask.request.get_data()))
-    return answers.one(SCHEMA.name, SCHEMA.view(quotas.update(current.asking(), project_id, values)), 202)
+    return current.one(SCHEMA.name, SCHEMA.view(quotas.update(current.asking(), project_id, values)), 202)
 
 
 @blueprint.delete("/quotas/<project_id>")
 def reset_quota(project_id: str) -> flask.Response:
     """Remove the limits of a project: the defaults hold for it again."""
     quotas.reset(current.asking(), project_id)
-    return answers.empty(202)
+    return current.empty(202)

@@ -87,10 +87,14 @@ class Resources(rows.Repository, Generic[R]):
         cls._get = cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED)
         cls._related_to_one = _union(cls.relations, many=False)
         cls._related_to_many = _union(cls.relations, many=True)
+        cls._begun, cls._changed, cls._touched = moves.begun(table), moves.changed(table), touched(table)
         cls._delete = moves.newly(table, PENDING_DELETE, generation=sa.bindparam("at")).where(table.c.id == sa.bindparam("object_id"))
 
     _select: ClassVar[sa.Select[Any]]
     _get: ClassVar[sa.Select[Any]]
+    _begun: ClassVar[Mapping[str, Any]]
+    _changed: ClassVar[sa.Update]
+    _touched: ClassVar[sa.ColumnElement[datetime.datetime]]
     _delete: ClassVar[sa.Update]
     _related_to_one: ClassVar[sa.CompoundSelect[Any]]
     _related_to_many: ClassVar[sa.CompoundSelect[Any]]
@@ -135,8 +139,7 @@ class Resources(rows.Repository, Generic[R]):
         """Store new rows, which all have the same columns, as what is to be built; a key `tags` goes to the table of tags."""
         if not objects:
             return
-        begun = moves.begun(self.table)
-        values = [{name: value for name, value in item.items() if name != "tags"} | begun for item in objects]
+        values = [{name: value for name, value in item.items() if name != "tags"} | self._begun for item in objects]
         self._connection.execute(sa.insert(self.table), values)
         self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
 
@@ -178,8 +181,8 @@ class Resources(rows.Repository, Generic[R]):
         self.mark_all_deleted(self.table.c.load_balancer_id == load_balancer_id, generation)
 
     def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
-        stamp = {"generation": generation, "updated_at": touched(self.table)}
-        return self._connection.execute(moves.changed(self.table, **{**stamp, **(values or {})}).where(condition)).rowcount
+        stamp = {"generation": generation, "updated_at": self._touched}
+        return self._connection.execute(self._changed.values({**stamp, **(values or {})}).where(condition)).rowcount
 
     def _nouns(self, found: Sequence[sa.Row[Any]]) -> list[R]:
         keys = self._keys

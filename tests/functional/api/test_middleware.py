@@ -1,4 +1,4 @@
-"""The health check and what proxies tell, by the options of oslo.middleware."""
+"""The health check, what proxies tell, pages of other origins and the size of bodies, by the options of oslo.middleware."""
 
 from __future__ import annotations
 
@@ -56,3 +56,37 @@ def test_who_is_not_to_be_told_finds_nothing(api_with: Any) -> None:
 def test_a_proxy_is_believed_where_the_operator_says_so(api_with: Any, is_on: bool, headers: dict[str, str], link: str) -> None:
     api = api_with(("oslo_middleware", "enable_proxy_headers_parsing"), is_on)
     assert api.send("GET", "///", headers=headers).get_json()["versions"][0]["links"][0]["href"] == link
+
+
+PAGE = "https://dashboard.example"
+ASKS = {"Origin": PAGE, "Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type, x-auth-token"}
+ALLOWED = [(("cors", "allowed_origin"), [PAGE]), (("api_settings", "cors_allowed_origins"), [PAGE]), (("cors", "allowed_origin"), ["*"])]
+
+
+@pytest.mark.parametrize("allowed", ALLOWED)
+def test_pages_of_allowed_origins_may_ask_before_they_send_and_read_the_answer(api_with: Any, allowed: Any) -> None:
+    api = api_with(*allowed)
+    told = api.send("OPTIONS", "/pools", headers=ASKS)
+    assert told.status_code == 200
+    assert told.headers["Access-Control-Allow-Origin"] in (PAGE, "*")
+    assert (told.headers["Access-Control-Allow-Methods"], told.headers["Vary"]) == ("PUT", "Origin")
+    assert told.headers["Access-Control-Allow-Headers"] == "content-type,x-auth-token"
+    for answer in (api.send("GET", "/pools", headers={"Origin": PAGE}), api.send("GET", "/no-such", headers={"Origin": PAGE})):
+        assert answer.headers["Access-Control-Allow-Origin"] in (PAGE, "*")
+        assert "X-Openstack-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+        assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, ASKS | {"Origin": "https://evil.example"}, {}])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_pages_of_other_origins_are_told_nothing(api_with: Any, method: str, headers: dict[str, str]) -> None:
+    answer = api_with(("cors", "allowed_origin"), [PAGE]).send(method, "/pools", headers=headers)
+    assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("group", ["oslo_middleware", "api_settings"])
+def test_the_operator_says_how_large_a_body_may_be(api_with: Any, group: str) -> None:
+    api = api_with((group, "max_request_body_size"), 2000)
+    body = b'{"pool": {"name": "' + b"x" * 2000 + b'"}}'
+    assert api.send("POST", "/pools", data=body[:1999]).status_code == 400
+    assert api.send("POST", "/pools", data=body).get_json() == {"code": 413, "title": "Request Entity Too Large", "description": ""}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from controller.api import openapi, paths
+from controller.api import gate, openapi
 from controller.db import rows, tables
 from controller.model.status import AmphoraStatus
 from tests.functional.api.conftest import PROJECT, Api, an_api
@@ -262,7 +262,7 @@ def world() -> Iterator[World]:
 def test_a_route_of_the_table_succeeds_with_its_status_in_every_spelling(world: World, method: str, status: int, path: str) -> None:
     written = spellings(path)
     if method not in ("GET", "PUT"):  # these would need a new object for each spelling, and the path means the same
-        assert len({paths.normalised(spelling) for spelling in written}) == 1
+        assert len({gate.normalised(spelling) for spelling in written}) == 1
         written = [written[ROUTES.index((method, status, path)) % len(written)]]
     for spelling in written:
         asked = world.path(method, spelling)

@@ -12,7 +12,7 @@ from keystoneauth1 import loading
 
 from controller import conf as configuration
 from controller import exceptions
-from controller.api import auth, gate, keystone, policy
+from controller.api import gate, keystone, middleware, policy
 
 GLOBAL_ID = "req-11111111-2222-4333-8444-555555555555"
 
@@ -21,25 +21,27 @@ class Inside:
     """An application that remembers who called."""
 
     def __init__(self) -> None:
-        self.callers: list[auth.Context] = []
+        self.callers: list[policy.Context] = []
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
-        self.callers.append(auth.of(environ))
+        self.callers.append(gate.caller(environ))
         start_response("200 OK", [("Content-Type", "application/json")])
         return [b"{}"]
 
 
-def a_gate(inside: Inside, strategy: str = "noauth", guard: Any = None, **options: Any) -> gate.Gate:
+def a_gate(inside: Inside, strategy: str = "noauth", guard: Any = None, **options: Any) -> Any:
     """A gate under this strategy, or with this guard."""
     conf = configuration.load([], [])
     for name, value in ({"auth_strategy": strategy} | options).items():
         conf.set_override(name, value, group="api_settings")
     if guard is not None:
-        return gate.Gate(inside, lambda environ: auth.noauth(environ, "of-the-guard"), guard, {"https://dashboard.example"})
-    return gate.build(inside, conf, policy.Policy(conf), ())
+        middleware.register_options(conf)
+        conf.set_override("allowed_origin", ["https://dashboard.example"], group="cors")
+        return middleware.around(gate.Gate(inside, lambda environ: gate.noauth(environ, "of-the-guard"), guard), conf)
+    return gate.build(inside, conf, policy.Policy(conf))
 
 
-def ask(asked: gate.Gate, method: str = "GET", path: str = "/v2/pools", **headers: str) -> tuple[str, dict[str, str], Any]:
+def ask(asked: Any, method: str = "GET", path: str = "/v2/pools", **headers: str) -> tuple[str, dict[str, str], Any]:
     """Status, headers and body of an answer."""
     answer: list[Any] = []
 
@@ -161,11 +163,11 @@ def test_only_what_tells_nothing_about_anybody_is_public(method: str, path: str,
 
 def test_a_caller_cannot_bring_his_own_context() -> None:
     inside = Inside()
-    forged = auth.Context(request_id="req-x", project_id="theirs", is_admin=True)
+    forged = policy.Context(request_id="req-x", project_id="theirs", is_admin=True)
 
     def start(*_: Any) -> None: ...
 
-    list(a_gate(inside, "testing")({"REQUEST_METHOD": "GET", "PATH_INFO": "/v2/pools", auth.CONTEXT: forged}, start))
+    list(a_gate(inside, "testing")({"REQUEST_METHOD": "GET", "PATH_INFO": "/v2/pools", gate.CONTEXT: forged}, start))
     assert not inside.callers[0].is_admin
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from controller.api import paths
+from controller.api import gate
 
 
 @pytest.mark.parametrize(
@@ -25,4 +25,4 @@ from controller.api import paths
     ],
 )
 def test_the_short_spelling(spelling: str, short: str) -> None:
-    assert paths.normalised(spelling) == short
+    assert gate.normalised(spelling) == short

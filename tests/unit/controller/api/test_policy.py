@@ -12,7 +12,7 @@ import pytest
 from controller import conf as configuration
 from controller import exceptions
 from controller.api import policies, policy
-from controller.api.auth import Context
+from controller.api.policy import Context
 
 SAMPLES = pathlib.Path(__file__).parents[4] / "etc" / "policy"
 _IDS = itertools.count()
