@@ -55,7 +55,7 @@ class Immutable(ControllerError):
 class Refused(ControllerError):
     """What was asked for is not done, for a reason that has a code of its own or the one of its class."""
 
-    def __init__(self, sentence: str, *, code: Refusal | None = None) -> None:
+    def __init__(self, sentence: str, code: Refusal | None = None) -> None:
         super().__init__(sentence)
         if code is not None:
             self.code = code
@@ -101,6 +101,15 @@ class RuleBroken(InvalidRequest):
 
     def __str__(self) -> str:
         return f"Validation failure: {self.detail}"
+
+
+class NotAllowed(InvalidRequest):
+    """The operator does not let tenants ask for this."""
+
+    code = Refusal.NOT_ALLOWED
+
+    def __init__(self, option: str, value: str) -> None:
+        super().__init__(f"The selected {option} is not allowed in this deployment: {value}")
 
 
 class UnknownReference(InvalidRequest):

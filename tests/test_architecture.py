@@ -50,7 +50,7 @@ LAYERS = {
         {"pools", "quotas", "amphorae"},
         {"certificates", "visibility"},
         {"asking", "tls"},
-        {"dialect", "refusals", "regular_expressions", "settings"},
+        {"dialect", "regular_expressions", "settings"},
     ],
     "providers": [{"amphora"}, {"amphora_profiles"}, {"interface"}],
     "embedded": [

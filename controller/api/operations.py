@@ -27,7 +27,7 @@ from controller.resources import (
 )
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
-from controller.resources.views import REFERENCE
+from controller.resources.kinds import REFERENCE
 
 Json = dict[str, Any]
 

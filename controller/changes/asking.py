@@ -16,6 +16,7 @@ from controller import exceptions
 from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
 from controller.db import database, rows
+from controller.db.repositories import l7policies, pools
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.secrets import interface as secrets_interface
@@ -24,6 +25,7 @@ from controller.providers.interface import Change, Provider, Update
 from controller.refusals import Refusal
 from controller.resources.declare import Schema, Values
 
+Parent = pools.Head | l7policies.Head
 _UNDER_WAY = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
 
 
@@ -201,6 +203,52 @@ class Asking:
         left_out = [name for name in schema.operators if name in values and values[name] is None]
         return schema.columns({**values, **{name: self.settings.unsaid[schema.name][name] for name in left_out}})
 
+    def accept_below(self, tx: database.Transaction, parent: Parent) -> int:
+        """Accept a change of what is below a pool or an L7 policy: stamps the load balancer, the parent, and the listeners that use it.
+
+        :raises Immutable: the load balancer takes no changes now.
+        :raises Conflict: the parent is being deleted or, in the strict mode, it or a listener that uses it is not at rest.
+        """
+        generation = self.accept(tx, parent.load_balancer_id)
+        self.need_at_rest(tx, parent)
+        if isinstance(parent, pools.Head):
+            tx.pools.touch(parent.id, generation)
+            tx.listeners.touch_users(parent.id, generation)
+        else:
+            tx.l7policies.touch(parent.id, generation)
+            tx.listeners.touch(parent.listener_id, generation)
+        return generation
+
+    def check_below(self, tx: database.Transaction, parent: Parent) -> None:
+        """Whether `accept_below()` would accept, where nothing is to be changed.
+
+        :raises Immutable: the load balancer takes no changes now.
+        :raises Conflict: as `accept_below()`.
+        """
+        load_balancer = tx.load_balancers.get(parent.load_balancer_id)
+        if load_balancer.provisioning_status not in self.mutable(load_balancer.id):
+            raise exceptions.Immutable(load_balancer.id, load_balancer.provisioning_status)
+        self.need_at_rest(tx, parent)
+
+    def need_at_rest(self, tx: database.Transaction, parent: Parent) -> None:
+        """Something that others are below takes changes there in the same states as its load balancer.
+
+        :raises Conflict: it is in another one.
+        """
+        self.need_mutable(parent.load_balancer_id, parent.title, parent.id, parent.provisioning_status)
+        if isinstance(parent, pools.Head):
+            self.need_users(tx, parent.id, parent.load_balancer_id)
+
+    def need_users(self, tx: database.Transaction, pool_id: str, load_balancer_id: str) -> None:
+        """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
+
+        :raises Conflict: one is not.
+        """
+        if self.settings.is_strict:
+            waits_for = tx.listeners.user_not_in(pool_id, self.mutable(load_balancer_id))
+            if waits_for is not None:
+                raise exceptions.ObjectImmutable("Listener", waits_for)
+
     def need_mutable(self, load_balancer_id: str, title: str, object_id: str, found: ProvisioningStatus) -> None:
         """An object below a load balancer takes changes in the same states as that.
 
@@ -225,18 +273,13 @@ def need(allowed: Collection[ProvisioningStatus], title: str, object_id: str, fo
         raise exceptions.ObjectImmutable(title, object_id)
 
 
-def new_row(project_id: str, load_balancer_id: str, generation: int) -> dict[str, Any]:
-    """The columns of a new object below a load balancer that no client gives."""
-    return {**new_load_balancer_row(project_id, generation), "load_balancer_id": load_balancer_id}
-
-
-def new_load_balancer_row(project_id: str, generation: int) -> dict[str, Any]:
-    """The columns of a new object that no client gives."""
+def new_row(project_id: str, generation: int, **parents: str) -> dict[str, Any]:
+    """The columns of a new object that no client gives; `parents` are its load balancer and what else it is below, by column."""
     return {
         "id": str(uuid.uuid4()),
         "project_id": project_id,
-        "provisioning_status": ProvisioningStatus.PENDING_CREATE,
         "operating_status": OperatingStatus.OFFLINE,
         "generation": generation,
         "created_at": rows.now(),
+        **parents,
     }

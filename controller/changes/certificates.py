@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from cryptography import x509
 
 from controller import exceptions
-from controller.changes import refusals
 from controller.changes.asking import Asking
 from controller.drivers.secrets import bundles
+from controller.exceptions import RuleBroken
 from controller.refusals import Refusal
 
 T = TypeVar("T")
@@ -69,7 +69,7 @@ def _references(values: Iterable[Any]) -> list[str]:
 
 def _check_issuer(fields: Fields, authorities: list[x509.Certificate] | None, revoked: x509.CertificateRevocationList | None) -> None:
     if revoked is not None and authorities is not None and not bundles.is_signed_by(revoked, authorities):
-        raise refusals.failure(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
+        raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
 
 
 class _Reader:

@@ -9,13 +9,12 @@ from typing import Any
 from controller import exceptions
 from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, pools
 from controller.changes.asking import Asking, new_row
-from controller.changes.refusals import failure
 from controller.changes.settings import Settings
 from controller.db import database
+from controller.exceptions import RuleBroken
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
-from controller.providers.interface import Provider
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Schema, Values
 
@@ -98,11 +97,11 @@ def _is_reference(values: Values) -> bool:
 def _define(named_pools: dict[str, Values], values: Values) -> None:
     name = values["name"]
     if not name:
-        raise failure("A pool of a load balancer that is created with its pools must have a name.")
+        raise RuleBroken("A pool of a load balancer that is created with its pools must have a name.")
     if values["protocol"] is None or values["lb_algorithm"] is None:
-        raise failure(f"Details of pool '{name}' are missing: protocol and lb_algorithm.")
+        raise RuleBroken(f"Details of pool '{name}' are missing: protocol and lb_algorithm.")
     if name in named_pools:
-        raise failure(f"The pool name '{name}' is defined more than once.")
+        raise RuleBroken(f"The pool name '{name}' is defined more than once.")
     named_pools[name] = values
 
 
@@ -124,7 +123,7 @@ def _check_use(named: Values | None, listener_protocol: str, named_pools: Mappin
         return
     name = named["name"]
     if name not in named_pools:
-        raise failure(f"Details of pool '{name}' are missing: nothing in the request defines it.")
+        raise RuleBroken(f"Details of pool '{name}' are missing: nothing in the request defines it.")
     pools.check_protocol(named_pools[name]["protocol"], listener_protocol)
 
 
@@ -185,11 +184,12 @@ def check_parent(graph: Graph, vip_versions: Collection[int], own_groups: bool, 
             members.check_sriov(item, allow_member_sriov)
 
 
-def supported(asking: Asking, provider: Provider, graph: Graph, vip_versions: Collection[int]) -> None:
-    """The last rule: the provider can do all of it.
+def supported(asking: Asking, name: str, graph: Graph, vip_versions: Collection[int]) -> None:
+    """The last rule: the provider of that name can do all of it.
 
     :raises NotSupported: it can't, or there is no VIP from which a member can be reached.
     """
+    provider = asking.provider(name)
     for values in graph.listeners:
         asking.supports(provider, "listener", values)
         for policy in values["l7policies"]:
@@ -201,7 +201,7 @@ def supported(asking: Asking, provider: Provider, graph: Graph, vip_versions: Co
         if values["healthmonitor"] is not None:
             asking.supports(provider, "healthmonitor", values["healthmonitor"])
         for item in values["members"]:
-            members.check_reachable(item["address"], values["protocol"], vip_versions)
+            members.check_reachable(item["address"], values["protocol"], vip_versions, name)
             asking.supports(provider, "member", item)
 
 
@@ -209,7 +209,7 @@ def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str,
     """Store the rows, of each table at once, parents first."""
 
     def row(schema: Schema, values: Values) -> Values:
-        return {**asking.columns(schema, values), **new_row(project_id, load_balancer_id, generation=1)}
+        return {**asking.columns(schema, values), **new_row(project_id, 1, load_balancer_id=load_balancer_id)}
 
     new_pools = {name: row(pool.SCHEMA, values) for name, values in graph.pools.items()}
     tx.pools.add(list(new_pools.values()))

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.changes import pools
 from controller.changes.asking import Asking, new_row
-from controller.changes.refusals import failure, not_allowed
 from controller.changes.settings import Settings
+from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -33,10 +32,10 @@ def create(asking: Asking, wanted: Values) -> model.HealthMonitor:
         pool = tx.pools.head(wanted["pool_id"])
         asking.authorize("healthmonitor:post", pool.project_id)
         complete(asking.settings, wanted, pool.protocol)
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
             raise exceptions.Conflict("This pool already has a health monitor", code=Refusal.MONITOR_EXISTS)
-        row = {**asking.columns(SCHEMA, wanted), **new_row(pool.project_id, pool.load_balancer_id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(pool.project_id, generation, load_balancer_id=pool.load_balancer_id)}
         asking.reserve(tx, pool.project_id, health_monitor=1)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", wanted)
         tx.health_monitors.add([row])
@@ -54,7 +53,7 @@ def update(asking: Asking, monitor_id: str, values: Values) -> model.HealthMonit
         monitor = tx.health_monitors.get(monitor_id)
         asking.authorize("healthmonitor:put", monitor.project_id)
         pool = tx.pools.head(monitor.pool_id)
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         complete_change(asking.settings, values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", values)
         tx.health_monitors.change(monitor_id, asking.columns(SCHEMA, values), generation)
@@ -70,7 +69,7 @@ def delete(asking: Asking, monitor_id: str) -> None:
     with asking.change() as tx:
         monitor = tx.health_monitors.get(monitor_id)
         asking.authorize("healthmonitor:delete", monitor.project_id)
-        generation = pools.accept_below(asking, tx, tx.pools.head(monitor.pool_id))
+        generation = asking.accept_below(tx, tx.pools.head(monitor.pool_id))
         tx.health_monitors.mark_deleted(monitor_id, generation)
 
 
@@ -81,9 +80,9 @@ def complete(settings: Settings, values: Values, pool_protocol: str) -> None:
     """
     kind = values["type"]
     if kind == "PING" and not settings.allow_ping_health_monitors:
-        raise not_allowed("health monitor type", kind)
+        raise NotAllowed("health monitor type", kind)
     if kind not in TYPES_BY_POOL[pool_protocol]:
-        raise failure(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
+        raise RuleBroken(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
     complete_change(settings, values, kind, {})
     if kind in ("HTTP", "HTTPS"):
         values.update({name: default for name, default in HTTP_DEFAULTS.items() if values[name] is None})
@@ -96,15 +95,15 @@ def complete_change(settings: Settings, values: Values, kind: str, stored: Mappi
     """
     shortest = settings.udp_connect_min_interval
     if kind == "UDP-CONNECT" and values.get("delay", shortest) < shortest:
-        raise failure(f"The delay of a health monitor of type {kind} must be at least {shortest} seconds.")
+        raise RuleBroken(f"The delay of a health monitor of type {kind} must be at least {shortest} seconds.")
     if kind not in ("HTTP", "HTTPS"):
         for name in HTTP_ONLY:
             if values.get(name) is not None:
-                raise failure(f"{name} is not a valid option for a health monitor of type {kind}.")
+                raise RuleBroken(f"{name} is not a valid option for a health monitor of type {kind}.")
         return
     for name, default in HTTP_DEFAULTS.items():
         if name in values and values[name] is None:
             values[name] = default
     after = {**stored, **values}
     if after.get("domain_name") is not None and after.get("http_version") != 1.1:
-        raise failure("http_version must be 1.1 where a health monitor has a domain_name.")
+        raise RuleBroken("http_version must be 1.1 where a health monitor has a domain_name.")

@@ -7,9 +7,8 @@ from collections.abc import Iterable
 from controller import exceptions
 from controller.changes import pools
 from controller.changes.asking import Asking, need, new_row
-from controller.changes.refusals import failure
 from controller.db import database
-from controller.db.repositories.l7policies import Head
+from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.refusals import Refusal
@@ -43,7 +42,7 @@ def create(asking: Asking, wanted: Values) -> model.L7Policy:
         asking.supports(provider, "l7policy", {**wanted, "listener_protocol": listener.protocol})
         row = {
             **asking.columns(SCHEMA, wanted),
-            **new_row(listener.project_id, listener.load_balancer_id, generation),
+            **new_row(listener.project_id, generation, load_balancer_id=listener.load_balancer_id),
             "position": position,
         }
         tx.l7policies.make_room(listener.id, position, generation)
@@ -98,19 +97,6 @@ def delete(asking: Asking, policy_id: str) -> None:
         tx.l7policies.close_gap(stored.listener_id, stored.position, generation)
         tx.listeners.touch(stored.listener_id, generation)
         _touch_users(tx, generation, stored.redirect_pool_id)
-
-
-def accept_below(asking: Asking, tx: database.Transaction, policy: Head) -> int:
-    """Accept a change below a policy: stamps the load balancer, the listener and the policy; returns the new generation.
-
-    :raises Immutable: the load balancer takes no changes now.
-    :raises Conflict: the policy is being deleted or, in the strict mode, not at rest.
-    """
-    generation = asking.accept(tx, policy.load_balancer_id)
-    asking.need_mutable(policy.load_balancer_id, "L7 Policy", policy.id, policy.provisioning_status)
-    tx.l7policies.touch(policy.id, generation)
-    tx.listeners.touch(policy.listener_id, generation)
-    return generation
 
 
 def _check_pool(tx: database.Transaction, pool_id: str | None, listener: model.Listener) -> None:
@@ -182,7 +168,7 @@ def check_listener(listener_protocol: str) -> None:
     :raises InvalidRequest: this listener serves nothing but metrics.
     """
     if listener_protocol == "PROMETHEUS":
-        raise failure("A listener of protocol PROMETHEUS can't have L7 policies.")
+        raise RuleBroken("A listener of protocol PROMETHEUS can't have L7 policies.")
 
 
 def ordered(wanted: Iterable[Values]) -> list[Values]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.changes import l7policies, regular_expressions
+from controller.changes import regular_expressions
 from controller.changes.asking import Asking, new_row
 from controller.db import database
 from controller.model import load_balancer as model
@@ -56,15 +56,12 @@ def create(asking: Asking, policy_id: str, wanted: Values) -> model.L7Rule:
     with asking.change() as tx:
         policy = tx.l7policies.head(policy_id)
         asking.authorize("l7rule:post", policy.project_id)
-        generation = l7policies.accept_below(asking, tx, policy)
+        generation = asking.accept_below(tx, policy)
         check_room(policy_id, tx.l7policies.head(policy_id).rules + 1)  # counted under the load balancer's lock
         asking.reserve(tx, policy.project_id, l7rule=1)
         asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", wanted)
-        row = {
-            **asking.columns(SCHEMA, wanted),
-            **new_row(policy.project_id, policy.load_balancer_id, generation),
-            "l7policy_id": policy_id,
-        }
+        parents = {"load_balancer_id": policy.load_balancer_id, "l7policy_id": policy_id}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(policy.project_id, generation, **parents)}
         tx.l7rules.add([row])
         return tx.l7rules.get(row["id"])
 
@@ -81,7 +78,7 @@ def update(asking: Asking, policy_id: str, rule_id: str, values: Values) -> mode
         policy = tx.l7policies.head(policy_id)
         rule = get(tx, policy_id, rule_id)
         asking.authorize("l7rule:put", rule.project_id)
-        generation = l7policies.accept_below(asking, tx, policy)
+        generation = asking.accept_below(tx, policy)
         check(_whole(tx.l7rules.get(rule_id), values))  # read again, under the load balancer's lock
         asking.supports(asking.provider_of(tx, policy.load_balancer_id), "rule", values)
         tx.l7rules.change(rule_id, asking.columns(SCHEMA, values), generation)
@@ -98,7 +95,7 @@ def delete(asking: Asking, policy_id: str, rule_id: str) -> None:
         policy = tx.l7policies.head(policy_id)
         rule = get(tx, policy_id, rule_id)
         asking.authorize("l7rule:delete", rule.project_id)
-        generation = l7policies.accept_below(asking, tx, policy)
+        generation = asking.accept_below(tx, policy)
         tx.l7rules.mark_deleted(rule_id, generation)
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from controller import exceptions
 from controller.changes import certificates, pools, tls
 from controller.changes.asking import Asking, need, new_row
-from controller.changes.refusals import failure, not_allowed
 from controller.changes.settings import Settings
 from controller.db import database
+from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -46,7 +46,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         check_port(wanted["protocol"], wanted["protocol_port"], taken)
         check_cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
-        row = {**asking.columns(SCHEMA, wanted), **new_row(load_balancer.project_id, load_balancer.id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(load_balancer.project_id, generation, load_balancer_id=load_balancer.id)}
         asking.reserve(tx, load_balancer.project_id, listener=1)
         asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
         tx.listeners.add([row])
@@ -133,7 +133,7 @@ def complete(settings: Settings, values: Values) -> None:
     """
     protocol, allowed = values["protocol"], settings.tls
     if (protocol == _TERMINATED and not allowed.allow_terminated) or (protocol == "PROMETHEUS" and not allowed.allow_prometheus):
-        raise not_allowed("protocol", protocol)
+        raise NotAllowed("protocol", protocol)
     _check_headers(protocol, values["insert_headers"])
     _only_where_tls_ends(protocol, values)
     if protocol == _TERMINATED:
@@ -157,23 +157,23 @@ def complete_change(settings: Settings, values: Values, stored: model.Listener) 
 def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:
     asked_for = tls.given(values, _ONLY_WHERE_TLS_ENDS) if protocol != _TERMINATED else ()
     if asked_for:
-        raise failure(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: only {_TERMINATED} ends TLS.")
+        raise RuleBroken(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: only {_TERMINATED} ends TLS.")
 
 
 def _check_whole(settings: Settings, values: Mapping[str, Any]) -> None:
     """A listener that ends TLS has what that needs."""
     if not values["default_tls_container_ref"] and not values["sni_container_refs"]:
-        raise failure(
+        raise RuleBroken(
             f"A listener of protocol {_TERMINATED} must have a default_tls_container_ref or sni_container_refs.",
             Refusal.TLS_CONTAINER_MISSING,
         )
     if values["client_authentication"] != "NONE" and not values["client_ca_tls_container_ref"]:
-        raise failure(f"client_authentication {values['client_authentication']} needs a client_ca_tls_container_ref.")
+        raise RuleBroken(f"client_authentication {values['client_authentication']} needs a client_ca_tls_container_ref.")
     if values["client_crl_container_ref"] and not values["client_ca_tls_container_ref"]:
-        raise failure("client_crl_container_ref needs a client_ca_tls_container_ref.")
+        raise RuleBroken("client_crl_container_ref needs a client_ca_tls_container_ref.")
     tls.check(settings.tls, values)
     if values["hsts_max_age"] is None and (values["hsts_include_subdomains"] or values["hsts_preload"]):
-        raise failure("hsts_include_subdomains and hsts_preload need hsts_max_age.")
+        raise RuleBroken("hsts_include_subdomains and hsts_preload need hsts_max_age.")
 
 
 def _check_headers(protocol: str, names: Iterable[str]) -> None:
@@ -193,9 +193,9 @@ def check_cidrs(allowed: Iterable[str], vip_versions: Collection[int], *, own_gr
     """
     for cidr in allowed:
         if own_groups:
-            raise failure("allowed_cidrs can't be used together with vip_sg_ids: the security groups say who may reach the VIP.")
+            raise RuleBroken("allowed_cidrs can't be used together with vip_sg_ids: the security groups say who may reach the VIP.")
         if ipaddress.ip_network(cidr).version not in vip_versions:
-            raise failure(f"allowed_cidrs: the VIP is IPv{' and IPv'.join(map(str, sorted(vip_versions)))}, and {cidr} is not.")
+            raise RuleBroken(f"allowed_cidrs: the VIP is IPv{' and IPv'.join(map(str, sorted(vip_versions)))}, and {cidr} is not.")
 
 
 def check_port(protocol: str, port: int, taken: Sequence[str]) -> None:

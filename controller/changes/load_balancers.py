@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.changes import fully_populated, placement, refusals, vip, visibility
-from controller.changes.asking import Asking, new_load_balancer_row
+from controller.changes import fully_populated, placement, vip, visibility
+from controller.changes.asking import Asking, new_row
 from controller.db import rows
+from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.providers.interface import Create, Delete, Failover
@@ -44,8 +45,8 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     provider = asking.provider(choice.provider)
     asking.supports(provider, "loadbalancer", wanted)
     asking.supports(provider, "flavor", {"sriov_vip": choice.placement.sriov_vip})
-    fully_populated.supported(asking, provider, below, place.versions)
-    row = {**asking.columns(SCHEMA, wanted), **new_load_balancer_row(project_id, generation=1)}
+    fully_populated.supported(asking, choice.provider, below, place.versions)
+    row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, generation=1)}
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
         others = (one.get("ip_address") for one in row.get("additional_vips") or ())
@@ -78,7 +79,7 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
         asking.authorize("loadbalancer:put", load_balancer.project_id)
         generation = asking.accept(tx, load_balancer_id)
         if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
-            raise refusals.failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
+            raise RuleBroken("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
         own_groups = {"vip_generation": generation} if "vip_sg_ids" in values else {}
         tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **own_groups}, generation)
@@ -117,7 +118,7 @@ def delete(asking: Asking, load_balancer_id: str, *, cascade: bool = False) -> N
         change = Delete(load_balancer_id=load_balancer_id, request_id=asking.caller.request_id, allowed=asking.settings.removable)
         generation = asking.give(tx, asking.provider_of(tx, load_balancer_id), change)
         if not cascade and tx.load_balancers.has_children(load_balancer_id):
-            raise refusals.failure(f"Cannot delete Load Balancer {load_balancer_id} - it has children", Refusal.HAS_CHILDREN)
+            raise RuleBroken(f"Cannot delete Load Balancer {load_balancer_id} - it has children", Refusal.HAS_CHILDREN)
         if cascade:
             for repository in (tx.listeners, tx.pools, tx.members, tx.health_monitors, tx.l7policies, tx.l7rules):
                 repository.mark_deleted_with(load_balancer_id, generation)
@@ -148,7 +149,7 @@ def _project(asking: Asking, values: Mapping[str, Any]) -> str:
     """
     named = values["project_id"] or asking.caller.project_id
     if not named:
-        raise refusals.failure("Missing project ID in request where one is required. Name it in the body as project_id, or in the token.")
+        raise RuleBroken("Missing project ID in request where one is required. Name it in the body as project_id, or in the token.")
     if not rows.may_exist(named):
         raise declare.invalid("project_id", named, "Value should be the id of a project")
     return str(named)

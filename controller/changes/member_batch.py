@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import members, pools
+from controller.changes import members
 from controller.changes.asking import Asking
 from controller.model import addresses
 from controller.model import load_balancer as model
@@ -65,9 +65,9 @@ def replace(asking: Asking, pool_id: str, wanted: Sequence[Wanted], *, additive:
         tx.load_balancers.lock(pool.load_balancer_id)  # the comparison must still hold when it is written
         plan = compare(wanted, tx.members.of_pool(pool_id), additive)
         if not plan:
-            pools.check_below(asking, tx, pool)
+            asking.check_below(tx, pool)
             return
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         asking.reserve(tx, pool.project_id, member=len(plan.new) - len(plan.gone))
         tx.members.add(members.new_rows(asking, tx, pool, plan.new, generation))
         tx.members.change_many(plan.changes, generation)

@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import pools, refusals, visibility
+from controller.changes import pools, visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
 from controller.db.repositories.pools import Head
+from controller.exceptions import RuleBroken
 from controller.model import addresses
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
@@ -36,7 +37,7 @@ def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
         pool = tx.pools.head(pool_id)
         asking.authorize("member:post", pool.project_id)
         check_no_vip(wanted, pool.vip_addresses)
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         if tx.members.is_taken(pool_id, wanted["address"], wanted["protocol_port"]):
             raise same_server(wanted["address"], wanted["protocol_port"])
         asking.reserve(tx, pool.project_id, member=1)
@@ -58,7 +59,7 @@ def update(asking: Asking, pool_id: str, member_id: str, values: Values) -> mode
         member = get(tx, pool_id, member_id)
         asking.authorize("member:put", member.project_id)
         check_no_vip(values, pool.vip_addresses)
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         tx.members.change(member_id, asking.columns(SCHEMA, values), generation)
         return tx.members.get(member_id)
 
@@ -73,7 +74,7 @@ def delete(asking: Asking, pool_id: str, member_id: str) -> None:
         pool = tx.pools.head(pool_id)
         member = get(tx, pool_id, member_id)
         asking.authorize("member:delete", member.project_id)
-        generation = pools.accept_below(asking, tx, pool)
+        generation = asking.accept_below(tx, pool)
         tx.members.mark_deleted(member_id, generation)
 
 
@@ -113,12 +114,12 @@ def new_rows(
     :raises NotSupported: it has no VIP from which a member can be reached, or the provider can't do it.
     """
     _check_place(asking, tx, pool, wanted)
-    common = {"pool_id": pool.id, "operating_status": first_status(pool.has_monitor)}
+    parents, status = {"load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}, first_status(pool.has_monitor)
     return [
         {
             **asking.columns(SCHEMA, item),
-            **new_row(pool.project_id, pool.load_balancer_id, generation),
-            **common,
+            **new_row(pool.project_id, generation, **parents),
+            "operating_status": status,
             "vnic_type": vnic_type(item),
         }
         for item in wanted
@@ -134,7 +135,7 @@ def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: S
     if pool.protocol in pools.DATAGRAMS:
         load_balancer = tx.load_balancers.get(pool.load_balancer_id)
         for item in wanted:
-            check_reachable(item["address"], pool.protocol, load_balancer.vip_versions)
+            check_reachable(item["address"], pool.protocol, load_balancer.vip_versions, load_balancer.provider)
     provider = asking.provider_of(tx, pool.load_balancer_id)
     for item in wanted:
         asking.supports(provider, "member", item)
@@ -179,9 +180,7 @@ def check_sriov(values: Mapping[str, Any], allowed: bool) -> None:
     :raises InvalidRequest: this one's has not.
     """
     if values["request_sriov"] and not allowed:
-        raise refusals.failure(
-            "request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov)."
-        )
+        raise RuleBroken("request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov).")
 
 
 def vnic_type(values: Mapping[str, Any]) -> str:
@@ -189,7 +188,7 @@ def vnic_type(values: Mapping[str, Any]) -> str:
     return "direct" if values["request_sriov"] else "normal"
 
 
-def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[int]) -> None:
+def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[int], provider: str) -> None:
     """Datagrams are not translated from one IP version to the other on their way.
 
     :raises NotSupported: no VIP has the version of this member.
@@ -197,7 +196,7 @@ def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[i
     version = ipaddress.ip_address(address).version
     if pool_protocol in pools.DATAGRAMS and version not in vip_versions:
         raise exceptions.NotSupported(
-            f"Provider 'amphora' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
+            f"Provider '{provider}' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
             f"of a load balancer without an IPv{version} VIP"
         )
 

@@ -6,10 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from controller.changes import refusals, visibility
+from controller.changes import visibility
 from controller.changes.asking import Asking
 from controller.changes.settings import Settings
 from controller.db import database
+from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import choice as model
 from controller.model.status import Topology
 
@@ -64,10 +65,10 @@ def choose(asking: Asking, wanted: Mapping[str, Any]) -> Choice:
     for what, name, meaning in (("flavor", flavor_id, flavor_meaning), ("availability zone", zone, zone_meaning)):
         if meaning is not None:
             if not meaning.enabled:
-                raise refusals.not_allowed(what, name)
+                raise NotAllowed(what, name)
             provider = provider or meaning.provider_name
             if meaning.provider_name != provider:
-                raise refusals.failure(f"{what} '{name}' is not compatible with provider '{provider}'")
+                raise RuleBroken(f"{what} '{name}' is not compatible with provider '{provider}'")
     provider = provider or asking.settings.default_provider
     asking.provider(provider)
     placement = model.Placement.of(

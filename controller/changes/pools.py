@@ -9,10 +9,9 @@ from typing import Any
 from controller import exceptions
 from controller.changes import certificates, tls
 from controller.changes.asking import Asking, new_row
-from controller.changes.refusals import failure
 from controller.changes.settings import Settings
 from controller.db import database
-from controller.db.repositories.pools import Head
+from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -58,7 +57,7 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
         generation = asking.accept(tx, load_balancer_id)
         if listener is not None:
             _check_listener(asking, tx.listeners.get(listener.id), wanted["protocol"])
-        row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, load_balancer_id, generation)}
+        row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, generation, load_balancer_id=load_balancer_id)}
         asking.reserve(tx, project_id, pool=1)
         asking.supports(asking.provider_of(tx, load_balancer_id), "pool", wanted)
         tx.pools.add([row])
@@ -81,7 +80,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         pool = tx.pools.get(pool_id)
         asking.authorize("pool:put", pool.project_id)
         generation = asking.accept(tx, pool.load_balancer_id)
-        need_users(asking, tx, pool_id, pool.load_balancer_id)
+        asking.need_users(tx, pool_id, pool.load_balancer_id)
         complete_change(asking.settings, values, pool)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", wanted)
         tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)
@@ -99,7 +98,7 @@ def delete(asking: Asking, pool_id: str) -> None:
         pool = tx.pools.head(pool_id)
         asking.authorize("pool:delete", pool.project_id)
         generation = asking.accept(tx, pool.load_balancer_id)
-        need_users(asking, tx, pool_id, pool.load_balancer_id)
+        asking.need_users(tx, pool_id, pool.load_balancer_id)
         if (user := tx.l7policies.user_of(pool_id)) is not None:
             raise exceptions.Conflict(f"Pool {pool_id} is in use by L7 policy {user}", code=Refusal.POOL_IN_USE)
         tx.pools.mark_deleted(pool_id, generation)
@@ -114,11 +113,11 @@ def _parents(asking: Asking, tx: database.Transaction, wanted: Values) -> tuple[
         listener = tx.listeners.get(wanted["listener_id"])
         asking.authorize("pool:post", listener.project_id)  # before a word about where somebody else's listener is
         if wanted["loadbalancer_id"] not in (None, listener.load_balancer_id):
-            raise failure(f"Listener {listener.id} is not on load balancer {wanted['loadbalancer_id']}.")
+            raise RuleBroken(f"Listener {listener.id} is not on load balancer {wanted['loadbalancer_id']}.")
         wanted["loadbalancer_id"] = listener.load_balancer_id
         return listener.load_balancer_id, listener.project_id, listener
     if wanted["loadbalancer_id"] is None:
-        raise failure("Must provide at least one of: loadbalancer_id, listener_id")
+        raise RuleBroken("Must provide at least one of: loadbalancer_id, listener_id")
     load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
     return load_balancer.id, load_balancer.project_id, None
 
@@ -161,49 +160,7 @@ def check_protocol(pool_protocol: str, listener_protocol: str) -> None:
     """
     if pool_protocol not in BELOW_LISTENERS[listener_protocol]:
         words = f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'."
-        raise failure(words, Refusal.PROTOCOL_MISMATCH)
-
-
-def accept_below(asking: Asking, tx: database.Transaction, pool: Head) -> int:
-    """Accept a change below a pool: stamps the load balancer, the pool and the listeners that use it; returns the new generation.
-
-    :raises Immutable: the load balancer takes no changes now.
-    :raises Conflict: the pool is being deleted, or in the strict mode, it or a listener is not at rest.
-    """
-    generation = asking.accept(tx, pool.load_balancer_id)
-    _check_at_rest(asking, tx, pool)
-    tx.pools.touch(pool.id, generation)
-    tx.listeners.touch_users(pool.id, generation)
-    return generation
-
-
-def check_below(asking: Asking, tx: database.Transaction, pool: Head) -> None:
-    """Whether a change below a pool would be accepted, where nothing is to be changed.
-
-    :raises Immutable: the load balancer takes no changes now.
-    :raises Conflict: the pool is being deleted, or in the strict mode, it or a listener is not at rest.
-    """
-    load_balancer = tx.load_balancers.get(pool.load_balancer_id)
-    if load_balancer.provisioning_status not in asking.mutable(load_balancer.id):
-        raise exceptions.Immutable(load_balancer.id, load_balancer.provisioning_status)
-    _check_at_rest(asking, tx, pool)
-
-
-def _check_at_rest(asking: Asking, tx: database.Transaction, pool: Head) -> None:
-    asking.need_mutable(pool.load_balancer_id, "Pool", pool.id, pool.provisioning_status)
-    need_users(asking, tx, pool.id, pool.load_balancer_id)
-
-
-def need_users(asking: Asking, tx: database.Transaction, pool_id: str, load_balancer_id: str) -> None:
-    """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
-
-    :raises Conflict: one is not.
-    """
-    if not asking.settings.is_strict:
-        return
-    waits_for = tx.listeners.user_not_in(pool_id, asking.mutable(load_balancer_id))
-    if waits_for is not None:
-        raise exceptions.ObjectImmutable("Listener", waits_for)
+        raise RuleBroken(words, Refusal.PROTOCOL_MISMATCH)
 
 
 def complete(settings: Settings, values: Values) -> None:
@@ -239,12 +196,12 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
 def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
     asked_for = tls.given(values, _TLS_FIELDS) if protocol in DATAGRAMS else ()
     if asked_for:
-        raise failure(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
+        raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
 
 
 def _check_tls(settings: Settings, values: Mapping[str, Any]) -> None:
     if values["crl_container_ref"] and not values["ca_tls_container_ref"]:
-        raise failure("crl_container_ref needs a ca_tls_container_ref.")
+        raise RuleBroken("crl_container_ref needs a ca_tls_container_ref.")
     tls.check(settings.tls, values)
 
 
@@ -256,21 +213,21 @@ def _persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | No
     if given is None:
         return None
     if not given:
-        raise failure("Invalid session_persistence provided.", Refusal.SESSION_PERSISTENCE)
+        raise RuleBroken("Invalid session_persistence provided.", Refusal.SESSION_PERSISTENCE)
     whole = {"type": None, "cookie_name": None, "persistence_timeout": None, "persistence_granularity": None, **(stored or {}), **given}
     kind = whole["type"]
     if kind is None:
-        raise failure("session_persistence must have a type.", Refusal.SESSION_PERSISTENCE)
+        raise RuleBroken("session_persistence must have a type.", Refusal.SESSION_PERSISTENCE)
     if given.get("type", kind) != "APP_COOKIE" and "cookie_name" not in given:
         whole["cookie_name"] = None  # what the type before needed goes with it
     if kind == "APP_COOKIE" and whole["cookie_name"] is None:
-        raise failure("session_persistence of type APP_COOKIE must have a cookie_name.", Refusal.SESSION_PERSISTENCE)
+        raise RuleBroken("session_persistence of type APP_COOKIE must have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "APP_COOKIE" and whole["cookie_name"] is not None:
-        raise failure(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
+        raise RuleBroken(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "SOURCE_IP" and protocol not in _COOKIE_POOLS:
-        raise failure(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
+        raise RuleBroken(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
     if protocol not in DATAGRAMS and any(whole[name] is not None for name in _BY_IPVS):
-        raise failure(
+        raise RuleBroken(
             "persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.",
             Refusal.SESSION_PERSISTENCE,
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from controller.changes.refusals import failure
 from controller.changes.settings import Tls
+from controller.exceptions import RuleBroken
 from controller.resources.declare import Values
 
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
@@ -25,17 +25,17 @@ def check(allowed: Tls, values: Mapping[str, Any]) -> None:
     _check_ciphers(allowed, values.get("tls_ciphers"))
     for name, words in (("tls_versions", "TLS versions"), ("alpn_protocols", "ALPN protocols")):
         if values.get(name) == []:
-            raise failure(f"{name}: the list of {words} must not be empty.")
+            raise RuleBroken(f"{name}: the list of {words} must not be empty.")
     too_old = [version for version in values.get("tls_versions") or () if version in allowed.refused_versions]
     if too_old:
-        raise failure(f"tls_versions: {', '.join(too_old)} is older than this deployment allows.")
+        raise RuleBroken(f"tls_versions: {', '.join(too_old)} is older than this deployment allows.")
 
 
 def _check_ciphers(allowed: Tls, ciphers: str | None) -> None:
     asked_for = [item.lstrip("+") for item in (ciphers or "").split(":") if not item.startswith(("!", "-"))]
     prohibited = [cipher for cipher in asked_for if cipher in allowed.prohibited_ciphers]
     if prohibited:
-        raise failure(f"tls_ciphers: {', '.join(prohibited)} must not be used in this deployment.")
+        raise RuleBroken(f"tls_ciphers: {', '.join(prohibited)} must not be used in this deployment.")
 
 
 def given(values: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:

@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import refusals, visibility
+from controller.changes import visibility
 from controller.changes.asking import Asking
 from controller.changes.placement import Choice
 from controller.changes.settings import Settings
 from controller.drivers.network import interface
+from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
 from controller.model.network import Network, Port, Subnet, VipRequest
 from controller.model.status import Topology
@@ -46,10 +47,10 @@ def check(settings: Settings, wanted: Mapping[str, Any]) -> None:
     allowed = settings.allow_vip
     given = [name for name in allowed if wanted[name] is not None]
     if not given:
-        raise refusals.failure("VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.")
+        raise RuleBroken("VIP must contain one of: vip_port_id, vip_network_id, vip_subnet_id.")
     for name in given:
         if not allowed[name]:
-            raise refusals.not_allowed(name, wanted[name])
+            raise NotAllowed(name, wanted[name])
 
 
 def find(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
@@ -60,7 +61,7 @@ def find(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
     with visibility.in_a_body():
         place = _place(asking, wanted, choice)
         if not choice.allows_vip_on(asking.settings, place.network_id):
-            raise refusals.not_allowed("vip_network_id", place.network_id)
+            raise NotAllowed("vip_network_id", place.network_id)
         check_qos(asking, wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
         versions = place.versions | _check_additional(asking, wanted["additional_vips"], place)
         check_groups(asking, wanted["vip_sg_ids"], choice.vip_vnic_type)
@@ -132,14 +133,14 @@ def _check_additional(asking: Asking, wanted: Sequence[Mapping[str, Any]], place
     for item in wanted:
         subnet = visibility.subnet(asking, item["subnet_id"])
         if subnet.id in seen:
-            raise refusals.failure(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
+            raise RuleBroken(f"additional_vips: subnet {subnet.id} holds another VIP of this load balancer; each needs its own.")
         seen.add(subnet.id)
         versions.add(subnet.ip_version)
         if subnet.network_id != place.network_id:
-            raise refusals.failure(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
+            raise RuleBroken(f"additional_vips: subnet {subnet.id} is not on the network {place.network_id} of the VIP.")
         address = item["ip_address"]
         if address is not None and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr):
-            raise refusals.failure(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
+            raise RuleBroken(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
         if item["port_id"] is not None:
             _on_port(
                 visibility.port(asking, item["port_id"]),
@@ -155,7 +156,7 @@ def check_qos(asking: Asking, policy_id: str | None, *, asked_for: bool) -> None
     :raises NotFound: there is no such policy.
     """
     if asked_for and not asking.services.network.has_qos():
-        raise refusals.failure("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
+        raise RuleBroken("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
     if policy_id is not None:
         visibility.qos_policy(asking, policy_id)
 
@@ -169,7 +170,7 @@ def check_groups(asking: Asking, group_ids: Sequence[str], vnic_type: str) -> No
     for group_id in group_ids:
         visibility.security_group(asking, group_id)
     if group_ids and vnic_type == "direct":
-        raise refusals.failure("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
+        raise RuleBroken("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
 
 
 @contextlib.contextmanager

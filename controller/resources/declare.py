@@ -1,24 +1,26 @@
 """One declaration per resource: what may come in, where it is stored, what goes out, and by what lists can be filtered.
 
-Its parts: `kinds` (what values there are), `fields` (what there is to say about one field), `dialects` (how an API refuses), `views` and
-`json_schema` (what answers and the OpenAPI document show).
+Its parts: `kinds` (what values there are), `fields` (what there is to say about one field), `dialects` (how an API refuses), and
+`json_schema` (what the OpenAPI document shows).
 """
 
 from __future__ import annotations
 
+import datetime
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from controller import exceptions
 from controller.refusals import Refusal
-from controller.resources import dialects, fields, json_schema, kinds, views
-from controller.resources.dialects import invalid, shortened
+from controller.resources import dialects, fields, json_schema, kinds
+from controller.resources.dialects import invalid
 from controller.resources.fields import Field
 
-__all__ = ["Field", "Schema", "Values", "envelope", "invalid", "load", "unsupported"]
+__all__ = ["Field", "Schema", "Values", "envelope", "invalid", "load"]
 
 Values = dict[str, Any]
 
@@ -195,14 +197,38 @@ class Schema:
 
     @functools.cached_property
     def _view(self) -> Callable[[Any], Values]:
-        return views.plan(list(self.fields.values()))
+        return _plan(list(self.fields.values()))
 
     def view(self, noun: Any) -> Values:
         """The JSON object of a response."""
         view = self._view(noun)
         if self._shows_fault and noun.fault is not None:
-            view["fault"] = dict(views.of_fault(noun.fault))
+            view["fault"] = dict(of_fault(noun.fault))
         return view
+
+
+def _plan(declared: Sequence[Field]) -> Callable[[Any], dict[str, Any]]:
+    """The view of a noun: what is shown, by its keys in their order. All attributes are read at once."""
+    shown = sorted(((key, field) for field in declared if field.is_shown for key in field.names), key=lambda pair: pair[0])
+    names = [key for key, _field in shown]
+    shows = [(position, field.show) for position, (_key, field) in enumerate(shown) if field.show]
+    first, second, *rest = [str(field.attribute) for _key, field in shown]  # of one alone, an `attrgetter` gives no tuple
+    attributes = operator.attrgetter(first, second, *rest)
+
+    def view(noun: Any) -> dict[str, Any]:
+        values = list(attributes(noun))
+        for position, show in shows:
+            values[position] = show(values[position])
+        return dict(zip(names, values, strict=True))
+
+    return view
+
+
+def of_fault(fault: Any) -> Iterable[tuple[str, Any]]:
+    """Why the newest change has failed."""
+    for key in ("code", "message", "step", "request_id", "occurred_at", "next_try_at"):
+        value = getattr(fault, key)
+        yield key, kinds.naive(value) if isinstance(value, datetime.datetime) else value
 
 
 def _by_either_name(given: Mapping[str, Any], name: str, alias: str) -> Any:
@@ -235,8 +261,3 @@ def envelope(body: bytes, argument: str, key: str) -> Any:
     if given.get(key) is None:
         raise dialects.missing(key)
     return given[key]
-
-
-def unsupported(option: str, value: Any) -> exceptions.NotSupported:
-    """The error of a valid value that no amphora can do yet."""
-    return exceptions.NotSupported(f"Provider 'amphora' does not support a requested option: {option} {shortened(str(value))}")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.refusals import Refusal
-from controller.resources import kinds, views
+from controller.resources import kinds
 
 SAME: Final = object()
 """For `Field.null`: an explicit null is what is stored when the field is left out."""
@@ -105,7 +105,7 @@ def loosened(field: Field) -> Field:
 
 def timestamp(name: str, about: str = "") -> Field:
     """When something happened."""
-    return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=views.naive)
+    return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=kinds.naive)
 
 
 def common(*, description: bool = True, project: bool = True) -> tuple[Field, ...]:

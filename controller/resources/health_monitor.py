@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.resources import fields, kinds, views
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import REFUSED, also, read_only
 
@@ -36,7 +36,7 @@ SCHEMA = Schema(
             about="The pool whose members are checked, as a list of one.",
             column=None,
             attribute="pool_id",
-            show=views.one_id,
+            show=kinds.one_id,
             lbaasv2=also(),
         ),
         Field(

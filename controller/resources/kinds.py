@@ -12,7 +12,7 @@ import dataclasses
 import datetime
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 T = TypeVar("T")
@@ -352,3 +352,29 @@ def timestamp(value: Any) -> datetime.datetime:
         return datetime.datetime.fromisoformat(value).replace(tzinfo=datetime.UTC)
     except ValueError:
         raise Reject("Value should be a time such as 2026-01-31T12:00:00") from None
+
+
+REFERENCE: Final[JsonSchema] = {
+    "type": "object",
+    "properties": {"id": {**uuid.schema, "description": "The id of the object.", "examples": [uuid.example]}},
+    "required": ["id"],
+    "additionalProperties": False,
+}
+"""Another object, in answers."""
+
+
+@described("array", example=[{"id": uuid.example}], items=REFERENCE)
+def ids(values: Iterable[str]) -> list[dict[str, str]]:
+    """References to other objects."""
+    return [{"id": value} for value in values]
+
+
+@described("array", example=[{"id": uuid.example}], items=REFERENCE, maxItems=1)
+def one_id(value: str | None) -> list[dict[str, str]]:
+    """The reference to another object, as a list of one or none."""
+    return [] if value is None else [{"id": value}]
+
+
+def naive(value: datetime.datetime | None) -> datetime.datetime | None:
+    """A time without its zone, which clients can't read."""
+    return None if value is None else value.replace(tzinfo=None)

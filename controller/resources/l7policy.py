@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from controller.resources import fields, kinds, views
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import also, read_only
 
@@ -99,6 +99,6 @@ SCHEMA = Schema(
             default=LAST,
             lbaasv2=also(),
         ),
-        read_only("rules", about="Its rules.", column=None, attribute="rule_ids", show=views.ids, lbaasv2=also()),
+        read_only("rules", about="Its rules.", column=None, attribute="rule_ids", show=kinds.ids, lbaasv2=also()),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.resources import fields, kinds, views
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import Operator, also, read_only
 from controller.resources.tls import operator as tls_option
@@ -56,7 +56,7 @@ SCHEMA = Schema(
             about="The load balancer on whose VIP it listens, as a list of one.",
             column=None,
             attribute="load_balancer_id",
-            show=views.one_id,
+            show=kinds.one_id,
             lbaasv2=also(),
         ),
         Field(
@@ -121,7 +121,7 @@ SCHEMA = Schema(
             show=lambda cidrs: cidrs or None,
         ),
         read_only(
-            "l7policies", about="Its L7 policies, by position.", column=None, attribute="l7policy_ids", show=views.ids, lbaasv2=also()
+            "l7policies", about="Its L7 policies, by position.", column=None, attribute="l7policy_ids", show=kinds.ids, lbaasv2=also()
         ),
         Field(
             name="default_tls_container_ref",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from controller.resources import fields, health_monitor, kinds, l7policy, l7rule, listener, member, pool, views
+from controller.resources import fields, health_monitor, kinds, l7policy, l7rule, listener, member, pool
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import Operator, also, loosened, read_only
 
@@ -167,7 +167,7 @@ SCHEMA = Schema(
             put=False,
             column=None,
             attribute="listener_ids",
-            show=views.ids,
+            show=kinds.ids,
             lbaasv2=also(post=False),
         ),
         Field(
@@ -178,7 +178,7 @@ SCHEMA = Schema(
             put=False,
             column=None,
             attribute="pool_ids",
-            show=views.ids,
+            show=kinds.ids,
             lbaasv2=also(post=False),
         ),
     ],

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from controller.refusals import Refusal
-from controller.resources import fields, kinds, views
+from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import also, read_only
 from controller.resources.tls import operator as tls_option
@@ -88,16 +88,16 @@ SCHEMA = Schema(
             filter_alias="load_balancer_id",
             lbaasv2=also(),
         ),
-        read_only("listeners", about="The listeners that use it.", column=None, attribute="listener_ids", show=views.ids, lbaasv2=also()),
+        read_only("listeners", about="The listeners that use it.", column=None, attribute="listener_ids", show=kinds.ids, lbaasv2=also()),
         read_only(
             "loadbalancers",
             about="The load balancer that it belongs to, as a list of one.",
             column=None,
             attribute="load_balancer_id",
-            show=views.one_id,
+            show=kinds.one_id,
             lbaasv2=also(),
         ),
-        read_only("members", about="Its members.", column=None, attribute="member_ids", show=views.ids, lbaasv2=also()),
+        read_only("members", about="Its members.", column=None, attribute="member_ids", show=kinds.ids, lbaasv2=also()),
         read_only(
             "healthmonitor_id",
             about="Its health monitor; only there if it has one.",

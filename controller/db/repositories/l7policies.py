@@ -45,6 +45,7 @@ _HEAD = sa.select(
 class Head:
     """What a change of a policy's rules has to know of the policy."""
 
+    title: ClassVar[str] = "L7 Policy"
     id: str
     load_balancer_id: str
     listener_id: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -40,6 +40,7 @@ _HEAD = sa.select(
 class Head:
     """What a change of a pool's members or monitor has to know of the pool."""
 
+    title: ClassVar[str] = "Pool"
     id: str
     load_balancer_id: str
     project_id: str

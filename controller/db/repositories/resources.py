@@ -92,7 +92,7 @@ class Resources(rows.Repository, Generic[R]):
 
     _select: ClassVar[sa.Select[Any]]
     _get: ClassVar[sa.Select[Any]]
-    _begun: ClassVar[Mapping[str, Any]]
+    _begun: ClassVar[dict[str, Any]]
     _changed: ClassVar[sa.Update]
     _touched: ClassVar[sa.ColumnElement[datetime.datetime]]
     _delete: ClassVar[sa.Update]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from controller.db import columns, rows, tables
 from controller.model import load_balancer as model
-from controller.resources import declare, fields, views
+from controller.resources import declare, fields, kinds
 
 Related = Mapping[str, Mapping[str, list[str]]]
 FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
@@ -35,7 +35,7 @@ class Plan:
         )
         self._names = [key for key, _ in shown]
         self._related = [(key, ids[str(field.attribute)], field.show or list) for key, field in shown if field.attribute in ids]
-        self._shows = [(key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, views.naive)]
+        self._shows = [(key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, kinds.naive)]
         stored = [sa.null() if field.attribute in ids else _column(table, str(field.attribute)) for _, field in shown]
         labelled = [column.label(f"shown_{key}") for key, column in zip(self._names, stored, strict=True)]
         of_fault = [column.label(f"fault_{column.name}") for column in FAULT_COLUMNS]
@@ -62,7 +62,7 @@ class Plan:
                 view[key] = show(values.get(row[place], ()))
             if row[fault] is not None:
                 told = zip((column.name for column in FAULT_COLUMNS), row[len(names) :], strict=True)
-                view["fault"] = dict(views.of_fault(rows.fault(dict(told))))
+                view["fault"] = dict(declare.of_fault(rows.fault(dict(told))))
             made.append(view)
         return made
 
