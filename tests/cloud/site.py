@@ -82,7 +82,7 @@ class Site:
         self.users = users
         self._options = options or {}
         self._port = free_port()
-        self._daemons: dict[str, Daemon] = {}
+        self.daemons: dict[str, Daemon] = {}
         self._machines: list[tenant.Machine] = []
         self._cleanup = contextlib.ExitStack()
         self.management = _named(users.service.network.networks(), os.environ.get("FIGLINA_TEST_MANAGEMENT_NETWORK", "lb-mgmt-net"))
@@ -113,28 +113,28 @@ class Site:
         finally:
             for machine in self._machines:
                 machine.close()
-            for daemon in self._daemons.values():
+            for daemon in self.daemons.values():
                 daemon.stop()
             self._cleanup.close()
         eventually(lambda: not self._left(), 60, lambda: f"left in the cloud: {self._left()}", 1)
 
     def start(self, name: str, *, program: Sequence[str] = ()) -> None:
         """Start one of our processes, or something that stands in for it."""
-        self._daemons[name] = Daemon(
+        self.daemons[name] = Daemon(
             self.folder, name, [*(program or [_program(f"figlina-{name}")]), "--config-file", str(self.configuration)]
         )
 
     def stop(self, name: str) -> None:
         """End one."""
-        self._daemons.pop(name).stop()
+        self.daemons.pop(name).stop()
 
     def kill(self, name: str) -> None:
         """kill -9."""
-        self._daemons.pop(name).kill()
+        self.daemons.pop(name).kill()
 
     def alive(self, name: str) -> bool:
         """Does it run?"""
-        return name in self._daemons and self._daemons[name].process.poll() is None
+        return name in self.daemons and self.daemons[name].process.poll() is None
 
     def said(self, name: str, lines: int = 40) -> str:
         """The end of its log."""
