@@ -108,7 +108,14 @@ class Service:
     def microversions(self) -> tuple[str, str]:
         """The lowest and the highest that the service speaks; two empty strings: it has none."""
         data = self.translated("GET /", lambda proxy: proxy.get_endpoint_data())
-        return (_dotted(data.min_microversion), _dotted(data.max_microversion)) if data is not None else ("", "")
+        if data is not None and data.max_microversion is not None:
+            return _dotted(data.min_microversion), _dotted(data.max_microversion)
+        try:
+            found = self.get("/") or {}  # an endpoint of the configuration's own: openstacksdk does not look
+        except errors.Missing:
+            return "", ""
+        version = found.get("version") or next(iter(found.get("versions") or [{}]))
+        return str(version.get("min_version", "")), str(version.get("version", ""))
 
     def _ask(self, method: str, path: str, arguments: Mapping[str, Any]) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""
