@@ -60,6 +60,14 @@ class FakeNetwork(fake.FakeNetwork):
         with self._cloud.lock:
             self._cloud.delete(port_id)
 
+    def move_port(self, port_id: str, address: str) -> None:
+        """Give a port this address of its first subnet, and no other, whoever needs it."""
+        with self._cloud.lock:
+            plug = self._cloud.plug(port_id)
+            taken = self._cloud.take(plug.port.fixed_ips[0].subnet_id, address)
+            self._cloud.free(plug.port.fixed_ips)
+            plug.port = dataclasses.replace(plug.port, fixed_ips=(taken,))
+
     def groups_of(self, port_id: str) -> list[str]:
         """The security groups of a port."""
         return sorted(self._cloud.plug(port_id).groups)

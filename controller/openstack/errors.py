@@ -10,6 +10,8 @@ from typing import Any
 from controller import exceptions
 
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
+_BUSY = {"StaleDataError", "RetryRequest", "DBDeadlock", "DBError"}
+"""Kinds of 409 by which Neutron says that its database was busy: nothing was changed, and the same may be asked again."""
 _MORE_QUOTA = "Let an administrator raise the quota of that project, or delete what is not used"
 _MORE_RIGHTS = "Give the user of [service_auth] the right to do this; `figlina-status check` tells which roles it has"
 _WORDS = 1000  # characters of an answer that are kept
@@ -75,7 +77,7 @@ def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -
         return QuotaMet(
             *told, advice="Let an administrator raise the quota of the project that amphorae belong to, or delete what is not used"
         )
-    if status in _TRY_AGAIN or (status == 413 and "retry-after" in {name.lower() for name in headers}):
+    if status in _TRY_AGAIN or kind in _BUSY or (status == 413 and "retry-after" in {name.lower() for name in headers}):
         again = TryAgain(*told)
         again.after = _seconds({name.lower(): value for name, value in headers.items()}.get("retry-after"))
         return again

@@ -6,6 +6,7 @@ import abc
 import uuid
 from collections.abc import Callable, Sequence
 
+from controller import exceptions
 from controller.dev.client import eventually
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
@@ -28,6 +29,8 @@ class Cloud(abc.ABC):
     zone: str
     keeps_orders = True
     """Whether the network driver keeps the highest token of a lease beside what it writes, see `NetworkDriver`."""
+    ends_of_ipv6_subnets_are_addresses = False
+    """Whether the first and the last address of a subnet of IPv6 may be a port's: nothing is broadcast there (RFC 4291, section 2.6.1)."""
     patience = 10.0
     """Seconds after which what was asked for can be seen."""
 
@@ -50,12 +53,16 @@ class Cloud(abc.ABC):
         """As an administrator, whoever needs it."""
 
     @abc.abstractmethod
+    def move_port(self, port_id: str, address: str) -> None:
+        """Give a port this address of the subnet that it is on, instead of its own, as an administrator."""
+
+    @abc.abstractmethod
     def create_security_group(self, name: str) -> str:
         """A group of the tenant's, which admits something; its id."""
 
     @abc.abstractmethod
     def groups_of(self, port_id: str) -> set[str]:
-        """The security groups of a port."""
+        """The security groups of a port, but for what a service may need beside them to let amphorae speak with each other."""
 
     @abc.abstractmethod
     def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
@@ -103,8 +110,17 @@ class Cloud(abc.ABC):
 
     def boot(self, amphora_id: str) -> compute_interface.Instance:
         """A machine that runs."""
-        self.compute.boot(self.a_request(amphora_id))
+        request = self.a_request(amphora_id)
+        self.eventually(lambda: self._takes(request))
         return self.running(amphora_id)
+
+    def _takes(self, request: compute_interface.BootRequest) -> bool:
+        """A port is another machine's until that is gone altogether: the call may be repeated then."""
+        try:
+            self.compute.boot(request)
+        except exceptions.Transient:
+            return False
+        return True
 
     def running(self, amphora_id: str) -> compute_interface.Instance:
         """The machine of an amphora, as soon as it runs."""

@@ -85,6 +85,10 @@ class EmbeddedCloud(cloud.Cloud):
         self._write("DELETE FROM ports WHERE id = ?", port_id)
         self._behind_its_back = True
 
+    def move_port(self, port_id: str, address: str) -> None:
+        self._write("UPDATE fixed_ips SET ip_address = ? WHERE port_id = ?", address, port_id)
+        self._behind_its_back = True
+
     def admit(self, load_balancer_id: str, rule: AccessRule) -> None:
         columns = "(id, security_group_id, direction, ethertype, protocol, port_min, port_max, prefix)"
         values = (rule.protocol, rule.port, rule.port, rule.cidr, f"lb-{load_balancer_id}")

@@ -43,6 +43,9 @@ class FakeCloud(cloud.Cloud):
     def delete_port(self, port_id: str) -> None:
         self.network.delete_port(port_id)
 
+    def move_port(self, port_id: str, address: str) -> None:
+        self.network.move_port(port_id, address)
+
     def create_security_group(self, name: str) -> str:
         return self.network.create_security_group(name, self.project_id)
 

@@ -10,6 +10,9 @@ import pytest
 from controller import exceptions
 from controller.model.network import AccessRule, Network, Port, SecurityGroup, VipRequest
 from tests.contract.cloud import Cloud, new_id
+from tests.contract.conftest import CLOUDS, OPENSTACKS
+
+pytestmark = pytest.mark.parametrize("cloud", [*CLOUDS, *OPENSTACKS], indirect=True)
 
 
 @pytest.fixture(params=["198.18.7.0/28", "fd00:f161::/124"], ids=["ipv4", "ipv6"])
@@ -99,6 +102,8 @@ def test_an_address_outside_the_network_is_refused(cloud: Cloud, private: Networ
 
 
 def test_the_first_and_last_address_of_a_subnet_are_refused(cloud: Cloud, private: Network) -> None:
+    if cloud.ends_of_ipv6_subnets_are_addresses and cloud.network.get_subnet(private.subnet_ids[0]).ip_version == 6:
+        pytest.skip("this service takes them for addresses like any other")
     for place in (0, -1):
         with pytest.raises(exceptions.InvalidRequest):
             cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, address=an_address(cloud, private, place)))

@@ -10,9 +10,12 @@ from controller import exceptions
 from controller.model.network import AccessRule, Network
 from controller.model.order import Order
 from tests.contract.cloud import Cloud, new_id
+from tests.contract.conftest import CLOUDS, OPENSTACKS
 from tests.contract.test_network_driver import access, on, private
 
 __all__ = ["private"]
+
+pytestmark = pytest.mark.parametrize("cloud", [*CLOUDS, *OPENSTACKS], indirect=True)
 
 WIDE, NARROW = AccessRule("tcp", 80), AccessRule("tcp", 80, "203.0.113.7/32")
 

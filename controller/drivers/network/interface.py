@@ -54,6 +54,15 @@ class NetworkDriver(abc.ABC):
         """
         return False
 
+    def is_shared_with(self, kind: str, object_id: str, project_id: str) -> bool:
+        """Whether an object is shared with this project alone; asked only of what neither belongs to it nor is shared with everybody.
+
+        `kind` is `network`, `qos_policy` or `security_group`; who sees a network sees its subnets.
+
+        :raises Transient: the service did not answer.
+        """
+        return False
+
     def free_addresses(self, network_id: str) -> Mapping[str, int] | None:
         """How many addresses each subnet of a network has left; None: the service can't tell.
 
@@ -168,6 +177,13 @@ class NetworkDriver(abc.ABC):
 
         `device_id` is `lb-<load balancer id>` on VIP ports and the amphora id on the others.
         """
+
+    def list_vip_groups(self) -> Iterable[str]:
+        """Ids of load balancers of which there is a group `lb-<id>`, where a crash can leave one without its VIP port.
+
+        :raises Transient: the service did not answer.
+        """
+        return ()
 
 
 @typing.runtime_checkable

@@ -26,13 +26,17 @@ from tests.contract.simulated import compute, identity, images, network
 
 @dataclasses.dataclass
 class Fault:
-    """What happens to the next `times` requests that match, before the service sees them; `after`: it has carried them out by then."""
+    """What happens to the next `times` requests that match, before the service sees them; `after`: it has carried them out by then.
+
+    An empty `method` is every one. `skip` requests that match pass before.
+    """
 
     method: str
     path: str
     answer: Callable[[], flask.Response]
     times: int = 1
     after: bool = False
+    skip: int = 0
 
 
 class SimulatedCloud:
@@ -92,7 +96,10 @@ class SimulatedCloud:
 
     def _fault(self, path: str) -> Fault | None:
         for fault in self.faults:
-            if fault.times and fault.method == flask.request.method and re.search(fault.path, path):
+            if fault.times and fault.method in ("", flask.request.method) and re.search(fault.path, path):
+                if fault.skip:
+                    fault.skip -= 1
+                    continue
                 fault.times -= 1
                 return fault
         return None
@@ -153,8 +160,8 @@ def running() -> Iterator[SimulatedCloud]:
         cloud.close()
 
 
-def access(cloud: SimulatedCloud) -> str:
-    """`[service_auth]` for it, as in a configuration file."""
-    user = f"username = figlina\npassword = {identity.PASSWORD}\nproject_name = service\n"
+def access(cloud: SimulatedCloud, project: str = "service") -> str:
+    """`[service_auth]` for it, as in a configuration file; the other project is `tenants`."""
+    user = f"username = figlina\npassword = {identity.PASSWORD}\nproject_name = {project}\n"
     domains = "user_domain_name = Default\nproject_domain_name = Default\n"
     return f"[service_auth]\nauth_type = password\nauth_url = {cloud.url}/identity/v3\n{user}{domains}"

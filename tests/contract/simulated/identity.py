@@ -55,7 +55,8 @@ class Identity:
         if asked["identity"]["password"]["user"].get("password") != PASSWORD:
             flask.abort(401, "The request you have made requires authentication.")
         token, now = uuid.uuid4().hex, datetime.datetime.now(datetime.UTC)
-        self._tokens[token] = PROJECT
+        scope = asked["scope"]["project"]["name"]
+        self._tokens[token] = {"service": PROJECT, "tenants": TENANT}[scope]
         self.issued += 1
         domain = {"id": "default", "name": "Default"}
         document = {
@@ -63,7 +64,7 @@ class Identity:
             "issued_at": f"{now:%Y-%m-%dT%H:%M:%S.%fZ}",
             "expires_at": f"{now + datetime.timedelta(seconds=self.token_lifetime):%Y-%m-%dT%H:%M:%S.%fZ}",
             "user": {"id": "f19112af19112a", "name": "figlina", "domain": domain},
-            "project": {"id": PROJECT, "name": "service", "domain": domain},
+            "project": {"id": self._tokens[token], "name": scope, "domain": domain},
             "roles": [{"id": "r-1", "name": "admin"}, {"id": "r-2", "name": "service"}],
             "catalog": [
                 {

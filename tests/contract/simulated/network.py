@@ -1,11 +1,20 @@
-"""Neutron: networks, subnets and ports, as far as drivers ask for them."""
+"""Neutron, as one of Zed (2022.2) was seen to behave: networks, subnets, ports, groups and what drivers ask of them besides.
+
+Recorded there, and kept here: a MAC address is refused before an IP address is looked at; the gateway's address may be a port's, as may
+the first and last address of a subnet of IPv6; a list of groups is refused (400), and an address pair, too (409), where port security is
+off, which ports inherit from their network; a rule "from anywhere" and one from 0.0.0.0/0 are the same; a list of rules is made whole or
+not at all; a group that a port bears is not deleted; a quota is asked before anything else.
+"""
 
 from __future__ import annotations
 
+import datetime
 import ipaddress
+import itertools
 import typing
 import uuid
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import flask
 
@@ -14,100 +23,339 @@ from tests.contract.simulated import identity
 if typing.TYPE_CHECKING:
     from tests.contract.simulated import SimulatedCloud
 
-_COLLECTIONS = {"networks": "network", "subnets": "subnet", "ports": "port"}
+Row = dict[str, Any]
+
+_WORDS = {
+    "networks": "network",
+    "subnets": "subnet",
+    "ports": "port",
+    "security-groups": "security_group",
+    "security-group-rules": "security_group_rule",
+    "floatingips": "floatingip",
+    "rbac-policies": "rbac_policy",
+    "qos/policies": "policy",
+}
+_NOT_FOUND = {
+    "networks": ("NetworkNotFound", "Network {} could not be found."),
+    "subnets": ("SubnetNotFound", "Subnet {} could not be found."),
+    "ports": ("PortNotFound", "Port {} could not be found."),
+    "security-groups": ("SecurityGroupNotFound", "Security group {} does not exist"),
+    "security-group-rules": ("SecurityGroupRuleNotFound", "Security group rule {} does not exist"),
+    "qos/policies": ("QosPolicyNotFound", "QoS policy {} could not be found."),
+}
+_EVERYWHERE = (None, "0.0.0.0/0", "::/0")
+_ADMINS = {identity.PROJECT}
 
 
 class Network:
-    """`networks`, `subnets` and `ports` are Neutron's documents by id. Nova changes `device_id` of ports, see `bind` and `unbind`."""
+    """Neutron's documents, by collection and id. Nova changes `device_id` of ports, see `bind` and `unbind`.
+
+    `port_quota` is how many ports a project may have, `page` the longest list that is answered at once, `has_qos` whether the extension is
+    there.
+    """
 
     def __init__(self, cloud: SimulatedCloud) -> None:
         self.cloud = cloud
-        self.networks: dict[str, dict[str, Any]] = {}
-        self.subnets: dict[str, dict[str, Any]] = {}
-        self.ports: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, dict[str, Row]] = {collection: {} for collection in _WORDS}
+        self.port_quota: int | None = None
+        self.page: int | None = None
+        self.has_qos = True
         self.blueprint = flask.Blueprint("network", __name__)
         self.blueprint.get("/")(self._versions)
-        self.blueprint.post("/v2.0/<collection>")(self._create)
-        self.blueprint.get("/v2.0/<collection>")(self._list)
-        self.blueprint.get("/v2.0/<collection>/<object_id>")(self._show)
-        self.blueprint.put("/v2.0/<collection>/<object_id>")(self._update)
-        self.blueprint.delete("/v2.0/<collection>/<object_id>")(self._delete)
+        self.blueprint.get("/v2.0/extensions/<alias>")(self._extension)
+        self.blueprint.get("/v2.0/network-ip-availabilities/<network_id>")(self._availability)
+        for collection in _WORDS:
+            endpoint, path = collection.replace("/", "-"), f"/v2.0/{collection}"
+            of = {"collection": collection}
+            self.blueprint.add_url_rule(path, f"create-{endpoint}", self._create, methods=["POST"], defaults=of)
+            self.blueprint.add_url_rule(path, f"list-{endpoint}", self._list, methods=["GET"], defaults=of)
+            for method, view in (("GET", self._show), ("PUT", self._update), ("DELETE", self._delete)):
+                self.blueprint.add_url_rule(f"{path}/<object_id>", f"{method}-{endpoint}", view, methods=[method], defaults=of)
         self.management_network = self.add("networks", name="lb-mgmt-net", project_id=identity.PROJECT)["id"]
         self.add("subnets", name="lb-mgmt-subnet", network_id=self.management_network, cidr="198.18.0.0/20")
 
-    def add(self, collection: str, **values: Any) -> dict[str, Any]:
-        """Put a document there."""
-        document = {"id": str(uuid.uuid4()), "name": "", "project_id": identity.PROJECT, "tags": [], **values}
-        if collection == "networks":
-            document |= {"mtu": values.get("mtu", 1500), "shared": values.get("shared", False), "subnets": []}
-        elif collection == "subnets":
-            document |= {"ip_version": 4, "gateway_ip": None, "host_routes": [], "enable_dhcp": True}
-            self.networks[values["network_id"]]["subnets"].append(document["id"])
-        elif collection == "ports":
-            document = {"device_id": "", "device_owner": "", "status": "DOWN", "security_groups": [], **document}
-            document["mac_address"] = f"fa:16:3e:{uuid.uuid4().hex[:2]}:{uuid.uuid4().hex[:2]}:{uuid.uuid4().hex[:2]}"
-            document["fixed_ips"] = [self._address(one) for one in self._wanted(values)]
-        found: dict[str, dict[str, Any]] = getattr(self, collection)
-        found[document["id"]] = document
-        return document
+    # What Nova does
+
+    @property
+    def ports(self) -> dict[str, Row]:
+        """By their ids."""
+        return self.rows["ports"]
 
     def bind(self, port_id: str, server_id: str, zone: str) -> None:
-        """What Nova does when a server gets a port."""
+        """When a server gets a port."""
         self.ports[port_id] |= {"device_id": server_id, "device_owner": f"compute:{zone}", "status": "ACTIVE"}
 
     def unbind(self, port_id: str) -> None:
-        """What Nova does when a server loses a port that it did not make."""
+        """When a server loses a port that it did not make."""
         if port_id in self.ports:
             self.ports[port_id] |= {"device_id": "", "device_owner": "", "status": "DOWN"}
 
-    def _wanted(self, values: dict[str, Any]) -> list[dict[str, str]]:
-        subnets: list[str] = self.networks[values["network_id"]]["subnets"][:1]
-        wanted: list[dict[str, str]] = values.get("fixed_ips") or [{"subnet_id": one} for one in subnets]
-        return wanted
+    # Making
 
-    def _address(self, wanted: dict[str, str]) -> dict[str, str]:
-        subnet = self.subnets[wanted["subnet_id"]]
-        taken = {each["ip_address"] for port in self.ports.values() for each in port["fixed_ips"]} | {subnet["gateway_ip"]}
-        free = (str(one) for one in ipaddress.ip_network(subnet["cidr"]).hosts() if str(one) not in taken)
-        return {"subnet_id": subnet["id"], "ip_address": wanted.get("ip_address") or next(free)}
+    def add(self, collection: str, **values: Any) -> Row:
+        """Put a document there.
 
-    def _all(self, collection: str) -> dict[str, dict[str, Any]]:
-        if collection not in _COLLECTIONS:
-            flask.abort(404)
-        found: dict[str, dict[str, Any]] = getattr(self, collection)
+        :raises werkzeug.exceptions.HTTPException: in Neutron's words.
+        """
+        now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        document = {"id": str(uuid.uuid4()), "name": "", "description": "", "project_id": identity.PROJECT, "created_at": now}
+        document |= {"revision_number": 0, **values}
+        getattr(self, "_new_" + _WORDS[collection])(document)
+        self.rows[collection][document["id"]] = document
+        return document
+
+    def _new_network(self, row: Row) -> None:
+        row |= {
+            "subnets": [],
+            **{key: row.get(key, value) for key, value in {"mtu": 1500, "shared": False, "port_security_enabled": True}.items()},
+        }
+
+    def _new_subnet(self, row: Row) -> None:
+        hosts = ipaddress.ip_network(row["cidr"])
+        gateway = row.get("gateway_ip", str(hosts[1] if hosts.version == 4 else hosts[0]))
+        last = -2 if hosts.version == 4 else -1
+        pool = {"start": str(ipaddress.ip_address(gateway) + 1 if gateway == str(hosts[1]) else hosts[1]), "end": str(hosts[last])}
+        row |= {"ip_version": hosts.version, "gateway_ip": gateway, "host_routes": row.get("host_routes", [])}
+        row |= {"allocation_pools": row.get("allocation_pools", [pool])}
+        self._get("networks", row["network_id"])["subnets"].append(row["id"])
+
+    def _new_port(self, row: Row) -> None:
+        having = [port for port in self.ports.values() if port["project_id"] == row["project_id"]]
+        if self.port_quota is not None and len(having) >= self.port_quota:
+            _refuse(409, "OverQuota", "Quota exceeded for resources: ['port'].")
+        network = self._get("networks", row["network_id"])
+        mac = row.setdefault("mac_address", ":".join(["fa", "16", "3e", *(uuid.uuid4().hex[:2] for _ in range(3))]))
+        if any((port["network_id"], port["mac_address"]) == (network["id"], mac) for port in self.ports.values()):
+            words = f"Unable to complete operation for network {network['id']}. The mac address {mac} is in use."
+            _refuse(409, "MacAddressInUse", words)
+        row |= {
+            key: row.get(key, value)
+            for key, value in {"device_id": "", "device_owner": "", "status": "DOWN", "qos_policy_id": None}.items()
+        }
+        row.setdefault("port_security_enabled", network["port_security_enabled"])
+        row.setdefault("allowed_address_pairs", [])
+        if row["port_security_enabled"]:
+            row.setdefault("security_groups", [self._default_group(row["project_id"])])
+        self._check_security(row)
+        row["fixed_ips"] = self._addresses(network, row.get("fixed_ips") or [{"subnet_id": one} for one in network["subnets"][:1]], [])
+
+    def _default_group(self, project_id: str) -> str:
+        for group in self.rows["security-groups"].values():
+            if (group["name"], group["project_id"]) == ("default", project_id):
+                return str(group["id"])
+        return str(self.add("security-groups", name="default", project_id=project_id)["id"])
+
+    def _check_security(self, row: Row) -> None:
+        if not row["port_security_enabled"]:
+            if row["allowed_address_pairs"]:
+                words = "Port Security must be enabled in order to have allowed address pairs on a port."
+                _refuse(409, "AddressPairAndPortSecurityRequired", words)
+            if row.setdefault("security_groups", []):
+                words = "Port security must be enabled and port must have an IP address in order to use security groups."
+                _refuse(400, "PortSecurityAndIPRequiredForSecurityGroups", words)
+        for group_id in row["security_groups"]:
+            self._get("security-groups", group_id)
+
+    def _addresses(self, network: Row, wanted: list[Row], old: list[Row]) -> list[Row]:
+        """Of these, those that have an address stay; the others get the next one of their subnet."""
+        taken = {fixed["ip_address"] for port in self.ports.values() for fixed in port["fixed_ips"]} - {one["ip_address"] for one in old}
+        found: list[Row] = []
+        for one in wanted:
+            subnet = self._subnet_of(network, one)
+            cidr = ipaddress.ip_network(subnet["cidr"])
+            address = one.get("ip_address") or next((free for free in _pool(subnet) if free not in taken), None)
+            if address is None:
+                _refuse(409, "IpAddressGenerationFailure", f"No more IP addresses available on network {network['id']}.")
+            place = ipaddress.ip_address(address)
+            if place not in cidr or (cidr.version == 4 and place in (cidr[0], cidr[-1])):
+                _refuse(400, "InvalidIpForSubnet", f"IP address {address} is not a valid IP for the specified subnet.")
+            if address in taken:
+                _refuse(409, "IpAddressAlreadyAllocated", f"IP address {address} already allocated in subnet {subnet['id']}")
+            taken.add(address)
+            found.append({"subnet_id": subnet["id"], "ip_address": str(place)})
         return found
 
-    def _one(self, collection: str, object_id: str) -> dict[str, Any]:
-        found = self._all(collection).get(object_id)
+    def _subnet_of(self, network: Row, wanted: Row) -> Row:
+        if "subnet_id" in wanted:
+            subnet = self._get("subnets", wanted["subnet_id"])
+            if subnet["network_id"] != network["id"]:
+                words = f"Failed to create port on network {network['id']}, because fixed_ips included invalid subnet {subnet['id']}."
+                _refuse(400, "InvalidInput", f"Invalid input for operation: {words}")
+            return subnet
+        place = ipaddress.ip_address(wanted["ip_address"])
+        subnets = [self._get("subnets", one) for one in network["subnets"]]
+        found = next((subnet for subnet in subnets if place in ipaddress.ip_network(subnet["cidr"])), None)
         if found is None:
-            word = _COLLECTIONS[collection].capitalize()
-            error = {"type": f"{word}NotFound", "message": f"{word} {object_id} could not be found.", "detail": ""}
-            flask.abort(flask.make_response(flask.jsonify({"NeutronError": error}), 404))
+            _refuse(400, "InvalidIpForNetwork", f"IP address {place} is not a valid IP for any of the subnets on the specified network.")
         return found
 
-    def _create(self, collection: str) -> tuple[dict[str, Any], int]:
-        word = _COLLECTIONS[collection]
+    def _new_security_group(self, row: Row) -> None:
+        row["security_group_rules"] = []
+        for ethertype in ("IPv4", "IPv6"):
+            row["security_group_rules"].append(
+                {"id": str(uuid.uuid4()), "security_group_id": row["id"], "direction": "egress", "ethertype": ethertype, **_ANY}
+            )
+
+    def _new_security_group_rule(self, row: Row) -> None:
+        group = self._get("security-groups", row["security_group_id"])
+        row |= {key: row.get(key, value) for key, value in _ANY.items()}
+        for rule in group["security_group_rules"]:
+            if _said(rule) == _said(row):
+                _refuse(409, "SecurityGroupRuleExists", f"Security group rule already exists. Rule id is {rule['id']}.")
+        group["security_group_rules"].append(row)
+
+    def _new_floatingip(self, row: Row) -> None:
+        row.setdefault("port_id", None)
+
+    def _new_rbac_policy(self, row: Row) -> None:
+        self._get(
+            {"network": "networks", "qos_policy": "qos/policies", "security_group": "security-groups"}[row["object_type"]], row["object_id"]
+        )
+
+    def _new_policy(self, row: Row) -> None:
+        row.setdefault("shared", False)
+
+    # Routes
+
+    def _get(self, collection: str, object_id: str) -> Row:
+        found = self.rows[collection].get(object_id)
+        if found is None or not self._sees(collection, found):
+            kind, words = _NOT_FOUND.get(collection, ("HTTPNotFound", "The resource could not be found."))
+            _refuse(404, kind, words.format(object_id))
+        return found
+
+    def _sees(self, collection: str, row: Row) -> bool:
+        if (
+            not flask.has_request_context()
+            or self.cloud.identity.project() in _ADMINS
+            or row["project_id"] == self.cloud.identity.project()
+        ):
+            return True
+        if collection == "subnets":
+            return self._sees("networks", self.rows["networks"][row["network_id"]])
+        project = self.cloud.identity.project()
+        shared = ((one["object_id"], one["target_tenant"]) for one in self.rows["rbac-policies"].values())
+        return bool(row.get("shared")) or (row["id"], project) in shared
+
+    def _create(self, collection: str) -> tuple[Row, int]:
+        word = _WORDS[collection]
         with self.cloud.lock:
-            return {word: self.add(collection, **{"project_id": self.cloud.identity.project(), **flask.request.get_json()[word]})}, 201
+            body = flask.request.get_json()
+            owner = {"project_id": self.cloud.identity.project()}
+            if word in body:
+                return {word: self.add(collection, **(owner | body[word]))}, 201
+            before = {key: list(row["security_group_rules"]) for key, row in self.rows["security-groups"].items()}
+            known = dict(self.rows[collection])
+            try:
+                return {f"{word}s": [self.add(collection, **(owner | one)) for one in body[f"{word}s"]]}, 201
+            except Exception:
+                self.rows[collection] = known
+                for key, rules in before.items():
+                    self.rows["security-groups"][key]["security_group_rules"] = rules
+                raise
 
-    def _list(self, collection: str) -> dict[str, Any]:
-        asked = {name: value for name, value in flask.request.args.items() if name not in ("limit", "marker", "fields")}
-        found = [one for one in self._all(collection).values() if all(str(one.get(name)) == value for name, value in asked.items())]
-        return {collection: found}
+    def _list(self, collection: str) -> Row:
+        asked = flask.request.args
+        filters = {name: asked.getlist(name) for name in asked if name not in ("limit", "marker", "fields")}
+        key = {"qos/policies": "policies", "rbac-policies": "rbac_policies"}.get(collection, f"{_WORDS[collection]}s")
+        with self.cloud.lock:
+            found = [row for row in self.rows[collection].values() if self._sees(collection, row) and _matches(row, filters)]
+            answer: Row = {}
+            if self.page is not None:
+                found.sort(key=lambda row: str(row["id"]))
+                found = list(itertools.dropwhile(lambda row: row["id"] <= asked.get("marker", ""), found))
+                if len(found) > self.page:
+                    answer = {f"{key}_links": [{"rel": "next", "href": f"{flask.request.url}&marker={found[self.page - 1]['id']}"}]}
+                found = found[: self.page]
+            return {key: [_fields(row) for row in found], **answer}
 
-    def _show(self, collection: str, object_id: str) -> dict[str, Any]:
-        return {_COLLECTIONS[collection]: self._one(collection, object_id)}
+    def _show(self, collection: str, object_id: str) -> Row:
+        with self.cloud.lock:
+            return {_WORDS[collection]: _fields(self._get(collection, object_id))}
 
-    def _update(self, collection: str, object_id: str) -> dict[str, Any]:
-        found = self._one(collection, object_id)
-        found |= flask.request.get_json()[_COLLECTIONS[collection]]
-        return {_COLLECTIONS[collection]: found}
+    def _update(self, collection: str, object_id: str) -> Row:
+        with self.cloud.lock:
+            row = self._get(collection, object_id)
+            expected = flask.request.headers.get("If-Match", f"revision_number={row['revision_number']}")
+            if expected != f"revision_number={row['revision_number']}":
+                _refuse(
+                    412, "RevisionNumberConstraintFailed", f"Constrained to {expected}, but current revision is {row['revision_number']}"
+                )
+            changed = {**row, **flask.request.get_json()[_WORDS[collection]]}
+            if collection == "ports":
+                self._check_security(changed)
+                changed["fixed_ips"] = self._addresses(self._get("networks", row["network_id"]), changed["fixed_ips"], row["fixed_ips"])
+            row |= changed | {"revision_number": row["revision_number"] + 1}
+            return {_WORDS[collection]: row}
 
     def _delete(self, collection: str, object_id: str) -> tuple[str, int]:
-        self._one(collection, object_id)
-        del self._all(collection)[object_id]
-        return "", 204
+        with self.cloud.lock:
+            row = self._get(collection, object_id)
+            if collection == "security-groups" and any(object_id in port["security_groups"] for port in self.ports.values()):
+                _refuse(409, "SecurityGroupInUse", f"Security Group {object_id} in use.")
+            if collection == "networks" and any(port["network_id"] == object_id for port in self.ports.values()):
+                words = f"Unable to complete operation on network {object_id}. There are one or more ports still in use on the network."
+                _refuse(409, "NetworkInUse", words)
+            if collection == "security-group-rules":
+                self.rows["security-groups"][row["security_group_id"]]["security_group_rules"].remove(row)
+            elif collection == "security-groups":
+                for rule in row["security_group_rules"]:
+                    self.rows["security-group-rules"].pop(rule["id"], None)
+            del self.rows[collection][object_id]
+            return "", 204
+
+    def _extension(self, alias: str) -> Row:
+        if alias != "qos" or not self.has_qos:
+            _refuse(404, "ExtensionNotFound", "The resource could not be found.")
+        return {"extension": {"alias": alias, "name": "Quality of Service"}}
+
+    def _availability(self, network_id: str) -> Row:
+        with self.cloud.lock:
+            network = self._get("networks", network_id)
+            used = [fixed["ip_address"] for port in self.ports.values() for fixed in port["fixed_ips"]]
+            rows = []
+            for subnet in (self._get("subnets", one) for one in network["subnets"]):
+                pool = set(_pool(subnet))
+                rows.append({"subnet_id": subnet["id"], "total_ips": len(pool), "used_ips": len(pool.intersection(used))})
+            return {"network_ip_availability": {"network_id": network_id, "subnet_ip_availability": rows}}
 
     def _versions(self) -> flask.Response:
         links = [{"rel": "self", "href": f"{self.cloud.url}/network/v2.0/"}]
         return flask.jsonify({"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
+
+
+_ANY = {"protocol": None, "port_range_min": None, "port_range_max": None, "remote_ip_prefix": None, "remote_group_id": None}
+
+
+def _said(rule: Row) -> tuple[Any, ...]:
+    prefix = None if rule["remote_ip_prefix"] in _EVERYWHERE else rule["remote_ip_prefix"]
+    same = ("direction", "ethertype", "protocol", "port_range_min", "port_range_max", "remote_group_id")
+    return (*(rule[name] for name in same), prefix)
+
+
+def _pool(subnet: Row) -> Iterator[str]:
+    """At most some thousands of its addresses, as they come."""
+    for pool in subnet["allocation_pools"]:
+        first, last = (int(ipaddress.ip_address(pool[end])) for end in ("start", "end"))
+        kind = ipaddress.IPv4Address if subnet["ip_version"] == 4 else ipaddress.IPv6Address
+        yield from (str(kind(place)) for place in range(first, min(last, first + 5000) + 1))
+
+
+def _matches(row: Row, filters: dict[str, list[str]]) -> bool:
+    """A list of values matches who has one of them; one of groups who bears it."""
+    for name, wanted in filters.items():
+        value = row.get(name)
+        has = value if isinstance(value, list) else [str(value)]
+        if not set(map(str, has)).intersection(wanted):
+            return False
+    return True
+
+
+def _fields(row: Row) -> Row:
+    wanted = flask.request.args.getlist("fields")
+    return {name: row[name] for name in wanted if name in row} if wanted else dict(row)
+
+
+def _refuse(status: int, kind: str, words: str) -> NoReturn:
+    answer = flask.jsonify({"NeutronError": {"type": kind, "message": words, "detail": ""}})
+    flask.abort(flask.make_response(answer, status))

@@ -1,0 +1,406 @@
+"""Ports and security groups in Neutron, as a user of it that may act in the projects of tenants.
+
+A port of an amphora is found by its name in the service's own project: its `device_id` is Nova's while a machine has it. Neutron has no
+place for an order that would be compared as something is written; see `NetworkDriver`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Self
+
+from oslo_config import cfg
+
+from controller import exceptions
+from controller.drivers.network import interface, neutron_groups, vips
+from controller.drivers.network import neutron_shapes as shapes
+from controller.drivers.network.neutron_api import Neutron, ours
+from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
+from controller.model import load_balancer as model
+from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
+from controller.model.order import Order
+from controller.openstack import cloud, errors
+
+LOG = logging.getLogger(__name__)
+
+_KEEP = 30.0  # seconds that the MTU of a network is taken for true
+_MTU = 1500  # bytes, of a network that is gone
+_LOOKS = 3  # at a tenant's port that changes meanwhile
+_MANY = 10_000  # networks; then all are forgotten
+
+
+class NeutronNetwork(interface.NetworkDriver):
+    """`management_networks` are ids, of which the first is the one of a port that names none; `management_groups` are on such ports."""
+
+    def __init__(
+        self,
+        asked: cloud.Cloud,
+        management_networks: Sequence[str] = (),
+        management_groups: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._neutron = Neutron(asked)
+        self._groups = neutron_groups.Groups(self._neutron)
+        self._management_networks = tuple(management_networks)
+        self._management_groups = tuple(management_groups)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._mtus: dict[str, tuple[float, int]] = {}
+        self._qos: bool | None = None
+
+    @classmethod
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
+        """As `[service_auth]`, `[neutron]` and `[controller_worker]` say.
+
+        :raises Misconfigured: it is not said as whom the cloud is asked.
+        """
+        worker = conf.controller_worker
+        return cls(cloud.Cloud.from_conf(conf), worker.amp_boot_network_list, worker.amp_secgroup_list)
+
+    # Looking
+
+    def get_network(self, network_id: str) -> Network:
+        found = shapes.network(self._neutron.get("networks", network_id, "Network", shapes.NETWORK_FIELDS))
+        self._note_mtu(found.id, found.mtu)
+        return found
+
+    def get_subnet(self, subnet_id: str) -> Subnet:
+        return shapes.subnet(self._neutron.get("subnets", subnet_id, "Subnet", shapes.SUBNET_FIELDS))
+
+    def get_port(self, port_id: str) -> Port:
+        return self._port(self._port_row(port_id))
+
+    def get_security_group(self, group_id: str) -> SecurityGroup:
+        return shapes.security_group(self._neutron.get("security-groups", group_id, "SecurityGroup", ("id", "name", "project_id")))
+
+    def has_qos(self) -> bool:
+        if self._qos is None:  # what a service is able to do does not change while it runs
+            try:
+                self._qos = bool(self._neutron.service.get("/extensions/qos"))
+            except errors.Missing:
+                self._qos = False
+        return self._qos
+
+    def get_qos_policy(self, policy_id: str) -> QosPolicy:
+        return shapes.qos_policy(self._neutron.get("qos/policies", policy_id, "QoS Policy"))
+
+    def is_shared_with(self, kind: str, object_id: str, project_id: str) -> bool:
+        actions = ["access_as_shared"] + ["access_as_external"] * (kind == "network")
+        targets = [project_id, "*"]
+        return bool(
+            self._neutron.list("rbac-policies", ("id",), object_type=kind, object_id=object_id, target_tenant=targets, action=actions)
+        )
+
+    def free_addresses(self, network_id: str) -> Mapping[str, int] | None:
+        try:
+            found = self._neutron.service.get(f"/network-ip-availabilities/{network_id}")["network_ip_availability"]
+        except errors.NotAllowed:
+            return None
+        except errors.Missing as error:
+            if error.kind != "NetworkNotFound":
+                return None  # Neutron has no such extension
+            raise exceptions.NotFound("Network", network_id) from error
+        return {row["subnet_id"]: max(0, row["total_ips"] - row["used_ips"]) for row in found["subnet_ip_availability"]}
+
+    def list_ours(self) -> Iterable[Port]:
+        service = self._neutron.project_id
+        rows = [row for row in self._neutron.list("ports", PORT_FIELDS, project_id=service) if shapes.amphora_of(row)]
+        owned = self._neutron.list("ports", PORT_FIELDS, device_owner=vips.DEVICE_OWNER)
+        return self._ports([*rows, *(row for row in owned if row["device_id"].startswith("lb-"))])
+
+    def list_vip_groups(self) -> Iterable[str]:
+        return self._groups.load_balancers()
+
+    def _port_row(self, port_id: str) -> Row:
+        found: Row = self._neutron.get("ports", port_id, "Port", PORT_FIELDS)
+        return found
+
+    def _port(self, row: Row) -> Port:
+        return self._ports([row])[0]
+
+    def _ports(self, rows: Sequence[Row]) -> list[Port]:
+        """The networks of all of them are asked for their MTU at once, unless it is known."""
+        now = self._clock()
+        with self._lock:
+            mtus = {network_id: mtu for network_id, (until, mtu) in self._mtus.items() if until > now}
+        unknown = list(dict.fromkeys(row["network_id"] for row in rows if row["network_id"] not in mtus))
+        for found in self._neutron.named("networks", unknown, ("id", "mtu")):
+            mtus[found["id"]] = found["mtu"]
+            self._note_mtu(found["id"], found["mtu"])
+        return [shapes.port(row, mtus.get(row["network_id"], _MTU), self._neutron.project_id) for row in rows]
+
+    def _note_mtu(self, network_id: str, mtu: int) -> None:
+        with self._lock:
+            if len(self._mtus) >= _MANY:
+                self._mtus.clear()
+            self._mtus[network_id] = (self._clock() + _KEEP, mtu)
+
+    # VIPs
+
+    def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
+        group, _ = self._groups.of(load_balancer_id)
+        if group is not None and request.port_id is None and (found := self._vip_row(load_balancer_id, project_id)):
+            return self._kept(found, request)
+        group_id = str((group or self._groups.make(load_balancer_id))["id"])
+        try:
+            if request.port_id is not None:
+                return self._adopt(load_balancer_id, request.port_id, group_id, request)
+            return self._make_vip(load_balancer_id, project_id, group_id, request)
+        except exceptions.ControllerError:
+            if group is None:
+                self._delete_groups_of_nothing(load_balancer_id)
+            raise
+
+    def _vip_row(self, load_balancer_id: str, project_id: str) -> Row | None:
+        name, device = shapes.name_of_vip(load_balancer_id), f"lb-{load_balancer_id}"
+        rows = self._neutron.list("ports", PORT_FIELDS, name=name, device_id=device, project_id=project_id)
+        return min(rows, key=lambda row: str(row["id"]), default=None)
+
+    def _kept(self, row: Row, request: VipRequest) -> model.Vip:
+        """The VIP on a port that is there, with its address; if somebody gave it another one, it gets its own back."""
+        port = self._port(row)
+        fixed = next((one for one in port.fixed_ips if request.address in (None, one.ip_address)), None)
+        if fixed is None:
+            wanted = {"ip_address": request.address} | ({"subnet_id": request.subnet_id} if request.subnet_id else {})
+            with ours(port.id, subnet_of=self._range_of(request.subnet_id), address=request.address):
+                port = self._port(self._neutron.service.put(f"/ports/{port.id}", {"port": {"fixed_ips": [wanted]}})["port"])
+            fixed = port.fixed_ips[0]
+        return vips.vip(port, fixed, request, ours=True)
+
+    def _make_vip(self, load_balancer_id: str, project_id: str, group_id: str, request: VipRequest) -> model.Vip:
+        network_id, subnet_id = request.network_id, request.subnet_id
+        if network_id is None or subnet_id is None:
+            subnet = vips.subnet_for(request, self.get_network, self.get_subnet)
+            network_id, subnet_id = subnet.network_id, subnet.id
+        fixed = {"subnet_id": subnet_id} | ({"ip_address": request.address} if request.address else {})
+        body = {
+            "name": shapes.name_of_vip(load_balancer_id),
+            "description": shapes.description_of(load_balancer_id),
+            "network_id": network_id,
+            "project_id": project_id,
+            "device_id": f"lb-{load_balancer_id}",
+            "device_owner": vips.DEVICE_OWNER,
+            "admin_state_up": False,
+            "fixed_ips": [fixed],
+            "security_groups": [group_id],
+        } | ({"qos_policy_id": request.qos_policy_id} if request.qos_policy_id else {})
+        with ours(subnet_of=self._range_of(subnet_id), address=request.address):
+            row = self._create(body)
+            if row["port_security_enabled"] and group_id not in row["security_groups"]:  # it is older than the group
+                row = self._neutron.change_port(row["id"], security_groups=[*row["security_groups"], group_id])
+        return self._kept(row, request)
+
+    def _adopt(self, load_balancer_id: str, port_id: str, group_id: str, request: VipRequest) -> model.Vip:
+        for _ in range(_LOOKS):
+            row = self._port_row(port_id)
+            fixed = vips.address_of(self._port(row), request, load_balancer_id)
+            wanted: dict[str, Any] = {"device_id": f"lb-{load_balancer_id}", "device_owner": vips.DEVICE_OWNER}
+            if row["port_security_enabled"]:
+                wanted["security_groups"] = [*dict.fromkeys([*row["security_groups"], group_id])]
+            if all(row[key] == value for key, value in wanted.items()) or self._changed(row, wanted):
+                return vips.vip(self._port(row), fixed, request, ours=False)
+        raise exceptions.InvalidRequest(f"The vip_port_id {port_id} is changed by somebody else again and again; ask once more.")
+
+    def _changed(self, row: Row, wanted: Mapping[str, Any]) -> bool:
+        """Change a port, unless somebody else did since it was read: that may have been an earlier try of ours."""
+        unchanged = {"If-Match": f"revision_number={row['revision_number']}"}
+        try:
+            with ours(row["id"]):
+                self._neutron.service.call("PUT", f"/ports/{row['id']}", {"port": wanted}, headers=unchanged)
+        except errors.ServiceRefused as error:
+            if error.status != 412:
+                raise
+            return False
+        return True
+
+    def _range_of(self, subnet_id: str | None) -> Callable[[], tuple[str, str]]:
+        """Asked only to tell of a refusal."""
+
+        def told() -> tuple[str, str]:
+            with contextlib.suppress(exceptions.ControllerError):
+                return str(subnet_id), self.get_subnet(str(subnet_id)).cidr
+            return str(subnet_id), "its range is not known"
+
+        return told
+
+    def _delete_groups_of_nothing(self, load_balancer_id: str) -> None:
+        """What can't be deleted now is found by housekeeping."""
+        try:
+            self._groups.delete(load_balancer_id)
+        except exceptions.ControllerError as error:
+            LOG.warning("The group of load balancer %s, which got no VIP, is left to housekeeping: %s", load_balancer_id, error)
+
+    def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        del order
+        for row in self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}", device_owner=vips.DEVICE_OWNER):
+            if row["name"] == shapes.name_of_vip(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
+                self._neutron.service.delete(f"/ports/{row['id']}")
+            else:
+                self._release(load_balancer_id, row)
+        self._groups.delete(load_balancer_id)
+
+    def _release(self, load_balancer_id: str, row: Row) -> None:
+        released: dict[str, Any] = {"device_id": "", "device_owner": ""}
+        gone = {group["id"] for group in self._groups.of(load_balancer_id) if group is not None}
+        if gone.intersection(row["security_groups"]):
+            released["security_groups"] = [one for one in row["security_groups"] if one not in gone]
+        with contextlib.suppress(exceptions.NotFound):
+            self._neutron.change_port(row["id"], **released)
+
+    # Ports of amphorae
+
+    def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:
+        del order
+        if network_id is None and not self._management_networks:
+            raise exceptions.Misconfigured(
+                "[controller_worker] amp_boot_network_list names no network on which amphorae can be reached; "
+                "`figlina cloud prepare` makes one"
+            )
+        body: dict[str, Any] = self._of_amphora(shapes.MANAGEMENT, amphora_id, network_id or self._management_networks[0])
+        if self._management_groups:
+            body["security_groups"] = list(self._management_groups)
+        with ours(subnet_of=lambda: (body["network_id"], "the management network")):
+            return self._port(self._create(body))
+
+    def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
+        del order
+        body: dict[str, Any] = self._of_amphora(shapes.VRRP, amphora_id, vip.network_id)
+        names = [body["name"], shapes.name_of_vip(load_balancer_id)]
+        rows = self._neutron.list("ports", PORT_FIELDS, name=names, network_id=vip.network_id)
+        for row in rows:
+            if row["name"] == body["name"] and row["project_id"] == self._neutron.project_id:
+                return self._port(row)
+        of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
+        body |= {"description": shapes.description_of(load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
+        body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
+        body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
+        if of_vip["port_security_enabled"] and vip.vnic_type == "normal":
+            body |= {"security_groups": of_vip["security_groups"], "allowed_address_pairs": [{"ip_address": vip.address}]}
+        else:
+            body |= {"port_security_enabled": False}
+        with ours(subnet_of=self._range_of(vip.subnet_id)):
+            return self._port(self._create(body))
+
+    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+        del order
+        body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
+        body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
+        with ours(subnet_of=self._range_of(", ".join(subnet_ids))):
+            row = self._neutron.port_like(body) or self._create(body)
+            has = {fixed["subnet_id"] for fixed in row["fixed_ips"]}
+            if missing := [one for one in subnet_ids if one not in has]:
+                fixed_ips = [*row["fixed_ips"], *({"subnet_id": one} for one in missing)]
+                row = self._neutron.change_port(row["id"], fixed_ips=fixed_ips)
+        return self._port(row)
+
+    def _of_amphora(self, kind: str, amphora_id: str, network_id: str) -> dict[str, Any]:
+        return {"name": shapes.name_of_port(kind, amphora_id), "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
+
+    def _create(self, body: Mapping[str, Any]) -> Row:
+        return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"]), **body})
+
+    def member_ports(self, amphora_id: str) -> Sequence[Port]:
+        return self._ports(self._rows_of(amphora_id, shapes.MEMBER))
+
+    def _rows_of(self, amphora_id: str, *kinds: str) -> list[Row]:
+        names = [shapes.name_of_port(kind, amphora_id) for kind in kinds]
+        return self._neutron.list("ports", PORT_FIELDS, name=names, project_id=self._neutron.project_id)
+
+    def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
+        del order
+        with contextlib.suppress(exceptions.NotFound):
+            row = self._port_row(port_id)
+            if not row["name"].startswith(shapes.name_of_port(shapes.MEMBER, "")) or row["project_id"] != self._neutron.project_id:
+                raise exceptions.Conflict(f"The port {port_id} is not one towards members.")
+            kept = [fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] in subnet_ids]
+            if not kept:
+                self._neutron.service.delete(f"/ports/{port_id}")
+            elif len(kept) < len(row["fixed_ips"]):
+                self._neutron.change_port(port_id, fixed_ips=kept)
+
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
+        del order
+        for row in self._rows_of(amphora_id, shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
+            self._neutron.service.delete(f"/ports/{row['id']}")
+
+    # Access
+
+    def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:
+        del order
+        version = ipaddress.ip_address(vip.address).version
+        between = neutron_groups.keys_of((rule for rule in rules if rule.between_amphorae), version)
+        wanted = neutron_groups.keys_of((rule for rule in rules if not rule.between_amphorae), version)
+        listeners, amphorae = self._groups.of(load_balancer_id)
+        if listeners is None:  # somebody deleted it
+            listeners = self._groups.make(load_balancer_id)
+            if not vip.sg_ids:
+                self._set_groups(load_balancer_id, vip, [listeners["id"]], amphorae)
+        self._groups.set_rules(listeners, wanted)
+        if between and amphorae is None:
+            amphorae = self._groups.make(load_balancer_id, of_amphorae=True)
+        if amphorae is not None:
+            if (
+                not between <= neutron_groups.admitted(amphorae).keys()
+            ):  # a half is new: its port comes first, its rules say that it is done
+                self._add_to_carriers(load_balancer_id, vip, amphorae["id"])
+            self._groups.set_rules(amphorae, between)
+
+    def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:
+        return neutron_groups.access(*self._groups.of(load_balancer_id))
+
+    def security_groups_of(self, port_id: str) -> frozenset[str]:
+        try:
+            return frozenset(self._neutron.get("ports", port_id, "Port", ("security_groups",))["security_groups"])
+        except exceptions.NotFound:
+            return frozenset()
+
+    def floating_addresses(self, port_id: str) -> frozenset[str]:
+        return frozenset(row["floating_ip_address"] for row in self._neutron.list("floatingips", ("floating_ip_address",), port_id=port_id))
+
+    def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
+        del order
+        self._groups.delete(load_balancer_id)
+
+    def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str], order: Order | None = None) -> None:
+        del order
+        listeners, amphorae = self._groups.of(load_balancer_id)
+        if not group_ids and listeners is None:
+            listeners = self._groups.make(load_balancer_id)
+        self._set_groups(load_balancer_id, vip, list(group_ids) or [str((listeners or {})["id"])], amphorae)
+
+    def _set_groups(self, load_balancer_id: str, vip: model.Vip, wanted: Sequence[str], amphorae: Row | None) -> None:
+        """The VIP port first: a group that does not exist is refused there, before anything is changed."""
+        of_vip, carriers = self._bearers(load_balancer_id, vip)
+        for row in (of_vip, *carriers):
+            beside = [amphorae["id"]] if amphorae is not None and row is not of_vip else []
+            groups = [*wanted, *beside]
+            if set(row["security_groups"]) == set(groups):
+                continue
+            try:
+                self._neutron.change_port(row["id"], security_groups=groups)
+            except exceptions.InvalidRequest:
+                if row["port_security_enabled"] or vip.sg_ids:
+                    raise
+                LOG.info("port %s has no port security, and so no groups", row["id"])
+
+    def _add_to_carriers(self, load_balancer_id: str, vip: model.Vip, group_id: str) -> None:
+        for row in self._bearers(load_balancer_id, vip)[1]:
+            if group_id not in row["security_groups"] and row["port_security_enabled"]:
+                with contextlib.suppress(exceptions.NotFound):
+                    self._neutron.change_port(row["id"], security_groups=[*row["security_groups"], group_id])
+
+    def _bearers(self, load_balancer_id: str, vip: model.Vip) -> tuple[Row, list[Row]]:
+        """The VIP port, and the VRRP ports that bear its address: whoever else says so in a description is none of ours.
+
+        :raises NotFound: the VIP port does not exist.
+        """
+        description = shapes.description_of(load_balancer_id)
+        rows = self._neutron.list("ports", PORT_FIELDS, description=description, network_id=vip.network_id)
+        of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
+        own = self._neutron.project_id
+        return of_vip, [row for row in rows if row["project_id"] == own and shapes.amphora_of(row) and row["id"] != vip.port_id]

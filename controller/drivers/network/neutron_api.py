@@ -1,0 +1,138 @@
+"""Calls to Neutron: lists that come in pages, ports that are never made twice, and its refusals as errors of ours."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from controller import exceptions
+from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
+from controller.openstack import cloud, errors
+
+LOG = logging.getLogger(__name__)
+
+_KINDS = {
+    "NetworkNotFound": "Network",
+    "SubnetNotFound": "Subnet",
+    "PortNotFound": "Port",
+    "SecurityGroupNotFound": "SecurityGroup",
+    "QosPolicyNotFound": "QoS Policy",
+}
+IN_USE = frozenset({"IpAddressInUse", "IpAddressAlreadyAllocated"})
+OUTSIDE = frozenset({"InvalidIpForSubnet", "InvalidIpForNetwork"})
+FULL = frozenset({"IpAddressGenerationFailure", "IpAddressGenerationFailureNoMatchingSubnet", "ExternalIpAddressExhausted"})
+UNSECURED = frozenset({"PortSecurityAndIPRequiredForSecurityGroups", "AddressPairAndPortSecurityRequired"})
+_TRIES = 2
+_CHUNK = 50  # ids that one URL names
+
+
+class Neutron:
+    """The network service, and the project that our own ports and groups belong to."""
+
+    def __init__(self, asked: cloud.Cloud) -> None:
+        self._cloud = asked
+        self.service = asked.service("network")
+
+    @property
+    def project_id(self) -> str:
+        """The service's project."""
+        return self._cloud.project_id
+
+    def get(self, collection: str, object_id: str, kind: str, fields: Sequence[str] = ()) -> Any:
+        """One object.
+
+        :raises NotFound: there is none.
+        """
+        try:
+            found = self.service.get(f"/{collection}/{object_id}", {"fields": list(fields)} if fields else None)
+        except errors.Missing as error:
+            raise exceptions.NotFound(kind, object_id) from error
+        return next(iter(found.values()))
+
+    def list(self, collection: str, fields: Sequence[str], **filters: str | Sequence[str]) -> list[Row]:
+        """All objects that have these values: one of several, where several are given. Neutron may answer in pages."""
+        params: dict[str, Any] = {"fields": list(fields), **filters}
+        key = collection.replace("-", "_")
+        rows: list[Row] = []
+        while True:
+            page = self.service.get(f"/{collection}", params)
+            rows += page[key]
+            if not page[key] or not any(link["rel"] == "next" for link in page.get(f"{key}_links", ())):
+                return rows
+            params = {**params, "marker": page[key][-1]["id"]}
+
+    def named(self, collection: str, ids: Sequence[str], fields: Sequence[str]) -> Iterator[Row]:
+        """Those of many ids that exist."""
+        for first in range(0, len(ids), _CHUNK):
+            yield from self.list(collection, fields, id=ids[first : first + _CHUNK])
+
+    def create_port(self, body: Mapping[str, Any]) -> Row:
+        """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one.
+
+        On a network without port security it has no groups and no address pairs.
+        """
+        body = dict(body)
+        for attempt in range(1, 2 * _TRIES + 1):
+            try:
+                made: Row = self.service.post("/ports", {"port": body})["port"]
+            except (errors.ServiceRefused, exceptions.Transient) as error:
+                if found := self.port_like(body):
+                    return found
+                if getattr(error, "kind", "") in UNSECURED and body.get("port_security_enabled", True):
+                    LOG.info("port %s gets no security groups: its network has no port security", body["name"])
+                    body = {key: value for key, value in body.items() if key not in ("security_groups", "allowed_address_pairs")}
+                    body["port_security_enabled"] = False
+                elif getattr(error, "kind", "") == "MacAddressInUse" and "mac_address" in body:
+                    del body["mac_address"]  # somebody else has it, by an accident or on purpose
+                elif not isinstance(error, exceptions.Transient) or attempt >= _TRIES:
+                    raise
+            else:
+                return made
+        raise AssertionError("the last try returns or raises")
+
+    def port_like(self, body: Mapping[str, Any]) -> Row | None:
+        """The port of this name on this network, in the project that is to have it."""
+        project_id = body.get("project_id", self.project_id)
+        found = self.list("ports", PORT_FIELDS, name=body["name"], network_id=body["network_id"], project_id=project_id)
+        return min(found, key=lambda row: str(row["id"]), default=None)
+
+    def change_port(self, port_id: str, **values: Any) -> Row:
+        """:raises NotFound: the port, or what is to be put on it, does not exist."""
+        with ours(port_id):
+            changed: Row = self.service.put(f"/ports/{port_id}", {"port": values})["port"]
+            return changed
+
+
+@contextlib.contextmanager
+def ours(named: str = "", *, subnet_of: Callable[[], tuple[str, str]] | None = None, address: str | None = None) -> Iterator[None]:
+    """Within it, a refusal of Neutron is raised as what it means; its words stay in the message.
+
+    `subnet_of` tells the id and the range of the subnet that was to give an address, `address` the one that was asked for.
+    """
+    try:
+        yield
+    except errors.ServiceRefused as error:
+        raise _translated(error, named, subnet_of or (lambda: ("", "")), address) from error
+
+
+def _translated(
+    error: errors.ServiceRefused, named: str, subnet_of: Callable[[], tuple[str, str]], address: str | None
+) -> exceptions.ControllerError:
+    if error.kind in _KINDS:
+        return exceptions.NotFound(_KINDS[error.kind], _id_in(error.words) or named)
+    if error.kind in IN_USE:
+        return exceptions.AddressInUse(f"{error.words.rstrip('.')}; choose another one, or let the network choose.")
+    if error.kind in OUTSIDE and address is not None:
+        return exceptions.AddressNotOnSubnet(address, *subnet_of())
+    if error.kind in FULL:
+        return exceptions.SubnetFull(*subnet_of())
+    if error.status == 400 or error.kind in UNSECURED:
+        return exceptions.InvalidRequest(f"The network service refuses it: {error.words}")
+    return error
+
+
+def _id_in(words: str) -> str:
+    """The first UUID of a sentence."""
+    return next((word.strip(".,'\"") for word in words.split() if word.count("-") == 4), "")

@@ -1,0 +1,170 @@
+"""The security groups of a load balancer in Neutron, and what they admit.
+
+`lb-<id>` admits what listeners ask for. `lb-<id>-amphorae` admits what the halves of a pair tell each other; only VRRP ports bear it,
+beside whatever the VIP port's list says, so that no tenant can part the halves.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterable, Sequence
+
+from controller import exceptions
+from controller.drivers.network.neutron_api import Neutron, ours
+from controller.drivers.network.neutron_shapes import Row
+from controller.model.network import AccessRule
+from controller.openstack import errors
+
+_FIELDS = ("id", "name", "security_group_rules")
+_ROUNDS = 3
+_Key = tuple[str, str, int | None, int | None, str | None]
+"""Ethertype, protocol, first and last port, and prefix of a rule."""
+
+
+class Groups:
+    """Both groups of each load balancer; they belong to the service's project."""
+
+    def __init__(self, neutron: Neutron) -> None:
+        self._neutron = neutron
+
+    def of(self, load_balancer_id: str) -> tuple[Row | None, Row | None]:
+        """The group of its listeners, and that of its amphorae among themselves; one call."""
+        rows = self._rows(load_balancer_id)
+        first = {name: next((row for row in rows if row["name"] == name), None) for name in _names(load_balancer_id)}
+        listeners, amphorae = _names(load_balancer_id)
+        return first[listeners], first[amphorae]
+
+    def _rows(self, load_balancer_id: str) -> list[Row]:
+        """By their ids, so that everybody takes the same one for the first."""
+        names = _names(load_balancer_id)
+        found = self._neutron.list("security-groups", _FIELDS, name=names, project_id=self._neutron.project_id)
+        return sorted(found, key=lambda row: str(row["id"]))
+
+    def make(self, load_balancer_id: str, *, of_amphorae: bool = False) -> Row:
+        """A group that is not there; if its answer is lost, it is looked for."""
+        name = _names(load_balancer_id)[of_amphorae]
+        what = "what its amphorae tell each other" if of_amphorae else "what its listeners open"
+        body = {"name": name, "description": f"Load balancer {load_balancer_id}: {what}"}
+        try:
+            made: Row = self._neutron.service.post("/security-groups", {"security_group": body})["security_group"]
+        except exceptions.Transient:
+            found = self.of(load_balancer_id)[of_amphorae]
+            if found is None:
+                raise
+            return found
+        return made
+
+    def set_rules(self, group: Row, wanted: Collection[_Key]) -> None:
+        """Admit exactly this; rules that stay keep their ids. What is new comes before what is old goes."""
+        last: exceptions.ControllerError | None = None
+        for _ in range(_ROUNDS):
+            known = admitted(group)
+            surplus = [rule_id for key, ids in known.items() for rule_id in ids[key in wanted :]]
+            last = self._add(group["id"], sorted(set(wanted) - known.keys(), key=str))
+            for rule_id in () if isinstance(last, exceptions.Transient) else surplus:
+                self._neutron.service.delete(f"/security-group-rules/{rule_id}")
+            if last is None:
+                return
+            group = self._neutron.get("security-groups", group["id"], "SecurityGroup", _FIELDS)
+        if last is not None:
+            raise last
+
+    def _add(self, group_id: str, keys: Sequence[_Key]) -> exceptions.ControllerError | None:
+        """Returns what kept it from adding all of them, if looking at the group again helps.
+
+        Neutron takes rules "from anywhere" and "from 0.0.0.0/0" for the same, and a lost answer may have come after the rules.
+        """
+        rules = [
+            {
+                "security_group_id": group_id,
+                "direction": "ingress",
+                "ethertype": ethertype,
+                "protocol": protocol,
+                "port_range_min": first,
+                "port_range_max": last,
+                "remote_ip_prefix": prefix,
+            }
+            for ethertype, protocol, first, last, prefix in keys
+        ]
+        try:
+            if rules:
+                self._neutron.service.post("/security-group-rules", {"security_group_rules": rules})
+        except errors.Contradicted as error:
+            if error.kind != "SecurityGroupRuleExists":
+                raise
+            return error
+        except exceptions.Transient as error:
+            return error
+        return None
+
+    def delete(self, load_balancer_id: str) -> None:
+        """Delete both, after every port that bears one of them let go of it; gone already is fine."""
+        gone = {str(row["id"]) for row in self._rows(load_balancer_id)}
+        for group_id in sorted(gone):
+            try:
+                self._neutron.service.delete(f"/security-groups/{group_id}")
+            except errors.Contradicted:
+                self._take_off(group_id, gone)
+                self._neutron.service.delete(f"/security-groups/{group_id}")
+
+    def _take_off(self, group_id: str, gone: Collection[str]) -> None:
+        for port in self._neutron.list("ports", ("id", "security_groups"), security_groups=group_id):
+            left = [one for one in port["security_groups"] if one not in gone]
+            try:
+                with ours(port["id"]):
+                    self._neutron.service.put(f"/ports/{port['id']}", {"port": {"security_groups": left}})
+            except exceptions.NotFound:
+                continue  # gone meanwhile, with its groups
+
+    def load_balancers(self) -> Iterable[str]:
+        """Ids of those of which there is a group."""
+        found = self._neutron.list("security-groups", ("name",), project_id=self._neutron.project_id)
+        names = [row["name"].removesuffix("-amphorae") for row in found if row["name"].startswith("lb-")]
+        ids = dict.fromkeys(name.removeprefix("lb-") for name in names)
+        return [one for one in ids if one.count("-") == 4]  # an operator's own groups may be named `lb-mgmt-sec-grp`
+
+
+def _names(load_balancer_id: str) -> tuple[str, str]:
+    return f"lb-{load_balancer_id}", f"lb-{load_balancer_id}-amphorae"
+
+
+# Rules
+
+
+def keys_of(rules: Iterable[AccessRule], version: int) -> set[_Key]:
+    """The rules of a group that admit this to a VIP of a version of IP."""
+    found: set[_Key] = set()
+    for rule in rules:
+        network = None if rule.cidr is None else ipaddress.ip_network(rule.cidr, strict=False)
+        ethertype = f"IPv{version if network is None else network.version}"
+        found.add((ethertype, rule.protocol, rule.port, rule.port, None if network is None else str(network)))
+    return found
+
+
+def admitted(group: Row) -> dict[_Key, list[str]]:
+    """What a group admits, and the ids of the rules that say so."""
+    found: dict[_Key, list[str]] = {}
+    for rule in group["security_group_rules"]:
+        if rule["direction"] == "ingress":
+            found.setdefault(_key(rule), []).append(rule["id"])
+    return found
+
+
+def _key(rule: Row) -> _Key:
+    protocol = _PROTOCOLS.get(str(rule["protocol"]), rule["protocol"]) or "any"
+    if source := rule.get("remote_group_id") or rule.get("remote_address_group_id"):
+        protocol = f"{protocol} from {source}"  # somebody else's: such a rule is never wanted
+    return rule["ethertype"], protocol, rule["port_range_min"], rule["port_range_max"], rule["remote_ip_prefix"]
+
+
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp", "112": "vrrp"}
+
+
+def access(listeners: Row | None, amphorae: Row | None) -> frozenset[AccessRule]:
+    """What both groups admit, as rules."""
+    return frozenset(
+        AccessRule(protocol, first, prefix, between_amphorae=group is amphorae)
+        for group in (listeners, amphorae)
+        if group is not None
+        for _, protocol, first, _, prefix in admitted(group)
+    )

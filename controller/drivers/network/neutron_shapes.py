@@ -1,0 +1,117 @@
+"""Neutron's documents as nouns of ours, and the names by which our ports and groups are found there again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from controller.model.network import FixedIp, HostRoute, Network, Port, QosPolicy, SecurityGroup, Subnet
+
+Row = Mapping[str, Any]
+
+VRRP, MEMBER, MANAGEMENT = "vrrp", "member", "management"
+_OF_AMPHORAE = re.compile(f"octavia-lb-(?:{VRRP}|{MEMBER}|{MANAGEMENT})-(.+)")
+
+NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared")
+SUBNET_FIELDS = ("id", "name", "network_id", "cidr", "ip_version", "gateway_ip", "host_routes", "project_id")
+PORT_FIELDS = (
+    "id",
+    "name",
+    "network_id",
+    "mac_address",
+    "fixed_ips",
+    "device_id",
+    "device_owner",
+    "project_id",
+    "qos_policy_id",
+    "security_groups",
+    "port_security_enabled",
+    "description",
+    "revision_number",
+)
+
+
+def name_of_vip(load_balancer_id: str) -> str:
+    """Of the VIP port."""
+    return f"octavia-lb-{load_balancer_id}"
+
+
+def name_of_port(kind: str, amphora_id: str) -> str:
+    """Of a port of an amphora."""
+    return f"octavia-lb-{kind}-{amphora_id}"
+
+
+def description_of(load_balancer_id: str) -> str:
+    """Of the ports that bear a load balancer's VIP: names of VRRP ports say of which amphora they are, Neutron finds these by it."""
+    return f"VIP of load balancer {load_balancer_id}"
+
+
+def mac_of(name: str, network_id: str) -> str:
+    """The MAC address of a port of ours, locally administered, the same each time.
+
+    Neutron lets no two ports of a network have the same one. So a port whose answer was lost is never made a second time, however late
+    the lost request is carried out.
+    """
+    digest = hashlib.sha256(f"{network_id}/{name}".encode()).digest()
+    return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def amphora_of(row: Row) -> str | None:
+    """Whose port it is, if its name says that it is an amphora's. While a machine has it, its `device_id` is Nova's id of that."""
+    match = _OF_AMPHORAE.fullmatch(row["name"])
+    return match[1] if match else None
+
+
+def network(row: Row) -> Network:
+    """What Neutron says of a network. One that is shared with single projects is not `shared`."""
+    return Network(
+        id=row["id"],
+        name=row["name"],
+        mtu=row["mtu"],
+        subnet_ids=tuple(row["subnets"]),
+        project_id=row["project_id"],
+        shared=row["shared"],
+    )
+
+
+def subnet(row: Row) -> Subnet:
+    """What Neutron says of a subnet."""
+    return Subnet(
+        id=row["id"],
+        name=row["name"],
+        network_id=row["network_id"],
+        cidr=row["cidr"],
+        ip_version=row["ip_version"],
+        gateway_ip=row["gateway_ip"],
+        host_routes=tuple(HostRoute(route["destination"], route["nexthop"]) for route in row["host_routes"]),
+        project_id=row["project_id"],
+    )
+
+
+def port(row: Row, mtu: int, service_project: str) -> Port:
+    """What Neutron says of a port. One of an amphora is the amphora's, whatever machine has it; only the service can make one."""
+    amphora_id = amphora_of(row) if row["project_id"] == service_project else None
+    return Port(
+        id=row["id"],
+        name=row["name"],
+        network_id=row["network_id"],
+        mac_address=row["mac_address"],
+        mtu=mtu,
+        fixed_ips=tuple(FixedIp(fixed["subnet_id"], fixed["ip_address"]) for fixed in row["fixed_ips"]),
+        device_id=amphora_id or row["device_id"],
+        device_owner=row["device_owner"],
+        project_id=row["project_id"],
+        qos_policy_id=row.get("qos_policy_id"),
+    )
+
+
+def qos_policy(row: Row) -> QosPolicy:
+    """What Neutron says of a QoS policy."""
+    return QosPolicy(row["id"], row["name"], row["project_id"], row["shared"])
+
+
+def security_group(row: Row) -> SecurityGroup:
+    """What Neutron says of a security group."""
+    return SecurityGroup(row["id"], row["name"], row["project_id"])
