@@ -102,7 +102,7 @@ class LocalCompute(interface.ComputeDriver):
     def _start(self, folder: pathlib.Path, request: interface.BootRequest, lock: int) -> None:
         """Make and start the machine; one that once ran never comes here."""
         started = time.monotonic()
-        Record.of(request, self._flavor(request)).write(folder)
+        dataclasses.replace(Record.of(request, self._flavor(request)), image_id=self.image_id).write(folder)
         self._make(folder, request)
         # The machine lets go of the lock as soon as it is recorded, so that the lock does not live as long as the machine.
         linux.launch(
@@ -134,7 +134,7 @@ class LocalCompute(interface.ComputeDriver):
             status=status,
             management_address=record.management_address,
             zone=ZONE,
-            image_id=self.image_id,
+            image_id=record.image_id,
             flavor=record.flavor or next(iter(self.flavors)),
         )
 
@@ -255,6 +255,7 @@ class Record:
 
     name: str = ""
     flavor: str = ""
+    image_id: str | None = None
     management_address: str | None = None
     cables: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 

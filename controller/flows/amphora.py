@@ -12,8 +12,10 @@ from controller.tasks import amphora, compute, dismantling, network, push
 
 def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
     """Have these amphorae up and heard; those that serve already are left as they are. They boot side by side; one step waits for all."""
+    paired = any(role is not status.Role.STANDALONE for _, role in coming)
     return linear_flow.Flow("obtain").add(
         amphora.RecordAmphorae(services.db, dismantler(services), coming),
+        *([compute.EnsureServerGroup(services.compute, services.fence)] * paired),
         unordered_flow.Flow("boot").add(*(_boot(services, amphora_id, role) for amphora_id, role in coming)),
         amphora.AwaitFirstHeartbeats(services.db, services.machines, coming, patience=services.settings.boot_timeout),
     )

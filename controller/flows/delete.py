@@ -8,15 +8,16 @@ from controller import jobs
 from controller.flows import amphora
 from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
-from controller.tasks import network, status
+from controller.tasks import compute, network, status
 
 
 def delete(services: Services, job: jobs.DeleteLoadBalancer) -> linear_flow.Flow:
-    """Delete the machines with their ports, the VIP, and everything below the load balancer."""
+    """Delete the machines with their ports, what kept them apart, the VIP, and everything below the load balancer."""
     del job  # one shape for all
     return linear_flow.Flow("delete-load-balancer").add(
         status.FaultOnRevert(services.db),  # first in, so last reverted
         amphora_tasks.DeleteAmphorae(services.db, amphora.dismantler(services)),
+        compute.DeleteServerGroup(services.db, services.compute, services.fence),
         network.DeleteVip(services.db, services.network, services.fence),
         status.RemoveRows(services.db),
     )

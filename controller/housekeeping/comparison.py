@@ -153,11 +153,27 @@ class Comparison:
         return [] if has is None else sorted(set(vip.sg_ids) - has)
 
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
-        if self._compute.find(amphora.id) is None:
-            return "its machine"
+        if (words := self._lost_machine(amphora)) is not None:
+            return words
         for word, port_id in (("management", amphora.management_port_id), ("VRRP", amphora.vrrp_port_id)):
             if port_id is not None and not self._is_there(port_id):
                 return f"its {word} port {port_id}"
+        return None
+
+    def _lost_machine(self, amphora: amphora_model.Amphora) -> str | None:
+        """By the machine's id, which a service that has lost sight of a part of its machines can't take for a deleted one."""
+        try:
+            machine = self._compute.get(amphora.compute_id) if amphora.compute_id is not None else None
+        except exceptions.NotFound:
+            machine = None
+        if machine is None:
+            return "its machine"
+        if machine.status is compute_interface.InstanceStatus.SHUTOFF:
+            return "its machine, which was stopped"
+        if machine.status is compute_interface.InstanceStatus.ERROR:
+            return f"its machine, of which the compute service says: {machine.fault or 'ERROR, without a reason'}"
+        if amphora.image_id is not None and machine.image_id not in (None, amphora.image_id):
+            return f"its machine, which was rebuilt from the image {machine.image_id}"
         return None
 
     def _is_there(self, port_id: str) -> bool:

@@ -1,4 +1,5 @@
-"""Machines and ports of ours that no row explains, left by a crash at the worst moment: found twice with time between, then deleted.
+"""Machines, their groups and ports of ours that no row explains, left by a crash at the worst moment: found twice with time between, then
+deleted.
 
 Rows are written before anything is made and say DELETED only when nothing is left, so an orphan is always somebody's accident. Against the
 opposite accident, a database that is not the cloud's, nothing is deleted while the database knows no load balancer at all.
@@ -56,13 +57,14 @@ class Orphans:
     def collect(self, may_go_on: Callable[[], bool]) -> None:
         """Make one round."""
         amphora_ids, vip_ports = self._ours()
+        owners = vip_ports.keys() | set(self._compute.list_server_groups())
         with self._db.read() as tx:
             if not tx.housekeeping.knows_any_load_balancer():
-                if amphora_ids or vip_ports:
+                if amphora_ids or owners:
                     LOG.warning("The database knows no load balancer, and the cloud holds some of ours: nothing is deleted")
                 return
             lost = {("amphora", key) for key in amphora_ids - tx.housekeeping.living_amphorae(amphora_ids)}
-            lost |= {("load_balancer", key) for key in vip_ports.keys() - tx.housekeeping.living_load_balancers(vip_ports.keys())}
+            lost |= {("load_balancer", key) for key in owners - tx.housekeeping.living_load_balancers(owners)}
             changed_before = datetime.datetime.fromtimestamp(self._db.now() - self._grace, datetime.UTC)
             lost |= {("amphora", key) for key in tx.housekeeping.bereft_amphorae(changed_before, _PAGE)}
         for kind, object_id in self._ripe(lost):
@@ -112,6 +114,7 @@ class Orphans:
                 tx.amphorae.set_status([object_id], AmphoraStatus.PENDING_DELETE)
                 tx.amphorae.mark_deleted(object_id)
         else:
+            self._compute.delete_server_group(object_id)
             self._network.delete_vip_access(object_id)
             if vip_port is not None:
                 self._network.deallocate_vip(object_id, _vip(vip_port))

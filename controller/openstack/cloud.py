@@ -125,7 +125,7 @@ class Service:
         if self._token is not None:
             headers = {**arguments.get("headers", {}), "X-Auth-Token": self._token}
             arguments = {**arguments, "headers": headers, "authenticated": False}
-        quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "stream": True}
+        quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "status_code_retries": 0, "stream": True}
         begun = time.monotonic()
         response = self.translated(f"{method} {path}", lambda proxy: proxy.request(path, method, **quietly, **arguments))
         content = _content(response, f"{self.name}: {method} {path}", begun + max(self._patience, arguments["timeout"]))

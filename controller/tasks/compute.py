@@ -39,6 +39,38 @@ class BootSettings:
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers
 
 
+class EnsureServerGroup(base.Step):
+    """Have the group that keeps the machines of a pair apart, where the deployment wants one. It lives as long as the load balancer."""
+
+    default_provides = "server_group_id"
+
+    def __init__(self, compute: interface.ComputeDriver, fenced: fence.Fence, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._compute = compute
+        self._fence = fenced
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> str | None:
+        with self._fence.writing(lease):
+            return self._compute.ensure_server_group(load_balancer_id)
+
+
+class DeleteServerGroup(base.Step):
+    """Delete the group of a pair, also if the deployment wants none any more."""
+
+    def __init__(self, db: database.Database, compute: interface.ComputeDriver, fenced: fence.Fence, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._db = db
+        self._compute = compute
+        self._fence = fenced
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        with self._db.read() as tx:
+            topology = tx.snapshots.outline(load_balancer_id).load_balancer.topology
+        if topology is not status.Topology.SINGLE:
+            with self._fence.writing(lease):
+                self._compute.delete_server_group(load_balancer_id)
+
+
 class Boot(base.Step):
     """Start the machine of an amphora, with its ports, its certificate and its heartbeat key. The keys never leave this step."""
 
@@ -62,7 +94,7 @@ class Boot(base.Step):
         self._ca = ca
         self._settings = settings
 
-    def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
+    def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, server_group_id: str | None = None) -> None:
         with self._db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
             placement = tx.placements.get(load_balancer_id)
@@ -79,6 +111,7 @@ class Boot(base.Step):
             flavor=placement.compute_flavor or self._settings.flavor,
             image_tag=placement.image_tag or self._settings.image_tag,
             zone=placement.compute_zone,
+            server_group_id=server_group_id,
         )
         with self._fence.writing(lease):
             instance = self._compute.boot(request)

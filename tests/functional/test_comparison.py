@@ -48,6 +48,25 @@ def a_machine(site: flow_site.Site, load_balancer_id: str) -> None:
     site.compute.delete(next(iter(site.amphorae(load_balancer_id).values())))
 
 
+def a_machine_that_was_stopped(site: flow_site.Site, load_balancer_id: str) -> None:
+    site.compute.kill(next(iter(site.amphorae(load_balancer_id).values())))
+
+
+def a_machine_that_is_in_error(site: flow_site.Site, load_balancer_id: str) -> None:
+    site.compute.fail(next(iter(site.amphorae(load_balancer_id).values())), "the host is on fire")
+
+
+def a_machine_that_was_rebuilt(site: flow_site.Site, load_balancer_id: str) -> None:
+    site.compute.rebuild(next(iter(site.amphorae(load_balancer_id).values())), "somebody-elses-image")
+
+
+MACHINES = {
+    a_machine_that_was_stopped: "which was stopped",
+    a_machine_that_is_in_error: "the host is on fire",
+    a_machine_that_was_rebuilt: "rebuilt from the image somebody-elses-image",
+}
+
+
 def the_access_rules(site: flow_site.Site, load_balancer_id: str) -> None:
     site.network.delete_vip_access(load_balancer_id)
 
@@ -65,6 +84,7 @@ THINGS: list[Lose] = [
     a_management_port,
     a_port_towards_members,
     a_machine,
+    *MACHINES,
     the_access_rules,
     a_foreign_access_rule,
 ]

@@ -21,6 +21,7 @@ def nothing_is_left(site: flow_site.Site, load_balancer_id: str) -> bool:
         snapshot.load_balancer.provisioning_status is ProvisioningStatus.DELETED
         and not any(below)
         and list(site.compute.list_ours()) == []
+        and list(site.compute.list_server_groups()) == []
         and list(site.network.list_ours()) == []
         and not site.faults(load_balancer_id)
     )

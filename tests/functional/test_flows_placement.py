@@ -78,3 +78,29 @@ def test_what_is_in_use_can_not_be_deleted_under_it(site: flow_site.Site) -> Non
         with site.db.begin() as tx, pytest.raises(exceptions.Conflict, match="in use"):
             getattr(tx, name).delete("gold" if name == "flavors" else "east")
     assert site.snapshot(load_balancer_id).load_balancer.flavor_id == "gold"
+
+
+def groups(site: flow_site.Site, load_balancer_id: str) -> set[str | None]:
+    return {site.compute.request_of(amphora_id).server_group_id for amphora_id in site.amphorae(load_balancer_id).values()}
+
+
+def test_a_pair_is_kept_apart_by_a_group_as_long_as_it_lives(site: flow_site.Site) -> None:
+    pair = site.built(Topology.ACTIVE_STANDBY)
+    assert list(site.compute.list_server_groups()) == [pair]
+    (group,) = groups(site, pair)
+    assert group is not None
+    backup = site.amphorae(pair)[Role.BACKUP]
+    site.succeed(jobs.FailoverAmphora(load_balancer_id=pair, amphora_id=backup, replacement_id=str(uuid.uuid4()), role=Role.BACKUP))
+    assert site.amphorae(pair)[Role.BACKUP] != backup
+    assert groups(site, pair) == {group}, "the replacement joins the group"
+    site.accept_delete(pair)
+    site.succeed(flow_site.a_deletion(pair))
+    assert list(site.compute.list_server_groups()) == []
+
+
+def test_one_alone_has_no_group_and_asks_for_none(site: flow_site.Site) -> None:
+    single = site.built(Topology.SINGLE)
+    assert groups(site, single) == {None}
+    site.accept_delete(single)
+    site.succeed(flow_site.a_deletion(single))
+    assert [name for name, _ in site.compute.script.calls if "group" in name] == []

@@ -239,6 +239,18 @@ def test_orphans_are_deleted_when_seen_twice_with_time_between_and_nothing_else_
         assert set(said) == {orphan, orphan_owner}
 
 
+def test_a_group_of_machines_that_no_load_balancer_explains_is_deleted(db: database.Database, cloud: Cloud) -> None:
+    explained, orphan = stored(db).load_balancer.id, builders.an_id()
+    for owner in (explained, orphan):
+        cloud.compute.ensure_server_group(owner)
+    collector = cloud.collector()
+    collector.collect(always)
+    assert set(cloud.compute.list_server_groups()) == {explained, orphan}, "it may be somebody's who has only begun"
+    cloud.now = 101.0
+    collector.collect(always)
+    assert list(cloud.compute.list_server_groups()) == [explained]
+
+
 def test_machines_of_deleted_amphorae_are_orphans(db: database.Database, cloud: Cloud) -> None:
     gone = builders.an_amphora(status=AmphoraStatus.DELETED)
     stored(db, amphorae=[builders.an_amphora(), gone])

@@ -88,7 +88,7 @@ class FakeCompute(interface.ComputeDriver):
                 status=interface.InstanceStatus.ACTIVE,
                 management_address=next((fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips), None),
                 zone=request.zone,
-                image_id=request.image_tag and str(uuid.uuid5(uuid.NAMESPACE_OID, request.image_tag)),
+                image_id=str(uuid.uuid5(uuid.NAMESPACE_OID, request.image_tag or "")),
                 flavor=request.flavor,
             )
             machine = Machine(instance, request, {port.id: port for port in request.ports})

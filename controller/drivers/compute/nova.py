@@ -7,6 +7,7 @@ since Nova does not show all of it. Paths and fields are those of Nova's API ref
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -274,7 +275,9 @@ class NovaCompute(interface.ComputeDriver):
         try:
             self._nova.delete(f"/servers/{compute_id}/os-interface/{port.id}", microversion=_dotted(self._version))
         except errors.Contradicted as error:
-            raise exceptions.Transient(str(error)) from error
+            with contextlib.suppress(exceptions.NotFound):  # with the machine its plugs go
+                self.get(compute_id)
+                raise exceptions.Transient(str(error)) from error
 
     def _plugged(self, compute_id: str) -> set[str]:
         try:
@@ -359,7 +362,7 @@ def _user_data(request: interface.BootRequest) -> str:
 
 def _not_plugged(error: errors.ServiceRefused, compute_id: str) -> exceptions.ControllerError:
     """Its server is in a state that takes no port now, or the port still belongs to another one: both pass. All else does not."""
-    if isinstance(error, errors.Contradicted) or "in use" in error.words:
+    if isinstance(error, errors.Contradicted):
         return exceptions.Transient(str(error))
     return exceptions.ComputeFault(f"server {compute_id}: {error}")
 

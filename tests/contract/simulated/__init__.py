@@ -45,6 +45,7 @@ class SimulatedCloud:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.asked: list[tuple[str, str]] = []
+        self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
         self.identity = identity.Identity(self)
         self.compute = compute.Compute(self)
@@ -74,14 +75,21 @@ class SimulatedCloud:
         app.url_map.strict_slashes = False
         for name, service in {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}.items():
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
+        app.get("/volume/v3")(self._volumes)
         app.before_request(self._before)
         app.after_request(self._after)
         app.register_error_handler(exceptions.HTTPException, lambda error: refusal(error.code or 500, str(error.description))())
         return app
 
+    def _volumes(self) -> dict[str, Any]:
+        """Cinder, as far as Nova's clients ask it anything: whether it is there."""
+        links = [{"rel": "self", "href": f"{self.url}/volume/v3/"}]
+        return {"versions": [{"id": "v3.0", "status": "CURRENT", "version": "3.70", "min_version": "3.0", "links": links}]}
+
     def _before(self) -> flask.Response | None:
         service, _, path = flask.request.path.lstrip("/").partition("/")
         if service == "identity" or re.fullmatch(r"v[\d.]+/?|", path):  # documents of versions
+            self.discoveries += [service] * (service != "identity")
             return None
         path = "/" + path.partition("/")[2]
         with self.lock:

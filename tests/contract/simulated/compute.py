@@ -268,14 +268,17 @@ class Compute:
         if port is None:
             return _error("itemNotFound", 404, f"Port id {port_id} could not be found.")
         if port["device_id"]:
-            return _error("badRequest", 400, f"Port {port_id} is still in use.")
+            return _error("conflictingRequest", 409, f"Port {port_id} is still in use.")
         with self.cloud.lock:
             self._plugged[server_id].append(port_id)
             self.cloud.network.bind(port_id, server_id, self.zones[0])
         return {"interfaceAttachment": {"port_id": port_id, "net_id": port["network_id"], "port_state": "ACTIVE"}}
 
     def _detach(self, server_id: str, port_id: str) -> Any:
-        self._server(server_id)
+        server = self._server(server_id)
+        if (task := server["OS-EXT-STS:task_state"]) is not None or server["OS-EXT-STS:vm_state"] not in ("active", "stopped", "paused"):
+            state = f"task_state {task}" if task else f"vm_state {server['OS-EXT-STS:vm_state']}"
+            return _error("conflictingRequest", 409, f"Cannot 'detach_interface' instance {server_id} while it is in {state}")
         if port_id not in self._plugged[server_id]:
             return _error("itemNotFound", 404, f"Instance {server_id} does not have a port with id {port_id}")
         with self.cloud.lock:
