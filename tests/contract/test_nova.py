@@ -102,7 +102,7 @@ def test_no_call_is_made_twice_or_in_vain(cloud: Cloud, amphora_id: str) -> None
     }
     assert {what: asked(cloud, does) for what, (does, _) in expected.items()} == {what: calls for what, (_, calls) in expected.items()}
     assert cloud.services.discoveries.count("compute") <= 2, "versions are asked for once: by the catalog's endpoint, and what it names"
-    assert cloud.services.identity.issued == 1
+    assert cloud.services.identity.issued <= 2, "one token of ours, one of the tenant's"
 
 
 def test_a_new_image_is_booted_soon_and_one_that_is_gone_is_forgotten_at_once(make: Callable[[str], Cloud], amphora_id: str) -> None:
@@ -237,16 +237,16 @@ FAULTS: dict[str, tuple[Callable[[], Any], type[Exception]]] = {
     "policy": (simulated.refusal(403, WORDS, "forbidden"), exceptions.Misconfigured),
     "conflict": (simulated.refusal(409, WORDS, "conflictingRequest"), exceptions.Transient),
 }
-CALLS: dict[str, tuple[str, Callable[[Cloud, str, Port], object]]] = {
+CALLS: dict[str, tuple[str, Callable[[Cloud, interface.Instance, Port], object]]] = {
     "check_flavor": ("GET", lambda cloud, _, __: cloud.compute.check_flavor(cloud.flavor)),
     "check_image_tag": ("GET", lambda cloud, _, __: cloud.compute.check_image_tag("amphora")),
     "check_zone": ("GET", lambda cloud, _, __: cloud.compute.check_zone(cloud.zone)),
     "boot": ("POST", lambda cloud, _, __: cloud.compute.boot(cloud.a_request(str(uuid.uuid4())))),
-    "get": ("GET", lambda cloud, compute_id, _: cloud.compute.get(compute_id)),
+    "get": ("GET", lambda cloud, machine, _: cloud.compute.get(machine.id)),
     "find": ("GET", lambda cloud, _, __: cloud.compute.find("nobody")),
-    "delete": ("DELETE", lambda cloud, _, port: cloud.compute.delete(port.name.removeprefix("n-member-"))),
-    "attach_port": ("POST", lambda cloud, compute_id, port: cloud.compute.attach_port(compute_id, port)),
-    "detach_port": ("DELETE", lambda cloud, compute_id, port: cloud.compute.detach_port(compute_id, port)),
+    "delete": ("DELETE", lambda cloud, machine, _: cloud.compute.delete(machine.amphora_id)),
+    "attach_port": ("POST", lambda cloud, machine, port: cloud.compute.attach_port(machine.id, port)),
+    "detach_port": ("DELETE", lambda cloud, machine, port: cloud.compute.detach_port(machine.id, port)),
     "list_ours": ("GET", lambda cloud, _, __: cloud.compute.list_ours()),
     "ensure_server_group": ("POST", lambda cloud, _, __: cloud.compute.ensure_server_group("lb-1")),
     "delete_server_group": ("GET", lambda cloud, _, __: cloud.compute.delete_server_group("lb-1")),
@@ -274,11 +274,11 @@ def test_whatever_the_cloud_answers_is_an_error_of_ours_with_its_words(
             continue  # each takes seconds
         cloud.services.fail(method, r"^/(servers|flavors|images|os-)", answer, times=10)
         with pytest.raises(expected) as caught:
-            does(cloud, machine.id, port)
+            does(cloud, machine, port)
         assert fault in ("reset", "silence") or WORDS in str(caught.value), call
         cloud.services.faults.clear()
         if call != "delete":
-            does(cloud, machine.id, port)
+            does(cloud, machine, port)
 
 
 @pytest.mark.parametrize("answer", [simulated.refusal(503, WORDS), simulated.refusal(429, WORDS, headers={"Retry-After": "0.01"})])
@@ -410,9 +410,10 @@ def test_a_port_that_is_gone_is_a_fault_with_the_clouds_words(cloud: Cloud, amph
 
 def test_a_token_that_is_worth_nothing_any_more_is_replaced(cloud: Cloud, amphora_id: str) -> None:
     machine = cloud.boot(amphora_id)
+    before = cloud.services.identity.issued
     cloud.services.identity.revoke()
     assert cloud.compute.get(machine.id) == machine
-    assert cloud.services.identity.issued == 2
+    assert cloud.services.identity.issued == before + 1
 
 
 # What others do to servers
