@@ -110,35 +110,37 @@ class Database:
         arguments["pool_size"], arguments["max_overflow"] = 20, 40
         if not self.is_sqlite:
             arguments["isolation_level"] = "READ COMMITTED"
-        self._reading: dict[str, Any] = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
         self._turns = _Turns(busy_timeout) if self.is_sqlite else None
         self._clock = clocks.DatabaseClock(self._url.get_backend_name())
         self.engine = sa.create_engine(self._url, execution_options={clocks.OPTION: self._clock}, **arguments)
-        _limit(self.engine, busy_timeout)
+        self._limiter = _limit(self.engine, busy_timeout)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-            sa.event.listen(self.engine, "begin", _begin_sqlite)
         elif self._url.get_backend_name() == "postgresql":
             sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Transaction]:
         """Write: commits at the end of the block, rolls back if an error leaves it."""
-        with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection:
-            connection.execution_options(figlina_write=True)
-            with connection.begin():
-                if not self.is_sqlite:  # its clock is this machine's
-                    self._clock.look(connection)
-                yield Transaction(connection)
+        with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection, connection.begin():
+            if self.is_sqlite:  # its clock is this machine's
+                self._limiter.before_writing(connection)
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            else:
+                self._clock.look(connection)
+            yield Transaction(connection)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:
         """Look: one consistent view of the rows, never waiting for a writer on SQLite."""
         with self.engine.connect() as connection:
-            connection.execution_options(**self._reading)
-            with connection.begin():
-                if not self.is_sqlite:  # its clock is this machine's
-                    self._clock.look(connection)
+            if self.is_sqlite:  # and closing it ends what it began
+                connection.begin()
+                connection.connection.driver_connection.execute("BEGIN")  # type: ignore[union-attr] # waits for nothing, unlike a writer's
+                yield Transaction(connection)
+                return
+            with connection.execution_options(isolation_level="REPEATABLE READ").begin():
+                self._clock.look(connection)
                 yield Transaction(connection)
 
     def now(self) -> float:
@@ -158,7 +160,7 @@ def is_transient(error: BaseException | None) -> bool:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    connection.isolation_level = None  # we say BEGIN ourselves, see `_begin_sqlite`
+    connection.isolation_level = None  # we say BEGIN ourselves
     cursor = connection.cursor()
     cursor.execute("PRAGMA journal_mode = WAL")
     cursor.execute("PRAGMA synchronous = NORMAL")
@@ -173,10 +175,6 @@ def _prepare_postgresql(connection: Any, _record: Any) -> None:
         cursor.execute(f"SET {option} = {value}")
     cursor.close()
     connection.commit()
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("figlina_write") else "BEGIN")
 
 
 class _Pool(sa.pool.QueuePool):
@@ -228,15 +226,18 @@ def _arguments(backend: str, most: float, query: Any) -> dict[str, Any]:
     return {name: value for name, value in wanted.items() if name not in query}
 
 
-def _limit(engine: sa.Engine, most: float) -> None:
-    """Have every statement of an engine wait no longer than `most` seconds, and no longer than its thread's deadline."""
+def _limit(engine: sa.Engine, most: float) -> _Limiter:
+    """Have every statement of an engine wait no longer than `most` seconds, and no longer than its thread's deadline.
+
+    SQLite waits at the beginning of a transaction that writes only, and there the limiter has to be asked: an engine that anybody listens
+    to takes a tenth longer for everything.
+    """
     backend = engine.url.get_backend_name()
-    if backend == "sqlite":
-        sa.event.listen(engine, "begin", _Limiter(most, _sqlite).on_begin)
-        return
-    limiter = _Limiter(most, _postgresql if backend == "postgresql" else _mysql)
-    sa.event.listen(engine, "before_cursor_execute", limiter.on_statement)
-    sa.event.listen(engine, "rollback", limiter.on_rollback)
+    limiter = _Limiter(most, {"sqlite": _sqlite, "postgresql": _postgresql}.get(backend, _mysql))
+    if backend != "sqlite":
+        sa.event.listen(engine, "before_cursor_execute", limiter.on_statement)
+        sa.event.listen(engine, "rollback", limiter.on_rollback)
+    return limiter
 
 
 class _Limiter:
@@ -244,12 +245,10 @@ class _Limiter:
         self._most = most
         self._say = say
 
-    def on_begin(self, connection: sa.Connection) -> None:
-        """SQLite waits at the beginning of a transaction only."""
-        if connection.get_execution_options().get("figlina_write"):
-            wanted = self._changed(connection)
-            if wanted is not None:
-                connection.connection.driver_connection.execute(self._say(wanted))  # type: ignore[union-attr]
+    def before_writing(self, connection: sa.Connection) -> None:
+        wanted = self._changed(connection)
+        if wanted is not None:
+            connection.connection.driver_connection.execute(self._say(wanted))  # type: ignore[union-attr]
 
     def on_statement(self, connection: sa.Connection, cursor: Any, *_: Any) -> None:
         wanted = self._changed(connection)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import datetime
 import functools
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ from controller.model import status
 from controller.resources import nouns
 
 Row = Mapping[str, Any]
+Conversions = Sequence[tuple[Any, Callable[[Any], Any]]]
 R = TypeVar("R", bound=model.Resource)
 
 
@@ -41,6 +44,83 @@ class Repository:
 
     def _rows(self, statement: sa.Executable, parameters: Mapping[str, Any] | None = None) -> list[Row]:
         return [dict(row) for row in self._connection.execute(statement, parameters or {}).mappings()]
+
+
+class Prepared:
+    """A statement that is compiled once, with a fixed number of parameters, none of which is a list.
+
+    SQLite is asked by its driver, for SQLAlchemy takes several times as long around a short statement. Servers are asked by SQLAlchemy, as
+    ever: there, with each statement, its wait is limited, and a connection that broke is noticed.
+    """
+
+    def __init__(self, statement: sa.Executable) -> None:
+        self._statement: Any = statement
+        self._text = ""  # until it is compiled
+        self._names: Sequence[str] = ()
+        self._constants: Mapping[str, Any] = {}
+        self._given: Conversions = ()  # by the names of parameters
+        self._found: Conversions = ()  # by the places of columns
+        self._row: Any = None
+
+    def all(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        """The rows, each with the values of its columns.
+
+        :raises sqlalchemy.exc.DBAPIError: the database can't answer.
+        """
+        if _is_direct(connection):
+            found = self._execute(connection, parameters).fetchall()
+            return [_converted(list(row), self._found) for row in found] if self._found else found
+        return connection.execute(self._statement, parameters).all()
+
+    def rows(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
+        """As `all`, each value also by the name of its column.
+
+        :raises sqlalchemy.exc.DBAPIError: the database can't answer.
+        """
+        found = self.all(connection, parameters)
+        return [self._row(row) for row in found] if _is_direct(connection) else found
+
+    def change(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> int:
+        """Of a statement that finds no rows: how many it changed.
+
+        :raises sqlalchemy.exc.DBAPIError: the database can't do it.
+        """
+        made = self._execute(connection, parameters) if _is_direct(connection) else connection.execute(self._statement, parameters)
+        return int(made.rowcount)
+
+    def _execute(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
+        if not self._text:
+            self._compile(connection.dialect)
+        values = _converted({**self._constants, **parameters}, self._given)
+        asked = [values[name] for name in self._names]
+        try:
+            made: sqlite3.Cursor = connection.connection.driver_connection.execute(self._text, asked)  # type: ignore[union-attr]
+        except sqlite3.Error as error:
+            raise sa.exc.DBAPIError.instance(self._text, asked, error, sqlite3.Error, dialect=connection.dialect) from error
+        return made
+
+    def _compile(self, dialect: sa.Dialect) -> None:
+        compiled: Any = self._statement.compile(dialect=dialect)
+        columns = list(self._statement.selected_columns) if self._statement.is_select else []
+        found = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
+        self._found = [(place, convert) for place, convert in enumerate(found) if convert is not None]
+        given = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
+        self._given = [(name, convert) for name, convert in given.items() if convert is not None]
+        self._constants, self._names = compiled.params, compiled.positiontup
+        named: Any = collections.namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
+        self._row = type("Row", (named,), {"__slots__": (), "_mapping": property(named._asdict)})._make  # type: ignore[attr-defined]
+        self._text = str(compiled)  # the last: other threads ask whether it is there
+
+
+def _is_direct(connection: sa.Connection) -> bool:
+    """Not where somebody counts statements."""
+    return connection.dialect.name == "sqlite" and not connection.dispatch.before_cursor_execute
+
+
+def _converted(values: Any, conversions: Conversions) -> Any:
+    for place, convert in conversions:
+        values[place] = convert(values[place])
+    return values
 
 
 def may_exist(object_id: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
@@ -21,12 +22,14 @@ from controller.model import status
 from controller.resources import declare
 
 R = TypeVar("R", bound=model.Resource)
+Wanted = Callable[[sa.Column[Any]], sa.ColumnElement[bool]]
 Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
 
 PENDING_CREATE = status.ProvisioningStatus.PENDING_CREATE
 PENDING_DELETE = status.ProvisioningStatus.PENDING_DELETE
 DELETED = status.ProvisioningStatus.DELETED
 
+_FEW = 32  # ids in an IN whose text is always the same
 _CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
@@ -41,21 +44,20 @@ class Relation:
     order: str = "created_at"  # all relations of a resource that have this column are sorted by values of one kind
     condition: sa.ColumnElement[bool] | None = None
 
-    def select(self, *, many: bool) -> sa.Select[Any]:
-        """Of the ids in the parameter `owners`, or of the one in `owner`, which costs an engine less."""
+    def select(self, is_wanted: Wanted) -> sa.Select[Any]:
+        """Of the owners that are wanted."""
         column = self.table.c[self.owner]
         order = sa.type_coerce(self.table.c[self.order], sa.types.NullType()) if self.order in self.table.c else sa.null()
-        wanted = column.in_(sa.bindparam("owners", expanding=True)) if many else column == sa.bindparam("owner")
-        found = sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(wanted)
+        found = sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(is_wanted(column))
         return found if self.condition is None else found.where(self.condition)
 
 
 TAGS = Relation("tags", tables.tags, "resource_id", "tag")
 
 
-def _union(relations: Sequence[Relation], *, many: bool) -> sa.CompoundSelect[Any]:
+def _union(relations: Sequence[Relation], is_wanted: Wanted) -> sa.CompoundSelect[Any]:
     """All relations in one statement, oldest first."""
-    selects = [relation.select(many=many) for relation in relations]
+    selects = [relation.select(is_wanted) for relation in relations]
     return sa.union_all(*selects).order_by(sa.literal_column("4"), sa.literal_column("3"))
 
 
@@ -84,19 +86,22 @@ class Resources(rows.Repository, Generic[R]):
             table.outerjoin(tables.faults, fault)
         )
         cls._keys = [*table.c.keys(), *(f"fault_{column.name}" for column in shown.FAULT_COLUMNS)]
-        cls._get = cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED)
-        cls._related_to_one = _union(cls.relations, many=False)
-        cls._related_to_many = _union(cls.relations, many=True)
+        cls._get = rows.Prepared(cls._select.where(table.c.id == sa.bindparam("id"), table.c.provisioning_status != DELETED))
+        few: list[sa.BindParameter[str]] = [sa.bindparam(f"owner_{place}") for place in range(_FEW)]
+        cls._related_to_one = rows.Prepared(_union(cls.relations, lambda owner: owner == sa.bindparam("owner")))
+        cls._related_to_few = rows.Prepared(_union(cls.relations, lambda owner: owner.in_(few)))
+        cls._related_to_many = _union(cls.relations, lambda owner: owner.in_(sa.bindparam("owners", expanding=True)))
         cls._begun, cls._changed, cls._touched = moves.begun(table), moves.changed(table), touched(table)
         cls._delete = moves.newly(table, PENDING_DELETE, generation=sa.bindparam("at")).where(table.c.id == sa.bindparam("object_id"))
 
     _select: ClassVar[sa.Select[Any]]
-    _get: ClassVar[sa.Select[Any]]
+    _get: ClassVar[rows.Prepared]
     _begun: ClassVar[dict[str, Any]]
     _changed: ClassVar[sa.Update]
     _touched: ClassVar[sa.ColumnElement[datetime.datetime]]
     _delete: ClassVar[sa.Update]
-    _related_to_one: ClassVar[sa.CompoundSelect[Any]]
+    _related_to_one: ClassVar[rows.Prepared]
+    _related_to_few: ClassVar[rows.Prepared]
     _related_to_many: ClassVar[sa.CompoundSelect[Any]]
     _keys: ClassVar[list[str]]
 
@@ -110,17 +115,17 @@ class Resources(rows.Repository, Generic[R]):
 
         :raises NotFound: there is none, or it is DELETED.
         """
-        found = self._connection.execute(self._get, {"id": object_id}).first() if rows.may_exist(object_id) else None
-        if found is None:
+        found = self._get.all(self._connection, {"id": object_id}) if rows.may_exist(object_id) else ()
+        if not found:
             raise exceptions.NotFound(self.title, object_id)
-        return self._nouns([found])[0]
+        return self._nouns(found)[0]
 
     def page(self, query: paging.Query = paging.EVERYTHING) -> list[R]:
         """One page.
 
         :raises InvalidRequest: the marker names nothing.
         """
-        return self._nouns(paging.page(self._connection, self.table, self._select, query))
+        return self._nouns(paging.values(self._connection, self.table, self._select, query))
 
     def views(self, query: paging.Query, schema: declare.Schema) -> list[declare.Values]:
         """One page, as `schema.view` shows its nouns, at half the cost: no noun is made.
@@ -128,7 +133,7 @@ class Resources(rows.Repository, Generic[R]):
         :raises InvalidRequest: the marker names nothing.
         """
         plan = shown.plan(schema, self.table, tuple(self.ids.items()))
-        found = paging.page(self._connection, self.table, plan.statement, query)
+        found = paging.values(self._connection, self.table, plan.statement, query)
         return plan.views(found, self._related(plan.ids(found)))
 
     def of_load_balancer(self, load_balancer_id: str) -> list[R]:
@@ -184,29 +189,33 @@ class Resources(rows.Repository, Generic[R]):
         stamp = {"generation": generation, "updated_at": self._touched}
         return self._connection.execute(self._changed.values({**stamp, **(values or {})}).where(condition)).rowcount
 
-    def _nouns(self, found: Sequence[sa.Row[Any]]) -> list[R]:
+    def _nouns(self, found: Sequence[Sequence[Any]]) -> list[R]:
         keys = self._keys
         read = [dict(zip(keys, row, strict=True)) for row in found]
         related = self._related([row["id"] for row in read])
         return [self._build(row, _fault(row), related) for row in read]
 
     def _related(self, owners: Sequence[str]) -> Related:
-        found: dict[str, dict[str, list[str]]] = {}
         if len(owners) == 1:
-            self._gather(found, self._related_to_one, {"owner": owners[0]})
-            return found
-        for start in range(0, len(owners), _CHUNK):
-            self._gather(found, self._related_to_many, {"owners": owners[start : start + _CHUNK]})
-        return found
-
-    def _gather(self, found: dict[str, dict[str, list[str]]], statement: sa.CompoundSelect[Any], parameters: Mapping[str, Any]) -> None:
-        for name, owner, value, _order in self._connection.execute(statement, parameters).all():  # all at once is faster than each
-            found.setdefault(name, {}).setdefault(owner, []).append(value)
+            return _gathered(self._related_to_one.all(self._connection, {"owner": owners[0]}))
+        if 1 < len(owners) <= _FEW:
+            padded = itertools.islice(itertools.cycle(owners), _FEW)
+            return _gathered(self._related_to_few.all(self._connection, {f"owner_{place}": owner for place, owner in enumerate(padded)}))
+        parts = (owners[start : start + _CHUNK] for start in range(0, len(owners), _CHUNK))
+        found = (self._connection.execute(self._related_to_many, {"owners": part}).all() for part in parts)
+        return _gathered(itertools.chain.from_iterable(found))
 
     def _add_tags(self, tags: Mapping[str, Iterable[str]]) -> None:
         new = [{"resource_id": owner, "tag": tag} for owner, names in tags.items() for tag in names]
         if new:
             self._connection.execute(sa.insert(tables.tags), new)
+
+
+def _gathered(found: Iterable[Sequence[Any]]) -> Related:
+    gathered: dict[str, dict[str, list[str]]] = {}
+    for name, owner, value, _order in found:
+        gathered.setdefault(name, {}).setdefault(owner, []).append(value)
+    return gathered
 
 
 def _fault(row: rows.Row) -> model.Fault | None:

@@ -44,12 +44,12 @@ class Plan:
         joined = table.outerjoin(tables.faults, tables.faults.c.object_id == table.c.id)
         self.statement = sa.select(*labelled, *of_fault).select_from(joined)
 
-    def ids(self, found: Sequence[sa.Row[Any]]) -> list[str]:
+    def ids(self, found: Sequence[Sequence[Any]]) -> list[str]:
         """Of the rows."""
         place = self._id
         return [row[place] for row in found]
 
-    def views(self, found: Sequence[sa.Row[Any]], related: Related) -> list[declare.Values]:
+    def views(self, found: Sequence[Sequence[Any]], related: Related) -> list[declare.Values]:
         """The rows as `Schema.view` shows their nouns."""
         names, shows, fault, place = self._names, self._shows, self._fault, self._id
         gathered = [(key, related.get(relation, {}), show) for key, relation, show in self._related]
