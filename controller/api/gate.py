@@ -10,8 +10,8 @@ before they send one, need no caller.
 from __future__ import annotations
 
 import logging
+import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -42,6 +42,7 @@ Guard = Callable[["WSGIApplication"], "WSGIApplication"]
 CONTEXT = "figlina.context"
 """The key of the WSGI environment under which the gate leaves the `Context`."""
 
+_VARIANT = "89ab"
 _GLOBAL_ID = re.compile(r"req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 _WRITES = frozenset({"POST", "PUT", "DELETE"})
 _FOR_PEOPLE = ("/healthcheck", "/docs")
@@ -126,7 +127,8 @@ def is_public(environ: WSGIEnvironment) -> bool:
 
 def new_request_id() -> str:
     """The id that the answer carries, and every log line, job and fault that comes of it."""
-    return f"req-{uuid.uuid4()}"
+    made = os.urandom(16).hex()  # as `uuid.uuid4()` makes one (RFC 9562, 5.4), which takes five times as long
+    return f"req-{made[:8]}-{made[8:12]}-4{made[13:16]}-{_VARIANT[int(made[16], 16) % 4]}{made[17:20]}-{made[20:]}"
 
 
 def caller(environ: Mapping[str, Any]) -> Context:
@@ -244,7 +246,7 @@ def shorten(environ: WSGIEnvironment) -> None:
     environ["PATH_INFO"] = normalised(path)
 
 
-class Application(flask.Flask):
+class Application(current.Application):
     """Its routes know the short spelling of each path only."""
 
     def request_context(self, environ: WSGIEnvironment) -> flask.ctx.RequestContext:
@@ -255,15 +257,15 @@ class Application(flask.Flask):
 
 def begin() -> None:
     """Name the caller; refuse what no route would answer rightly."""
-    request = flask.request
-    flask.g.context = caller(request.environ)
-    if request.method == "HEAD" and request.path != "/healthcheck":
+    environ = flask.request.environ
+    flask.g.context = caller(environ)
+    if environ["REQUEST_METHOD"] == "HEAD" and flask.request.path != "/healthcheck":
         raise werkzeug.exceptions.MethodNotAllowed
-    accepted = request.headers.get("Accept")
-    if accepted and not _accepts_json(accepted) and not request.path.startswith(_FOR_PEOPLE):
+    accepted = environ.get("HTTP_ACCEPT")
+    if accepted and not _accepts_json(accepted) and not flask.request.path.startswith(_FOR_PEOPLE):
         raise werkzeug.exceptions.NotAcceptable
-    if "Transfer-Encoding" in request.headers:
-        _take_chunks(request)
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        _take_chunks(flask.request)
 
 
 def _take_chunks(request: flask.Request) -> None:
@@ -280,6 +282,8 @@ def _take_chunks(request: flask.Request) -> None:
 
 
 def _accepts_json(accepted: str) -> bool:
+    if accepted in _JSON_RANGES:
+        return True
     ranges = [media.split(";") for media in accepted.split(",")]
     return any(media[0].strip() in _JSON_RANGES and not _refused(media[1:]) for media in ranges)
 

@@ -91,8 +91,14 @@ def around(application: WSGIApplication, conf: Any) -> WSGIApplication:
 
 
 def _for_pages(application: WSGIApplication, with_headers: WSGIApplication) -> WSGIApplication:
+    """Every answer tells caches that another origin gets another one, which oslo.middleware tells to origins that are allowed only."""
+
     def enter(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        return (with_headers if "HTTP_ORIGIN" in environ else application)(environ, start_response)
+        def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            told = headers if any(name.lower() == "vary" for name, _ in headers) else [*headers, ("Vary", "Origin")]
+            return start_response(status, told, *([exc_info] if exc_info else []))
+
+        return (with_headers if "HTTP_ORIGIN" in environ else application)(environ, begin)
 
     return enter
 

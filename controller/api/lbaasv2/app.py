@@ -18,7 +18,7 @@ PREFIX = "/network"
 
 def create_app(first: flask.Flask, conf: Any) -> flask.Flask:
     """The application. It shares services, settings and policies with the first API's, and what every request passes."""
-    app = flask.Flask("figlina-lbaasv2", static_folder=None)
+    app = current.Application("figlina-lbaasv2", static_folder=None)
     app.url_map.merge_slashes = False
     app.extensions = first.extensions
     app.extensions[settings.EXTENSION] = chosen = settings.load(conf)

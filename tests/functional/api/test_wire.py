@@ -132,3 +132,14 @@ def test_a_project_comes_from_the_body_the_header_or_the_configuration(api_with:
     assert api.send("POST", "/loadbalancers", body).get_json()["loadbalancer"]["project_id"] == "of-the-tenant"
     body["loadbalancer"]["tenant_id"] = None
     assert api.send("POST", "/loadbalancers", body).get_json()["loadbalancer"]["project_id"] == "of-the-body"
+
+
+@pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}, {"Origin": "https://dashboard.example"}], ids=str)
+@pytest.mark.parametrize("path", ["//v2", "/pools", "/pools/no-such", "//no-such", "//network/v2.0/lbaas/pools"])
+def test_caches_are_told_that_answers_differ_by_origin_where_any_is_allowed(api_with: Any, origin: dict[str, str], path: str) -> None:
+    api = api_with(("api_settings", "cors_allowed_origins"), ["https://dashboard.example"])
+    assert api.send("GET", path, headers=origin).headers.getlist("Vary") == ["Origin"]
+
+
+def test_caches_are_told_nothing_where_no_origin_is_allowed(api: Any) -> None:
+    assert "Vary" not in api.send("GET", "/pools", headers={"Origin": "https://dashboard.example"}).headers
