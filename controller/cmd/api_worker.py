@@ -77,7 +77,7 @@ class Worker(base.Worker):
                 await asyncio.wait_for(asked.wait(), 1)
         for server in listening:
             server.close()
-        await door.close(options.graceful_timeout)
+        await door.close(options.graceful_timeout, self.notify)
 
 
 def _affordable(wanted: int) -> int:

@@ -11,6 +11,7 @@ import collections
 import dataclasses
 import itertools
 import logging
+import re
 import socket
 import struct
 from collections.abc import Callable
@@ -30,6 +31,10 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection is kept: more than the minute for which proxies usually keep theirs."""
 PATIENCE_WITH_THREADS = 5.0
 """Seconds after a request's deadline until its client is answered whatever its thread does."""
+_PART = 4096
+"""Bytes that are parsed at once: what follows waits unparsed if requests do, for a request of 30 bytes takes a kilobyte of memory."""
+_HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
+"""What the header `Host` may say (RFC 9110, 7.2). Said twice, it has a comma."""
 _LEAST_TAKEN = 64 * 1024
 """Bytes of a long answer that a client has to take within `Limits.request_timeout`."""
 _SMALL = 64 * 1024
@@ -110,12 +115,13 @@ class Door:
         for waiting in (self.unfinished, self.unanswered, self.idle):
             waiting.discard(connection)
 
-    async def close(self, seconds: float) -> None:
-        """Finish the requests that are being answered, within so many seconds, and let everybody go."""
+    async def close(self, seconds: float, alive: Callable[[], object]) -> None:
+        """Finish the requests that are being answered, within so many seconds, and let everybody go; `alive` is called meanwhile."""
         for connection in list(self.open):
             connection.finish()
         until = self.loop.time() + seconds
         while self.open and self.loop.time() < until:
+            alive()
             await asyncio.sleep(0.05)
 
 
@@ -136,6 +142,7 @@ class Connection(asyncio.Protocol):
         self._ended = False  # whether a request ended in the part that is being parsed
         self._answering: requests.Request | None = None
         self._queue: collections.deque[requests.Request] = collections.deque()
+        self._unparsed = b""  # what came with requests that wait for their turn
         self._is_full = False  # the client reads more slowly than we answer
         self._is_last = False  # the request that is being read: the process ends
         self._heard_all = False  # nothing more will be read from the client, who may still listen
@@ -166,10 +173,17 @@ class Connection(asyncio.Protocol):
         self._queue.clear()
 
     def data_received(self, data: bytes) -> None:
-        """Parse it; whole requests are taken at once."""
-        if self._heard_all:
-            return
+        """Parse it; whole requests are taken at once, and no others are looked for while some wait for their turn."""
         self._door.idle.discard(self)
+        for start in range(0, len(data), _PART):
+            if self._heard_all:
+                return
+            if self._queue:
+                self._unparsed = data[start:]
+                return
+            self._parse(data[start : start + _PART])
+
+    def _parse(self, data: bytes) -> None:
         self._ended = self._heard_body = False
         try:
             self._parser.feed_data(data)
@@ -231,7 +245,10 @@ class Connection(asyncio.Protocol):
         target = httptools.parse_url(self._url)
         target.path.decode("ascii")
         request.path, request.query = target.path, target.query or b""
-        if request.length > DRAINED:
+        refusal = _misunderstood(request)
+        if refusal is not None:
+            self.refuse(*refusal)
+        elif request.length > DRAINED:
             self._refuse_body()
         elif request.length > self._door.limits.body and request.asks_first:
             request.body.size = request.length
@@ -288,10 +305,7 @@ class Connection(asyncio.Protocol):
             self._deliver(request, request.refused)
         else:
             self._door.unanswered.add(self)
-            self._door.threads.take(request, self._deliver_from_a_thread)
-
-    def _deliver_from_a_thread(self, request: requests.Request, answer: list[bytes]) -> None:
-        self._door.loop.call_soon_threadsafe(self._deliver, request, answer)
+            self._door.threads.take(request, self._deliver)
 
     def _deliver(self, request: requests.Request, answer: list[bytes]) -> None:
         if self._answering is not request:
@@ -308,7 +322,14 @@ class Connection(asyncio.Protocol):
             self.end()
         elif self._queue:
             self._go_on()
-        elif self._request is not None:
+        else:
+            unparsed, self._unparsed = self._unparsed, b""
+            self.data_received(unparsed)
+            if self._answering is None and not self._queue and not self._heard_all:
+                self._await_more()
+
+    def _await_more(self) -> None:
+        if self._request is not None:
             self._await_the_rest(self._request)
         else:
             self._door.idle.add(self)
@@ -393,3 +414,17 @@ class Connection(asyncio.Protocol):
             self._break_off()
         else:
             self._door.loop.call_later(self._door.limits.request_timeout, self._see_it_taken, left)
+
+
+def _misunderstood(request: requests.Request) -> tuple[int, str] | None:
+    """Status and sentence for a request that two readers could understand differently, or that we can't read (RFC 9112, 3.2 and 6.1)."""
+    host, coding = request.headers.get("HTTP_HOST"), request.headers.get("HTTP_TRANSFER_ENCODING")
+    if host is None and request.version == "1.1":
+        return 400, "A request of HTTP/1.1 has a header Host."
+    if host is not None and not _HOST.fullmatch(host):
+        return 400, "The header Host names one host, and may name a port."
+    if coding is not None and request.version != "1.1":
+        return 400, f"HTTP/{request.version} knows no Transfer-Encoding. Please send the length of the body."
+    if coding is not None and coding.lower() != "chunked":
+        return 501, "The only Transfer-Encoding that is understood is chunked. Please send the body as it is."
+    return None

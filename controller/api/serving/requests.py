@@ -129,8 +129,8 @@ class Request:
 
     @property
     def asks_first(self) -> bool:
-        """Whether the client waits to be told that it may send its body (RFC 9110, 10.1.1)."""
-        return self.headers.get("HTTP_EXPECT", "").lower() == "100-continue"
+        """Whether the client waits to be told that it may send its body (RFC 9110, 10.1.1). HTTP/1.0 has no such answer."""
+        return self.version == "1.1" and self.headers.get("HTTP_EXPECT", "").lower() == "100-continue"
 
 
 class Peer:
@@ -188,6 +188,8 @@ def environ(request: Request) -> WSGIEnvironment:
         "wsgi.input": request.body.opened(),
     }
     made.pop("HTTP_TRANSFER_ENCODING", None)
+    if not made.get("HTTP_HOST"):  # or links would begin with nothing
+        made.pop("HTTP_HOST", None)
     return made
 
 

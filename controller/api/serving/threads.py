@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import collections
 import contextlib
 import email.utils
 import http
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -21,37 +22,92 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 Deliver = Callable[[requests.Request, "list[bytes]"], object]
+_Taken = tuple[requests.Request, float, Deliver]  # with its deadline, and who wants the answer
+_PATIENCE = 0.002
+"""Seconds that a request waits behind those that are being answered, as long as some are, before another thread is woken."""
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = frozenset({204, 304})
 
 
 class Threads:
-    """Take requests in the order in which they were whole, and hand each answer to the one who gave the request."""
+    """Take requests in the order in which they were whole, and hand each answer to the one who gave the request.
+
+    Python runs one thread at a time: a second one that is awake makes both slower, unless the first waits for something, such as the
+    database. So another one is woken only when those that are awake have answered nothing for a while, and it is the one that slept last,
+    for most of what it needs is still in the processor's caches. A thread that finds another request waiting goes on with it, and the loop
+    fetches its answers meanwhile: waking the loop for each costs as much as a statement of the database.
+    """
 
     def __init__(self, application: WSGIApplication, *, count: int, answer_timeout: float) -> None:
         """`answer_timeout`: seconds from a whole request to its answer; what finds no thread in that time is told 503."""
         self._application = application
         self._answer_timeout = answer_timeout
-        # One that hangs must not keep the process from its end, so they are daemons.
-        self._threads = [threading.Thread(target=self._work, name=f"request-{number}", daemon=True) for number in range(count)]
-        self._waiting: queue.SimpleQueue[tuple[requests.Request, float, Deliver]] = queue.SimpleQueue()
-        for thread in self._threads:
-            thread.start()
+        self._loop = asyncio.get_running_loop()
+        self._count = count
+        self._lock = threading.Lock()  # between what waits and who sleeps
+        self._waiting: collections.deque[_Taken] = collections.deque()
+        self._answered: collections.deque[tuple[_Taken, list[bytes]]] = collections.deque()
+        self._asleep = [_bell() for _ in range(count)]
+        self._looks_again = False
+        for number, bell in enumerate(self._asleep):
+            # One that hangs must not keep the process from its end, so they are daemons.
+            threading.Thread(target=self._work, args=(bell,), name=f"request-{number}", daemon=True).start()
 
     def take(self, request: requests.Request, deliver: Deliver) -> None:
-        """Have it answered; `deliver` is called on a thread with the bytes to send."""
-        self._waiting.put((request, time.monotonic() + self._answer_timeout, deliver))
+        """Have it answered; the loop calls `deliver` with the bytes to send."""
+        with self._lock:
+            self._waiting.append((request, time.monotonic() + self._answer_timeout, deliver))
+            woken = self._asleep.pop() if len(self._asleep) == self._count else None
+        if woken is not None:
+            woken.release()
+        else:
+            self._look_again()
 
-    def _work(self) -> None:
+    def _look_again(self) -> None:
+        if not self._looks_again:
+            self._looks_again = True
+            self._loop.call_later(_PATIENCE, self._look)
+
+    def _look(self) -> None:
+        """Deliver what is answered; if that is nothing, though something waits, wake another thread."""
+        self._looks_again = False
+        if not self._deliver():
+            with self._lock:
+                woken = self._asleep.pop() if self._waiting and self._asleep else None
+            if woken is not None:
+                woken.release()
+        if self._waiting:
+            self._look_again()
+
+    def _deliver(self) -> bool:
+        """Whether there was anything."""
+        found = bool(self._answered)
+        while self._answered:
+            (request, _, deliver), answer = self._answered.popleft()
+            deliver(request, answer)
+        return found
+
+    def _work(self, bell: threading.Lock) -> None:
         while True:
-            request, deadline, deliver = self._waiting.get()
-            try:
-                answer = self._answer(request, deadline)
-            finally:
-                request.body.close()
+            bell.acquire()
             with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
-                deliver(request, answer)
-            del request, answer  # or what was large is kept until the next request comes
+                while self._work_once(bell):
+                    pass
+                self._loop.call_soon_threadsafe(self._deliver)
+
+    def _work_once(self, bell: threading.Lock) -> bool:
+        """Answer what waits for longest; False: nothing did, so that this thread may sleep until its bell is rung."""
+        with self._lock:
+            if not self._waiting:
+                self._asleep.append(bell)
+                return False
+            taken = self._waiting.popleft()
+        try:
+            answer = self._answer(taken[0], taken[1])
+        finally:
+            taken[0].body.close()
+        self._answered.append((taken, answer))
+        return True
 
     def _answer(self, request: requests.Request, deadline: float) -> list[bytes]:
         if time.monotonic() > deadline:
@@ -96,6 +152,13 @@ def encode(request: requests.Request, status: int, headers: refusals.Headers, bo
     lines.append(b"\r\n")
     head = b"".join(lines)
     return [head] if request.method == "HEAD" or not body else [head, body]
+
+
+def _bell() -> threading.Lock:
+    """By which a thread is woken that tries to acquire it a second time."""
+    bell = threading.Lock()
+    bell.acquire()
+    return bell
 
 
 _told = (0, b"")

@@ -76,7 +76,7 @@ def ask(application: Any, *clients: bytes, count: int = 1, wait: float = 0.0, **
         found = await asyncio.gather(*(one(sent) for sent in clients))
         server.close()
         await asyncio.sleep(wait)
-        await door.close(2)
+        await door.close(2, lambda: None)
         assert not door.open
         return found
 
@@ -170,7 +170,7 @@ def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may
         await asyncio.sleep(0.2)
         assert await status(port, POST + b"Content-Length: 190000\r\n\r\n" + b"x" * 190_000) == 200
         server.close()
-        await door.close(2)
+        await door.close(2, lambda: None)
         assert door.room.left == most
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -186,7 +186,7 @@ def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
         start_response("200 OK", [])
         return [b""]
 
-    get = b"GET / HTTP/1.1\r\n\r\n"
+    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
     answers = [answer for (answer,) in ask(slow, get, get, threads=1, answer_timeout=0.3)]
     assert sorted(answer.status for answer in answers) == [200, 503]
     assert len(asked) == 1
@@ -205,7 +205,7 @@ def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeyp
         start_response("200 OK", [])
         return []
 
-    hanging, quick = ask(hangs, b"GET /hangs HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", answer_timeout=0.2)
+    hanging, quick = ask(hangs, b"GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer_timeout=0.2)
     go_on.set()
     assert (hanging[0].status, "retry-after" in hanging[0].headers) == (503, True)
     assert quick[0].status == 200
@@ -220,7 +220,9 @@ def test_the_answer_that_comes_after_all_is_sent_to_nobody(monkeypatch: pytest.M
         start_response("200 OK", [])
         return [environ["PATH_INFO"].encode()]
 
-    ((first, second),) = ask(late, b"GET /late HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n", count=2, wait=0.8, answer_timeout=0.1)
+    ((first, second),) = ask(
+        late, b"GET /late HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", count=2, wait=0.8, answer_timeout=0.1
+    )
     assert (first.status, second.status, second.body) == (503, 200, b"/b")
 
 
@@ -228,7 +230,7 @@ def test_a_fault_of_the_application_is_told_without_its_words(caplog: pytest.Log
     def broken(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         raise RuntimeError("/srv/secret")
 
-    ((answer,),) = ask(broken, b"GET / HTTP/1.1\r\n\r\n")
+    ((answer,),) = ask(broken, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.status == 500
     assert b"/srv/secret" not in answer.body
     assert "/srv/secret" in caplog.text
@@ -282,7 +284,7 @@ def _says_its_size(environ: Any, start_response: Any) -> list[bytes]:
 
 
 def test_who_asks_first_is_told_to_go_on_when_it_is_the_turn_of_the_request() -> None:
-    first = b"GET /a HTTP/1.1\r\n\r\n"
+    first = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
     second = POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
     ((one, go_on),) = ask(Application(), first + second, count=2)
     assert (one.status, go_on.status) == (200, 100)
@@ -291,10 +293,10 @@ def test_who_asks_first_is_told_to_go_on_when_it_is_the_turn_of_the_request() ->
 @pytest.mark.parametrize(
     ("sent", "closes"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n", False),
-        (b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", True),
         (b"GET / HTTP/1.0\r\n\r\n", True),
-        (b"GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", True),
     ],
 )
 def test_a_connection_is_kept_unless_the_client_wants_no_more_of_it(sent: bytes, closes: bool) -> None:
@@ -309,13 +311,13 @@ def test_answers_to_many_requests_in_one_piece_come_in_their_order() -> None:
         start_response("200 OK", [])
         return [environ["PATH_INFO"].encode()]
 
-    sent = b"".join(b"GET /%d HTTP/1.1\r\n\r\n" % number for number in range(60))
+    sent = b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(60))
     (answers,) = ask(echo, sent, count=60, threads=4)
     assert [answer.body for answer in answers] == [b"/%d" % number for number in range(60)]
 
 
 def test_what_makes_no_sense_after_a_good_request_is_refused_after_its_answer() -> None:
-    ((good, bad),) = ask(Application(), b"GET / HTTP/1.1\r\n\r\nnonsense\r\n\r\n", count=2)
+    ((good, bad),) = ask(Application(), b"GET / HTTP/1.1\r\nHost: a\r\n\r\nnonsense\r\n\r\n", count=2)
     assert (good.status, bad.status, bad.headers["connection"]) == (200, 400, "close")
 
 
@@ -324,7 +326,164 @@ def test_an_answer_to_head_and_one_without_content_have_no_body() -> None:
         start_response("204 No Content" if environ["PATH_INFO"] == "/empty" else "200 OK", [])
         return [] if environ["PATH_INFO"] == "/empty" else [b"four"]
 
-    ((answer,),) = ask(application, b"GET /empty HTTP/1.1\r\n\r\n")
+    ((answer,),) = ask(application, b"GET /empty HTTP/1.1\r\nHost: a\r\n\r\n")
     assert (answer.status, "content-length" in answer.headers) == (204, False)
-    ((head,),) = ask(application, b"HEAD / HTTP/1.1\r\nConnection: close\r\n\r\n")
+    ((head,),) = ask(application, b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert (head.status, head.headers["content-length"], head.body) == (200, "4", b"")
+
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def test_one_thread_is_enough_for_requests_that_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_PATIENCE", 5.0)
+    used: set[int] = set()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        used.add(threading.get_ident())
+        time.sleep(0.01)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    ask(application, *[GET] * 20, threads=8)
+    assert len(used) == 1
+
+
+def test_requests_that_wait_get_a_thread_each() -> None:
+    """None is answered before all are being answered."""
+    together = threading.Barrier(8)
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        together.wait(4)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    assert [answer.status for (answer,) in ask(application, *[GET] * 8, threads=8)] == [200] * 8
+
+
+@pytest.mark.parametrize("number_of_threads", [1, 2])
+def test_an_answer_does_not_wait_for_what_its_thread_does_next(number_of_threads: int) -> None:
+    """The second request is waiting when the first is answered, and then hangs."""
+    began, heard = threading.Event(), threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/second":
+            began.set()
+            assert heard.wait(4)
+        else:
+            time.sleep(0.05)
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    async def run() -> None:
+        answering = threads.Threads(application, count=number_of_threads, answer_timeout=5)
+        answered: asyncio.Queue[bytes] = asyncio.Queue()
+        for path in (b"/first", b"/second"):
+            request = requests.Request(requests.Peer("", "", 0), requests.Body(0, requests.Room(0)))
+            request.method, request.path = "GET", path
+            answering.take(request, lambda _, answer: answered.put_nowait(answer[1]))
+        assert await asyncio.wait_for(answered.get(), 3) == b"/first"
+        assert await asyncio.to_thread(began.wait, 3)
+        assert answered.empty()
+        heard.set()
+        assert await asyncio.wait_for(answered.get(), 3) == b"/second"
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"HTTP/1.1\r\nHost: a", 200),
+        (b"HTTP/1.1\r\nHost: a.example:9876", 200),
+        (b"HTTP/1.1\r\nHost: [2001:db8::1]:80", 200),
+        (b"HTTP/1.1\r\nHost:", 200),
+        (b"HTTP/1.0\r\nAccept: */*", 200),
+        (b"HTTP/1.1\r\nAccept: */*", 400),
+        (b"HTTP/1.1\r\nHost: a\r\nHost: a", 400),
+        (b"HTTP/1.0\r\nHost: a\r\nHost: b", 400),
+        (b"HTTP/1.1\r\nHost: a b", 400),
+        (b"HTTP/1.1\r\nHost: a/b", 400),
+        (b"HTTP/1.1\r\nHost: a@b", 400),
+        (b"HTTP/1.1\r\nHost: a:b:c", 400),
+        (b"HTTP/1.1\r\nHost: [::1", 400),
+        (b"HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked", 200),
+        (b"HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked", 200),
+        (b"HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked", 501),
+        (b"HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked", 501),
+        (b"HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked", 400),
+    ],
+)
+def test_what_two_readers_could_understand_differently_is_refused(head: bytes, status: int) -> None:
+    """RFC 9112, 3.2 and 6.1. The answer is the last, for nobody knows where the request ends."""
+    application = Application()
+    body = b"0\r\n\r\n" if b"chunked" in head.lower() else b""
+    ((answer,),) = ask(application, b"POST / " + head + b"\r\n\r\n" + body)
+    assert answer.status == status
+    assert bool(application.environ) == (status == 200)
+    if status != 200:
+        assert answer.headers["connection"] == "close"
+        assert len(json.loads(answer.body)["faultstring"].split()) > 4
+
+
+def test_a_host_that_is_empty_is_none() -> None:
+    application = Application()
+    ask(application, b"GET / HTTP/1.1\r\nHost:\r\n\r\n")
+    assert "HTTP_HOST" not in application.environ
+
+
+@pytest.mark.parametrize(("version", "told"), [(b"1.1", True), (b"1.0", False)])
+def test_who_speaks_an_older_http_is_not_told_to_continue(version: bytes, told: bool) -> None:
+    head = b"POST / HTTP/" + version + b"\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}"
+    heard: list[Answer] = ask(Application(), head, count=1 + told)[0]
+    assert [answer.status for answer in heard] == ([100] if told else []) + [200]
+
+
+def test_of_many_requests_that_come_at_once_few_are_held() -> None:
+    """Each takes thirty times as much memory as its bytes; all are answered, in their order."""
+
+    async def run() -> None:
+        answering = threads.Threads(_says_its_size, count=1, answer_timeout=5.0)
+        limits = connections.Limits(request_timeout=5.0, answer_timeout=5.0, connections=20, body=1000, bodies=10_000)
+        connection, transport = connections.Connection(connections.Door(limits, answering)), mock.Mock()
+        transport.get_extra_info.return_value = ("127.0.0.1", 1)
+        transport.get_write_buffer_size.return_value = 0
+        transport.is_closing.return_value = False
+        connection.connection_made(transport)
+        connection.data_received(GET * 8000)
+        assert len(connection._queue) <= connections._PART // len(GET) + 1
+        assert transport.pause_reading.called
+        connection.connection_lost(None)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+
+
+def test_many_requests_that_come_at_once_are_all_answered_in_their_order() -> None:
+    paths: list[str] = []
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        paths.append(environ["PATH_INFO"])
+        start_response("200 OK", [])
+        return [environ["PATH_INFO"].encode()]
+
+    asked = [f"/{number}" for number in range(1500)]
+    sent = b"".join(b"POST %s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" % path.encode() for path in asked)
+    (heard,) = ask(application, sent, count=len(asked))
+    assert paths == [answer.body.decode() for answer in heard] == asked
+
+
+def test_while_the_last_requests_are_finished_the_process_says_that_it_lives() -> None:
+    """gunicorn ends processes that say nothing for 30 s."""
+    lives = mock.Mock()
+
+    async def run() -> None:
+        answering = threads.Threads(_says_its_size, count=1, answer_timeout=5.0)
+        door = connections.Door(connections.Limits(request_timeout=5.0, answer_timeout=5.0, connections=20, body=9, bodies=9), answering)
+        door.open.add(mock.Mock())
+        await door.close(0.3, lives)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
+    assert lives.call_count >= 2
