@@ -7,7 +7,7 @@ import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 PREFIX = "/v2/lbaas"
@@ -29,9 +29,11 @@ class NeverHappened(Exception):
 class Api:
     """One API endpoint; a connection per request, so that threads may share it."""
 
-    def __init__(self, url: str, timeout: float = 30.0) -> None:
+    def __init__(self, url: str, timeout: float = 30.0, caller: Mapping[str, str] | None = None) -> None:
+        """`caller` are the headers that say who asks: those of a site without a Keystone, unless others are given."""
         parts = urllib.parse.urlsplit(url)
         self._host, self._port, self._timeout = parts.hostname or "127.0.0.1", parts.port or 9876, timeout
+        self._headers = {"Content-Type": "application/json", **(caller or {"X-Project-Id": "demo"})}
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Send a request below `/v2/lbaas` (or to a path that begins with `/v2/`) and return the answer's JSON (None if it has no body).
@@ -45,7 +47,7 @@ class Api:
                 method,
                 path if path.startswith("/v2/") else PREFIX + path,
                 content,
-                {"Content-Type": "application/json", "X-Project-Id": "demo"},
+                self._headers,
             )
             answer = connection.getresponse()
             text = answer.read()

@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
@@ -31,7 +32,9 @@ _TRIES = 3
 _PAUSE = 0.5  # seconds before the second try; doubled before the third
 _LONGEST_PAUSE = 5.0  # a service that asks for more patience is asked again by the flow
 _REPEATABLE = {"GET", "HEAD", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
-_POOL = 64  # connections to each service that are kept open: more threads than that never ask at once
+_POOL = 4
+"""Connections to each service that are kept open by a process; more are made when more are needed. Services on eventlet (Neutron) answer at
+most a hundred connections at once, idle ones included (`wsgi_default_pool_size`), and all processes of all controllers share these."""
 _LARGEST = 64 * 1024 * 1024  # bytes of an answer
 
 
@@ -108,7 +111,14 @@ class Service:
     def microversions(self) -> tuple[str, str]:
         """The lowest and the highest that the service speaks; two empty strings: it has none."""
         data = self.translated("GET /", lambda proxy: proxy.get_endpoint_data())
-        return (_dotted(data.min_microversion), _dotted(data.max_microversion)) if data is not None else ("", "")
+        if data is not None and data.max_microversion is not None:
+            return _dotted(data.min_microversion), _dotted(data.max_microversion)
+        try:
+            found = self.get("/") or {}  # an endpoint of the configuration's own: openstacksdk does not look
+        except errors.Missing:
+            return "", ""
+        version = found.get("version") or next(iter(found.get("versions") or [{}]))
+        return str(version.get("min_version", "")), str(version.get("version", ""))
 
     def _ask(self, method: str, path: str, arguments: Mapping[str, Any]) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""
@@ -152,21 +162,22 @@ class Service:
 class Cloud:
     """The services of one cloud, as one user of it: one token, one pool of connections for all threads of the process."""
 
-    def __init__(self, connection: openstack.connection.Connection, patience: float) -> None:
+    def __init__(self, connection: openstack.connection.Connection, patience: float, conf: cfg.ConfigOpts | None = None) -> None:
         self._connection = connection
         self._patience = patience
+        self._conf = conf  # not given to anybody else in memory for as long as this is in use
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Cloud:
-        """As `[service_auth]` and the sections of the services say; made once for a configuration.
+        """As `[service_auth]` and the sections of the services say; made once for a configuration, while anybody uses it.
 
         :raises Misconfigured: it is not said as whom the cloud is asked, or what is said can't be used.
         """
         with _LOCK:
             known = _CLOUDS.get(id(conf))
-            if known is None or known[0] is not conf:
-                known = _CLOUDS[id(conf)] = (conf, cls(_connection(conf), conf.service_auth.timeout or _PATIENCE))
-            return known[1]
+            if known is None:
+                known = _CLOUDS[id(conf)] = cls(_connection(conf), conf.service_auth.timeout or _PATIENCE, conf)
+            return known
 
     @property
     def project_id(self) -> str:
@@ -183,7 +194,7 @@ class Cloud:
 
 _PATIENCE = 60.0
 _LOCK = threading.Lock()
-_CLOUDS: dict[int, tuple[cfg.ConfigOpts, Cloud]] = {}
+_CLOUDS: weakref.WeakValueDictionary[int, Cloud] = weakref.WeakValueDictionary()
 
 
 def _connection(conf: cfg.ConfigOpts) -> openstack.connection.Connection:

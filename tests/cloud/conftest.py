@@ -12,7 +12,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import openstack
 import pytest
@@ -20,6 +20,7 @@ import yaml
 from openstack.connection import Connection
 
 from controller.db import database, tables
+from tests.cloud.site import Site, Users
 from tests.integration.keystone import ROOT, Process, free_port
 
 _NAMES = {"admin": "testcloud-admin", "service": "testcloud-lb", "tenant": "testcloud-demo"}
@@ -72,6 +73,30 @@ class Cloud:
         done = subprocess.run([str(program), *words], capture_output=True, text=True, check=False, env=environment, timeout=120)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """All of our processes before that cloud, with the drivers `nova` and `neutron`; a module may name `OPTIONS`."""
+    users = Users.connect()
+    if users is None:
+        pytest.skip("OS_CLIENT_CONFIG_FILE names no clouds.yaml of a cloud to test with")
+    made = Site(tmp_path_factory.mktemp("site"), users, getattr(request.module, "OPTIONS", None))
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add to a failure what every process of the site wrote last."""
+    report = yield
+    made = getattr(item, "funcargs", {}).get("site")
+    if report.failed and isinstance(made, Site):
+        report.sections += [(name, made.said(name)) for name in ("api", "worker", "health-manager", "housekeeping")]
+    return report
 
 
 @pytest.fixture(scope="session")

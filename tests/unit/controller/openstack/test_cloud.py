@@ -257,6 +257,11 @@ def test_the_microversions_of_a_service(compute: cloud.Service) -> None:
     assert compute.microversions() == ("2.1", "2.93")
 
 
+def test_the_microversions_of_a_service_whose_endpoint_the_configuration_names(provider: Provider, tmp_path: Any) -> None:
+    named = _cloud(provider, tmp_path, f"[nova]\nendpoint_override = {provider.url}/v2.1\n")
+    assert named.service("compute").microversions() == ("2.1", "2.93")
+
+
 def test_nobody_is_asked_as_nobody(tmp_path: Any) -> None:
     (tmp_path / "figlina.conf").write_text("")
     with pytest.raises(exceptions.Misconfigured, match="neither `auth_type` nor `cloud`"):

@@ -1,0 +1,86 @@
+"""What one create, member change, failover and delete ask of Nova, Neutron and Glance; how long they take beyond the boot of the VM."""
+
+from __future__ import annotations
+
+import collections
+import time
+
+import pytest
+
+from controller.dev.client import eventually
+from tests.cloud.proxy import Call
+from tests.cloud.site import BOOT, Site
+
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(1200)]
+
+
+def _counted(calls: list[Call]) -> dict[str, int]:
+    return dict(sorted(collections.Counter(call.shape for call in calls).items()))
+
+
+def _twice(calls: list[Call]) -> dict[str, int]:
+    """Things that were read more than once by the same words."""
+    read = collections.Counter(f"{call.service} {call.path}" for call in calls if call.method == "GET")
+    return {what: times for what, times in read.items() if times > 1}
+
+
+def _told(step: str, calls: list[Call]) -> None:
+    print(f"\n{step}: {len(calls)} calls")
+    for shape, times in _counted(calls).items():
+        print(f"  {times} x {shape}")
+
+
+def test_a_life_asks_the_cloud_for_little(site: Site) -> None:
+    subnet_id = site.users.tenant.network.get_network(site.network("private")).subnet_ids[0]
+    first = site.create(subnet_id, [])  # what is looked up once in the life of a process is looked up now
+    site.active(first["id"])
+
+    since = time.monotonic()
+    made = site.create(subnet_id, [{"address": "198.18.2.9", "protocol_port": 80}])
+    pool_id = site.show(made["id"])["pools"][0]["id"]
+    site.active(made["id"])
+    create = site.proxy.calls(since)
+    _told("create", create)
+
+    since = time.monotonic()
+    site.api.post(f"/pools/{pool_id}/members", {"member": {"address": "198.18.2.10", "protocol_port": 80}})
+    site.active(made["id"])
+    change = site.proxy.calls(since)
+    _told("member change", change)
+
+    (lost,) = site.amphorae(made["id"])
+    since = time.monotonic()
+    site.admin_api.put(f"/loadbalancers/{made['id']}/failover")
+    eventually(lambda: [one["id"] != lost["id"] for one in site.amphorae(made["id"])] == [True], 2 * BOOT, "no failover", 0.5)
+    site.active(made["id"])
+    failover = site.proxy.calls(since)
+    _told("failover", failover)
+
+    since = time.monotonic()
+    site.delete(made["id"])
+    delete = site.proxy.calls(since)
+    _told("delete", delete)
+    site.delete(first["id"])
+
+    assert change == [], "a change of members is between us and the agent"
+    for step, calls in {"create": create, "failover": failover, "delete": delete}.items():
+        assert not _twice(calls), f"{step} reads the same thing again: {_twice(calls)}"
+        assert [call for call in calls if call.status >= 400 and call.status != 404] == [], step
+
+
+def test_five_are_made_side_by_side(site: Site) -> None:
+    subnet_id = site.users.tenant.network.get_network(site.network("private")).subnet_ids[0]
+    since = time.monotonic()
+    made = [site.create(subnet_id, []) for _ in range(5)]
+    eventually(lambda: len(_boots(site, since)) == 5, 60, lambda: f"only {len(_boots(site, since))} of 5 VMs were asked for", 0.1)
+    boots = _boots(site, since)
+    print(f"\nfive VMs asked for within {boots[-1] - boots[0]:.1f} s")
+    for one in made:
+        site.active(one["id"], 4 * BOOT)
+    print(f"all ACTIVE after {time.monotonic() - since:.1f} s")
+    for one in made:
+        site.delete(one["id"])
+
+
+def _boots(site: Site, since: float) -> list[float]:
+    return [call.at for call in site.proxy.calls(since) if call.shape == "compute POST /servers"]
