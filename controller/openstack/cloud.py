@@ -156,7 +156,7 @@ class Service:
         except openstack.exceptions.NotSupported as error:
             raise exceptions.Misconfigured(f"{call}: {error}") from error
         except (keystone.ClientException, openstack.exceptions.SDKException, requests.RequestException) as error:
-            raise errors.NoAnswer(f"{call}: no answer: {error}") from error
+            raise errors.NoAnswer(f"{call}: no answer: {errors.without_addresses(error)}") from error
 
 
 class Cloud:
@@ -248,7 +248,7 @@ def _content(response: requests.Response, call: str, until: float) -> bytes:
                 raise errors.NoAnswer(f"{call}: the answer does not end")
         response.raw.release_conn()
     except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise errors.NoAnswer(f"{call}: the answer was cut: {error}") from error
+        raise errors.NoAnswer(f"{call}: the answer was cut: {errors.without_addresses(error)}") from error
     return bytes(content)
 
 

@@ -88,6 +88,11 @@ def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -
     return {404: Missing, 409: Contradicted}.get(status, ServiceRefused)(*told)
 
 
+def without_addresses(error: Exception) -> str:
+    """What went wrong, without where the service is: a fault is shown to tenants, whom that does not concern."""
+    return re.sub(r"https?://\S+|host='[^']*', port=\d+|<[^>]* object at \w+>", "its endpoint", str(error))
+
+
 def request_id(headers: Mapping[str, str]) -> str:
     """By which the service's log can be searched; empty if it gave none."""
     lower = {name.lower(): value for name, value in headers.items()}

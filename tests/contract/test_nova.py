@@ -276,6 +276,7 @@ def test_whatever_the_cloud_answers_is_an_error_of_ours_with_its_words(
         with pytest.raises(expected) as caught:
             does(cloud, machine, port)
         assert fault in ("reset", "silence") or WORDS in str(caught.value), call
+        assert "127.0.0.1" not in str(caught.value), "tenants read it"
         cloud.services.faults.clear()
         if call != "delete":
             does(cloud, machine, port)
