@@ -191,8 +191,12 @@ class Cloud:
         """One of them by openstacksdk's name for it: `compute`, `network`, `image`, `identity`, `key_manager`, `block_storage`."""
         return Service(self._connection, name, self._patience)
 
+    def close(self) -> None:
+        """Give the connections back. Whoever asks on makes new ones."""
+        self._connection.session.session.close()
 
-_PATIENCE = 60.0
+
+_PATIENCE = 60.0  # seconds
 _LOCK = threading.Lock()
 _CLOUDS: weakref.WeakValueDictionary[int, Cloud] = weakref.WeakValueDictionary()
 

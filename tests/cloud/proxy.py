@@ -61,8 +61,9 @@ class Proxy:
         self._thread.start()
 
     def url(self, service: str) -> str:
-        """The address that stands before a service."""
-        return f"http://127.0.0.1:{self._server.server_port}/{service}"
+        """What stands before a service's endpoint, which may have a path of its own."""
+        path = urllib.parse.urlsplit(self._endpoints[service]).path
+        return f"http://127.0.0.1:{self._server.server_port}/{service}{path}"
 
     def calls(self, since: float = 0.0) -> list[Call]:
         """What was asked since then."""
@@ -141,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(target.hostname or "", target.port or 80, timeout=120)
         headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP | {"host"}}
         try:
-            connection.request(self.command, f"{target.path.rstrip('/')}/{path}", body or None, headers)
+            connection.request(self.command, f"/{path}", body or None, headers)
             answer = connection.getresponse()
             content = answer.read()
         finally:

@@ -234,7 +234,9 @@ class Site:
         service = self.users.service
         subnet = service.network.get_subnet(service.network.get_network(self.management).subnet_ids[0])
         address = _address_in(subnet.cidr)
-        groups = [one.id for one in service.network.security_groups(project_id=service.current_project_id) if one.name != "default"]
+        names = os.environ.get("FIGLINA_TEST_SECURITY_GROUPS", "lb-mgmt-sec-grp,lb-health-mgr-sec-grp").split(",")
+        own = list(service.network.security_groups(project_id=service.current_project_id))
+        groups = [_named(own, name) for name in names]
         login = {"auth_type": "password", **self.users.credentials}
         sections: dict[str, dict[str, str]] = {
             "DEFAULT": {"debug": "false"},

@@ -55,6 +55,8 @@ class OpenstackCloud(openstack_network.NetworkHalf):
         super().__init__(conf, admin, tenant)
         self.conf = conf
         self.ends = contextlib.ExitStack()
+        for one in (admin, tenant, openstack.Cloud.from_conf(conf)):
+            self.ends.callback(one.close)
         self.compute = nova.NovaCompute.from_conf(conf)
         self._booted: set[str] = set()
 
