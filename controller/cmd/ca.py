@@ -51,7 +51,7 @@ def _guarded(act: _Act) -> _Act:
     def run(options: argparse.Namespace) -> int:
         try:
             return act(options)
-        except (exceptions.ControllerError, ValueError, LookupError) as exc:
+        except (exceptions.ControllerError, cfg.Error, ValueError, LookupError) as exc:
             print(f"figlina: {exc}", file=sys.stderr)
             return 1
 

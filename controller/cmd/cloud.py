@@ -152,7 +152,10 @@ def _hand_over(settings: Mapping[str, Mapping[str, str]], options: argparse.Name
         f"\n[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) for section, values in sections.items()
     )
     if options.write and not options.dry_run:
+        before = options.write.stat() if options.write.exists() else None
         files.write(options.write, text.encode())
+        if before is not None and os.geteuid() == 0:
+            os.chown(options.write, before.st_uid, before.st_gid)  # the processes' user read it, and shall go on to
         print(f"written: {options.write}")
     else:
         print(text)

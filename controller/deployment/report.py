@@ -7,8 +7,6 @@ import enum
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from controller import exceptions
-
 Site = TypeVar("Site")
 
 
@@ -89,8 +87,12 @@ def run(checks: Sequence[Check[Site]], site: Site, conf: Any) -> Iterator[Told]:
 def _found(check: Check[Site], site: Site) -> Iterator[Finding]:
     try:
         yield from check.run(site)
-    except (exceptions.ControllerError, LookupError, ValueError, OSError) as error:
-        yield failure("unanswered", f"it can't be found out: {error}", f"see to what the sentence says, then ask again ({check.question})")
+    except Exception as error:
+        yield failure(
+            "unanswered",
+            f"it can't be found out: {type(error).__name__}: {error}",
+            f"see to what the sentence says, then ask again ({check.question})",
+        )
 
 
 def exit_code(told: Iterable[Told]) -> int:

@@ -157,6 +157,11 @@ class Service:
             raise exceptions.Misconfigured(f"{call}: {error}") from error
         except (keystone.ClientException, openstack.exceptions.SDKException, requests.RequestException) as error:
             raise errors.NoAnswer(f"{call}: no answer: {errors.without_addresses(error)}") from error
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            # keystoneauth says so, without a class, that a password or another option is missing
+            raise exceptions.Misconfigured(f"{call}: [service_auth] can't be used: {error}") from error
 
 
 class Cloud:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pathlib
 import stat
 import struct
@@ -203,6 +204,15 @@ def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated_cloud.Clou
     assert _prepare(tmp_path) == 1
     assert "was not written by this command" in capsys.readouterr().err
     assert cloud.writes() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_written_file_stays_with_whom_it_was_given_to(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    os.chown(tmp_path / "cloud.conf", 4321, 4322)
+    assert _prepare(tmp_path) == 0
+    found = (tmp_path / "cloud.conf").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4321, 4322, 0o600)
 
 
 @pytest.mark.parametrize("step", prepare.STEPS)

@@ -320,6 +320,13 @@ def test_a_service_that_breaks_down_is_a_finding_of_each_check_that_needs_it(wor
     assert any(one.level is not report.Level.OK for one in told), told
 
 
+def test_a_password_that_is_missing_is_told_like_a_wrong_one(world: World) -> None:
+    world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
+    world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
+    told = {one.check: one.finding.code for one in world.check() if one.finding.level is report.Level.FAILURE}
+    assert told == {"credentials": "credentials", "callers": "callers-refused"}
+
+
 def test_without_credentials_nothing_else_is_asked(world: World) -> None:
     world.replace(simulated_cloud.PASSWORD, "wrong")
     told = {one.check: one.finding for one in world.check()}
