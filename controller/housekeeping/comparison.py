@@ -174,6 +174,9 @@ class Comparison:
             return f"its machine, of which the compute service says: {machine.fault or 'ERROR, without a reason'}"
         if amphora.image_id is not None and machine.image_id not in (None, amphora.image_id):
             return f"its machine, which was rebuilt from the image {machine.image_id}"
+        if machine.zone not in (None, amphora.cached_zone):  # the compute service chose it, or has moved the machine
+            with self._db.begin() as tx:
+                tx.amphorae.update(amphora.id, cached_zone=machine.zone)
         return None
 
     def _is_there(self, port_id: str) -> bool:

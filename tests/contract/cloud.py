@@ -77,6 +77,10 @@ class Cloud(abc.ABC):
         """Delete what lets this in, as an administrator."""
 
     @abc.abstractmethod
+    def stop_machine(self, amphora_id: str) -> None:
+        """As an administrator, by the service's own means: it goes on existing."""
+
+    @abc.abstractmethod
     def delete_machine(self, amphora_id: str) -> None:
         """As an administrator, by the service's own means."""
 

@@ -107,12 +107,15 @@ class EmbeddedCloud(cloud.Cloud):
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute(statement, values)
 
-    def delete_machine(self, amphora_id: str) -> None:
-        """With a shell: the processes, the namespace, the folder; the far ends of cables go with them."""
+    def stop_machine(self, amphora_id: str) -> None:
         for pid in reversed(self.compute.pids(amphora_id)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.eventually(lambda: self.compute.pids(amphora_id) == [])
+
+    def delete_machine(self, amphora_id: str) -> None:
+        """With a shell: the processes, the namespace, the folder; the far ends of cables go with them."""
+        self.stop_machine(amphora_id)
         if isinstance(self.compute, namespace.NamespaceCompute):
             subprocess.run(["ip", "netns", "delete", self.compute.namespace_of(amphora_id)], check=True)
         shutil.rmtree(self.file.parent / "amphorae" / amphora_id)

@@ -61,6 +61,9 @@ class FakeCloud(cloud.Cloud):
     def refuse(self, load_balancer_id: str, rule: AccessRule) -> None:
         self.network.change_access(load_balancer_id, self.network.vip_access(load_balancer_id) - {rule})
 
+    def stop_machine(self, amphora_id: str) -> None:
+        self.compute.kill(amphora_id)
+
     def delete_machine(self, amphora_id: str) -> None:
         compute.FakeCompute(self._name).delete(amphora_id)
 

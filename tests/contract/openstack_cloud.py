@@ -64,11 +64,17 @@ class OpenstackCloud(openstack_network.NetworkHalf):
         self._booted.add(amphora_id)
         return super().a_request(amphora_id)
 
+    def stop_machine(self, amphora_id: str) -> None:
+        for server_id in self._servers(amphora_id):
+            self.admin.service("compute").post(f"/servers/{server_id}/action", {"os-stop": None})
+
     def delete_machine(self, amphora_id: str) -> None:
-        for server in self.admin.service("compute").get("/servers/detail", {"name": f"^amphora-{amphora_id}$", "all_tenants": 1})[
-            "servers"
-        ]:
-            self.admin.service("compute").delete(f"/servers/{server['id']}")
+        for server_id in self._servers(amphora_id):
+            self.admin.service("compute").delete(f"/servers/{server_id}")
+
+    def _servers(self, amphora_id: str) -> list[str]:
+        wanted = {"name": f"^amphora-{amphora_id}$", "all_tenants": 1}
+        return [one["id"] for one in self.admin.service("compute").get("/servers/detail", wanted)["servers"]]
 
     def close(self) -> None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from controller import exceptions
@@ -110,3 +112,34 @@ def test_a_machine_that_somebody_deleted_is_not_found_by_its_amphora(cloud: Clou
     assert ours(cloud, amphora_id, other.amphora_id) == {other.amphora_id}
     cloud.compute.delete(amphora_id)
     assert cloud.boot(amphora_id).amphora_id == amphora_id
+
+
+def test_a_machine_that_somebody_stopped_exists_and_does_not_run(cloud: Cloud, amphora_id: str) -> None:
+    machine = cloud.boot(amphora_id)
+    cloud.stop_machine(amphora_id)
+    cloud.eventually(lambda: cloud.compute.get(machine.id).status is interface.InstanceStatus.SHUTOFF)
+    assert ours(cloud, amphora_id) == {amphora_id}
+    cloud.compute.delete(amphora_id)
+    cloud.eventually(lambda: cloud.compute.find(amphora_id) is None)
+
+
+def test_a_load_balancer_has_one_group_of_machines_or_the_service_has_none(cloud: Cloud) -> None:
+    load_balancer_id = new_id()
+    made = cloud.compute.ensure_server_group(load_balancer_id)
+    assert cloud.compute.ensure_server_group(load_balancer_id) == made
+    listed = list(cloud.compute.list_server_groups())
+    assert listed.count(load_balancer_id) == (made is not None)
+    cloud.compute.delete_server_group(load_balancer_id)
+    cloud.compute.delete_server_group(load_balancer_id)
+    assert load_balancer_id not in list(cloud.compute.list_server_groups())
+
+
+def test_machines_of_one_group_boot(cloud: Cloud, amphora_id: str) -> None:
+    load_balancer_id = new_id()
+    group = cloud.compute.ensure_server_group(load_balancer_id)
+    try:
+        cloud.compute.boot(dataclasses.replace(cloud.a_request(amphora_id), server_group_id=group))
+        cloud.running(amphora_id)
+    finally:
+        cloud.compute.delete_server_group(load_balancer_id)
+    assert cloud.compute.find(amphora_id) is not None, "a group's end is not that of its machines"

@@ -129,6 +129,8 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
     lose(site, load_balancer_id)
     housekeeping.compare(lambda: True)
     assert comparison.CODE in site.events(load_balancer_id)
+    with site.db.read() as tx:
+        assert MACHINES.get(lose, "") in "".join(row["message"] for row in tx.faults.events(load_balancer_id))
     assert posted(site)
     for job in posted(site):
         site.work(job)
@@ -141,6 +143,16 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
     assert (posted(site), site.events(load_balancer_id).count(comparison.CODE)) == ([], told), "it is not mended"
     vip = site.snapshot(load_balancer_id).load_balancer.vip
     assert site.network.get_port(vip.port_id).fixed_ips[0].ip_address == vip.address
+
+
+def test_the_zone_that_the_compute_service_chose_is_shown(site: flow_site.Site) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    (amphora,) = site.snapshot(load_balancer_id).amphorae
+    assert amphora.cached_zone is None
+    site.compute.move(amphora.id, "west")
+    compares(site).compare(lambda: True)
+    assert site.snapshot(load_balancer_id).amphorae[0].cached_zone == "west"
+    assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False)
 
 
 @pytest.mark.parametrize("topology", list(Topology))

@@ -152,6 +152,10 @@ class FakeCompute(interface.ComputeDriver):
         """Somebody has it built anew, from an image of theirs."""
         self._replace(amphora_id, image_id=image_id)
 
+    def move(self, amphora_id: str, zone: str) -> None:
+        """Somebody, or the service itself, has it run elsewhere."""
+        self._replace(amphora_id, zone=zone)
+
     def request_of(self, amphora_id: str) -> interface.BootRequest:
         """What a machine was booted with."""
         with self._cloud.lock:

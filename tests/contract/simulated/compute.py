@@ -52,6 +52,7 @@ class Compute:
         blueprint.get("/v2.1/servers/detail")(self._list)
         blueprint.get("/v2.1/servers/<server_id>")(lambda server_id: {"server": self._server(server_id)})
         blueprint.delete("/v2.1/servers/<server_id>")(self._delete)
+        blueprint.post("/v2.1/servers/<server_id>/action")(self._act)
         blueprint.get("/v2.1/servers/<server_id>/os-interface")(self._interfaces)
         blueprint.post("/v2.1/servers/<server_id>/os-interface")(self._attach)
         blueprint.delete("/v2.1/servers/<server_id>/os-interface/<port_id>")(self._detach)
@@ -250,6 +251,13 @@ class Compute:
             server["OS-EXT-STS:task_state"] = "deleting"
             self._moments[server_id] = (_NEVER, min(time.monotonic() + self.delete_time, self._moments[server_id][1]))
         return "", 204
+
+    def _act(self, server_id: str) -> tuple[str, int]:
+        server = self._server(server_id)
+        if "os-stop" not in flask.request.get_json():
+            flask.abort(501)
+        self.stop(server["name"])
+        return "", 202
 
     def _interfaces(self, server_id: str) -> dict[str, Any]:
         self._server(server_id)
