@@ -133,7 +133,6 @@ class HAProxy:
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
         self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
         self.changes = haproxy_changes.Changes(self.runtime)
-        self.reloads = 0
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
 
@@ -386,7 +385,6 @@ class HAProxy:
             if self._said(_RELOADING) == begun:
                 system.send_signal(master, signal.SIGUSR2)  # it executes itself anew: for a moment it has no command line and no pid file
             system.wait_until(decided, 1.0)
-        self.reloads += 1
         if outcome != [True]:
             return False
         self.changes.forget()

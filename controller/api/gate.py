@@ -53,12 +53,7 @@ _PREFIXES = (("/v2.0", "/v2"), ("/v2", "/v2"))
 class Gate:
     """Lets a request in with its `Context`, or answers it."""
 
-    def __init__(
-        self,
-        application: WSGIApplication,
-        identify: Identify,
-        guard: Guard | None = None,
-    ) -> None:
+    def __init__(self, application: WSGIApplication, identify: Identify, guard: Guard | None = None) -> None:
         """`guard` is a middleware that lets proved callers pass; whoever passes is identified by `identify`."""
         self._application = application
         self._identify = identify

@@ -24,7 +24,6 @@ _CHECK = "figlina.healthcheck"
 _PLUGINS = (opts.DISABLE_BY_FILE_OPTS, opts.DISABLE_BY_FILES_OPTS, opts.ENABLE_BY_FILES_OPTS)
 _DEFAULTS: dict[str, Any] = {
     "allow_credentials": False,  # a token is a header that pages send themselves
-    "allow_methods": ["GET", "PUT", "POST", "DELETE"],
     "allow_headers": ["Content-Type", "X-Auth-Token", "X-Openstack-Request-Id", "X-Project-Id"],
     "expose_headers": ["X-Auth-Token, X-Openstack-Request-Id"],  # as one, for it puts no blank between two
     "max_request_body_size": 1048576,  # room for a batch of 1,000 members with all their fields; the compatible API has 114688

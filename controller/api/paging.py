@@ -27,11 +27,7 @@ class Asked:
     schema: declare.Schema
     query: paging.Query
 
-    def answer(
-        self,
-        found: Sequence[Any],
-        view: Callable[[Any], dict[str, Any]] | None = None,
-    ) -> flask.Response:
+    def answer(self, found: Sequence[Any], view: Callable[[Any], dict[str, Any]] | None = None) -> flask.Response:
         """The page that was found."""
         show = view or self.schema.view
         return self._answer([show(item) for item in found], [str(getattr(item, self.schema.key)) for item in found])
@@ -65,11 +61,7 @@ class Asked:
 
 
 def asked(
-    schema: declare.Schema,
-    *,
-    fixed: Sequence[paging.Filter] = (),
-    project: str | None = None,
-    elsewhere: Collection[str] = (),
+    schema: declare.Schema, *, fixed: Sequence[paging.Filter] = (), project: str | None = None, elsewhere: Collection[str] = ()
 ) -> Asked:
     """Read the query string. `fixed` filters come from the path; `project` is the only one that the caller may see; the route itself
     reads the arguments `elsewhere`.

@@ -34,12 +34,7 @@ _BASE = [
     _base("load-balancer:owner", "project_id:%(project_id)s", "The object is the caller's project's."),
     _base("project-reader", "role:reader and rule:load-balancer:owner", "Reads in the object's project."),
     _base("project-member", "role:member and rule:load-balancer:owner", "Reads and writes in the object's project."),
-    _base(
-        "context_is_admin",
-        "role:admin",
-        "Makes a caller an administrator (`is_admin`).",
-        "role:admin or role:load-balancer_admin",
-    ),
+    _base("context_is_admin", "role:admin", "Makes a caller an administrator (`is_admin`).", "role:admin or role:load-balancer_admin"),
     _base("service", "role:service", "Another service of the cloud."),
     _base(
         "load-balancer:observer_and_owner",
@@ -90,22 +85,12 @@ def _rule(name: str, check: str, description: str, *operations: str) -> policy.D
     """A rule of the API; each operation is `METHOD PATH`."""
     pairs = [operation.split(" ") for operation in operations]
     return policy.DocumentedRuleDefault(
-        PREFIX + name,
-        check,
-        description,
-        [{"method": method, "path": path} for method, path in pairs],
-        scope_types=list(SCOPES),
+        PREFIX + name, check, description, [{"method": method, "path": path} for method, path in pairs], scope_types=list(SCOPES)
     )
 
 
 def _five(
-    resource: str,
-    words: str,
-    path: str,
-    variable: str,
-    read: str,
-    write: str,
-    read_one: str | None = None,
+    resource: str, words: str, path: str, variable: str, read: str, write: str, read_one: str | None = None
 ) -> Iterable[policy.DocumentedRuleDefault]:
     """Those which (nearly) every resource has."""
     one = f"{path}/{{{variable}}}"

@@ -13,7 +13,6 @@ class Settings(settings.Settings):
     """Values, not options: those of changes, and what only HTTP needs."""
 
     api_base_uri: str | None
-    noauth_project_id: str | None
     embedded_networking: bool
     healthcheck_enabled: bool
     allow_pagination: bool
@@ -30,7 +29,6 @@ def load(conf: Any) -> Settings:
     return Settings(
         **settings.values(conf),
         api_base_uri=api.api_base_uri,
-        noauth_project_id=api.noauth_project_id,
         embedded_networking=api.embedded_networking,
         healthcheck_enabled=api.healthcheck_enabled,
         allow_pagination=api.allow_pagination,

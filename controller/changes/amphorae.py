@@ -36,10 +36,7 @@ def fail_over(asking: Asking, amphora_id: str) -> None:
             raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so there is nothing to fail over.")
         tx.load_balancers.advance(amphora.load_balancer_id, allowed)
         job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id,
-            amphora_id=amphora_id,
-            replacement_id=str(uuid.uuid4()),
-            role=amphora.role,
+            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role
         )
         provider.post(tx, job, asking.caller.request_id)
 

@@ -220,10 +220,7 @@ def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str,
     ]
     tx.listeners.add(new_listeners)
     policies = [
-        (
-            row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": _id_of(new_pools, values)},
-            values["rules"],
-        )
+        (row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": _id_of(new_pools, values)}, values["rules"])
         for owner, below in zip(new_listeners, graph.listeners, strict=True)
         for values in below["l7policies"]
     ]

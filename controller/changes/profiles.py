@@ -32,11 +32,7 @@ class Kind:
 
 
 FLAVOR = Kind(
-    "flavor-profile",
-    choice.FLAVOR_PROFILE,
-    "flavor_data",
-    lambda provider: provider.flavor_capabilities,
-    lambda tx: tx.flavor_profiles,
+    "flavor-profile", choice.FLAVOR_PROFILE, "flavor_data", lambda provider: provider.flavor_capabilities, lambda tx: tx.flavor_profiles
 )
 AVAILABILITY_ZONE = Kind(
     "availability-zone-profile",

@@ -84,10 +84,7 @@ OPTS = [
     ),
     cfg.DictOpt(
         "enabled_provider_drivers",
-        default={
-            "amphora": "The Octavia Amphora driver.",
-            "octavia": "Deprecated alias of the Octavia Amphora driver.",
-        },
+        default={"amphora": "The Octavia Amphora driver.", "octavia": "Deprecated alias of the Octavia Amphora driver."},
         help="Providers that load balancers may name, with their descriptions. Each is an entry point of the group "
         "figlina.providers; one that is not installed keeps the API from starting.",
     ),

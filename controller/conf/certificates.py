@@ -23,9 +23,7 @@ OPTS = [
         "deployment makes its own once and gives them to every controller.",
     ),
     cfg.StrOpt(
-        "ca_private_key_passphrase",
-        secret=True,
-        help="Passphrase of server_ca.key and client_ca.key. None: they are not encrypted.",
+        "ca_private_key_passphrase", secret=True, help="Passphrase of server_ca.key and client_ca.key. None: they are not encrypted."
     ),
     cfg.ListOpt(
         "server_certs_key_passphrase",

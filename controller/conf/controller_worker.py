@@ -38,11 +38,7 @@ OPTS = [
         help="Ids of the networks on which an amphora of the cloud boots; the first one is the management network, on which controllers "
         "reach agents and get heartbeats. `figlina cloud prepare` makes one.",
     ),
-    cfg.ListOpt(
-        "amp_secgroup_list",
-        default=[],
-        help="Ids of the security groups of an amphora's port on the management network.",
-    ),
+    cfg.ListOpt("amp_secgroup_list", default=[], help="Ids of the security groups of an amphora's port on the management network."),
     cfg.StrOpt(
         "volume_driver",
         default="volume_noop_driver",

@@ -20,11 +20,7 @@ OPTS = [
         default="198.19.0.0/20",
         help="Addresses of the network on which controller and amphorae talk. It exists inside our own namespaces only.",
     ),
-    cfg.StrOpt(
-        "private_cidr",
-        default="198.19.64.0/20",
-        help="Addresses of the tenant network `private`, subnet `private-subnet`.",
-    ),
+    cfg.StrOpt("private_cidr", default="198.19.64.0/20", help="Addresses of the tenant network `private`, subnet `private-subnet`."),
     cfg.StrOpt(
         "public_cidr",
         help="Addresses of an external network `public`, subnet `public-subnet`, from which floating IPs come; the router `router1` leads "

@@ -6,8 +6,7 @@ from oslo_config import cfg
 GROUP = "service_auth"
 OPTS = [
     cfg.StrOpt(
-        "cloud",
-        help="A name in clouds.yaml (see openstacksdk), which says all of this by itself. Without it, the options below say it.",
+        "cloud", help="A name in clouds.yaml (see openstacksdk), which says all of this by itself. Without it, the options below say it."
     ),
     cfg.StrOpt("region_name", help="The region of the services' endpoints; each service's section may name another one."),
     *loading.get_auth_common_conf_options(),

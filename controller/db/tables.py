@@ -15,16 +15,7 @@ import sqlalchemy as sa
 from controller.db import columns
 from controller.db.columns import UtcDateTime
 from controller.model import quota
-from controller.resources import (
-    choice,
-    health_monitor,
-    l7policy,
-    l7rule,
-    listener,
-    load_balancer,
-    member,
-    pool,
-)
+from controller.resources import choice, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Schema
 
 metadata = sa.MetaData(
@@ -101,11 +92,7 @@ load_balancers = _resources(
     sa.Index(None, "provisioning_status", "next_try_at"),
 )
 
-pools = _resources(
-    "pools",
-    pool.SCHEMA,
-    _load_balancer_id(nullable=False),
-)
+pools = _resources("pools", pool.SCHEMA, _load_balancer_id(nullable=False))
 
 listeners = _resources(
     "listeners",

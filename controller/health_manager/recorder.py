@@ -100,7 +100,6 @@ class Recorder:
         self._judge_lock = threading.Lock()
         self._pruned_at = clock.monotonic()
         self.statuses = Statuses(db, self._report_of, clock=clock, heard_at=receiver.heard_at)
-        self.zombies = 0
         self.dropped = 0  # beats, reports and load balancers that could not be written, and were given up
 
     def run(self, stop: threading.Event) -> None:
@@ -223,7 +222,6 @@ class Recorder:
         for amphora_id in gone:
             if not self._said.take((amphora_id, "zombie")):
                 continue
-            self.zombies += 1
             row = found.get(amphora_id)
             if row is None:
                 LOG.warning("Amphora %s beats with a valid key, and the database does not know it", amphora_id)

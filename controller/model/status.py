@@ -21,11 +21,6 @@ class ProvisioningStatus(enum.StrEnum):
     ERROR = "ERROR"
     DELETED = "DELETED"
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether work is owed on the object."""
-        return self.value.startswith("PENDING_")
-
 
 class OperatingStatus(enum.StrEnum):
     """What the data plane was last seen to do."""

@@ -24,41 +24,38 @@ def _networks_exist(cloud: Cloud, network_ids: Sequence[str]) -> None:
 
 FLAVOR = (
     Capability(
-        name="loadbalancer_topology",
+        "loadbalancer_topology",
         about="How many amphorae serve the load balancer. One of: SINGLE - one amphora, ACTIVE_STANDBY - a pair of which one stands by.",
         kind=kinds.one_of(*Topology),
     ),
     Capability(
-        name="compute_flavor",
+        "compute_flavor",
         about="The id of the compute service's flavor for the machines of amphorae.",
         exists=lambda cloud, flavor: cloud.compute.check_flavor(flavor),
     ),
     Capability(
-        name="amp_image_tag",
+        "amp_image_tag",
         about="The tag of the image that amphorae are booted from.",
         exists=lambda cloud, tag: cloud.compute.check_image_tag(tag),
     ),
-    Capability(name="sriov_vip", kind=_switch, about="Whether the VIP's port is a virtual function of the network card (SR-IOV)."),
-    Capability(name="allow_member_sriov", kind=_switch, about="Whether members may ask for ports that are virtual functions (SR-IOV)."),
+    Capability("sriov_vip", _switch, "Whether the VIP's port is a virtual function of the network card (SR-IOV)."),
+    Capability("allow_member_sriov", _switch, "Whether members may ask for ports that are virtual functions (SR-IOV)."),
 )
 
 AVAILABILITY_ZONE = (
     Capability(
-        name="compute_zone",
+        "compute_zone",
         about="The compute service's availability zone for the machines of amphorae.",
         exists=lambda cloud, zone: cloud.compute.check_zone(zone),
     ),
-    Capability(name="volume_zone", about="The availability zone of the volumes of amphorae, where they have any."),
+    Capability("volume_zone", about="The availability zone of the volumes of amphorae, where they have any."),
     Capability(
-        name="management_network",
-        kind=kinds.text(36),
-        about="The id of the network by which the controller reaches amphorae.",
+        "management_network",
+        kinds.text(36),
+        "The id of the network by which the controller reaches amphorae.",
         exists=lambda cloud, network_id: cloud.network.check_management_network(network_id),
     ),
     Capability(
-        name="valid_vip_networks",
-        kind=kinds.list_of(kinds.text(36)),
-        about="The ids of the networks on which VIPs may be.",
-        exists=_networks_exist,
+        "valid_vip_networks", kinds.list_of(kinds.text(36)), "The ids of the networks on which VIPs may be.", exists=_networks_exist
     ),
 )

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-from controller.resources import (
-    amphora,
-    choice,
-    event,
-    health_monitor,
-    l7policy,
-    l7rule,
-    listener,
-    load_balancer,
-    member,
-    pool,
-    quota,
-)
+from controller.resources import amphora, choice, event, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool, quota
 from controller.resources.declare import Schema
 
 SCHEMAS: tuple[Schema, ...] = (

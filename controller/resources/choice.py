@@ -29,14 +29,11 @@ def _choice(name: str, *known_by: Field, key: str, choosers: str, example: str |
         shows_fault=False,
         fields=[
             *known_by,
-            Field(name="description", kind=kinds.description, about="What it is for, in words for people.", example=example, default=""),
+            Field("description", kinds.description, "What it is for, in words for people.", example=example, default=""),
             Field(
-                name="enabled",
-                kind=kinds.boolean,
-                about=f"Whether new load balancers may choose it. Those that have chosen it {choosers}.",
-                default=True,
+                "enabled", kinds.boolean, f"Whether new load balancers may choose it. Those that have chosen it {choosers}.", default=True
             ),
-            Field(name=f"{name}_profile_id", kind=kinds.uuid, about="The profile that says what it means.", required=True, put=False),
+            Field(f"{name}_profile_id", kinds.uuid, "The profile that says what it means.", required=True, put=False),
         ],
     )
 
@@ -51,12 +48,12 @@ def _profile(name: str, of: str, example: str, data: str) -> Schema:
         shows_fault=False,
         fields=[
             read_only("id", kinds.uuid, "The id of the profile."),
-            Field(name="name", about="A name for people.", example=example, required=True),
-            Field(name="provider_name", kind=kinds.text(64), about="The provider that it is for.", example="amphora", required=True),
+            Field("name", about="A name for people.", example=example, required=True),
+            Field("provider_name", kinds.text(64), "The provider that it is for.", example="amphora", required=True),
             Field(
-                name=f"{of}_data",
-                kind=kinds.document(_MAX_DATA),
-                about="What the provider is told: a JSON object, as text. "
+                f"{of}_data",
+                kinds.document(_MAX_DATA),
+                "What the provider is told: a JSON object, as text. "
                 f"GET /v2/lbaas/providers/{{provider}}/{of}_capabilities lists its keys.",
                 example=data,
                 required=True,
@@ -68,7 +65,7 @@ def _profile(name: str, of: str, example: str, data: str) -> Schema:
 FLAVOR = _choice(
     "flavor",
     read_only("id", kinds.uuid, "The id of the flavor."),
-    Field(name="name", about="The name by which it is known; no other flavor has it.", example="pair", required=True),
+    Field("name", about="The name by which it is known; no other flavor has it.", example="pair", required=True),
     key="id",
     choosers="keep it",
 )
@@ -76,7 +73,7 @@ FLAVOR_PROFILE = _profile("flavorprofile", "flavor", "pair", '{"loadbalancer_top
 
 AVAILABILITY_ZONE = _choice(
     "availability_zone",
-    Field(name="name", kind=_path_name, about="The name by which it is known; no other zone has it.", required=True, put=False),
+    Field("name", _path_name, "The name by which it is known; no other zone has it.", required=True, put=False),
     key="name",
     choosers="stay there",
     example="North",

@@ -38,13 +38,14 @@ class Operator:
     always: bool = True
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Field:
     """One attribute of a resource."""
 
     name: str
     kind: kinds.Parser = kinds.name
     about: str = ""  # for users of the API, in the OpenAPI document
+    _: dataclasses.KW_ONLY
     example: Any = None  # there, too; if the kind's own says too little. Requests that are shown as examples have it
     post: bool = True
     put: bool = True
@@ -95,7 +96,7 @@ def also(**otherwise: Any) -> Mapping[str, Any]:
 
 def read_only(name: str, kind: kinds.Parser = kinds.name, about: str = "", **keywords: Any) -> Field:
     """A field that only we write."""
-    return Field(name=name, kind=kind, about=about, post=False, put=False, **keywords)
+    return Field(name, kind, about, post=False, put=False, **keywords)
 
 
 def loosened(field: Field) -> Field:
@@ -112,26 +113,26 @@ def common(*, description: bool = True, project: bool = True) -> tuple[Field, ..
     """What every resource of a project has; `project=False`: the one of its parent is taken, whatever the body says."""
     fields = (
         read_only("id", kinds.uuid, "The id of the object.", lbaasv2=also()),
-        Field(name="name", about="A name for people. It need not be unique.", default="", example="shop", lbaasv2=also()),
-        Field(name="description", kind=kinds.description, about="What the object is for, in words for people.", default="", lbaasv2=also()),
+        Field("name", about="A name for people. It need not be unique.", default="", example="shop", lbaasv2=also()),
+        Field("description", kinds.description, "What the object is for, in words for people.", default="", lbaasv2=also()),
         Field(
-            name="admin_state_up",
-            kind=kinds.boolean,
-            about="Whether it is switched on. What is switched off is kept as it is, and serves nobody.",
+            "admin_state_up",
+            kinds.boolean,
+            "Whether it is switched on. What is switched off is kept as it is, and serves nobody.",
             default=True,
             lbaasv2=also(),
         ),
         Field(
-            name="project_id",
-            kind=kinds.text(36),
-            about="The project that owns it. An object below another one belongs to the project of that one.",
+            "project_id",
+            kinds.text(36),
+            "The project that owns it. An object below another one belongs to the project of that one.",
             example="b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d",
             alias="tenant_id",
             put=False,
             filled=True,
             lbaasv2=also(),
         ),
-        Field(name="tags", kind=kinds.tags, about="Words to find it by in lists.", default=[], column=None),
+        Field("tags", kinds.tags, "Words to find it by in lists.", default=[], column=None),
         read_only(
             "provisioning_status",
             kinds.one_of(*ProvisioningStatus, example=ProvisioningStatus.ACTIVE),

@@ -210,11 +210,7 @@ def netmask(value: Any) -> str:
 
 
 @described(
-    "string",
-    example="192.0.2.0/24",
-    length=64,
-    format="cidr",
-    description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24.",
+    "string", example="192.0.2.0/24", length=64, format="cidr", description="A range of IPv4 or IPv6 addresses, such as 192.0.2.0/24."
 )
 def cidr(value: Any) -> str:
     """A range of addresses, in its network form."""

@@ -23,7 +23,7 @@ def _nested(schema: Schema, leave_out: Sequence[str], *more: Field, optional: Se
 
 def _below(name: str, kind: kinds.Parser, about: str, default: Any = None) -> Field:
     """Objects below the one in hand, in the body that makes it."""
-    return Field(name=name, kind=kind, about=about, default=default, column=None, attribute=None)
+    return Field(name, kind, about, default=default, column=None, attribute=None)
 
 
 def _as_objects(values: Sequence[Any]) -> list[dict[str, Any]]:
@@ -65,9 +65,9 @@ _ADDITIONAL_VIP = Schema(
     name="additional_vips",
     shows_fault=False,
     fields=[
-        Field(name="subnet_id", kind=kinds.uuid, about="A subnet of the VIP's network, on which no other VIP is.", required=True),
-        Field(name="ip_address", kind=kinds.ip_address, about="The address; null: a free one of the subnet."),
-        Field(name="port_id", kind=kinds.uuid, about="A port of the network service that has the address."),
+        Field("subnet_id", kinds.uuid, "A subnet of the VIP's network, on which no other VIP is.", required=True),
+        Field("ip_address", kinds.ip_address, "The address; null: a free one of the subnet."),
+        Field("port_id", kinds.uuid, "A port of the network service that has the address."),
     ],
 )
 
@@ -78,9 +78,9 @@ SCHEMA = Schema(
     fields=[
         *fields.common(),
         Field(
-            name="provider",
-            kind=kinds.text(64, example="amphora"),
-            about="Who serves it: one of those that GET /v2/lbaas/providers lists; null: the operator's choice.",
+            "provider",
+            kinds.text(64, example="amphora"),
+            "Who serves it: one of those that GET /v2/lbaas/providers lists; null: the operator's choice.",
             operator=Operator(
                 group="api_settings",
                 option="default_provider_driver",
@@ -93,27 +93,27 @@ SCHEMA = Schema(
             lbaasv2=also(),
         ),
         Field(
-            name="vip_address",
-            kind=kinds.ip_address,
-            about="The address that clients connect to; null: a free one of the subnet.",
+            "vip_address",
+            kinds.ip_address,
+            "The address that clients connect to; null: a free one of the subnet.",
             filled=True,
             put=False,
             attribute="vip.address",
             lbaasv2=also(),
         ),
         Field(
-            name="vip_port_id",
-            kind=kinds.uuid,
-            about="The port of the network service that has the address; null: a new one.",
+            "vip_port_id",
+            kinds.uuid,
+            "The port of the network service that has the address; null: a new one.",
             filled=True,
             put=False,
             attribute="vip.port_id",
             lbaasv2=also(post=False),
         ),
         Field(
-            name="vip_subnet_id",
-            kind=kinds.uuid,
-            about="The subnet of the address. One of this, vip_network_id and vip_port_id must be given.",
+            "vip_subnet_id",
+            kinds.uuid,
+            "The subnet of the address. One of this, vip_network_id and vip_port_id must be given.",
             example=kinds.uuid.example,
             filled=True,
             put=False,
@@ -121,25 +121,25 @@ SCHEMA = Schema(
             lbaasv2=also(),
         ),
         Field(
-            name="vip_network_id",
-            kind=kinds.uuid,
-            about="The network of the address.",
+            "vip_network_id",
+            kinds.uuid,
+            "The network of the address.",
             filled=True,
             put=False,
             attribute="vip.network_id",
             lbaasv2=also(hidden=True),
         ),
         Field(
-            name="vip_qos_policy_id",
-            kind=kinds.uuid,
-            about="The QoS policy of the network service that bounds the traffic of the VIP.",
+            "vip_qos_policy_id",
+            kinds.uuid,
+            "The QoS policy of the network service that bounds the traffic of the VIP.",
             blank="",
             attribute="vip.qos_policy_id",
         ),
         Field(
-            name="vip_sg_ids",
-            kind=kinds.list_of(kinds.uuid, unique=True),
-            about="Security groups that say who may reach the VIP, in place of the listeners' ports and allowed_cidrs.",
+            "vip_sg_ids",
+            kinds.list_of(kinds.uuid, unique=True),
+            "Security groups that say who may reach the VIP, in place of the listeners' ports and allowed_cidrs.",
             default=[],
             attribute="vip.sg_ids",
         ),
@@ -150,19 +150,19 @@ SCHEMA = Schema(
             attribute="vip.vnic_type",
         ),
         Field(
-            name="additional_vips",
-            kind=_ADDITIONAL_VIP.nested_list(f"{_PATH}.additional_vips"),
-            about="More addresses that clients connect to, each on another subnet of the VIP's network.",
+            "additional_vips",
+            _ADDITIONAL_VIP.nested_list(f"{_PATH}.additional_vips"),
+            "More addresses that clients connect to, each on another subnet of the VIP's network.",
             default=[],
             put=False,
             show=_as_objects,
         ),
-        Field(name="flavor_id", kind=kinds.uuid, about="The flavor of load balancer that was chosen.", put=False, lbaasv2=also()),
-        Field(name="availability_zone", about="The availability zone, by its name.", put=False),
+        Field("flavor_id", kinds.uuid, "The flavor of load balancer that was chosen.", put=False, lbaasv2=also()),
+        Field("availability_zone", about="The availability zone, by its name.", put=False),
         Field(
-            name="listeners",
-            kind=_LISTENER.nested_list(f"{_PATH}.listeners"),
-            about="Its listeners. A POST may hold them whole, with everything below them.",
+            "listeners",
+            _LISTENER.nested_list(f"{_PATH}.listeners"),
+            "Its listeners. A POST may hold them whole, with everything below them.",
             default=[],
             put=False,
             column=None,
@@ -171,9 +171,9 @@ SCHEMA = Schema(
             lbaasv2=also(post=False),
         ),
         Field(
-            name="pools",
-            kind=NESTED_POOL.nested_list(f"{_PATH}.pools"),
-            about="Its pools. A POST may hold them whole; listeners and L7 policies then name them.",
+            "pools",
+            NESTED_POOL.nested_list(f"{_PATH}.pools"),
+            "Its pools. A POST may hold them whole; listeners and L7 policies then name them.",
             default=[],
             put=False,
             column=None,

@@ -14,7 +14,7 @@ _OLD_NAMES = {"load_balancer": "loadbalancer", "health_monitor": "healthmonitor"
 
 def _limit(kind: str) -> Field:
     about = f"How many objects of the kind {model.TITLES[kind]} the project may have; {model.UNLIMITED}: as many as it likes."
-    return Field(name=kind, kind=_LIMIT, about=about, alias=_OLD_NAMES.get(kind), post=False)
+    return Field(kind, _LIMIT, about, alias=_OLD_NAMES.get(kind), post=False)
 
 
 SCHEMA = Schema(

@@ -15,10 +15,7 @@ _CIPHERS: Final = (
 _PREFERRED: Final[dict[str, tuple[Any, str]]] = {
     "ciphers": (_CIPHERS, "Ciphers of a {side} that speaks TLS and names none, as OpenSSL writes them."),
     "tls_versions": (["TLSv1.2", "TLSv1.3"], "Versions of TLS of a {side} that names none."),
-    "alpn_protocols": (
-        list(kinds.ALPN_PROTOCOLS),
-        "Application protocols that a {side} which speaks TLS offers if it names none.",
-    ),
+    "alpn_protocols": (list(kinds.ALPN_PROTOCOLS), "Application protocols that a {side} which speaks TLS offers if it names none."),
 }
 
 

@@ -11,19 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from controller.api.lbaasv2 import errors
-from controller.resources import (
-    declare,
-    dialects,
-    fields,
-    health_monitor,
-    kinds,
-    l7policy,
-    l7rule,
-    listener,
-    load_balancer,
-    member,
-    pool,
-)
+from controller.resources import declare, dialects, fields, health_monitor, kinds, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.fields import Field, read_only
 
 
@@ -103,14 +91,8 @@ def _attributes(field: Field) -> Iterator[Field]:
         yield dataclasses.replace(field, name=name, default=fields.ABSENT, alias=None, blank=None, ignored=False, **as_here)
 
 
-LOAD_BALANCER = Resource(
-    load_balancer.SCHEMA,
-    *(load_balancer.SCHEMA.fields[name] for name in ("provisioning_status", "operating_status")),
-)
-LISTENER = Resource(
-    listener.SCHEMA,
-    read_only("default_tls_container_id", attribute="default_tls_container_ref"),
-)
+LOAD_BALANCER = Resource(load_balancer.SCHEMA, *(load_balancer.SCHEMA.fields[name] for name in ("provisioning_status", "operating_status")))
+LISTENER = Resource(listener.SCHEMA, read_only("default_tls_container_id", attribute="default_tls_container_ref"))
 POOL = Resource(
     pool.SCHEMA,
     read_only("l7_policies", attribute=None),  # those that redirect to it: the noun does not know them

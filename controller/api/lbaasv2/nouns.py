@@ -44,9 +44,7 @@ def _new_load_balancer(asking: Asking, wanted: Values) -> model.LoadBalancer:
 
 def _noun(repository: str, policy: str, changes: Any, **keywords: Any) -> Noun:
     return Noun(
-        repository=repository,
-        policy=policy,
-        **{"create": changes.create, "update": changes.update, "delete": changes.delete} | keywords,
+        repository=repository, policy=policy, **{"create": changes.create, "update": changes.update, "delete": changes.delete} | keywords
     )
 
 

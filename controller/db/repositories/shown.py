@@ -20,9 +20,7 @@ from controller.resources import declare, fields, kinds
 Related = Mapping[str, Mapping[str, list[str]]]
 FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
 
-_COMPOSED: Mapping[str, Callable[[Any], Any]] = {
-    "additional_vips": lambda stored: [model.AdditionalVip(**one) for one in stored],
-}
+_COMPOSED: Mapping[str, Callable[[Any], Any]] = {"additional_vips": lambda stored: [model.AdditionalVip(**one) for one in stored]}
 """Columns whose JSON stands for values of the model."""
 
 

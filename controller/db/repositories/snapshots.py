@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -29,23 +29,26 @@ def _children(table: sa.Table) -> sa.Select[tuple[object, ...]]:
 
 
 _LOAD_BALANCER = sa.select(tables.load_balancers).where(tables.load_balancers.c.id == sa.bindparam("load_balancer_id"))
-_LISTENERS = _children(tables.listeners)
-_POOLS = _children(tables.pools)
-_MEMBERS = _children(tables.members)
-_HEALTH_MONITORS = _children(tables.health_monitors)
-_L7POLICIES = _children(tables.l7policies)
-_L7RULES = _children(tables.l7rules)
+_BELOW: dict[str, tuple[sa.Table, Callable[..., Any]]] = {
+    "listeners": (tables.listeners, rows.listener),
+    "pools": (tables.pools, rows.pool),
+    "members": (tables.members, rows.member),
+    "health_monitors": (tables.health_monitors, rows.health_monitor),
+    "l7policies": (tables.l7policies, rows.l7policy),
+    "l7rules": (tables.l7rules, rows.l7rule),
+}
+"""What stands below a load balancer, by its name in a snapshot: the table, and what makes a noun of a row."""
+_ALL = {name: _children(table) for name, (table, _) in _BELOW.items()}
+_CHANGED = {name: _children(table).where(table.c.generation > sa.bindparam("since")) for name, (table, _) in _BELOW.items()}
+_IDS = {
+    name: sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for name, (table, _) in _BELOW.items()
+}
+_COUNTS = sa.select(*(sa.select(sa.func.count()).select_from(ids.subquery()).scalar_subquery() for ids in _IDS.values()))
 _AMPHORAE = (
     AMPHORAE.where(tables.amphorae.c.load_balancer_id == sa.bindparam("load_balancer_id"))
     .where(tables.amphorae.c.status != status.AmphoraStatus.DELETED)
     .order_by(tables.amphorae.c.created_at, tables.amphorae.c.id)
 )
-
-
-_CHILD_TABLES = (tables.listeners, tables.pools, tables.members, tables.health_monitors, tables.l7policies, tables.l7rules)
-_CHANGED = [_children(table).where(table.c.generation > sa.bindparam("since")) for table in _CHILD_TABLES]
-_IDS = [sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILD_TABLES]
-_COUNTS = sa.select(*(sa.select(sa.func.count()).select_from(ids.subquery()).scalar_subquery() for ids in _IDS))
 
 
 class Snapshots(rows.Repository):
@@ -60,16 +63,8 @@ class Snapshots(rows.Repository):
         found = self._rows(_LOAD_BALANCER, named) if rows.may_exist(load_balancer_id) else []
         if not found:
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
-        return model.Snapshot(
-            load_balancer=rows.load_balancer(found[0]),
-            listeners=tuple(rows.listener(row) for row in self._rows(_LISTENERS, named)),
-            pools=tuple(rows.pool(row) for row in self._rows(_POOLS, named)),
-            members=tuple(rows.member(row) for row in self._rows(_MEMBERS, named)),
-            health_monitors=tuple(rows.health_monitor(row) for row in self._rows(_HEALTH_MONITORS, named)),
-            l7policies=tuple(rows.l7policy(row) for row in self._rows(_L7POLICIES, named)),
-            l7rules=tuple(rows.l7rule(row) for row in self._rows(_L7RULES, named)),
-            amphorae=self.amphorae(load_balancer_id),
-        )
+        below = {name: tuple(self._nouns(name, _ALL, named)) for name in _BELOW}
+        return model.Snapshot(load_balancer=rows.load_balancer(found[0]), amphorae=self.amphorae(load_balancer_id), **below)
 
     def outline(self, load_balancer_id: str) -> model.Snapshot:
         """The load balancer and its amphorae without what is below it: two statements, enough to tell what is owed.
@@ -90,35 +85,23 @@ class Snapshots(rows.Repository):
         """
         now = self.outline(older.load_balancer.id)
         named = {"load_balancer_id": now.load_balancer.id, "since": older.generation}
-        listeners, pools, members, health_monitors, l7policies, l7rules = (self._rows(statement, named) for statement in _CHANGED)
-        merged = dataclasses.replace(
-            now,
-            listeners=_merge(older.listeners, [rows.listener(row) for row in listeners]),
-            pools=_merge(older.pools, [rows.pool(row) for row in pools]),
-            members=_merge(older.members, [rows.member(row) for row in members]),
-            health_monitors=_merge(older.health_monitors, [rows.health_monitor(row) for row in health_monitors]),
-            l7policies=_merge(older.l7policies, [rows.l7policy(row) for row in l7policies]),
-            l7rules=_merge(older.l7rules, [rows.l7rule(row) for row in l7rules]),
-        )
-        return self._without_the_gone(merged)
+        merged: dict[str, Any] = {name: _merge(getattr(older, name), self._nouns(name, _CHANGED, named)) for name in _BELOW}
+        return self._without_the_gone(dataclasses.replace(now, **merged))
+
+    def _nouns(self, name: str, statements: Mapping[str, sa.Select[Any]], named: Mapping[str, Any]) -> list[Any]:
+        make = _BELOW[name][1]
+        return [make(row) for row in self._rows(statements[name], named)]
 
     def _without_the_gone(self, merged: model.Snapshot) -> model.Snapshot:
         """Every row that there is is in `merged`, for new ones bear a new generation; so equal numbers mean that none has gone."""
         named = {"load_balancer_id": merged.load_balancer.id}
-        children = (merged.listeners, merged.pools, merged.members, merged.health_monitors, merged.l7policies, merged.l7rules)
-        if tuple(self._connection.execute(_COUNTS, named).one()) == tuple(len(some) for some in children):
+        if tuple(self._connection.execute(_COUNTS, named).one()) == tuple(len(getattr(merged, name)) for name in _BELOW):
             return merged
-        found = ({*self._connection.execute(ids, named).scalars()} for ids in _IDS)
-        listeners, pools, members, health_monitors, l7policies, l7rules = found
-        return dataclasses.replace(
-            merged,
-            listeners=tuple(_detached(one, pools) for one in merged.listeners if one.id in listeners),
-            pools=tuple(one for one in merged.pools if one.id in pools),
-            members=tuple(one for one in merged.members if one.id in members),
-            health_monitors=tuple(one for one in merged.health_monitors if one.id in health_monitors),
-            l7policies=tuple(_without_pool(one, pools) for one in merged.l7policies if one.id in l7policies),
-            l7rules=tuple(one for one in merged.l7rules if one.id in l7rules),
-        )
+        found = {name: {*self._connection.execute(ids, named).scalars()} for name, ids in _IDS.items()}
+        left: dict[str, Any] = {name: tuple(one for one in getattr(merged, name) if one.id in ids) for name, ids in found.items()}
+        left["listeners"] = tuple(_without_pool(one, "default_pool_id", found["pools"]) for one in left["listeners"])
+        left["l7policies"] = tuple(_without_pool(one, "redirect_pool_id", found["pools"]) for one in left["l7policies"])
+        return dataclasses.replace(merged, **left)
 
     def amphorae(self, load_balancer_id: str) -> tuple[amphora_model.Amphora, ...]:
         """The amphorae of a load balancer that are not DELETED, oldest first."""
@@ -133,13 +116,7 @@ def _merge(older: Sequence[R], changed: Sequence[R]) -> tuple[R, ...]:
     return tuple(sorted(found.values(), key=lambda one: (one.created_at or _NEVER, one.id)))
 
 
-def _without_pool(policy: model.L7Policy, pools: Collection[str]) -> model.L7Policy:
-    """As the row is since the pool that it redirected to went."""
-    gone = policy.redirect_pool_id is not None and policy.redirect_pool_id not in pools
-    return dataclasses.replace(policy, redirect_pool_id=None) if gone else policy
-
-
-def _detached(listener: model.Listener, pools: Collection[str]) -> model.Listener:
-    """As the row is since its default pool went."""
-    gone = listener.default_pool_id is not None and listener.default_pool_id not in pools
-    return dataclasses.replace(listener, default_pool_id=None) if gone else listener
+def _without_pool(user: R, field: str, pools: Collection[str]) -> R:
+    """A listener or a policy as its row is since the pool went that it names in this field."""
+    named, nothing = getattr(user, field), {field: None}
+    return user if named is None or named in pools else dataclasses.replace(user, **nothing)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[3]
-WHERE = '        Field(\n            name="default_pool_id",\n'
+WHERE = '        Field(\n            "default_pool_id",\n'
 DECLARED = (
     'Field(name="rate_limit", kind=kinds.integer(-1, 1000), about="Requests per second; -1: as many as come.", default=-1, lbaasv2=also()),'
 )
