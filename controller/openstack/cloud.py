@@ -222,9 +222,7 @@ def _connection(conf: cfg.ConfigOpts) -> openstack.connection.Connection:
             made = openstack.connection.Connection(cloud=group.cloud, **settings)
         elif group.auth_type:
             auth = loading.load_auth_from_conf_options(conf, "service_auth")
-            verify = not group.insecure and (group.cafile or True)
-            cert = (group.certfile, group.keyfile) if group.certfile and group.keyfile else group.certfile
-            asked = session.Session(auth=auth, verify=verify, cert=cert, app_name="figlina")
+            asked = loading.load_session_from_conf_options(conf, "service_auth", auth=auth, app_name="figlina")
             made = openstack.connection.Connection(session=asked, region_name=group.region_name, **settings)
         else:
             raise exceptions.Misconfigured(_ADDRESS)
