@@ -53,7 +53,7 @@ def _check(options: argparse.Namespace) -> int:
     except (cfg.Error, OSError) as error:
         print(f"figlina-status: the configuration can't be read: {error}", file=sys.stderr)
         return UNUSABLE
-    told = list(report.run(_chosen(options.only), site.Site(conf), conf))
+    told = list(report.run(checks.chosen(options.only), site.Site(conf), conf))
     if options.json:
         rows = [{"check": one.check, "level": _WORDS[one.finding.level], "code": one.finding.code} for one in told]
         texts = [{"found": one.finding.found, "fix": one.finding.fix} for one in told]
@@ -61,14 +61,6 @@ def _check(options: argparse.Namespace) -> int:
     else:
         tell(told)
     return report.exit_code(told)
-
-
-def _chosen(names: Sequence[str]) -> Sequence[report.Check[site.Site]]:
-    wanted = set(names)
-    for one in reversed(checks.CHECKS):
-        if one.name in wanted:
-            wanted |= set(one.needs)
-    return [one for one in checks.CHECKS if not names or one.name in wanted]
 
 
 def tell(told: Sequence[report.Told]) -> None:

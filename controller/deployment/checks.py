@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from controller.deployment import identity, machines, networks, own
@@ -51,3 +51,12 @@ CHECKS = (
     _check(identity.catalogue, _cloud, "credentials"),
     _check(identity.roles, _cloud, "credentials"),
 )
+
+
+def chosen(names: Sequence[str]) -> Sequence[Check[Site]]:
+    """These, and what they need; all of them if none is named."""
+    wanted = set(names)
+    for one in reversed(CHECKS):
+        if one.name in wanted:
+            wanted |= set(one.needs)
+    return [one for one in CHECKS if not names or one.name in wanted]
