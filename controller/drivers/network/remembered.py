@@ -11,6 +11,7 @@ from controller.drivers.network import interface
 from controller.model.network import Network, Subnet
 
 T = TypeVar("T")
+_AT_ONCE = 64  # different things that are asked for side by side
 _MANY = 10_000  # networks and subnets; then all are forgotten
 
 
@@ -22,6 +23,7 @@ class RememberedNetworks:
         self._keep = keep
         self._clock = clock
         self._lock = threading.Lock()
+        self._asking = [threading.Lock() for _ in range(_AT_ONCE)]
         self._networks: dict[str, tuple[float, Network]] = {}
         self._subnets: dict[str, tuple[float, Subnet]] = {}
 
@@ -34,14 +36,16 @@ class RememberedNetworks:
         return self._recall(self._subnets, subnet_id, self._network.get_subnet)
 
     def _recall(self, known: dict[str, tuple[float, T]], key: str, ask: Callable[[str], T]) -> T:
-        now = self._clock()
-        with self._lock:
-            found = known.get(key)
-        if found is not None and found[0] > now:
-            return found[1]
-        value = ask(key)
-        with self._lock:
-            if len(known) >= _MANY:
-                known.clear()
-            known[key] = (now + self._keep, value)
-        return value
+        """Threads that want the same at once ask once: the others wait for the first one's answer."""
+        with self._asking[hash(key) % _AT_ONCE]:
+            now = self._clock()
+            with self._lock:
+                found = known.get(key)
+            if found is not None and found[0] > now:
+                return found[1]
+            value = ask(key)
+            with self._lock:
+                if len(known) >= _MANY:
+                    known.clear()
+                known[key] = (now + self._keep, value)
+            return value

@@ -45,6 +45,7 @@ class SimulatedCloud:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.asked: list[tuple[str, str]] = []
+        self.reads: list[str] = []  # what was read, with its query
         self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
         self.identity = identity.Identity(self)
@@ -94,6 +95,7 @@ class SimulatedCloud:
         path = "/" + path.partition("/")[2]
         with self.lock:
             self.asked.append((flask.request.method, path))
+            self.reads += [flask.request.full_path] * (flask.request.method == "GET")
             fault = self._fault(path)
         if fault is not None and fault.after:
             flask.g.fault = fault

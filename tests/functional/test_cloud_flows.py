@@ -1,0 +1,132 @@
+"""The real flows with the drivers `nova` and `neutron`, before a simulated cloud: what they ask of it, and what they leave there."""
+
+from __future__ import annotations
+
+import collections
+import re
+import uuid
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from controller import jobs
+from controller import services as services_module
+from controller.drivers.ca import fake as fake_ca
+from controller.drivers.compute import interface, nova
+from controller.model.status import ProvisioningStatus, Topology
+from tests.contract import openstack_cloud
+from tests.functional import flow_site
+
+Calls = dict[str, int]
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+CREATE = flow_site.step_names(flow_site.a_create("any", Topology.ACTIVE_STANDBY))
+DELETE = flow_site.step_names(flow_site.a_deletion("any"))
+
+
+class BeatingNova(nova.NovaCompute):
+    """Its machines are heard as soon as they are ordered."""
+
+    heard: Callable[[str], None]
+
+    def boot(self, request: interface.BootRequest) -> interface.Instance:
+        made = super().boot(request)
+        self.heard(request.amphora_id)
+        return made
+
+
+class CloudSite(flow_site.Site):
+    """A site whose drivers ask `cloud`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.services.close()
+        self.cloud = openstack_cloud.Simulated()
+        machines = BeatingNova.from_conf(self.cloud.conf)
+        machines.heard = self.beat
+        self.subnet_id = self.cloud.a_network("198.19.0.0/16").subnet_ids[0]
+        self.cloud.network.subnet_id = self.subnet_id  # type: ignore[attr-defined]
+        self.before = self.held()
+        settings = services_module.Settings(
+            deployment_key=b"a deployment's key", image_tag=self.cloud.image_tag, compute_flavor=self.cloud.flavor
+        )
+        self.compute, self.network = machines, self.cloud.network  # type: ignore[assignment]
+        self.services = services_module.Services(
+            self.db, machines, self.cloud.network, self.amphora, fake_ca.FakeCertificateAuthority(), settings=settings
+        )
+
+    def close(self) -> None:
+        super().close()
+        self.cloud.close()
+
+    def held(self) -> collections.Counter[str]:
+        """How many of each thing there are in the cloud, but for each project's `default` group; servers that are going are waited for."""
+        compute, network = self.cloud.services.compute, self.cloud.services.network
+        going = [one["name"] for one in compute.servers.values() if one["OS-EXT-STS:task_state"] == "deleting"]
+        for name in going:
+            self.cloud.eventually(lambda name=name: compute.named(name) == [])  # type: ignore[misc]
+        there = {name: len([one for one in rows.values() if one.get("name") != "default"]) for name, rows in network.rows.items()}
+        there.pop("security-group-rules")  # which go with their groups
+        return collections.Counter(servers=len(compute.servers), server_groups=len(compute.groups), **there)
+
+    def asked(self, does: Callable[[], object]) -> Calls:
+        """How often this asks what."""
+        before, read_before = len(self.cloud.services.asked), len(self.cloud.services.reads)
+        does()
+        again = [what for what, times in collections.Counter(self.cloud.services.reads[read_before:]).items() if times > 1]
+        assert [what for what in again if "/security-groups" not in what] == [], "only what was written since is read again"
+        calls = [f"{method} {_ID.sub('ID', path)}" for method, path in self.cloud.services.asked[before:]]
+        return dict(collections.Counter(calls))
+
+
+@pytest.fixture
+def site() -> Iterator[CloudSite]:
+    made = CloudSite()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_life_asks_for_nothing_twice_and_leaves_nothing(site: CloudSite, topology: Topology) -> None:
+    halves = len(topology.roles)
+    load_balancer_id = site.accept_load_balancer(topology)
+    site.accept_tree(load_balancer_id)
+    create = site.asked(lambda: site.succeed(flow_site.a_create(load_balancer_id, topology)))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.19.20.77"))
+    change = site.asked(lambda: site.succeed(flow_site.an_update(load_balancer_id)))
+    (role, lost) = next(iter(site.amphorae(load_balancer_id).items()))
+    assert role is not None
+    job = jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=lost, replacement_id=str(uuid.uuid4()), role=role)
+    failover = site.asked(lambda: site.succeed(job))
+    site.accept_delete(load_balancer_id)
+    delete = site.asked(lambda: site.succeed(flow_site.a_deletion(load_balancer_id)))
+    assert change == {}, "a change of members is between us and the agents"
+    look, make, end = "GET /servers/detail", "POST /servers", "DELETE /servers/ID"
+    groups = {"GET /os-server-groups": 1} if halves == 2 else {}
+    made = {"POST /os-server-groups": 1} if halves == 2 else {}
+    assert machines(create) == {look: halves, "GET /images": 1, make: halves, **groups, **made}
+    assert machines(failover) == {look: 2, make: 1, end: 1, **groups}, "the image was asked for just now"
+    assert machines(delete) == {look: halves, end: halves, **groups, **({"DELETE /os-server-groups/ID": 1} if groups else {})}
+    assert site.held() == site.before
+
+
+def machines(calls: Calls) -> Calls:
+    """Those of Nova and Glance."""
+    return {what: times for what, times in calls.items() if what.split("/")[1] in ("servers", "images", "os-server-groups")}
+
+
+@pytest.mark.parametrize("in_the_middle", [flow_site.NOT_QUICK, True])
+@pytest.mark.parametrize("step", [*CREATE, *DELETE])
+def test_whenever_the_worker_dies_nothing_is_left_in_the_cloud(site: CloudSite, step: str, in_the_middle: bool) -> None:
+    load_balancer_id = site.accept_load_balancer(Topology.ACTIVE_STANDBY)
+    site.accept_tree(load_balancer_id)
+    site.work(flow_site.a_create(load_balancer_id, Topology.ACTIVE_STANDBY), spoil=flow_site.dying(step, in_the_middle))
+    site.settle(load_balancer_id)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    held = site.held()
+    assert (held["servers"] - site.before["servers"], held["server_groups"] - site.before["server_groups"]) == (2, 1)
+    site.accept_delete(load_balancer_id)
+    site.work(flow_site.a_deletion(load_balancer_id), spoil=flow_site.dying(step, in_the_middle))
+    site.settle(load_balancer_id)
+    assert site.held() == site.before
