@@ -100,7 +100,7 @@ class Prepared:
         return made
 
     def _compile(self, dialect: sa.Dialect) -> None:
-        compiled: Any = self._statement.compile(dialect=dialect)
+        compiled: Any = self._statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         columns = list(self._statement.selected_columns) if self._statement.is_select else []
         found = [column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns]
         self._found = [(place, convert) for place, convert in enumerate(found) if convert is not None]

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller import exceptions
+from controller.db import rows as db_rows
 from controller.embedded import rows, tables
 from controller.model.network import AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
 from controller.model.order import Order
@@ -159,21 +160,21 @@ class Contents:
 
     def plugs(self, where: str = "all", **values: Any) -> list[Plug]:
         """The ports of which one of `_PORTS` is true, in the order in which they were made; the same few statements however many."""
-        if not (found := self.rows.run(_ports(where), **values).all()):
+        if not (found := self.rows.found(_ports(where), **values)):
             return []
         fixed_ips, allowed, groups = (self._gathered(_of_ports(where, table), values) for table in _PARTS)
         return [self._plug(row, fixed_ips.get(row.id, ()), allowed.get(row.id, ()), groups.get(row.id, ())) for row in found]
 
     def ports(self, where: str, **values: Any) -> list[Port]:
         """As `plugs`, with fewer statements."""
-        if not (found := self.rows.run(_ports(where), **values).all()):
+        if not (found := self.rows.found(_ports(where), **values)):
             return []
         fixed_ips = self._gathered(_of_ports(where, tables.fixed_ips), values)
         return [self._port(row, fixed_ips.get(row.id, ())) for row in found]
 
-    def _gathered(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> dict[str, list[Any]]:
+    def _gathered(self, query: db_rows.Prepared, values: Mapping[str, Any]) -> dict[str, list[Any]]:
         found: dict[str, list[Any]] = {}
-        for row in self.rows.run(statement, **values):
+        for row in self.rows.found(query, **values):
             found.setdefault(row[0], []).append(row[1:])
         return found
 
@@ -218,8 +219,9 @@ class Contents:
         return next(iter(self.ports("name", name=name, kind=kind)), None)
 
     def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[Port]:
-        """Ports of an amphora, load balancer or router, of these kinds only."""
-        return self.ports("device", device_id=device_id, kinds=kinds)
+        """Ports of an amphora, load balancer or router, of these kinds only: three at most."""
+        first, second, third = [*kinds, kinds[0], kinds[0]][:3]
+        return self.ports("device", device_id=device_id, kind_1=first, kind_2=second, kind_3=third)
 
     def carriers(self, load_balancer_id: str) -> list[str]:
         """The ids of the ports that carry the VIP of a load balancer."""
@@ -237,10 +239,8 @@ class Contents:
         """
         made = self.rows.add(tables.ports, {}, name=name, network_id=network, mac_address="", **columns)
         taken = [self.take(made, subnet, wanted, gateway) for subnet, wanted in addresses]
-        mac = mac_for(network, taken[0] if taken else made)
-        if self.rows.count(tables.ports, network_id=network, mac_address=mac):
-            mac = mac_for(network, made)  # a port that gave this address back keeps its MAC
-        self.rows.set(tables.ports, {"id": made}, mac_address=mac)
+        macs = {"own": mac_for(network, made), "of_address": mac_for(network, taken[0] if taken else made)}
+        self.rows.change_by(_GIVE_MAC, port=made, network=network, **macs)
         return self.port(made)
 
     def delete_ports(self, port_ids: Sequence[str]) -> None:
@@ -342,7 +342,7 @@ class Contents:
 
     def is_member(self, group_id: str, address: str) -> bool:
         """Does any port of a group have this address, or may send from it?"""
-        return any(self.rows.run(one, group_id=group_id, address=address).first() is not None for one in _MEMBERS)
+        return any(self.rows.found(one, group_id=group_id, address=address) for one in _MEMBERS)
 
     def set_groups(self, port_id: str, group_ids: Iterable[str]) -> None:
         """Exactly these, from now on.
@@ -401,7 +401,8 @@ _PORTS: dict[str, sa.ColumnElement[bool]] = {
     "all": sa.true(),
     "id": _ports_by.id == sa.bindparam("id"),
     "name": (_ports_by.name == sa.bindparam("name")) & (_ports_by.kind == sa.bindparam("kind")),
-    "device": (_ports_by.device_id == sa.bindparam("device_id")) & _ports_by.kind.in_(sa.bindparam("kinds", expanding=True)),
+    "device": (_ports_by.device_id == sa.bindparam("device_id"))
+    & _ports_by.kind.in_([sa.bindparam(f"kind_{place}") for place in (1, 2, 3)]),
     "load_balancer": _ports_by.load_balancer_id == sa.bindparam("load_balancer_id"),
     # of ours, or lent to a load balancer by a tenant
     "in service": (_ports_by.kind != "") | _ports_by.load_balancer_id.is_not(None),
@@ -411,10 +412,10 @@ _PORTS: dict[str, sa.ColumnElement[bool]] = {
 
 
 @functools.cache
-def _ports(where: str) -> sa.Select[Any]:
+def _ports(where: str) -> db_rows.Prepared:
     joined = tables.ports.join(tables.networks)
     found = sa.select(tables.ports, tables.networks.c.mtu, tables.networks.c.bridge).select_from(joined)
-    return found.where(_PORTS[where]).order_by(sa.literal_column("ports.rowid"))
+    return db_rows.Prepared(found.where(_PORTS[where]).order_by(sa.literal_column("ports.rowid")))
 
 
 _PARTS = (tables.fixed_ips, tables.allowed_addresses, tables.port_groups)
@@ -422,17 +423,27 @@ _PARTS = (tables.fixed_ips, tables.allowed_addresses, tables.port_groups)
 
 
 @functools.cache
-def _of_ports(where: str, table: sa.Table) -> sa.Select[Any]:
+def _of_ports(where: str, table: sa.Table) -> db_rows.Prepared:
     chosen = sa.select(tables.ports.c.id).where(_PORTS[where])
-    return sa.select(table).where(table.c.port_id.in_(chosen))
+    return db_rows.Prepared(sa.select(table).where(table.c.port_id.in_(chosen)))
 
 
 _MEMBERS = [
-    sa.select(table.c.port_id)
-    .join(tables.port_groups, tables.port_groups.c.port_id == table.c.port_id)
-    .where(table.c.ip_address == sa.bindparam("address"), tables.port_groups.c.security_group_id == sa.bindparam("group_id"))
+    db_rows.Prepared(
+        sa.select(table.c.port_id)
+        .join(tables.port_groups, tables.port_groups.c.port_id == table.c.port_id)
+        .where(table.c.ip_address == sa.bindparam("address"), tables.port_groups.c.security_group_id == sa.bindparam("group_id"))
+    )
     for table in (tables.fixed_ips, tables.allowed_addresses)
 ]
+_other = tables.ports.alias()
+_has_mac = sa.exists().where(_other.c.network_id == sa.bindparam("network"), _other.c.mac_address == sa.bindparam("of_address"))
+_GIVE_MAC = db_rows.Prepared(
+    sa.update(tables.ports)
+    .where(_ports_by.id == sa.bindparam("port"))
+    .values(mac_address=sa.case((_has_mac, sa.bindparam("own")), else_=sa.bindparam("of_address")))
+)
+"""The MAC that follows from the address, unless a port that gave this address back has kept it."""
 _OLD_ORDERS = sa.delete(tables.orders).where(
     tables.orders.c.number < sa.select(sa.func.max(tables.orders.c.number)).scalar_subquery() - sa.bindparam("kept"),
     tables.orders.c.load_balancer_id.not_in(sa.select(_ports_by.load_balancer_id).where(_ports_by.load_balancer_id.is_not(None))),

@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from controller import exceptions
+from controller.db import rows as db_rows
 
-Row = sa.Row[Any]
+Row = Any
+"""Its values by the names of their columns, and `_mapping` of all."""
 
 
 def new_id() -> str:
@@ -38,16 +40,24 @@ class Rows:
         self._connection = connection
 
     def run(self, statement: sa.Executable, **values: Any) -> sa.CursorResult[Any]:
-        """A statement that is built elsewhere, once."""
+        """A statement that is built elsewhere, once, and may have lists for parameters."""
         return self._connection.execute(statement, values)
+
+    def found(self, query: db_rows.Prepared, **values: Any) -> Sequence[Row]:
+        """The rows of a query that is built elsewhere, once."""
+        return query.rows(self._connection, values)
+
+    def change_by(self, statement: db_rows.Prepared, **values: Any) -> int:
+        """How many rows a statement changed that is built elsewhere, once."""
+        return statement.change(self._connection, values)
 
     def all(self, table: sa.Table, **equal: Any) -> Sequence[Row]:
         """In the order in which they were made."""
-        return self.run(_select(table, *_shape(equal)), **equal).all()
+        return _select(table, *_shape(equal)).rows(self._connection, _flat(equal))
 
     def first(self, table: sa.Table, **equal: Any) -> Row | None:
         """The oldest one, if there is any."""
-        return self.run(_select(table, *_shape(equal)), **equal).first()
+        return next(iter(self.all(table, **equal)), None)
 
     def get(self, table: sa.Table, object_id: str) -> Row:
         """:raises NotFound: there is none."""
@@ -58,23 +68,24 @@ class Rows:
 
     def count(self, table: sa.Table, **equal: Any) -> int:
         """How many there are."""
-        return int(self.run(_count(table, *_shape(equal)), **equal).scalar_one())
+        return int(_count(table, *_shape(equal)).all(self._connection, _flat(equal))[0][0])
 
     def put(self, table: sa.Table, *rows: Mapping[str, Any]) -> int:
         """Insert rows of the same columns, but for those that are there already; how many were not."""
-        return self._connection.execute(_insert(table), rows[0] if len(rows) == 1 else list(rows)).rowcount if rows else 0
+        return sum(_insert(table, *row).change(self._connection, _new(row)) for row in rows)
 
     def add(self, table: sa.Table, values: Mapping[str, Any], details: Iterable[str] = (), **columns: Any) -> str:
         """Make a row with an id, and these of the values as its details; the id."""
         columns = {"id": new_id(), **columns}
-        self._connection.execute(sa.insert(table), columns | {"details": {**picked(values, details), "created_at": now()}})
+        columns["details"] = {**picked(values, details), "created_at": now()}
+        _insert(table, *columns, anew=True).change(self._connection, _new(columns))
         return str(columns["id"])
 
     def set(self, table: sa.Table, equal: Mapping[str, Any], **columns: Any) -> None:
         """Give columns other values."""
         if columns:
-            named = {f"where_{name}": value for name, value in equal.items()}
-            self.run(_update(table, *_shape(equal)), **named, **columns)
+            changed = _update(table, tuple(columns), *_shape(equal))
+            changed.change(self._connection, _flat(equal) | _new(columns))
 
     def change(self, table: sa.Table, object_id: str, values: Mapping[str, Any], columns: Iterable[str], details: Iterable[str]) -> None:
         """Take these of the values into a row's columns and details, and note that it changed."""
@@ -84,49 +95,71 @@ class Rows:
 
     def delete(self, table: sa.Table, **equal: Any) -> None:
         """Gone already is fine."""
-        self.run(_delete(table, *_shape(equal)), **equal)
+        _delete(table, *_shape(equal)).change(self._connection, _flat(equal))
 
 
-Shape = tuple[str, bool]
-"""The name of a column, and whether it is compared with several values."""
+Shape = tuple[str, int | None]
+"""The name of a column, and with how many values it is compared, if those are a collection."""
+_KEPT = 1024
+"""Statements that are kept compiled."""
 
 
 def _shape(equal: Mapping[str, Any]) -> tuple[Shape, ...]:
-    return tuple((name, isinstance(value, Collection) and not isinstance(value, str)) for name, value in equal.items())
+    return tuple((name, len(value) if _is_several(value) else None) for name, value in equal.items())
 
 
-def _where(table: sa.Table, shape: Iterable[Shape], prefix: str = "") -> list[sa.ColumnElement[bool]]:
-    return [_condition(table.c[name], several, prefix + name) for name, several in shape]
+def _is_several(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str)
 
 
-def _condition(column: sa.Column[Any], several: bool, name: str) -> sa.ColumnElement[bool]:
-    value = sa.bindparam(name, type_=column.type, expanding=several)
-    if several:
-        return column.in_(value)
+def _flat(equal: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a statement: each value by itself."""
+    flat: dict[str, Any] = {}
+    for name, value in equal.items():
+        flat.update({f"where_{name}_{place}": one for place, one in enumerate(value)} if _is_several(value) else {f"where_{name}": value})
+    return flat
+
+
+def _new(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"new_{name}": value for name, value in columns.items()}
+
+
+def _where(table: sa.Table, shape: Iterable[Shape]) -> list[sa.ColumnElement[bool]]:
+    return [_condition(table.c[name], name, several) for name, several in shape]
+
+
+def _condition(column: sa.Column[Any], name: str, several: int | None) -> sa.ColumnElement[bool]:
+    if several is not None:
+        values: list[Any] = [sa.bindparam(f"where_{name}_{place}", type_=column.type) for place in range(several)]
+        return column.in_(values) if values else sa.false()
+    value: sa.BindParameter[Any] = sa.bindparam(f"where_{name}", type_=column.type)
     return column.is_(value) if column.nullable else column == value  # for NULL is equal to nothing, and is NULL
 
 
-@functools.cache
-def _select(table: sa.Table, *shape: Shape) -> sa.Select[Any]:
+@functools.lru_cache(_KEPT)
+def _select(table: sa.Table, *shape: Shape) -> db_rows.Prepared:
     found = sa.select(table).where(*_where(table, shape))
-    return found.order_by(sa.literal_column("rowid")) if table.dialect_options["sqlite"]["with_rowid"] else found
+    return db_rows.Prepared(found.order_by(sa.literal_column("rowid")) if table.dialect_options["sqlite"]["with_rowid"] else found)
 
 
-@functools.cache
-def _count(table: sa.Table, *shape: Shape) -> sa.Select[Any]:
-    return sa.select(sa.func.count()).select_from(table).where(*_where(table, shape))
+@functools.lru_cache(_KEPT)
+def _count(table: sa.Table, *shape: Shape) -> db_rows.Prepared:
+    return db_rows.Prepared(sa.select(sa.func.count()).select_from(table).where(*_where(table, shape)))
 
 
-@functools.cache
-def _insert(table: sa.Table) -> sa.Insert:
-    return sqlite.insert(table).on_conflict_do_nothing()
+@functools.lru_cache(_KEPT)
+def _insert(table: sa.Table, *names: str, anew: bool = False) -> db_rows.Prepared:
+    """`anew`: there is no such row, or it is an error."""
+    made = sqlite.insert(table).values({name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names})
+    return db_rows.Prepared(made if anew else made.on_conflict_do_nothing())
 
 
-@functools.cache
-def _update(table: sa.Table, *shape: Shape) -> sa.Update:
-    return sa.update(table).where(*_where(table, shape, "where_"))
+@functools.lru_cache(_KEPT)
+def _update(table: sa.Table, names: tuple[str, ...], *shape: Shape) -> db_rows.Prepared:
+    values: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=table.c[name].type) for name in names}
+    return db_rows.Prepared(sa.update(table).where(*_where(table, shape)).values(values))
 
 
-@functools.cache
-def _delete(table: sa.Table, *shape: Shape) -> sa.Delete:
-    return sa.delete(table).where(*_where(table, shape))
+@functools.lru_cache(_KEPT)
+def _delete(table: sa.Table, *shape: Shape) -> db_rows.Prepared:
+    return db_rows.Prepared(sa.delete(table).where(*_where(table, shape)))
