@@ -142,7 +142,7 @@ class Services:
     @functools.cached_property
     def networks(self) -> remembered.RememberedNetworks:
         """Facts of networks and subnets, some seconds old."""
-        return remembered.RememberedNetworks(self.network)
+        return self.network.remembered
 
     @functools.cached_property
     def machines(self) -> watch.Watch:

@@ -103,6 +103,10 @@ class FakeNetwork(fake.FakeNetwork):
             if plug.port.network_id == network_id:
                 plug.port = dataclasses.replace(plug.port, project_id=project_id)
 
+    def share(self, kind: str, object_id: str, project_id: str) -> None:
+        """Let one project alone see this, see `NetworkDriver.is_shared_with`."""
+        self._cloud.shared_with.add((kind, object_id, project_id))
+
     def books(self) -> dict[str, Any]:
         """All that there is, but for what only ever counts up, as values that can be compared."""
         cloud = self._cloud

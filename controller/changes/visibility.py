@@ -1,7 +1,7 @@
 """Objects of the network service that a body names: they must exist, and the caller must be allowed to see them.
 
-A caller sees what belongs to their project or is shared with everybody; an administrator sees everything. What they do not see does not
-exist for them, in the same words. `[networking] allow_invisible_resource_usage` lets everybody name everything.
+A caller sees what belongs to their project, or is shared with everybody or with them; an administrator sees everything. What they do
+not see does not exist for them, in the same words. `[networking] allow_invisible_resource_usage` lets everybody name everything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from controller.model.network import Network, Port, QosPolicy, SecurityGroup, Su
 def network(asking: Asking, network_id: str) -> Network:
     """:raises NotFound: there is none, or the caller does not see it."""
     found = asking.services.network.get_network(network_id)
-    _see(asking, found.shared or _belongs(asking, found.project_id), "Network", network_id)
+    visible = found.shared or _belongs(asking, found.project_id) or _is_shared(asking, "network", network_id)
+    _see(asking, visible or _is_shared(asking, "external_network", network_id), "Network", network_id)
     return found
 
 
@@ -48,7 +49,8 @@ def port(asking: Asking, port_id: str) -> Port:
 def qos_policy(asking: Asking, policy_id: str) -> QosPolicy:
     """:raises NotFound: there is none, or the caller does not see it."""
     found = asking.services.network.get_qos_policy(policy_id)
-    _see(asking, found.shared or _belongs(asking, found.project_id), "QoS Policy", policy_id)
+    visible = found.shared or _belongs(asking, found.project_id) or _is_shared(asking, "qos_policy", policy_id)
+    _see(asking, visible, "QoS Policy", policy_id)
     return found
 
 
@@ -58,7 +60,7 @@ def security_group(asking: Asking, group_id: str) -> SecurityGroup:
         found = asking.services.network.get_security_group(group_id)
     except exceptions.NotFound as error:
         raise exceptions.NotFound("Security Group", group_id) from error
-    _see(asking, _belongs(asking, found.project_id), "Security Group", group_id)
+    _see(asking, _belongs(asking, found.project_id) or _is_shared(asking, "security_group", group_id), "Security Group", group_id)
     return found
 
 
@@ -85,7 +87,13 @@ def _belongs(asking: Asking, project_id: str | None) -> bool:
 
 def _network_is_shared(asking: Asking, network_id: str) -> bool:
     found = asking.services.network.get_network(network_id)
-    return found.shared or found.project_id == asking.caller.project_id
+    return found.shared or found.project_id == asking.caller.project_id or _is_shared(asking, "network", network_id)
+
+
+def _is_shared(asking: Asking, kind: str, object_id: str) -> bool:
+    """With the caller's project alone."""
+    project_id = asking.caller.project_id
+    return project_id is not None and asking.services.network.is_shared_with(kind, object_id, project_id)
 
 
 def _see(asking: Asking, visible: bool, kind: str, object_id: str) -> None:

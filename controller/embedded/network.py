@@ -107,6 +107,16 @@ class EmbeddedNetwork(interface.NetworkDriver):
                 contents.rows.set(tables.ports, {"id": vip.port_id}, device_id="", device_owner="", load_balancer_id=None)
             contents.forget_old_orders()
 
+    def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        del load_balancer_id
+        with self._changing(order) as contents, contents.effects.changing(contents, [vip.port_id]):
+            port = contents.port(vip.port_id)
+            if vip.address not in [fixed.ip_address for fixed in port.fixed_ips]:
+                contents.take(port.id, vip.subnet_id, vip.address)
+            for fixed in port.fixed_ips:
+                if fixed.subnet_id == vip.subnet_id and fixed.ip_address != vip.address:
+                    contents.give_back(port.id, fixed)
+
     # Ports of amphorae
 
     def check_management_network(self, network_id: str) -> None:

@@ -1,8 +1,8 @@
 """What the rows explain is compared with what is there: somebody may have deleted a port, a machine or a rule behind our back.
 
 Orphans are things without a row; this is about rows without their thing. One page of load balancers a round, so that a fleet costs no more
-at once than a page. A difference is an event, and mended where it can be: a VIP port is made again with its address, an amphora without
-its machine or one of its ports is replaced, and all else is written again by a repair.
+at once than a page. A difference is an event, and mended where it can be: a VIP port is made again with its address or gets it back, an
+amphora without its machine, one of its ports or an address is replaced, and all else is written again by a repair.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Difference:
     sentence: str
     amphora: amphora_model.Amphora | None = None
     vip_is_lost: bool = False
+    vip_has_moved: bool = False
     whose: str = "changed by somebody else"
     what_next: str = "it is written again"
 
@@ -108,8 +109,12 @@ class Comparison:
     def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
         """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
         vip = snapshot.load_balancer.vip
-        if not self._is_there(vip.port_id):
+        addresses = self._addresses_of(vip.port_id)
+        if addresses is None:
             yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
+        elif vip.address not in addresses:
+            has = ", ".join(addresses) or "none"
+            yield Difference(f"the VIP port {vip.port_id} lost the address {vip.address} (it has {has})", vip_has_moved=True)
         lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora)) is not None]
         for amphora, words in lost:
             yield Difference(f"the {amphora.role} lost {words}", amphora)
@@ -155,9 +160,13 @@ class Comparison:
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
         if (words := self._lost_machine(amphora)) is not None:
             return words
-        for word, port_id in (("management", amphora.management_port_id), ("VRRP", amphora.vrrp_port_id)):
-            if port_id is not None and not self._is_there(port_id):
+        management = ("management", amphora.management_port_id, amphora.management_address)
+        for word, port_id, address in (management, ("VRRP", amphora.vrrp_port_id, amphora.vrrp_ip)):
+            addresses = self._addresses_of(port_id) if port_id is not None else ()
+            if addresses is None:
                 return f"its {word} port {port_id}"
+            if port_id is not None and address is not None and address not in addresses:
+                return f"the address {address} of its {word} port {port_id}"
         return None
 
     def _lost_machine(self, amphora: amphora_model.Amphora) -> str | None:
@@ -179,17 +188,21 @@ class Comparison:
                 tx.amphorae.update(amphora.id, cached_zone=machine.zone)
         return None
 
-    def _is_there(self, port_id: str) -> bool:
+    def _addresses_of(self, port_id: str) -> list[str] | None:
+        """None: there is no such port."""
         try:
-            self._network.get_port(port_id)
+            return [fixed.ip_address for fixed in self._network.get_port(port_id).fixed_ips]
         except exceptions.NotFound:
-            return False
-        return True
+            return None
 
     def _mend(self, seen: model.Snapshot, found: list[Difference]) -> None:
         """Unless a worker was faster: whatever it does, it does by the newest rows, and the next round looks again."""
         load_balancer = seen.load_balancer
-        made = self._make_vip_again(seen) if any(one.vip_is_lost for one in found) else None
+        made: model.Vip | str | None = None
+        if any(one.vip_is_lost for one in found):
+            made = self._make_vip_again(seen)
+        elif any(one.vip_has_moved for one in found):
+            made = self._give_address_back(seen)
         with self._db.begin() as tx:
             tx.load_balancers.lock(load_balancer.id)
             now = tx.snapshots.outline(load_balancer.id)
@@ -197,12 +210,13 @@ class Comparison:
                 return
             for one in found:
                 self._tell(tx, load_balancer.id, one, made)
-            if isinstance(made, model.Vip):
+            if isinstance(made, model.Vip) and made.port_id != load_balancer.vip.port_id:
                 tx.housekeeping.replace_vip_port(load_balancer.id, load_balancer.vip.port_id, made)
             doomed = [one.amphora for one in found if one.amphora is not None]
             for amphora in doomed:
                 _post_failover(tx, load_balancer.id, amphora)
-            in_vain = isinstance(made, str) and _is_in_error(now)  # its own next tries go on, more and more rarely
+            hopeless = all(one.vip_has_moved for one in found)  # nothing that a repair could write would change it
+            in_vain = isinstance(made, str) and (_is_in_error(now) or hopeless)  # its own next tries go on, more and more rarely
             if not doomed and not in_vain:
                 tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer.id))
         self._ring()
@@ -216,12 +230,22 @@ class Comparison:
         except exceptions.ControllerError as exc:
             return str(exc)
 
+    def _give_address_back(self, seen: model.Snapshot) -> model.Vip | str:
+        """The VIP, on its port again, or why it can't be there."""
+        try:
+            self._network.restore_vip_address(seen.load_balancer.id, seen.load_balancer.vip)
+        except exceptions.ControllerError as exc:
+            return str(exc)
+        return seen.load_balancer.vip
+
     def _tell(self, tx: database.Transaction, load_balancer_id: str, one: Difference, made: model.Vip | str | None) -> None:
         what_next = one.what_next
         if one.amphora is not None:
             what_next = "it is replaced"
         elif one.vip_is_lost and isinstance(made, model.Vip):
             what_next = f"it is made again as {made.port_id} with the address {made.address}; floating IPs have to be given to it anew"
+        elif one.vip_has_moved:
+            what_next = "it is given back" if isinstance(made, model.Vip) else f"it can't be given back: {made}"
         elif one.vip_is_lost:
             what_next = f"it can't be made again: {made}"
         event = model.Fault(code=CODE, message=f"{one.sentence}, {one.whose}: {what_next}")

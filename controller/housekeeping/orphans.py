@@ -57,7 +57,7 @@ class Orphans:
     def collect(self, may_go_on: Callable[[], bool]) -> None:
         """Make one round."""
         amphora_ids, vip_ports = self._ours()
-        owners = vip_ports.keys() | set(self._compute.list_server_groups())
+        owners = vip_ports.keys() | set(self._compute.list_server_groups()) | set(self._network.list_vip_groups())
         with self._db.read() as tx:
             if not tx.housekeeping.knows_any_load_balancer():
                 if amphora_ids or owners:

@@ -31,6 +31,8 @@ class Cloud(abc.ABC):
     """Whether the network driver keeps the highest token of a lease beside what it writes, see `NetworkDriver`."""
     ends_of_ipv6_subnets_are_addresses = False
     """Whether the first and the last address of a subnet of IPv6 may be a port's: nothing is broadcast there (RFC 4291, section 2.6.1)."""
+    shares_with_projects = True
+    """Whether an object can be shared with one project alone."""
     patience = 10.0
     """Seconds after which what was asked for can be seen."""
 
@@ -59,6 +61,10 @@ class Cloud(abc.ABC):
     @abc.abstractmethod
     def create_security_group(self, name: str) -> str:
         """A group of the tenant's, which admits something; its id."""
+
+    def share(self, kind: str, object_id: str, project_id: str) -> None:
+        """Share a thing of the tenant's with this project, as an administrator; only where `shares_with_projects`."""
+        raise NotImplementedError
 
     @abc.abstractmethod
     def groups_of(self, port_id: str) -> set[str]:

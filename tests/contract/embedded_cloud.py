@@ -25,6 +25,7 @@ class EmbeddedCloud(cloud.Cloud):
     """At its end it asserts that the kernel's filter says what the inventory says, whatever the test did."""
 
     project_id = builders.PROJECT
+    shares_with_projects = False
     flavor, image_tag, zone = namespace.FLAVOR, namespace.IMAGE_TAG, namespace.ZONE
 
     def __init__(self, folder: pathlib.Path) -> None:

@@ -46,6 +46,9 @@ class FakeCloud(cloud.Cloud):
     def move_port(self, port_id: str, address: str) -> None:
         self.network.move_port(port_id, address)
 
+    def share(self, kind: str, object_id: str, project_id: str) -> None:
+        self.network.share(kind, object_id, project_id)
+
     def create_security_group(self, name: str) -> str:
         return self.network.create_security_group(name, self.project_id)
 

@@ -87,6 +87,11 @@ class NetworkHalf(cloud.Cloud):
     def move_port(self, port_id: str, address: str) -> None:
         ask(self.admin, "PUT", f"/ports/{port_id}", {"port": {"fixed_ips": [{"ip_address": address}]}})
 
+    def share(self, kind: str, object_id: str, project_id: str) -> None:
+        rule = {"object_type": kind.removeprefix("external_"), "object_id": object_id, "target_tenant": project_id}
+        action = "access_as_external" if kind.startswith("external_") else "access_as_shared"
+        ask(self.admin, "POST", "/rbac-policies", {"rbac_policy": {**rule, "action": action}})
+
     def create_security_group(self, name: str) -> str:
         made = str(ask(self.tenant, "POST", "/security-groups", {"security_group": {"name": name}})["security_group"]["id"])
         self._made_groups.append(made)

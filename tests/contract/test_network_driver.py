@@ -53,6 +53,19 @@ def test_what_does_not_exist_is_not_found_by_its_kind(cloud: Cloud, method: str,
     assert caught.value.kind == kind
 
 
+@pytest.mark.parametrize("kind", ["network", "external_network", "security_group"])
+def test_what_is_shared_with_one_project_is_told_of_that_one(cloud: Cloud, kind: str) -> None:
+    if not cloud.shares_with_projects:
+        pytest.skip("this service shares with everybody or nobody")
+    made = cloud.create_security_group("shared") if kind == "security_group" else cloud.create_network()
+    theirs, others = (new_id().replace("-", "") for _ in range(2))
+    assert not cloud.network.is_shared_with(kind, made, theirs)
+    cloud.share(kind, made, theirs)
+    assert cloud.network.is_shared_with(kind, made, theirs)
+    assert not cloud.network.is_shared_with(kind, made, others)
+    assert cloud.network.is_shared_with("network", made, theirs) == (kind == "network")
+
+
 # VIPs
 
 
@@ -380,6 +393,27 @@ def test_a_port_that_somebody_deleted_is_not_found_until_it_is_made_again(cloud:
     if kind == "vip":
         assert again.fixed_ips == ports[kind].fixed_ips
         assert cloud.groups_of(again.id) == cloud.groups_of(ports["vrrp"].id)
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_vip_port_that_lost_its_address_gets_it_back(cloud: Cloud, private: Network, adopted: bool) -> None:
+    load_balancer_id = new_id()
+    where = VipRequest(port_id=cloud.create_port(private.id).id) if adopted else on(private)
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, where)
+    elsewhere = next(place for place in (9, 10) if an_address(cloud, private, place) != vip.address)
+    cloud.move_port(vip.port_id, an_address(cloud, private, elsewhere))
+    assert [fixed.ip_address for fixed in cloud.network.get_port(vip.port_id).fixed_ips] == [an_address(cloud, private, elsewhere)]
+    for _ in range(2):
+        cloud.network.restore_vip_address(load_balancer_id, vip)
+        assert [fixed.ip_address for fixed in cloud.network.get_port(vip.port_id).fixed_ips] == [vip.address]
+    cloud.move_port(vip.port_id, an_address(cloud, private, elsewhere))
+    taken = cloud.network.allocate_vip(new_id(), cloud.project_id, on(private, address=vip.address))
+    with pytest.raises(exceptions.AddressInUse, match=vip.address):
+        cloud.network.restore_vip_address(load_balancer_id, vip)
+    assert taken.address == vip.address
+    cloud.delete_port(vip.port_id)
+    with pytest.raises(exceptions.NotFound):
+        cloud.network.restore_vip_address(load_balancer_id, vip)
 
 
 def test_access_that_somebody_changed_is_told_and_set_back(cloud: Cloud, private: Network) -> None:

@@ -42,6 +42,7 @@ def test_a_late_write_changes_nothing(orderly: Cloud, private: Network) -> None:
         lambda: orderly.network.set_vip_access(load_balancer_id, vip, [narrow], order=late),
         lambda: orderly.network.set_vip_security_groups(load_balancer_id, vip, [], order=late),
         lambda: orderly.network.delete_vip_access(load_balancer_id, order=late),
+        lambda: orderly.network.restore_vip_address(load_balancer_id, vip, order=late),
         lambda: orderly.network.deallocate_vip(load_balancer_id, vip, order=late),
         lambda: orderly.network.ensure_management_port(new_id(), order=late),
         lambda: orderly.network.ensure_vrrp_port(new_id(), load_balancer_id, vip, order=late),

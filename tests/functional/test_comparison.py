@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable
 
@@ -38,6 +39,24 @@ def a_vrrp_port(site: flow_site.Site, load_balancer_id: str) -> None:
 
 def a_management_port(site: flow_site.Site, load_balancer_id: str) -> None:
     _port_of_amphora(site, load_balancer_id, "management")
+
+
+def _move_port(site: flow_site.Site, port_id: str) -> None:
+    """To an address that nobody has."""
+    (fixed,) = site.network.get_port(port_id).fixed_ips
+    site.network.move_port(port_id, str(ipaddress.ip_address(fixed.ip_address) + 4000))
+
+
+def the_address_of_the_vip_port(site: flow_site.Site, load_balancer_id: str) -> None:
+    _move_port(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id)
+
+
+def the_address_of_a_vrrp_port(site: flow_site.Site, load_balancer_id: str) -> None:
+    _move_port(site, str(site.snapshot(load_balancer_id).amphorae[0].vrrp_port_id))
+
+
+def the_address_of_a_management_port(site: flow_site.Site, load_balancer_id: str) -> None:
+    _move_port(site, str(site.snapshot(load_balancer_id).amphorae[0].management_port_id))
 
 
 def a_port_towards_members(site: flow_site.Site, load_balancer_id: str) -> None:
@@ -80,6 +99,9 @@ def a_foreign_access_rule(site: flow_site.Site, load_balancer_id: str) -> None:
 
 THINGS: list[Lose] = [
     the_vip_port,
+    the_address_of_the_vip_port,
+    the_address_of_a_vrrp_port,
+    the_address_of_a_management_port,
     a_vrrp_port,
     a_management_port,
     a_port_towards_members,
@@ -316,3 +338,18 @@ def test_a_filter_that_can_not_be_compared_keeps_no_row_from_being_compared(site
     monkeypatch.setattr(site.network, "mend_filter", mend_filter, raising=False)
     compares(site).compare(lambda: True)
     assert len(posted(site)) == 1
+
+
+def test_an_address_that_somebody_else_has_by_now_is_told_once_and_worked_on_by_nobody(site: flow_site.Site) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    the_address_of_the_vip_port(site, load_balancer_id)
+    thief = site.network.create_port("thief", vip.network_id, vip.subnet_id, vip.address)
+    housekeeping = compares(site)
+    for _ in range(3):
+        housekeeping.compare(lambda: True)
+    assert posted(site) == []
+    assert site.events(load_balancer_id).count(comparison.CODE) == 1
+    site.network.delete_port(thief.id)
+    housekeeping.compare(lambda: True)
+    assert [fixed.ip_address for fixed in site.network.get_port(vip.port_id).fixed_ips] == [vip.address]

@@ -68,6 +68,7 @@ class Cloud:
         self.access: dict[str, frozenset[AccessRule]] = {}  # by load balancer
         self.orders: dict[str, int] = {}
         self.floating: dict[str, frozenset[str]] = {}  # by port
+        self.shared_with: set[tuple[str, str, str]] = set()  # kind, id, project
         self.qos_policies: dict[str, QosPolicy] | None = None
         for network, subnet, cidr, gateway in (
             (MANAGEMENT_NETWORK, "management-subnet", "10.0.0.0/8", None),
@@ -227,6 +228,9 @@ class FakeNetwork(interface.NetworkDriver):
         found: QosPolicy = self._cloud.find("QoS Policy", self._cloud.qos_policies or {}, policy_id)
         return found
 
+    def is_shared_with(self, kind: str, object_id: str, project_id: str) -> bool:
+        return (kind, object_id, project_id) in self._cloud.shared_with
+
     def free_addresses(self, network_id: str) -> Mapping[str, int]:
         with self._cloud.lock:
             return {subnet: self._free(self._cloud.subnet(subnet)) for subnet in self._cloud.network(network_id).subnet_ids}
@@ -270,6 +274,17 @@ class FakeNetwork(interface.NetworkDriver):
             elif plug is not None and plug.load_balancer_id == load_balancer_id:
                 plug.port = dataclasses.replace(plug.port, device_id="", device_owner="")
                 plug.load_balancer_id = None
+
+    def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        del load_balancer_id
+        with self._by(order) as cloud:
+            plug, wanted = cloud.plug(vip.port_id), FixedIp(vip.subnet_id, vip.address)
+            if wanted not in plug.port.fixed_ips:
+                cloud.take(vip.subnet_id, vip.address)
+            strange = [fixed for fixed in plug.port.fixed_ips if fixed.subnet_id == vip.subnet_id and fixed != wanted]
+            cloud.free(strange)
+            others = [fixed for fixed in plug.port.fixed_ips if fixed.subnet_id != vip.subnet_id]
+            plug.port = dataclasses.replace(plug.port, fixed_ips=(wanted, *others))
 
     # Ports of amphorae
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import abc
+import functools
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 from controller import exceptions
+from controller.drivers.network import remembered
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
@@ -23,6 +25,11 @@ class NetworkDriver(abc.ABC):
     A driver of a service that can't keep it (Neutron's resources have no place that is compared as it is written) passes over the order:
     the caller looks at the lease before and after each write, and has the newest state written again if it was lost meanwhile.
     """
+
+    @functools.cached_property
+    def remembered(self) -> remembered.RememberedNetworks:
+        """Facts of networks and subnets, some seconds old: the same for all who are content with them."""
+        return remembered.RememberedNetworks(self)
 
     @abc.abstractmethod
     def get_network(self, network_id: str) -> Network:
@@ -57,7 +64,8 @@ class NetworkDriver(abc.ABC):
     def is_shared_with(self, kind: str, object_id: str, project_id: str) -> bool:
         """Whether an object is shared with this project alone; asked only of what neither belongs to it nor is shared with everybody.
 
-        `kind` is `network`, `qos_policy` or `security_group`; who sees a network sees its subnets.
+        `kind` is `network`, `qos_policy` or `security_group`, or `external_network`: one where a router of theirs may have its gateway. Who
+        sees a network sees its subnets, but for those of an external one.
 
         :raises Transient: the service did not answer.
         """
@@ -86,6 +94,14 @@ class NetworkDriver(abc.ABC):
     @abc.abstractmethod
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         """Delete the VIP port if it is ours, else release it, and delete its group `lb-<load balancer id>`; gone already is fine."""
+
+    @abc.abstractmethod
+    def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        """Let the VIP port have the VIP's address on the VIP's subnet, and no other one there; as it should be already is fine.
+
+        :raises NotFound: the port does not exist.
+        :raises AddressInUse: somebody else has the address.
+        """
 
     @abc.abstractmethod
     def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:

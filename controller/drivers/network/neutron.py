@@ -9,8 +9,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-import threading
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
@@ -28,29 +26,18 @@ from controller.openstack import cloud, errors
 
 LOG = logging.getLogger(__name__)
 
-_KEEP = 30.0  # seconds that the MTU of a network is taken for true
 _MTU = 1500  # bytes, of a network that is gone
 _LOOKS = 3  # at a tenant's port that changes meanwhile
-_MANY = 10_000  # networks; then all are forgotten
 
 
 class NeutronNetwork(interface.NetworkDriver):
     """`management_networks` are ids, of which the first is the one of a port that names none; `management_groups` are on such ports."""
 
-    def __init__(
-        self,
-        asked: cloud.Cloud,
-        management_networks: Sequence[str] = (),
-        management_groups: Sequence[str] = (),
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, asked: cloud.Cloud, management_networks: Sequence[str] = (), management_groups: Sequence[str] = ()) -> None:
         self._neutron = Neutron(asked)
         self._groups = neutron_groups.Groups(self._neutron)
         self._management_networks = tuple(management_networks)
         self._management_groups = tuple(management_groups)
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._mtus: dict[str, tuple[float, int]] = {}
         self._qos: bool | None = None
 
     @classmethod
@@ -65,9 +52,7 @@ class NeutronNetwork(interface.NetworkDriver):
     # Looking
 
     def get_network(self, network_id: str) -> Network:
-        found = shapes.network(self._neutron.get("networks", network_id, "Network", shapes.NETWORK_FIELDS))
-        self._note_mtu(found.id, found.mtu)
-        return found
+        return shapes.network(self._neutron.get("networks", network_id, "Network", shapes.NETWORK_FIELDS))
 
     def get_subnet(self, subnet_id: str) -> Subnet:
         return shapes.subnet(self._neutron.get("subnets", subnet_id, "Subnet", shapes.SUBNET_FIELDS))
@@ -90,11 +75,9 @@ class NeutronNetwork(interface.NetworkDriver):
         return shapes.qos_policy(self._neutron.get("qos/policies", policy_id, "QoS Policy"))
 
     def is_shared_with(self, kind: str, object_id: str, project_id: str) -> bool:
-        actions = ["access_as_shared"] + ["access_as_external"] * (kind == "network")
-        targets = [project_id, "*"]
-        return bool(
-            self._neutron.list("rbac-policies", ("id",), object_type=kind, object_id=object_id, target_tenant=targets, action=actions)
-        )
+        action = "access_as_external" if kind == "external_network" else "access_as_shared"
+        sought = {"object_type": kind.removeprefix("external_"), "object_id": object_id, "action": action}
+        return bool(self._neutron.list("rbac-policies", ("id",), **sought, target_tenant=[project_id, "*"]))
 
     def free_addresses(self, network_id: str) -> Mapping[str, int] | None:
         try:
@@ -125,54 +108,41 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def _ports(self, rows: Sequence[Row]) -> list[Port]:
         """The networks of all of them are asked for their MTU at once, unless it is known."""
-        now = self._clock()
-        with self._lock:
-            mtus = {network_id: mtu for network_id, (until, mtu) in self._mtus.items() if until > now}
-        unknown = list(dict.fromkeys(row["network_id"] for row in rows if row["network_id"] not in mtus))
-        for found in self._neutron.named("networks", unknown, ("id", "mtu")):
-            mtus[found["id"]] = found["mtu"]
-            self._note_mtu(found["id"], found["mtu"])
-        return [shapes.port(row, mtus.get(row["network_id"], _MTU), self._neutron.project_id) for row in rows]
-
-    def _note_mtu(self, network_id: str, mtu: int) -> None:
-        with self._lock:
-            if len(self._mtus) >= _MANY:
-                self._mtus.clear()
-            self._mtus[network_id] = (self._clock() + _KEEP, mtu)
+        unknown = self.remembered.unknown(row["network_id"] for row in rows)
+        self.remembered.note(map(shapes.network, self._neutron.named("networks", unknown, shapes.NETWORK_FIELDS)))
+        gone = set(self.remembered.unknown(row["network_id"] for row in rows))
+        mtus = {one: _MTU if one in gone else self.remembered.network(one).mtu for one in {row["network_id"] for row in rows}}
+        return [shapes.port(row, mtus[row["network_id"]], self._neutron.project_id) for row in rows]
 
     # VIPs
 
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
-        group, _ = self._groups.of(load_balancer_id)
-        if group is not None and request.port_id is None and (found := self._vip_row(load_balancer_id, project_id)):
-            return self._kept(found, request)
-        group_id = str((group or self._groups.make(load_balancer_id))["id"])
-        try:
-            if request.port_id is not None:
-                return self._adopt(load_balancer_id, request.port_id, group_id, request)
-            return self._make_vip(load_balancer_id, project_id, group_id, request)
-        except exceptions.ControllerError:
-            if group is None:
-                self._delete_groups_of_nothing(load_balancer_id)
-            raise
+        if request.port_id is not None:
+            return self._adopt(load_balancer_id, request.port_id, request)
+        row, is_new = self._vip_port(load_balancer_id, project_id, request)
+        if not row["security_groups"] and row["port_security_enabled"]:
+            try:
+                row = self._neutron.change_port(
+                    row["id"], security_groups=[self._own_group(load_balancer_id, is_new and not request.address)]
+                )
+            except exceptions.ControllerError:
+                self._give_up(load_balancer_id, row)
+                raise
+        port = self._bare(row)
+        asked = [one for one in port.fixed_ips if request.address == one.ip_address]
+        return vips.vip(port, [*asked, *port.fixed_ips][0], request, ours=True)
 
-    def _vip_row(self, load_balancer_id: str, project_id: str) -> Row | None:
-        name, device = shapes.name_of_vip(load_balancer_id), f"lb-{load_balancer_id}"
-        rows = self._neutron.list("ports", PORT_FIELDS, name=name, device_id=device, project_id=project_id)
-        return min(rows, key=lambda row: str(row["id"]), default=None)
+    def _bare(self, row: Row) -> Port:
+        """Of which nobody needs the MTU."""
+        return shapes.port(row, _MTU, self._neutron.project_id)
 
-    def _kept(self, row: Row, request: VipRequest) -> model.Vip:
-        """The VIP on a port that is there, with its address; if somebody gave it another one, it gets its own back."""
-        port = self._port(row)
-        fixed = next((one for one in port.fixed_ips if request.address in (None, one.ip_address)), None)
-        if fixed is None:
-            wanted = {"ip_address": request.address} | ({"subnet_id": request.subnet_id} if request.subnet_id else {})
-            with ours(port.id, subnet_of=self._range_of(request.subnet_id), address=request.address):
-                port = self._port(self._neutron.service.put(f"/ports/{port.id}", {"port": {"fixed_ips": [wanted]}})["port"])
-            fixed = port.fixed_ips[0]
-        return vips.vip(port, fixed, request, ours=True)
+    def _own_group(self, load_balancer_id: str, is_first: bool) -> str:
+        """`is_first`: there never was a VIP port. One that was lost is made again with its address, which is asked for then."""
+        known = None if is_first else self._groups.of(load_balancer_id)[0]
+        return str((known or self._groups.make(load_balancer_id))["id"])
 
-    def _make_vip(self, load_balancer_id: str, project_id: str, group_id: str, request: VipRequest) -> model.Vip:
+    def _vip_port(self, load_balancer_id: str, project_id: str, request: VipRequest) -> tuple[Row, bool]:
+        """It is made without its group, which would be left over if the port can't be."""
         network_id, subnet_id = request.network_id, request.subnet_id
         if network_id is None or subnet_id is None:
             subnet = vips.subnet_for(request, self.get_network, self.get_subnet)
@@ -187,24 +157,40 @@ class NeutronNetwork(interface.NetworkDriver):
             "device_owner": vips.DEVICE_OWNER,
             "admin_state_up": False,
             "fixed_ips": [fixed],
-            "security_groups": [group_id],
+            "security_groups": [],
         } | ({"qos_policy_id": request.qos_policy_id} if request.qos_policy_id else {})
         with ours(subnet_of=self._range_of(subnet_id), address=request.address):
-            row = self._create(body)
-            if row["port_security_enabled"] and group_id not in row["security_groups"]:  # it is older than the group
-                row = self._neutron.change_port(row["id"], security_groups=[*row["security_groups"], group_id])
-        return self._kept(row, request)
+            return self._create(body)
 
-    def _adopt(self, load_balancer_id: str, port_id: str, group_id: str, request: VipRequest) -> model.Vip:
+    def _give_up(self, load_balancer_id: str, row: Row) -> None:
+        """A VIP port that can't have its group; what can't be deleted now is found by housekeeping."""
+        try:
+            self._neutron.service.delete(f"/ports/{row['id']}")
+            self._groups.delete(load_balancer_id)
+        except exceptions.ControllerError as error:
+            LOG.warning("The VIP port %s of load balancer %s is left to housekeeping: %s", row["id"], load_balancer_id, error)
+
+    def _adopt(self, load_balancer_id: str, port_id: str, request: VipRequest) -> model.Vip:
+        row = self._port_row(port_id)
+        vips.address_of(self._bare(row), request, load_balancer_id)
+        group = self._groups.of(load_balancer_id)[0]
+        try:
+            return self._adopted(load_balancer_id, row, (group or self._groups.make(load_balancer_id))["id"], request)
+        except exceptions.ControllerError:
+            if group is None:
+                self._delete_groups_of_nothing(load_balancer_id)
+            raise
+
+    def _adopted(self, load_balancer_id: str, row: Row, group_id: str, request: VipRequest) -> model.Vip:
         for _ in range(_LOOKS):
-            row = self._port_row(port_id)
-            fixed = vips.address_of(self._port(row), request, load_balancer_id)
+            fixed = vips.address_of(self._bare(row), request, load_balancer_id)
             wanted: dict[str, Any] = {"device_id": f"lb-{load_balancer_id}", "device_owner": vips.DEVICE_OWNER}
             if row["port_security_enabled"]:
                 wanted["security_groups"] = [*dict.fromkeys([*row["security_groups"], group_id])]
             if all(row[key] == value for key, value in wanted.items()) or self._changed(row, wanted):
-                return vips.vip(self._port(row), fixed, request, ours=False)
-        raise exceptions.InvalidRequest(f"The vip_port_id {port_id} is changed by somebody else again and again; ask once more.")
+                return vips.vip(self._bare(row), fixed, request, ours=False)
+            row = self._port_row(row["id"])
+        raise exceptions.InvalidRequest(f"The vip_port_id {row['id']} is changed by somebody else again and again; ask once more.")
 
     def _changed(self, row: Row, wanted: Mapping[str, Any]) -> bool:
         """Change a port, unless somebody else did since it was read: that may have been an earlier try of ours."""
@@ -252,6 +238,15 @@ class NeutronNetwork(interface.NetworkDriver):
         with contextlib.suppress(exceptions.NotFound):
             self._neutron.change_port(row["id"], **released)
 
+    def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        del load_balancer_id, order
+        row = self._port_row(vip.port_id)
+        wanted = {"subnet_id": vip.subnet_id, "ip_address": vip.address}
+        fixed_ips = [wanted, *(fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] != vip.subnet_id)]
+        if sorted(fixed_ips, key=str) != sorted(row["fixed_ips"], key=str):
+            with ours(subnet_of=self._range_of(vip.subnet_id), address=vip.address):
+                self._neutron.put_port(row["id"], {"fixed_ips": fixed_ips})
+
     # Ports of amphorae
 
     def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:
@@ -265,7 +260,7 @@ class NeutronNetwork(interface.NetworkDriver):
         if self._management_groups:
             body["security_groups"] = list(self._management_groups)
         with ours(subnet_of=lambda: (body["network_id"], "the management network")):
-            return self._port(self._create(body))
+            return self._port(self._create(body)[0])
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         del order
@@ -284,24 +279,24 @@ class NeutronNetwork(interface.NetworkDriver):
         else:
             body |= {"port_security_enabled": False}
         with ours(subnet_of=self._range_of(vip.subnet_id)):
-            return self._port(self._create(body))
+            return self._port(self._create(body)[0])
 
     def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
         del order
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(", ".join(subnet_ids))):
-            row = self._neutron.port_like(body) or self._create(body)
+            row = self._neutron.port_like(body) or self._create(body)[0]
             has = {fixed["subnet_id"] for fixed in row["fixed_ips"]}
             if missing := [one for one in subnet_ids if one not in has]:
                 fixed_ips = [*row["fixed_ips"], *({"subnet_id": one} for one in missing)]
-                row = self._neutron.change_port(row["id"], fixed_ips=fixed_ips)
+                row = self._neutron.put_port(row["id"], {"fixed_ips": fixed_ips})
         return self._port(row)
 
     def _of_amphora(self, kind: str, amphora_id: str, network_id: str) -> dict[str, Any]:
         return {"name": shapes.name_of_port(kind, amphora_id), "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
 
-    def _create(self, body: Mapping[str, Any]) -> Row:
+    def _create(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
         return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"]), **body})
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:

@@ -68,8 +68,10 @@ class Neutron:
         for first in range(0, len(ids), _CHUNK):
             yield from self.list(collection, fields, id=ids[first : first + _CHUNK])
 
-    def create_port(self, body: Mapping[str, Any]) -> Row:
+    def create_port(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
         """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one.
+
+        Returns whether this very call made it, too.
 
         On a network without port security it has no groups and no address pairs.
         """
@@ -79,7 +81,7 @@ class Neutron:
                 made: Row = self.service.post("/ports", {"port": body})["port"]
             except (errors.ServiceRefused, exceptions.Transient) as error:
                 if found := self.port_like(body):
-                    return found
+                    return found, False
                 if getattr(error, "kind", "") in UNSECURED and body.get("port_security_enabled", True):
                     LOG.info("port %s gets no security groups: its network has no port security", body["name"])
                     body = {key: value for key, value in body.items() if key not in ("security_groups", "allowed_address_pairs")}
@@ -89,7 +91,7 @@ class Neutron:
                 elif not isinstance(error, exceptions.Transient) or attempt >= _TRIES:
                     raise
             else:
-                return made
+                return made, True
         raise AssertionError("the last try returns or raises")
 
     def port_like(self, body: Mapping[str, Any]) -> Row | None:
@@ -101,8 +103,12 @@ class Neutron:
     def change_port(self, port_id: str, **values: Any) -> Row:
         """:raises NotFound: the port, or what is to be put on it, does not exist."""
         with ours(port_id):
-            changed: Row = self.service.put(f"/ports/{port_id}", {"port": values})["port"]
-            return changed
+            return self.put_port(port_id, values)
+
+    def put_port(self, port_id: str, values: Mapping[str, Any]) -> Row:
+        """Change a port; refusals are Neutron's."""
+        changed: Row = self.service.put(f"/ports/{port_id}", {"port": dict(values)})["port"]
+        return changed
 
 
 @contextlib.contextmanager
@@ -113,7 +119,7 @@ def ours(named: str = "", *, subnet_of: Callable[[], tuple[str, str]] | None = N
     """
     try:
         yield
-    except errors.ServiceRefused as error:
+    except errors.ServiceRefused as error:  # within another one, what that can't tell is told by this
         raise _translated(error, named, subnet_of or (lambda: ("", "")), address) from error
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+import typing
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from controller.drivers.network import interface
 from controller.model.network import Network, Subnet
+
+if typing.TYPE_CHECKING:
+    from controller.drivers.network import interface
 
 T = TypeVar("T")
 _AT_ONCE = 64  # different things that are asked for side by side
@@ -34,6 +37,18 @@ class RememberedNetworks:
     def subnet(self, subnet_id: str) -> Subnet:
         """:raises NotFound: no such subnet; :raises Transient: the service did not answer."""
         return self._recall(self._subnets, subnet_id, self._network.get_subnet)
+
+    def note(self, networks: Iterable[Network]) -> None:
+        """These were read just now, for whatever reason."""
+        until = self._clock() + self._keep
+        with self._lock:
+            self._networks |= {network.id: (until, network) for network in networks}
+
+    def unknown(self, network_ids: Iterable[str]) -> list[str]:
+        """Networks that would have to be asked for, each once."""
+        now = self._clock()
+        with self._lock:
+            return [one for one in dict.fromkeys(network_ids) if one not in self._networks or self._networks[one][0] <= now]
 
     def _recall(self, known: dict[str, tuple[float, T]], key: str, ask: Callable[[str], T]) -> T:
         """Threads that want the same at once ask once: the others wait for the first one's answer."""

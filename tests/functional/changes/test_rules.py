@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -162,6 +163,35 @@ def test_what_belongs_to_others_does_not_exist_for_a_caller(site: Site) -> None:
     assert visibility.security_group(site.asking(), hidden).id == hidden
     assert visibility.security_group(site.asking(caller=Caller(is_admin=True, project_id=None)), hidden).id == hidden
     assert visibility.security_group(site.asking(caller=SOMEBODY, settings={"allow_invisible": True}), hidden).id == hidden
+
+
+def test_a_caller_sees_what_is_shared_with_their_project_alone(site: Site) -> None:
+    network, project_id = site.network, str(SOMEBODY.project_id)
+    network_id = network.create_network("hidden")
+    subnet_id = network.create_subnet("hidden", "hidden-subnet", "10.9.0.0/24")
+    network.give(network_id, PROJECT)
+    group = site.security_group()
+    somebody = site.asking(caller=SOMEBODY)
+    asks: dict[str, Callable[[], object]] = {
+        "network": lambda: visibility.network(somebody, network_id),
+        "subnet": lambda: visibility.subnet(somebody, subnet_id),
+        "group": lambda: visibility.security_group(somebody, group),
+    }
+
+    def seen() -> set[str]:
+        found = set()
+        for what, ask in asks.items():
+            with contextlib.suppress(exceptions.NotFound):
+                ask()
+                found.add(what)
+        return found
+
+    assert seen() == set()
+    network.share("external_network", network_id, project_id)
+    assert seen() == {"network"}
+    network.share("network", network_id, project_id)
+    network.share("security_group", group, project_id)
+    assert seen() == {"network", "subnet", "group"}
 
 
 def test_a_quota_holds_for_everybody_who_changes(site: Site, tree: Tree) -> None:
