@@ -38,6 +38,13 @@ OPTS = [
         help="Ids of the networks on which an amphora of the cloud boots; the first one is the management network, on which controllers "
         "reach agents and get heartbeats. `figlina cloud prepare` makes one.",
     ),
+    cfg.StrOpt(
+        "deployment",
+        default="figlina",
+        regex=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,39}$",
+        help="The name of this Figlina in the cloud, written on everything that it makes there. Only what bears it is ever taken for left "
+        "over, and deleted: several Figlinas in one project of a cloud need several names. It stays while there are load balancers.",
+    ),
     cfg.ListOpt("amp_secgroup_list", default=[], help="Ids of the security groups of an amphora's port on the management network."),
     cfg.StrOpt(
         "volume_driver",

@@ -155,6 +155,18 @@ def test_a_server_has_all_that_was_asked_for(make: Callable[[str], Cloud], ampho
     assert config_drive.read(tmp_path).files == files, "our image reads what was sent"
 
 
+def test_what_another_deployment_made_in_the_same_project_is_theirs(cloud: Cloud, amphora_id: str) -> None:
+    other = nova.NovaCompute(openstack.Cloud.from_conf(cloud.conf).service, nova.Settings(deployment="other", policy="soft-anti-affinity"))
+    cloud.compute.boot(cloud.a_request(amphora_id))
+    cloud.compute.ensure_server_group("lb-1")
+    assert other.find(amphora_id) is None
+    other.delete(amphora_id)
+    other.delete_server_group("lb-1")
+    assert list(other.list_ours()) == list(other.list_server_groups()) == []
+    assert cloud.compute.find(amphora_id) is not None
+    assert list(cloud.compute.list_server_groups()) == ["lb-1"]
+
+
 def test_a_management_network_of_a_zone_replaces_all_boot_networks(cloud: Cloud, amphora_id: str) -> None:
     settings = nova.Settings(management_network="another", more_networks=("one-more",))
     nova.NovaCompute(openstack.Cloud.from_conf(cloud.conf).service, settings).boot(cloud.a_request(amphora_id))

@@ -1,7 +1,8 @@
 """An amphora as a server of OpenStack's compute service (Nova), booted from an image of its image service (Glance).
 
-A server is found by its name, `amphora-<amphora id>`, and by the tag that all of ours bear. What was asked for stands in its metadata,
-since Nova does not show all of it. Paths and fields are those of Nova's API reference (https://docs.openstack.org/api-ref/compute/).
+A server is found by its name, `amphora-<amphora id>`, and by its tag, the name of this deployment: others in the same project (a second
+Figlina, an Octavia) name theirs alike. What was asked for stands in its metadata, since Nova does not show all of it. Paths and fields
+are those of Nova's API reference (https://docs.openstack.org/api-ref/compute/).
 """
 
 from __future__ import annotations
@@ -22,10 +23,6 @@ from controller.model.network import Port
 from controller.openstack import cloud, errors
 
 LOG = logging.getLogger(__name__)
-
-TAG = "figlina-amphora"
-GROUP_NAME = "octavia-lb-"
-"""Of a server group; the load balancer's id follows."""
 
 OLDEST, NEWEST = (2, 64), (2, 72)
 """The versions of the compute API (Rocky, Train) for which this is written. From 2.69 on, servers of a cell that does not answer say so."""
@@ -63,8 +60,11 @@ class Volume:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What all servers have in common. `more_networks` follow the management network `management_network`; `policy` None: no groups."""
+    """What all servers have in common. `deployment` is their tag; `more_networks` follow the management network `management_network`;
+    `policy` None: no groups.
+    """
 
+    deployment: str = "figlina"
     zone: str | None = None
     ssh_key: str | None = None
     policy: str | None = None
@@ -79,6 +79,7 @@ class Settings:
         from_volume = worker.volume_driver == _VOLUME_DRIVER
         networks = worker.amp_boot_network_list
         return cls(
+            deployment=worker.deployment,
             zone=conf.nova.availability_zone,
             ssh_key=worker.amp_ssh_key_name,
             policy=conf.nova.anti_affinity_policy if conf.nova.enable_anti_affinity else None,
@@ -194,7 +195,7 @@ class NovaCompute(interface.ComputeDriver):
             "user_data": _user_data(request),
             "networks": [*({"port": port.id} for port in request.ports), *self._more_networks(request)],
             "metadata": metadata | ({"figlina_address": address} if address else {}),
-            "tags": [TAG],
+            "tags": [self._settings.deployment],
             **self._disk(image),
         }
         optional = {"availability_zone": request.zone or settings.zone, "key_name": settings.ssh_key}
@@ -243,11 +244,15 @@ class NovaCompute(interface.ComputeDriver):
         return _instance(found[0]) if found else None
 
     def list_ours(self) -> Iterable[interface.Instance]:
-        return [_instance(server) for server in self._pages({"tags": TAG}) if not _is_gone(server)]
+        return [_instance(server) for server in self._pages({"tags": self._settings.deployment}) if not _is_gone(server)]
 
     def _named(self, name: str) -> list[Mapping[str, Any]]:
         """The servers of that name, the best one first, and of equals the oldest."""
-        found = [server for server in self._pages({"name": f"^{name}$"}) if not _is_gone(server) and server["name"] == name]
+        found = [
+            server
+            for server in self._pages({"name": f"^{name}$", "tags": self._settings.deployment})
+            if not _is_gone(server) and server["name"] == name
+        ]
         return sorted(found, key=lambda server: (_RANK[_status(server)], server["created"], server["id"]))
 
     def _pages(self, params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -301,18 +306,23 @@ class NovaCompute(interface.ComputeDriver):
         if policy is None:
             return None
         for group in self._groups():
-            if group["name"] == f"{GROUP_NAME}{load_balancer_id}":
+            if group["name"] == self._group_name(load_balancer_id):
                 return str(group["id"])
-        wanted = {"name": f"{GROUP_NAME}{load_balancer_id}", "policy": policy}
+        wanted = {"name": self._group_name(load_balancer_id), "policy": policy}
         return str(self._post("/os-server-groups", {"server_group": wanted})["server_group"]["id"])
 
     def delete_server_group(self, load_balancer_id: str) -> None:
         for group in list(self._groups()):
-            if group["name"] == f"{GROUP_NAME}{load_balancer_id}":
+            if group["name"] == self._group_name(load_balancer_id):
                 self._nova.delete(f"/os-server-groups/{group['id']}")
 
     def list_server_groups(self) -> Iterable[str]:
-        return [str(group["name"]).removeprefix(GROUP_NAME) for group in self._groups() if str(group["name"]).startswith(GROUP_NAME)]
+        first = self._group_name("")
+        return [str(group["name"]).removeprefix(first) for group in self._groups() if str(group["name"]).startswith(first)]
+
+    def _group_name(self, load_balancer_id: str) -> str:
+        """Groups of servers have neither tags nor descriptions."""
+        return f"{self._settings.deployment}-lb-{load_balancer_id}"
 
     def _groups(self) -> Iterator[Mapping[str, Any]]:
         offset = 0
