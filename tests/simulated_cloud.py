@@ -347,11 +347,11 @@ class Resources:
     @staticmethod
     def _fits(one: Mapping[str, Any], query: Mapping[str, str]) -> bool:
         for name, value in query.items():
-            if name == "tag" and value not in one["tags"]:
+            if name in ("tag", "tags") and value not in one["tags"]:
                 return False
             if name == "fixed_ips" and value.removeprefix("ip_address=") not in [each["ip_address"] for each in one["fixed_ips"]]:
                 return False
-            if name in one and name not in ("tag", "fixed_ips") and str(one[name]) != value:
+            if name in one and name not in ("tag", "tags", "fixed_ips") and str(one[name]) != value:
                 return False
         return True
 

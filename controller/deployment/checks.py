@@ -46,6 +46,7 @@ CHECKS = (
     _check(networks.heartbeats, _neutron, "credentials", "endpoints"),
     _check(identity.rights, _cloud, "credentials", "endpoints"),
     _check(machines.quota, _cloud, "credentials", "endpoints"),
+    _check(own.strangers, _nova, "database", "credentials", "endpoints"),
     _check(machines.ssh_key, _nova, "credentials", "endpoints"),
     _check(machines.affinity, _nova, "credentials", "endpoints"),
     _check(identity.catalogue, _cloud, "credentials"),

@@ -11,8 +11,10 @@ from typing import Any
 import requests
 
 from controller import exceptions
+from controller.deployment import machines
 from controller.deployment.report import Finding, failure, ok, warning
 from controller.deployment.site import Site
+from controller.drivers.compute import nova
 from controller.openstack import cloud, errors
 
 ROLES = tuple(f"load-balancer_{word}" for word in ("member", "observer", "global_observer", "quota_admin", "admin"))
@@ -21,7 +23,7 @@ ROLES = tuple(f"load-balancer_{word}" for word in ("member", "observer", "global
 EXTENSIONS = {"allowed-address-pairs": "a VIP can't move between amphorae", "security-group": "nobody guards a VIP"}
 """What Neutron has to have, and what is wrong without it."""
 
-QUESTIONS = {"compute": "/flavors", "network": "/networks", "image": "/images", "key_manager": "/secrets"}
+QUESTIONS = {"compute": "/flavors", "network": "/networks", "image": "/images", "key_manager": "/secrets", "block_storage": "/volumes"}
 """What each service is asked to see whether it answers: everybody may ask it, and it is answered shortly."""
 
 _GIVE = "openstack role add --project {project} --user {user} admin"
@@ -42,8 +44,9 @@ def credentials(site: Site) -> Iterator[Finding]:
 
 def endpoints(site: Site) -> Iterator[Finding]:
     """Are the services in the catalogue, and do they answer?"""
-    wanted = ["compute", "network", "image", *["key_manager"] * (site.conf.controller_worker.secrets_driver == "barbican")]
-    for name in wanted:
+    worker = site.conf.controller_worker
+    more = {"key_manager": worker.secrets_driver == "barbican", "block_storage": worker.volume_driver == "volume_cinder_driver"}
+    for name in ["compute", "network", "image", *(name for name, used in more.items() if used)]:
         section = cloud.SECTIONS[name]
         try:
             site.cloud.service(name).get(QUESTIONS[name], {"limit": 1})  # finding a service in the catalogue asks it nothing
@@ -52,6 +55,11 @@ def endpoints(site: Site) -> Iterator[Finding]:
             fix = f"openstack endpoint create --region REGION {name.replace('_', '-')} public URL, or [{section}] endpoint_override = URL"
             yield failure("endpoint", str(error), fix)
             continue
+        if name == "compute" and machines.numbers(newest) < nova.OLDEST:
+            oldest = ".".join(map(str, nova.OLDEST))
+            yield failure(
+                "compute-old", f"compute speaks up to version {newest or '2.1'}, and {oldest} is needed", "upgrade Nova to Rocky or newer"
+            )
         yield ok(f"{name} answers{f', up to version {newest}' if newest else ''}")
 
 

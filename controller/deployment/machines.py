@@ -20,8 +20,6 @@ FORMATS = ("qcow2", "raw")
 _FEW = 10  # load balancers: below, somebody should ask for more quota
 _GIB = 1024**3
 _RULES = 6  # of a load balancer's security group: two for what goes out, those of VRRP, a listener or two
-SOFT = "2.15"
-"""Compute's version that knows the soft policies of server groups."""
 _PREPARE = "figlina cloud prepare --os-cloud ADMIN --image build/image/amphora.qcow2"
 
 
@@ -151,10 +149,6 @@ def affinity(site: Site) -> Iterator[Finding]:
     if not nova.enable_anti_affinity:
         yield ok("[nova] enable_anti_affinity is off: the scheduler decides")
         return
-    _, newest = site.compute.microversions()
-    if nova.anti_affinity_policy.startswith("soft-") and _numbers(newest) < _numbers(SOFT):
-        words = f"compute speaks up to version {newest or '2.1'}, and {nova.anti_affinity_policy} needs {SOFT}"
-        yield failure("affinity-version", words, "[nova] anti_affinity_policy = anti-affinity")
     hosts = _hosts(site)
     if (
         hosts is not None
@@ -176,5 +170,6 @@ def _hosts(site: Site) -> int | None:
     return len([one for one in found if one["state"] == "up" and one["status"] == "enabled"])
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def numbers(version: str) -> tuple[int, ...]:
+    """A version of an API, to compare it."""
     return tuple(int(part) for part in version.split(".")) if version else (0,)

@@ -115,6 +115,23 @@ def drivers(site: Site) -> Iterator[Finding]:
     yield ok(", ".join(f"{kind} {name}" for kind, name in named.items()))
 
 
+def strangers(site: Site) -> Iterator[Finding]:
+    """Is our project ours alone? Housekeeping deletes machines with our marks that no row explains."""
+    everything = services.Services.load(site.conf)
+    try:
+        machines = {one.amphora_id for one in everything.compute.list_ours()}
+        with everything.db.read() as tx:
+            unknown = sorted(machines - tx.housekeeping.living_amphorae(machines))
+    finally:
+        everything.close()
+    if unknown and site.conf.house_keeping.delete_orphans:
+        words = f"no row explains {len(unknown)} of {len(machines)} amphorae in our project ({', '.join(unknown[:3])} ...)"
+        fix = "another project for each Figlina; until it is clear whose they are: [house_keeping] delete_orphans = false"
+        yield warning("strangers", f"{words}; housekeeping would delete them", fix)
+        return
+    yield ok(f"{len(machines)} amphorae, {len(unknown)} of them unexplained")
+
+
 def callers(site: Site) -> Iterator[Finding]:
     """Are callers of the API proved, and can they be?"""
     strategy = site.conf.api_settings.auth_strategy
