@@ -5,10 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
-import functools
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 
@@ -145,24 +144,21 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
     }
 
 
-def _own(noun: Any, table: sa.Table, row: Row) -> dict[str, Any]:
-    """The attributes of a noun that stand in columns of their names, lists as tuples: a new one of this kind needs no line here."""
-    return {name: tuple(row[name]) if isinstance(row[name], list) else row[name] for name in _shared(noun, table)}
-
-
-@functools.cache
-def _shared(noun: Any, table: sa.Table) -> tuple[str, ...]:
-    inherited = {field.name for field in dataclasses.fields(model.Resource)}
-    return tuple(field.name for field in dataclasses.fields(noun) if field.name not in inherited and field.name in table.c)
-
-
-def _of(noun: type[R], table: sa.Table, compose: Callable[[Row], dict[str, Any]] = lambda row: {}) -> Callable[..., R]:
+def _of(noun: type[R], table: sa.Table, compose: Callable[[Row], dict[str, Any]] | None = None) -> Callable[..., R]:
     """What makes a noun of a row. Its tags, its fault, and the ids of what is around it come from tables of their own; `compose` makes
-    what the row has in another form.
+    what the row has in another form. Other attributes stand in columns of their names, lists as tuples: a new one needs no line here.
     """
+    inherited = {field.name for field in dataclasses.fields(model.Resource)}
+    own = [field.name for field in dataclasses.fields(cast("Any", noun)) if field.name not in inherited and field.name in table.c]
 
     def made(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, **ids: Any) -> R:
-        return noun(**_resource(row, tags, fault), **(_own(noun, table, row) | compose(row) | ids))
+        values = _resource(row, tags, fault)
+        for name in own:
+            value = row[name]
+            values[name] = tuple(value) if isinstance(value, list) else value
+        if compose is not None:
+            values |= compose(row)
+        return noun(**values, **ids)
 
     return made
 
