@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import dataclasses
 import ipaddress
 import json
@@ -34,11 +35,12 @@ class NoDrive(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Drive:
-    """What a drive says. `files` maps absolute paths to their contents."""
+    """What a drive says. `files` maps absolute paths to their contents; who has one of `keys` (SSH, public) may log in."""
 
     name: str
     files: dict[str, bytes] = dataclasses.field(repr=False)
     links: tuple[Link, ...] = ()
+    keys: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,9 @@ def wait(seconds: float) -> tuple[pathlib.Path, str]:
     :raises NoDrive: not within that time.
     """
     ends_at = time.monotonic() + seconds
+    if find() is None:
+        with contextlib.suppress(system.CommandFailed):  # it takes a while, and few machines have their drive there
+            system.run(["modprobe", "ata_piix"])
     while (found := find()) is None:
         if time.monotonic() > ends_at:
             raise NoDrive(
@@ -121,9 +126,20 @@ def read(place: pathlib.Path) -> Drive:
     files.update(_user_data(latest / "user_data"))
     network = _json(latest / "network_data.json") if (latest / "network_data.json").exists() else {}
     try:
-        return Drive(str(about.get("name") or about.get("hostname") or "amphora"), files, tuple(_links(network)))
+        return Drive(str(about.get("name") or about.get("hostname") or "amphora"), files, tuple(_links(network)), _keys(about))
     except (KeyError, TypeError, ValueError, AttributeError) as exc:
         raise NoDrive(f"network_data.json makes no sense: {exc!r}") from exc
+
+
+def _keys(about: dict[str, Any]) -> tuple[str, ...]:
+    """The key pair that the server was booted with, in `public_keys` by its name.
+
+    :raises NoDrive: it is no key.
+    """
+    keys = about.get("public_keys") or {}
+    if not isinstance(keys, dict) or not all(isinstance(key, str) and key.strip().isprintable() for key in keys.values()):
+        raise NoDrive("meta_data.json: public_keys are not lines by their names")
+    return tuple(key.strip() for key in keys.values() if key.strip())
 
 
 def _personality(about: dict[str, Any], root: pathlib.Path) -> Iterator[tuple[str, bytes]]:

@@ -40,7 +40,7 @@ QUESTION_TIMEOUT = 0.5
 # quarters of the time (44 of 54 ms) of each check and start.
 _GLOBAL = """\
 global
-    stats socket {socket} mode 0600 level admin expose-fd listeners
+    stats socket {socket} mode 0660 level admin expose-fd listeners
     stats timeout 30s
     server-state-file {state}
     crt-base {certificates}
@@ -77,10 +77,15 @@ PATH=/usr/bin:/bin:/usr/sbin:/sbin exec ping -q -n -c 1 -W 2 "$address" > /dev/n
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Places:
-    """Where the files of one load balancer lie: `state` survives a restart of the machine, `run` need not."""
+    """Where the files of one load balancer lie: `state` survives a restart of the machine, `run` need not.
+
+    `own` is where HAProxy itself writes, and `as_user` what comes before its command: if it is to be another user than we are.
+    """
 
     state: pathlib.Path
     run: pathlib.Path
+    own: pathlib.Path | None = None
+    as_user: tuple[str, ...] = ()
 
     @property
     def certificates(self) -> pathlib.Path:
@@ -116,7 +121,9 @@ class HAProxy:
         self._arranged = places.run / "haproxy.cfg"
         self._server_state = places.run / "haproxy-servers"
         self._led = places.run / "haproxy-led"  # which text HAProxy was started with, and to which runtime commands have led it since
-        self._pid_file = places.run / "haproxy.pid"
+        own = places.own or places.run
+        self._as_user = places.as_user
+        self._pid_file = own / "haproxy.pid"
         self._log = places.run / "haproxy.log"
         self._checks = places.run / "checks"
         self._process: subprocess.Popen[bytes] | None = None
@@ -129,9 +136,9 @@ class HAProxy:
         self._ended: list[subprocess.Popen[bytes]] = []  # to be reaped
         self._ran = False  # since it was started last: a start that fails again is no further death
         self._masters: list[int] | None = None  # that hung, and whose workers still finish connections; None: not known yet
-        self._master_socket = places.run / "haproxy-master.sock"
+        self._master_socket = own / "haproxy-master.sock"
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
-        self.runtime = haproxy_runtime.RuntimeApi(places.run / "haproxy.sock")
+        self.runtime = haproxy_runtime.RuntimeApi(own / "haproxy.sock")
         self.changes = haproxy_changes.Changes(self.runtime)
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
@@ -301,11 +308,11 @@ class HAProxy:
     def _replace(self, config: str, preamble: str, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
         try:
-            system.write_file(self._global, _with_mark(config, preamble).encode())
+            system.write_file(self._global, _with_mark(config, preamble).encode(), system.FOR_PROGRAMS)
             system.write_file(self._config, config.encode())
         except OSError:
             if kept[1] is not None:
-                system.write_file(self._global, kept[1])
+                system.write_file(self._global, kept[1], system.FOR_PROGRAMS)
             raise
         said_before = self._log.stat().st_size if self._log.exists() else 0
         if go() and self._is_as_told():
@@ -316,7 +323,7 @@ class HAProxy:
             self.stop()
         else:
             system.write_file(self._config, kept[0])
-            system.write_file(self._global, kept[1])
+            system.write_file(self._global, kept[1], system.FOR_PROGRAMS)
             if not self._reload():
                 self._start_afresh()
         if program_path(self._command) is None:  # then the words are those of the program that was to start it
@@ -445,9 +452,11 @@ class HAProxy:
         self._ran = False
         self._worker_pulse.answered()
         self._master_pulse.answered()
-        files = ["-p", str(self._pid_file), "-S", f"{self._master_socket},mode,600", "-f", str(self._global), "-f", str(self._arranged)]
+        files = ["-p", str(self._pid_file), "-S", f"{self._master_socket},mode,660", "-f", str(self._global), "-f", str(self._arranged)]
         try:
-            self._process = system.start(system.in_tenant_namespace(self._namespace, [self._command, "-W", *files, *how]), self._log)
+            self._process = system.start(
+                system.in_tenant_namespace(self._namespace, [*self._as_user, self._command, "-W", *files, *how]), self._log
+            )
         except system.CommandFailed as exc:
             LOG.error("HAProxy can't be started: %s", exc)
             return False
@@ -520,7 +529,7 @@ class HAProxy:
         if mark == _mark(config, preamble):
             return mark
         try:
-            system.write_file(self._global, _with_mark(config, preamble).encode())
+            system.write_file(self._global, _with_mark(config, preamble).encode(), system.FOR_PROGRAMS)
         except OSError as exc:  # the disk is full: then the worker shows an older mark, and the next change is a reload
             LOG.warning("HAProxy starts with the mark of an older configuration: %s", exc)
             return mark
@@ -529,10 +538,10 @@ class HAProxy:
     def _arrange(self) -> None:
         """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
         arranged = haproxy_order.arranged(self.config or "", secrets.randbelow)
-        system.write_file(self._arranged, arranged.encode(), durable=False)
+        system.write_file(self._arranged, arranged.encode(), system.FOR_PROGRAMS, durable=False)
 
     def _write_server_states(self, text: str) -> None:
-        system.write_file(self._server_state, text.encode(), durable=False)
+        system.write_file(self._server_state, text.encode(), system.FOR_PROGRAMS, durable=False)
 
     def _ensure_run_files(self) -> None:
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
@@ -569,7 +578,9 @@ class HAProxy:
         return self._without_paths(said)
 
     def _without_paths(self, said: str) -> str:
-        said = said.replace(".new", ".cfg").replace(f"{self._config.parent}/", "").replace(f"{self._pid_file.parent}/", "")
+        said = said.replace(".new", ".cfg")
+        for folder in (self._config.parent, self._pid_file.parent, self._arranged.parent):
+            said = said.replace(f"{folder}/", "")
         lines = [re.sub(r"^\[(ALERT|WARNING)\]\s*\(\d+\) : ", "", line) for line in said.splitlines() if not line.startswith("[NOTICE]")]
         alerts = [line for line in lines if "server state file" not in line and "from server-state after a reload" not in line]
         return "\n".join(alerts)[:4000]

@@ -64,7 +64,9 @@ class Heart:
         config: boot.AgentConfig,
         look: Callable[[], Mapping[str, Any] | None],
         before_report: Callable[[], None],
+        open_socket: Callable[[int], socket.socket] | None = None,
     ) -> None:
+        self._open_socket = open_socket or _open_socket
         self._look, self._before_report = look, before_report
         self._id = uuid.UUID(amphora_id).bytes
         self._boot_id = os.urandom(8)
@@ -143,7 +145,7 @@ class Heart:
         self._key = bytes.fromhex(config.heartbeat_key)
         for sock in {sock for sock, _ in self._sockets}:
             sock.close()
-        self._sockets = _sockets(config.health_managers)
+        self._sockets = _sockets(config.health_managers, self._open_socket)
         self._memory.reported_digest = None
 
     def _answer(self) -> None:
@@ -204,14 +206,20 @@ class Heart:
                 self._questions[header.digest] = None
 
 
-def _sockets(managers: tuple[tuple[str, int], ...]) -> list[tuple[socket.socket, tuple[str, int]]]:
+def _open_socket(family: int) -> socket.socket:
+    return socket.socket(family, socket.SOCK_DGRAM)
+
+
+def _sockets(
+    managers: tuple[tuple[str, int], ...], open_socket: Callable[[int], socket.socket]
+) -> list[tuple[socket.socket, tuple[str, int]]]:
     """One socket per address family, shared by the managers of that family."""
     by_family: dict[int, socket.socket] = {}
     pairs = []
     for address in managers:
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         if family not in by_family:
-            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock = open_socket(family)
             sock.setblocking(False)
             by_family[family] = sock
         pairs.append((by_family[family], address))

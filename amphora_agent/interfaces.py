@@ -8,7 +8,7 @@ import logging
 import pathlib
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amphora_agent import announce, errors, system
 from amphora_agent.protocol import boot, rest
@@ -45,10 +45,16 @@ class Nic:
 
 
 class Interfaces:
-    """NICs of one amphora. `namespace` is where tenants' NICs go."""
+    """NICs of one amphora. `namespace` is where tenants' NICs go; empty: where we live, and `fetch` asks for a NIC by its MAC."""
 
-    def __init__(self, namespace: str = boot.TENANT_NAMESPACE, appear_timeout: float = APPEAR_TIMEOUT) -> None:
-        self._namespace = namespace
+    def __init__(
+        self,
+        namespace: str = boot.TENANT_NAMESPACE,
+        appear_timeout: float = APPEAR_TIMEOUT,
+        fetch: Callable[[str], None] = lambda mac: None,
+    ) -> None:
+        self.namespace = self._namespace = namespace
+        self._fetch = fetch
         self._appear_timeout = appear_timeout
 
     def configure_management(self, config: boot.BootConfig) -> None:
@@ -93,7 +99,7 @@ class Interfaces:
         :raises SettingRefused: the kernel does not take one of them.
         """
         for interface in wanted:
-            nic, inside = self._wait_for(interface.mac, ([], self._inside))
+            nic, inside = self._wait_for(interface.mac, ([], self._inside) if self._namespace else ([],))
             if not inside or nic.name != interface.name:
                 self._bring_in(nic, inside, interface.name)
             _batch(self._inside, _lines(interface))
@@ -149,7 +155,7 @@ class Interfaces:
 
     @property
     def _inside(self) -> list[str]:
-        return ["-n", self._namespace]
+        return ["-n", self._namespace] if self._namespace else []
 
     def _wait_for(self, mac: str, where: Sequence[list[str]]) -> tuple[Nic, bool]:
         """The NIC with a MAC, and whether it is in the last of the places. A NIC may appear a moment after the call."""
@@ -158,7 +164,8 @@ class Interfaces:
             for place in where:
                 for nic in _nics(place):
                     if nic.mac == mac.lower():
-                        return nic, bool(place)
+                        return nic, place == self._inside
+            self._fetch(mac.lower())
             if time.monotonic() > until:
                 raise errors.InterfaceMissing(mac, self._appear_timeout)
             time.sleep(0.1)

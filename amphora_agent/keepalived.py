@@ -7,6 +7,7 @@ import ipaddress
 import logging
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -30,9 +31,8 @@ _SETTLES_WITHIN = 1.0
 _PREAMBLE = """\
 global_defs {{
     router_id {router_id}
-    script_user root
-    enable_script_security
-}}
+    script_user {user}
+{security}}}
 vrrp_script haproxy_alive {{
     script "{script}"
     interval 1
@@ -62,8 +62,16 @@ class Keepalived:
     """One keepalived in the tenant namespace, which outlives the agent: a parent, and a child that speaks VRRP."""
 
     def __init__(
-        self, state: pathlib.Path, run: pathlib.Path, command: str, namespace: str, router_id: str, record: programs.Record
+        self,
+        state: pathlib.Path,
+        run: pathlib.Path,
+        command: str,
+        namespace: str,
+        router_id: str,
+        record: programs.Record,
+        with_rights: tuple[str, ...] = (),
     ) -> None:
+        self._with_rights = with_rights  # what comes before its command, if it may do less than we may
         self._config = state / "keepalived.conf"
         self._script = run / "haproxy-alive"
         self.flag = run / "haproxy-hangs"
@@ -214,7 +222,7 @@ class Keepalived:
         self._pid_file.unlink(missing_ok=True)
         self._child_file.unlink(missing_ok=True)
         files = ["-f", str(self._config), "-p", str(self._pid_file), "-r", str(self._child_file)]
-        command = [self._command, "-n", "-P", "-l", "-D", *files]
+        command = [*self._with_rights, self._command, "-n", "-P", "-l", "-D", *files]
         try:
             self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log, self._dump.environment)
         except system.CommandFailed as exc:
@@ -290,7 +298,10 @@ class Keepalived:
         return keepalived_dump.addresses((system.read_file(self._config) or b"").decode(errors="replace"))
 
     def _whole(self, text: str) -> bytes:
-        preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag)
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        # Its other name is: refuse scripts that somebody else than root may change. Ours is ours, and it runs as we do.
+        security = "    enable_script_security\n" if user == "root" else ""
+        preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag, user=user, security=security)
         tracking = _TRACKED.sub(lambda found: _TRACK_FILE.format(indent=found["indent"]) + found[0], text)
         return (preamble + tracking).encode()
 

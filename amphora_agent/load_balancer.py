@@ -25,6 +25,7 @@ from amphora_agent import (
     interfaces,
     keepalived,
     keepalived_dump,
+    privileges,
     programs,
     report,
     system,
@@ -48,7 +49,15 @@ CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 class LoadBalancer:
     """The one load balancer of an amphora. Every public method may be called from any thread."""
 
-    def __init__(self, config: boot.BootConfig, state: pathlib.Path, run: pathlib.Path, nics: interfaces.Interfaces) -> None:
+    def __init__(
+        self,
+        config: boot.BootConfig,
+        state: pathlib.Path,
+        run: pathlib.Path,
+        nics: interfaces.Interfaces,
+        rights: privileges.Rights | None = None,
+    ) -> None:
+        rights = rights or privileges.Rights()
         self._state, self._nics = state, nics
         self._lock = threading.Lock()
         self._counting = threading.Lock()
@@ -64,13 +73,15 @@ class LoadBalancer:
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
         state.mkdir(parents=True, exist_ok=True)
-        state.chmod(0o700)  # tenants' keys will lie there
+        state.chmod(0o2750 if rights.as_haproxy else 0o700)  # tenants' keys will lie there
         for directory in (state, state / "certificates", run):
             system.remove_unfinished(directory)
         self._record = programs.Record(state / "programs.json")
-        self._haproxy = haproxy.HAProxy(haproxy.Places(state, run), config.haproxy_command, boot.TENANT_NAMESPACE, self._record)
+        self._haproxy = haproxy.HAProxy(
+            haproxy.Places(state, run, rights.own, rights.as_haproxy), config.haproxy_command, nics.namespace, self._record
+        )
         self._keepalived = keepalived.Keepalived(
-            state, run, config.keepalived_command, boot.TENANT_NAMESPACE, config.amphora_id, self._record
+            state, run, config.keepalived_command, nics.namespace, config.amphora_id, self._record, rights.as_keepalived
         )
         self._counters = counters.Counters(state / "counters.json")
 
@@ -154,7 +165,7 @@ class LoadBalancer:
         """
         if not CERTIFICATE_NAME.fullmatch(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
             raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
-        system.write_file(self._state / "certificates" / name, pem)
+        system.write_file(self._state / "certificates" / name, pem, system.FOR_PROGRAMS)
 
     def look(self) -> dict[str, Any] | None:
         """Start again what died or hangs, and return the report; None while HAProxy, though it runs, does not say how it fares."""

@@ -16,6 +16,7 @@ PATIENCE = 60.0
 """Seconds until a drive that has not appeared is missed."""
 
 _MOUNTED_AT = pathlib.Path("/run/config-drive")
+_SSH = pathlib.Path("/root/.ssh")
 _DHCP = ["busybox", "udhcpc", "-q", "-n", "-t", "5", "-T", "2", "-s", "/usr/lib/figlina/dhcp"]
 
 
@@ -29,7 +30,7 @@ def start() -> int:
             LOG.error("The machine can't be configured: %s", exc)
             time.sleep(5.0)
             return 1
-    return main.main([])
+    return main.main(["--user", "figlina"])
 
 
 def _take(drive: config_drive.Drive) -> None:
@@ -39,17 +40,37 @@ def _take(drive: config_drive.Drive) -> None:
     if last is None:
         raise config_drive.NoDrive(f"it holds no {boot.CONFIG_PATH}")
     for path, content in drive.files.items():
-        if path != boot.CONFIG_PATH:
+        if path not in (boot.CONFIG_PATH, boot.SSH_HOST_KEY_PATH):
             system.write_file(pathlib.Path(path), content)
     try:
-        management = boot.BootConfig.parse(last).management_mac.lower()
+        config = boot.BootConfig.parse(last)
     except ValueError as exc:
         raise config_drive.NoDrive(str(exc)) from exc
     for link in drive.links:
-        if link.mac == management:  # the others are tenants' networks: they are configured in a namespace of their own
+        if link.mac == config.management_mac.lower():  # the others are tenants' networks: they are configured in a namespace of their own
             _bring_up(link)
+    if drive.keys:
+        _let_in(drive.keys, drive.files.get(boot.SSH_HOST_KEY_PATH), config)
     system.write_file(pathlib.Path(boot.CONFIG_PATH), last)
     LOG.info("Configured as %s, with %d files", drive.name, len(drive.files))
+
+
+def _let_in(keys: tuple[str, ...], host_key: bytes | None, config: boot.BootConfig) -> None:
+    """Have an SSH server on the management network, for owners of keys. There are no passwords, and no forwarding.
+
+    The host key is the controller's: one that was made here would be a stranger's to whoever logs in.
+    """
+    if host_key is None:
+        LOG.warning("Nobody can log in: the configuration drive has keys of theirs, but no %s", boot.SSH_HOST_KEY_PATH)
+        return
+    interfaces.Interfaces().configure_management(config)
+    theirs, converted = _SSH / "host_key.openssh", _SSH / "host_key"
+    system.write_file(_SSH / "authorized_keys", "".join(f"{key}\n" for key in keys).encode())
+    system.write_file(theirs, host_key)
+    _SSH.chmod(0o700)
+    system.run(["dropbearconvert", "openssh", "dropbear", str(theirs), str(converted)])
+    address = config.management_address.partition("/")[0]
+    system.run(["dropbear", "-s", "-j", "-k", "-r", str(converted), "-p", f"[{address}]:22" if ":" in address else f"{address}:22"])
 
 
 def _bring_up(link: config_drive.Link) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, identity, interfaces, load_balancer, orders, system, watch
+from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, orders, privileges, system, watch
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -42,11 +42,18 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     nics = interfaces.Interfaces()
     nics.configure_management(config)
     nics.ensure_namespace()
-    balancer = load_balancer.LoadBalancer(config, options.state_directory, options.run_directory, nics)
+    address = (config.management_address.partition("/")[0], config.agent_port)
+    rights, sockets = privileges.Rights(), None
+    if options.user is not None:
+        sockets = privileges.Sockets(address)
+        rights = privileges.give_up(options.user, config.management_mac, options.state_directory, options.run_directory, options.config)
+        nics = interfaces.Interfaces("", fetch=privileges.fetch)
+    balancer = load_balancer.LoadBalancer(config, options.state_directory, options.run_directory, nics, rights)
     kept = configuration.Kept(config, options.state_directory)
     balancer.live_by(kept.current)
     balancer.resume()
-    heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save_counters)
+    sender = None if sockets is None else sockets.sender
+    heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save_counters, sender)
 
     def live_by(current: boot.AgentConfig) -> None:
         heart.configure(current)
@@ -59,14 +66,16 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     threading.Thread(target=watching.run, name="watch", daemon=True).start()
     heart.first_sent.wait(FIRST_BEAT_TIMEOUT)
 
-    from amphora_agent.api import app, server  # the first heartbeat did not wait for Flask
+    from amphora_agent import identity  # the first heartbeat did not wait for TLS and Flask
+    from amphora_agent.api import app, server
 
     system.write_file(options.run_directory / "agent.pid", f"{os.getpid()}\n".encode(), durable=False)
     own = identity.Identity(options.config.parent / "certs", options.state_directory, options.run_directory)
     web = server.Server(
-        (config.management_address.partition("/")[0], config.agent_port),
+        address,
         app.create_app(config, kept, own, balancer, started_at, orders.Orders(options.state_directory)),
         own,
+        None if sockets is None else sockets.bound,
     )
     signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=web.shutdown, daemon=True).start())
     LOG.info("Serving on %s port %s", config.management_address, config.agent_port)
@@ -80,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
         "--config", type=pathlib.Path, default=pathlib.Path(boot.CONFIG_PATH), help="boot configuration; certs/ lies beside it"
     )
     parser.add_argument("--state-directory", type=pathlib.Path, default=pathlib.Path("/var/lib/figlina"), help="what survives a restart")
+    parser.add_argument("--user", help="give up root's rights and be this user, in the tenant's network namespace (a machine of one's own)")
     parser.add_argument("--run-directory", type=pathlib.Path, default=pathlib.Path("/run/figlina"), help="sockets and pid files")
     return parser
 

@@ -67,8 +67,8 @@ def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0)
 
 
 def in_tenant_namespace(namespace: str, command: Sequence[str]) -> list[str]:
-    """The command line that runs a program inside a network namespace; the process id stays the same across it."""
-    return ["ip", "netns", "exec", namespace, *command]
+    """The command line that runs a program inside a network namespace (empty: that of this process); the process id stays the same."""
+    return ["ip", "netns", "exec", namespace, *command] if namespace else [*command]
 
 
 def start(command: Sequence[str], log: pathlib.Path, environment: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -90,6 +90,10 @@ def trim(log: pathlib.Path, limit: int = 1_000_000) -> None:
     with contextlib.suppress(FileNotFoundError):
         if log.stat().st_size > limit:
             os.truncate(log, 0)
+
+
+FOR_PROGRAMS = 0o640
+"""The mode of files that HAProxy reads: it may be another user, of the folder's group. Where all are root, that is nobody."""
 
 
 def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: bool = True) -> None:
@@ -246,17 +250,18 @@ def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 
 
 
 def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
-    """Do something inside a network namespace, on a thread of its own, which takes the namespace with it when it ends.
+    """Do something inside a network namespace, on a thread of its own, which takes the namespace with it when it ends; empty: right here.
 
     :raises OSError: there is no such namespace.
     """
+    if not namespace:
+        return action()
     results: list[_Result] = []
     errors: list[BaseException] = []
 
     def enter_and_act() -> None:
         try:
-            with (NAMESPACES / namespace).open("rb") as handle:
-                _set_network_namespace(handle.fileno())
+            move_to_namespace(namespace)
             results.append(action())
         except BaseException as exc:
             errors.append(exc)
@@ -287,6 +292,15 @@ def _local_addresses() -> frozenset[str]:
         for line in (own / "if_inet6").read_text().splitlines():
             found.add(socket.inet_ntop(socket.AF_INET6, bytes.fromhex(line.split()[0])))
     return frozenset(found)
+
+
+def move_to_namespace(namespace: str) -> None:
+    """Have this thread, and those that it starts, live in a network namespace.
+
+    :raises OSError: there is no such namespace.
+    """
+    with (NAMESPACES / namespace).open("rb") as handle:
+        _set_network_namespace(handle.fileno())
 
 
 def _set_network_namespace(descriptor: int) -> None:

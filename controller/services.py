@@ -45,6 +45,7 @@ class Settings:
     boot_timeout: float = 600.0
     image_tag: str | None = None
     compute_flavor: str | None = None
+    ssh: bool = False
     cert_renew_after: float = renewal.RENEW_AFTER
     cert_first_pause: float = renewal.FIRST_PAUSE
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers of HAProxy
@@ -69,6 +70,7 @@ class Settings:
             boot_timeout=worker.boot_timeout,
             image_tag=worker.amp_image_tag,
             compute_flavor=worker.amp_flavor_id,
+            ssh=bool(worker.amp_ssh_key_name),
             cert_renew_after=conf.certificates.cert_renew_after,
             cert_first_pause=min(renewal.FIRST_PAUSE, conf.certificates.cert_validity_time / _PAUSES),
             limits={

@@ -31,18 +31,24 @@ MAX_SESSIONS = 64
 
 
 class Server(socketserver.TCPServer):
-    """Serves `application` on (address, port)."""
+    """Serves `application` on (address, port), or at a socket that somebody has bound there."""
 
     allow_reuse_address = True
     request_queue_size = 256
 
-    def __init__(self, address: tuple[str, int], application: WSGIApplication, own: identity.Identity) -> None:
+    def __init__(
+        self, address: tuple[str, int], application: WSGIApplication, own: identity.Identity, bound: socket.socket | None = None
+    ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.application = application
         self._own = own
         self._sessions: dict[_Session, None] = {}  # the one that was last used longest ago comes first
         self._lock = threading.Lock()
-        super().__init__(address, _Handler)
+        super().__init__(address, _Handler, bind_and_activate=bound is None)
+        if bound is not None:
+            self.socket.close()
+            self.socket, self.server_address = bound, bound.getsockname()
+            self.server_activate()
         self._doorway = doorway.Doorway(own.secure, self._let_in)
         self._doorway.start()
 

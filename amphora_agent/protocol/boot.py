@@ -15,6 +15,8 @@ CONFIG_PATH = "/etc/figlina/agent.json"
 SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
 CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
 CLIENT_NAMES_PATH = "/etc/figlina/certs/client_names.json"
+SSH_HOST_KEY_PATH = "/etc/figlina/ssh_host_key"
+"""A private key in OpenSSH's format: without it, a machine lets nobody log in, whatever keys the compute service names."""
 MOST_HEALTH_MANAGERS = 64
 MOST = 2_000_000
 """Seconds, processes or MiB that a limit of HAProxy may be."""

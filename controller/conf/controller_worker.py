@@ -31,7 +31,11 @@ OPTS = [
         "amp_image_owner_id",
         help="The project whose images with the tag are booted. Without it anybody who may share an image with everybody may give us one.",
     ),
-    cfg.StrOpt("amp_ssh_key_name", help="A key pair of the compute service's, for amphorae whose image takes one. None: nobody logs in."),
+    cfg.StrOpt(
+        "amp_ssh_key_name",
+        help="A key pair of the compute service's, whose owner may log in to amphorae (ssh root@ADDRESS, on the management network). "
+        "Each gets a host key of the controller's making; the worker's log has its line for known_hosts. None: no SSH server runs.",
+    ),
     cfg.ListOpt(
         "amp_boot_network_list",
         default=[],

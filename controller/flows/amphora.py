@@ -78,6 +78,7 @@ def boot_settings(services: Services) -> compute.BootSettings:
         keepalived_command=settings.keepalived_command,
         image_tag=settings.image_tag,
         flavor=settings.compute_flavor,
+        ssh=settings.ssh,
         cert_renew_after=settings.cert_renew_after,
         limits=settings.limits,
     )

@@ -6,6 +6,9 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+
 from amphora_agent.protocol import boot, heartbeat
 
 
@@ -77,6 +80,14 @@ def agent_config(
         counters_interval=counters_interval,
         **limits,
     )
+
+
+def ssh_host_key(deployment_key: bytes, amphora_id: str) -> tuple[bytes, str]:
+    """An amphora's SSH host key, made from the deployment's: the private key in OpenSSH's format, and the line of a `known_hosts` file."""
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(heartbeat.derive_key(deployment_key, f"ssh {amphora_id}"))
+    coding = serialization.Encoding
+    public = key.public_key().public_bytes(coding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+    return key.private_bytes(coding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()), public
 
 
 def files(boot_config: boot.BootConfig, server_pem: bytes, client_roots: bytes, client_names: Sequence[str] = ()) -> Mapping[str, bytes]:

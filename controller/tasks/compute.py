@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from amphora_agent.protocol import boot
 from controller import jobs, render
 from controller.db import database, fence
 from controller.drivers.ca import interface as ca_interface
@@ -35,6 +36,7 @@ class BootSettings:
     keepalived_command: str = "keepalived"
     image_tag: str | None = None
     flavor: str | None = None
+    ssh: bool = False  # whether somebody may log in: then a machine gets a host key
     cert_renew_after: float = renewal.RENEW_AFTER
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers
 
@@ -154,4 +156,9 @@ class Boot(base.Step):
             haproxy_command=settings.haproxy_command,
             keepalived_command=settings.keepalived_command,
         )
-        return render.boot.files(config, pem, self._ca.client_roots(), self._ca.client_names())
+        files = render.boot.files(config, pem, self._ca.client_roots(), self._ca.client_names())
+        if not settings.ssh:
+            return files
+        key, public = render.boot.ssh_host_key(settings.deployment_key, amphora_id)
+        LOG.info("amphora %s: its line for known_hosts is `%s %s`", amphora_id, fixed.ip_address, public)
+        return {**files, boot.SSH_HOST_KEY_PATH: key}

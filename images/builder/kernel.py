@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import lzma
 import os
 import pathlib
 import shutil
@@ -49,6 +50,9 @@ def unpack(work: pathlib.Path) -> Kernel:
     if not (folder / "lib").exists():
         (folder / "lib").symlink_to("usr/lib")
     (modules,) = (folder / "lib/modules").iterdir()
+    for packed in modules.rglob("*.ko.xz"):  # the image is compressed as a whole: so they are unpacked once, not at each boot
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+        packed.unlink()
     commands.run(["depmod", "-b", folder, modules.name])
     return Kernel(folder, modules.name)
 

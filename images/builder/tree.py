@@ -102,6 +102,9 @@ def _finish(root: pathlib.Path) -> None:
         path.symlink_to(target)
     for folder in ("dev", "proc", "sys", "run", "tmp", "var/log", "var/lib/figlina", "etc/figlina"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, line in (("passwd", "figlina:x:990:990::/var/lib/figlina:/usr/sbin/nologin"), ("group", "figlina:x:990:")):
+        with (root / "etc" / name).open("a") as file:
+            file.write(f"{line}\n")
     (root / "etc/machine-id").write_text("")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
     (root / "etc/fstab").write_text("")

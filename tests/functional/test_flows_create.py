@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import sqlalchemy as sa
 
-from controller import exceptions, jobs
+from amphora_agent.protocol import boot
+from controller import exceptions, jobs, services
 from controller.db import tables
 from controller.drivers.compute import interface as compute_interface
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
@@ -42,6 +45,15 @@ def test_a_machine_is_booted_with_its_ports_and_its_own_key(site: flow_site.Site
     assert b"PRIVATE KEY" in request.files["/etc/figlina/certs/server.pem"]
     assert amphora.id.encode() in request.files["/etc/figlina/agent.json"]
     assert amphora.cert_expiration is not None
+
+
+def test_a_machine_gets_a_host_key_only_if_somebody_may_log_in(site: flow_site.Site) -> None:
+    amphora_id = site.snapshot(site.built()).amphorae[0].id
+    assert boot.SSH_HOST_KEY_PATH not in site.compute.request_of(amphora_id).files
+    settings = dataclasses.replace(site.services.settings, ssh=True)
+    site.services = services.Services(site.db, site.compute, site.network, site.amphora, site.services.ca, settings=settings)
+    amphora_id = site.snapshot(site.built()).amphorae[0].id
+    assert b"OPENSSH PRIVATE KEY" in site.compute.request_of(amphora_id).files[boot.SSH_HOST_KEY_PATH]
 
 
 def test_no_key_reaches_the_record_of_a_flow(site: flow_site.Site) -> None:

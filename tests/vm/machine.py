@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import shutil
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 
 from amphora_agent import system
 from amphora_agent.protocol import boot
+from controller import render
 from tests.integration import agent_amphora
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
@@ -27,8 +29,18 @@ class Hardware:
 
     firmware: str = "bios"
     disk: str = "virtio"  # or scsi
-    drive: str = "iso9660"  # or vfat
+    drive: str = "iso9660"  # or vfat, or ide: ISO 9660 on the bus that machines of this type have had for ever
     memory: int = 256  # MiB
+    ssh: bool = False  # whether its drive lets somebody log in
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """What /proc/PID/status (proc(5)) says of a process. `capabilities` are its permitted ones, by their numbers."""
+
+    user: int
+    capabilities: frozenset[int]
+    no_new_privileges: bool
 
 
 class Machine(agent_amphora.Amphora):
@@ -73,7 +85,8 @@ class Machine(agent_amphora.Amphora):
         words += ["-drive", f"file={self.folder / 'disk.qcow2'},if=none,id=disk,cache=unsafe"]
         words += ["-device", "virtio-blk-pci,drive=disk" if hardware.disk == "virtio" else "scsi-hd,bus=scsi.0,drive=disk"]
         words += ["-drive", f"file={self.folder / 'drive'},if=none,id=drive,format=raw,readonly=on", "-device"]
-        words += ["scsi-cd,bus=scsi.0,drive=drive" if hardware.drive == "iso9660" else "virtio-blk-pci,drive=drive"]
+        cards = {"iso9660": "scsi-cd,bus=scsi.0", "ide": "ide-cd", "vfat": "virtio-blk-pci"}
+        words += [f"{cards[hardware.drive]},drive=drive"]
         if hardware.firmware == "uefi":
             words += ["-drive", f"if=pflash,format=raw,readonly=on,file={UEFI}"]
         if hardware.firmware == "kernel":
@@ -102,6 +115,12 @@ class Machine(agent_amphora.Amphora):
                 assert "error" not in answer, answer
         return answer["return"]
 
+    def cut_power(self) -> None:
+        """Switch the machine off as a failing host does: what the guest has not written is lost."""
+        assert self._machine is not None
+        self._machine.kill()
+        self._machine.wait(10)
+
     def ended(self, within: float) -> bool:
         """Whether the machine switches itself off within that many seconds."""
         assert self._machine is not None
@@ -110,6 +129,33 @@ class Machine(agent_amphora.Amphora):
         except subprocess.TimeoutExpired:
             return False
         return True
+
+    def ssh(self, command: str, key: str = "user_key", method: str = "publickey") -> str:
+        """What a command says inside.
+
+        :raises system.CommandFailed: it failed, or the machine lets nobody in like this.
+        """
+        known = {"UserKnownHostsFile": self.folder / "known_hosts", "StrictHostKeyChecking": "yes", "IdentitiesOnly": "yes"}
+        options = {**known, "BatchMode": "yes", "PreferredAuthentications": method, "ConnectTimeout": 20}
+        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        login = ["ssh", "-F", "none", "-i", str(self.folder / key), *words, f"root@{agent_amphora.AGENT}", command]
+        return system.run(["nsenter", f"--net=/run/netns/{self.outside}", "--", *login], timeout=120)
+
+    def rights(self, program: str) -> list[Process]:
+        """The processes of a program."""
+        found = []
+        for status in self.ssh(f"for pid in $(busybox pidof {program}); do cat /proc/$pid/status; echo ---; done").split("---\n"):
+            said = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+            if said:
+                sets = {name: int(said[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd")}
+                held = frozenset(number for number in range(64) if (sets["CapPrm"] | sets["CapEff"]) >> number & 1)
+                found.append(Process(int(said["Uid"].split()[0]), held, said["NoNewPrivs"] == "1"))
+        return found
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the machine has cost until now: proc(5), /proc/pid/stat, utime and stime, in ticks of 10 ms."""
+        assert self._machine is not None
+        return system.processor_time(self._machine.pid) / os.sysconf("SC_CLK_TCK")
 
     @property
     def console(self) -> pathlib.Path:
@@ -131,17 +177,26 @@ class Machine(agent_amphora.Amphora):
         content.mkdir()
         etc = self.folder / "etc"
         (content / "0000").write_bytes((etc / "agent.json").read_bytes())
-        about = {"uuid": self.id, "name": f"amphora-{self.id}", "hostname": f"amphora-{self.id}.novalocal"}
+        about: dict[str, Any] = {"uuid": self.id, "name": f"amphora-{self.id}", "hostname": f"amphora-{self.id}.novalocal"}
+        if self._hardware.ssh:
+            for name in ("user_key", "other_key"):
+                system.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)])
+            about["public_keys"] = {"operator": (self.folder / "user_key.pub").read_text()}
         files = [{"content_path": "/content/0000", "path": boot.CONFIG_PATH}]
         (latest / "meta_data.json").write_text(json.dumps({**about, "files": files}))
         certificates = {boot.SERVER_PEM_PATH: etc / "certs/server.pem", boot.CLIENT_ROOTS_PATH: etc / "certs/client_roots.pem"}
+        if self._hardware.ssh:
+            private, public = render.boot.ssh_host_key(agent_amphora.DEPLOYMENT_KEY, self.id)
+            (self.folder / "host_key").write_bytes(private)
+            (self.folder / "known_hosts").write_text(f"{agent_amphora.AGENT} {public}\n")
+            certificates[boot.SSH_HOST_KEY_PATH] = self.folder / "host_key"
         write = [{"path": path, "content": source.read_text(), "permissions": "0600"} for path, source in certificates.items()]
         (latest / "user_data").write_text("#cloud-config\n" + json.dumps({"write_files": write}))
         links = [{"id": name, "type": "bridge", "mtu": 1400, "ethernet_mac_address": mac} for name, mac in self._taps]
         network = {"type": "ipv4", "link": "mgmt", "ip_address": agent_amphora.AGENT, "netmask": "255.255.255.0", "routes": []}
         (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": [{"id": "network0", **network}], "services": []}))
         drive = self.folder / "drive"
-        if self._hardware.drive == "iso9660":
+        if self._hardware.drive != "vfat":
             system.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", str(drive), "-J", "-r", "-V", "config-2", str(tree)])
         else:
             with drive.open("wb") as file:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import http.client
 import pathlib
+import socket
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from amphora_agent import system
+from amphora_agent import privileges, system
 from amphora_agent.protocol import rest
-from tests.integration.agent_amphora import config, eventually
+from tests.integration.agent_amphora import AGENT, config, eventually
+from tests.integration.test_agent_life import PAIR
 from tests.vm import machine as vm
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+FIGLINA = 990
+SYSCTLS = pathlib.Path(__file__).parents[2] / "images/root/etc/sysctl.d/amphora.conf"
 SECOND_MAC, SECOND, SECOND_OUTSIDE = "02:f1:00:00:00:03", "198.19.252.2/24", "198.19.252.1/24"
 
 
 @pytest.fixture(scope="module")
 def machine(image_folder: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[vm.Machine]:
-    with vm.running(tmp_path_factory.mktemp("vm"), image_folder) as made:
+    with vm.running(tmp_path_factory.mktemp("vm"), image_folder, vm.Hardware(ssh=True)) as made:
         yield made
 
 
@@ -34,12 +43,50 @@ def test_it_serves_in_256_mib_and_beats(machine: vm.Machine) -> None:
     assert b"haproxy" in about.lower()
 
 
+def test_each_program_is_a_user_of_its_own_with_few_rights(machine: vm.Machine) -> None:
+    """What the kernel says of them: only the watchers of a few lines, which are busybox's, are root's."""
+    agent, haproxy = machine.rights("python3"), machine.rights("haproxy")
+    assert [(one.user, one.capabilities, one.no_new_privileges) for one in agent] == [(FIGLINA, frozenset(privileges.KEPT.values()), True)]
+    assert len(haproxy) >= 2
+    assert {one.user for one in haproxy} == {agent_user(machine, "haproxy")}
+    assert {one.capabilities for one in haproxy} == {frozenset({privileges.KEPT["net_bind_service"]})}
+    assert all(one.no_new_privileges for one in haproxy)
+    assert machine.ssh("for pid in $(busybox pidof haproxy); do readlink /proc/$pid/ns/net; done | sort -u | wc -l").strip() == "1"
+    roots = machine.ssh("busybox ps -o user,comm | busybox awk '$1 == \"root\" {print $2}' | sort -u").split()
+    assert {"haproxy", "keepalived", "python3"}.isdisjoint(roots), roots
+
+
+def agent_user(machine: vm.Machine, name: str) -> int:
+    return int(machine.ssh(f"busybox id -u {name}"))
+
+
+def test_what_haproxy_is_may_not_read_what_the_agent_knows(machine: vm.Machine) -> None:
+    look = "setpriv --reuid=haproxy --regid=haproxy --clear-groups cat"
+    for path in ("/etc/figlina/agent.json", "/etc/figlina/certs/server.pem", "/root/.ssh/host_key", "/var/lib/figlina/state.json"):
+        assert machine.ssh(f"test -s {path} && {look} {path} 2>&1 || true").strip().endswith("Permission denied")
+    assert machine.ssh(f"{look} /var/lib/figlina/haproxy-global.cfg")
+
+
+def test_settings_of_the_kernel_are_those_of_a_load_balancer(machine: vm.Machine) -> None:
+    wanted = dict(line.split(" = ") for line in SYSCTLS.read_text().splitlines() if line and not line.startswith("#"))
+    held = machine.ssh(f"busybox sysctl {' '.join(wanted)}")
+    assert {name: " ".join(value.split()) for name, _, value in (line.partition(" = ") for line in held.splitlines())} == wanted
+
+
+def test_who_has_no_key_is_not_let_in(machine: vm.Machine) -> None:
+    assert machine.ssh("busybox id -u").strip() == "0"
+    for key, method in (("other_key", "publickey"), ("user_key", "password"), ("user_key", "keyboard-interactive")):
+        with pytest.raises(system.CommandFailed, match=r"Permission denied \(publickey\)"):
+            machine.ssh("true", key, method)
+
+
 def test_nothing_secret_is_on_the_console(machine: vm.Machine) -> None:
     said = machine.log()
     assert "Serving on" in said
     assert machine.key.hex() not in said
     assert "PRIVATE KEY" not in said
     assert "login" not in said
+    assert "OPENSSH" not in said
 
 
 def test_a_card_that_is_plugged_later_is_found_by_its_mac(machine: vm.Machine) -> None:
@@ -66,6 +113,41 @@ def test_it_serves_again_after_a_reset_without_anybody_telling_it(machine: vm.Ma
     assert rest.Receipt.parse(held).generation == 2
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.4])
+def test_after_a_power_cut_in_the_middle_of_a_push_it_serves_one_state_or_the_other(machine: vm.Machine, seconds: float) -> None:
+    path = rest.load_balancer_path(machine.load_balancer_id)
+    before = rest.Receipt.parse(machine.call("GET", path)[1])
+    ports = {before.generation: machine.fetch(), before.generation + 1: str(8100 + int(100 * seconds))}
+    backend = machine.web(int(ports[before.generation + 1]))
+    wanted = machine.wanted(before.generation + 1, config(f"m1 {backend} weight 1", f"m2 {backend} weight 1 backup"))
+    push = threading.Thread(target=_try, args=(machine, wanted))
+    push.start()
+    time.sleep(seconds)
+    machine.cut_power()
+    push.join()
+    machine.start()
+    eventually(lambda: machine.call("GET", "/")[0] == 200, within=240)
+    held = rest.Receipt.parse(machine.call("GET", path)[1])
+    assert (held.generation, held.hash) in {(before.generation, before.hash), (wanted.generation, wanted.hash)}
+    assert eventually(lambda: machine.fetch(), within=30) == ports[held.generation]
+
+
+def _try(machine: vm.Machine, wanted: rest.WantedState) -> None:
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        machine.put(wanted)
+
+
+def test_keepalived_takes_the_vip_with_the_rights_that_it_needs(machine: vm.Machine) -> None:
+    generation = rest.Receipt.parse(machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))[1]).generation + 1
+    nic = dataclasses.replace(machine.wanted(1, None).interfaces[0], vips=())
+    machine.apply(generation, config(f"m1 {machine.web(8003)} weight 1"), keepalived_config=PAIR, interfaces=(nic,))
+    assert eventually(lambda: machine.fetch(), within=60) == "8003"
+    rights = machine.rights("keepalived")
+    assert len(rights) >= 2
+    assert {(one.user, one.no_new_privileges) for one in rights} == {(FIGLINA, True)}
+    assert {one.capabilities for one in rights} == {frozenset({privileges.KEPT["net_admin"], privileges.KEPT["net_raw"]})}
+
+
 def test_the_power_button_switches_it_off(machine: vm.Machine) -> None:
     machine.tell("system_powerdown")
     assert machine.ended(60), machine.log()[-2000:]
@@ -73,9 +155,17 @@ def test_the_power_button_switches_it_off(machine: vm.Machine) -> None:
 
 @pytest.mark.parametrize(
     "hardware",
-    [vm.Hardware(firmware="uefi"), vm.Hardware(firmware="kernel"), vm.Hardware(disk="scsi"), vm.Hardware(drive="vfat")],
+    [
+        vm.Hardware(firmware="uefi"),
+        vm.Hardware(firmware="kernel"),
+        vm.Hardware(disk="scsi"),
+        vm.Hardware(drive="vfat"),
+        vm.Hardware(drive="ide"),
+    ],
     ids=lambda hardware: f"{hardware.firmware}-{hardware.disk}-{hardware.drive}",
 )
 def test_it_boots_on_other_hardware(image_folder: pathlib.Path, tmp_path: pathlib.Path, hardware: vm.Hardware) -> None:
     with vm.running(tmp_path / "vm", image_folder, hardware) as made:
         assert made.call("GET", "/")[0] == 200
+        with pytest.raises(ConnectionRefusedError):  # nobody may log in: the drive says nothing of it
+            made.outdoors(lambda: socket.create_connection((AGENT, 22), 10))

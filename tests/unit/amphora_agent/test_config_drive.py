@@ -43,6 +43,17 @@ def test_secrets_are_not_in_what_a_log_would_show(tmp_path: pathlib.Path) -> Non
     assert "the key" not in repr(drive)
 
 
+def test_who_may_log_in_stands_with_the_names_of_keys(tmp_path: pathlib.Path) -> None:
+    about = {"name": "amphora-1", "public_keys": {"operator": "ssh-ed25519 AAAA me@home\n"}}
+    assert config_drive.read(a_drive(tmp_path, about)).keys == ("ssh-ed25519 AAAA me@home",)
+
+
+@pytest.mark.parametrize("keys", [["ssh-ed25519 AAAA"], {"operator": 1}, {"operator": "ssh-ed25519 AAAA\nssh-ed25519 BBBB"}, "ssh-ed25519"])
+def test_a_key_is_a_line(tmp_path: pathlib.Path, keys: object) -> None:
+    with pytest.raises(config_drive.NoDrive, match="public_keys"):
+        config_drive.read(a_drive(tmp_path, {"name": "amphora-1", "public_keys": keys}))
+
+
 def test_user_data_of_another_kind_is_passed_over(tmp_path: pathlib.Path) -> None:
     assert config_drive.read(a_drive(tmp_path, user_data="#!/bin/sh\nreboot\n")).files == {}
 

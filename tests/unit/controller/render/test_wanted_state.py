@@ -6,6 +6,7 @@ import dataclasses
 import random
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from controller import exceptions, render
 from controller.model import load_balancer as model
@@ -185,6 +186,15 @@ def test_numbers_of_a_consistent_hash_are_unique_even_if_two_members_hash_alike(
     pools = tuple(dataclasses.replace(pool, lb_algorithm="SOURCE_IP") for pool in snapshot.pools)
     lines = tools.section(tools.haproxy_config(dataclasses.replace(snapshot, pools=pools)), "backend ")
     assert [line.split()[-1] for line in lines if line.startswith("server ")] == ["2147483647", "1", "2", "3"]
+
+
+def test_an_ssh_host_key_is_an_amphora_s_own_and_stays_the_same() -> None:
+    private, public = render.boot.ssh_host_key(b"deployment", builders.an_id("boot"))
+    assert render.boot.ssh_host_key(b"deployment", builders.an_id("boot"))[1] == public
+    assert render.boot.ssh_host_key(b"deployment", builders.an_id("other"))[1] != public
+    assert render.boot.ssh_host_key(b"another", builders.an_id("boot"))[1] != public
+    loaded = serialization.load_ssh_private_key(private, None).public_key()
+    assert loaded.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode() == public
 
 
 def test_a_fresh_amphora_finds_its_own_heartbeat_key_and_whom_to_trust() -> None:
