@@ -116,7 +116,7 @@ def drivers(site: Site) -> Iterator[Finding]:
 
 
 def strangers(site: Site) -> Iterator[Finding]:
-    """Is our project ours alone? Housekeeping deletes machines with our marks that no row explains."""
+    """Are all machines that bear our deployment's name ours? Housekeeping deletes those that no row explains."""
     everything = services.Services.load(site.conf)
     try:
         machines = {one.amphora_id for one in everything.compute.list_ours()}
@@ -125,8 +125,9 @@ def strangers(site: Site) -> Iterator[Finding]:
     finally:
         everything.close()
     if unknown and site.conf.house_keeping.delete_orphans:
-        words = f"no row explains {len(unknown)} of {len(machines)} amphorae in our project ({', '.join(unknown[:3])} ...)"
-        fix = "another project for each Figlina; until it is clear whose they are: [house_keeping] delete_orphans = false"
+        name = site.conf.controller_worker.deployment
+        words = f"no row explains {len(unknown)} of {len(machines)} amphorae of deployment {name} in our project ({', '.join(unknown[:3])})"
+        fix = "another [controller_worker] deployment for each Figlina; while it is not clear: [house_keeping] delete_orphans = false"
         yield warning("strangers", f"{words}; housekeeping would delete them", fix)
         return
     yield ok(f"{len(machines)} amphorae, {len(unknown)} of them unexplained")

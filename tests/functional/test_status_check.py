@@ -252,7 +252,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "quota-low": lambda w: _full(w, "instances", 6),
     "key-missing": lambda w: w.set("controller_worker", "amp_ssh_key_name", "day-shift"),
     "compute-old": lambda w: w.cloud.microversion.update(version="2.60"),
-    "strangers": lambda w: w.cloud.add("servers", name="amphora-of-nobody", status="ACTIVE", metadata={}, tags=["figlina-amphora"]),
+    "strangers": lambda w: w.cloud.add("servers", name="amphora-of-nobody", status="ACTIVE", metadata={}, tags=["figlina"]),
     "affinity-hosts": lambda w: w.cloud.drop("os-services", host="two"),
     "network-unset": lambda w: w.set("controller_worker", "amp_boot_network_list", []),
     "network-missing": lambda w: w.cloud.drop("networks", name="mgmt"),
