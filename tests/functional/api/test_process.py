@@ -18,6 +18,7 @@ from concurrent import futures
 
 import pytest
 
+from benchmarks import api_http
 from controller.drivers.network import fake
 from controller.embedded import linux
 from controller.jobs import wakeup
@@ -205,3 +206,14 @@ def test_processes_that_are_told_to_end_while_they_start_do_so(tmp_path: pathlib
     time.sleep(after)
     server.process.terminate()
     assert server.process.wait(30) == 0
+
+
+def test_a_process_obeys_the_options_that_operators_know() -> None:
+    more = "[oslo_middleware]\nmax_request_body_size = 2000\n[cors]\nallowed_origin = https://dashboard.example\n"
+    with api_http.running(more=more) as made:
+        connection = http.client.HTTPConnection("127.0.0.1", made.port, timeout=10)
+        for size, status in ((2001, 413), (1999, 400)):
+            connection.request("POST", "/v2/pools", b"x" * size, {"Origin": "https://dashboard.example"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.read()[:1]) == (status, b"{")
+        assert answer.headers["Access-Control-Allow-Origin"] == "https://dashboard.example"
