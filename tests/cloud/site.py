@@ -252,6 +252,7 @@ class Site:
             "glance": {"endpoint_override": self.proxy.url("image")},
             "api_settings": {"bind_port": str(self._port), "auth_strategy": "keystone", "healthcheck_enabled": "true"},
             "controller_worker": {
+                "deployment": f"figlina-{uuid.uuid4().hex[:8]}",
                 "compute_driver": "nova",
                 "network_driver": "neutron",
                 "amp_flavor_id": _named(service.compute.flavors(), os.environ.get("FIGLINA_TEST_FLAVOR", "lb.tiny")),

@@ -361,3 +361,21 @@ def test_a_port_of_an_amphora_is_the_amphoras_while_a_machine_has_it(world: Worl
     world.services.network.unbind(made.id)
     assert made.id in {port.id for port in world.network.list_ours() if port.device_id == world.amphora_id}
     _clean_up(world)
+
+
+@pytest.mark.parametrize("adopts", [False, True])
+def test_what_another_deployment_made_in_the_same_project_is_theirs(world: World, adopts: bool) -> None:
+    """An Octavia names its ports and groups alike, too, and writes nothing of ours into their descriptions."""
+    if adopts:
+        _tenants_port(world)
+    vip = world.allocate()
+    world.network.ensure_vrrp_port(world.amphora_id, world.load_balancer_id, vip)
+    world.network.ensure_management_port(world.amphora_id)
+    theirs = {world.load_balancer_id, world.amphora_id}
+    other = neutron.NeutronNetwork(
+        openstack.Cloud(openstack._connection(openstack_cloud.configuration(simulated.access(world.services))), PATIENCE),
+        deployment="other",
+    )
+    for network, seen in ((world.network, theirs), (other, set())):
+        assert {port.device_id.removeprefix("lb-") for port in network.list_ours()} & theirs == seen
+        assert set(network.list_vip_groups()) & theirs == seen & {world.load_balancer_id}

@@ -31,11 +31,21 @@ _LOOKS = 3  # at a tenant's port that changes meanwhile
 
 
 class NeutronNetwork(interface.NetworkDriver):
-    """`management_networks` are ids, of which the first is the one of a port that names none; `management_groups` are on such ports."""
+    """`management_networks` are ids, of which the first is the one of a port that names none; `management_groups` are on such ports.
 
-    def __init__(self, asked: cloud.Cloud, management_networks: Sequence[str] = (), management_groups: Sequence[str] = ()) -> None:
+    `deployment` stands in the description of all that is made, see `[controller_worker] deployment`.
+    """
+
+    def __init__(
+        self,
+        asked: cloud.Cloud,
+        management_networks: Sequence[str] = (),
+        management_groups: Sequence[str] = (),
+        deployment: str = "figlina",
+    ) -> None:
+        self._deployment = deployment
         self._neutron = Neutron(asked)
-        self._groups = neutron_groups.Groups(self._neutron)
+        self._groups = neutron_groups.Groups(self._neutron, deployment)
         self._management_networks = tuple(management_networks)
         self._management_groups = tuple(management_groups)
         self._qos: bool | None = None
@@ -47,7 +57,7 @@ class NeutronNetwork(interface.NetworkDriver):
         :raises Misconfigured: it is not said as whom the cloud is asked.
         """
         worker = conf.controller_worker
-        return cls(cloud.Cloud.from_conf(conf), worker.amp_boot_network_list, worker.amp_secgroup_list)
+        return cls(cloud.Cloud.from_conf(conf), worker.amp_boot_network_list, worker.amp_secgroup_list, worker.deployment)
 
     # Looking
 
@@ -91,10 +101,15 @@ class NeutronNetwork(interface.NetworkDriver):
         return {row["subnet_id"]: max(0, row["total_ips"] - row["used_ips"]) for row in found["subnet_ip_availability"]}
 
     def list_ours(self) -> Iterable[Port]:
+        """A tenant's port keeps its own description: it is ours while a group of ours says so of its load balancer."""
         service = self._neutron.project_id
         rows = [row for row in self._neutron.list("ports", PORT_FIELDS, project_id=service) if shapes.amphora_of(row)]
         owned = self._neutron.list("ports", PORT_FIELDS, device_owner=vips.DEVICE_OWNER)
-        return self._ports([*rows, *(row for row in owned if row["device_id"].startswith("lb-"))])
+        found = [*rows, *(row for row in owned if row["device_id"].startswith("lb-"))]
+        made = [row for row in found if shapes.is_marked(self._deployment, row)]
+        others = [row for row in found if row not in made and row["device_id"].startswith("lb-")]
+        known = {f"lb-{one}" for one in self._groups.load_balancers()} if others else set()
+        return self._ports([*made, *(row for row in others if row["device_id"] in known)])
 
     def list_vip_groups(self) -> Iterable[str]:
         return self._groups.load_balancers()
@@ -150,7 +165,7 @@ class NeutronNetwork(interface.NetworkDriver):
         fixed = {"subnet_id": subnet_id} | ({"ip_address": request.address} if request.address else {})
         body = {
             "name": shapes.name_of_vip(load_balancer_id),
-            "description": shapes.description_of(load_balancer_id),
+            "description": shapes.description_of(self._deployment, load_balancer_id),
             "network_id": network_id,
             "project_id": project_id,
             "device_id": f"lb-{load_balancer_id}",
@@ -271,7 +286,7 @@ class NeutronNetwork(interface.NetworkDriver):
             if row["name"] == body["name"] and row["project_id"] == self._neutron.project_id:
                 return self._port(row)
         of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
-        body |= {"description": shapes.description_of(load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
+        body |= {"description": shapes.description_of(self._deployment, load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
         body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
         if of_vip["port_security_enabled"] and vip.vnic_type == "normal":
@@ -294,7 +309,9 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._port(row)
 
     def _of_amphora(self, kind: str, amphora_id: str, network_id: str) -> dict[str, Any]:
-        return {"name": shapes.name_of_port(kind, amphora_id), "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
+        description = shapes.marked(self._deployment, f"Port of amphora {amphora_id}")
+        named = {"name": shapes.name_of_port(kind, amphora_id), "description": description}
+        return {**named, "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
 
     def _create(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
         return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"]), **body})
@@ -394,7 +411,7 @@ class NeutronNetwork(interface.NetworkDriver):
 
         :raises NotFound: the VIP port does not exist.
         """
-        description = shapes.description_of(load_balancer_id)
+        description = shapes.description_of(self._deployment, load_balancer_id)
         rows = self._neutron.list("ports", PORT_FIELDS, description=description, network_id=vip.network_id)
         of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
         own = self._neutron.project_id

@@ -43,9 +43,19 @@ def name_of_port(kind: str, amphora_id: str) -> str:
     return f"octavia-lb-{kind}-{amphora_id}"
 
 
-def description_of(load_balancer_id: str) -> str:
+def description_of(deployment: str, load_balancer_id: str) -> str:
     """Of the ports that bear a load balancer's VIP: names of VRRP ports say of which amphora they are, Neutron finds these by it."""
-    return f"VIP of load balancer {load_balancer_id}"
+    return marked(deployment, f"VIP of load balancer {load_balancer_id}")
+
+
+def marked(deployment: str, words: str) -> str:
+    """A description that says whose something is: an Octavia, or another Figlina, in the same project names its ports and groups alike."""
+    return f"{words} ({deployment})"
+
+
+def is_marked(deployment: str, row: Row) -> bool:
+    """Whether this deployment made it."""
+    return str(row["description"]).endswith(f" ({deployment})")
 
 
 def mac_of(name: str, network_id: str) -> str:
