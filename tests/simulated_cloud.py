@@ -26,6 +26,11 @@ _COLLECTIONS = {
     "image": ("images",),
 }
 _WORDS = {"os-keypairs": "keypair", "os-server-groups": "server_group", "os-services": "service"}
+_PLAIN: dict[str, dict[str, Any]] = {
+    "ports": {"device_id": "", "device_owner": "", "mac_address": "02:00:00:00:00:01", "qos_policy_id": None, "revision_number": 1},
+    "networks": {"mtu": 1500},
+}
+"""What every document of a kind has."""
 _MICROVERSION = {"version": "2.93", "min_version": "2.1"}
 
 
@@ -53,7 +58,7 @@ class Cloud(http.server.ThreadingHTTPServer):
 
     def add(self, collection: str, **values: Any) -> dict[str, Any]:
         """Put a document there as it is."""
-        document = {"id": uuid.uuid4().hex, **values}
+        document = {"id": uuid.uuid4().hex, **_PLAIN.get(collection, {}), **values}
         self.store[collection][document["id"]] = document
         return document
 

@@ -116,21 +116,26 @@ def drivers(site: Site) -> Iterator[Finding]:
 
 
 def strangers(site: Site) -> Iterator[Finding]:
-    """Are all machines that bear our deployment's name ours? Housekeeping deletes those that no row explains."""
+    """Is all that housekeeping takes for ours explained by a row? It deletes the rest, be it an Octavia's or another Figlina's."""
     everything = services.Services.load(site.conf)
     try:
-        machines = {one.amphora_id for one in everything.compute.list_ours()}
+        amphorae = {one.amphora_id for one in everything.compute.list_ours()}
+        owners = {port.device_id for port in everything.network.list_ours() if port.device_id}
+        vips = {one.removeprefix("lb-") for one in owners if one.startswith("lb-")}
+        amphorae |= {one for one in owners if not one.startswith("lb-")}
         with everything.db.read() as tx:
-            unknown = sorted(machines - tx.housekeeping.living_amphorae(machines))
+            unknown = {f"amphora {one}" for one in amphorae - tx.housekeeping.living_amphorae(amphorae)}
+            unknown |= {f"VIP of {one}" for one in vips - tx.housekeeping.living_load_balancers(vips)}
     finally:
         everything.close()
     if unknown and site.conf.house_keeping.delete_orphans:
-        name = site.conf.controller_worker.deployment
-        words = f"no row explains {len(unknown)} of {len(machines)} amphorae of deployment {name} in our project ({', '.join(unknown[:3])})"
-        fix = "another [controller_worker] deployment for each Figlina; while it is not clear: [house_keeping] delete_orphans = false"
+        words = f"no row explains {len(unknown)} of {len(amphorae) + len(vips)} amphorae and VIP ports ({', '.join(sorted(unknown)[:3])})"
+        fix = (
+            "[house_keeping] delete_orphans = false while another one works in this cloud; several Figlinas: [controller_worker] deployment"
+        )
         yield warning("strangers", f"{words}; housekeeping would delete them", fix)
         return
-    yield ok(f"{len(machines)} amphorae, {len(unknown)} of them unexplained")
+    yield ok(f"{len(amphorae)} amphorae and {len(vips)} VIP ports, {len(unknown)} of them unexplained")
 
 
 def callers(site: Site) -> Iterator[Finding]:

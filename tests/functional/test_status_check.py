@@ -318,6 +318,16 @@ def test_a_service_that_breaks_down_is_a_finding_of_each_check_that_needs_it(wor
     assert any(one.level is not report.Level.OK for one in told), told
 
 
+def test_the_vip_ports_of_an_octavia_in_the_same_cloud_are_told(world: World) -> None:
+    values = {"fixed_ips": [], "network_id": world.names["network"], "security_groups": []}
+    world.cloud.add(
+        "ports", name="octavia-lb-x", device_owner="Octavia", device_id="lb-of-octavia", project_id="tenant", description="", **values
+    )
+    assert [one.finding.found for one in world.check() if "VIP of of-octavia" in one.finding.found]
+    world.set("house_keeping", "delete_orphans", False)
+    assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
+
+
 def test_a_password_that_is_missing_is_told_like_a_wrong_one(world: World) -> None:
     world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
     world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
