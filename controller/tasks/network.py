@@ -96,7 +96,7 @@ class OpenListenerPorts(base.Step):
 
 
 class CloseToPredecessors(base.Step):
-    """Admit nothing any more from the addresses of amphorae that were replaced: others may get them."""
+    """Admit nothing any more from the addresses of amphorae that were replaced: others may get them. Only halves of a pair are named."""
 
     def __init__(
         self, snapshots: passes.Snapshots, network: interface.NetworkDriver, fenced: fence.Fence, peer_port: int, **kwargs: Any
@@ -109,8 +109,10 @@ class CloseToPredecessors(base.Step):
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         snapshot = self._snapshots.get(load_balancer_id)
-        with self._fence.writing(lease) as order:
-            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, access_rules(snapshot, self._peer_port), order=order)
+        rules = access_rules(snapshot, self._peer_port)
+        if any(rule.between_amphorae for rule in rules):
+            with self._fence.writing(lease) as order:
+                self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
 
 
 class PlugMemberNetworks(base.Step):
@@ -206,7 +208,6 @@ class DeleteVip(base.Step):
         with self._db.read() as tx:
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
         with self._fence.writing(lease) as order:
-            self._network.delete_vip_access(load_balancer_id, order=order)
             self._network.deallocate_vip(load_balancer_id, vip, order=order)
 
 

@@ -108,7 +108,35 @@ def test_a_life_asks_for_nothing_twice_and_leaves_nothing(site: CloudSite, topol
     assert machines(create) == {look: halves, "GET /images": 1, make: halves, **groups, **made}
     assert machines(failover) == {look: 2, make: 1, end: 1, **groups}, "the image was asked for just now"
     assert machines(delete) == {look: halves, end: halves, **groups, **({"DELETE /os-server-groups/ID": 1} if groups else {})}
+    pair = halves == 2
+    assert ports_and_groups(create) == {
+        "POST /ports": 2 * halves,  # of management, and for VRRP
+        "GET /networks": 2,  # for their MTU, once each
+        "GET /subnets/ID": 2,
+        "GET /ports": 2 * halves + pair,  # what of an amphora is there already; what it has towards members; who bears the VIP
+        "GET /ports/ID": 2 * halves,
+        "GET /security-groups": 1,
+        "POST /security-group-rules": 1 + pair,
+    } | ({"POST /security-groups": 1, "PUT /ports/ID": 2} if pair else {})
+    assert ports_and_groups(failover) == {
+        "POST /ports": 2,
+        "GET /ports": 3 + 2 * pair,
+        "GET /ports/ID": 2,
+        "GET /security-groups": 1 + pair,
+        "DELETE /ports/ID": 2,
+    } | ({"PUT /ports/ID": 1, "POST /security-group-rules": 1, "DELETE /security-group-rules/ID": 2} if pair else {})
+    assert ports_and_groups(delete) == {
+        "GET /ports": halves + 1,
+        "DELETE /ports/ID": 2 * halves + 1,
+        "GET /security-groups": 1,
+        "DELETE /security-groups/ID": 1 + pair,
+    }
     assert site.held() == site.before
+
+
+def ports_and_groups(calls: Calls) -> Calls:
+    """Those of Neutron."""
+    return {what: times for what, times in calls.items() if what not in machines(calls)}
 
 
 def machines(calls: Calls) -> Calls:
