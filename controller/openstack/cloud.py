@@ -49,15 +49,10 @@ class Service:
     :raises Misconfigured: the cloud has no such service, or does not believe who we are.
     """
 
-    def __init__(self, connection: openstack.connection.Connection, name: str, patience: float, token: str | None = None) -> None:
+    def __init__(self, connection: openstack.connection.Connection, name: str, patience: float) -> None:
         self._connection = connection
         self.name = name
         self._patience = patience
-        self._token = token
-
-    def as_bearer(self, token: str) -> Service:
-        """The same service, asked with the token of somebody else: it shows what they may see."""
-        return Service(self._connection, self.name, self._patience, token)
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
         """Read something."""
@@ -122,9 +117,6 @@ class Service:
 
     def _ask(self, method: str, path: str, arguments: Mapping[str, Any]) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""
-        if self._token is not None:
-            headers = {**arguments.get("headers", {}), "X-Auth-Token": self._token}
-            arguments = {**arguments, "headers": headers, "authenticated": False}
         quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "status_code_retries": 0, "stream": True}
         begun = time.monotonic()
         response = self.translated(f"{method} {path}", lambda proxy: proxy.request(path, method, **quietly, **arguments))

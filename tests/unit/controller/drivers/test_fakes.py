@@ -28,13 +28,16 @@ def test_the_next_calls_fail_as_told_and_do_nothing(cloud: str) -> None:
         with pytest.raises(exceptions.ComputeFault, match="No valid host"):
             compute.boot(request())
     assert list(compute.list_ours()) == []
-    assert compute.boot(request()).status == interface.InstanceStatus.ACTIVE
+    booted = compute.boot(request())
+    assert booted.status == interface.InstanceStatus.BUILD, "as clouds answer"
+    assert compute.get(booted.id).status == interface.InstanceStatus.ACTIVE
     assert len(compute.script.calls_of("boot")) == 3
 
 
 def test_two_drivers_of_one_cloud_see_the_same(cloud: str) -> None:
     machine = fake.FakeCompute(cloud).boot(request())
-    assert fake.FakeCompute(cloud).get(machine.id) == machine
+    assert fake.FakeCompute(cloud).get(machine.id) == fake.FakeCompute(cloud).find("a-1")
+    assert fake.FakeCompute(cloud).get(machine.id).id == machine.id
     assert fake.FakeCompute(cloud + "-other").find("a-1") is None
     port = fake_network.FakeNetwork(cloud).ensure_management_port("a-1")
     assert fake_network.FakeNetwork(cloud).get_port(port.id) == port

@@ -215,14 +215,6 @@ def test_a_token_that_ran_out_is_replaced_within_the_call(provider: Provider, co
     assert [token for _, _, token in provider.asked] == ["token-1", "token-1", "token-2"]
 
 
-def test_somebody_elses_token_is_theirs_alone(provider: Provider, compute: cloud.Service) -> None:
-    assert compute.as_bearer("of-a-tenant").get("/servers/s-1") == {"server": SERVER}
-    provider.script = [(401, b"")]
-    with pytest.raises(errors.NotAllowed):
-        compute.as_bearer("of-a-tenant").get("/servers/s-1")
-    assert {token for _, _, token in provider.asked} == {"of-a-tenant"}
-
-
 def test_neither_bodies_nor_tokens_are_logged(provider: Provider, compute: cloud.Service, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         compute.post("/servers", {"server": {"user_data": "PRIVATE KEY"}})
