@@ -116,7 +116,7 @@ def drivers(site: Site) -> Iterator[Finding]:
 
 
 def strangers(site: Site) -> Iterator[Finding]:
-    """Is all that housekeeping takes for ours explained by a row? It deletes the rest, be it an Octavia's or another Figlina's."""
+    """Is all that housekeeping takes for ours explained by a row? It deletes the rest, be it another Figlina's of the same name."""
     everything = services.Services.load(site.conf)
     try:
         amphorae = {one.amphora_id for one in everything.compute.list_ours()}

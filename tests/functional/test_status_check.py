@@ -20,6 +20,7 @@ from controller.cmd import figlina, status
 from controller.db import migration
 from controller.deployment import checks, identity, report
 from controller.deployment.site import Host, Site
+from controller.drivers.network import neutron_shapes as shapes
 from controller.openstack import cloud
 from tests import simulated_cloud
 
@@ -318,12 +319,15 @@ def test_a_service_that_breaks_down_is_a_finding_of_each_check_that_needs_it(wor
     assert any(one.level is not report.Level.OK for one in told), told
 
 
-def test_the_vip_ports_of_an_octavia_in_the_same_cloud_are_told(world: World) -> None:
-    values = {"fixed_ips": [], "network_id": world.names["network"], "security_groups": []}
-    world.cloud.add(
-        "ports", name="octavia-lb-x", device_owner="Octavia", device_id="lb-of-octavia", project_id="tenant", description="", **values
+@pytest.mark.parametrize("deployment", ["figlina", "", "another"])
+def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World, deployment: str) -> None:
+    """Those of an Octavia or another Figlina in the same cloud are theirs."""
+    description = shapes.description_of(deployment, "of-nobody") if deployment else ""
+    values = {"fixed_ips": [], "network_id": world.names["network"], "security_groups": [], "description": description}
+    world.cloud.add("ports", name="octavia-lb-of-nobody", device_owner="Octavia", device_id="lb-of-nobody", project_id="tenant", **values)
+    assert [one.finding.code for one in world.check() if "VIP of of-nobody" in one.finding.found] == ["strangers"] * (
+        deployment == "figlina"
     )
-    assert [one.finding.found for one in world.check() if "VIP of of-octavia" in one.finding.found]
     world.set("house_keeping", "delete_orphans", False)
     assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
 
