@@ -29,6 +29,7 @@ _WORDS = {"os-keypairs": "keypair", "os-server-groups": "server_group", "os-serv
 _PLAIN: dict[str, dict[str, Any]] = {
     "ports": {"device_id": "", "device_owner": "", "mac_address": "02:00:00:00:00:01", "qos_policy_id": None, "revision_number": 1},
     "networks": {"mtu": 1500},
+    "security-groups": {"description": ""},
 }
 """What every document of a kind has."""
 _MICROVERSION = {"version": "2.93", "min_version": "2.1"}
