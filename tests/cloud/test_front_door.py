@@ -11,23 +11,25 @@ import pytest
 import requests
 from openstack.connection import Connection
 
+from tests.cloud import catalogue
 from tests.cloud.conftest import Cloud
 
-pytestmark = pytest.mark.cloud
+pytestmark = [pytest.mark.cloud, pytest.mark.timeout(catalogue.WAIT)]
 
 
 @pytest.fixture(scope="module")
 def catalogued(cloud: Cloud) -> Iterator[Cloud]:
     """The load balancing service stands in the catalogue for the time of the tests."""
-    service = cloud.admin.identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
-    endpoint = cloud.admin.identity.create_endpoint(
-        service_id=service.id, interface="public", url=cloud.api_url, region_id=cloud.admin.config.region_name
-    )
-    try:
-        yield cloud
-    finally:
-        cloud.admin.identity.delete_endpoint(endpoint)
-        cloud.admin.identity.delete_service(service)
+    with catalogue.alone():
+        service = cloud.admin.identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
+        endpoint = cloud.admin.identity.create_endpoint(
+            service_id=service.id, interface="public", url=cloud.api_url, region_id=cloud.admin.config.region_name
+        )
+        try:
+            yield cloud
+        finally:
+            cloud.admin.identity.delete_endpoint(endpoint)
+            cloud.admin.identity.delete_service(service)
 
 
 def _anew(connection: Connection) -> Connection:

@@ -24,7 +24,10 @@ _SHOWN = {
 
 _OPENSTACK = """#!/usr/bin/env python3
 import json, sys
-shown = json.loads({shown!r})[" ".join(sys.argv[1:3])]
+words = sys.argv[1:]
+while words[0].startswith("--"):  # who asks
+    words = words[2:]
+shown = json.loads({shown!r})[" ".join(words[:2])]
 print(shown if isinstance(shown, str) else json.dumps(shown))
 """
 

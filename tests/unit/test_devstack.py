@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shutil
+import subprocess
 
 import pytest
 from oslo_config import cfg
@@ -85,3 +87,103 @@ def test_the_head_of_a_library_lists_its_entry_points_in_order(library: pathlib.
     text = library.read_text()
     listed = re.findall(r"^# - (\w*figlina\w*)$", text, re.MULTILINE)
     assert listed == re.findall(r"^function ([a-z]\w*) {$", text, re.MULTILINE)
+
+
+# What the scripts need of DevStack, in short; `tests/cloud/test_devstack.py` has the real thing.
+_DEVSTACK = r"""
+declare -A GITDIR
+DEST=/nowhere DATA_DIR=$PWD/data SERVICE_HOST=192.0.2.1 SERVICE_PASSWORD=s SERVICE_PROJECT_NAME=service SERVICE_DOMAIN_NAME=Default
+FIGLINA_DIR={root} FIGLINA_CONF_DIR=$PWD/conf
+function define_plugin {{ :; }}
+function get_python_exec_prefix {{ echo /usr/local/bin; }}
+function trueorfalse {{ local said=${{!2}}; case "${{said:-$1}}" in True|true|1|yes) echo True;; *) echo False;; esac; }}
+function enable_service {{ ENABLED_SERVICES+=",${{*// /,}}"; echo "enabled $*"; }}
+function is_service_enabled {{ [[ " ${{ENABLED_SERVICES//,/ }} " == *" $1 "* ]]; }}
+function is_plugin_enabled {{ [[ ",$DEVSTACK_PLUGINS," == *",$1,"* ]]; }}
+function die {{ shift; echo "$*" >&2; exit 1; }}
+function warn {{ shift; echo "$*" >&2; }}
+function iniset {{ :; }}
+mkdir -p conf
+"""
+
+
+def _script(tmp_path: pathlib.Path, settings: str, act: str) -> subprocess.CompletedProcess[str]:
+    words = _DEVSTACK.format(root=ROOT.parent) + f"{settings}\nsource {ROOT}/settings\nsource {ROOT}/lib/figlina\n{act}\n"
+    return subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ("DEVSTACK_PLUGINS=octavia,figlina", "take enable_plugin octavia out"),
+        ("OCTAVIA_LB_TOPOLOGY=TRIPLE", "say SINGLE or ACTIVE_STANDBY"),
+        ("FIGLINA_POLICY=mine", "load-balancer-roles"),
+        ("OCTAVIA_USE_PREGENERATED_CERTS=True", "OCTAVIA_PREGENERATED_CERTS_DIR"),
+        ("OCTAVIA_NODE=main", "openssl rand -hex 32"),
+        ("OCTAVIA_NODE=second", "openssl rand -hex 32"),
+    ],
+)
+def test_what_can_not_work_is_refused_before_anything_is_installed(tmp_path: pathlib.Path, settings: str, sentence: str) -> None:
+    done = _script(tmp_path, settings, "check_figlina_settings")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+
+
+@pytest.mark.parametrize("settings", ["", "OCTAVIA_LB_TOPOLOGY=ACTIVE_STANDBY", "OCTAVIA_USE_LEGACY_RBAC=True", "OCTAVIA_NODE=api"])
+def test_what_can_work_is_taken(tmp_path: pathlib.Path, settings: str) -> None:
+    done = _script(tmp_path, settings, "check_figlina_settings")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("node", "units", "port"),
+    [
+        ("standalone", {"o-api", "o-cw", "o-hm", "o-hk"}, "9876"),
+        ("api", {"o-api"}, "9876"),
+        ("main", {"o-api", "o-cw", "o-hm", "o-hk", "o-api-ha"}, "9875"),
+        ("second", {"o-api", "o-cw", "o-hm", "o-hk"}, "9875"),
+    ],
+)
+def test_each_node_runs_its_part(tmp_path: pathlib.Path, node: str, units: set[str], port: str) -> None:
+    done = _script(tmp_path, f"OCTAVIA_NODE={node}", '_figlina_api_port; echo "$ENABLED_SERVICES" | tr , "\n"')
+    lines = done.stdout.split()
+    assert units <= set(lines)
+    assert not {"o-api", "o-cw", "o-hm", "o-hk", "o-api-ha"} - units & set(lines)
+    assert port in lines
+
+
+def test_haproxy_of_the_main_node_hands_over_to_each_node(tmp_path: pathlib.Path) -> None:
+    nodes = "OCTAVIA_NODE=main OCTAVIA_NODES=main:192.0.2.1,second:192.0.2.2"
+    done = _script(tmp_path, nodes, "_figlina_configure_api_haproxy")
+    assert done.returncode == 0, done.stderr
+    written = tmp_path / "conf" / "api-haproxy.cfg"
+    assert re.findall(r"server (\S+ \S+)", written.read_text()) == ["main 192.0.2.1:9875", "second 192.0.2.2:9875"]
+    if haproxy := shutil.which("haproxy", path="/usr/sbin:/usr/bin"):
+        checked = subprocess.run([haproxy, "-c", "-f", written], capture_output=True, text=True, check=False)
+        assert checked.returncode == 0, checked.stderr
+
+
+def test_the_key_of_heartbeats_is_made_once_and_no_one_else_may_read_it(tmp_path: pathlib.Path) -> None:
+    made = "mkdir -p data/figlina; function generate_hex_string { echo $RANDOM$RANDOM; }; _figlina_health_key; _figlina_health_key"
+    first, second = _script(tmp_path, "", made).stdout.split()[-2:]
+    assert first == second
+    assert (tmp_path / "data" / "figlina" / "heartbeat.key").stat().st_mode & 0o077 == 0
+    assert _script(tmp_path, "OCTAVIA_HEALTH_KEY=mine", "_figlina_health_key").stdout.split()[-1] == "mine"
+
+
+def test_only_what_was_made_is_taken_back_the_newest_first(tmp_path: pathlib.Path) -> None:
+    """What can't be deleted is kept in mind for the next time."""
+    act = """
+    for words in "file image" "role one" "keypair mine" "keypair mine" "port p"; do _figlina_made $words; done
+    function _figlina_openstack { echo "$*" >> asked; [[ "$1" != keypair ]]; }
+    function openstack { echo "$*" >> asked; }
+    forget_figlina_cloud
+    """
+    done = _script(tmp_path, "", act)
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        "port delete p",
+        "keypair delete mine",
+        "--os-cloud devstack-system-admin role delete one",
+    ]
+    assert "keypair mine" in done.stderr
+    assert (tmp_path / "data" / "figlina" / "made").read_text() == "file image\nkeypair mine\n"
