@@ -57,6 +57,7 @@ class Prepared:
         self._text = ""  # until it is compiled
         self._names: Sequence[str] = ()
         self._constants: Mapping[str, Any] = {}
+        self._asked: Sequence[tuple[str, Callable[[], Any]]] = ()  # such as the time
         self._given: Conversions = ()  # by the names of parameters
         self._found: Conversions = ()  # by the places of columns
         self._row: Any = None
@@ -90,7 +91,9 @@ class Prepared:
     def _execute(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
         if not self._text:
             self._compile(connection.dialect)
-        values = _converted({**self._constants, **parameters}, self._given)
+        values = {**self._constants, **parameters}
+        values.update((name, ask()) for name, ask in self._asked)
+        values = _converted(values, self._given)
         asked = [values[name] for name in self._names]
         try:
             made: sqlite3.Cursor = connection.connection.driver_connection.execute(self._text, asked)  # type: ignore[union-attr]
@@ -105,6 +108,7 @@ class Prepared:
         self._found = [(place, convert) for place, convert in enumerate(found) if convert is not None]
         given = {name: bind.type.dialect_impl(dialect).bind_processor(dialect) for name, bind in compiled.binds.items()}
         self._given = [(name, convert) for name, convert in given.items() if convert is not None]
+        self._asked = [(name, bind.callable) for name, bind in compiled.binds.items() if bind.callable is not None]
         self._constants, self._names = compiled.params, compiled.positiontup
         named: Any = collections.namedtuple("Row", [column.key for column in columns], rename=True)  # type: ignore[misc]
         self._row = type("Row", (named,), {"__slots__": (), "_mapping": property(named._asdict)})._make  # type: ignore[attr-defined]

@@ -55,10 +55,19 @@ _EXTEND = sa.update(tables.jobs).where(_HELD).values(claim_expires_at=_UNTIL, av
 _RELEASE = sa.update(tables.jobs).where(_HELD).values(owner=None, claim_expires_at=0.0, available_at=_UNLESS_WOKEN)
 _CONSUME = sa.delete(tables.jobs).where(_HELD)
 _DROP_RECORD = sa.delete(tables.flow_records).where(tables.flow_records.c.job_id == sa.bindparam("of_job"))
-_WAITING = (
+_WAITING = rows.Prepared(
     sa.select(_JOBS.id, _JOBS.available_at, _JOBS.priority)
     .where(_JOBS.subject == sa.bindparam("of_subject"), _JOBS.owner.is_(None))
     .limit(1)
+)
+_POST_AGAIN = rows.Prepared(
+    sa.update(tables.jobs)
+    .where(_JOBS.id == sa.bindparam("of_job"), _JOBS.owner.is_(None))
+    .values(
+        available_at=sa.bindparam("due"),
+        priority=sa.bindparam("of_priority"),
+        request_id=sa.func.coalesce(sa.bindparam("of_request", type_=_JOBS.request_id.type), _JOBS.request_id),
+    )
 )
 _WAKE = sa.update(tables.jobs).where(_JOBS.load_balancer_id == sa.bindparam("of_load_balancer")).values(available_at=_AWAKE)
 
@@ -92,17 +101,12 @@ class Jobs(rows.Repository):
         the higher priority and the newer request id. A job that is being run now is not found: it may have read the rows before the caller
         wrote them.
         """
-        if found := self._rows(_WAITING, {"of_subject": job.subject}):
-            changes: dict[str, Any] = {
-                "available_at": min(found[0]["available_at"], available_at),
-                "priority": max(found[0]["priority"], priority),
-            }
-            if request_id is not None:
-                changes["request_id"] = request_id
+        for found in _WAITING.rows(self._connection, {"of_subject": job.subject}):
+            due, highest = min(found.available_at, available_at), max(found.priority, priority)
+            again = {"of_job": found.id, "due": due, "of_priority": highest, "of_request": request_id}
             # A worker may have claimed it since: then this one is not found after all, and a new one is posted.
-            same = sa.update(tables.jobs).where(_JOBS.id == found[0]["id"], _JOBS.owner.is_(None)).values(changes)
-            if self._connection.execute(same).rowcount:
-                return str(found[0]["id"])
+            if _POST_AGAIN.change(self._connection, again):
+                return str(found.id)
         return self.add(job.kind, jobs.dump(job), job.load_balancer_id, job.subject, request_id, priority, available_at)
 
     def add(

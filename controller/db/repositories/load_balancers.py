@@ -21,7 +21,7 @@ _AT = {"generation": _T.c.generation + 1, "failures": 0, "next_try_at": 0.0}
 _HERE = (_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status.in_(sa.bindparam("allowed", expanding=True)))
 _ADVANCE = moves.changed(_T, updated_at=resources.touched(_T)).where(*_HERE).values(_AT)
 _DELETE = moves.newly(_T, _P.PENDING_DELETE).where(*_HERE).values(_AT)
-_GENERATION = sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id"))
+_GENERATION = rows.Prepared(sa.select(_T.c.generation, _T.c.provisioning_status).where(_T.c.id == sa.bindparam("object_id")))
 _PROVIDER = sa.select(_T.c.provider).where(_T.c.id == sa.bindparam("object_id"), _T.c.provisioning_status != _P.DELETED)
 _LOCK = sa.select(_T.c.id).where(_T.c.id == sa.bindparam("object_id")).with_for_update()  # SQLite's writers are alone anyway
 _ABOVE: dict[str, tuple[sa.Table, sa.Column[str]]] = {
@@ -103,7 +103,7 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
     def _move(self, statement: sa.Update, load_balancer_id: str, allowed: Collection[status.ProvisioningStatus]) -> int:
         parameters: dict[str, Any] = {"object_id": load_balancer_id, "allowed": list(allowed)}
         moved = self._connection.execute(statement, parameters).rowcount
-        found = self._connection.execute(_GENERATION, {"object_id": load_balancer_id}).first()
+        found = next(iter(_GENERATION.rows(self._connection, {"object_id": load_balancer_id})), None)
         if found is None or found.provisioning_status == _P.DELETED:
             raise exceptions.NotFound(self.title, load_balancer_id)
         if not moved:
@@ -135,7 +135,7 @@ class Listeners(resources.Resources[model.Listener]):
 
     def touch_users(self, pool_id: str, generation: int) -> None:
         """Stamp the listeners whose default pool this is, or that redirect to it."""
-        self._stamp(_users(pool_id), generation)
+        _TOUCH_USERS.change(self._connection, {"of_pool": pool_id, "at": generation})
 
     def user_not_in(self, pool_id: str, states: Collection[status.ProvisioningStatus]) -> str | None:
         """The id of a listener that uses a pool and is in none of these states."""
@@ -156,10 +156,13 @@ class Listeners(resources.Resources[model.Listener]):
         self._connection.execute(sa.update(_L).where(_L.c.default_pool_id == pool_id).values(default_pool_id=None))
 
 
-def _users(pool_id: str) -> sa.ColumnElement[bool]:
+def _users(pool_id: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
     """Listeners whose default pool this is, or that redirect to it."""
     pool, policy = tables.pools.c, tables.l7policies.c
     redirecting = sa.select(policy.listener_id).where(policy.redirect_pool_id == pool_id)
     # The load balancer is named only so that MySQL, which joins no indexes here, need not look through all listeners.
     owner = sa.select(pool.load_balancer_id).where(pool.id == pool_id).scalar_subquery()
     return sa.and_(_L.c.load_balancer_id == owner, sa.or_(_L.c.default_pool_id == pool_id, _L.c.id.in_(redirecting)))
+
+
+_TOUCH_USERS = Listeners._stamping(_users(sa.bindparam("of_pool")))

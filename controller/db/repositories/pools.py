@@ -22,18 +22,20 @@ _RULES = sa.exists().where(
 _REDIRECTING = sa.and_(
     tables.l7policies.c.admin_state_up.is_(sa.true()), tables.l7policies.c.provisioning_status != resources.PENDING_DELETE, _RULES
 )
-_HEAD = sa.select(
-    _T.c.id,
-    _T.c.load_balancer_id,
-    _T.c.project_id,
-    _T.c.protocol,
-    _T.c.provisioning_status,
-    sa.exists()
-    .where(tables.health_monitors.c.pool_id == _T.c.id, tables.health_monitors.c.provisioning_status != resources.PENDING_DELETE)
-    .label("has_monitor"),
-    tables.load_balancers.c.vip_address,
-    tables.load_balancers.c.additional_vips,
-).where(_T.c.id == sa.bindparam("id"), tables.load_balancers.c.id == _T.c.load_balancer_id)
+_HEAD = rows.Prepared(
+    sa.select(
+        _T.c.id,
+        _T.c.load_balancer_id,
+        _T.c.project_id,
+        _T.c.protocol,
+        _T.c.provisioning_status,
+        sa.exists()
+        .where(tables.health_monitors.c.pool_id == _T.c.id, tables.health_monitors.c.provisioning_status != resources.PENDING_DELETE)
+        .label("has_monitor"),
+        tables.load_balancers.c.vip_address,
+        tables.load_balancers.c.additional_vips,
+    ).where(_T.c.id == sa.bindparam("id"), tables.load_balancers.c.id == _T.c.load_balancer_id)
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Pools(resources.Resources[model.Pool]):
 
         :raises NotFound: no such pool.
         """
-        found = self._connection.execute(_HEAD, {"id": pool_id}).first() if rows.may_exist(pool_id) else None
+        found = next(iter(_HEAD.rows(self._connection, {"id": pool_id})), None) if rows.may_exist(pool_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, pool_id)
         return Head(
@@ -100,11 +102,13 @@ class Pools(resources.Resources[model.Pool]):
 
 
 _M = tables.members
-_TWIN = sa.select(_M.c.id).where(
-    _M.c.pool_id == sa.bindparam("pool_id"),
-    _M.c.address == sa.bindparam("address"),
-    _M.c.protocol_port == sa.bindparam("port"),
-    _M.c.provisioning_status != resources.PENDING_DELETE,
+_TWIN = rows.Prepared(
+    sa.select(_M.c.id).where(
+        _M.c.pool_id == sa.bindparam("pool_id"),
+        _M.c.address == sa.bindparam("address"),
+        _M.c.protocol_port == sa.bindparam("port"),
+        _M.c.provisioning_status != resources.PENDING_DELETE,
+    )
 )
 
 
@@ -127,7 +131,7 @@ class Members(resources.Resources[model.Member]):
     def is_taken(self, pool_id: str, address: str, port: int) -> bool:
         """Whether the pool has this server already; one being deleted no longer counts."""
         if ":" not in address:
-            return self._connection.execute(_TWIN, {"pool_id": pool_id, "address": address, "port": port}).first() is not None
+            return bool(_TWIN.all(self._connection, {"pool_id": pool_id, "address": address, "port": port}))
         wanted = addresses.canonical(address)
         found = self._connection.execute(_IPV6_TWINS, {"pool_id": pool_id, "port": port}).scalars()
         return any(addresses.canonical(one) == wanted for one in found)

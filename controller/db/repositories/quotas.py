@@ -22,7 +22,7 @@ from controller.model.status import ProvisioningStatus
 
 _T = tables.quotas
 _OWN = [_T.c[kind] for kind in model.KINDS]
-_LIMITS = sa.select(*_OWN).where(_T.c.project_id == sa.bindparam("project"))
+_LIMITS = rows.Prepared(sa.select(*_OWN).where(_T.c.project_id == sa.bindparam("project")))
 _COUNTED = {
     "load_balancer": tables.load_balancers,
     "listener": tables.listeners,
@@ -54,8 +54,8 @@ class Quotas(rows.Repository):
 
     def own(self, project_id: str) -> Mapping[str, int | None]:
         """The limits that a project has of its own: empty if nobody ever set one."""
-        found = self._connection.execute(_LIMITS, {"project": project_id}).first() if rows.may_exist(project_id) else None
-        return {} if found is None else dict(zip(model.KINDS, found, strict=True))
+        found = _LIMITS.all(self._connection, {"project": project_id}) if rows.may_exist(project_id) else ()
+        return dict(zip(model.KINDS, found[0], strict=True)) if found else {}
 
     def page(self, query: paging.Query, defaults: model.Limits) -> list[model.Quota]:
         """Projects that somebody set limits for.

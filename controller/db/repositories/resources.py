@@ -92,10 +92,12 @@ class Resources(rows.Repository, Generic[R]):
         cls._related_to_few = rows.Prepared(_union(cls.relations, lambda owner: owner.in_(few)))
         cls._related_to_many = _union(cls.relations, lambda owner: owner.in_(sa.bindparam("owners", expanding=True)))
         cls._begun, cls._changed, cls._touched = moves.begun(table), moves.changed(table), touched(table)
+        cls._touch = cls._stamping(table.c.id == sa.bindparam("object_id"))
         cls._delete = moves.newly(table, PENDING_DELETE, generation=sa.bindparam("at")).where(table.c.id == sa.bindparam("object_id"))
 
     _select: ClassVar[sa.Select[Any]]
     _get: ClassVar[rows.Prepared]
+    _touch: ClassVar[rows.Prepared]
     _begun: ClassVar[dict[str, Any]]
     _changed: ClassVar[sa.Update]
     _touched: ClassVar[sa.ColumnElement[datetime.datetime]]
@@ -166,7 +168,7 @@ class Resources(rows.Repository, Generic[R]):
 
         :raises Conflict: the object is being deleted.
         """
-        if not self._stamp(self.table.c.id == object_id, generation):
+        if not self._touch.change(self._connection, {"object_id": object_id, "at": generation}):
             raise exceptions.ObjectImmutable(self.title, object_id)
 
     def mark_deleted(self, object_id: str, generation: int) -> None:
@@ -184,6 +186,11 @@ class Resources(rows.Repository, Generic[R]):
     def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
         """Owe the removal of all that a load balancer has."""
         self.mark_all_deleted(self.table.c.load_balancer_id == load_balancer_id, generation)
+
+    @classmethod
+    def _stamping(cls, condition: sa.ColumnElement[bool]) -> rows.Prepared:
+        """Stamp what meets the condition with the generation `at`."""
+        return rows.Prepared(cls._changed.values(generation=sa.bindparam("at"), updated_at=cls._touched).where(condition))
 
     def _stamp(self, condition: sa.ColumnElement[bool], generation: int, values: Mapping[str, Any] | None = None) -> int:
         stamp = {"generation": generation, "updated_at": self._touched}
