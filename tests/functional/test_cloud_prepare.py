@@ -214,6 +214,7 @@ def test_the_written_file_stays_with_whom_it_was_given_to(cloud: simulated_cloud
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (4321, 4322, 0o600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", prepare.STEPS)
 def test_a_step_can_be_left_out(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, step: str, capsys: Any) -> None:
     assert _prepare(tmp_path, "--skip", step) == 0

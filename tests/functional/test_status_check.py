@@ -319,6 +319,7 @@ def test_a_service_that_breaks_down_is_a_finding_of_each_check_that_needs_it(wor
     assert any(one.level is not report.Level.OK for one in told), told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deployment", ["figlina", "", "another"])
 def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World, deployment: str) -> None:
     """Those of an Octavia or another Figlina in the same cloud are theirs."""
