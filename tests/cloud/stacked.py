@@ -92,7 +92,7 @@ def settings(**more: object) -> dict[str, object]:
         "OCTAVIA_PROJECT_NAME": f"{PREFIX}-figlina",
         "OCTAVIA_AMP_IMAGE_NAME": f"{PREFIX}-amphora-x64-haproxy",
         "OCTAVIA_AMP_IMAGE_TAG": f"{PREFIX}-amphora",
-        "FIGLINAPREFIX": PREFIX,
+        "FIGLINA_PREFIX": PREFIX,
         "FIGLINA_DATABASE": f"{PREFIX}_figlina",
     } | more
 

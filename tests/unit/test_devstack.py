@@ -187,3 +187,20 @@ def test_only_what_was_made_is_taken_back_the_newest_first(tmp_path: pathlib.Pat
     ]
     assert "keypair mine" in done.stderr
     assert (tmp_path / "data" / "figlina" / "made").read_text() == "file image\nkeypair mine\n"
+
+
+def test_only_an_image_of_our_own_project_gets_our_name(tmp_path: pathlib.Path) -> None:
+    """An administrator's list has those of every project: one that another service of load balancers boots keeps its name, and its life."""
+    act = """
+    function iniget { [[ "$3" == amp_image_owner_id ]] && echo our-project; }
+    function _figlina_openstack {
+        echo "$*" >> asked
+        if [[ "$1 $2" == "image list" && "$*" != *"owner=our-project"* ]]; then echo theirs; fi
+        if [[ "$1 $2" == "image list" ]]; then echo ours; fi
+    }
+    _figlina_name_image
+    """
+    done = _script(tmp_path, "", act)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data" / "figlina" / "made").read_text() == "image ours\n"
+    assert "theirs" not in (tmp_path / "asked").read_text()
