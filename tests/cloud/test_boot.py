@@ -1,4 +1,4 @@
-"""One amphora on a real cloud, without any process of ours: it comes up, beats, answers over TLS, and takes a port while it runs."""
+"""One amphora on a real cloud, without any process of ours: it comes up with two ports, beats, answers over TLS, and takes another port."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from controller.dev.client import eventually
 from controller.drivers.amphora import rest
 from controller.drivers.ca import local
 from controller.model.amphora import Amphora
+from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus
 from tests import builders
 from tests.contract import openstack_cloud
@@ -51,7 +52,10 @@ def test_an_amphora_comes_up_beats_answers_and_takes_a_port(
 ) -> None:
     amphora_id = new_id()
     authority = local.LocalCertificateAuthority(tmp_path / "ca", create=True)
+    private, owner = cloud.a_network("198.18.76.0/28"), new_id()
+    vip = cloud.network.allocate_vip(owner, cloud.project_id, VipRequest(subnet_id=private.subnet_ids[0]))
     request = cloud.a_request(amphora_id)
+    request = dataclasses.replace(request, ports=[*request.ports, cloud.network.ensure_vrrp_port(amphora_id, owner, vip)])
     management = request.ports[0]
     subnet = cloud.network.get_subnet(management.fixed_ips[0].subnet_id)
     address = f"{management.fixed_ips[0].ip_address}/{ipaddress.ip_network(subnet.cidr).prefixlen}"
