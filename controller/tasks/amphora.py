@@ -71,7 +71,8 @@ class AwaitFirstHeartbeats(retries.Patient):
         _refuse_if_going(known.load_balancer)
         silent = [amphora_id for amphora_id, _ in self._coming if not _was_heard(known, amphora_id)]
         for amphora_id in silent:
-            if (trouble := self._machines.trouble(amphora_id)) is not None:
+            compute_id = next((one.compute_id for one in known.amphorae if one.id == amphora_id), None)
+            if compute_id is not None and (trouble := self._machines.trouble(amphora_id, compute_id)) is not None:
                 raise exceptions.ComputeFault(f"amphora {amphora_id} will not come up: {trouble}")
         if silent:
             raise exceptions.NotYet(

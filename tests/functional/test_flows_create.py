@@ -200,7 +200,7 @@ def test_a_machine_in_error_is_told_in_the_words_of_the_compute_service(site: fl
     broken = compute_interface.Instance(
         id="m", amphora_id=job.amphora_ids[0], status=compute_interface.InstanceStatus.ERROR, fault="image is corrupt"
     )
-    monkeypatch.setattr(site.compute, "find", lambda _: broken)
+    monkeypatch.setattr(site.compute, "get", lambda _: broken)
     site.work(job)
     fault = site.faults(load_balancer_id)[load_balancer_id]
     assert fault.code == "compute"

@@ -9,28 +9,32 @@ from collections.abc import Callable
 from controller import exceptions
 from controller.drivers.compute import interface
 
+_LONGEST = 60.0
 _MANY = 10_000  # amphorae; then all are forgotten
 
 
 class Watch:
-    """Asks about one amphora once in `every` seconds, the first time after as many. Threads share it."""
+    """Asks about one amphora for the first time after `every` seconds, then each time after twice as many, up to a minute.
+
+    Threads share it. A machine that comes up tells by its heartbeats. What is found here is only why one does not.
+    """
 
     def __init__(self, compute: interface.ComputeDriver, every: float = 10.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._compute = compute
         self._every = every
         self._clock = clock
         self._lock = threading.Lock()
-        self._next: dict[str, float] = {}
+        self._next: dict[str, tuple[float, float]] = {}  # when it is asked about, and how long not after that
 
-    def trouble(self, amphora_id: str) -> str | None:
+    def trouble(self, amphora_id: str, compute_id: str) -> str | None:
         """In words, why a machine that was booted will not come up; None if nothing is known against it."""
         if not self._is_due(amphora_id):
             return None
         try:
-            instance = self._compute.find(amphora_id)
+            instance = self._compute.get(compute_id)
         except exceptions.Transient:
             return None
-        if instance is None:
+        except exceptions.NotFound:
             return "the compute service has no machine for it any more"
         if instance.status is interface.InstanceStatus.ERROR:
             return f"the compute service says: {instance.fault or 'ERROR, without a reason'}"
@@ -43,7 +47,9 @@ class Watch:
         with self._lock:
             if len(self._next) >= _MANY:
                 self._next.clear()
-            due = now >= self._next.setdefault(amphora_id, now + self._every)
-            if due:
-                self._next[amphora_id] = now + self._every
-        return due
+            at, pause = self._next.setdefault(amphora_id, (now + self._every, self._every))
+            if now < at:
+                return False
+            pause = min(2 * pause, max(_LONGEST, self._every))
+            self._next[amphora_id] = (now + pause, pause)
+            return True
