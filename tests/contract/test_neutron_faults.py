@@ -269,6 +269,23 @@ def test_a_request_that_is_carried_out_late_makes_no_second_port(world: World) -
     _clean_up(world)
 
 
+def test_a_half_that_has_the_address_of_a_former_one_hears_the_other(world: World) -> None:
+    vip = world.allocate()
+    _plug(world)
+    former = world.network.ensure_vrrp_port(world.amphora_id, world.load_balancer_id, vip)
+    address = former.fixed_ips[0].ip_address
+    rules = (AccessRule("tcp", 80), AccessRule("vrrp", None, f"{address}/32", True))
+    world.network.set_vip_access(world.load_balancer_id, vip, rules)
+    del world.services.network.ports[former.id]
+    successor = world.network.ensure_vrrp_port(world.amphora_id, world.load_balancer_id, vip)
+    assert successor.fixed_ips[0].ip_address == address
+    world.network.set_vip_access(world.load_balancer_id, vip, rules)
+    groups = world.services.network.rows["security-groups"]
+    carried = {groups[one]["name"] for one in world.services.network.ports[successor.id]["security_groups"]}
+    assert carried == {f"lb-{world.load_balancer_id}", f"lb-{world.load_balancer_id}-amphorae"}
+    _clean_up(world)
+
+
 # What the cloud says, in our words
 
 

@@ -280,17 +280,17 @@ class NeutronNetwork(interface.NetworkDriver):
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         del order
         body: dict[str, Any] = self._of_amphora(shapes.VRRP, amphora_id, vip.network_id)
-        names = [body["name"], shapes.name_of_vip(load_balancer_id)]
-        rows = self._neutron.list("ports", PORT_FIELDS, name=names, network_id=vip.network_id)
-        for row in rows:
-            if row["name"] == body["name"] and row["project_id"] == self._neutron.project_id:
+        of_vip, carriers = self._bearers(load_balancer_id, vip)
+        for row in carriers:
+            if row["name"] == body["name"]:
                 return self._port(row)
-        of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
         body |= {"description": shapes.description_of(self._deployment, load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
         body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
         if of_vip["port_security_enabled"] and vip.vnic_type == "normal":
-            body |= {"security_groups": of_vip["security_groups"], "allowed_address_pairs": [{"ip_address": vip.address}]}
+            amphorae = self._groups.of(load_balancer_id)[1] if carriers else None  # it may have the address of a half that was lost
+            beside = [amphorae["id"]] if amphorae is not None else []
+            body |= {"security_groups": [*of_vip["security_groups"], *beside], "allowed_address_pairs": [{"ip_address": vip.address}]}
         else:
             body |= {"port_security_enabled": False}
         with ours(subnet_of=self._range_of(vip.subnet_id)):
@@ -356,9 +356,7 @@ class NeutronNetwork(interface.NetworkDriver):
         if between and amphorae is None:
             amphorae = self._groups.make(load_balancer_id, of_amphorae=True)
         if amphorae is not None:
-            if (
-                not between <= neutron_groups.admitted(amphorae).keys()
-            ):  # a half is new: its port comes first, its rules say that it is done
+            if between - neutron_groups.admitted(amphorae).keys():  # a half is new: its port comes first, then its rules
                 self._add_to_carriers(load_balancer_id, vip, amphorae["id"])
             self._groups.set_rules(amphorae, between)
 
