@@ -157,7 +157,7 @@ class HAProxy:
     @property
     def alive_script(self) -> str:
         """The text of a shell script that succeeds while HAProxy runs; a zombie does not count."""
-        return f'#!/bin/sh\nread -r pid < "{self._pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]\n'
+        return alive_script(self._pid_file)
 
     def master(self) -> int | None:
         """The process id of the master, whoever started it."""
@@ -584,6 +584,11 @@ class HAProxy:
         lines = [re.sub(r"^\[(ALERT|WARNING)\]\s*\(\d+\) : ", "", line) for line in said.splitlines() if not line.startswith("[NOTICE]")]
         alerts = [line for line in lines if "server state file" not in line and "from server-state after a reload" not in line]
         return "\n".join(alerts)[:4000]
+
+
+def alive_script(pid_file: pathlib.Path) -> str:
+    """The text of a shell script that succeeds while the HAProxy of a pid file runs; a zombie does not count."""
+    return f'#!/bin/sh\nread -r pid < "{pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]\n'
 
 
 def program_path(command: str) -> str | None:

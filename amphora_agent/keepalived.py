@@ -32,7 +32,8 @@ _PREAMBLE = """\
 global_defs {{
     router_id {router_id}
     script_user {user}
-{security}}}
+    enable_script_security
+}}
 vrrp_script haproxy_alive {{
     script "{script}"
     interval 1
@@ -70,10 +71,13 @@ class Keepalived:
         router_id: str,
         record: programs.Record,
         with_rights: tuple[str, ...] = (),
+        script: pathlib.Path | None = None,
     ) -> None:
         self._with_rights = with_rights  # what comes before its command, if it may do less than we may
         self._config = state / "keepalived.conf"
-        self._script = run / "haproxy-alive"
+        self._script = script or run / "haproxy-alive"  # keepalived runs none that anybody but root may change
+        self._files = [self._config, run / "keepalived.pid", run / "keepalived-vrrp.pid", run / "haproxy-hangs"]
+        self._files += [self._script] if script is None else []
         self.flag = run / "haproxy-hangs"
         self._pid_file = run / "keepalived.pid"
         self._child_file = run / "keepalived-vrrp.pid"
@@ -205,7 +209,7 @@ class Keepalived:
     def stop(self) -> None:
         """End keepalived and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
-        for path in (self._config, self._pid_file, self._child_file, self._script, self.flag):
+        for path in self._files:
             path.unlink(missing_ok=True)
         self.vrrp, self._child = None, None
 
@@ -222,6 +226,8 @@ class Keepalived:
         self._pid_file.unlink(missing_ok=True)
         self._child_file.unlink(missing_ok=True)
         files = ["-f", str(self._config), "-p", str(self._pid_file), "-r", str(self._child_file)]
+        if self._with_rights:  # it would look for this one in /run, where it may not write
+            files += ["-b", str(self._pid_file.with_name("keepalived-bfd.pid"))]
         command = [*self._with_rights, self._command, "-n", "-P", "-l", "-D", *files]
         try:
             self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log, self._dump.environment)
@@ -299,9 +305,7 @@ class Keepalived:
 
     def _whole(self, text: str) -> bytes:
         user = pwd.getpwuid(os.geteuid()).pw_name
-        # Its other name is: refuse scripts that somebody else than root may change. Ours is ours, and it runs as we do.
-        security = "    enable_script_security\n" if user == "root" else ""
-        preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag, user=user, security=security)
+        preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag, user=user)
         tracking = _TRACKED.sub(lambda found: _TRACK_FILE.format(indent=found["indent"]) + found[0], text)
         return (preamble + tracking).encode()
 

@@ -81,7 +81,14 @@ class LoadBalancer:
             haproxy.Places(state, run, rights.own, rights.as_haproxy), config.haproxy_command, nics.namespace, self._record
         )
         self._keepalived = keepalived.Keepalived(
-            state, run, config.keepalived_command, nics.namespace, config.amphora_id, self._record, rights.as_keepalived
+            state,
+            run,
+            config.keepalived_command,
+            nics.namespace,
+            config.amphora_id,
+            self._record,
+            rights.as_keepalived,
+            rights.alive_script,
         )
         self._counters = counters.Counters(state / "counters.json")
 

@@ -17,6 +17,7 @@ import resource
 import socket
 import struct
 
+from amphora_agent import haproxy as haproxy_program
 from amphora_agent import system
 from amphora_agent.protocol import boot
 
@@ -33,11 +34,12 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rights:
-    """What comes before the commands of programs that have fewer rights than the agent, and where HAProxy writes then."""
+    """What comes before the commands of programs that have fewer rights than the agent, where HAProxy writes then, and root's script."""
 
     own: pathlib.Path | None = None
     as_haproxy: tuple[str, ...] = ()
     as_keepalived: tuple[str, ...] = ()
+    alive_script: pathlib.Path | None = None
 
 
 class Sockets:
@@ -77,6 +79,8 @@ def give_up(user: str, management_mac: str, state: pathlib.Path, run: pathlib.Pa
         os.chown(path, us.pw_uid, us.pw_gid)
     CARDS.mkdir(exist_ok=True)
     system.write_file(CARDS / "management", f"{management_mac.lower()}\n".encode(), durable=False)
+    alive = CARDS / "haproxy-alive"
+    system.write_file(alive, haproxy_program.alive_script(own / "haproxy.pid").encode(), 0o755, durable=False)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[0], _FILES))
     system.move_to_namespace(boot.TENANT_NAMESPACE)
     _become(us, [haproxy.pw_gid])
@@ -84,6 +88,7 @@ def give_up(user: str, management_mac: str, state: pathlib.Path, run: pathlib.Pa
         own,
         ("setpriv", f"--reuid={_HAPROXY}", f"--regid={_HAPROXY}", "--clear-groups", *_with("net_bind_service"), "--"),
         ("setpriv", *_with("net_admin", "net_raw"), "--"),
+        alive,
     )
 
 

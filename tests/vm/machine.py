@@ -212,7 +212,7 @@ def running(folder: pathlib.Path, image_folder: pathlib.Path, hardware: Hardware
     try:
         machine.make()
         machine.start()
-        agent_amphora.eventually(lambda: machine.call("GET", "/")[0] == 200, within=240)
+        agent_amphora.eventually(lambda: machine.call("GET", "/")[0] == 200, within=480)
         yield machine
     except BaseException:
         with contextlib.suppress(OSError):

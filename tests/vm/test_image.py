@@ -19,7 +19,7 @@ from tests.integration.agent_amphora import AGENT, config, eventually
 from tests.integration.test_agent_life import PAIR
 from tests.vm import machine as vm
 
-pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 FIGLINA = 990
 SYSCTLS = pathlib.Path(__file__).parents[2] / "images/root/etc/sysctl.d/amphora.conf"
 SECOND_MAC, SECOND, SECOND_OUTSIDE = "02:f1:00:00:00:03", "198.19.252.2/24", "198.19.252.1/24"
@@ -106,7 +106,7 @@ def _answers(machine: vm.Machine, address: str) -> bool:
 
 def test_it_serves_again_after_a_reset_without_anybody_telling_it(machine: vm.Machine) -> None:
     machine.tell("system_reset")
-    eventually(lambda: machine.call("GET", "/")[0] == 200, within=240)
+    eventually(lambda: machine.call("GET", "/")[0] == 200, within=480)
     assert eventually(lambda: machine.fetch(), within=30) == "8002"
     status, held = machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))
     assert status == 200
@@ -126,7 +126,7 @@ def test_after_a_power_cut_in_the_middle_of_a_push_it_serves_one_state_or_the_ot
     machine.cut_power()
     push.join()
     machine.start()
-    eventually(lambda: machine.call("GET", "/")[0] == 200, within=240)
+    eventually(lambda: machine.call("GET", "/")[0] == 200, within=480)
     held = rest.Receipt.parse(machine.call("GET", path)[1])
     assert (held.generation, held.hash) in {(before.generation, before.hash), (wanted.generation, wanted.hash)}
     assert eventually(lambda: machine.fetch(), within=30) == ports[held.generation]
