@@ -97,3 +97,16 @@ def test_an_error_of_the_driver_is_one_of_sqlalchemy(api: Api) -> None:
     broken = rows.Prepared(sa.select(sa.Table("nowhere", sa.MetaData(), sa.Column("id", sa.String)).c.id))
     with api.db.read() as tx, pytest.raises(sa.exc.OperationalError, match="no such table"):
         broken.all(tx.connection, {})
+
+
+def test_the_time_is_asked_whenever_a_statement_is_executed(api: Api) -> None:
+    """A pool whose member is made is changed now, not when its statement was compiled."""
+    pool_id = api.pool(loadbalancer_id=api.load_balancer()["id"])["id"]
+    changed = []
+    for place in range(2):
+        with api.db.begin() as tx:
+            tx.connection.execute(sa.update(tables.pools).values(provisioning_status="ACTIVE"))
+            tx.connection.execute(sa.update(tables.load_balancers).values(provisioning_status="ACTIVE"))
+        api.member(pool_id, f"10.0.0.{place + 1}")
+        changed.append(api.get("pool", f"/pools/{pool_id}")["updated_at"])
+    assert changed[0] < changed[1]
