@@ -197,6 +197,7 @@ def _calls_of(world: World, before: list[Step], step: Step) -> int:
     return len(world.services.asked) - first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("method", METHODS)
 def test_whatever_call_fails_the_next_try_comes_to_the_same(world: World, method: str, fault: str) -> None:
@@ -225,6 +226,7 @@ def _clean_up(world: World) -> None:
     assert [one for one in world.books() if "'mine'" not in one] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_refusal_is_told_in_the_words_of_the_service_and_leaves_nothing(world: World, method: str, status: int) -> None:
