@@ -58,6 +58,7 @@ def _everything(admin: Connection) -> dict[str, set[str]]:
     }
     found = {kind: {f"{one.id} {one.name} {_project(one)}" for one in things} for kind, things in listed.items()}
     found["endpoints"] = {f"{one.id} {one.url}" for one in identity.endpoints()}
+    found["administrator's key pairs"] = {one.name for one in compute.keypairs()}
     found["quotas"] = {one.project_id for one in network.quotas()}
     found["assignments"] = {f"{one.role['id']} {one.user} {one.scope}" for one in identity.role_assignments()}
     engine = sa.create_engine(server().set(drivername="mysql+pymysql"))
@@ -128,7 +129,7 @@ class Site:
         if not os.environ.get("FIGLINA_TEST_CLOUD_IS_SHARED") or any(one in words for one in self.ours):
             return True
         name = words.split(" ")[min(1, words.count(" "))]
-        return name == "octavia" or name.startswith((f"{PREFIX}-", f"{PREFIX}_", "octavia-health-manager", "load-balancer_"))
+        return name == "octavia" or name.startswith((f"{PREFIX}-", f"{PREFIX}_", "octavia-health-manager", "octavia_ssh", "load-balancer_"))
 
 
 @contextlib.contextmanager
