@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import ipaddress
 import json
 import os
@@ -149,10 +150,15 @@ class Site:
         made.serve()
         return made
 
-    @property
+    @functools.cached_property
     def open_group(self) -> str:
-        """A security group of the tenant that admits everything."""
-        return _named(self.users.tenant.network.security_groups(), os.environ.get("FIGLINA_TEST_OPEN_GROUP", "allow-all"))
+        """A security group of the tenant that admits everything, while the site is up."""
+        network = self.users.tenant.network
+        group = network.create_security_group(name=f"figlina-open-{uuid.uuid4().hex[:8]}")
+        self._cleanup.callback(network.delete_security_group, group)
+        for version in ("IPv4", "IPv6"):
+            network.create_security_group_rule(security_group_id=group.id, direction="ingress", ether_type=version)
+        return str(group.id)
 
     def network(self, name: str) -> str:
         """The id of a network of the tenant."""

@@ -25,6 +25,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_): pass
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6
+    def handle_error(self, *_): pass  # who only looks whether we listen resets the connection
 Server(("::", 80), Handler).serve_forever()
 """
 

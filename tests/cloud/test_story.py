@@ -174,6 +174,7 @@ def test_an_ipv6_vip(site: Site, tenant: Tenant) -> None:
     network = site.users.tenant.network
     net = network.create_network(name="figlina-v6")
     machines: list[Machine] = []
+    made: dict[str, Any] = {}
     try:
         subnet = network.create_subnet(network_id=net.id, ip_version=6, cidr="fd00:f19::/64", name="figlina-v6", is_dhcp_enabled=False)
         machines = [site.machine(net.id) for _ in range(3)]
@@ -181,8 +182,9 @@ def test_an_ipv6_vip(site: Site, tenant: Tenant) -> None:
         site.active(made["id"])
         assert ":" in made["vip_address"]
         _serves(machines[0], made["vip_address"], machines[1:], 60)
-        site.delete(made["id"])
     finally:
+        if made:
+            site.delete(made["id"])
         for machine in machines:
             machine.close()
         network.delete_network(net)
