@@ -35,6 +35,11 @@ class Server(base.BaseApplication):
         """Bytes that a request may have."""
         return middleware.largest_body(self._conf)
 
+    @property
+    def database_is_a_file(self) -> bool:
+        """Whether its answers come without waiting for a server."""
+        return str(self._conf.database.connection).startswith("sqlite")
+
     def load_config(self) -> None:
         """Where to listen, and with how many processes."""
         api = self.options

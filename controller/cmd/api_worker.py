@@ -62,7 +62,10 @@ class Worker(base.Worker):
             body=largest,
             bodies=max(options.max_bodies_on_disk, largest),
         )
-        answering = threads.Threads(cast("WSGIApplication", self.wsgi), count=options.threads, answer_timeout=options.answer_timeout)
+        # A server's database is waited for in every statement, a file's in hardly any.
+        patience = None if self.app.database_is_a_file else 0.0  # type: ignore[attr-defined]
+        application = cast("WSGIApplication", self.wsgi)
+        answering = threads.Threads(application, count=options.threads, answer_timeout=options.answer_timeout, patience=patience)
         door = connections.Door(limits, answering)
         listening = [
             await loop.create_server(lambda: connections.Connection(door), sock=one.sock, backlog=2048)

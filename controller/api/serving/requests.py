@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import sys
@@ -91,13 +92,14 @@ class Body:
         return self._file
 
     def close(self) -> None:
-        """Free what it takes."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Free what it takes. What could not be written to a full disk is not written at the end either, and nobody needs it."""
         if self._taken:
             self._room.give_back(self._taken)
             self._taken = 0
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
 
 class Request:

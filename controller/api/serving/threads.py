@@ -24,7 +24,7 @@ LOG = logging.getLogger(__name__)
 Deliver = Callable[[requests.Request, "list[bytes]"], object]
 _Taken = tuple[requests.Request, float, Deliver]  # with its deadline, and who wants the answer
 _PATIENCE = 0.002
-"""Seconds that a request waits behind those that are being answered, as long as some are, before another thread is woken."""
+"""Seconds after which a thread that still answers the same request is taken to wait for something, so that another one may be woken."""
 _STATUS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in http.HTTPStatus}
 _BODILESS = frozenset({204, 304})
 
@@ -33,17 +33,21 @@ class Threads:
     """Take requests in the order in which they were whole, and hand each answer to the one who gave the request.
 
     Python runs one thread at a time: a second one that is awake makes both slower, unless the first waits for something, such as the
-    database. So another one is woken only when those that are awake have answered nothing for a while, and it is the one that slept last,
-    for most of what it needs is still in the processor's caches. A thread that finds another request waiting goes on with it, and the loop
-    fetches its answers meanwhile: waking the loop for each costs as much as a statement of the database.
+    database. So another one is woken only when each of those that are awake has been at the same request for a while, and it is the one
+    that slept last, for most of what it needs is still in the processor's caches. A thread that finds another request waiting goes on
+    with it, and the loop fetches its answers meanwhile: waking the loop for each costs as much as a statement of the database.
     """
 
-    def __init__(self, application: WSGIApplication, *, count: int, answer_timeout: float) -> None:
-        """`answer_timeout`: seconds from a whole request to its answer; what finds no thread in that time is told 503."""
+    def __init__(self, application: WSGIApplication, *, count: int, answer_timeout: float, patience: float | None = None) -> None:
+        """`answer_timeout`: seconds from a whole request to its answer; what finds no thread in that time is told 503.
+
+        `patience` 0 wakes a thread for every request: where each waits for a database server, all of them may wait at once.
+        """
         self._application = application
         self._answer_timeout = answer_timeout
         self._loop = asyncio.get_running_loop()
-        self._count = count
+        self._patience = _PATIENCE if patience is None else patience
+        self._busy: dict[int, float] = {}  # since when each thread that is awake is at its request, by the id of its bell
         self._lock = threading.Lock()  # between what waits and who sleeps
         self._waiting: collections.deque[_Taken] = collections.deque()
         self._answered: collections.deque[tuple[_Taken, list[bytes]]] = collections.deque()
@@ -55,53 +59,56 @@ class Threads:
 
     def take(self, request: requests.Request, deliver: Deliver) -> None:
         """Have it answered; the loop calls `deliver` with the bytes to send."""
+        now = time.monotonic()
+        self._waiting.append((request, now + self._answer_timeout, deliver))
+        self._wake(now)
+
+    def _wake(self, now: float) -> None:
+        """Wake a thread for what waits, unless one is at work; look again if something goes on waiting, or may be answered meanwhile."""
         with self._lock:
-            self._waiting.append((request, time.monotonic() + self._answer_timeout, deliver))
-            woken = self._asleep.pop() if len(self._asleep) == self._count else None
+            woken = None
+            if self._waiting and self._asleep and all(now - since >= self._patience for since in self._busy.values()):
+                woken = self._asleep.pop()
+                self._busy[id(woken)] = now
         if woken is not None:
             woken.release()
-        else:
-            self._look_again()
-
-    def _look_again(self) -> None:
-        if not self._looks_again:
+        # In this order: a thread hands an answer over before it takes the next request.
+        if (len(self._waiting) > (woken is not None) or self._answered) and not self._looks_again:
             self._looks_again = True
-            self._loop.call_later(_PATIENCE, self._look)
+            self._loop.call_later(self._patience or _PATIENCE, self._look)
 
     def _look(self) -> None:
-        """Deliver what is answered; if that is nothing, though something waits, wake another thread."""
         self._looks_again = False
-        if not self._deliver():
-            with self._lock:
-                woken = self._asleep.pop() if self._waiting and self._asleep else None
-            if woken is not None:
-                woken.release()
-        if self._waiting:
-            self._look_again()
+        self._deliver()
+        self._wake(time.monotonic())
 
-    def _deliver(self) -> bool:
-        """Whether there was anything."""
-        found = bool(self._answered)
+    def _deliver(self) -> None:
         while self._answered:
             (request, _, deliver), answer = self._answered.popleft()
             deliver(request, answer)
-        return found
 
     def _work(self, bell: threading.Lock) -> None:
+        """Until the process ends: whatever happens to a request, its thread goes on with the next one."""
         while True:
             bell.acquire()
+            while True:
+                try:
+                    if not self._work_once(bell):
+                        break
+                except Exception:
+                    LOG.exception("A request was lost")
             with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
-                while self._work_once(bell):
-                    pass
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._loop.call_soon_threadsafe(self._look)
 
     def _work_once(self, bell: threading.Lock) -> bool:
         """Answer what waits for longest; False: nothing did, so that this thread may sleep until its bell is rung."""
         with self._lock:
             if not self._waiting:
                 self._asleep.append(bell)
+                self._busy.pop(id(bell), None)
                 return False
             taken = self._waiting.popleft()
+            self._busy[id(bell)] = time.monotonic()
         try:
             answer = self._answer(taken[0], taken[1])
         finally:

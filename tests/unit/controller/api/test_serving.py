@@ -135,6 +135,17 @@ def test_a_large_body_that_does_not_fit_on_the_disk_is_refused_in_a_sentence(mon
     assert json.loads(answer.body)["faultstring"] == "There is no room for the request now. Please repeat it later."
 
 
+def test_a_disk_that_is_full_only_at_the_end_costs_no_thread_and_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a file has not written yet is refused again when it is closed."""
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "r+b", buffering=1 << 20))  # noqa: SIM115
+    large = POST + b"Content-Length: 100000\r\n\r\n" + b"x" * 100_000
+    for _ in range(3):  # one after the other, in a room for one and by one thread
+        answers = [
+            answer for (answer,) in ask(Application(), large, large, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", threads=1, bodies=200_000)
+        ]
+        assert [answer.status for answer in answers] == [503, 503, 200]
+
+
 @pytest.mark.parametrize("size", [60_000, 100_000, 190_000])
 def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may(size: int) -> None:
     """Fifty clients send most of a body each and then wait; when they are gone, the room is free again."""
@@ -359,6 +370,40 @@ def test_requests_that_wait_get_a_thread_each() -> None:
         return [b"ok"]
 
     assert [answer.status for (answer,) in ask(application, *[GET] * 8, threads=8)] == [200] * 8
+
+
+@pytest.mark.parametrize("patience", [0.5, 0.0])
+def test_requests_do_not_wait_for_one_that_hangs(patience: float) -> None:
+    """A thread that is long at its request waits for something: what comes later is taken at once."""
+    go_on = threading.Event()
+
+    def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/hangs":
+            assert go_on.wait(10)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    async def run() -> None:
+        answering = threads.Threads(application, count=3, answer_timeout=5, patience=patience)
+        answered: asyncio.Queue[object] = asyncio.Queue()
+
+        def take(path: bytes) -> None:
+            request = requests.Request(requests.Peer("", "", 0), requests.Body(0, requests.Room(0)))
+            request.method, request.path = "GET", path
+            answering.take(request, lambda _, answer: answered.put_nowait(answer))
+
+        take(b"/hangs")
+        await asyncio.sleep(patience + 0.1)
+        begun = time.monotonic()
+        for _ in range(4):
+            take(b"/")
+            await asyncio.wait_for(answered.get(), 3)
+        assert time.monotonic() - begun < 0.5, "each would have waited for half a second"
+        go_on.set()
+        await asyncio.wait_for(answered.get(), 3)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
 
 
 @pytest.mark.parametrize("number_of_threads", [1, 2])
