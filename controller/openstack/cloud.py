@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import threading
 import time
 import weakref
@@ -15,8 +16,8 @@ import openstack.connection
 import openstack.exceptions
 import requests
 import urllib3
+from keystoneauth1 import adapter, loading, session
 from keystoneauth1 import exceptions as keystone
-from keystoneauth1 import loading, session
 from oslo_config import cfg
 
 from controller import exceptions
@@ -53,6 +54,7 @@ class Service:
         self._connection = connection
         self.name = name
         self._patience = patience
+        self._proxy: Any = None
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
         """Read something."""
@@ -131,12 +133,26 @@ class Service:
         except ValueError as error:
             raise errors.NoAnswer(f"{self.name}: {method} {path}: the answer is no JSON, request {traced}") from error
 
-    def translated(self, what: str, ask: Callable[[Any], Any]) -> Any:
+    def _found(self, call: str) -> Any:
+        """openstacksdk's proxy of the service, at an endpoint that has a version.
+
+        Where the catalog names none, the service is asked for its versions. If it does not tell, openstacksdk goes on without one for as
+        long as the process lives, and everything is "not found": such a proxy is forgotten again.
+        """
+        proxy = getattr(self._connection, self.name)
+        endpoint = adapter.Adapter.get_endpoint(proxy) or ""  # the identity service has another method of that name
+        if not re.search(r"/v\d", endpoint):
+            self._connection._proxies.pop(self.name.replace("_", "-"), None)
+            raise errors.NoAnswer(f"{call}: the service did not tell its versions")
+        self._proxy = proxy
+        return proxy
+
+    def translated(self, what: str, ask: Callable[[Any], Any], *, of_keystone: bool = False) -> Any:
         """Let openstacksdk's proxy of this service do something; its errors are ours, see above."""
         call = f"{self.name}: {what}"
         section = SECTIONS.get(self.name, self.name)
         try:
-            return ask(getattr(self._connection, self.name))
+            return ask(None if of_keystone else self._proxy or self._found(call))
         except (keystone.Unauthorized, keystone.MissingRequiredOptions, keystone.AuthorizationFailure) as error:
             raise exceptions.Misconfigured(f"{call}: Keystone does not accept [service_auth]: {error}") from error
         except (keystone.EndpointNotFound, keystone.VersionNotAvailable, openstack.exceptions.ServiceDisabledException) as error:
@@ -182,7 +198,7 @@ class Cloud:
 
         :raises Transient: Keystone did not answer; :raises Misconfigured: it does not accept who we are.
         """
-        return str(self.service("identity").translated("our project", lambda _: self._connection.current_project_id))
+        return str(self.service("identity").translated("our project", lambda _: self._connection.current_project_id, of_keystone=True))
 
     def service(self, name: str) -> Service:
         """One of them by openstacksdk's name for it: `compute`, `network`, `image`, `identity`, `key_manager`, `block_storage`."""

@@ -74,17 +74,14 @@ def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -
     words = words or f"no reason given (HTTP {status})"
     told = (call, status, words, kind, request_id(headers))
     if status in (403, 409, 413) and (kind == "OverQuota" or re.search(r"quota|maximum number of", words, re.IGNORECASE)):
-        return QuotaMet(
-            *told, advice="Let an administrator raise the quota of the project that amphorae belong to, or delete what is not used"
-        )
-    if status in _TRY_AGAIN or kind in _BUSY or (status == 413 and "retry-after" in {name.lower() for name in headers}):
+        return QuotaMet(*told, advice=_MORE_QUOTA)
+    is_foreign = status == 404 and not request_id(headers)  # of a gateway before the service, which knows nothing of what there is
+    if is_foreign or status in _TRY_AGAIN or kind in _BUSY or (status == 413 and "retry-after" in {name.lower() for name in headers}):
         again = TryAgain(*told)
         again.after = _seconds({name.lower(): value for name, value in headers.items()}.get("retry-after"))
         return again
     if status in (401, 403):
-        return NotAllowed(
-            *told, advice="Give the user of [service_auth] the right to do this; `figlina-status check` tells which roles it has"
-        )
+        return NotAllowed(*told, advice=_MORE_RIGHTS)
     return {404: Missing, 409: Contradicted}.get(status, ServiceRefused)(*told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import logging
@@ -33,6 +34,7 @@ class Provider(http.server.ThreadingHTTPServer):
         self.asked: list[tuple[str, str, str]] = []
         self.tokens = 0
         self.refuse_password = False
+        self.silent_versions = 0
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -62,6 +64,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self.server.tokens += 1
             endpoint = {"interface": "public", "region": "R", "region_id": "R", "id": "e", "url": f"{self.server.url}/v2.1"}
+            unversioned = {**endpoint, "id": "f", "url": f"{self.server.url}/network"}
+            neutron = {"type": "network", "name": "neutron", "id": "n", "endpoints": [unversioned]}
             token = {
                 "methods": ["password"],
                 "expires_at": "2999-01-01T00:00:00.000000Z",
@@ -69,7 +73,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "project": {"id": "p-1", "name": "p", "domain": {"id": "default", "name": "Default"}},
                 "user": {"id": "u-1", "name": "u", "domain": {"id": "default", "name": "Default"}},
                 "roles": [],
-                "catalog": [{"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]}],
+                "catalog": [
+                    {"type": "compute", "name": "nova", "id": "c", "endpoints": [endpoint]},
+                    neutron,
+                ],
             }
             self._answer(201, {"token": token}, {"X-Subject-Token": f"token-{self.server.tokens}"})
 
@@ -97,10 +104,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._answer(*step)
 
+    def _neutron(self) -> None:
+        """Its endpoint in the catalog has no version, as Neutron's."""
+        if self.path.startswith("/network/v2.0/"):
+            self._answer(200, {"networks": []})
+        elif self.path.strip("/") == "network" and self.server.silent_versions:
+            self.server.silent_versions -= 1
+            self._answer(500, b"")
+        elif self.path.strip("/") == "network":
+            links = [{"rel": "self", "href": f"{self.server.url}/network/v2.0/"}]
+            self._answer(200, {"versions": [{"id": "v2.0", "status": "CURRENT", "links": links}]})
+        else:
+            self._answer(404, b"404 Not Found")
+
     def _any(self) -> None:
         self._body()
         try:
-            self._nova() if self.path.startswith("/v2.1") else self._keystone()
+            if self.path.startswith("/network"):
+                self._neutron()
+            else:
+                self._nova() if self.path.startswith("/v2.1") else self._keystone()
         except OSError:
             self.close_connection = True
 
@@ -153,6 +176,13 @@ REFUSALS = [
     (400, b"[1]", errors.ServiceRefused, "[1]"),
     (418, {"title": "Odd", "description": "a teapot", "code": 418}, errors.ServiceRefused, "teapot"),
 ]
+
+
+def test_a_404_of_a_gateway_says_nothing_of_what_there_is(provider: Provider, compute: cloud.Service) -> None:
+    """It has no request id: whoever answered was not the service."""
+    provider.script = [(404, b"default backend - 404", {"x-openstack-request-id": ""})] * 3
+    with pytest.raises(errors.TryAgain):
+        compute.delete("/servers/s-1")
 
 
 @pytest.mark.parametrize(("status", "body", "kind", "words"), REFUSALS)
@@ -241,8 +271,19 @@ def test_a_keystone_that_is_away_may_come_back(provider: Provider, tmp_path: Any
 
 
 def test_a_service_that_is_not_in_the_catalog_is_a_matter_of_the_configuration(provider: Provider, tmp_path: Any) -> None:
-    with pytest.raises(exceptions.Misconfigured, match=r"\[neutron\] endpoint_override"):
-        _cloud(provider, tmp_path).service("network").get("/networks")
+    with pytest.raises(exceptions.Misconfigured, match=r"\[glance\] endpoint_override"):
+        _cloud(provider, tmp_path).service("image").get("/images")
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_service_that_did_not_tell_its_versions_once_is_asked_again(provider: Provider, tmp_path: Any, times: int) -> None:
+    """Not all that is asked later is taken for missing."""
+    network = _cloud(provider, tmp_path).service("network")
+    provider.silent_versions = times
+    with contextlib.suppress(exceptions.Transient):
+        network.get("/networks")
+    provider.silent_versions = 0
+    assert network.get("/networks") == {"networks": []}
 
 
 def test_the_microversions_of_a_service(compute: cloud.Service) -> None:
