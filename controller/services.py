@@ -24,6 +24,7 @@ from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.drivers.secrets import interface as secrets_interface
 from controller.model import renewal
+from controller.model.network import AccessRule
 
 _PAUSES = 100  # a lifetime has room for so many further tries at least
 _PUSHES = 32
@@ -97,9 +98,13 @@ class Services:
         wake: Callable[[], None] = lambda: None,
         make: Callable[[str], Any] | None = None,
     ) -> None:
-        """Drivers that are not given are made by `make(kind)`. `wake` rings the workers after a job was posted."""
+        """Drivers that are not given are made by `make(kind)`. `wake` rings the workers after a job was posted.
+
+        `opened` is what this process has opened last for each load balancer, and for which generation.
+        """
         self.db = db
         self.wake = wake
+        self.opened: dict[str, tuple[int, tuple[AccessRule, ...]]] = {}
         self._lock = threading.RLock()
         given = {"compute": compute, "network": network, "amphora": amphora, "ca": ca, "secrets": secrets, "settings": settings}
         self._made: dict[str, Any] = {kind: driver for kind, driver in given.items() if driver is not None}

@@ -16,7 +16,9 @@ def plug(
     """Prepare the networks for the newest generation: what may reach the VIP, and the ports towards members."""
     snapshots = seen or services.snapshots
     return linear_flow.Flow("plug").add(
-        network.OpenListenerPorts(snapshots, services.network, services.fence, services.settings.render.peer_port, only_if_changed),
+        network.OpenListenerPorts(
+            snapshots, services.network, services.fence, services.settings.render.peer_port, services.opened, only_if_changed
+        ),
         network.PlugMemberNetworks(snapshots, services.network, services.networks, services.compute, services.fence, joining),
     )
 

@@ -22,6 +22,10 @@ LOG = logging.getLogger(__name__)
 
 _TRANSPORTS = {"UDP": "udp", "SCTP": "sctp"}  # all other protocols are tcp
 _VIP_INTERFACE = "eth1"
+_MANY = 10_000  # load balancers; then all are forgotten
+
+Opened = dict[str, tuple[int, tuple[AccessRule, ...]]]
+"""What a process has opened last for each load balancer, and for which generation."""
 
 
 class PlugPorts(base.Step):
@@ -49,9 +53,9 @@ class PlugPorts(base.Step):
             tx.amphorae.update(
                 amphora_id,
                 management_port_id=management.id,
-                management_address=management.fixed_ips[0].ip_address,
+                management_address=management.address_on().ip_address,
                 vrrp_port_id=vrrp.id,
-                vrrp_ip=vrrp.fixed_ips[0].ip_address,
+                vrrp_ip=vrrp.address_on(vip.subnet_id).ip_address,
                 vrrp_mac=vrrp.mac_address,
                 vrrp_interface=_VIP_INTERFACE,
                 vrrp_id=VRRP_ROUTER_ID if paired else None,
@@ -72,27 +76,41 @@ class OpenListenerPorts(base.Step):
         network: interface.NetworkDriver,
         fenced: fence.Fence,
         peer_port: int,
+        opened: Opened,
         only_if_changed: bool = False,
         **kwargs: Any,
     ) -> None:
-        """With `only_if_changed`, the network service is not asked if no listener has changed since the generation applied last."""
+        """With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last generation."""
         super().__init__(**kwargs)
         self._snapshots = snapshots
         self._network = network
         self._fence = fenced
         self._peer_port = peer_port
+        self._opened = opened
         self._only_if_changed = only_if_changed
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
         snapshot = self._snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
-        applied, newest = owner.applied_generation, max((listener.generation for listener in snapshot.listeners), default=0)
-        if not self._only_if_changed or not applied or max(newest, owner.vip_generation) > applied:
+        applied, rules = owner.applied_generation, access_rules(snapshot, self._peer_port)
+        if not self._only_if_changed or not applied or owner.vip_generation > applied or self._may_differ(snapshot, rules):
             with self._fence.writing(lease) as order:
                 if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
                     self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
-                self._network.set_vip_access(load_balancer_id, owner.vip, access_rules(snapshot, self._peer_port), order=order)
+                self._network.set_vip_access(load_balancer_id, owner.vip, rules, order=order)
+        if len(self._opened) >= _MANY:
+            self._opened.clear()
+        self._opened[load_balancer_id] = snapshot.generation, rules
         return snapshot.generation
+
+    def _may_differ(self, snapshot: model.Snapshot, rules: tuple[AccessRule, ...]) -> bool:
+        """A listener counts as changed by each change of its members, too. What this process opened for the generation that was applied
+        last, and for none later, is what stands.
+        """
+        applied = snapshot.load_balancer.applied_generation
+        if all(listener.generation <= applied for listener in snapshot.listeners):
+            return False
+        return self._opened.get(snapshot.load_balancer.id) != (applied, rules)
 
 
 class CloseToPredecessors(base.Step):

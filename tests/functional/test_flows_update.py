@@ -123,6 +123,36 @@ def test_the_network_service_is_asked_only_if_a_listener_changed(site: flow_site
     assert {rule.port for rule in rules} == {80, 8443}
 
 
+def _a_new_member_as_the_api_accepts_it(site: flow_site.Site, load_balancer_id: str) -> None:
+    """The listeners that use the pool are stamped as well, for clients look at their states."""
+    a_new_member(site, load_balancer_id)
+    with site.db.begin() as tx:
+        generation = tx.load_balancers.advance(load_balancer_id)
+        tx.listeners.touch_users(site.snapshot(load_balancer_id).pools[0].id, generation)
+
+
+def test_the_network_service_is_not_asked_for_members_whose_listeners_are_stamped(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    asked = len(site.network.script.calls_of("set_vip_access"))
+    _a_new_member_as_the_api_accepts_it(site, load_balancer_id)
+    assert any(
+        one.generation > site.snapshot(load_balancer_id).load_balancer.applied_generation
+        for one in site.snapshot(load_balancer_id).listeners
+    )
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert len(site.network.script.calls_of("set_vip_access")) == asked
+
+
+def test_what_another_worker_may_have_opened_meanwhile_is_set_again(site: flow_site.Site) -> None:
+    load_balancer_id = site.built()
+    generation, rules = site.services.opened[load_balancer_id]
+    site.services.opened[load_balancer_id] = generation - 1, rules
+    asked = len(site.network.script.calls_of("set_vip_access"))
+    _a_new_member_as_the_api_accepts_it(site, load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert len(site.network.script.calls_of("set_vip_access")) == asked + 1
+
+
 def test_security_groups_of_the_tenant_take_the_place_of_the_load_balancers_own_and_give_it_back(site: flow_site.Site) -> None:
     load_balancer_id = site.built()
     vip = site.snapshot(load_balancer_id).load_balancer.vip
