@@ -17,6 +17,7 @@ from controller import exceptions
 from controller.db import database
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
+from controller.drivers.network import vips
 from controller.model import load_balancer as model
 from controller.model.network import FixedIp, Port
 from controller.model.status import AmphoraStatus
@@ -115,9 +116,9 @@ class Orphans:
                 tx.amphorae.mark_deleted(object_id)
         else:
             self._compute.delete_server_group(object_id)
+            if vip_port is not None:  # first: a port that was adopted is known to be ours by the group alone
+                self._network.deallocate_vip(object_id, _vip(object_id, vip_port))
             self._network.delete_vip_access(object_id)
-            if vip_port is not None:
-                self._network.deallocate_vip(object_id, _vip(vip_port))
         self._suspects.pop((kind, object_id), None)
         self._say(kind, object_id, words)
 
@@ -128,7 +129,13 @@ class Orphans:
             tx.faults.add_event(owner, kind, object_id, model.Fault(code="orphan", message=words))
 
 
-def _vip(port: Port) -> model.Vip:
-    """A VIP that is good for nothing but being given back."""
+def _vip(load_balancer_id: str, port: Port) -> model.Vip:
+    """A VIP that is good for nothing but being given back. A port that does not have our name is its tenant's, and is only released."""
     first = port.fixed_ips[0] if port.fixed_ips else FixedIp("", "")
-    return model.Vip(address=first.ip_address, port_id=port.id, subnet_id=first.subnet_id, network_id=port.network_id)
+    return model.Vip(
+        address=first.ip_address,
+        port_id=port.id,
+        subnet_id=first.subnet_id,
+        network_id=port.network_id,
+        port_is_ours=port.name == vips.name_of(load_balancer_id),
+    )

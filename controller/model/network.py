@@ -71,6 +71,13 @@ class Port:
     attachment: Attachment | None = None
     qos_policy_id: str | None = None
 
+    def address_on(self, subnet_id: str | None = None) -> FixedIp:
+        """Its address on this subnet, or else the first one of IPv4, or else the first.
+
+        A network gives each port more than was asked for where a subnet has addresses that configure themselves (SLAAC), in any order.
+        """
+        return min(self.fixed_ips, key=lambda fixed: (fixed.subnet_id != subnet_id, ":" in fixed.ip_address))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class QosPolicy:

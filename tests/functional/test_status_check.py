@@ -323,7 +323,8 @@ def test_a_service_that_breaks_down_is_a_finding_of_each_check_that_needs_it(wor
 @pytest.mark.parametrize("deployment", ["figlina", "", "another"])
 def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World, deployment: str) -> None:
     """Those of an Octavia or another Figlina in the same cloud are theirs."""
-    description = shapes.description_of(deployment, "of-nobody") if deployment else ""
+    project = world.cloud.named("projects", "service")["id"]
+    description = shapes.description_of(f"{deployment} of {project}", "of-nobody") if deployment else ""
     values = {"fixed_ips": [], "network_id": world.names["network"], "security_groups": [], "description": description}
     world.cloud.add("ports", name="octavia-lb-of-nobody", device_owner="Octavia", device_id="lb-of-nobody", project_id="tenant", **values)
     assert [one.finding.code for one in world.check() if "VIP of of-nobody" in one.finding.found] == ["strangers"] * (

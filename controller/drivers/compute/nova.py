@@ -30,6 +30,8 @@ _VOLUME_TYPES = (2, 67)
 
 _LONGEST_USER_DATA = 65535  # characters of base64; Nova's API reference, "Create Server"
 _PAGE = 500
+_SMALLEST_PAGE = 20
+"""Groups: a longer page may have been cut at `[api] max_limit` of the service, and is followed by another one."""
 _VOLUME_DRIVER = "volume_cinder_driver"
 
 _STATUS = {
@@ -328,7 +330,7 @@ class NovaCompute(interface.ComputeDriver):
         offset = 0
         while page := self._get("/os-server-groups", {"limit": _PAGE, "offset": offset})["server_groups"]:
             yield from page
-            if len(page) < _PAGE:
+            if len(page) < min(_PAGE, _SMALLEST_PAGE):
                 return
             offset += len(page)
 

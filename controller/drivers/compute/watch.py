@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from controller import exceptions
 from controller.drivers.compute import interface
 
 _LONGEST = 60.0
+LOG = logging.getLogger(__name__)
+
 _MANY = 10_000  # amphorae; then all are forgotten
 
 
@@ -32,10 +35,11 @@ class Watch:
             return None
         try:
             instance = self._compute.get(compute_id)
-        except exceptions.Transient:
-            return None
         except exceptions.NotFound:
             return "the compute service has no machine for it any more"
+        except exceptions.ControllerError as error:  # also that we may not look: the machine may be well
+            LOG.warning("Nobody knows how amphora %s boots: %s", amphora_id, error)
+            return None
         if instance.status is interface.InstanceStatus.ERROR:
             return f"the compute service says: {instance.fault or 'ERROR, without a reason'}"
         if instance.status is interface.InstanceStatus.SHUTOFF:

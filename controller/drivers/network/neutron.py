@@ -43,9 +43,8 @@ class NeutronNetwork(interface.NetworkDriver):
         management_groups: Sequence[str] = (),
         deployment: str = "figlina",
     ) -> None:
-        self._deployment = deployment
-        self._neutron = Neutron(asked)
-        self._groups = neutron_groups.Groups(self._neutron, deployment)
+        self._neutron = Neutron(asked, deployment)
+        self._groups = neutron_groups.Groups(self._neutron)
         self._management_networks = tuple(management_networks)
         self._management_groups = tuple(management_groups)
         self._qos: bool | None = None
@@ -106,7 +105,7 @@ class NeutronNetwork(interface.NetworkDriver):
         rows = [row for row in self._neutron.list("ports", PORT_FIELDS, project_id=service) if shapes.amphora_of(row)]
         owned = self._neutron.list("ports", PORT_FIELDS, device_owner=vips.DEVICE_OWNER)
         found = [*rows, *(row for row in owned if row["device_id"].startswith("lb-"))]
-        made = [row for row in found if shapes.is_marked(self._deployment, row)]
+        made = [row for row in found if shapes.is_marked(self._neutron.mark, row)]
         others = [row for row in found if row not in made and row["device_id"].startswith("lb-")]
         known = {f"lb-{one}" for one in self._groups.load_balancers()} if others else set()
         return self._ports([*made, *(row for row in others if row["device_id"] in known)])
@@ -134,8 +133,8 @@ class NeutronNetwork(interface.NetworkDriver):
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
         if request.port_id is not None:
             return self._adopt(load_balancer_id, request.port_id, request)
-        row, is_new = self._vip_port(load_balancer_id, project_id, request)
-        if not row["security_groups"] and row["port_security_enabled"]:
+        row, is_new, subnet_id = self._vip_port(load_balancer_id, project_id, request)
+        if not row["security_groups"] and shapes.is_secured(row):
             try:
                 row = self._neutron.change_port(
                     row["id"], security_groups=[self._own_group(load_balancer_id, is_new and not request.address)]
@@ -145,7 +144,7 @@ class NeutronNetwork(interface.NetworkDriver):
                 raise
         port = self._bare(row)
         asked = [one for one in port.fixed_ips if request.address == one.ip_address]
-        return vips.vip(port, [*asked, *port.fixed_ips][0], request, ours=True)
+        return vips.vip(port, [*asked, port.address_on(subnet_id)][0], request, ours=True)
 
     def _bare(self, row: Row) -> Port:
         """Of which nobody needs the MTU."""
@@ -156,7 +155,7 @@ class NeutronNetwork(interface.NetworkDriver):
         known = None if is_first else self._groups.of(load_balancer_id)[0]
         return str((known or self._groups.make(load_balancer_id))["id"])
 
-    def _vip_port(self, load_balancer_id: str, project_id: str, request: VipRequest) -> tuple[Row, bool]:
+    def _vip_port(self, load_balancer_id: str, project_id: str, request: VipRequest) -> tuple[Row, bool, str]:
         """It is made without its group, which would be left over if the port can't be."""
         network_id, subnet_id = request.network_id, request.subnet_id
         if network_id is None or subnet_id is None:
@@ -164,8 +163,8 @@ class NeutronNetwork(interface.NetworkDriver):
             network_id, subnet_id = subnet.network_id, subnet.id
         fixed = {"subnet_id": subnet_id} | ({"ip_address": request.address} if request.address else {})
         body = {
-            "name": shapes.name_of_vip(load_balancer_id),
-            "description": shapes.description_of(self._deployment, load_balancer_id),
+            "name": vips.name_of(load_balancer_id),
+            "description": shapes.description_of(self._neutron.mark, load_balancer_id),
             "network_id": network_id,
             "project_id": project_id,
             "device_id": f"lb-{load_balancer_id}",
@@ -175,7 +174,7 @@ class NeutronNetwork(interface.NetworkDriver):
             "security_groups": [],
         } | ({"qos_policy_id": request.qos_policy_id} if request.qos_policy_id else {})
         with ours(subnet_of=self._range_of(subnet_id), address=request.address):
-            return self._create(body)
+            return (*self._create(body), subnet_id)
 
     def _give_up(self, load_balancer_id: str, row: Row) -> None:
         """A VIP port that can't have its group; what can't be deleted now is found by housekeeping."""
@@ -200,7 +199,7 @@ class NeutronNetwork(interface.NetworkDriver):
         for _ in range(_LOOKS):
             fixed = vips.address_of(self._bare(row), request, load_balancer_id)
             wanted: dict[str, Any] = {"device_id": f"lb-{load_balancer_id}", "device_owner": vips.DEVICE_OWNER}
-            if row["port_security_enabled"]:
+            if shapes.is_secured(row):
                 wanted["security_groups"] = [*dict.fromkeys([*row["security_groups"], group_id])]
             if all(row[key] == value for key, value in wanted.items()) or self._changed(row, wanted):
                 return vips.vip(self._bare(row), fixed, request, ours=False)
@@ -239,7 +238,7 @@ class NeutronNetwork(interface.NetworkDriver):
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         del order
         for row in self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}", device_owner=vips.DEVICE_OWNER):
-            if row["name"] == shapes.name_of_vip(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
+            if row["name"] == vips.name_of(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
                 self._neutron.service.delete(f"/ports/{row['id']}")
             else:
                 self._release(load_balancer_id, row)
@@ -284,10 +283,10 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in carriers:
             if row["name"] == body["name"]:
                 return self._port(row)
-        body |= {"description": shapes.description_of(self._deployment, load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
+        body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
         body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
-        if of_vip["port_security_enabled"] and vip.vnic_type == "normal":
+        if shapes.is_secured(of_vip) and vip.vnic_type == "normal":
             amphorae = self._groups.of(load_balancer_id)[1] if carriers else None  # it may have the address of a half that was lost
             beside = [amphorae["id"]] if amphorae is not None else []
             body |= {"security_groups": [*of_vip["security_groups"], *beside], "allowed_address_pairs": [{"ip_address": vip.address}]}
@@ -309,7 +308,7 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._port(row)
 
     def _of_amphora(self, kind: str, amphora_id: str, network_id: str) -> dict[str, Any]:
-        description = shapes.marked(self._deployment, f"Port of amphora {amphora_id}")
+        description = shapes.marked(self._neutron.mark, f"Port of amphora {amphora_id}")
         named = {"name": shapes.name_of_port(kind, amphora_id), "description": description}
         return {**named, "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
 
@@ -394,13 +393,13 @@ class NeutronNetwork(interface.NetworkDriver):
             try:
                 self._neutron.change_port(row["id"], security_groups=groups)
             except exceptions.InvalidRequest:
-                if row["port_security_enabled"] or vip.sg_ids:
+                if shapes.is_secured(row) or vip.sg_ids:
                     raise
                 LOG.info("port %s has no port security, and so no groups", row["id"])
 
     def _add_to_carriers(self, load_balancer_id: str, vip: model.Vip, group_id: str) -> None:
         for row in self._bearers(load_balancer_id, vip)[1]:
-            if group_id not in row["security_groups"] and row["port_security_enabled"]:
+            if group_id not in row["security_groups"] and shapes.is_secured(row):
                 with contextlib.suppress(exceptions.NotFound):
                     self._neutron.change_port(row["id"], security_groups=[*row["security_groups"], group_id])
 
@@ -409,7 +408,7 @@ class NeutronNetwork(interface.NetworkDriver):
 
         :raises NotFound: the VIP port does not exist.
         """
-        description = shapes.description_of(self._deployment, load_balancer_id)
+        description = shapes.description_of(self._neutron.mark, load_balancer_id)
         rows = self._neutron.list("ports", PORT_FIELDS, description=description, network_id=vip.network_id)
         of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
         own = self._neutron.project_id

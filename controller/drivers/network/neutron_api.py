@@ -31,14 +31,20 @@ _CHUNK = 50  # ids that one URL names
 class Neutron:
     """The network service, and the project that our own ports and groups belong to."""
 
-    def __init__(self, asked: cloud.Cloud) -> None:
+    def __init__(self, asked: cloud.Cloud, deployment: str) -> None:
         self._cloud = asked
+        self._deployment = deployment
         self.service = asked.service("network")
 
     @property
     def project_id(self) -> str:
         """The service's project."""
         return self._cloud.project_id
+
+    @property
+    def mark(self) -> str:
+        """By which ports, also those in tenants' projects, and groups are known to be ours: other clouds' users may be called alike."""
+        return f"{self._deployment} of {self.project_id}"
 
     def get(self, collection: str, object_id: str, kind: str, fields: Sequence[str] = ()) -> Any:
         """One object.

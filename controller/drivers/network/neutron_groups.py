@@ -25,9 +25,8 @@ _Key = tuple[str, str, int | None, int | None, str | None]
 class Groups:
     """Both groups of each load balancer; they belong to the service's project, and say of which deployment they are."""
 
-    def __init__(self, neutron: Neutron, deployment: str) -> None:
+    def __init__(self, neutron: Neutron) -> None:
         self._neutron = neutron
-        self._deployment = deployment
 
     def of(self, load_balancer_id: str) -> tuple[Row | None, Row | None]:
         """The group of its listeners, and that of its amphorae among themselves; one call."""
@@ -46,7 +45,7 @@ class Groups:
         """A group that is not there; if its answer is lost, it is looked for."""
         name = _names(load_balancer_id)[of_amphorae]
         what = "what its amphorae tell each other" if of_amphorae else "what its listeners open"
-        body = {"name": name, "description": shapes.marked(self._deployment, f"Load balancer {load_balancer_id}: {what}")}
+        body = {"name": name, "description": shapes.marked(self._neutron.mark, f"Load balancer {load_balancer_id}: {what}")}
         try:
             made: Row = self._neutron.service.post("/security-groups", {"security_group": body})["security_group"]
         except exceptions.Transient:
@@ -121,7 +120,7 @@ class Groups:
     def load_balancers(self) -> Iterable[str]:
         """Ids of those of which there is a group."""
         rows = self._neutron.list("security-groups", ("name", "description"), project_id=self._neutron.project_id)
-        found = [row for row in rows if shapes.is_marked(self._deployment, row)]
+        found = [row for row in rows if shapes.is_marked(self._neutron.mark, row)]
         names = [row["name"].removesuffix("-amphorae") for row in found if row["name"].startswith("lb-")]
         ids = dict.fromkeys(name.removeprefix("lb-") for name in names)
         return [one for one in ids if one.count("-") == 4]  # an operator's own groups may be named `lb-mgmt-sec-grp`

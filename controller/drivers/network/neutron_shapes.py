@@ -33,29 +33,29 @@ PORT_FIELDS = (
 )
 
 
-def name_of_vip(load_balancer_id: str) -> str:
-    """Of the VIP port."""
-    return f"octavia-lb-{load_balancer_id}"
-
-
 def name_of_port(kind: str, amphora_id: str) -> str:
     """Of a port of an amphora."""
     return f"octavia-lb-{kind}-{amphora_id}"
 
 
-def description_of(deployment: str, load_balancer_id: str) -> str:
+def description_of(mark: str, load_balancer_id: str) -> str:
     """Of the ports that bear a load balancer's VIP: names of VRRP ports say of which amphora they are, Neutron finds these by it."""
-    return marked(deployment, f"VIP of load balancer {load_balancer_id}")
+    return marked(mark, f"VIP of load balancer {load_balancer_id}")
 
 
-def marked(deployment: str, words: str) -> str:
+def marked(mark: str, words: str) -> str:
     """A description that says whose something is: an Octavia, or another Figlina, in the same project names its ports and groups alike."""
-    return f"{words} ({deployment})"
+    return f"{words} ({mark})"
 
 
-def is_marked(deployment: str, row: Row) -> bool:
+def is_marked(mark: str, row: Row) -> bool:
     """Whether this deployment made it."""
-    return str(row["description"]).endswith(f" ({deployment})")
+    return str(row["description"]).endswith(f" ({mark})")
+
+
+def is_secured(port: Row) -> bool:
+    """Whether it has groups and address pairs: it may be without port security, if the service knows that at all."""
+    return bool(port.get("port_security_enabled", True))
 
 
 def mac_of(name: str, network_id: str) -> str:

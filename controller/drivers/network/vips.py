@@ -13,6 +13,11 @@ DEVICE_OWNER = "Octavia"
 """The owner of our ports, as clients of the compatible API know it."""
 
 
+def name_of(load_balancer_id: str) -> str:
+    """The name of a VIP port that we made."""
+    return f"octavia-lb-{load_balancer_id}"
+
+
 def subnet_for(request: VipRequest, network: Callable[[str], Network], subnet: Callable[[str], Subnet]) -> Subnet:
     """The subnet that was named, or the first one of the network that fits, IPv4 before IPv6.
 
