@@ -134,7 +134,7 @@ class Boot(base.Step):
         LOG.info("load balancer %s: amphora %s boots as machine %s", load_balancer_id, amphora_id, instance.id)
 
     def _files(self, amphora_id: str, management: Port, pem: bytes) -> Mapping[str, bytes]:
-        fixed = management.fixed_ips[0]
+        fixed = management.address_on()
         subnet = self._networks.subnet(fixed.subnet_id)
         nic = render.boot.ManagementNic(
             address=f"{fixed.ip_address}/{ipaddress.ip_network(subnet.cidr).prefixlen}",
