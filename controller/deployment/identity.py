@@ -103,7 +103,7 @@ def _try_port(site: Site) -> None:
     if network is None:
         return  # the check of networks says so
     address = {"ip_address": "192.0.2.1"}  # RFC 5737: nobody's
-    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False}
+    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False, "security_groups": []}
     with _made(site.network, "/ports", "port", wanted | {"allowed_address_pairs": [address]}):
         pass
 

@@ -234,7 +234,11 @@ class Preparation:
         if file is None:
             return
         digest, (kind, size) = _digest(file), _shape(file)
-        owned = service.get("/images", {"owner": self._project, "sort": "created_at:desc"})["images"] if self._project != _NEW else []
+        owned = (
+            service.get("/images", {"owner": self._project, "sort": "created_at:desc", "limit": 1000})["images"]
+            if self._project != _NEW
+            else []
+        )
         found = next(
             (one for one in owned if digest in (one.get("os_hash_value"), one.get(_SUM)) and one["status"] in ("active", "queued")), None
         )
