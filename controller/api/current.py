@@ -143,7 +143,7 @@ def url() -> str:
 
 
 def json(body: Any, status: int = 200) -> flask.Response:
-    """A body."""
+    """An answer with this body."""
     return Answer(orjson.dumps(body), status, content_type="application/json")
 
 

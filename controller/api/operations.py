@@ -68,7 +68,7 @@ def an_array(items: Json, **more: Any) -> Json:
 
 
 def parameter(name: str, schema: Mapping[str, Any], about: str = "") -> Json:
-    """One in the query string."""
+    """The description of a parameter in the query string."""
     described = {"description": about} if about else {}
     return {"name": name, "in": "query", "schema": dict(schema)} | described
 

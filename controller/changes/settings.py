@@ -26,7 +26,7 @@ class Tls:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Values, not options."""
+    """What the rules of changes need of the configuration, as plain values."""
 
     providers: Mapping[str, str]  # those that load balancers may name, with their descriptions
     default_provider: str

@@ -85,4 +85,4 @@ def test_five_are_made_side_by_side(site: Site) -> None:
 
 
 def _boots(site: Site, since: float) -> list[float]:
-    return [call.at for call in site.proxy.calls(since) if call.shape == "compute POST /servers"]
+    return [call.at for call in site.proxy.calls(since) if call.shape.startswith("compute POST ") and call.shape.endswith("/servers")]

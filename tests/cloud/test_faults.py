@@ -21,7 +21,8 @@ class Once:
         self.broken: dict[str, str] = {}
 
     def __call__(self, service: str, method: str, path: str) -> str | None:
-        shape = f"{service} {method} {path.partition('?')[0].strip('/').partition('/')[0]}"
+        versioned = path.partition("?")[0].strip("/").split("/")  # such as v2.0/ports/ID
+        shape = f"{service} {method} {'/'.join(versioned[1:2]) or 'versions'}"
         if shape in self.broken or (self._writes_only and method == "GET"):
             return None
         self.broken[shape] = way = self._ways[len(self.broken) % len(self._ways)]

@@ -60,7 +60,7 @@ class Resource(declare.Schema):
 
     @property
     def attributes(self) -> Mapping[str, Field]:
-        """By their names."""
+        """The fields by the names that clients know."""
         return self.fields
 
     def complete(self, values: Mapping[str, Any]) -> declare.Values:

@@ -29,7 +29,6 @@ LOG = logging.getLogger(__name__)
 EXTENSION = "figlina-neutron"
 _CHUNK = 64 * 1024
 _LARGEST_ANSWER = 8 * 1024 * 1024  # of those that are read here to be merged with ours
-_AWAY = (http_errors.ConnectTimeoutError, http_errors.NewConnectionError, http_errors.ReadTimeoutError, http_errors.SSLError)
 _RAW: dict[str, Any] = {"redirect": False, "preload_content": False, "decode_content": False}
 _HOP_BY_HOP = frozenset(
     {

@@ -60,5 +60,5 @@ _NOUNS: Mapping[str, Noun] = {
 
 
 def of(resource: Resource) -> Noun:
-    """That of a collection."""
+    """What serves a collection of the API."""
     return _NOUNS[resource.name]

@@ -29,13 +29,13 @@ _OURS = {
 
 @blueprint.get("/")
 def list_versions() -> flask.Response:
-    """There is one."""
+    """List the versions of the API, of which there is one."""
     return current.json({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [_link("v2.0/")]}]})
 
 
 @blueprint.get("/v2.0")
 def list_resources() -> flask.Response:
-    """The collections below the version."""
+    """List the collections of the version."""
     names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.parent is None]
     ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
     theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []
@@ -44,7 +44,7 @@ def list_resources() -> flask.Response:
 
 @blueprint.get("/v2.0/extensions")
 def list_extensions() -> flask.Response:
-    """Ours, and those of the network."""
+    """List our extensions, and those of the network service behind."""
     theirs = [one for one in _network_extensions() if one.get("alias") not in _OURS]
     return current.json({"extensions": [lists.selected(one) for one in [*theirs, *map(_extension, _OURS)]]})
 

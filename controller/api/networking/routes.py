@@ -96,7 +96,7 @@ def update(path: str, object_id: str) -> flask.Response:
 
 @blueprint.delete(_ONE)
 def delete(path: str, object_id: str) -> flask.Response:
-    """Delete one."""
+    """Delete an object."""
     _front().delete(_kind(path)[1], object_id)
     return current.empty(204)
 
@@ -109,26 +109,26 @@ def router_interface(router_id: str, verb: str) -> flask.Response:
 
 @blueprint.get(f"{_ONE}/tags")
 def tags(path: str, object_id: str) -> flask.Response:
-    """The tags of one."""
+    """Show the tags of an object."""
     return current.json({"tags": _front().shown(_kind(path)[1], object_id)["tags"]})
 
 
 @blueprint.put(f"{_ONE}/tags")
 def set_tags(path: str, object_id: str) -> flask.Response:
-    """Exactly these tags, from now on."""
+    """Replace the tags of an object by these."""
     return current.json({"tags": _front().set_tags(_kind(path)[1], object_id, _body().get("tags"))})
 
 
 @blueprint.delete(f"{_ONE}/tags")
 def remove_tags(path: str, object_id: str) -> flask.Response:
-    """No tags at all."""
+    """Delete all tags of an object."""
     _front().set_tags(_kind(path)[1], object_id, [])
     return current.empty(204)
 
 
 @blueprint.get(f"{_ONE}/tags/<tag>")
 def has_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """Whether one has a tag: 204 or 404."""
+    """Tell whether an object has a tag: 204 or 404."""
     if tag not in _front().shown(_kind(path)[1], object_id)["tags"]:
         raise exceptions.NotFound("Tag", tag)
     return current.empty(204)
@@ -136,27 +136,27 @@ def has_tag(path: str, object_id: str, tag: str) -> flask.Response:
 
 @blueprint.put(f"{_ONE}/tags/<tag>")
 def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """One more tag; there already is fine."""
+    """Add a tag to an object; it may have it already."""
     _front().add_tag(_kind(path)[1], object_id, tag)
     return current.empty(201)
 
 
 @blueprint.delete(f"{_ONE}/tags/<tag>")
 def remove_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """One tag less."""
+    """Delete a tag of an object."""
     _front().remove_tag(_kind(path)[1], object_id, tag)
     return current.empty(204)
 
 
 @extensions.get("/extensions")
 def show_extensions() -> flask.Response:
-    """What of the Networking API there is beside its core."""
+    """List the extensions of the Networking API that are here."""
     return current.json({"extensions": [_extension(alias) for alias in networking.EXTENSIONS]})
 
 
 @extensions.get("/extensions/<alias>")
 def show_extension(alias: str) -> flask.Response:
-    """One of them."""
+    """Show an extension."""
     if alias not in networking.EXTENSIONS:
         raise exceptions.NotFound("Extension", alias)
     return current.json({"extension": _extension(alias)})

@@ -44,7 +44,7 @@ _LAST_WORDS = 5.0
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of one process."""
+    """What one process of the API allows its clients."""
 
     request_timeout: float  # seconds from a request's first byte, or from the beginning of its connection, to its last byte
     answer_timeout: float  # seconds from there to the answer
@@ -210,7 +210,7 @@ class Connection(asyncio.Protocol):
         self._is_full = True
 
     def resume_writing(self) -> None:
-        """It read some."""
+        """The client has read enough of the answers: send the next ones."""
         self._is_full = False
         self._go_on()
 
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """A part of it."""
+        """A part of a request's body has come."""
         request = self._request
         self._head, self._heard_body = 0, True
         if request is None:
@@ -289,7 +289,7 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _take_last(self, request: requests.Request) -> None:
-        """And read nothing more."""
+        """Close the connection after this request, and read no other one."""
         request.keep_alive = False
         self._request = None
         self._heard_all = True
