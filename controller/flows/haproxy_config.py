@@ -36,7 +36,9 @@ def apply(
 
 def close_to_predecessors(services: Services) -> network.CloseToPredecessors:
     """Forget the amphorae that were replaced in what may reach the VIP."""
-    return network.CloseToPredecessors(services.snapshots, services.network, services.fence, services.settings.render.peer_port)
+    return network.CloseToPredecessors(
+        services.snapshots, services.network, services.fence, services.settings.render.peer_port, services.opened
+    )
 
 
 def release(services: Services, only_if_changed: bool = False, seen: passes.Pass | None = None) -> network.ReleaseMemberNetworks:

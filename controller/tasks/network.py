@@ -114,23 +114,31 @@ class OpenListenerPorts(base.Step):
 
 
 class CloseToPredecessors(base.Step):
-    """Admit nothing any more from the addresses of amphorae that were replaced: others may get them. Only halves of a pair are named."""
+    """Admit nothing any more from the addresses of amphorae that were replaced: others may get them."""
 
     def __init__(
-        self, snapshots: passes.Snapshots, network: interface.NetworkDriver, fenced: fence.Fence, peer_port: int, **kwargs: Any
+        self,
+        snapshots: passes.Snapshots,
+        network: interface.NetworkDriver,
+        fenced: fence.Fence,
+        peer_port: int,
+        opened: Opened,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self._snapshots = snapshots
         self._network = network
         self._fence = fenced
         self._peer_port = peer_port
+        self._opened = opened
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         snapshot = self._snapshots.get(load_balancer_id)
         rules = access_rules(snapshot, self._peer_port)
-        if any(rule.between_amphorae for rule in rules):
-            with self._fence.writing(lease) as order:
-                self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
+        if self._opened.get(load_balancer_id) == (snapshot.generation, rules):
+            return  # only halves of a pair admit each other
+        with self._fence.writing(lease) as order:
+            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
 
 
 class PlugMemberNetworks(base.Step):
