@@ -17,8 +17,11 @@ from tests.contract import openstack_network, simulated
 from tests.contract.simulated import compute as simulated_compute
 from tests.contract.simulated import identity
 
-REAL = pathlib.Path("/var/lib/testcloud")
-"""Where `up` of the test cloud leaves `clouds.yaml`, and the ids of what it made."""
+
+def _clouds() -> pathlib.Path | None:
+    """The clouds.yaml that the environment names; the ids of what the cloud made at its start stand in testcloud.env beside it."""
+    named = os.environ.get("OS_CLIENT_CONFIG_FILE")
+    return pathlib.Path(named) if named else None
 
 
 AFFINITY = "[nova]\nenable_anti_affinity = true\nanti_affinity_policy = soft-anti-affinity\n"
@@ -26,15 +29,18 @@ AFFINITY = "[nova]\nenable_anti_affinity = true\nanti_affinity_policy = soft-ant
 
 def why_not() -> str | None:
     """The reason why there is no real cloud to test on; None: there is one."""
-    file = pathlib.Path(os.environ.get("OS_CLIENT_CONFIG_FILE", REAL / "clouds.yaml"))
-    if not file.is_file():
-        return f"no cloud: {file} is not there (OS_CLIENT_CONFIG_FILE names a clouds.yaml)"
-    return None if (REAL / "testcloud.env").is_file() else f"no cloud: {REAL}/testcloud.env is not there"
+    file = _clouds()
+    if file is None:
+        return "no cloud: OS_CLIENT_CONFIG_FILE names no clouds.yaml"
+    missing = [one for one in (file, file.with_name("testcloud.env")) if not one.is_file()]
+    return f"no cloud: {missing[0]} is not there" if missing else None
 
 
 def ids() -> dict[str, str]:
-    """What the test cloud made at its start, by the names that it has for them."""
-    lines = (REAL / "testcloud.env").read_text().splitlines()
+    """What the cloud made at its start, by the names that it has for them."""
+    file = _clouds()
+    assert file is not None
+    lines = file.with_name("testcloud.env").read_text().splitlines()
     return dict(line.partition("=")[::2] for line in lines if "=" in line)  # type: ignore[misc]
 
 
@@ -99,7 +105,6 @@ class Real(OpenstackCloud):
         conf, admin, tenant = (
             configuration(f"[service_auth]\ncloud = testcloud-{who}\n{worker}{AFFINITY}") for who in ("lb", "admin", "demo")
         )
-        os.environ.setdefault("OS_CLIENT_CONFIG_FILE", str(REAL / "clouds.yaml"))
         super().__init__(conf, openstack.Cloud.from_conf(admin), openstack.Cloud.from_conf(tenant))
 
 
