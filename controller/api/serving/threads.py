@@ -88,15 +88,10 @@ class Threads:
             deliver(request, answer)
 
     def _work(self, bell: threading.Lock) -> None:
-        """Until the process ends: whatever happens to a request, its thread goes on with the next one."""
         while True:
             bell.acquire()
-            while True:
-                try:
-                    if not self._work_once(bell):
-                        break
-                except Exception:
-                    LOG.exception("A request was lost")
+            while self._work_once(bell):
+                pass
             with contextlib.suppress(RuntimeError):  # the loop has ended, and its connections with it
                 self._loop.call_soon_threadsafe(self._look)
 
