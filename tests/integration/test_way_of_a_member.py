@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from amphora_agent import configuration, identity, load_balancer, orders, system
 from amphora_agent.api import app
-from amphora_agent.protocol import boot, rest
+from amphora_agent.protocol import rest
 from controller.db import tables
 from controller.drivers.amphora import rest as rest_driver
 from controller.drivers.ca import fake as fake_ca
@@ -121,10 +121,9 @@ def stations() -> Iterator[Stations]:
 
 
 @pytest.fixture
-def machine(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, load_balancer.LoadBalancer, str]]:
+def machine(stations: Stations) -> Iterator[tuple[Any, load_balancer.LoadBalancer, str]]:
     """An agent with a real HAProxy in a network namespace: a client of its application, what it serves, and the namespace."""
     namespace = f"figlina-t-{uuid.uuid4().hex[:8]}"
-    monkeypatch.setattr(boot, "TENANT_NAMESPACE", namespace)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="figlina-t-"))
     folder.chmod(0o755)  # HAProxy's user runs its checks from there
     with contextlib.ExitStack() as stack:
@@ -133,7 +132,7 @@ def machine(stations: Stations, monkeypatch: pytest.MonkeyPatch) -> Iterator[tup
         stack.callback(system.run, ["ip", "netns", "delete", namespace])
         system.run(["ip", "-n", namespace, "link", "set", "lo", "up"])
         booted = dataclasses.replace(BOOTED, haproxy_command="haproxy")
-        balancer = load_balancer.LoadBalancer(booted, folder / "state", folder / "run", Nics())
+        balancer = load_balancer.LoadBalancer(booted, folder / "state", folder / "run", Nics(namespace))
         stack.callback(balancer._haproxy.stop)
         certificates = folder / "certificates"
         certificates.mkdir()
