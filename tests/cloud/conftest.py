@@ -14,16 +14,13 @@ import subprocess
 import sys
 from collections.abc import Generator, Iterator
 
-import openstack
 import pytest
-import yaml
 from openstack.connection import Connection
 
 from controller.db import database, tables
 from tests.cloud.site import Site, Users
 from tests.integration.keystone import ROOT, Process, free_port
 
-_NAMES = {"admin": "testcloud-admin", "service": "testcloud-lb", "tenant": "testcloud-demo"}
 _FIGLINA = """
 [database]
 connection = sqlite:///{folder}/figlina.db
@@ -75,12 +72,18 @@ class Cloud:
         return done.stdout
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """All of our processes before that cloud, with the drivers `nova` and `neutron`; a module may name `OPTIONS`."""
-    users = Users.connect()
-    if users is None:
+@pytest.fixture(scope="session")
+def users() -> Users:
+    """Those of the cloud that the environment names; skipped where there is none."""
+    found = Users.connect()
+    if found is None:
         pytest.skip("OS_CLIENT_CONFIG_FILE names no clouds.yaml of a cloud to test with")
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(users: Users, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """All of our processes before that cloud, with the drivers `nova` and `neutron`; a module may name `OPTIONS`."""
     made = Site(tmp_path_factory.mktemp("site"), users, getattr(request.module, "OPTIONS", None))
     try:
         made.up()
@@ -100,20 +103,14 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def cloud(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Our API before the cloud that the environment names; skipped where there is none."""
-    file = pathlib.Path(os.environ.get("OS_CLIENT_CONFIG_FILE", ""))
-    if not file.is_file():
-        pytest.skip("OS_CLIENT_CONFIG_FILE names no clouds.yaml of a cloud to test with")
-    names = {who: os.environ.get(f"FIGLINA_TEST_CLOUD_{who.upper()}", name) for who, name in _NAMES.items()}
-    known = yaml.safe_load(file.read_text())["clouds"]
-    users = {who: openstack.connect(cloud=name) for who, name in names.items()}
     made = subprocess.run([ROOT / "scripts" / "make-neutronclient-venv"], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     folder, port = tmp_path_factory.mktemp("cloud"), free_port()
-    neutron = users["service"].session.get_endpoint(service_type="network", interface="public")
+    neutron = users.service.session.get_endpoint(service_type="network", interface="public")
     file = folder / "figlina.conf"
-    file.write_text(_FIGLINA.format(folder=folder, port=port, neutron=neutron, **known[names["service"]]["auth"]))
+    file.write_text(_FIGLINA.format(folder=folder, port=port, neutron=neutron, **users.credentials))
     rows = database.Database(f"sqlite:///{folder}/figlina.db")
     tables.metadata.create_all(rows.engine)
     rows.close()
@@ -121,6 +118,6 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     api = Process([str(program), "--config-file", str(file)], folder / "api.log", f"http://127.0.0.1:{port}/healthcheck")
     try:
         api.start()
-        yield Cloud(**users, api_url=f"http://127.0.0.1:{port}")
+        yield Cloud(users.admin, users.service, users.tenant, api_url=f"http://127.0.0.1:{port}")
     finally:
         api.stop()
