@@ -10,14 +10,10 @@ from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
 from controller.refusals import Refusal
 from controller.resources.declare import Values
 from controller.resources.health_monitor import HTTP_DEFAULTS, HTTP_ONLY, SCHEMA
-
-TYPES_BY_POOL = dict.fromkeys(("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"), ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")) | dict.fromkeys(
-    ("UDP", "SCTP"), ("HTTP", "SCTP", "TCP", "UDP-CONNECT")
-)
-"""The types that a monitor may have on a pool of this protocol."""
 
 
 def create(asking: Asking, wanted: Values) -> model.HealthMonitor:
@@ -81,7 +77,7 @@ def complete(settings: Settings, values: Values, pool_protocol: str) -> None:
     kind = values["type"]
     if kind == "PING" and not settings.allow_ping_health_monitors:
         raise NotAllowed("health monitor type", kind)
-    if kind not in TYPES_BY_POOL[pool_protocol]:
+    if kind not in (PROTOCOLS[pool_protocol].monitors or ()):
         raise RuleBroken(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
     complete_change(settings, values, kind, {})
     if kind in ("HTTP", "HTTPS"):

@@ -10,6 +10,7 @@ from controller.changes.asking import Asking, need, new_row
 from controller.db import database
 from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
 from controller.model.status import ProvisioningStatus
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -167,7 +168,7 @@ def check_listener(listener_protocol: str) -> None:
 
     :raises InvalidRequest: this listener serves nothing but metrics.
     """
-    if listener_protocol == "PROMETHEUS":
+    if not PROTOCOLS[listener_protocol].pools:
         raise RuleBroken("A listener of protocol PROMETHEUS can't have L7 policies.")
 
 

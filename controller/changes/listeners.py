@@ -13,11 +13,11 @@ from controller.changes.settings import Settings
 from controller.db import database
 from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
 from controller.refusals import Refusal
 from controller.resources.declare import Values
 from controller.resources.listener import SCHEMA
 
-_TERMINATED = "TERMINATED_HTTPS"
 _HSTS = ("hsts_max_age", "hsts_include_subdomains", "hsts_preload")
 _CERTIFICATES = ("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref", "client_crl_container_ref")
 _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
@@ -132,11 +132,12 @@ def complete(settings: Settings, values: Values) -> None:
     :raises InvalidRequest: they contradict each other, or the deployment does not allow the protocol.
     """
     protocol, allowed = values["protocol"], settings.tls
-    if (protocol == _TERMINATED and not allowed.allow_terminated) or (protocol == "PROMETHEUS" and not allowed.allow_prometheus):
+    ends_tls = PROTOCOLS[protocol].ends_tls
+    if (ends_tls and not allowed.allow_terminated) or (protocol == "PROMETHEUS" and not allowed.allow_prometheus):
         raise NotAllowed("protocol", protocol)
     _check_headers(protocol, values["insert_headers"])
     _only_where_tls_ends(protocol, values)
-    if protocol == _TERMINATED:
+    if ends_tls:
         tls.fill(values, settings.unsaid["listener"], tls.OPTIONS)
         _check_whole(settings, values)
 
@@ -149,22 +150,22 @@ def complete_change(settings: Settings, values: Values, stored: model.Listener) 
     protocol = stored.protocol
     _check_headers(protocol, values.get("insert_headers", ()))
     _only_where_tls_ends(protocol, values)
-    if protocol == _TERMINATED:
+    if PROTOCOLS[protocol].ends_tls:
         tls.fill(values, settings.unsaid["listener"], [name for name in tls.OPTIONS if name in values])
         _check_whole(settings, {**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
 
 
 def _only_where_tls_ends(protocol: str, values: Mapping[str, Any]) -> None:
-    asked_for = tls.given(values, _ONLY_WHERE_TLS_ENDS) if protocol != _TERMINATED else ()
+    asked_for = tls.given(values, _ONLY_WHERE_TLS_ENDS) if not PROTOCOLS[protocol].ends_tls else ()
     if asked_for:
-        raise RuleBroken(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: only {_TERMINATED} ends TLS.")
+        raise RuleBroken(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: only TERMINATED_HTTPS ends TLS.")
 
 
 def _check_whole(settings: Settings, values: Mapping[str, Any]) -> None:
     """A listener that ends TLS has what that needs."""
     if not values["default_tls_container_ref"] and not values["sni_container_refs"]:
         raise RuleBroken(
-            f"A listener of protocol {_TERMINATED} must have a default_tls_container_ref or sni_container_refs.",
+            "A listener of protocol TERMINATED_HTTPS must have a default_tls_container_ref or sni_container_refs.",
             Refusal.TLS_CONTAINER_MISSING,
         )
     if values["client_authentication"] != "NONE" and not values["client_ca_tls_container_ref"]:
@@ -182,7 +183,7 @@ def _check_headers(protocol: str, names: Iterable[str]) -> None:
     :raises InvalidRequest: a header can't be inserted by a listener of this protocol.
     """
     for name in names:
-        if protocol != _TERMINATED and (protocol != "HTTP" or name.startswith("X-SSL-")):
+        if name not in PROTOCOLS[protocol].headers:
             raise exceptions.InvalidRequest(f"{name} is not a valid option for insert_headers of a {protocol} listener")
 
 
@@ -203,11 +204,6 @@ def check_port(protocol: str, port: int, taken: Sequence[str]) -> None:
 
     :raises Conflict: the port is taken by one of the protocols.
     """
-    family = _family(protocol)
-    if any(_family(other) == family for other in taken):
+    if any(PROTOCOLS[other].transport == PROTOCOLS[protocol].transport for other in taken):
         words = f"Another Listener on this Load Balancer is already using protocol {protocol} and protocol_port {port}"
         raise exceptions.Conflict(words, code=Refusal.PORT_IN_USE)
-
-
-def _family(protocol: str) -> str:
-    return protocol if protocol in pools.DATAGRAMS else "TCP"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import pools, visibility
+from controller.changes import visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -15,6 +15,7 @@ from controller.db.repositories.pools import Head
 from controller.exceptions import RuleBroken
 from controller.model import addresses
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
 from controller.model.status import OperatingStatus
 from controller.refusals import Refusal
 from controller.resources.declare import Values
@@ -132,7 +133,7 @@ def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: S
         allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov
         for item in wanted:
             check_sriov(item, allowed)
-    if pool.protocol in pools.DATAGRAMS:
+    if PROTOCOLS[pool.protocol].is_datagrams:
         load_balancer = tx.load_balancers.get(pool.load_balancer_id)
         for item in wanted:
             check_reachable(item["address"], pool.protocol, load_balancer.vip_versions, load_balancer.provider)
@@ -194,7 +195,7 @@ def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[i
     :raises NotSupported: no VIP has the version of this member.
     """
     version = ipaddress.ip_address(address).version
-    if pool_protocol in pools.DATAGRAMS and version not in vip_versions:
+    if PROTOCOLS[pool_protocol].is_datagrams and version not in vip_versions:
         raise exceptions.NotSupported(
             f"Provider '{provider}' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
             f"of a load balancer without an IPv{version} VIP"

@@ -13,25 +13,11 @@ from controller.changes.settings import Settings
 from controller.db import database
 from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS, fits
 from controller.refusals import Refusal
 from controller.resources.declare import Values
 from controller.resources.pool import SCHEMA
 
-BELOW_LISTENERS = {
-    "TCP": ("TCP", "HTTP", "HTTPS", "PROXY", "PROXYV2"),
-    "HTTP": ("HTTP", "PROXY", "PROXYV2"),
-    "HTTPS": ("TCP", "HTTPS", "PROXY", "PROXYV2"),
-    "TERMINATED_HTTPS": ("HTTP", "PROXY", "PROXYV2"),
-    "UDP": ("UDP",),
-    "SCTP": ("SCTP",),
-    "PROMETHEUS": (),
-}
-"""The protocols that a pool may have below a listener of this one."""
-
-DATAGRAMS = ("UDP", "SCTP")
-"""Protocols of listeners and pools that are no stream of TCP."""
-
-_COOKIE_POOLS = ("HTTP", "PROXY", "PROXYV2")
 _TLS_FIELDS: dict[str, Any] = {
     name: SCHEMA.fields[name].default
     for name in ("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)
@@ -158,7 +144,7 @@ def check_protocol(pool_protocol: str, listener_protocol: str) -> None:
 
     :raises InvalidRequest: this one can't.
     """
-    if pool_protocol not in BELOW_LISTENERS[listener_protocol]:
+    if not fits(pool_protocol, listener_protocol):
         words = f"The pool protocol '{pool_protocol}' is invalid while the listener protocol is '{listener_protocol}'."
         raise RuleBroken(words, Refusal.PROTOCOL_MISMATCH)
 
@@ -186,7 +172,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
     _no_tls_over_datagrams(values, pool.protocol)
     defaults = settings.unsaid["pool"]
-    if pool.protocol not in DATAGRAMS:
+    if not PROTOCOLS[pool.protocol].is_datagrams:
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
     if values.get("tls_enabled") and not pool.tls_enabled:  # turned on: what nobody chose is as safe as in a new pool
         tls.fill(values, defaults, [name for name in tls.OPTIONS if name not in values and getattr(pool, name) is None])
@@ -194,7 +180,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
 
 
 def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
-    asked_for = tls.given(values, _TLS_FIELDS) if protocol in DATAGRAMS else ()
+    asked_for = tls.given(values, _TLS_FIELDS) if PROTOCOLS[protocol].is_datagrams else ()
     if asked_for:
         raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
 
@@ -224,9 +210,9 @@ def _persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | No
         raise RuleBroken("session_persistence of type APP_COOKIE must have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "APP_COOKIE" and whole["cookie_name"] is not None:
         raise RuleBroken(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
-    if kind != "SOURCE_IP" and protocol not in _COOKIE_POOLS:
+    if kind != "SOURCE_IP" and not PROTOCOLS[protocol].has_cookies:
         raise RuleBroken(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
-    if protocol not in DATAGRAMS and any(whole[name] is not None for name in _BY_IPVS):
+    if not PROTOCOLS[protocol].is_datagrams and any(whole[name] is not None for name in _BY_IPVS):
         raise RuleBroken(
             "persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.",
             Refusal.SESSION_PERSISTENCE,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 from controller import exceptions, jobs
 from controller.db import database
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS
 from controller.providers import amphora_profiles, interface
 
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
@@ -17,10 +18,15 @@ _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 
 _TLS = dict.fromkeys(("tls_ciphers", "tls_versions", "alpn_protocols"), _NOTHING)
 
+
+def _served(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name for name in names if PROTOCOLS[name].program is not None)
+
+
 SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
     "loadbalancer": {"vip_qos_policy_id": _NOTHING, "additional_vips": _NOTHING},
     "listener": {
-        "protocol": frozenset({"HTTP", "HTTPS", "TCP"}),
+        "protocol": _served(OF_LISTENERS),
         **dict.fromkeys(("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref"), _NOTHING),
         "client_authentication": ("NONE",),
         "client_crl_container_ref": _NOTHING,
@@ -30,14 +36,14 @@ SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
         "hsts_preload": (False,),
     },
     "pool": {
-        "protocol": frozenset({"HTTP", "HTTPS", "PROXY", "PROXYV2", "TCP"}),
+        "protocol": _served(OF_POOLS),
         "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
         "tls_enabled": (False,),
         **dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref"), _NOTHING),
         **_TLS,
     },
     "member": {"request_sriov": (False,)},
-    "l7policy": {"listener_protocol": frozenset({"HTTP", "TERMINATED_HTTPS"})},
+    "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
     "rule": {"type": frozenset({"COOKIE", "FILE_TYPE", "HEADER", "HOST_NAME", "PATH"})},
     "flavor": {"sriov_vip": (False,)},
 }

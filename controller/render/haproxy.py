@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
+from controller.model.protocols import PROTOCOLS
 from controller.model.status import AMPHORA_IN_DELETION, ProvisioningStatus, Topology
 from controller.render import health_checks, l7, safe, templating
 from controller.render.settings import Settings
 
-_MODES = {"HTTP": "http", "HTTPS": "tcp", "TCP": "tcp"}
-_SEND_PROXY = {"HTTP": "", "HTTPS": "", "TCP": "", "PROXY": " send-proxy", "PROXYV2": " send-proxy-v2"}
 _BALANCE = {
     "ROUND_ROBIN": ("balance roundrobin",),
     "LEAST_CONNECTIONS": ("balance leastconn",),
@@ -134,10 +133,10 @@ def _vrrp_address(amphora: Amphora) -> str:
 
 
 def _mode(listener: model.Listener) -> str:
-    mode = _MODES.get(listener.protocol)
-    if mode is None:
+    protocol = PROTOCOLS.get(listener.protocol)
+    if protocol is None or protocol.program != "haproxy" or protocol.mode is None:
         raise exceptions.NotSupported(f"An amphora can't serve the protocol {listener.protocol!r} of listener {listener.id!r}.")
-    return mode
+    return protocol.mode
 
 
 def _backend_name(pool: model.Pool, listener: model.Listener) -> str:
@@ -180,7 +179,8 @@ def _frontend(
 def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Pool, peers: str, settings: Settings) -> _Backend:
     mode = _mode(listener)
     balance = _BALANCE.get(pool.lb_algorithm)
-    if balance is None or pool.protocol not in _SEND_PROXY:
+    protocol = PROTOCOLS.get(pool.protocol)
+    if balance is None or protocol is None or protocol.program != "haproxy":
         raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
     check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, snapshot.load_balancer.vip.address)
@@ -239,7 +239,8 @@ def _servers(pool: model.Pool, members: Sequence[model.Member], check: health_ch
     serving = [member for member in members if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE]
     serving.sort(key=lambda member: member.id)
     kind = pool.session_persistence.type if pool.session_persistence is not None else None
-    common = f"{check.words}{{}}{_SEND_PROXY[pool.protocol]}"
+    send_proxy = PROTOCOLS[pool.protocol].send_proxy
+    common = f"{check.words}{{}}{f' {send_proxy}' if send_proxy else ''}"
     backup = " backup non-stick" if kind in ("SOURCE_IP", "APP_COOKIE") else " backup"  # clients of backups come back
     lines = [_server(member, common, bool(check.words), backup) for member in serving]
     numbers = _numbers(serving, by_role=kind == "HTTP_COOKIE")

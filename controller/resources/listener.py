@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
+from controller.model import protocols
 from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import Operator, also, read_only
 from controller.resources.tls import operator as tls_option
-
-PROTOCOLS = ("HTTP", "HTTPS", "SCTP", "PROMETHEUS", "TCP", "TERMINATED_HTTPS", "UDP")
-INSERT_HEADERS = (
-    "X-Forwarded-For",
-    "X-Forwarded-Port",
-    "X-Forwarded-Proto",
-    "X-Forwarded-IP",
-    "X-Client-IP",
-    "X-Real-IP",
-    "X-SSL-Client-Verify",
-    "X-SSL-Client-Has-Cert",
-    "X-SSL-Client-DN",
-    "X-SSL-Client-CN",
-    "X-SSL-Issuer",
-    "X-SSL-Client-SHA1",
-    "X-SSL-Client-Not-Before",
-    "X-SSL-Client-Not-After",
-)
 
 _reference_of_lbaasv2 = kinds.text(128)
 
@@ -61,11 +44,11 @@ SCHEMA = Schema(
         ),
         Field(
             "protocol",
-            kinds.one_of(*PROTOCOLS),
+            kinds.one_of(*protocols.OF_LISTENERS),
             "What is spoken with clients. HTTPS is passed through to the members as it is; TERMINATED_HTTPS is decrypted here.",
             required=True,
             put=False,
-            lbaasv2=also(kind=kinds.one_of("TCP", "HTTP", "HTTPS", "TERMINATED_HTTPS")),
+            lbaasv2=also(kind=kinds.one_of(*protocols.OF_LISTENERS_IN_LBAASV2)),
         ),
         Field("protocol_port", kinds.port, "The port on which it listens.", required=True, put=False, lbaasv2=also()),
         Field(
@@ -84,7 +67,7 @@ SCHEMA = Schema(
         ),
         Field(
             "insert_headers",
-            kinds.headers(INSERT_HEADERS),
+            kinds.headers(protocols.HEADERS + protocols.HEADERS_OF_TLS),
             'HTTP headers that are added to requests on their way to a member, each with the value "true".',
             default={},
         ),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from controller.model import protocols
 from controller.refusals import Refusal
 from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import also, read_only
 from controller.resources.tls import operator as tls_option
 
-PROTOCOLS = ("HTTP", "HTTPS", "PROXY", "PROXYV2", "SCTP", "TCP", "UDP")
 ALGORITHMS = ("LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP", "SOURCE_IP_PORT")
 
 
@@ -99,11 +99,11 @@ SCHEMA = Schema(
         ),
         Field(
             "protocol",
-            kinds.one_of(*PROTOCOLS),
+            kinds.one_of(*protocols.OF_POOLS),
             "What is spoken with members. PROXY and PROXYV2 tell them the address of the client before its own words.",
             required=True,
             put=False,
-            lbaasv2=also(kind=kinds.one_of("TCP", "HTTP", "HTTPS")),
+            lbaasv2=also(kind=kinds.one_of(*protocols.OF_POOLS_IN_LBAASV2)),
         ),
         Field(
             "lb_algorithm",

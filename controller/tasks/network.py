@@ -16,11 +16,11 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
 from controller.model.network import AccessRule, Port
+from controller.model.protocols import PROTOCOLS
 from controller.tasks import base, networks, passes, push
 
 LOG = logging.getLogger(__name__)
 
-_TRANSPORTS = {"UDP": "udp", "SCTP": "sctp"}  # all other protocols are tcp
 _VIP_INTERFACE = "eth1"
 _MANY = 10_000  # load balancers; then all are forgotten
 
@@ -242,7 +242,7 @@ def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, 
     rules: list[AccessRule] = []
     for listener in snapshot.listeners:
         if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
-            transport = _TRANSPORTS.get(listener.protocol, "tcp")
+            transport = PROTOCOLS[listener.protocol].transport
             rules.extend(AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
     if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
         rules += _rules_of_pair(snapshot, peer_port)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+from controller.model import protocols
 from controller.resources import listener, pool
 
 Body = dict[str, Any]
@@ -94,7 +95,7 @@ class Bodies:
 
     def _listener(self) -> Body:
         rng = self.rng
-        protocol = rng.choice(("HTTP", "HTTP", "HTTP", "TCP", "HTTPS", *listener.PROTOCOLS))
+        protocol = rng.choice(("HTTP", "HTTP", "HTTP", "TCP", "HTTPS", *protocols.OF_LISTENERS))
         made = self._common("description") | {
             "loadbalancer_id": self._find("loadbalancer"), "protocol": protocol, "protocol_port": rng.randint(1, 65535)
         }  # fmt: skip
@@ -105,13 +106,13 @@ class Bodies:
             **{name: lambda: self._number(0, 2073600000) for name in listener.SCHEMA.operators},
         )
         if protocol == "HTTP" and rng.random() < 0.3:
-            made["insert_headers"] = {rng.choice(listener.INSERT_HEADERS[:6]): rng.choice(("true", "false", "True", "x"))}
+            made["insert_headers"] = {rng.choice(protocols.HEADERS): rng.choice(("true", "false", "True", "x"))}
         return made
 
     def _pool(self) -> Body:
         rng = self.rng
         made = self._common("description") | {
-            "loadbalancer_id": self._find("loadbalancer"), "protocol": rng.choice(("HTTP", "HTTP", "TCP", *pool.PROTOCOLS)),
+            "loadbalancer_id": self._find("loadbalancer"), "protocol": rng.choice(("HTTP", "HTTP", "TCP", *protocols.OF_POOLS)),
             "lb_algorithm": rng.choice(pool.ALGORITHMS),
         }  # fmt: skip
         if rng.random() < 0.2:

@@ -12,11 +12,9 @@ from controller.db import database
 from controller.db.repositories import paging
 from controller.db.repositories.pools import Head
 from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
 from controller.model.status import ProvisioningStatus
 from controller.resources.declare import Values
-
-PAIRS = frozenset({("TCP", "TCP"), ("HTTP", "HTTP"), ("HTTPS", "HTTPS"), ("HTTP", "TERMINATED_HTTPS")})
-"""Protocols of a pool and of the listener above it."""
 
 
 class Dialect(dialect.Dialect):
@@ -30,7 +28,7 @@ class Dialect(dialect.Dialect):
 
     def check_pair(self, pool_protocol: str, listener_protocol: str) -> None:
         """Fewer pools serve a listener."""
-        if (pool_protocol, listener_protocol) not in PAIRS:
+        if pool_protocol not in PROTOCOLS[listener_protocol].lbaasv2_pools:
             words = f"Listener protocol {listener_protocol} and pool protocol {pool_protocol} are not compatible."
             raise errors.Fault(409, "ListenerPoolProtocolMismatch", words)
 
@@ -95,7 +93,7 @@ def _create_listener(asking: Asking, values: Values) -> None:
     pool_id = values.get("default_pool_id")
     if values.get("loadbalancer_id") is None and pool_id is None:
         raise _not_specified("loadbalancer_id", "default_pool_id")
-    if values["protocol"] == "TERMINATED_HTTPS" and not values.get("default_tls_container_ref"):
+    if PROTOCOLS[values["protocol"]].ends_tls and not values.get("default_tls_container_ref"):
         words = "The default TLS container of a TERMINATED_HTTPS listener must be specified: default_tls_container_ref"
         raise errors.Fault(400, "TLSDefaultContainerNotSpecified", words)
     if values.get("loadbalancer_id") is None:

@@ -12,28 +12,23 @@ import pytest
 from controller import exceptions
 from controller.changes import health_monitors, l7policies, l7rules, listeners, load_balancers, member_batch, members, pools, visibility
 from controller.changes.asking import Asking
+from controller.model import protocols
 from controller.refusals import Refusal
 from controller.resources import health_monitor, l7policy, l7rule, listener, member, pool
 from tests.functional.changes.conftest import PROJECT, Caller, Site, Tree, wanted
 
 SOMEBODY = Caller(project_id="somebody-else")
-PAIRS = list(itertools.product(listener.PROTOCOLS, pool.PROTOCOLS))
+PAIRS = list(itertools.product(protocols.OF_LISTENERS, protocols.OF_POOLS))
 
 
 @pytest.mark.parametrize(("above", "below"), PAIRS)
 def test_a_pool_hangs_below_a_listener_whose_protocol_it_can_serve(above: str, below: str) -> None:
-    if below in pools.BELOW_LISTENERS[above]:
+    if protocols.fits(below, above):
         pools.check_protocol(below, above)
         return
     with pytest.raises(exceptions.RuleBroken) as refused:
         pools.check_protocol(below, above)
     assert refused.value.code == Refusal.PROTOCOL_MISMATCH
-
-
-def test_every_protocol_has_its_line_in_the_tables() -> None:
-    assert set(pools.BELOW_LISTENERS) == set(listener.PROTOCOLS)
-    assert {protocol for below in pools.BELOW_LISTENERS.values() for protocol in below} == set(pool.PROTOCOLS)
-    assert set(health_monitors.TYPES_BY_POOL) == set(pool.PROTOCOLS)
 
 
 def _pool(tree: Tree, **fields: Any) -> Any:
