@@ -133,7 +133,7 @@ def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: S
         allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov
         for item in wanted:
             check_sriov(item, allowed)
-    if PROTOCOLS[pool.protocol].is_datagrams:
+    if PROTOCOLS[pool.protocol].transport != "tcp":
         load_balancer = tx.load_balancers.get(pool.load_balancer_id)
         for item in wanted:
             check_reachable(item["address"], pool.protocol, load_balancer.vip_versions, load_balancer.provider)
@@ -195,7 +195,7 @@ def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[i
     :raises NotSupported: no VIP has the version of this member.
     """
     version = ipaddress.ip_address(address).version
-    if PROTOCOLS[pool_protocol].is_datagrams and version not in vip_versions:
+    if PROTOCOLS[pool_protocol].transport != "tcp" and version not in vip_versions:
         raise exceptions.NotSupported(
             f"Provider '{provider}' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
             f"of a load balancer without an IPv{version} VIP"

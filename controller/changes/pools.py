@@ -172,7 +172,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
     _no_tls_over_datagrams(values, pool.protocol)
     defaults = settings.unsaid["pool"]
-    if not PROTOCOLS[pool.protocol].is_datagrams:
+    if PROTOCOLS[pool.protocol].transport == "tcp":
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
     if values.get("tls_enabled") and not pool.tls_enabled:  # turned on: what nobody chose is as safe as in a new pool
         tls.fill(values, defaults, [name for name in tls.OPTIONS if name not in values and getattr(pool, name) is None])
@@ -180,7 +180,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
 
 
 def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
-    asked_for = tls.given(values, _TLS_FIELDS) if PROTOCOLS[protocol].is_datagrams else ()
+    asked_for = tls.given(values, _TLS_FIELDS) if PROTOCOLS[protocol].transport != "tcp" else ()
     if asked_for:
         raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
 
@@ -212,7 +212,7 @@ def _persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | No
         raise RuleBroken(f"session_persistence of type {kind} must not have a cookie_name.", Refusal.SESSION_PERSISTENCE)
     if kind != "SOURCE_IP" and not PROTOCOLS[protocol].has_cookies:
         raise RuleBroken(f"session_persistence of type {kind} is invalid for a pool of protocol {protocol}.", Refusal.SESSION_PERSISTENCE)
-    if not PROTOCOLS[protocol].is_datagrams and any(whole[name] is not None for name in _BY_IPVS):
+    if PROTOCOLS[protocol].transport == "tcp" and any(whole[name] is not None for name in _BY_IPVS):
         raise RuleBroken(
             "persistence_timeout and persistence_granularity are for UDP and SCTP pools of type SOURCE_IP only.",
             Refusal.SESSION_PERSISTENCE,

@@ -29,7 +29,7 @@ class Protocol:
     """What is known of one."""
 
     name: str
-    transport: str = "tcp"  # tcp, udp or sctp: by it a port is told from another one
+    transport: str = "tcp"  # tcp, udp or sctp: ports of different ones are different; TLS is spoken over tcp only
     program: str | None = "haproxy"  # of an amphora, which serves it; None: none does as yet
     mode: str | None = None  # HAProxy's, where it is the program
     ends_tls: bool = False  # a listener decrypts what clients send
@@ -39,11 +39,6 @@ class Protocol:
     monitors: tuple[str, ...] | None = None  # the types that probe a pool's members; None: no pool speaks it
     has_cookies: bool = False  # what a pool passes on may be HTTP, so a cookie can keep clients on a member
     send_proxy: str = ""  # HAProxy's word on a server that is told the client's address before all else (the PROXY protocol)
-
-    @property
-    def is_datagrams(self) -> bool:
-        """Whether it is no stream of TCP, so that there is no TLS in it, and none of what comes with streams."""
-        return self.transport != "tcp"
 
     @property
     def has_requests(self) -> bool:

@@ -39,13 +39,13 @@ def test_only_listeners_that_speak_http_insert_headers_and_know_what_tls_told() 
 
 
 def test_ports_are_told_apart_by_their_transport() -> None:
-    assert {name: one.transport for name, one in PROTOCOLS.items() if one.is_datagrams} == {"UDP": "udp", "SCTP": "sctp"}
+    assert {name: one.transport for name, one in PROTOCOLS.items() if one.transport != "tcp"} == {"UDP": "udp", "SCTP": "sctp"}
 
 
 @pytest.mark.parametrize("name", protocols.OF_POOLS)
 def test_datagrams_are_probed_otherwise_than_streams(name: str) -> None:
     of_datagrams = ("HTTP", "SCTP", "TCP", "UDP-CONNECT")
-    expected = of_datagrams if PROTOCOLS[name].is_datagrams else ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")
+    expected = of_datagrams if PROTOCOLS[name].transport != "tcp" else ("HTTP", "HTTPS", "PING", "TCP", "TLS-HELLO")
     assert PROTOCOLS[name].monitors == expected
 
 
