@@ -237,7 +237,12 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         del order
-        for row in self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}", device_owner=vips.DEVICE_OWNER):
+        found = self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}")
+        if vip.port_is_ours and all(row["id"] != vip.port_id for row in found):
+            self._neutron.service.delete(f"/ports/{vip.port_id}")  # what its tenant may have changed of it does not make it theirs
+        for row in found:
+            if row["id"] != vip.port_id and row["device_owner"] != vips.DEVICE_OWNER:
+                continue
             if row["name"] == vips.name_of(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
                 self._neutron.service.delete(f"/ports/{row['id']}")
             else:

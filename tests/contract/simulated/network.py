@@ -145,7 +145,7 @@ class Network:
                 return str(group["id"])
         return str(self.add("security-groups", name="default", project_id=project_id)["id"])
 
-    def _check_security(self, row: Row) -> None:
+    def _check_security(self, row: Row, *, names_groups: bool = True) -> None:
         if not row["port_security_enabled"]:
             if row["allowed_address_pairs"]:
                 words = "Port Security must be enabled in order to have allowed address pairs on a port."
@@ -153,7 +153,7 @@ class Network:
             if row.setdefault("security_groups", []):
                 words = "Port security must be enabled and port must have an IP address in order to use security groups."
                 _refuse(400, "PortSecurityAndIPRequiredForSecurityGroups", words)
-        for group_id in row["security_groups"]:
+        for group_id in row["security_groups"] if names_groups else ():
             self._get("security-groups", group_id)
 
     def _addresses(self, network: Row, wanted: list[Row], old: list[Row]) -> list[Row]:
@@ -281,9 +281,10 @@ class Network:
                 _refuse(
                     412, "RevisionNumberConstraintFailed", f"Constrained to {expected}, but current revision is {row['revision_number']}"
                 )
-            changed = {**row, **flask.request.get_json()[_WORDS[collection]]}
-            if collection == "ports":
-                self._check_security(changed)
+            wanted = flask.request.get_json()[_WORDS[collection]]
+            changed = {**row, **wanted}
+            if collection == "ports":  # groups that it has already may be others', whom the caller does not see
+                self._check_security(changed, names_groups="security_groups" in wanted)
                 changed["fixed_ips"] = self._addresses(self._get("networks", row["network_id"]), changed["fixed_ips"], row["fixed_ips"])
             row |= changed | {"revision_number": row["revision_number"] + 1}
             return {_WORDS[collection]: row}

@@ -1,0 +1,47 @@
+"""What the driver `neutron` promises beside the contract: what a tenant can do to their VIP port by Neutron's own API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from controller import exceptions
+from controller.model.network import VipRequest
+from tests.contract.cloud import new_id
+from tests.contract.conftest import OPENSTACKS
+from tests.contract.openstack_cloud import OpenstackCloud
+from tests.contract.openstack_network import ask
+
+pytestmark = pytest.mark.parametrize("cloud", OPENSTACKS, indirect=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"device_owner": "mine"}, {"device_id": "mine"}, {"device_id": "mine", "device_owner": "mine", "name": "mine", "description": "mine"}],
+    ids=lambda change: "+".join(change),
+)
+def test_a_vip_port_whose_words_its_tenant_changed_goes_with_its_load_balancer(cloud: OpenstackCloud, change: dict[str, Any]) -> None:
+    private, load_balancer_id = cloud.a_network("198.18.7.0/28"), new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id))
+    (group,) = cloud.groups_of(vip.port_id)
+    ask(cloud.tenant, "PUT", f"/ports/{vip.port_id}", {"port": change})
+    for _ in range(2):
+        cloud.network.deallocate_vip(load_balancer_id, vip)
+        with pytest.raises(exceptions.NotFound):
+            cloud.network.get_port(vip.port_id)
+    with pytest.raises(exceptions.NotFound):
+        cloud.network.get_security_group(group)
+
+
+@pytest.mark.parametrize("change", [{"device_owner": "mine"}, {"device_id": "mine"}], ids=lambda change: "+".join(change))
+def test_a_tenants_own_port_stays_theirs_whatever_they_changed(cloud: OpenstackCloud, change: dict[str, Any]) -> None:
+    private, load_balancer_id = cloud.a_network("198.18.7.0/28"), new_id()
+    mine = cloud.create_security_group("mine")
+    port = cloud.create_port(private.id, security_groups=[mine])
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(port_id=port.id))
+    assert len(cloud.groups_of(port.id)) == 2
+    ask(cloud.tenant, "PUT", f"/ports/{port.id}", {"port": change})
+    cloud.network.deallocate_vip(load_balancer_id, vip)
+    assert cloud.groups_of(port.id) == {mine}
+    assert cloud.network.get_port(port.id).device_id == change.get("device_id", ""), "a machine that they gave it to keeps it"
