@@ -27,6 +27,7 @@ from controller.model import renewal
 from controller.model.network import AccessRule
 
 _PAUSES = 100  # a lifetime has room for so many further tries at least
+_OF_AGENTS = ("deployment_key", "health_managers", "heartbeat_interval", "full_report_interval", "counters_interval", "limits")
 _PUSHES = 32
 """Amphorae to which this process pushes side by side, over all its flows."""
 
@@ -46,11 +47,16 @@ class Settings:
     boot_timeout: float = 600.0
     image_tag: str | None = None
     compute_flavor: str | None = None
-    ssh: bool = False
+    ssh: bool = False  # whether somebody may log in: then a machine gets a host key
     cert_renew_after: float = renewal.RENEW_AFTER
     cert_first_pause: float = renewal.FIRST_PAUSE
     limits: Mapping[str, int] = dataclasses.field(default_factory=dict)  # those of `boot.AgentConfig` on former workers of HAProxy
     render: render.Settings = dataclasses.field(default_factory=render.Settings)
+
+    @property
+    def agent(self) -> dict[str, Any]:
+        """What an agent lives by, as `render.boot` is told it."""
+        return {name: getattr(self, name) for name in _OF_AGENTS}
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:

@@ -19,7 +19,8 @@ ROWS = [
     {"changes"},
     {"providers"},
     {"flows"},
-    {"tasks", "services"},
+    {"tasks"},
+    {"services"},
     {"embedded"},  # a cloud of our own: its drivers fulfil contracts of `drivers`, and are found by entry points
     {"db", "drivers", "render"},
     {"openstack"},

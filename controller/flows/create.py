@@ -15,9 +15,9 @@ def create(services: Services, job: jobs.CreateLoadBalancer) -> linear_flow.Flow
     """Boot what is missing, clear away what is left of earlier tries, bring all amphorae to the newest generation."""
     coming = tuple(zip(job.amphora_ids, job.topology.roles, strict=True))
     return linear_flow.Flow("create-load-balancer").add(
-        status.FaultOnRevert(services.db),  # first in, so last reverted
+        status.FaultOnRevert(services),  # first in, so last reverted
         amphora.obtain(services, coming),
-        amphora_tasks.ClearLeftovers(services.db, amphora.dismantler(services)),  # not before its successor is up
+        amphora_tasks.DeleteDiscarded(services),  # not before its successor is up
         haproxy_config.apply(services, joining=job.amphora_ids),
-        status.Settle(services.db),
+        status.Settle(services),
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskflow.patterns import linear_flow
 
 from controller import jobs
-from controller.flows import amphora
 from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
 from controller.tasks import compute, network, status
@@ -15,9 +14,9 @@ def delete(services: Services, job: jobs.DeleteLoadBalancer) -> linear_flow.Flow
     """Delete the machines with their ports, what kept them apart, the VIP, and everything below the load balancer."""
     del job  # one shape for all
     return linear_flow.Flow("delete-load-balancer").add(
-        status.FaultOnRevert(services.db),  # first in, so last reverted
-        amphora_tasks.DeleteAmphorae(services.db, amphora.dismantler(services)),
-        compute.DeleteServerGroup(services.db, services.compute, services.fence),
-        network.DeleteVip(services.db, services.network, services.fence),
-        status.RemoveRows(services.db),
+        status.FaultOnRevert(services),  # first in, so last reverted
+        amphora_tasks.DeleteAmphorae(services),
+        compute.DeleteServerGroup(services),
+        network.DeleteVip(services),
+        status.RemoveRows(services),
     )

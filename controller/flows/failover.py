@@ -8,7 +8,7 @@ from controller import jobs
 from controller.flows import amphora, haproxy_config
 from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
-from controller.tasks import status
+from controller.tasks import network, status
 
 
 def failover_amphora(services: Services, job: jobs.FailoverAmphora) -> linear_flow.Flow:
@@ -24,12 +24,12 @@ def failover_load_balancer(services: Services, job: jobs.FailoverLoadBalancer) -
 def _replace(services: Services, name: str, coming: amphora_tasks.Coming) -> linear_flow.Flow:
     successors = [amphora_id for amphora_id, _ in coming]
     return linear_flow.Flow(name).add(
-        status.FaultOnRevert(services.db),  # first in, so last reverted
-        amphora_tasks.JudgeAmphorae(services.db, services.amphora, services.pushers),
+        status.FaultOnRevert(services),  # first in, so last reverted
+        amphora_tasks.JudgeAmphorae(services),
         amphora.obtain(services, coming),
         haproxy_config.plug(services, joining=successors),
         *(amphora.take_role_over(services, role, amphora_id) for amphora_id, role in reversed(coming)),
-        haproxy_config.close_to_predecessors(services),
+        network.CloseToPredecessors(services),
         haproxy_config.release(services),
-        status.Settle(services.db),
+        status.Settle(services),
     )

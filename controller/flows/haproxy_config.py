@@ -16,10 +16,8 @@ def plug(
     """Prepare the networks for the newest generation: what may reach the VIP, and the ports towards members."""
     snapshots = seen or services.snapshots
     return linear_flow.Flow("plug").add(
-        network.OpenListenerPorts(
-            snapshots, services.network, services.fence, services.settings.render.peer_port, services.opened, only_if_changed
-        ),
-        network.PlugMemberNetworks(snapshots, services.network, services.networks, services.compute, services.fence, joining),
+        network.OpenListenerPorts(services, snapshots, only_if_changed),
+        network.PlugMemberNetworks(services, snapshots, joining),
     )
 
 
@@ -29,23 +27,14 @@ def apply(
     """Bring the amphorae that serve, and those that join them, to the newest generation; if a pass is given, by what it has seen."""
     return linear_flow.Flow("apply").add(
         plug(services, joining, only_if_changed, seen),
-        push.Push(services.db, seen or services.snapshots, sender(services), joining),
+        push.Push(services, seen or services.snapshots, sender(services), joining),
         release(services, only_if_changed, seen),
-    )
-
-
-def close_to_predecessors(services: Services) -> network.CloseToPredecessors:
-    """Forget the amphorae that were replaced in what may reach the VIP."""
-    return network.CloseToPredecessors(
-        services.snapshots, services.network, services.fence, services.settings.render.peer_port, services.opened
     )
 
 
 def release(services: Services, only_if_changed: bool = False, seen: passes.Pass | None = None) -> network.ReleaseMemberNetworks:
     """Take back what no member asks for any more, after the amphorae have let go of it."""
-    return network.ReleaseMemberNetworks(
-        seen or services.snapshots, services.network, services.networks, services.compute, services.fence, only_if_changed
-    )
+    return network.ReleaseMemberNetworks(services, seen or services.snapshots, only_if_changed)
 
 
 def sender(services: Services) -> push.Sender:

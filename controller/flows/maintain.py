@@ -5,7 +5,6 @@ from __future__ import annotations
 from taskflow.patterns import linear_flow
 
 from controller import jobs
-from controller.flows import amphora
 from controller.services import Services
 from controller.tasks import agent, certificates
 
@@ -14,15 +13,12 @@ def configure_amphora(services: Services, job: jobs.ConfigureAmphora) -> linear_
     """Tell one agent how it is to live from now on."""
     del job  # one shape for all
     return linear_flow.Flow("configure-amphora").add(
-        agent.Configure(services.db, services.amphora, amphora.boot_settings(services), services.fence),
-        agent.NoteConfigured(services.db),
+        agent.Configure(services),
+        agent.NoteConfigured(services),
     )
 
 
 def renew_certificate(services: Services, job: jobs.RenewCertificate) -> linear_flow.Flow:
     """Give one agent a new certificate. One step: issued and not sent, a certificate is worth nothing, and its key is kept nowhere."""
     del job  # one shape for all
-    renewals = certificates.Renewals(renew_after=services.settings.cert_renew_after, first_pause=services.settings.cert_first_pause)
-    return linear_flow.Flow("renew-certificate").add(
-        certificates.RenewCertificate(services.db, services.amphora, services.ca, renewals, services.fence)
-    )
+    return linear_flow.Flow("renew-certificate").add(certificates.RenewCertificate(services))

@@ -14,8 +14,8 @@ def repair(services: Services, job: jobs.RepairLoadBalancer, look: passes.Look |
     seen = passes.Pass(services.snapshots, look)
     flow = one_pass.OnePass("repair-load-balancer")
     flow.add(
-        status.FaultOnRevert(services.db, seen),  # first in, so last reverted
+        status.FaultOnRevert(services, seen),  # first in, so last reverted
         haproxy_config.apply(services, seen=seen),
-        status.Settle(services.db, seen),
+        status.Settle(services, seen),
     )
     return flow

@@ -18,8 +18,8 @@ def update(services: Services, job: jobs.UpdateLoadBalancer, look: passes.Look |
     seen = passes.Pass(services.snapshots, look)
     flow = one_pass.OnePass("update-load-balancer")
     flow.add(
-        status.FaultOnRevert(services.db, seen),  # first in, so last reverted
+        status.FaultOnRevert(services, seen),  # first in, so last reverted
         haproxy_config.apply(services, only_if_changed=True, seen=seen),
-        status.Settle(services.db, seen),  # all stamped <= this generation: ACTIVE, or gone
+        status.Settle(services, seen),  # all stamped <= this generation: ACTIVE, or gone
     )
     return flow

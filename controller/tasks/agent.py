@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from controller import exceptions, jobs, render
-from controller.db import database, fence
-from controller.drivers.amphora import interface
 from controller.model import load_balancer as model
-from controller.tasks import base, compute
+from controller.tasks import base
 
 LOG = logging.getLogger(__name__)
 
@@ -17,36 +14,13 @@ LOG = logging.getLogger(__name__)
 class Configure(base.Step):
     """Tell an agent to whom it reports, with which key, and how often. The key never leaves this step."""
 
-    def __init__(
-        self,
-        db: database.Database,
-        amphora: interface.AmphoraDriver,
-        settings: compute.BootSettings,
-        fenced: fence.Fence,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._fence = fenced
-        self._db = db
-        self._amphora = amphora
-        self._settings = settings
-
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
-        settings = self._settings
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
-        config = render.boot.agent_config(
-            amphora_id,
-            health_managers=settings.health_managers,
-            deployment_key=settings.deployment_key,
-            heartbeat_interval=settings.heartbeat_interval,
-            full_report_interval=settings.full_report_interval,
-            counters_interval=settings.counters_interval,
-            limits=settings.limits,
-        )
+        config = render.boot.agent_config(amphora_id, **self.services.settings.agent)
         try:
-            with self._fence.writing(lease) as order:
-                self._amphora.configure(amphora, config, order=order)
+            with self.services.fence.writing(lease) as order:
+                self.services.amphora.configure(amphora, config, order=order)
         except exceptions.StaleLease:
             raise
         except exceptions.ControllerError as exc:
@@ -56,7 +30,7 @@ class Configure(base.Step):
     def _tell(self, load_balancer_id: str, amphora_id: str, error: exceptions.ControllerError, request_id: str | None) -> None:
         """Why it could not be told yet, unless that is known: it is tried again for as long as the amphora lives."""
         event = model.Fault(code="agent_not_configured", message=str(error), step=self.name, request_id=request_id)
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == amphora_id][:1]
             if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:
                 tx.faults.add_event(load_balancer_id, "amphora", amphora_id, event)
@@ -65,13 +39,9 @@ class Configure(base.Step):
 class NoteConfigured(base.Step):
     """Remember that an agent lives by what was configured."""
 
-    def __init__(self, db: database.Database, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         event = model.Fault(code="agent_configured", message="the agent took the configuration of now", request_id=request_id)
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.faults.add_event(load_balancer_id, "amphora", amphora_id, event)
         LOG.info("load balancer %s: the agent of amphora %s is configured anew", load_balancer_id, amphora_id)

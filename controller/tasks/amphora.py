@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from concurrent import futures
 from typing import Any
 
 from controller import exceptions, jobs
-from controller.db import database, fence
-from controller.drivers.amphora import interface as amphora_interface
-from controller.drivers.compute import watch
 from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.services import Services
 from controller.tasks import base, dismantling, retries
 
 LOG = logging.getLogger(__name__)
@@ -32,47 +29,44 @@ class RecordAmphorae(base.Step):
     Undone, all that was made of them since is taken apart, unless an amphora has come to serve: then the next try goes on from there.
     """
 
-    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, coming: Coming, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._dismantler = dismantler
+    def __init__(self, services: Services, coming: Coming, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._coming = coming
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             known = tx.snapshots.outline(load_balancer_id)
         _refuse_if_going(known.load_balancer)
         ids = {amphora_id for amphora_id, _ in self._coming}
-        self._dismantler.take_apart([one.id for one in owed.discarded(known) if one.id in ids], lease)
-        with self._db.begin() as tx:
+        dismantling.take_apart(self.services, [one.id for one in owed.discarded(known) if one.id in ids], lease)
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             for amphora_id, role in self._coming:
                 tx.amphorae.ensure(amphora_id, load_balancer_id, role)
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             amphorae = {amphora.id: amphora for amphora in tx.amphorae.of_load_balancer(load_balancer_id)}
         begun = [amphora_id for amphora_id, _ in self._coming if amphora_id in amphorae]
-        self._dismantler.undo([one for one in begun if amphorae[one].status not in status.SERVING], lease)
+        dismantling.undo(self.services, [one for one in begun if amphorae[one].status not in status.SERVING], lease)
 
 
 class AwaitFirstHeartbeats(retries.Patient):
     """Wait until every amphora to come was heard: its machine runs, and so does its agent."""
 
-    def __init__(self, db: database.Database, machines: watch.Watch, coming: Coming, *, patience: float, of: str = "") -> None:
-        super().__init__(patience=patience, name=base.named(type(self), of))
-        self._db = db
-        self._machines = machines
+    def __init__(self, services: Services, coming: Coming) -> None:
+        super().__init__(patience=services.settings.boot_timeout, name=base.named(type(self)))
+        self.services = services
         self._coming = coming
 
     def execute(self, load_balancer_id: str) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             known = tx.snapshots.outline(load_balancer_id)
         _refuse_if_going(known.load_balancer)
         silent = [amphora_id for amphora_id, _ in self._coming if not _was_heard(known, amphora_id)]
         for amphora_id in silent:
             compute_id = next((one.compute_id for one in known.amphorae if one.id == amphora_id), None)
-            if compute_id is not None and (trouble := self._machines.trouble(amphora_id, compute_id)) is not None:
+            if compute_id is not None and (trouble := self.services.machines.trouble(amphora_id, compute_id)) is not None:
                 raise exceptions.ComputeFault(f"amphora {amphora_id} will not come up: {trouble}")
         if silent:
             raise exceptions.NotYet(
@@ -84,21 +78,13 @@ class AwaitFirstHeartbeats(retries.Patient):
 class JudgeAmphorae(base.Step):
     """Ask the amphorae that serve whether they are there. Who does not answer counts no more: nobody pushes to it or waits for it."""
 
-    def __init__(
-        self, db: database.Database, amphora: amphora_interface.AmphoraDriver, side_by_side: futures.Executor, **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._amphora = amphora
-        self._side_by_side = side_by_side
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             serving = owed.serving(tx.snapshots.outline(load_balancer_id))
-        silent = [(one, reason) for one, reason in zip(serving, self._side_by_side.map(self._ask, serving), strict=True) if reason]
+        silent = [(one, reason) for one, reason in zip(serving, self.services.pushers.map(self._ask, serving), strict=True) if reason]
         if not silent:
             return
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.set_status([one.id for one, _ in silent], status.AmphoraStatus.ERROR)
             for one, reason in silent:
@@ -108,7 +94,7 @@ class JudgeAmphorae(base.Step):
 
     def _ask(self, amphora: amphora_model.Amphora) -> str | None:
         try:
-            self._amphora.info(amphora, timeout=_QUESTION)
+            self.services.amphora.info(amphora, timeout=_QUESTION)
         except exceptions.AmphoraUnreachable as exc:
             return str(exc)
         except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
@@ -116,57 +102,39 @@ class JudgeAmphorae(base.Step):
         return None
 
 
-class ClearLeftovers(base.Step):
+class DeleteDiscarded(base.Step):
     """Delete the amphorae that nothing will use again: what earlier tries left, and what was found dead."""
 
-    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._dismantler = dismantler
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             apart = owed.discarded(tx.snapshots.outline(load_balancer_id))
-        self._dismantler.take_apart([one.id for one in apart], lease)
+        dismantling.take_apart(self.services, [one.id for one in apart], lease)
 
 
 class DeletePredecessors(base.Step):
     """Delete the amphorae whose role another one has taken over. One that lives is told first, so that it lets go of the VIP politely."""
 
-    def __init__(
-        self,
-        db: database.Database,
-        amphora: amphora_interface.AmphoraDriver,
-        dismantler: dismantling.Dismantler,
-        fenced: fence.Fence,
-        role: status.Role,
-        successor_id: str,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._fence = fenced
-        self._db = db
-        self._amphora = amphora
-        self._dismantler = dismantler
+    def __init__(self, services: Services, role: status.Role, successor_id: str, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._role = role
         self._successor_id = successor_id
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
             if amphora.status in status.SERVING:
                 self._tell(amphora, lease)
-        self._dismantler.take_apart([amphora.id for amphora in going], lease)
-        with self._db.begin() as tx:
+        dismantling.take_apart(self.services, [amphora.id for amphora in going], lease)
+        with self.services.db.begin() as tx:
             for amphora in going:
                 event = model.Fault(code="replaced", message=f"amphora {self._successor_id} is the {self._role} now", request_id=request_id)
                 tx.faults.add_event(load_balancer_id, "amphora", amphora.id, event)
 
     def _tell(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
         try:
-            with self._fence.writing(lease) as order:
-                self._amphora.remove(amphora, lease.load_balancer_id, order=order)
+            with self.services.fence.writing(lease) as order:
+                self.services.amphora.remove(amphora, lease.load_balancer_id, order=order)
         except exceptions.StaleLease:
             raise
         except exceptions.ControllerError as exc:
@@ -176,15 +144,10 @@ class DeletePredecessors(base.Step):
 class DeleteAmphorae(base.Step):
     """Delete all amphorae of a load balancer."""
 
-    def __init__(self, db: database.Database, dismantler: dismantling.Dismantler, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._dismantler = dismantler
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             amphorae = tx.amphorae.of_load_balancer(load_balancer_id)
-        self._dismantler.take_apart([one.id for one in amphorae], lease)
+        dismantling.take_apart(self.services, [one.id for one in amphorae], lease)
 
 
 def predecessors(amphorae: Iterable[amphora_model.Amphora], role: status.Role, successor_id: str) -> tuple[amphora_model.Amphora, ...]:

@@ -1,4 +1,4 @@
-"""What all steps share: a name that a person can read in a fault."""
+"""What all steps share: what they work with, and a name that a person can read in a fault."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from typing import Any
 
 from taskflow import task
 
+from controller.services import Services
+
 
 class Step(task.Task):
     """A task named after its class; `of` tells it from others of its class in the same flow."""
 
-    def __init__(self, *, of: str = "", **kwargs: Any) -> None:
+    def __init__(self, services: Services, *, of: str = "", **kwargs: Any) -> None:
         super().__init__(name=named(type(self), of), **kwargs)
+        self.services = services
 
 
 def named(step: type, of: str = "") -> str:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import logging
 import uuid
-from typing import Any
 
 from amphora_agent.protocol import boot
 from controller import exceptions, jobs
-from controller.db import database, fence
-from controller.drivers.amphora import interface
+from controller.db import database
 from controller.drivers.ca import interface as ca_interface
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
@@ -22,14 +19,6 @@ LOG = logging.getLogger(__name__)
 _REPLACED_AT_ONCE = 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Renewals:
-    """Part of the lifetime after which a certificate is renewed, and seconds until the first further try after a failure."""
-
-    renew_after: float = renewal.RENEW_AFTER
-    first_pause: float = renewal.FIRST_PAUSE
-
-
 class RenewCertificate(base.Step):
     """Give an agent a new certificate, and the roots and names that it is to trust. The key never leaves this step.
 
@@ -37,31 +26,16 @@ class RenewCertificate(base.Step):
     An amphora whose certificate can't be renewed in the end is replaced, one at a time, unless so many can't that the fault must be ours.
     """
 
-    def __init__(
-        self,
-        db: database.Database,
-        amphora: interface.AmphoraDriver,
-        ca: ca_interface.CertificateAuthority,
-        renewals: Renewals,
-        fenced: fence.Fence,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._fence = fenced
-        self._db = db
-        self._amphora = amphora
-        self._ca = ca
-        self._renewals = renewals
-
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             tx.leases.check(lease)
             amphora = tx.amphorae.get(amphora_id)
+        ca = self.services.ca
         try:
-            trust = self._ca.trust()  # asked first: what changes meanwhile is renewed once more
-            issued = self._ca.issue_amphora_certificate(amphora_id)
-            with self._fence.writing(lease) as order:
-                self._amphora.renew(amphora, identity(self._ca, issued), order=order)
+            trust = ca.trust()  # asked first: what changes meanwhile is renewed once more
+            issued = ca.issue_amphora_certificate(amphora_id)
+            with self.services.fence.writing(lease) as order:
+                self.services.amphora.renew(amphora, identity(ca, issued), order=order)
         except exceptions.StaleLease:
             raise
         except exceptions.ControllerError as exc:
@@ -69,14 +43,14 @@ class RenewCertificate(base.Step):
             self._note_failure(amphora, exc, lease, request_id)
             return
         until = issued.not_after
-        now = self._db.now()
-        with self._db.begin() as tx:
+        now = self.services.db.now()
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.update(
                 amphora_id,
                 cert_expiration=until,
                 cert_trust=trust,
-                cert_renew_at=renewal.renew_at(amphora_id, now, until.timestamp(), self._renewals.renew_after),
+                cert_renew_at=renewal.renew_at(amphora_id, now, until.timestamp(), self.services.settings.cert_renew_after),
                 cert_failures=0,
                 cert_busy=False,
             )
@@ -89,8 +63,8 @@ class RenewCertificate(base.Step):
         self, amphora: amphora_model.Amphora, error: exceptions.ControllerError, lease: jobs.Lease, request_id: str | None
     ) -> None:
         failures = amphora.cert_failures + 1
-        next_try_at = self._db.now() + renewal.pause(amphora.id, failures, self._renewals.first_pause)
-        with self._db.begin() as tx:
+        next_try_at = self.services.db.now() + renewal.pause(amphora.id, failures, self.services.settings.cert_first_pause)
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.update(amphora.id, cert_failures=failures, cert_renew_at=next_try_at, cert_busy=False)
             self._tell(tx, amphora, "certificate_not_renewed", str(error), request_id, next_try_at)
@@ -103,7 +77,7 @@ class RenewCertificate(base.Step):
             failures,
             distrusted=isinstance(error, exceptions.AmphoraDistrusted),
             refused=isinstance(error, exceptions.AmphoraRefused),
-            expired=expiration is not None and expiration.timestamp() <= self._db.now(),
+            expired=expiration is not None and expiration.timestamp() <= self.services.db.now(),
         )
 
     def _replace(

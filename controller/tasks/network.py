@@ -8,15 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller import exceptions, jobs
-from controller.db import database, fence
-from controller.drivers.compute import interface as compute_interface
-from controller.drivers.network import interface, remembered
 from controller.jobs import owed
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
 from controller.model.network import AccessRule, Port
 from controller.model.protocols import PROTOCOLS
+from controller.services import Services
 from controller.tasks import base, networks, passes, push
 
 LOG = logging.getLogger(__name__)
@@ -24,31 +22,22 @@ LOG = logging.getLogger(__name__)
 _VIP_INTERFACE = "eth1"
 _MANY = 10_000  # load balancers; then all are forgotten
 
-Opened = dict[str, tuple[int, tuple[AccessRule, ...]]]
-"""What a process has opened last for each load balancer, and for which generation."""
-
 
 class PlugPorts(base.Step):
     """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnet."""
 
-    def __init__(self, db: database.Database, network: interface.NetworkDriver, fenced: fence.Fence, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._network = network
-        self._fence = fenced
-
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
             vip = tx.load_balancers.get(load_balancer_id).vip
             placement = tx.placements.get(load_balancer_id)
         if amphora.status in status.SERVING:
             return
-        with self._fence.writing(lease) as order:
-            management = self._network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
-            vrrp = self._network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=order)
+        with self.services.fence.writing(lease) as order:
+            management = self.services.network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
+            vrrp = self.services.network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=order)
         paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.update(
                 amphora_id,
@@ -70,37 +59,24 @@ class OpenListenerPorts(base.Step):
 
     default_provides = "generation"
 
-    def __init__(
-        self,
-        snapshots: passes.Snapshots,
-        network: interface.NetworkDriver,
-        fenced: fence.Fence,
-        peer_port: int,
-        opened: Opened,
-        only_if_changed: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, services: Services, snapshots: passes.Snapshots, only_if_changed: bool = False, **kwargs: Any) -> None:
         """With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last generation."""
-        super().__init__(**kwargs)
+        super().__init__(services, **kwargs)
         self._snapshots = snapshots
-        self._network = network
-        self._fence = fenced
-        self._peer_port = peer_port
-        self._opened = opened
         self._only_if_changed = only_if_changed
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
         snapshot = self._snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
-        applied, rules = owner.applied_generation, access_rules(snapshot, self._peer_port)
+        applied, rules = owner.applied_generation, access_rules(snapshot, self.services.settings.render.peer_port)
         if not self._only_if_changed or not applied or owner.vip_generation > applied or self._may_differ(snapshot, rules):
-            with self._fence.writing(lease) as order:
+            with self.services.fence.writing(lease) as order:
                 if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
-                    self._network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
-                self._network.set_vip_access(load_balancer_id, owner.vip, rules, order=order)
-        if len(self._opened) >= _MANY:
-            self._opened.clear()
-        self._opened[load_balancer_id] = snapshot.generation, rules
+                    self.services.network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
+                self.services.network.set_vip_access(load_balancer_id, owner.vip, rules, order=order)
+        if len(self.services.opened) >= _MANY:
+            self.services.opened.clear()
+        self.services.opened[load_balancer_id] = snapshot.generation, rules
         return snapshot.generation
 
     def _may_differ(self, snapshot: model.Snapshot, rules: tuple[AccessRule, ...]) -> bool:
@@ -110,35 +86,19 @@ class OpenListenerPorts(base.Step):
         applied = snapshot.load_balancer.applied_generation
         if all(listener.generation <= applied for listener in snapshot.listeners):
             return False
-        return self._opened.get(snapshot.load_balancer.id) != (applied, rules)
+        return self.services.opened.get(snapshot.load_balancer.id) != (applied, rules)
 
 
 class CloseToPredecessors(base.Step):
     """Admit nothing any more from the addresses of amphorae that were replaced: others may get them."""
 
-    def __init__(
-        self,
-        snapshots: passes.Snapshots,
-        network: interface.NetworkDriver,
-        fenced: fence.Fence,
-        peer_port: int,
-        opened: Opened,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._snapshots = snapshots
-        self._network = network
-        self._fence = fenced
-        self._peer_port = peer_port
-        self._opened = opened
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        snapshot = self._snapshots.get(load_balancer_id)
-        rules = access_rules(snapshot, self._peer_port)
-        if self._opened.get(load_balancer_id) == (snapshot.generation, rules):
+        snapshot = self.services.snapshots.get(load_balancer_id)
+        rules = access_rules(snapshot, self.services.settings.render.peer_port)
+        if self.services.opened.get(load_balancer_id) == (snapshot.generation, rules):
             return  # only halves of a pair admit each other
-        with self._fence.writing(lease) as order:
-            self._network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
+        with self.services.fence.writing(lease) as order:
+            self.services.network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
 
 
 class PlugMemberNetworks(base.Step):
@@ -146,95 +106,63 @@ class PlugMemberNetworks(base.Step):
 
     default_provides = "member_network_ids"
 
-    def __init__(
-        self,
-        snapshots: passes.Snapshots,
-        network: interface.NetworkDriver,
-        known: remembered.RememberedNetworks,
-        compute: compute_interface.ComputeDriver,
-        fenced: fence.Fence,
-        joining: Sequence[str] = (),
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
+    def __init__(self, services: Services, snapshots: passes.Snapshots, joining: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._snapshots = snapshots
-        self._network = network
-        self._known = known
-        self._compute = compute
-        self._fence = fenced
         self._joining = tuple(joining)
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> list[str]:
         snapshot = self._snapshots.get(load_balancer_id)
-        subnets = networks.of_members(snapshot, self._known)
+        subnets = networks.of_members(snapshot, self.services.networks)
         if not subnets:
             return []
         for amphora in push.targets(snapshot, self._joining):
             if amphora.compute_id is None:
                 raise exceptions.NotFound("Machine of amphora", amphora.id)
             for network_id, subnet_ids in subnets.items():
-                with self._fence.writing(lease) as order:
-                    port = self._network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order)
-                    self._compute.attach_port(amphora.compute_id, port)
+                with self.services.fence.writing(lease) as order:
+                    port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order)
+                    self.services.compute.attach_port(amphora.compute_id, port)
         return list(subnets)
 
 
 class ReleaseMemberNetworks(base.Step):
     """Take back the ports and addresses on networks of members that no member asks for any more; the amphorae have let go of them."""
 
-    def __init__(
-        self,
-        snapshots: passes.Snapshots,
-        network: interface.NetworkDriver,
-        known: remembered.RememberedNetworks,
-        compute: compute_interface.ComputeDriver,
-        fenced: fence.Fence,
-        only_if_changed: bool = False,
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, services: Services, snapshots: passes.Snapshots, only_if_changed: bool = False, **kwargs: Any) -> None:
         """With `only_if_changed`, the network service is not asked if no member with a subnet has changed since the last generation."""
-        super().__init__(**kwargs)
+        super().__init__(services, **kwargs)
         self._snapshots = snapshots
-        self._network = network
-        self._known = known
-        self._compute = compute
-        self._fence = fenced
         self._only_if_changed = only_if_changed
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
         snapshot = self._snapshots.get(load_balancer_id)
         if self._only_if_changed and not networks.may_have_shrunk(snapshot):
             return
-        wanted = networks.of_members(snapshot, self._known, pushed=generation)
+        wanted = networks.of_members(snapshot, self.services.networks, pushed=generation)
         for amphora in owed.serving(snapshot):
-            for port in self._network.member_ports(amphora.id):
+            for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
                 if any(fixed.subnet_id not in subnet_ids for fixed in port.fixed_ips) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
 
     def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
         stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
-        with self._fence.writing(lease) as order:
+        with self.services.fence.writing(lease) as order:
             if not stays and compute_id is not None:
-                self._compute.detach_port(compute_id, port)
-            self._network.release_member_port(port.id, subnet_ids, order=order)
+                self.services.compute.detach_port(compute_id, port)
+            self.services.network.release_member_port(port.id, subnet_ids, order=order)
         LOG.info("load balancer %s: port %s keeps the subnets %s", lease.load_balancer_id, port.id, ", ".join(subnet_ids) or "(none)")
 
 
 class DeleteVip(base.Step):
     """Take the VIP away from the network: its access rules, and its port if it is ours."""
 
-    def __init__(self, db: database.Database, network: interface.NetworkDriver, fenced: fence.Fence, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._network = network
-        self._fence = fenced
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
-        with self._fence.writing(lease) as order:
-            self._network.deallocate_vip(load_balancer_id, vip, order=order)
+        with self.services.fence.writing(lease) as order:
+            self.services.network.deallocate_vip(load_balancer_id, vip, order=order)
 
 
 def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:

@@ -10,15 +10,14 @@ from typing import Any
 
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs, render
-from controller.db import database
 from controller.db import fence as fences
 from controller.drivers.amphora import interface
-from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
+from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
 from controller.tasks import base, networks, passes
 
@@ -114,11 +113,8 @@ class Push(base.Step):
     then on. If all took it, and the steps share a pass, the settlement writes that, in its own transaction.
     """
 
-    def __init__(
-        self, db: database.Database, snapshots: passes.Snapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any
-    ) -> None:
-        super().__init__(**kwargs)
-        self._db = db
+    def __init__(self, services: Services, snapshots: passes.Snapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._snapshots = snapshots
         self._sender = sender
         self._joining = tuple(joining)
@@ -146,7 +142,7 @@ class Push(base.Step):
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
         """What was pushed is pushed, and nobody settles it: it is written down here."""
         if isinstance(self._snapshots, passes.Pass) and self._snapshots.confirmed:
-            with self._db.begin() as tx:
+            with self.services.db.begin() as tx:
                 tx.leases.check(lease)
                 tx.amphorae.confirm(self._snapshots.confirmed, self._snapshots.get(load_balancer_id).generation)
 
@@ -156,7 +152,7 @@ class Push(base.Step):
         job = jobs.FailoverAmphora(
             load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, replacement_id=amphora.id, role=amphora.role
         )
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             return tx.jobs.is_posted(job.subject)
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
@@ -164,12 +160,12 @@ class Push(base.Step):
         took = _taken(sent)
         refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in status.SERVING]
         distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             if took:
                 tx.amphorae.confirm(took, generation)
             if distrusted:
-                tx.certificates.hasten(distrusted, self._db.now())
+                tx.certificates.hasten(distrusted, self.services.db.now())
             if refused:
                 tx.amphorae.set_status(refused, status.AmphoraStatus.ALLOCATED)
 
@@ -177,14 +173,13 @@ class Push(base.Step):
 class PrepareSuccessor(base.Step):
     """Have a replacement run everything but the VIP, to be sure of it while its predecessor still serves."""
 
-    def __init__(self, snapshots: passes.Snapshots, sender: Sender, successor_id: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._snapshots = snapshots
+    def __init__(self, services: Services, sender: Sender, successor_id: str, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._sender = sender
         self._successor_id = successor_id
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
-        snapshot = self._snapshots.get(load_balancer_id)
+        snapshot = self.services.snapshots.get(load_balancer_id)
         mine = [one for one in snapshot.amphorae if one.id == self._successor_id]
         if not mine:
             raise exceptions.NotFound("Amphora", self._successor_id)
@@ -201,35 +196,23 @@ class ReleaseVip(base.Step):
     Undone, a predecessor that lives is told to serve again.
     """
 
-    def __init__(
-        self,
-        db: database.Database,
-        snapshots: passes.Snapshots,
-        sender: Sender,
-        compute: compute_interface.ComputeDriver,
-        role: status.Role,
-        successor_id: str,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-        self._snapshots = snapshots
+    def __init__(self, services: Services, sender: Sender, role: status.Role, successor_id: str, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._sender = sender
-        self._compute = compute
         self._role = role
         self._successor_id = successor_id
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
         for amphora in going:
             if amphora.status not in status.SERVING or not self._lets_go(amphora, lease):
                 self._fence(amphora, lease)
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str], **_: Any) -> None:
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             tx.leases.check(lease)
-        snapshot = self._snapshots.get(load_balancer_id)
+        snapshot = self.services.snapshots.get(load_balancer_id)
         back = [
             one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in status.SERVING
         ]
@@ -239,7 +222,7 @@ class ReleaseVip(base.Step):
                 serves = isinstance(outcome, str)
                 LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, "yes" if serves else outcome)
                 if isinstance(outcome, str):
-                    with self._db.begin() as tx:
+                    with self.services.db.begin() as tx:
                         tx.leases.check(lease)
                         tx.amphorae.confirm({amphora.id: outcome}, snapshot.generation)
 
@@ -255,11 +238,11 @@ class ReleaseVip(base.Step):
         return True
 
     def _fence(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)
             tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
         with self._sender.fence.writing(lease):
-            self._compute.delete(amphora.id)
+            self.services.compute.delete(amphora.id)
 
 
 def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[amphora_model.Amphora]:

@@ -10,9 +10,9 @@ from typing import Any
 from taskflow.types import failure
 
 from controller import exceptions, jobs
-from controller.db import database
 from controller.jobs import owed
 from controller.model import load_balancer as model
+from controller.services import Services
 from controller.tasks import base, passes, retries
 
 LOG = logging.getLogger(__name__)
@@ -25,15 +25,14 @@ class FaultOnRevert(base.Step):
     tried until it is done.
     """
 
-    def __init__(self, db: database.Database, seen: passes.Pass | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
+    def __init__(self, services: Services, seen: passes.Pass | None = None, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._seen = seen
 
     def execute(self, load_balancer_id: str) -> int:
         if self._seen is not None:
             return self._seen.get(load_balancer_id).generation
-        with self._db.read() as tx:
+        with self.services.db.read() as tx:
             return tx.settlement.generation(load_balancer_id)
 
     def revert(
@@ -51,7 +50,7 @@ class FaultOnRevert(base.Step):
             return
         now = datetime.datetime.now(datetime.UTC)  # by which the event of this fault is found, to add the next try
         fault = model.Fault(code=code, message=words, step=step, request_id=request_id, occurred_at=now)
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             generation = result if isinstance(result, int) else tx.settlement.generation(load_balancer_id)
             becomes = tx.settlement.fail(load_balancer_id, generation, fault, lease)
         LOG.warning("load balancer %s is %s: %s failed (%s): %s", load_balancer_id, becomes, step, code, words)
@@ -64,13 +63,12 @@ class Settle(base.Step):
     The `ending` of the job is written along: what the tenant sees as done and what the board says is one moment.
     """
 
-    def __init__(self, db: database.Database, seen: passes.Pass | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
+    def __init__(self, services: Services, seen: passes.Pass | None = None, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
         self._seen = seen
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease, ending: passes.Ending | None = None) -> None:
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.leases.check(lease)  # holds the row, so that what is read from here on is what is settled
             if self._seen is not None:
                 tx.amphorae.confirm(self._seen.confirmed, generation)
@@ -87,13 +85,9 @@ class Settle(base.Step):
 class RemoveRows(base.Step):
     """Nothing of the load balancer is left in the cloud: nothing is left below it in the database."""
 
-    def __init__(self, db: database.Database, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._db = db
-
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None, ending: passes.Ending | None = None) -> None:
         event = model.Fault(code="deleted", message="the load balancer and all that was made for it are gone", request_id=request_id)
-        with self._db.begin() as tx:
+        with self.services.db.begin() as tx:
             tx.settlement.remove(load_balancer_id, lease)
             tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
             if ending is not None:
