@@ -46,6 +46,7 @@ def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[
         ring,
         peer_port=render.Settings.from_conf(conf).peer_port,
         page_size=section.compare_page_size,
+        failovers_per_hour=section.compare_failovers_per_hour,
     )
     renewals = certificates.Renewal(db, lambda: everything.ca, ring, at_once=section.cert_rotate_threads)
     return [

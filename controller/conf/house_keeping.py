@@ -24,6 +24,13 @@ OPTS = [
         "and access rules are events, and are mended.",
     ),
     cfg.IntOpt("compare_page_size", default=100, min=1, help="Load balancers that one comparison looks at; some service calls each."),
+    cfg.IntOpt(
+        "compare_failovers_per_hour",
+        default=10,
+        min=1,
+        help="Amphorae that comparisons replace in an hour, at most: if the services say that more have lost their machines or ports, they "
+        "are rather wrong than right, and the others wait. Who falls silent is replaced by the health manager all the same.",
+    ),
     cfg.BoolOpt("delete_orphans", default=True, help="Delete orphans; otherwise they are only reported, as events and in the log."),
     cfg.FloatOpt(
         "cert_interval", default=10.0, min=0.1, help="Seconds between two looks for amphorae whose certificates are to be renewed."

@@ -4,7 +4,7 @@
     machine.json                    the ports it was booted with
     process.stat                    its outermost process, written by that process itself
     boot.lock                       held while a machine is being booted or deleted
-    console.log                     what it prints
+    console.log                     what it has said last; what it said before lies in console.log.1, and earlier words are gone
 """
 
 from __future__ import annotations
@@ -35,6 +35,23 @@ ZONE = "nova"
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 _LOCK_PATIENCE = 20.0
+
+# The working directory is the machine's folder, for the path of a socket may be 107 bytes long. What a machine says passes through a pipe,
+# so that one that says the same for days does not fill the host's disk. dd writes at once, and ends after half of what is kept (its blocks
+# are bytes, because it counts what it got by one read for one). Who reads is none of the machine's processes, and goes when they all have
+# gone, even before the first of them (the pipe is open as 3 meanwhile); on a full disk it reads on, so that nobody waits for it.
+_START = """\
+cd "$1" && shift || exit 1
+rm -f words && mkfifo -m 600 words || exit 1
+exec 3<> words
+({
+    while dd bs=1 count=512K oflag=append conv=notrunc of=console.log status=none && [ "$(wc -c < console.log)" -ge 524288 ]; do
+        mv console.log console.log.1
+    done
+    cat > /dev/null
+} < words 3>&- &)
+exec "$@" > words 2>&1 3>&-
+"""
 
 
 class LocalCompute(interface.ComputeDriver):
@@ -106,7 +123,7 @@ class LocalCompute(interface.ComputeDriver):
         self._make(folder, request)
         # The machine lets go of the lock as soon as it is recorded, so that the lock does not live as long as the machine.
         linux.launch(
-            self._command(folder, request),
+            ["sh", "-c", _START, "machine", str(folder), *self._command(folder, request)],
             record=folder / "process.stat",
             log=folder / "console.log",
             environment=environment(),

@@ -3,7 +3,6 @@
     disk.qcow2   in the machine's folder: what the machine has written, a layer above the image
     drive.img    its configuration drive, as Nova makes them
     monitor      the socket of QEMU's monitor (QMP), by which network cards are plugged while it runs
-    console.log  what it has said last; what it said before lies in console.log.1, and earlier words are gone
 
 QEMU runs in the network namespace of the bridges; each port is a tap there. It uses KVM where the host has it, and emulates otherwise.
 """
@@ -44,18 +43,6 @@ _MONITOR_PATIENCE = 20.0  # seconds
 _PROBE_PATIENCE = 5.0
 _LET_GO, _LET_GO_BEFORE_PLUGGING = 5.0, 20.0
 """Seconds that a guest has to let go of a card: one that boots can't yet."""
-
-# Names in the machine's folder: the path of a socket may be 107 bytes long. What the guest says passes through a pipe, so that one that
-# says the same for days does not fill the host's disk. dd writes at once, and ends after half of what is kept (its blocks are bytes,
-# because it counts what it got by one read for one).
-_START = """\
-cd "$1" && shift || exit 1
-rm -f words && mkfifo -m 600 words || exit 1
-while dd bs=1 count=512K oflag=append conv=notrunc of=console.log status=none && [ -s console.log ]; do
-    mv console.log console.log.1
-done < words &
-exec "$@" > words 2>&1
-"""
 
 
 class QemuCompute(machines.LocalCompute):
@@ -103,7 +90,7 @@ class QemuCompute(machines.LocalCompute):
             for kind, arguments in _card(port).items():
                 named = ",".join(f"{name}={value}" for name, value in arguments.items() if name not in ("type", "driver"))
                 qemu += [f"-{kind}", f"{arguments.get('type') or arguments['driver']},{named}"]
-        return [*linux.enter(machines.bridge_namespace(request.ports[0])), "sh", "-c", _START, "qemu", str(folder), *qemu]
+        return [*linux.enter(machines.bridge_namespace(request.ports[0])), *qemu]
 
     def _plug(self, folder: pathlib.Path, port: Port) -> None:
         fresh, card = _ensure_tap(self._host, port), _card(port)

@@ -7,10 +7,12 @@ amphora without its machine, one of its ports or an address is replaced, and all
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import ipaddress
 import logging
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -29,8 +31,9 @@ from controller.tasks import networks
 
 LOG = logging.getLogger(__name__)
 
-CODE = "lost_outside"
+CODE, WAITING = "lost_outside", "replacements_wait"
 _BOARD = 50
+_HOUR = 3600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,7 +49,10 @@ class Difference:
 
 
 class Comparison:
-    """`peer_port`: where the halves of a pair speak with each other, as in what may reach a VIP."""
+    """`peer_port`: where the halves of a pair speak with each other, as in what may reach a VIP.
+
+    At most `failovers_per_hour` amphorae are replaced: if more of them seem to lack something, the services' answers are wrong rather.
+    """
 
     def __init__(
         self,
@@ -58,6 +64,8 @@ class Comparison:
         *,
         peer_port: int,
         page_size: int,
+        failovers_per_hour: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._db = db
         self._compute = compute
@@ -66,6 +74,9 @@ class Comparison:
         self._ring = ring
         self._peer_port = peer_port
         self._page_size = page_size
+        self._failovers: collections.deque[float] = collections.deque(maxlen=failovers_per_hour)  # when they were posted
+        self._clock = clock
+        self._waiting = 0
         self._cursor = ""
         self._loops = loops.Loops(db, network, known, ring)
 
@@ -75,6 +86,7 @@ class Comparison:
             self._compare_filter()
         with self._db.read() as tx:
             ids, self._cursor = tx.housekeeping.settled(self._cursor, self._page_size)
+        waited, self._waiting = self._waiting, 0
         for load_balancer_id in ids:
             if not may_go_on():
                 return
@@ -82,6 +94,19 @@ class Comparison:
                 self._compare_one(load_balancer_id)
             except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
                 LOG.warning("Load balancer %s could not be compared with what is there: %s", load_balancer_id, exc)
+        if self._waiting:
+            self._tell_of_waiting(is_news=not waited)
+
+    def _tell_of_waiting(self, is_news: bool) -> None:
+        """Once for as long as page after page has some."""
+        message = (
+            f"{self._waiting} amphorae seem to have lost something outside and are not replaced yet: {self._failovers.maxlen} were in "
+            "the last hour: see whether the compute and network services tell the truth ([house_keeping] compare_failovers_per_hour)"
+        )
+        LOG.warning("%s", message)
+        if is_news:
+            with self._db.begin() as tx:
+                tx.faults.add_event(None, "housekeeping", "comparison", model.Fault(code=WAITING, message=message))
 
     def _compare_filter(self) -> None:
         if not isinstance(self._network, interface.FilterKeeper):
@@ -101,10 +126,22 @@ class Comparison:
             if _is_under_way(tx, load_balancer_id):
                 return
             snapshot = tx.snapshots.get(load_balancer_id)
-        if found := list(self._differences(snapshot)):
+        if found := self._bounded(self._differences(snapshot)):
             self._mend(snapshot, found)
         elif not _is_in_error(snapshot):
             self._loops.look(snapshot)
+
+    def _bounded(self, found: Iterator[Difference]) -> list[Difference]:
+        """Without the amphorae whose replacement has to wait."""
+        recent = sum(at > self._clock() - _HOUR for at in self._failovers)
+        chosen: list[Difference] = []
+        for one in found:
+            replaced = sum(other.amphora is not None for other in chosen)
+            if one.amphora is None or recent + replaced < (self._failovers.maxlen or 0):
+                chosen.append(one)
+            else:
+                self._waiting += 1
+        return chosen
 
     def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
         """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
@@ -142,8 +179,7 @@ class Comparison:
         surplus = [
             f"the port {port.id} on the subnet {fixed.subnet_id}"
             for port in ports
-            for fixed in port.fixed_ips
-            if fixed.subnet_id not in wanted.get(port.network_id, ())
+            for fixed in networks.surplus(port, wanted.get(port.network_id, ()), self._known)
         ]
         if surplus:
             yield Difference(
@@ -215,6 +251,7 @@ class Comparison:
             doomed = [one.amphora for one in found if one.amphora is not None]
             for amphora in doomed:
                 _post_failover(tx, load_balancer.id, amphora)
+                self._failovers.append(self._clock())
             hopeless = all(one.vip_has_moved for one in found)  # nothing that a repair could write would change it
             in_vain = isinstance(made, str) and (_is_in_error(now) or hopeless)  # its own next tries go on, more and more rarely
             if not doomed and not in_vain:

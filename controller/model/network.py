@@ -35,7 +35,7 @@ class Network:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Subnet:
-    """A range of addresses on a network."""
+    """A range of addresses on a network; `is_automatic`: each port of the network has one of them, asked for or not (SLAAC, RFC 4862)."""
 
     id: str
     name: str
@@ -45,6 +45,7 @@ class Subnet:
     gateway_ip: str | None = None
     host_routes: tuple[HostRoute, ...] = ()
     project_id: str | None = None
+    is_automatic: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

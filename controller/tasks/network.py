@@ -143,7 +143,7 @@ class ReleaseMemberNetworks(base.Step):
         for amphora in owed.serving(snapshot):
             for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
-                if any(fixed.subnet_id not in subnet_ids for fixed in port.fixed_ips) or not subnet_ids:
+                if networks.surplus(port, subnet_ids, self._known) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
 
     def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:

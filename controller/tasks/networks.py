@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from controller import exceptions, render
 from controller.drivers.network import interface, remembered
 from controller.model import addresses, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import Port, Subnet
+from controller.model.network import FixedIp, Port, Subnet
 
 LOG = logging.getLogger(__name__)
 
@@ -82,6 +82,18 @@ def of_amphora(
             raise exceptions.NotFound(f"Port of amphora {amphora.id} on network", network_id)
         nics.append(_nic(ports[network_id], subnets[network_id], known))
     return tuple(nics)
+
+
+def surplus(port: Port, subnet_ids: Collection[str], known: remembered.RememberedNetworks) -> list[FixedIp]:
+    """Addresses of a port that no member asks for, but for those that come by themselves with one that is asked for."""
+    return [one for one in port.fixed_ips if one.subnet_id not in subnet_ids and not (subnet_ids and _is_automatic(one.subnet_id, known))]
+
+
+def _is_automatic(subnet_id: str, known: remembered.RememberedNetworks) -> bool:
+    try:
+        return known.subnet(subnet_id).is_automatic
+    except exceptions.NotFound:
+        return False
 
 
 def may_have_shrunk(snapshot: model.Snapshot) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import ipaddress
 import time
 from collections.abc import Callable
@@ -126,7 +127,9 @@ def built(site: flow_site.Site, topology: Topology) -> str:
 def compares(site: flow_site.Site) -> comparison.Comparison:
     settings = render.Settings()
     known = site.services.networks
-    return comparison.Comparison(site.db, site.compute, site.network, known, lambda: None, peer_port=settings.peer_port, page_size=10)
+    return comparison.Comparison(
+        site.db, site.compute, site.network, known, lambda: None, peer_port=settings.peer_port, page_size=10, failovers_per_hour=50
+    )
 
 
 def posted(site: flow_site.Site) -> list[jobs.Job]:
@@ -304,6 +307,81 @@ def test_a_page_is_looked_at_in_a_round_and_all_in_some(site: flow_site.Site) ->
         housekeeping.compare(lambda: True)
         found.append(len(posted(site)))
     assert found[:3] == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_answers_that_are_wrong_fail_over_no_fleet(site: flow_site.Site) -> None:
+    """Two hundred machines that a service says it does not know: the limit holds over pages and rounds, until its hour is over."""
+    for load_balancer_id in (several := [site.built() for _ in range(200)]):
+        a_machine(site, load_balancer_id)
+    now = [1000.0]
+    housekeeping = comparison.Comparison(
+        site.db,
+        site.compute,
+        site.network,
+        site.services.networks,
+        lambda: None,
+        peer_port=1025,
+        page_size=60,
+        failovers_per_hour=7,
+        clock=lambda: now[0],
+    )
+    for _ in range(9):  # two rounds of four pages, and some
+        housekeeping.compare(lambda: True)
+        now[0] += 60.0
+    assert [job.kind for job in posted(site)] == [jobs.FailoverAmphora.kind] * 7
+    assert sum(comparison.CODE in site.events(one) for one in several) == 7, "of the others it is not said that they are replaced"
+    with site.db.read() as tx:
+        told = tx.connection.execute(tables.events.select().where(tables.events.c.code == comparison.WAITING)).all()
+    assert len(told) == 1
+    assert "compare_failovers_per_hour" in told[0].message
+    now[0] += 3600.0
+    for _ in range(8):
+        housekeeping.compare(lambda: True)
+    assert len(posted(site)) == 14
+
+
+def test_what_can_be_mended_without_a_replacement_is_not_held_up_by_the_limit(site: flow_site.Site) -> None:
+    first, second = built(site, Topology.ACTIVE_STANDBY), built(site, Topology.SINGLE)
+    housekeeping = compares(site)
+    housekeeping._failovers = collections.deque([time.monotonic()], maxlen=1)
+    a_machine(site, first)
+    the_access_rules(site, first)
+    a_foreign_access_rule(site, second)
+    the_vip_port(site, first)
+    housekeeping.compare(lambda: True)
+    assert {job.kind for job in posted(site)} == {jobs.RepairLoadBalancer.kind}
+    assert len(posted(site)) == 2
+
+
+def test_an_address_that_comes_by_itself_is_not_surplus_and_one_without_any_other_is(site: flow_site.Site) -> None:
+    """Each port of a network has an address on its subnets with SLAAC, asked for or not."""
+    load_balancer_id = built(site, Topology.SINGLE)
+    network_id = site.network.create_network("members")
+    automatic = site.network.create_subnet("members", "automatic", "fd00:77::/64")
+    (amphora,) = site.snapshot(load_balancer_id).amphorae
+    site.network.ensure_member_port(amphora.id, network_id, [automatic])
+    housekeeping = compares(site)
+    housekeeping.compare(lambda: True)
+    assert [job.kind for job in posted(site)] == [jobs.RepairLoadBalancer.kind], "it is surplus as long as it is like any other"
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.jobs.delete())
+    site.network.change_subnet(automatic, is_automatic=True)
+    site.services.networks.__init__(site.network)  # type: ignore[misc]
+    told = site.events(load_balancer_id).count(comparison.CODE)
+    for _ in range(3):
+        housekeeping.compare(lambda: True)
+    assert (posted(site), site.events(load_balancer_id).count(comparison.CODE)) == ([], told)
+    calls = len(site.network.script.calls_of("release_member_port"))
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    assert len(site.network.script.calls_of("release_member_port")) == calls, "nor does a repair take back what would come again"
+    members = (
+        tables.members,
+        {"id": site.snapshot(load_balancer_id).members[-1].id, "provisioning_status": ProvisioningStatus.PENDING_DELETE},
+    )
+    site.accept(load_balancer_id, members)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.network.member_ports(amphora.id) == []
 
 
 def test_load_balancers_whose_packets_were_let_through_or_dropped_otherwise_are_told(

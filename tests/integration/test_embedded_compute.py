@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -151,6 +152,42 @@ def test_killing_one_of_the_two_first_processes_is_the_death_of_the_machine(mach
     assert machines.compute.boot(request).status == interface.InstanceStatus.SHUTOFF  # a dead machine is found, not made anew
     machines.compute.delete(amphora_id)
     assert not machines.folder(amphora_id).exists()
+
+
+def test_a_machine_that_talks_for_ever_does_not_fill_the_disk(machines: Machines, amphora_id: str) -> None:
+    (machines.state / "agent").write_text("#!/bin/sh\nyes a line of thirty-one characters\n")
+    machines.compute.boot(machines.request(amphora_id))
+    now, before = (machines.folder(amphora_id) / name for name in ("console.log", "console.log.1"))
+    seen = set()
+
+    def began_anew() -> bool:
+        assert sum(path.stat().st_size for path in (now, before) if path.exists()) <= 2**20
+        seen.update(path.stat().st_mtime_ns for path in (before,) if path.exists())
+        return len(seen) >= 3
+
+    eventually(began_anew, 60.0)
+    assert b"a line of thirty-one characters\n" in now.read_bytes() + before.read_bytes()
+
+
+def test_what_a_machine_said_last_can_be_read_when_it_is_dead_and_nobody_waits_for_more(machines: Machines, amphora_id: str) -> None:
+    (machines.state / "agent").write_text("#!/bin/sh\necho its last words\nexec sleep 600\n")
+    machines.compute.boot(machines.request(amphora_id))
+    console = machines.folder(amphora_id) / "console.log"
+    eventually(lambda: b"its last words" in console.read_bytes())
+    readers = [one for one in _processes() if str(machines.folder(amphora_id)) == one[1]]
+    os.kill(machines.compute.pids(amphora_id)[0], signal.SIGKILL)
+    eventually(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid, _ in readers))
+    assert len(readers) >= 3
+    assert b"its last words" in console.read_bytes()
+
+
+def _processes() -> list[tuple[str, str]]:
+    """Ids of processes, and their working directories."""
+    found = []
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append((folder.name, str((folder / "cwd").readlink())))
+    return found
 
 
 def test_deleting_leaves_no_process_interface_namespace_or_file(machines: Machines, amphora_id: str) -> None:

@@ -14,8 +14,9 @@ Row = Mapping[str, Any]
 VRRP, MEMBER, MANAGEMENT = "vrrp", "member", "management"
 _OF_AMPHORAE = re.compile(f"octavia-lb-(?:{VRRP}|{MEMBER}|{MANAGEMENT})-(.+)")
 
+_IPV6_MODES = ("ipv6_ra_mode", "ipv6_address_mode")
 NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared")
-SUBNET_FIELDS = ("id", "name", "network_id", "cidr", "ip_version", "gateway_ip", "host_routes", "project_id")
+SUBNET_FIELDS = ("id", "name", "network_id", "cidr", "ip_version", "gateway_ip", "host_routes", "project_id", *_IPV6_MODES)
 PORT_FIELDS = (
     "id",
     "name",
@@ -97,6 +98,7 @@ def subnet(row: Row) -> Subnet:
         gateway_ip=row["gateway_ip"],
         host_routes=tuple(HostRoute(route["destination"], route["nexthop"]) for route in row["host_routes"]),
         project_id=row["project_id"],
+        is_automatic=any(row.get(mode) in ("slaac", "dhcpv6-stateless") for mode in _IPV6_MODES),
     )
 
 
