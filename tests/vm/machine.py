@@ -130,8 +130,8 @@ class Machine(agent_amphora.Amphora):
             return False
         return True
 
-    def ssh(self, command: str, key: str = "user_key", method: str = "publickey") -> str:
-        """What a command says inside.
+    def ssh(self, command: str, key: str = "user_key", method: str = "publickey", script: str | None = None) -> str:
+        """What a command says inside, which gets `script` to read.
 
         :raises system.CommandFailed: it failed, or the machine lets nobody in like this.
         """
@@ -139,7 +139,7 @@ class Machine(agent_amphora.Amphora):
         options = {**known, "BatchMode": "yes", "PreferredAuthentications": method, "ConnectTimeout": 20}
         words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
         login = ["ssh", "-F", "none", "-i", str(self.folder / key), *words, f"root@{agent_amphora.AGENT}", command]
-        return system.run(["nsenter", f"--net=/run/netns/{self.outside}", "--", *login], timeout=120)
+        return system.run(["nsenter", f"--net=/run/netns/{self.outside}", "--", *login], timeout=120, stdin=script)
 
     def rights(self, program: str) -> list[Process]:
         """The processes of a program."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import http.client
+import json
 import pathlib
 import socket
 import threading
@@ -22,6 +23,7 @@ from tests.vm import machine as vm
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 FIGLINA = 990
 SYSCTLS = pathlib.Path(__file__).parents[2] / "images/root/etc/sysctl.d/amphora.conf"
+GUEST_SCRIPTS = pathlib.Path(__file__).with_name("guest")
 SECOND_MAC, SECOND, SECOND_OUTSIDE = "02:f1:00:00:00:03", "198.19.252.2/24", "198.19.252.1/24"
 
 
@@ -71,6 +73,21 @@ def test_settings_of_the_kernel_are_those_of_a_load_balancer(machine: vm.Machine
     wanted = dict(line.split(" = ") for line in SYSCTLS.read_text().splitlines() if line and not line.startswith("#"))
     held = machine.ssh(f"busybox sysctl {' '.join(wanted)}")
     assert {name: " ".join(value.split()) for name, _, value in (line.partition(" = ") for line in held.splitlines())} == wanted
+
+
+def test_ipvs_takes_datagrams_to_a_member_with_the_rights_of_keepalived(machine: vm.Machine) -> None:
+    """Of UDP and SCTP, through every scheduler that keepalived may be told, counted by what the agent may run."""
+    told = json.loads(machine.ssh("sh -s", script=(GUEST_SCRIPTS / "ipvs.sh").read_text()).splitlines()[-1])
+    assert told["answers"] == {"udp": True, "sctp": True}
+    assert set(told["schedulers"].split()) == {"rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq"}
+    assert told["packets"] == {"udp": 3, "sctp": told["packets"]["sctp"]}
+    assert told["packets"]["sctp"] > 3
+
+
+def test_nftables_takes_datagrams_to_members_by_their_hashes(machine: vm.Machine) -> None:
+    """What spreads flows where a kernel has no IPVS: jhash, symhash, numgen, and a map of who was where, which forgets."""
+    told = json.loads(machine.ssh("sh -s", script=(GUEST_SCRIPTS / "nftables.sh").read_text()).splitlines()[-1])
+    assert told == {"one client": 1, "in turns": 2, "remembered": 1}
 
 
 def test_who_has_no_key_is_not_let_in(machine: vm.Machine) -> None:
