@@ -65,6 +65,10 @@ class Caller(Protocol):
         """Whether they see what belongs to other projects."""
 
     @property
+    def token(self) -> str | None:
+        """By which other services are asked with their rights, where there is one."""
+
+    @property
     def request_id(self) -> str:
         """What jobs, events and faults that come of the change are marked with."""
 

@@ -57,7 +57,7 @@ def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id:
     authorities = reader.secret(values.get(fields.authority), bundles.authorities)
     revoked = reader.secret(values.get(fields.revocations), bundles.revocations)
     if reader.unreadable:
-        raise exceptions.InvalidRequest(f"Could not retrieve certificate: {reader.unreadable}", code=Refusal.UNREADABLE_CERTIFICATE)
+        raise exceptions.InvalidRequest(reader.sentence(), code=Refusal.UNREADABLE_CERTIFICATE)
     _check_issuer(fields, authorities, revoked)
 
 
@@ -78,7 +78,13 @@ class _Reader:
     def __init__(self, asking: Asking, project_id: str) -> None:
         self._project_id = project_id
         self._store = asking.services.secrets
-        self.unreadable: list[str] = []
+        self._token = None if asking.caller.is_admin else asking.caller.token  # who administers names what is their tenants'
+        self.unreadable: dict[str, str] = {}  # with the reason, where it is not simply not there
+
+    def sentence(self) -> str:
+        """What can't be read, and what to do about it."""
+        reasons = [f" {reference}: {words}" for reference, words in self.unreadable.items() if words]
+        return f"Could not retrieve certificate: {list(self.unreadable)}" + (f".{''.join(reasons)}" if reasons else "")
 
     def bundle(self, reference: str) -> None:
         self._try(reference, lambda: bundles.check_named(self._store.get_bundle(self._project_id, reference)))
@@ -90,7 +96,9 @@ class _Reader:
 
     def _try(self, reference: str, read: Callable[[], T]) -> T | None:
         try:
+            if self._token is not None:
+                self._store.admit(reference, self._token)
             return read()
-        except (exceptions.NotFound, exceptions.InvalidRequest):
-            self.unreadable.append(reference)
+        except (exceptions.NotFound, exceptions.InvalidRequest) as refusal:
+            self.unreadable[reference] = str(refusal) if isinstance(refusal, exceptions.InvalidRequest) else ""
             return None

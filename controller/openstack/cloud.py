@@ -88,15 +88,20 @@ class Service:
         params: Mapping[str, Any] | None = None,
         microversion: str | None = None,
         headers: Mapping[str, str] | None = None,
+        token: str | None = None,
+        decode: Callable[[bytes], Any] = json.loads,
     ) -> Any:
-        """One request, with further tries where that is safe. Returns what its answer says, None if it says nothing."""
+        """One request, with further tries where that is safe, as us or as the bearer of a `token`. Returns what its answer says, None if
+        it says nothing."""
         arguments: dict[str, Any] = {"timeout": self._patience, "headers": dict(headers or {})}
+        if token is not None:
+            arguments["headers"]["X-Auth-Token"], arguments["authenticated"] = token, False
         arguments |= {} if body is None else {"json": body}
         arguments |= {} if params is None else {"params": dict(params)}
         arguments |= {} if microversion is None else {"microversion": microversion}
         for attempt in range(1, _TRIES + 1):
             try:
-                return self._ask(method, path, arguments)
+                return self._ask(method, path, arguments, decode)
             except exceptions.Transient as error:
                 pause = _pause(error, method, attempt)
                 if pause is None:
@@ -117,7 +122,7 @@ class Service:
         version = found.get("version") or next(iter(found.get("versions") or [{}]))
         return str(version.get("min_version", "")), str(version.get("version", ""))
 
-    def _ask(self, method: str, path: str, arguments: Mapping[str, Any]) -> Any:
+    def _ask(self, method: str, path: str, arguments: Mapping[str, Any], decode: Callable[[bytes], Any] = json.loads) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""
         quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "status_code_retries": 0, "stream": True}
         begun = time.monotonic()
@@ -129,7 +134,7 @@ class Service:
         if response.status_code >= 400:
             raise errors.of_answer(f"{self.name}: {method} {path}", response.status_code, response.headers, content)
         try:
-            return json.loads(content) if content else None
+            return decode(content) if content else None
         except ValueError as error:
             raise errors.NoAnswer(f"{self.name}: {method} {path}: the answer is no JSON, request {traced}") from error
 
@@ -199,6 +204,14 @@ class Cloud:
         :raises Transient: Keystone did not answer; :raises Misconfigured: it does not accept who we are.
         """
         return str(self.service("identity").translated("our project", lambda _: self._connection.current_project_id, of_keystone=True))
+
+    @property
+    def user_id(self) -> str:
+        """Who we are in this cloud.
+
+        :raises Transient: Keystone did not answer; :raises Misconfigured: it does not accept who we are.
+        """
+        return str(self.service("identity").translated("who we are", lambda _: self._connection.current_user_id, of_keystone=True))
 
     def service(self, name: str) -> Service:
         """One of them by openstacksdk's name for it: `compute`, `network`, `image`, `identity`, `key_manager`, `block_storage`."""

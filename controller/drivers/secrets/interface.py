@@ -18,6 +18,26 @@ class CertificateBundle:
 class SecretStore(abc.ABC):
     """References are opaque strings. A project sees its own references only."""
 
+    def admit(self, reference: str, token: str) -> None:  # noqa: B027  # local stores know whose it is
+        """Have whoever asks, by a token of the cloud, show that they may read a secret, and let us read it, too.
+
+        Stores that know themselves whose a reference is need none of this.
+
+        :raises NotFound: they can't see it; :raises InvalidRequest: they may not read it, or not let us; :raises Transient: no answer.
+        """
+
+    def register(self, reference: str, load_balancer_id: str) -> None:  # noqa: B027  # not every store keeps account
+        """Note that a load balancer uses a secret, for whoever thinks of deleting it. Noting it twice is fine.
+
+        :raises Transient: the service did not answer.
+        """
+
+    def unregister(self, reference: str, load_balancer_id: str) -> None:  # noqa: B027
+        """Note that it does not any more; a secret that is gone is fine.
+
+        :raises Transient: the service did not answer.
+        """
+
     @abc.abstractmethod
     def store_bundle(self, project_id: str, name: str, bundle: CertificateBundle) -> str:
         """Keep a bundle, encrypted at rest, and return its reference.

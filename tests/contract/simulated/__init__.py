@@ -21,7 +21,7 @@ from typing import Any
 import flask
 from werkzeug import exceptions, serving
 
-from tests.contract.simulated import compute, identity, images, network
+from tests.contract.simulated import compute, identity, images, key_manager, network
 
 
 @dataclasses.dataclass
@@ -52,6 +52,7 @@ class SimulatedCloud:
         self.compute = compute.Compute(self)
         self.images = images.Images(self)
         self.network = network.Network(self)
+        self.key_manager = key_manager.KeyManager(self)
         self._server = serving.make_server("127.0.0.1", 0, self._app(), threaded=True, request_handler=_Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -74,7 +75,8 @@ class SimulatedCloud:
     def _app(self) -> flask.Flask:
         app = flask.Flask("simulated-cloud")
         app.url_map.strict_slashes = False
-        for name, service in {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}.items():
+        services = {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}
+        for name, service in {**services, "key_manager": self.key_manager}.items():
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
         app.get("/volume/v3")(self._volumes)
         app.before_request(self._before)

@@ -15,7 +15,13 @@ PASSWORD = "of-the-simulated-cloud"
 PROJECT = "5e1fb00c5e1fb00c5e1fb00c5e1fb00c"
 TENANT = "7e2a27007e2a27007e2a27007e2a2700"
 """Of users, whose networks are used; their token is `token-of-the-tenant`."""
-_ENDPOINTS = {"identity": "/identity/v3", "compute": "/compute/v2.1", "image": "/image", "network": "/network"}
+_ENDPOINTS = {
+    "identity": "/identity/v3",
+    "compute": "/compute/v2.1",
+    "image": "/image",
+    "network": "/network",
+    "key-manager": "/key_manager",
+}
 
 
 class Identity:

@@ -182,19 +182,29 @@ def test_what_a_listener_that_ends_tls_must_keep(site: Site) -> None:
     assert (nothing["client_authentication"], nothing["client_ca_tls_container_ref"], nothing["hsts_max_age"]) == ("NONE", None, None)
 
 
+_NO_NAME = "The certificate has no subject and no alternative name: have one issued for the name of your service."
+_NO_CA = "The CA certificate can't be read: it must be PEM."
+_NO_LIST = "The revocation list can't be read: it must be PEM."
+
+
 @pytest.mark.parametrize(
-    ("fields", "unreadable"),
+    ("fields", "unreadable", "why"),
     [
-        ({"default_tls_container_ref": "nowhere"}, ["nowhere"]),
-        ({"default_tls_container_ref": "@nameless"}, ["@nameless"]),
-        ({"default_tls_container_ref": "@server", "sni_container_refs": ["@ca", "nowhere", "@other"]}, ["@ca", "nowhere"]),
-        ({"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@server"}, ["@server"]),
-        ({"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@garbage"}, ["@garbage"]),
-        ({"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@ca", "client_crl_container_ref": "@ca"}, ["@ca"]),
+        ({"default_tls_container_ref": "nowhere"}, ["nowhere"], ""),
+        ({"default_tls_container_ref": "@nameless"}, ["@nameless"], _NO_NAME),
+        ({"default_tls_container_ref": "@server", "sni_container_refs": ["@ca", "nowhere", "@other"]}, ["@ca", "nowhere"], ""),
+        ({"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@server"}, ["@server"], ""),
+        ({"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@garbage"}, ["@garbage"], _NO_CA),
+        (
+            {"default_tls_container_ref": "@server", "client_ca_tls_container_ref": "@ca", "client_crl_container_ref": "@ca"},
+            ["@ca"],
+            _NO_LIST,
+        ),
     ],
 )
-def test_certificates_that_can_not_be_read_are_named(site: Site, fields: dict[str, Any], unreadable: list[str]) -> None:
+def test_certificates_that_can_not_be_read_are_named(site: Site, fields: dict[str, Any], unreadable: list[str], why: str) -> None:
     sentence = f"Could not retrieve certificate: {site.resolved(unreadable)}"
+    sentence += f". {site.resolved(unreadable)[0]}: {why}" if why else ""
     assert site.refused(protocol=TLS, **fields) == sentence
     made = site.create(protocol=TLS, sni_container_refs=["@server"])
     assert site.change_refused(made, **fields) == sentence

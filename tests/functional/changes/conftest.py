@@ -36,6 +36,7 @@ class Caller:
 
     project_id: str | None = PROJECT
     is_admin: bool = False
+    token: str | None = None
     request_id: str = REQUEST
 
 

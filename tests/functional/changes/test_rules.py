@@ -15,6 +15,7 @@ from controller.changes.asking import Asking
 from controller.model import protocols
 from controller.refusals import Refusal
 from controller.resources import health_monitor, l7policy, l7rule, listener, member, pool
+from tests import tls_material
 from tests.functional.changes.conftest import PROJECT, Caller, Site, Tree, wanted
 
 SOMEBODY = Caller(project_id="somebody-else")
@@ -204,3 +205,21 @@ def test_l7policies_move_up_when_one_before_them_goes(site: Site, tree: Tree) ->
     with ask.read() as tx:
         positions = {one.id: one.position for one in tx.l7policies.of_load_balancer(tree.load_balancer.id)}
     assert (positions[tree.l7policy.id], positions[second.id]) == (1, 2)
+
+
+def test_whoever_names_a_secret_of_the_cloud_shows_that_they_may_read_it(site: Site, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def admit(reference: str, token: str) -> None:
+        asked.append((reference, token))
+        raise exceptions.InvalidRequest("it may not be read")
+
+    monkeypatch.setattr(site.secrets, "admit", admit)
+    ca = site.secrets.store_secret(PROJECT, "ca", tls_material.issue("ca.example", is_ca=True).pem)
+    values = _pool(tree, tls_enabled=True, ca_tls_container_ref=ca)
+    with pytest.raises(exceptions.InvalidRequest, match=f"{ca}: it may not be read") as refused:
+        pools.create(site.asking(caller=Caller(token="theirs"), settings={"refuse_unsupported": False}), dict(values))
+    assert refused.value.code == Refusal.UNREADABLE_CERTIFICATE
+    assert asked == [(ca, "theirs")]
+    pools.create(site.asking(caller=Caller(token="theirs", is_admin=True), settings={"refuse_unsupported": False}), dict(values))
+    assert len(asked) == 1
