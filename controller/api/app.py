@@ -11,22 +11,8 @@ from controller import exceptions
 from controller import providers as provider_drivers
 from controller.api import current, discovery, documentation, errors, gate, middleware, networking, policy, settings
 from controller.api.lbaasv2 import app as lbaasv2
-from controller.api.v2 import (
-    amphorae,
-    choices,
-    events,
-    health_monitors,
-    l7policies,
-    l7rules,
-    listeners,
-    load_balancers,
-    member_batch,
-    members,
-    pools,
-    providers,
-    quotas,
-)
-from controller.changes.asking import Services
+from controller.api.v2 import amphorae, collections, events, listeners, load_balancers, member_batch, offerings, pools, providers, quotas
+from controller.services import Services
 
 _OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors", "/l7policies")
 _COLLECTIONS = (*_OF_TENANTS, "/flavors", "/flavorprofiles", "/availabilityzones", "/availabilityzoneprofiles")
@@ -48,21 +34,8 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
-    for module in (
-        load_balancers,
-        listeners,
-        pools,
-        members,
-        member_batch,
-        health_monitors,
-        l7policies,
-        l7rules,
-        providers,
-        quotas,
-        events,
-    ):
-        app.register_blueprint(module.blueprint, url_prefix="/v2")
-    for blueprint in choices.BLUEPRINTS:
+    modules = (load_balancers, listeners, pools, member_batch, providers, quotas, events)
+    for blueprint in (*(module.blueprint for module in modules), *collections.BLUEPRINTS, *offerings.BLUEPRINTS):
         app.register_blueprint(blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
     if current_settings(app).embedded_networking:

@@ -18,9 +18,10 @@ from werkzeug import routing
 from controller.api import policy
 from controller.api.policy import Context
 from controller.api.settings import Settings
-from controller.changes.asking import Asking, Services
+from controller.changes.asking import Asking
 from controller.changes.dialect import OCTAVIA, Dialect
 from controller.resources import declare, kinds
+from controller.services import Services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment

@@ -17,40 +17,14 @@ from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
 from controller.db import database, rows
 from controller.db.repositories import l7policies, pools
-from controller.drivers.compute import interface as compute_interface
-from controller.drivers.network import interface as network_interface
-from controller.drivers.secrets import interface as secrets_interface
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.providers.interface import Change, Provider, Update
 from controller.refusals import Refusal
 from controller.resources.declare import Schema, Values
+from controller.services import Services
 
 Parent = pools.Head | l7policies.Head
 _UNDER_WAY = (ProvisioningStatus.PENDING_CREATE, ProvisioningStatus.PENDING_UPDATE)
-
-
-class Services(Protocol):
-    """What changes need of the world."""
-
-    @property
-    def db(self) -> database.Database:
-        """The rows."""
-
-    @property
-    def network(self) -> network_interface.NetworkDriver:
-        """Asked for VIP ports, so that the answer to a create shows the address."""
-
-    @property
-    def compute(self) -> compute_interface.ComputeDriver:
-        """Asked whether what profiles name exists."""
-
-    @property
-    def secrets(self) -> secrets_interface.SecretStore:
-        """Asked whether the certificates that a listener or a pool names are there, and good."""
-
-    @property
-    def wake(self) -> Callable[[], Any]:
-        """Rings for workers after a job was posted; never raises, and never waits for an answer."""
 
 
 class Caller(Protocol):

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from controller.model.status import Topology
-from controller.providers.interface import Capability, Cloud
+from controller.providers.interface import Capability
 from controller.resources import kinds
+from controller.services import Services
 
 
 def _switch(value: Any) -> bool:
@@ -17,7 +18,7 @@ def _switch(value: Any) -> bool:
     return value
 
 
-def _networks_exist(cloud: Cloud, network_ids: Sequence[str]) -> None:
+def _networks_exist(cloud: Services, network_ids: Sequence[str]) -> None:
     for network_id in network_ids:
         cloud.network.get_network(network_id)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Self
 
 from controller.db import database
-from controller.drivers.compute import interface as compute
-from controller.drivers.network import interface as network
 from controller.model.status import ProvisioningStatus, Topology
 from controller.resources.fields import REFUSED, Field
+from controller.services import Services
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,24 +50,12 @@ class Failover(Change):
     topology: Topology
 
 
-class Cloud(Protocol):
-    """The services that are asked whether what a profile names exists."""
-
-    @property
-    def network(self) -> network.NetworkDriver:
-        """Networks."""
-
-    @property
-    def compute(self) -> compute.ComputeDriver:
-        """Flavors, images and zones of machines."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Capability(Field):
     """A key of a profile's data. `exists` asks the service behind it, and raises `NotFound` if it knows no such thing."""
 
     null: Any = REFUSED
-    exists: Callable[[Cloud, Any], None] | None = None
+    exists: Callable[[Services, Any], None] | None = None
 
 
 class Provider(abc.ABC):

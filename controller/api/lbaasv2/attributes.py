@@ -10,8 +10,9 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from controller.api import nouns
 from controller.api.lbaasv2 import errors
-from controller.resources import declare, dialects, fields, health_monitor, kinds, l7policy, l7rule, listener, load_balancer, member, pool
+from controller.resources import declare, dialects, fields, kinds
 from controller.resources.fields import Field, read_only
 
 
@@ -45,23 +46,17 @@ _DIALECT = _Dialect()
 
 
 class Resource(declare.Schema):
-    """A collection. `schema` is the first API's; `parent` is the collection on whose path this one stands; `more` are attributes that the
-    first API does not have.
-    """
+    """A collection of a noun, whose `schema` is the first API's; `more` are attributes that that does not have."""
 
-    def __init__(self, schema: declare.Schema, *more: Field, parent: str | None = None) -> None:
+    def __init__(self, noun: nouns.Noun, *more: Field) -> None:
+        schema = noun.schema
         shared = [attribute for field in schema.fields.values() for attribute in _attributes(field)]
         super().__init__(name=schema.name, collection=schema.collection, fields=[*shared, *more], shows_fault=False, dialect=_DIALECT)
+        self.noun = noun
         self.schema = schema
-        self.parent = parent
         self._defaults = schema.defaults
         self._there = {name: field for field in schema.fields.values() for name in field.names}
         self._as_there = {name for name, field in self.fields.items() if name in self._there and field.kind is self._there[name].kind}
-
-    @property
-    def attributes(self) -> Mapping[str, Field]:
-        """The fields by the names that clients know."""
-        return self.fields
 
     def complete(self, values: Mapping[str, Any]) -> declare.Values:
         """A new object as changes take it, of what `created()` gave: with what the first API stores for what was left out, or is null.
@@ -78,7 +73,8 @@ class Resource(declare.Schema):
     @property
     def url(self) -> str:
         """Below `/v2.0/lbaas`, as a routing rule."""
-        return f"/{self.parent}/<parent_id>/{self.collection}" if self.parent else f"/{self.collection}"
+        parent = self.noun.parent
+        return f"/{self.collection}" if parent is None else f"/{parent.schema.collection}/<parent_id>/{self.collection}"
 
 
 def _attributes(field: Field) -> Iterator[Field]:
@@ -91,14 +87,15 @@ def _attributes(field: Field) -> Iterator[Field]:
         yield dataclasses.replace(field, name=name, default=fields.ABSENT, alias=None, blank=None, ignored=False, **as_here)
 
 
-LOAD_BALANCER = Resource(load_balancer.SCHEMA, *(load_balancer.SCHEMA.fields[name] for name in ("provisioning_status", "operating_status")))
-LISTENER = Resource(listener.SCHEMA, read_only("default_tls_container_id", attribute="default_tls_container_ref"))
+_LOAD_BALANCER = nouns.LOAD_BALANCER.schema.fields
+LOAD_BALANCER = Resource(nouns.LOAD_BALANCER, *(_LOAD_BALANCER[name] for name in ("provisioning_status", "operating_status")))
+LISTENER = Resource(nouns.LISTENER, read_only("default_tls_container_id", attribute="default_tls_container_ref"))
 POOL = Resource(
-    pool.SCHEMA,
+    nouns.POOL,
     read_only("l7_policies", attribute=None),  # those that redirect to it: the noun does not know them
 )
-MEMBER = Resource(member.SCHEMA, parent="pools")
-HEALTH_MONITOR = Resource(health_monitor.SCHEMA)
-L7POLICY = Resource(l7policy.SCHEMA, read_only("status", attribute="provisioning_status"))
-L7RULE = Resource(l7rule.SCHEMA, parent="l7policies")
+MEMBER = Resource(nouns.MEMBER)
+HEALTH_MONITOR = Resource(nouns.HEALTH_MONITOR)
+L7POLICY = Resource(nouns.L7POLICY, read_only("status", attribute="provisioning_status"))
+L7RULE = Resource(nouns.L7RULE)
 RESOURCES = (LOAD_BALANCER, LISTENER, POOL, MEMBER, HEALTH_MONITOR, L7POLICY, L7RULE)

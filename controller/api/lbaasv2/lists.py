@@ -96,7 +96,7 @@ def _filters(resource: Resource) -> tuple[list[paging.Filter], bool]:
     found = []
     for name, words in flask.request.args.lists():
         field = resource.schema.filters.get(_OTHER_NAMES.get((resource.name, name), name))
-        if name in _CONTROL or field is None or name not in resource.attributes:
+        if name in _CONTROL or field is None or name not in resource.fields:
             continue
         values = []
         for word in words:
@@ -118,7 +118,7 @@ def _order(resource: Resource) -> tuple[paging.Order, ...]:
     found = []
     for name, direction in itertools.zip_longest(names, directions, fillvalue="asc"):
         field = resource.schema.filters.get(name)
-        if field is None or field.column is None or name not in resource.attributes:
+        if field is None or field.column is None or name not in resource.fields:
             raise errors.bad_request(f"{name[:64]!r} is an invalid attribute for sort keys")
         if direction not in ("asc", "desc"):
             raise errors.bad_request(f"{direction[:64]!r} is an invalid sort direction: it is asc or desc")

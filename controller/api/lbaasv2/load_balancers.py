@@ -7,7 +7,7 @@ from typing import Any
 import flask
 
 from controller.api import current
-from controller.api.lbaasv2 import attributes, errors, lists, nouns, resources, shapes, status_tree
+from controller.api.lbaasv2 import attributes, errors, lists, resources, shapes, status_tree
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.v2 import status_tree as statuses
 from controller.changes.asking import Asking
@@ -104,7 +104,7 @@ def _many(given: Any, name: str) -> list[Any]:
 def _graph(tx: database.Transaction, load_balancer_id: str) -> Values:
     """Everything that was made, each object whole and in the place where it was asked for."""
     found: dict[str, list[Values]] = {
-        resource.name: shapes.shown(resource, nouns.of(resource).rows(tx).of_load_balancer(load_balancer_id))
+        resource.name: shapes.shown(resource, resource.noun.rows(tx).of_load_balancer(load_balancer_id))
         for resource in attributes.RESOURCES
         if resource is not attributes.LOAD_BALANCER
     }

@@ -9,8 +9,9 @@ from typing import Any
 import flask
 
 from controller.api import current, policy
-from controller.api.lbaasv2 import attributes, errors, lists, nouns, rules, shapes
+from controller.api.lbaasv2 import attributes, errors, lists, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
+from controller.api.nouns import Noun
 from controller.changes.asking import Asking
 from controller.db import database
 from controller.db.repositories import paging
@@ -21,7 +22,6 @@ from controller.resources.declare import Values
 blueprint = flask.Blueprint("lbaasv2_resources", __name__)
 
 _DIALECT = rules.Dialect()
-_PARENTS = {resource.collection: resource for resource in (attributes.POOL, attributes.L7POLICY)}
 
 
 def _routes(resource: Resource) -> None:
@@ -53,30 +53,29 @@ def _routes(resource: Resource) -> None:
 
 
 def _list(resource: Resource, parent_id: str | None) -> flask.Response:
-    noun = nouns.of(resource)
+    noun = resource.noun
     with current.services().db.read() as tx:
-        if resource.parent is None or parent_id is None:
+        if noun.parent is None or parent_id is None:
             wanted = lists.query(resource, (), policy.visible_project(noun.policy, current.context()))
         else:
-            wanted = lists.query(resource, [_below(tx, resource, _PARENTS[resource.parent], parent_id)], None)
+            wanted = lists.query(resource, [_below(tx, noun, noun.parent, parent_id)], None)
         found = noun.rows(tx).page(lists.with_neighbours(tx, resource, wanted))
         views = shapes.shown(resource, found, _policies(tx, resource, [one.id for one in found]))
     return lists.answer(resource, wanted, views)
 
 
-def _below(tx: database.Transaction, resource: Resource, parent: Resource, parent_id: str) -> paging.Filter:
+def _below(tx: database.Transaction, noun: Noun, parent: Noun, parent_id: str) -> paging.Filter:
     """:raises NotFound: there is no such parent; :raises Forbidden: the caller may not see it, or not what is below it."""
-    above = nouns.of(parent).rows(tx).head(parent_id)
-    current.authorize(f"{nouns.of(parent).policy}:get_one", above.project_id)
-    current.authorize(f"{nouns.of(resource).policy}:get_all", above.project_id)
-    return paging.Filter(f"{parent.name}_id", parent_id)
+    above = parent.rows(tx).head(parent_id)
+    current.authorize(f"{parent.policy}:get_one", above.project_id)
+    current.authorize(f"{noun.policy}:get_all", above.project_id)
+    return paging.Filter(f"{parent.schema.name}_id", parent_id)
 
 
 def _show(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
-    noun = nouns.of(resource)
     with current.services().db.read() as tx:
-        found = noun.get(tx, object_id, parent_id)
-        current.authorize(f"{noun.policy}:get_one", found.project_id)
+        found = resource.noun.get(tx, *_ids(parent_id, object_id))
+        current.authorize(f"{resource.noun.policy}:get_one", found.project_id)
         view = _shown(tx, resource, found)
     return current.json({resource.name: lists.selected(view)})
 
@@ -114,14 +113,16 @@ def create(asking: Asking, resource: Resource, values: Values, parent_id: str | 
     :raises ControllerError: a rule is broken.
     """
     rules.before_create(asking, resource.name, values)
-    return nouns.of(resource).create(asking, *_ids(parent_id), resource.complete(values))
+    made = resource.noun.changes.create(asking, *_ids(parent_id), resource.complete(values))
+    created: model.Resource = made.load_balancer if resource is attributes.LOAD_BALANCER else made
+    return created
 
 
 def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     values = resource.updated(envelope(body(), resource.name))
     with _looking_first(resource, rules.UPDATES) as mine:
         rules.before_update(mine, resource.name, object_id, values)
-        changed = nouns.of(resource).update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
+        changed = resource.noun.changes.update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
     if resource is not attributes.POOL:  # nothing else is shown that its noun does not know
         return current.json({resource.name: shapes.shown(resource, [changed])[0]})
     with current.services().db.read() as tx:
@@ -131,7 +132,7 @@ def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.
 def _delete(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     with _looking_first(resource, rules.DELETES) as mine:
         rules.before_delete(mine, resource.name, object_id)
-        nouns.of(resource).delete(mine, *_ids(parent_id, object_id))
+        resource.noun.changes.delete(mine, *_ids(parent_id, object_id))
     return current.empty(204)
 
 

@@ -36,7 +36,7 @@ def list_versions() -> flask.Response:
 @blueprint.get("/v2.0")
 def list_resources() -> flask.Response:
     """List the collections of the version."""
-    names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.parent is None]
+    names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.noun.parent is None]
     ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
     theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []
     return current.json({"resources": [*theirs, *ours]})

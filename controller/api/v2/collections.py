@@ -1,59 +1,122 @@
-"""/pools/{id}/members, one by one. The batch is in `member_batch`."""
+"""The five routes that every collection has, made of what is declared of its noun; and the collections that have no others."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import flask
 
-from controller.api import current, paging
-from controller.changes import members
+from controller.api import current, nouns, paging, policy
 from controller.db.repositories import paging as rows
-from controller.resources.member import SCHEMA
 
-blueprint = flask.Blueprint("members", __name__)
-
-
-@blueprint.get("/pools/<pool_id>/members")
-def list_members(pool_id: str) -> flask.Response:
-    """List the members of a pool."""
-    asked = paging.asked(SCHEMA, fixed=[rows.Filter("pool_id", pool_id)])
-    with current.services().db.read() as tx:
-        pool = tx.pools.head(pool_id)
-        current.authorize("member:get_all", pool.project_id)
-        found = tx.members.views(asked.query, SCHEMA)
-    return asked.answer_views(found)
+Route = Callable[..., flask.Response]
+_IN_EFFECT = "It is PENDING_UPDATE until the new values are in effect."
 
 
-@blueprint.post("/pools/<pool_id>/members")
-def create_member(pool_id: str) -> flask.Response:
-    """Add a member to a pool.
-
-    It is PENDING_CREATE until it can take traffic.
+def routes(name: str, path: str, key: str, noun: Any, about: Mapping[str, str], *, words: tuple[str, str], **own: Route) -> flask.Blueprint:
+    """The blueprint of a collection, in which paths know an object by its `key`. `about` has a sentence on each verb for the OpenAPI
+    document, `words` what one and what several are called in the names of routes. A verb may have a route of its `own`.
     """
-    wanted = SCHEMA.create(flask.request.get_data())
-    return current.one(SCHEMA.name, SCHEMA.view(members.create(current.asking(), pool_id, wanted)), 201)
+    blueprint, usual = flask.Blueprint(name, __name__), _usual(noun)
+    for verb, method in (("list", "GET"), ("create", "POST"), ("get", "GET"), ("update", "PUT"), ("delete", "DELETE")):
+        view = own.get(verb, usual[verb])
+        view.__doc__ = about[verb]
+        rule = path if verb in ("list", "create") else f"{path}/<{key}>"
+        blueprint.add_url_rule(rule, f"{verb}_{words[verb == 'list']}", view, methods=[method])
+    return blueprint
 
 
-@blueprint.get("/pools/<pool_id>/members/<member_id>")
-def get_member(pool_id: str, member_id: str) -> flask.Response:
-    """Show a member of a pool."""
+def _usual(noun: nouns.Noun) -> Mapping[str, Route]:
+    schema, changes = noun.schema, noun.changes
+
+    def index(**above: str) -> flask.Response:
+        fixed = [rows.Filter(f"{noun.parent.schema.name}_id", parent_id) for parent_id in above.values()] if noun.parent else []
+        project = None if noun.parent else policy.visible_project(noun.policy, current.context())
+        asked = paging.asked(schema, fixed=fixed, project=project)
+        with current.services().db.read() as tx:
+            if noun.parent:
+                current.authorize(f"{noun.policy}:get_all", noun.parent.rows(tx).head(*above.values()).project_id)
+            found = noun.rows(tx).views(asked.query, schema)
+        return asked.answer_views(found)
+
+    def create(**above: str) -> flask.Response:
+        wanted = schema.create(flask.request.get_data())
+        return shown(noun, changes.create(current.asking(), *above.values(), wanted), 201)
+
+    def get(**ids: str) -> flask.Response:
+        with current.services().db.read() as tx:
+            found = noun.get(tx, *ids.values())
+        current.authorize(f"{noun.policy}:get_one", found.project_id)
+        return shown(noun, found)
+
+    def update(**ids: str) -> flask.Response:
+        values = schema.update(flask.request.get_data())
+        return shown(noun, changes.update(current.asking(), *ids.values(), values))
+
+    def delete(**ids: str) -> flask.Response:
+        changes.delete(current.asking(), *ids.values())
+        return current.empty(204)
+
+    return {"list": index, "create": create, "get": get, "update": update, "delete": delete}
+
+
+def shown(noun: nouns.Noun, found: Any, status: int = 200) -> flask.Response:
+    """The answer that shows an object."""
+    return current.one(noun.schema.name, (noun.view or noun.schema.view)(found), status)
+
+
+def counted(noun: nouns.Noun, **ids: str) -> flask.Response:
+    """The traffic of an object."""
     with current.services().db.read() as tx:
-        member = members.get(tx, pool_id, member_id)
-    current.authorize("member:get_one", member.project_id)
-    return current.one(SCHEMA.name, SCHEMA.view(member))
+        found = noun.get(tx, *ids.values())
+        counters = getattr(tx.statistics, f"of_{noun.repository.removesuffix('s')}")(*ids.values())
+    current.authorize(f"{noun.policy}:get_stats", found.project_id)
+    return current.json({"stats": dataclasses.asdict(counters)})
 
 
-@blueprint.put("/pools/<pool_id>/members/<member_id>")
-def update_member(pool_id: str, member_id: str) -> flask.Response:
-    """Change a member of a pool.
+def about(one: str, several: str, create: str, delete: str, update: str = _IN_EFFECT) -> Mapping[str, str]:
+    """The sentences on the verbs of a collection."""
+    return {
+        "list": f"List the {several} that you may see.",
+        "create": create,
+        "get": f"Show {one}.",
+        "update": f"Change {one}.\n\n{update}",
+        "delete": delete,
+    }
 
-    It is PENDING_UPDATE until the new values are in effect.
-    """
-    values = SCHEMA.update(flask.request.get_data())
-    return current.one(SCHEMA.name, SCHEMA.view(members.update(current.asking(), pool_id, member_id, values)))
 
-
-@blueprint.delete("/pools/<pool_id>/members/<member_id>")
-def delete_member(pool_id: str, member_id: str) -> flask.Response:
-    """Remove a member from a pool."""
-    members.delete(current.asking(), pool_id, member_id)
-    return current.empty(204)
+_MEMBER = about(
+    "a member of a pool",
+    "members of a pool",
+    "Add a member to a pool.\n\nIt is PENDING_CREATE until it can take traffic.",
+    "Remove a member from a pool.",
+)
+_HEALTH_MONITOR = about(
+    "a health monitor",
+    "health monitors",
+    "Create the health monitor of a pool.\n\nIt is PENDING_CREATE until the pool's members are being checked.",
+    "Delete a health monitor: its pool's members are not checked any more, and take traffic.",
+)
+_L7POLICY = about(
+    "an L7 policy",
+    "L7 policies",
+    "Create an L7 policy of a listener, at its position among the listener's policies.",
+    "Delete an L7 policy with its rules; those behind it move up.",
+    "With a new `position`, the policies between the old and the new one move by one.",
+)
+_L7RULE = about("a rule of an L7 policy", "rules of an L7 policy", "Create a rule of an L7 policy.", "Delete a rule of an L7 policy.")
+BLUEPRINTS = (
+    routes("members", "/pools/<pool_id>/members", "member_id", nouns.MEMBER, _MEMBER, words=("member", "members")),
+    routes(
+        "health_monitors",
+        "/healthmonitors",
+        "monitor_id",
+        nouns.HEALTH_MONITOR,
+        _HEALTH_MONITOR,
+        words=("health_monitor", "health_monitors"),
+    ),
+    routes("l7policies", "/l7policies", "policy_id", nouns.L7POLICY, _L7POLICY, words=("l7policy", "l7policies")),
+    routes("l7rules", "/l7policies/<policy_id>/rules", "rule_id", nouns.L7RULE, _L7RULE, words=("rule", "rules")),
+)

@@ -2,59 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flask
 
-from controller.api import current, paging
-from controller.changes import choices, profiles
+from controller.api import current, nouns, paging
+from controller.api.v2 import collections
+from controller.changes import offerings
+from controller.changes.asking import Asking
 
 
-def _routes(name: str, path: str, key: str, changes: Any, kind: Any, *, everybody: bool, about: Mapping[str, str]) -> flask.Blueprint:
-    """The five routes of a kind, known in paths by its `key`. `everybody`: callers may look in the name of their own project; otherwise
-    those only who may anywhere. `about` are sentences for the OpenAPI document.
-    """
-    blueprint = flask.Blueprint(name, __name__)
-    schema, one = kind.schema, name.removesuffix("s")
-
-    def route(verb: str, rule: str, method: str, view: Callable[..., flask.Response]) -> None:
-        view.__doc__ = about[verb]
-        blueprint.add_url_rule(rule, f"{verb}_{name if verb == 'list' else one}", view, methods=[method])
+def _routes(name: str, path: str, key: str, kind: offerings.Kind, about: Mapping[str, str]) -> flask.Blueprint:
+    """What can be chosen, callers may look at in the name of their own project; at profiles those only who may anywhere."""
+    changes = {verb: functools.partial(_change, getattr(offerings, verb), kind) for verb in ("create", "update", "delete")}
+    noun = nouns.Noun(policy=kind.policy, schema=kind.schema, repository=kind.repository, changes=types.SimpleNamespace(**changes))
 
     def let_look(action: str) -> None:
-        current.authorize(f"{kind.policy}:{action}", current.context().project_id if everybody else None)
+        current.authorize(f"{kind.policy}:{action}", current.context().project_id if kind.profiles else None)
 
-    def list_page() -> flask.Response:
+    def index() -> flask.Response:
         let_look("get_all")
-        asked = paging.asked(schema)
+        asked = paging.asked(kind.schema)
         with current.services().db.read() as tx:
-            found = kind.of(tx).page(asked.query)
+            found = noun.rows(tx).page(asked.query)
         return asked.answer(found)
-
-    def create() -> flask.Response:
-        wanted = schema.create(flask.request.get_data())
-        return current.one(schema.name, schema.view(changes.create(current.asking(), kind, wanted)), 201)
 
     def get(**named: str) -> flask.Response:
         let_look("get_one")
         with current.services().db.read() as tx:
-            found = kind.of(tx).get(*named.values())
-        return current.one(schema.name, schema.view(found))
+            found = noun.get(tx, *named.values())
+        return collections.shown(noun, found)
 
-    def update(**named: str) -> flask.Response:
-        values = schema.update(flask.request.get_data())
-        return current.one(schema.name, schema.view(changes.update(current.asking(), kind, *named.values(), values)))
+    return collections.routes(name, path, key, noun, about, words=(name.removesuffix("s"), name), list=index, get=get)
 
-    def delete(**named: str) -> flask.Response:
-        changes.delete(current.asking(), kind, *named.values())
-        return current.empty(204)
 
-    route("list", path, "GET", list_page)
-    route("create", path, "POST", create)
-    for verb, method, view in (("get", "GET", get), ("update", "PUT", update), ("delete", "DELETE", delete)):
-        route(verb, f"{path}/<{key}>", method, view)
-    return blueprint
+def _change(change: Callable[..., Any], kind: offerings.Kind, asking: Asking, *arguments: Any) -> Any:
+    return change(asking, kind, *arguments)
 
 
 def _of_choices(one: str, several: str) -> dict[str, str]:
@@ -79,25 +65,10 @@ def _of_profiles(one: str, several: str) -> dict[str, str]:
 
 
 _FLAVOR, _ZONE = ("a flavor", "flavors"), ("an availability zone", "availability zones")
+_AVAILABILITY_ZONE, _ZONE_PROFILE = offerings.AVAILABILITY_ZONE, offerings.AVAILABILITY_ZONE_PROFILE
 BLUEPRINTS = (
-    _routes("flavors", "/flavors", "flavor_id", choices, choices.FLAVOR, everybody=True, about=_of_choices(*_FLAVOR)),
-    _routes("flavor_profiles", "/flavorprofiles", "profile_id", profiles, profiles.FLAVOR, everybody=False, about=_of_profiles(*_FLAVOR)),
-    _routes(
-        "availability_zones",
-        "/availabilityzones",
-        "path:availability_zone_name",
-        choices,
-        choices.AVAILABILITY_ZONE,
-        everybody=True,
-        about=_of_choices(*_ZONE),
-    ),
-    _routes(
-        "availability_zone_profiles",
-        "/availabilityzoneprofiles",
-        "profile_id",
-        profiles,
-        profiles.AVAILABILITY_ZONE,
-        everybody=False,
-        about=_of_profiles(*_ZONE),
-    ),
+    _routes("flavors", "/flavors", "flavor_id", offerings.FLAVOR, _of_choices(*_FLAVOR)),
+    _routes("flavor_profiles", "/flavorprofiles", "profile_id", offerings.FLAVOR_PROFILE, _of_profiles(*_FLAVOR)),
+    _routes("availability_zones", "/availabilityzones", "path:availability_zone_name", _AVAILABILITY_ZONE, _of_choices(*_ZONE)),
+    _routes("availability_zone_profiles", "/availabilityzoneprofiles", "profile_id", _ZONE_PROFILE, _of_profiles(*_ZONE)),
 )

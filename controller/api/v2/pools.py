@@ -6,20 +6,22 @@ import dataclasses
 
 import flask
 
-from controller.api import current, paging, policy
-from controller.changes import pools
+from controller.api import current, nouns, paging, policy
+from controller.api.v2 import collections
 from controller.db import database
 from controller.db.repositories import paging as pages
 from controller.resources import pool as schema
 
-SCHEMA = schema.SCHEMA
-blueprint = flask.Blueprint("pools", __name__)
+_ABOUT = collections.about(
+    "a pool",
+    "pools",
+    "Create a pool, as the default pool of a listener if the body names one.\n\nIt is PENDING_CREATE until it is in effect.",
+    "Delete a pool with its members and its health monitor; listeners that used it have no default pool then.",
+)
 
 
-@blueprint.get("/pools")
-def list_pools() -> flask.Response:
-    """List the pools that you may see."""
-    asked = paging.asked(SCHEMA, project=policy.visible_project("pool", current.context()), elsewhere=("healthmonitor_id",))
+def _list() -> flask.Response:
+    asked = paging.asked(schema.SCHEMA, project=policy.visible_project("pool", current.context()), elsewhere=("healthmonitor_id",))
     with current.services().db.read() as tx:
         found = tx.pools.page(_of_monitors(tx, asked.query))
     return asked.answer(found, schema.view)
@@ -36,37 +38,4 @@ def _of_monitors(tx: database.Transaction, query: pages.Query) -> pages.Query:
     return dataclasses.replace(query, filters=(*query.filters, pages.Filter("id", pool_id)), nothing=query.nothing or pool_id is None)
 
 
-@blueprint.post("/pools")
-def create_pool() -> flask.Response:
-    """Create a pool, as the default pool of a listener if the body names one.
-
-    It is PENDING_CREATE until it is in effect.
-    """
-    wanted = SCHEMA.create(flask.request.get_data())
-    return current.one(SCHEMA.name, schema.view(pools.create(current.asking(), wanted)), 201)
-
-
-@blueprint.get("/pools/<pool_id>")
-def get_pool(pool_id: str) -> flask.Response:
-    """Show a pool."""
-    with current.services().db.read() as tx:
-        pool = tx.pools.get(pool_id)
-    current.authorize("pool:get_one", pool.project_id)
-    return current.one(SCHEMA.name, schema.view(pool))
-
-
-@blueprint.put("/pools/<pool_id>")
-def update_pool(pool_id: str) -> flask.Response:
-    """Change a pool.
-
-    It is PENDING_UPDATE until the new values are in effect.
-    """
-    values = SCHEMA.update(flask.request.get_data())
-    return current.one(SCHEMA.name, schema.view(pools.update(current.asking(), pool_id, values)))
-
-
-@blueprint.delete("/pools/<pool_id>")
-def delete_pool(pool_id: str) -> flask.Response:
-    """Delete a pool with its members and its health monitor; listeners that used it have no default pool then."""
-    pools.delete(current.asking(), pool_id)
-    return current.empty(204)
+blueprint = collections.routes("pools", "/pools", "pool_id", nouns.POOL, _ABOUT, words=("pool", "pools"), list=_list)

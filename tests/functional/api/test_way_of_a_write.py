@@ -35,5 +35,5 @@ def test_a_new_member_passes_few_files(api: Api) -> None:
     api.member(pool)  # what is made once, is made now
     body = {"member": {"address": "10.0.0.2", "protocol_port": 80}}
     seen = _executed(api, "POST", f"/pools/{pool}/members", body, 201)
-    assert {"api/v2/members.py", "changes/members.py", "providers/amphora.py", "db/repositories/pools.py"} <= seen
+    assert {"api/v2/collections.py", "changes/members.py", "providers/amphora.py", "db/repositories/pools.py"} <= seen
     assert len(seen) <= MOST, sorted(seen)
