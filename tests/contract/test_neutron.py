@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from controller import exceptions
-from controller.model.network import VipRequest
+from controller.model.network import AccessRule, VipRequest
 from tests.contract.cloud import new_id
 from tests.contract.conftest import OPENSTACKS
 from tests.contract.openstack_cloud import OpenstackCloud
@@ -45,3 +45,29 @@ def test_a_tenants_own_port_stays_theirs_whatever_they_changed(cloud: OpenstackC
     cloud.network.deallocate_vip(load_balancer_id, vip)
     assert cloud.groups_of(port.id) == {mine}
     assert cloud.network.get_port(port.id).device_id == change.get("device_id", ""), "a machine that they gave it to keeps it"
+
+
+def test_the_successor_of_a_single_amphora_gets_its_port_without_a_look_at_groups(cloud: OpenstackCloud) -> None:
+    """Its flow reads them once, when it compares what may reach the VIP."""
+    private, load_balancer_id = cloud.a_network("198.18.7.0/28"), new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id))
+    first = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    looks, service = [], cloud.network._neutron.service
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(service, "get", lambda *arguments: looks.append(arguments[0]) or type(service).get(service, *arguments))
+        second = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    assert looks.count("/security-groups") == 0, looks
+    assert cloud.groups_of(second.id) == cloud.groups_of(first.id) == cloud.groups_of(vip.port_id)
+
+
+def test_a_half_that_comes_later_is_heard_by_the_other_one_at_once(cloud: OpenstackCloud) -> None:
+    private, load_balancer_id, lost = cloud.a_network("198.18.7.0/28"), new_id(), new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id))
+    halves = [cloud.network.ensure_vrrp_port(one, load_balancer_id, vip) for one in (new_id(), lost)]
+    between = [AccessRule("vrrp", None, f"{half.fixed_ips[0].ip_address}/32", True) for half in halves]
+    cloud.network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", 80), *between])
+    cloud.network.delete_amphora_ports(lost)
+    later = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    groups = [ask(cloud.admin, "GET", f"/ports/{one.id}")["port"]["security_groups"] for one in (halves[0], later)]
+    assert len(groups[0]) == 2
+    assert set(groups[1]) == set(groups[0])

@@ -292,7 +292,8 @@ class NeutronNetwork(interface.NetworkDriver):
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
         body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
         if shapes.is_secured(of_vip) and vip.vnic_type == "normal":
-            amphorae = self._groups.of(load_balancer_id)[1] if carriers else None  # it may have the address of a half that was lost
+            beside_vip = any(set(row["security_groups"]) - set(of_vip["security_groups"]) for row in carriers)
+            amphorae = self._groups.of(load_balancer_id)[1] if beside_vip else None  # it may have the address of a half that was lost
             beside = [amphorae["id"]] if amphorae is not None else []
             body |= {"security_groups": [*of_vip["security_groups"], *beside], "allowed_address_pairs": [{"ip_address": vip.address}]}
         else:
