@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from controller.db import clock, columns, tables
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model import status
+from controller.model import network, status
 from controller.resources import nouns
 
 Row = Mapping[str, Any]
@@ -210,10 +210,16 @@ def amphora(row: Row) -> amphora_model.Amphora:
     composed = {
         "status": status.AmphoraStatus(row["status"]),
         "role": None if row["role"] is None else status.Role(row["role"]),
+        "member_ports": None if row["member_ports"] is None else tuple(map(_member_port, row["member_ports"])),
         "first_heartbeat_at": _time(row["first_heartbeat_at"]),
         "last_heartbeat_at": _time(row["last_heartbeat_at"]),
     }
     return amphora_model.Amphora(**({name: row[name] for name in _AMPHORA} | composed))
+
+
+def _member_port(document: Mapping[str, Any]) -> amphora_model.MemberPort:
+    fixed_ips = tuple(network.FixedIp(**one) for one in document["fixed_ips"])
+    return amphora_model.MemberPort(document["network_id"], document["mac_address"], fixed_ips)
 
 
 _FAULT = tuple(field.name for field in dataclasses.fields(model.Fault))

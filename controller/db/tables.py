@@ -228,6 +228,7 @@ amphorae = sa.Table(
     sa.Column("cached_zone", sa.String(255)),
     sa.Column("image_id", sa.String(36)),
     sa.Column("compute_flavor", sa.String(255)),
+    sa.Column("member_ports", sa.JSON(none_as_null=True)),  # what is plugged towards members; null: nobody has written it down
     sa.Column("applied_generation", sa.BigInteger, nullable=False, default=0),
     sa.Column("confirmed_hash", sa.String(64)),  # of the state in its last receipt; null: not known, so reports are not compared with it
     sa.Column("created_at", UtcDateTime, nullable=False),

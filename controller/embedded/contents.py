@@ -136,7 +136,8 @@ class Contents:
         """:raises NotFound: no such network."""
         row = self.rows.get(tables.networks, wanted)
         subnet_ids = tuple(one.id for one in self.rows.all(tables.subnets, network_id=wanted))
-        return Network(id=row.id, name=row.name, mtu=row.mtu, subnet_ids=subnet_ids, project_id=row.project_id, shared=row.shared)
+        flags = {"shared": row.shared, "external": row.external}
+        return Network(id=row.id, name=row.name, mtu=row.mtu, subnet_ids=subnet_ids, project_id=row.project_id, **flags)
 
     def subnet(self, wanted: str) -> Subnet:
         """:raises NotFound: no such subnet."""

@@ -17,7 +17,7 @@ def plug(
     snapshots = seen or services.snapshots
     return linear_flow.Flow("plug").add(
         network.OpenListenerPorts(services, snapshots, only_if_changed),
-        network.PlugMemberNetworks(services, snapshots, joining),
+        network.PlugMemberNetworks(services, snapshots, joining, only_if_changed),
     )
 
 

@@ -4,8 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Collection, Iterable
 
+from controller.model.network import FixedIp
 from controller.model.status import AmphoraStatus, Role
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class MemberPort:
+    """A port that is plugged towards members, with its addresses on the subnets that they asked for."""
+
+    network_id: str
+    mac_address: str
+    fixed_ips: tuple[FixedIp, ...]
+
+    def covers(self, subnet_ids: Iterable[str]) -> bool:
+        """Whether it has an address on each of these subnets."""
+        return {fixed.subnet_id for fixed in self.fixed_ips} >= set(subnet_ids)
+
+    def on(self, subnet_ids: Collection[str]) -> MemberPort:
+        """The same port, as far as it is on these subnets."""
+        return dataclasses.replace(self, fixed_ips=tuple(fixed for fixed in self.fixed_ips if fixed.subnet_id in subnet_ids))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +52,7 @@ class Amphora:
     cached_zone: str | None = None
     image_id: str | None = None
     compute_flavor: str | None = None
+    member_ports: tuple[MemberPort, ...] | None = None  # as far as they are written down; None: by a release that did not
     applied_generation: int = 0  # the newest generation that this amphora confirmed
     confirmed_hash: str | None = None  # ... and the hash in its last receipt; None: not known
     first_heartbeat_at: datetime.datetime | None = None

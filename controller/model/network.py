@@ -23,7 +23,7 @@ class HostRoute:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """A layer-2 network; `mtu` in bytes."""
+    """A layer-2 network; `mtu` in bytes. Floating IPs are addresses of `external` ones."""
 
     id: str
     name: str
@@ -31,6 +31,7 @@ class Network:
     subnet_ids: tuple[str, ...] = ()
     project_id: str | None = None
     shared: bool = False
+    external: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

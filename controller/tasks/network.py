@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 import logging
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from controller import exceptions, jobs
 from controller.jobs import owed
+from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
@@ -102,14 +104,22 @@ class CloseToPredecessors(base.Step):
 
 
 class PlugMemberNetworks(base.Step):
-    """Give each amphora a port on every network of members other than the VIP's. Returns the networks, in the order of their NICs."""
+    """Give each amphora a port on every network of members other than the VIP's. Returns the networks, in the order of their NICs.
+
+    What is plugged is written down after it is, and crossed out before it is taken back: what the row says is there, unless somebody
+    took it away behind our back, which housekeeping notices.
+    """
 
     default_provides = "member_network_ids"
 
-    def __init__(self, services: Services, snapshots: passes.Snapshots, joining: Sequence[str] = (), **kwargs: Any) -> None:
+    def __init__(
+        self, services: Services, snapshots: passes.Snapshots, joining: Sequence[str] = (), only_if_changed: bool = False, **kwargs: Any
+    ) -> None:
+        """With `only_if_changed`, the cloud is not asked about what is written down."""
         super().__init__(services, **kwargs)
         self._snapshots = snapshots
         self._joining = tuple(joining)
+        self._only_if_changed = only_if_changed
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> list[str]:
         snapshot = self._snapshots.get(load_balancer_id)
@@ -117,13 +127,24 @@ class PlugMemberNetworks(base.Step):
         if not subnets:
             return []
         for amphora in push.targets(snapshot, self._joining):
-            if amphora.compute_id is None:
-                raise exceptions.NotFound("Machine of amphora", amphora.id)
+            known = {one.network_id: one for one in amphora.member_ports or ()}
+            plugged = dict(known)
             for network_id, subnet_ids in subnets.items():
-                with self.services.fence.writing(lease) as order:
-                    port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order)
-                    self.services.compute.attach_port(amphora.compute_id, port)
+                if not (self._only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
+                    before = known[network_id].fixed_ips if network_id in known else ()
+                    theirs = {*subnet_ids, *(fixed.subnet_id for fixed in before)}  # others are addresses that configure themselves
+                    plugged[network_id] = networks.noted(self._plugged(amphora, network_id, subnet_ids, lease)).on(theirs)
+            if plugged != known or amphora.member_ports is None:
+                note_member_ports(self.services, self._snapshots, amphora, tuple(plugged.values()), lease)
         return list(subnets)
+
+    def _plugged(self, amphora: amphora_model.Amphora, network_id: str, subnet_ids: Sequence[str], lease: jobs.Lease) -> Port:
+        if amphora.compute_id is None:
+            raise exceptions.NotFound("Machine of amphora", amphora.id)
+        with self.services.fence.writing(lease) as order:
+            port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order)
+            self.services.compute.attach_port(amphora.compute_id, port)
+        return port
 
 
 class ReleaseMemberNetworks(base.Step):
@@ -141,6 +162,13 @@ class ReleaseMemberNetworks(base.Step):
             return
         wanted = networks.of_members(snapshot, self.services.networks, pushed=generation)
         for amphora in owed.serving(snapshot):
+            known = amphora.member_ports
+            if known is not None:
+                left = tuple(one.on(wanted[one.network_id]) for one in known if one.network_id in wanted)
+                if left != known:
+                    note_member_ports(self.services, self._snapshots, amphora, left, lease)
+                elif self._only_if_changed:
+                    continue
             for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
                 if networks.surplus(port, subnet_ids, self._known) or not subnet_ids:
@@ -163,6 +191,24 @@ class DeleteVip(base.Step):
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
         with self.services.fence.writing(lease) as order:
             self.services.network.deallocate_vip(load_balancer_id, vip, order=order)
+
+
+def note_member_ports(
+    services: Services,
+    snapshots: passes.Snapshots,
+    amphora: amphora_model.Amphora,
+    ports: tuple[amphora_model.MemberPort, ...],
+    lease: jobs.Lease,
+) -> None:
+    """Write down what an amphora has on networks of members, for the steps of this run, too.
+
+    :raises StaleLease: another worker took the load balancer over.
+    """
+    with services.db.begin() as tx:
+        tx.leases.check(lease)
+        tx.amphorae.note_member_ports(amphora.id, ports)
+    if isinstance(snapshots, passes.Pass):
+        snapshots.note(dataclasses.replace(amphora, member_ports=ports))
 
 
 def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import ipaddress
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from controller import exceptions, render
 from controller.drivers.network import interface, remembered
@@ -53,12 +53,29 @@ def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> render.VipSu
 
 
 def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: remembered.RememberedNetworks) -> tuple[str, ...]:
-    """Addresses that are translated into the VIP; asked only where a member may be at one: outside the VIP's own subnet."""
+    """Addresses that are translated into the VIP; asked only where a member may be at one: neither on the VIP's own subnet nor on the
+    one that it names, which the amphora has a leg on, unless that one is of an external network.
+    """
     vip = snapshot.load_balancer.vip
     own = ipaddress.ip_network(known.subnet(vip.subnet_id).cidr)
-    if all(not addresses.is_address(one.address) or ipaddress.ip_address(one.address) in own for one in snapshot.members):
+    near = {one: (own, *_without_floating(one, known)) for one in {member.subnet_id for member in snapshot.members}}
+    if all(not addresses.is_address(one.address) or _is_in(one.address, near[one.subnet_id]) for one in snapshot.members):
         return ()
     return tuple(sorted(network.floating_addresses(vip.port_id)))
+
+
+def _is_in(address: str, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    place = ipaddress.ip_address(address)
+    return any(place in one for one in ranges)
+
+
+def _without_floating(
+    subnet_id: str | None, known: remembered.RememberedNetworks
+) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+    """The range of a subnet on which nothing is translated."""
+    with contextlib.suppress(exceptions.NotFound):
+        if subnet_id is not None and not known.network((subnet := known.subnet(subnet_id)).network_id).external:
+            yield ipaddress.ip_network(subnet.cidr)
 
 
 def of_amphora(
@@ -73,7 +90,8 @@ def of_amphora(
     :raises NotFound: a network was not plugged (any more): its port was deleted behind our back.
     """
     subnets = of_members(snapshot, known)
-    ports = {port.network_id: port for port in network.member_ports(amphora.id)}
+    plugged = amphora.member_ports if amphora.member_ports is not None else map(noted, network.member_ports(amphora.id))
+    ports = {port.network_id: port for port in plugged}
     nics = []
     for network_id in member_network_ids:
         if network_id not in subnets:
@@ -110,13 +128,18 @@ def _is_going(snapshot: model.Snapshot, member: model.Member, pushed: int | None
     return any(pushed is None or one.generation <= pushed for one in going)
 
 
-def _nic(port: Port, subnet_ids: Iterable[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
-    port = dataclasses.replace(port, fixed_ips=tuple(fixed for fixed in port.fixed_ips if fixed.subnet_id in subnet_ids))
+def noted(port: Port) -> amphora_model.MemberPort:
+    """What of a port is written down."""
+    return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips)
+
+
+def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
+    port = port.on(subnet_ids)
     subnets = [known.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
     prefixes = [ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets]
     return render.MemberNetwork(
         mac=port.mac_address,
-        mtu=port.mtu,
+        mtu=known.network(port.network_id).mtu,
         addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
         host_routes=tuple(route for subnet in subnets for route in _routes(subnet)),
     )

@@ -12,6 +12,7 @@ import threading
 from typing import Protocol
 
 from controller.db import database
+from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 
 
@@ -52,6 +53,13 @@ class Pass:
             if self._seen is None:
                 self._seen = self._snapshots.get(load_balancer_id)
             return self._seen
+
+    def note(self, amphora: amphora_model.Amphora) -> None:
+        """One of its amphorae, as a step has just written it down."""
+        with self._lock:
+            if self._seen is not None:
+                known = self._seen.amphorae
+                self._seen = dataclasses.replace(self._seen, amphorae=tuple(amphora if one.id == amphora.id else one for one in known))
 
 
 class Ending(Protocol):

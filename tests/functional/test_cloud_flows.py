@@ -125,7 +125,7 @@ def test_a_life_asks_for_nothing_twice_and_leaves_nothing(site: CloudSite, topol
         "POST /ports": 2,
         "GET /ports": 3 + 2 * pair,
         "GET /ports/ID": 2,
-        "GET /security-groups": 2 + pair,
+        "GET /security-groups": 1 + 2 * pair,
         "DELETE /ports/ID": 2,
     } | ({"POST /security-group-rules": 1, "DELETE /security-group-rules/ID": 2} if pair else {})
     assert ports_and_groups(delete) == {
@@ -135,6 +135,25 @@ def test_a_life_asks_for_nothing_twice_and_leaves_nothing(site: CloudSite, topol
         "DELETE /security-groups/ID": 1 + pair,
     }
     assert site.held() == site.before
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_members_on_another_network_ask_for_nothing_once_it_is_plugged(site: CloudSite, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    plug, *changes = [
+        site.asked(
+            lambda place=place: (  # type: ignore[misc]
+                site.accept(load_balancer_id, flow_site.a_member(pool_id, f"198.18.9.{place}", subnet_id=subnet_id)),
+                site.succeed(flow_site.an_update(load_balancer_id)),
+            )
+        )
+        for place in (10, 11, 12)
+    ]
+    assert plug["POST /servers/ID/os-interface"] == plug["POST /ports"] == len(topology.roles)
+    assert changes == [{}, {}], "a change of members is between us and the agents"
+    assert [len(site.cloud.network.member_ports(one)) for one in site.amphorae(load_balancer_id).values()] == [1] * len(topology.roles)
 
 
 def ports_and_groups(calls: Calls) -> Calls:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -85,6 +86,13 @@ class Amphorae(rows.Repository):
     def set_status(self, amphora_ids: Collection[str], new: status.AmphoraStatus) -> int:
         """Move amphorae to another status, those that may; returns how many are in it now."""
         return self._connection.execute(moves.amphorae_to(new).where(_A.id.in_(list(amphora_ids)))).rowcount
+
+    def note_member_ports(self, amphora_id: str, ports: Collection[model.MemberPort]) -> None:
+        """Write down what is plugged towards members.
+
+        :raises NotFound: no such amphora, or one in DELETED.
+        """
+        self.update(amphora_id, member_ports=[dataclasses.asdict(one) for one in ports])
 
     def confirm(self, hashes: Mapping[str, str], generation: int) -> None:
         """These amphorae run the configuration of a generation, each its own with this hash, so they are ALLOCATED."""

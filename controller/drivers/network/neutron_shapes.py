@@ -15,7 +15,7 @@ VRRP, MEMBER, MANAGEMENT = "vrrp", "member", "management"
 _OF_AMPHORAE = re.compile(f"octavia-lb-(?:{VRRP}|{MEMBER}|{MANAGEMENT})-(.+)")
 
 _IPV6_MODES = ("ipv6_ra_mode", "ipv6_address_mode")
-NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared")
+NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared", "router:external")
 SUBNET_FIELDS = ("id", "name", "network_id", "cidr", "ip_version", "gateway_ip", "host_routes", "project_id", *_IPV6_MODES)
 PORT_FIELDS = (
     "id",
@@ -84,6 +84,7 @@ def network(row: Row) -> Network:
         subnet_ids=tuple(row["subnets"]),
         project_id=row["project_id"],
         shared=row["shared"],
+        external=bool(row.get("router:external")),
     )
 
 

@@ -107,7 +107,10 @@ class Network:
     def _new_network(self, row: Row) -> None:
         row |= {
             "subnets": [],
-            **{key: row.get(key, value) for key, value in {"mtu": 1500, "shared": False, "port_security_enabled": True}.items()},
+            **{
+                key: row.get(key, value)
+                for key, value in {"mtu": 1500, "shared": False, "port_security_enabled": True, "router:external": False}.items()
+            },
         }
 
     def _new_subnet(self, row: Row) -> None:

@@ -1,0 +1,27 @@
+"""Ports towards members are written down
+
+Revision: 0008
+After: 0007
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0007"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward. What is plugged is looked up and written down as each load balancer changes next."""
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("member_ports", sa.JSON(), nullable=True))
+
+
+def downgrade() -> None:
+    """Go back."""
+    with op.batch_alter_table("amphorae", schema=None) as batch_op:
+        batch_op.drop_column("member_ports")
