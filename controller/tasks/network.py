@@ -171,7 +171,7 @@ class ReleaseMemberNetworks(base.Step):
                     continue
             for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
-                if networks.surplus(port, subnet_ids, self._known) or not subnet_ids:
+                if networks.surplus(port, subnet_ids, self.services.networks) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
 
     def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
