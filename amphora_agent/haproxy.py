@@ -16,25 +16,25 @@ import time
 from collections.abc import Callable, Mapping
 
 from amphora_agent import (
+    allowed,
     errors,
     former_workers,
-    haproxy_changes,
     haproxy_config,
     haproxy_order,
+    haproxy_reports,
     haproxy_runtime,
     haproxy_states,
     haproxy_tables,
+    program,
     programs,
     system,
 )
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
-QUESTION_TIMEOUT = 0.5
-"""Seconds that worker and master have for an answer when they are asked whether they live; it takes them a tenth of a millisecond."""
 
 # HAProxy's own HTTP client is for Lua, which we do not use; to verify servers it would load all authorities of the system, which is three
 # quarters of the time (44 of 54 ms) of each check and start.
@@ -108,10 +108,12 @@ class Limits:
         return stop + (f"    mworker-max-reloads {self.max_former_workers}\n" if self.max_former_workers else "")
 
 
-class HAProxy:
+class HAProxy(haproxy_reports.ReportingHAProxy):
     """One master with its workers, in the tenant namespace. Not thread-safe: its load balancer lets one in at a time."""
 
     def __init__(self, places: Places, command: str, namespace: str, record: programs.Record | None = None) -> None:
+        own = places.own or places.run
+        super().__init__(own / "haproxy.sock", places.state / "counters.json")
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
@@ -121,7 +123,6 @@ class HAProxy:
         self._arranged = places.run / "haproxy.cfg"
         self._server_state = places.run / "haproxy-servers"
         self._led = places.run / "haproxy-led"  # which text HAProxy was started with, and to which runtime commands have led it since
-        own = places.own or places.run
         self._as_user = places.as_user
         self._pid_file = own / "haproxy.pid"
         self._log = places.run / "haproxy.log"
@@ -138,8 +139,6 @@ class HAProxy:
         self._masters: list[int] | None = None  # that hung, and whose workers still finish connections; None: not known yet
         self._master_socket = own / "haproxy-master.sock"
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
-        self.runtime = haproxy_runtime.RuntimeApi(own / "haproxy.sock")
-        self.changes = haproxy_changes.Changes(self.runtime)
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
 
@@ -151,8 +150,13 @@ class HAProxy:
 
     @property
     def configured(self) -> bool:
-        """Whether it is meant to run."""
         return self._config.exists()
+
+    def is_set_to(self, wanted: rest.WantedState) -> bool:
+        return self.config == wanted.programs.get(self.name)
+
+    def refuse(self, text: str) -> None:
+        allowed.check_haproxy(text, self.config or "")
 
     @property
     def alive_script(self) -> str:
@@ -165,13 +169,9 @@ class HAProxy:
             self._process.poll()  # reaps it if it has ended
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
-    def check(self, config: str, peer_name: str | None) -> None:
-        """Make sure that HAProxy would take a configuration: ask it, unless all that differs from what it runs are weights and switches.
-
-        :raises ConfigRefused: it would not.
-        :raises ProgramFailed: it could not be asked.
-        """
-        running, preamble = self.config, self._preamble(config, peer_name)
+    def check(self, config: str, wanted: rest.WantedState) -> None:
+        """It is asked, unless all that differs from what it runs are weights and switches."""
+        running, preamble = self.config, self._preamble(config, wanted.peer_name)
         known = running is not None and _split_mark(system.read_file(self._global))[1] == preamble
         if not known or running is None or not haproxy_config.differ_in_weights_only(running, config):
             self._ask(config, preamble)
@@ -200,36 +200,44 @@ class HAProxy:
             beside_global.unlink(missing_ok=True)
         self._accepted = (preamble, config)
 
-    def apply(self, config: str, peer_name: str | None, count: Callable[[], None]) -> str:
-        """Bring HAProxy to a checked configuration and say how: `none`, `runtime` or `reload`.
+    def apply(self, config: str, wanted: rest.WantedState) -> str:
+        with self._replacing():
+            how = self._bring_to(config, self._preamble(config, wanted.peer_name))
+        if how != program.NONE:
+            self.changes.first_checks.wait()
+        return how
 
-        `count` takes in the counters; it is called until a worker goes, so that little of what that one counts is lost.
-
-        :raises ConfigRefused: it would not take it or serve with it; the one before serves on, or again.
-        :raises OSError: it can't be written; the one before serves on.
-        """
-        running, preamble = self.config, self._preamble(config, peer_name)
+    def _bring_to(self, config: str, preamble: str) -> str:
+        running = self.config
         worker = self.runtime.worker()
         if running is None or worker is None or self.master() is None:
             self._ask(config, preamble)
             self._replace(config, preamble, self._start_afresh)
-            self.changes.first_checks.wait()
-            return "reload"
+            return program.RELOAD
         if self._text_of(worker) == _mark(running, preamble):
             if running == config and not self._differences():
-                return "none"
+                return program.NONE
             if running != config and self.changes.apply(running, config):
                 self._note_led(worker, config, preamble)
-                self.changes.first_checks.wait()
-                return "runtime"
+                return program.RUNTIME
         self._ask(config, preamble)
-        self._replace(config, preamble, lambda: self._reload(count))
-        self.changes.first_checks.wait()
-        return "reload"
+        self._replace(config, preamble, lambda: self._reload(self._count_quietly))
+        return program.RELOAD
 
-    def live_by(self, limits: Limits) -> None:
-        """From the next reload on, and for memory at once."""
-        self.limits, self._last_preamble = limits, None
+    def live_by(self, config: boot.AgentConfig) -> None:
+        """Take its limits: from the next reload on, and for memory at once."""
+        self.limits = Limits(config.hard_stop_after, config.max_former_workers, config.memory_reserve)
+        self._last_preamble = None
+
+    def resume(self) -> None:
+        if (config := self.config) is not None:
+            self.changes.find_lingering(config)
+            self.changes.first_checks.find()
+
+    def tend(self) -> None:
+        self.changes.remove_lingering()
+        self.relieve_memory()
+        self.changes.first_checks.look()
 
     def relieve_memory(self) -> bool:
         """If memory is short, end a worker of before a reload; whether one was."""
@@ -242,18 +250,20 @@ class HAProxy:
             self._record.note(programs.FORMER, programs.DIED)
         return ended is not None
 
-    def remember(self, members: Mapping[str, Mapping[str, str]]) -> None:
-        """Keep what is reported of servers, by backend and name: a HAProxy that is started again after it died is to know who is DOWN."""
+    def told(self, part: program.Part) -> None:
+        """Keep what is reported of servers: a HAProxy that is started again after it died is to know who is DOWN."""
+        if not part.pools:
+            return
         if not self._texts:
             self._remember_text()
-        self._seen = (next(reversed(self._texts.values()), None), members)
+        self._seen = (next(reversed(self._texts.values()), None), {pool: item["members"] for pool, item in part.pools.items()})
 
-    def runs(self, config: str, peer_name: str | None) -> bool:
+    def runs(self, config: str, wanted: rest.WantedState) -> bool:
         """Whether HAProxy itself says that it runs this configuration, and no server of it is otherwise."""
         worker = self.runtime.worker()
         if worker is None or self.master() is None or self.config != config:
             return False
-        return self._text_of(worker) == _mark(config, self._preamble(config, peer_name)) and not self._differences()
+        return self._text_of(worker) == _mark(config, self._preamble(config, wanted.peer_name)) and not self._differences()
 
     def ensure_running(self) -> str:
         """Ask the worker and the master whether they live, and start them again if they died or hang; how HAProxy fares (`programs`)."""
@@ -264,7 +274,7 @@ class HAProxy:
             return self._start_again(programs.DIED)
         self._ran = True
         asked_at = time.monotonic()
-        if self.runtime.answers(QUESTION_TIMEOUT):
+        if self.runtime.answers(haproxy_reports.QUESTION_TIMEOUT):
             self._worker_pulse.answered()
             return self._ask_master(master)
         busy = self.is_busy()
@@ -273,20 +283,20 @@ class HAProxy:
         return self._start_again(programs.HUNG)
 
     def is_busy(self) -> bool:
-        """Whether the newest worker works or waits for a processor; older ones may be busy with connections that they finish."""
         master = self.master()
         return master is not None and system.is_busy(system.children(master)[-1:])
 
     def _ask_master(self, master: int) -> str:
         """The worker serves. A master that hangs takes no reload and starts no worker: another one takes over, and no connection is cut."""
         asked_at = time.monotonic()
-        if not self._master_socket.exists() or self._to_master.answers(QUESTION_TIMEOUT):  # an older agent started it without
+        older = not self._master_socket.exists()  # an older agent started it
+        if older or self._to_master.answers(haproxy_reports.QUESTION_TIMEOUT):
             self._master_pulse.answered()
         elif self._master_pulse.missed(asked_at, system.is_busy([master])) and self._restarts.may_start():
             self._record.note(programs.HAPROXY, programs.HUNG)
             if not self._take_over(master):
                 self._start_afresh()
-        return programs.RUNS if self.runtime.answers(QUESTION_TIMEOUT) else programs.DOWN
+        return programs.RUNS if self.runtime.answers(haproxy_reports.QUESTION_TIMEOUT) else programs.DOWN
 
     def _start_again(self, cause: str) -> str:
         if not self._restarts.may_start():
@@ -296,8 +306,10 @@ class HAProxy:
         return programs.RUNS if self._start_afresh() else programs.DOWN
 
     def stop(self) -> None:
-        """End HAProxy and forget its files; not running is fine."""
-        self._end_all(STOP_TIMEOUT)
+        if self.runtime.answers(haproxy_reports.QUESTION_TIMEOUT):
+            self._count_quietly()
+        with self._replacing():
+            self._end_all(STOP_TIMEOUT)
         self._accepted = ("", "")
         for path in (self._config, self._global, self._arranged, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)

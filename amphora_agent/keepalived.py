@@ -14,7 +14,8 @@ import signal
 import subprocess
 import time
 
-from amphora_agent import errors, keepalived_dump, programs, system
+from amphora_agent import allowed, errors, keepalived_dump, program, programs, system
+from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
 START_TIMEOUT = 5.0
@@ -59,8 +60,11 @@ class _Child:
     pid: int
 
 
-class Keepalived:
+class Keepalived(program.Program):
     """One keepalived in the tenant namespace, which outlives the agent: a parent, and a child that speaks VRRP."""
+
+    name = programs.KEEPALIVED
+    brings_clients = True
 
     def __init__(
         self,
@@ -70,9 +74,11 @@ class Keepalived:
         namespace: str,
         router_id: str,
         record: programs.Record,
+        alive_script: str,
         with_rights: tuple[str, ...] = (),
         script: pathlib.Path | None = None,
     ) -> None:
+        self._alive_script = alive_script  # the text of what tells whether HAProxy runs
         self._with_rights = with_rights  # what comes before its command, if it may do less than we may
         self._config = state / "keepalived.conf"
         self._script = script or run / "haproxy-alive"  # keepalived runs none that anybody but root may change
@@ -100,26 +106,24 @@ class Keepalived:
 
     @property
     def configured(self) -> bool:
-        """Whether it is meant to run."""
         return self._config.exists()
 
-    def is_set_to(self, text: str | None) -> bool:
-        """Whether this is what is meant to run (None: nothing)."""
-        return system.read_file(self._config) == (None if text is None else self._whole(text))
+    def is_set_to(self, wanted: rest.WantedState) -> bool:
+        return self._holds(wanted.programs.get(self.name))
 
-    def prepare(self, alive_script: str) -> None:
+    def refuse(self, text: str) -> None:
+        allowed.check_keepalived(text)
+
+    def resume(self) -> None:
         """Put in place what tells keepalived whether HAProxy runs: the script, and the file that says that it hangs."""
-        if system.read_file(self._script) != alive_script.encode():
-            system.write_file(self._script, alive_script.encode(), mode=0o700, durable=False)
+        if system.read_file(self._script) != self._alive_script.encode():
+            system.write_file(self._script, self._alive_script.encode(), mode=0o700, durable=False)
         if not self.flag.exists():
             self.flag.write_bytes(b"0\n")
 
-    def check(self, text: str) -> None:
-        """Ask keepalived whether it would take a configuration.
-
-        :raises ConfigRefused: it would not.
-        """
-        if self.is_set_to(text):
+    def check(self, text: str, wanted: rest.WantedState) -> None:
+        self.resume()
+        if self._holds(text):
             return  # asked before it was put there
         beside = self._config.with_suffix(".new")
         system.write_file(beside, self._whole(text), durable=False)
@@ -134,25 +138,23 @@ class Keepalived:
         finally:
             beside.unlink(missing_ok=True)
 
-    def apply(self, text: str) -> bool:
-        """Run a checked configuration; whether anything was to do.
-
-        :raises ConfigRefused: keepalived does not start with it.
-        """
-        wanted = self._whole(text)
+    def apply(self, text: str, wanted: rest.WantedState) -> str:
         pid = self.pid()
-        if pid is not None and self.is_set_to(text):
-            return False
-        system.write_file(self._config, wanted)
+        if pid is not None and self._holds(text):
+            return program.NONE
+        system.write_file(self._config, self._whole(text))
         if pid is not None and self._reload(pid):
-            return True
+            return program.RUNTIME
         if pid is not None:  # a process that hangs takes no new configuration, whatever the signal says
             self._record.note(programs.KEEPALIVED, programs.HUNG)
         if not self._start():
             if shutil.which(self._command) is None:
                 raise errors.ProgramFailed("keepalived", "can't be run: it is not installed")
             raise errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
-        return True
+        return program.RUNTIME
+
+    def runs(self, text: str, wanted: rest.WantedState) -> bool:
+        return self.pid() is not None
 
     def pid(self) -> int | None:
         """The parent process, whoever started it."""
@@ -206,12 +208,34 @@ class Keepalived:
         held = system.local_addresses(self._namespace)
         return any(_plain(address) in held for address, _ in self._addresses())
 
+    def report(self, state: str | None) -> program.Part:
+        vrrp = None
+        if self.configured:
+            vrrp = {"state": keepalived_dump.UNKNOWN if self.vrrp is None else self.vrrp.state, "holds_vip": self.holds_vip()}
+        return program.Part(others={"vrrp": vrrp})
+
+    def say_hangs(self, hangs: bool) -> None:
+        """Have it give the VIP away, because HAProxy hangs, or take part again.
+
+        It watches the file (inotify), and reads it within milliseconds.
+
+        :raises OSError: there is no keepalived to be told.
+        """
+        descriptor = os.open(self.flag, os.O_WRONLY)
+        try:
+            os.pwrite(descriptor, b"1\n" if hangs else b"0\n", 0)
+        finally:
+            os.close(descriptor)
+
     def stop(self) -> None:
-        """End keepalived and forget its files; not running is fine."""
         self._end_all(STOP_TIMEOUT)
         for path in self._files:
             path.unlink(missing_ok=True)
         self.vrrp, self._child = None, None
+
+    def _holds(self, text: str | None) -> bool:
+        """Whether this is the text of its file (None: there is none)."""
+        return system.read_file(self._config) == (None if text is None else self._whole(text))
 
     def _start_again(self, cause: str) -> str:
         if not self._restarts.may_start():
@@ -313,13 +337,3 @@ class Keepalived:
 def _plain(address: str) -> str:
     """An address without its prefix, as the kernel writes it."""
     return str(ipaddress.ip_interface(address).ip)
-
-
-def say_hangs(flag: pathlib.Path, hangs: bool) -> None:
-    """Tell keepalived, which watches the file (inotify) and reads it within milliseconds, whether HAProxy hangs."""
-    content = b"1\n" if hangs else b"0\n"
-    descriptor = os.open(flag, os.O_WRONLY)
-    try:
-        os.pwrite(descriptor, content, 0)
-    finally:
-        os.close(descriptor)

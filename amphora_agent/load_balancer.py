@@ -1,8 +1,7 @@
-"""What this amphora serves: takes a wanted state to HAProxy, keepalived and the NICs, and remembers it over restarts."""
+"""What this amphora serves: takes a wanted state to the programs and the NICs, and remembers it over restarts."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import ipaddress
@@ -13,33 +12,17 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from amphora_agent import (
-    allowed,
-    counters,
-    errors,
-    haproxy,
-    haproxy_runtime,
-    interfaces,
-    keepalived,
-    keepalived_dump,
-    privileges,
-    programs,
-    report,
-    system,
-    watch,
-)
+from amphora_agent import errors, interfaces, privileges, program, programs, report, roster, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
 ANNOUNCEMENTS, ANNOUNCE_INTERVAL = 3, 0.9
 """So often is a VIP announced, and the seconds between: a packet may be lost, and a predecessor may have answered meanwhile."""
-HANDOVER_POLLS = 5
-"""So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
 CLOSE_WATCH, CLOSE_WATCH_INTERVAL = 10.0, 0.1
-"""Seconds for which first checks are watched closely, and the seconds between two looks."""
+"""Seconds for which what a program awaits is watched closely, and the seconds between two looks."""
 LOWEST_MTU, HIGHEST_MTU = 68, 65535
 """By RFC 791: what each module must be able to send, and the length of the longest datagram."""
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
@@ -60,37 +43,23 @@ class LoadBalancer:
         rights = rights or privileges.Rights()
         self._state, self._nics = state, nics
         self._lock = threading.Lock()
-        self._counting = threading.Lock()
         self._wanted: rest.WantedState | None = None
         self._hash = ""  # of the state above: made of the whole of it, so not made twice
         self._known_nics: tuple[rest.Interface, ...] = ()
         self._to_announce = 0  # times that the VIPs are still to be announced
         self._announced_at = 0.0
         self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`)
-        self._watcher: threading.Thread | None = None  # of first checks
-        self._is_replacing = False  # True while HAProxy is being replaced because somebody wants another state
+        self._watcher: threading.Thread | None = None  # of what programs await
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
         state.mkdir(parents=True, exist_ok=True)
-        state.chmod(0o2750 if rights.as_haproxy else 0o700)  # tenants' keys will lie there
+        state.chmod(0o2750 if rights.own else 0o700)  # tenants' keys will lie there
         for directory in (state, state / "certificates", run):
             system.remove_unfinished(directory)
         self._record = programs.Record(state / "programs.json")
-        self._haproxy = haproxy.HAProxy(
-            haproxy.Places(state, run, rights.own, rights.as_haproxy), config.haproxy_command, nics.namespace, self._record
-        )
-        self._keepalived = keepalived.Keepalived(
-            state,
-            run,
-            config.keepalived_command,
-            nics.namespace,
-            config.amphora_id,
-            self._record,
-            rights.as_keepalived,
-            rights.alive_script,
-        )
-        self._counters = counters.Counters(state / "counters.json")
+        self.roster = roster.make(config, state, run, nics.namespace, rights, self._record)
+        self._programs = self.roster.programs
 
     def resume(self) -> None:
         """Go on with what an earlier agent was told; a NIC or a program that is missing is reported by silence, not by dying."""
@@ -98,13 +67,10 @@ class LoadBalancer:
         with self._lock:
             self._recall()
             self._resume_interfaces(self._nics.ensure)
-            self._keepalived.prepare(self._haproxy.alive_script)
+            for one in reversed(self._programs):
+                one.resume()
             self._ensure_programs()
             self._resume_interfaces(self._take_vips)
-            config = self._haproxy.config
-            if config is not None:
-                self._haproxy.changes.find_lingering(config)
-                self._haproxy.changes.first_checks.find()
 
     def apply(self, wanted: rest.WantedState) -> rest.Receipt:
         """Bring the amphora to the wanted state. If that fails, what served before goes on serving.
@@ -113,41 +79,41 @@ class LoadBalancer:
         :raises Occupied: another load balancer is served here.
         :raises MissingCertificates: certificates have to be sent first.
         :raises InterfaceMissing: a NIC did not appear in time.
-        :raises ConfigRefused: HAProxy or keepalived refused.
+        :raises ConfigRefused: a program refused.
+        :raises Malformed: something in it is not for an amphora.
         :raises SettingRefused: the kernel did not take an interface's settings.
         :raises OSError: something could not be written (the disk is full, for instance).
         """
-        with self._lock, self._replacing():
+        with self._lock:
             running, new_hash = self._wanted, wanted.hash
             if running is not None and running.load_balancer_id != wanted.load_balancer_id:
                 raise errors.Occupied(running.load_balancer_id)
             if running is not None and wanted.generation < running.generation:
                 raise errors.StaleGeneration(wanted.generation, running.generation)
             if running is not None and new_hash == self._hash and self._settled and self._programs_run(wanted):
-                how = "none"
-                if wanted.keepalived_config is not None:  # whoever sends what runs already does so to have something mended
-                    self._keepalived.assert_again()
+                how = program.NONE
+                for one in self._meant_to_run():  # whoever sends what runs already does so to have something mended
+                    one.assert_again()
             else:
                 self._settled = False
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
             self._wanted, self._hash, self._settled = wanted, new_hash, True
-            self._states = dict.fromkeys(self._meant_to_run(), programs.RUNS)
+            self._states = {one.name: programs.RUNS for one in self._meant_to_run()}
             self._remember()
-            self._watch_first_checks()
+            self._watch_closely()
             LOG.info("%s: generation %s applied (%s)", wanted.load_balancer_id, wanted.generation, how)
         self.on_change()
         return rest.Receipt(wanted.load_balancer_id, wanted.generation, new_hash, how)
 
     def remove(self, load_balancer_id: str) -> None:
         """Stop serving a load balancer and forget its files; unknown is fine."""
-        with self._lock, self._replacing():
+        with self._lock:
             if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
                 return
-            self._keepalived.stop()
-            self._nics.drop_vips(self._known_nics)  # before HAProxy ends: a client without an answer asks again, a refused one gives up
-            self._haproxy.stop()
+            self._stop(brings_clients=True)
+            self._nics.drop_vips(self._known_nics)  # before servers end: a client without an answer asks again, a refused one gives up
+            self._stop(brings_clients=False)
             self._nics.drop(self._known_nics, ())
-            self._counters.forget()
             (self._state / "state.json").unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
             self._wanted, self._hash, self._known_nics, self._settled, self._states = None, "", (), True, {}
@@ -161,7 +127,7 @@ class LoadBalancer:
         return rest.Receipt(load_balancer_id, wanted.generation, self._hash, "none")
 
     def generations(self) -> dict[str, int]:
-        """The generation that runs, by load balancer; none while HAProxy or keepalived should run and does not."""
+        """The generation that runs, by load balancer; none while a program should run and does not."""
         wanted = self._wanted
         return {} if wanted is None or not self._serves() else {wanted.load_balancer_id: wanted.generation}
 
@@ -175,65 +141,35 @@ class LoadBalancer:
         system.write_file(self._state / "certificates" / name, pem, system.FOR_PROGRAMS)
 
     def look(self) -> dict[str, Any] | None:
-        """Start again what died or hangs, and return the report; None while HAProxy, though it runs, does not say how it fares."""
+        """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares."""
         if not self._lock.acquire(blocking=False):
             return self._report()  # a change is under way: it does its own starting
         try:
             self._ensure_programs()
-            if self._states.get(programs.HAPROXY, programs.RUNS) != programs.RUNS:
-                return self._report()
-            self._haproxy.changes.remove_lingering()
-            self._haproxy.relieve_memory()
-            self._haproxy.changes.first_checks.look()
+            for one in self._meant_to_run():
+                if self._states[one.name] == programs.RUNS:
+                    one.tend()
             if self._serves():
                 self._announce_again()
-            made = self._report()
-            if made is not None:
-                self._haproxy.remember({pool: item["members"] for pool, item in made["pools"].items()})
-            return made
+            return self._report(tell=True)
         finally:
-            self._watch_first_checks()
+            self._watch_closely()
             self._lock.release()
 
     def live_by(self, config: boot.AgentConfig) -> None:
-        """Take the limits of a configuration: from the next reload on."""
-        self._haproxy.live_by(haproxy.Limits(config.hard_stop_after, config.max_former_workers, config.memory_reserve))
+        """Take what a configuration of the agent says of the programs."""
+        for one in self._programs:
+            one.live_by(config)
 
     def end(self) -> None:
         """The agent ends, as it was told to; the programs go on."""
-        self._counters.save()
+        self.save()
         self._record.end()
 
-    def watches(self) -> bool:
-        """Whether somebody is to be told at once when HAProxy stops to answer: in a pair the partner takes over."""
-        return self._haproxy.configured and self._keepalived.configured
-
-    def haproxy_hangs(self) -> bool | None:
-        """Ask HAProxy's worker whether it lives; None if it may answer yet, for it has work to do or is being replaced by us."""
-        if self._haproxy.runtime.answers(watch.PATIENCE):
-            return False
-        if self._is_replacing or self._haproxy.is_busy():  # not the lock: whoever waits for a HAProxy that hangs holds it, too
-            return None
-        return True
-
-    @contextlib.contextmanager
-    def _replacing(self) -> Iterator[None]:
-        self._is_replacing = True
-        try:
-            yield
-        finally:
-            self._is_replacing = False
-
-    def tell_keepalived(self, hangs: bool) -> None:
-        """Have keepalived give the VIP away, or take part again.
-
-        :raises OSError: there is no keepalived to be told.
-        """
-        keepalived.say_hangs(self._keepalived.flag, hangs)
-
-    def save_counters(self) -> None:
-        """Write the counters down before they are told to anyone."""
-        self._counters.save()
+    def save(self) -> None:
+        """Write down what is about to be told to anyone, so that it is never taken back."""
+        for one in self._programs:
+            one.save()
 
     def _recall(self) -> None:
         """Read what was remembered. If it can't be read, what runs goes on running until the controller sends its wish again."""
@@ -249,7 +185,7 @@ class LoadBalancer:
             return
         self._wanted, self._hash = wanted, wanted.hash
         # An agent that was killed half way may have left newer files than it remembers.
-        self._settled = self._haproxy.config == wanted.haproxy_config and self._keepalived.is_set_to(wanted.keepalived_config)
+        self._settled = all(one.is_set_to(wanted) for one in self._programs)
         LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
 
     def _resume_interfaces(self, step: Callable[[tuple[rest.Interface, ...]], None]) -> None:
@@ -262,24 +198,22 @@ class LoadBalancer:
             LOG.error("The interfaces are not as they were: %s", exc)
 
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
-        _refuse_malformed(wanted, self._haproxy.config or "")
+        _refuse_malformed(wanted)
+        self._refuse_programs(wanted)
         missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
         if missing:
             raise errors.MissingCertificates(missing)
         new_interfaces = self._bring_interfaces(wanted)
-        if wanted.haproxy_config is not None:
-            self._haproxy.check(wanted.haproxy_config, wanted.peer_name)
-        self._keepalived.prepare(self._haproxy.alive_script)
-        if wanted.keepalived_config is not None:
-            self._keepalived.check(wanted.keepalived_config)
-        how = self._apply_haproxy(wanted)
-        changed = self._apply_keepalived(wanted) or changed
+        for one in self._programs:
+            if (text := wanted.programs.get(one.name)) is not None:
+                one.check(text, wanted)
+        how = self._apply_programs(wanted)
         if new_interfaces:
             self._take_vips(wanted.interfaces)
         self._nics.drop(self._known_nics, wanted.interfaces)
         self._known_nics = wanted.interfaces
         self._drop_certificates(wanted)
-        return "runtime" if how == "none" and changed else how
+        return program.RUNTIME if how == program.NONE and changed else how
 
     def _bring_interfaces(self, wanted: rest.WantedState) -> bool:
         """Have NICs, addresses and routes; False if nothing of them, nor of the VIPs, has changed."""
@@ -299,93 +233,70 @@ class LoadBalancer:
             self._to_announce, self._announced_at = self._to_announce - 1, time.monotonic()
             self._nics.announce(self._wanted.interfaces)
 
-    def _apply_haproxy(self, wanted: rest.WantedState) -> str:
-        if wanted.haproxy_config is not None:
-            return self._haproxy.apply(wanted.haproxy_config, wanted.peer_name, self._report_quietly)
-        if not self._haproxy.configured:
-            return "none"
-        self._report_quietly()
-        self._haproxy.stop()
-        return "reload"
+    def _refuse_programs(self, wanted: rest.WantedState) -> None:
+        """:raises Malformed: a configuration is not one for an amphora, or for a program that this one has not."""
+        known = {one.name: one for one in self._programs}
+        for name, text in wanted.programs.items():
+            if name not in known:
+                raise rest.Malformed(f"this amphora has no program {name!r}: it is of an older image")
+            known[name].refuse(text)
 
-    def _apply_keepalived(self, wanted: rest.WantedState) -> bool:
-        if wanted.keepalived_config is not None:
-            return self._keepalived.apply(wanted.keepalived_config)
-        if not self._keepalived.configured:
-            return False
-        self._keepalived.stop()
-        return True
+    def _apply_programs(self, wanted: rest.WantedState) -> str:
+        """The most that any of them had to do."""
+        done = [program.NONE]
+        for one in self._programs:
+            text = wanted.programs.get(one.name)
+            if text is not None:
+                done.append(one.apply(text, wanted))
+            elif one.configured:
+                one.stop()
+                done.append(program.RELOAD)
+        return max(done, key=(program.NONE, program.RUNTIME, program.RELOAD).index)
+
+    def _stop(self, brings_clients: bool) -> None:
+        for one in reversed(self._programs):
+            if one.brings_clients is brings_clients:
+                one.stop()
+                one.forget()
 
     def _programs_run(self, wanted: rest.WantedState) -> bool:
-        serves = wanted.haproxy_config is None or self._haproxy.runs(wanted.haproxy_config, wanted.peer_name)
-        return serves and (wanted.keepalived_config is None or self._keepalived.pid() is not None)
+        return all(one.name not in wanted.programs or one.runs(wanted.programs[one.name], wanted) for one in self._programs)
 
-    def _meant_to_run(self) -> list[str]:
-        meant = ((programs.HAPROXY, self._haproxy.configured), (programs.KEEPALIVED, self._keepalived.configured))
-        return [program for program, configured in meant if configured]
+    def _meant_to_run(self) -> list[program.Program]:
+        return [one for one in self._programs if one.configured]
 
     def _ensure_programs(self) -> None:
-        ensure = {programs.HAPROXY: self._haproxy.ensure_running, programs.KEEPALIVED: self._keepalived.ensure_running}
-        self._states = {program: ensure[program]() for program in self._meant_to_run()}
+        self._states = {one.name: one.ensure_running() for one in self._meant_to_run()}
 
     def _serves(self) -> bool:
         """Whether every program runs that should."""
         return all(state == programs.RUNS for state in self._states.values())
 
-    def _report(self) -> dict[str, Any] | None:
+    def _report(self, tell: bool = False) -> dict[str, Any] | None:
         wanted, states = self._wanted, dict(self._states)
-        shown = {"programs": self._record.show(states), "vrrp": self._vrrp()}
-        if wanted is None:
-            return {**report.EMPTY, **shown}
-        if states.get(programs.HAPROXY) != programs.RUNS:
-            return report.make(wanted.generation, self._hash, report.Statistics(), {}) | shown
-        with self._counting:  # asked and taken in one go, so that an old worker is never counted after a new one
-            try:
-                answer = self._ask_present_worker("show info;show stat -1 7 -1")
-            except haproxy_runtime.RuntimeFailed as exc:
-                LOG.warning("No report: %s", exc)
-                return None
-            statistics = report.read_statistics(answer, self._haproxy.changes.lingering)
-            totals = self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
-        return report.make(wanted.generation, self._hash, statistics, totals) | shown
-
-    def _vrrp(self) -> dict[str, Any] | None:
-        if not self._keepalived.configured:
+        parts = [(one, one.report(states.get(one.name) if wanted is not None else None)) for one in self._programs]
+        if not all(part for _, part in parts):
             return None
-        said = self._keepalived.vrrp
-        return {"state": keepalived_dump.UNKNOWN if said is None else said.state, "holds_vip": self._keepalived.holds_vip()}
+        for one, part in parts if tell else ():
+            one.told(part or program.Part())
+        made = report.make(wanted.generation if wanted else 0, self._hash, [part for _, part in parts if part])
+        return {**made, "programs": self._record.show(states)}
 
-    def _ask_present_worker(self, question: str) -> str:
-        """:raises RuntimeFailed: HAProxy does not answer."""
-        for _ in range(HANDOVER_POLLS):
-            answer = self._haproxy.runtime.ask(question)
-            if haproxy_runtime.worker_in(answer) != self._counters.former_worker:
-                break
-            time.sleep(0.02)
-        return answer
-
-    def _watch_first_checks(self) -> None:
-        """Have somebody look closely while first checks are under way: `look()` comes around each second only."""
-        if self._haproxy.changes.first_checks.waiting and (self._watcher is None or not self._watcher.is_alive()):
-            self._watcher = threading.Thread(target=self._await_first_checks, name="first-checks", daemon=True)
+    def _watch_closely(self) -> None:
+        """Have somebody look closely while a program awaits something: `look()` comes around each second only."""
+        if any(one.awaits for one in self._programs) and (self._watcher is None or not self._watcher.is_alive()):
+            self._watcher = threading.Thread(target=self._await, name="close-watch", daemon=True)
             self._watcher.start()
 
-    def _await_first_checks(self) -> None:
+    def _await(self) -> None:
         until = time.monotonic() + CLOSE_WATCH
         waiting = True
         while waiting and time.monotonic() < until:
             time.sleep(CLOSE_WATCH_INTERVAL)
-            with self._lock:
-                if not self._haproxy.runtime.answers(haproxy.QUESTION_TIMEOUT):
-                    break  # it hangs: that is for `look()` to settle, which needs the lock
-                self._haproxy.changes.first_checks.look()
-                waiting = self._haproxy.changes.first_checks.waiting
+            with self._lock:  # of those that hang: that is for `look()` to settle, which needs the lock
+                looked_at = [one for one in self._programs if one.awaits and one.look_closely()]
+                waiting = any(one.awaits for one in looked_at)
         self.on_change()
-
-    def _report_quietly(self) -> None:
-        """Take in the counters of a worker that is about to go."""
-        if self._wanted is not None:
-            self._report()
 
     def _drop_certificates(self, wanted: rest.WantedState) -> None:
         for path in (self._state / "certificates").glob("*.pem"):
@@ -395,7 +306,7 @@ class LoadBalancer:
     def _remember(self) -> None:
         assert self._wanted is not None
         data = {
-            "wanted": {**dataclasses.asdict(self._wanted), "hash": self._hash},
+            "wanted": {**self._wanted.fields(), "hash": self._hash},
             "interfaces": [dataclasses.asdict(item) for item in self._known_nics],
         }
         system.write_file(self._state / "state.json", json.dumps(data).encode())
@@ -412,10 +323,8 @@ def _is_address(word: str) -> bool:
     return True
 
 
-def _refuse_malformed(wanted: rest.WantedState, taken: str = "") -> None:
-    """Refuse whatever could become a line of its own in a file or a batch of commands, and lines that nobody has to send."""
-    allowed.check_haproxy(wanted.haproxy_config or "", taken)
-    allowed.check_keepalived(wanted.keepalived_config or "")
+def _refuse_malformed(wanted: rest.WantedState) -> None:
+    """Refuse whatever could become a line of its own in a batch of commands."""
     for interface in wanted.interfaces:
         routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default")]
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 
-from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, orders, privileges, system, watch
+from amphora_agent import configuration, errors, heartbeat, interfaces, load_balancer, orders, privileges, system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     balancer.live_by(kept.current)
     balancer.resume()
     sender = None if sockets is None else sockets.sender
-    heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save_counters, sender)
+    heart = heartbeat.Heart(config.amphora_id, kept.current, balancer.look, balancer.save, sender)
 
     def live_by(current: boot.AgentConfig) -> None:
         heart.configure(current)
@@ -62,8 +62,7 @@ def _run(config: boot.BootConfig, options: argparse.Namespace) -> None:
     kept.on_change = live_by
     balancer.on_change = heart.nudge
     threading.Thread(target=heart.run, name="heartbeat", daemon=True).start()
-    watching = watch.Watch(balancer.watches, balancer.haproxy_hangs, balancer.tell_keepalived, heart.nudge)
-    threading.Thread(target=watching.run, name="watch", daemon=True).start()
+    threading.Thread(target=balancer.roster.watch(heart.nudge).run, name="watch", daemon=True).start()
     heart.first_sent.wait(FIRST_BEAT_TIMEOUT)
 
     from amphora_agent import identity  # the first heartbeat did not wait for TLS and Flask

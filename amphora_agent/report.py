@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from amphora_agent import programs
+from amphora_agent import program, programs
 from amphora_agent.protocol import heartbeat
 
 _STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
 _NOT_CHECKED = "INI"
 _ACTIVE, _LIMIT, _TOTAL, _BYTES_IN, _BYTES_OUT, _ERRORS = 4, 6, 7, 8, 9, 12
 _COLUMNS = 37
-EMPTY: dict[str, Any] = {"generation": 0, "hash": "", "listeners": {}, "pools": {}}
 
 
 @dataclasses.dataclass(slots=True)
@@ -72,8 +71,18 @@ def limit_of(text: str) -> int | None:
     return next((_number(columns[_LIMIT]) for columns in rows if len(columns) > _LIMIT and columns[1] == "FRONTEND"), None)
 
 
-def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapping[str, list[int]]) -> dict[str, Any]:
-    """The report, as `protocol/heartbeat.py` lays it out."""
+def make(generation: int, config_hash: str, parts: Sequence[program.Part]) -> dict[str, Any]:
+    """The report, as `protocol/heartbeat.py` lays it out. What serves a pool does so for one listener, so no two parts name the same."""
+    made: dict[str, Any] = {"generation": generation, "hash": config_hash, "listeners": {}, "pools": {}}
+    for one in parts:
+        made["listeners"].update(one.listeners)
+        made["pools"].update(one.pools)
+        made.update(one.others)
+    return made
+
+
+def part(statistics: Statistics, totals: Mapping[str, list[int]]) -> program.Part:
+    """HAProxy's part of it."""
     listeners = {
         listener: {
             "status": "FULL" if listener in statistics.full else "OPEN",
@@ -88,7 +97,7 @@ def make(generation: int, config_hash: str, statistics: Statistics, totals: Mapp
         for listener, values in totals.items()
     }
     pools = {pool: {"status": status, "members": statistics.members[pool]} for pool, status in statistics.pools.items()}
-    return {"generation": generation, "hash": config_hash, "listeners": listeners, "pools": pools}
+    return program.Part(listeners, pools)
 
 
 def claims_life(report: Mapping[str, Any]) -> bool:

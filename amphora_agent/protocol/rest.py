@@ -30,6 +30,7 @@ from collections.abc import Mapping
 from typing import Any
 
 VERSION = "1"
+_CONFIG, _FIRST_PROGRAMS = "_config", ("haproxy", "keepalived")
 PORT = 9443
 PREFIX = f"/{VERSION}"
 _LARGEST = 2**63 - 1
@@ -106,20 +107,21 @@ class Interface:
 class WantedState:
     """All that an amphora has to do for a load balancer.
 
-    `haproxy_config` is None while there is no listener (nothing is to run); `keepalived_config` is None outside a pair.
+    `programs` are the configurations of those that are to run, by name: `haproxy` while there is a listener of its protocols,
+    `keepalived` in a pair. In JSON each is a field, `<name>_config`; the two that there were first are null where they are not to run, as
+    older controllers and agents have it. An agent that does not know a program refuses the state: the hash does not fit what it reads.
     `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`.
 
-    The two configurations hold no absolute path and nothing local to a machine: the agent puts its own `global` section before HAProxy's
-    (stats socket, `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's certificates, so that
-    names suffice), and its own `global_defs` and the `vrrp_script haproxy_alive` before keepalived's, whose instances may track it. A
-    server that is added at run time to a backend with `dynamic-cookie-key <key>` has no cookie until the agent repeats the key: `set
-    dynamic-cookie-key backend <backend> <key>`.
+    The configurations of those two hold no absolute path and nothing local to a machine: the agent puts its own `global` section before
+    HAProxy's (stats socket, `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's
+    certificates, so that names suffice), and its own `global_defs` and the `vrrp_script haproxy_alive` before keepalived's, whose
+    instances may track it. A server that is added at run time to a backend with `dynamic-cookie-key <key>` has no cookie until the
+    agent repeats the key: `set dynamic-cookie-key backend <backend> <key>`.
     """
 
     load_balancer_id: str
     generation: int
-    haproxy_config: str | None
-    keepalived_config: str | None = None
+    programs: Mapping[str, str] = dataclasses.field(default_factory=dict)
     peer_name: str | None = None
     interfaces: tuple[Interface, ...] = ()
     certificates: tuple[str, ...] = ()
@@ -127,13 +129,19 @@ class WantedState:
     @property
     def hash(self) -> str:
         """SHA-256 (hex) of everything but the generation: two generations may want the same."""
-        body = dataclasses.asdict(self)
+        body = self.fields()
         del body["generation"]
         return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def dump(self) -> bytes:
         """As the body of a request."""
-        return json.dumps({**dataclasses.asdict(self), "hash": self.hash}).encode()
+        return json.dumps({**self.fields(), "hash": self.hash}).encode()
+
+    def fields(self) -> dict[str, Any]:
+        """In JSON, but for the hash."""
+        body = dataclasses.asdict(self)
+        named = dict.fromkeys(_FIRST_PROGRAMS) | body.pop("programs")
+        return body | {f"{name}{_CONFIG}": text for name, text in named.items()}
 
     @classmethod
     def parse(cls, body: bytes) -> WantedState:
@@ -146,8 +154,7 @@ class WantedState:
             wanted = cls(
                 load_balancer_id=_text(data, "load_balancer_id"),
                 generation=_number(data, "generation"),
-                haproxy_config=_text_or_none(data, "haproxy_config"),
-                keepalived_config=_text_or_none(data, "keepalived_config"),
+                programs={key.removesuffix(_CONFIG): _text(data, key) for key in data if key.endswith(_CONFIG) and data[key] is not None},
                 peer_name=_text_or_none(data, "peer_name"),
                 interfaces=tuple(interface(item) for item in data.get("interfaces", ())),
                 certificates=tuple(str(name) for name in data.get("certificates", ())),

@@ -29,11 +29,14 @@ def wanted_state(
         snapshot = dataclasses.replace(snapshot, members=tuple(member for member in snapshot.members if member.id not in loops))
     pair = snapshot.load_balancer.topology is Topology.ACTIVE_STANDBY
     subnet = safe.network("cidr of the VIP's subnet", networks.vip.cidr)
+    programs = {
+        "haproxy": haproxy.config(snapshot, amphora, settings),
+        "keepalived": keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
+    }
     return rest.WantedState(
         load_balancer_id=safe.object_id("load balancer id", snapshot.load_balancer.id),
         generation=snapshot.generation,
-        haproxy_config=haproxy.config(snapshot, amphora, settings),
-        keepalived_config=keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
+        programs={name: text for name, text in programs.items() if text is not None},
         peer_name=haproxy.peer_name(amphora),
         interfaces=interfaces(snapshot, amphora, networks),
         certificates=certificates,

@@ -131,8 +131,8 @@ def _told_to_refuse(agent: fake.FakeAmphora) -> Callable[[protocol.WantedState],
 
 
 def _with_nonsense(wanted: protocol.WantedState) -> protocol.WantedState:
-    text = re.sub("default_backend .*", "default_backend frob", wanted.haproxy_config or "", count=1)
-    return dataclasses.replace(wanted, haproxy_config=text)
+    text = re.sub("default_backend .*", "default_backend frob", wanted.programs.get("haproxy") or "", count=1)
+    return dataclasses.replace(wanted, programs={**wanted.programs, "haproxy": text})
 
 
 def _snapshot(case: Case, **fields: int) -> model.Snapshot:
@@ -178,7 +178,7 @@ def test_an_older_generation_is_refused_and_the_newer_one_runs_on(case: Case) ->
     newer = _wanted(_snapshot(case), generation=5)
     case.driver.apply(case.amphora, newer, {})
     with pytest.raises(exceptions.AmphoraRefused) as refusal:
-        case.driver.apply(case.amphora, dataclasses.replace(newer, generation=4, haproxy_config=None), {})
+        case.driver.apply(case.amphora, dataclasses.replace(newer, generation=4, programs={}), {})
     assert not isinstance(refusal.value, exceptions.ConfigRefused)
     assert case.driver.info(case.amphora).load_balancers == {newer.load_balancer_id: 5}
     assert case.driver.apply(case.amphora, dataclasses.replace(newer, generation=6), {}).how is interface.How.NONE
@@ -245,7 +245,7 @@ def test_an_order_by_a_lost_lease_is_refused_whatever_it_asks_for(case: Case) ->
     case.driver.apply(case.amphora, newest, {}, _by(12))
     config = boot.AgentConfig(health_managers=((agent_amphora.MANAGER, 5555),), heartbeat_key="11" * 32, heartbeat_interval=3.0)
     late: list[Callable[[], object]] = [
-        lambda: case.driver.apply(case.amphora, dataclasses.replace(newest, haproxy_config=None), {}, _by(11)),
+        lambda: case.driver.apply(case.amphora, dataclasses.replace(newest, programs={}), {}, _by(11)),
         lambda: case.driver.remove(case.amphora, newest.load_balancer_id, _by(11)),
         lambda: case.driver.configure(case.amphora, config, _by(11)),
     ]

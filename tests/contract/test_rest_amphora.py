@@ -20,7 +20,7 @@ from controller.drivers.ca import local as local_ca
 from tests import builders
 from tests.contract import agent_stand_in
 
-WANTED = protocol.WantedState(load_balancer_id=builders.an_id("lb"), generation=1, haproxy_config="defaults\n")
+WANTED = protocol.WantedState(load_balancer_id=builders.an_id("lb"), generation=1, programs={"haproxy": "defaults\n"})
 
 
 @pytest.fixture

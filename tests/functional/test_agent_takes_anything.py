@@ -34,8 +34,7 @@ BOOTED = boot.BootConfig(
 WANTED = rest.WantedState(
     load_balancer_id=ID,
     generation=1,
-    haproxy_config=(GOLDEN / "http-single.cfg").read_text(),
-    keepalived_config=(GOLDEN / "vrrp-ipv4-master.conf").read_text(),
+    programs={"haproxy": (GOLDEN / "http-single.cfg").read_text(), "keepalived": (GOLDEN / "vrrp-ipv4-master.conf").read_text()},
     peer_name="peer",
     interfaces=(
         rest.Interface(

@@ -140,9 +140,9 @@ def test_the_other_half_learns_its_new_partner(site: flow_site.Site) -> None:
     addresses = {one.role: one.vrrp_ip for one in site.snapshot(load_balancer_id).amphorae}
     running = site.amphora.running(before[Role.BACKUP], load_balancer_id)
     assert running is not None
-    assert running.keepalived_config is not None
+    assert "keepalived" in running.programs
     assert addresses[Role.MASTER] is not None
-    assert addresses[Role.MASTER] in running.keepalived_config
+    assert addresses[Role.MASTER] in running.programs["keepalived"]
 
 
 @pytest.mark.parametrize("after", [flow_site.NOT_QUICK, True], ids=["before its work", "after its work"])
@@ -173,7 +173,7 @@ def serves(site: flow_site.Site, load_balancer_id: str) -> bool:
     """Whether at least one machine runs and has the load balancer's configuration, with the VIP on it or VRRP for it."""
     living = {one.amphora_id for one in site.compute.list_ours()}
     running = [site.amphora.running(one, load_balancer_id) for one in living]
-    return any(one is not None and (one.interfaces[0].vips or one.keepalived_config) for one in running)
+    return any(one is not None and (one.interfaces[0].vips or one.programs.get("keepalived")) for one in running)
 
 
 @pytest.mark.parametrize("is_dead", [flow_site.NOT_QUICK, True], ids=["planned", "dead"])

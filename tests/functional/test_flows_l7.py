@@ -48,7 +48,7 @@ def _text(site: flow_site.Site, load_balancer_id: str) -> str:
     (amphora,) = site.amphorae(load_balancer_id).values()
     running = site.amphora.running(amphora, load_balancer_id)
     assert running is not None
-    return running.haproxy_config or ""
+    return running.programs.get("haproxy") or ""
 
 
 def _states(snapshot: model.Snapshot) -> set[ProvisioningStatus]:

@@ -26,7 +26,7 @@ def test_a_repair_writes_what_differs_though_the_rows_owe_nothing(site: flow_sit
         newest = right[one.id]
         assert newest is not None
         assert newest.hash == one.confirmed_hash
-        site.amphora.apply(one, dataclasses.replace(newest, haproxy_config=None), {})
+        site.amphora.apply(one, dataclasses.replace(newest, programs={}), {})
     site.network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, [AccessRule("tcp", 22)])
     site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
     assert {one.id: site.amphora.running(one.id, load_balancer_id) for one in snapshot.amphorae} == right

@@ -28,8 +28,8 @@ def test_a_hundred_concurrent_writes_cost_a_few_pushes_and_all_are_applied(site:
     assert {one.provisioning_status for one in site.snapshot(load_balancer_id).members} == {ProvisioningStatus.ACTIVE}
     running = site.amphora.running(site.amphorae(load_balancer_id)[Role.STANDALONE], load_balancer_id)
     assert running is not None
-    assert running.haproxy_config is not None
-    assert all(f"198.19.30.{number + 1}:" in running.haproxy_config for number in range(100))
+    assert "haproxy" in running.programs
+    assert all(f"198.19.30.{number + 1}:" in running.programs["haproxy"] for number in range(100))
 
 
 def test_a_whole_life_needs_nobody(site: flow_site.Site, tmp_path: pathlib.Path) -> None:

@@ -34,7 +34,7 @@ def a_new_member(site: flow_site.Site, load_balancer_id: str) -> None:
 
 def configuration(site: flow_site.Site, load_balancer_id: str) -> list[str]:
     running = [site.amphora.running(one, load_balancer_id) for one in site.amphorae(load_balancer_id).values()]
-    return [one.haproxy_config or "" for one in running if one is not None]
+    return [one.programs.get("haproxy") or "" for one in running if one is not None]
 
 
 @pytest.mark.parametrize("topology", Topology)

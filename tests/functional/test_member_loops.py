@@ -32,7 +32,7 @@ def built(site: flow_site.Site, topology: Topology = Topology.SINGLE) -> str:
 
 def configurations(site: flow_site.Site, load_balancer_id: str) -> list[str]:
     running = [site.amphora.running(one.id, load_balancer_id) for one in site.snapshot(load_balancer_id).amphorae]
-    return [str(one and one.haproxy_config) for one in running]
+    return [str(one and one.programs.get("haproxy")) for one in running]
 
 
 def housekeep(site: flow_site.Site) -> int:

@@ -389,10 +389,12 @@ class Amphora:
     # -- wanted states -------------------------------------------------------------------------------------------------------
 
     def wanted(self, generation: int, config: str | None, **changes: Any) -> rest.WantedState:
-        """A wanted state with the VIP's NIC."""
+        """A wanted state with the VIP's NIC; `keepalived_config` and the like are configurations of other programs."""
+        texts = {"haproxy": config} | {key.removesuffix("_config"): changes.pop(key) for key in list(changes) if key.endswith("_config")}
+        programs = {name: text for name, text in texts.items() if text is not None}
         nic = rest.Interface(mac=TENANT_MAC, name="eth1", mtu=1400, addresses=(f"{VRRP}/24",), vips=(f"{VIP}/32",))
         return rest.WantedState(
-            load_balancer_id=self.load_balancer_id, generation=generation, haproxy_config=config, **{"interfaces": (nic,), **changes}
+            load_balancer_id=self.load_balancer_id, generation=generation, programs=programs, **{"interfaces": (nic,), **changes}
         )
 
     def put(self, wanted: rest.WantedState) -> tuple[int, bytes]:

@@ -61,9 +61,9 @@ class RunningHaproxy:
     def write(self, snapshot: model.Snapshot, **settings: Any) -> str:
         """Put the text for a snapshot in its place, and say which peer it is for."""
         wanted = render.wanted_state(snapshot, snapshot.amphorae[0], NETWORKS, render.Settings(**settings))
-        assert wanted.haproxy_config is not None
+        assert "haproxy" in wanted.programs
         assert wanted.peer_name is not None
-        (self._folder / "haproxy.cfg").write_text(_PREAMBLE.format(folder=self._folder) + wanted.haproxy_config)
+        (self._folder / "haproxy.cfg").write_text(_PREAMBLE.format(folder=self._folder) + wanted.programs["haproxy"])
         return wanted.peer_name
 
     def reload(self) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import pytest
 
 from amphora_agent import haproxy, haproxy_config, haproxy_states, system
+from amphora_agent.protocol import rest
 from controller import render
 from controller.model import load_balancer as model
 from tests import builders
@@ -97,8 +98,9 @@ class Machine:
         found = effects.snapshot(OWNER, iter(parts))
         config = text(found)
         peer = found.amphorae[0].id
-        self.haproxy.check(config, peer)
-        return self.haproxy.apply(config, peer, lambda: None)
+        wanted = rest.WantedState(load_balancer_id="lb", generation=1, peer_name=peer)
+        self.haproxy.check(config, wanted)
+        return self.haproxy.apply(config, wanted)
 
     def rows(self) -> dict[haproxy_states.Key, haproxy_states.Row]:
         return haproxy_states.rows(self.haproxy.runtime.server_states())
@@ -128,7 +130,7 @@ class Machine:
 
 def text(snapshot: model.Snapshot) -> str:
     """What HAProxy is to run."""
-    return render.wanted_state(snapshot, snapshot.amphorae[0], NETWORKS).haproxy_config or ""
+    return render.wanted_state(snapshot, snapshot.amphorae[0], NETWORKS).programs.get("haproxy") or ""
 
 
 def _answers(cell: Cell) -> Any:

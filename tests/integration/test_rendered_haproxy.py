@@ -29,7 +29,7 @@ def _with_pool(snapshot: model.Snapshot, **fields: object) -> model.Snapshot:
 
 
 def _lines(snapshot: model.Snapshot) -> list[str]:
-    text = render.wanted_state(snapshot, snapshot.amphorae[0], NETWORKS).haproxy_config or ""
+    text = render.wanted_state(snapshot, snapshot.amphorae[0], NETWORKS).programs.get("haproxy") or ""
     return [line.strip() for line in text.splitlines()]
 
 

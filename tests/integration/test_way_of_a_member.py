@@ -133,7 +133,7 @@ def machine(stations: Stations) -> Iterator[tuple[Any, load_balancer.LoadBalance
         system.run(["ip", "-n", namespace, "link", "set", "lo", "up"])
         booted = dataclasses.replace(BOOTED, haproxy_command="haproxy")
         balancer = load_balancer.LoadBalancer(booted, folder / "state", folder / "run", Nics(namespace))
-        stack.callback(balancer._haproxy.stop)
+        stack.callback(balancer.roster.haproxy.stop)
         certificates = folder / "certificates"
         certificates.mkdir()
         authority = agent_amphora.Authority("anybody")
@@ -176,14 +176,14 @@ def test_a_member_passes_few_modules_on_its_way_and_the_page_lists_them(
     stations: Stations, machine: tuple[Any, Any, str], served: tuple[Worked, str], tmp_path: pathlib.Path
 ) -> None:
     api, pool = served
-    worker = machine[1]._haproxy.runtime.worker()
+    worker = machine[1].roster.haproxy.runtime.worker()
     with working(api.site, tmp_path):
         stations.on = True
         made = api.member(pool, ADDRESS)["id"]
         path = f"/pools/{pool}/members/{made}"
         eventually(lambda: api.get("member", path)["provisioning_status"] == ProvisioningStatus.ACTIVE)
         stations.on = False
-    assert machine[1]._haproxy.runtime.worker() == worker, "HAProxy took it without a reload"
+    assert machine[1].roster.haproxy.runtime.worker() == worker, "HAProxy took it without a reload"
     assert set(stations.passed) == set(BORDERS)
     assert len(stations.all) <= MOST, stations.all
     listed = re.findall(

@@ -172,10 +172,11 @@ def how(running: rest.WantedState | None, wanted: rest.WantedState) -> interface
     """What a real agent would have to do: nothing, a few commands if only servers differ, or a reload."""
     if running is not None and running.hash == wanted.hash:
         return interface.How.NONE
-    if running is None or running.haproxy_config is None or wanted.haproxy_config is None:
+    if running is None or "haproxy" not in running.programs or "haproxy" not in wanted.programs:
         return interface.How.RELOAD
-    same_frame = _frame(running.haproxy_config) == _frame(wanted.haproxy_config)
-    same_rest = (running.keepalived_config, running.interfaces) == (wanted.keepalived_config, wanted.interfaces)
+    same_frame = _frame(running.programs["haproxy"]) == _frame(wanted.programs["haproxy"])
+    others = [{name: text for name, text in one.programs.items() if name != "haproxy"} for one in (running, wanted)]
+    same_rest = others[0] == others[1] and running.interfaces == wanted.interfaces
     return interface.How.RUNTIME if same_frame and same_rest else interface.How.RELOAD
 
 

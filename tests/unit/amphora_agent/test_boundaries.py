@@ -27,7 +27,7 @@ def test_the_agent_imports_nothing_of_the_controller() -> None:
 
 def wanted(**changes: object) -> rest.WantedState:
     nic = {"mac": "02:00:00:00:00:01", "name": "eth1", "mtu": 1500, "addresses": ("10.0.0.1/24",), **changes}
-    return rest.WantedState(load_balancer_id="x", generation=1, haproxy_config=None, interfaces=(rest.Interface(**nic),))  # type: ignore[arg-type]
+    return rest.WantedState(load_balancer_id="x", generation=1, interfaces=(rest.Interface(**nic),))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Told:
             manager.settimeout(5)
         self.amphora_id = str(uuid.uuid4())
         self.key = protocol.derive_key(b"deployment", self.amphora_id)
-        self.report: dict[str, Any] | None = report.EMPTY
+        self.report: dict[str, Any] | None = report.make(0, "", [])
         self.saved = 0
         config = boot.AgentConfig(
             health_managers=tuple(manager.getsockname() for manager in self.managers),
@@ -66,7 +66,7 @@ def test_every_manager_gets_the_first_report_with_rising_sequences_of_one_boot(t
     assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
     assert told.heart.first_sent.is_set()
     assert told.saved == 1
-    told.report = {**report.EMPTY, "generation": 1}
+    told.report = {**report.make(0, "", []), "generation": 1}
     told.heart.turn()
     headers = told.receive()
     assert {header.sequence for header in headers} == {2}
@@ -87,7 +87,7 @@ def test_a_program_that_does_not_run_is_told_once_and_no_beat_follows_until_it_d
     told.heart.turn()
     told.receive()
     for state in ("silent", "down"):
-        told.report = {**report.EMPTY, "programs": {"haproxy": {"state": state, "died": 0, "hung": 0}}}
+        told.report = {**report.make(0, "", []), "programs": {"haproxy": {"state": state, "died": 0, "hung": 0}}}
         for _ in range(3):
             told.heart.turn()
         assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
@@ -96,14 +96,14 @@ def test_a_program_that_does_not_run_is_told_once_and_no_beat_follows_until_it_d
             with pytest.raises(BlockingIOError):
                 manager.recv(1)
             manager.settimeout(5)
-    told.report = {**report.EMPTY, "programs": {"haproxy": {"state": "runs", "died": 1, "hung": 0}}}
+    told.report = {**report.make(0, "", []), "programs": {"haproxy": {"state": "runs", "died": 1, "hung": 0}}}
     told.heart.turn()
     assert [header.kind for header in told.receive()] == [protocol.REPORT, protocol.REPORT]
 
 
 def test_a_large_report_travels_in_parts(told: Told) -> None:
     members = {str(uuid.uuid4()): "UP" for _ in range(8000)}
-    told.report = {**report.EMPTY, "pools": {"p:l": {"status": "UP", "members": members}}}
+    told.report = {**report.make(0, "", []), "pools": {"p:l": {"status": "UP", "members": members}}}
     told.heart.turn()
     first = protocol.unpack(told.managers[0].recv(65536), told.key)
     bodies = [first[1], *(protocol.unpack(told.managers[0].recv(65536), told.key)[1] for _ in range(first[0].parts - 1))]
@@ -141,7 +141,7 @@ def test_a_beat_that_answers_nobody_says_so(told: Told) -> None:
 
 def with_counters(told: Told, value: int) -> dict[str, Any]:
     stats = dict.fromkeys(protocol.COUNTERS, value)
-    told.report = {**report.EMPTY, "listeners": {name: {"status": "OPEN", "stats": stats} for name in ("b", "a")}}
+    told.report = {**report.make(0, "", []), "listeners": {name: {"status": "OPEN", "stats": stats} for name in ("b", "a")}}
     return told.report
 
 

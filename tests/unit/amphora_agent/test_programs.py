@@ -143,7 +143,7 @@ def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
 ) -> None:
     text = "virtual_ipaddress {\n192.0.2.100/24 dev eth1\n}\nvirtual_ipaddress_excluded {\n2001:db8::100/128 dev eth1\n}\n"
     (tmp_path / "keepalived.conf").write_text(text)
-    half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "haproxy", "1", programs.Record(tmp_path / "programs.json"))
+    half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "haproxy", "1", programs.Record(tmp_path / "programs.json"), "")
     half.vrrp = None if state is None else keepalived_dump.Vrrp(state)
     with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset({"127.0.0.1", *held})):
         assert half._differs() is differs

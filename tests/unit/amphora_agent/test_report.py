@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import csv
 import io
+from typing import Any
 
 import pytest
 
@@ -25,6 +26,10 @@ def row(proxy: str, name: str, status: str, weight: str = "", numbers: tuple[int
     columns[4], columns[7], columns[8], columns[9], columns[12] = map(str, numbers)
     columns[17], columns[18] = status, weight
     return ",".join(columns)
+
+
+def made_of(statistics: report.Statistics, totals: dict[str, list[int]]) -> dict[str, Any]:
+    return report.make(3, "hash", [report.part(statistics, totals)])
 
 
 def test_each_of_haproxys_words_for_a_server_is_one_of_five_words() -> None:
@@ -72,7 +77,7 @@ def test_a_pool_without_a_better_member_than_one_that_waits_is_not_down() -> Non
 
 def test_a_table_becomes_a_report_without_the_servers_that_only_finish() -> None:
     statistics = report.read_statistics(TABLE, {("states", name) for name in ("spare", "maint", "drain", "rising", "falling")})
-    made = report.make(3, "hash", statistics, {"full": [100, 200, 9, 1], "open": [1, 2, 3, 4]})
+    made = made_of(statistics, {"full": [100, 200, 9, 1], "open": [1, 2, 3, 4]})
     stats = {"bytes_in": 100, "bytes_out": 200, "active_connections": 2, "total_connections": 9, "request_errors": 1}
     assert made["listeners"]["full"] == {"status": "FULL", "stats": stats}, "two connections of two"
     assert made["listeners"]["open"]["status"] == "OPEN"
@@ -87,8 +92,8 @@ def test_a_table_becomes_a_report_without_the_servers_that_only_finish() -> None
 
 
 def test_the_digest_changes_with_every_status_and_with_no_counter() -> None:
-    made = report.make(3, "hash", report.read_statistics(TABLE), TOTALS)
-    counted = report.make(3, "hash", report.read_statistics(TABLE), {**TOTALS, "open": [101, 200, 9, 1]})
+    made = made_of(report.read_statistics(TABLE), TOTALS)
+    counted = made_of(report.read_statistics(TABLE), {**TOTALS, "open": [101, 200, 9, 1]})
     assert report.digest(made) == report.digest(counted)
     for path, value in (
         (("generation",), 4),
@@ -106,4 +111,4 @@ def test_the_digest_changes_with_every_status_and_with_no_counter() -> None:
 
 def test_a_listener_that_disappears_changes_the_digest() -> None:
     statistics = report.read_statistics(TABLE)
-    assert report.digest(report.make(3, "h", statistics, {})) != report.digest(report.make(3, "h", statistics, TOTALS))
+    assert report.digest(made_of(statistics, {})) != report.digest(made_of(statistics, TOTALS))

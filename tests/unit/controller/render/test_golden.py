@@ -249,7 +249,7 @@ def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_
         owner = dataclasses.replace(snapshot.load_balancer, vip=builders.a_vip(address="2001:db8:10::10"))
         snapshot = builders.a_snapshot(owner, amphorae=amphorae)
         networks = dataclasses.replace(networks, vip=dataclasses.replace(networks.vip, cidr="2001:db8:10::/64", gateway_ip=None))
-    text = tools.render.wanted_state(snapshot, snapshot.amphorae[half], networks).keepalived_config
+    text = tools.render.wanted_state(snapshot, snapshot.amphorae[half], networks).programs.get("keepalived")
     assert text is not None
     _compare(f"vrrp-ipv{version}-{'master' if half == 0 else 'backup'}.conf", text, request)
     tools.ask_keepalived(text, tmp_path)

@@ -155,13 +155,13 @@ def test_a_hostile_string_is_refused_or_changes_no_line_but_its_word(place: tupl
         wanted = tools.wanted(_poisoned(place, value))
     except (exceptions.UnsafeValue, exceptions.NotSupported):
         return
-    assert wanted.haproxy_config is not None
-    assert wanted.keepalived_config is not None
-    assert harmless.haproxy_config is not None
-    assert harmless.keepalived_config is not None
+    assert "haproxy" in wanted.programs
+    assert "keepalived" in wanted.programs
+    assert "haproxy" in harmless.programs
+    assert "keepalived" in harmless.programs
     if value not in {"", "HTTP", "HTTPS", "TCP", "PROXY", "PING"}:  # known words, and absence, legitimately mean other directives
-        assert _shape(wanted.haproxy_config) == _shape(harmless.haproxy_config)
-        assert _shape(wanted.keepalived_config) == _shape(harmless.keepalived_config)
+        assert _shape(wanted.programs["haproxy"]) == _shape(harmless.programs["haproxy"])
+        assert _shape(wanted.programs["keepalived"]) == _shape(harmless.programs["keepalived"])
 
 
 _SUSPICIOUS = (

@@ -75,12 +75,12 @@ def test_a_change_of_one_member_leaves_the_lines_of_the_others() -> None:
 
 
 def test_nothing_runs_without_a_listener() -> None:
-    assert tools.wanted(builders.a_snapshot()).haproxy_config is None
+    assert tools.wanted(builders.a_snapshot()).programs.get("haproxy") is None
 
 
 @pytest.mark.parametrize("fields", [{"admin_state_up": False}, {"provisioning_status": ProvisioningStatus.PENDING_DELETE}])
 def test_nothing_runs_while_the_load_balancer_is_off(fields: dict[str, object]) -> None:
-    assert tools.wanted(builders.a_serving_snapshot(**fields)).haproxy_config is None
+    assert tools.wanted(builders.a_serving_snapshot(**fields)).programs.get("haproxy") is None
 
 
 def test_a_disabled_monitor_leaves_members_unchecked() -> None:
@@ -136,18 +136,18 @@ def test_a_single_amphora_sets_the_vip_itself() -> None:
     assert (nic.name, nic.mac, nic.mtu) == ("eth1", amphora.vrrp_mac, 1450)
     assert (nic.addresses, nic.vips) == (("198.19.10.21/24",), ("198.19.10.10/24",))
     assert [(route.destination, route.gateway) for route in nic.routes] == [("default", "198.19.10.1")]
-    assert wanted.keepalived_config is None
+    assert "keepalived" not in wanted.programs
 
 
 def test_in_a_pair_keepalived_sets_the_vip_and_both_run_the_same_haproxy_text() -> None:
     snapshot = builders.a_serving_snapshot(topology=Topology.ACTIVE_STANDBY)
     master, backup = tools.wanted(snapshot, 0), tools.wanted(snapshot, 1)
-    assert master.haproxy_config == backup.haproxy_config
+    assert master.programs.get("haproxy") == backup.programs.get("haproxy")
     assert [nic.vips for nic in (*master.interfaces, *backup.interfaces)] == [(), ()]
-    assert master.keepalived_config is not None
-    assert backup.keepalived_config is not None
-    assert "priority 100" in master.keepalived_config
-    assert "priority 90" in backup.keepalived_config
+    assert "keepalived" in master.programs
+    assert "keepalived" in backup.programs
+    assert "priority 100" in master.programs["keepalived"]
+    assert "priority 90" in backup.programs["keepalived"]
     assert master.peer_name != backup.peer_name
 
 
@@ -155,7 +155,7 @@ def test_an_amphora_that_is_being_deleted_is_nobodys_peer() -> None:
     gone = builders.an_amphora(role=Role.MASTER, vrrp_ip="198.19.10.99", status=AmphoraStatus.PENDING_DELETE)
     pair = [builders.an_amphora(role=Role.MASTER), builders.an_amphora(role=Role.BACKUP)]
     snapshot = builders.a_snapshot(builders.a_load_balancer(topology=Topology.ACTIVE_STANDBY), amphorae=[*pair, gone])
-    text = tools.wanted(snapshot).keepalived_config
+    text = tools.wanted(snapshot).programs.get("keepalived")
     assert text is not None
     assert "198.19.10.23" in text
     assert "198.19.10.99" not in text

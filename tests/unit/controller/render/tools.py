@@ -43,14 +43,14 @@ _WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --con
 def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
     """What is wanted of an amphora of this snapshot."""
     found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings))  # type: ignore[arg-type]
-    allowed.check_haproxy(found.haproxy_config or "")  # whatever is rendered, an agent takes it
-    allowed.check_keepalived(found.keepalived_config or "")
+    allowed.check_haproxy(found.programs.get("haproxy") or "")  # whatever is rendered, an agent takes it
+    allowed.check_keepalived(found.programs.get("keepalived") or "")
     return found
 
 
 def haproxy_config(snapshot: model.Snapshot, **settings: object) -> str:
     """HAProxy's text for a snapshot that has one."""
-    text = wanted(snapshot, **settings).haproxy_config
+    text = wanted(snapshot, **settings).programs.get("haproxy")
     assert text is not None
     return text
 

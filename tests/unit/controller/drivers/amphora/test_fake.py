@@ -11,7 +11,7 @@ from tests import builders
 
 
 def _wanted(generation: int = 1) -> rest.WantedState:
-    return rest.WantedState(load_balancer_id=builders.an_id("lb"), generation=generation, haproxy_config="defaults\n")
+    return rest.WantedState(load_balancer_id=builders.an_id("lb"), generation=generation, programs={"haproxy": "defaults\n"})
 
 
 def test_it_is_silent_for_as_many_calls_as_it_was_told() -> None:

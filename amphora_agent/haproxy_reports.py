@@ -1,0 +1,103 @@
+"""What HAProxy says of itself: its counters, its servers, whether it answers."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+import threading
+import time
+from collections.abc import Iterator
+
+from amphora_agent import counters, haproxy_changes, haproxy_runtime, program, programs, watch
+from amphora_agent import report as reports
+
+LOG = logging.getLogger(__name__)
+HANDOVER_POLLS = 5
+"""So often HAProxy is asked again while a worker answers that has a successor already: the two share a socket for a moment."""
+QUESTION_TIMEOUT = 0.5
+"""Seconds that worker and master have for an answer when they are asked whether they live; it takes them a tenth of a millisecond."""
+
+
+class ReportingHAProxy(program.Program):
+    """The half of it that is asked. No lock has to be held for a report."""
+
+    name = programs.HAPROXY
+
+    def __init__(self, socket: pathlib.Path, counted: pathlib.Path) -> None:
+        self.runtime = haproxy_runtime.RuntimeApi(socket)
+        self.changes = haproxy_changes.Changes(self.runtime)
+        self._counters = counters.Counters(counted)
+        self._counting = threading.Lock()
+        self._is_replacing = False  # True while it is being replaced because somebody wants another state
+
+    def is_busy(self) -> bool:
+        """Whether the newest worker works or waits for a processor; older ones may be busy with connections that they finish."""
+        raise NotImplementedError
+
+    def report(self, state: str | None) -> program.Part | None:
+        if state != programs.RUNS:
+            return program.Part()
+        try:
+            statistics, totals = self._count()
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("No report: %s", exc)
+            return None
+        return reports.part(statistics, totals)
+
+    def save(self) -> None:
+        self._counters.save()
+
+    def forget(self) -> None:
+        self._counters.forget()
+
+    @property
+    def awaits(self) -> bool:
+        """First checks, whose passing is to be told to HAProxy and to everybody."""
+        return self.changes.first_checks.waiting
+
+    def look_closely(self) -> bool:
+        if not self.runtime.answers(QUESTION_TIMEOUT):
+            return False
+        self.changes.first_checks.look()
+        return True
+
+    def hangs(self) -> bool | None:
+        """Ask its worker whether it lives; None if it may answer yet, for it has work to do or is being replaced by us."""
+        if self.runtime.answers(watch.PATIENCE):
+            return False
+        if self._is_replacing or self.is_busy():  # no lock is asked for: whoever waits for a HAProxy that hangs holds it, too
+            return None
+        return True
+
+    @contextlib.contextmanager
+    def _replacing(self) -> Iterator[None]:
+        self._is_replacing = True
+        try:
+            yield
+        finally:
+            self._is_replacing = False
+
+    def _count(self) -> tuple[reports.Statistics, dict[str, list[int]]]:
+        """Asked and taken in one go, so that an old worker is never counted after a new one.
+
+        :raises RuntimeFailed: HAProxy does not answer.
+        """
+        with self._counting:
+            answer = self._ask_present_worker("show info;show stat -1 7 -1")
+            statistics = reports.read_statistics(answer, self.changes.lingering)
+            return statistics, self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
+
+    def _ask_present_worker(self, question: str) -> str:
+        """:raises RuntimeFailed: HAProxy does not answer."""
+        for _ in range(HANDOVER_POLLS):
+            answer = self.runtime.ask(question)
+            if haproxy_runtime.worker_in(answer) != self._counters.former_worker:
+                break
+            time.sleep(0.02)
+        return answer
+
+    def _count_quietly(self) -> None:
+        """Take in the counters of a worker that is about to go."""
+        with contextlib.suppress(haproxy_runtime.RuntimeFailed):
+            self._count()

@@ -1,0 +1,167 @@
+"""The programs of an amphora are a list: a load balancer treats each of them alike, whatever it is."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+from amphora_agent import errors, load_balancer, program, programs
+from amphora_agent.protocol import boot, rest
+
+
+class Told(program.Program):
+    """A program that writes down what it is asked to do."""
+
+    def __init__(self, name: str, said: list[str], brings_clients: bool = False) -> None:
+        self.name = name  # type: ignore[misc]
+        self.said, self.brings_clients = said, brings_clients
+        self.text: str | None = None
+        self.refuses = False
+        self.state = programs.RUNS
+
+    @property
+    def configured(self) -> bool:
+        return self.text is not None
+
+    def is_set_to(self, wanted: rest.WantedState) -> bool:
+        return self.text == wanted.programs.get(self.name)
+
+    def refuse(self, text: str) -> None:
+        if "harm" in text:
+            raise rest.Malformed(f"{self.name} takes no harm")
+
+    def check(self, text: str, wanted: rest.WantedState) -> None:
+        self.said.append(f"check {self.name}")
+        if self.refuses:
+            raise errors.ConfigRefused(self.name, "no")
+
+    def apply(self, text: str, wanted: rest.WantedState) -> str:
+        self.said.append(f"apply {self.name}")
+        self.text = text
+        return program.RELOAD
+
+    def runs(self, text: str, wanted: rest.WantedState) -> bool:
+        return self.text == text
+
+    def ensure_running(self) -> str:
+        return self.state
+
+    def stop(self) -> None:
+        self.said.append(f"stop {self.name}")
+        self.text = None
+
+    def report(self, state: str | None) -> program.Part | None:
+        return None if self.state == "mute" else program.Part({f"l-{self.name}": {"status": "OPEN"}} if state == programs.RUNS else {})
+
+
+class Nics:
+    """NICs that are there."""
+
+    namespace = ""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_: self._said.append(name)
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def balancer(tmp_path: pathlib.Path, said: list[str]) -> load_balancer.LoadBalancer:
+    config = boot.BootConfig(
+        amphora_id="00000000-0000-4000-8000-000000000001",
+        management_address="192.0.2.1/24",
+        management_mac="02:00:00:00:00:01",
+        management_mtu=1500,
+        health_managers=(),
+        heartbeat_key="00",
+    )
+    made = load_balancer.LoadBalancer(config, tmp_path / "state", tmp_path / "run", Nics(said))  # type: ignore[arg-type]
+    made._programs = (Told("one", said), Told("two", said), Told("bringer", said, brings_clients=True))  # type: ignore[assignment]
+    return made
+
+
+def wanted(generation: int, **texts: str) -> rest.WantedState:
+    nic = rest.Interface(mac="02:00:00:00:00:02", name="eth1", mtu=1500, addresses=("10.0.0.2/24",), vips=("10.0.0.9/32",))
+    return rest.WantedState(load_balancer_id="lb", generation=generation, programs=texts, interfaces=(nic,))
+
+
+def test_all_are_checked_before_any_is_changed(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
+    balancer.apply(wanted(1, one="a", bringer="a", two="a"))
+    assert said == [
+        *("ensure", "check one", "check two", "check bringer", "apply one", "apply two", "apply bringer"),
+        *("take_vips", "drop"),
+    ]
+    said.clear()
+    balancer._programs[2].refuses = True  # type: ignore[attr-defined]
+    with pytest.raises(errors.ConfigRefused):
+        balancer.apply(wanted(2, one="b", bringer="b", two="b"))
+    assert [one.text for one in balancer._programs] == ["a", "a", "a"]  # type: ignore[attr-defined]
+
+
+def test_clients_are_sent_away_before_those_who_serve_them_end(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
+    balancer.apply(wanted(1, one="a", two="a", bringer="a"))
+    said.clear()
+    balancer.remove("lb")
+    assert said == ["stop bringer", "drop_vips", "stop two", "stop one", "drop"]
+
+
+def test_one_that_is_no_longer_wanted_is_stopped_alone(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
+    balancer.apply(wanted(1, one="a", two="a"))
+    said.clear()
+    assert balancer.apply(wanted(2, one="a")).applied == program.RELOAD
+    assert "stop two" in said
+    assert "stop one" not in said
+    assert list((balancer.look() or {})["listeners"]) == ["l-one"]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_the_amphora_claims_to_serve_while_all_run(balancer: load_balancer.LoadBalancer, place: int) -> None:
+    balancer.apply(wanted(1, one="a", two="a", bringer="a"))
+    balancer._programs[place].state = programs.DOWN  # type: ignore[attr-defined]
+    report = balancer.look()
+    assert report is not None
+    assert len(report["listeners"]) == 2
+    assert balancer.generations() == {}
+    balancer._programs[place].state = "mute"  # type: ignore[attr-defined]
+    assert balancer.look() is None
+
+
+def test_what_no_program_here_knows_is_refused_with_a_sentence(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
+    with pytest.raises(rest.Malformed, match="no program 'three'"):
+        balancer.apply(wanted(1, one="a", three="a"))
+    with pytest.raises(rest.Malformed, match="two takes no harm"):
+        balancer.apply(wanted(1, one="a", two="harm"))
+    assert said == []
+
+
+def test_older_controllers_and_agents_read_the_programs_that_they_know() -> None:
+    data = json.loads(wanted(4, haproxy="a").dump())
+    hashed = data.pop("hash")
+    assert (data["haproxy_config"], data["keepalived_config"]) == ("a", None)
+    del data["generation"]
+    assert set(data) == {"load_balancer_id", "haproxy_config", "keepalived_config", "peer_name", "interfaces", "certificates"}
+    assert hashed == hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    other = wanted(4, haproxy="a", another="b")
+    assert rest.WantedState.parse(other.dump()) == other
+    assert other.hash != hashed, "an agent that does not know the program sees that something is missing"
+
+
+def test_the_load_balancer_names_no_program() -> None:
+    named = {
+        str(word).lower()
+        for node in ast.walk(ast.parse(pathlib.Path(load_balancer.__file__).read_text()))
+        for word in (getattr(node, "id", ""), getattr(node, "attr", ""), getattr(node, "name", ""))
+    }
+    assert "roster" in named
+    assert not [word for word in named if "haproxy" in word or "keepalived" in word]
