@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from tests.integration.dual import Dual
 from tests.integration.site import Site
 
 
@@ -24,6 +25,17 @@ def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
         yield made
     finally:
         made.down()
+
+
+@pytest.fixture(scope="module")
+def dual(site: Site) -> Iterator[Dual]:
+    """The same with tenants' networks of both versions of IP."""
+    made = Dual(site)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.hookimpl(wrapper=True)
