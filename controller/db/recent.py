@@ -11,7 +11,7 @@ import collections
 import dataclasses
 import threading
 
-from controller.db import database
+from controller.db import database, tables
 from controller.model import load_balancer as model
 
 _OBJECTS = 200_000
@@ -73,14 +73,4 @@ class RecentSnapshots:
 
 
 def _size(snapshot: model.Snapshot) -> int:
-    return 1 + sum(
-        len(children)
-        for children in (
-            snapshot.listeners,
-            snapshot.pools,
-            snapshot.members,
-            snapshot.health_monitors,
-            snapshot.l7policies,
-            snapshot.l7rules,
-        )
-    )
+    return 1 + sum(len(getattr(snapshot, table.name)) for table in tables.CHILDREN.values())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import datetime
+import itertools
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from controller.resources import nouns
 Row = Mapping[str, Any]
 Conversions = Sequence[tuple[Any, Callable[[Any], Any]]]
 R = TypeVar("R", bound=model.Resource)
+T = TypeVar("T")
 
 
 def now() -> datetime.datetime:
@@ -124,6 +126,13 @@ def _converted(values: Any, conversions: Conversions) -> Any:
     for place, convert in conversions:
         values[place] = convert(values[place])
     return values
+
+
+def chunks(items: Iterable[T], size: int = 5000) -> Iterator[list[T]]:
+    """Lists of so many at most: engines allow some 30,000 values in one statement."""
+    left = iter(items)
+    while some := list(itertools.islice(left, size)):
+        yield some
 
 
 def may_exist(object_id: str) -> bool:

@@ -8,6 +8,7 @@ Times that people see are UTC datetimes; times that machines compare (leases, he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -130,6 +131,20 @@ l7rules = _resources(
     _load_balancer_id(nullable=False),
     sa.Column("l7policy_id", sa.String(36), sa.ForeignKey("l7policies.id"), nullable=False, index=True),
 )
+
+RESOURCES: Mapping[str, sa.Table] = {
+    "load_balancer": load_balancers,
+    "member": members,
+    "health_monitor": health_monitors,
+    "l7rule": l7rules,
+    "l7policy": l7policies,
+    "listener": listeners,
+    "pool": pools,
+}
+"""What projects have, by its kind. Whoever writes to several writes to them in this order: those that point to others come before them."""
+
+CHILDREN: Mapping[str, sa.Table] = {kind: table for kind, table in RESOURCES.items() if kind != "load_balancer"}
+"""What is below a load balancer."""
 
 quotas = sa.Table(
     "quotas",  # limits of a project, null: the operator's default; the row is also what counts of one project wait for

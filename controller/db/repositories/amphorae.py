@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,16 +46,6 @@ class Amphorae(rows.Repository):
     def of_load_balancer(self, load_balancer_id: str) -> tuple[model.Amphora, ...]:
         """The amphorae of a load balancer that are not DELETED, oldest first."""
         return snapshots.Snapshots(self._connection).amphorae(load_balancer_id)
-
-    def list(
-        self, *, load_balancer_id: str | None = None, statuses: Collection[status.AmphoraStatus] = (), limit: int = 1000, after: str = ""
-    ) -> Sequence[model.Amphora]:
-        """A page in the order of ids, from the one after `after` on; without `statuses`, all that are not DELETED."""
-        wanted = _A.status.in_(list(statuses)) if statuses else _A.status != _S.DELETED
-        statement = snapshots.AMPHORAE.where(wanted, _A.id > after).order_by(_A.id).limit(limit)
-        if load_balancer_id is not None:
-            statement = statement.where(_A.load_balancer_id == load_balancer_id)
-        return [rows.amphora(row) for row in self._rows(statement)]
 
     def ensure(self, amphora_id: str, load_balancer_id: str, role: status.Role) -> model.Amphora:
         """The row of an amphora that is to be made: found as it is, made, or, if it is DELETED, begun anew."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -32,15 +33,7 @@ class Faults(rows.Repository):
         if not object_ids:
             return
         self._connection.execute(sa.delete(tables.faults).where(_F.object_id == sa.bindparam("known")), [{"known": i} for i in object_ids])
-        values = {
-            "load_balancer_id": load_balancer_id,
-            "code": fault.code,
-            "message": words.for_tenants(fault.message),
-            "step": fault.step and fault.step[:_STEP],
-            "request_id": fault.request_id,
-            "occurred_at": fault.occurred_at or rows.now(),
-            "next_try_at": fault.next_try_at,
-        }
+        values = {"load_balancer_id": load_balancer_id, **_columns(fault)}
         self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
 
     def clear(self, load_balancer_id: str) -> int:
@@ -60,19 +53,8 @@ class Faults(rows.Repository):
 
     def add_event(self, load_balancer_id: str | None, object_type: str, object_id: str, event: model.Fault) -> None:
         """Remember that something happened: `object_type` is `load_balancer`, `amphora` and so on."""
-        self._connection.execute(
-            sa.insert(tables.events).values(
-                load_balancer_id=load_balancer_id,
-                object_type=object_type,
-                object_id=object_id,
-                code=event.code,
-                message=words.for_tenants(event.message),
-                step=event.step and event.step[:_STEP],
-                request_id=event.request_id,
-                occurred_at=event.occurred_at or rows.now(),
-                next_try_at=event.next_try_at,
-            )
-        )
+        whose = {"load_balancer_id": load_balancer_id, "object_type": object_type, "object_id": object_id}
+        self._connection.execute(sa.insert(tables.events).values({**whose, **_columns(event)}))
 
     def page(self, query: paging.Query) -> Sequence[sa.Row[Any]]:
         """A page of events.
@@ -94,3 +76,8 @@ class Faults(rows.Repository):
     def events(self, load_balancer_id: str, limit: int = 100) -> Sequence[rows.Row]:
         """What happened to a load balancer, the newest first."""
         return self._rows(sa.select(tables.events).where(_E.load_balancer_id == load_balancer_id).order_by(_E.id.desc()).limit(limit))
+
+
+def _columns(said: model.Fault) -> dict[str, Any]:
+    told = {"message": words.for_tenants(said.message), "step": said.step and said.step[:_STEP]}
+    return {**dataclasses.asdict(said), **told, "occurred_at": said.occurred_at or rows.now()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,24 +20,12 @@ _S = tables.listener_statistics
 _L = tables.listeners
 _P = tables.l7policies
 _M = tables.members
-_CHUNK = 500
 
 GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
 """Counters that never fall."""
 
-STATUS_TABLES: Mapping[str, sa.Table] = {
-    "load_balancer": tables.load_balancers,
-    "member": tables.members,
-    "health_monitor": tables.health_monitors,
-    "l7rule": tables.l7rules,
-    "l7policy": tables.l7policies,
-    "listener": tables.listeners,
-    "pool": tables.pools,
-}
-"""In the order in which `settlement` writes them."""
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Heard:
     """What the rows say of an amphora that was heard."""
 
@@ -66,11 +54,6 @@ class Silent:
     load_balancer_id: str | None
     role: status.Role | None
     last_heartbeat_at: float
-
-
-def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
-    ordered = list(ids)
-    return (ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK))
 
 
 _LISTENERS = sa.select(_L.c.load_balancer_id, _L.c.id, _L.c.default_pool_id)
@@ -125,14 +108,9 @@ class Health(rows.Repository):
         found: dict[str, Heard] = {}
         columns = sa.select(_A.c.id, _A.c.load_balancer_id, _A.c.status, _H.c.first_heartbeat_at)
         joined = columns.select_from(_A.outerjoin(_H, _H.c.amphora_id == _A.c.id))
-        for chunk in _chunks(amphora_ids):
+        for chunk in rows.chunks(amphora_ids):
             for row in self._connection.execute(joined.where(_A.c.id.in_(chunk))):
-                found[row.id] = Heard(
-                    amphora_id=row.id,
-                    load_balancer_id=row.load_balancer_id,
-                    status=status.AmphoraStatus(row.status),
-                    first_heartbeat_at=row.first_heartbeat_at,
-                )
+                found[row.id] = Heard(row.id, row.load_balancer_id, status.AmphoraStatus(row.status), row.first_heartbeat_at)
         return found
 
     def first(self, heard: Mapping[str, float]) -> None:
@@ -142,8 +120,8 @@ class Health(rows.Repository):
             self._connection.execute(_FIRST_UPDATE, [{"id": amphora_id, "at": heard[amphora_id]} for amphora_id in sorted(present)])
         absent = sorted((key, at) for key, at in heard.items() if key not in present)
         new = [{"amphora_id": key, "first_heartbeat_at": at, "last_heartbeat_at": at} for key, at in absent]
-        for start in range(0, len(new), _CHUNK):
-            self._insert_first(new[start : start + _CHUNK])
+        for some in rows.chunks(new):
+            self._insert_first(some)
 
     def heard(self, heard: Mapping[str, float]) -> bool:
         """Later heartbeats; a time never falls, unless a clock was set back.
@@ -165,15 +143,8 @@ class Health(rows.Repository):
         page = in_service.where(_H.c.last_heartbeat_at.is_not(None)).order_by(_H.c.last_heartbeat_at).limit(limit)
         pages = (page, page.where(_H.c.last_heartbeat_at > ahead))
         found = {row.amphora_id: row for wanted in pages for row in self._connection.execute(wanted)}
-        return [
-            Silent(
-                amphora_id=row.amphora_id,
-                load_balancer_id=row.load_balancer_id,
-                role=None if row.role is None else status.Role(row.role),
-                last_heartbeat_at=row.last_heartbeat_at,
-            )
-            for row in found.values()
-        ]
+        roles = {role.value: role for role in status.Role}
+        return [Silent(**{**row._mapping, "role": roles.get(row.role)}) for row in found.values()]
 
     def fleet(self) -> int:
         """Amphorae in service. Counts an index: for once a minute, not for each look."""
@@ -210,14 +181,14 @@ class Health(rows.Repository):
         """The newest generation of each of these load balancers that is not DELETED."""
         found: dict[str, int] = {}
         columns = sa.select(_LB.c.id, _LB.c.generation).where(_LB.c.provisioning_status != status.ProvisioningStatus.DELETED)
-        for chunk in _chunks(load_balancer_ids):
+        for chunk in rows.chunks(load_balancer_ids):
             found.update((row.id, row.generation) for row in self._connection.execute(columns.where(_LB.c.id.in_(chunk))))
         return found
 
     def extents(self, load_balancer_ids: Collection[str]) -> dict[str, Extent]:
         """What there is to report on of each of these load balancers: three statements for all of them."""
         found: dict[str, Extent] = {}
-        for chunk in _chunks(load_balancer_ids):
+        for chunk in rows.chunks(load_balancer_ids):
             listeners: dict[str, set[str]] = {key: set() for key in chunk}
             used: dict[str, set[tuple[str, str]]] = {key: set() for key in chunk}
             for owner, listener_id, pool_id in self._connection.execute(_LISTENERS.where(_L.c.load_balancer_id.in_(chunk))):
@@ -236,7 +207,7 @@ class Health(rows.Repository):
         """The amphorae of these load balancers that are not DELETED, oldest first."""
         found: dict[str, list[amphora_model.Amphora]] = {key: [] for key in load_balancer_ids}
         alive = snapshots.AMPHORAE.where(_A.c.status != status.AmphoraStatus.DELETED).order_by(_A.c.created_at, _A.c.id)
-        for chunk in _chunks(load_balancer_ids):
+        for chunk in rows.chunks(load_balancer_ids):
             for row in self._rows(alive.where(_A.c.load_balancer_id.in_(chunk))):
                 found[row["load_balancer_id"]].append(rows.amphora(row))
         return {key: tuple(amphorae) for key, amphorae in found.items()}
@@ -253,11 +224,11 @@ class Health(rows.Repository):
         return self._connection.execute(statement).rowcount == 1
 
     def set_operating_statuses(self, changes: Mapping[str, Mapping[str, status.OperatingStatus]]) -> None:
-        """Write statuses by kind (a key of `STATUS_TABLES`) and id, one statement a kind; ids that are gone meanwhile are passed over.
+        """Write statuses by kind (a key of `tables.RESOURCES`) and id, one statement a kind; ids that are gone meanwhile are passed over.
 
         :raises ValueError: no object of this kind is ever seen in that status.
         """
-        for kind, table in STATUS_TABLES.items():
+        for kind, table in tables.RESOURCES.items():
             if statuses := changes.get(kind):
                 if odd := set(statuses.values()) - moves.OPERATING[table]:
                     raise ValueError(f"a {kind} is never {', '.join(sorted(odd))}")
@@ -273,7 +244,8 @@ class Health(rows.Repository):
         if begin:
             self._connection.execute(_NEW_COUNTERS, sorted(begin, key=_key))
         if counters or begin:
-            self._connection.execute(_COUNT, [_without_owner(item) for item in sorted((*counters, *begin), key=_key)])
+            known = [{key: value for key, value in item.items() if key != "key_load_balancer"} for item in (*counters, *begin)]
+            self._connection.execute(_COUNT, sorted(known, key=_key))
 
     def _insert_first(self, new: list[dict[str, Any]]) -> None:
         try:
@@ -286,14 +258,10 @@ class Health(rows.Repository):
 
     def _with_row(self, amphora_ids: Collection[str]) -> set[str]:
         present: set[str] = set()
-        for chunk in _chunks(amphora_ids):
+        for chunk in rows.chunks(amphora_ids):
             present.update(self._connection.execute(sa.select(_H.c.amphora_id).where(_H.c.amphora_id.in_(chunk))).scalars())
         return present
 
 
 def _key(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["key_listener"], item["key_amphora"]
-
-
-def _without_owner(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in item.items() if key != "key_load_balancer"}

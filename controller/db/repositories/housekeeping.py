@@ -19,7 +19,6 @@ _J = tables.jobs.c
 _P = status.ProvisioningStatus
 _S = status.AmphoraStatus
 _SOON = 30.0  # a job that is due in so many seconds will do what is owed
-_CHUNK = 500
 _OURS = _LB.provider.in_(amphora.PROVIDER_NAMES)
 """Load balancers that amphorae serve."""
 
@@ -100,9 +99,7 @@ class Housekeeping(rows.Repository):
         """Delete the rows of load balancers that are DELETED since before a time, with all that was said and counted of them."""
         old = sa.select(_LB.id).where(_LB.provisioning_status == _P.DELETED, sa.func.coalesce(_LB.deleted_at, 0.0) < before).limit(limit)
         ids = list(self._connection.execute(old).scalars())
-        for table in (tables.members, tables.health_monitors, tables.l7rules, tables.l7policies, tables.listeners, tables.pools):
-            self._delete(table, table.c.load_balancer_id, ids)
-        for table in (tables.listener_statistics, tables.events, tables.faults, tables.replacements):
+        for table in (*tables.CHILDREN.values(), tables.listener_statistics, tables.events, tables.faults, tables.replacements):
             self._delete(table, table.c.load_balancer_id, ids)
         self._delete(tables.tags, tables.tags.c.resource_id, ids)
         self._delete(tables.load_balancers, _LB.id, ids)
@@ -146,9 +143,8 @@ class Housekeeping(rows.Repository):
 
     def _among(self, statement: sa.Select[Any], column: sa.ColumnElement[str], ids: Collection[str]) -> set[str]:
         found: set[str] = set()
-        ordered = sorted(ids)
-        for start in range(0, len(ordered), _CHUNK):
-            found.update(self._connection.execute(statement.where(column.in_(ordered[start : start + _CHUNK]))).scalars())
+        for some in rows.chunks(sorted(ids)):
+            found.update(self._connection.execute(statement.where(column.in_(some))).scalars())
         return found
 
     def _delete(self, table: sa.Table, column: sa.ColumnElement[object], ids: Sequence[object]) -> int:

@@ -141,10 +141,6 @@ class Jobs(rows.Repository):
         )
         return job_id
 
-    def due(self, limit: int, now: float | None = None) -> list[str]:
-        """Ids of jobs that may be claimed, by priority and then by the time they became due."""
-        return [job_id for job_id, _ in self.claimable(limit, now)]
-
     def claimable(self, limit: int, now: float | None = None) -> list[tuple[str, str]]:
         """Jobs that may be claimed, and their load balancers, by priority and then by the time they became due.
 
@@ -231,18 +227,9 @@ class Jobs(rows.Repository):
         """Whether a job of this subject waits or is being run."""
         return self._connection.execute(sa.select(_JOBS.id).where(_JOBS.subject == subject).limit(1)).first() is not None
 
-    def get(self, job_id: str) -> rows.Row | None:
-        """A row as it is, or None."""
-        found = self._rows(_GET, {"of_job": job_id})
-        return found[0] if found else None
-
     def page(self, limit: int, after: tuple[float, str] = (0.0, ""), load_balancer_id: str | None = None) -> list[rows.Row]:
         """Rows in the order of posting, from the one after `(posted_at, id)` on."""
         statement = sa.select(tables.jobs).where(sa.tuple_(_JOBS.posted_at, _JOBS.id) > sa.tuple_(*map(sa.literal, after)))
         if load_balancer_id is not None:
             statement = statement.where(_JOBS.load_balancer_id == load_balancer_id)
         return self._rows(statement.order_by(_JOBS.posted_at, _JOBS.id).limit(limit))
-
-    def count(self) -> int:
-        """How many jobs are on the board."""
-        return int(self._connection.execute(sa.select(sa.func.count()).select_from(tables.jobs)).scalar_one())

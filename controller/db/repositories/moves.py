@@ -13,15 +13,7 @@ from controller.model.status import AmphoraStatus, OperatingStatus, Provisioning
 
 _P = ProvisioningStatus
 _AMPHORA = tables.amphorae.c.status
-OPERATING = {
-    tables.load_balancers: status.OPERATING["load_balancer"],
-    tables.listeners: status.OPERATING["listener"],
-    tables.pools: status.OPERATING["pool"],
-    tables.members: status.OPERATING["member"],
-    tables.health_monitors: status.OPERATING["health_monitor"],
-    tables.l7policies: status.OPERATING["l7policy"],
-    tables.l7rules: status.OPERATING["l7rule"],
-}
+OPERATING = {table: status.OPERATING[kind] for kind, table in tables.RESOURCES.items()}
 
 
 def _life(table: sa.Table) -> status.Transitions[ProvisioningStatus]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import moves, paging, resources
+from controller.db.repositories import moves, paging, resources, shown
 from controller.db.repositories.resources import of
 from controller.model import addresses, status
 from controller.model import load_balancer as model
@@ -71,7 +71,7 @@ class Pools(resources.Resources[model.Pool]):
         resources.Relation("redirecting", tables.l7policies, "redirect_pool_id", "listener_id", condition=_REDIRECTING),
     )
 
-    def _build(self, row: rows.Row, fault: model.Fault | None, related: resources.Related) -> model.Pool:
+    def _build(self, row: rows.Row, fault: model.Fault | None, related: shown.Related) -> model.Pool:
         monitors, listeners = (of(related, name, row["id"]) for name in ("health_monitors", "listeners"))
         return rows.pool(
             row,

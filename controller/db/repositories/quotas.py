@@ -23,20 +23,11 @@ from controller.model.status import ProvisioningStatus
 _T = tables.quotas
 _OWN = [_T.c[kind] for kind in model.KINDS]
 _LIMITS = rows.Prepared(sa.select(*_OWN).where(_T.c.project_id == sa.bindparam("project")))
-_COUNTED = {
-    "load_balancer": tables.load_balancers,
-    "listener": tables.listeners,
-    "pool": tables.pools,
-    "member": tables.members,
-    "health_monitor": tables.health_monitors,
-    "l7policy": tables.l7policies,
-    "l7rule": tables.l7rules,
-}
 
 
 def _count(kind: str) -> sa.ScalarSelect[int]:
     """How many rows a project has. What is being deleted counts until it is gone; of load balancers, the row stays longer than that."""
-    table = _COUNTED[kind]
+    table = tables.RESOURCES[kind]
     statement = sa.select(sa.func.count()).select_from(table).where(table.c.project_id == sa.bindparam("project"))
     if table is tables.load_balancers:
         statement = statement.where(table.c.provisioning_status != ProvisioningStatus.DELETED)
@@ -126,12 +117,8 @@ class Quotas(rows.Repository):
         """Write the project's row, which may not exist yet, and so hold its lock; one statement, in which two writers can't collide."""
         new = {"project_id": project_id, "is_set": False, "locked": 1, **values}
         changed = {**values, "locked": _T.c.locked + 1}
-        statement: sa.Insert
-        match self._connection.dialect.name:
-            case "sqlite":
-                statement = sqlite.insert(_T).values(new).on_conflict_do_update(index_elements=[_T.c.project_id], set_=changed)
-            case "postgresql":
-                statement = postgresql.insert(_T).values(new).on_conflict_do_update(index_elements=[_T.c.project_id], set_=changed)
-            case _:
-                statement = mysql.insert(_T).values(new).on_duplicate_key_update(changed)
-        self._connection.execute(statement)
+        if self._connection.dialect.name in ("sqlite", "postgresql"):  # the same words in both
+            insert = (sqlite if self._connection.dialect.name == "sqlite" else postgresql).insert(_T).values(new)
+            self._connection.execute(insert.on_conflict_do_update(index_elements=[_T.c.project_id], set_=changed))
+        else:
+            self._connection.execute(mysql.insert(_T).values(new).on_duplicate_key_update(changed))

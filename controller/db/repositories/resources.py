@@ -23,14 +23,12 @@ from controller.resources import declare
 
 R = TypeVar("R", bound=model.Resource)
 Wanted = Callable[[sa.Column[Any]], sa.ColumnElement[bool]]
-Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
 
 PENDING_CREATE = status.ProvisioningStatus.PENDING_CREATE
 PENDING_DELETE = status.ProvisioningStatus.PENDING_DELETE
 DELETED = status.ProvisioningStatus.DELETED
 
 _FEW = 32  # ids in an IN whose text is always the same
-_CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +105,7 @@ class Resources(rows.Repository, Generic[R]):
     _related_to_many: ClassVar[sa.CompoundSelect[Any]]
     _keys: ClassVar[list[str]]
 
-    def _build(self, row: rows.Row, fault: model.Fault | None, related: Related) -> R:
+    def _build(self, row: rows.Row, fault: model.Fault | None, related: shown.Related) -> R:
         """The noun of a row."""
         ids = {attribute: tuple(of(related, name, row["id"])) for attribute, name in self.ids.items()}
         return cast("R", type(self).noun(row, fault=fault, **ids))
@@ -202,14 +200,13 @@ class Resources(rows.Repository, Generic[R]):
         related = self._related([row["id"] for row in read])
         return [self._build(row, _fault(row), related) for row in read]
 
-    def _related(self, owners: Sequence[str]) -> Related:
+    def _related(self, owners: Sequence[str]) -> shown.Related:
         if len(owners) == 1:
             return _gathered(self._related_to_one.all(self._connection, {"owner": owners[0]}))
         if 1 < len(owners) <= _FEW:
             padded = itertools.islice(itertools.cycle(owners), _FEW)
             return _gathered(self._related_to_few.all(self._connection, {f"owner_{place}": owner for place, owner in enumerate(padded)}))
-        parts = (owners[start : start + _CHUNK] for start in range(0, len(owners), _CHUNK))
-        found = (self._connection.execute(self._related_to_many, {"owners": part}).all() for part in parts)
+        found = (self._connection.execute(self._related_to_many, {"owners": some}).all() for some in rows.chunks(owners))
         return _gathered(itertools.chain.from_iterable(found))
 
     def _add_tags(self, tags: Mapping[str, Iterable[str]]) -> None:
@@ -218,7 +215,7 @@ class Resources(rows.Repository, Generic[R]):
             self._connection.execute(sa.insert(tables.tags), new)
 
 
-def _gathered(found: Iterable[Sequence[Any]]) -> Related:
+def _gathered(found: Iterable[Sequence[Any]]) -> shown.Related:
     gathered: dict[str, dict[str, list[str]]] = {}
     for name, owner, value, _order in found:
         gathered.setdefault(name, {}).setdefault(owner, []).append(value)
@@ -231,6 +228,6 @@ def _fault(row: rows.Row) -> model.Fault | None:
     return rows.fault({name.removeprefix("fault_"): value for name, value in row.items() if name.startswith("fault_")})
 
 
-def of(related: Related, name: str, owner: str) -> Sequence[str]:
+def of(related: shown.Related, name: str, owner: str) -> Sequence[str]:
     """The values of one relation of one object."""
     return related.get(name, {}).get(owner, ())

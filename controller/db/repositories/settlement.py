@@ -22,15 +22,7 @@ _P = status.ProvisioningStatus
 _O = status.OperatingStatus
 _LB = tables.load_balancers.c
 _M = tables.members.c
-_CHILDREN = {
-    "member": tables.members,
-    "health_monitor": tables.health_monitors,
-    "l7rule": tables.l7rules,
-    "l7policy": tables.l7policies,
-    "listener": tables.listeners,
-    "pool": tables.pools,
-}
-"""Tables of what is below a load balancer, those first that point to the others."""
+_CHILDREN = tables.CHILDREN
 _BELOW = (
     ("pool", "member", tables.members.c.pool_id),
     ("pool", "health_monitor", tables.health_monitors.c.pool_id),
@@ -62,7 +54,6 @@ _OWNED = sa.union_all(
 )
 _BUILT = model.Fault(code="built", message="the load balancer is built, and serves")
 _RECOVERED = model.Fault(code="recovered", message="what had failed is done now")
-_CHUNK = 5000  # ids in one IN; engines allow some 30,000
 
 
 class Settlement(rows.Repository):
@@ -115,7 +106,7 @@ class Settlement(rows.Repository):
         self._check(lease)
         failed = [load_balancer_id]
         for word, children in self._unsettled(load_balancer_id, generation).items():
-            for some in _chunks([child for child, _ in children]):
+            for some in rows.chunks([child for child, _ in children]):
                 self._connection.execute(moves.to(_CHILDREN[word], _P.ERROR).where(_CHILDREN[word].c.id.in_(some)))
             failed.extend(child for child, _ in children)
         mine = moves.to(tables.load_balancers, _P.ERROR).where(_LB.id == load_balancer_id, _LB.generation <= generation)
@@ -162,7 +153,7 @@ class Settlement(rows.Repository):
         """
         table = _CHILDREN[word]
         active = moves.to(table, _P.ACTIVE, **moves.also_seen(_at_once(word, served=served)))
-        for some in _chunks(ids):
+        for some in rows.chunks(ids):
             self._connection.execute(active.where(table.c.id.in_(some)))
             if word == "health_monitor":
                 self._unmonitor(sa.and_(table.c.id.in_(some), sa.not_(table.c.admin_state_up)))
@@ -193,9 +184,9 @@ class Settlement(rows.Repository):
         everything = self._with_what_is_below(doomed)
         self._delete_facts([child for ids in everything.values() for child in ids])
         self._delete(tables.listener_statistics, "listener_id", everything["listener"])
-        for some in _chunks(everything["health_monitor"]):
+        for some in rows.chunks(everything["health_monitor"]):
             self._unmonitor(tables.health_monitors.c.id.in_(some))
-        for some in _chunks(everything["pool"]):
+        for some in rows.chunks(everything["pool"]):
             for column in (tables.listeners.c.default_pool_id, tables.l7policies.c.redirect_pool_id):
                 self._connection.execute(sa.update(column.table).where(column.in_(some)).values({column: None}))
         for word, table in _CHILDREN.items():
@@ -204,7 +195,7 @@ class Settlement(rows.Repository):
     def _with_what_is_below(self, doomed: Mapping[str, Sequence[str]]) -> Mapping[str, list[str]]:
         everything = {word: dict.fromkeys(doomed.get(word, ())) for word in _CHILDREN}
         for parent, word, column in _BELOW:
-            for some in _chunks(list(everything[parent])):
+            for some in rows.chunks(everything[parent]):
                 found = self._connection.execute(sa.select(column.table.c.id).where(column.in_(some)))
                 everything[word].update(dict.fromkeys(found.scalars()))
         return {word: list(ids) for word, ids in everything.items()}
@@ -215,7 +206,7 @@ class Settlement(rows.Repository):
         self._delete(tables.faults, "object_id", ids)
 
     def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
-        for some in _chunks(list(values)):
+        for some in rows.chunks(values):
             self._connection.execute(sa.delete(table).where(table.c[column].in_(some)))
 
 
@@ -225,7 +216,3 @@ def _at_once(word: str, *, served: bool) -> sa.ColumnElement[str]:
     if not served:
         return sa.case((sa.and_(own.operating_status == _O.NO_MONITOR, own.admin_state_up), own.operating_status), else_=_O.OFFLINE)
     return sa.case((own.admin_state_up, _O.ONLINE if word in _TOLD else own.operating_status), else_=_O.OFFLINE)
-
-
-def _chunks(ids: Sequence[str]) -> Sequence[list[str]]:
-    return [list(ids[start : start + _CHUNK]) for start in range(0, len(ids), _CHUNK)]

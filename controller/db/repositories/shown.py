@@ -17,7 +17,7 @@ from controller.db import columns, rows, tables
 from controller.model import load_balancer as model
 from controller.resources import declare, fields, kinds
 
-Related = Mapping[str, Mapping[str, list[str]]]
+Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
 FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
 
 _COMPOSED: Mapping[str, Callable[[Any], Any]] = {"additional_vips": lambda stored: [model.AdditionalVip(**one) for one in stored]}

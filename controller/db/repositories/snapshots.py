@@ -30,12 +30,7 @@ def _children(table: sa.Table) -> sa.Select[tuple[object, ...]]:
 
 _LOAD_BALANCER = sa.select(tables.load_balancers).where(tables.load_balancers.c.id == sa.bindparam("load_balancer_id"))
 _BELOW: dict[str, tuple[sa.Table, Callable[..., Any]]] = {
-    "listeners": (tables.listeners, rows.listener),
-    "pools": (tables.pools, rows.pool),
-    "members": (tables.members, rows.member),
-    "health_monitors": (tables.health_monitors, rows.health_monitor),
-    "l7policies": (tables.l7policies, rows.l7policy),
-    "l7rules": (tables.l7rules, rows.l7rule),
+    table.name: (table, getattr(rows, kind)) for kind, table in tables.CHILDREN.items()
 }
 """What stands below a load balancer, by its name in a snapshot: the table, and what makes a noun of a row."""
 _ALL = {name: _children(table) for name, (table, _) in _BELOW.items()}
@@ -59,19 +54,16 @@ class Snapshots(rows.Repository):
 
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
-        named = {"load_balancer_id": load_balancer_id}
-        found = self._rows(_LOAD_BALANCER, named) if rows.may_exist(load_balancer_id) else []
-        if not found:
-            raise exceptions.NotFound("Load Balancer", load_balancer_id)
-        below = {name: tuple(self._nouns(name, _ALL, named)) for name in _BELOW}
-        return model.Snapshot(load_balancer=rows.load_balancer(found[0]), amphorae=self.amphorae(load_balancer_id), **below)
+        outline, named = self.outline(load_balancer_id), {"load_balancer_id": load_balancer_id}
+        below: dict[str, Any] = {name: tuple(self._nouns(name, _ALL, named)) for name in _BELOW}
+        return dataclasses.replace(outline, **below)
 
     def outline(self, load_balancer_id: str) -> model.Snapshot:
         """The load balancer and its amphorae without what is below it: two statements, enough to tell what is owed.
 
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
-        found = self._rows(_LOAD_BALANCER, {"load_balancer_id": load_balancer_id})
+        found = self._rows(_LOAD_BALANCER, {"load_balancer_id": load_balancer_id}) if rows.may_exist(load_balancer_id) else []
         if not found:
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
         return model.Snapshot(load_balancer=rows.load_balancer(found[0]), amphorae=self.amphorae(load_balancer_id))
