@@ -20,6 +20,8 @@ class Settings(settings.Settings):
     allow_filtering: bool
     allow_field_selection: bool
     page_limit: int | None
+    monitor_delay_over_timeout: bool  # of LBaaS v2
+    heartbeat_timeout: float  # seconds; by it LBaaS v2 tells which agents are alive
 
 
 def load(conf: Any) -> Settings:
@@ -36,4 +38,6 @@ def load(conf: Any) -> Settings:
         allow_filtering=api.allow_filtering,
         allow_field_selection=api.allow_field_selection,
         page_limit=None if limit == "infinite" else int(limit),
+        monitor_delay_over_timeout=conf.lbaasv2.monitor_delay_over_timeout,
+        heartbeat_timeout=conf.health_manager.heartbeat_timeout,
     )

@@ -59,7 +59,7 @@ def _guarded(act: _Act) -> _Act:
 
 
 def _create(options: argparse.Namespace) -> int:
-    conf = _conf(options)
+    conf = configuration.load_files(options.config_file)
     conf.set_override("create", True, group="certificates")
     everything = services.Services.load(conf)
     for what, made, folder in (
@@ -74,7 +74,7 @@ def _create(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    conf = _conf(options)
+    conf = configuration.load_files(options.config_file)
     roll_over, progress = _roll_over(conf), _progress(conf)
     phase = roll_over.phase()
     print(f"phase: {phase}")
@@ -91,7 +91,7 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _start(options: argparse.Namespace) -> int:
-    conf = _conf(options)
+    conf = configuration.load_files(options.config_file)
     _roll_over(conf).start()
     print("The next roots are made, and trusted beside those of now. Where hosts have copies of the directory, copy it to each.")
     print("Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca switch`.")
@@ -99,7 +99,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _switch(options: argparse.Namespace) -> int:
-    conf = _conf(options)
+    conf = configuration.load_files(options.config_file)
     _refuse_unless_all_follow(conf)
     _roll_over(conf).switch()
     print("The next roots issue. Where hosts have copies of the directory, copy it to each.")
@@ -108,7 +108,7 @@ def _switch(options: argparse.Namespace) -> int:
 
 
 def _finish(options: argparse.Namespace) -> int:
-    conf = _conf(options)
+    conf = configuration.load_files(options.config_file)
     _refuse_unless_all_follow(conf)
     _roll_over(conf).finish()
     print("Only the roots that issue are trusted. Amphorae forget the others with one more renewal (`figlina ca status`).")
@@ -146,12 +146,8 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
 
 
 def _reencrypt(options: argparse.Namespace) -> int:
-    store = services.Services.load(_conf(options)).secrets
+    store = services.Services.load(configuration.load_files(options.config_file)).secrets
     if not isinstance(store, local_secrets.LocalSecrets):
         raise exceptions.NotSupported("Only the `local` store of secrets is encrypted by us.")
     print(f"{store.reencrypt()} secrets are encrypted with the first key: older keys can be taken away.")
     return 0
-
-
-def _conf(options: argparse.Namespace) -> cfg.ConfigOpts:
-    return configuration.load([word for path in options.config_file for word in ("--config-file", path)])

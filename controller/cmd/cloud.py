@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import dataclasses
 import ipaddress
 import os
 import pathlib
@@ -83,27 +84,14 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ValueError("--user and --project belong together: the user gets its roles in that project")
     conf, where = _cloud(options)
     known = _written(options.write)
+    fields = {field.name for field in dataclasses.fields(prepare.Wishes)}
     wishes = prepare.Wishes(
-        prefix=options.prefix,
-        project=options.project,
-        user=options.user,
+        **{name: value for name, value in vars(options).items() if name in fields - {"tag", "skip"}},
         password=options.password_file.read_text().strip() if options.password_file else known.get("password"),
-        cidr=options.cidr,
-        gateway=options.gateway,
-        network_type=options.network_type,
-        physical_network=options.physical_network,
         controllers=options.controller,
         agent_port=conf.haproxy_amphora.bind_port,
         heartbeat_port=conf.health_manager.bind_port,
-        memory=options.memory,
-        cpus=options.cpus,
-        disk=options.disk,
-        image=options.image,
         tag=options.tag or conf.controller_worker.amp_image_tag,
-        visibility=options.visibility,
-        public_key=options.public_key,
-        endpoint=options.endpoint,
-        region=options.region,
         skip=frozenset(options.skip),
         dry=options.dry_run,
     )
@@ -123,7 +111,7 @@ def _remove(options: argparse.Namespace) -> int:
 
 def _cloud(options: argparse.Namespace) -> tuple[cfg.ConfigOpts, cloud.Cloud]:
     """As the administrator, wherever the configuration says that the services are."""
-    conf = configuration.load([word for path in options.config_file for word in ("--config-file", path)])
+    conf = configuration.load_files(options.config_file)
     conf.set_override("cloud", options.os_cloud or os.environ.get("OS_CLOUD") or "envvars", group="service_auth")
     return conf, cloud.Cloud.from_conf(conf)
 

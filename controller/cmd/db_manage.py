@@ -12,8 +12,7 @@ from controller.db import migration
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; exit code 0 if it did what was asked."""
     options = _parser().parse_args(arguments)
-    files = [option for path in options.config_file for option in ("--config-file", path)]
-    url = options.connection or configuration.load(files).database.connection
+    url = options.connection or configuration.load_files(options.config_file).database.connection
     schema = migration.Schema(url)
     if options.command == "upgrade":
         schema.upgrade(options.revision)

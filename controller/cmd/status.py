@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     try:
-        conf = configuration.load([word for path in options.config_file for word in ("--config-file", path)])
+        conf = configuration.load_files(options.config_file)
         conf.set_override("create", False, group="certificates")  # who looks makes nothing
         logging_setup.setup(conf, "figlina-status")
         for name in ("controller", "alembic"):  # the findings tell the rest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from oslo_config import cfg
 from oslo_log import log
@@ -73,6 +73,11 @@ def load(arguments: Sequence[str], config_files: Sequence[str] | None = None) ->
     register(conf)
     conf(list(arguments), project="figlina", default_config_files=list(config_files) if config_files is not None else None)
     return conf
+
+
+def load_files(files: Iterable[str]) -> cfg.ConfigOpts:
+    """The same of these files, for commands whose other arguments are their own."""
+    return load([word for path in files for word in ("--config-file", path)])
 
 
 def list_opts() -> list[tuple[str, list[cfg.Opt]]]:

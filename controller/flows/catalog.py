@@ -9,7 +9,7 @@ from taskflow.patterns import linear_flow
 
 from controller import jobs
 from controller.db import database
-from controller.flows import create, delete, failover, maintain, repair, update
+from controller.flows import create, delete, failover, maintain, update
 from controller.jobs import owed
 from controller.model import load_balancer as model
 from controller.model import status
@@ -45,10 +45,8 @@ def build(services: Services, job: jobs.Job, seen: passes.Look | None = None) ->
 
     :raises KeyError: no flow is known for this kind of job.
     """
-    if isinstance(job, jobs.UpdateLoadBalancer):
+    if isinstance(job, (jobs.UpdateLoadBalancer, jobs.RepairLoadBalancer)):
         return update.update(services, job, seen)
-    if isinstance(job, jobs.RepairLoadBalancer):
-        return repair.repair(services, job, seen)
     return _FLOWS[type(job)](services, job)
 
 

@@ -35,6 +35,18 @@ class Job:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AmphoraJob(Job):
+    """Something to do with one amphora: at most one of its kind waits for each."""
+
+    amphora_id: str
+
+    @property
+    def subject(self) -> str:
+        """By the amphora."""
+        return f"{self.kind}/{self.amphora_id}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CreateLoadBalancer(Job):
     """Boot the amphorae of a load balancer and bring them to its newest generation.
 
@@ -68,18 +80,12 @@ class DeleteLoadBalancer(Job):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class FailoverAmphora(Job):
+class FailoverAmphora(AmphoraJob):
     """Replace one amphora: the new one serves before the old one is deleted."""
 
     kind: ClassVar[str] = "failover-amphora"
-    amphora_id: str
     replacement_id: str
     role: status.Role
-
-    @property
-    def subject(self) -> str:
-        """One failover per amphora."""
-        return f"{self.kind}/{self.amphora_id}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,31 +103,19 @@ class FailoverLoadBalancer(Job):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class ConfigureAmphora(Job):
+class ConfigureAmphora(AmphoraJob):
     """Have the agent of an amphora live by the deployment's configuration of now. Nothing that serves changes."""
 
     kind: ClassVar[str] = "configure-amphora"
     settles: ClassVar[bool] = False
-    amphora_id: str
-
-    @property
-    def subject(self) -> str:
-        """One per amphora."""
-        return f"{self.kind}/{self.amphora_id}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class RenewCertificate(Job):
+class RenewCertificate(AmphoraJob):
     """Give the agent of an amphora a new certificate. Nothing that serves changes."""
 
     kind: ClassVar[str] = "renew-certificate"
     settles: ClassVar[bool] = False
-    amphora_id: str
-
-    @property
-    def subject(self) -> str:
-        """One per amphora."""
-        return f"{self.kind}/{self.amphora_id}"
 
 
 KINDS: dict[str, type[Job]] = {
@@ -161,13 +155,9 @@ def load(kind: str, details: Mapping[str, Any]) -> Job:
         raise exceptions.NotSupported(f"no job of kind {kind} is known")
     known = {field.name for field in dataclasses.fields(job)}
     try:
-        return job(**{name: _READERS.get(name, _as_it_is)(value) for name, value in details.items() if name in known})
+        return job(**{name: _READERS[name](value) if name in _READERS else value for name, value in details.items() if name in known})
     except (TypeError, ValueError) as exc:
         raise exceptions.NotSupported(f"a job of kind {kind} can't be read: {exc}") from exc
-
-
-def _as_it_is(value: Any) -> Any:
-    return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

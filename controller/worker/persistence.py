@@ -4,7 +4,7 @@ One row per flow (`flow_records`), named by the id of its job. taskflow reports 
 memory, they are written together when a task has finished or was reverted, and when the flow is put aside. That is enough: a task that was
 under way is run again (tasks are idempotent), and what follows from a failure is derived from the failure again. The whole record is
 written at once, so it is always one consistent state. A flow of which no task has finished has no record, and one that is not to be
-`recorded` never has (`flows/one_pass.py`). Of such a flow, only how long its tasks have waited is kept, in memory: each run begins with its
+`recorded` never has (`flows/update.py`). Of such a flow, only how long its tasks have waited is kept, in memory: each run begins with its
 first task, and could wait for ever otherwise.
 
 To taskflow, a record is a logbook with one flow; book and flow bear the same uuid.

@@ -12,7 +12,7 @@ import flask
 
 from controller import exceptions
 from controller.api import current
-from controller.api.lbaasv2 import attributes, errors, lists, settings, shapes
+from controller.api.lbaasv2 import attributes, errors, lists, shapes
 from controller.db import database
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, Role
@@ -60,7 +60,7 @@ def _agent(tx: database.Transaction, agent_id: str) -> Amphora:
 def view(amphora: Amphora) -> dict[str, Any]:
     """An amphora's agent, in the form of the network service's agents."""
     heard = amphora.last_heartbeat_at
-    alive = heard is not None and (datetime.datetime.now(datetime.UTC) - heard).total_seconds() <= settings.current().heartbeat_timeout
+    alive = heard is not None and (datetime.datetime.now(datetime.UTC) - heard).total_seconds() <= current.settings().heartbeat_timeout
     return {
         "id": amphora.id,
         "agent_type": _TYPE,

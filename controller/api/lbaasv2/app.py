@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 
 from controller.api import current, gate, networking
-from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service, settings
+from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -21,7 +21,6 @@ def create_app(first: flask.Flask, conf: Any) -> flask.Flask:
     app = current.Application("figlina-lbaasv2", static_folder=None)
     app.url_map.merge_slashes = False
     app.extensions = first.extensions
-    app.extensions[settings.EXTENSION] = chosen = settings.load(conf)
     app.config["MAX_CONTENT_LENGTH"] = first.config["MAX_CONTENT_LENGTH"]
     app.before_request(gate.begin)
     app.after_request(gate.end)
@@ -31,8 +30,8 @@ def create_app(first: flask.Flask, conf: Any) -> flask.Flask:
         app.register_blueprint(module.blueprint, url_prefix="/v2.0/lbaas")
     for other in (agents, quotas):
         app.register_blueprint(other.blueprint, url_prefix="/v2.0")
-    if chosen.passthrough_url is not None:
-        app.extensions[neutron.EXTENSION] = neutron.Neutron(chosen)
+    if conf.lbaasv2.passthrough_url:
+        app.extensions[neutron.EXTENSION] = neutron.Neutron(conf.lbaasv2)
     elif first.extensions[current.EXTENSION][1].embedded_networking:
         networking.register(app, first.extensions[current.EXTENSION][0].network, "/v2.0", extensions=False)
     return app

@@ -19,7 +19,7 @@ import orjson
 import urllib3
 from urllib3 import exceptions as http_errors
 
-from controller.api.lbaasv2 import errors, settings
+from controller.api.lbaasv2 import errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -64,15 +64,16 @@ def is_ours(method: str, path: str) -> bool:
 class Neutron:
     """A client of the service, with connections that its users share."""
 
-    def __init__(self, chosen: settings.Settings) -> None:
-        self.url = str(chosen.passthrough_url)
-        self._largest = chosen.passthrough_max_body_size
-        self._largest_answer = chosen.passthrough_max_answer_size
+    def __init__(self, section: Any) -> None:
+        """With the options of `[lbaasv2]`."""
+        self.url = section.passthrough_url.rstrip("/")
+        self._largest = section.passthrough_max_body_size
+        self._largest_answer = section.passthrough_max_answer_size
         self._pool = urllib3.PoolManager(
-            maxsize=chosen.passthrough_connections,
-            timeout=urllib3.Timeout(connect=chosen.passthrough_connect_timeout, read=chosen.passthrough_timeout),
+            maxsize=section.passthrough_connections,
+            timeout=urllib3.Timeout(connect=section.passthrough_connect_timeout, read=section.passthrough_timeout),
             retries=False,
-            ca_certs=chosen.passthrough_cafile,
+            ca_certs=section.passthrough_cafile,
         )
 
     def forward(self, environ: WSGIEnvironment, start_response: StartResponse, base: str) -> Iterable[bytes]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from controller import exceptions
-from controller.api.lbaasv2 import errors, settings, shapes
+from controller.api import current
+from controller.api.lbaasv2 import errors, shapes
 from controller.changes import dialect
 from controller.changes.asking import Asking
 from controller.db import database
@@ -121,7 +122,7 @@ def _change_monitor(asking: Asking, monitor_id: str, values: Values) -> None:
 
 
 def _check_times(delay: int, timeout: int) -> None:
-    if settings.current().monitor_delay_over_timeout and delay < timeout:
+    if current.settings().monitor_delay_over_timeout and delay < timeout:
         raise errors.Fault(400, "DelayOrTimeoutInvalid", "The delay of a health monitor must be greater than or equal to its timeout")
 
 

@@ -13,8 +13,6 @@ from controller.db import columns
 
 revision = "0001"
 down_revision = None
-branch_labels = None
-depends_on = None
 
 _names = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
