@@ -133,33 +133,30 @@ def caller(environ: Mapping[str, Any]) -> Context:
 
 def _anonymous(environ: Mapping[str, Any]) -> Context:
     """Nobody: who asks for what everybody may see."""
-    return Context(request_id=new_request_id(), project_id=None, is_admin=False, global_request_id=_global_request_id(environ))
+    return _context(environ, project_id=None)
 
 
 def noauth(environ: Mapping[str, Any], default_project: str | None) -> Context:
     """Everybody is an administrator, in the project of the header X-Project-Id, or in the default one."""
     project = environ.get("HTTP_X_PROJECT_ID") or default_project or ""
-    return Context(
-        request_id=new_request_id(),
+    return _context(
+        environ,
         project_id=project if project and len(project) <= 36 and project.isprintable() else None,
         is_admin=True,
         token=environ.get("HTTP_X_AUTH_TOKEN"),
-        global_request_id=_global_request_id(environ),
     )
 
 
 def _testing(environ: Mapping[str, Any]) -> Context:
     """Callers are who they say they are in the headers that Keystone's middleware would set: to try policies without a Keystone."""
-    return Context(
-        request_id=new_request_id(),
+    return _context(
+        environ,
         project_id=environ.get("HTTP_X_PROJECT_ID") or None,
-        is_admin=False,
         user_id=environ.get("HTTP_X_USER_ID") or None,
         roles=frozenset(role.strip() for role in environ.get("HTTP_X_ROLES", "").split(",") if role.strip()),
         domain_id=environ.get("HTTP_X_DOMAIN_ID") or None,
         system_scope=environ.get("HTTP_OPENSTACK_SYSTEM_SCOPE") or None,
         token=environ.get("HTTP_X_AUTH_TOKEN"),
-        global_request_id=_global_request_id(environ),
     )
 
 
@@ -167,10 +164,9 @@ def _by_keystone(environ: Mapping[str, Any]) -> Context:
     """The owner of the token that Keystone's middleware has proved. Its own object is read, not headers: no client can forge that."""
     proved = environ["keystone.token_auth"]
     user, service = proved.user, proved.service
-    return Context(
-        request_id=new_request_id(),
+    return _context(
+        environ,
         project_id=user.project_id,
-        is_admin=False,
         user_id=user.user_id,
         roles=frozenset(user.role_names),
         service_roles=frozenset(service.role_names if service is not None else ()),
@@ -179,14 +175,14 @@ def _by_keystone(environ: Mapping[str, Any]) -> Context:
         project_domain_id=user.project_domain_id,
         system_scope="all" if user.system_scoped else None,
         token=user.auth_token,
-        global_request_id=_global_request_id(environ),
     )
 
 
-def _global_request_id(environ: Mapping[str, Any]) -> str | None:
-    """The id that a client gave to everything that it does in the whole cloud, if it has the form of one: it goes into logs."""
+def _context(environ: Mapping[str, Any], *, is_admin: bool = False, **known: Any) -> Context:
+    """The caller, with the id that they gave to all that they do in the whole cloud, if it has the form of one: it goes into logs."""
     given = environ.get("HTTP_X_OPENSTACK_REQUEST_ID", "")
-    return given if _GLOBAL_ID.fullmatch(given) else None
+    of_all = given if _GLOBAL_ID.fullmatch(given) else None
+    return Context(request_id=new_request_id(), is_admin=is_admin, global_request_id=of_all, **known)
 
 
 def build(application: WSGIApplication, conf: Any, rules: policy.Policy) -> Gate:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import operator
 import os
 import pathlib
 import threading
@@ -48,33 +49,16 @@ class Context:
     token: str | None = dataclasses.field(default=None, repr=False)  # to ask other services with the caller's rights; never logged
     global_request_id: str | None = None
 
-    def identity(self) -> tuple[Any, ...]:
-        """All that rules can ask for, as a key."""
-        return (
-            self.is_admin,
-            self.user_id,
-            self.project_id,
-            self.roles,
-            self.service_roles,
-            self.domain_id,
-            self.user_domain_id,
-            self.project_domain_id,
-            self.system_scope,
-        )
-
     def credentials(self) -> dict[str, Any]:
         """What policy rules can ask for. What the caller has not got is left out, so that it equals nothing."""
-        known = {
-            "user_id": self.user_id,
-            "project_id": self.project_id,
-            "tenant_id": self.project_id,
-            "domain_id": self.domain_id,
-            "user_domain_id": self.user_domain_id,
-            "project_domain_id": self.project_domain_id,
-            "system_scope": self.system_scope,
-        }
+        known = {name: getattr(self, name) for name in _NAMED} | {"tenant_id": self.project_id}
         present = {name: value for name, value in known.items() if value is not None}
         return {"is_admin": self.is_admin, "roles": list(self.roles), "service_roles": list(self.service_roles), **present}
+
+
+_NAMED = ("user_id", "project_id", "domain_id", "user_domain_id", "project_domain_id", "system_scope")
+_identity = operator.attrgetter("is_admin", "roles", "service_roles", *_NAMED)
+"""All that rules can ask for, as a key."""
 
 
 def authorize(action: str, project_id: str | None, context: Context) -> None:
@@ -184,7 +168,7 @@ class _Rules:
         self._remembers = not any("http:" in str(check) or "https:" in str(check) for check in enforcer.rules.values())
 
     def allow(self, rule: str, project_id: str | None, context: Context) -> bool:
-        key = (rule, project_id, context.identity())
+        key = (rule, project_id, _identity(context))
         decision = self._decided.get(key)
         if decision is None:
             target = {} if project_id is None else {"project_id": project_id, "tenant_id": project_id}

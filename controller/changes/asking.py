@@ -17,7 +17,7 @@ from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
 from controller.db import database, rows
 from controller.db.repositories import l7policies, pools
-from controller.model.status import OperatingStatus, ProvisioningStatus
+from controller.model.status import ProvisioningStatus
 from controller.providers.interface import Change, Provider, Update
 from controller.refusals import Refusal
 from controller.resources.declare import Schema, Values
@@ -77,23 +77,13 @@ class Asking:
         if not self.may(action, project_id):
             raise exceptions.Forbidden
 
-    @contextlib.contextmanager
-    def read(self) -> Iterator[database.Transaction]:
+    def read(self) -> contextlib.AbstractContextManager[database.Transaction]:
         """Look at rows; inside a block, as its changes have left them."""
-        if self.block is not None:
-            yield self.block.tx
-            return
-        with self.services.db.read() as tx:
-            yield tx
+        return self.services.db.read() if self.block is None else contextlib.nullcontext(self.block.tx)
 
-    @contextlib.contextmanager
-    def write(self) -> Iterator[database.Transaction]:
+    def write(self) -> contextlib.AbstractContextManager[database.Transaction]:
         """A transaction in which no work is owed to anybody."""
-        if self.block is not None:
-            yield self.block.tx
-            return
-        with self.services.db.begin() as tx:
-            yield tx
+        return self.services.db.begin() if self.block is None else contextlib.nullcontext(self.block.tx)
 
     @contextlib.contextmanager
     def change(self) -> Iterator[database.Transaction]:
@@ -256,7 +246,6 @@ def new_row(project_id: str, generation: int, **parents: str) -> dict[str, Any]:
     return {
         "id": str(uuid.uuid4()),
         "project_id": project_id,
-        "operating_status": OperatingStatus.OFFLINE,
         "generation": generation,
         "created_at": rows.now(),
         **parents,

@@ -14,7 +14,6 @@ from controller.db import database
 from controller.exceptions import RuleBroken
 from controller.model import addresses
 from controller.model import load_balancer as model
-from controller.model.status import OperatingStatus
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Schema, Values
 
@@ -48,24 +47,12 @@ class Graph:
         return [item["subnet_id"] for values in self.pools.values() for item in values["members"]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Children:
-    """Everything below a load balancer, each kind oldest first."""
-
-    listeners: Sequence[model.Listener]
-    pools: Sequence[model.Pool]
-    members: Sequence[model.Member]
-    health_monitors: Sequence[model.HealthMonitor]
-    l7policies: Sequence[model.L7Policy]
-    l7rules: Sequence[model.L7Rule]
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Created:
-    """A new load balancer; its children, if any were asked for with it."""
+    """A new load balancer; its children by the names of their repositories, each kind oldest first, if any were asked for with it."""
 
     load_balancer: model.LoadBalancer
-    children: Children | None
+    children: Mapping[str, Sequence[Any]] | None
 
 
 def plan(settings: Settings, wanted: Mapping[str, Any]) -> Graph:
@@ -213,14 +200,17 @@ def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str,
 
     new_pools = {name: row(pool.SCHEMA, values) for name, values in graph.pools.items()}
     tx.pools.add(list(new_pools.values()))
+    ids = {name: values["id"] for name, values in new_pools.items()}
     new_listeners = [
-        row(listener.SCHEMA, values)
-        | {"default_pool_id": None if values["default_pool"] is None else new_pools[values["default_pool"]["name"]]["id"]}
+        row(listener.SCHEMA, values) | {"default_pool_id": values["default_pool"] and ids[values["default_pool"]["name"]]}
         for values in graph.listeners
     ]
     tx.listeners.add(new_listeners)
     policies = [
-        (row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": _id_of(new_pools, values)}, values["rules"])
+        (
+            row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": ids.get(values["redirect_pool_id"])},
+            values["rules"],
+        )
         for owner, below in zip(new_listeners, graph.listeners, strict=True)
         for values in below["l7policies"]
     ]
@@ -229,41 +219,28 @@ def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str,
     tx.members.add(
         [
             row(member.SCHEMA, item)
-            | {"pool_id": new_pools[name]["id"], "operating_status": _first_status(values), "vnic_type": members.vnic_type(item)}
+            | {
+                "pool_id": ids[name],
+                "operating_status": members.first_status(values["healthmonitor"] is not None),
+                "vnic_type": members.vnic_type(item),
+            }
             for name, values in graph.pools.items()
             for item in values["members"]
         ]
     )
     tx.health_monitors.add(
         [
-            row(health_monitor.SCHEMA, values["healthmonitor"]) | {"pool_id": new_pools[name]["id"]}
+            row(health_monitor.SCHEMA, values["healthmonitor"]) | {"pool_id": ids[name]}
             for name, values in graph.pools.items()
             if values["healthmonitor"] is not None
         ]
     )
 
 
-def _id_of(new_pools: Mapping[str, Values], policy: Values) -> str | None:
-    """The id of the pool that a policy redirects to."""
-    return None if policy["redirect_pool_id"] is None else str(new_pools[policy["redirect_pool_id"]]["id"])
-
-
-def _first_status(pool_values: Values) -> OperatingStatus:
-    return members.first_status(pool_values["healthmonitor"] is not None)
+_BELOW = ("listeners", "pools", "members", "health_monitors", "l7policies", "l7rules")
 
 
 def created(tx: database.Transaction, load_balancer_id: str, populated: bool) -> Created:
     """What was stored."""
-    return Created(tx.load_balancers.get(load_balancer_id), children(tx, load_balancer_id) if populated else None)
-
-
-def children(tx: database.Transaction, load_balancer_id: str) -> Children:
-    """Everything below a load balancer."""
-    return Children(
-        listeners=tx.listeners.of_load_balancer(load_balancer_id),
-        pools=tx.pools.of_load_balancer(load_balancer_id),
-        members=tx.members.of_load_balancer(load_balancer_id),
-        health_monitors=tx.health_monitors.of_load_balancer(load_balancer_id),
-        l7policies=tx.l7policies.of_load_balancer(load_balancer_id),
-        l7rules=tx.l7rules.of_load_balancer(load_balancer_id),
-    )
+    children = {name: getattr(tx, name).of_load_balancer(load_balancer_id) for name in _BELOW} if populated else None
+    return Created(tx.load_balancers.get(load_balancer_id), children)

@@ -106,6 +106,14 @@ def add_one_of_each(site: flow_site.Site, load_balancer_id: str) -> dict[str, st
     return {kind: row["id"] for kind, row in new.items()}
 
 
+def test_a_new_row_bears_no_status_in_which_nobody_sees_such_an_object(site: flow_site.Site) -> None:
+    one = site.built()
+    pool_id = add_one_of_each(site, one)["pools"]
+    row = _new(one, 9, pool_id=pool_id, type="TCP", delay=5, timeout=3, max_retries=2, operating_status=OperatingStatus.DRAINING)
+    with pytest.raises(ValueError, match="no row of health_monitors is ever DRAINING"), site.db.begin() as tx:
+        tx.health_monitors.add([row])
+
+
 def change(site: flow_site.Site, load_balancer_id: str, children: dict[str, str]) -> None:
     with site.db.begin() as tx:
         at = tx.load_balancers.advance(load_balancer_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from controller.changes.fully_populated import Children, Created
+from controller.changes.fully_populated import Created
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Values
 
@@ -16,29 +17,25 @@ def view(created: Created) -> Values:
     if children is None:
         return shown
     below: dict[str, list[Values]] = {}
-    for item in children.members:
+    for item in children["members"]:
         below.setdefault(item.pool_id, []).append(member.SCHEMA.view(item))
-    monitors = {item.pool_id: health_monitor.SCHEMA.view(item) for item in children.health_monitors}
+    monitors = {item.pool_id: health_monitor.SCHEMA.view(item) for item in children["health_monitors"]}
     shown["pools"] = [
-        pool.view(item) | {"members": below.get(item.id, []), "healthmonitor": monitors.get(item.id)} for item in children.pools
+        pool.view(item) | {"members": below.get(item.id, []), "healthmonitor": monitors.get(item.id)} for item in children["pools"]
     ]
     policies = _policies(children)
-    shown["listeners"] = [
-        _without_parent(listener.SCHEMA.view(item)) | {"l7policies": policies.get(item.id, [])} for item in children.listeners
-    ]
+    shown["listeners"] = [listener.SCHEMA.view(item) | {"l7policies": policies.get(item.id, [])} for item in children["listeners"]]
+    for view in shown["listeners"]:
+        del view["loadbalancers"]
     return shown
 
 
-def _without_parent(shown: Values) -> Values:
-    return {key: value for key, value in shown.items() if key != "loadbalancers"}
-
-
-def _policies(children: Children) -> Mapping[str, list[Values]]:
+def _policies(children: Mapping[str, Sequence[Any]]) -> Mapping[str, list[Values]]:
     """Policies with their rules, by listener and position."""
     below: dict[str, list[Values]] = {}
-    for rule in children.l7rules:
+    for rule in children["l7rules"]:
         below.setdefault(rule.l7policy_id, []).append(l7rule.SCHEMA.view(rule))
     found: dict[str, list[Values]] = {}
-    for item in sorted(children.l7policies, key=lambda item: item.position):
+    for item in sorted(children["l7policies"], key=lambda item: item.position):
         found.setdefault(item.listener_id, []).append(l7policy.SCHEMA.view(item) | {"rules": below.get(item.id, [])})
     return found

@@ -230,8 +230,7 @@ class Health(rows.Repository):
         """
         for kind, table in tables.RESOURCES.items():
             if statuses := changes.get(kind):
-                if odd := set(statuses.values()) - moves.OPERATING[table]:
-                    raise ValueError(f"a {kind} is never {', '.join(sorted(odd))}")
+                moves.check_seen(table, statuses.values())
                 statement = moves.seen(table, sa.bindparam("new")).where(table.c.id == sa.bindparam("object_id"))
                 self._connection.execute(statement, [{"object_id": key, "new": new} for key, new in sorted(statuses.items())])
 

@@ -26,8 +26,14 @@ def _among(column: sa.ColumnElement[str], statuses: Collection[str]) -> sa.Colum
 
 
 def begun(table: sa.Table) -> dict[str, Any]:
-    """What a new row says."""
-    return {"provisioning_status": _life(table).first}
+    """What a new row says; of a member, the caller may know better how it fares."""
+    return {"provisioning_status": _life(table).first, "operating_status": OperatingStatus.OFFLINE}
+
+
+def check_seen(table: sa.Table, statuses: Collection[str]) -> None:
+    """:raises ValueError: no such object is ever seen to do one of these."""
+    if odd := set(statuses) - OPERATING[table]:
+        raise ValueError(f"no row of {table.name} is ever {', '.join(sorted(odd))}")
 
 
 def to(table: sa.Table, new: ProvisioningStatus, **values: Any) -> sa.Update:
@@ -60,8 +66,8 @@ def seen(table: sa.Table, new: OperatingStatus | sa.ColumnElement[str]) -> sa.Up
 
     :raises ValueError: no such object is ever seen to do this.
     """
-    if isinstance(new, OperatingStatus) and new not in OPERATING[table]:
-        raise ValueError(f"no row of {table.name} is ever {new}")
+    if isinstance(new, OperatingStatus):
+        check_seen(table, [new])
     return sa.update(table).values(operating_status=new, updated_at=rows.NOW)
 
 

@@ -141,10 +141,14 @@ class Resources(rows.Repository, Generic[R]):
         return self.page(paging.Query(filters=(paging.Filter("load_balancer_id", load_balancer_id),)))
 
     def add(self, objects: Sequence[Mapping[str, Any]]) -> None:
-        """Store new rows, which all have the same columns, as what is to be built; a key `tags` goes to the table of tags."""
+        """Store new rows, which all have the same columns, as what is to be built; a key `tags` goes to the table of tags.
+
+        :raises ValueError: no such object is ever seen in an operating status that is given.
+        """
         if not objects:
             return
-        values = [{name: value for name, value in item.items() if name != "tags"} | self._begun for item in objects]
+        values = [{**self._begun, **{name: value for name, value in item.items() if name != "tags"}} for item in objects]
+        moves.check_seen(self.table, {row["operating_status"] for row in values})
         self._connection.execute(sa.insert(self.table), values)
         self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
 
