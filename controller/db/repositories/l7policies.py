@@ -71,7 +71,14 @@ class L7Policies(resources.Resources[model.L7Policy]):
         found = self._connection.execute(_HEAD, {"id": policy_id}).first() if rows.may_exist(policy_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, policy_id)
-        return Head(**{**found._mapping, "provisioning_status": status.ProvisioningStatus(found.provisioning_status)})
+        return Head(
+            id=found.id,
+            load_balancer_id=found.load_balancer_id,
+            listener_id=found.listener_id,
+            project_id=found.project_id,
+            provisioning_status=status.ProvisioningStatus(found.provisioning_status),
+            rules=found.rules,
+        )
 
     def last_position(self, listener_id: str) -> int:
         """How many policies a listener has, which is the position of the last one."""
