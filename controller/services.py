@@ -27,7 +27,6 @@ from controller.model import renewal
 from controller.model.network import AccessRule
 
 _PAUSES = 100  # a lifetime has room for so many further tries at least
-_OF_AGENTS = ("deployment_key", "health_managers", "heartbeat_interval", "full_report_interval", "counters_interval", "limits")
 _PUSHES = 32
 """Amphorae to which this process pushes side by side, over all its flows."""
 
@@ -56,7 +55,14 @@ class Settings:
     @property
     def agent(self) -> dict[str, Any]:
         """What an agent lives by, as `render.boot` is told it."""
-        return {name: getattr(self, name) for name in _OF_AGENTS}
+        return {
+            "deployment_key": self.deployment_key,
+            "health_managers": self.health_managers,
+            "heartbeat_interval": self.heartbeat_interval,
+            "full_report_interval": self.full_report_interval,
+            "counters_interval": self.counters_interval,
+            "limits": self.limits,
+        }
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
