@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 IN_MEMORY = 64 * 1024
 """Bytes of a body that are held in memory; all of a larger one is held on disk."""
-_LOOPBACK = ("127.", "::1", "::ffff:127.")
 
 
 class NoRoom(Exception):
@@ -148,6 +147,7 @@ class Peer:
             "SERVER_PORT": str(port),
             "REMOTE_ADDR": client,
             "wsgi.version": (1, 0),
+            "wsgi.url_scheme": "http",  # unless oslo.middleware is told to believe a proxy
             "wsgi.input_terminated": True,
             "wsgi.errors": sys.stderr,
             "wsgi.multithread": True,
@@ -186,16 +186,9 @@ def environ(request: Request) -> WSGIEnvironment:
         "QUERY_STRING": request.query.decode("latin-1"),
         "SERVER_PROTOCOL": f"HTTP/{request.version}",
         "CONTENT_LENGTH": str(request.body.size),
-        "wsgi.url_scheme": "https" if _is_https(request) else "http",
         "wsgi.input": request.body.opened(),
     }
     made.pop("HTTP_TRANSFER_ENCODING", None)
     if not made.get("HTTP_HOST"):  # or links would begin with nothing
         made.pop("HTTP_HOST", None)
     return made
-
-
-def _is_https(request: Request) -> bool:
-    """Whether a proxy on this machine says that the client spoke TLS with it."""
-    told = request.headers.get("HTTP_X_FORWARDED_PROTO")
-    return told is not None and told.lower() == "https" and request.peer.client.startswith(_LOOPBACK)
