@@ -22,27 +22,12 @@ class Server(base.BaseApplication):
     """gunicorn, with options from our configuration file and none of its own."""
 
     def __init__(self, conf: Any) -> None:
-        self._conf = conf
+        self.conf = conf
         super().__init__()
-
-    @property
-    def options(self) -> Any:
-        """What the processes read of `[api_settings]`."""
-        return self._conf.api_settings
-
-    @property
-    def largest_body(self) -> int:
-        """Bytes that a request may have."""
-        return middleware.largest_body(self._conf)
-
-    @property
-    def database_is_a_file(self) -> bool:
-        """Whether its answers come without waiting for a server."""
-        return str(self._conf.database.connection).startswith("sqlite")
 
     def load_config(self) -> None:
         """Where to listen, and with how many processes."""
-        api = self.options
+        api = self.conf.api_settings
         host = f"[{api.bind_host}]" if ":" in api.bind_host else api.bind_host
         options = {
             "bind": f"{host}:{api.bind_port}",
@@ -59,7 +44,7 @@ class Server(base.BaseApplication):
 
     def load(self) -> Any:
         """The WSGI application, made in each process after the fork: connections to the database can't be shared."""
-        application = app.create_app(services.Services.load(self._conf, wake=process.bell(self._conf)), self._conf)
+        application = app.create_app(services.Services.load(self.conf, wake=process.bell(self.conf)), self.conf)
         spare_the_collector()
         return application
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import uvloop
 from gunicorn.workers import base
 
+from controller.api import middleware
 from controller.api.serving import connections, threads
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def hold_signals_while_forking() -> None:
 
 
 class Worker(base.Worker):
-    """One process; its options come from `Server.options` of the application that gunicorn was given."""
+    """One process; its configuration is that of the application that gunicorn was given."""
 
     def init_signals(self) -> None:
         """SIGUSR1 prints what every thread is doing."""
@@ -51,7 +52,8 @@ class Worker(base.Worker):
             runner.run(self._serve())
 
     async def _serve(self) -> None:
-        options, largest = self.app.options, self.app.largest_body  # type: ignore[attr-defined]
+        conf = self.app.conf  # type: ignore[attr-defined]
+        options, largest = conf.api_settings, middleware.largest_body(conf)
         loop, asked = asyncio.get_running_loop(), asyncio.Event()
         for number in _ENDS:
             loop.add_signal_handler(number, asked.set)
@@ -63,7 +65,7 @@ class Worker(base.Worker):
             bodies=max(options.max_bodies_on_disk, largest),
         )
         # A server's database is waited for in every statement, a file's in hardly any.
-        patience = None if self.app.database_is_a_file else 0.0  # type: ignore[attr-defined]
+        patience = None if str(conf.database.connection).startswith("sqlite") else 0.0
         application = cast("WSGIApplication", self.wsgi)
         answering = threads.Threads(application, count=options.threads, answer_timeout=options.answer_timeout, patience=patience)
         door = connections.Door(limits, answering)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import logging
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from oslo_config import cfg
 
@@ -28,14 +29,9 @@ class Startable(Protocol):
         """End; False if a thread did not end in time."""
 
 
-def bell(conf: cfg.ConfigOpts) -> Callable[[], None]:
+def bell(conf: cfg.ConfigOpts) -> Callable[[], Any]:
     """A function that rings the workers."""
-    directory = conf.task_flow.wakeup_directory
-
-    def ring() -> None:
-        wakeup.ring(directory)
-
-    return ring
+    return functools.partial(wakeup.ring, conf.task_flow.wakeup_directory)
 
 
 def on_end(act: Callable[[], None]) -> None:

@@ -36,7 +36,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="figlina-status", description=__doc__)
     add_commands(parser)
     options = parser.parse_args(arguments)

@@ -2,19 +2,12 @@
 
 from oslo_config import cfg
 
+from controller.model import quota
+
 GROUP = "quotas"
 PRESETS: dict[str, dict[str, int]] = {"octavia": {}, "lbaasv2": {"load_balancer": 10, "pool": 10}}
 """What each preset limits; anything else is unlimited."""
 
-_NAMES = {
-    "load_balancer": "load balancers",
-    "listener": "listeners",
-    "pool": "pools",
-    "member": "members",
-    "health_monitor": "health monitors",
-    "l7policy": "L7 policies",
-    "l7rule": "L7 rules",
-}
 OPTS = [
     cfg.StrOpt(
         "preset",
@@ -29,11 +22,11 @@ OPTS = [
         cfg.IntOpt(
             f"default_{kind}_quota",
             min=-1,
-            max=2_000_000_000,
+            max=quota.HIGHEST,
             sample_default=-1,
-            help=f"How many {names} a project may have unless its own quota says otherwise. -1: as many as it likes. "
+            help=f"How many objects of the kind {title} a project may have unless its own quota says otherwise. -1: as many as it likes. "
             "If this is not set, the preset says it.",
         )
-        for kind, names in _NAMES.items()
+        for kind, title in quota.TITLES.items()
     ),
 ]

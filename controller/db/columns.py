@@ -47,7 +47,6 @@ def _stored(fields: Iterable[Field]) -> Iterable[Field]:
 
 
 def column(field: Field) -> sa.Column[Any]:
-    """The column of a field."""
     default = None if field.default is ABSENT else field.default
     return sa.Column(str(field.column), kind_of(field.kind), nullable=not field.is_never_null, default=default)
 
@@ -67,9 +66,5 @@ def kind_of(kind: kinds.Parser) -> sa.types.TypeEngine[Any]:
         case "string":
             if schema.get("format") == kinds.timestamp.schema["format"]:
                 return UtcDateTime()
-            return sa.String(kinds.length_of(kind) or _of_words(schema["enum"]))
+            return sa.String(kinds.length_of(kind) or (_WORD if max(map(len, schema["enum"])) < _WORD else 2 * _WORD))
     raise TypeError(f"no column holds values of the kind {kind}")
-
-
-def _of_words(words: Collection[str]) -> int:
-    return _WORD if max(map(len, words)) < _WORD else 2 * _WORD

@@ -100,23 +100,26 @@ class Database:
         self._url = sa.make_url(url)
         self.is_sqlite = self._url.get_backend_name() == "sqlite"
         backend = self._url.get_backend_name()
-        arguments: dict[str, Any] = {"pool_pre_ping": not self.is_sqlite, "poolclass": _Pool, "pool_timeout": busy_timeout}
-        arguments["connect_args"] = _arguments(backend, busy_timeout, self._url.query)
-        if self.is_sqlite:
-            arguments["connect_args"] = {"timeout": busy_timeout, "check_same_thread": False}
-            if self._url.database in (None, "", ":memory:"):
-                raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
-        arguments["json_deserializer"] = orjson.loads  # a page of a list reads hundreds
-        arguments["pool_size"], arguments["max_overflow"] = 20, 40
-        if not self.is_sqlite:
-            arguments["isolation_level"] = "READ COMMITTED"
+        if self.is_sqlite and self._url.database in (None, "", ":memory:"):
+            raise ValueError("an in-memory SQLite database can't be shared by threads: name a file")
         self._turns = _Turns(busy_timeout) if self.is_sqlite else None
-        self._clock = clocks.DatabaseClock(self._url.get_backend_name())
-        self.engine = sa.create_engine(self._url, execution_options={clocks.OPTION: self._clock}, **arguments)
+        self._clock = clocks.DatabaseClock(backend)
+        self.engine = sa.create_engine(
+            self._url,
+            execution_options={clocks.OPTION: self._clock},
+            connect_args=_arguments(backend, busy_timeout, self._url.query),
+            json_deserializer=orjson.loads,  # a page of a list reads hundreds
+            poolclass=_Pool,
+            pool_pre_ping=not self.is_sqlite,
+            pool_timeout=busy_timeout,
+            pool_size=20,
+            max_overflow=40,
+            **{} if self.is_sqlite else {"isolation_level": "READ COMMITTED"},
+        )
         self._limiter = _limit(self.engine, busy_timeout)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
-        elif self._url.get_backend_name() == "postgresql":
+        elif backend == "postgresql":
             sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextlib.contextmanager
@@ -222,7 +225,7 @@ def _arguments(backend: str, most: float, query: Any) -> dict[str, Any]:
     elif backend in ("mysql", "mariadb"):
         wanted = {"connect_timeout": _CONNECT, "read_timeout": int(most) + 5, "write_timeout": int(most) + 5}
     else:
-        wanted = {}
+        wanted = {"timeout": most, "check_same_thread": False}
     return {name: value for name, value in wanted.items() if name not in query}
 
 

@@ -59,17 +59,14 @@ class Site:
 
     @property
     def compute(self) -> clouds.Service:
-        """As the user of `[service_auth]`."""
         return self.cloud.service("compute")
 
     @property
     def network(self) -> clouds.Service:
-        """As the user of `[service_auth]`."""
         return self.cloud.service("network")
 
     @property
     def image_service(self) -> clouds.Service:
-        """As the user of `[service_auth]`."""
         return self.cloud.service("image")
 
     @functools.cached_property

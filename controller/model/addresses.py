@@ -16,7 +16,6 @@ _TRANSLATED = (
 
 
 def is_address(text: str) -> bool:
-    """Whether it is an address at all."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

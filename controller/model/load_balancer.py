@@ -10,11 +10,14 @@ import dataclasses
 import datetime
 import functools
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import TypeVar
 
 from controller.model import addresses
 from controller.model.amphora import Amphora
 from controller.model.status import OperatingStatus, ProvisioningStatus, Topology
+
+R = TypeVar("R", bound="Resource")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,21 +241,16 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
-        """The generation that this snapshot shows."""
         return self.load_balancer.generation
 
     @functools.cached_property
     def pools_by_id(self) -> Mapping[str, Pool]:
-        """Pools by their id."""
         return {pool.id: pool for pool in self.pools}
 
     @functools.cached_property
     def members_by_pool(self) -> Mapping[str, tuple[Member, ...]]:
         """Members by the id of their pool, in the order of their creation."""
-        grouped: dict[str, list[Member]] = {}
-        for member in self.members:
-            grouped.setdefault(member.pool_id, []).append(member)
-        return {pool_id: tuple(members) for pool_id, members in grouped.items()}
+        return _grouped(self.members, "pool_id")
 
     def loops(self, floating: Collection[str] = ()) -> dict[str, str]:
         """Members that are the load balancer itself, by id, with their addresses: those at one of its VIPs, or at an address that
@@ -272,20 +270,20 @@ class Snapshot:
     @functools.cached_property
     def l7policies_by_listener(self) -> Mapping[str, tuple[L7Policy, ...]]:
         """L7 policies by the id of their listener, in the order of their creation."""
-        grouped: dict[str, list[L7Policy]] = {}
-        for policy in self.l7policies:
-            grouped.setdefault(policy.listener_id, []).append(policy)
-        return {listener_id: tuple(policies) for listener_id, policies in grouped.items()}
+        return _grouped(self.l7policies, "listener_id")
 
     @functools.cached_property
     def l7rules_by_policy(self) -> Mapping[str, tuple[L7Rule, ...]]:
         """The rules of L7 policies by the id of their policy, in the order of their creation."""
-        grouped: dict[str, list[L7Rule]] = {}
-        for rule in self.l7rules:
-            grouped.setdefault(rule.l7policy_id, []).append(rule)
-        return {policy_id: tuple(rules) for policy_id, rules in grouped.items()}
+        return _grouped(self.l7rules, "l7policy_id")
 
     @functools.cached_property
     def health_monitor_by_pool(self) -> Mapping[str, HealthMonitor]:
-        """Health monitors by the id of their pool."""
         return {monitor.pool_id: monitor for monitor in self.health_monitors}
+
+
+def _grouped(items: Iterable[R], parent: str) -> Mapping[str, tuple[R, ...]]:
+    grouped: dict[str, list[R]] = {}
+    for item in items:
+        grouped.setdefault(getattr(item, parent), []).append(item)
+    return {key: tuple(some) for key, some in grouped.items()}

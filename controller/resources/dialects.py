@@ -42,7 +42,6 @@ class LoadBalancing(Dialect):
     """The first API's, which has one sentence for all keys that it does not take."""
 
     def no_object(self, schema: Schema, given: Any) -> Exception:
-        """It is no JSON object."""
         return no_object(schema.name, given)
 
     def refused(self, schema: Schema, names: Collection[str], path: str, *, creating: bool) -> Exception:
@@ -50,11 +49,9 @@ class LoadBalancing(Dialect):
         return unknown(names, path)
 
     def missing(self, schema: Schema, field: Field) -> Exception:
-        """A POST must give the field."""
         return missing(field.name)
 
     def bad(self, field: Field, value: Any, reason: kinds.Reject) -> Exception:
-        """The value is not of the field's kind."""
         return invalid(field.name, value, str(reason), field.refusal)
 
 

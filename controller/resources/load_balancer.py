@@ -26,10 +26,6 @@ def _below(name: str, kind: kinds.Parser, about: str, default: Any = None) -> Fi
     return Field(name, kind, about, default=default, column=None, attribute=None)
 
 
-def _as_objects(values: Sequence[Any]) -> list[dict[str, Any]]:
-    return [dataclasses.asdict(value) for value in values]
-
-
 _MEMBER = _nested(member.SCHEMA, ["project_id"])
 _HEALTH_MONITOR = _nested(health_monitor.SCHEMA, ["project_id", "pool_id"])
 NESTED_POOL = _nested(
@@ -155,7 +151,7 @@ SCHEMA = Schema(
             "More addresses that clients connect to, each on another subnet of the VIP's network.",
             default=[],
             put=False,
-            show=_as_objects,
+            show=lambda vips: [dataclasses.asdict(vip) for vip in vips],
         ),
         Field("flavor_id", kinds.uuid, "The flavor of load balancer that was chosen.", put=False, lbaasv2=also()),
         Field("availability_zone", about="The availability zone, by its name.", put=False),

@@ -22,7 +22,6 @@ class _Dialect(dialects.Dialect):
     missing_first = True
 
     def no_object(self, schema: declare.Schema, given: Any) -> Exception:
-        """It is no JSON object."""
         return errors.bad_request(f"Resource body required: '{schema.name}' must be an object")
 
     def refused(self, schema: declare.Schema, names: Collection[str], path: str, *, creating: bool) -> Exception:
@@ -34,11 +33,9 @@ class _Dialect(dialects.Dialect):
         return errors.bad_request(f"Attribute '{name}' not allowed in POST" if creating else f"Cannot update read-only attribute {name}")
 
     def missing(self, schema: declare.Schema, field: Field) -> Exception:
-        """A POST must give the attribute."""
         return errors.bad_request(f"Failed to parse request. Required attribute '{field.name}' not specified")
 
     def bad(self, field: Field, value: Any, reason: kinds.Reject) -> Exception:
-        """The value is not of the attribute's kind."""
         return errors.bad_request(f"Invalid input for {field.name}. Reason: {str(value)[:300]!r}: {reason}.")
 
 

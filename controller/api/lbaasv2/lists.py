@@ -55,7 +55,7 @@ def query(resource: Resource, fixed: Sequence[paging.Filter], project: str | Non
         order=_order(resource),
         limit=_limit(arguments.get("limit")),
         marker=arguments.get("marker") or None,
-        reverse=_reverse(),
+        reverse=arguments.get("page_reverse", "").lower() in _TRUE,
     )
 
 
@@ -133,10 +133,6 @@ def _limit(word: str | None) -> int | None:
     if not word.isascii() or not word.isdecimal() or len(word) > 9:
         raise errors.bad_request(f"Invalid input for limit. Reason: {word[:64]!r} is not an integer.")
     return min(int(word) or highest or 2**31 - 1, highest or 2**31 - 1)
-
-
-def _reverse() -> bool:
-    return flask.request.args.get("page_reverse", "").lower() in _TRUE
 
 
 def _links(asked: paging.Query, ids: Sequence[str]) -> list[dict[str, str]]:

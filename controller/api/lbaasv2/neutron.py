@@ -211,12 +211,8 @@ def headers_of(environ: WSGIEnvironment) -> dict[str, str]:
         named["content-type"] = environ["CONTENT_TYPE"]
     dropped = _HOP_BY_HOP | _OURS | {word.strip().lower() for word in named.get("connection", "").split(",")}
     proved = "x-auth-token" in named
-    kept = {name: value for name, value in named.items() if name not in dropped and not _is_ours_to_say(name, proved)}
-    return kept | {"accept-encoding": "identity"}
-
-
-def _is_ours_to_say(name: str, proved: bool) -> bool:
-    return name.startswith("x-forwarded-") or (proved and _IDENTITY(name) is not None)
+    dropped |= {name for name in named if name.startswith("x-forwarded-") or (proved and _IDENTITY(name))}
+    return {name: value for name, value in named.items() if name not in dropped} | {"accept-encoding": "identity"}
 
 
 def is_there() -> bool:

@@ -112,7 +112,8 @@ def create(asking: Asking, resource: Resource, values: Values, parent_id: str | 
 
     :raises ControllerError: a rule is broken.
     """
-    rules.before_create(asking, resource.name, values)
+    if resource.name in rules.CREATES:
+        rules.CREATES[resource.name](asking, values)
     made = resource.noun.changes.create(asking, *_ids(parent_id), resource.complete(values))
     created: model.Resource = made.load_balancer if resource is attributes.LOAD_BALANCER else made
     return created
@@ -121,7 +122,8 @@ def create(asking: Asking, resource: Resource, values: Values, parent_id: str | 
 def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     values = resource.updated(envelope(body(), resource.name))
     with _looking_first(resource, rules.UPDATES) as mine:
-        rules.before_update(mine, resource.name, object_id, values)
+        if resource.name in rules.UPDATES:
+            rules.UPDATES[resource.name](mine, object_id, values)
         changed = resource.noun.changes.update(mine, *_ids(parent_id, object_id), resource.schema.updated(values))
     if resource is not attributes.POOL:  # nothing else is shown that its noun does not know
         return current.json({resource.name: shapes.shown(resource, [changed])[0]})
@@ -131,7 +133,8 @@ def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.
 
 def _delete(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
     with _looking_first(resource, rules.DELETES) as mine:
-        rules.before_delete(mine, resource.name, object_id)
+        if resource.name in rules.DELETES:
+            rules.DELETES[resource.name](mine, object_id)
         resource.noun.changes.delete(mine, *_ids(parent_id, object_id))
     return current.empty(204)
 

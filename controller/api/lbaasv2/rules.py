@@ -9,7 +9,6 @@ from controller.api import current
 from controller.api.lbaasv2 import errors, shapes
 from controller.changes import dialect
 from controller.changes.asking import Asking
-from controller.db import database
 from controller.db.repositories import paging
 from controller.db.repositories.pools import Head
 from controller.model import load_balancer as model
@@ -34,46 +33,20 @@ class Dialect(dialect.Dialect):
             raise errors.Fault(409, "ListenerPoolProtocolMismatch", words)
 
 
-def before_create(asking: Asking, resource: str, values: Values) -> None:
-    """Check a new object, and fill in what changes must be told.
-
-    :raises Fault: a rule is broken.
-    """
-    if resource in _CREATES:
-        _CREATES[resource](asking, values)
-
-
-def before_update(asking: Asking, resource: str, object_id: str, values: Values) -> None:
-    """Check new values of an object.
-
-    :raises Fault: a rule is broken.
-    """
-    if resource in UPDATES:
-        UPDATES[resource](asking, object_id, values)
-
-
-def before_delete(asking: Asking, resource: str, object_id: str) -> None:
-    """Nothing goes while something needs it.
-
-    :raises Fault: EntityInUse.
-    """
-    if resource in DELETES:
-        with asking.read() as tx:
-            DELETES[resource](asking, tx, object_id)
-
-
-def _delete_listener(asking: Asking, tx: database.Transaction, listener_id: str) -> None:
-    asking.authorize("listener:delete", tx.listeners.get(listener_id).project_id)  # before a word about what uses it
-    policies = tx.l7policies.page(paging.Query(filters=(paging.Filter("listener_id", listener_id),)))
+def _delete_listener(asking: Asking, listener_id: str) -> None:
+    with asking.read() as tx:
+        asking.authorize("listener:delete", tx.listeners.get(listener_id).project_id)  # before a word about what uses it
+        policies = tx.l7policies.page(paging.Query(filters=(paging.Filter("listener_id", listener_id),)))
     _check_unused("listener", listener_id, "l7policy", policies)
 
 
-def _delete_pool(asking: Asking, tx: database.Transaction, pool_id: str) -> None:
-    pool = tx.pools.head(pool_id)
-    if pool.has_monitor:
-        asking.authorize("pool:delete", pool.project_id)
-        monitors = tx.health_monitors.page(paging.Query(filters=(paging.Filter("pool_id", pool_id),)))
-        _check_unused("pool", pool_id, "healthmonitor", monitors)
+def _delete_pool(asking: Asking, pool_id: str) -> None:
+    with asking.read() as tx:
+        pool = tx.pools.head(pool_id)
+        if pool.has_monitor:
+            asking.authorize("pool:delete", pool.project_id)
+            monitors = tx.health_monitors.page(paging.Query(filters=(paging.Filter("pool_id", pool_id),)))
+            _check_unused("pool", pool_id, "healthmonitor", monitors)
 
 
 def _check_unused(entity: str, object_id: str, user: str, users: Sequence[model.Resource]) -> None:
@@ -145,12 +118,13 @@ def _pool(asking: Asking, pool_id: str) -> Head:
     return found
 
 
-_CREATES: Mapping[str, Callable[[Asking, Values], None]] = {
+CREATES: Mapping[str, Callable[[Asking, Values], None]] = {
     "loadbalancer": _create_load_balancer,
     "listener": _create_listener,
     "pool": _create_pool,
     "healthmonitor": _create_monitor,
 }
+"""Rules for new objects, which also fill in what changes must be told."""
 UPDATES: Mapping[str, Callable[[Asking, str, Values], None]] = {"healthmonitor": _change_monitor}
-DELETES: Mapping[str, Callable[[Asking, database.Transaction, str], None]] = {"listener": _delete_listener, "pool": _delete_pool}
-"""Rules that look at rows before a change."""
+DELETES: Mapping[str, Callable[[Asking, str], None]] = {"listener": _delete_listener, "pool": _delete_pool}
+"""Rules that look at rows before a change. Nothing goes while something needs it."""

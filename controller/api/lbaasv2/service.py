@@ -29,13 +29,11 @@ _OURS = {
 
 @blueprint.get("/")
 def list_versions() -> flask.Response:
-    """List the versions of the API, of which there is one."""
     return current.json({"versions": [{"id": "v2.0", "status": "CURRENT", "links": [_link("v2.0/")]}]})
 
 
 @blueprint.get("/v2.0")
 def list_resources() -> flask.Response:
-    """List the collections of the version."""
     names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.noun.parent is None]
     ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
     theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []

@@ -65,14 +65,12 @@ def ask_policy() -> None:
 
 @blueprint.get(f"/<{_PATHS}:path>")
 def show_all(path: str) -> flask.Response:
-    """List the objects of a kind."""
     collection, kind = _kind(path)
     return current.json(lists.chosen(collection, _front().all(kind), _query(), current.url()))
 
 
 @blueprint.get(_ONE)
 def show(path: str, object_id: str) -> flask.Response:
-    """Show one object."""
     _, kind = _kind(path)
     return current.json({kind: lists.selected(_front().shown(kind, object_id), _query())})
 
@@ -89,14 +87,12 @@ def create(path: str) -> flask.Response:
 
 @blueprint.put(_ONE)
 def update(path: str, object_id: str) -> flask.Response:
-    """Change what the body names."""
     _, kind = _kind(path)
     return current.json({kind: _front().update(kind, object_id, _body().get(kind))})
 
 
 @blueprint.delete(_ONE)
 def delete(path: str, object_id: str) -> flask.Response:
-    """Delete an object."""
     _front().delete(_kind(path)[1], object_id)
     return current.empty(204)
 
@@ -109,19 +105,16 @@ def router_interface(router_id: str, verb: str) -> flask.Response:
 
 @blueprint.get(f"{_ONE}/tags")
 def tags(path: str, object_id: str) -> flask.Response:
-    """Show the tags of an object."""
     return current.json({"tags": _front().shown(_kind(path)[1], object_id)["tags"]})
 
 
 @blueprint.put(f"{_ONE}/tags")
 def set_tags(path: str, object_id: str) -> flask.Response:
-    """Replace the tags of an object by these."""
     return current.json({"tags": _front().set_tags(_kind(path)[1], object_id, _body().get("tags"))})
 
 
 @blueprint.delete(f"{_ONE}/tags")
 def remove_tags(path: str, object_id: str) -> flask.Response:
-    """Delete all tags of an object."""
     _front().set_tags(_kind(path)[1], object_id, [])
     return current.empty(204)
 
@@ -143,20 +136,17 @@ def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
 
 @blueprint.delete(f"{_ONE}/tags/<tag>")
 def remove_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """Delete a tag of an object."""
     _front().remove_tag(_kind(path)[1], object_id, tag)
     return current.empty(204)
 
 
 @extensions.get("/extensions")
 def show_extensions() -> flask.Response:
-    """List the extensions of the Networking API that are here."""
     return current.json({"extensions": [_extension(alias) for alias in networking.EXTENSIONS]})
 
 
 @extensions.get("/extensions/<alias>")
 def show_extension(alias: str) -> flask.Response:
-    """Show an extension."""
     if alias not in networking.EXTENSIONS:
         raise exceptions.NotFound("Extension", alias)
     return current.json({"extension": _extension(alias)})

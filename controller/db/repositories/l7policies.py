@@ -55,8 +55,6 @@ class Head:
 
 
 class L7Policies(resources.Resources[model.L7Policy]):
-    """Queries on L7 policies."""
-
     title = "L7 Policy"
     table = _T
     noun = staticmethod(rows.l7policy)
@@ -117,8 +115,6 @@ _R = tables.l7rules
 
 
 class L7Rules(resources.Resources[model.L7Rule]):
-    """Queries on the rules of L7 policies."""
-
     title = "L7 Rule"
     table = _R
     noun = staticmethod(rows.l7rule)

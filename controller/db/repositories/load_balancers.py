@@ -120,8 +120,6 @@ _PORTS = sa.select(_L.c.id, _L.c.protocol).where(
 
 
 class Listeners(resources.Resources[model.Listener]):
-    """Queries on listeners."""
-
     title = "Listener"
     table = tables.listeners
     noun = staticmethod(rows.listener)

@@ -6,7 +6,6 @@ either comes before, and is seen, or comes after, and waits.
 
 from __future__ import annotations
 
-import abc
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Generic, TypeVar
@@ -24,12 +23,14 @@ N = TypeVar("N")
 _LIVING = tables.load_balancers.c.provisioning_status != status.ProvisioningStatus.DELETED
 
 
-class _Named(rows.Repository, abc.ABC, Generic[N]):
+class _Named(rows.Repository, Generic[N]):
     """What the four tables have in common. `key` is the column that paths name."""
 
     title: ClassVar[str]
     table: ClassVar[sa.Table]
     noun: type[N]
+    users: ClassVar[sa.Column[Any]]
+    """Where what uses one names it."""
     key: ClassVar[str] = "id"
 
     def get(self, name: str) -> N:
@@ -121,40 +122,30 @@ class _Named(rows.Repository, abc.ABC, Generic[N]):
     def _noun(self, row: Mapping[Any, Any]) -> N:
         return self.noun(**{name: value for name, value in row.items() if name != "created_at"})
 
-    @abc.abstractmethod
     def _used(self, name: str) -> sa.ColumnElement[bool]:
-        """Whether something uses it."""
+        return sa.exists().where(self.users == name)
 
 
 class FlavorProfiles(_Named[model.FlavorProfile]):
-    """Profiles of flavors."""
-
     title = "Flavor Profile"
     table = tables.flavor_profiles
     noun = model.FlavorProfile
-
-    def _used(self, name: str) -> sa.ColumnElement[bool]:
-        return sa.exists().where(tables.flavors.c.flavor_profile_id == name)
+    users = tables.flavors.c.flavor_profile_id
 
 
 class AvailabilityZoneProfiles(_Named[model.AvailabilityZoneProfile]):
-    """Profiles of availability zones."""
-
     title = "Availability Zone Profile"
     table = tables.availability_zone_profiles
     noun = model.AvailabilityZoneProfile
-
-    def _used(self, name: str) -> sa.ColumnElement[bool]:
-        return sa.exists().where(tables.availability_zones.c.availability_zone_profile_id == name)
+    users = tables.availability_zones.c.availability_zone_profile_id
 
 
 class _Choices(_Named[N]):
-    """What load balancers choose: `chosen` is the column where they name it."""
+    """What load balancers choose."""
 
     profiles: ClassVar[sa.Table]
     profile: ClassVar[str]
     data: ClassVar[str]
-    chosen: ClassVar[str]
 
     def meaning(self, name: str) -> model.Meaning:
         """It and its profile, in one statement.
@@ -171,19 +162,17 @@ class _Choices(_Named[N]):
         return model.Meaning(found[0], found[1], model.data(found[2]))
 
     def _used(self, name: str) -> sa.ColumnElement[bool]:
-        return sa.exists().where(tables.load_balancers.c[self.chosen] == name, _LIVING)
+        return sa.exists().where(self.users == name, _LIVING)
 
 
 class Flavors(_Choices[model.Flavor]):
-    """Flavors."""
-
     title = "Flavor"
     table = tables.flavors
     noun = model.Flavor
     profiles = tables.flavor_profiles
     profile = "flavor_profile_id"
     data = "flavor_data"
-    chosen = "flavor_id"
+    users = tables.load_balancers.c.flavor_id
 
 
 class AvailabilityZones(_Choices[model.AvailabilityZone]):
@@ -196,7 +185,7 @@ class AvailabilityZones(_Choices[model.AvailabilityZone]):
     profiles = tables.availability_zone_profiles
     profile = "availability_zone_profile_id"
     data = "availability_zone_data"
-    chosen = "availability_zone"
+    users = tables.load_balancers.c.availability_zone
 
     def _may_exist(self, name: str) -> bool:
         return len(name) <= 255 and name.isprintable()

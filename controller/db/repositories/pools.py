@@ -58,8 +58,6 @@ class Head:
 
 
 class Pools(resources.Resources[model.Pool]):
-    """Queries on pools."""
-
     title = "Pool"
     table = _T
     noun = staticmethod(rows.pool)
@@ -121,8 +119,6 @@ _IPV6_TWINS = sa.select(_M.c.address).where(
 
 
 class Members(resources.Resources[model.Member]):
-    """Queries on members."""
-
     title = "Member"
     table = _M
     noun = staticmethod(rows.member)
@@ -153,7 +149,10 @@ class Members(resources.Resources[model.Member]):
             values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
             statement = moves.changed(_M, generation=generation, updated_at=rows.NOW, **values)
             self._connection.execute(statement.where(_M.c.id == sa.bindparam("object_id")), parameters)
-        self._replace_tags({item["id"]: item["tags"] for item in changes if "tags" in item})
+        tags = {item["id"]: item["tags"] for item in changes if "tags" in item}
+        if tags:
+            self._connection.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id.in_(list(tags))))
+            self._add_tags(tags)
 
     def mark_many_deleted(self, member_ids: Sequence[str], generation: int) -> None:
         """Owe the removal of these members."""
@@ -164,18 +163,11 @@ class Members(resources.Resources[model.Member]):
         """Owe the removal of all members of a pool."""
         self.mark_all_deleted(_M.c.pool_id == pool_id, generation)
 
-    def _replace_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
-        if tags:
-            self._connection.execute(sa.delete(tables.tags).where(tables.tags.c.resource_id.in_(list(tags))))
-            self._add_tags(tags)
-
 
 _H = tables.health_monitors
 
 
 class HealthMonitors(resources.Resources[model.HealthMonitor]):
-    """Queries on health monitors."""
-
     title = "Health Monitor"
     table = _H
     noun = staticmethod(rows.health_monitor)

@@ -106,7 +106,6 @@ class Resources(rows.Repository, Generic[R]):
     _keys: ClassVar[list[str]]
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: shown.Related) -> R:
-        """The noun of a row."""
         ids = {attribute: tuple(of(related, name, row["id"])) for attribute, name in self.ids.items()}
         return cast("R", type(self).noun(row, fault=fault, **ids))
 
