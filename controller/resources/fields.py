@@ -99,6 +99,11 @@ def read_only(name: str, kind: kinds.Parser = kinds.name, about: str = "", **key
     return Field(name, kind, about, post=False, put=False, **keywords)
 
 
+def related(name: str, attribute: str, about: str, show: Callable[[Any], Any] = kinds.ids) -> Field:
+    """References to other objects, which stand in rows of theirs. LBaaS v2 shows them, too."""
+    return read_only(name, about=about, column=None, attribute=attribute, show=show, lbaasv2=also())
+
+
 def loosened(field: Field) -> Field:
     """The field, which may be left out."""
     return dataclasses.replace(field, required=False)

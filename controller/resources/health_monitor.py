@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import REFUSED, also, read_only
+from controller.resources.fields import REFUSED, also, related
 
 TYPES = ("HTTP", "HTTPS", "PING", "SCTP", "TCP", "TLS-HELLO", "UDP-CONNECT")
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
@@ -31,14 +31,7 @@ SCHEMA = Schema(
             attribute=None,
             lbaasv2=also(),
         ),
-        read_only(
-            "pools",
-            about="The pool whose members are checked, as a list of one.",
-            column=None,
-            attribute="pool_id",
-            show=kinds.one_id,
-            lbaasv2=also(),
-        ),
+        related("pools", "pool_id", "The pool whose members are checked, as a list of one.", kinds.one_id),
         Field(
             "type",
             kinds.one_of(*TYPES),

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import also, read_only
+from controller.resources.fields import also, related
 
 REJECT, TO_POOL, TO_URL, PREFIX = "REJECT", "REDIRECT_TO_POOL", "REDIRECT_TO_URL", "REDIRECT_PREFIX"
 TARGETS = {TO_POOL: "redirect_pool_id", TO_URL: "redirect_url", PREFIX: "redirect_prefix"}
@@ -86,6 +86,6 @@ SCHEMA = Schema(
             default=LAST,
             lbaasv2=also(),
         ),
-        read_only("rules", about="Its rules.", column=None, attribute="rule_ids", show=kinds.ids, lbaasv2=also()),
+        related("rules", "rule_ids", "Its rules."),
     ],
 )

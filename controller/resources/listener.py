@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from controller.model import protocols
-from controller.resources import fields, kinds
+from controller.resources import fields, kinds, tls
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import Operator, also, read_only
-from controller.resources.tls import operator as tls_option
+from controller.resources.fields import Operator, also, related
 
 _reference_of_lbaasv2 = kinds.text(128)
 
@@ -34,14 +33,7 @@ SCHEMA = Schema(
             filter_alias="load_balancer_id",
             lbaasv2=also(required=False),
         ),
-        read_only(
-            "loadbalancers",
-            about="The load balancer on whose VIP it listens, as a list of one.",
-            column=None,
-            attribute="load_balancer_id",
-            show=kinds.one_id,
-            lbaasv2=also(),
-        ),
+        related("loadbalancers", "load_balancer_id", "The load balancer on whose VIP it listens, as a list of one.", kinds.one_id),
         Field(
             "protocol",
             kinds.one_of(*protocols.OF_LISTENERS),
@@ -103,9 +95,7 @@ SCHEMA = Schema(
             default=[],
             show=lambda cidrs: cidrs or None,
         ),
-        read_only(
-            "l7policies", about="Its L7 policies, by position.", column=None, attribute="l7policy_ids", show=kinds.ids, lbaasv2=also()
-        ),
+        related("l7policies", "l7policy_ids", "Its L7 policies, by position."),
         Field(
             "default_tls_container_ref",
             kinds.reference,
@@ -135,24 +125,7 @@ SCHEMA = Schema(
             kinds.reference,
             "The list of certificates of clients that are revoked: a reference to the secret store.",
         ),
-        Field(
-            "tls_ciphers",
-            kinds.ciphers,
-            "The ciphers of TLS that may be used, as OpenSSL writes them; null: those that the operator prefers.",
-            operator=tls_option("listener", "ciphers"),
-        ),
-        Field(
-            "tls_versions",
-            kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)),
-            "The versions of TLS that may be used; null: those that the operator prefers.",
-            operator=tls_option("listener", "tls_versions"),
-        ),
-        Field(
-            "alpn_protocols",
-            kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)),
-            "The application protocols that are offered to clients (ALPN), the preferred one first.",
-            operator=tls_option("listener", "alpn_protocols"),
-        ),
+        *tls.fields("listener", "clients"),
         Field(
             "hsts_max_age",
             kinds.integer(0, 2147483647, example=31536000),

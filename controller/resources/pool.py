@@ -7,10 +7,9 @@ from typing import Any
 
 from controller.model import protocols
 from controller.refusals import Refusal
-from controller.resources import fields, kinds
+from controller.resources import fields, kinds, tls
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import also, read_only
-from controller.resources.tls import operator as tls_option
+from controller.resources.fields import also, read_only, related
 
 ALGORITHMS = ("LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP", "SOURCE_IP_PORT")
 
@@ -79,16 +78,9 @@ SCHEMA = Schema(
             filter_alias="load_balancer_id",
             lbaasv2=also(),
         ),
-        read_only("listeners", about="The listeners that use it.", column=None, attribute="listener_ids", show=kinds.ids, lbaasv2=also()),
-        read_only(
-            "loadbalancers",
-            about="The load balancer that it belongs to, as a list of one.",
-            column=None,
-            attribute="load_balancer_id",
-            show=kinds.one_id,
-            lbaasv2=also(),
-        ),
-        read_only("members", about="Its members.", column=None, attribute="member_ids", show=kinds.ids, lbaasv2=also()),
+        related("listeners", "listener_ids", "The listeners that use it."),
+        related("loadbalancers", "load_balancer_id", "The load balancer that it belongs to, as a list of one.", kinds.one_id),
+        related("members", "member_ids", "Its members."),
         read_only(
             "healthmonitor_id",
             about="Its health monitor; only there if it has one.",
@@ -130,24 +122,7 @@ SCHEMA = Schema(
         Field(
             "crl_container_ref", kinds.reference, "The list of certificates of members that are revoked: a reference to the secret store."
         ),
-        Field(
-            "tls_ciphers",
-            kinds.ciphers,
-            "The ciphers of TLS that may be used, as OpenSSL writes them; null: those that the operator prefers.",
-            operator=tls_option("pool", "ciphers"),
-        ),
-        Field(
-            "tls_versions",
-            kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)),
-            "The versions of TLS that may be used; null: those that the operator prefers.",
-            operator=tls_option("pool", "tls_versions"),
-        ),
-        Field(
-            "alpn_protocols",
-            kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)),
-            "The application protocols that are offered to members (ALPN), the preferred one first.",
-            operator=tls_option("pool", "alpn_protocols"),
-        ),
+        *tls.fields("pool", "members"),
     ],
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from controller.resources import kinds
-from controller.resources.fields import Operator
+from controller.resources.fields import Field, Operator
 
 _CIPHERS: Final = (
     "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
@@ -19,7 +19,22 @@ _PREFERRED: Final[dict[str, tuple[Any, str]]] = {
 }
 
 
-def operator(side: str, option: str) -> Operator:
-    """The option of one of the three, for listeners or for pools. It holds where a rule finds that TLS is spoken at all."""
-    default, words = _PREFERRED[option]
-    return Operator(group="api_settings", option=f"default_{side}_{option}", default=default, help=words.format(side=side), always=False)
+def fields(side: str, peers: str) -> tuple[Field, ...]:
+    """Of a listener or a pool (`side`), about what it speaks with its `peers`. What operators prefer holds where a rule finds that TLS is
+    spoken at all.
+    """
+
+    def preferred(option: str) -> Operator:
+        default, words = _PREFERRED[option]
+        return Operator(
+            group="api_settings", option=f"default_{side}_{option}", default=default, help=words.format(side=side), always=False
+        )
+
+    ciphers = "The ciphers of TLS that may be used, as OpenSSL writes them; null: those that the operator prefers."
+    versions = "The versions of TLS that may be used; null: those that the operator prefers."
+    protocols = f"The application protocols that are offered to {peers} (ALPN), the preferred one first."
+    return (
+        Field("tls_ciphers", kinds.ciphers, ciphers, operator=preferred("ciphers")),
+        Field("tls_versions", kinds.list_of(kinds.one_of(*kinds.TLS_VERSIONS)), versions, operator=preferred("tls_versions")),
+        Field("alpn_protocols", kinds.list_of(kinds.one_of(*kinds.ALPN_PROTOCOLS)), protocols, operator=preferred("alpn_protocols")),
+    )
