@@ -20,11 +20,16 @@ class NotAllowed(rest.Malformed):
 _Check = Callable[[list[str]], bool]
 
 _ADDRESS = re.compile(r"(?:\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:]*):[0-9]{1,5}").fullmatch
-_NAMED_FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
+_NAMED_FILE = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.pem").fullmatch
+_NAMED_LIST = re.compile(rf'"\$\{{{rest.CERTIFICATES_VARIABLE}\}}/[0-9a-z][0-9a-z-]{{0,63}}\.list"').fullmatch
 _FILES = frozenset(("ca-file", "crl-file", "crt"))
 _PING = ["command", f'"${{{rest.CHECKS_VARIABLE}}}/ping"']
+_NO_VERSIONS = ("no-sslv3", "no-tlsv10", "no-tlsv11", "no-tlsv12", "no-tlsv13")
 _SERVER_FLAGS = frozenset(
-    ("backup", "check", "check-send-proxy", "check-ssl", "disabled", "enabled", "non-stick", "send-proxy", "send-proxy-v2", "ssl")
+    (
+        *("backup", "check", "check-send-proxy", "check-ssl", "disabled", "enabled", "non-stick", "send-proxy", "send-proxy-v2"),
+        *("send-proxy-v2-ssl-cn", "ssl", *_NO_VERSIONS),
+    )
 )
 _SERVER_VALUES = frozenset(
     (
@@ -36,17 +41,31 @@ _SERVER_VALUES = frozenset(
             "check-alpn",
             "check-sni",
             "ciphers",
+            "ciphersuites",
             "cookie",
             "downinter",
             "fall",
             "fastinter",
             "id",
         ),
-        *("init-state", "inter", "maxconn", "minconn", "pool-max-conn", "pool-purge-delay", "port", "rise", "slowstart", "sni", "track"),
+        *(
+            "init-state",
+            "inter",
+            "maxconn",
+            "minconn",
+            "pool-max-conn",
+            "pool-purge-delay",
+            "port",
+            "rise",
+            "slowstart",
+            "sni",
+            "ssl-max-ver",
+        ),
+        *("ssl-min-ver", "track"),
         *("verify", "weight"),
     )
 )
-_BIND_FLAGS = frozenset(("ssl", "v4v6", "v6only", "transparent"))
+_BIND_FLAGS = frozenset((*_NO_VERSIONS, "ssl", "v4v6", "v6only", "transparent"))
 _BIND_VALUES = frozenset(("alpn", "ciphers", "ciphersuites", "ssl-min-ver", "ssl-max-ver", "verify"))
 
 
@@ -62,8 +81,8 @@ def _options(words: list[str], flags: frozenset[str], values: frozenset[str]) ->
     """Whether all words are known ones, each with its value; a file is one of the certificates that were sent here."""
     rest_of = iter(words)
     for word in rest_of:
-        if word in _FILES:
-            if not _NAMED_FILE(next(rest_of, "")):
+        if word in _FILES or word == "crt-list":
+            if not (_NAMED_FILE if word in _FILES else _NAMED_LIST)(next(rest_of, "")):
                 return False
         elif word in values:
             next(rest_of, None)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 
 from amphora_agent import (
     allowed,
+    certificates,
     errors,
     former_workers,
     haproxy_config,
@@ -113,11 +114,11 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def __init__(self, places: Places, command: str, namespace: str, record: programs.Record | None = None) -> None:
         own = places.own or places.run
-        super().__init__(own / "haproxy.sock", places.state / "counters.json")
+        self._certificates = certificates.Certificates(places.certificates)
+        super().__init__(own / "haproxy.sock", places.state / "counters.json", self._certificates)
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
-        self._certificates = places.certificates
         self._config = places.state / "haproxy.cfg"
         self._global = places.state / "haproxy-global.cfg"
         self._arranged = places.run / "haproxy.cfg"
@@ -153,9 +154,11 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return self._config.exists()
 
     def is_set_to(self, wanted: rest.WantedState) -> bool:
-        return self.config == wanted.programs.get(self.name)
+        text = wanted.programs.get(self.name)
+        return self.config == (None if text is None else certificates.noted(text, wanted))
 
     def refuse(self, text: str) -> None:
+        certificates.refuse_notes(text)
         allowed.check_haproxy(text, self.config or "")
 
     @property
@@ -169,8 +172,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self._process.poll()  # reaps it if it has ended
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
-    def check(self, config: str, wanted: rest.WantedState) -> None:
+    def check(self, text: str, wanted: rest.WantedState) -> None:
         """It is asked, unless all that differs from what it runs are weights and switches."""
+        config = certificates.noted(text, wanted)
         running, preamble = self.config, self._preamble(config, wanted.peer_name)
         known = running is not None and _split_mark(system.read_file(self._global))[1] == preamble
         if not known or running is None or not haproxy_config.differ_in_weights_only(running, config):
@@ -184,7 +188,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """
         if self._accepted == (preamble, config):
             return
-        self._certificates.mkdir(parents=True, exist_ok=True)
+        self._certificates.directory.mkdir(parents=True, exist_ok=True)
+        self._certificates.put(certificates.of(config))
         self._ensure_run_files()
         beside, beside_global = self._config.with_suffix(".new"), self._global.with_suffix(".new")
         system.write_file(beside, config.encode(), durable=False)
@@ -194,13 +199,15 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         except system.NotRun as exc:
             raise errors.ProgramFailed("HAProxy", exc.reason) from exc
         except system.CommandFailed as exc:
+            self._certificates.put(certificates.of(self.config or ""))
             raise errors.ConfigRefused("HAProxy", self._without_paths(exc.output)) from exc
         finally:
             beside.unlink(missing_ok=True)
             beside_global.unlink(missing_ok=True)
         self._accepted = (preamble, config)
 
-    def apply(self, config: str, wanted: rest.WantedState) -> str:
+    def apply(self, text: str, wanted: rest.WantedState) -> str:
+        config = certificates.noted(text, wanted)
         with self._replacing():
             how = self._bring_to(config, self._preamble(config, wanted.peer_name))
         if how != program.NONE:
@@ -258,8 +265,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self._remember_text()
         self._seen = (next(reversed(self._texts.values()), None), {pool: item["members"] for pool, item in part.pools.items()})
 
-    def runs(self, config: str, wanted: rest.WantedState) -> bool:
+    def runs(self, text: str, wanted: rest.WantedState) -> bool:
         """Whether HAProxy itself says that it runs this configuration, and no server of it is otherwise."""
+        config = certificates.noted(text, wanted)
         worker = self.runtime.worker()
         if worker is None or self.master() is None or self.config != config:
             return False
@@ -549,6 +557,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _arrange(self) -> None:
         """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
+        self._certificates.put(certificates.of(self.config or ""))
         arranged = haproxy_order.arranged(self.config or "", secrets.randbelow)
         system.write_file(self._arranged, arranged.encode(), system.FOR_PROGRAMS, durable=False)
 
@@ -576,10 +585,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         identity = [f"    localpeer {peer_name}"] if peer_name else []
         if rest.CHECKS_VARIABLE in config:
             identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
+        if rest.CERTIFICATES_VARIABLE in config:
+            identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
         return _GLOBAL.format(
             socket=self._pid_file.with_name("haproxy.sock"),
             state=self._server_state,
-            certificates=self._certificates,
+            certificates=self._certificates.directory,
             maxconn=haproxy_config.room_for_connections(config),
             identity="\n".join(identity + _user_lines()),
             limits=self.limits.lines(),
@@ -591,7 +602,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _without_paths(self, said: str) -> str:
         said = said.replace(".new", ".cfg")
-        for folder in (self._config.parent, self._pid_file.parent, self._arranged.parent):
+        for folder in (self._certificates.directory, self._config.parent, self._pid_file.parent, self._arranged.parent):
             said = said.replace(f"{folder}/", "")
         lines = [re.sub(r"^\[(ALERT|WARNING)\]\s*\(\d+\) : ", "", line) for line in said.splitlines() if not line.startswith("[NOTICE]")]
         alerts = [line for line in lines if "server state file" not in line and "from server-state after a reload" not in line]

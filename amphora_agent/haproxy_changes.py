@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from amphora_agent import haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states, report
+from amphora_agent import certificates, haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states, report
 
 LOG = logging.getLogger(__name__)
 
@@ -13,8 +13,9 @@ LOG = logging.getLogger(__name__)
 class Changes:
     """Applies plans, and removes servers for good as soon as their last session has ended."""
 
-    def __init__(self, runtime: haproxy_runtime.RuntimeApi) -> None:
+    def __init__(self, runtime: haproxy_runtime.RuntimeApi, certificates: certificates.Certificates) -> None:
         self._runtime = runtime
+        self._certificates = certificates
         self._lingering: set[tuple[str, str]] = set()
         self.first_checks = haproxy_first_checks.FirstChecks(runtime)
 
@@ -29,6 +30,7 @@ class Changes:
         if plan is None:
             return False
         try:
+            self._lead_certificates(old, new)
             self._carry_out(plan)
             found = self.differences(new, plan.touched)
         except haproxy_runtime.RuntimeFailed as exc:
@@ -89,6 +91,12 @@ class Changes:
         for command in haproxy_config.enable_commands(section, server):  # it still has connections, from before it was taken out
             self._runtime.order(command)
         self.first_checks.add([(section.backend or "", server.name)])
+
+    def _lead_certificates(self, old: str, new: str) -> None:
+        was, now = certificates.of(old), certificates.of(new)
+        if was != now:
+            self._certificates.put(now)  # servers that come later name them, too
+            self._certificates.lead(self._runtime, was, now)
 
     def _carry_out(self, plan: haproxy_config.Plan) -> None:
         for section, server in plan.added:

@@ -8,6 +8,8 @@ import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from amphora_agent import certificates
+
 _SECTION = (
     r"(?:backend|cache|defaults|fcgi-app|frontend|global|http-errors|listen|log-forward|mailers|peers|program|resolvers|ring|userlist)\b"
 )
@@ -203,6 +205,8 @@ def plan(old: str, new: str) -> Plan | None:
 def differ_in_weights_only(old: str, new: str) -> bool:
     """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
     found = plan(old, new)
+    if certificates.of(old) != certificates.of(new):
+        return False
     if found is None or found.added or found.renewed or found.removed or found.limited or not new.isascii():
         return False
     return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)

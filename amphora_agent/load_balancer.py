@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from amphora_agent import errors, interfaces, privileges, program, programs, report, roster, system
+from amphora_agent import certificates, errors, interfaces, privileges, program, programs, report, roster, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -212,7 +212,7 @@ class LoadBalancer:
             self._take_vips(wanted.interfaces)
         self._nics.drop(self._known_nics, wanted.interfaces)
         self._known_nics = wanted.interfaces
-        self._drop_certificates(wanted)
+        certificates.Certificates(self._state / "certificates").keep(wanted)
         return program.RUNTIME if how == program.NONE and changed else how
 
     def _bring_interfaces(self, wanted: rest.WantedState) -> bool:
@@ -298,11 +298,6 @@ class LoadBalancer:
                 waiting = any(one.awaits for one in looked_at)
         self.on_change()
 
-    def _drop_certificates(self, wanted: rest.WantedState) -> None:
-        for path in (self._state / "certificates").glob("*.pem"):
-            if path.name not in wanted.certificates:
-                path.unlink(missing_ok=True)
-
     def _remember(self) -> None:
         assert self._wanted is not None
         data = {
@@ -325,6 +320,7 @@ def _is_address(word: str) -> bool:
 
 def _refuse_malformed(wanted: rest.WantedState) -> None:
     """Refuse whatever could become a line of its own in a batch of commands."""
+    certificates.refuse_malformed(wanted)
     for interface in wanted.interfaces:
         routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default")]
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):

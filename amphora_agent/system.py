@@ -119,6 +119,20 @@ def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: b
         raise
 
 
+def link(path: pathlib.Path, target: str) -> None:
+    """Have a path be a symbolic link to a target, in one step. What it leads to is part of what is remembered, so it need not be durable.
+
+    :raises OSError: it can't be made.
+    """
+    if path.is_symlink() and os.readlink(path) == target:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{threading.get_ident()}")
+    beside.unlink(missing_ok=True)
+    beside.symlink_to(target)
+    beside.replace(path)
+
+
 def _sync_folder(folder: pathlib.Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -22,6 +22,7 @@ from controller.drivers.compute import interface as compute_interface
 from controller.drivers.compute import watch
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
+from controller.drivers.secrets import cipher as ciphers
 from controller.drivers.secrets import interface as secrets_interface
 from controller.model import renewal
 from controller.model.network import AccessRule
@@ -107,6 +108,7 @@ class Services:
         ca: ca_interface.CertificateAuthority | None = None,
         secrets: secrets_interface.SecretStore | None = None,
         settings: Settings | None = None,
+        cipher: ciphers.Cipher | None = None,
         wake: Callable[[], None] = lambda: None,
         make: Callable[[str], Any] | None = None,
     ) -> None:
@@ -118,7 +120,15 @@ class Services:
         self.wake = wake
         self.opened: dict[str, tuple[int, tuple[AccessRule, ...]]] = {}
         self._lock = threading.RLock()
-        given = {"compute": compute, "network": network, "amphora": amphora, "ca": ca, "secrets": secrets, "settings": settings}
+        given: dict[str, Any] = {
+            "compute": compute,
+            "network": network,
+            "amphora": amphora,
+            "ca": ca,
+            "secrets": secrets,
+            "settings": settings,
+        }
+        given["cipher"] = cipher
         self._made: dict[str, Any] = {kind: driver for kind, driver in given.items() if driver is not None}
         self._make = make or _missing
 
@@ -152,6 +162,11 @@ class Services:
     def secrets(self) -> secrets_interface.SecretStore:
         """Keeps tenants' certificates and keys."""
         return cast(secrets_interface.SecretStore, self._get("secrets"))
+
+    @property
+    def cipher(self) -> ciphers.Cipher:
+        """Encrypts the copies of tenants' certificates."""
+        return cast(ciphers.Cipher, self._get("cipher"))
 
     @property
     def settings(self) -> Settings:
@@ -199,6 +214,8 @@ class Services:
 def _missing(kind: str) -> Any:
     if kind == "settings":
         return Settings()
+    if kind == "cipher":
+        return ciphers.ephemeral()
     raise LookupError(f"these services were made without {kind}")
 
 
@@ -209,6 +226,8 @@ def _from_conf(conf: cfg.ConfigOpts, kind: str) -> Any:
     """
     if kind == "settings":
         return Settings.from_conf(conf)
+    if kind == "cipher":
+        return ciphers.from_conf(conf)
     name = _names(conf)[kind]
     try:
         found: Any = stevedore_driver.DriverManager(f"figlina.{kind}", name, on_load_failure_callback=_broken)

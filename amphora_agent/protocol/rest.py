@@ -46,6 +46,10 @@ CHECKS_VARIABLE = "FIGLINA_CHECKS"
 says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
 
 
+CERTIFICATES_VARIABLE = "FIGLINA_CERTIFICATES"
+"""By this one it names the directory of lists of certificates (`crt-list`), which HAProxy does not find by `crt-base`."""
+
+
 class Malformed(ValueError):
     """A body that is not what the protocol says; the message names the field."""
 
@@ -111,6 +115,9 @@ class WantedState:
     `keepalived` in a pair. In JSON each is a field, `<name>_config`; the two that there were first are null where they are not to run, as
     older controllers and agents have it. An agent that does not know a program refuses the state: the hash does not fit what it reads.
     `peer_name` is HAProxy's own name in its peers section (`-L`). `certificates` are names of PEM files, `<sha256 of content>.pem`.
+    `names` say which of these stands behind each name that HAProxy's configuration uses (`<word>.pem`), and `lists` which of the names are
+    in each `crt-list` (`<word>.list`), the default first: another certificate by the same name is no other configuration. Where nothing
+    speaks TLS, older agents are sent what they know: `names` and `lists` are left out.
 
     The configurations of those two hold no absolute path and nothing local to a machine: the agent puts its own `global` section before
     HAProxy's (stats socket, `server-state-file`, user, `crt-base` and `ca-base` set to the directory of this load balancer's
@@ -125,6 +132,8 @@ class WantedState:
     peer_name: str | None = None
     interfaces: tuple[Interface, ...] = ()
     certificates: tuple[str, ...] = ()
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lists: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def hash(self) -> str:
@@ -141,6 +150,7 @@ class WantedState:
         """In JSON, but for the hash."""
         body = dataclasses.asdict(self)
         named = dict.fromkeys(_FIRST_PROGRAMS) | body.pop("programs")
+        body = {name: value for name, value in body.items() if value or name not in ("names", "lists")}
         return body | {f"{name}{_CONFIG}": text for name, text in named.items()}
 
     @classmethod
@@ -158,6 +168,8 @@ class WantedState:
                 peer_name=_text_or_none(data, "peer_name"),
                 interfaces=tuple(interface(item) for item in data.get("interfaces", ())),
                 certificates=tuple(str(name) for name in data.get("certificates", ())),
+                names={str(name): str(of) for name, of in data.get("names", {}).items()},
+                lists={str(name): tuple(map(str, of)) for name, of in data.get("lists", {}).items()},
             )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise Malformed(f"not a wanted state: {exc}") from exc

@@ -32,6 +32,10 @@ class Fields:
         """Whether the values name any."""
         return any(values.get(name) for name in (*self.served, self.authority, self.revocations))
 
+    def references(self, values: Mapping[str, Any], noun: Any) -> list[str]:
+        """What an object names that gets these values."""
+        return _references(values.get(name, getattr(noun, name)) for name in (*self.served, self.authority, self.revocations))
+
     def after(self, values: Mapping[str, Any], noun: Any) -> dict[str, Any]:
         """What has to be read when an object gets these values: the new ones; of CA and revocations, what stays beside a new one too."""
         pair = (self.authority, self.revocations)

@@ -73,6 +73,8 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
             check_cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
+        if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it
+            tx.tenant_certificates.ask_again(listener.load_balancer_id, certificates.LISTENER.references(values, listener), generation)
         tx.listeners.change(listener_id, asking.columns(SCHEMA, values), generation)
         return tx.listeners.get(listener_id)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ from controller.changes.settings import Tls
 from controller.exceptions import RuleBroken
 from controller.resources.declare import Values
 
+_SUITES = tuple(f"TLS_{name}" for name in ("AES_128_GCM_SHA256", "AES_256_GCM_SHA384", "CHACHA20_POLY1305_SHA256", "AES_128_CCM_SHA256"))
+"""RFC 8446, section B.4, as OpenSSL has them."""
 OPTIONS = ("tls_ciphers", "tls_versions", "alpn_protocols")
 
 
@@ -36,6 +39,15 @@ def _check_ciphers(allowed: Tls, ciphers: str | None) -> None:
     prohibited = [cipher for cipher in asked_for if cipher in allowed.prohibited_ciphers]
     if prohibited:
         raise RuleBroken(f"tls_ciphers: {', '.join(prohibited)} must not be used in this deployment.")
+    suites = [cipher for cipher in asked_for if cipher.startswith("TLS_")]
+    if unknown := [suite for suite in suites if suite not in _SUITES]:
+        raise RuleBroken(f"tls_ciphers: {', '.join(unknown)} is no cipher suite of TLS 1.3: {', '.join(_SUITES)} are.")
+    older = ":".join(item for item in (ciphers or "").split(":") if item and not item.startswith("TLS_"))
+    try:
+        if older:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).set_ciphers(older)
+    except ssl.SSLError:
+        raise RuleBroken(f"tls_ciphers: OpenSSL knows no cipher by {older!r}: see `openssl ciphers -v {older}`.") from None
 
 
 def given(values: Mapping[str, Any], fields: Mapping[str, Any]) -> list[str]:

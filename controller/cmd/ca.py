@@ -64,11 +64,13 @@ def _create(options: argparse.Namespace) -> int:
     everything = services.Services.load(conf)
     for what, made, folder in (
         ("roots and the controllers' certificate", everything.ca, conf.certificates.ca_path),
-        ("keys of tenants' certificates", everything.secrets, conf.certificates.storage_path),
+        ("secret store", everything.secrets, conf.certificates.storage_path),
     ):
         print(
             f"{what}: {type(made).__name__}{f' in {folder}' if type(made).__name__.startswith('Local') else ', which is its own business'}"
         )
+    assert everything.cipher is not None
+    print(f"keys of tenants' certificates: in {conf.certificates.storage_path}")
     print("Copy these folders to every host that runs a worker, a health manager or housekeeping, for the service's user only (0700).")
     return 0
 
@@ -146,8 +148,10 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
 
 
 def _reencrypt(options: argparse.Namespace) -> int:
-    store = services.Services.load(configuration.load_files(options.config_file)).secrets
-    if not isinstance(store, local_secrets.LocalSecrets):
-        raise exceptions.NotSupported("Only the `local` store of secrets is encrypted by us.")
-    print(f"{store.reencrypt()} secrets are encrypted with the first key: older keys can be taken away.")
+    everything = services.Services.load(configuration.load_files(options.config_file))
+    store = everything.secrets
+    secrets = store.reencrypt() if isinstance(store, local_secrets.LocalSecrets) else 0
+    with everything.db.begin() as tx:
+        copies = tx.tenant_certificates.reencrypt(everything.cipher.rotate)
+    print(f"{secrets} secrets and {copies} copies are encrypted with the first key: older keys can be taken away.")
     return 0

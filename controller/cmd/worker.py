@@ -46,6 +46,7 @@ def refuse_unusable(everything: services.Services) -> None:
     assert everything.settings is not None
     assert everything.ca is not None
     assert everything.secrets is not None
+    assert everything.cipher is not None
 
 
 def options(conf: cfg.ConfigOpts) -> conductor.Options:

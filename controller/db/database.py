@@ -37,6 +37,7 @@ from controller.db.repositories.replacements import Replacements
 from controller.db.repositories.settlement import Settlement
 from controller.db.repositories.snapshots import Snapshots
 from controller.db.repositories.statistics import Statistics
+from controller.db.repositories.tenant_certificates import TenantCertificates
 
 _KEY = "figlina_waits"
 _PRECISION = 1.0
@@ -67,6 +68,7 @@ class Transaction:
     quotas = _queries(Quotas)
     amphorae = _queries(Amphorae)
     certificates = _queries(Certificates)
+    tenant_certificates = _queries(TenantCertificates)
     flavors = _queries(Flavors)
     flavor_profiles = _queries(FlavorProfiles)
     availability_zones = _queries(AvailabilityZones)

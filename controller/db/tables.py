@@ -321,3 +321,17 @@ flow_records = sa.Table(
     sa.Column("data", sa.LargeBinary(65535), nullable=False),  # JSON; under 16 KiB
     sa.Column("written_at", sa.Double, nullable=False),
 )
+
+tenant_certificates = sa.Table(
+    "tenant_certificates",  # encrypted copies of what load balancers use of the secret store; no key: they outlive deleted load balancers
+    metadata,
+    sa.Column("load_balancer_id", sa.String(36), primary_key=True),
+    sa.Column("reference", sa.String(255), primary_key=True),
+    sa.Column("kind", sa.String(16), primary_key=True),  # as what it was read (`model.tls.Kind`)
+    sa.Column("name", sa.String(68), nullable=False),  # its hash, and `.pem`
+    sa.Column("content", sa.LargeBinary(1_000_000), nullable=False),  # as HAProxy reads it, encrypted
+    sa.Column("not_after", UtcDateTime),
+    sa.Column("read_for", sa.BigInteger, nullable=False),  # the generation for which it was read, and the newest that wants it read anew
+    sa.Column("asked_for", sa.BigInteger, nullable=False),
+    sa.Column("is_registered", sa.Boolean, nullable=False),  # the secret store knows that it is used
+)

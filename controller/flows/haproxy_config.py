@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from taskflow.patterns import linear_flow
 
 from controller.services import Services
-from controller.tasks import network, passes, push
+from controller.tasks import network, passes, push, tenant_certificates
 
 
 def plug(
@@ -45,5 +45,6 @@ def sender(services: Services) -> push.Sender:
         network=services.network,
         known=services.networks,
         settings=services.settings.render,
+        certificates=tenant_certificates.Keeper(services.db, lambda: services.secrets, lambda: services.cipher),
         side_by_side=services.pushers,
     )

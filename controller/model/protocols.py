@@ -39,6 +39,7 @@ class Protocol:
     monitors: tuple[str, ...] | None = None  # the types that probe a pool's members; None: no pool speaks it
     has_cookies: bool = False  # what a pool passes on may be HTTP, so a cookie can keep clients on a member
     send_proxy: str = ""  # HAProxy's word on a server that is told the client's address before all else (the PROXY protocol)
+    send_proxy_of_tls: str = ""  # the same below a listener that ends TLS: members are told of it, too
 
     @property
     def has_requests(self) -> bool:
@@ -65,8 +66,14 @@ PROTOCOLS: Mapping[str, Protocol] = {
             lbaasv2_pools=("HTTPS",),
             monitors=_MONITORS_OF_STREAMS,
         ),
-        Protocol(name="PROXY", monitors=_MONITORS_OF_STREAMS, has_cookies=True, send_proxy="send-proxy"),
-        Protocol(name="PROXYV2", monitors=_MONITORS_OF_STREAMS, has_cookies=True, send_proxy="send-proxy-v2"),
+        Protocol(name="PROXY", monitors=_MONITORS_OF_STREAMS, has_cookies=True, send_proxy="send-proxy", send_proxy_of_tls="send-proxy"),
+        Protocol(
+            name="PROXYV2",
+            monitors=_MONITORS_OF_STREAMS,
+            has_cookies=True,
+            send_proxy="send-proxy-v2",
+            send_proxy_of_tls="send-proxy-v2-ssl-cn",
+        ),
         Protocol(name="SCTP", transport="sctp", program=None, pools=("SCTP",), monitors=_MONITORS_OF_DATAGRAMS),
         Protocol(name="PROMETHEUS", program=None, mode="http", pools=()),
         Protocol(
@@ -78,7 +85,6 @@ PROTOCOLS: Mapping[str, Protocol] = {
         ),
         Protocol(
             name="TERMINATED_HTTPS",
-            program=None,
             mode="http",
             ends_tls=True,
             pools=("HTTP", "PROXY", "PROXYV2"),

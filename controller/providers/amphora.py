@@ -16,8 +16,6 @@ from controller.providers import amphora_profiles, interface
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 """The field may say that it asks for nothing."""
 
-_TLS = dict.fromkeys(("tls_ciphers", "tls_versions", "alpn_protocols"), _NOTHING)
-
 
 def _served(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if PROTOCOLS[name].program is not None)
@@ -27,24 +25,13 @@ SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
     "loadbalancer": {"vip_qos_policy_id": _NOTHING, "additional_vips": _NOTHING},
     "listener": {
         "protocol": _served(OF_LISTENERS),
-        **dict.fromkeys(("default_tls_container_ref", "sni_container_refs", "client_ca_tls_container_ref"), _NOTHING),
-        "client_authentication": ("NONE",),
-        "client_crl_container_ref": _NOTHING,
-        **_TLS,
-        "hsts_max_age": _NOTHING,
-        "hsts_include_subdomains": (False,),
-        "hsts_preload": (False,),
     },
     "pool": {
         "protocol": _served(OF_POOLS),
         "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
-        "tls_enabled": (False,),
-        **dict.fromkeys(("tls_container_ref", "ca_tls_container_ref", "crl_container_ref"), _NOTHING),
-        **_TLS,
     },
     "member": {"request_sriov": (False,)},
     "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
-    "rule": {"type": frozenset({"COOKIE", "FILE_TYPE", "HEADER", "HOST_NAME", "PATH"})},
     "flavor": {"sriov_vip": (False,)},
 }
 """By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""

@@ -15,7 +15,7 @@ from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.protocols import PROTOCOLS
 from controller.model.status import AMPHORA_IN_DELETION, ProvisioningStatus, Topology
-from controller.render import health_checks, l7, safe, templating
+from controller.render import health_checks, l7, safe, templating, tls
 from controller.render.settings import Settings
 
 _BALANCE = {
@@ -30,10 +30,18 @@ _FIRST_BACKUP_NUMBER = 1 << 30
 _INSERT_HEADERS = {
     "X-Forwarded-For": "option forwardfor",
     "X-Forwarded-Port": "http-request set-header X-Forwarded-Port %[dst_port]",
-    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto http",
+    "X-Forwarded-Proto": "http-request set-header X-Forwarded-Proto {scheme}",
     "X-Forwarded-IP": "http-request set-header X-Forwarded-IP %[src]",
     "X-Client-IP": "http-request set-header X-Client-IP %[src]",
     "X-Real-IP": "http-request set-header X-Real-IP %[src]",
+    "X-SSL-Client-Verify": "http-request set-header X-SSL-Client-Verify %[ssl_c_verify]",
+    "X-SSL-Client-Has-Cert": "http-request set-header X-SSL-Client-Has-Cert %[ssl_c_used]",
+    "X-SSL-Client-DN": "http-request set-header X-SSL-Client-DN %{+Q}[ssl_c_s_dn]",
+    "X-SSL-Client-CN": "http-request set-header X-SSL-Client-CN %{+Q}[ssl_c_s_dn(cn)]",
+    "X-SSL-Issuer": "http-request set-header X-SSL-Issuer %{+Q}[ssl_c_i_dn]",
+    "X-SSL-Client-SHA1": "http-request set-header X-SSL-Client-SHA1 %{+Q}[ssl_c_sha1,hex]",
+    "X-SSL-Client-Not-Before": "http-request set-header X-SSL-Client-Not-Before %{+Q}[ssl_c_notbefore]",
+    "X-SSL-Client-Not-After": "http-request set-header X-SSL-Client-Not-After %{+Q}[ssl_c_notafter]",
 }
 
 
@@ -158,7 +166,9 @@ def _frontend(
         # A client whose idle connection ends in a reload would see an error on its next request: let the old process answer it first.
         directives.append("option idle-close-on-response")
         wanted = {name for name, value in listener.insert_headers.items() if value.lower() == "true"}
-        directives.extend(directive for name, directive in _INSERT_HEADERS.items() if name in wanted)
+        scheme = "https" if PROTOCOLS[listener.protocol].ends_tls else "http"
+        directives.extend(directive.replace("{scheme}", scheme) for name, directive in _INSERT_HEADERS.items() if name in wanted)
+        directives.extend(tls.headers(listener))
     if listener.timeout_tcp_inspect:
         directives.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect:d}ms")
     directives.extend((*policies.acls, *policies.requests))
@@ -169,7 +179,7 @@ def _frontend(
     return _Frontend(
         name=safe.object_id("listener id", listener.id),
         mode=mode,
-        bind=f"{vip}:{safe.port(f'protocol_port of listener {listener.id}', listener.protocol_port):d}",
+        bind=f"{vip}:{safe.port(f'protocol_port of listener {listener.id}', listener.protocol_port):d} {tls.bind(listener)}".rstrip(),
         max_connections=int(listener.connection_limit if listener.connection_limit > 0 else settings.default_connection_limit),
         client_timeout=int(listener.timeout_client_data or settings.timeout_client_data),
         directives=directives,
@@ -183,7 +193,9 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     if balance is None or protocol is None or protocol.program != "haproxy":
         raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
-    check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, snapshot.load_balancer.vip.address)
+    vip_address = snapshot.load_balancer.vip.address
+    check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, vip_address, with_tls=pool.tls_enabled)
+    common = f"{check.words}{{}}{_send_proxy(pool, listener)}{tls.server(pool, listener, mode, bool(check.words))}"
     reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(
         name=_backend_name(pool, listener),
@@ -191,7 +203,7 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
         connect_timeout=int(listener.timeout_member_connect or settings.timeout_member_connect),
         server_timeout=int(listener.timeout_member_data or settings.timeout_member_data),
         directives=[*balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
-        servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), check),
+        servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), common, bool(check.words)),
     )
 
 
@@ -235,14 +247,18 @@ def _inserted_cookie(pool: model.Pool, settings: Settings) -> list[str]:
     ]
 
 
-def _servers(pool: model.Pool, members: Sequence[model.Member], check: health_checks.Check) -> list[str]:
+def _send_proxy(pool: model.Pool, listener: model.Listener) -> str:
+    protocol = PROTOCOLS[pool.protocol]
+    word = protocol.send_proxy_of_tls if PROTOCOLS[listener.protocol].ends_tls else protocol.send_proxy
+    return f" {word}" if word else ""
+
+
+def _servers(pool: model.Pool, members: Sequence[model.Member], common: str, is_checked: bool) -> list[str]:
     serving = [member for member in members if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE]
     serving.sort(key=lambda member: member.id)
     kind = pool.session_persistence.type if pool.session_persistence is not None else None
-    send_proxy = PROTOCOLS[pool.protocol].send_proxy
-    common = f"{check.words}{{}}{f' {send_proxy}' if send_proxy else ''}"
     backup = " backup non-stick" if kind in ("SOURCE_IP", "APP_COOKIE") else " backup"  # clients of backups come back
-    lines = [_server(member, common, bool(check.words), backup) for member in serving]
+    lines = [_server(member, common, is_checked, backup) for member in serving]
     numbers = _numbers(serving, by_role=kind == "HTTP_COOKIE")
     if pool.lb_algorithm != "SOURCE_IP":
         numbers = {member.id: numbers[member.id] for member in serving if member.backup and kind == "HTTP_COOKIE"}

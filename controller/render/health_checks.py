@@ -11,7 +11,7 @@ from controller.render import safe
 from controller.resources.health_monitor import HTTP_DEFAULTS
 
 _METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
-_TLS = " check-ssl verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
+_TLS, _UNVERIFIED = " check-ssl", " verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class Check:
     words: str = ""
 
 
-def check(monitor: model.HealthMonitor | None, vip_address: str) -> Check:
-    """The probe of a pool's monitor, if it has one.
+def check(monitor: model.HealthMonitor | None, vip_address: str, with_tls: bool = False) -> Check:
+    """The probe of a pool's monitor, if it has one. Where TLS is spoken with members anyway (`with_tls`), a probe verifies as requests do.
 
     :raises UnsafeValue: a string can't be written into a configuration.
     :raises NotSupported: the type is not known here.
@@ -32,16 +32,17 @@ def check(monitor: model.HealthMonitor | None, vip_address: str) -> Check:
         return Check()
     # HAProxy takes an interval or a time-out of zero for "no limit"; the API lets both through.
     words = f" check inter {max(1, monitor.delay):d}s fall {monitor.max_retries_down:d} rise {monitor.max_retries:d}"
+    tls = _TLS if with_tls else _TLS + _UNVERIFIED
     timeout = f"timeout check {max(1, monitor.timeout):d}s"
     match monitor.type:
         case "TCP":
             return Check((timeout,), words)
         case "TLS-HELLO":
-            return Check((timeout,), words + _TLS)
+            return Check((timeout,), words + tls)
         case "HTTP":
             return Check((timeout, *_http(monitor, vip_address)), words)
         case "HTTPS":
-            return Check((timeout, *_http(monitor, vip_address)), words + _TLS + _server_name(monitor))
+            return Check((timeout, *_http(monitor, vip_address)), words + tls + _server_name(monitor))
         case "PING":
             command = f'external-check command "${{{rest.CHECKS_VARIABLE}}}/ping"'
             return Check((timeout, "option external-check", command), words)

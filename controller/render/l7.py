@@ -19,6 +19,7 @@ from controller.resources.l7policy import DEFAULT_HTTP_CODE
 _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
+_NUMBERS = {"SSL_CONN_HAS_CERT": "ssl_c_used", "SSL_VERIFY_RESULT": "ssl_c_verify"}
 _HTTP_CODES = ("301", "302", "303", "307", "308")
 
 
@@ -86,6 +87,9 @@ def _acls(rule: model.L7Rule) -> list[str]:
     if match is None:
         raise exceptions.NotSupported(f"An amphora does not know the comparison {rule.compare_type!r} of L7 rule {rule.id!r}.")
     name = safe.object_id("rule id", rule.id)
+    if rule.type in _NUMBERS:
+        number = safe.number(f"value of L7 rule {name}", "1" if rule.type == "SSL_CONN_HAS_CERT" else rule.value)
+        return [f"acl {name} {_NUMBERS[rule.type]} -m int -- {number}"]
     value = rule.value
     if rule.type == "FILE_TYPE" and rule.compare_type == "EQUAL_TO":
         match, value = "end", f".{value.removeprefix('.')}"
@@ -102,6 +106,8 @@ def _samples(rule: model.L7Rule, value: str) -> list[str]:
             return ["req.hdr(host) -i" if ":" in value else "req.hdr(host),host_only -i"]
         case "PATH" | "FILE_TYPE":
             return ["path"]
+        case "SSL_DN_FIELD":
+            return [f"ssl_c_s_dn({safe.dn_field(f'key of L7 rule {rule.id!r}', rule.key)})"]
         case "COOKIE":
             return [f"req.cook({_key(rule)})"]
         case "HEADER":

@@ -21,6 +21,9 @@ _COOKIE_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+").fullmatch
 _STATUS_CODES = re.compile(r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?(?:,[1-5][0-9]{2}(?:-[1-5][0-9]{2})?)*").fullmatch
 _URL = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://[0-9A-Za-z._~!$&'()*+,;=:@/?#%\[\]-]+").fullmatch
 _PRINTABLE = re.compile(r"[\x20-\x7e]{1,256}").fullmatch
+_CIPHERS = re.compile(r"[0-9A-Za-z+!:@=_.-]*").fullmatch
+_NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
+_DN_FIELD = re.compile(r"[0-9A-Za-z.-]{1,64}", re.ASCII).fullmatch
 _SIZE = re.compile(r"[1-9][0-9]{0,9}[kKmM]?").fullmatch
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}").fullmatch
 
@@ -142,6 +145,30 @@ def status_codes(field: str, value: str) -> str:
     """
     compact = value.replace(" ", "")
     return compact if _STATUS_CODES(compact) else _refuse(field, value)
+
+
+def ciphers(field: str, value: str) -> str:
+    """A list of ciphers as OpenSSL writes it.
+
+    :raises UnsafeValue: it holds what no such list does.
+    """
+    return value if len(value) <= 2048 and _CIPHERS(value) else _refuse(field, value)
+
+
+def number(field: str, value: str) -> str:
+    """A whole number.
+
+    :raises UnsafeValue: anything else.
+    """
+    return value if _NUMBER(value) else _refuse(field, value)
+
+
+def dn_field(field: str, value: str | None) -> str:
+    """A field of a distinguished name, such as `CN`.
+
+    :raises UnsafeValue: anything else.
+    """
+    return value if value is not None and _DN_FIELD(value) else _refuse(field, value)
 
 
 def size(field: str, value: str) -> str:

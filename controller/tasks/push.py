@@ -19,7 +19,7 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
-from controller.tasks import base, networks, passes
+from controller.tasks import base, networks, passes, tenant_certificates
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Sender:
     network: network_interface.NetworkDriver
     known: remembered.RememberedNetworks
     settings: render.Settings
+    certificates: tenant_certificates.Keeper
     side_by_side: futures.Executor
     slow: float = _SLOW
 
@@ -57,11 +58,13 @@ class Sender:
         and its replacement would wait for our lease until the request times out.
 
         :raises StaleLease: another worker took the load balancer over; what was sent late, amphorae refused.
+        :raises ControllerError: a certificate that is new can't be had of the secret store.
         """
+        material = self.certificates.gather(snapshot, lease)
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:
-                return amphora, self._send(snapshot, amphora, member_network_ids, lease, with_vip)
+                return amphora, self._send(snapshot, amphora, member_network_ids, lease, with_vip, material)
             except exceptions.ControllerError as exc:
                 return amphora, exc
 
@@ -87,17 +90,18 @@ class Sender:
         member_network_ids: Sequence[str],
         lease: jobs.Lease,
         with_vip: bool,
+        material: tenant_certificates.Material,
     ) -> str:
         facts = render.Networks(
             vip=networks.of_vip(snapshot.load_balancer.vip, self.known),
             members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
             floating=networks.floating(snapshot, self.network, self.known),
         )
-        wanted = render.wanted_state(snapshot, amphora, facts, self.settings)
+        wanted = render.wanted_state(snapshot, amphora, facts, self.settings, material.names)
         if not with_vip:
             wanted = without_vip(wanted)
         with self.fence.writing(lease) as order:
-            receipt = self.amphora.apply(amphora, wanted, {}, order=order)
+            receipt = self.amphora.apply(amphora, wanted, material.contents, order=order)
         if (receipt.generation, receipt.hash) != (wanted.generation, wanted.hash):
             raise exceptions.AmphoraRefused(amphora.id, f"it says that it runs another state, of generation {receipt.generation}")
         LOG.debug(

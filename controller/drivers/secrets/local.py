@@ -12,15 +12,12 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from cryptography import fernet
 from oslo_config import cfg
 
 from controller import exceptions
 from controller.drivers import files
-from controller.drivers.secrets import bundles, interface
-from controller.model import strength
+from controller.drivers.secrets import bundles, cipher, interface
 
-_GOOD_KEY = "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 _REFERENCE = re.compile(r"local:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})").fullmatch
 
 
@@ -32,20 +29,8 @@ class LocalSecrets(interface.SecretStore):
 
         :raises Misconfigured: there is no key, a key is none, or others may read the directory or the keys.
         """
-        files.ensure_directory(directory)
+        self._cipher = cipher.make(directory, keys, create=create)
         self._directory = directory
-        known = list(keys) or _keys_of(directory, create)
-        try:
-            self._cipher = fernet.MultiFernet([fernet.Fernet(key) for key in known])
-        except ValueError as exc:
-            raise exceptions.Misconfigured(
-                f"A key of the secrets in {directory} is none: each is 32 bytes in URL-safe base64, as Fernet.generate_key() makes it."
-            ) from exc
-        if strength.is_guessable_key(base64.urlsafe_b64decode(known[0])) or strength.is_guessable(bytes(known[0]).decode()):
-            raise exceptions.Misconfigured(  # only of the one that encrypts: older ones must still open what they closed
-                f"The first key of the secrets in {directory} is too easy to guess: put one in front that `{_GOOD_KEY}` has made, run "
-                "`figlina secrets reencrypt`, then take the old one away."
-            )
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> LocalSecrets:
@@ -120,7 +105,7 @@ class LocalSecrets(interface.SecretStore):
             result: bytes = operation(files.read_private(path))
         except FileNotFoundError as exc:
             raise exceptions.NotFound("Secret", path.stem) from exc
-        except fernet.InvalidToken as exc:
+        except cipher.Broken as exc:
             raise exceptions.Misconfigured(
                 f"{path} can't be opened with any of the keys: put the key back that it was made with, or restore the file."
             ) from exc
@@ -134,19 +119,3 @@ class LocalSecrets(interface.SecretStore):
         # The name of a project comes from outside: its hash can't lead out of the directory.
         folder = hashlib.sha256(project_id.encode()).hexdigest()[:32]
         return self._directory / folder / f"{match[1]}.secret"
-
-
-def _keys_of(directory: pathlib.Path, create: bool) -> list[bytes]:
-    path = directory / "keys"
-    with files.locked(directory):
-        if create and not path.exists():
-            files.write(path, fernet.Fernet.generate_key() + b"\n")
-    try:
-        keys = files.read_private(path).split()
-    except FileNotFoundError:
-        keys = []
-    if not keys:
-        raise exceptions.Misconfigured(
-            f"There is no key for the secrets in {directory}: set [certificates] server_certs_key_passphrase, or create = true."
-        )
-    return keys

@@ -305,12 +305,8 @@ def test_security_groups_and_ranges_of_clients_exclude_each_other(site: Site) ->
     assert said == _failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
 
 
-@pytest.mark.parametrize("protocol", ["UDP", "SCTP", "PROMETHEUS", TLS])
+@pytest.mark.parametrize("protocol", ["UDP", "SCTP", "PROMETHEUS"])
 def test_a_listener_that_keeps_all_rules_and_no_amphora_can_serve_is_refused_last(api: Api, protocol: str) -> None:
-    site_references = secrets_site.store(api.secrets, PROJECT)
     body = {"loadbalancer_id": api.load_balancer()["id"], "protocol": protocol, "protocol_port": 80}
-    if protocol == TLS:
-        assert "must have a default_tls_container_ref" in api.refused(400, "POST", "/listeners", {"listener": body})
-        body["default_tls_container_ref"] = site_references["server"]
     said = api.refused(501, "POST", "/listeners", {"listener": body})
     assert said == f"Provider 'amphora' does not support a requested option: protocol {protocol}"

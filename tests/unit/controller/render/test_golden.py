@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from controller.model import load_balancer as model
+from controller.model import protocols
 from controller.model.status import ProvisioningStatus, Topology
+from controller.resources import tls as tls_options
 from tests import builders
 from tests.unit.controller.render import tools
 
@@ -116,6 +118,65 @@ def _tls_pass_through() -> model.Snapshot:
 
 def _pinged() -> model.Snapshot:
     return _one_pool("ping", listener={"protocol": "TCP"}, pool={"protocol": "TCP"}, monitor={"type": "PING"})
+
+
+def _tls_to_both_sides() -> model.Snapshot:
+    """All that can be said of TLS to clients and to members, with rules about clients' certificates."""
+    word = "tls"
+    listener_id, pool_id = builders.an_id(f"{word}-listener"), builders.an_id(f"{word}-pool")
+    policies = [builders.an_l7policy(id=builders.an_id(f"{word}-policy"), listener_id=listener_id)]
+    rules = [
+        builders.an_l7rule(id=builders.an_id(f"{word}-{kind}"), l7policy_id=policies[0].id, type=kind, compare_type="EQUAL_TO", **fields)
+        for kind, fields in (
+            ("SSL_CONN_HAS_CERT", {"value": "True"}),
+            ("SSL_VERIFY_RESULT", {"value": "26"}),
+            ("SSL_DN_FIELD", {"key": "CN", "value": "it's #1"}),
+        )
+    ]
+    tls = {"tls_ciphers": tls_options._CIPHERS, "tls_versions": ("TLSv1.2", "TLSv1.3"), "alpn_protocols": ("h2", "http/1.1")}
+    listener = builders.a_listener(
+        id=listener_id,
+        protocol="TERMINATED_HTTPS",
+        protocol_port=443,
+        default_pool_id=pool_id,
+        insert_headers=dict.fromkeys(protocols.HEADERS + protocols.HEADERS_OF_TLS, "true"),
+        default_tls_container_ref="local:default",
+        sni_container_refs=("local:other", "local:default"),
+        client_ca_tls_container_ref="local:ca",
+        client_authentication="OPTIONAL",
+        client_crl_container_ref="local:crl",
+        hsts_max_age=31536000,
+        hsts_include_subdomains=True,
+        hsts_preload=True,
+        **tls,
+    )
+    odd = builders.a_listener(
+        id=builders.an_id(f"{word}-odd"),
+        protocol="TERMINATED_HTTPS",
+        protocol_port=8443,
+        default_pool_id=pool_id,
+        sni_container_refs=("local:other",),
+        tls_ciphers="TLS_AES_256_GCM_SHA384:ECDHE-RSA-AES256-GCM-SHA384:!aNULL",
+        tls_versions=("TLSv1.1", "TLSv1.3"),
+    )
+    pool = builders.a_pool(
+        id=pool_id,
+        protocol="PROXYV2",
+        tls_enabled=True,
+        tls_container_ref="local:ours",
+        ca_tls_container_ref="local:their-ca",
+        crl_container_ref="local:their-crl",
+        **tls,
+    )
+    return builders.a_snapshot(
+        _owner(word),
+        listeners=[listener, odd, builders.a_listener(id=builders.an_id(f"{word}-tcp"), protocol="TCP", default_pool_id=pool_id)],
+        pools=[pool],
+        members=[builders.a_member(id=builders.an_id(f"{word}-web-1"), pool_id=pool_id, address="198.19.10.101", protocol_port=443)],
+        health_monitors=[builders.a_health_monitor(id=builders.an_id(f"{word}-monitor"), pool_id=pool_id, type="HTTPS")],
+        l7policies=policies,
+        l7rules=rules,
+    )
 
 
 def _shared_and_partly_off() -> model.Snapshot:
@@ -221,6 +282,7 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "ping": _pinged,
     "shared-and-partly-off": _shared_and_partly_off,
     "l7": _l7,
+    "tls": _tls_to_both_sides,
 }
 
 
@@ -235,6 +297,7 @@ def _compare(name: str, text: str, request: pytest.FixtureRequest) -> None:
 def test_haproxy_accepts_what_a_person_has_read(case: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> None:
     snapshot = CASES[case]()
     text = tools.haproxy_config(snapshot)
+    tools.put_certificates(tools.wanted(snapshot), tmp_path)
     _compare(f"{case}.cfg", text, request)
     tools.ask_haproxy(text, tmp_path, snapshot.amphorae[0].id)
 

@@ -86,7 +86,7 @@ def test_a_member_of_a_redirect_pool_comes_without_a_reload() -> None:
 
 
 @pytest.mark.parametrize(
-    ("policy", "rule"), [({"action": "ALLOW"}, {}), ({}, {"type": "BODY"}), ({}, {"compare_type": "LIKE"}), ({}, {"type": "SSL_DN_FIELD"})]
+    ("policy", "rule"), [({"action": "ALLOW"}, {}), ({}, {"type": "BODY"}), ({}, {"compare_type": "LIKE"}), ({}, {"type": "SSL_DN"})]
 )
 def test_what_is_not_known_here_is_refused_by_name(policy: dict[str, Any], rule: dict[str, Any]) -> None:
     with pytest.raises(exceptions.NotSupported, match=next(iter((policy | rule).values()))):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import pathlib
 import shutil
 import subprocess
 
 import pytest
 
-from amphora_agent import allowed
+from amphora_agent import allowed, certificates
 from amphora_agent.protocol import rest
 from controller import render
+from controller.drivers.secrets import bundles
 from controller.model import load_balancer as model
-from tests import builders
+from tests import builders, tls_material
 
 NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
 
@@ -21,6 +23,9 @@ _HAPROXY_PREAMBLE = """global
     maxconn 1000
     server-state-file {folder}/servers-state
     setenv {checks} {folder}
+    setenv {certificates} {folder}
+    crt-base {folder}
+    ca-base {folder}
     external-check
     insecure-fork-wanted
 
@@ -42,10 +47,23 @@ _WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --con
 
 def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
     """What is wanted of an amphora of this snapshot."""
-    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings))  # type: ignore[arg-type]
+    known = {need: f"{hashlib.sha256(repr(need).encode()).hexdigest()}.pem" for need in render.tls.needs(snapshot)}
+    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings), known)  # type: ignore[arg-type]
+    certificates.refuse_malformed(found)
     allowed.check_haproxy(found.programs.get("haproxy") or "")  # whatever is rendered, an agent takes it
     allowed.check_keepalived(found.programs.get("keepalived") or "")
     return found
+
+
+def put_certificates(state: rest.WantedState, folder: pathlib.Path) -> None:
+    """What the names in a configuration stand for, as an agent puts it there: good ones, whatever they are."""
+    ca = tls_material.issue("ca.example", is_ca=True)
+    for name in state.names:
+        kind = name.rpartition("-")[2]
+        content = {"ca.pem": ca.pem, "crl.pem": tls_material.revoke(ca)}.get(kind)
+        (folder / name).write_bytes(content or bundles.pem(tls_material.issue(f"{name[:20]}.example", ca, kind="RSA").bundle))
+    for name, names in state.lists.items():
+        (folder / name).write_text("".join(f"{one}\n" for one in names))
 
 
 def haproxy_config(snapshot: model.Snapshot, **settings: object) -> str:
@@ -68,7 +86,7 @@ def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> N
         pytest.skip("haproxy is not installed: nothing can check the text")
     (folder / "servers-state").write_text("1\n")  # the version alone: no server's state is known yet
     file = folder / "haproxy.cfg"
-    file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, checks=rest.CHECKS_VARIABLE) + text)
+    file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, checks=rest.CHECKS_VARIABLE, certificates=rest.CERTIFICATES_VARIABLE) + text)
     run = subprocess.run(["haproxy", "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
     complaints = [line for line in run.stderr.splitlines() if "[NOTICE]" not in line]
     assert (run.returncode, complaints) == (0, []), run.stderr

@@ -11,7 +11,9 @@ from cryptography import fernet
 from controller import conf as configuration
 from controller import exceptions
 from controller.cmd import figlina
+from controller.db import database, migration
 from controller.drivers.secrets.local import LocalSecrets
+from controller.model import tls
 
 
 def _files(directory: pathlib.Path) -> list[pathlib.Path]:
@@ -110,8 +112,15 @@ def test_it_is_made_from_the_configuration(tmp_path: pathlib.Path) -> None:
 def test_an_operator_has_everything_encrypted_anew(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     old, new = fernet.Fernet.generate_key(), fernet.Fernet.generate_key()
     reference = LocalSecrets(tmp_path / "secrets", [old]).store_secret("p", "crl", b"payload")
+    migration.Schema(f"sqlite:///{tmp_path}/figlina.db").upgrade()
+    need, copy = tls.Need("local:x", tls.Kind.BUNDLE), tls.Copy(name="0.pem")
+    db = database.Database(f"sqlite:///{tmp_path}/figlina.db")
+    with db.begin() as tx:
+        tx.tenant_certificates.keep("lb", need, copy, fernet.Fernet(old).encrypt(b"copied"))
     options = f"[certificates]\nstorage_path = {tmp_path}/secrets\nserver_certs_key_passphrase = {new.decode()},{old.decode()}\n"
     (tmp_path / "figlina.conf").write_text(f"{options}[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n")
     assert figlina.main(["secrets", "reencrypt", "--config-file", str(tmp_path / "figlina.conf")]) == 0
-    assert capsys.readouterr().out.startswith("1 secrets")
+    assert capsys.readouterr().out.startswith("1 secrets and 1 copies")
     assert LocalSecrets(tmp_path / "secrets", [new]).get_secret("p", reference) == b"payload"
+    with db.read() as tx:
+        assert fernet.Fernet(new).decrypt(tx.tenant_certificates.contents("lb", ["0.pem"])["0.pem"]) == b"copied"

@@ -1,0 +1,153 @@
+"""Certificates as HAProxy knows them: names that stay, behind which other files come.
+
+The text of a configuration, as the agent keeps it, ends in comments that say which file (`<sha256>.pem`) each name stands for, and what is
+in each list. So a text with other certificates is another text: it is checked, marked and put back like any other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import re
+import ssl
+from collections.abc import Iterator, Mapping
+
+from amphora_agent import haproxy_runtime, system
+from amphora_agent.protocol import rest
+
+NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.pem").fullmatch
+LIST = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.list").fullmatch
+FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
+_COMMENT = re.compile(r"(?m)^# certificate (\S+) (\S+)$")
+_END = "-----END CERTIFICATE-----"
+_LARGEST = 16_000
+"""Bytes of a command with its payload: HAProxy's buffer (`tune.bufsize`) has 16,384."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Manifest:
+    """Which file each name stands for, and which names each list holds, the default first."""
+
+    names: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    lists: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+
+def refuse_notes(text: str) -> None:
+    """:raises Malformed: a text brings notes of its own."""
+    if _COMMENT.search(text):
+        raise rest.Malformed("a configuration notes no certificates: they go beside it")
+
+
+def refuse_malformed(wanted: rest.WantedState) -> None:
+    """:raises Malformed: something is no name, or stands for nothing that is to be there."""
+    files = frozenset(wanted.certificates)
+    for name, file in wanted.names.items():
+        if not NAME(name) or FILE(name) or file not in files:
+            raise rest.Malformed(f"{name!r} is not the name of a certificate, or stands for none of those that belong here: {file!r}")
+    for name, names in wanted.lists.items():
+        if not LIST(name) or not names or not wanted.names.keys() >= set(names):
+            raise rest.Malformed(f"{name!r} is not the name of a list of certificates, or holds one that has no name here")
+
+
+def noted(text: str, wanted: rest.WantedState) -> str:
+    """A configuration with the certificates that belong to it."""
+    pairs = [*wanted.names.items(), *((name, one) for name, names in wanted.lists.items() for one in names)]
+    notes = "".join(f"# certificate {name} {of}\n" for name, of in pairs)
+    return f"{text.rstrip()}\n{notes}" if notes else text
+
+
+def of(text: str) -> Manifest:
+    """The certificates that were noted in a text."""
+    names: dict[str, str] = {}
+    lists: dict[str, tuple[str, ...]] = {}
+    for name, value in _COMMENT.findall(text):
+        if name.endswith(".list"):
+            lists[name] = (*lists.get(name, ()), value)
+        else:
+            names[name] = value
+    return Manifest(names, lists)
+
+
+class Certificates:
+    """The directory where the files, the names (symbolic links) and the lists are."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+
+    def put(self, manifest: Manifest) -> None:
+        """Have the names stand for these files, and the lists hold these names.
+
+        :raises OSError: the disk is full, for instance.
+        """
+        for name, file in manifest.names.items():
+            system.link(self.directory / name, file)
+        for name, names in manifest.lists.items():
+            content = "".join(f"{one}\n" for one in names).encode()
+            if system.read_file(self.directory / name) != content:
+                system.write_file(self.directory / name, content, system.FOR_PROGRAMS)
+
+    def keep(self, wanted: rest.WantedState) -> None:
+        """Forget all that does not belong to this state."""
+        kept = {*wanted.certificates, *wanted.names, *wanted.lists}
+        for path in (*self.directory.glob("*.pem"), *self.directory.glob("*.list")):
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def lead(self, runtime: haproxy_runtime.RuntimeApi, old: Manifest, new: Manifest) -> None:
+        """Give a running HAProxy what differs; what differs in other ways than these follows from another configuration.
+
+        :raises RuntimeFailed: it did not take something, or does not show it afterwards; a reload will do.
+        """
+        was, now = ({one for names in each.lists.values() for one in names} for each in (old, new))
+        for name in sorted(now - old.names.keys()):
+            runtime.order(f"new ssl cert {self.directory / name}", f"New empty certificate store '{self.directory / name}'!")
+        for name, file in new.names.items():
+            if old.names.get(name) != file and (name in old.names or name in now):
+                self._replace(runtime, name, file)
+        for name, names in new.lists.items():
+            if old.lists.get(name, names)[0] != names[0]:
+                raise haproxy_runtime.RuntimeFailed(f"the default of {name} has another name")
+            self._lead_list(runtime, name, set(old.lists.get(name, names)), set(names))
+        for name in sorted(was - now):
+            runtime.ask(f"del ssl cert {self.directory / name}")
+
+    def _replace(self, runtime: haproxy_runtime.RuntimeApi, name: str, file: str) -> None:
+        path, content = self.directory / name, (system.read_file(self.directory / file) or b"").decode()
+        kind = "ca-file" if name.endswith("-ca.pem") else "crl-file" if name.endswith("-crl.pem") else "cert"
+        command = f"set ssl {kind} {path} <<\n{content.rstrip()}\n"  # an empty line ends it
+        if len(command) > _LARGEST or "\n\n" in command:
+            raise haproxy_runtime.RuntimeFailed(f"{name} is too large for a command, or has empty lines")
+        said = runtime.ask(command).strip()
+        if "ransaction " not in said:  # the command itself holds a key, which no message may repeat
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `set ssl {kind} {name}` with: {said}")
+        said = runtime.ask(f"commit ssl {kind} {path}").strip()
+        if not said.endswith("Success!"):
+            runtime.ask(f"abort ssl {kind} {path}")
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `commit ssl {kind} {name}` with: {said}")
+        if kind == "cert" and _fingerprint(content) not in runtime.ask(f"show ssl cert {path}"):
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy took {name}, and shows another certificate")
+
+    def _lead_list(self, runtime: haproxy_runtime.RuntimeApi, name: str, was: set[str], now: set[str]) -> None:
+        for one in sorted(now - was):
+            said = runtime.ask(f"add ssl crt-list {self.directory / name} {self.directory / one}").strip()
+            if not said.endswith("Success!"):
+                raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `add ssl crt-list {name} {one}` with: {said}")
+        for one in sorted(was - now):
+            said = runtime.ask(f"del ssl crt-list {self.directory / name} {self.directory / one}").strip()
+            if "deleted" not in said or "Can't" in said:
+                raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `del ssl crt-list {name} {one}` with: {said}")
+        if was != now and set(self._shown(runtime, name)) != now:
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy shows another list {name} than the one that was asked for")
+
+    def _shown(self, runtime: haproxy_runtime.RuntimeApi, name: str) -> Iterator[str]:
+        for line in runtime.ask(f"show ssl crt-list {self.directory / name}").splitlines():
+            if line.strip() and not line.startswith("#"):
+                yield pathlib.Path(line.split()[0]).name
+
+
+def _fingerprint(pem: str) -> str:
+    """As HAProxy shows it, of the first certificate."""
+    begin = pem.index("-----BEGIN CERTIFICATE-----")
+    der = ssl.PEM_cert_to_DER_cert(pem[begin : pem.index(_END, begin) + len(_END)])
+    return hashlib.sha1(der).hexdigest().upper()  # noqa: S324  # to tell certificates apart, not to trust one

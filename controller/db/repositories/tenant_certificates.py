@@ -1,0 +1,77 @@
+"""Encrypted copies of what load balancers use of the secret store: an amphora can be replaced while the store is away."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import sqlalchemy as sa
+
+from controller.db import rows, tables
+from controller.model import status, tls
+
+_T = tables.tenant_certificates.c
+_LB = tables.load_balancers.c
+
+
+class TenantCertificates(rows.Repository):
+    """One row for each load balancer, reference and kind. What was encrypted is decrypted by nobody here."""
+
+    def of(self, load_balancer_id: str) -> Mapping[tls.Need, tls.Copy]:
+        """What a load balancer has, without the contents."""
+        columns = (_T.reference, _T.kind, _T.name, _T.not_after, _T.read_for, _T.asked_for, _T.is_registered)
+        found = self._rows(sa.select(*columns).where(_T.load_balancer_id == load_balancer_id))
+        return {
+            tls.Need(row["reference"], tls.Kind(row["kind"])): tls.Copy(
+                **{name: row[name] for name in ("name", "not_after", "read_for", "asked_for", "is_registered")}
+            )
+            for row in found
+        }
+
+    def contents(self, load_balancer_id: str, names: Collection[str]) -> Mapping[str, bytes]:
+        """The encrypted contents of these names."""
+        wanted = sa.select(_T.name, _T.content).where(_T.load_balancer_id == load_balancer_id, _T.name.in_(list(names)))
+        return {row["name"]: row["content"] for row in self._rows(wanted)}
+
+    def keep(self, load_balancer_id: str, need: tls.Need, copy: tls.Copy, content: bytes) -> None:
+        """Store what was read now, in the place of what was read before; what was asked for meanwhile still is."""
+        own = self._is(load_balancer_id, need)
+        values = {"name": copy.name, "not_after": copy.not_after, "read_for": copy.read_for, "content": content}
+        if not self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(**values)).rowcount:
+            made = {"load_balancer_id": load_balancer_id, "reference": need.reference, "kind": need.kind, **values}
+            self._connection.execute(sa.insert(tables.tenant_certificates).values(**made, asked_for=0, is_registered=False))
+
+    def ask_again(self, load_balancer_id: str, references: Collection[str] | None, generation: int) -> int:
+        """Have these references, or all (None), read anew for a generation; how many there are."""
+        mine = _T.load_balancer_id == load_balancer_id
+        wanted = mine if references is None else sa.and_(mine, _T.reference.in_(list(references)))
+        return self._connection.execute(sa.update(tables.tenant_certificates).where(wanted).values(asked_for=generation)).rowcount
+
+    def mark_registered(self, load_balancer_id: str, reference: str) -> None:
+        """The store knows that we use it."""
+        own = (_T.load_balancer_id == load_balancer_id, _T.reference == reference)
+        self._connection.execute(sa.update(tables.tenant_certificates).where(*own).values(is_registered=True))
+
+    def forget(self, load_balancer_id: str, needs: Collection[tls.Need]) -> None:
+        """Nobody needs these any more."""
+        for need in needs:
+            self._connection.execute(sa.delete(tables.tenant_certificates).where(self._is(load_balancer_id, need)))
+
+    def left_behind(self, limit: int) -> Sequence[str]:
+        """Ids of load balancers that are deleted and have some."""
+        gone = sa.or_(_LB.id.is_(None), _LB.provisioning_status == status.ProvisioningStatus.DELETED)
+        joined = tables.tenant_certificates.outerjoin(tables.load_balancers, _LB.id == _T.load_balancer_id)
+        found = sa.select(_T.load_balancer_id).distinct().select_from(joined).where(gone).order_by(_T.load_balancer_id).limit(limit)
+        return list(self._connection.execute(found).scalars())
+
+    def reencrypt(self, rotate: object) -> int:
+        """Encrypt every copy anew by `rotate(content)`; how many there are."""
+        assert callable(rotate)
+        found = self._rows(sa.select(_T.load_balancer_id, _T.reference, _T.kind, _T.content))
+        for row in found:
+            own = self._is(row["load_balancer_id"], tls.Need(row["reference"], tls.Kind(row["kind"])))
+            self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(content=rotate(row["content"])))
+        return len(found)
+
+    @staticmethod
+    def _is(load_balancer_id: str, need: tls.Need) -> sa.ColumnElement[bool]:
+        return sa.and_(_T.load_balancer_id == load_balancer_id, _T.reference == need.reference, _T.kind == need.kind)

@@ -1,0 +1,131 @@
+"""What a push needs of the secret store: read once, kept encrypted, and decrypted only for an amphora that lacks it.
+
+Nothing of it reaches a job, a flow's record, a log or a fault: these know references and hashes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping
+
+from controller import exceptions, jobs
+from controller.db import database
+from controller.drivers.secrets import bundles, cipher, interface
+from controller.model import load_balancer as model
+from controller.model.tls import Copy, Kind, Need
+from controller.render import tls
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Material:
+    """The hashes of what a snapshot needs, and the contents, by name, for whoever lacks them."""
+
+    names: Mapping[Need, str] = dataclasses.field(default_factory=dict)
+    contents: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
+
+
+NOTHING = Material()
+
+
+class Keeper:
+    """Reads the secret store for what is new or was asked for again, and keeps copies. `store` and `cipher` are made when first needed."""
+
+    def __init__(self, db: database.Database, store: Callable[[], interface.SecretStore], cipher_of: Callable[[], cipher.Cipher]) -> None:
+        self._db = db
+        self._store = store
+        self._cipher = cipher_of
+
+    def gather(self, snapshot: model.Snapshot, lease: jobs.Lease) -> Material:
+        """What this snapshot needs. Where the store is away or refuses, the copy of before serves on.
+
+        :raises Transient: the store did not answer, and there is no copy.
+        :raises InvalidRequest, NotFound: what it has can't be used, and there is no copy.
+        :raises StaleLease: another worker took the load balancer over.
+        """
+        wanted = tls.needs(snapshot)
+        if not wanted:
+            return NOTHING
+        load_balancer_id = snapshot.load_balancer.id
+        with self._db.read() as tx:
+            known = dict(tx.tenant_certificates.of(load_balancer_id))
+        for need in sorted(wanted):
+            copy = known.get(need)
+            if copy is None or copy.is_stale:
+                known[need] = self._read_anew(snapshot, need, copy, lease)
+        names = {need: known[need].name for need in wanted}
+        return Material(names, _Contents(self._db, self._cipher, load_balancer_id, frozenset(names.values())))
+
+    def register(self, load_balancer_id: str, reference: str) -> None:
+        """Tell the store that a load balancer uses a reference; while the store is away, housekeeping comes back to it."""
+        try:
+            self._store().register(reference, load_balancer_id)
+        except exceptions.ControllerError as exc:
+            LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer_id, reference, exc)
+            return
+        with self._db.begin() as tx:
+            tx.tenant_certificates.mark_registered(load_balancer_id, reference)
+
+    def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> Copy:
+        load_balancer_id = snapshot.load_balancer.id
+        try:
+            content, not_after = self._read(snapshot.load_balancer.project_id, need)
+        except exceptions.ControllerError as exc:
+            if copy is None:
+                raise
+            LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer_id, need.reference, exc)
+            return copy
+        name = f"{hashlib.sha256(content).hexdigest()}.pem"
+        read = Copy(name=name, not_after=not_after, read_for=snapshot.generation)
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            tx.tenant_certificates.keep(load_balancer_id, need, read, self._cipher().encrypt(content))
+        LOG.info("load balancer %s: %s was read as %s %s", load_balancer_id, need.reference, need.kind, name)
+        if copy is None:
+            self.register(load_balancer_id, need.reference)
+        return read
+
+    def _read(self, project_id: str, need: Need) -> tuple[bytes, datetime.datetime | None]:
+        store = self._store()
+        match need.kind:
+            case Kind.BUNDLE:
+                bundle = store.get_bundle(project_id, need.reference)
+                return bundles.pem(bundle), bundles.check(bundle).not_valid_after_utc
+            case Kind.AUTHORITIES:
+                found = store.get_secret(project_id, need.reference)
+                return bundles.authorities_pem(found), min(one.not_valid_after_utc for one in bundles.authorities(found))
+            case Kind.REVOCATIONS:
+                found = store.get_secret(project_id, need.reference)
+                return bundles.revocations_pem(found), bundles.revocations(found).next_update_utc
+
+
+class _Contents(Mapping[str, bytes]):
+    """Decrypted one by one, when somebody asks; whoever asks for nothing has nothing decrypted."""
+
+    def __init__(self, db: database.Database, cipher_of: Callable[[], cipher.Cipher], load_balancer_id: str, names: frozenset[str]) -> None:
+        self._db = db
+        self._cipher = cipher_of
+        self._load_balancer_id = load_balancer_id
+        self._names = names
+
+    def __getitem__(self, name: str) -> bytes:
+        if name not in self._names:
+            raise KeyError(name)
+        with self._db.read() as tx:
+            content = tx.tenant_certificates.contents(self._load_balancer_id, [name])[name]
+        try:
+            return self._cipher().decrypt(content)
+        except cipher.Broken as exc:
+            raise exceptions.Misconfigured(
+                "The copies of tenants' certificates can't be opened with any of our keys: put the key back that they were made with."
+            ) from exc
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -1,0 +1,313 @@
+"""TLS that ends here, and TLS to members, with real clients: which certificate they see, who may come, what members are told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from controller.dev.client import eventually
+from controller.drivers.secrets import bundles, local
+from tests import tls_material
+from tests.integration import tls_member
+from tests.integration.site import Site, haproxy_workers
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+TOPOLOGY = "SINGLE"
+
+ROOT = tls_material.issue("root.example", is_ca=True)
+BETWEEN = tls_material.issue("between.example", ROOT, is_ca=True)
+FOREIGN = tls_material.issue("foreign.example", is_ca=True)
+HEADERS = ["X-Forwarded-Proto", "X-SSL-Client-Verify", "X-SSL-Client-Has-Cert", "X-SSL-Client-DN", "X-SSL-Client-CN", "X-SSL-Issuer"]
+HEADERS += ["X-SSL-Client-SHA1", "X-SSL-Client-Not-Before", "X-SSL-Client-Not-After"]
+ECHO, ECHO_TLS, ECHO_CLIENTS = 8081, 8443, 8444
+
+
+class Bed:
+    """A load balancer whose member tells what reached it, and the store that its certificates are in."""
+
+    def __init__(self, site: Site, folder: pathlib.Path) -> None:
+        self.site, self.folder = site, folder
+        member = {"address": site.web["web-1"], "protocol_port": ECHO}
+        pool = {"name": "echo", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
+        body = {"name": "tls", "vip_subnet_id": site.subnet_id, "pools": [pool]}
+        made = site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+        self.id, self.vip, self.project = made["id"], made["vip_address"], made["project_id"]
+        self.pool_id = made["pools"][0]["id"]
+        self.store = local.LocalSecrets(site.folder / "secrets")
+        self.serial = 442
+        self.root = self.file("root.pem", ROOT.pem)
+        site.api.wait_active(self.id)
+
+    def file(self, name: str, content: bytes) -> str:
+        path = self.folder / name
+        path.write_bytes(content)
+        return str(path)
+
+    def bundle(self, issued: tls_material.Issued) -> str:
+        return self.store.store_bundle(self.project, "t", issued.bundle)
+
+    def listener(self, default: tls_material.Issued | None = None, **fields: Any) -> tuple[str, int]:
+        """Id and port of a new TERMINATED_HTTPS listener."""
+        self.serial += 1
+        body = {"loadbalancer_id": self.id, "protocol": "TERMINATED_HTTPS", "protocol_port": self.serial, "default_pool_id": self.pool_id}
+        body |= {"default_tls_container_ref": self.bundle(default)} if default else {}
+        made = self.site.api.post("/listeners", {"listener": body | fields})["listener"]
+        self.site.api.wait_active(self.id)
+        return made["id"], self.serial
+
+    def pool(self, **fields: Any) -> str:
+        """Below the load balancer; `port` is that of its one member."""
+        port = fields.pop("port")
+        body = {"loadbalancer_id": self.id, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "tls_enabled": True}
+        made = self.site.api.post("/pools", {"pool": body | fields})["pool"]
+        self.site.api.post(f"/pools/{made['id']}/members", {"member": {"address": self.site.web["web-1"], "protocol_port": port}})
+        return str(made["id"])
+
+    def change(self, listener_id: str, **fields: Any) -> None:
+        self.site.api.put(f"/listeners/{listener_id}", {"listener": fields})
+        self.site.api.wait_active(self.id)
+
+    def run(self, *command: str, **how: Any) -> subprocess.CompletedProcess[str]:
+        entered = [*self.site.machine.entrance("client"), *command]
+        return subprocess.run(entered, capture_output=True, text=True, check=False, timeout=20, **how)
+
+    def shown(self, port: int, name: str | None = None, *options: str) -> str:
+        """What `openssl s_client` says; the whole chain must be good."""
+        named = ["-servername", name] if name else ["-noservername"]
+        command = ["openssl", "s_client", "-connect", f"{self.vip}:{port}", "-CAfile", self.root, *named, *options]
+        done = self.run(*command, input="")
+        return done.stdout + done.stderr
+
+    def subject(self, port: int, name: str | None = None, *options: str) -> str:
+        found = [line for line in self.shown(port, name, *options).splitlines() if line.startswith("subject=")]
+        return found[0].rpartition("CN = ")[2] if found else ""
+
+    def ask(self, port: int, *options: str, scheme: str = "https") -> tuple[int, dict[str, Any], str]:
+        """Status, what the member says, and the head of the answer; by curl."""
+        shown = ["--silent", "--include", "--insecure", "--max-time", "5", *options, f"{scheme}://{self.vip}:{port}/x"]
+        done = self.run("curl", *shown).stdout
+        head, _, body = done.partition("\n\n") if "\r\n\r\n" not in done else done.partition("\r\n\r\n")
+        words = head.split()
+        told = json.loads(body) if body.startswith("{") else {}
+        return (int(words[1]) if len(words) > 1 else 0), told, head
+
+    def amphorae(self) -> list[dict[str, Any]]:
+        return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == self.id]
+
+    def workers(self) -> set[int]:
+        return {pid for one in self.amphorae() for pid in haproxy_workers(one)}
+
+
+@pytest.fixture(scope="module")
+def bed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
+    folder = tmp_path_factory.mktemp("tls")
+    made = Bed(site, folder)
+    member = tls_material.issue("member.example", ROOT, names=["member.example"])
+    pem, ca = made.file("member.pem", bundles.pem(member.bundle)), made.file("ca.pem", ROOT.pem)
+    with contextlib.ExitStack() as ends:
+        for arguments in ([str(ECHO)], [str(ECHO_TLS), pem], [str(ECHO_CLIENTS), pem, ca]):
+            program = [*site.machine.entrance("web-1"), sys.executable, tls_member.__file__, *arguments]
+            running = ends.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE))
+            ends.callback(running.kill)
+            assert running.stdout is not None
+            assert running.stdout.readline() == b"ready\n"
+        yield made
+
+
+@pytest.mark.parametrize("kind", ["RSA", "ECDSA"])
+def test_a_client_sees_the_certificate_of_the_name_that_it_asks_for(bed: Bed, kind: str) -> None:
+    default = tls_material.issue("default.example", BETWEEN, kind=kind)
+    other = tls_material.issue("other.example", BETWEEN, names=["other.example", "*.wild.example"], kind=kind)
+    as_pkcs12 = bed.store.store_bundle(bed.project, "p", bundles.read(other.pkcs12(b"secret"), b"secret"))
+    _, port = bed.listener(default, sni_container_refs=[as_pkcs12])
+    for name, seen in ((None, "default"), ("nobody.example", "default"), ("other.example", "other"), ("a.wild.example", "other")):
+        assert bed.subject(port, name) == f"{seen}.example", name
+    assert "Verify return code: 0 (ok)" in bed.shown(port, "other.example")  # the chain is sent
+    assert bed.ask(port)[0] == 200
+
+
+def test_application_protocols_versions_and_ciphers(bed: Bed) -> None:
+    certificate = tls_material.issue("web.example", BETWEEN, kind="RSA")
+    _, port = bed.listener(certificate)
+    assert "ALPN protocol: h2" in bed.shown(port, None, "-alpn", "h2,http/1.1")
+    assert bed.ask(port, "--http2")[2].startswith("HTTP/2 200")
+    for version, works in (("-tls1_1", False), ("-tls1_2", True), ("-tls1_3", True)):
+        assert ("web.example" in bed.subject(port, None, version, "-cipher", "ALL:@SECLEVEL=0")) is works, version
+    assert "CBC" not in bed.shown(port, None, "-tls1_2", "-cipher", "AES256-SHA")
+    assert bed.subject(port, None, "-tls1_2", "-cipher", "AES256-SHA") == ""
+    cipher = "ECDHE-RSA-AES256-GCM-SHA384"
+    _, narrow = bed.listener(certificate, tls_ciphers=cipher, tls_versions=["TLSv1.2"], alpn_protocols=["http/1.1"])
+    assert bed.subject(narrow, None, "-tls1_3") == ""
+    assert bed.subject(narrow, None, "-tls1_2", "-cipher", "ECDHE-RSA-AES128-GCM-SHA256") == ""
+    assert f"Cipher is {cipher}" in bed.shown(narrow, None)
+    assert bed.ask(narrow, "--http2")[2].startswith("HTTP/1.1 200")
+
+
+def test_browsers_are_told_to_come_back_by_tls(bed: Bed) -> None:
+    certificate = tls_material.issue("web.example", BETWEEN)
+    _, port = bed.listener(certificate, hsts_max_age=600, hsts_include_subdomains=True, hsts_preload=True)
+    assert "strict-transport-security: max-age=600; includesubdomains; preload" in bed.ask(port)[2].lower()
+    _, without = bed.listener(certificate)
+    assert "strict-transport-security" not in bed.ask(without)[2].lower()
+
+
+def test_clients_prove_who_they_are(bed: Bed) -> None:
+    hostile = 'a"b\r\nX-Evil: 1\\'
+    good = tls_material.issue("client.example", ROOT, organization=hostile)
+    revoked, stranger = tls_material.issue("revoked.example", ROOT), tls_material.issue("client.example", FOREIGN)
+    files = {
+        word: bed.file(f"{word}.pem", one.pem + one.key_pem())
+        for word, one in (("good", good), ("revoked", revoked), ("stranger", stranger))
+    }
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    crl = bed.store.store_secret(bed.project, "crl", tls_material.revoke(ROOT, revoked))
+    fields = {"client_ca_tls_container_ref": ca, "client_crl_container_ref": crl, "insert_headers": dict.fromkeys(HEADERS, "true")}
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), client_authentication="MANDATORY", **fields)
+
+    def outcome(word: str | None) -> int:
+        return bed.ask(port, *(["--cert", files[word]] if word else []))[0]
+
+    assert [outcome(word) for word in ("good", "revoked", "stranger", None)] == [200, 0, 0, 0]
+    head = bed.ask(port, "--cert", files["good"])[1]["head"]
+    told = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:])}
+    assert set(map(str.lower, HEADERS)) <= set(told)
+    assert (told["x-ssl-client-verify"], told["x-ssl-client-has-cert"], told["x-forwarded-proto"]) == ("0", "1", "https")
+    assert "client.example" in told["x-ssl-client-cn"]
+    assert "root.example" in told["x-ssl-issuer"]
+    assert "x-evil" not in told  # what stands in a certificate is no header
+    bed.change(listener_id, client_authentication="OPTIONAL")
+    assert [outcome(word) for word in ("good", "revoked", "stranger", None)] == [200, 0, 0, 200]
+    bed.change(listener_id, client_authentication="NONE")
+    assert outcome(None) == 200
+
+
+def test_rules_look_at_certificates_of_clients(bed: Bed) -> None:
+    good, other = tls_material.issue("client.example", ROOT), tls_material.issue("other.example", ROOT)
+    files = {one: bed.file(f"{name}-rule.pem", one.pem + one.key_pem()) for name, one in (("good", good), ("other", other))}
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    web = tls_material.issue("web.example", BETWEEN)
+    listener_id, port = bed.listener(web, client_authentication="OPTIONAL", client_ca_tls_container_ref=ca)
+    policy = bed.site.api.post("/l7policies", {"l7policy": {"listener_id": listener_id, "action": "REJECT"}})["l7policy"]["id"]
+
+    def with_rule(**fields: Any) -> list[int]:
+        rule = bed.site.api.post(f"/l7policies/{policy}/rules", {"rule": {"compare_type": "EQUAL_TO", **fields}})["rule"]["id"]
+        bed.site.api.wait_active(bed.id)
+        found = [bed.ask(port, "--cert", files[good])[0], bed.ask(port, "--cert", files[other])[0], bed.ask(port)[0]]
+        bed.site.api.delete(f"/l7policies/{policy}/rules/{rule}")
+        bed.site.api.wait_active(bed.id)
+        return found
+
+    assert with_rule(type="SSL_CONN_HAS_CERT", value="True", invert=True) == [200, 200, 403]
+    assert with_rule(type="SSL_DN_FIELD", key="CN", value="client.example") == [403, 200, 200]
+    assert with_rule(type="SSL_VERIFY_RESULT", value="0") == [403, 403, 403]
+
+
+def test_certificates_and_lists_change_without_a_reload_and_without_a_failed_handshake(bed: Bed) -> None:
+    listener_id, port = bed.listener(
+        tls_material.issue("first.example", BETWEEN), sni_container_refs=[bed.bundle(tls_material.issue("a.example", BETWEEN))]
+    )
+    before = bed.workers()
+    loop = f"for i in $(seq 60); do curl -sko /dev/null -w '%{{http_code}}\\n' --max-time 5 https://{bed.vip}:{port}/x; done"
+    asking = subprocess.Popen([*bed.site.machine.entrance("client"), "sh", "-c", loop], stdout=subprocess.PIPE, text=True)
+    others = [bed.bundle(tls_material.issue(f"{name}.example", BETWEEN)) for name in "bc"]
+    for number in range(4):
+        bed.change(
+            listener_id,
+            default_tls_container_ref=bed.bundle(tls_material.issue(f"n{number}.example", BETWEEN, kind="RSA" if number % 2 else "ECDSA")),
+            sni_container_refs=others[: number % 3],
+        )
+        assert bed.subject(port) == f"n{number}.example"
+        for name, served in (("b", number % 3 > 0), ("c", number % 3 > 1), ("a", False)):
+            assert (bed.subject(port, f"{name}.example") == f"{name}.example") is served, (number, name)
+    assert set(asking.communicate(timeout=120)[0].split()) == {"200"}
+    assert bed.workers() == before
+    assert "(runtime)" in "".join(text for name, text in bed.site.last_words() if name.startswith("amphora"))
+
+
+def test_a_new_list_of_revocations_is_taken_without_a_reload(bed: Bed) -> None:
+    client = tls_material.issue("client.example", ROOT)
+    pem = bed.file("later.pem", client.pem + client.key_pem())
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    crls = [bed.store.store_secret(bed.project, "crl", tls_material.revoke(ROOT, *revoked)) for revoked in ((), (client,))]
+    listener_id, port = bed.listener(
+        tls_material.issue("web.example", BETWEEN),
+        client_authentication="MANDATORY",
+        client_ca_tls_container_ref=ca,
+        client_crl_container_ref=crls[0],
+    )
+    assert bed.ask(port, "--cert", pem)[0] == 200
+    before = bed.workers()
+    bed.change(listener_id, client_crl_container_ref=crls[1])
+    assert bed.ask(port, "--cert", pem)[0] == 0
+    assert bed.workers() == before
+
+
+def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:
+    ours = tls_material.issue("balancer.example", ROOT)
+    ca, foreign = (bed.store.store_secret(bed.project, "ca", one.pem) for one in (ROOT, FOREIGN))
+    whole = {"ca_tls_container_ref": ca, "tls_container_ref": bed.bundle(ours), "alpn_protocols": ["http/1.1"]}
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=bed.pool(port=ECHO_CLIENTS, **whole))
+    status, told, _ = bed.ask(port)
+    assert (status, told["tls"]["version"], told["tls"]["alpn"]) == (200, "TLSv1.3", "http/1.1")
+    assert told["tls"]["client"]["commonName"] == "balancer.example"
+    for fields, wanted in (({"ca_tls_container_ref": foreign}, 503), ({}, 200), ({"tls_versions": ["TLSv1.2"]}, 200)):
+        bed.change(listener_id, default_pool_id=bed.pool(port=ECHO_TLS, **fields))
+        assert bed.ask(port)[0] == wanted, fields
+    assert bed.ask(port)[1]["tls"]["version"] == "TLSv1.2"
+
+
+def test_members_are_told_of_tls_by_the_proxy_protocol(bed: Bed) -> None:
+    pool_id = bed.pool(port=ECHO, protocol="PROXYV2", tls_enabled=False)
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)
+    more, types = bytes.fromhex(bed.ask(port)[1]["before"])[16 + 12 :], {}  # behind two addresses and two ports of IPv4
+    while more:  # type, length and value (section 2.2 of the PROXY protocol's description)
+        length = int.from_bytes(more[1:3], "big")
+        types[more[0]], more = more[3 : 3 + length], more[3 + length :]
+    assert b"TLSv1." in types[0x20]  # PP2_TYPE_SSL
+
+
+def test_a_hello_is_what_a_member_is_probed_by(bed: Bed) -> None:
+    """The member that speaks TLS is ONLINE, the one that does not is in ERROR, though both accept connections."""
+    pool_id = bed.pool(port=ECHO_TLS, protocol="HTTPS", tls_enabled=False)
+    bed.site.api.post(f"/pools/{pool_id}/members", {"member": {"address": bed.site.web["web-1"], "protocol_port": ECHO}})
+    monitor = {"pool_id": pool_id, "type": "TLS-HELLO", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+    bed.site.api.post("/healthmonitors", {"healthmonitor": monitor})
+    bed.serial += 1
+    body = {"loadbalancer_id": bed.id, "protocol": "HTTPS", "protocol_port": bed.serial, "default_pool_id": pool_id}
+    bed.site.api.post("/listeners", {"listener": body})
+    bed.site.api.wait_active(bed.id)
+
+    def statuses() -> dict[int, str]:
+        return {one["protocol_port"]: one["operating_status"] for one in bed.site.api.get(f"/pools/{pool_id}/members")["members"]}
+
+    eventually(lambda: statuses() == {ECHO_TLS: "ONLINE", ECHO: "ERROR"}, 20, lambda: str(statuses()))
+
+
+@pytest.mark.slow
+def test_failover_and_delete_need_no_secret_store_and_nothing_leaks(bed: Bed) -> None:
+    issued = tls_material.issue("secret.example", BETWEEN, kind="RSA")
+    reference = bed.bundle(issued)
+    _, port = bed.listener(None, default_tls_container_ref=reference)
+    for path in (bed.site.folder / "secrets").glob("*/*.secret"):  # the store has lost everything; the key is another matter
+        path.rename(path.with_suffix(".away"))
+    bed.site.api.put(f"/loadbalancers/{bed.id}/failover", {})
+    time.sleep(1)
+    bed.site.api.wait_active(bed.id, 120)
+    eventually(lambda: bed.subject(port) == "secret.example", 20, "the replacement does not serve")
+    key = "".join(issued.key_pem().decode().split("-----")[2].split())[40:100]
+    leaks = [
+        str(path)
+        for path in bed.site.folder.rglob("*")
+        if path.is_file() and "certificates" not in path.parts and key in "".join(path.read_text(errors="replace").split())
+    ]
+    assert leaks == []
+    bed.site.api.delete(f"/loadbalancers/{bed.id}?cascade=true")
+    bed.site.api.wait_gone(f"/loadbalancers/{bed.id}")
