@@ -12,7 +12,7 @@ from oslo_config import cfg
 from controller import conf as configuration
 from controller import render, services
 from controller.cmd import logging_setup, process
-from controller.housekeeping import certificates, comparison, orphans, periodic, purge, sweeper
+from controller.housekeeping import certificates, comparison, orphans, periodic, purge, sweeper, tenant_certificates
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,11 +48,15 @@ def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[
         page_size=section.compare_page_size,
         failovers_per_hour=section.compare_failovers_per_hour,
     )
+    copies = tenant_certificates.TenantCertificates(
+        db, lambda: everything.secrets, warning=conf.certificates.tenant_cert_warning, page_size=section.compare_page_size
+    )
     renewals = certificates.Renewal(db, lambda: everything.ca, ring, at_once=section.cert_rotate_threads)
     return [
         periodic.Duty("sweep", section.sweep_interval, sweeps.sweep),
         periodic.Duty("purge", section.cleanup_interval, purges.purge),
         periodic.Duty("renewal of certificates", section.cert_interval, renewals.renew),
+        periodic.Duty("tenants' certificates", section.compare_interval, copies.look),
         periodic.Duty("comparison", section.compare_interval, compares.compare),
         periodic.Duty("orphan collection", section.orphan_interval, collector.collect),
     ]

@@ -33,6 +33,12 @@ OPTS = [
         "key, put a new one in front. Empty: the lines of `keys` in storage_path.",
     ),
     cfg.IntOpt(
+        "tenant_cert_warning",
+        default=30 * 24 * 3600,
+        min=0,
+        help="Seconds before the end of a tenant's certificate, or list of revocations, at which an event of its load balancer says so.",
+    ),
+    cfg.IntOpt(
         "cert_validity_time",
         default=30 * 24 * 3600,
         min=5,

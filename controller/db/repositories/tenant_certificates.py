@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.model import status, tls
+from controller.model import tls
 
 _T = tables.tenant_certificates.c
-_LB = tables.load_balancers.c
 
 
 class TenantCertificates(rows.Repository):
@@ -56,16 +55,13 @@ class TenantCertificates(rows.Repository):
         for need in needs:
             self._connection.execute(sa.delete(tables.tenant_certificates).where(self._is(load_balancer_id, need)))
 
-    def left_behind(self, limit: int) -> Sequence[str]:
-        """Ids of load balancers that are deleted and have some."""
-        gone = sa.or_(_LB.id.is_(None), _LB.provisioning_status == status.ProvisioningStatus.DELETED)
-        joined = tables.tenant_certificates.outerjoin(tables.load_balancers, _LB.id == _T.load_balancer_id)
-        found = sa.select(_T.load_balancer_id).distinct().select_from(joined).where(gone).order_by(_T.load_balancer_id).limit(limit)
+    def load_balancers(self, after: str, limit: int) -> Sequence[str]:
+        """Ids of load balancers that have some, by page, deleted ones too."""
+        found = sa.select(_T.load_balancer_id).distinct().where(_T.load_balancer_id > after).order_by(_T.load_balancer_id).limit(limit)
         return list(self._connection.execute(found).scalars())
 
-    def reencrypt(self, rotate: object) -> int:
+    def reencrypt(self, rotate: Callable[[bytes], bytes]) -> int:
         """Encrypt every copy anew by `rotate(content)`; how many there are."""
-        assert callable(rotate)
         found = self._rows(sa.select(_T.load_balancer_id, _T.reference, _T.kind, _T.content))
         for row in found:
             own = self._is(row["load_balancer_id"], tls.Need(row["reference"], tls.Kind(row["kind"])))

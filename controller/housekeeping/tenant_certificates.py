@@ -1,0 +1,97 @@
+"""Copies of tenants' certificates: what nobody names is forgotten, the secret store is told who uses what, and an end is announced.
+
+Only here copies are forgotten, so a store that is away while a load balancer is deleted is told later.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Callable
+
+from controller import exceptions
+from controller.db import database
+from controller.drivers.secrets import interface
+from controller.model import load_balancer as model
+from controller.model import status, tls
+
+LOG = logging.getLogger(__name__)
+
+ENDS, ENDED = "certificate_ends", "certificate_ended"
+
+
+class TenantCertificates:
+    """One page of load balancers a round. `warning`: seconds before a certificate's end at which it is announced."""
+
+    def __init__(self, db: database.Database, store: Callable[[], interface.SecretStore], *, warning: float, page_size: int) -> None:
+        self._db = db
+        self._store = store
+        self._warning = warning
+        self._page_size = page_size
+        self._cursor = ""
+
+    def look(self, may_go_on: Callable[[], bool]) -> None:
+        """Make one round."""
+        with self._db.read() as tx:
+            page = tx.tenant_certificates.load_balancers(self._cursor, self._page_size)
+        self._cursor = page[-1] if len(page) == self._page_size else ""
+        for load_balancer_id in page:
+            if not may_go_on():
+                return
+            self._look_at(load_balancer_id)
+
+    def _look_at(self, load_balancer_id: str) -> None:
+        with self._db.read() as tx:
+            copies = tx.tenant_certificates.of(load_balancer_id)
+            named = _named(tx, load_balancer_id)
+        unused = [need for need in copies if need.reference not in named]
+        for reference in sorted({need.reference for need in unused}):
+            if self._is_told(load_balancer_id, reference, used=False):
+                with self._db.begin() as tx:
+                    tx.tenant_certificates.forget(load_balancer_id, [need for need in unused if need.reference == reference])
+        for reference in sorted({need.reference for need, copy in copies.items() if need.reference in named and not copy.is_registered}):
+            if self._is_told(load_balancer_id, reference, used=True):
+                with self._db.begin() as tx:
+                    tx.tenant_certificates.mark_registered(load_balancer_id, reference)
+        for need, copy in sorted(copies.items()):
+            if need.reference in named and copy.not_after is not None:
+                self._announce(load_balancer_id, need, copy.not_after)
+
+    def _is_told(self, load_balancer_id: str, reference: str, *, used: bool) -> bool:
+        try:
+            (self._store().register if used else self._store().unregister)(reference, load_balancer_id)
+        except exceptions.ControllerError as exc:
+            LOG.warning("load balancer %s: the secret store is not told yet of %s: %s", load_balancer_id, reference, exc)
+            return False
+        return True
+
+    def _announce(self, load_balancer_id: str, need: tls.Need, end: datetime.datetime) -> None:
+        left = end.timestamp() - self._db.now()
+        if left > self._warning:
+            return
+        what = "the list of revocations" if need.kind is tls.Kind.REVOCATIONS else "the certificate"
+        words = f"{what} {need.reference} {'ends' if left > 0 else 'ended'} on {end:%Y-%m-%d %H:%M} UTC: "
+        words += "store a new one, and update the listener or pool that names it"
+        event = model.Fault(code=ENDS if left > 0 else ENDED, message=words)
+        with self._db.begin() as tx:
+            if any((row["code"], row["message"]) == (event.code, words) for row in tx.faults.events(load_balancer_id)):
+                return
+            tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+        LOG.warning("load balancer %s: %s", load_balancer_id, words)
+
+
+def _named(tx: database.Transaction, load_balancer_id: str) -> frozenset[str]:
+    """The references that a load balancer's listeners and pools name, switched on or not; none if it is deleted."""
+    try:
+        snapshot = tx.snapshots.get(load_balancer_id)
+    except exceptions.NotFound:
+        return frozenset()
+    if snapshot.load_balancer.provisioning_status is status.ProvisioningStatus.DELETED:
+        return frozenset()
+    found: set[str | None] = set()
+    for listener in snapshot.listeners:
+        found |= {listener.default_tls_container_ref, listener.client_ca_tls_container_ref, listener.client_crl_container_ref}
+        found |= set(listener.sni_container_refs)
+    for pool in snapshot.pools:
+        found |= {pool.tls_container_ref, pool.ca_tls_container_ref, pool.crl_container_ref}
+    return frozenset(reference for reference in found if reference)

@@ -1,0 +1,163 @@
+"""Tenants' certificates on their way to amphorae: read once, kept encrypted, sent where they lack, forgotten when nobody names them."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from controller import exceptions, jobs
+from controller.db import tables
+from controller.drivers.secrets import bundles, fake
+from controller.housekeeping import tenant_certificates
+from controller.model import status
+from controller.model.status import ProvisioningStatus, Topology
+from tests import builders, tls_material
+from tests.functional import flow_site
+
+WEB = tls_material.issue("web.example", kind="RSA", ends=datetime.timedelta(days=3))
+OTHER = tls_material.issue("other.example", ends=datetime.timedelta(days=90))
+PROJECT = builders.PROJECT
+
+
+class Store(fake.FakeSecrets):
+    """Counts what is asked, may be away, and knows who uses what."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.away = False
+        self.users: set[tuple[str, str]] = set()
+
+    def get_bundle(self, project_id: str, reference: str) -> Any:
+        self._be_there()
+        self.reads += 1
+        return super().get_bundle(project_id, reference)
+
+    def register(self, reference: str, load_balancer_id: str) -> None:
+        self._be_there()
+        self.users.add((reference, load_balancer_id))
+
+    def unregister(self, reference: str, load_balancer_id: str) -> None:
+        self._be_there()
+        self.users.discard((reference, load_balancer_id))
+
+    def _be_there(self) -> None:
+        if self.away:
+            raise exceptions.Transient("the secret store is away")
+
+
+@pytest.fixture
+def store(site: flow_site.Site) -> Iterator[Store]:
+    made = Store()
+    site.services._made["secrets"] = made
+    return made
+
+
+def _a_listener(site: flow_site.Site, load_balancer_id: str, reference: str, port: int = 443) -> str:
+    values = {"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": reference}
+    table, row = flow_site.a_listener(port, **values)
+    site.accept(load_balancer_id, (table, row))
+    return next(one.id for one in site.snapshot(load_balancer_id).listeners if one.protocol_port == port)
+
+
+def _renew(site: flow_site.Site, load_balancer_id: str, reference: str) -> None:
+    """As an update of the listener does."""
+    with site.db.begin() as tx:
+        generation = tx.load_balancers.advance(load_balancer_id)
+        tx.tenant_certificates.ask_again(load_balancer_id, [reference], generation)
+
+
+def _sent(site: flow_site.Site, load_balancer_id: str) -> list[dict[str, bytes]]:
+    return [dict(site.amphora.certificates(one.id)) for one in site.snapshot(load_balancer_id).amphorae]
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_the_store_is_read_once_and_every_amphora_gets_what_it_lacks(site: flow_site.Site, store: Store, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert store.reads == 1
+    for sent in _sent(site, load_balancer_id):
+        assert list(sent.values()) == [bundles.pem(WEB.bundle)]
+    assert store.users == {(reference, load_balancer_id)}
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert store.reads == 1
+    _renew(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert store.reads == 2
+
+
+def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, store: Store) -> None:
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    store.away = True
+    _renew(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))  # its copy serves on
+    [amphora] = site.snapshot(load_balancer_id).amphorae
+    replacement = builders.an_id()
+    site.succeed(
+        jobs.FailoverAmphora(
+            load_balancer_id=load_balancer_id,
+            amphora_id=amphora.id,
+            replacement_id=replacement,
+            role=status.Role.STANDALONE,
+        )
+    )
+    assert list(site.amphora.certificates(replacement).values()) == [bundles.pem(WEB.bundle)]
+    new = store.store_bundle(PROJECT, "other", OTHER.bundle)
+    _a_listener(site, load_balancer_id, new, 8443)
+    result = site.work(flow_site.an_update(load_balancer_id))
+    assert result is not None
+    assert "the secret store is away" in result.words
+    store.away = False
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+
+
+def test_no_key_is_in_any_row_in_the_clear(site: flow_site.Site, store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    load_balancer_id = site.built()
+    _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    key = WEB.key_pem().decode().splitlines()[3]
+    with site.db.read() as tx:
+        rows = [str(tuple(row)) for table in tables.metadata.sorted_tables for row in tx.connection.execute(sa.select(table))]
+    assert [row for row in rows if load_balancer_id in row]
+    assert not [row for row in rows if key in row or "PRIVATE KEY" in row]
+    assert key not in caplog.text
+    assert "PRIVATE KEY" not in caplog.text
+
+
+def test_what_nobody_names_is_forgotten_once_the_store_is_told(site: flow_site.Site, store: Store) -> None:
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    listener_id = _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10)
+    keeping.look(lambda: True)
+    with site.db.read() as tx:
+        assert tx.tenant_certificates.of(load_balancer_id)
+        told = [row["message"] for row in tx.faults.events(load_balancer_id) if row["code"] == tenant_certificates.ENDS]
+    assert len(told) == 1
+    assert reference in told[0]
+    keeping.look(lambda: True)
+    site.accept(load_balancer_id, flow_site.gone(tables.listeners, listener_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    store.away = True
+    keeping.look(lambda: True)
+    with site.db.read() as tx:
+        assert tx.tenant_certificates.of(load_balancer_id)
+        assert len([row for row in tx.faults.events(load_balancer_id) if row["code"] == tenant_certificates.ENDS]) == 1
+    store.away = False
+    keeping.look(lambda: True)
+    with site.db.read() as tx:
+        assert not tx.tenant_certificates.of(load_balancer_id)
+    assert store.users == set()
