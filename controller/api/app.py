@@ -11,7 +11,19 @@ from controller import exceptions
 from controller import providers as provider_drivers
 from controller.api import current, discovery, documentation, errors, gate, middleware, networking, policy, settings
 from controller.api.lbaasv2 import app as lbaasv2
-from controller.api.v2 import amphorae, collections, events, listeners, load_balancers, member_batch, offerings, pools, providers, quotas
+from controller.api.v2 import (
+    amphorae,
+    collections,
+    events,
+    listeners,
+    load_balancers,
+    member_batch,
+    offerings,
+    pools,
+    providers,
+    quotas,
+    secrets,
+)
 from controller.services import Services
 
 _OF_TENANTS = ("/loadbalancers", "/listeners", "/pools", "/healthmonitors", "/l7policies")
@@ -34,7 +46,7 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     errors.register(app)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
-    modules = (load_balancers, listeners, pools, member_batch, providers, quotas, events)
+    modules = (load_balancers, listeners, pools, member_batch, providers, quotas, events, secrets)
     for blueprint in (*(module.blueprint for module in modules), *collections.BLUEPRINTS, *offerings.BLUEPRINTS):
         app.register_blueprint(blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
+from controller.changes import secrets
 from controller.providers import amphora as amphora_provider
 from controller.resources import (
     amphora,
@@ -265,7 +266,7 @@ _SHAPES: Json = {
 
 def catalogue() -> dict[tuple[str, str], Operation]:
     """All operations of the versioned API, by method and path."""
-    groups = (_load_balancers(), _children(), _quotas(), _offerings(), _amphorae())
+    groups = (_load_balancers(), _children(), _secrets(), _quotas(), _offerings(), _amphorae())
     return {(operation.method, operation.path): operation for operation in itertools.chain.from_iterable(groups)}
 
 
@@ -292,6 +293,22 @@ def _children() -> Iterator[Operation]:
     yield from _usual("/healthmonitors", health_monitor.SCHEMA)
     yield from _usual("/l7policies", l7policy.SCHEMA)
     yield from _usual("/l7policies/{}/rules", l7rule.SCHEMA)
+
+
+def _secrets() -> Iterator[Operation]:
+    reference = _said("What listeners and pools name.", "local:5d1f8d3a-7b0a-4a3f-9a35-6f1b1d1f2c3e")
+    asked = {
+        "name": _said("A name for people.", "shop"),
+        "kind": _said(
+            "What it is: a certificate with its key and chain, an authority, or a list of revocations.", "ca", enum=list(secrets.KINDS)
+        ),
+        "payload": _said("PEM, or PKCS #12 in base64. It is never shown again.", "-----BEGIN CERTIFICATE-----..."),
+        "passphrase": _said("Of the private key; it is not kept.", "of the key"),
+        "project_id": _said("Whose it is; yours, if it is left out.", "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"),
+    }
+    body = {"type": "object", "properties": asked, "required": ["payload"], "additionalProperties": False}
+    yield Operation(method="POST", path="/secrets", status=201, answer=envelope(secret=envelope(ref=reference)), body=envelope(secret=body))
+    yield Operation(method="DELETE", path="/secrets/{}", status=204)
 
 
 def _quotas() -> Iterator[Operation]:

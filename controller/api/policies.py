@@ -138,6 +138,12 @@ def _children() -> Iterable[policy.DocumentedRuleDefault]:
     yield from _five("l7rule", "L7 rule", f"{_LBAAS}/l7policies/{{l7policy_id}}/rules", "l7rule_id", READ, WRITE)
 
 
+def _secrets() -> Iterable[policy.DocumentedRuleDefault]:
+    path = f"{_LBAAS}/secrets"
+    yield _rule("secret:post", WRITE, "Store a certificate in the `local` secret store.", f"POST {path}")
+    yield _rule("secret:delete", WRITE, "Delete a certificate of the `local` secret store.", f"DELETE {path}/{{reference}}")
+
+
 def _quotas() -> Iterable[policy.DocumentedRuleDefault]:
     path = f"{_LBAAS}/quotas"
     one = f"{path}/{{project_id}}"
@@ -178,4 +184,4 @@ def _operators() -> Iterable[policy.DocumentedRuleDefault]:
 
 def list_rules() -> list[policy.RuleDefault]:
     """All of them, base rules first; entry point of oslo.policy's tools."""
-    return [*_BASE, *_load_balancers(), *_children(), *_quotas(), *_operators()]
+    return [*_BASE, *_load_balancers(), *_children(), *_secrets(), *_quotas(), *_operators()]

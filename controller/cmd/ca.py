@@ -14,6 +14,7 @@ from controller import conf as configuration
 from controller import exceptions, services
 from controller.db.repositories import certificates as rows
 from controller.drivers.ca import rollover
+from controller.drivers.secrets import bundles
 from controller.drivers.secrets import local as local_secrets
 
 _Act = Callable[[argparse.Namespace], int]
@@ -43,6 +44,17 @@ def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) 
         command = commands.add_parser(word, parents=[where], help=words)
         command.set_defaults(run=_guarded(act))
     stored = secrets.add_subparsers(dest="secrets_command", required=True)
+    store = stored.add_parser("store", parents=[where], help="give a certificate to the `local` store, and print its reference")
+    store.add_argument("files", nargs="+", type=pathlib.Path, help="PEM (certificate, key, chain, in any order) or one PKCS #12 file")
+    store.add_argument("--project", required=True, help="id of the project whose load balancers may name it")
+    store.add_argument("--name", default="", help="a name for people")
+    store.add_argument("--kind", choices=["certificate", "ca", "crl"], default="certificate", help="what it is")
+    store.add_argument("--passphrase-file", type=pathlib.Path, help="file with the passphrase of the private key")
+    store.set_defaults(run=_guarded(_store))
+    forget = stored.add_parser("delete", parents=[where], help="forget a secret of the `local` store; what is served with it is served on")
+    forget.add_argument("reference")
+    forget.add_argument("--project", required=True, help="id of its project")
+    forget.set_defaults(run=_guarded(_forget))
     reencrypt = stored.add_parser("reencrypt", parents=[where], help="encrypt every secret of the `local` store with its first key")
     reencrypt.set_defaults(run=_guarded(_reencrypt))
 
@@ -51,7 +63,7 @@ def _guarded(act: _Act) -> _Act:
     def run(options: argparse.Namespace) -> int:
         try:
             return act(options)
-        except (exceptions.ControllerError, cfg.Error, ValueError, LookupError) as exc:
+        except (exceptions.ControllerError, cfg.Error, ValueError, LookupError, OSError) as exc:
             print(f"figlina: {exc}", file=sys.stderr)
             return 1
 
@@ -145,6 +157,25 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
     return rollover.RollOver(
         pathlib.Path(options.ca_path), passphrase.encode() if passphrase else None, datetime.timedelta(seconds=options.ca_validity_time)
     )
+
+
+def _store(options: argparse.Namespace) -> int:
+    content = b"".join(path.read_bytes() for path in options.files)
+    store = services.Services.load(configuration.load_files(options.config_file)).secrets
+    if options.kind == "certificate":
+        passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
+        bundle = bundles.read(content, passphrase)
+        bundles.check_named(bundle)
+        print(store.store_bundle(options.project, options.name, bundle))
+    else:
+        written = bundles.authorities_pem(content) if options.kind == "ca" else bundles.revocations_pem(content)
+        print(store.store_secret(options.project, options.name, written))
+    return 0
+
+
+def _forget(options: argparse.Namespace) -> int:
+    services.Services.load(configuration.load_files(options.config_file)).secrets.delete(options.project, options.reference)
+    return 0
 
 
 def _reencrypt(options: argparse.Namespace) -> int:

@@ -27,6 +27,8 @@ _SERVICE = "load-balancer"
 class BarbicanSecrets(interface.SecretStore):
     """The project of a secret is not shown by Barbican; whose it is was made sure of when it was named (`admit`)."""
 
+    takes_uploads = False
+
     def __init__(self, of_cloud: cloud.Cloud) -> None:
         self._cloud = of_cloud
         self._barbican = of_cloud.service("key_manager")

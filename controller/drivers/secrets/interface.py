@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from typing import ClassVar
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +18,9 @@ class CertificateBundle:
 
 class SecretStore(abc.ABC):
     """References are opaque strings. A project sees its own references only."""
+
+    takes_uploads: ClassVar[bool] = True
+    """Whether tenants' certificates can be given to it through us; where not, they have a way of their own."""
 
     def admit(self, reference: str, token: str) -> None:  # noqa: B027  # local stores know whose it is
         """Have whoever asks, by a token of the cloud, show that they may read a secret, and let us read it, too.

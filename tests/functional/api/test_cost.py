@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from tests import databases
+from tests import databases, tls_material
 from tests.functional.api.conftest import PROJECT, Api, an_api
 
 MANY = 50
@@ -111,6 +111,8 @@ def _members(size: int, weight: int = 1) -> dict[str, Any]:
     return {"members": [{"address": f"10.0.0.{k + 1}", "protocol_port": 80, "weight": weight, "tags": ["b"]} for k in range(size)]}
 
 
+_CA = tls_material.issue("ca.example", is_ca=True).pem.decode()
+
 READS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "get a load balancer": (2, lambda on: on.get(on.here)),
     "get a listener": (2, lambda on: on.get(on.listener)),
@@ -154,6 +156,8 @@ READS: dict[str, tuple[int, Callable[[Site], object]]] = {
 }
 
 WRITES: dict[str, tuple[int, Callable[[Site], object]]] = {
+    "store a secret": (0, lambda on: on.api.ok("POST", "/secrets", {"secret": {"kind": "ca", "payload": _CA}}, 201)),
+    "forget a secret": (0, lambda on: on.delete("/secrets/x")),
     "set a quota": (2, lambda on: on.put(f"/quotas/{PROJECT}", "quota", 202, l7rule=-1)),
     "create a load balancer": (8, lambda on: on.api.load_balancer()),
     "create a whole load balancer": (31, lambda on: _whole(on.api, on.size)),

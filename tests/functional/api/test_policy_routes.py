@@ -14,6 +14,7 @@ from controller import conf as configuration
 from controller.api import app as api_app
 from controller.api import gate, policies, policy
 from controller.db import rows, tables
+from tests import tls_material
 from tests.functional.api.conftest import PROJECT, Api
 
 FOREIGN = "another-project"
@@ -41,6 +42,8 @@ def who(method: str, path: str) -> frozenset[str]:
     if path.startswith("/v2/quotas"):
         own = READ_QUOTA if read else WRITE_QUOTA
         return own | {"foreign"} if path in ("/v2/quotas", "/v2/quotas/defaults") else own
+    if path.startswith("/v2/secrets"):
+        return WRITE | {"foreign"}  # it is about the caller's own project
     if path == "/v2/pools/<pool_id>/members" and read:
         return READ | {"service"}
     if re.fullmatch(r"/v2/(loadbalancers|listeners|pools|healthmonitors|l7policies)", path) and (read or path == "/v2/loadbalancers"):
@@ -118,6 +121,7 @@ def world(api: Api) -> World:
         "flavor_id": flavor,
         "availability_zone_name": "z",
         "amphora_id": amphora,
+        "reference": "nobody",
     }
     new = {
         "loadbalancer": {"vip_subnet_id": api.network.subnet_id},
@@ -128,6 +132,7 @@ def world(api: Api) -> World:
         "member": {"address": "10.0.0.9", "protocol_port": 80},
         "rule": words,
         "quota": {"pool": 7},
+        "secret": {"kind": "ca", "payload": tls_material.issue("ca.example", is_ca=True).pem.decode()},
         "flavor": {"name": "g", "flavor_profile_id": profiles["flavor"]},
         "availability_zone": {"name": "y", "availability_zone_profile_id": profiles["availabilityzone"]},
         "flavorprofile": {"name": "q", "provider_name": "amphora", "flavor_data": "{}"},
@@ -147,6 +152,7 @@ def world(api: Api) -> World:
 
 
 _KEYS = {
+    "secrets": "secret",
     "loadbalancers": "loadbalancer",
     "listeners": "listener",
     "pools": "pool",

@@ -128,7 +128,7 @@ v2.28 2023-11-08T00:00:00Z
 v2.29 2024-10-15T00:00:00Z
 v2.30 2025-02-26T00:00:00Z
 """
-OURS = {("GET", "/loadbalancers/{}/events")}
+OURS = {("GET", "/loadbalancers/{}/events"), ("POST", "/secrets"), ("DELETE", "/secrets/{}")}
 """Routes of the versioned API that the compatible one has not."""
 PATHS = list(dict.fromkeys(path for _method, _status, path in ROUTES))
 METHODS = ("GET", "POST", "PUT", "DELETE")

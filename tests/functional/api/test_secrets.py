@@ -1,0 +1,78 @@
+"""Certificates that are given to the `local` store through the API: written, named by listeners, never read."""
+
+from __future__ import annotations
+
+import base64
+import pathlib
+from typing import Any
+
+import pytest
+
+from controller.cmd import figlina
+from controller.drivers.secrets import barbican, bundles, local
+from tests import tls_material
+from tests.functional.api.conftest import PROJECT, Api
+
+ROOT = tls_material.issue("root.example", is_ca=True)
+WEB = tls_material.issue("web.example", ROOT)
+
+
+def _store(api: Api, payload: bytes, **fields: Any) -> str:
+    text = payload.decode() if payload.startswith(b"-----") else base64.b64encode(payload).decode()
+    return str(api.ok("POST", "/secrets", {"secret": {"payload": text, **fields}}, 201)["secret"]["ref"])
+
+
+def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
+    references = [_store(api, WEB.pem + WEB.key_pem(b"x"), passphrase="x", name="web"), _store(api, WEB.pkcs12(), kind="certificate")]
+    ca, crl = _store(api, ROOT.pem, kind="ca"), _store(api, tls_material.revoke(ROOT), kind="crl")
+    fields = {"default_tls_container_ref": references[0], "sni_container_refs": references[1:], "client_crl_container_ref": crl}
+    body = {"loadbalancer_id": api.load_balancer()["id"], "protocol": "TERMINATED_HTTPS", "protocol_port": 443}
+    made = api.ok("POST", "/listeners", {"listener": {**body, **fields, "client_ca_tls_container_ref": ca}}, 201)["listener"]
+    assert made["default_tls_container_ref"] == references[0]
+    assert bundles.pem(api.secrets.get_bundle(PROJECT, references[0])) == bundles.pem(api.secrets.get_bundle(PROJECT, references[1]))
+    api.ok("DELETE", f"/secrets/{references[1]}", status=204)
+    api.ok("DELETE", f"/secrets/{references[1]}", status=204)
+    said = api.refused(400, "PUT", f"/listeners/{made['id']}", {"listener": {"sni_container_refs": references}})
+    assert said == f"Could not retrieve certificate: ['{references[1]}']"
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "payload. Mandatory field missing"),
+        ({"payload": 5}, "payload. Value should be a string"),
+        ({"payload": ["-----BEGIN PRIVATE KEY-----"]}, "payload. Value should be a string"),
+        ({"payload": "x", "kind": "key"}, "kind. Value should be one of: certificate, ca, crl"),
+        ({"payload": "x", "colour": "red"}, "Unknown attribute for argument secret_: colour"),
+        ({"payload": WEB.key_pem().decode()}, "The certificate can't be read"),
+        ({"payload": WEB.pem.decode()}, "there is no block PRIVATE KEY"),
+        ({"payload": WEB.pem.decode(), "kind": "crl"}, "The revocation list can't be read"),
+    ],
+)
+def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: dict[str, Any], words: str) -> None:
+    said = api.refused(400, "POST", "/secrets", {"secret": fields})
+    assert words in said
+    assert WEB.key_pem().decode().splitlines()[1] not in said
+
+
+def test_a_store_with_a_way_of_its_own_takes_nothing_here(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(type(api.secrets), "takes_uploads", barbican.BarbicanSecrets.takes_uploads)
+    assert "store the secret there" in api.refused(501, "POST", "/secrets", {"secret": {"payload": "x"}})
+    assert "delete the secret there" in api.refused(501, "DELETE", "/secrets/x")
+
+
+def test_the_operators_command_stores_and_deletes(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "figlina.conf").write_text(f"[certificates]\nstorage_path = {tmp_path}/secrets\ncreate = true\n")
+    config = ["--config-file", str(tmp_path / "figlina.conf"), "--project", PROJECT]
+    (tmp_path / "web.pem").write_bytes(WEB.pem)
+    (tmp_path / "web.key").write_bytes(WEB.key_pem(b"secret"))
+    (tmp_path / "word").write_bytes(b"secret\n")
+    files = [str(tmp_path / "web.pem"), str(tmp_path / "web.key")]
+    assert figlina.main(["secrets", "store", *files, *config]) == 1
+    assert "the passphrase stored beside it" in capsys.readouterr().err
+    assert figlina.main(["secrets", "store", *files, *config, "--passphrase-file", str(tmp_path / "word")]) == 0
+    reference = capsys.readouterr().out.strip()
+    store = local.LocalSecrets(tmp_path / "secrets")
+    assert bundles.pem(store.get_bundle(PROJECT, reference)) == bundles.pem(bundles.read(WEB.pem + WEB.key_pem()))
+    assert figlina.main(["secrets", "delete", reference, *config]) == 0
+    assert not list((tmp_path / "secrets").glob("*/*.secret"))
