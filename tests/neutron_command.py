@@ -30,12 +30,16 @@ COMMAND = _ROOT / ".venv-neutronclient" / "bin" / "neutron"
 
 
 class Neutron:
-    """Runs commands against one address, as somebody who has nothing else: each in a process of its own or, if `hurry`, in one process."""
+    """Runs commands against one address, as somebody who has nothing else but a token perhaps.
 
-    def __init__(self, address: str, home: pathlib.Path, *, hurry: bool = False) -> None:
+    Each has a process of its own or, if `hurry`, all have one.
+    """
+
+    def __init__(self, address: str, home: pathlib.Path, *, hurry: bool = False, token: str | None = None) -> None:
         subprocess.run([_ROOT / "scripts" / "make-neutronclient-venv"], check=True, timeout=600, stdout=subprocess.DEVNULL)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
-        self._environment = kept | {"OS_AUTH_TYPE": "none", "OS_ENDPOINT": address, "HOME": str(home)}
+        login = {"OS_AUTH_TYPE": "none"} if token is None else {"OS_AUTH_TYPE": "admin_token", "OS_TOKEN": token}
+        self._environment = kept | login | {"OS_ENDPOINT": address, "HOME": str(home)}
         self._shell: subprocess.Popen[str] | None = None
         if hurry:
             command = [str(COMMAND.with_name("python")), "-W", "ignore", "-c", _LOOP]

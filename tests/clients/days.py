@@ -52,8 +52,9 @@ class Made:
 class Day:
     """Leads a client through its day and collects what is wrong."""
 
-    def __init__(self, client: Client, recorder: Recorder, subnet_id: str, address: str) -> None:
-        self._client, self._recorder = client, recorder
+    def __init__(self, client: Client, recorder: Recorder, subnet_id: str, address: str, patience: float = 60.0) -> None:
+        """`patience` in seconds, until something is ACTIVE."""
+        self._client, self._recorder, self._patience = client, recorder, patience
         self._subnet_id, self._address = subnet_id, address
         self.faults: list[str] = []
         self.seen: set[tuple[str, Stage]] = set()
@@ -102,7 +103,7 @@ class Day:
 
     def _wait(self, one: Made, gone: bool = False) -> dict[str, Any]:
         """Read until it is ACTIVE (or gone), and its load balancer with it, as those clients do that know no queue."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + self._patience
         shown: dict[str, Any] = {}
         while time.monotonic() < until:
             try:

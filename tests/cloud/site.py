@@ -143,11 +143,13 @@ class Site:
 
     # What tests do
 
-    def machine(self, network_id: str, groups: Sequence[str] = ()) -> tenant.Machine:
-        """A machine of the tenant, in a namespace of this host, that answers on port 80; gone when the site is."""
+    def machine(self, network_id: str, groups: Sequence[str] = (), name: str = "") -> tenant.Machine:
+        """A machine of the tenant, in a namespace of this host, that answers HTTP and HTTPS with this name, or its own; gone when the site
+        is.
+        """
         made = tenant.Machine(self.users.admin, self.users.tenant.current_project_id, network_id, self.host, groups or [self.open_group])
         self._machines.append(made)
-        made.serve()
+        made.serve(name or made.name, self.folder)
         return made
 
     @functools.cached_property
@@ -201,12 +203,12 @@ class Site:
         self.api.wait_gone(f"/loadbalancers/{load_balancer_id}", within)
 
     @contextlib.contextmanager
-    def catalogued(self) -> Iterator[None]:
-        """The load balancing service stands in the catalog within this block."""
+    def catalogued(self, url: str = "") -> Iterator[None]:
+        """The load balancing service stands in the catalog within this block, at its API or at what stands before that."""
         identity = self.users.admin.identity
         service = identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
         region = self.users.admin.config.region_name
-        endpoint = identity.create_endpoint(service_id=service.id, interface="public", url=self.api_url, region_id=region)
+        endpoint = identity.create_endpoint(service_id=service.id, interface="public", url=url or self.api_url, region_id=region)
         try:
             yield
         finally:
@@ -256,6 +258,7 @@ class Site:
             },
             "neutron": {"endpoint_override": self.proxy.url("network")},
             "glance": {"endpoint_override": self.proxy.url("image")},
+            "lbaasv2": {"passthrough_url": self.proxy.url("network")},
             "api_settings": {"bind_port": str(self._port), "auth_strategy": "keystone", "healthcheck_enabled": "true"},
             "controller_worker": {
                 "deployment": f"figlina-{uuid.uuid4().hex[:8]}",

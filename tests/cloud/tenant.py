@@ -13,21 +13,10 @@ from typing import Any
 
 from openstack.connection import Connection
 
+from controller.dev import certificates
 from controller.dev.client import eventually
 
-_SERVER = """
-import http.server, socket, sys
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_GET(self):
-        body = (sys.argv[1] + "\\n").encode()
-        self.send_response(200); self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
-    def log_message(self, *_): pass
-class Server(http.server.ThreadingHTTPServer):
-    address_family = socket.AF_INET6
-    def handle_error(self, *_): pass  # who only looks whether we listen resets the connection
-Server(("::", 80), Handler).serve_forever()
-"""
+_ROOT = pathlib.Path(__file__).parents[2]
 
 
 def _ip(*words: str) -> None:
@@ -76,9 +65,12 @@ class Machine:
                 _ip("-n", self.name, "route", "replace", "default", "via", subnet.gateway_ip)
         eventually(lambda: self._admin.network.get_port(self.port.id).status == "ACTIVE", 90, f"port {self.port.id} was never plugged", 0.3)
 
-    def serve(self) -> None:
-        """Answer HTTP on port 80 with our name."""
-        self._processes.append(subprocess.Popen(["ip", "netns", "exec", self.name, sys.executable, "-c", _SERVER, self.name]))
+    def serve(self, name: str, folder: pathlib.Path) -> None:
+        """Answer HTTP on port 80, and HTTPS on 443, with this name; its certificate is made in the folder."""
+        pem = certificates.ensure_self_signed(folder / f"{self.name}.pem", name, self.addresses[0])
+        server = ["controller.dev.web", name, "--address", self.addresses[0], "--https-port", "443", "--pem", str(pem)]
+        command = ["ip", "netns", "exec", self.name, sys.executable, "-m", *server]
+        self._processes.append(subprocess.Popen(command, cwd=_ROOT))
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """A command in here."""
@@ -110,8 +102,7 @@ class Traffic:
     def __init__(self, machine: Machine, address: str, rate: float, seconds: float) -> None:
         words = [f"http://{address}/", "--rate", str(rate), "--seconds", str(seconds)]
         command = ["ip", "netns", "exec", machine.name, sys.executable, "-m", "controller.dev.traffic", *words]
-        root = pathlib.Path(__file__).parents[2]
-        self._asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+        self._asking = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
         time.sleep(0.5)
 
     def stop(self) -> dict[str, Any]:

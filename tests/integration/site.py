@@ -18,6 +18,7 @@ from typing import Any
 from controller.dev import client, instance, processes, settings
 from controller.dev.client import eventually
 from tests import databases
+from tests.walks.place import Place, printed
 
 _numbers = itertools.count(1)
 
@@ -86,6 +87,11 @@ class Site:
         status = self.machine.status()
         self.subnet_id: str = status["subnet_id"]
         self.web: dict[str, str] = {name: server["address"] for name, server in status["web"].items()}
+
+    @property
+    def place(self) -> Place:
+        """For walks that are taken elsewhere, too."""
+        return Place(subnet_id=self.subnet_id, web=self.web, run=lambda where, command: printed([*self.machine.entrance(where), *command]))
 
     def down(self) -> None:
         self.machine.down()

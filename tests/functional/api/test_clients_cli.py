@@ -32,8 +32,9 @@ COMMANDS = {entry.name.replace("_", " ") for entry in importlib.metadata.entry_p
 class Shell:
     """Runs commands against one address, with no authentication and no other service than ours; `typed` are those that succeeded."""
 
-    def __init__(self, address: str) -> None:
-        self._options = ["--os-auth-type", "none", "--os-endpoint", address]
+    def __init__(self, address: str = "", *, cloud: str = "") -> None:
+        """Or a cloud of `clouds.yaml`, in whose catalogue we are."""
+        self._options = ["--os-cloud", cloud] if cloud else ["--os-auth-type", "none", "--os-endpoint", address]
         self.typed: set[str] = set()
 
     def run(self, *words: str) -> tuple[int, str, str]:
