@@ -11,7 +11,7 @@ import math
 import pathlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 from controller import exceptions
 from controller.deployment import identity, machines
@@ -239,9 +239,12 @@ class Preparation:
             if self._project != _NEW
             else []
         )
-        found = next(
-            (one for one in owned if digest in (one.get("os_hash_value"), one.get(_SUM)) and one["status"] in ("active", "queued")), None
-        )
+        marked = [one for one in owned if one.get(_SUM) == digest]
+        whole = [one for one in owned if one.get("status") == "active" and _is_whole(one, file, digest)]
+        for one in marked:
+            if one.get("status") == "active" and one not in whole:
+                self._do(f"end of image {one['id']}, which came short", functools.partial(service.delete, f"/images/{one['id']}"))
+        found = next(iter(whole + [one for one in marked if one.get("status") == "queued"]), None)
         if found is None:
             shape = {"disk_format": kind, "container_format": "bare", "visibility": self._wishes.visibility, "min_disk": size}
             marks = {"tags": [tag], _SUM: digest, "figlina_made": MARK, **machines.IMAGE_PROPERTIES}
@@ -251,8 +254,14 @@ class Preparation:
             self._tell("there", f"image {found['name']} ({found['id']}) with the bits of {file}")
         if found.get("status") == "queued":  # also of a run that did not come to its end
             with file.open("rb") as content:
-                self._do(f"upload of {file}", lambda: service.upload(f"/images/{found['id']}/file", content))
+                self._do(f"upload of {file}", lambda: self._upload(service, found["id"], content, file, digest))
         self._fit(found, tag)
+
+    def _upload(self, service: cloud.Service, image_id: str, content: BinaryIO, file: pathlib.Path, digest: str) -> None:
+        service.upload(f"/images/{image_id}/file", content)
+        if not _is_whole(service.get(f"/images/{image_id}"), file, digest):
+            service.delete(f"/images/{image_id}")
+            raise exceptions.Transient(f"not all of {file} arrived in image {image_id}, which is deleted again: run it again")
 
     def _fit(self, image: Document, tag: str) -> None:
         """Give an image that is there what it lacks."""
@@ -366,6 +375,13 @@ def _shape(file: pathlib.Path) -> tuple[str, int]:
     kind = "qcow2" if head[:4] == b"QFI\xfb" else "raw"
     size = int.from_bytes(head[24:32], "big") if kind == "qcow2" else file.stat().st_size
     return kind, math.ceil(size / 1024**3)
+
+
+def _is_whole(image: Document, file: pathlib.Path, digest: str) -> bool:
+    """By Glance's sum of its bits or, where that is another one or none, by their number."""
+    if image.get("os_hash_algo") == "sha512":
+        return bool(image["os_hash_value"] == digest)
+    return image.get(_SUM) == digest and image.get("size") == file.stat().st_size
 
 
 def _digest(file: pathlib.Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import random
@@ -9,7 +10,7 @@ import re
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import openstack.connection
@@ -36,6 +37,7 @@ _REPEATABLE = {"GET", "HEAD", "PUT", "DELETE"}  # RFC 9110, section 9.2.2
 _POOL = 4
 """Connections to each service that are kept open by a process; more are made when more are needed. Services on eventlet (Neutron) answer at
 most a hundred connections at once, idle ones included (`wsgi_default_pool_size`), and all processes of all controllers share these."""
+_PIECE = 1024 * 1024  # bytes of a file that are sent at once
 _LARGEST = 64 * 1024 * 1024  # bytes of an answer
 
 
@@ -76,8 +78,8 @@ class Service:
             LOG.debug("%s: %s is gone already", self.name, path)
 
     def upload(self, path: str, file: BinaryIO) -> None:
-        """Send a file's bytes, however many and however long it takes."""
-        self._ask("PUT", path, {"data": file, "headers": {"Content-Type": "application/octet-stream"}, "timeout": 3600.0})
+        """Send a file's bytes, however many and however long it takes; all of them again where a token was refused midway."""
+        self._ask("PUT", path, {"data": _Whole(file), "headers": {"Content-Type": "application/octet-stream"}, "timeout": 3600.0})
 
     def call(
         self,
@@ -175,6 +177,20 @@ class Service:
                 raise
             # keystoneauth says so, without a class, that a password or another option is missing
             raise exceptions.Misconfigured(f"{call}: [service_auth] can't be used: {error}") from error
+
+
+class _Whole:
+    """A file that is read from its beginning each time that it is sent."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def __len__(self) -> int:
+        return self._file.seek(0, io.SEEK_END)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(0)
+        yield from iter(lambda: self._file.read(_PIECE), b"")
 
 
 class Cloud:

@@ -128,6 +128,56 @@ def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(cl
     assert (second["disk_format"], second["os_hash_value"]) == ("raw", hashlib.sha512(b"no qcow2").hexdigest())
 
 
+def test_a_token_that_is_refused_midway_makes_no_short_image(
+    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file was read to its end by then: the next try begins anew."""
+    whole, sent = simulated_cloud.Handler._upload, []
+
+    def refused_once(handler: simulated_cloud.Handler, image: str, content: bytes) -> Any:
+        sent.append(content)
+        if len(sent) == 1:
+            cloud.tokens.clear()
+            raise simulated_cloud.Answer(401, {"error": {"message": "expired"}})
+        return whole(handler, image, content)
+
+    monkeypatch.setattr(simulated_cloud.Handler, "_upload", refused_once)
+    assert _prepare(tmp_path) == 0
+    assert sent == [_QCOW2, _QCOW2]
+    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+
+
+@pytest.mark.parametrize("knows_sums", [True, False], ids=["by-its-sum", "by-its-size"])
+def test_an_image_that_came_short_is_told_and_deleted(
+    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, knows_sums: bool
+) -> None:
+    whole = simulated_cloud.Handler._upload
+
+    def short(handler: simulated_cloud.Handler, image: str, content: bytes) -> Any:
+        done = whole(handler, image, content[:-3])
+        if not knows_sums:
+            for name in ("os_hash_algo", "os_hash_value"):
+                del cloud.store["images"][image][name]
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(simulated_cloud.Handler, "_upload", short)
+        assert _prepare(tmp_path) == 1
+    assert "run it again" in capsys.readouterr().err
+    assert not cloud.store["images"]
+    assert _prepare(tmp_path) == 0
+    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+
+
+def test_a_short_image_of_a_run_that_died_is_not_taken_for_whole(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    image = cloud.named("images", "figlina-amphora")
+    image |= {"os_hash_value": hashlib.sha512(b"").hexdigest(), "size": 0}
+    assert _prepare(tmp_path) == 0
+    assert image["id"] not in cloud.store["images"]
+    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+
+
 def _writes_of_a_run() -> int:
     """How many requests change something; the tests below see to it that the number is true."""
     return 26
