@@ -22,7 +22,7 @@ CONTRACTS: dict[str, type[abc.ABC]] = {
 }
 _LOOKING = (
     *("get", "find", "check", "has", "list", "info", "free", "member_ports", "compare", "vip_access"),
-    *("security_groups_of", "floating_addresses", "is_shared_with"),
+    *("security_groups_of", "floating_addresses", "is_shared_with", "stray_ports", "keeps_apart"),
 )
 """How the names of methods begin that only look. All others write: a new method is a write until it is named here."""
 

@@ -7,7 +7,7 @@ from taskflow.patterns import linear_flow
 from controller import jobs
 from controller.flows import haproxy_config
 from controller.services import Services
-from controller.tasks import passes, status
+from controller.tasks import network, passes, status
 
 
 class OnePass(linear_flow.Flow):
@@ -27,8 +27,10 @@ def update(services: Services, job: jobs.UpdateLoadBalancer | jobs.RepairLoadBal
     """
     seen = passes.Pass(services.snapshots, look)
     flow = OnePass(job.kind)
+    flow.add(status.FaultOnRevert(services, seen))  # first in, so last reverted
+    if isinstance(job, jobs.RepairLoadBalancer):
+        flow.add(network.MendOutside(services, seen))
     flow.add(
-        status.FaultOnRevert(services, seen),  # first in, so last reverted
         haproxy_config.apply(services, only_if_changed=isinstance(job, jobs.UpdateLoadBalancer), seen=seen),
         status.Settle(services, seen),  # all stamped <= this generation: ACTIVE, or gone
     )

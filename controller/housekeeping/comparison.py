@@ -25,7 +25,7 @@ from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
-from controller.model.status import AT_REST, ProvisioningStatus
+from controller.model.status import AT_REST, ProvisioningStatus, Topology
 from controller.tasks import network as network_tasks
 from controller.tasks import networks
 
@@ -78,6 +78,7 @@ class Comparison:
         self._clock = clock
         self._waiting = 0
         self._cursor = ""
+        self._groups: frozenset[str] | None = None  # of servers, as they were seen for this page
         self._loops = loops.Loops(db, network, known, ring)
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
@@ -86,7 +87,7 @@ class Comparison:
             self._compare_filter()
         with self._db.read() as tx:
             ids, self._cursor = tx.housekeeping.settled(self._cursor, self._page_size)
-        waited, self._waiting = self._waiting, 0
+        waited, self._waiting, self._groups = self._waiting, 0, None
         for load_balancer_id in ids:
             if not may_go_on():
                 return
@@ -160,8 +161,14 @@ class Comparison:
 
     def _unapplied(self, snapshot: model.Snapshot, broken: Collection[str]) -> Iterator[Difference]:
         """What is not as the newest generation asks for; `broken` amphorae are replaced anyway."""
-        if groups := self._lost_groups(snapshot.load_balancer.vip):
+        load_balancer = snapshot.load_balancer
+        if groups := self._lost_groups(load_balancer.vip):
             yield Difference(f"the VIP port lost the security group {', '.join(groups)}")
+        for words in self._network.stray_ports(load_balancer.id, load_balancer.vip):
+            yield Difference(words)
+        if load_balancer.topology is Topology.ACTIVE_STANDBY and load_balancer.id not in self._grouped(load_balancer.id):
+            next_one = "it is made again for the next one; fail the load balancer over to have those that run kept apart"
+            yield Difference("the server group of its machines is gone", what_next=next_one)
         wanted = networks.of_members(snapshot, self._known)
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:
@@ -187,6 +194,12 @@ class Comparison:
                 whose="left over",
                 what_next="it is taken back",
             )
+
+    def _grouped(self, load_balancer_id: str) -> frozenset[str]:
+        """Load balancers whose machines are kept apart; asked once a page, and this one is among them if nobody wants that."""
+        if self._groups is None:
+            self._groups = frozenset(self._compute.list_server_groups()) if self._compute.keeps_apart() else frozenset()
+        return self._groups if self._compute.keeps_apart() else frozenset({load_balancer_id})
 
     def _lost_groups(self, vip: model.Vip) -> list[str]:
         """Groups that the API was asked for and that the VIP port has not. What a tenant put on the port themselves is theirs."""

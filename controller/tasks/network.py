@@ -183,6 +183,21 @@ class ReleaseMemberNetworks(base.Step):
         LOG.info("load balancer %s: port %s keeps the subnets %s", lease.load_balancer_id, port.id, ", ".join(subnet_ids) or "(none)")
 
 
+class MendOutside(base.Step):
+    """Write again what no other step looks at: the ports that bear the VIP or lead to members, and the group of a pair's machines."""
+
+    def __init__(self, services: Services, snapshots: passes.Snapshots, **kwargs: Any) -> None:
+        super().__init__(services, **kwargs)
+        self._snapshots = snapshots
+
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
+        load_balancer = self._snapshots.get(load_balancer_id).load_balancer
+        with self.services.fence.writing(lease) as order:
+            self.services.network.mend_ports(load_balancer_id, load_balancer.vip, order=order)
+            if load_balancer.topology is status.Topology.ACTIVE_STANDBY and self.services.compute.keeps_apart():
+                self.services.compute.ensure_server_group(load_balancer_id)
+
+
 class DeleteVip(base.Step):
     """Take the VIP away from the network: its access rules, and its port if it is ours."""
 

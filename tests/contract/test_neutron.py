@@ -71,3 +71,30 @@ def test_a_half_that_comes_later_is_heard_by_the_other_one_at_once(cloud: Openst
     groups = [ask(cloud.admin, "GET", f"/ports/{one.id}")["port"]["security_groups"] for one in (halves[0], later)]
     assert len(groups[0]) == 2
     assert set(groups[1]) == set(groups[0])
+
+
+def test_what_was_changed_of_a_port_that_bears_the_vip_is_seen_and_mended(cloud: OpenstackCloud) -> None:
+    private, beyond, load_balancer_id = cloud.a_network("198.18.7.0/28"), cloud.a_network("198.18.8.0/28"), new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id))
+    amphorae = [new_id(), new_id()]
+    ports = [cloud.network.ensure_vrrp_port(one, load_balancer_id, vip) for one in amphorae]
+    member = cloud.network.ensure_member_port(amphorae[0], beyond.id, beyond.subnet_ids)
+    cloud.network.set_vip_access(load_balancer_id, vip, [AccessRule("vrrp", None, "192.0.2.7/32", True)])
+    assert cloud.network.stray_ports(load_balancer_id, vip) == []
+    theirs = cloud.create_security_group("theirs")
+    for port_id, change in [
+        (ports[0].id, {"allowed_address_pairs": [{"ip_address": "192.0.2.9"}]}),
+        (ports[1].id, {"admin_state_up": False}),
+        (member.id, {"admin_state_up": False}),
+        (vip.port_id, {"security_groups": [theirs]}),
+    ]:
+        ask(cloud.admin, "PUT", f"/ports/{port_id}", {"port": change})
+    assert len(cloud.network.stray_ports(load_balancer_id, vip)) == 5, "the groups of both halves, one pair, two that are off"
+    cloud.network.mend_ports(load_balancer_id, vip)
+    assert cloud.network.stray_ports(load_balancer_id, vip) == []
+    mended = [ask(cloud.admin, "GET", f"/ports/{one.id}")["port"] for one in (*ports, member)]
+    assert [one["admin_state_up"] for one in mended] == [True] * 3
+    assert {pair["ip_address"] for pair in mended[0]["allowed_address_pairs"]} == {"192.0.2.9", vip.address}, "what others added stays"
+    assert all(theirs in one["security_groups"] and len(one["security_groups"]) == 2 for one in mended[:2])
+    cloud.delete_port(vip.port_id)
+    assert cloud.network.stray_ports(load_balancer_id, vip) == []

@@ -119,6 +119,10 @@ class ComputeDriver(abc.ABC):
         :raises Transient: the service did not answer; the call may be repeated.
         """
 
+    def keeps_apart(self) -> bool:
+        """Whether the machines of a pair are to be in a group."""
+        return False
+
     @abc.abstractmethod
     def delete_server_group(self, load_balancer_id: str) -> None:
         """Delete the group of a load balancer, whether or not groups are wanted now; none is fine.

@@ -313,6 +313,9 @@ class NovaCompute(interface.ComputeDriver):
         wanted = {"name": self._group_name(load_balancer_id), "policy": policy}
         return str(self._post("/os-server-groups", {"server_group": wanted})["server_group"]["id"])
 
+    def keeps_apart(self) -> bool:
+        return self._settings.policy is not None
+
     def delete_server_group(self, load_balancer_id: str) -> None:
         for group in list(self._groups()):
             if group["name"] == self._group_name(load_balancer_id):

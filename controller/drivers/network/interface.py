@@ -187,6 +187,19 @@ class NetworkDriver(abc.ABC):
         :raises NotFound: a group (kind `SecurityGroup`) or the VIP port does not exist.
         """
 
+    def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
+        """What somebody changed of its amphorae's ports on the networks of the VIP and of members, each in words: groups that are not
+        the VIP port's, a VIP that a port may not bear any more, a port that is switched off. None: all is as it was made, or this driver
+        can't tell.
+
+        :raises Transient: the service did not answer.
+        """
+        return ()
+
+    def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        """Let those ports be again as they were made; see `stray_ports`."""
+        del load_balancer_id, vip, order
+
     @abc.abstractmethod
     def list_ours(self) -> Iterable[Port]:
         """Every port that this driver made for us (VIP, VRRP, member, management) or adopted, to find the ones that no row explains.

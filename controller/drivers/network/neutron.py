@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from oslo_config import cfg
@@ -322,11 +322,11 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"]), **body})
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
-        return self._ports(self._rows_of(amphora_id, shapes.MEMBER))
+        return self._ports(self._rows_of([amphora_id], shapes.MEMBER))
 
-    def _rows_of(self, amphora_id: str, *kinds: str) -> list[Row]:
-        names = [shapes.name_of_port(kind, amphora_id) for kind in kinds]
-        return self._neutron.list("ports", PORT_FIELDS, name=names, project_id=self._neutron.project_id)
+    def _rows_of(self, amphora_ids: Sequence[str], *kinds: str) -> list[Row]:
+        names = [shapes.name_of_port(kind, one) for one in amphora_ids for kind in kinds]
+        return self._neutron.list("ports", PORT_FIELDS, name=names, project_id=self._neutron.project_id) if names else []
 
     def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
         del order
@@ -342,8 +342,39 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
         del order
-        for row in self._rows_of(amphora_id, shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
+        for row in self._rows_of([amphora_id], shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
             self._neutron.service.delete(f"/ports/{row['id']}")
+
+    def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
+        return [words for _, _, words in self._strayed(load_balancer_id, vip)]
+
+    def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        del order
+        for port_id, values, words in self._strayed(load_balancer_id, vip):
+            LOG.info("load balancer %s: %s: it is written again", load_balancer_id, words)
+            with contextlib.suppress(exceptions.NotFound):
+                self._neutron.change_port(port_id, **values)
+
+    def _strayed(self, load_balancer_id: str, vip: model.Vip) -> Iterator[tuple[str, dict[str, Any], str]]:
+        """Ports, what they should have, and what they have instead. Without a VIP port, nobody knows."""
+        try:
+            of_vip, carriers = self._bearers(load_balancer_id, vip)
+        except exceptions.NotFound:
+            return
+        amphorae = self._groups.of(load_balancer_id)[1]
+        groups = [*of_vip["security_groups"], *([amphorae["id"]] if amphorae is not None else [])]
+        for row in carriers:
+            if not shapes.is_secured(row):
+                continue
+            if set(row["security_groups"]) != set(groups):
+                yield row["id"], {"security_groups": groups}, f"the security groups of the VRRP port {row['id']} are not the VIP port's"
+            pairs = row["allowed_address_pairs"]
+            if vip.address not in [pair["ip_address"] for pair in pairs]:
+                wanted = [*pairs, {"ip_address": vip.address}]
+                yield row["id"], {"allowed_address_pairs": wanted}, f"the VRRP port {row['id']} may not bear the VIP {vip.address}"
+        for row in [*carriers, *self._rows_of([str(shapes.amphora_of(one)) for one in carriers], shapes.MEMBER)]:
+            if not row["admin_state_up"]:
+                yield row["id"], {"admin_state_up": True}, f"the port {row['id']} is switched off"
 
     # Access
 

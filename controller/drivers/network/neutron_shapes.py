@@ -31,6 +31,8 @@ PORT_FIELDS = (
     "port_security_enabled",
     "description",
     "revision_number",
+    "admin_state_up",
+    "allowed_address_pairs",
 )
 
 

@@ -133,7 +133,7 @@ class Network:
             _refuse(409, "MacAddressInUse", words)
         row |= {
             key: row.get(key, value)
-            for key, value in {"device_id": "", "device_owner": "", "status": "DOWN", "qos_policy_id": None}.items()
+            for key, value in {"device_id": "", "device_owner": "", "status": "DOWN", "qos_policy_id": None, "admin_state_up": True}.items()
         }
         row.setdefault("port_security_enabled", network["port_security_enabled"])
         row.setdefault("allowed_address_pairs", [])

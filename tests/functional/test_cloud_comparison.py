@@ -1,0 +1,144 @@
+"""What somebody changed in Nova and Neutron behind our back, on ports and groups that are still there: it is told and written again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from controller.db import tables
+from controller.model.status import ProvisioningStatus, Topology
+from tests.contract.openstack_network import ask
+from tests.functional import flow_site
+from tests.functional.test_cloud_flows import CloudSite
+from tests.functional.test_comparison import compares, posted
+
+Breaks = Callable[[CloudSite, str], str]
+"""Changes something of a load balancer, and returns what is said of it."""
+
+
+@pytest.fixture
+def site() -> Iterator[CloudSite]:
+    made = CloudSite()
+    yield made
+    made.close()
+
+
+def _port(site: CloudSite, kind: str) -> str:
+    rows = site.cloud.services.network.ports.values()
+    return str(next(row["id"] for row in rows if row["name"].startswith(f"octavia-lb-{kind}-")))
+
+
+def _put(site: CloudSite, port_id: str, **values: object) -> None:
+    ask(site.cloud.admin, "PUT", f"/ports/{port_id}", {"port": values})
+
+
+def a_vrrp_port_without_groups(site: CloudSite, _: str) -> str:
+    _put(site, _port(site, "vrrp"), security_groups=[])
+    return "are not the VIP port's"
+
+
+def a_half_that_does_not_hear_the_other(site: CloudSite, load_balancer_id: str) -> str:
+    """Only the group of a pair's halves is taken off; alone, there is none."""
+    port_id = _port(site, "vrrp")
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    _put(site, port_id, security_groups=sorted(site.network.security_groups_of(vip.port_id) or ()))
+    return "are not the VIP port's"
+
+
+def a_port_that_may_not_bear_the_vip(site: CloudSite, _: str) -> str:
+    _put(site, _port(site, "vrrp"), allowed_address_pairs=[])
+    return "may not bear the VIP"
+
+
+def a_vrrp_port_that_is_switched_off(site: CloudSite, _: str) -> str:
+    _put(site, _port(site, "vrrp"), admin_state_up=False)
+    return "is switched off"
+
+
+def a_member_port_that_is_switched_off(site: CloudSite, _: str) -> str:
+    _put(site, _port(site, "member"), admin_state_up=False)
+    return "is switched off"
+
+
+def a_group_that_its_tenant_put_on_the_vip(site: CloudSite, load_balancer_id: str) -> str:
+    """By Neutron's own API, as the guide of LBaaS v2 has it; it decides on every port that bears the VIP."""
+    theirs = site.cloud.create_security_group("theirs")
+    _put(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id, security_groups=[theirs])
+    return "are not the VIP port's"
+
+
+def the_server_group(site: CloudSite, _: str) -> str:
+    site.cloud.services.compute.groups.clear()
+    return "the server group of its machines is gone"
+
+
+BREAKS: list[Breaks] = [
+    a_vrrp_port_without_groups,
+    a_half_that_does_not_hear_the_other,
+    a_port_that_may_not_bear_the_vip,
+    a_vrrp_port_that_is_switched_off,
+    a_member_port_that_is_switched_off,
+    a_group_that_its_tenant_put_on_the_vip,
+    the_server_group,
+]
+ONLY_OF_PAIRS = {a_half_that_does_not_hear_the_other, the_server_group}
+
+
+def built(site: CloudSite, topology: Topology) -> str:
+    load_balancer_id = site.built(topology)
+    compute = site.cloud.services.compute
+    for name in [one["name"] for one in compute.servers.values()]:
+        site.cloud.eventually(lambda name=name: compute.named(name)[0]["status"] == "ACTIVE")  # type: ignore[misc]
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    site.accept(load_balancer_id, flow_site.a_member(site.snapshot(load_balancer_id).pools[0].id, "198.18.9.9", subnet_id=subnet_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert housekeep(site) == 0
+    return load_balancer_id
+
+
+def housekeep(site: CloudSite) -> int:
+    """Look, and do what is posted; how many jobs that were."""
+    compares(site).compare(lambda: True)
+    waiting = posted(site)
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.jobs.delete())
+    for job in waiting:
+        site.succeed(job)
+    return len(waiting)
+
+
+def books(site: CloudSite, load_balancer_id: str) -> list[tuple[object, ...]]:
+    """What matters of the ports that bear the VIP or lead to members, and how many groups of servers there are."""
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    rows = [row for row in site.cloud.services.network.ports.values() if "octavia-lb-" in row["name"] and row["id"] != vip.port_id]
+    found = [
+        (row["name"], row["admin_state_up"], sorted(row["security_groups"]), [pair["ip_address"] for pair in row["allowed_address_pairs"]])
+        for row in sorted(rows, key=lambda row: str(row["name"]))
+    ]
+    return [*found, (len(site.cloud.services.compute.groups),)]
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+@pytest.mark.parametrize("breaks", BREAKS, ids=lambda breaks: breaks.__name__)
+def test_what_was_changed_is_told_and_written_again(site: CloudSite, topology: Topology, breaks: Breaks) -> None:
+    if topology is Topology.SINGLE and breaks in ONLY_OF_PAIRS:
+        pytest.skip("one amphora has no group of its own")
+    load_balancer_id = built(site, topology)
+    before = books(site, load_balancer_id)
+    words = breaks(site, load_balancer_id)
+    assert books(site, load_balancer_id) != before or breaks is a_group_that_its_tenant_put_on_the_vip
+    assert housekeep(site) == 1
+    with site.db.read() as tx:
+        told = [row["message"] for row in tx.faults.events(load_balancer_id) if row["code"] == "lost_outside"]
+    assert 1 <= len(told) <= len(topology.roles), "one for each port"
+    assert all(words in one for one in told), told
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    if breaks is a_group_that_its_tenant_put_on_the_vip:
+        vip = site.snapshot(load_balancer_id).load_balancer.vip
+        rows = [row for row in site.cloud.services.network.ports.values() if row["name"].startswith("octavia-lb-vrrp-")]
+        assert all(set(row["security_groups"]) >= (site.network.security_groups_of(vip.port_id) or {"none"}) for row in rows)
+        assert {len(row["security_groups"]) for row in rows} == {len(topology.roles)}, "a pair's have that of the halves beside it"
+    else:
+        assert books(site, load_balancer_id) == before
+    assert housekeep(site) == 0, "once is enough"
