@@ -78,7 +78,15 @@ def issue(
         .not_valid_before(NOW + starts)
         .not_valid_after(NOW + ends)
         .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key((key if by is None else by.key).public_key()), critical=False)
     )
+    if is_ca:
+        others = dict.fromkeys(
+            ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only"), False
+        )
+        usage = x509.KeyUsage(digital_signature=True, key_cert_sign=True, crl_sign=True, **others)
+        builder = builder.add_extension(usage, critical=True)
     if names:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=name is None)
     certificate = builder.sign(key if by is None else by.key, hashes.SHA256())

@@ -19,6 +19,7 @@ from controller.model.tls import Copy, Kind, Need
 from controller.render import tls
 
 LOG = logging.getLogger(__name__)
+NOT_READ = "certificate_not_read"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ class Keeper:
             if copy is None:
                 raise
             LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer_id, need.reference, exc)
+            self._tell(load_balancer_id, need, exc, lease)
             return copy
         name = f"{hashlib.sha256(content).hexdigest()}.pem"
         read = Copy(name=name, not_after=not_after, read_for=snapshot.generation)
@@ -88,6 +90,16 @@ class Keeper:
         if copy is None:
             self.register(load_balancer_id, need.reference)
         return read
+
+    def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
+        """An event, once; what is wrong on our side is no tenant's business."""
+        is_theirs = isinstance(error, exceptions.NotFound | exceptions.InvalidRequest | exceptions.Transient)
+        reason = str(error) if is_theirs else "the secret store can't be used now"
+        words = f"{need.reference} can't be read anew, what was read before serves on: {reason}"
+        with self._db.begin() as tx:
+            tx.leases.check(lease)
+            if not any((row["code"], row["message"]) == (NOT_READ, words) for row in tx.faults.events(load_balancer_id)):
+                tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, model.Fault(code=NOT_READ, message=words))
 
     def _read(self, project_id: str, need: Need) -> tuple[bytes, datetime.datetime | None]:
         store = self._store()

@@ -101,6 +101,7 @@ def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, stor
     store.away = True
     _renew(site, load_balancer_id, reference)
     site.succeed(flow_site.an_update(load_balancer_id))  # its copy serves on
+    assert [code for code in site.events(load_balancer_id) if "not_read" in code or "read anew" in code]
     [amphora] = site.snapshot(load_balancer_id).amphorae
     replacement = builders.an_id()
     site.succeed(

@@ -1,0 +1,108 @@
+"""Names of certificates on the agent's side: what is a name, what a text notes, and which commands lead from one set to the next."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from amphora_agent import allowed, certificates, haproxy_config, haproxy_runtime
+from amphora_agent.protocol import rest
+from controller.drivers.secrets import bundles
+from tests import tls_material
+
+_A, _B = (f"{letter * 64}.pem" for letter in "ab")
+
+
+def _wanted(names: dict[str, str], lists: dict[str, tuple[str, ...]] | None = None) -> rest.WantedState:
+    return rest.WantedState(load_balancer_id="lb", generation=1, certificates=(_A, _B), names=names, lists=lists or {})
+
+
+def test_a_text_with_other_certificates_is_another_text_and_the_same_configuration() -> None:
+    text = "frontend f\n    bind 10.0.0.1:443 ssl crt x.pem\n"
+    one, other = (certificates.noted(text, _wanted({"x.pem": file}, {"l.list": ("x.pem",)})) for file in (_A, _B))
+    assert certificates.of(one) == certificates.Manifest({"x.pem": _A}, {"l.list": ("x.pem",)})
+    assert one != other
+    assert certificates.noted(text, _wanted({})) == text
+    plan = haproxy_config.plan(one, other)
+    assert plan is not None
+    assert (plan.added, plan.removed, plan.weighed) == ((), (), ())
+    assert not haproxy_config.differ_in_weights_only(one, other)
+
+
+@pytest.mark.parametrize("name", ["../x.pem", "x/y.pem", "x.pem\n", "X.pem", ".pem", "x", "x.list", "x.pem y", _A])
+def test_what_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(rest.Malformed):
+        certificates.refuse_malformed(_wanted({name: _A}))
+
+
+@pytest.mark.parametrize(
+    ("names", "lists"),
+    [
+        ({"x.pem": "c" * 64 + ".pem"}, {}),
+        ({"x.pem": "/etc/passwd"}, {}),
+        ({"x.pem": _A}, {"l.list": ()}),
+        ({"x.pem": _A}, {"l.list": ("y.pem",)}),
+        ({"x.pem": _A}, {"../l.list": ("x.pem",)}),
+        ({"x.pem": _A}, {"l.pem": ("x.pem",)}),
+    ],
+)
+def test_what_stands_for_nothing_is_refused(names: dict[str, str], lists: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(rest.Malformed):
+        certificates.refuse_malformed(_wanted(names, lists))
+
+
+def test_a_text_can_not_bring_notes_of_its_own() -> None:
+    with pytest.raises(rest.Malformed):
+        certificates.refuse_notes("frontend f\n# certificate ../../etc/x.pem y\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "is_taken"),
+    [
+        ('bind 10.0.0.1:443 ssl crt-list "${FIGLINA_CERTIFICATES}/a-1.list" verify optional ca-file a-ca.pem', True),
+        ("bind 10.0.0.1:443 ssl crt-list /etc/passwd", False),
+        ('bind 10.0.0.1:443 ssl crt-list "${FIGLINA_CERTIFICATES}/../x.list"', False),
+        ('bind 10.0.0.1:443 ssl crt-list "${HOME}/x.list"', False),
+        ("bind 10.0.0.1:443 ssl crt /etc/shadow", False),
+        ("bind 10.0.0.1:443 ssl crt ../x.pem", False),
+        ("bind 10.0.0.1:443 ssl ca-file @system-ca verify required", False),
+    ],
+)
+def test_only_files_that_were_sent_are_read(line: str, is_taken: bool) -> None:
+    text = f"frontend f\n    {line}\n"
+    if is_taken:
+        allowed.check_haproxy(text)
+        return
+    with pytest.raises(allowed.NotAllowed):
+        allowed.check_haproxy(text)
+
+
+def test_no_secret_is_in_what_is_said_of_a_command_that_failed(tmp_path: pathlib.Path) -> None:
+    content = bundles.pem(tls_material.issue("web.example").bundle)
+    file = f"{hashlib.sha256(content).hexdigest()}.pem"
+    (tmp_path / file).write_bytes(content)
+
+    class Refusing(haproxy_runtime.RuntimeApi):
+        def ask(self, command: str, timeout: float | None = None) -> str:
+            return "unknown command"
+
+    lead: Callable[..., None] = certificates.Certificates(tmp_path).lead
+    with pytest.raises(haproxy_runtime.RuntimeFailed) as failed:
+        lead(Refusing(tmp_path / "socket"), certificates.Manifest({"x.pem": _A}), certificates.Manifest({"x.pem": file}))
+    assert "PRIVATE" not in str(failed.value)
+    assert "x.pem" in str(failed.value)
+
+
+def test_links_change_in_place_and_what_nobody_wants_goes(tmp_path: pathlib.Path) -> None:
+    for name in (_A, _B):
+        (tmp_path / name).write_text(name)
+    kept = certificates.Certificates(tmp_path)
+    kept.put(certificates.Manifest({"x.pem": _A}, {"l.list": ("x.pem",)}))
+    kept.put(certificates.Manifest({"x.pem": _B, "y.pem": _A}, {"l.list": ("x.pem", "y.pem")}))
+    assert (tmp_path / "x.pem").read_text() == _B
+    assert (tmp_path / "l.list").read_text() == "x.pem\ny.pem\n"
+    kept.keep(rest.WantedState(load_balancer_id="lb", generation=1, certificates=(_B,), names={"x.pem": _B}))
+    assert {path.name for path in tmp_path.iterdir()} == {_B, "x.pem"}
