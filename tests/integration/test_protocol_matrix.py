@@ -21,6 +21,7 @@ from controller.dev.client import eventually
 from controller.embedded import linux
 from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS, fits
 from controller.providers.amphora import AmphoraProvider
+from tests import tls_material
 from tests.integration import speaking
 from tests.integration.dual import Dual
 
@@ -45,7 +46,17 @@ _CLIENTS: Mapping[str, Callable[[str], tuple[str, str]]] = {
 }
 """By protocol of the listener: which client speaks to it, and what the member below a pool of a protocol gets (`speaking.CONTENTS`)."""
 
-_FIELDS: Mapping[str, Callable[[Dual], dict[str, Any]]] = {}
+
+def _certificate(dual: Dual) -> str:
+    """A reference to a new one."""
+    issued = tls_material.issue("matrix.example", names=["matrix.example"])
+    body = {"payload": (issued.pem + issued.key_pem()).decode()}
+    return str(dual.site.api.post("/secrets", {"secret": body})["secret"]["ref"])
+
+
+_FIELDS: Mapping[str, Callable[[Dual], dict[str, Any]]] = {
+    "TERMINATED_HTTPS": lambda dual: {"default_tls_container_ref": _certificate(dual)},
+}
 """By protocol of the listener: what it can't be without (a certificate)."""
 
 
