@@ -168,8 +168,8 @@ _SECTIONS: Mapping[str, Mapping[str, _Check]] = {
 _WORD = re.compile(r"""(?:[^\s\\"'#]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+|#.*""")
 _MARKS = re.compile(r"""\\(?:x([0-9A-Fa-f]{2})|(.))|["']""")
 _READS = re.compile(r"\b(?:env|map(?:_[a-z_]+)?)\(|\blua\.")
-_NAMED = re.compile(r"\bre[qs]\.(?:cook|f?hdr)\([^()]*\)")
-"""A cookie or a header in an expression, by the name that a tenant gave: it may be called `lua.x`."""
+_NAMED = re.compile(r"\b(?:re[qs]\.(?:cook|f?hdr)|ssl_c_s_dn)\([^()]*\)")
+"""A cookie, a header or a field of a name in an expression, by the name that a tenant gave: it may be called `lua.x`."""
 _EVALUATED = re.compile(r"(?<!%)(?:%%)*%(?:\([^)]*\)|\{[^}]*\})*\[(.*)")
 _FOREIGN = re.compile(r"[^\x20-\x7e\n]")
 _VRRP_KEYWORDS = frozenset(
@@ -239,7 +239,8 @@ def _reads_files(words: list[str]) -> bool:
     for place, word in enumerate(before):
         plain = _plain(word)
         found = _EVALUATED.findall(plain) if _is_no_expression(before, place) else [plain, *_EVALUATED.findall(plain)]
-        if plain == "-f" or any(_READS.search(one) and _READS.search(_NAMED.sub("", one)) for one in found):
+        is_file = plain == "-f" and not (words[0] in ("bind", "server") and before[place - 1] == "ciphers")
+        if is_file or any(_READS.search(one) and _READS.search(_NAMED.sub("", one)) for one in found):
             return True
     return False
 
@@ -248,8 +249,8 @@ def _is_no_expression(words: list[str], place: int) -> bool:
     """Whether a word is a text for HAProxy, or a format, in which a tenant may write what looks like an expression."""
     if words[0] == "http-check":
         return True
-    if words[0] in ("server", "default-server"):
-        return words[place - 1] == "check-sni"
+    if words[0] in ("server", "default-server", "bind"):
+        return words[place - 1] in ("check-sni", "ciphers", "ciphersuites")
     return words[:2] == ["http-request", "redirect"] and place == 3 and words[2] in ("location", "prefix")
 
 

@@ -442,9 +442,6 @@ def test_rules_of_monitors(site: Site, api_with: Any) -> None:
         ("pool", "protocol", "UDP"),
         ("pool", "protocol", "SCTP"),
         ("pool", "lb_algorithm", "SOURCE_IP_PORT"),
-        ("pool", "tls_enabled", True),
-        ("pool", "alpn_protocols", ["h2"]),
-        ("pool", "tls_versions", ["TLSv1.2"]),
     ],
 )
 def test_what_no_amphora_can_do_yet_is_never_accepted_silently(site: Site, kind: str, field: str, value: Any) -> None:

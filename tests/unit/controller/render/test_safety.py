@@ -26,7 +26,7 @@ _HOSTILE = strategies.one_of(
     strategies.lists(strategies.one_of(_NASTY, _PIECES), max_size=8).map("".join),
     strategies.tuples(_BEGINNINGS, _NASTY, strategies.text(max_size=10)).map("".join),
 )
-_WORDS = re.compile(r"(?:[^\s\\\"'#]|\\.|\"\$\{FIGLINA_CHECKS\}/ping\"|'[^']*')+")
+_WORDS = re.compile(r"(?:[^\s\\\"'#]|\\.|\"\$\{FIGLINA_CHECKS\}/ping\"|\"\$\{FIGLINA_CERTIFICATES\}/[0-9a-f-]+\.list\"|'[^']*')+")
 
 
 def _whole() -> model.Snapshot:
@@ -51,9 +51,27 @@ def _whole() -> model.Snapshot:
         listeners=[
             builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
             builders.a_listener(default_pool_id=pools["plain"], protocol="TCP", protocol_port=81),
+            builders.a_listener(
+                id=builders.an_id("safe-tls"),
+                default_pool_id=pools["app"],
+                protocol="TERMINATED_HTTPS",
+                protocol_port=443,
+                default_tls_container_ref="local:a",
+                sni_container_refs=("local:b",),
+                client_ca_tls_container_ref="local:c",
+                tls_ciphers="ECDHE-RSA-AES256-GCM-SHA384",
+            ),
         ],
         pools=[
-            builders.a_pool(id=pools["app"], session_persistence=persistence, lb_algorithm="SOURCE_IP"),
+            builders.a_pool(
+                id=pools["app"],
+                session_persistence=persistence,
+                lb_algorithm="SOURCE_IP",
+                tls_enabled=True,
+                tls_container_ref="local:d",
+                tls_ciphers="ECDHE-RSA-AES256-GCM-SHA384",
+                alpn_protocols=("http/1.1",),
+            ),
             builders.a_pool(id=pools["plain"], protocol="PROXY"),
         ],
         members=[
@@ -71,6 +89,8 @@ def _whole() -> model.Snapshot:
             builders.an_l7rule(l7policy_id=policies[2].id),
             builders.an_l7rule(l7policy_id=policies[2].id, type="HOST_NAME"),
             builders.an_l7rule(l7policy_id=policies[2].id, type="FILE_TYPE", compare_type="EQUAL_TO", value="jpg"),
+            builders.an_l7rule(l7policy_id=policies[2].id, type="SSL_DN_FIELD", key="CN", compare_type="EQUAL_TO", value="a"),
+            builders.an_l7rule(l7policy_id=policies[2].id, type="SSL_VERIFY_RESULT", compare_type="EQUAL_TO", value="0"),
         ],
     )
 
@@ -83,6 +103,11 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     ("listeners", 1, ("id",)),  # the other one has policies, which name it
     ("listeners", 0, ("protocol",)),
     ("listeners", 0, ("description",)),
+    ("listeners", 2, ("tls_ciphers",)),
+    ("listeners", 2, ("default_tls_container_ref",)),
+    ("listeners", 2, ("client_ca_tls_container_ref",)),
+    ("pools", 0, ("tls_ciphers",)),
+    ("pools", 0, ("tls_container_ref",)),
     ("pools", 0, ("lb_algorithm",)),
     ("pools", 0, ("protocol",)),
     ("pools", 0, ("session_persistence", "type")),
@@ -108,6 +133,9 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     ("l7rules", 2, ("compare_type",)),
     ("l7rules", 3, ("value",)),
     ("l7rules", 4, ("value",)),
+    ("l7rules", 5, ("key",)),
+    ("l7rules", 5, ("value",)),
+    ("l7rules", 6, ("value",)),
     ("amphorae", 0, ("id",)),
     ("amphorae", 1, ("vrrp_ip",)),
     ("amphorae", 0, ("vrrp_mac",)),
@@ -159,6 +187,8 @@ def test_a_hostile_string_is_refused_or_changes_no_line_but_its_word(place: tupl
     assert "keepalived" in wanted.programs
     assert "haproxy" in harmless.programs
     assert "keepalived" in harmless.programs
+    if place[2] == ("tls_ciphers",) and not value.strip(":"):
+        return  # no cipher at all: those of HAProxy
     if value not in {"", "HTTP", "HTTPS", "TCP", "PROXY", "PING"}:  # known words, and absence, legitimately mean other directives
         assert _shape(wanted.programs["haproxy"]) == _shape(harmless.programs["haproxy"])
         assert _shape(wanted.programs["keepalived"]) == _shape(harmless.programs["keepalived"])
@@ -231,4 +261,4 @@ def test_hostile_facts_about_networks_are_refused(networks: dict[str, Any]) -> N
     snapshot = _whole()
     poisoned = dataclasses.replace(tools.NETWORKS, vip=dataclasses.replace(tools.NETWORKS.vip, **networks))
     with pytest.raises(exceptions.UnsafeValue):
-        render.wanted_state(snapshot, snapshot.amphorae[0], poisoned)
+        render.wanted_state(snapshot, snapshot.amphorae[0], poisoned, certificates=tools.known(snapshot))

@@ -14,6 +14,7 @@ from amphora_agent.protocol import rest
 from controller import render
 from controller.drivers.secrets import bundles
 from controller.model import load_balancer as model
+from controller.model.tls import Need
 from tests import builders, tls_material
 
 NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
@@ -47,12 +48,16 @@ _WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --con
 
 def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
     """What is wanted of an amphora of this snapshot."""
-    known = {need: f"{hashlib.sha256(repr(need).encode()).hexdigest()}.pem" for need in render.tls.needs(snapshot)}
-    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings), known)  # type: ignore[arg-type]
+    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings), known(snapshot))  # type: ignore[arg-type]
     certificates.refuse_malformed(found)
     allowed.check_haproxy(found.programs.get("haproxy") or "")  # whatever is rendered, an agent takes it
     allowed.check_keepalived(found.programs.get("keepalived") or "")
     return found
+
+
+def known(snapshot: model.Snapshot) -> dict[Need, str]:
+    """Names for all that a snapshot needs of the secret store."""
+    return {need: f"{hashlib.sha256(repr(need).encode()).hexdigest()}.pem" for need in render.tls.needs(snapshot)}
 
 
 def put_certificates(state: rest.WantedState, folder: pathlib.Path) -> None:
