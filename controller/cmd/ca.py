@@ -12,10 +12,14 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import exceptions, services
+from controller.cmd import process
 from controller.db.repositories import certificates as rows
 from controller.drivers.ca import rollover
 from controller.drivers.secrets import bundles
 from controller.drivers.secrets import local as local_secrets
+from controller.model import status
+from controller.providers import amphora as amphora_provider
+from controller.providers import interface as provider
 
 _Act = Callable[[argparse.Namespace], int]
 _NEXT = {
@@ -55,6 +59,9 @@ def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) 
     forget.add_argument("reference")
     forget.add_argument("--project", required=True, help="id of its project")
     forget.set_defaults(run=_guarded(_forget))
+    refresh = stored.add_parser("refresh", parents=[where], help="have a load balancer take up secrets that were changed in the store")
+    refresh.add_argument("load_balancer")
+    refresh.set_defaults(run=_guarded(_refresh))
     reencrypt = stored.add_parser("reencrypt", parents=[where], help="encrypt every secret of the `local` store with its first key")
     reencrypt.set_defaults(run=_guarded(_reencrypt))
 
@@ -175,6 +182,19 @@ def _store(options: argparse.Namespace) -> int:
 
 def _forget(options: argparse.Namespace) -> int:
     services.Services.load(configuration.load_files(options.config_file)).secrets.delete(options.project, options.reference)
+    return 0
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    conf = configuration.load_files(options.config_file)
+    ring = process.bell(conf)
+    everything = services.Services.load(conf)
+    with everything.db.begin() as tx:
+        change = provider.Update(load_balancer_id=options.load_balancer, allowed=status.MUTABLE, request_id="figlina secrets refresh")
+        generation = amphora_provider.AmphoraProvider().accept(tx, change)
+        count = tx.tenant_certificates.ask_again(options.load_balancer, None, generation)
+    ring()
+    print(f"{count} secrets are read anew; the load balancer is ACTIVE again when its amphorae have them.")
     return 0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from controller.cmd import figlina
 from controller.dev.client import eventually
 from controller.drivers.secrets import bundles, local
 from tests import tls_material
@@ -333,6 +334,23 @@ def test_the_openstack_client_makes_one_of_what_was_uploaded(bed: Bed) -> None:
     assert done.returncode == 0, done.stderr
     bed.site.api.wait_active(bed.id)
     assert bed.subject(bed.serial) == "cli.example"
+
+
+def test_an_operator_has_a_changed_secret_taken_up(bed: Bed) -> None:
+    before, after = (tls_material.issue(f"{word}.example", BETWEEN) for word in ("before", "after"))
+    reference, other = bed.bundle(before), bed.bundle(after)
+    _, port = bed.listener(None, default_tls_container_ref=reference)
+    assert bed.subject(port) == "before.example"
+    kept = bed.store.get_bundle(bed.project, other)
+    path = bed.store._path(bed.project, reference)
+    assert path is not None
+    record = {"project_id": bed.project, "reference": reference, "name": "t", "kind": "bundle"}
+    content = {"certificate": kept.certificate.decode(), "private_key": kept.private_key.decode()}
+    content |= {"intermediates": [one.decode() for one in kept.intermediates]}
+    path.write_bytes(bed.store._cipher.encrypt(json.dumps({**record, "content": content}).encode()))  # as one that is renewed in its place
+    assert figlina.main(["secrets", "refresh", bed.id, "--config-file", str(bed.site.folder / "figlina.conf")]) == 0
+    eventually(lambda: bed.subject(port) == "after.example", 20, "the old one is served")
+    bed.site.api.wait_active(bed.id)
 
 
 def test_names_in_certificates_are_nothing_but_names(bed: Bed) -> None:
