@@ -336,6 +336,23 @@ def test_the_openstack_client_makes_one_of_what_was_uploaded(bed: Bed) -> None:
     assert bed.subject(bed.serial) == "cli.example"
 
 
+@pytest.mark.slow
+def test_two_hundred_names_are_served_and_one_more_comes_without_a_reload(bed: Bed) -> None:
+    names = [f"n{number}.example" for number in range(200)]
+    references = [bed.bundle(tls_material.issue(name, BETWEEN, names=[name])) for name in names]
+    begun = time.monotonic()
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), sni_container_refs=references)
+    print(f"200 certificates: ACTIVE after {time.monotonic() - begun:.2f} s")
+    for name in (names[0], names[99], names[199]):
+        assert bed.subject(port, name) == name
+    workers, more = bed.workers(), bed.bundle(tls_material.issue("more.example", BETWEEN))
+    begun = time.monotonic()
+    bed.change(listener_id, sni_container_refs=[*references[1:], more])
+    print(f"one came, one went: ACTIVE after {time.monotonic() - begun:.2f} s")
+    assert [bed.subject(port, name) for name in ("more.example", names[199], names[0])] == ["more.example", names[199], "web.example"]
+    assert bed.workers() == workers
+
+
 def test_an_operator_has_a_changed_secret_taken_up(bed: Bed) -> None:
     before, after = (tls_material.issue(f"{word}.example", BETWEEN) for word in ("before", "after"))
     reference, other = bed.bundle(before), bed.bundle(after)
