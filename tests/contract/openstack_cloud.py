@@ -13,9 +13,10 @@ from oslo_config import cfg
 from controller import conf as options
 from controller.drivers.compute import nova
 from controller.openstack import cloud as openstack
-from tests.contract import openstack_network, simulated
-from tests.contract.simulated import compute as simulated_compute
-from tests.contract.simulated import identity
+from tests import simulated
+from tests.contract import openstack_network
+from tests.simulated import compute as simulated_compute
+from tests.simulated import identity
 
 
 def _clouds() -> pathlib.Path | None:

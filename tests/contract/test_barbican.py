@@ -13,8 +13,8 @@ import pytest
 from controller import exceptions
 from controller.drivers.secrets import barbican, bundles
 from controller.openstack import cloud as openstack
-from tests import tls_material
-from tests.contract import openstack_cloud, simulated
+from tests import simulated, tls_material
+from tests.contract import openstack_cloud
 
 ROOT = tls_material.issue("root.example", is_ca=True)
 BETWEEN = tls_material.issue("between.example", ROOT, is_ca=True)

@@ -16,7 +16,8 @@ from controller.drivers.network import neutron
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
 from controller.openstack import cloud as openstack
-from tests.contract import openstack_cloud, simulated
+from tests import simulated
+from tests.contract import openstack_cloud
 from tests.contract.cloud import new_id
 
 PATIENCE = 0.4  # seconds; what does not answer takes longer
@@ -60,7 +61,7 @@ class World:
             if row["id"] == self.adopted or "octavia" in row["name"]
         ]
         rules = [
-            (group["name"], sorted(map(_said, group["security_group_rules"])))
+            (group["name"], sorted(map(_said, self.services.network.rules_of(group["id"]))))
             for group in groups.values()
             if group["name"].startswith("lb-")
         ]

@@ -17,8 +17,9 @@ from controller.drivers.compute import glance, interface, nova
 from controller.model.network import Port
 from controller.openstack import cloud as openstack
 from controller.openstack import errors
-from tests.contract import openstack_cloud, simulated
-from tests.contract.simulated import identity
+from tests import simulated
+from tests.contract import openstack_cloud
+from tests.simulated import identity
 
 NAME = "/servers$"
 Cloud = openstack_cloud.Simulated
@@ -136,7 +137,7 @@ def test_a_server_has_all_that_was_asked_for(make: Callable[[str], Cloud], ampho
     cloud.create_subnet(other, "198.18.9.0/24")
     settings = nova.Settings.from_conf(openstack_cloud.configuration(more.format(network, other)))
     assert settings.more_networks == (other,)
-    cloud.services.compute.keys.add("operators")
+    cloud.services.add("os-keypairs", name="operators")
     compute = nova.NovaCompute(openstack.Cloud.from_conf(cloud.conf).service, settings)
     group = cloud.compute.ensure_server_group("lb-1")
     files = {"/etc/figlina/agent.json": b'{"a": 1}', "/etc/figlina/certs/server.pem": b"\x00\xffsecret"}
@@ -203,7 +204,7 @@ VOLUMES = "[controller_worker]\nvolume_driver = volume_cinder_driver\n[cinder]\n
 
 def test_a_volume_is_asked_for_where_there_is_a_volume_service(make: Callable[[str], Cloud], amphora_id: str) -> None:
     cloud = make(VOLUMES)
-    cloud.services.identity.services["block-storage"] = "/volume/v3"
+    cloud.services.identity.offer("block-storage", "/volume/v3")
     image = cloud.services.images.images[0]["id"]
     assert cloud.compute.boot(cloud.a_request(amphora_id)).image_id == image
     server = cloud.services.compute.asked_for(name(amphora_id))["server"]

@@ -16,8 +16,9 @@ from controller import conf as configuration
 from controller.cmd import figlina
 from controller.deployment import checks, identity, prepare, report
 from controller.deployment.site import Site
-from tests import simulated_cloud
+from tests import simulated
 from tests.functional.test_status_check import OneAddress
+from tests.simulated import identity as keystone
 
 _CLOUDS = """
 clouds:
@@ -30,8 +31,8 @@ _QCOW2 = struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 * 2**29) + b"bits of
 
 
 @pytest.fixture
-def cloud(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[simulated_cloud.Cloud]:
-    with simulated_cloud.running() as running:
+def cloud(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[simulated.SimulatedCloud]:
+    with simulated.running(furnished=False) as running:
         _log_in(running, tmp_path, "admin", "admin")
         monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(tmp_path / "clouds.yaml"))
         (tmp_path / "amphora.qcow2").write_bytes(_QCOW2)
@@ -40,8 +41,8 @@ def cloud(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
         yield running
 
 
-def _log_in(cloud: simulated_cloud.Cloud, folder: pathlib.Path, user: str, project: str) -> None:
-    words = {"url": cloud.url, "user": user, "project": project, "password": simulated_cloud.PASSWORD}
+def _log_in(cloud: simulated.SimulatedCloud, folder: pathlib.Path, user: str, project: str) -> None:
+    words = {"url": cloud.url, "user": user, "project": project, "password": keystone.PASSWORD}
     (folder / "clouds.yaml").write_text(_CLOUDS.format(**words))
 
 
@@ -52,20 +53,20 @@ def _prepare(folder: pathlib.Path, *more: str, image: str = "amphora.qcow2") -> 
     return figlina.main(["cloud", "prepare", *who, *what, *where, *more])
 
 
-def _shape(cloud: simulated_cloud.Cloud) -> dict[str, Any]:
+def _shape(cloud: simulated.SimulatedCloud) -> dict[str, Any]:
     """All that is there, without ids, passwords and times."""
     ids = {one["id"]: f"{name}/{one.get('name')}" for name, found in cloud.store.items() for one in found.values()}
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: plain(each) for key, each in value.items() if key not in ("id", "password", "url")}
+            return {key: plain(each) for key, each in value.items() if key not in ("id", "password", "url", "created_at")}
         return [plain(each) for each in value] if isinstance(value, list) else ids.get(value, value) if isinstance(value, str) else value
 
     found = {name: sorted((plain(one) for one in found.values()), key=repr) for name, found in cloud.store.items()}
-    return found | {"assigned": sorted([ids[each] for each in one] for one in cloud.assigned)}
+    return found | {"assigned": sorted([ids[each] for each in one] for one in cloud.identity.assigned)}
 
 
-def test_a_dry_run_makes_nothing_and_tells_everything(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_a_dry_run_makes_nothing_and_tells_everything(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
     assert _prepare(tmp_path, "--dry-run") == 0
     assert cloud.writes() == []
     assert not (tmp_path / "cloud.conf").exists()
@@ -75,10 +76,10 @@ def test_a_dry_run_makes_nothing_and_tells_everything(cloud: simulated_cloud.Clo
     assert [line.split()[2:4] for line in told] == [line.split()[1:3] for line in made if line.split()[1] != "upload"]
 
 
-def test_the_second_run_makes_nothing(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_the_second_run_makes_nothing(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     assert _prepare(tmp_path) == 0
     assert cloud.writes() != []
-    cloud.asked.clear()
+    cloud.requests.clear()
     first = (tmp_path / "cloud.conf").read_text()
     assert _prepare(tmp_path) == 0
     assert cloud.writes() == []
@@ -87,7 +88,7 @@ def test_the_second_run_makes_nothing(cloud: simulated_cloud.Cloud, tmp_path: pa
     assert "password = " in first
 
 
-def test_what_was_made_is_what_the_checks_want(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_what_was_made_is_what_the_checks_want(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     """With the file that was written, as the service user that was made."""
     assert _prepare(tmp_path) == 0
     own = tmp_path / "figlina.conf"
@@ -100,22 +101,24 @@ def test_what_was_made_is_what_the_checks_want(cloud: simulated_cloud.Cloud, tmp
     assert {one.check for one in told} == {one.name for one in checks.CHECKS}
 
 
-def test_image_and_flavor_are_what_amphorae_need(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_image_and_flavor_are_what_amphorae_need(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     assert _prepare(tmp_path) == 0
     image, flavor = cloud.named("images", "figlina-amphora"), cloud.named("flavors", "figlina-amphora")
     owner = cloud.named("projects", "load-balancing")["id"]
-    assert cloud.files[image["id"]] == _QCOW2
+    assert cloud.images.files[image["id"]] == _QCOW2
     expected = {"status": "active", "tags": ["amphora"], "disk_format": "qcow2", "min_disk": 2, "owner": owner, "visibility": "private"}
     expected |= {"hw_cdrom_bus": "scsi", "hw_scsi_model": "virtio-scsi"}
     assert {name: image[name] for name in expected} == expected
     assert (flavor["os-flavor-access:is_public"], flavor["access"], flavor["ram"]) == (False, [owner], 512)
     user = cloud.named("users", "balancer")
     assert cloud.named("os-keypairs", "figlina-amphora")["user_id"] == user["id"]
-    assert sorted(cloud.roles_of(user["id"], owner)) == ["admin", "service"]
+    assert sorted(cloud.identity.roles_of(user["id"], owner)) == ["admin", "service"]
     assert {one["name"] for one in cloud.store["roles"].values()} >= set(identity.ROLES)
 
 
-def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path
+) -> None:
     assert _prepare(tmp_path) == 0
     first = cloud.named("images", "figlina-amphora")
     first["tags"].clear()
@@ -128,54 +131,34 @@ def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(cl
     assert (second["disk_format"], second["os_hash_value"]) == ("raw", hashlib.sha512(b"no qcow2").hexdigest())
 
 
-def test_a_token_that_is_refused_midway_makes_no_short_image(
-    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_token_that_is_refused_midway_makes_no_short_image(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     """The file was read to its end by then: the next try begins anew."""
-    whole, sent = simulated_cloud.Handler._upload, []
-
-    def refused_once(handler: simulated_cloud.Handler, image: str, content: bytes) -> Any:
-        sent.append(content)
-        if len(sent) == 1:
-            cloud.tokens.clear()
-            raise simulated_cloud.Answer(401, {"error": {"message": "expired"}})
-        return whole(handler, image, content)
-
-    monkeypatch.setattr(simulated_cloud.Handler, "_upload", refused_once)
+    cloud.images.refused = 1
     assert _prepare(tmp_path) == 0
-    assert sent == [_QCOW2, _QCOW2]
-    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+    assert cloud.images.uploads == [_QCOW2, _QCOW2]
+    assert cloud.images.files == {cloud.images.images[0]["id"]: _QCOW2}
 
 
 @pytest.mark.parametrize("knows_sums", [True, False], ids=["by-its-sum", "by-its-size"])
 def test_an_image_that_came_short_is_told_and_deleted(
-    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, knows_sums: bool
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any, knows_sums: bool
 ) -> None:
-    whole = simulated_cloud.Handler._upload
-
-    def short(handler: simulated_cloud.Handler, image: str, content: bytes) -> Any:
-        done = whole(handler, image, content[:-3])
-        if not knows_sums:
-            for name in ("os_hash_algo", "os_hash_value"):
-                del cloud.store["images"][image][name]
-        return done
-
-    with monkeypatch.context() as patch:
-        patch.setattr(simulated_cloud.Handler, "_upload", short)
-        assert _prepare(tmp_path) == 1
+    cloud.images.knows_sums, cloud.images.lost = knows_sums, 3
+    assert _prepare(tmp_path) == 1
     assert "run it again" in capsys.readouterr().err
-    assert not cloud.store["images"]
+    assert not cloud.images.rows
+    cloud.images.lost = 0
     assert _prepare(tmp_path) == 0
-    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+    assert cloud.images.files[cloud.images.images[0]["id"]] == _QCOW2
 
 
-def test_a_short_image_of_a_run_that_died_is_not_taken_for_whole(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_a_short_image_of_a_run_that_died_is_not_taken_for_whole(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     assert _prepare(tmp_path) == 0
-    image = cloud.named("images", "figlina-amphora")
+    (image,) = cloud.images.images
     image |= {"os_hash_value": hashlib.sha512(b"").hexdigest(), "size": 0}
     assert _prepare(tmp_path) == 0
-    assert image["id"] not in cloud.store["images"]
-    assert cloud.files[cloud.named("images", "figlina-amphora")["id"]] == _QCOW2
+    assert image["id"] not in cloud.images.rows
+    assert cloud.images.files[cloud.images.images[0]["id"]] == _QCOW2
 
 
 def _writes_of_a_run() -> int:
@@ -187,10 +170,10 @@ def _writes_of_a_run() -> int:
 @pytest.mark.parametrize("lost", [False, True], ids=["refused", "answer-lost"])
 @pytest.mark.parametrize("write", range(1, _writes_of_a_run() + 1))
 def test_it_goes_on_wherever_it_was_interrupted(
-    cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, write: int, lost: bool, capsys: Any
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, write: int, lost: bool, capsys: Any
 ) -> None:
     """The n-th write fails: before it is carried out, or after that, when only the answer is lost. The second run leaves what one does."""
-    with simulated_cloud.running() as other:
+    with simulated.running(furnished=False) as other:
         whole = tmp_path / "whole"
         whole.mkdir()
         for name in ("amphora.qcow2", "key.pub", "figlina.conf"):
@@ -212,7 +195,7 @@ def test_it_goes_on_wherever_it_was_interrupted(
     assert Site(written).access.username == "balancer", "the password that was written is the one that it has"
 
 
-def test_what_one_may_not_make_is_told_and_the_rest_is_made(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_what_one_may_not_make_is_told_and_the_rest_is_made(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
     _log_in(cloud, tmp_path, "red", "red")
     assert figlina.main(["cloud", "prepare", "--os-cloud", "admin", "--config-file", str(tmp_path / "figlina.conf")]) == 1
     said = capsys.readouterr().out
@@ -220,7 +203,7 @@ def test_what_one_may_not_make_is_told_and_the_rest_is_made(cloud: simulated_clo
     assert cloud.named("networks", "figlina-mgmt")["project_id"] == cloud.named("projects", "red")["id"]
 
 
-def test_several_of_one_name_are_not_guessed_at(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_several_of_one_name_are_not_guessed_at(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
     owner = cloud.named("projects", "admin")["id"]
     for _ in range(2):
         cloud.add("networks", name="figlina-mgmt", project_id=owner, description="", tags=[])
@@ -228,7 +211,7 @@ def test_several_of_one_name_are_not_guessed_at(cloud: simulated_cloud.Cloud, tm
     assert "There are several: network figlina-mgmt" in capsys.readouterr().err
 
 
-def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     strangers = [
         cloud.add("networks", name="figlina-mgmt", description="mine", project_id="p"),
         cloud.add("images", name="figlina-amphora", tags=[]),
@@ -248,7 +231,7 @@ def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated_clou
     assert all(one["id"] in {each for found in cloud.inventory().values() for each in found} for one in strangers)
 
 
-def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
     (tmp_path / "cloud.conf").write_text("[service_auth]\npassword = precious\n")
     assert _prepare(tmp_path) == 1
     assert "was not written by this command" in capsys.readouterr().err
@@ -256,7 +239,7 @@ def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated_cloud.Clou
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
-def test_the_written_file_stays_with_whom_it_was_given_to(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path) -> None:
+def test_the_written_file_stays_with_whom_it_was_given_to(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
     assert _prepare(tmp_path) == 0
     os.chown(tmp_path / "cloud.conf", 4321, 4322)
     assert _prepare(tmp_path) == 0
@@ -266,12 +249,12 @@ def test_the_written_file_stays_with_whom_it_was_given_to(cloud: simulated_cloud
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", prepare.STEPS)
-def test_a_step_can_be_left_out(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, step: str, capsys: Any) -> None:
+def test_a_step_can_be_left_out(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, step: str, capsys: Any) -> None:
     assert _prepare(tmp_path, "--skip", step) == 0
     assert f"skipped   {step}" in capsys.readouterr().out
 
 
-def test_an_existing_endpoint_of_another_address_stays(cloud: simulated_cloud.Cloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+def test_an_existing_endpoint_of_another_address_stays(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
     assert _prepare(tmp_path) == 0
     assert _prepare(tmp_path, "--endpoint", "http://elsewhere.example") == 0
     assert "it is http://api.example:9876; for another one: openstack endpoint set" in capsys.readouterr().out

@@ -22,7 +22,8 @@ from controller.deployment import checks, identity, report
 from controller.deployment.site import Host, Site
 from controller.drivers.network import neutron_shapes as shapes
 from controller.openstack import cloud
-from tests import simulated_cloud
+from tests import simulated
+from tests.simulated import identity as keystone
 
 _FOLDER = pathlib.Path(identity.__file__).parent
 _MANAGEMENT = "198.51.100.0/24"
@@ -86,7 +87,7 @@ class World:
     """A configuration, a cloud and a host for which all is well, until something is broken."""
 
     folder: pathlib.Path
-    cloud: simulated_cloud.Cloud
+    cloud: simulated.SimulatedCloud
     host: OneAddress
     names: dict[str, str] = dataclasses.field(default_factory=dict)
     changes: list[tuple[str, str, Any]] = dataclasses.field(default_factory=list)
@@ -128,8 +129,9 @@ class World:
         """Other roles for the service user."""
         user = self.cloud.named("users", "figlina")["id"]
         project = self.cloud.named("projects", "service")["id"]
-        self.cloud.assigned = {one for one in self.cloud.assigned if one[1] != user}
-        self.cloud.assigned |= {(project, user, self.cloud.named("roles", role)["id"]) for role in roles}
+        keystones = self.cloud.identity
+        keystones.assigned = {one for one in keystones.assigned if one[1] != user}
+        keystones.assigned |= {(project, user, self.cloud.named("roles", role)["id"]) for role in roles}
 
     def replace(self, old: str, new: str, which: int = 0) -> None:
         """Other words in the configuration file: in the first place where they stand, or in the last one (-1)."""
@@ -144,22 +146,21 @@ class World:
         return [one for one in rules if all(one[name] == value for name, value in like.items())]
 
 
-def _prepared(folder: pathlib.Path, cloud: simulated_cloud.Cloud) -> World:
+def _prepared(folder: pathlib.Path, cloud: simulated.SimulatedCloud) -> World:
     owner = cloud.named("projects", "service")["id"]
     network = cloud.add("networks", name="mgmt", admin_state_up=True, shared=False, port_security_enabled=True, project_id=owner, tags=[])
     pools = [{"start": "198.51.100.10", "end": "198.51.100.250"}]
     subnet = {"network_id": network["id"], "cidr": _MANAGEMENT, "allocation_pools": pools, "gateway_ip": None, "host_routes": []}
-    cloud.add("subnets", name="mgmt-subnet", project_id=owner, enable_dhcp=True, tags=[], **subnet)
+    within = cloud.add("subnets", name="mgmt-subnet", project_id=owner, enable_dhcp=True, tags=[], **subnet)
     group = cloud.add("security-groups", name="mgmt-group", project_id=owner, tags=[])
     rule = dict.fromkeys(("port_range_min", "port_range_max", "remote_ip_prefix", "remote_group_id", "protocol"))
     whose = {"security_group_id": group["id"], "project_id": owner, "ethertype": "IPv4"}
-    cloud.add("security-group-rules", **{**rule, **whose, "direction": "egress"})
     cloud.add(
         "security-group-rules",
         **{**rule, **whose, "direction": "ingress", "protocol": "tcp", "port_range_min": 9443, "port_range_max": 9443},
     )
     port = {"network_id": network["id"], "security_groups": [group["id"]], "port_security_enabled": True, "project_id": owner}
-    cloud.add("ports", name="o-hm0", fixed_ips=[{"ip_address": _CONTROLLER, "subnet_id": "s"}], **port)
+    cloud.add("ports", name="o-hm0", fixed_ips=[{"ip_address": _CONTROLLER, "subnet_id": within["id"]}], **port)
     cloud.add(
         "security-group-rules",
         **{**rule, **whose, "direction": "ingress", "protocol": "udp", "port_range_min": 5555, "port_range_max": 5555},
@@ -173,7 +174,7 @@ def _prepared(folder: pathlib.Path, cloud: simulated_cloud.Cloud) -> World:
     service = cloud.add("services", name="figlina", type="load-balancer")
     url = f"{cloud.url}/load-balancer"
     cloud.add("endpoints", service_id=service["id"], interface="public", region="R", region_id="R", url=url)
-    user = _USER.format(url=f"{cloud.url}/identity/v3", password=simulated_cloud.PASSWORD)
+    user = _USER.format(url=f"{cloud.url}/identity/v3", password=keystone.PASSWORD)
     names = {"flavor": flavor["id"], "owner": owner, "network": network["id"], "group": group["id"], "url": cloud.url}
     (folder / "figlina.conf").write_text(_CONF.format(folder=folder, user=user, **names))
     return World(folder, cloud, OneAddress(), names)
@@ -195,12 +196,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture
 def world(files: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[World]:
     shutil.copytree(files, tmp_path, dirs_exist_ok=True)
-    with simulated_cloud.running() as cloud:
+    with simulated.running(furnished=False) as cloud:
         yield _prepared(tmp_path, cloud)
 
 
 def _full(world: World, name: str, limit: int) -> None:
-    world.cloud.quotas[name] = (limit, 0)
+    world.cloud.compute.quotas[name] = (limit, 0)
 
 
 def _short_lived(world: World) -> None:
@@ -227,7 +228,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "drivers-apart": lambda w: w.set("controller_worker", "network_driver", "fake"),
     "callers-unproved": lambda w: w.set("api_settings", "auth_strategy", "noauth"),
     "callers-nobody": lambda w: w.replace(f"www_authenticate_uri = {w.cloud.url}\nauth_type = password\n", ""),
-    "callers-refused": lambda w: w.replace(simulated_cloud.PASSWORD, "wrong", -1),
+    "callers-refused": lambda w: w.replace(keystone.PASSWORD, "wrong", -1),
     "callers-rights": lambda w: w.user_has("member"),
     "credentials": lambda w: w.replace("project_name = service\n", ""),
     "endpoint": lambda w: w.cloud.drop("endpoints", url=f"{w.cloud.url}/compute/v2.1"),
@@ -252,15 +253,15 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "quota-full": lambda w: _full(w, "port", 3),
     "quota-low": lambda w: _full(w, "instances", 6),
     "key-missing": lambda w: w.set("controller_worker", "amp_ssh_key_name", "day-shift"),
-    "compute-old": lambda w: w.cloud.microversion.update(version="2.60"),
+    "compute-old": lambda w: setattr(w.cloud.compute, "newest", "2.60"),
     "strangers": lambda w: w.cloud.add("servers", name="amphora-of-nobody", status="ACTIVE", metadata={}, tags=["figlina"]),
     "affinity-hosts": lambda w: w.cloud.drop("os-services", host="two"),
     "network-unset": lambda w: w.set("controller_worker", "amp_boot_network_list", []),
     "network-missing": lambda w: w.cloud.drop("networks", name="mgmt"),
     "network-down": lambda w: w.network().update(admin_state_up=False),
     "network-subnet": lambda w: w.cloud.store["subnets"].clear(),
-    "network-full": lambda w: setattr(w.cloud, "used_addresses", 241),
-    "network-low": lambda w: setattr(w.cloud, "used_addresses", 230),
+    "network-full": lambda w: setattr(w.cloud.network, "used_elsewhere", 241),
+    "network-low": lambda w: setattr(w.cloud.network, "used_elsewhere", 230),
     "network-unreachable": lambda w: w.host.ways.clear(),
     "network-remote": lambda w: w.host.ways.update({"198.51.100.": "203.0.113.9"}),
     "group-unset": lambda w: w.set("controller_worker", "amp_secgroup_list", []),
@@ -325,7 +326,7 @@ def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World,
     """Those of an Octavia or another Figlina in the same cloud are theirs."""
     project = world.cloud.named("projects", "service")["id"]
     description = shapes.description_of(f"{deployment} of {project}", "of-nobody") if deployment else ""
-    values = {"fixed_ips": [], "network_id": world.names["network"], "security_groups": [], "description": description}
+    values = {"network_id": world.names["network"], "security_groups": [], "description": description}
     world.cloud.add("ports", name="octavia-lb-of-nobody", device_owner="Octavia", device_id="lb-of-nobody", project_id="tenant", **values)
     assert [one.finding.code for one in world.check() if "VIP of of-nobody" in one.finding.found] == ["strangers"] * (
         deployment == "figlina"
@@ -335,14 +336,14 @@ def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World,
 
 
 def test_a_password_that_is_missing_is_told_like_a_wrong_one(world: World) -> None:
-    world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
-    world.replace(f"password = {simulated_cloud.PASSWORD}\n", "")
+    world.replace(f"password = {keystone.PASSWORD}\n", "")
+    world.replace(f"password = {keystone.PASSWORD}\n", "")
     told = {one.check: one.finding.code for one in world.check() if one.finding.level is report.Level.FAILURE}
     assert told == {"credentials": "credentials", "callers": "callers-refused"}
 
 
 def test_without_credentials_nothing_else_is_asked(world: World) -> None:
-    world.replace(simulated_cloud.PASSWORD, "wrong")
+    world.replace(keystone.PASSWORD, "wrong")
     told = {one.check: one.finding for one in world.check()}
     assert told["credentials"].level is report.Level.FAILURE
     assert {name for name, one in told.items() if one.code == "not-asked"} == {

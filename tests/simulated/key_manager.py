@@ -9,10 +9,10 @@ from typing import Any
 
 import flask
 
-from tests.contract.simulated import identity
+from tests.simulated import identity
 
 if typing.TYPE_CHECKING:
-    from tests.contract.simulated import SimulatedCloud
+    from tests.simulated import SimulatedCloud
 
 USER = "f19112af19112a"
 """Of the service project, as its token says; a tenant's user has the id of its project."""

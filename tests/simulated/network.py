@@ -18,14 +18,14 @@ from typing import Any, NoReturn
 
 import flask
 
-from tests.contract.simulated import identity
+from tests.simulated import identity
 
 if typing.TYPE_CHECKING:
-    from tests.contract.simulated import SimulatedCloud
+    from tests.simulated import SimulatedCloud
 
 Row = dict[str, Any]
 
-_WORDS = {
+WORDS = {
     "networks": "network",
     "subnets": "subnet",
     "ports": "port",
@@ -44,7 +44,7 @@ _NOT_FOUND = {
     "qos/policies": ("QosPolicyNotFound", "QoS policy {} could not be found."),
 }
 _EVERYWHERE = (None, "0.0.0.0/0", "::/0")
-_ADMINS = {identity.PROJECT}
+_EXTENSIONS = ("allowed-address-pairs", "security-group", "standard-attr-tag", "port-security")
 
 
 class Network:
@@ -56,22 +56,29 @@ class Network:
 
     def __init__(self, cloud: SimulatedCloud) -> None:
         self.cloud = cloud
-        self.rows: dict[str, dict[str, Row]] = {collection: {} for collection in _WORDS}
+        self.rows: dict[str, dict[str, Row]] = {collection: {} for collection in WORDS}
+        self.rows["extensions"] = {alias: {"id": alias, "alias": alias, "name": alias} for alias in _EXTENSIONS}
         self.port_quota: int | None = None
         self.page: int | None = None
         self.has_qos = True
+        self.used_elsewhere = 0  # addresses of each subnet
         self.blueprint = flask.Blueprint("network", __name__)
         self.blueprint.get("/")(self._versions)
+        self.blueprint.get("/v2.0/extensions", endpoint="extensions")(lambda: {"extensions": list(self.rows["extensions"].values())})
         self.blueprint.get("/v2.0/extensions/<alias>")(self._extension)
+        self.blueprint.get("/v2.0/quotas/<project>/details", endpoint="quotas")(lambda project: {"quota": self._quotas()})
         self.blueprint.get("/v2.0/network-ip-availabilities/<network_id>")(self._availability)
-        for collection in _WORDS:
+        for collection in WORDS:
             endpoint, path = collection.replace("/", "-"), f"/v2.0/{collection}"
             of = {"collection": collection}
             self.blueprint.add_url_rule(path, f"create-{endpoint}", self._create, methods=["POST"], defaults=of)
             self.blueprint.add_url_rule(path, f"list-{endpoint}", self._list, methods=["GET"], defaults=of)
             for method, view in (("GET", self._show), ("PUT", self._update), ("DELETE", self._delete)):
                 self.blueprint.add_url_rule(f"{path}/<object_id>", f"{method}-{endpoint}", view, methods=[method], defaults=of)
-        self.management_network = self.add("networks", name="lb-mgmt-net", project_id=identity.PROJECT)["id"]
+
+    def furnish(self) -> None:
+        """A network for management."""
+        self.management_network: str = self.add("networks", name="lb-mgmt-net")["id"]
         self.add("subnets", name="lb-mgmt-subnet", network_id=self.management_network, cidr="198.18.0.0/20")
 
     # What Nova does
@@ -99,28 +106,36 @@ class Network:
         """
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         document = {"id": str(uuid.uuid4()), "name": "", "description": "", "project_id": identity.PROJECT, "created_at": now}
-        document |= {"revision_number": 0, **values}
-        getattr(self, "_new_" + _WORDS[collection])(document)
+        document |= {"revision_number": 0, "tags": [], **values}
+        getattr(self, "_new_" + WORDS[collection])(document)
         self.rows[collection][document["id"]] = document
         return document
 
     def _new_network(self, row: Row) -> None:
-        row |= {
-            "subnets": [],
-            **{
-                key: row.get(key, value)
-                for key, value in {"mtu": 1500, "shared": False, "port_security_enabled": True, "router:external": False}.items()
-            },
-        }
+        plain = {"mtu": 1500, "shared": False, "port_security_enabled": True, "admin_state_up": True, "router:external": False}
+        row |= {key: row.get(key, value) for key, value in plain.items()}
+
+    def subnets_of(self, network_id: str) -> list[Row]:
+        """In the order in which they were made."""
+        return [one for one in self.rows["subnets"].values() if one["network_id"] == network_id]
+
+    def rules_of(self, group_id: str) -> list[Row]:
+        """Of a security group."""
+        return [one for one in self.rows["security-group-rules"].values() if one["security_group_id"] == group_id]
+
+    def _shown(self, collection: str, row: Row) -> Row:
+        if collection == "networks":
+            return {**row, "subnets": [one["id"] for one in self.subnets_of(row["id"])]}
+        return {**row, "security_group_rules": self.rules_of(row["id"])} if collection == "security-groups" else row
 
     def _new_subnet(self, row: Row) -> None:
         hosts = ipaddress.ip_network(row["cidr"])
         gateway = row.get("gateway_ip", str(hosts[1] if hosts.version == 4 else hosts[0]))
         last = -2 if hosts.version == 4 else -1
-        pool = {"start": str(ipaddress.ip_address(gateway) + 1 if gateway == str(hosts[1]) else hosts[1]), "end": str(hosts[last])}
+        pool = {"start": str(hosts[2] if gateway == str(hosts[1]) else hosts[1]), "end": str(hosts[last])}
         row |= {"ip_version": hosts.version, "gateway_ip": gateway, "host_routes": row.get("host_routes", [])}
-        row |= {"allocation_pools": row.get("allocation_pools", [pool])}
-        self._get("networks", row["network_id"])["subnets"].append(row["id"])
+        row |= {"allocation_pools": row.get("allocation_pools", [pool]), "enable_dhcp": row.get("enable_dhcp", True)}
+        self._get("networks", row["network_id"])
 
     def _new_port(self, row: Row) -> None:
         having = [port for port in self.ports.values() if port["project_id"] == row["project_id"]]
@@ -137,10 +152,12 @@ class Network:
         }
         row.setdefault("port_security_enabled", network["port_security_enabled"])
         row.setdefault("allowed_address_pairs", [])
-        if row["port_security_enabled"]:
-            row.setdefault("security_groups", [self._default_group(row["project_id"])])
+        if row["port_security_enabled"] and "security_groups" not in row:
+            row["security_groups"] = [self._default_group(row["project_id"])]
         self._check_security(row)
-        row["fixed_ips"] = self._addresses(network, row.get("fixed_ips") or [{"subnet_id": one} for one in network["subnets"][:1]], [])
+        row["fixed_ips"] = self._addresses(
+            network, row.get("fixed_ips") or [{"subnet_id": one["id"]} for one in self.subnets_of(network["id"])[:1]], []
+        )
 
     def _default_group(self, project_id: str) -> str:
         for group in self.rows["security-groups"].values():
@@ -186,26 +203,22 @@ class Network:
                 _refuse(400, "InvalidInput", f"Invalid input for operation: {words}")
             return subnet
         place = ipaddress.ip_address(wanted["ip_address"])
-        subnets = [self._get("subnets", one) for one in network["subnets"]]
-        found = next((subnet for subnet in subnets if place in ipaddress.ip_network(subnet["cidr"])), None)
+        found = next((subnet for subnet in self.subnets_of(network["id"]) if place in ipaddress.ip_network(subnet["cidr"])), None)
         if found is None:
             _refuse(400, "InvalidIpForNetwork", f"IP address {place} is not a valid IP for any of the subnets on the specified network.")
         return found
 
     def _new_security_group(self, row: Row) -> None:
-        row["security_group_rules"] = []
         for ethertype in ("IPv4", "IPv6"):
-            row["security_group_rules"].append(
-                {"id": str(uuid.uuid4()), "security_group_id": row["id"], "direction": "egress", "ethertype": ethertype, **_ANY}
-            )
+            made, of = str(uuid.uuid4()), {"security_group_id": row["id"], "project_id": row["project_id"]}
+            self.rows["security-group-rules"][made] = {"id": made, "direction": "egress", "ethertype": ethertype, **of, **_ANY}
 
     def _new_security_group_rule(self, row: Row) -> None:
-        group = self._get("security-groups", row["security_group_id"])
-        row |= {key: row.get(key, value) for key, value in _ANY.items()}
-        for rule in group["security_group_rules"]:
+        self._get("security-groups", row["security_group_id"])
+        row |= {"ethertype": row.get("ethertype", "IPv4"), **{key: row.get(key, value) for key, value in _ANY.items()}}
+        for rule in self.rules_of(row["security_group_id"]):
             if _said(rule) == _said(row):
                 _refuse(409, "SecurityGroupRuleExists", f"Security group rule already exists. Rule id is {rule['id']}.")
-        group["security_group_rules"].append(row)
 
     def _new_floatingip(self, row: Row) -> None:
         row.setdefault("port_id", None)
@@ -228,11 +241,7 @@ class Network:
         return found
 
     def _sees(self, collection: str, row: Row) -> bool:
-        if (
-            not flask.has_request_context()
-            or self.cloud.identity.project() in _ADMINS
-            or row["project_id"] == self.cloud.identity.project()
-        ):
+        if not flask.has_request_context() or self.cloud.identity.is_admin() or row["project_id"] == self.cloud.identity.project():
             return True
         if collection == "subnets":
             return self._sees("networks", self.rows["networks"][row["network_id"]])
@@ -241,26 +250,25 @@ class Network:
         return bool(row.get("shared")) or (row["id"], project) in shared
 
     def _create(self, collection: str) -> tuple[Row, int]:
-        word = _WORDS[collection]
+        word = WORDS[collection]
         with self.cloud.lock:
             body = flask.request.get_json()
             owner = {"project_id": self.cloud.identity.project()}
-            if word in body:
-                return {word: self.add(collection, **(owner | body[word]))}, 201
-            before = {key: list(row["security_group_rules"]) for key, row in self.rows["security-groups"].items()}
+            wanted = [body[word]] if word in body else body[f"{word}s"]
+            if not self.cloud.identity.is_admin() and any((owner | one)["project_id"] != owner["project_id"] for one in wanted):
+                _refuse(403, "AdminRequired", "Cannot create resource for another tenant")
             known = dict(self.rows[collection])
             try:
-                return {f"{word}s": [self.add(collection, **(owner | one)) for one in body[f"{word}s"]]}, 201
+                made = [self._shown(collection, self.add(collection, **(owner | one))) for one in wanted]
             except Exception:
                 self.rows[collection] = known
-                for key, rules in before.items():
-                    self.rows["security-groups"][key]["security_group_rules"] = rules
                 raise
+            return {word: made[0]} if word in body else {f"{word}s": made}, 201
 
     def _list(self, collection: str) -> Row:
         asked = flask.request.args
         filters = {name: asked.getlist(name) for name in asked if name not in ("limit", "marker", "fields")}
-        key = {"qos/policies": "policies", "rbac-policies": "rbac_policies"}.get(collection, f"{_WORDS[collection]}s")
+        key = {"qos/policies": "policies", "rbac-policies": "rbac_policies"}.get(collection, f"{WORDS[collection]}s")
         with self.cloud.lock:
             found = [row for row in self.rows[collection].values() if self._sees(collection, row) and _matches(row, filters)]
             answer: Row = {}
@@ -270,11 +278,11 @@ class Network:
                 if len(found) > self.page:
                     answer = {f"{key}_links": [{"rel": "next", "href": f"{flask.request.url}&marker={found[self.page - 1]['id']}"}]}
                 found = found[: self.page]
-            return {key: [_fields(row) for row in found], **answer}
+            return {key: [_fields(self._shown(collection, row)) for row in found], **answer}
 
     def _show(self, collection: str, object_id: str) -> Row:
         with self.cloud.lock:
-            return {_WORDS[collection]: _fields(self._get(collection, object_id))}
+            return {WORDS[collection]: _fields(self._shown(collection, self._get(collection, object_id)))}
 
     def _update(self, collection: str, object_id: str) -> Row:
         with self.cloud.lock:
@@ -284,13 +292,13 @@ class Network:
                 _refuse(
                     412, "RevisionNumberConstraintFailed", f"Constrained to {expected}, but current revision is {row['revision_number']}"
                 )
-            wanted = flask.request.get_json()[_WORDS[collection]]
+            wanted = flask.request.get_json()[WORDS[collection]]
             changed = {**row, **wanted}
             if collection == "ports":  # groups that it has already may be others', whom the caller does not see
                 self._check_security(changed, names_groups="security_groups" in wanted)
                 changed["fixed_ips"] = self._addresses(self._get("networks", row["network_id"]), changed["fixed_ips"], row["fixed_ips"])
             row |= changed | {"revision_number": row["revision_number"] + 1}
-            return {_WORDS[collection]: row}
+            return {WORDS[collection]: self._shown(collection, row)}
 
     def _delete(self, collection: str, object_id: str) -> tuple[str, int]:
         with self.cloud.lock:
@@ -300,11 +308,10 @@ class Network:
             if collection == "networks" and any(port["network_id"] == object_id for port in self.ports.values()):
                 words = f"Unable to complete operation on network {object_id}. There are one or more ports still in use on the network."
                 _refuse(409, "NetworkInUse", words)
-            if collection == "security-group-rules":
-                self.rows["security-groups"][row["security_group_id"]]["security_group_rules"].remove(row)
-            elif collection == "security-groups":
-                for rule in row["security_group_rules"]:
-                    self.rows["security-group-rules"].pop(rule["id"], None)
+            for below, key in (("security-group-rules", "security_group_id"), ("subnets", "network_id")):
+                if collection == {"security_group_id": "security-groups", "network_id": "networks"}[key]:
+                    for one in [one for one in self.rows[below].values() if one[key] == row["id"]]:
+                        del self.rows[below][one["id"]]
             del self.rows[collection][object_id]
             return "", 204
 
@@ -318,10 +325,15 @@ class Network:
             network = self._get("networks", network_id)
             used = [fixed["ip_address"] for port in self.ports.values() for fixed in port["fixed_ips"]]
             rows = []
-            for subnet in (self._get("subnets", one) for one in network["subnets"]):
+            for subnet in self.subnets_of(network["id"]):
                 pool = set(_pool(subnet))
-                rows.append({"subnet_id": subnet["id"], "total_ips": len(pool), "used_ips": len(pool.intersection(used))})
+                taken = len(pool.intersection(used)) + self.used_elsewhere
+                rows.append({"subnet_id": subnet["id"], "subnet_name": subnet["name"], "total_ips": len(pool), "used_ips": taken})
             return {"network_ip_availability": {"network_id": network_id, "subnet_ip_availability": rows}}
+
+    def _quotas(self) -> Row:
+        limits = {name: self.cloud.compute.quotas.get(name, (-1, 0)) for name in ("port", "security_group", "security_group_rule")}
+        return {name: {"limit": limit, "used": used, "reserved": 0} for name, (limit, used) in limits.items()}
 
     def _versions(self) -> flask.Response:
         links = [{"rel": "self", "href": f"{self.cloud.url}/network/v2.0/"}]
@@ -348,6 +360,11 @@ def _pool(subnet: Row) -> Iterator[str]:
 def _matches(row: Row, filters: dict[str, list[str]]) -> bool:
     """A list of values matches who has one of them; one of groups who bears it."""
     for name, wanted in filters.items():
+        if name == "fixed_ips":
+            addresses = [one["ip_address"] for one in row["fixed_ips"]]
+            if not set(addresses).intersection(one.removeprefix("ip_address=") for one in wanted):
+                return False
+            continue
         value = row.get(name)
         has = value if isinstance(value, list) else [str(value)]
         if not set(map(str, has)).intersection(wanted):

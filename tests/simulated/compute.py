@@ -10,10 +10,10 @@ from typing import Any
 
 import flask
 
-from tests.contract.simulated import identity
+from tests.simulated import documents, identity
 
 if typing.TYPE_CHECKING:
-    from tests.contract.simulated import SimulatedCloud
+    from tests.simulated import SimulatedCloud
 
 FLAVOR, ZONE = "8a0db5c4-9ee3-4aaf-92be-100b94cf9c4a", "nova"
 _LONGEST_USER_DATA = 65535
@@ -28,11 +28,12 @@ class Compute:
 
     def __init__(self, cloud: SimulatedCloud) -> None:
         self.cloud = cloud
-        self.servers: dict[str, dict[str, Any]] = {}
-        self.groups: dict[str, dict[str, Any]] = {}
-        self.flavors = {FLAVOR}
+        self.servers: documents.Rows = {}
+        self.groups: documents.Rows = {}
+        self.rows: dict[str, documents.Rows] = {"servers": self.servers, "os-server-groups": self.groups}
+        self.rows |= {"flavors": {}, "os-keypairs": {}, "os-services": {}}
         self.zones = [ZONE]
-        self.keys: set[str] = set()
+        self.quotas: dict[str, tuple[int, int]] = {}  # limit and what is used, by the names that Nova and Neutron have for them
         self.hosts = 1
         self.quota = 1000
         self.newest, self.oldest = "2.93", "2.1"
@@ -56,12 +57,44 @@ class Compute:
         blueprint.get("/v2.1/servers/<server_id>/os-interface")(self._interfaces)
         blueprint.post("/v2.1/servers/<server_id>/os-interface")(self._attach)
         blueprint.delete("/v2.1/servers/<server_id>/os-interface/<port_id>")(self._detach)
-        blueprint.get("/v2.1/flavors/<flavor_id>")(self._flavor)
+        documents.Documents(self, "flavors", "flavor", unique=True).serve(blueprint, "/v2.1/flavors")
+        blueprint.get("/v2.1/flavors/<flavor_id>/os-flavor-access")(self._access)
+        blueprint.post("/v2.1/flavors/<flavor_id>/action")(self._access)
+        documents.Documents(self, "os-keypairs", "keypair", unique=True, wrapped=True, plural="keypairs").serve(
+            blueprint, "/v2.1/os-keypairs"
+        )
+        blueprint.get("/v2.1/os-services", endpoint="os-services")(
+            lambda: {"services": [*filter(documents.fits, self.rows["os-services"].values())]}
+        )
+        blueprint.get("/v2.1/os-quota-sets/<project>/detail", endpoint="quotas")(lambda project: {"quota_set": self._quotas()})
         blueprint.get("/v2.1/os-availability-zone")(self._zones)
         blueprint.get("/v2.1/os-server-groups")(self._list_groups)
         blueprint.post("/v2.1/os-server-groups")(self._create_group)
         blueprint.delete("/v2.1/os-server-groups/<group_id>")(self._delete_group)
         return blueprint
+
+    def furnish(self) -> None:
+        """A flavor."""
+        self.cloud.add("flavors", id=FLAVOR, name="lb.tiny", ram=256, disk=1, vcpus=1)
+
+    def may_make(self, word: str) -> None:
+        """:raises werkzeug.exceptions.HTTPException: only administrators make flavors."""
+        if word == "flavor" and not self.cloud.identity.is_admin():
+            words = "Policy doesn't allow os_compute_api:os-flavor-manage:create"
+            documents.abort(403, {"forbidden": {"message": words, "code": 403}})
+
+    def made(self, word: str, row: documents.Row) -> documents.Row:
+        """With what Nova finds by itself."""
+        plain = {
+            "flavor": {"os-flavor-access:is_public": True},
+            "keypair": {"fingerprint": "aa:bb"},
+            "servers": {"created": "2026-01-01T00:00:00Z", "OS-EXT-STS:task_state": None, "tags": []},
+        }
+        return {**plain.get(word, {}), **row}
+
+    def shown(self, row: documents.Row) -> documents.Row:
+        """As it is."""
+        return row
 
     # What administrators and accidents do
 
@@ -188,13 +221,13 @@ class Compute:
 
     def _check(self, wanted: dict[str, Any], hints: dict[str, Any]) -> None:
         bad = None
-        if wanted["flavorRef"] not in self.flavors:
+        if wanted["flavorRef"] not in self.rows["flavors"]:
             bad = f"Flavor {wanted['flavorRef']} could not be found."
         elif "imageRef" in wanted and wanted["imageRef"] not in {one["id"] for one in self.cloud.images.images}:
             bad = "Can not find requested image"
         elif wanted.get("availability_zone", self.zones[0]) not in self.zones:
             bad = "The requested availability zone is not available"
-        elif wanted.get("key_name") is not None and wanted["key_name"] not in self.keys:
+        elif wanted.get("key_name") is not None and wanted["key_name"] not in [one["name"] for one in self.rows["os-keypairs"].values()]:
             bad = "Invalid key_name provided."
         elif "group" in hints and hints["group"] not in self.groups:
             bad = f"Instance group {hints['group']} could not be found."
@@ -294,10 +327,15 @@ class Compute:
             self.cloud.network.unbind(port_id)
         return "", 202
 
-    def _flavor(self, flavor_id: str) -> Any:
-        if flavor_id not in self.flavors:
-            return _error("itemNotFound", 404, f"Flavor {flavor_id} could not be found.")
-        return {"flavor": {"id": flavor_id, "name": "lb.tiny", "ram": 256, "disk": 1, "vcpus": 1}}
+    def _access(self, flavor_id: str) -> dict[str, Any]:
+        access = self.rows["flavors"][flavor_id].setdefault("access", [])
+        if flask.request.method == "POST":
+            access.append(flask.request.get_json()["addTenantAccess"]["tenant"])
+        return {"flavor_access": [{"flavor_id": flavor_id, "tenant_id": one} for one in access]}
+
+    def _quotas(self) -> dict[str, dict[str, int]]:
+        limits = {name: self.quotas.get(name, (-1, 0)) for name in ("instances", "cores", "ram", "server_groups")}
+        return {name: {"limit": limit, "in_use": used, "reserved": 0} for name, (limit, used) in limits.items()}
 
     def _zones(self) -> dict[str, Any]:
         return {"availabilityZoneInfo": [{"zoneName": one, "zoneState": {"available": True}, "hosts": None} for one in self.zones]}

@@ -21,7 +21,7 @@ from typing import Any
 import flask
 from werkzeug import exceptions, serving
 
-from tests.contract.simulated import compute, identity, images, key_manager, network
+from tests.simulated import compute, documents, identity, images, key_manager, network
 
 
 @dataclasses.dataclass
@@ -42,9 +42,13 @@ class Fault:
 class SimulatedCloud:
     """`asked` are the requests so far as (method, path below the service's endpoint), those of Keystone left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, furnished: bool = True) -> None:
         self.lock = threading.RLock()
         self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []  # all of them, Keystone's too, with their whole path
+        self.refused: list[tuple[str, str, int, Any]] = []  # method or *, pattern of the whole path, status and body that come first
+        self.fails_at: int | None = None  # after so many more writes one is not carried out
+        self.cut: int | None = None  # after so many more writes the answer is lost
         self.reads: list[str] = []  # what was read, with its query
         self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
@@ -58,6 +62,49 @@ class SimulatedCloud:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
+        self.identity.furnish()
+        for host in ("one", "two"):
+            self.add("os-services", binary="nova-compute", state="up", status="enabled", host=host)
+        if furnished:
+            self.compute.furnish()
+            self.images.add("amphora")
+            self.network.furnish()
+
+    # Documents, of whichever service
+
+    @property
+    def store(self) -> dict[str, documents.Rows]:
+        """By collection, the documents by their ids."""
+        return {**self.identity.rows, **self.compute.rows, **self.network.rows, "images": self.images.rows}
+
+    def add(self, collection: str, **values: Any) -> documents.Row:
+        """Put a document there."""
+        if collection == "images":
+            return self.images.new(values)
+        if collection in network.WORDS:
+            with self._server.app.app_context():  # type: ignore[attr-defined]
+                return self.network.add(collection, **values)
+        row = {"id": uuid.uuid4().hex, **({} if collection not in self.compute.rows else self.compute.made(collection, {})), **values}
+        self.store[collection][row["id"]] = row
+        return row
+
+    def drop(self, collection: str, **like: Any) -> None:
+        """Take documents away that look so."""
+        rows = self.store[collection]
+        for one in [one for one in rows.values() if all(one.get(name) == value for name, value in like.items())]:
+            del rows[one["id"]]
+
+    def named(self, collection: str, name: str) -> documents.Row:
+        """The document of that name."""
+        return next(one for one in self.store[collection].values() if one["name"] == name)
+
+    def inventory(self) -> dict[str, set[str]]:
+        """The ids of all that is there."""
+        return {name: set(found) for name, found in self.store.items()}
+
+    def writes(self) -> list[tuple[str, str]]:
+        """What was asked for that changes something; tokens are not counted."""
+        return [one for one in self.requests if one[0] not in ("GET", "HEAD") and not one[1].endswith("/auth/tokens")]
 
     def close(self) -> None:
         """Answer no more."""
@@ -79,6 +126,7 @@ class SimulatedCloud:
         for name, service in {**services, "key_manager": self.key_manager}.items():
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
         app.get("/volume/v3")(self._volumes)
+        app.get("/load-balancer")(lambda: {"versions": [{"id": "v2.0", "status": "CURRENT"}]})
         app.before_request(self._before)
         app.after_request(self._after)
         app.register_error_handler(exceptions.HTTPException, lambda error: refusal(error.code or 500, str(error.description))())
@@ -91,9 +139,19 @@ class SimulatedCloud:
 
     def _before(self) -> flask.Response | None:
         service, _, path = flask.request.path.lstrip("/").partition("/")
-        if service == "identity" or re.fullmatch(r"v[\d.]+/?|", path):  # documents of versions
+        with self.lock:
+            self.requests.append((flask.request.method, flask.request.path))
+        for method, pattern, status, body in self.refused:
+            if method in (flask.request.method, "*") and re.search(pattern, flask.request.path):
+                documents.abort(status, body)
+        if self._counts("fails_at"):
+            documents.abort(500, {"message": "out of order"})
+        flask.g.cut = self._counts("cut")
+        if service == "load-balancer" or path == "v3/auth/tokens" or re.fullmatch(r"v[\d.]+/?|", path):  # documents of versions
             self.discoveries += [service] * (service != "identity")
             return None
+        if service == "identity":
+            return None if self.identity.knows(flask.request.headers.get("X-Auth-Token", "")) else refusal(401, "Who are you?")()
         path = "/" + path.partition("/")[2]
         with self.lock:
             self.asked.append((flask.request.method, path))
@@ -105,6 +163,14 @@ class SimulatedCloud:
         if fault is None and not self.identity.knows(flask.request.headers.get("X-Auth-Token", "")):
             return refusal(401, "The request you have made requires authentication.")()
         return fault.answer() if fault is not None else None
+
+    def _counts(self, what: str) -> bool:
+        """Whether this is the write that is counted down to."""
+        left = getattr(self, what)
+        if left is None or flask.request.method in ("GET", "HEAD") or flask.request.path.endswith("/auth/tokens"):
+            return False
+        setattr(self, what, left - 1)
+        return bool(left == 1)
 
     def _fault(self, path: str) -> Fault | None:
         for fault in self.faults:
@@ -119,6 +185,8 @@ class SimulatedCloud:
     def _after(self, response: flask.Response) -> flask.Response:
         if (fault := flask.g.pop("fault", None)) is not None:
             response = fault.answer()
+        if flask.g.pop("cut", False):
+            response = refusal(504, "the gateway has waited long enough")()
         response.headers["x-openstack-request-id"] = f"req-{uuid.uuid4()}"
         return response
 
@@ -162,10 +230,10 @@ def silence(seconds: float) -> Callable[[], flask.Response]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[SimulatedCloud]:
-    """One that answers meanwhile."""
+def running(*, furnished: bool = True) -> Iterator[SimulatedCloud]:
+    """One that answers meanwhile; `furnished`: it has what drivers need, as `figlina cloud prepare` makes it."""
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
-    cloud = SimulatedCloud()
+    cloud = SimulatedCloud(furnished=furnished)
     try:
         yield cloud
     finally:
@@ -174,6 +242,6 @@ def running() -> Iterator[SimulatedCloud]:
 
 def access(cloud: SimulatedCloud, project: str = "service") -> str:
     """`[service_auth]` for it, as in a configuration file; the other project is `tenants`."""
-    user = f"username = figlina\npassword = {identity.PASSWORD}\nproject_name = {project}\n"
+    user = f"username = {'figlina' if project == 'service' else 'tenant'}\npassword = {identity.PASSWORD}\nproject_name = {project}\n"
     domains = "user_domain_name = Default\nproject_domain_name = Default\n"
     return f"[service_auth]\nauth_type = password\nauth_url = {cloud.url}/identity/v3\n{user}{domains}"
