@@ -68,6 +68,15 @@ class Outage:
         self._told: set[tuple[str, str]] = set()
         self._away: set[str] = set()
 
+    def outlives(self, turn: Callable[[], object]) -> float:
+        """Do a turn of the loop: seconds to wait before the next try, 0 if it came to its end."""
+        try:
+            turn()
+        except Exception as exc:
+            return self.met(exc)
+        self.over()
+        return 0.0
+
     def met(self, error: BaseException) -> float:
         """Seconds to wait before the next try."""
         now = self._clock()

@@ -56,8 +56,8 @@ LAYERS = {
     "providers": [{"amphora"}, {"amphora_profiles"}, {"interface"}],
     "embedded": [
         {"bridge", "namespace", "qemu", "scratch"},
-        {"network", "bridges", "machines"},
-        {"tenants", "filter_audit", "front"},
+        {"network", "bridges", "machines", "front"},
+        {"tenants", "filter_audit"},
         {"packet_filter"},
         {"vip_groups", "tenant_ports", "tenant_routers"},
         {"tenant_groups", "tenant_pools", "router_namespaces", "marks"},

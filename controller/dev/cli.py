@@ -1,7 +1,5 @@
 """The commands of `figlina dev`."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -13,8 +11,7 @@ from typing import Any
 import rich.console
 
 from controller import exceptions
-from controller.dev import instance, processes, settings
-from controller.embedded import linux
+from controller.dev import instance, settings
 
 RESTARTABLE = (*settings.PROCESSES, *settings.WEB_SERVERS)
 OUT = rich.console.Console(highlight=False)
@@ -50,10 +47,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     execute.add_argument("name")
     execute.add_argument("command", nargs=argparse.REMAINDER, help="-- COMMAND ...")
     execute.set_defaults(run=_exec)
-    for word, act in (("restart", _restart), ("stop", _stop), ("start", _start)):
+    for word in ("restart", "stop", "start"):
         command = commands.add_parser(word, parents=[where], help=f"{word} one process or web server")
         command.add_argument("name", choices=RESTARTABLE)
-        command.set_defaults(run=act)
+        command.set_defaults(run=_act)
     logs = commands.add_parser("logs", parents=[where], help="the end of the logs")
     logs.add_argument("name", nargs="*", help="processes (default: all)")
     logs.add_argument("-f", "--follow", action="store_true")
@@ -66,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         code: int = options.run(options)
         return code
-    except (instance.DevError, processes.NotStarted, exceptions.ControllerError, linux.CommandFailed, ValueError) as exc:
+    except (instance.DevError, exceptions.ControllerError, ValueError) as exc:
         ERR.print(f"figlina dev: {exc}", markup=False, soft_wrap=True)
         return 1
 
@@ -163,18 +160,8 @@ def _exec(options: argparse.Namespace) -> int:
     os.execvp(line[0], line)
 
 
-def _restart(options: argparse.Namespace) -> int:
-    _found(options).restart(options.name)
-    return 0
-
-
-def _stop(options: argparse.Namespace) -> int:
-    _found(options).stop(options.name)
-    return 0
-
-
-def _start(options: argparse.Namespace) -> int:
-    _found(options).start(options.name)
+def _act(options: argparse.Namespace) -> int:
+    getattr(_found(options), options.dev_command)(options.name)
     return 0
 
 

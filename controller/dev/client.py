@@ -1,13 +1,11 @@
 """A small client of our own API, for the demo and the integration tests: JSON in, JSON out, and waiting for what is asynchronous."""
 
-from __future__ import annotations
-
 import contextlib
 import http.client
 import json
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 PREFIX = "/v2/lbaas"
@@ -41,14 +39,9 @@ class Api:
         :raises ApiError: an answer of 400 or above.
         :raises OSError: no answer.
         """
-        with self._connection() as connection:
+        with contextlib.closing(http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)) as connection:
             content = None if body is None else json.dumps(body)
-            connection.request(
-                method,
-                path if path.startswith("/v2/") else PREFIX + path,
-                content,
-                self._headers,
-            )
+            connection.request(method, path if path.startswith("/v2/") else PREFIX + path, content, self._headers)
             answer = connection.getresponse()
             text = answer.read()
         if answer.status >= 400:
@@ -56,19 +49,15 @@ class Api:
         return json.loads(text) if text else None
 
     def get(self, path: str) -> Any:
-        """Read."""
         return self.request("GET", path)
 
     def post(self, path: str, body: Any) -> Any:
-        """Create."""
         return self.request("POST", path, body)
 
     def put(self, path: str, body: Any = None) -> Any:
-        """Change."""
         return self.request("PUT", path, body)
 
     def delete(self, path: str) -> None:
-        """Delete."""
         self.request("DELETE", path)
 
     def wait_active(self, load_balancer_id: str, within: float = 60.0) -> dict[str, Any]:
@@ -102,14 +91,6 @@ class Api:
             return False
 
         eventually(gone, within, lambda: f"{path} is still there")
-
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[http.client.HTTPConnection]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        try:
-            yield connection
-        finally:
-            connection.close()
 
 
 def eventually(

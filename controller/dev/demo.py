@@ -3,8 +3,6 @@
 A load balancer is created, serves two web servers, drains one, gets a third, loses its amphora while requests go on, and is removed.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import fcntl
@@ -123,7 +121,8 @@ class Story:
                 seen.append(f"a new amphora is ACTIVE {time.monotonic() - killed:.1f} s after the death, the old one is gone")
                 time.sleep(1)
             summary = traffic[0]
-            share = f"{summary['failed']} of {summary['requests']} requests failed ({_counted(summary['errors'])})"
+            errors = ", ".join(f"{count} {reason}" for reason, count in sorted(summary["errors"].items())) or "none"
+            share = f"{summary['failed']} of {summary['requests']} requests failed ({errors})"
             seen.append(f"{share}; nobody answered for {summary['longest_gap']:.1f} s, then everything was as before")
             if summary["ok"] == 0 or summary["longest_gap"] > self._gap:
                 raise Unseen(f"the gap was longer than {self._gap:.0f} s: {summary}")
@@ -252,10 +251,6 @@ def _told(words: str) -> Iterator[None]:
     OUT.print(f"         [bold]{words}[/bold]")
     yield
     OUT.print(f"          [green]done[/green] in {time.monotonic() - started:.2f} s")
-
-
-def _counted(errors: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(errors.items())) or "none"
 
 
 def _last_words(machine: instance.Instance) -> None:

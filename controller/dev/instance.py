@@ -1,7 +1,5 @@
 """One embedded Figlina: its namespaces, its web servers and its processes, put up and taken down whatever state they are in."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -35,12 +33,9 @@ MODULES = {
     "housekeeping": "controller.cmd.housekeeping",
 }
 API_PATIENCE = 60.0
+DevError = processes.DevError
 
 Tell = Callable[[str], None]
-
-
-class DevError(Exception):
-    """Something that the user of `figlina dev` has to know; the message says what to do."""
 
 
 class Instance:
@@ -94,7 +89,8 @@ class Instance:
             self._migrate()
             self._tell("networks, machines and web servers")
             self._build_ground()
-            self._start_web_servers()
+            for name in settings.WEB_SERVERS:
+                self._start(name)
             self._tell("api, worker, health manager, housekeeping")
             for name in settings.PROCESSES:
                 self._start(name)
@@ -187,10 +183,6 @@ class Instance:
         gateway = self.network.get_subnet(port.fixed_ips[0].subnet_id).gateway_ip
         self._host.ip_batch(namespace, [*lines, *([f"route replace default via {gateway}"] if gateway else [])])
 
-    def _start_web_servers(self) -> None:
-        for name in settings.WEB_SERVERS:
-            self._start(name)
-
     # Processes
 
     def _start(self, name: str) -> bool:
@@ -211,13 +203,7 @@ class Instance:
         :raises DevError: it can't be started.
         """
         with self._locked():
-            return self._start_checked(name)
-
-    def _start_checked(self, name: str) -> bool:
-        try:
             return self._start(name)
-        except (processes.NotStarted, linux.CommandFailed) as exc:
-            raise DevError(str(exc)) from exc
 
     def stop(self, name: str) -> None:
         """Stop a process or a web server; not running is fine."""
@@ -231,14 +217,14 @@ class Instance:
         """
         with self._locked():
             self.processes.stop([name])
-            self._start_checked(name)
+            self._start(name)
         if name == settings.API_PROCESS:
             self._wait_for_api()
 
     def revive(self) -> list[str]:
         """Start what is not running; returns the names."""
         with self._locked():
-            return [name for name in (*settings.WEB_SERVERS, *settings.PROCESSES) if self._start_checked(name)]
+            return [name for name in (*settings.WEB_SERVERS, *settings.PROCESSES) if self._start(name)]
 
     def _wait_for_api(self) -> None:
         deadline = time.monotonic() + API_PATIENCE
@@ -248,7 +234,6 @@ class Instance:
             time.sleep(0.05)
 
     def api_answers(self) -> bool:
-        """Does the API answer at all?"""
         try:
             with urllib.request.urlopen(self.settings.api_url + "/", timeout=5):
                 return True
@@ -321,7 +306,11 @@ class Instance:
             "public_network_id": public.id,
             "outside_namespace": self.settings.namespace("outside"),
             "client_namespace": self.settings.namespace("client"),
-            "web": {name: _web(tenants[name]) for name in settings.WEB_SERVERS},
+            "web": {
+                name: {"address": address, "http": f"http://{address}/", "https": f"https://{address}/"}
+                for name, address in tenants.items()
+                if name in settings.WEB_SERVERS
+            },
             "processes": {name: self.processes.pids(name) for name in settings.PROCESSES},
             "amphorae": self._amphorae(),
         }
@@ -352,17 +341,16 @@ class Instance:
                         "id": machine.amphora_id,
                         "load_balancer_id": row.load_balancer_id if row else None,
                         "role": str(row.role) if row and row.role else None,
-                        "namespace": self._namespace_of(machine.amphora_id),
+                        # Where its network cards are; a virtual machine's are inside it.
+                        "namespace": self.compute.namespace_of(machine.amphora_id)
+                        if isinstance(self.compute, namespace.NamespaceCompute)
+                        else None,
                         "pids": self.compute.pids(machine.amphora_id),
                     }
                 )
         finally:
             known.close()
         return found
-
-    def _namespace_of(self, amphora_id: str) -> str | None:
-        """Where an amphora's network cards are; a virtual machine's are inside it."""
-        return self.compute.namespace_of(amphora_id) if isinstance(self.compute, namespace.NamespaceCompute) else None
 
     def entrance(self, name: str) -> list[str]:
         """The command prefix that runs something in a machine of ours: client, outside, controller, a web server, or an amphora by its id.
@@ -391,10 +379,6 @@ class Instance:
         with (self.state / "lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _web(address: str) -> dict[str, str]:
-    return {"address": address, "http": f"http://{address}/", "https": f"https://{address}/"}
 
 
 def find(state: pathlib.Path, tell: Tell = lambda words: None) -> Instance | None:

@@ -1,7 +1,5 @@
 """The processes of one instance: started in the background, found again by id and start time, stopped for certain."""
 
-from __future__ import annotations
-
 import os
 import pathlib
 import signal
@@ -15,8 +13,8 @@ from controller.embedded import linux
 MARK, MARK_NAME = "FIGLINA_DEV", "FIGLINA_DEV_PROCESS"
 
 
-class NotStarted(Exception):
-    """A process ended at once, or never came up; the message holds its last words."""
+class DevError(Exception):
+    """Something that the user of `figlina dev` has to know; the message says what to do."""
 
 
 class Processes:
@@ -28,11 +26,9 @@ class Processes:
         self._logs = state / "logs"
 
     def log(self, name: str) -> pathlib.Path:
-        """Where a process writes."""
         return self._logs / f"{name}.log"
 
     def running(self, name: str) -> bool:
-        """Does it run?"""
         process = linux.recorded(self._record(name))
         return process is not None and process.alive
 
@@ -47,7 +43,7 @@ class Processes:
     def start(self, name: str, argv: Sequence[str], namespace: str | None = None) -> bool:
         """Start a process, in a network namespace if one is given; False if it runs already.
 
-        :raises NotStarted: it did not.
+        :raises DevError: it did not; the message holds its last words.
         """
         if self.running(name):
             return False
@@ -60,14 +56,15 @@ class Processes:
         deadline = time.monotonic() + 10
         while linux.recorded(self._record(name)) is None:
             if time.monotonic() > deadline:
-                raise NotStarted(f"{name} did not start: {self.last_words(name)}")
+                raise DevError(f"{name} did not start: {self.last_words(name)}")
             time.sleep(0.002)
         return True
 
     def stop(self, names: Iterable[str], patience: float = 10.0) -> None:
         """Ask processes to end, all at once; after `patience` seconds kill what is left of them, children included."""
         found = {name: linux.recorded(self._record(name)) for name in names}
-        trees = [mark for process in found.values() if process and process.alive for mark in _tree(process)]
+        living = [process for process in found.values() if process and process.alive]
+        trees = [mark for process in living for pid in linux.descendants(process.pid) if (mark := linux.ProcessMark.of(pid))]
         for process in found.values():
             if process is not None:
                 process.send(signal.SIGTERM)
@@ -88,7 +85,6 @@ class Processes:
         _kill(_marked(self._state))
 
     def last_words(self, name: str, lines: int = 15) -> str:
-        """The end of a process's log."""
         try:
             return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
@@ -104,12 +100,7 @@ class Processes:
 
 
 def python(module: str, *arguments: str) -> list[str]:
-    """The command that runs one of our modules."""
     return [sys.executable, "-m", module, *arguments]
-
-
-def _tree(process: linux.ProcessMark) -> list[linux.ProcessMark]:
-    return [mark for pid in linux.descendants(process.pid) if (mark := linux.ProcessMark.of(pid))]
 
 
 def _kill(marks: Iterable[linux.ProcessMark]) -> None:

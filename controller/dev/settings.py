@@ -1,7 +1,5 @@
 """What one instance of `figlina dev` is: its state folder, its names and addresses, and the configuration file of its processes."""
 
-from __future__ import annotations
-
 import configparser
 import dataclasses
 import ipaddress
@@ -11,6 +9,8 @@ import pathlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+
+from controller.embedded import machines
 
 WEB_SERVERS = ("web-1", "web-2", "web-3", "web-4")
 API_PROCESS = "api"
@@ -56,12 +56,10 @@ class Settings:
 
     @property
     def api_url(self) -> str:
-        """Where the API answers."""
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def controller_address(self) -> str:
-        """The controller on the management network."""
         return _place(self.management_cidr, _CONTROLLER_PLACE)
 
     @property
@@ -77,11 +75,9 @@ class Settings:
 
     @property
     def machines(self) -> tuple[str, ...]:
-        """The names of all machines that are not amphorae."""
         return ("controller", *self.tenants, *self.outsiders)
 
     def namespace(self, name: str) -> str:
-        """The network namespace of one of our machines."""
         return f"{self.prefix}-{name}"
 
     def configuration(self, state: pathlib.Path) -> str:
@@ -194,16 +190,9 @@ def save(state: pathlib.Path, settings: Settings) -> bool:
     state.mkdir(parents=True, exist_ok=True, mode=0o700)
     path, content = state / "figlina.conf", settings.configuration(state)
     changed = not path.exists() or path.read_text() != content
-    _write(path, content)
-    _write(state / "dev.json", json.dumps(dataclasses.asdict(settings), indent=1))
+    machines.write(path, content.encode())
+    machines.write(state / "dev.json", json.dumps(dataclasses.asdict(settings), indent=1).encode())
     return changed
-
-
-def _write(path: pathlib.Path, content: str) -> None:
-    temporary = path.with_name(path.name + ".new")
-    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(content)
-    temporary.replace(path)
 
 
 def parse_options(given: Iterable[str]) -> dict[str, str]:

@@ -1,7 +1,5 @@
 """Starts again what dies: `figlina dev up --supervise` runs this in the background. It ends by SIGTERM, or when its instance is gone."""
 
-from __future__ import annotations
-
 import argparse
 import pathlib
 import signal
@@ -9,13 +7,13 @@ import sys
 import threading
 import time
 
+from controller import exceptions
 from controller.dev import instance
 
 INTERVAL = 0.5
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Watch one instance."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--state", required=True, type=pathlib.Path)
     state = parser.parse_args(arguments).state
@@ -28,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             for name in watched.revive():
                 print(f"{time.strftime('%H:%M:%S')} started {name}", flush=True)
-        except instance.DevError as exc:
+        except (instance.DevError, exceptions.ControllerError) as exc:
             print(f"{time.strftime('%H:%M:%S')} {exc}", flush=True)
     return 0
 

@@ -83,7 +83,6 @@ def _longest_gap(ordered: list[Answer]) -> float:
 
 
 def _longest_silence(good: list[Answer]) -> float:
-    """The longest time between two good answers."""
     ends = sorted(answer.ended for answer in good)
     return max((later - earlier for earlier, later in itertools.pairwise(ends)), default=0.0)
 
@@ -111,7 +110,6 @@ async def _ask(host: str, port: int, path: str, timeout: float) -> Answer:
 
 
 async def _until_closed() -> None:
-    """Return when standard input is closed."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     await reader.read(-1)
@@ -142,7 +140,6 @@ async def run(url: str, rate: float, seconds: float, timeout: float) -> Summary:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--rate", type=float, default=200.0, help="requests per second (at most 1000)")

@@ -4,8 +4,6 @@ with a new cookie `session`.
 Standard library only and quick to start; one process serves HTTP and HTTPS with kept-alive connections.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import secrets
@@ -117,7 +115,6 @@ async def serve(name: str, address: str, http_port: int, https_port: int | None,
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
     parser.add_argument("--address", default="0.0.0.0")

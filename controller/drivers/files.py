@@ -1,7 +1,5 @@
 """Files with secrets in them: written whole or not at all, read only if nobody else can read them."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

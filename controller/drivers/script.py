@@ -1,7 +1,5 @@
 """What every fake of a cloud service can be told: to fail, and to remember what it was asked."""
 
-from __future__ import annotations
-
 import functools
 import threading
 from collections.abc import Callable
@@ -24,7 +22,6 @@ class Script:
             self._failures.setdefault(method, []).extend([error] * times)
 
     def calls_of(self, method: str) -> list[tuple[Any, ...]]:
-        """The arguments of every call of a method so far."""
         with self._script_lock:
             return [arguments for name, arguments in self.calls if name == method]
 

@@ -1,7 +1,5 @@
 """What may come in: per kind of document its attributes, what each takes, and who may give it when."""
 
-from __future__ import annotations
-
 import ipaddress
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -18,7 +16,6 @@ class _Dialect(dialects.Dialect):
     """The sentences of the Networking API."""
 
     def no_object(self, schema: Schema, given: Any) -> Exception:
-        """It is no JSON object."""
         return _bad(f"The body has no object under the key {schema.name}.")
 
     def refused(self, schema: Schema, names: Collection[str], path: str, *, creating: bool) -> Exception:
@@ -29,7 +26,6 @@ class _Dialect(dialects.Dialect):
         return _bad(f"The attribute {min(names)} can't be changed.")
 
     def missing(self, schema: Schema, field: Field) -> Exception:
-        """A POST must give the attribute."""
         return _bad(f"A {schema.name} needs the attribute {field.name}.")
 
     def bad(self, field: Field, value: Any, reason: Reject) -> Exception:
@@ -89,7 +85,6 @@ def word(*known: str) -> Parser:
 
 
 def address(value: Any) -> str:
-    """An IP address, in its usual spelling."""
     return str(ipaddress.ip_address(kinds.ip_address(value)))
 
 
@@ -99,7 +94,6 @@ def address_or_cidr(value: Any) -> str:
 
 
 def mac(value: Any) -> str:
-    """A hardware address."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value) or int(value[:2], 16) & 1:
         raise Reject("Value should be the MAC address of one host")
     return value.lower()

@@ -45,7 +45,6 @@ class BridgeNetwork(network.EmbeddedNetwork):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> BridgeNetwork:
-        """As `[embedded]` says."""
         return cls(
             state_path=pathlib.Path(conf.embedded.state_path),
             namespace_prefix=conf.embedded.namespace_prefix,

@@ -1,7 +1,5 @@
 """Bridges in a network namespace of ours, routers in others, and a packet filter: what the embedded network's inventory does to packets."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import logging
@@ -51,7 +49,7 @@ class Bridges(Effects):
         self._host.ip_batch(self.namespace, [_bridge_line(bridge), f"link set {bridge} up"])
 
     def network_gone(self, bridge: str) -> None:
-        linux.delete_link(self._host, self.namespace, bridge)
+        linux.take_away(self._host, self.namespace, [f"link delete {bridge}"])
 
     def router_changed(self, contents: Contents, router_id: str) -> None:
         self._marks.mark()
@@ -128,16 +126,14 @@ class Bridges(Effects):
         before = packet_filter.part(contents, port_ids, group_ids)
         yield
         after = packet_filter.part(contents, port_ids, group_ids)
-        still = {element for element in before.elements - after.elements if _is_member(contents, element)}
+        still = {  # another port has the address that this one loses, as a member of the same group
+            (name, address)
+            for name, address in before.elements - after.elements
+            if (group_id := filter_parts.group_of_set(name)) is not None and contents.is_member(group_id, address)
+        }
         after = dataclasses.replace(after, elements=after.elements | still)
         self._apply(contents, filter_parts.script(packet_filter.TABLE, before, after))
 
 
 def _bridge_line(name: str) -> str:
     return f"link add {name} type bridge stp_state 0 forward_delay 0 mcast_snooping 0"
-
-
-def _is_member(contents: Contents, element: filter_parts.Element) -> bool:
-    """Whether another port still has the address that this one loses, as a member of the same group."""
-    group_id = filter_parts.group_of_set(element[0])
-    return group_id is not None and contents.is_member(group_id, element[1])

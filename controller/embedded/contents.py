@@ -54,7 +54,6 @@ class Effects:
 
     def guard(self, contents: Contents) -> contextlib.AbstractContextManager[None]:
         """Surrounds every change, its commit included."""
-        del contents
         return contextlib.nullcontext()
 
     def made(self, contents: Contents, port_id: str) -> None:
@@ -66,7 +65,6 @@ class Effects:
     @contextlib.contextmanager
     def changing(self, contents: Contents, port_ids: Sequence[str] = (), group_ids: Sequence[str] = ()) -> Iterator[None]:
         """What is known of these ports and security groups changes in the block; ports and groups may be new, or gone after it."""
-        del contents, port_ids, group_ids
         yield
 
     def network_made(self, bridge: str) -> None:
@@ -95,18 +93,12 @@ class Plug:
 
     @property
     def id(self) -> str:
-        """The port's."""
         return self.port.id
 
     @property
     def addresses(self) -> list[str]:
         """From which it may send: its own, and those that are allowed beside."""
         return [*(fixed.ip_address for fixed in self.port.fixed_ips), *self.allowed]
-
-    @property
-    def is_filtered(self) -> bool:
-        """Has the filter rules for it?"""
-        return self.kind in OF_AMPHORAE or self.secured
 
 
 class Contents:
@@ -154,7 +146,6 @@ class Contents:
         )
 
     def bridges(self) -> list[str]:
-        """The bridge of every network."""
         return sorted(row.bridge for row in self.rows.all(tables.networks))
 
     # Ports
@@ -216,7 +207,6 @@ class Contents:
         raise exceptions.NotFound("Port", wanted)
 
     def find_port(self, name: str, kind: str) -> Port | None:
-        """The port of a kind with this name."""
         return next(iter(self.ports("name", name=name, kind=kind)), None)
 
     def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[Port]:
@@ -381,14 +371,12 @@ class Contents:
         return frozenset(self.all_pair_rules(load_balancer_id=load_balancer_id).get(load_balancer_id, ()))
 
     def all_pair_rules(self, **equal: Any) -> dict[str, list[AccessRule]]:
-        """By load balancer."""
         found: dict[str, list[AccessRule]] = {}
         for row in self.rows.all(tables.pair_rules, **equal):
             found.setdefault(row.load_balancer_id, []).append(AccessRule(row.protocol, row.port or None, row.cidr or None, True))
         return found
 
     def set_pair_rules(self, load_balancer_id: str, wanted: Iterable[AccessRule]) -> None:
-        """Exactly these, from now on."""
         self.rows.delete(tables.pair_rules, load_balancer_id=load_balancer_id)
         own = {"load_balancer_id": load_balancer_id}
         self.rows.put(

@@ -3,8 +3,6 @@
 A `Part` is what the filter holds for one port or one group. A change is the difference of two: the kernel takes it in one transaction.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,7 +54,6 @@ class Part:
 
 
 def together(parts: Iterable[Part]) -> Part:
-    """Several as one."""
     sets: dict[str, str] = {}
     chains: dict[str, tuple[str, ...]] = {}
     elements: set[Element] = set()
@@ -79,19 +76,13 @@ def script(table: str, before: Part, after: Part) -> str:
     lines = [f"add set bridge {table} {name} {{ type {kind}; }}" for name, kind in after.sets.items() if name not in before.sets]
     lines += [f"add chain bridge {table} {name}" for name in (*changed, *gone)]
     for name, rules in changed.items():
-        lines += chain_lines(table, name, rules)[1:]
+        lines += [f"flush chain bridge {table} {name}", *(f"add rule bridge {table} {name} {rule}" for rule in rules)]
     lines += _element_lines(table, "add", leaving) + _element_lines(table, "delete", leaving)
     lines += _element_lines(table, "add", after.elements - before.elements)
     lines += [f"{verb} chain bridge {table} {name}" for verb in ("flush", "delete") for name in gone]
     for name in forgotten:
         lines += [f"add set bridge {table} {name} {{ type {before.sets[name]}; }}", f"delete set bridge {table} {name}"]
     return "\n".join(lines) + "\n" if lines else ""
-
-
-def chain_lines(table: str, name: str, rules: Iterable[str]) -> list[str]:
-    """A chain, with exactly these rules."""
-    chain = f"bridge {table} {name}"
-    return [f"add chain {chain}", f"flush chain {chain}", *(f"add rule {chain} {rule}" for rule in rules)]
 
 
 def _element_lines(table: str, verb: str, elements: Iterable[Element]) -> list[str]:
@@ -106,21 +97,19 @@ def _element_lines(table: str, verb: str, elements: Iterable[Element]) -> list[s
 
 def ingress(group_id: str) -> str:
     """The chain that accepts what a group admits."""
-    return f"sgi_{_short(group_id)}"
+    return f"sgi_{group_id}".replace("-", "_")
 
 
 def egress(group_id: str) -> str:
     """The chain that passes on what members of a group may send."""
-    return f"sge_{_short(group_id)}"
+    return f"sge_{group_id}".replace("-", "_")
 
 
 def names_of(group_id: str) -> list[str]:
-    """Every chain and set of a group."""
     return [ingress(group_id), egress(group_id), _members(group_id, 4), _members(group_id, 6)]
 
 
 def member(group_id: str, address: str) -> Element:
-    """A member's address in the set of its group."""
     return (_members(group_id, ipaddress.ip_address(address).version), address)
 
 
@@ -131,11 +120,7 @@ def group_of_set(name: str) -> str | None:
 
 
 def _members(group_id: str, version: int) -> str:
-    return f"m{version}_{_short(group_id)}"
-
-
-def _short(group_id: str) -> str:
-    return group_id.replace("-", "_")
+    return f"m{version}_{group_id}".replace("-", "_")
 
 
 def is_of_service(contents: Contents, group_id: str) -> bool:
@@ -170,11 +155,8 @@ def matches(rules: Iterable[Rule]) -> list[str]:
             others[words] = None
         else:
             single.setdefault(words, set()).add(port)
-    return [*others, *(f"{words} th dport {_ports(found)}" for words, found in single.items())]
-
-
-def _ports(found: set[int]) -> str:
-    return str(*found) if len(found) == 1 else f"{{ {', '.join(map(str, sorted(found)))} }}"
+    ports = {words: ", ".join(map(str, sorted(found))) for words, found in single.items()}
+    return [*others, *(f"{words} th dport {f'{{ {found} }}' if ',' in found else found}" for words, found in ports.items())]
 
 
 def _match(rule: Rule) -> tuple[str, int | None]:

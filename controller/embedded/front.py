@@ -1,13 +1,11 @@
 """The Networking API as one caller may use it: what they see, what they may change, and which call of `TenantNetworking` answers."""
 
-from __future__ import annotations
-
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.embedded import attributes, networking
+from controller.embedded import attributes, networking, tenants
 from controller.embedded.networking import Document
 from controller.resources import kinds
 
@@ -28,7 +26,7 @@ _PARENTS = {networking.SUBNET: "network_id", networking.SECURITY_GROUP_RULE: "se
 class Front:
     """`is_admin` sees and changes everything; everybody else has a project."""
 
-    network: networking.TenantNetworking
+    network: tenants.Tenants
     project_id: str | None
     is_admin: bool
 
@@ -49,7 +47,7 @@ class Front:
         if not self.is_admin and document["project_id"] != self.project_id:
             raise exceptions.Forbidden
 
-    def _check_references(self, values: Mapping[str, Any], known: frozenset[str] = frozenset()) -> None:
+    def _check_references(self, values: Mapping[str, Any], known: Collection[str | None] = ()) -> None:
         """:raises NotFound: something that is named, and is not `known`, does not exist for the caller."""
         if self.is_admin:
             return
@@ -60,11 +58,6 @@ class Front:
         named += [(networking.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
         for kind, object_id in dict.fromkeys(one for one in named if one[1] not in known):
             self.shown(kind, object_id)
-
-    def _service_groups(self, port_id: str) -> frozenset[str]:
-        """Groups of the service that a tenant may name for a port: that of its VIP, and those that it has, for clients send whole lists."""
-        own = self.network.service_group(port_id)
-        return frozenset([*self.network.document(networking.PORT, port_id)["security_groups"], *([own] if own else [])])
 
     def _project(self, values: dict[str, Any]) -> str:
         """Whose a new object is to be.
@@ -82,7 +75,6 @@ class Front:
     # What they ask for
 
     def all(self, kind: str) -> list[Document]:
-        """All that the caller may see."""
         if kind in (networking.SECURITY_GROUP, networking.SECURITY_GROUP_RULE) and self.project_id:
             self.network.ensure_default_group(self.project_id)
         return self._visible(kind, self.network.documents(kind))
@@ -125,7 +117,10 @@ class Front:
         """:raises NetworkInvalid, Forbidden, NotFound, Conflict: as `create`."""
         self._own(kind, object_id)
         values = attributes.parsed(kind, given, creating=False, is_admin=self.is_admin)
-        self._check_references(values, self._service_groups(object_id) if values.get("security_groups") else frozenset())
+        known: set[str | None] = set()
+        if values.get("security_groups"):  # of the service a tenant may name that of the VIP, and those that the port has
+            known = {*self.network.document(networking.PORT, object_id)["security_groups"], self.network.service_group(object_id)}
+        self._check_references(values, known)
         return self.network.update(kind, object_id, values)
 
     def delete(self, kind: str, object_id: str) -> None:
@@ -140,10 +135,9 @@ class Front:
         """
         self._own(networking.ROUTER, router_id)
         values = {name: attributes.checked(kinds.uuid, name, given[name]) for name in ("subnet_id", "port_id") if given.get(name)}
-        if not add:
-            return self.network.remove_router_interface(router_id, values.get("subnet_id"), values.get("port_id"))
-        self._check_references(values)
-        return self.network.add_router_interface(router_id, values.get("subnet_id"), values.get("port_id"))
+        if add:
+            self._check_references(values)
+        return self.network.router_interface(router_id, values.get("subnet_id"), values.get("port_id"), add=add)
 
     def set_tags(self, kind: str, object_id: str, wanted: Any) -> list[str]:
         """Exactly these tags, from now on.

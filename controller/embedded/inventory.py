@@ -3,8 +3,6 @@
 API and worker processes use it at once: every change is one short `BEGIN IMMEDIATE` transaction.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib

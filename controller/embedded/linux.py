@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import logging
 import os
 import pathlib
 import signal
@@ -19,8 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from controller import deadlines, exceptions
 from controller.model.network import Port
-
-LOG = logging.getLogger(__name__)
 
 NAMESPACES = pathlib.Path("/run/netns")
 COMMAND_TIMEOUT = 30.0
@@ -91,7 +88,6 @@ def namespace_exists(namespace: str) -> bool:
 
 
 def namespaces(prefix: str) -> list[str]:
-    """Names of namespaces that begin so, sorted."""
     if not NAMESPACES.is_dir():
         return []
     return sorted(entry.name for entry in NAMESPACES.iterdir() if entry.name.startswith(prefix))
@@ -161,26 +157,13 @@ def ensure_cable(host: Host, bridge_namespace: str, port: Port, namespace: str, 
     lines = cable_lines(port, namespace, name)
     try:
         there = has_cable(host, bridge_namespace, port.id)
-        mine = there and (running or port.mac_address in mac_addresses(host, namespace))
+        links = [] if not there or running else json.loads(host.run(["ip", "-json", "-netns", namespace, "link", "show"]) or "[]")
+        mine = there and (running or port.mac_address in {link.get("address") for link in links})
         host.ip_batch(bridge_namespace, lines[1:] if mine else lines)  # a cable that is there may not reach the bridge yet
     except CommandFailed:
         # Or a machine that is gone may still hold its end.
         cut_cables(host, bridge_namespace, [port.id])
         host.ip_batch(bridge_namespace, lines)
-
-
-def mac_addresses(host: Host, namespace: str) -> set[str]:
-    """The MAC addresses of the interfaces in a namespace."""
-    links = json.loads(host.run(["ip", "-json", "-netns", namespace, "link", "show"]) or "[]")
-    return {link.get("address", "") for link in links}
-
-
-def delete_link(host: Host, namespace: str, name: str) -> None:
-    """Delete an interface; gone already is fine.
-
-    :raises CommandFailed: it is there, and can't be deleted.
-    """
-    take_away(host, namespace, [f"link delete {name}"])
 
 
 def cut_cables(host: Host, bridge_namespace: str, port_ids: Iterable[str]) -> None:
@@ -213,13 +196,9 @@ def take_away(host: Host, namespace: str, lines: Sequence[str]) -> None:
     try:
         host.run(["ip", "-n", namespace, "-force", "-batch", "-"], "\n".join(lines) + "\n")
     except CommandFailed as exc:
-        if not _tells_only_of_what_is_gone(exc.words):
+        complaints = [line for line in exc.words.splitlines() if line.strip() and not line.startswith("Command failed")]
+        if not complaints or not all(any(gone in line for gone in _GONE) for line in complaints):
             raise
-
-
-def _tells_only_of_what_is_gone(words: str) -> bool:
-    complaints = [line for line in words.splitlines() if line.strip() and not line.startswith("Command failed")]
-    return bool(complaints) and all(any(gone in line for gone in _GONE) for line in complaints)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -253,16 +232,13 @@ class ProcessMark:
 
     @property
     def alive(self) -> bool:
-        """Does this very process still run?"""
         return ProcessMark.of(self.pid) == self
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process is gone."""
         if self.alive:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                LOG.debug("process %s ended by itself", self.pid)
 
     def wait_gone(self, timeout: float) -> bool:
         """Wait until the process is gone; False if it is still there after `timeout` seconds."""

@@ -1,7 +1,5 @@
 """Which documents of a list are shown, in which order, and which of their attributes."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib import parse as urls

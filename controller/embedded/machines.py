@@ -80,11 +80,10 @@ class LocalCompute(interface.ComputeDriver):
     def _plug(self, folder: pathlib.Path, port: Port) -> None:
         """Give a port to a machine that was made already, and may run."""
 
-    @abc.abstractmethod
     def _outside_of_folders(self) -> set[str]:
-        """Amphorae of which there is something outside of their folders."""
+        """Amphorae of which there is something outside of their folders, other than cables."""
+        return set()
 
-    @abc.abstractmethod
     def _remove(self, amphora_id: str) -> None:
         """Take away what is outside of the folder, when the processes are gone."""
 
@@ -111,15 +110,19 @@ class LocalCompute(interface.ComputeDriver):
             with locked(folder) as lock:
                 if not process_of(folder):
                     self._start(folder, request, lock)
+            said = ""
             with locked(folder):  # by now the machine has let go of it
                 if not process_of(folder):
-                    raise exceptions.Transient(f"the machine of amphora {request.amphora_id} did not start: {last_words(folder)}")
+                    with contextlib.suppress(OSError):
+                        said = (folder / "console.log").read_bytes()[-500:].decode(errors="replace").strip()
+                    raise exceptions.Transient(f"the machine of amphora {request.amphora_id} did not start: {said}")
         return self.get(request.amphora_id)
 
     def _start(self, folder: pathlib.Path, request: interface.BootRequest, lock: int) -> None:
         """Make and start the machine; one that once ran never comes here."""
         started = time.monotonic()
-        dataclasses.replace(Record.of(request, self._flavor(request)), image_id=self.image_id).write(folder)
+        flavor = request.flavor if request.flavor in self.flavors else next(iter(self.flavors))
+        dataclasses.replace(Record.of(request, str(flavor)), image_id=self.image_id).write(folder)
         self._make(folder, request)
         # The machine lets go of the lock as soon as it is recorded, so that the lock does not live as long as the machine.
         linux.launch(
@@ -130,9 +133,6 @@ class LocalCompute(interface.ComputeDriver):
             lock=lock,
         )
         LOG.info("amphora %s: machine started in %.0f ms", request.amphora_id, (time.monotonic() - started) * 1000)
-
-    def _flavor(self, request: interface.BootRequest) -> str:
-        return request.flavor if request.flavor is not None and request.flavor in self.flavors else next(iter(self.flavors))
 
     # Looking
 
@@ -307,14 +307,7 @@ def bridge_namespace(port: Port) -> str:
     return port.attachment.namespace
 
 
-def last_words(folder: pathlib.Path) -> str:
-    with contextlib.suppress(OSError):
-        return (folder / "console.log").read_bytes()[-500:].decode(errors="replace").strip()
-    return ""
-
-
 def inner_path(folder: pathlib.Path, path: str) -> pathlib.Path:
-    """Where a file of the machine lies in its folder."""
     inner = pathlib.PurePosixPath(path)
     if not inner.is_absolute() or ".." in inner.parts:
         raise exceptions.ComputeFault(f"{path!r} is not an absolute path")

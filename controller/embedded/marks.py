@@ -4,8 +4,6 @@ A mark is a file that names its process. The next change that finds the mark of 
 kernel say what the inventory says.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import pathlib
@@ -38,7 +36,8 @@ class Marks:
         try:
             yield
         except BaseException:
-            self._keep_undone()
+            if (path := self._thread.path) is not None:  # the inventory took it back, and the kernel has it: the next one puts that right
+                path.write_text("0 0")
             raise
         if self._thread.path is not None:
             self._thread.path.unlink(missing_ok=True)
@@ -50,12 +49,6 @@ class Marks:
             path = self._folder / f"{_PREFIX}{os.getpid()}.{threading.get_native_id()}"
             path.write_text(f"{own.pid} {own.started}" if own else "0 0")
             self._thread.path = path
-
-    def _keep_undone(self) -> None:
-        """The inventory took the change back, and the kernel has it: the next one is to put that right."""
-        path: pathlib.Path | None = self._thread.path
-        if path is not None:
-            path.write_text("0 0")
 
 
 def _is_alive(path: pathlib.Path) -> bool:

@@ -50,7 +50,6 @@ class NamespaceCompute(machines.LocalCompute):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> NamespaceCompute:
-        """As `[embedded]` says."""
         command = conf.embedded.agent_command or shlex.quote(str(pathlib.Path(sys.executable).with_name("figlina-agent")))
         return cls(
             state_path=pathlib.Path(conf.embedded.state_path),
@@ -59,7 +58,6 @@ class NamespaceCompute(machines.LocalCompute):
         )
 
     def namespace_of(self, amphora_id: str) -> str:
-        """The network namespace with the amphora's NICs."""
         return self._prefix + amphora_id
 
     def _make(self, folder: pathlib.Path, request: interface.BootRequest) -> None:

@@ -1,7 +1,5 @@
 """The network driver over an inventory: ports of VIPs and amphorae, and what may reach a VIP."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -108,7 +106,6 @@ class EmbeddedNetwork(interface.NetworkDriver):
             contents.forget_old_orders()
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        del load_balancer_id
         with self._changing(order) as contents, contents.effects.changing(contents, [vip.port_id]):
             port = contents.port(vip.port_id)
             if vip.address not in [fixed.ip_address for fixed in port.fixed_ips]:
@@ -219,11 +216,11 @@ class EmbeddedNetwork(interface.NetworkDriver):
                 return
         with self._changing(order) as contents:
             contents.rows.get(tables.ports, vip.port_id)
-            vip_groups.ensure(contents, load_balancer_id)
+            with contents.effects.changing(contents, group_ids=[vip_groups.group_id(load_balancer_id)]):
+                vip_groups.ensure(contents, load_balancer_id)
             contents.set_groups_of_vip(load_balancer_id, vip.port_id, wanted)
 
     def security_groups_of(self, port_id: str) -> frozenset[str]:
-        """The ids of a port's security groups."""
         with self.inventory.read() as contents:
             return frozenset(contents.plug(port_id).groups)
 
@@ -232,6 +229,5 @@ class EmbeddedNetwork(interface.NetworkDriver):
             return frozenset(row.address for row in contents.rows.all(tables.floating_ips, port_id=port_id))
 
     def vip_access(self, load_balancer_id: str) -> frozenset[AccessRule]:
-        """What may reach a load balancer's VIP now."""
         with self.inventory.read() as contents:
             return vip_groups.access(contents, load_balancer_id)

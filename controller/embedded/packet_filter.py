@@ -10,8 +10,6 @@ SYN, and a UDP datagram whose opposite was sent in the last two minutes. Neighbo
 IPv6 neighbour discovery, in which nobody speaks for an address that is not theirs, or poses as a router.
 """
 
-from __future__ import annotations
-
 import collections
 import functools
 import ipaddress
@@ -103,7 +101,7 @@ def port_part(plug: Plug, is_of_service: Callable[[str], bool], pair_rules: Call
     of_tenants = [group_id for group_id in plug.groups if not is_of_service(group_id)]
     elements = {filter_parts.member(group_id, address) for group_id in of_tenants for address in plug.addresses}
     chains: dict[str, tuple[str, ...]] = {}
-    if plug.is_filtered:
+    if plug.kind in OF_AMPHORAE or plug.secured:
         elements |= _elements(plug)
         if plug.kind != MANAGEMENT:
             between = pair_rules(plug.load_balancer_id) if plug.kind == VRRP and plug.load_balancer_id is not None else ()
@@ -135,16 +133,12 @@ def admitting(between_amphorae: Iterable[AccessRule], group_ids: Iterable[str]) 
 
 
 def _match(rule: AccessRule) -> str:
-    words = f"{_source(rule.cidr)}meta l4proto {filter_parts.PROTOCOLS[rule.protocol]}"
-    return words if rule.port is None else f"{words} th dport {rule.port}"
-
-
-def _source(cidr: str | None) -> str:
-    if cidr is None:
-        return ""
-    network = ipaddress.ip_network(cidr, strict=False)
+    words = f"meta l4proto {filter_parts.PROTOCOLS[rule.protocol]}" + ("" if rule.port is None else f" th dport {rule.port}")
+    if rule.cidr is None:
+        return words
+    network = ipaddress.ip_network(rule.cidr, strict=False)
     family = "ip" if network.version == 4 else "ip6"
-    return f"ether type {family} " if network.prefixlen == 0 else f"{family} saddr {network} "
+    return f"{f'{family} saddr {network}' if network.prefixlen else f'ether type {family}'} {words}"
 
 
 def _elements(plug: Plug) -> set[Element]:

@@ -96,7 +96,8 @@ class QemuCompute(machines.LocalCompute):
         fresh, card = _ensure_tap(self._host, port), _card(port)
         if self.get(folder.name).status is not interface.InstanceStatus.ACTIVE:
             raise exceptions.NotFound("Instance", folder.name)
-        connected = not fresh and _is_connected(folder, port)
+        # Whether there is the network side of the card. That it is up is said in passing: what is not there is refused.
+        connected = not fresh and _tell(folder, "set_link", {"name": card["netdev"]["id"], "up": True}) is not None
         if not connected:
             if not _let_go(folder, port, _LET_GO_BEFORE_PLUGGING):  # QEMU would take the card that the guest still has for the new one
                 raise exceptions.Transient(f"the machine of amphora {folder.name} does not let go of a network card that was unplugged")
@@ -109,12 +110,6 @@ class QemuCompute(machines.LocalCompute):
         with contextlib.suppress(exceptions.Transient, exceptions.NotFound):  # without its tap, the card is of no use anyway
             _let_go(folder, port, _LET_GO)
         super().detach_port(compute_id, port)
-
-    def _outside_of_folders(self) -> set[str]:
-        return set()
-
-    def _remove(self, amphora_id: str) -> None:
-        """Nothing of a machine is outside of its folder but its taps."""
 
 
 @functools.cache
@@ -152,11 +147,6 @@ def _ensure_tap(host: linux.Host, port: Port) -> bool:
     made = [] if linux.has_cable(host, namespace, port.id) else [f"tuntap add dev {tap} mode tap"]
     host.ip_batch(namespace, [*made, f"link set {tap} mtu {port.mtu} master {port.attachment.bridge} up"])
     return bool(made)
-
-
-def _is_connected(folder: pathlib.Path, port: Port) -> bool:
-    """Whether there is the network side of a port's card. That it is up is said in passing: what is not there is refused."""
-    return _tell(folder, "set_link", {"name": _card(port)["netdev"]["id"], "up": True}) is not None
 
 
 def _has_card(folder: pathlib.Path, port: Port) -> bool:

@@ -4,8 +4,6 @@ IPv6 is routed as it is, without translation; hosts are told their gateway by th
 brought to what the inventory says as a whole, whatever an interrupted change left of it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import ipaddress
 import json
@@ -41,7 +39,7 @@ def wanted(contents: Contents, router_id: str) -> Router:
     for port in contents.ports_of_device(router_id, [""]):
         if port.device_owner not in _PREFIXES:  # a tenant may write any id on their own port
             continue
-        name = _leg(port)
+        name = _PREFIXES[port.device_owner] + linux.cable_name(port.id).removeprefix("tap")
         subnets = [contents.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
         own = {
             f"{fixed.ip_address}/{ipaddress.ip_network(subnet.cidr).prefixlen}"
@@ -52,10 +50,6 @@ def wanted(contents: Contents, router_id: str) -> Router:
             defaults.update({subnet.ip_version: subnet.gateway_ip for subnet in subnets if subnet.gateway_ip})
         legs[name], addresses[name] = port, frozenset(own)
     return Router(legs=legs, addresses=addresses, defaults=tuple(defaults.values()), floating=floating)
-
-
-def _leg(port: Port) -> str:
-    return _PREFIXES[port.device_owner] + linux.cable_name(port.id).removeprefix("tap")
 
 
 _SETTINGS = "; ".join(
@@ -82,9 +76,14 @@ def bring_to(host: linux.Host, bridge_namespace: str, namespace: str, router: Ro
     linux.take_away(host, namespace, [f"link delete {name}" for name in present if name not in router.legs])
     for name, port in router.legs.items():
         linux.ensure_cable(host, bridge_namespace, port, namespace, name)
-    legs = router.legs.keys()
-    host.ip_batch(namespace, [line for name in legs for line in _leg_lines(name, router, present.get(name, set()))] or ["link set lo up"])
-    linux.take_away(host, namespace, [line for name in legs for line in _lines_that_go(name, router, present.get(name, set()))])
+    new, gone = ["link set lo up"], []
+    for name, addresses in router.addresses.items():
+        has = present.get(name, set())
+        new += [f"link set {name} up"]
+        new += [f"address add {one} dev {name}" + (" nodad" if ":" in one else "") for one in sorted(addresses - has)]
+        gone += [f"address delete {one} dev {name}" for one in sorted(has - addresses)]
+    host.ip_batch(namespace, new)
+    linux.take_away(host, namespace, gone)
     if router.defaults:
         host.ip_batch(namespace, [f"route replace default via {gateway}" for gateway in router.defaults])
     host.inside(namespace, ["nft", "-f", "-"], _script(router))
@@ -100,32 +99,17 @@ def _interfaces(host: linux.Host, namespace: str) -> dict[str, set[str]]:
     }
 
 
-def _leg_lines(name: str, router: Router, present: set[str]) -> list[str]:
-    addresses = router.addresses[name]
-    lines = [f"link set {name} up"]
-    return lines + [f"address add {address} dev {name}" + (" nodad" if ":" in address else "") for address in sorted(addresses - present)]
-
-
-def _lines_that_go(name: str, router: Router, present: set[str]) -> list[str]:
-    return [f"address delete {address} dev {name}" for address in sorted(present - router.addresses[name])]
-
-
 def _script(router: Router) -> str:
     """The whole translation, in one transaction of the kernel."""
     outside = next((name for name in router.legs if name.startswith(_PREFIXES[ROUTER_GATEWAY])), None)
     lines = [f"add table ip {TABLE}", f"delete table ip {TABLE}"]
     if outside is None:
         return "\n".join(lines) + "\n"
-    pairs = ", ".join(f"{floating} . {fixed}" for floating, fixed in router.floating)
-    inwards = ", ".join(f"{floating} : {fixed}" for floating, fixed in router.floating)
-    outwards = ", ".join(f"{fixed} : {floating}" for floating, fixed in router.floating)
-    filled = [(name, text) for name, text in (("pairs", pairs), ("inwards", inwards), ("outwards", outwards)) if text]
-    return (
-        "\n".join(
-            [*lines, _RULES.format(table=TABLE, outside=outside), *(f"add element ip {TABLE} {name} {{ {text} }}" for name, text in filled)]
-        )
-        + "\n"
-    )
+    lines.append(_RULES.format(table=TABLE, outside=outside))
+    for floating, fixed in router.floating:
+        for name, text in (("pairs", f"{floating} . {fixed}"), ("inwards", f"{floating} : {fixed}"), ("outwards", f"{fixed} : {floating}")):
+            lines.append(f"add element ip {TABLE} {name} {{ {text} }}")
+    return "\n".join(lines) + "\n"
 
 
 _RULES = """\

@@ -1,7 +1,5 @@
 """Rows of the inventory's tables, within one transaction. Each statement is built and compiled once: there are few, and they are short."""
 
-from __future__ import annotations
-
 import datetime
 import functools
 import uuid
@@ -19,7 +17,6 @@ Row = Any
 
 
 def new_id() -> str:
-    """For a row that is to come."""
     return str(uuid.uuid4())
 
 
@@ -56,7 +53,6 @@ class Rows:
         return _select(table, *_shape(equal)).rows(self._connection, _flat(equal))
 
     def first(self, table: sa.Table, **equal: Any) -> Row | None:
-        """The oldest one, if there is any."""
         return next(iter(self.all(table, **equal)), None)
 
     def get(self, table: sa.Table, object_id: str) -> Row:
@@ -67,7 +63,6 @@ class Rows:
         return found
 
     def count(self, table: sa.Table, **equal: Any) -> int:
-        """How many there are."""
         return int(_count(table, *_shape(equal)).all(self._connection, _flat(equal))[0][0])
 
     def put(self, table: sa.Table, *rows: Mapping[str, Any]) -> int:
@@ -82,7 +77,6 @@ class Rows:
         return str(columns["id"])
 
     def set(self, table: sa.Table, equal: Mapping[str, Any], **columns: Any) -> None:
-        """Give columns other values."""
         if columns:
             changed = _update(table, tuple(columns), *_shape(equal))
             changed.change(self._connection, _flat(equal) | _new(columns))

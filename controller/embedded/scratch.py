@@ -35,5 +35,4 @@ class ScratchNetwork(network.EmbeddedNetwork):
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> ScratchNetwork:
         """One for this process."""
-        del conf
         return cls()

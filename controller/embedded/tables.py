@@ -1,7 +1,5 @@
 """The tables of the inventory. Files are older than programs: a column may be added here, with a default, and none changes its meaning."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows of the inventory as documents of the Networking API; a list costs the same number of statements whatever its length."""
 
-from __future__ import annotations
-
 import collections
 import functools
 import ipaddress
@@ -95,7 +93,6 @@ def _networks(contents: Contents, rows: Sequence[Row], only: str | None) -> list
 
 
 def _subnets(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
-    del contents, only
     return [
         _standard(
             row,
@@ -125,7 +122,6 @@ def _pools(cidr: str, gateway_ip: str | None) -> list[dict[str, str]]:
 
 
 def _subnet_pools(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
-    del contents, only
     return [_standard(row, "ip_version prefixes shared is_default", default_quota=None, address_scope_id=None) for row in rows]
 
 
@@ -213,9 +209,9 @@ def _gateway(ports: Sequence[Row], addresses: dict[str, list[Row]]) -> dict[str,
 
 
 def _floating_ips(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
-    del only
     leads_to = [row.port_id for row in rows if row.port_id]
     ports = {port.id: port for port in contents.rows.all(tables.ports, id=leads_to)}
+    up = {"status": "ACTIVE", "admin_state_up": True}
     return [
         _standard(
             row,
@@ -227,17 +223,13 @@ def _floating_ips(contents: Contents, rows: Sequence[Row], only: str | None) -> 
             floating_network_id=row.network_id,
             fixed_ip_address=row.fixed_address,
             status="ACTIVE" if row.port_id else "DOWN",
-            port_details=_port_details(ports[row.port_id]) if row.port_id else None,
+            port_details={name: ports[row.port_id]._mapping[name] for name in _PORT_DETAILS} | up if row.port_id else None,
         )
         for row in rows
     ]
 
 
-def _port_details(port: Row) -> dict[str, Any]:
-    names = ("name", "network_id", "mac_address", "device_id", "device_owner")
-    return {**{name: port._mapping[name] for name in names}, "status": "ACTIVE", "admin_state_up": True}
-
-
+_PORT_DETAILS = ("name", "network_id", "mac_address", "device_id", "device_owner")
 _SHAPES: dict[str, Callable[[Contents, Sequence[Row], str | None], list[Document]]] = {
     networking.NETWORK: _networks,
     networking.SUBNET: _subnets,

@@ -1,7 +1,5 @@
 """Security groups and their rules, with the Networking API's semantics."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Mapping
 from typing import Any

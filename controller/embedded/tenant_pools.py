@@ -1,7 +1,5 @@
 """Subnet pools of tenants, with the Networking API's semantics: each new subnet gets a part of the pool's ranges that no other one has."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Networks, subnets and ports of tenants, with the Networking API's semantics."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,16 +10,8 @@ from controller.model.network import FixedIp, Network, Port
 
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
-_OF_SUBNET = (
-    *_STANDARD,
-    "host_routes",
-    "dns_nameservers",
-    "enable_dhcp",
-    "allocation_pools",
-    "ipv6_ra_mode",
-    "ipv6_address_mode",
-    "subnetpool_id",
-)
+_MODES = ("ipv6_ra_mode", "ipv6_address_mode")
+_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", "subnetpool_id", *_MODES)
 _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:profile", "binding:host_id")
 
 
@@ -29,7 +19,6 @@ _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:pr
 
 
 def create_network(contents: Contents, values: Mapping[str, Any]) -> str:
-    """A bridge of its own."""
     made = rows.new_id()
     bridge = f"br-{made.replace('-', '')[:11]}"
     columns = {name: values[name] for name in ("name", "mtu", "project_id", "shared")}
@@ -71,14 +60,14 @@ def create_subnet(contents: Contents, values: Mapping[str, Any]) -> str:
     for other in contents.rows.all(tables.subnets, network_id=network.id):
         if cidr.overlaps(ipaddress.ip_network(other.cidr)):
             raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other.cidr} on network {network.id}.")
-    gateway = values.get("gateway_ip", _first_address(cidr))
+    gateway = values.get("gateway_ip", str(cidr[1] if cidr.num_addresses > 2 else cidr[0]))
     _check_inside(cidr, gateway, values.get("allocation_pools"))
     given = {key: value for key, value in values.items() if key != "allocation_pools" or value}
     columns = {"name": values["name"], "project_id": values["project_id"], "network_id": network.id}
     return contents.rows.add(tables.subnets, given, _OF_SUBNET, cidr=str(cidr), gateway_ip=gateway, **columns)
 
 
-def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tenant_pools.Cidr]:
     """The values with the pool that is meant, and the range: the one asked for, or a part of the pool."""
     pool_id = values.get("subnetpool_id")
     if pool_id is None and values.get("use_default_subnetpool"):
@@ -92,7 +81,7 @@ def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[
 
 def _check_modes(version: int, values: Mapping[str, Any]) -> None:
     """How hosts learn their IPv6 addresses is kept as it is said, for clients that look; here every address is told by its port."""
-    modes = {name: values[name] for name in ("ipv6_ra_mode", "ipv6_address_mode") if values.get(name)}
+    modes = {name: values[name] for name in _MODES if values.get(name)}
     if not modes:
         return
     if version == 4:
@@ -103,13 +92,7 @@ def _check_modes(version: int, values: Mapping[str, Any]) -> None:
         raise networking.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
 
 
-def _first_address(cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    return str(cidr[1] if cidr.num_addresses > 2 else cidr[0])
-
-
-def _check_inside(
-    cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str | None, pools: Sequence[Mapping[str, str]] | None
-) -> None:
+def _check_inside(cidr: tenant_pools.Cidr, gateway: str | None, pools: Sequence[Mapping[str, str]] | None) -> None:
     if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
         raise networking.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
     seen: list[tuple[int, int]] = []

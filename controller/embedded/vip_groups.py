@@ -1,7 +1,5 @@
 """The security group `lb-<load balancer id>`, which admits what listeners ask for, and what amphorae tell each other."""
 
-from __future__ import annotations
-
 import ipaddress
 import uuid
 from collections.abc import Iterable, Sequence
@@ -22,18 +20,13 @@ def group_id(load_balancer_id: str) -> str:
 
 
 def exists(contents: Contents, load_balancer_id: str) -> bool:
-    """Is there such a group?"""
     return contents.rows.first(tables.security_groups, id=group_id(load_balancer_id)) is not None
 
 
 def ensure(contents: Contents, load_balancer_id: str) -> None:
-    """Have the group, from now on."""
-    if not exists(contents, load_balancer_id):
-        with contents.effects.changing(contents, group_ids=[group_id(load_balancer_id)]):
-            _add(contents, load_balancer_id)
-
-
-def _add(contents: Contents, load_balancer_id: str) -> None:
+    """Have the group, from now on; within a block of `contents.effects.changing` that names it."""
+    if exists(contents, load_balancer_id):
+        return
     values = {
         "name": f"lb-{load_balancer_id}",
         "project_id": networking.SERVICE_PROJECT,
@@ -47,8 +40,7 @@ def add_to(contents: Contents, load_balancer_id: str, port_id: str) -> None:
     wanted, plug = group_id(load_balancer_id), contents.plug(port_id)
     filtered = [port_id] if plug.kind == "" else []  # of a VIP port of ours the filter learns by the ports that carry the VIP
     with contents.effects.changing(contents, filtered, [wanted] if filtered else []):
-        if not exists(contents, load_balancer_id):
-            _add(contents, load_balancer_id)
+        ensure(contents, load_balancer_id)
         contents.set_groups(port_id, [*plug.groups, wanted])
 
 
@@ -70,11 +62,8 @@ def delete(contents: Contents, load_balancer_id: str) -> None:
 
 def whole(rules: Iterable[AccessRule]) -> frozenset[AccessRule]:
     """Rules as they are kept: ranges in their one spelling."""
-    return frozenset(AccessRule(rule.protocol, rule.port, _range(rule.cidr), rule.between_amphorae) for rule in rules)
-
-
-def _range(cidr: str | None) -> str | None:
-    return None if cidr is None else str(ipaddress.ip_network(cidr, strict=False))
+    spelled = ((rule, rule.cidr and str(ipaddress.ip_network(rule.cidr, strict=False))) for rule in rules)
+    return frozenset(AccessRule(rule.protocol, rule.port, cidr, rule.between_amphorae) for rule, cidr in spelled)
 
 
 def access(contents: Contents, load_balancer_id: str) -> frozenset[AccessRule]:
@@ -90,8 +79,7 @@ def set_access(contents: Contents, load_balancer_id: str, vip: model.Vip, rules:
     between = frozenset(rule for rule in rules if rule.between_amphorae)
     changed = between != contents.pair_rules(load_balancer_id)
     with contents.effects.changing(contents, contents.carriers(load_balancer_id) if changed else [], [group_id(load_balancer_id)]):
-        if not exists(contents, load_balancer_id):
-            _add(contents, load_balancer_id)
+        ensure(contents, load_balancer_id)
         contents.set_pair_rules(load_balancer_id, between)
         _change_rows(contents, load_balancer_id, {row for rule in rules - between for row in _rows_of(rule, versions)})
 

@@ -3,8 +3,6 @@
 A batch that was kept and tried again as it is would fail for ever, and with it everybody's items that came later.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 

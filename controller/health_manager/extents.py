@@ -1,7 +1,5 @@
 """What the rows say that the amphorae of a load balancer can have to report on; looked up for many at once, and kept for a while."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection
 

@@ -69,17 +69,11 @@ class HealthManager:
         )
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=part.run, args=(self._stop,), name=name, daemon=True)
-            for name, part in (
-                ("receiver", self.receiver),
-                ("recorder", self.recorder),
-                ("watcher", self.watcher),
-                ("repairs", self.repairs),
-            )
+            threading.Thread(target=part.run, args=(self._stop,), name=type(part).__name__.lower(), daemon=True)
+            for part in (self.receiver, self.recorder, self.watcher, self.repairs)
         ]
 
     def start(self) -> None:
-        """Begin to receive and to judge."""
         for thread in self._threads:
             thread.start()
 

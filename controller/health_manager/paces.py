@@ -1,7 +1,5 @@
 """How often something may be said: of what a stranger can cause again and again, a few times at once, and then now and then."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 
 from controller import clock as clocks
@@ -27,7 +25,6 @@ class Pace:
         return self._full_until.get(key, float("-inf")) - self._clock.monotonic() <= self._patience
 
     def note(self, key: Hashable) -> None:
-        """It is said."""
         self._full_until[key] = max(self._clock.monotonic(), self._full_until.get(key, float("-inf"))) + self._seldom
 
     def take(self, key: Hashable) -> bool:

@@ -4,8 +4,6 @@ For a moment that is how a take-over looks, so it counts after `GRACE` only, and
 last report of a half that has just died still says that it holds the VIP.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 from collections.abc import Callable, Collection, Mapping
@@ -23,27 +21,18 @@ _IN_BETWEEN = IN_DELETION | {ProvisioningStatus.PENDING_CREATE}
 
 
 class Discord(enum.Enum):
-    """How a pair is not one."""
+    """How a pair is not one, and who is to be mended: of two holders the backup, of none the master."""
 
-    TWO_HOLDERS = enum.auto()
-    NO_HOLDER = enum.auto()
+    TWO_HOLDERS = "both halves of the pair hold the VIP address", Role.BACKUP
+    NO_HOLDER = "no half of the pair holds the VIP address", Role.MASTER
 
-    @property
-    def finding(self) -> str:
-        """What is wrong."""
-        return (
-            "both halves of the pair hold the VIP address" if self is Discord.TWO_HOLDERS else "no half of the pair holds the VIP address"
-        )
+    def __init__(self, finding: str, role: Role) -> None:
+        self.finding, self.role = finding, role
 
     @property
     def sentence(self) -> str:
         """What is wrong, of the amphora that is to be mended."""
-        return f"{self.finding}, and it is the {'backup' if self is Discord.TWO_HOLDERS else 'master'}"
-
-    @property
-    def role(self) -> Role:
-        """Who is to be mended: of two holders the backup, of none the master."""
-        return Role.BACKUP if self is Discord.TWO_HOLDERS else Role.MASTER
+        return f"{self.finding}, and it is the {self.role.lower()}"
 
 
 def truer(found: verdict.Statuses, discord: Discord | None) -> verdict.Statuses:
@@ -81,7 +70,8 @@ class Pairs:
         if seen is None or seen.discord is not found or is_in_between(snapshot):  # looked at again once it is built
             seen = self._seen[key] = _Seen(found, self._monotonic())
         if not seen.lasts and self._monotonic() - seen.since >= GRACE:
-            seen.lasts = all(self._was_heard(half.id, seen.since) for half in _halves(snapshot) if half.id not in silent)
+            heard = [self._heard_at(half.id) for half in _halves(snapshot) if half.id not in silent]
+            seen.lasts = all(at is not None and at > seen.since + _HEARD_AFTER for at in heard)
         return found if seen.lasts else None
 
     def undecided(self) -> list[str]:
@@ -97,10 +87,6 @@ class Pairs:
         """These load balancers are gone."""
         for key in load_balancer_ids:
             self._seen.pop(key, None)
-
-    def _was_heard(self, amphora_id: str, since: float) -> bool:
-        heard_at = self._heard_at(amphora_id)
-        return heard_at is not None and heard_at > since + _HEARD_AFTER
 
 
 def is_in_between(snapshot: model.Snapshot) -> bool:

@@ -5,8 +5,6 @@ verified. The receiver measures what it loses (the kernel's count of drops) and 
 means nothing.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import logging
@@ -15,6 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Sequence
+from typing import Self
 
 from amphora_agent.protocol import heartbeat
 from controller import clock as clocks
@@ -61,6 +60,14 @@ class Batch:
     counters: dict[str, Received] = dataclasses.field(default_factory=dict)
     cramped: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
 
+    def add(self, later: Self) -> None:
+        """What was heard after this."""
+        self.fresh |= later.fresh
+        self.heard |= later.heard
+        self.reports |= later.reports
+        self.counters = {key: one for key, one in self.counters.items() if key not in later.reports} | later.counters
+        self.cramped |= later.cramped
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Load:
@@ -77,11 +84,7 @@ class _Turn:
 
     monotonic: float
     wall: float
-    fresh: list[replay.Sender] = dataclasses.field(default_factory=list)
-    heard: list[replay.Sender] = dataclasses.field(default_factory=list)
-    reports: dict[str, Received] = dataclasses.field(default_factory=dict)
-    counters: dict[str, Received] = dataclasses.field(default_factory=dict)
-    cramped: list[replay.Sender] = dataclasses.field(default_factory=list)
+    batch: Batch = dataclasses.field(default_factory=Batch)
 
 
 class Receiver:
@@ -125,22 +128,16 @@ class Receiver:
 
     @property
     def port(self) -> int:
-        """The UDP port that is listened on."""
         return int(self._socket.getsockname()[1])
 
     def run(self, stop: threading.Event) -> None:
-        """Receive until told to stop."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._last_turn = self._clock.monotonic()
         outage = outages.Outage(LOG, "The receiver of heartbeats")
         while not stop.is_set():
             poll.poll(_POLL * 1000)
-            try:
-                self.turn()
-                outage.over()
-            except Exception as exc:
-                outage.met(exc)  # without a pause: whoever is not received is taken for dead
+            outage.outlives(self.turn)  # without a pause: whoever is not received is taken for dead
         self.wake()
 
     def turn(self) -> int:
@@ -247,7 +244,7 @@ class Receiver:
                 if self._try(item, turn):
                     self.skipped += len(plain) - place
                     break
-        if turn.fresh or turn.heard or turn.reports or turn.cramped:
+        if turn.batch.fresh or turn.batch.heard or turn.batch.reports or turn.batch.cramped:
             self._publish(turn)
 
     def _try(self, item: Datagram, turn: _Turn) -> bool:
@@ -264,7 +261,7 @@ class Receiver:
         sender = self._senders.get(datagram[4:20])
         if sender is None:
             sender, header, body = self._introduce(datagram, address, turn)
-            turn.fresh.append(sender)
+            turn.batch.fresh[sender.amphora_id] = sender
             answer = False
         else:
             header, body = self._verify(sender, datagram)
@@ -277,18 +274,18 @@ class Receiver:
                 self._ask(sender, header, address, now)
                 raise
             if is_new_boot:
-                turn.fresh.append(sender)
+                turn.batch.fresh[sender.amphora_id] = sender
         doubtful = sender.hear(header, answer, now, turn.wall)
         if now - sender.queued_at >= self._record_interval:
             sender.queued_at = now
-            turn.heard.append(sender)
+            turn.batch.heard[sender.amphora_id] = sender
         if header.kind == heartbeat.REPORT:
             self._take_report(sender, header, body, turn)
         elif header.sequence == sender.newest:
             if header.digest != sender.digest or (doubtful and body):
                 self._ask(sender, header, address, now)
             if header.digest == sender.digest and heartbeat.NONCE_SIZE < len(body) <= sender.room:
-                turn.counters[sender.amphora_id] = Received(header.digest, body[heartbeat.NONCE_SIZE :])
+                turn.batch.counters[sender.amphora_id] = Received(header.digest, body[heartbeat.NONCE_SIZE :])
 
     def _introduce(self, datagram: bytes, address: replay.Address, turn: _Turn) -> tuple[replay.Sender, heartbeat.Header, bytes]:
         amphora_id = heartbeat.sender(datagram)
@@ -337,14 +334,14 @@ class Receiver:
         try:
             whole = body if header.parts == 1 and len(body) <= sender.room else self._assemblies.add(sender, header, body, now)
         except replay.Cramped:
-            turn.cramped.append(sender)
+            turn.batch.cramped[sender.amphora_id] = sender
             raise
         if whole is None:
             return
         if not sender.may_report(now):
             raise heartbeat.Rejected("reports of one amphora come too fast")
         sender.report_sequence, sender.digest = first, header.digest
-        turn.reports[sender.amphora_id] = Received(header.digest, whole)
+        turn.batch.reports[sender.amphora_id] = Received(header.digest, whole)
 
     def _ask(self, sender: replay.Sender, header: heartbeat.Header, address: replay.Address, now: float) -> None:
         """Ask for a full report and a beat that answers: no report is known, the state is another one by now, or its clock is in doubt."""
@@ -361,17 +358,11 @@ class Receiver:
             LOG.debug("Amphora %s could not be asked for a report: %s", sender.amphora_id, exc)
 
     def _publish(self, turn: _Turn) -> None:
-        urgent = sum(sender.is_urgent(turn.monotonic) for sender in turn.fresh) > 0  # each one is to be asked
+        urgent = sum(sender.is_urgent(turn.monotonic) for sender in turn.batch.fresh.values()) > 0  # each one is to be asked
         with self._news:
-            self._batch.fresh.update((sender.amphora_id, sender) for sender in turn.fresh)
-            self._batch.heard.update((sender.amphora_id, sender) for sender in turn.heard)
-            self._batch.reports.update(turn.reports)
-            for amphora_id in turn.reports:
-                self._batch.counters.pop(amphora_id, None)
-            self._batch.counters.update(turn.counters)
-            self._batch.cramped.update((sender.amphora_id, sender) for sender in turn.cramped)
+            self._batch.add(turn.batch)
             self._urgent |= urgent
-            if urgent or turn.reports:
+            if urgent or turn.batch.reports:
                 self._news.notify_all()
 
     def _reject(self, reason: str, address: replay.Address, now: float) -> None:

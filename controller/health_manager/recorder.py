@@ -4,8 +4,6 @@ The first heartbeat has the shortest way, because a create flow is suspended on 
 jobs, then the workers are rung.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import threading
@@ -60,57 +58,40 @@ class _Reported:
     report: model.Report
 
 
-@dataclasses.dataclass(slots=True, eq=False)
-class _Counted:
-    """Counters of a beat that are to be written."""
-
-    amphora_id: str
-    known: _Known
-    body: bytes
-    rows: list[dict[str, Any]]
-
-
+@dataclasses.dataclass(eq=False)
 class Recorder:
     """One thread (`run`) writes; `lost` and `statuses` may be used by others. `ring` tells workers that there is something to do.
 
     What can't be written though the database is well is dropped, with an event, so that it stops nobody else.
     """
 
-    def __init__(
-        self,
-        db: database.Database,
-        receiver: receiving.Receiver,
-        ring: Callable[[], None],
-        interval: float = 1.0,
-        clock: clocks.Clock = clocks.SYSTEM,
-    ) -> None:
-        self._db = db
-        self._receiver = receiver
-        self._ring = ring
-        self._interval = interval
-        self._clock = clock
+    db: database.Database
+    receiver: receiving.Receiver
+    ring: Callable[[], None]
+    interval: float = 1.0
+    clock: clocks.Clock = clocks.SYSTEM
+
+    def __post_init__(self) -> None:
         self._known: dict[str, _Known] = {}
-        self._extents = extents.Extents(db, clock)
+        self._extents = extents.Extents(self.db, self.clock)
         self._ignored: dict[str, float] = {}  # amphora id -> when to look it up again
-        self._said = paces.Pace(few=1, clock=clock)  # by the id of an amphora or load balancer, and the code of an event
-        self._told = paces.Pace(clock=clock)  # of restarts in an amphora
+        self._said = paces.Pace(few=1, clock=self.clock)  # by the id of an amphora or load balancer, and the code of an event
+        self._told = paces.Pace(clock=self.clock)  # of restarts in an amphora
         self._backlog = receiving.Batch()
         self._untold: dict[str, Mapping[str, model.ProgramReport]] = {}  # by amphora id: how its programs fare, where that is news
         self._to_judge: dict[str, None] = {}  # load balancer ids, in the order of their news
         self._judge_lock = threading.Lock()
-        self._pruned_at = clock.monotonic()
-        self.statuses = Statuses(db, self._report_of, clock=clock, heard_at=receiver.heard_at)
+        self._pruned_at = self.clock.monotonic()
+        self.statuses = Statuses(self.db, self._report_of, clock=self.clock, heard_at=self.receiver.heard_at)
         self.dropped = 0  # beats, reports and load balancers that could not be written, and were given up
 
     def run(self, stop: threading.Event) -> None:
         """Write until told to stop, then write what is left."""
         outage = outages.Outage(LOG, "The record of heartbeats")
         while not stop.is_set():
-            try:
-                self.turn(0.0 if self._to_judge else self._interval)
-                outage.over()
-            except Exception as exc:  # what could not be written is kept for the next try
-                stop.wait(max(self._interval, outage.met(exc)))
+            # What could not be written is kept for the next try.
+            if pause := outage.outlives(lambda: self.turn(0.0 if self._to_judge else self.interval)):
+                stop.wait(max(self.interval, pause))
         try:
             self.turn(0.0)
         except Exception as exc:
@@ -118,14 +99,7 @@ class Recorder:
 
     def turn(self, timeout: float) -> None:
         """Take what was received since the last turn, and write it. If the database does not take it, it is kept for the next turn."""
-        batch = self._receiver.take(timeout)
-        self._backlog.fresh.update(batch.fresh)
-        self._backlog.heard.update(batch.heard)
-        self._backlog.reports.update(batch.reports)
-        for amphora_id in batch.reports:
-            self._backlog.counters.pop(amphora_id, None)
-        self._backlog.counters.update(batch.counters)
-        self._backlog.cramped.update(batch.cramped)
+        self._backlog.add(self.receiver.take(timeout))
         self._record_beats()
         self._make_room()
         self._record_reports()
@@ -134,7 +108,7 @@ class Recorder:
             self._news_of(load_balancer_id)
         self._record_counters()
         self._judge()
-        if self._clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
+        if self.clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
             self._prune()
 
     def lost(self, amphora_id: str, load_balancer_id: str) -> None:
@@ -145,10 +119,10 @@ class Recorder:
     def judge_again(self, load_balancer_id: str) -> None:
         """Look at the rows of a load balancer once more, soon."""
         self._news_of(load_balancer_id)
-        self._receiver.wake()
+        self.receiver.wake()
 
     def _record_beats(self) -> None:
-        backlog, monotonic, now = self._backlog, self._clock.monotonic(), self._db.now()
+        backlog, monotonic, now = self._backlog, self.clock.monotonic(), self.db.now()
         ages = {key: max(0.0, monotonic - sender.heard_at) for key, sender in {**backlog.heard, **backlog.fresh}.items()}
         poison = batches.write(
             list(ages),
@@ -163,7 +137,7 @@ class Recorder:
         heard = {key: now - age for key, age in ages.items()}
         doubtful = [amphora_id for amphora_id in heard if self._is_doubtful(amphora_id, monotonic, amphora_id in fresh)]
         woken: set[str] = set()
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             found = tx.health.lookup(doubtful)
             newcomers = {key: heard[key] for key, row in found.items() if row.first_heartbeat_at is None and _lives(row.status)}
             if newcomers:
@@ -179,7 +153,7 @@ class Recorder:
             }
             complete = tx.health.heard(later)
         if woken:
-            self._ring()
+            self.ring()
         for amphora_id in newcomers:
             LOG.info("Amphora %s was heard for the first time", amphora_id)
         for amphora_id in living:
@@ -239,18 +213,13 @@ class Recorder:
         before = {owner: room.room for owner, room in self._extents.look_up(set(owners.values())).items()}
         found = self._extents.look_up(set(owners.values()), doubted=True)
         for amphora_id, owner in owners.items():
-            self._receiver.allow(amphora_id, found[owner].room)
+            self.receiver.allow(amphora_id, found[owner].room)
             if found[owner].room <= before[owner]:
                 self._refuse(amphora_id, owner, "it is larger than all that its load balancer has")
         self._backlog.cramped = {}
 
     def _record_reports(self) -> None:
-        poison = batches.write(
-            self._decoded(),
-            self._write_reports,
-            lambda: self._probe(lambda tx: tx.health.count([_counters(_NOBODY, _NOBODY, _NOBODY, _NO_COUNTERS)], [])),
-        )
-        for item, exc in poison:
+        for item, exc in batches.write(self._decoded(), self._write_reports, self._probe_counters):
             words = "a report could not be written and was dropped"
             self._give_up(item.amphora_id, item.known.load_balancer_id, "report_dropped", words, exc)
         self._backlog.reports = {}
@@ -272,7 +241,7 @@ class Recorder:
                 if owner and (report is None or report.strays):
                     extent = self._extents.look_up([owner], doubted=True)[owner]
                     report = _decode(received, extent)
-                self._receiver.allow(amphora_id, extent.room)
+                self.receiver.allow(amphora_id, extent.room)
                 if report is None:
                     raise protocol.Rejected("it is larger than all that its load balancer has")
             except protocol.Rejected as exc:
@@ -290,7 +259,7 @@ class Recorder:
                     target = counters if listener_id in item.known.counted else begin
                     target.append(_counters(item.amphora_id, owner, listener_id, listener))
         if counters or begin:
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 tx.health.count(counters, begin)
         for item in items:
             known, received = item.known, item.received
@@ -305,7 +274,7 @@ class Recorder:
 
     def _tell_restarts(self) -> None:
         """Say which programs were started again; what comes too fast is told together with what follows."""
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         for amphora_id, programs in list(self._untold.items()):
             known = self._known.get(amphora_id)
             if known is not None and known.load_balancer_id and not (now - known.told_at >= _TOLD_EVERY and self._told.allows(amphora_id)):
@@ -316,9 +285,9 @@ class Recorder:
 
     def _tell(self, amphora_id: str, load_balancer_id: str, known: _Known, programs: Mapping[str, model.ProgramReport]) -> None:
         try:
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 if restarts.tell(tx, load_balancer_id, amphora_id, programs):
-                    known.told_at = self._clock.monotonic()
+                    known.told_at = self.clock.monotonic()
                     self._told.note(amphora_id)
         except Exception as exc:
             if database.is_transient(exc):
@@ -328,7 +297,7 @@ class Recorder:
 
     def _record_counters(self) -> None:
         """Write what beats say of listeners that the last report named; without that report nobody knows whose they are."""
-        items = []
+        items: list[tuple[str, _Known, bytes, list[dict[str, Any]]]] = []
         for amphora_id, received in self._backlog.counters.items():
             known = self._known.get(amphora_id)
             if known is None or known.load_balancer_id is None or known.digest != received.digest:
@@ -336,22 +305,17 @@ class Recorder:
             if len(received.body) != len(known.order) * protocol.COUNTERS_SIZE:
                 self._refuse(amphora_id, known.load_balancer_id, "a beat has counters of other listeners than its last report")
             elif rows := _changed_counters(amphora_id, known, received.body):
-                items.append(_Counted(amphora_id, known, received.body, rows))
-        poison = batches.write(
-            items,
-            self._write_counters,
-            lambda: self._probe(lambda tx: tx.health.count([_counters(_NOBODY, _NOBODY, _NOBODY, _NO_COUNTERS)], [])),
-        )
-        for item, exc in poison:
+                items.append((amphora_id, known, received.body, rows))
+        for (amphora_id, known, *_), exc in batches.write(items, self._write_counters, self._probe_counters):
             words = "the counters of a beat could not be written and were dropped"
-            self._give_up(item.amphora_id, item.known.load_balancer_id, "report_dropped", words, exc)
+            self._give_up(amphora_id, known.load_balancer_id, "report_dropped", words, exc)
         self._backlog.counters = {}
 
-    def _write_counters(self, items: Sequence[_Counted]) -> None:
-        with self._db.begin() as tx:
-            tx.health.count([row for item in items for row in item.rows], [])
-        for item in items:
-            item.known.counters = item.body
+    def _write_counters(self, items: Sequence[tuple[str, _Known, bytes, list[dict[str, Any]]]]) -> None:
+        with self.db.begin() as tx:
+            tx.health.count([row for *_, rows in items for row in rows], [])
+        for _, known, body, _ in items:
+            known.counters = body
 
     def _judge(self) -> None:
         with self._judge_lock:
@@ -368,16 +332,20 @@ class Recorder:
             words = "its operating statuses could not be judged by the newest reports, and stay as they are"
             self._give_up(load_balancer_id, load_balancer_id, "not_judged", words, exc, kind="load_balancer")
 
+    def _probe_counters(self) -> None:
+        self._probe(lambda tx: tx.health.count([_counters(_NOBODY, _NOBODY, _NOBODY, _NO_COUNTERS)], []))
+
     def _probe(self, write: Callable[[database.Transaction], object]) -> None:
         """Write something that changes nothing."""
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             write(tx)
 
     def _refuse(self, amphora_id: str, load_balancer_id: str | None, reason: str) -> None:
         """A report that is not to be believed."""
         self.dropped += 1
         if self._said.take((amphora_id, "report_refused")):
-            self._say(amphora_id, load_balancer_id, "report_refused", f"a report of its own is refused: {_printable(reason)}", "amphora")
+            printable = "".join(letter if " " <= letter <= "~" else "?" for letter in reason[:200])  # a stranger may have chosen some
+            self._say(amphora_id, load_balancer_id, "report_refused", f"a report of its own is refused: {printable}", "amphora")
 
     def _give_up(
         self, object_id: str, load_balancer_id: str | None, code: str, words: str, error: Exception, kind: str = "amphora"
@@ -391,7 +359,7 @@ class Recorder:
     def _say(self, object_id: str, load_balancer_id: str | None, code: str, message: str, kind: str) -> None:
         LOG.warning("%s %s: %s", kind, object_id, message)
         try:
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 tx.faults.add_event(load_balancer_id, kind, object_id, load_balancer.Fault(code=code, message=message))
         except Exception as exc:  # the log has what it says
             LOG.error("An event could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
@@ -405,11 +373,11 @@ class Recorder:
         return reports.decode(known.body, listeners) if known is not None and known.body else None
 
     def _prune(self) -> None:
-        self._pruned_at = now = self._clock.monotonic()
+        self._pruned_at = now = self.clock.monotonic()
         before = now - _FORGOTTEN_AFTER
-        self._receiver.prune(before)
+        self.receiver.prune(before)
         self._known = {key: known for key, known in self._known.items() if known.heard_at >= before}
-        with self._db.read() as tx:
+        with self.db.read() as tx:
             rows = tx.health.lookup(self.statuses.silent)
         self.statuses.forget({key for key in self.statuses.silent if key not in rows or not _lives(rows[key].status)})
         self._ignored = {key: until for key, until in self._ignored.items() if until >= before}
@@ -435,15 +403,11 @@ def _counters(amphora_id: str, load_balancer_id: str, listener_id: str, item: mo
         "key_listener": listener_id,
         "key_amphora": amphora_id,
         "key_load_balancer": load_balancer_id,
-        "bytes_in": item.bytes_in,
-        "bytes_out": item.bytes_out,
-        "active_connections": item.active_connections,
-        "total_connections": item.total_connections,
-        "request_errors": item.request_errors,
+        **{name: getattr(item, name) for name in protocol.COUNTERS},
     }
 
 
-_NO_COUNTERS = model.ListenerReport(status="", bytes_in=0, bytes_out=0, active_connections=0, total_connections=0, request_errors=0)
+_NO_COUNTERS = model.ListenerReport(status="", **dict.fromkeys(protocol.COUNTERS, 0))
 
 
 def _decode(received: receiving.Received, extent: extents.Known) -> model.Report | None:
@@ -455,8 +419,3 @@ def _decode(received: receiving.Received, extent: extents.Known) -> model.Report
         return reports.decode(received.body, extent.listeners, extent.room)
     except reports.TooLarge:
         return None
-
-
-def _printable(text: str) -> str:
-    """Words for an event, of which a stranger may have chosen some."""
-    return "".join(letter if " " <= letter <= "~" else "?" for letter in text[:200])

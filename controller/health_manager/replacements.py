@@ -6,8 +6,6 @@ replaced that should be otherwise, and the second time the other one: whoever li
 third would not cure either: the way between the two is broken, or their image is.
 """
 
-from __future__ import annotations
-
 import datetime
 import logging
 from collections.abc import Mapping, Sequence

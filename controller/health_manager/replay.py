@@ -10,12 +10,9 @@ Until it has answered (and for ever, if the way back is blocked, or the agent is
 old as the wall clocks of both sides differ. So whoever plays captured ones wins no more than the amphora's clock was ahead.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hmac
 import os
-from collections.abc import Callable
 
 from amphora_agent.protocol import heartbeat
 
@@ -155,7 +152,6 @@ class Assembly:
         return None not in self.bodies
 
     def body(self) -> bytes:
-        """The whole report, still compressed."""
         return b"".join(body for body in self.bodies if body is not None)
 
 
@@ -177,7 +173,6 @@ class Assemblies:
 
     @property
     def size(self) -> int:
-        """Bytes that are held."""
         return self._bytes
 
     def add(self, sender: Sender, header: heartbeat.Header, body: bytes, now: float) -> bytes | None:
@@ -234,14 +229,10 @@ def introduce(datagram: bytes, deployment_keys: tuple[bytes, ...], id_text: str)
 
     :raises heartbeat.Rejected: none fits, or the datagram is malformed.
     """
-    return _first_that_fits([heartbeat.derive_key(key, id_text) for key in deployment_keys], lambda key: heartbeat.unpack(datagram, key))
-
-
-def _first_that_fits(keys: list[bytes], unpack: Callable[[bytes], tuple[heartbeat.Header, bytes]]) -> tuple[bytes, heartbeat.Header, bytes]:
     refusal = heartbeat.Rejected("no key")
-    for key in keys:
+    for key in (heartbeat.derive_key(one, id_text) for one in deployment_keys):
         try:
-            return key, *unpack(key)
+            return key, *heartbeat.unpack(datagram, key)
         except heartbeat.Rejected as exc:
             refusal = exc
     raise refusal

@@ -4,8 +4,6 @@ The rows of its load balancer tell what an amphora can have to say. Nothing larg
 left out.
 """
 
-from __future__ import annotations
-
 import math
 import zlib
 from collections.abc import Collection, Mapping
@@ -86,11 +84,12 @@ def _report(data: Mapping[str, Any], wanted: Collection[str] | None) -> model.Re
 
 
 def _programs(data: Mapping[str, Any]) -> Mapping[str, model.ProgramReport]:
-    return {
-        name: model.ProgramReport(state=_word(data[name]["state"]), died=_count(data[name]["died"]), hung=_count(data[name]["hung"]))
-        for name in restarts.PROGRAMS
-        if name in data
-    }
+    return {name: _program(data[name]) for name in restarts.PROGRAMS if name in data}
+
+
+def _program(item: Mapping[str, Any]) -> model.ProgramReport:
+    died, hung = (min(_number(item[how]), restarts.MOST) for how in ("died", "hung"))  # more does not fit into the row
+    return model.ProgramReport(state=_word(item["state"]), died=died, hung=hung)
 
 
 def _vrrp(data: Mapping[str, Any] | None) -> model.VrrpReport | None:
@@ -99,11 +98,6 @@ def _vrrp(data: Mapping[str, Any] | None) -> model.VrrpReport | None:
     if not isinstance(data["holds_vip"], bool):
         raise ValueError("holds_vip is true or false")
     return model.VrrpReport(state=_word(data["state"]), holds_vip=data["holds_vip"])
-
-
-def _count(value: object) -> int:
-    """A number that fits into the row which says how much was told."""
-    return min(_number(value), restarts.MOST)
 
 
 def _listener(item: Mapping[str, Any]) -> model.ListenerReport:

@@ -3,8 +3,6 @@
 Reports carry counts that only rise; a row keeps how much of them was told. Who moves the row on writes the events, in one transaction.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 
@@ -19,16 +17,16 @@ PROGRAMS = tuple(_NAMES)
 MOST = 10**9
 """Counts beyond are not told apart: the row has room for this."""
 
-Counts = dict[str, tuple[int, int]]
-
 
 def tell(tx: database.Transaction, load_balancer_id: str, amphora_id: str, programs: Mapping[str, model.ProgramReport]) -> bool:
     """Write an event for each program that was started again since the last time; False if all was told before."""
     told = tx.health.told_restarts(amphora_id)
+    before = {name: (int(died), int(hung)) for name, died, hung in (word.split(":") for word in (told or "").split())}
     now = {name: (program.died, program.hung) for name, program in programs.items() if name in _NAMES}
-    if told is None or now == (before := _parse(told)) or (not told and not any(sum(counts) for counts in now.values())):
+    if told is None or now == before or (not told and not any(sum(counts) for counts in now.values())):
         return False
-    if not tx.health.tell_restarts(amphora_id, told, _dump({**before, **now})):
+    words = " ".join(f"{name}:{died}:{hung}" for name, (died, hung) in sorted({**before, **now}.items()))
+    if not tx.health.tell_restarts(amphora_id, told, words):
         return False  # another manager was faster
     for name, (died, hung) in now.items():
         was_died, was_hung = before.get(name, (0, 0))
@@ -50,12 +48,3 @@ def _sentence(name: str, cause: str, count: int) -> str:
 def _cut(count: int) -> str:
     which = "a process of HAProxy" if count == 1 else f"{count} processes of HAProxy"
     return f"its memory is short: {which} that finished connections of before a change, idle for longest, was ended, and they were cut"
-
-
-def _dump(counts: Counts) -> str:
-    return " ".join(f"{name}:{died}:{hung}" for name, (died, hung) in sorted(counts.items()))
-
-
-def _parse(text: str) -> Counts:
-    words = (word.split(":") for word in text.split())
-    return {name: (int(died), int(hung)) for name, died, hung in words}

@@ -3,8 +3,6 @@
 Snapshots are kept by load balancer and generation, a bounded number of them, for a bounded time: another health manager may write too.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import logging
@@ -46,29 +44,25 @@ class Mismatch:
     """It follows from what both halves of a pair say: clients suffer from it, so one repair in vain is enough, and either half may lie."""
 
 
+@dataclasses.dataclass(eq=False)
 class Statuses:
     """Used by the recorder's thread; `silent` and `mismatches` may be used by others.
 
     `report_of` gives what the newest report of an amphora says of some listeners, or None; `heard_at` when it was last heard (monotonic).
     """
 
-    def __init__(
-        self,
-        db: database.Database,
-        report_of: Callable[[str, Collection[str]], Report | None],
-        kept: int = 2000,
-        clock: clocks.Clock = clocks.SYSTEM,
-        heard_at: Callable[[str], float | None] = lambda _: None,
-    ) -> None:
-        self._db = db
-        self._report_of = report_of
-        self._clock = clock
-        self._kept = kept
+    db: database.Database
+    report_of: Callable[[str, Collection[str]], Report | None]
+    kept: int = 2000
+    clock: clocks.Clock = clocks.SYSTEM
+    heard_at: Callable[[str], float | None] = lambda _: None
+
+    def __post_init__(self) -> None:
         self._cache: collections.OrderedDict[str, _Cached] = collections.OrderedDict()
         self._lock = threading.Lock()
-        self._silent: dict[str, float] = {}  # amphora id -> when it was found dead, by the monotonic clock
+        self._silent: dict[str, float] = {}  # amphora id -> when it was found dead, by the monotonic self.clock
         self._mismatches: dict[str, Mismatch] = {}
-        self._pairs = pairs.Pairs(heard_at, clock.monotonic)
+        self._pairs = pairs.Pairs(self.heard_at, self.clock.monotonic)
 
     @property
     def silent(self) -> frozenset[str]:
@@ -81,7 +75,7 @@ class Statuses:
         with self._lock:
             if amphora_id in self._silent:
                 return False
-            self._silent[amphora_id] = self._clock.monotonic()
+            self._silent[amphora_id] = self.clock.monotonic()
             return True
 
     def set_heard(self, amphora_id: str, at: float) -> bool:
@@ -105,7 +99,6 @@ class Statuses:
             return list(self._mismatches.values())
 
     def settle_mismatch(self, amphora_id: str) -> None:
-        """Forget a mismatch: it was looked at."""
         with self._lock:
             self._mismatches.pop(amphora_id, None)
 
@@ -113,19 +106,20 @@ class Statuses:
         """Bring the rows of these load balancers to what the newest reports say; how many statuses changed."""
         changes: Changes = {}
         touched: list[tuple[_Cached, dict[str, status.OperatingStatus]]] = []
-        with self._db.read() as tx:
+        with self.db.read() as tx:
             generations = tx.health.generations(load_balancer_ids)
             amphorae = tx.health.amphorae_of(generations.keys())
             snapshots = {key: self._snapshot(tx.snapshots.get, key, generation) for key, generation in generations.items()}
         gone = set(load_balancer_ids) - generations.keys()
-        self._forget_mismatches_of(gone)
+        with self._lock:
+            self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in gone}
         self._pairs.forget(gone)
         for load_balancer_id, cached in snapshots.items():
             changed = self._judge(cached, amphorae[load_balancer_id], changes)
             touched.append((cached, changed))
         count = sum(len(changed) for changed in changes.values())
         if count:
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 tx.health.set_operating_statuses(changes)
             for cached, changed in touched:
                 cached.written.update(changed)
@@ -133,21 +127,21 @@ class Statuses:
 
     def _snapshot(self, read: Callable[[str], model.Snapshot], load_balancer_id: str, generation: int) -> _Cached:
         cached = self._cache.get(load_balancer_id)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         is_old = cached is None or cached.snapshot.generation != generation or now - cached.read_at > _KEPT_FOR
         if cached is None or is_old or pairs.is_in_between(cached.snapshot):
             snapshot = read(load_balancer_id)
             cached = _Cached(snapshot, _as_written(snapshot), now)
             self._cache[load_balancer_id] = cached
         self._cache.move_to_end(load_balancer_id)
-        while len(self._cache) > self._kept:
+        while len(self._cache) > self.kept:
             self._cache.popitem(last=False)
         return cached
 
     def _judge(self, cached: _Cached, amphorae: tuple[amphora_model.Amphora, ...], changes: Changes) -> dict[str, status.OperatingStatus]:
         snapshot = dataclasses.replace(cached.snapshot, amphorae=amphorae)
         listeners = {item.id for item in snapshot.listeners}
-        reports = {item.id: report for item in amphorae if (report := self._report_of(item.id, listeners)) is not None}
+        reports = {item.id: report for item in amphorae if (report := self.report_of(item.id, listeners)) is not None}
         discord = self._pairs.look(snapshot, reports, self.silent)
         found = pairs.truer(verdict.operating_statuses(snapshot, reports, self.silent), discord)
         cached.is_well = not self._compare(snapshot, reports, discord) and not self._pairs.is_doubted(snapshot.load_balancer.id)
@@ -170,11 +164,6 @@ class Statuses:
         cached = self._cache.get(load_balancer_id)
         return cached is not None and cached.is_well
 
-    def _forget_mismatches_of(self, load_balancer_ids: Collection[str]) -> None:
-        """These load balancers are gone."""
-        with self._lock:
-            self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in load_balancer_ids}
-
     def _compare(self, snapshot: model.Snapshot, reports: Mapping[str, Report], discord: pairs.Discord | None) -> bool:
         """Note which amphorae differ from what they should be; whether there is one."""
         found = {item.id: sentence for item in snapshot.amphorae if (sentence := verdict.mismatch(snapshot, item, reports.get(item.id)))}
@@ -190,7 +179,7 @@ class Statuses:
                         amphora_id=item.id,
                         load_balancer_id=snapshot.load_balancer.id,
                         sentence=found[item.id],
-                        since=self._clock.monotonic(),
+                        since=self.clock.monotonic(),
                         discord=discord if item.id in torn else None,
                     )
         return bool(found)

@@ -10,8 +10,6 @@ after a take-over it is the other one. So the merged status tells what a client 
   amphora can't speak of what it was not told yet. Where nobody has an opinion the status stays as it is, and is left out of the result.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -62,7 +60,8 @@ def operating_statuses(snapshot: model.Snapshot, reports: Mapping[str, Report], 
         lame = {half for half in halves if half in reports and not reports[half].runs(KEEPALIVED)}
         return _statuses(snapshot, speaking, missing=_missing(snapshot, halves, dead | lame))
     if halves and dead.issuperset(halves):
-        return Statuses(load_balancer=_O.ERROR, listeners={item.id: _down(item) for item in _wanted(snapshot.listeners)})
+        down = {item.id: _O.ERROR if item.admin_state_up else _O.OFFLINE for item in _wanted(snapshot.listeners)}
+        return Statuses(load_balancer=_O.ERROR, listeners=down)
     return Statuses()
 
 
@@ -84,7 +83,9 @@ def _statuses(snapshot: model.Snapshot, reports: Collection[Report], missing: bo
         if status := _pool(pool, views.get(pool.id, ()), own, reports):
             pools[pool.id] = status
     verdict: OperatingStatus | None = _load_balancer(listeners.values(), pools.values(), missing)
-    if verdict is _O.ONLINE and any(_undecided(views.get(pool.id, ())) for pool in _wanted(snapshot.pools)):
+    if verdict is _O.ONLINE and any(
+        view.status == heartbeat.UNCHECKED for pool in _wanted(snapshot.pools) for view in views.get(pool.id, ())
+    ):
         verdict = None
     told = [_told(some, reports) for some in (snapshot.health_monitors, snapshot.l7policies, snapshot.l7rules)]
     return Statuses(verdict, listeners, pools, members, *told)
@@ -165,10 +166,6 @@ def _agreed(opinions: Collection[OperatingStatus]) -> OperatingStatus | None:
     return _O.DEGRADED if worst is _O.ERROR and any(opinion is not _O.ERROR for opinion in opinions) else worst
 
 
-def _undecided(views: Collection[PoolReport]) -> bool:
-    return any(view.status == heartbeat.UNCHECKED for view in views)
-
-
 def _known_to_all(item: model.Resource, reports: Iterable[Report]) -> bool:
     return all(report.generation >= item.generation for report in reports)
 
@@ -176,10 +173,6 @@ def _known_to_all(item: model.Resource, reports: Iterable[Report]) -> bool:
 def _wanted(items: Iterable[R]) -> Iterator[R]:
     """Without those that are on their way out: their last status stands until they vanish."""
     return (item for item in items if item.provisioning_status is not ProvisioningStatus.PENDING_DELETE)
-
-
-def _down(item: model.Resource) -> OperatingStatus:
-    return _O.ERROR if item.admin_state_up else _O.OFFLINE
 
 
 def _all_offline(snapshot: model.Snapshot) -> Statuses:

@@ -4,8 +4,6 @@ Failovers are jobs like others: a worker retries one that fails, several manager
 silent and no job of its failover is on the board, another one is posted.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses
@@ -71,55 +69,45 @@ class _Case:
     failover_posted: bool = False
 
 
+@dataclasses.dataclass(eq=False)
 class Watcher:
     """One thread (`run`), and one more for each question that is under way, at most `failover_threads`."""
 
-    def __init__(
-        self,
-        db: database.Database,
-        receiver: receiving.Receiver,
-        recorder: recording.Recorder,
-        amphora: driver.AmphoraDriver,
-        ring: Callable[[], None],
-        settings: Settings,
-        manager_id: str | None = None,
-        clock: clocks.Clock = clocks.SYSTEM,
-    ) -> None:
-        self._db = db
-        self._receiver = receiver
-        self._recorder = recorder
-        self._amphora = amphora
-        self._ring = ring
-        self._settings = settings
-        self._id = manager_id or str(uuid.uuid4())
-        self._clock = clock
-        self._started_at = self._last_turn = clock.monotonic()
-        self._seen: dict[str, tuple[float, float]] = {}  # by amphora id: the time in its row, and since when that has been the same
+    db: database.Database
+    receiver: receiving.Receiver
+    recorder: recording.Recorder
+    amphora: driver.AmphoraDriver
+    ring: Callable[[], None]
+    settings: Settings
+    manager_id: str | None = None
+    clock: clocks.Clock = clocks.SYSTEM
+
+    def __post_init__(self) -> None:
+        self._id = self.manager_id or str(uuid.uuid4())
+        self._started_at = self._last_turn = self.clock.monotonic()
+        self._seen: dict[str, tuple[float, float]] = {}  # by self.amphora id: the time in its row, and since when that has been the same
         self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=1000)
         self._cases: dict[str, _Case] = {}
         self._lock = threading.Lock()
         self._questions = 0
-        self._posted: collections.deque[float] = collections.deque(maxlen=settings.failovers_per_minute)
+        self._posted: collections.deque[float] = collections.deque(maxlen=self.settings.failovers_per_minute)
         self._stopped_because: str | None = None
         self._told_of_stop = False
-        self._pace = paces.Pace(clock=clock)  # of what amphorae that fall silent and come back cause, each by its id, and of our own stops
+        self._pace = paces.Pace(
+            clock=self.clock
+        )  # of what amphorae that fall silent and come back cause, each by its id, and of our own stops
         self._fleet, self._fleet_counted_at = 0, float("-inf")
 
     def run(self, stop: threading.Event) -> None:
-        """Look for silent amphorae until told to stop."""
-        self._started_at = self._last_turn = self._clock.monotonic()
+        self._started_at = self._last_turn = self.clock.monotonic()
         outage = outages.Outage(LOG, "The watch over silent amphorae")
-        while not stop.wait(self._settings.health_check_interval):  # always: a pause would look like a manager that lags
-            try:
-                self.turn()
-                outage.over()
-            except Exception as exc:
-                outage.met(exc)
+        while not stop.wait(self.settings.health_check_interval):  # always: a pause would look like a manager that lags
+            outage.outlives(self.turn)
 
     def turn(self) -> None:
         """Look once at the amphorae that nobody heard."""
-        monotonic = self._clock.monotonic()
-        self._gaps.append((monotonic, monotonic - self._last_turn - self._settings.health_check_interval))
+        monotonic = self.clock.monotonic()
+        self._gaps.append((monotonic, monotonic - self._last_turn - self.settings.health_check_interval))
         self._last_turn = monotonic
         silent = self._silent(monotonic)
         self._say_who_is_back(self._forget_cases_but({item.row.amphora_id for item in silent}), monotonic)
@@ -131,8 +119,8 @@ class Watcher:
 
     def condition(self, silent: Sequence[_Silent], monotonic: float) -> verdict.Condition:
         """What this manager knows of itself."""
-        load = self._receiver.load()
-        window = monotonic - self._settings.heartbeat_timeout
+        load = self.receiver.load()
+        window = monotonic - self.settings.heartbeat_timeout
         own_lag = max((gap for at, gap in self._gaps if at >= window), default=0.0)
         return verdict.Condition(
             uptime=monotonic - self._started_at,
@@ -146,8 +134,8 @@ class Watcher:
 
     def _silent(self, monotonic: float) -> list[_Silent]:
         """Silent for us and, as far as rows tell, for all other managers."""
-        now, timeout = self._db.now(), self._settings.heartbeat_timeout
-        with self._db.read() as tx:
+        now, timeout = self.db.now(), self.settings.heartbeat_timeout
+        with self.db.read() as tx:
             found = tx.health.longest_unheard(now + timeout / 2, _PAGE)
             if monotonic - self._fleet_counted_at > (_FLEET_COUNTED_EVERY if self._fleet > _PAGE else 0.0):
                 self._fleet, self._fleet_counted_at = tx.health.fleet(), monotonic
@@ -167,21 +155,21 @@ class Watcher:
         good while before it is taken at its word, and a time that lies ahead counts as the moment at which it was first seen.
         """
         unchanged = monotonic - self._seen[item.amphora_id][1]
-        heard_at = self._receiver.heard_at(item.amphora_id)
+        heard_at = self.receiver.heard_at(item.amphora_id)
         if heard_at is not None:
             silence = monotonic - heard_at
-            return silence if unchanged > self._settings.record_interval else min(silence, unchanged)
+            return silence if unchanged > self.settings.record_interval else min(silence, unchanged)
         told = now - item.last_heartbeat_at
-        silence = told if told > unchanged >= self._settings.heartbeat_timeout / 2 else unchanged
-        return silence - self._settings.record_interval  # its row may be behind by so much
+        silence = told if told > unchanged >= self.settings.heartbeat_timeout / 2 else unchanged
+        return silence - self.settings.record_interval  # its row may be behind by so much
 
     def _trusts_itself(self, silent: Sequence[_Silent], monotonic: float) -> bool:
-        timeout = self._settings.heartbeat_timeout
+        timeout = self.settings.heartbeat_timeout
         condition = self.condition(silent, monotonic)
         if silent:
             condition = dataclasses.replace(condition, silent=max(condition.silent, self._falling_silent(monotonic)))
             condition = dataclasses.replace(condition, fleet=max(condition.fleet, condition.silent))
-        doubt = verdict.distrust(condition, timeout, self._settings.failover_threshold)
+        doubt = verdict.distrust(condition, timeout, self.settings.failover_threshold)
         reason = doubt.sentence if doubt.decision and silent and condition.uptime >= timeout else None
         is_news = (reason is None) != (self._stopped_because is None) and not (doubt.decision and reason is None)
         if is_news or (reason is not None and not self._told_of_stop and self._pace.allows(_STOPPED)):
@@ -195,11 +183,11 @@ class Watcher:
         When the network breaks, they pass the time-out one after the other, in the order of their last beats: whoever counted only those
         that have passed it would take the first ones for dead before it sees how many they are.
         """
-        timeout = self._settings.heartbeat_timeout
-        missed = self._receiver.falling_silent(now - 2 * timeout, now - max(timeout / 2, timeout - self._settings.heartbeat_interval))
+        timeout = self.settings.heartbeat_timeout
+        missed = self.receiver.falling_silent(now - 2 * timeout, now - max(timeout / 2, timeout - self.settings.heartbeat_interval))
         missed = [amphora_id for amphora_id in missed if not self._is_explained(amphora_id)]
         asked = missed[:_PAGE]
-        with self._db.read() as tx:
+        with self.db.read() as tx:
             serving = sum(row.status in status.SERVING for row in tx.health.lookup(asked).values())
         return serving * len(missed) // len(asked) if asked else 0
 
@@ -213,7 +201,7 @@ class Watcher:
             self._told_of_stop = self._pace.take(code)
         if not self._told_of_stop:  # nor is the end told of what was not told
             return
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             tx.faults.add_event(None, "health_manager", self._id, model.Fault(code=code, message=message))
 
     def _look_into(self, item: _Silent, monotonic: float) -> None:
@@ -222,7 +210,7 @@ class Watcher:
             return
         with self._lock:
             case = self._cases.setdefault(amphora_id, _Case())
-            if case.asking or monotonic < case.next_look or self._questions >= self._settings.failover_threads:
+            if case.asking or monotonic < case.next_look or self._questions >= self.settings.failover_threads:
                 return
             if self._is_too_fast(monotonic):
                 return
@@ -241,7 +229,7 @@ class Watcher:
             known = database.is_transient(exc)
             words = "Amphora %s is silent, and looking into it failed: it is tried again: %s"
             LOG.error(words, item.row.amphora_id, type(exc).__name__ if known else exc, exc_info=None if known else exc)
-            case.next_look = self._clock.monotonic() + _POSTED_AGAIN_AFTER
+            case.next_look = self.clock.monotonic() + _POSTED_AGAIN_AFTER
         finally:
             with self._lock:
                 case.asking = False
@@ -249,10 +237,10 @@ class Watcher:
 
     def _ask(self, amphora_id: str) -> str | None:
         """Ask the amphora over TLS: None if it answers that all is well; else what is wrong with it."""
-        with self._db.read() as tx:
+        with self.db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
         try:
-            info = self._amphora.info(amphora, self._settings.question_timeout)
+            info = self.amphora.info(amphora, self.settings.question_timeout)
         except exceptions.AmphoraUnreachable as exc:
             return f"asked over TLS it did not answer either ({exc.reason})"
         except exceptions.AmphoraRefused as exc:
@@ -265,41 +253,41 @@ class Watcher:
 
     def _spare(self, item: _Silent, case: _Case) -> None:
         """It lives: only its heartbeats are lost."""
-        now, row = self._clock.monotonic(), item.row
+        now, row = self.clock.monotonic(), item.row
         with self._lock:
             lost = sum(one.alive for one in self._cases.values())
-        case.next_look = now + max(self._settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
+        case.next_look = now + max(self.settings.heartbeat_timeout, lost * _BETWEEN_QUESTIONS)
         with self._lock:
             if case.told or not self._pace.allows(row.amphora_id):
                 case.alive = True
                 return
             self._pace.note(row.amphora_id)
             case.alive = case.told = True
-        sentence = verdict.failover_verdict(item.heard_at, now, self._settings.heartbeat_timeout).sentence
+        sentence = verdict.failover_verdict(item.heard_at, now, self.settings.heartbeat_timeout).sentence
         message = f"UDP path lost: {sentence}, but it answers over TLS, so it is not failed over"
         LOG.warning("Amphora %s: %s", row.amphora_id, message)
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             event = model.Fault(code="heartbeats_lost", message=message)
             tx.faults.add_event(row.load_balancer_id, "amphora", row.amphora_id, event)
 
     def _fail_over(self, item: _Silent, case: _Case, words: str) -> None:
-        now, row = self._clock.monotonic(), item.row
+        now, row = self.clock.monotonic(), item.row
         case.next_look = now + _POSTED_AGAIN_AFTER
-        heard_at = self._receiver.heard_at(row.amphora_id)
-        if heard_at is not None and now - heard_at < self._settings.heartbeat_timeout:
+        heard_at = self.receiver.heard_at(row.amphora_id)
+        if heard_at is not None and now - heard_at < self.settings.heartbeat_timeout:
             return  # heard while it was being asked
-        sentence = verdict.failover_verdict(item.heard_at, now, self._settings.heartbeat_timeout).sentence
-        with self._db.begin() as tx:
+        sentence = verdict.failover_verdict(item.heard_at, now, self.settings.heartbeat_timeout).sentence
+        with self.db.begin() as tx:
             posted = post_failover(tx, row.amphora_id, f"failed over: {sentence}; {words}")
         if posted:
             self._posted.append(now)
-            self._ring()
+            self.ring()
         case.failover_posted = True
         if row.load_balancer_id is not None:
-            self._recorder.lost(row.amphora_id, row.load_balancer_id)
+            self.recorder.lost(row.amphora_id, row.load_balancer_id)
 
     def _is_too_fast(self, monotonic: float) -> bool:
-        full = len(self._posted) == self._settings.failovers_per_minute and monotonic - self._posted[0] < 60.0
+        full = len(self._posted) == self.settings.failovers_per_minute and monotonic - self._posted[0] < 60.0
         if full:
             LOG.warning("%d failovers in the last minute: the others wait", len(self._posted))
         return full
@@ -320,11 +308,11 @@ class Watcher:
     def _say_who_is_back(self, amphora_ids: Sequence[str], now: float) -> None:
         """End the story of lost heartbeats, unless the amphora went instead."""
         heard = [
-            key for key in amphora_ids if (at := self._receiver.heard_at(key)) is not None and now - at < self._settings.heartbeat_timeout
+            key for key in amphora_ids if (at := self.receiver.heard_at(key)) is not None and now - at < self.settings.heartbeat_timeout
         ]
         if not heard:
             return
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             for amphora_id, row in tx.health.lookup(heard).items():
                 event = model.Fault(code="heartbeats_back", message="its heartbeats arrive again")
                 tx.faults.add_event(row.load_balancer_id, "amphora", amphora_id, event)
@@ -341,16 +329,11 @@ def post_failover(tx: database.Transaction, amphora_id: str, message: str) -> bo
         job = jobs.FailoverAmphora(
             load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role
         )
-        if _is_on_board(tx, job):
-            return False
+        waiting: Sequence[Mapping[str, object]] = tx.jobs.page(_BOARD, load_balancer_id=job.load_balancer_id)
+        if any(row["subject"] == job.subject or row["kind"] in _COVERING for row in waiting):
+            return False  # its replacement waits or is under way, alone or with the whole load balancer's
         tx.jobs.post(job, priority=jobs.URGENT)
         tx.faults.add_event(job.load_balancer_id, "amphora", amphora_id, model.Fault(code="failover", message=message, step=job.kind))
         LOG.warning("Amphora %s of load balancer %s is %s", amphora_id, job.load_balancer_id, message)
         return True
     return False
-
-
-def _is_on_board(tx: database.Transaction, job: jobs.FailoverAmphora) -> bool:
-    """Whether its replacement waits or is under way, alone or with the whole load balancer's."""
-    waiting: Sequence[Mapping[str, object]] = tx.jobs.page(_BOARD, load_balancer_id=job.load_balancer_id)
-    return any(row["subject"] == job.subject or row["kind"] in _COVERING for row in waiting)

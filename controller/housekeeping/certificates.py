@@ -1,7 +1,5 @@
 """Renewal of amphorae's certificates long before they end, a bounded number at once; and their way from one root to the next."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Callable

@@ -5,8 +5,6 @@ at once than a page. A difference is an event, and mended where it can be: a VIP
 amphora without its machine, one of its ports or an address is replaced, and all else is written again by a repair.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses
@@ -48,45 +46,36 @@ class Difference:
     what_next: str = "it is written again"
 
 
+@dataclasses.dataclass(eq=False)
 class Comparison:
     """`peer_port`: where the halves of a pair speak with each other, as in what may reach a VIP.
 
     At most `failovers_per_hour` amphorae are replaced: if more of them seem to lack something, the services' answers are wrong rather.
     """
 
-    def __init__(
-        self,
-        db: database.Database,
-        compute: compute_interface.ComputeDriver,
-        network: interface.NetworkDriver,
-        known: remembered.RememberedNetworks,
-        ring: Callable[[], None],
-        *,
-        peer_port: int,
-        page_size: int,
-        failovers_per_hour: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._db = db
-        self._compute = compute
-        self._network = network
-        self._known = known
-        self._ring = ring
-        self._peer_port = peer_port
-        self._page_size = page_size
-        self._failovers: collections.deque[float] = collections.deque(maxlen=failovers_per_hour)  # when they were posted
-        self._clock = clock
+    db: database.Database
+    compute: compute_interface.ComputeDriver
+    network: interface.NetworkDriver
+    known: remembered.RememberedNetworks
+    ring: Callable[[], None]
+    _: dataclasses.KW_ONLY
+    peer_port: int
+    page_size: int
+    failovers_per_hour: int
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self._failovers: collections.deque[float] = collections.deque(maxlen=self.failovers_per_hour)  # when they were posted
         self._waiting = 0
         self._cursor = ""
         self._groups: frozenset[str] | None = None  # of servers, as they were seen for this page
-        self._loops = loops.Loops(db, network, known, ring)
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
         """One page; before the first one, what passes and drops packets, all at once."""
         if not self._cursor:
             self._compare_filter()
-        with self._db.read() as tx:
-            ids, self._cursor = tx.housekeeping.settled(self._cursor, self._page_size)
+        with self.db.read() as tx:
+            ids, self._cursor = tx.housekeeping.settled(self._cursor, self.page_size)
         waited, self._waiting, self._groups = self._waiting, 0, None
         for load_balancer_id in ids:
             if not may_go_on():
@@ -106,35 +95,35 @@ class Comparison:
         )
         LOG.warning("%s", message)
         if is_news:
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 tx.faults.add_event(None, "housekeeping", "comparison", model.Fault(code=WAITING, message=message))
 
     def _compare_filter(self) -> None:
-        if not isinstance(self._network, interface.FilterKeeper):
+        if not isinstance(self.network, interface.FilterKeeper):
             return
         try:
-            lost = self._network.mend_filter()
+            lost = self.network.mend_filter()
         except exceptions.ControllerError as exc:
             LOG.warning("The network's packet filter could not be compared with its books: %s", exc)
             return
         for load_balancer_id in sorted(lost):
-            with contextlib.suppress(exceptions.NotFound), self._db.begin() as tx:  # what no row explains is for the orphans
+            with contextlib.suppress(exceptions.NotFound), self.db.begin() as tx:  # what no row explains is for the orphans
                 tx.snapshots.outline(load_balancer_id)
                 self._tell(tx, load_balancer_id, Difference("the packet filter of its ports is not what the network's books say"), None)
 
     def _compare_one(self, load_balancer_id: str) -> None:
-        with self._db.read() as tx:
+        with self.db.read() as tx:
             if _is_under_way(tx, load_balancer_id):
                 return
             snapshot = tx.snapshots.get(load_balancer_id)
         if found := self._bounded(self._differences(snapshot)):
             self._mend(snapshot, found)
-        elif not _is_in_error(snapshot):
-            self._loops.look(snapshot)
+        elif not _is_in_error(snapshot) and loops.look(self.db, snapshot, networks.floating(snapshot, self.network, self.known)):
+            self.ring()
 
     def _bounded(self, found: Iterator[Difference]) -> list[Difference]:
         """Without the amphorae whose replacement has to wait."""
-        recent = sum(at > self._clock() - _HOUR for at in self._failovers)
+        recent = sum(at > self.clock() - _HOUR for at in self._failovers)
         chosen: list[Difference] = []
         for one in found:
             replaced = sum(other.amphora is not None for other in chosen)
@@ -164,29 +153,29 @@ class Comparison:
         load_balancer = snapshot.load_balancer
         if groups := self._lost_groups(load_balancer.vip):
             yield Difference(f"the VIP port lost the security group {', '.join(groups)}")
-        for words in self._network.stray_ports(load_balancer.id, load_balancer.vip):
+        for words in self.network.stray_ports(load_balancer.id, load_balancer.vip):
             yield Difference(words)
         if load_balancer.topology is Topology.ACTIVE_STANDBY and load_balancer.id not in self._grouped(load_balancer.id):
             next_one = "it is made again for the next one; fail the load balancer over to have those that run kept apart"
             yield Difference("the server group of its machines is gone", what_next=next_one)
-        wanted = networks.of_members(snapshot, self._known)
+        wanted = networks.of_members(snapshot, self.known)
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:
                 yield from self._towards_members(amphora, wanted)
-        access = self._network.vip_access(snapshot.load_balancer.id)
-        rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self._peer_port)))
+        access = self.network.vip_access(snapshot.load_balancer.id)
+        rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self.peer_port)))
         if not broken and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
             yield Difference("what may reach the VIP is not what its listeners ask for")
 
     def _towards_members(self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
         """What an amphora should have on networks of members, and has not, or has and should not."""
-        ports = self._network.member_ports(amphora.id)
+        ports = self.network.member_ports(amphora.id)
         if missing := wanted.keys() - {port.network_id for port in ports}:
             yield Difference(f"the {amphora.role} lost its port on the network {', '.join(sorted(missing))} of members")
         surplus = [
             f"the port {port.id} on the subnet {fixed.subnet_id}"
             for port in ports
-            for fixed in networks.surplus(port, wanted.get(port.network_id, ()), self._known)
+            for fixed in networks.surplus(port, wanted.get(port.network_id, ()), self.known)
         ]
         if surplus:
             yield Difference(
@@ -198,12 +187,12 @@ class Comparison:
     def _grouped(self, load_balancer_id: str) -> frozenset[str]:
         """Load balancers whose machines are kept apart; asked once a page, and this one is among them if nobody wants that."""
         if self._groups is None:
-            self._groups = frozenset(self._compute.list_server_groups()) if self._compute.keeps_apart() else frozenset()
-        return self._groups if self._compute.keeps_apart() else frozenset({load_balancer_id})
+            self._groups = frozenset(self.compute.list_server_groups()) if self.compute.keeps_apart() else frozenset()
+        return self._groups if self.compute.keeps_apart() else frozenset({load_balancer_id})
 
     def _lost_groups(self, vip: model.Vip) -> list[str]:
         """Groups that the API was asked for and that the VIP port has not. What a tenant put on the port themselves is theirs."""
-        has = self._network.security_groups_of(vip.port_id) if vip.sg_ids else None
+        has = self.network.security_groups_of(vip.port_id) if vip.sg_ids else None
         return [] if has is None else sorted(set(vip.sg_ids) - has)
 
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
@@ -221,7 +210,7 @@ class Comparison:
     def _lost_machine(self, amphora: amphora_model.Amphora) -> str | None:
         """By the machine's id, which a service that has lost sight of a part of its machines can't take for a deleted one."""
         try:
-            machine = self._compute.get(amphora.compute_id) if amphora.compute_id is not None else None
+            machine = self.compute.get(amphora.compute_id) if amphora.compute_id is not None else None
         except exceptions.NotFound:
             machine = None
         if machine is None:
@@ -233,14 +222,14 @@ class Comparison:
         if amphora.image_id is not None and machine.image_id not in (None, amphora.image_id):
             return f"its machine, which was rebuilt from the image {machine.image_id}"
         if machine.zone not in (None, amphora.cached_zone):  # the compute service chose it, or has moved the machine
-            with self._db.begin() as tx:
+            with self.db.begin() as tx:
                 tx.amphorae.update(amphora.id, cached_zone=machine.zone)
         return None
 
     def _addresses_of(self, port_id: str) -> list[str] | None:
         """None: there is no such port."""
         try:
-            return [fixed.ip_address for fixed in self._network.get_port(port_id).fixed_ips]
+            return [fixed.ip_address for fixed in self.network.get_port(port_id).fixed_ips]
         except exceptions.NotFound:
             return None
 
@@ -252,7 +241,7 @@ class Comparison:
             made = self._make_vip_again(seen)
         elif any(one.vip_has_moved for one in found):
             made = self._give_address_back(seen)
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             tx.load_balancers.lock(load_balancer.id)
             now = tx.snapshots.outline(load_balancer.id)
             if not _is_unchanged(seen, now) or _is_under_way(tx, load_balancer.id):
@@ -264,26 +253,26 @@ class Comparison:
             doomed = [one.amphora for one in found if one.amphora is not None]
             for amphora in doomed:
                 _post_failover(tx, load_balancer.id, amphora)
-                self._failovers.append(self._clock())
+                self._failovers.append(self.clock())
             hopeless = all(one.vip_has_moved for one in found)  # nothing that a repair could write would change it
             in_vain = isinstance(made, str) and (_is_in_error(now) or hopeless)  # its own next tries go on, more and more rarely
             if not doomed and not in_vain:
                 tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer.id))
-        self._ring()
+        self.ring()
 
     def _make_vip_again(self, seen: model.Snapshot) -> model.Vip | str:
         """The VIP on a port of ours with the same address, or why there can't be one."""
         vip = seen.load_balancer.vip
         request = VipRequest(network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address, qos_policy_id=vip.qos_policy_id)
         try:
-            return self._network.allocate_vip(seen.load_balancer.id, seen.load_balancer.project_id, request)
+            return self.network.allocate_vip(seen.load_balancer.id, seen.load_balancer.project_id, request)
         except exceptions.ControllerError as exc:
             return str(exc)
 
     def _give_address_back(self, seen: model.Snapshot) -> model.Vip | str:
         """The VIP, on its port again, or why it can't be there."""
         try:
-            self._network.restore_vip_address(seen.load_balancer.id, seen.load_balancer.vip)
+            self.network.restore_vip_address(seen.load_balancer.id, seen.load_balancer.vip)
         except exceptions.ControllerError as exc:
             return str(exc)
         return seen.load_balancer.vip

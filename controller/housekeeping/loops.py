@@ -4,16 +4,12 @@ The API refuses the first as far as it knows the VIP; a floating IP can be given
 may be older than the rule. Rendering leaves such members out, so that no request goes round and round; here that is noticed and said.
 """
 
-from __future__ import annotations
-
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 
 from controller import jobs
 from controller.db import database
-from controller.drivers.network import interface, remembered
 from controller.model import load_balancer as model
-from controller.tasks import networks
 
 LOG = logging.getLogger(__name__)
 
@@ -22,35 +18,25 @@ _WORDS = "its address leads back to this load balancer, so it is left out: give 
 _NAMED = 5
 
 
-class Loops:
-    """Used by the comparison for each load balancer in turn. `ring`: tell workers that there is something to do."""
+def look(db: database.Database, snapshot: model.Snapshot, floating: Collection[str]) -> bool:
+    """Say which members are the load balancer itself now, and which are not any more; True if a repair was posted for what changed.
 
-    def __init__(
-        self, db: database.Database, network: interface.NetworkDriver, known: remembered.RememberedNetworks, ring: Callable[[], None]
-    ) -> None:
-        self._db = db
-        self._network = network
-        self._known = known
-        self._ring = ring
-
-    def look(self, snapshot: model.Snapshot) -> None:
-        """Say which members are the load balancer itself now, and which are not any more; have what changed written to its amphorae."""
-        load_balancer_id = snapshot.load_balancer.id
-        loops = snapshot.loops(networks.floating(snapshot, self._network, self._known))
-        with self._db.read() as tx:
-            said = {key for key, fault in tx.faults.of_load_balancer(load_balancer_id).items() if fault.code == CODE}
-        if said == loops.keys():
-            return
-        with self._db.begin() as tx:
-            tx.load_balancers.lock(load_balancer_id)
-            tx.faults.put(load_balancer_id, sorted(loops.keys() - said), model.Fault(code=CODE, message=_WORDS))
-            for member_id in said - loops.keys():
-                tx.faults.clear_code(member_id, CODE)
-            is_news = _tell(tx, load_balancer_id, _event(sorted(set(loops.values()))))
-            if is_news:
-                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
-        if is_news:
-            self._ring()
+    `floating` are the addresses that lead to its VIP.
+    """
+    load_balancer_id = snapshot.load_balancer.id
+    loops = snapshot.loops(floating)
+    with db.read() as tx:
+        said = {key for key, fault in tx.faults.of_load_balancer(load_balancer_id).items() if fault.code == CODE}
+    if said == loops.keys():
+        return False
+    with db.begin() as tx:
+        tx.load_balancers.lock(load_balancer_id)
+        tx.faults.put(load_balancer_id, sorted(loops.keys() - said), model.Fault(code=CODE, message=_WORDS))
+        for member_id in said - loops.keys():
+            tx.faults.clear_code(member_id, CODE)
+        if is_news := _tell(tx, load_balancer_id, _event(sorted(set(loops.values())))):
+            tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    return is_news
 
 
 def _event(found: Sequence[str]) -> model.Fault:

@@ -5,8 +5,6 @@ Rows are written before anything is made and say DELETED only when nothing is le
 opposite accident, a database that is not the cloud's, nothing is deleted while the database knows no load balancer at all.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import logging
@@ -34,39 +32,32 @@ class _Suspect:
     times: int = 0
 
 
+@dataclasses.dataclass(eq=False)
 class Orphans:
     """`grace` in seconds. With `delete` off, orphans are only reported."""
 
-    def __init__(
-        self,
-        db: database.Database,
-        compute: compute_interface.ComputeDriver,
-        network: network_interface.NetworkDriver,
-        *,
-        grace: float,
-        delete: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._db = db
-        self._compute = compute
-        self._network = network
-        self._grace = grace
-        self._delete = delete
-        self._clock = clock
+    db: database.Database
+    compute: compute_interface.ComputeDriver
+    network: network_interface.NetworkDriver
+    _: dataclasses.KW_ONLY
+    grace: float
+    delete: bool = True
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
         self._suspects: dict[tuple[str, str], _Suspect] = {}
 
     def collect(self, may_go_on: Callable[[], bool]) -> None:
-        """Make one round."""
         amphora_ids, vip_ports = self._ours()
-        owners = vip_ports.keys() | set(self._compute.list_server_groups()) | set(self._network.list_vip_groups())
-        with self._db.read() as tx:
+        owners = vip_ports.keys() | set(self.compute.list_server_groups()) | set(self.network.list_vip_groups())
+        with self.db.read() as tx:
             if not tx.housekeeping.knows_any_load_balancer():
                 if amphora_ids or owners:
                     LOG.warning("The database knows no load balancer, and the cloud holds some of ours: nothing is deleted")
                 return
             lost = {("amphora", key) for key in amphora_ids - tx.housekeeping.living_amphorae(amphora_ids)}
             lost |= {("load_balancer", key) for key in owners - tx.housekeeping.living_load_balancers(owners)}
-            changed_before = datetime.datetime.fromtimestamp(self._db.now() - self._grace, datetime.UTC)
+            changed_before = datetime.datetime.fromtimestamp(self.db.now() - self.grace, datetime.UTC)
             lost |= {("amphora", key) for key in tx.housekeeping.bereft_amphorae(changed_before, _PAGE)}
         for kind, object_id in self._ripe(lost):
             if not may_go_on():
@@ -78,9 +69,9 @@ class Orphans:
 
     def _ours(self) -> tuple[set[str], dict[str, Port]]:
         """Ids of amphorae that own a machine or a port, and VIP ports by the id of their load balancer."""
-        amphora_ids = {instance.amphora_id for instance in self._compute.list_ours()}
+        amphora_ids = {instance.amphora_id for instance in self.compute.list_ours()}
         vip_ports = {}
-        for port in self._network.list_ours():
+        for port in self.network.list_ours():
             if port.device_id.startswith(_VIP_OWNER):
                 vip_ports[port.device_id.removeprefix(_VIP_OWNER)] = port
             elif port.device_id:
@@ -88,44 +79,44 @@ class Orphans:
         return amphora_ids, vip_ports
 
     def _ripe(self, lost: set[tuple[str, str]]) -> list[tuple[str, str]]:
-        now = self._clock()
+        now = self.clock()
         self._suspects = {key: suspect for key, suspect in self._suspects.items() if key in lost}
         ripe = []
         for key in sorted(lost):
             suspect = self._suspects.setdefault(key, _Suspect(now))
             suspect.times += 1
-            if suspect.times >= 2 and now - suspect.first_seen >= self._grace:
+            if suspect.times >= 2 and now - suspect.first_seen >= self.grace:
                 ripe.append(key)
         return ripe
 
     def _remove(self, kind: str, object_id: str, vip_port: Port | None) -> None:
-        with self._db.read() as tx:  # once more: it may have been begun anew since
+        with self.db.read() as tx:  # once more: it may have been begun anew since
             look = tx.housekeeping.living_amphorae if kind == "amphora" else tx.housekeeping.living_load_balancers
             if look([object_id]):
                 return
-        words = "deleted what no row explains" if self._delete else "no row explains it, and deleting is turned off"
-        if not self._delete:
+        words = "deleted what no row explains" if self.delete else "no row explains it, and deleting is turned off"
+        if not self.delete:
             if self._suspects[kind, object_id].times == 2:
                 self._say(kind, object_id, words)
             return
         if kind == "amphora":
-            self._compute.delete(object_id)
-            self._network.delete_amphora_ports(object_id)
-            with self._db.begin() as tx:
+            self.compute.delete(object_id)
+            self.network.delete_amphora_ports(object_id)
+            with self.db.begin() as tx:
                 tx.amphorae.set_status([object_id], AmphoraStatus.PENDING_DELETE)
                 tx.amphorae.mark_deleted(object_id)
         else:
-            self._compute.delete_server_group(object_id)
+            self.compute.delete_server_group(object_id)
             if vip_port is not None:  # first: a port that was adopted is known to be ours by the group alone
-                self._network.deallocate_vip(object_id, _vip(object_id, vip_port))
-            self._network.delete_vip_access(object_id)
+                self.network.deallocate_vip(object_id, _vip(object_id, vip_port))
+            self.network.delete_vip_access(object_id)
         self._suspects.pop((kind, object_id), None)
         self._say(kind, object_id, words)
 
     def _say(self, kind: str, object_id: str, words: str) -> None:
         LOG.warning("Orphans of %s %s: %s", kind, object_id, words)
         owner = object_id if kind == "load_balancer" else None
-        with self._db.begin() as tx:
+        with self.db.begin() as tx:
             tx.faults.add_event(owner, kind, object_id, model.Fault(code="orphan", message=words))
 
 

@@ -1,7 +1,5 @@
 """Of several housekeeping processes one leads and works, the others stand by; each kind of work has its own thread and interval."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 import threading
@@ -49,14 +47,9 @@ class Leadership:
     def run(self, stop: threading.Event) -> None:
         """Renew until told to stop."""
         outage = outages.Outage(LOG, "The lease of the housekeeping")
-        while True:
-            try:
-                self.renew()
-                outage.over()
-            except Exception as exc:
-                outage.met(exc)  # the lease's own interval is the pause
-            if stop.wait(self._expiry / 3):
-                return
+        outage.outlives(self.renew)
+        while not stop.wait(self._expiry / 3):  # which is the pause after an error, too
+            outage.outlives(self.renew)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +71,6 @@ class Housekeeper:
         self._threads += [threading.Thread(target=self._attend, args=(duty,), name=duty.name, daemon=True) for duty in duties]
 
     def start(self) -> None:
-        """Start the rounds."""
         for thread in self._threads:
             thread.start()
 
@@ -94,17 +86,11 @@ class Housekeeper:
             LOG.warning("The lease of the housekeeping could not be given back, and runs out by itself: %s", exc)
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _may_go_on(self) -> bool:
-        return self._leadership.leads() and not self._stop.is_set()
-
     def _attend(self, duty: Duty) -> None:
         next_at, outage = 0.0, outages.Outage(LOG, f"The {duty.name}", longest_wait=max(duty.interval, outages.LONGEST_WAIT))
         while not self._stop.wait(min(0.1, duty.interval)):
             if not self._leadership.leads() or time.monotonic() < next_at:
                 continue
-            next_at = time.monotonic() + duty.interval
-            try:
-                duty.work(self._may_go_on)
-                outage.over()
-            except Exception as exc:
-                next_at = time.monotonic() + max(duty.interval, outage.met(exc))
+            began = time.monotonic()
+            pause = outage.outlives(lambda: duty.work(lambda: self._leadership.leads() and not self._stop.is_set()))
+            next_at = time.monotonic() + max(duty.interval, pause) if pause else began + duty.interval

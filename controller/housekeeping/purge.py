@@ -1,7 +1,5 @@
 """Rows that have had their time: deleted load balancers and amphorae, old events, records of flows whose job is gone."""
 
-from __future__ import annotations
-
 import datetime
 import logging
 from collections.abc import Callable, Sized
@@ -22,7 +20,6 @@ class Purge:
         self._page_size = page_size
 
     def purge(self, may_go_on: Callable[[], bool]) -> None:
-        """Make one round."""
         now, size = self._db.now(), self._page_size
         oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
         steps: list[tuple[str, Callable[[database.Transaction], Sized | int]]] = [

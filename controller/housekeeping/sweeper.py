@@ -1,7 +1,5 @@
 """Work that a row owes and no job carries: a job was lost, its worker died at the worst moment, or the time of a retry has come."""
 
-from __future__ import annotations
-
 import datetime
 import logging
 from collections.abc import Callable, Collection

@@ -4,8 +4,6 @@ A job is a hint, the rows are the truth: losing every job loses nothing, because
 carries ids and small facts only. A flow's shape follows from its job alone.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import uuid
 from collections.abc import Mapping
@@ -30,7 +28,6 @@ class Job:
 
     @property
     def subject(self) -> str:
-        """What two posts have in common if doing the work once serves both."""
         return f"{self.kind}/{self.load_balancer_id}"
 
 
@@ -118,19 +115,9 @@ class RenewCertificate(AmphoraJob):
     settles: ClassVar[bool] = False
 
 
-KINDS: dict[str, type[Job]] = {
-    job.kind: job
-    for job in (
-        CreateLoadBalancer,
-        UpdateLoadBalancer,
-        RepairLoadBalancer,
-        DeleteLoadBalancer,
-        FailoverAmphora,
-        FailoverLoadBalancer,
-        ConfigureAmphora,
-        RenewCertificate,
-    )
-}
+_KINDS: list[type[Job]] = [CreateLoadBalancer, UpdateLoadBalancer, RepairLoadBalancer, DeleteLoadBalancer]
+_KINDS += [FailoverAmphora, FailoverLoadBalancer, ConfigureAmphora, RenewCertificate]
+KINDS = {job.kind: job for job in _KINDS}
 
 
 def dump(job: Job) -> dict[str, Any]:
@@ -138,12 +125,7 @@ def dump(job: Job) -> dict[str, Any]:
     return dataclasses.asdict(job)
 
 
-_READERS: dict[str, Any] = {
-    "topology": status.Topology,
-    "role": status.Role,
-    "amphora_ids": tuple,
-    "replacement_ids": tuple,
-}
+_READERS: dict[str, Any] = {"topology": status.Topology, "role": status.Role, "amphora_ids": tuple, "replacement_ids": tuple}
 
 
 def load(kind: str, details: Mapping[str, Any]) -> Job:

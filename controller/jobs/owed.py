@@ -5,8 +5,6 @@ balancer that has lost an amphora is a create of what is missing, a create of a 
 being deleted is its deletion.
 """
 
-from __future__ import annotations
-
 import datetime
 import uuid
 from collections.abc import Callable
@@ -47,12 +45,10 @@ def outstanding(snapshot: model.Snapshot, new_id: Callable[[], str] | None = Non
 
 
 def serving(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
-    """The amphorae that count."""
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.SERVING)
 
 
 def discarded(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
-    """The amphorae that wait to be taken apart."""
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.DISCARDED)
 
 
@@ -69,7 +65,6 @@ def wanted_amphora_ids(snapshot: model.Snapshot, new_id: Callable[[], str] | Non
     """
     load_balancer = snapshot.load_balancer
     first = jobs.amphora_ids(load_balancer.id, load_balancer.topology)
-    fresh = new_id or _new_id
     chosen = []
     for role, first_id in zip(load_balancer.topology.roles, first, strict=True):
         mine = [amphora for amphora in snapshot.amphorae if amphora.role is role]
@@ -77,9 +72,5 @@ def wanted_amphora_ids(snapshot: model.Snapshot, new_id: Callable[[], str] | Non
         coming = [amphora.id for amphora in mine if amphora.status in status.BUILDING]
         known = served or coming[-1:]
         unused = load_balancer.applied_generation == 0 and all(amphora.id != first_id for amphora in mine)
-        chosen.append(known[0] if known else first_id if unused else fresh())
+        chosen.append(known[0] if known else first_id if unused else new_id() if new_id else str(uuid.uuid4()))
     return tuple(chosen)
-
-
-def _new_id() -> str:
-    return str(uuid.uuid4())

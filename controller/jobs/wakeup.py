@@ -4,8 +4,6 @@ A worker binds a Unix datagram socket in a folder; whoever posts a job sends a b
 from all network namespaces. A bell may go unheard (a full queue, another machine): workers look at the board now and then anyway.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -59,7 +59,6 @@ class Service:
         self._proxy: Any = None
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
-        """Read something."""
         return self.call("GET", path, params=params, microversion=microversion)
 
     def post(self, path: str, body: Any, *, microversion: str | None = None) -> Any:
@@ -67,7 +66,6 @@ class Service:
         return self.call("POST", path, body, microversion=microversion)
 
     def put(self, path: str, body: Any = None, *, microversion: str | None = None) -> Any:
-        """Change something."""
         return self.call("PUT", path, body, microversion=microversion)
 
     def delete(self, path: str, *, microversion: str | None = None) -> None:

@@ -1,7 +1,5 @@
 """What a service of the cloud says when it does not do what it was asked for, as errors of ours."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

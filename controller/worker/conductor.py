@@ -6,8 +6,6 @@ job and the lease's release. A worker that dies writes nothing: claim and lease 
 anew where the flow has none.
 """
 
-from __future__ import annotations
-
 import collections
 import contextlib
 import dataclasses
@@ -38,14 +36,6 @@ _SET_BACK = 1.0
 """Seconds by which the clock of leases and claims must have fallen behind to have been set back."""
 _STEPS_PER_FLOW = 2
 """Threads for steps, per flow that may be under way: an amphora pair's two branches go side by side."""
-
-
-class HasDatabase(Protocol):
-    """What the conductor itself needs of `services.Services`; flows get the whole."""
-
-    @property
-    def db(self) -> database.Database:
-        """The database."""
 
 
 class Catalog(Protocol):
@@ -81,15 +71,15 @@ class Conductor:
 
     def __init__(
         self,
-        services: HasDatabase,
+        services: Any,
         catalog: Catalog,
         options: Options,
         listener_factories: Sequence[Callable[[engine.FlowEngine], contextlib.AbstractContextManager[Any]]] = (),
     ) -> None:
-        """Each of `listener_factories` makes a taskflow listener, which is attached to each engine while it runs."""
+        """Of the `services` it needs the `db`; flows get the whole. Each of `listener_factories` makes a taskflow listener for each run."""
         self.owner = owner.name(options.host)
         self._services = services
-        self._db = services.db
+        self._db: database.Database = services.db
         self._catalog = catalog
         self._options = options
         self._listener_factories = listener_factories
@@ -127,8 +117,9 @@ class Conductor:
         """Start what is due; returns how long to wait for the next turn."""
         if time.monotonic() >= self._look_for_dead_at:
             self._look_for_dead_at = time.monotonic() + self._options.claim_expiry / _LOOKS_FOR_DEAD
-            self._take_over_from_the_dead()
-            self._mind_the_clock()
+            self._outage_of_takeovers.outlives(self._take_over_from_the_dead)  # otherwise what the dead held waits until it expires
+            if self._outage_of_times.outlives(self._mind_the_clock):
+                self._clock_ahead = float("inf")
         try:
             self._running = {future for future in self._running if not future.done()}
             free = self._options.max_workers - len(self._running)
@@ -374,35 +365,23 @@ class Conductor:
 
     def _take_over_from_the_dead(self) -> None:
         """Free at once what workers of this host held that have ended: nobody need wait for it to expire."""
-        try:
-            with self._db.read() as tx:
-                dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
-            if not dead:
-                self._outage_of_takeovers.over()
-                return
-            with self._db.begin() as tx:
-                freed = tx.jobs.free_owner(dead)
-        except Exception as exc:  # the worker must outlive a database that is away; what the dead held waits until it expires
-            self._outage_of_takeovers.met(exc)
+        with self._db.read() as tx:
+            dead = [name for name in tx.jobs.owners() if owner.is_dead(name, self._options.host)]
+        if not dead:
             return
-        self._outage_of_takeovers.over()
+        with self._db.begin() as tx:
+            freed = tx.jobs.free_owner(dead)
         if freed:
             LOG.warning("worker %s takes over %d jobs of dead workers: %s", self.owner, len(freed), ", ".join(freed))
 
     def _mind_the_clock(self) -> None:
         """At the start, and whenever the clock was set back: what was written by it before would be waited for as much longer."""
-        try:
-            before, self._clock_ahead = self._clock_ahead, self._db.now() - time.monotonic()
-            if self._clock_ahead > before - _SET_BACK:
-                return
-            longest = 2 * max(self._options.retry_backoff_max, _UNKNOWN_KIND_DELAY)
-            with self._db.begin() as tx:
-                count = tx.leases.bring_back(self._options.claim_expiry, longest) + tx.jobs.bring_back(self._options.claim_expiry, longest)
-        except Exception as exc:  # the worker must outlive a database that is away
-            self._outage_of_times.met(exc)
-            self._clock_ahead = float("inf")
+        before, self._clock_ahead = self._clock_ahead, self._db.now() - time.monotonic()
+        if self._clock_ahead > before - _SET_BACK:
             return
-        self._outage_of_times.over()
+        longest = 2 * max(self._options.retry_backoff_max, _UNKNOWN_KIND_DELAY)
+        with self._db.begin() as tx:
+            count = tx.leases.bring_back(self._options.claim_expiry, longest) + tx.jobs.bring_back(self._options.claim_expiry, longest)
         if count:
             LOG.warning("worker %s brought %d times back that lay ahead: a clock was set back", self.owner, count)
 

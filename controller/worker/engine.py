@@ -10,8 +10,6 @@ Three things differ from taskflow's own engines:
   that is away or busy: the step waits for it like for anything else.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import enum
 import functools
@@ -178,7 +176,6 @@ class _Executor(executor.ParallelThreadTaskExecutor):
     def execute_task(
         self, task: taskflow_task.Task, task_uuid: str, arguments: dict[str, Any], progress_callback: Any = None
     ) -> futures.Future[Any]:
-        """Run a step's execute()."""
         return self._submit(task, functools.partial(executor._execute_task, task, arguments))
 
     def revert_task(
@@ -190,7 +187,6 @@ class _Executor(executor.ParallelThreadTaskExecutor):
         failures: dict[str, failure.Failure],
         progress_callback: Any = None,
     ) -> futures.Future[Any]:
-        """Run a step's revert()."""
         return self._submit(task, functools.partial(executor._revert_task, task, arguments, result, failures))
 
     def _submit(self, task: taskflow_task.Task, work: Callable[[], tuple[str, Any]]) -> futures.Future[Any]:

@@ -1,12 +1,9 @@
 """Who a worker is, in claims and leases: `host:pid:start`, so that it can be told whether a worker of this host is dead."""
 
-from __future__ import annotations
-
 import os
 
 
 def name(host: str) -> str:
-    """The name of this process."""
     return f"{host}:{os.getpid()}:{_start(os.getpid())}"
 
 

@@ -1,7 +1,5 @@
 """When a flow is tried again, and whether it did anything: pure."""
 
-from __future__ import annotations
-
 from controller.model import load_balancer as model
 
 

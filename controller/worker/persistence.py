@@ -6,8 +6,6 @@ under way is run again (tasks are idempotent), and what follows from a failure i
 written at once, so it is always one consistent state. A flow of which no task has finished has no record, and one that is not to be
 `recorded` never has (`flows/update.py`). Of such a flow, only how long its tasks have waited is kept, in memory: each run begins with its
 first task, and could wait for ever otherwise.
-
-To taskflow, a record is a logbook with one flow; book and flow bear the same uuid.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -44,27 +41,28 @@ class _OpenFlow:
     """A flow in memory. `changed`: something is not written yet that would be lost with this process; `recorded`: it is to be written."""
 
     detail: models.FlowDetail
-    definition: str = ""
-    lease: jobs.Lease | None = None
+    definition: str
+    lease: jobs.Lease
+    recorded: bool
     changed: bool = False
-    recorded: bool = True
 
 
 class DatabasePersistence(base.Backend):
     """One per worker; every flow under way is open in it."""
 
-    def __init__(self, conf: dict[str, Any] | None = None, database: db.Database | None = None) -> None:
-        """With a database, or with its URL in `conf["database"]`; taskflow uses `conf["connection"]` for the name of this plug-in."""
-        super().__init__(conf)
-        self._owns_database = database is None
-        self.database = database if database is not None else db.Database(self._conf["database"])
+    def __init__(self, database: db.Database) -> None:
+        super().__init__({})
+        self.database = database
         self.flows: dict[str, _OpenFlow] = {}
         self.flow_of_atom: dict[str, str] = {}
         self._waits: collections.OrderedDict[str, models.FlowDetail] = collections.OrderedDict()
 
     def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease, recorded: bool = True) -> models.FlowDetail:
         """The flow of a job as it was left, or a new one if there is no record, or it is of another definition, or it shall have none."""
-        record = self._read(job_id) if recorded else None
+        record = None
+        if recorded:
+            with self.database.read() as tx:
+                record = tx.flow_records.get(job_id)
         if record is not None and record.definition != definition:
             LOG.info(
                 "load balancer %s: job %s: its record is of another flow, or of another definition; running %s from the beginning",
@@ -76,7 +74,7 @@ class DatabasePersistence(base.Backend):
         detail = self._anew(job_id, name) if record is None else read(record)
         # Whatever it was doing, it is not doing it now; and the engine takes a flow in REVERTED as one to be started again.
         detail.state = None if record is None else states.SUSPENDED
-        self.keep(_OpenFlow(detail, definition, lease, recorded=recorded))
+        self.keep(_OpenFlow(detail, definition, lease, recorded))
         return detail
 
     def _anew(self, job_id: str, name: str) -> models.FlowDetail:
@@ -87,10 +85,6 @@ class DatabasePersistence(base.Backend):
         for atom in waited:
             atom.reset(states.PENDING)
         return waited
-
-    def _read(self, job_id: str) -> flow_records.FlowRecord | None:
-        with self.database.read() as tx:
-            return tx.flow_records.get(job_id)
 
     def end(self, job_id: str) -> None:
         """The job is off the board, and its record with it: nothing more is written of its flow."""
@@ -118,10 +112,10 @@ class DatabasePersistence(base.Backend):
         """
         if not flow.recorded:
             return
-        record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token if flow.lease else 0, dump(flow.detail))
+        record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token, dump(flow.detail))
         with self.database.begin() as tx:
             if not tx.flow_records.put(record, flow.lease):
-                raise exceptions.StaleLease(flow.lease.load_balancer_id if flow.lease else "")
+                raise exceptions.StaleLease(flow.lease.load_balancer_id)
         flow.changed = False
 
     def get_connection(self) -> Connection:
@@ -129,39 +123,29 @@ class DatabasePersistence(base.Backend):
         return Connection(self)
 
     def close(self) -> None:
-        """Forget all flows."""
         self.flows.clear()
         self.flow_of_atom.clear()
-        if self._owns_database:
-            self.database.close()
 
 
 class Connection(base.Connection):
-    """Costs nothing to open: each write takes its own connection from the database's pool."""
+    """Costs nothing to open: each write takes its own connection from the database's pool. It takes changes only of flows that are open."""
 
     def __init__(self, backend: DatabasePersistence) -> None:
         self._backend = backend
 
     @property
     def backend(self) -> DatabasePersistence:
-        """The back end that made this."""
         return self._backend
 
     def close(self) -> None:
         """There is nothing to close: no connection is held."""
 
-    def upgrade(self) -> None:
-        """The schema is the business of `figlina-db-manage`."""
+    def _unused(self, *_: Any, **__: Any) -> Any:
+        """What taskflow offers to whoever looks for flows; ours are found by their jobs (`open`)."""
+        raise NotImplementedError
 
-    def validate(self) -> None:
-        """Make sure that records can be read."""
-        with self._backend.database.read() as tx:
-            tx.flow_records.page(1)
-
-    def clear_all(self) -> None:
-        """Forget and drop all flows."""
-        for flow_uuid in [*self._backend.flows, *self._stored()]:
-            self._destroy(flow_uuid)
+    upgrade = validate = clear_all = save_logbook = destroy_logbook = get_logbook = get_logbooks = _unused
+    get_flows_for_book = get_flow_details = get_atom_details = get_atoms_for_flow = _unused
 
     def update_atom_details(self, atom_detail: models.AtomDetail) -> models.AtomDetail:
         """Take a change of a task or retry controller; write if it has finished or was reverted."""
@@ -189,94 +173,6 @@ class Connection(base.Connection):
         if flow.changed and flow.detail.state == states.SUSPENDED:
             self._backend.write(flow)
         return flow.detail
-
-    def save_logbook(self, book: models.LogBook) -> models.LogBook:
-        """Have the book's flow under way here, and write it.
-
-        :raises ValueError: the book has another number of flows than one, or the flow another uuid.
-        """
-        flows = list(book)
-        if len(flows) > 1 or any(flow.uuid != book.uuid for flow in flows):
-            raise ValueError("a logbook holds one flow here, which bears the uuid of its book")
-        for detail in flows:
-            flow = self._backend.flows.get(detail.uuid) or _OpenFlow(detail)
-            self._backend.keep(flow)
-            self._backend.write(flow)
-        return book
-
-    def destroy_logbook(self, book_uuid: str) -> None:
-        """Forget a flow and drop its record.
-
-        :raises taskflow.exceptions.NotFound: there is none.
-        """
-        if not self._destroy(book_uuid):
-            raise taskflow_exceptions.NotFound(f"no flow {book_uuid} is recorded")
-
-    def _destroy(self, flow_uuid: str) -> bool:
-        was_open = flow_uuid in self._backend.flows
-        self._backend.forget(flow_uuid)
-        with self._backend.database.begin() as tx:
-            return tx.flow_records.delete(flow_uuid) or was_open
-
-    def get_logbook(self, book_uuid: str, lazy: bool = False) -> models.LogBook:
-        """The flow of this uuid, as a book.
-
-        :raises taskflow.exceptions.NotFound: there is none.
-        """
-        flow = self.get_flow_details(book_uuid)
-        book = models.LogBook(flow.name, book_uuid)
-        if not lazy:
-            book.add(flow)
-        return book
-
-    def get_logbooks(self, lazy: bool = False) -> Iterator[models.LogBook]:
-        """All flows, as books."""
-        for flow_uuid in self._stored():
-            yield self.get_logbook(flow_uuid, lazy)
-
-    def _stored(self) -> Iterator[str]:
-        after = ""
-        while True:
-            with self._backend.database.read() as tx:
-                page = tx.flow_records.page(100, after)
-            yield from page
-            if not page:
-                return
-            after = page[-1]
-
-    def get_flows_for_book(self, book_uuid: str, lazy: bool = False) -> Iterator[models.FlowDetail]:
-        """The one flow of a book."""
-        yield self.get_flow_details(book_uuid, lazy)
-
-    def get_flow_details(self, fd_uuid: str, lazy: bool = False) -> models.FlowDetail:
-        """A flow: as it is under way here, or as it is recorded.
-
-        :raises taskflow.exceptions.NotFound: there is none.
-        """
-        if (flow := self._backend.flows.get(fd_uuid)) is not None:
-            return flow.detail
-        with self._backend.database.read() as tx:
-            record = tx.flow_records.get(fd_uuid)
-        if record is None:
-            raise taskflow_exceptions.NotFound(f"no flow {fd_uuid} is recorded")
-        return read(record)
-
-    def get_atom_details(self, ad_uuid: str) -> models.AtomDetail:
-        """A task or retry controller of a flow that is under way here.
-
-        :raises taskflow.exceptions.NotFound: there is none.
-        """
-        flow = self._backend.flows.get(self._backend.flow_of_atom.get(ad_uuid, ""))
-        if flow is None:
-            raise taskflow_exceptions.NotFound(f"no flow under way has an atom {ad_uuid}")
-        return flow.detail.find(ad_uuid)
-
-    def get_atoms_for_flow(self, fd_uuid: str) -> Iterator[models.AtomDetail]:
-        """All tasks and retry controllers of a flow.
-
-        :raises taskflow.exceptions.NotFound: there is no such flow.
-        """
-        yield from self.get_flow_details(fd_uuid)
 
 
 def dump(flow: models.FlowDetail) -> bytes:

@@ -1,7 +1,5 @@
 """One job under way: its claim, its lease, and whether both still hold; and the thread that renews them all."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time
@@ -41,7 +39,6 @@ class Renewer:
         self._outage = outages.Outage(LOG, "The renewal of claims and leases")
 
     def start(self) -> None:
-        """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -50,12 +47,10 @@ class Renewer:
         self._thread.join(timeout=5)
 
     def add(self, run: Run) -> None:
-        """Keep this run's claim and lease from now on."""
         with self._lock:
             self._runs[run.claim.id] = run
 
     def remove(self, run: Run) -> None:
-        """Forget a run that has ended."""
         with self._lock:
             self._runs.pop(run.claim.id, None)
 

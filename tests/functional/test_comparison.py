@@ -301,7 +301,7 @@ def test_a_page_is_looked_at_in_a_round_and_all_in_some(site: flow_site.Site) ->
     for load_balancer_id in several:
         a_machine(site, load_balancer_id)
     housekeeping = compares(site)
-    housekeeping._page_size = 1
+    housekeeping.page_size = 1
     found = []
     for _ in range(4):
         housekeeping.compare(lambda: True)
@@ -397,7 +397,7 @@ def test_load_balancers_whose_packets_were_let_through_or_dropped_otherwise_are_
 
     monkeypatch.setattr(site.network, "mend_filter", mend_filter, raising=False)
     housekeeping = compares(site)
-    housekeeping._page_size = 2
+    housekeeping.page_size = 2
     for rounds in (1, 1, 2):
         housekeeping.compare(lambda: True)
         assert len(asked) == rounds, "a page in the middle asks for nothing"

@@ -47,7 +47,7 @@ def private(network: Embedded, request: pytest.FixtureRequest) -> Network:
     made = network.tenants.create(networking.NETWORK, values)["id"]
     subnet = network.tenants.create(networking.SUBNET, {"name": "tenant", "network_id": made, "cidr": request.param, "project_id": PROJECT})
     (router,) = network.tenants.documents(networking.ROUTER)
-    network.tenants.add_router_interface(router["id"], subnet["id"], None)
+    network.tenants.router_interface(router["id"], subnet["id"], None, add=True)
     return network.get_network(made)
 
 
@@ -180,12 +180,12 @@ def test_a_floating_ip_needs_a_router_that_leads_there(network: Embedded) -> Non
         networking.ROUTER,
         {"name": "r", "project_id": PROJECT, "external_gateway_info": {"network_id": floating["floating_network_id"]}},
     )["id"]
-    network.tenants.add_router_interface(router, subnet, None)
+    network.tenants.router_interface(router, subnet, None, add=True)
     assert network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
     with pytest.raises(networking.NetworkConflict):
-        network.tenants.remove_router_interface(router, subnet, None)
+        network.tenants.router_interface(router, subnet, None, add=False)
     network.tenants.delete(networking.FLOATING_IP, floating["id"])
-    network.tenants.remove_router_interface(router, subnet, None)
+    network.tenants.router_interface(router, subnet, None, add=False)
     network.tenants.delete(networking.ROUTER, router)
 
 

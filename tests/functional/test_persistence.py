@@ -9,10 +9,8 @@ from typing import Any
 
 import orjson
 import pytest
-from taskflow import exceptions as taskflow_exceptions
 from taskflow import retry, states, task
 from taskflow.patterns import linear_flow
-from taskflow.persistence import backends, models
 
 from controller import exceptions, jobs
 from controller.db import database
@@ -228,44 +226,3 @@ def test_an_older_token_does_not_overwrite_a_newer_one(db: database.Database) ->
 def test_a_result_that_can_not_be_kept_is_no_success(db: database.Database, lease: jobs.Lease, pool: futures.Executor) -> None:
     result = advance(db, lease, linear_flow.Flow("f").add(Number(0, [], lease)), pool)
     assert result.outcome is engine.Outcome.BROKEN
-
-
-# As taskflow's plug-in
-
-
-def test_taskflow_finds_the_back_end_by_its_entry_point(db: database.Database) -> None:
-    backend = backends.fetch({"connection": "figlina-database", "database": str(db.engine.url)})
-    assert isinstance(backend, persistence.DatabasePersistence)
-    connection = backend.get_connection()
-    connection.upgrade()
-    connection.validate()
-    book = models.LogBook("story")
-    flow = models.FlowDetail("flow", book.uuid)
-    atom = models.TaskDetail("step", "atom-1")
-    atom.put(states.SUCCESS, {"answer": 42})
-    flow.add(atom)
-    book.add(flow)
-    connection.save_logbook(book)
-    assert connection.get_atom_details("atom-1").results == {"answer": 42}
-    backend.forget(book.uuid)
-
-    (found,) = connection.get_logbooks()
-    (details,) = found
-    assert [(each.name, each.state, each.results) for each in details] == [("step", states.SUCCESS, {"answer": 42})]
-    assert [each.name for each in connection.get_atoms_for_flow(book.uuid)] == ["step"]
-    assert [each.name for each in connection.get_flows_for_book(book.uuid)] == ["flow"]
-    connection.destroy_logbook(book.uuid)
-    for call in (connection.get_logbook, connection.destroy_logbook, connection.get_flow_details, connection.get_atom_details):
-        with pytest.raises(taskflow_exceptions.NotFound):
-            call(book.uuid)
-    connection.save_logbook(book)
-    connection.clear_all()
-    assert list(connection.get_logbooks()) == []
-    backend.close()
-
-
-def test_a_logbook_holds_one_flow(db: database.Database) -> None:
-    book = models.LogBook("story")
-    book.add(models.FlowDetail("flow", "another-uuid"))
-    with pytest.raises(ValueError):
-        persistence.DatabasePersistence(database=db).get_connection().save_logbook(book)

@@ -271,7 +271,7 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
         made = network.tenants.create(networking.NETWORK, values)["id"]
         inner = {"name": "s", "network_id": made, "cidr": f"fd00:f161:{number}::/64", "project_id": PROJECT}
         subnet = network.tenants.create(networking.SUBNET, inner)
-        network.tenants.add_router_interface(router, subnet["id"], None)
+        network.tenants.router_interface(router, subnet["id"], None, add=True)
         machines.append(routed(playground, f"inside-{number}", made, subnet))
     port = network.create_port("outside", public.id, beyond)
     outside = playground.machine("outside", port), port.fixed_ips[0].ip_address
@@ -286,7 +286,7 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
             assert playground.pings(namespace, address)
         assert playground.pings(namespace, outside[1])
     assert playground.pings(outside[0], machines[0][1]), "nothing is translated"
-    network.tenants.remove_router_interface(router, network.tenants.documents(networking.SUBNET)[-1]["id"], None)
+    network.tenants.router_interface(router, network.tenants.documents(networking.SUBNET)[-1]["id"], None, add=False)
     assert playground.ping_is_dropped(machines[0][0], machines[1][1])
 
 

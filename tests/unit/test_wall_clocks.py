@@ -43,7 +43,6 @@ EXPLAINED = {
     "controller/drivers/ca/rollover.py:RollOver.start": "the begin and the end of a root",
     "controller/drivers/ca/local.py:LocalCertificateAuthority._files": "whether a file is another one than before: equal or not",
     "controller/deployment/own.py:certificates": "whether a certificate is good now, as an operator asks by hand",
-    "controller/drivers/ca/fake.py:_now": "the begin and the end of a certificate",
     "amphora_agent/heartbeat.py:Heart._send": "what a beat says of the time; a manager learns how far this clock differs from its own",
 }
 

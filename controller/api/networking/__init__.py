@@ -1,7 +1,5 @@
 """The part of the Networking API that clients of load balancers need, answered by the embedded network."""
 
-from __future__ import annotations
-
 import flask
 
 from controller import exceptions

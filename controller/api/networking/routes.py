@@ -1,7 +1,5 @@
 """Routes of the Networking API: decode, ask the embedded cloud's `Front`, answer."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import flask

@@ -150,7 +150,6 @@ class Connection(asyncio.Protocol):
     # Asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request, if there is room for one."""
         self._transport = cast("asyncio.Transport", transport)
         client, server = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self._peer = requests.Peer(client[0], server[0], server[1]) if client and server else requests.Peer("", "", 0)
@@ -217,12 +216,10 @@ class Connection(asyncio.Protocol):
     # The parser's side
 
     def on_message_begin(self) -> None:
-        """Another request begins."""
         self._url, self._in_body, self._head = b"", False, 0
         self._request = requests.Request(self._peer, requests.Body(self._door.limits.body, self._door.room))
 
     def on_url(self, url: bytes) -> None:
-        """A part of what the request is for."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -257,7 +254,6 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, body: bytes) -> None:
-        """A part of a request's body has come."""
         request = self._request
         self._head, self._heard_body = 0, True
         if request is None:
@@ -272,7 +268,6 @@ class Connection(asyncio.Protocol):
                 self._refuse_body()
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
         request, self._request, self._ended = self._request, None, True
         if request is not None and self._is_last:
             self._take_last(request)

@@ -1,7 +1,5 @@
 """Answers to requests that the application never sees; they look like its own."""
 
-from __future__ import annotations
-
 import uuid
 
 import orjson

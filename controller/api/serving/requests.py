@@ -51,7 +51,6 @@ class Body:
         self._taken = 0  # of the room
         self.size = 0
         self._file: IO[bytes] | None = None  # most requests have none
-        self._on_disk = False
 
     def add(self, part: bytes) -> None:
         """Keep it.
@@ -66,13 +65,8 @@ class Body:
             self._room.take(self.size - self._taken)
             self._taken = self.size
         try:
-            if not self._on_disk and self.size > IN_MEMORY:
-                on_disk: IO[bytes] = tempfile.TemporaryFile(prefix="figlina-body-")  # noqa: SIM115 - it is closed by `close`
-                if self._file is not None:
-                    on_disk.write(self._file.getvalue())  # type: ignore[attr-defined]
-                self._file, self._on_disk = on_disk, True
-            elif self._file is None:
-                self._file = io.BytesIO()
+            if self._file is None:
+                self._file = tempfile.SpooledTemporaryFile(IN_MEMORY, prefix="figlina-body-")  # noqa: SIM115 - it is closed by `close`
             self._file.write(part)
         except OSError as error:
             raise NoRoom(str(error)) from error

@@ -1,9 +1,10 @@
 """Making and judging X.509 material: elliptic-curve keys, certificates with key identifiers, and the refusal of weak keys."""
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
+import ipaddress
+from collections.abc import Sequence
+from typing import Any
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -42,17 +43,13 @@ def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
-    """A certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def new_root(common_name: str, now: datetime.datetime, validity: datetime.timedelta) -> tuple[x509.Certificate, PrivateKey]:
     """A self-signed certificate authority that signs end certificates only."""
     key = new_key()
-    builder = _builder(common_name, key, now, validity).issuer_name(_name(common_name))
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    builder = builder.add_extension(_usage(sign_certificates=True), critical=True)
-    builder = builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key()), critical=False)
+    builder = _builder(common_name, key, now, validity, _name(common_name), key.public_key(), is_authority=True)
     return builder.sign(key, hashes.SHA256()), key
 
 
@@ -63,21 +60,17 @@ def issue(
     now: datetime.datetime,
     validity: datetime.timedelta,
     key: ec.EllipticCurvePrivateKey | None = None,
+    addresses: Sequence[str] = (),
 ) -> tuple[x509.Certificate, PrivateKey]:
-    """A certificate for one host name, for use as a server or as a client; it does not outlive its issuer. The key is new unless given."""
+    """A certificate for one host and its addresses, as server or client; it does not outlive its issuer. The key is new unless given."""
     key = key or new_key()
+    names = [x509.DNSName(common_name), *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses)]
     validity = min(validity, issuer.certificate.not_valid_after_utc - now)
-    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.certificate.public_key())  # type: ignore[arg-type]
-    builder = (
-        _builder(common_name, key, now, validity)
-        .issuer_name(issuer.certificate.subject)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_usage(sign_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([right]), critical=False)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(common_name)]), critical=False)
-        .add_extension(authority, critical=False)
-    )
-    return builder.sign(issuer.key, _digest_for(issuer.key)), key
+    builder = _builder(common_name, key, now, validity, issuer.certificate.subject, issuer.key.public_key(), is_authority=False)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([right]), critical=False)
+    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    digest = None if isinstance(issuer.key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
+    return builder.sign(issuer.key, digest), key
 
 
 def load_issuer(named: str, certificates: bytes, key: bytes, passphrase: bytes | None, now: datetime.datetime) -> Issuer:
@@ -104,14 +97,9 @@ def load_issuer(named: str, certificates: bytes, key: bytes, passphrase: bytes |
     return Issuer(issuing, strong, b"".join(certificate_pem(root) for root in roots))
 
 
-def key_identifier(certificate: x509.Certificate) -> str:
-    """What a certificate's issuer is recognised by (RFC 5280, 4.2.1.2, method 1), in hexadecimal digits."""
-    return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
-
-
-def key_identifier_of(key: PrivateKey) -> str:
-    """The same, of the key that belongs to a certificate."""
-    return x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
+def key_identifier(of: x509.Certificate | PrivateKey) -> str:
+    """What a certificate's issuer is recognised by (RFC 5280, 4.2.1.2, method 1), in hexadecimal digits; of its key it is the same."""
+    return x509.SubjectKeyIdentifier.from_public_key(of.public_key()).digest.hex()
 
 
 def names(certificate: x509.Certificate) -> tuple[str, ...]:
@@ -124,7 +112,6 @@ def names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
-    """Whether a root has signed a certificate."""
     try:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):
@@ -164,36 +151,32 @@ def _refuse_unfit(named: str, root: x509.Certificate) -> None:
 
 
 def _builder(
-    common_name: str, key: ec.EllipticCurvePrivateKey, now: datetime.datetime, validity: datetime.timedelta
+    common_name: str,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime.datetime,
+    validity: datetime.timedelta,
+    issuer: x509.Name,
+    issuer_key: Any,
+    *,
+    is_authority: bool,
 ) -> x509.CertificateBuilder:
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only", "decipher_only")
+    unused = dict.fromkeys(others, False)
+    usage = x509.KeyUsage(digital_signature=not is_authority, key_cert_sign=is_authority, crl_sign=is_authority, **unused)
     return (
         x509.CertificateBuilder()
         .subject_name(_name(common_name))
+        .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + validity)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=0 if is_authority else None), critical=True)
+        .add_extension(usage, critical=True)
     )
 
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _digest_for(key: PrivateKey) -> hashes.SHA256 | None:
-    return None if isinstance(key, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey) else hashes.SHA256()
-
-
-def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not sign_certificates,
-        key_cert_sign=sign_certificates,
-        crl_sign=sign_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

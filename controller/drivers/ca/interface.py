@@ -1,7 +1,5 @@
 """The contract of a certificate authority for amphorae and controllers (mutual TLS). All material is PEM."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import datetime

@@ -1,7 +1,6 @@
 """A certificate authority of our own, in a directory: one root vouches for amphorae (servers), another one for controllers (clients)."""
 
-from __future__ import annotations
-
+import contextlib
 import datetime
 import logging
 import pathlib
@@ -9,8 +8,10 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Self
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from oslo_config import cfg
 
 from controller import exceptions
@@ -55,7 +56,8 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
         """
         self._directory = directory
         self._passphrase = passphrase
-        self._validity = validity
+        self.validity = validity
+        self.key: ec.EllipticCurvePrivateKey | None = None  # of all amphorae; each has one of its own otherwise
         self._client_validity = client_validity
         self._look_interval = look_interval
         self._clock = clock
@@ -72,8 +74,7 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
             self._load_all()
 
     @classmethod
-    def from_conf(cls, conf: cfg.ConfigOpts) -> LocalCertificateAuthority:
-        """As `[certificates]` says."""
+    def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
         options = conf.certificates
         passphrase = options.ca_private_key_passphrase
         if passphrase and strength.is_guessable(passphrase):
@@ -94,7 +95,7 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
         if not _AMPHORA_ID(amphora_id):
             raise exceptions.InvalidRequest(f"{amphora_id!r} is no amphora id: no certificate is issued for it.")
         self._look()
-        certificate, key = certificates.issue(self._server, amphora_id, certificates.SERVER, self._now(), self._validity)
+        certificate, key = certificates.issue(self._server, amphora_id, certificates.SERVER, self._now(), self.validity, self.key)
         pem = certificates.certificate_pem(certificate) + certificates.key_pem(key)
         return interface.IssuedCertificate(pem=pem, not_after=certificate.not_valid_after_utc)
 
@@ -129,7 +130,8 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
             if time.monotonic() < self._look_at:
                 return
             self._look_at = time.monotonic() + self._look_interval
-            if self._seen == self._files() and not self._client_is_due():
+            is_due = self._issues_clients() and self._is_due(self._client, self._client_root_ends)
+            if self._seen == self._files() and not is_due:
                 return
             try:
                 with files.locked(self._directory):
@@ -150,8 +152,7 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
         self._say_what_ends(server.certificate.not_valid_after_utc)
         self._seen = self._files()
         self._look_at = time.monotonic() + self._look_interval
-        fingerprint = interface.trust_of(f"{client.serial_number}", server.roots, ())
-        self._revision = fingerprint
+        self._revision = interface.trust_of(f"{client.serial_number}", server.roots, ())
 
     def _say_what_ends(self, server_root_ends: datetime.datetime) -> None:
         """A root that ends in a year makes certificates short in the end, and nobody but an operator can make the next one."""
@@ -162,14 +163,11 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
 
     def _files(self) -> list[tuple[int, int, int] | None]:
         """What tells one version of the files from another."""
-        found: list[tuple[int, int, int] | None] = []
-        for name in _FILES:
-            try:
+        found: list[tuple[int, int, int] | None] = [None] * len(_FILES)
+        for place, name in enumerate(_FILES):
+            with contextlib.suppress(OSError):
                 stat = (self._directory / name).stat()
-            except OSError:
-                found.append(None)
-            else:
-                found.append((stat.st_ino, stat.st_mtime_ns, stat.st_size))
+                found[place] = stat.st_ino, stat.st_mtime_ns, stat.st_size
         return found
 
     def _create_root(self, name: str, common_name: str, validity: datetime.timedelta) -> None:
@@ -212,9 +210,6 @@ class LocalCertificateAuthority(interface.CertificateAuthority):
 
     def _issues_clients(self) -> bool:
         return (self._directory / "client_ca.key").exists()
-
-    def _client_is_due(self) -> bool:
-        return self._issues_clients() and self._is_due(self._client, self._client_root_ends)
 
     def _is_due(self, client: x509.Certificate, root_ends: datetime.datetime) -> bool:
         """In its last third, or, because a clock was wrong when it was made, not begun yet. A new one does not outlive its root."""

@@ -5,8 +5,6 @@ both sides trust whoever may speak: after `start` both roots are trusted and the
 `finish` the old one is trusted no more. The keys of roots to come lie beside the others (`*.next.key`) until they issue.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import datetime
 import enum
@@ -63,7 +61,7 @@ class RollOver:
         """
         found = []
         for name in NAMES:
-            issuing = certificates.key_identifier_of(self._key(self._directory / f"{name}.key"))
+            issuing = certificates.key_identifier(self._key(self._directory / f"{name}.key"))
             for root in self._certificates(name):
                 key_id = certificates.key_identifier(root)
                 label = root.subject.rfc4514_string()
@@ -103,7 +101,7 @@ class RollOver:
         with files.locked(self._directory):
             self._expect(Phase.SWITCHED, "take the steps before first (`figlina ca status` names the next one)")
             for name in NAMES:
-                issuing = certificates.key_identifier_of(self._key(self._directory / f"{name}.key"))
+                issuing = certificates.key_identifier(self._key(self._directory / f"{name}.key"))
                 self._write(name, [root for root in self._certificates(name) if certificates.key_identifier(root) == issuing])
 
     def _expect(self, wanted: Phase, words: str) -> None:

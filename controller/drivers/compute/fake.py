@@ -58,8 +58,6 @@ class FakeCompute(interface.ComputeDriver):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> FakeCompute:
-        """The cloud `default`."""
-        del conf
         return cls()
 
     @classmethod
@@ -157,12 +155,10 @@ class FakeCompute(interface.ComputeDriver):
         self._replace(amphora_id, zone=zone)
 
     def request_of(self, amphora_id: str) -> interface.BootRequest:
-        """What a machine was booted with."""
         with self._cloud.lock:
             return self._cloud.machines[amphora_id].request
 
     def plugged(self, compute_id: str) -> list[Port]:
-        """The ports that are plugged into a machine."""
         with self._cloud.lock:
             return list(self._machine(compute_id).plugged.values())
 

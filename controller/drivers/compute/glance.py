@@ -1,7 +1,5 @@
 """The image that amphorae boot from: the newest one with a tag."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The contract of a compute driver, and its values. No method waits for a machine to boot."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import enum

@@ -3,8 +3,6 @@
 JSON is YAML as well, so that a machine with cloud-init writes the same files. Our image reads it in `amphora_agent.config_drive`.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping

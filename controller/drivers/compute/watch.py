@@ -1,7 +1,5 @@
 """What the compute service says of machines that are to come up: asked now and then, however often somebody wants to know."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -186,8 +186,6 @@ class FakeNetwork(interface.NetworkDriver):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> FakeNetwork:
-        """The cloud `default`."""
-        del conf
         return cls()
 
     @classmethod
@@ -276,7 +274,6 @@ class FakeNetwork(interface.NetworkDriver):
                 plug.load_balancer_id = None
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        del load_balancer_id
         with self._by(order) as cloud:
             plug, wanted = cloud.plug(vip.port_id), FixedIp(vip.subnet_id, vip.address)
             if wanted not in plug.port.fixed_ips:

@@ -1,7 +1,5 @@
 """The contract of a network driver. Every method is idempotent: a second call finds what the first one made."""
 
-from __future__ import annotations
-
 import abc
 import functools
 import typing

@@ -4,8 +4,6 @@ A port of an amphora is found by its name in the service's own project: its `dev
 place for an order that would be compared as something is written; see `NetworkDriver`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ipaddress
 import logging
@@ -236,7 +234,6 @@ class NeutronNetwork(interface.NetworkDriver):
             LOG.warning("The group of load balancer %s, which got no VIP, is left to housekeeping: %s", load_balancer_id, error)
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        del order
         found = self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}")
         if vip.port_is_ours and all(row["id"] != vip.port_id for row in found):
             self._neutron.service.delete(f"/ports/{vip.port_id}")  # what its tenant may have changed of it does not make it theirs
@@ -258,7 +255,6 @@ class NeutronNetwork(interface.NetworkDriver):
             self._neutron.change_port(row["id"], **released)
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        del load_balancer_id, order
         row = self._port_row(vip.port_id)
         wanted = {"subnet_id": vip.subnet_id, "ip_address": vip.address}
         fixed_ips = [wanted, *(fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] != vip.subnet_id)]
@@ -269,7 +265,6 @@ class NeutronNetwork(interface.NetworkDriver):
     # Ports of amphorae
 
     def ensure_management_port(self, amphora_id: str, network_id: str | None = None, order: Order | None = None) -> Port:
-        del order
         if network_id is None and not self._management_networks:
             raise exceptions.Misconfigured(
                 "[controller_worker] amp_boot_network_list names no network on which amphorae can be reached; "
@@ -282,7 +277,6 @@ class NeutronNetwork(interface.NetworkDriver):
             return self._port(self._create(body)[0])
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
-        del order
         body: dict[str, Any] = self._of_amphora(shapes.VRRP, amphora_id, vip.network_id)
         of_vip, carriers = self._bearers(load_balancer_id, vip)
         for row in carriers:
@@ -302,7 +296,6 @@ class NeutronNetwork(interface.NetworkDriver):
             return self._port(self._create(body)[0])
 
     def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
-        del order
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(", ".join(subnet_ids))):
@@ -329,7 +322,6 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._neutron.list("ports", PORT_FIELDS, name=names, project_id=self._neutron.project_id) if names else []
 
     def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
-        del order
         with contextlib.suppress(exceptions.NotFound):
             row = self._port_row(port_id)
             if not row["name"].startswith(shapes.name_of_port(shapes.MEMBER, "")) or row["project_id"] != self._neutron.project_id:
@@ -341,7 +333,6 @@ class NeutronNetwork(interface.NetworkDriver):
                 self._neutron.change_port(port_id, fixed_ips=kept)
 
     def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
-        del order
         for row in self._rows_of([amphora_id], shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
             self._neutron.service.delete(f"/ports/{row['id']}")
 
@@ -349,7 +340,6 @@ class NeutronNetwork(interface.NetworkDriver):
         return [words for _, _, words in self._strayed(load_balancer_id, vip)]
 
     def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        del order
         for port_id, values, words in self._strayed(load_balancer_id, vip):
             LOG.info("load balancer %s: %s: it is written again", load_balancer_id, words)
             with contextlib.suppress(exceptions.NotFound):
@@ -379,7 +369,6 @@ class NeutronNetwork(interface.NetworkDriver):
     # Access
 
     def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:
-        del order
         version = ipaddress.ip_address(vip.address).version
         between = neutron_groups.keys_of((rule for rule in rules if rule.between_amphorae), version)
         wanted = neutron_groups.keys_of((rule for rule in rules if not rule.between_amphorae), version)
@@ -409,11 +398,9 @@ class NeutronNetwork(interface.NetworkDriver):
         return frozenset(row["floating_ip_address"] for row in self._neutron.list("floatingips", ("floating_ip_address",), port_id=port_id))
 
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
-        del order
         self._groups.delete(load_balancer_id)
 
     def set_vip_security_groups(self, load_balancer_id: str, vip: model.Vip, group_ids: Sequence[str], order: Order | None = None) -> None:
-        del order
         listeners, amphorae = self._groups.of(load_balancer_id)
         if not group_ids and listeners is None:
             listeners = self._groups.make(load_balancer_id)

@@ -1,7 +1,5 @@
 """Calls to Neutron: lists that come in pages, ports that are never made twice, and its refusals as errors of ours."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,7 +36,6 @@ class Neutron:
 
     @property
     def project_id(self) -> str:
-        """The service's project."""
         return self._cloud.project_id
 
     @property

@@ -4,8 +4,6 @@
 beside whatever the VIP port's list says, so that no tenant can part the halves.
 """
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Collection, Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """Neutron's documents as nouns of ours, and the names by which our ports and groups are found there again."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping
@@ -91,7 +89,6 @@ def network(row: Row) -> Network:
 
 
 def subnet(row: Row) -> Subnet:
-    """What Neutron says of a subnet."""
     return Subnet(
         id=row["id"],
         name=row["name"],
@@ -123,10 +120,8 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
 
 
 def qos_policy(row: Row) -> QosPolicy:
-    """What Neutron says of a QoS policy."""
     return QosPolicy(row["id"], row["name"], row["project_id"], row["shared"])
 
 
 def security_group(row: Row) -> SecurityGroup:
-    """What Neutron says of a security group."""
     return SecurityGroup(row["id"], row["name"], row["project_id"])

@@ -1,7 +1,5 @@
 """Where a VIP goes that was asked for by a network, a subnet or a port: what every driver decides alike."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Callable
 

@@ -155,13 +155,14 @@ def test_every_loop_that_outlives_errors_tells_an_outage() -> None:
         for loop in ast.walk(function):
             if not isinstance(loop, (ast.While, ast.For)):
                 continue
+            found += _calls(loop, "outlives")
             for handler in ast.walk(loop):
                 if isinstance(handler, ast.ExceptHandler) and _catches_everything(handler) and not _leaves(handler):
                     found += 1
                     if not _calls(handler, "met"):
                         wrong.append(f"{name}:{handler.lineno}")
     assert found >= 10
-    assert wrong == [], "use outages.Outage: met(error), and over() after a good turn"
+    assert wrong == [], "use outages.Outage: outlives(turn), or met(error), and over() after a good turn"
 
 
 def test_every_traceback_that_is_logged_elsewhere_is_of_one_thing() -> None:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import pytest
 
 from controller import exceptions
-from controller.embedded import front, lists, networking, scratch
+from controller.embedded import front, lists, networking, scratch, tenants
 
 MINE, THEIRS = "11111111111111111111111111111111", "22222222222222222222222222222222"
 
 
 @pytest.fixture(scope="module")
-def network() -> networking.TenantNetworking:
+def network() -> tenants.Tenants:
     return scratch.ScratchNetwork().tenants
 
 
 @pytest.fixture
-def mine(network: networking.TenantNetworking) -> front.Front:
+def mine(network: tenants.Tenants) -> front.Front:
     return front.Front(network, MINE, is_admin=False)
 
 
 @pytest.fixture
-def theirs(network: networking.TenantNetworking) -> front.Front:
+def theirs(network: tenants.Tenants) -> front.Front:
     return front.Front(network, THEIRS, is_admin=False)
 
 
 @pytest.fixture
-def admin(network: networking.TenantNetworking) -> front.Front:
+def admin(network: tenants.Tenants) -> front.Front:
     return front.Front(network, None, is_admin=True)
 
 

@@ -58,7 +58,6 @@ def namespace(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathli
 
 TAKEN_DOWN: dict[str, Callable[[linux.Host], object]] = {
     "cables": lambda host: linux.cut_cables(host, "here", ["6f2b8c54-9a0e", "7f2b8c54-9a0e"]),
-    "link": lambda host: linux.delete_link(host, "here", "br-1"),
     "lines": lambda host: linux.take_away(host, "here", ["address delete 10.0.0.1/24 dev eth0", "route delete default"]),
 }
 
