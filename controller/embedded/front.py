@@ -1,4 +1,4 @@
-"""The Networking API as one caller may use it: what they see, what they may change, and which call of `TenantNetworking` answers."""
+"""The Networking API as one caller may use it: what they see, what they may change, and which call of `Tenants` answers."""
 
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
