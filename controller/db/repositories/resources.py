@@ -147,7 +147,8 @@ class Resources(rows.Repository, Generic[R]):
         if not objects:
             return
         values = [{**self._begun, **{name: value for name, value in item.items() if name != "tags"}} for item in objects]
-        moves.check_seen(self.table, {row["operating_status"] for row in values})
+        if not moves.OPERATING[self.table].issuperset(seen := {row["operating_status"] for row in values}):
+            moves.check_seen(self.table, seen)
         self._connection.execute(sa.insert(self.table), values)
         self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
 
