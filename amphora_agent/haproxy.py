@@ -19,6 +19,7 @@ from amphora_agent import (
     allowed,
     certificates,
     errors,
+    exporter,
     former_workers,
     haproxy_config,
     haproxy_order,
@@ -142,6 +143,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
+        self._exporter = exporter.Exporter(places.run / "metrics.sock", self.runtime)
 
     @property
     def config(self) -> str | None:
@@ -191,6 +193,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._certificates.directory.mkdir(parents=True, exist_ok=True)
         self._certificates.put(certificates.of(config))
         self._ensure_run_files()
+        self._ensure_exporting(config)
         beside, beside_global = self._config.with_suffix(".new"), self._global.with_suffix(".new")
         system.write_file(beside, config.encode(), durable=False)
         system.write_file(beside_global, preamble.encode(), durable=False)
@@ -238,6 +241,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def resume(self) -> None:
         if (config := self.config) is not None:
+            self._ensure_exporting(config)
             self.changes.find_lingering(config)
             self.changes.first_checks.find()
 
@@ -570,6 +574,10 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self._write_server_states("1\n")
         _write_if_new(self._checks / "ping", _PING, mode=0o755)
 
+    def _ensure_exporting(self, config: str) -> None:
+        if rest.METRICS_BACKEND in config:
+            self._exporter.ensure_serving()
+
     def _write_check_addresses(self) -> None:
         """Tell external checks which servers are checked at an address of their own. A worker whose servers change is a new worker."""
         targets = haproxy_config.addresses_of_external_checks(self.config or "")
@@ -587,7 +595,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
         if rest.CERTIFICATES_VARIABLE in config:
             identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
-        return _GLOBAL.format(
+        made = _GLOBAL.format(
             socket=self._pid_file.with_name("haproxy.sock"),
             state=self._server_state,
             certificates=self._certificates.directory,
@@ -595,6 +603,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             identity="\n".join(identity + _user_lines()),
             limits=self.limits.lines(),
         )
+        return made + self._exporter.backend if rest.METRICS_BACKEND in config else made
 
     def _said_since(self, position: int) -> str:
         said = (system.read_file(self._log) or b"")[position:].decode(errors="replace")

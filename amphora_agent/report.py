@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from amphora_agent import program, programs
-from amphora_agent.protocol import heartbeat
+from amphora_agent.protocol import heartbeat, rest
 
 _STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
 _NOT_CHECKED = "INI"
@@ -36,6 +36,8 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
         if len(columns) <= _CHECK_STATUS or line.startswith("#"):
             continue
         proxy, name, status = columns[0], columns[1], columns[_STATUS]
+        if proxy == rest.METRICS_BACKEND:
+            continue
         if name == "FRONTEND":
             statistics.raw[proxy] = [_number(columns[i]) for i in (_BYTES_IN, _BYTES_OUT, _TOTAL, _ERRORS)]
             statistics.active[proxy] = _number(columns[_ACTIVE])

@@ -45,6 +45,9 @@ CHECKS_VARIABLE = "FIGLINA_CHECKS"
 """By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one
 says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""
 
+METRICS_BACKEND = "figlina-metrics"
+"""To this backend, which is the agent's own, a rendered HAProxy configuration sends whoever asks for metrics."""
+
 
 CERTIFICATES_VARIABLE = "FIGLINA_CERTIFICATES"
 """By this one it names the directory of lists of certificates (`crt-list`), which HAProxy does not find by `crt-base`."""

@@ -33,6 +33,7 @@ class Protocol:
     program: str | None = "haproxy"  # of an amphora, which serves it; None: none does as yet
     mode: str | None = None  # HAProxy's, where it is the program
     ends_tls: bool = False  # a listener decrypts what clients send
+    tells_metrics: bool = False  # a listener's clients are answered by the amphora itself
     pools: tuple[str, ...] | None = None  # the protocols of pools that go below a listener; None: no listener speaks it
     lbaasv2_pools: tuple[str, ...] = ()  # those that LBaaS v2 lets go below; with none, it has no such listener
     headers: tuple[str, ...] = ()  # that a listener can insert
@@ -75,7 +76,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             send_proxy_of_tls="send-proxy-v2-ssl-cn",
         ),
         Protocol(name="SCTP", transport="sctp", program=None, pools=("SCTP",), monitors=_MONITORS_OF_DATAGRAMS),
-        Protocol(name="PROMETHEUS", program=None, mode="http", pools=()),
+        Protocol(name="PROMETHEUS", mode="http", pools=(), tells_metrics=True),
         Protocol(
             name="TCP",
             mode="tcp",

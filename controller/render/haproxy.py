@@ -10,6 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 
+from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
@@ -24,6 +25,15 @@ _BALANCE = {
     "SOURCE_IP": ("balance source", "hash-type consistent"),
 }
 _COOKIE_OF_ALL_POOLS = "SRV"
+_SCRAPERS = 20
+"""So many connections a PROMETHEUS listener has at most: nobody is to load the amphora by asking how it does."""
+_SCRAPE_TIMEOUT = 5000  # milliseconds
+_METRICS = (
+    f"timeout http-request {_SCRAPE_TIMEOUT}ms",
+    "http-request deny deny_status 405 if !METH_GET",
+    "http-request deny deny_status 404 if !{ path /metrics }",
+    f"default_backend {rest.METRICS_BACKEND}",
+)
 _FIRST_BACKUP_NUMBER = 1 << 30
 """From here on servers are numbered that are backups and whose backend has to know it."""
 
@@ -175,13 +185,18 @@ def _frontend(
     directives.extend(f"use_backend {_backend_name(redirected, listener)} if {condition}" for redirected, condition in policies.redirects)
     if pool is not None:
         directives.append(f"default_backend {_backend_name(pool, listener)}")
+    limit = int(listener.connection_limit if listener.connection_limit > 0 else settings.default_connection_limit)
+    client_timeout = int(listener.timeout_client_data or settings.timeout_client_data)
+    if PROTOCOLS[listener.protocol].tells_metrics:
+        directives.extend(_METRICS)
+        limit, client_timeout = min(limit, _SCRAPERS), min(client_timeout, _SCRAPE_TIMEOUT)
     vip = safe.bracketed(f"VIP address of load balancer {load_balancer.id}", load_balancer.vip.address)
     return _Frontend(
         name=safe.object_id("listener id", listener.id),
         mode=mode,
         bind=f"{vip}:{safe.port(f'protocol_port of listener {listener.id}', listener.protocol_port):d} {tls.bind(listener)}".rstrip(),
-        max_connections=int(listener.connection_limit if listener.connection_limit > 0 else settings.default_connection_limit),
-        client_timeout=int(listener.timeout_client_data or settings.timeout_client_data),
+        max_connections=limit,
+        client_timeout=client_timeout,
         directives=directives,
     )
 

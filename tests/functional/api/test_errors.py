@@ -438,7 +438,6 @@ def test_rules_of_monitors(site: Site, api_with: Any) -> None:
     [
         ("listener", "protocol", "UDP"),
         ("listener", "protocol", "SCTP"),
-        ("listener", "protocol", "PROMETHEUS"),
         ("pool", "protocol", "UDP"),
         ("pool", "protocol", "SCTP"),
         ("pool", "lb_algorithm", "SOURCE_IP_PORT"),

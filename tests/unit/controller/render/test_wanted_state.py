@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import pathlib
 import random
 
 import pytest
@@ -115,10 +116,19 @@ def test_headers_are_inserted_in_http_only() -> None:
     assert not [line for line in tools.section(text, f"frontend {tcp.id}") if "header" in line or "forwardfor" in line]
 
 
-@pytest.mark.parametrize("protocol", ["UDP", "SCTP", "TERMINATED_HTTPS", "PROMETHEUS"])
+@pytest.mark.parametrize("protocol", ["UDP", "SCTP", "TERMINATED_HTTPS"])
 def test_a_protocol_that_amphorae_do_not_serve_is_said_to_be_unsupported(protocol: str) -> None:
     with pytest.raises(exceptions.NotSupported, match=protocol):
         tools.wanted(builders.a_snapshot(listeners=[builders.a_listener(protocol=protocol)]))
+
+
+def test_metrics_have_a_limit_whatever_the_tenant_says(tmp_path: pathlib.Path) -> None:
+    generous = builders.a_listener(protocol="PROMETHEUS", protocol_port=9100, connection_limit=50_000, timeout_client_data=600_000)
+    strict = builders.a_listener(protocol="PROMETHEUS", protocol_port=9101, connection_limit=3)
+    text = tools.haproxy_config(builders.a_snapshot(listeners=[generous, strict]))
+    tools.ask_haproxy(text, tmp_path)
+    assert {"maxconn 20", "timeout client 5000ms", "default_backend figlina-metrics"} <= set(tools.section(text, f"frontend {generous.id}"))
+    assert "maxconn 3" in tools.section(text, f"frontend {strict.id}")
 
 
 def test_cookies_are_left_out_where_there_is_no_http() -> None:

@@ -30,6 +30,11 @@ _HAPROXY_PREAMBLE = """global
     external-check
     insecure-fork-wanted
 
+backend {metrics}
+    mode http
+    timeout connect 5s
+    timeout server 5s
+
 """
 _KEEPALIVED_PREAMBLE = """global_defs {
     enable_script_security
@@ -91,7 +96,8 @@ def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> N
         pytest.skip("haproxy is not installed: nothing can check the text")
     (folder / "servers-state").write_text("1\n")  # the version alone: no server's state is known yet
     file = folder / "haproxy.cfg"
-    file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, checks=rest.CHECKS_VARIABLE, certificates=rest.CERTIFICATES_VARIABLE) + text)
+    names = {"checks": rest.CHECKS_VARIABLE, "certificates": rest.CERTIFICATES_VARIABLE, "metrics": rest.METRICS_BACKEND}
+    file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, **names) + text)
     run = subprocess.run(["haproxy", "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
     complaints = [line for line in run.stderr.splitlines() if "[NOTICE]" not in line]
     assert (run.returncode, complaints) == (0, []), run.stderr

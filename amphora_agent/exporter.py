@@ -1,0 +1,109 @@
+"""Answers whoever scrapes a PROMETHEUS listener: HAProxy hands its requests to a socket here, a few at a time.
+
+Nobody can load the amphora by asking often: an answer is made once a second at most, and so seldom that making it takes a tenth of one
+processor at most.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Sequence
+
+from amphora_agent import haproxy_runtime, metrics, system
+from amphora_agent.protocol import rest
+
+LOG = logging.getLogger(__name__)
+AT_ONCE = 4
+"""Requests that are answered at the same time; HAProxy has others wait."""
+QUEUE_TIMEOUT, ANSWER_TIMEOUT = 3, 5
+"""Seconds that a request waits for its turn, and until whoever does not take an answer is left alone."""
+FRESH = 1.0
+"""Seconds for which an answer is given again."""
+_SHARE = 10
+_LONGEST_HEAD = 16_384
+
+BACKEND = """
+backend {name}
+    mode http
+    timeout connect {answer}s
+    timeout queue {queue}s
+    timeout server {answer}s
+    server agent unix@{path} maxconn {at_once}
+"""
+
+
+class Exporter:
+    """Serves from the first time that it is needed."""
+
+    def __init__(self, path: pathlib.Path, runtime: haproxy_runtime.RuntimeApi) -> None:
+        self._path, self._runtime = path, runtime
+        self._lock = threading.Lock()
+        self._listening: socket.socket | None = None
+        self._answer, self._until = b"", 0.0
+        self._processor: Sequence[int] = ()
+
+    @property
+    def backend(self) -> str:
+        """The section of HAProxy's configuration that leads here."""
+        return BACKEND.format(name=rest.METRICS_BACKEND, path=self._path, at_once=AT_ONCE, queue=QUEUE_TIMEOUT, answer=ANSWER_TIMEOUT)
+
+    def ensure_serving(self) -> None:
+        """Listen; what an earlier agent listened on is taken over."""
+        with self._lock:
+            if self._listening is not None:
+                return
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.unlink(missing_ok=True)
+            self._listening = socket.socket(socket.AF_UNIX)
+            self._listening.bind(str(self._path))
+            self._path.chmod(0o666)  # HAProxy is another user; the directory is ours
+            self._listening.listen(64)
+            threading.Thread(target=self._serve, args=(self._listening,), name="metrics", daemon=True).start()
+
+    def _serve(self, listening: socket.socket) -> None:
+        turns = threading.Semaphore(2 * AT_ONCE)  # two workers of HAProxy may ask, of before and after a reload
+        while True:
+            connection, _ = listening.accept()
+            turns.acquire()
+            threading.Thread(target=self._talk, args=(connection, turns), daemon=True).start()
+
+    def _talk(self, connection: socket.socket, turns: threading.Semaphore) -> None:
+        try:
+            with contextlib.suppress(OSError), connection:
+                connection.settimeout(ANSWER_TIMEOUT)
+                received = b""
+                while b"\r\n\r\n" not in received and len(received) < _LONGEST_HEAD:
+                    if not (chunk := connection.recv(4096)):
+                        return
+                    received += chunk
+                connection.sendall(self._reply())
+        finally:
+            turns.release()
+
+    def _reply(self) -> bytes:
+        with self._lock:
+            began, spent = time.monotonic(), time.thread_time()
+            if began >= self._until:
+                try:
+                    body = self._make().encode()
+                except (haproxy_runtime.RuntimeFailed, OSError, ValueError, KeyError) as exc:
+                    LOG.warning("There are no metrics: %s", exc)
+                    return b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+                head = f"HTTP/1.0 200 OK\r\nContent-Type: {metrics.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+                self._answer = head.encode() + body
+                self._until = began + max(FRESH, _SHARE * (time.thread_time() - spent))
+            return self._answer
+
+    def _make(self) -> str:
+        first = (system.read_file(pathlib.Path("/proc/stat")) or b"").decode().partition("\n")[0]
+        processor = [int(word) for word in first.split()[1:9]]
+        lines = (system.read_file(pathlib.Path("/proc/meminfo")) or b"").decode().splitlines()
+        memory = {name: int(rest_of.split()[0]) for name, _, rest_of in (line.partition(":") for line in lines)}
+        load = metrics.load(processor, self._processor or [0] * len(processor), memory)
+        self._processor = processor
+        return metrics.text(self._runtime.ask("show stat"), self._runtime.ask("show info"), load, rest.METRICS_BACKEND.__eq__)

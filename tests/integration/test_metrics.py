@@ -1,0 +1,120 @@
+"""What Prometheus gets of a PROMETHEUS listener, through the VIP of a real amphora."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from controller.dev.client import eventually
+from controller.embedded import linux
+from tests.integration.dual import Dual
+from tests.integration.site import agent_pids
+from tests.unit.amphora_agent.test_metrics import samples
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
+]
+
+PORT = 9101
+
+
+def scrape(dual: Dual, vip: str, path: str = "/metrics", who: str = "client", *more: str) -> str:
+    """Status, type and body, in lines."""
+    command = [
+        "curl",
+        "--silent",
+        *(["--globoff"] if ":" in vip else []),
+        "--max-time",
+        "5",
+        "--write-out",
+        "\n%{http_code} %{content_type}",
+        *more,
+    ]
+    host = f"[{vip}]" if ":" in vip else vip
+    asked = [*linux.enter(dual.namespace(who)), *command, f"http://{host}:{PORT}{path}"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
+def balancer(dual: Dual, version: int, topology: str) -> dict[str, Any]:
+    made = dual.balancer(version, topology, {"back-web-4": "back", "back-web-6": "back"})
+    own = {"protocol": "PROMETHEUS", "protocol_port": PORT, "loadbalancer_id": made["id"], "connection_limit": 1000}
+    allowed = [f"{dual.addresses['client'][version]}/{32 if version == 4 else 128}"]
+    made["metrics"] = dual.site.api.post("/listeners", {"listener": {**own, "allowed_cidrs": allowed}})["listener"]["id"]
+    dual.site.api.wait_active(made["id"])
+    return made
+
+
+@pytest.mark.parametrize("topology", ["SINGLE", "ACTIVE_STANDBY"])
+@pytest.mark.parametrize("version", [4, 6])
+def test_metrics_count_what_clients_did(dual: Dual, version: int, topology: str) -> None:
+    made = balancer(dual, version, topology)
+    vip, listener, pool = made["vip_address"], made["listeners"][0]["id"], made["pools"][0]["id"]
+    dual.all_answer(vip, {"back-web-4", "back-web-6"})
+    eventually(lambda: set(dual.statuses(made).values()) == {"ONLINE"}, 20)
+
+    def counted(before: float) -> bool:
+        text, _, status = scrape(dual, vip).rpartition("\n")
+        assert status == "200 text/plain; version=0.0.4; charset=utf-8"
+        found.clear()
+        found.update(samples(text))
+        return found[f'octavia_listener_http_requests_total{{listener="{listener}"}}'] >= before
+
+    found: dict[str, float] = {}
+    assert counted(0)
+    before = found[f'octavia_listener_http_requests_total{{listener="{listener}"}}']
+    for _ in range(5):
+        assert dual.fetch(vip)
+    eventually(lambda: counted(before + 5), 5)
+    assert found[f'octavia_listener_http_requests_total{{listener="{listener}"}}'] == before + 5
+    members = dual.site.api.get(f"/pools/{pool}/members")["members"]
+    assert [found[f'octavia_member_status{{pool="{pool}",member="{one["id"]}",state="UP"}}'] for one in members] == [1, 1]
+    assert found[f'octavia_pool_active_members{{pool="{pool}"}}'] == 2
+    assert found[f'octavia_listener_limit_sessions{{listener="{made["metrics"]}"}}'] == 20
+    assert not [key for key in found if "figlina" in key]
+    shown = dual.site.api.get(f"/loadbalancers/{made['id']}/status")["statuses"]["loadbalancer"]
+    assert {one["operating_status"] for one in shown["listeners"]} == {"ONLINE"}
+    dual.delete(made)
+
+
+def test_others_get_nothing_and_nobody_loads_the_amphora_by_asking(dual: Dual) -> None:
+    made = balancer(dual, 4, "SINGLE")
+    vip = made["vip_address"]
+    eventually(lambda: "octavia_" in scrape(dual, vip), 10)
+    assert scrape(dual, vip, who="stranger") == "\n000 "
+    assert dual.fetch(vip, "stranger") != ""  # the access list is its own
+    assert scrape(dual, vip, "/").rpartition("\n")[2].startswith("404 ")
+    assert scrape(dual, vip, "/metrics", "client", "--request", "POST").rpartition("\n")[2].startswith("405 ")
+    (amphora,) = dual.amphorae(made)
+    spent = _agents_seconds(amphora)
+    began = time.monotonic()
+    answers = scrape(dual, vip, "/metrics?[1-400]", "client", "--parallel", "--parallel-max", "15")
+    assert answers.count("\n200 text/plain") == 400
+    # One look each second, and handing out the answer 400 times: were each one made anew, it would take ten times as long.
+    assert _agents_seconds(amphora) - spent < 0.5 * (time.monotonic() - began) + 0.5
+    dual.delete(made)
+
+
+def _agents_seconds(amphora: dict[str, Any]) -> float:
+    """Seconds of processors that the agent has used."""
+    total = 0
+    for pid in agent_pids(amphora):
+        with open(f"/proc/{pid}/stat") as stat:
+            total += sum(map(int, stat.read().rpartition(")")[2].split()[11:13]))
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def test_metrics_are_there_after_the_agent_died(dual: Dual) -> None:
+    made = balancer(dual, 4, "SINGLE")
+    vip = made["vip_address"]
+    eventually(lambda: "octavia_" in scrape(dual, vip), 10)
+    (amphora,) = dual.amphorae(made)
+    dual.site.kill(agent_pids(amphora))
+    eventually(lambda: "octavia_" in scrape(dual, vip), 20)
+    dual.delete(made)

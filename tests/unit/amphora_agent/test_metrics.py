@@ -1,0 +1,139 @@
+"""HAProxy's statistics under the names that dashboards know."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import socket
+import threading
+
+import pytest
+
+from amphora_agent import exporter, haproxy_runtime, metrics
+from tests import recorded
+
+KNOWN = set((pathlib.Path(recorded.__file__).parent / "octavia-metrics.txt").read_text().split())
+LOAD = {"cpu": 12.5, "memory": 50.0}
+SAMPLE = re.compile(r'([a-z0-9_]+)(?:\{([a-z]+="[^"\\]*"(?:,[a-z]+="[^"\\]*")*)\})? (-?[0-9.e+]+)').fullmatch
+
+
+def samples(text: str) -> dict[str, float]:
+    """By name and labels; each line is one of the format, and none is said twice."""
+    found: dict[str, float] = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            continue
+        read = SAMPLE(line)
+        assert read is not None, line
+        key = f"{read[1]}{{{read[2] or ''}}}"
+        assert key not in found, line
+        found[key] = float(read[3])
+    return found
+
+
+def of_recorded(is_own: str = "") -> str:
+    return metrics.text(recorded.haproxy("show-stat"), recorded.haproxy("show-info"), LOAD, is_own.__eq__)
+
+
+def test_each_name_that_dashboards_ask_for_is_there_and_no_other() -> None:
+    names = {key.partition("{")[0] for key in samples(of_recorded())}
+    assert names - KNOWN == set()
+    without = {"limit_sessions", "queue_limit", "idle_connections_limit", "current_throttle"}  # members have no limits and start at once
+    assert KNOWN - names == {f"octavia_member_{one}" for one in without}
+
+
+def test_what_is_not_the_tenants_is_not_told() -> None:
+    assert "states" in of_recorded()
+    assert "states" not in of_recorded("states")
+
+
+def test_a_pool_that_two_listeners_share_is_one() -> None:
+    head = recorded.haproxy("show-stat").splitlines()[0]
+    fields = head.removeprefix("# ").split(",")
+
+    def row(proxy: str, name: str, **values: str) -> str:
+        said = {"pxname": proxy, "svname": name, **values}
+        return ",".join(said.get(field, "") for field in fields)
+
+    table = [
+        head,
+        *(row(f"p:{one}", "m", status="UP 1/2", stot=number, weight="5", rtime="250") for one, number in (("a", "3"), ("b", "4"))),
+        *(row(f"p:{one}", "BACKEND", status="UP", scur="2", smax=number) for one, number in (("a", "3"), ("b", "4"))),
+    ]
+    found = samples(metrics.text("\n".join(table), "", {}, lambda _: False))
+    assert found['octavia_member_sessions_total{pool="p",member="m"}'] == 7
+    assert found['octavia_member_weight{pool="p",member="m"}'] == 5
+    assert found['octavia_member_response_time_average_seconds{pool="p",member="m"}'] == 0.25
+    assert found['octavia_pool_current_sessions{pool="p"}'] == 4
+    assert found['octavia_pool_max_sessions{pool="p"}'] == 4
+    assert found['octavia_pool_status{pool="p",state="UP"}'] == 1
+
+
+def test_a_shared_member_that_one_listener_finds_down_is_down_and_up() -> None:
+    """Each state says whether any backend is in it."""
+    head = recorded.haproxy("show-stat").splitlines()[0]
+    place = head.removeprefix("# ").split(",").index("status")
+    rows = [f"p:{one},m{',' * (place - 1)}{status}" for one, status in (("a", "UP"), ("b", "DOWN"))]
+    found = samples(metrics.text("\n".join([head, *rows]), "", {}, lambda _: False))
+    assert [found[f'octavia_member_status{{pool="p",member="m",state="{one}"}}'] for one in ("UP", "DOWN", "MAINT")] == [1, 1, 0]
+
+
+def test_load_is_that_since_the_last_look() -> None:
+    memory = {"MemAvailable": 25, "MemTotal": 100}
+    assert metrics.load([150, 0, 0, 200, 50, 0, 0, 0], [100, 0, 0, 100, 0, 0, 0, 0], memory) == {"cpu": 25.0, "memory": 75.0}
+    assert metrics.load([1] * 8, [1] * 8, memory)["cpu"] == 0.0
+
+
+class Counting(haproxy_runtime.RuntimeApi):
+    """A HAProxy that counts the questions."""
+
+    def __init__(self) -> None:
+        super().__init__(pathlib.Path("/nonexistent"))
+        self.asked, self.is_away = 0, False
+
+    def ask(self, command: str, timeout: float | None = None) -> str:
+        self.asked += 1
+        if self.is_away:
+            raise haproxy_runtime.RuntimeFailed("away")
+        return recorded.haproxy(command.replace(" ", "-"))
+
+
+@pytest.fixture
+def served(tmp_path: pathlib.Path) -> tuple[Counting, pathlib.Path]:
+    asked, path = Counting(), tmp_path / "metrics.sock"
+    made = exporter.Exporter(path, asked)
+    made.ensure_serving()
+    made.ensure_serving()
+    return asked, path
+
+
+def fetch(path: pathlib.Path, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: vip\r\n\r\n") -> bytes:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(10)
+        connection.connect(str(path))
+        connection.sendall(request)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_many_scrapers_cost_one_look(served: tuple[Counting, pathlib.Path]) -> None:
+    asked, path = served
+    answers: list[bytes] = []
+    scrapers = [threading.Thread(target=lambda: answers.append(fetch(path))) for _ in range(30)]
+    for one in scrapers:
+        one.start()
+    for one in scrapers:
+        one.join()
+    assert len(answers) == 30
+    head, _, body = answers[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert b"octavia_loadbalancer_cpu " in body
+    assert asked.asked <= 4  # two questions a second
+
+
+def test_a_haproxy_that_does_not_answer_is_503_and_is_asked_again(served: tuple[Counting, pathlib.Path]) -> None:
+    asked, path = served
+    asked.is_away = True
+    assert fetch(path).startswith(b"HTTP/1.0 503 ")
+    asked.is_away = False
+    assert fetch(path).startswith(b"HTTP/1.0 200 ")
