@@ -27,6 +27,10 @@ class MemberPort:
         return dataclasses.replace(self, fixed_ips=tuple(fixed for fixed in self.fixed_ips if fixed.subnet_id in subnet_ids))
 
 
+RELEASING = MemberPort(network_id="", mac_address="", fixed_ips=())
+"""Stands among an amphora's ports while some are given back: whoever finds it there looks at what the network service has."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Amphora:
     """`management_address` is the API's `lb_network_ip`: where the agent is reached and from where heartbeats come."""

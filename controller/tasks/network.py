@@ -163,16 +163,17 @@ class ReleaseMemberNetworks(base.Step):
         wanted = networks.of_members(snapshot, self.services.networks, pushed=generation)
         for amphora in owed.serving(snapshot):
             known = amphora.member_ports
-            if known is not None:
-                left = tuple(one.on(wanted[one.network_id]) for one in known if one.network_id in wanted)
-                if left != known:
-                    note_member_ports(self.services, self._snapshots, amphora, left, lease)
-                elif self._only_if_changed:
-                    continue
+            left = None if known is None else tuple(one.on(wanted[one.network_id]) for one in known if one.network_id in wanted)
+            if left == known and left is not None and self._only_if_changed:
+                continue
+            if left is not None and left != known:
+                note_member_ports(self.services, self._snapshots, amphora, (*left, amphora_model.RELEASING), lease)
             for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
                 if networks.surplus(port, subnet_ids, self.services.networks) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
+            if left is not None and left != known:
+                note_member_ports(self.services, self._snapshots, amphora, left, lease)
 
     def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
         stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)

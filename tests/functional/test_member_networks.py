@@ -54,7 +54,7 @@ def served(site: flow_site.Site, load_balancer_id: str) -> set[str]:
     for amphora_id in site.amphorae(load_balancer_id).values():
         running = site.amphora.running(amphora_id, load_balancer_id)
         assert running is not None
-        found.append({one.address for one in site.snapshot(load_balancer_id).members if one.address in (running.haproxy_config or "")})
+        found.append({one.address for one in site.snapshot(load_balancer_id).members if one.address in running.programs["haproxy"]})
         assert len(running.interfaces) == 2, "the interface towards the members"
     assert all(one == found[0] for one in found)
     return found[0]
