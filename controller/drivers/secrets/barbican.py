@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from oslo_config import cfg
@@ -40,8 +40,9 @@ class BarbicanSecrets(interface.SecretStore):
 
     def admit(self, reference: str, token: str) -> None:
         path = _path(reference)
-        found = self._get(path, reference, token=token)
-        parts = [_path(str(part.get("secret_ref"))) for part in found.get("secret_refs") or ()]
+        parts = _parts(self._get(path, reference, token=token)).values()
+        for part in parts:  # whoever owns a container may name secrets of others in it, which we may read
+            self._get(part, reference, token=token)
         for one in (path, *parts):
             try:
                 self._barbican.get(one)
@@ -53,7 +54,9 @@ class BarbicanSecrets(interface.SecretStore):
         if path.startswith("/secrets/"):
             return bundles.read(self._payload(path, reference))
         found = self._get(path, reference)
-        named = {str(part.get("name")): _path(str(part.get("secret_ref"))) for part in found.get("secret_refs") or ()}
+        named = _parts(found)
+        if found.get("type") != "certificate":
+            raise _refusal(reference, "what is in the container can be exchanged: make it of type certificate")
         for needed in _PIECES[:2]:
             if needed not in named:
                 raise _refusal(reference, f"the container names no secret as its {needed}: make it of type certificate, with both")
@@ -65,8 +68,7 @@ class BarbicanSecrets(interface.SecretStore):
     def get_secret(self, project_id: str, reference: str) -> bytes:
         path = _path(reference)
         if path.startswith("/containers/"):
-            parts = self._get(path, reference).get("secret_refs") or ()
-            path = next((_path(str(part.get("secret_ref"))) for part in parts if part.get("name") == "certificate"), "")
+            path = _parts(self._get(path, reference)).get("certificate", "")
             if not path:
                 raise _refusal(reference, "the container names no secret as its certificate")
         return self._payload(path, reference)
@@ -90,10 +92,10 @@ class BarbicanSecrets(interface.SecretStore):
             path = _path(reference)
         except exceptions.NotFound:
             return
-        parts = []
+        parts: Collection[str] = ()
         if path.startswith("/containers/"):
             try:
-                parts = [_path(str(part["secret_ref"])) for part in self._barbican.get(path).get("secret_refs") or ()]
+                parts = _parts(self._barbican.get(path)).values()
             except errors.Missing:
                 return
         for one in (path, *parts):
@@ -148,6 +150,14 @@ def _consumer(reference: str, load_balancer_id: str) -> tuple[str, dict[str, str
     if path.startswith("/containers/"):
         return path, {"name": _SERVICE, "URL": f"loadbalancer/{load_balancer_id}"}, {}
     return path, {"service": _SERVICE, "resource_type": "LOADBALANCER", "resource_id": load_balancer_id}, _CONSUMERS_OF_SECRETS
+
+
+def _parts(container: Mapping[str, Any]) -> dict[str, str]:
+    """The paths of its secrets, by their names in it; a secret has none.
+
+    :raises NotFound: a part is no reference.
+    """
+    return {str(part.get("name")): _path(str(part.get("secret_ref"))) for part in container.get("secret_refs") or ()}
 
 
 def _path(reference: str) -> str:
