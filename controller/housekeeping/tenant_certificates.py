@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from controller import exceptions
 from controller.db import database
@@ -47,8 +47,7 @@ class TenantCertificates:
         unused = [need for need in copies if need.reference not in named]
         for reference in sorted({need.reference for need in unused}):
             if self._is_told(load_balancer_id, reference, used=False):
-                with self._db.begin() as tx:
-                    tx.tenant_certificates.forget(load_balancer_id, [need for need in unused if need.reference == reference])
+                self._forget(load_balancer_id, reference, [need for need in unused if need.reference == reference])
         for reference in sorted({need.reference for need, copy in copies.items() if need.reference in named and not copy.is_registered}):
             if self._is_told(load_balancer_id, reference, used=True):
                 with self._db.begin() as tx:
@@ -56,6 +55,15 @@ class TenantCertificates:
         for need, copy in sorted(copies.items()):
             if need.reference in named and copy.not_after is not None:
                 self._announce(load_balancer_id, need, copy.not_after)
+
+    def _forget(self, load_balancer_id: str, reference: str, needs: Sequence[tls.Need]) -> None:
+        """Unless somebody has named it again meanwhile: then the next round tells the store so."""
+        with self._db.begin() as tx:
+            tx.load_balancers.lock(load_balancer_id)
+            if reference in _named(tx, load_balancer_id):
+                tx.tenant_certificates.mark_registered(load_balancer_id, reference, False)
+            else:
+                tx.tenant_certificates.forget(load_balancer_id, needs)
 
     def _is_told(self, load_balancer_id: str, reference: str, *, used: bool) -> bool:
         try:
@@ -73,9 +81,10 @@ class TenantCertificates:
         words = f"{what} {need.reference} {'ends' if left > 0 else 'ended'} on {end:%Y-%m-%d %H:%M} UTC: "
         words += "store a new one, and update the listener or pool that names it"
         event = model.Fault(code=ENDS if left > 0 else ENDED, message=words)
-        with self._db.begin() as tx:
-            if any((row["code"], row["message"]) == (event.code, words) for row in tx.faults.events(load_balancer_id)):
+        with self._db.read() as tx:
+            if tx.faults.is_told(load_balancer_id, event):
                 return
+        with self._db.begin() as tx:
             tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
         LOG.warning("load balancer %s: %s", load_balancer_id, words)
 

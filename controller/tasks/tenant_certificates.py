@@ -93,13 +93,18 @@ class Keeper:
 
     def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
         """An event, once; what is wrong on our side is no tenant's business."""
-        is_theirs = isinstance(error, exceptions.NotFound | exceptions.InvalidRequest | exceptions.Transient)
-        reason = str(error) if is_theirs else "the secret store can't be used now"
-        words = f"{need.reference} can't be read anew, what was read before serves on: {reason}"
+        match error:
+            case exceptions.NotFound() | exceptions.InvalidRequest():
+                reason = str(error)
+            case exceptions.Transient():
+                reason = "the secret store does not answer"  # its own words are others each time
+            case _:
+                reason = "the secret store can't be used now"
+        event = model.Fault(code=NOT_READ, message=f"{need.reference} can't be read anew, what was read before serves on: {reason}")
         with self._db.begin() as tx:
             tx.leases.check(lease)
-            if not any((row["code"], row["message"]) == (NOT_READ, words) for row in tx.faults.events(load_balancer_id)):
-                tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, model.Fault(code=NOT_READ, message=words))
+            if not tx.faults.is_told(load_balancer_id, event):
+                tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
 
     def _read(self, project_id: str, need: Need) -> tuple[bytes, datetime.datetime | None]:
         store = self._store()
@@ -128,7 +133,9 @@ class _Contents(Mapping[str, bytes]):
         if name not in self._names:
             raise KeyError(name)
         with self._db.read() as tx:
-            content = tx.tenant_certificates.contents(self._load_balancer_id, [name])[name]
+            content = tx.tenant_certificates.contents(self._load_balancer_id, [name]).get(name)
+        if content is None:
+            raise exceptions.Transient("A tenant's certificate was read anew, or forgotten, while it was to be sent; it is tried again.")
         try:
             return self._cipher().decrypt(content)
         except cipher.Broken as exc:

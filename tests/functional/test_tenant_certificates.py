@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from controller.drivers.secrets import bundles, fake
 from controller.housekeeping import tenant_certificates
 from controller.model import status
 from controller.model.status import ProvisioningStatus, Topology
+from controller.tasks import tenant_certificates as tasks
 from tests import builders, tls_material
 from tests.functional import flow_site
 
@@ -30,6 +31,8 @@ class Store(fake.FakeSecrets):
         super().__init__()
         self.reads = 0
         self.away = False
+        self.questions = 0
+        self.meanwhile: Callable[[], None] = lambda: None
         self.users: set[tuple[str, str]] = set()
 
     def get_bundle(self, project_id: str, reference: str) -> Any:
@@ -44,10 +47,12 @@ class Store(fake.FakeSecrets):
     def unregister(self, reference: str, load_balancer_id: str) -> None:
         self._be_there()
         self.users.discard((reference, load_balancer_id))
+        self.meanwhile()
 
     def _be_there(self) -> None:
+        self.questions += 1
         if self.away:
-            raise exceptions.Transient("the secret store is away")
+            raise exceptions.Transient(f"the secret store is away (GET /v1/secrets/x, request req-{self.questions})")
 
 
 @pytest.fixture
@@ -121,6 +126,45 @@ def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, stor
     store.away = False
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+
+
+def test_a_store_that_stays_away_is_told_of_once(site: flow_site.Site, store: Store) -> None:
+    """Each of its refusals has another request id."""
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    store.away = True
+    for _ in range(3):
+        _renew(site, load_balancer_id, reference)
+        site.succeed(flow_site.an_update(load_balancer_id))
+    with site.db.read() as tx:
+        told = [row["message"] for row in tx.faults.events(load_balancer_id) if row["code"] == tasks.NOT_READ]
+    assert len(told) == 1, told
+    assert reference in told[0]
+
+
+def test_a_certificate_that_is_named_again_while_it_is_being_forgotten_is_kept(site: flow_site.Site, store: Store) -> None:
+    """Housekeeping stands still between what it saw and what it deletes."""
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    listener_id = _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    site.accept(load_balancer_id, flow_site.gone(tables.listeners, listener_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+
+    def named_again() -> None:
+        store.meanwhile = lambda: None
+        _a_listener(site, load_balancer_id, reference, 8443)
+        site.succeed(flow_site.an_update(load_balancer_id))
+
+    store.meanwhile = named_again
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=0, page_size=10)
+    keeping.look(lambda: True)
+    with site.db.read() as tx:
+        assert len(tx.tenant_certificates.of(load_balancer_id)) == 1, "a failover needs it while the store is away"
+    keeping.look(lambda: True)
+    assert store.users == {(reference, load_balancer_id)}
 
 
 def test_no_key_is_in_any_row_in_the_clear(site: flow_site.Site, store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -56,6 +56,11 @@ class Faults(rows.Repository):
         whose = {"load_balancer_id": load_balancer_id, "object_type": object_type, "object_id": object_id}
         self._connection.execute(sa.insert(tables.events).values({**whose, **_columns(event)}))
 
+    def is_told(self, load_balancer_id: str, event: model.Fault) -> bool:
+        """Whether a load balancer's newest events have this one, in the same words."""
+        told = (event.code, words.for_tenants(event.message))
+        return any((row["code"], row["message"]) == told for row in self.events(load_balancer_id))
+
     def page(self, query: paging.Query) -> Sequence[sa.Row[Any]]:
         """A page of events.
 
