@@ -25,7 +25,9 @@ QUEUE_TIMEOUT, ANSWER_TIMEOUT = 3, 5
 FRESH = 1.0
 """Seconds for which an answer is given again."""
 _SHARE = 10
+_SLOW = 0.1
 _LONGEST_HEAD = 16_384
+_UNAVAILABLE = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
 BACKEND = """
 backend {name}
@@ -53,16 +55,22 @@ class Exporter:
         return BACKEND.format(name=rest.METRICS_BACKEND, path=self._path, at_once=AT_ONCE, queue=QUEUE_TIMEOUT, answer=ANSWER_TIMEOUT)
 
     def ensure_serving(self) -> None:
-        """Listen; what an earlier agent listened on is taken over."""
+        """Listen; what an earlier agent listened on is taken over.
+
+        :raises OSError: it can't; the next call tries again.
+        """
         with self._lock:
             if self._listening is not None:
                 return
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._path.unlink(missing_ok=True)
-            self._listening = socket.socket(socket.AF_UNIX)
-            self._listening.bind(str(self._path))
-            self._path.chmod(0o666)  # HAProxy is another user; the directory is ours
-            self._listening.listen(64)
+            with contextlib.ExitStack() as on_failure:
+                listening = on_failure.enter_context(contextlib.closing(socket.socket(socket.AF_UNIX)))
+                listening.bind(str(self._path))
+                self._path.chmod(0o666)  # HAProxy is another user; the directory is ours
+                listening.listen(64)
+                on_failure.pop_all()
+            self._listening = listening
             threading.Thread(target=self._serve, args=(self._listening,), name="metrics", daemon=True).start()
 
     def _serve(self, listening: socket.socket) -> None:
@@ -86,6 +94,7 @@ class Exporter:
             turns.release()
 
     def _reply(self) -> bytes:
+        """One for all who ask while it is fresh; a slow failure is so for as long as it took: a HAProxy that hangs holds up one of them."""
         with self._lock:
             began, spent = time.monotonic(), time.thread_time()
             if began >= self._until:
@@ -93,10 +102,12 @@ class Exporter:
                     body = self._make().encode()
                 except (haproxy_runtime.RuntimeFailed, OSError, ValueError, KeyError) as exc:
                     LOG.warning("There are no metrics: %s", exc)
-                    return b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
-                head = f"HTTP/1.0 200 OK\r\nContent-Type: {metrics.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-                self._answer = head.encode() + body
-                self._until = began + max(FRESH, _SHARE * (time.thread_time() - spent))
+                    took = time.monotonic() - began
+                    self._answer, self._until = _UNAVAILABLE, began + (2 * took if took > _SLOW else 0)
+                else:
+                    head = f"HTTP/1.0 200 OK\r\nContent-Type: {metrics.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+                    self._answer = head.encode() + body
+                    self._until = began + max(FRESH, _SHARE * (time.thread_time() - spent))
             return self._answer
 
     def _make(self) -> str:

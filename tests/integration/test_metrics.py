@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from typing import Any
@@ -96,6 +97,8 @@ def test_others_get_nothing_and_nobody_loads_the_amphora_by_asking(dual: Dual) -
     began = time.monotonic()
     answers = scrape(dual, vip, "/metrics?[1-400]", "client", "--parallel", "--parallel-max", "15")
     assert answers.count("\n200 text/plain") == 400
+    seen = set(re.findall(rf'octavia_listener_http_requests_total{{listener="{made["metrics"]}"}} (\d+)', answers))
+    assert len(seen) <= time.monotonic() - began + 2, "each look counts one scrape more than the one before"
     # One look each second, and handing out the answer 400 times: were each one made anew, it would take ten times as long.
     assert _agents_seconds(amphora) - spent < 0.5 * (time.monotonic() - began) + 0.5
     dual.delete(made)

@@ -6,6 +6,7 @@ import pathlib
 import re
 import socket
 import threading
+import time
 
 import pytest
 
@@ -89,10 +90,11 @@ class Counting(haproxy_runtime.RuntimeApi):
 
     def __init__(self) -> None:
         super().__init__(pathlib.Path("/nonexistent"))
-        self.asked, self.is_away = 0, False
+        self.asked, self.is_away, self.hangs = 0, False, 0.0
 
     def ask(self, command: str, timeout: float | None = None) -> str:
         self.asked += 1
+        time.sleep(self.hangs)
         if self.is_away:
             raise haproxy_runtime.RuntimeFailed("away")
         return recorded.haproxy(command.replace(" ", "-"))
@@ -115,14 +117,19 @@ def fetch(path: pathlib.Path, request: bytes = b"GET /metrics HTTP/1.1\r\nHost: 
         return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
+def at_once(path: pathlib.Path, scrapers: int) -> list[bytes]:
+    answers: list[bytes] = []
+    asking = [threading.Thread(target=lambda: answers.append(fetch(path))) for _ in range(scrapers)]
+    for one in asking:
+        one.start()
+    for one in asking:
+        one.join()
+    return answers
+
+
 def test_many_scrapers_cost_one_look(served: tuple[Counting, pathlib.Path]) -> None:
     asked, path = served
-    answers: list[bytes] = []
-    scrapers = [threading.Thread(target=lambda: answers.append(fetch(path))) for _ in range(30)]
-    for one in scrapers:
-        one.start()
-    for one in scrapers:
-        one.join()
+    answers = at_once(path, 30)
     assert len(answers) == 30
     head, _, body = answers[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.0 200 OK\r\n")
@@ -137,3 +144,21 @@ def test_a_haproxy_that_does_not_answer_is_503_and_is_asked_again(served: tuple[
     assert fetch(path).startswith(b"HTTP/1.0 503 ")
     asked.is_away = False
     assert fetch(path).startswith(b"HTTP/1.0 200 ")
+
+
+def test_a_haproxy_that_hangs_holds_up_one_scraper_and_not_each_after_the_other(served: tuple[Counting, pathlib.Path]) -> None:
+    asked, path = served
+    asked.is_away, asked.hangs = True, 1.0
+    answers = at_once(path, 8)  # all are let in side by side
+    assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.0 503 Service Unavailable"}
+    assert asked.asked == 1
+
+
+def test_a_socket_that_could_not_be_opened_is_opened_the_next_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = exporter.Exporter(tmp_path / "metrics.sock", Counting())
+    with monkeypatch.context() as patch:
+        patch.setattr(pathlib.Path, "chmod", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            made.ensure_serving()
+    made.ensure_serving()
+    assert fetch(tmp_path / "metrics.sock").startswith(b"HTTP/1.0 200 ")
