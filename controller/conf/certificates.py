@@ -16,6 +16,7 @@ OPTS = [
         default="/var/lib/figlina/secrets",
         help="Directory of the `local` store of tenants' certificates; its files are encrypted.",
     ),
+    cfg.IntOpt("secrets_per_project", default=1000, min=1, help="So many secrets a project may have in the `local` store."),
     cfg.BoolOpt(
         "create",
         default=False,

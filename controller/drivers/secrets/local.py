@@ -24,20 +24,21 @@ _REFERENCE = re.compile(r"local:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})").
 class LocalSecrets(interface.SecretStore):
     """The first key encrypts, all of them decrypt. A file names its project and reference inside: one that was moved is not opened."""
 
-    def __init__(self, directory: pathlib.Path, keys: Sequence[bytes] = (), *, create: bool = False) -> None:
-        """Without `keys`, they are the lines of `keys` in the directory; with `create`, one is made if there is none.
+    def __init__(self, directory: pathlib.Path, keys: Sequence[bytes] = (), *, create: bool = False, most: int = 1000) -> None:
+        """Without `keys`, they are the lines of `keys` in the directory; with `create`, one is made if there is none. A project has at
+        `most` so many secrets: whoever may store them could fill the disk.
 
         :raises Misconfigured: there is no key, a key is none, or others may read the directory or the keys.
         """
         self._cipher = cipher.make(directory, keys, create=create)
-        self._directory = directory
+        self._directory, self._most = directory, most
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> LocalSecrets:
         """As `[certificates]` says."""
         options = conf.certificates
         keys = [key.encode() for key in options.server_certs_key_passphrase]
-        return cls(pathlib.Path(options.storage_path), keys, create=options.create)
+        return cls(pathlib.Path(options.storage_path), keys, create=options.create, most=options.secrets_per_project)
 
     def store_bundle(self, project_id: str, name: str, bundle: interface.CertificateBundle) -> str:
         bundles.check(bundle)
@@ -88,6 +89,8 @@ class LocalSecrets(interface.SecretStore):
         record = {"project_id": project_id, "reference": reference, "name": name, "kind": kind, "content": content}
         with files.locked(self._directory):  # a delete may be taking the empty folder away
             files.ensure_directory(path.parent)
+            if sum(1 for _ in path.parent.glob("*.secret")) >= self._most:
+                raise exceptions.QuotaExceeded(["Secret"])
             files.write(path, self._cipher.encrypt(json.dumps(record).encode()))
         return reference
 

@@ -55,6 +55,15 @@ def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: dict[str,
     assert WEB.key_pem().decode().splitlines()[1] not in said
 
 
+def test_nobody_fills_the_disk_with_secrets(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
+    monkeypatch.setitem(api.services._made, "secrets", local.LocalSecrets(tmp_path / "few", create=True, most=2))
+    first, _ = _store(api, ROOT.pem, kind="ca"), _store(api, ROOT.pem, kind="ca")
+    refused = api.refused(403, "POST", "/secrets", {"secret": {"payload": ROOT.pem.decode(), "kind": "ca"}})
+    assert refused == "Quota has been met for resources: Secret"
+    api.ok("DELETE", f"/secrets/{first}", status=204)
+    _store(api, ROOT.pem, kind="ca")
+
+
 def test_a_store_with_a_way_of_its_own_takes_nothing_here(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(api.secrets), "takes_uploads", barbican.BarbicanSecrets.takes_uploads)
     assert "store the secret there" in api.refused(501, "POST", "/secrets", {"secret": {"payload": "x"}})
