@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+from amphora_agent import certificates
 from amphora_agent.protocol import rest
 
 
@@ -20,7 +21,6 @@ class NotAllowed(rest.Malformed):
 _Check = Callable[[list[str]], bool]
 
 _ADDRESS = re.compile(r"(?:\*|[0-9.]+|\[[0-9A-Fa-f:.]+\]|[0-9A-Fa-f:]*):[0-9]{1,5}").fullmatch
-_NAMED_FILE = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.pem").fullmatch
 _NAMED_LIST = re.compile(rf'"\$\{{{rest.CERTIFICATES_VARIABLE}\}}/[0-9a-z][0-9a-z-]{{0,63}}\.list"').fullmatch
 _FILES = frozenset(("ca-file", "crl-file", "crt"))
 _PING = ["command", f'"${{{rest.CHECKS_VARIABLE}}}/ping"']
@@ -82,7 +82,7 @@ def _options(words: list[str], flags: frozenset[str], values: frozenset[str]) ->
     rest_of = iter(words)
     for word in rest_of:
         if word in _FILES or word == "crt-list":
-            if not (_NAMED_FILE if word in _FILES else _NAMED_LIST)(next(rest_of, "")):
+            if not (certificates.NAME if word in _FILES else _NAMED_LIST)(next(rest_of, "")):
                 return False
         elif word in values:
             next(rest_of, None)

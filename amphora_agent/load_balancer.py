@@ -26,7 +26,6 @@ CLOSE_WATCH, CLOSE_WATCH_INTERVAL = 10.0, 0.1
 LOWEST_MTU, HIGHEST_MTU = 68, 65535
 """By RFC 791: what each module must be able to send, and the length of the longest datagram."""
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}")
-CERTIFICATE_NAME = re.compile(r"[0-9a-f]{64}\.pem")
 
 
 class LoadBalancer:
@@ -136,7 +135,7 @@ class LoadBalancer:
 
         :raises ValueError: the name is not the content's hash.
         """
-        if not CERTIFICATE_NAME.fullmatch(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
+        if not certificates.FILE(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
             raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
         system.write_file(self._state / "certificates" / name, pem, system.FOR_PROGRAMS)
 
@@ -335,5 +334,5 @@ def _refuse_malformed(wanted: rest.WantedState) -> None:
     if wanted.peer_name is not None and not re.fullmatch(r"[A-Za-z0-9_.:+/=-]{1,128}", wanted.peer_name):
         raise rest.Malformed(f"{wanted.peer_name!r} is not the name of a peer")
     for name in wanted.certificates:
-        if not CERTIFICATE_NAME.fullmatch(name):
+        if not certificates.FILE(name):
             raise rest.Malformed(f"{name!r} is not the name of a certificate")
