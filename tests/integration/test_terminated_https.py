@@ -106,6 +106,8 @@ class Bed:
         return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == self.id]
 
     def workers(self) -> set[int]:
+        """Masters and workers, once those of before an earlier reload have ended: a further reload makes another one."""
+        eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in self.amphorae()), 30, "a former worker does not end")
         return {pid for one in self.amphorae() for pid in haproxy_workers(one)}
 
 
