@@ -85,7 +85,7 @@ class Watcher:
     def __post_init__(self) -> None:
         self._id = self.manager_id or str(uuid.uuid4())
         self._started_at = self._last_turn = self.clock.monotonic()
-        self._seen: dict[str, tuple[float, float]] = {}  # by self.amphora id: the time in its row, and since when that has been the same
+        self._seen: dict[str, tuple[float, float]] = {}  # by amphora id: the time in its row, and since when that has been the same
         self._gaps: collections.deque[tuple[float, float]] = collections.deque(maxlen=1000)
         self._cases: dict[str, _Case] = {}
         self._lock = threading.Lock()
@@ -93,9 +93,7 @@ class Watcher:
         self._posted: collections.deque[float] = collections.deque(maxlen=self.settings.failovers_per_minute)
         self._stopped_because: str | None = None
         self._told_of_stop = False
-        self._pace = paces.Pace(
-            clock=self.clock
-        )  # of what amphorae that fall silent and come back cause, each by its id, and of our own stops
+        self._pace = paces.Pace(clock=self.clock)  # of what amphorae cause that fall silent and come back, by id, and of our own stops
         self._fleet, self._fleet_counted_at = 0, float("-inf")
 
     def run(self, stop: threading.Event) -> None:
