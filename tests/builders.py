@@ -12,6 +12,7 @@ from typing import Any
 
 from controller.model import load_balancer as model
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID, Amphora
+from controller.model.network import FixedIp
 from controller.model.status import AmphoraStatus, OperatingStatus, ProvisioningStatus, Role, Topology
 from controller.resources import health_monitor, l7policy, l7rule, listener, load_balancer, member, nouns, pool
 from controller.resources.declare import Schema
@@ -56,7 +57,8 @@ def _unsaid(schema: Schema) -> dict[str, Any]:
 
 def a_vip(**fields: Any) -> model.Vip:
     """A VIP on `VIP_SUBNET_CIDR`."""
-    defaults = {"address": "198.19.10.10", "port_id": an_id(), "subnet_id": an_id("vip-subnet"), "network_id": an_id("vip-network")}
+    first = FixedIp(fields.pop("subnet_id", an_id("vip-subnet")), fields.pop("address", "198.19.10.10"))
+    defaults = {"addresses": (first,), "port_id": an_id(), "network_id": an_id("vip-network")}
     return model.Vip(**(defaults | fields))
 
 

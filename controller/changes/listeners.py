@@ -44,7 +44,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         taken = tx.listeners.protocols_on_port(load_balancer.id, wanted["protocol_port"])
         asking.dialect.check_port(load_balancer.id, wanted["protocol_port"], taken)
         check_port(wanted["protocol"], wanted["protocol_port"], taken)
-        check_cidrs(wanted["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
+        check_cidrs(wanted["allowed_cidrs"], load_balancer.vip.versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, wanted["default_pool_id"], load_balancer.id, wanted["protocol"])
         row = {**asking.columns(SCHEMA, wanted), **new_row(load_balancer.project_id, generation, load_balancer_id=load_balancer.id)}
         asking.reserve(tx, load_balancer.project_id, listener=1)
@@ -70,7 +70,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
         complete_change(asking.settings, values, listener)
         if values.get("allowed_cidrs"):
             load_balancer = tx.load_balancers.get(listener.load_balancer_id)
-            check_cidrs(values["allowed_cidrs"], load_balancer.vip_versions, own_groups=bool(load_balancer.vip.sg_ids))
+            check_cidrs(values["allowed_cidrs"], load_balancer.vip.versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
         if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it

@@ -136,7 +136,7 @@ def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: S
     if PROTOCOLS[pool.protocol].transport != "tcp":
         load_balancer = tx.load_balancers.get(pool.load_balancer_id)
         for item in wanted:
-            check_reachable(item["address"], pool.protocol, load_balancer.vip_versions, load_balancer.provider)
+            check_reachable(item["address"], pool.protocol, load_balancer.vip.versions, load_balancer.provider)
     provider = asking.provider_of(tx, pool.load_balancer_id)
     for item in wanted:
         asking.supports(provider, "member", item)

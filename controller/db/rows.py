@@ -178,9 +178,11 @@ def _of(noun: type[R], table: sa.Table, compose: Callable[[Row], dict[str, Any]]
 
 def _of_load_balancer(row: Row) -> dict[str, Any]:
     vip = model.Vip(
-        address=row["vip_address"],
+        addresses=(
+            network.FixedIp(row["vip_subnet_id"], row["vip_address"]),
+            *(network.FixedIp(one["subnet_id"], one["ip_address"]) for one in row["additional_vips"] if one["ip_address"]),
+        ),
         port_id=row["vip_port_id"],
-        subnet_id=row["vip_subnet_id"],
         network_id=row["vip_network_id"],
         qos_policy_id=row["vip_qos_policy_id"],
         sg_ids=tuple(row["vip_sg_ids"]),
@@ -191,7 +193,6 @@ def _of_load_balancer(row: Row) -> dict[str, Any]:
         "vip": vip,
         "next_try_at": _time(row["next_try_at"] or None),
         "topology": status.Topology(row["topology"]),
-        "additional_vips": tuple(model.AdditionalVip(**one) for one in row["additional_vips"]),
     }
 
 

@@ -124,9 +124,8 @@ def _vip(load_balancer_id: str, port: Port) -> model.Vip:
     """A VIP that is good for nothing but being given back. A port that does not have our name is its tenant's, and is only released."""
     first = port.fixed_ips[0] if port.fixed_ips else FixedIp("", "")
     return model.Vip(
-        address=first.ip_address,
+        addresses=(first,),
         port_id=port.id,
-        subnet_id=first.subnet_id,
         network_id=port.network_id,
         port_is_ours=port.name == vips.name_of(load_balancer_id),
     )

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from controller.model import addresses
 from controller.model.amphora import Amphora
+from controller.model.network import FixedIp
 from controller.model.status import OperatingStatus, ProvisioningStatus, Topology
 
 R = TypeVar("R", bound="Resource")
@@ -22,25 +23,38 @@ R = TypeVar("R", bound="Resource")
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Vip:
-    """The address that clients connect to."""
+    """The port that clients connect to, by whichever of its `addresses`: one on each subnet.
 
-    address: str
+    The first is the API's `vip_address`, the others are its `additional_vips`.
+    """
+
+    addresses: tuple[FixedIp, ...]
     port_id: str
-    subnet_id: str
     network_id: str
     qos_policy_id: str | None = None
     sg_ids: tuple[str, ...] = ()
     vnic_type: str = "normal"
     port_is_ours: bool = True  # we made the VIP port, so we delete it; a tenant's port is only released
 
+    @property
+    def address(self) -> str:
+        """The first one."""
+        return self.addresses[0].ip_address
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class AdditionalVip:
-    """Another address of the load balancer, on another subnet of the VIP's network."""
+    @property
+    def subnet_id(self) -> str:
+        """Of the first address."""
+        return self.addresses[0].subnet_id
 
-    subnet_id: str
-    ip_address: str | None = None
-    port_id: str | None = None
+    @property
+    def additional(self) -> list[dict[str, str]]:
+        """The other addresses, as the API shows them."""
+        return [{"subnet_id": one.subnet_id, "ip_address": one.ip_address, "port_id": self.port_id} for one in self.addresses[1:]]
+
+    @property
+    def versions(self) -> frozenset[int]:
+        """The versions of IP that clients can speak to it."""
+        return frozenset(ipaddress.ip_address(one.ip_address).version for one in self.addresses)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,21 +102,10 @@ class LoadBalancer(Resource):
     topology: Topology = Topology.SINGLE
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
-    additional_vips: tuple[AdditionalVip, ...]
     flavor_id: str | None
     availability_zone: str | None
     listener_ids: tuple[str, ...] = ()
     pool_ids: tuple[str, ...] = ()
-
-    @property
-    def vip_addresses(self) -> tuple[str, ...]:
-        """All addresses that clients connect to."""
-        return self.vip.address, *(vip.ip_address for vip in self.additional_vips if vip.ip_address is not None)
-
-    @property
-    def vip_versions(self) -> frozenset[int]:
-        """The versions of IP that clients can speak to it."""
-        return frozenset(ipaddress.ip_address(address).version for address in self.vip_addresses)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +261,8 @@ class Snapshot:
 
         What is no address at all is none of them: `render` refuses it.
         """
-        own = {addresses.canonical(one) for one in (*self.load_balancer.vip_addresses, *floating) if addresses.is_address(one)}
+        vips = (one.ip_address for one in self.load_balancer.vip.addresses)
+        own = {addresses.canonical(one) for one in (*vips, *floating) if addresses.is_address(one)}
         found = {}
         for member in self.members:
             # An IPv4 address has one spelling; to parse those of thousands of members would take longer than to render them.

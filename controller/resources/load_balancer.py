@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,7 +150,7 @@ SCHEMA = Schema(
             "More addresses that clients connect to, each on another subnet of the VIP's network.",
             default=[],
             put=False,
-            show=lambda vips: [dataclasses.asdict(vip) for vip in vips],
+            attribute="vip.additional",
         ),
         Field("flavor_id", kinds.uuid, "The flavor of load balancer that was chosen.", put=False, lbaasv2=also()),
         Field("availability_zone", about="The availability zone, by its name.", put=False),

@@ -221,7 +221,7 @@ def _clean_up(world: World) -> None:
     left = [port for port in world.network.list_ours() if port.device_id == f"lb-{world.load_balancer_id}"]
     for port in left:  # as housekeeping does, whose rows know nothing of it
         fixed = port.fixed_ips[0]
-        vip = model.Vip(address=fixed.ip_address, port_id=port.id, subnet_id=fixed.subnet_id, network_id=port.network_id)
+        vip = model.Vip(addresses=(fixed,), port_id=port.id, network_id=port.network_id)
         world.network.deallocate_vip(world.load_balancer_id, vip)
     world.network.delete_vip_access(world.load_balancer_id)
     assert [one for one in world.books() if "'mine'" not in one] == []

@@ -53,7 +53,8 @@ def store(db: database.Database, *snapshots: model.Snapshot) -> None:
 def _row(table: sa.Table, item: Any, load_balancer_id: str) -> dict[str, Any]:
     fields = {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
     if "vip" in fields:
-        fields |= {f"vip_{field.name}": getattr(item.vip, field.name) for field in dataclasses.fields(item.vip)}
+        of_vip = ("address", "subnet_id", *(field.name for field in dataclasses.fields(item.vip)))
+        fields |= {f"vip_{name}": getattr(item.vip, name) for name in of_vip} | {"additional_vips": item.vip.additional}
     if "load_balancer_id" in table.c:
         fields["load_balancer_id"] = load_balancer_id
     row = {name: value for name, value in fields.items() if name in table.c and value is not None}

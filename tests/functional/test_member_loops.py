@@ -115,8 +115,7 @@ def test_a_member_that_was_stored_at_the_vip_before_that_was_refused_is_left_out
     ],
 )
 def test_every_spelling_of_an_address_of_its_own_is_a_loop(address: str, is_loop: bool) -> None:
-    vip = dataclasses.replace(builders.a_load_balancer().vip, address="192.0.2.7")
-    owner = builders.a_load_balancer(vip=vip)
+    owner = builders.a_load_balancer(vip=builders.a_vip(address="192.0.2.7"))
     snapshot = builders.a_snapshot(owner, members=[builders.a_member(address=address)])
     assert bool(snapshot.loops(["2001:db8::7"])) is is_loop
 

@@ -8,20 +8,16 @@ is stored, and the ids and tags that are related. A test compares both ways.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from controller.db import columns, rows, tables
-from controller.model import load_balancer as model
 from controller.resources import declare, fields, kinds
 
 Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
 FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
-
-_COMPOSED: Mapping[str, Callable[[Any], Any]] = {"additional_vips": lambda stored: [model.AdditionalVip(**one) for one in stored]}
-"""Columns whose JSON stands for values of the model."""
 
 
 class Plan:
@@ -33,8 +29,8 @@ class Plan:
         )
         self._names = [key for key, _ in shown]
         self._related = [(key, ids[str(field.attribute)], field.show or list) for key, field in shown if field.attribute in ids]
-        self._shows = [(key, _shown(field)) for key, field in shown if field.attribute not in ids and field.show not in (None, kinds.naive)]
-        stored = [sa.null() if field.attribute in ids else _column(table, str(field.attribute)) for _, field in shown]
+        self._shows = [(key, field.show) for key, field in shown if field.attribute not in ids and field.show not in (None, kinds.naive)]
+        stored = [sa.null() if field.attribute in ids else _column(table, field) for _, field in shown]
         labelled = [column.label(f"shown_{key}") for key, column in zip(self._names, stored, strict=True)]
         of_fault = [column.label(f"fault_{column.name}") for column in FAULT_COLUMNS]
         self._fault = len(labelled) + [column.name for column in FAULT_COLUMNS].index("object_id")
@@ -71,13 +67,7 @@ def plan(schema: declare.Schema, table: sa.Table, ids: tuple[tuple[str, str], ..
     return Plan(schema, table, dict(ids))
 
 
-def _column(table: sa.Table, attribute: str) -> sa.ColumnElement[Any]:
-    """The column of an attribute: of its name, with an underscore for the dot. Times come without their zone, as they are shown."""
-    column = table.c[attribute.replace(".", "_")]
+def _column(table: sa.Table, field: fields.Field) -> sa.ColumnElement[Any]:
+    """The column of a field. Times come without their zone, as they are shown."""
+    column = table.c[field.column or str(field.attribute)]
     return sa.type_coerce(column, sa.DateTime()) if isinstance(column.type, columns.UtcDateTime) else column
-
-
-def _shown(field: fields.Field) -> Callable[[Any], Any]:
-    show = field.show or (lambda value: value)
-    compose = _COMPOSED.get(str(field.attribute))
-    return show if compose is None else lambda stored: show(compose(stored)) if stored else stored

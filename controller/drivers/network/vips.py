@@ -55,9 +55,8 @@ def address_of(port: Port, request: VipRequest, load_balancer_id: str) -> FixedI
 def vip(port: Port, fixed: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
     """The VIP at an address of a port; `ours`: the port goes with it."""
     return model.Vip(
-        address=fixed.ip_address,
+        addresses=(fixed,),
         port_id=port.id,
-        subnet_id=fixed.subnet_id,
         network_id=port.network_id,
         qos_policy_id=request.qos_policy_id,
         port_is_ours=ours,

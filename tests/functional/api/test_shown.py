@@ -81,6 +81,8 @@ def test_a_list_shows_what_single_objects_show(api: Api, name: str) -> None:
 def test_other_vips_are_shown_with_all_that_they_can_say(api: Api) -> None:
     made = api.load_balancer()
     with api.db.begin() as tx:
-        tx.load_balancers.change(made["id"], {"additional_vips": [{"subnet_id": "s"}]}, 2)
+        tx.load_balancers.change(
+            made["id"], {"additional_vips": [{"subnet_id": "s", "ip_address": "192.0.2.7", "port_id": made["vip_port_id"]}]}, 2
+        )
         (noun,), (view,) = tx.load_balancers.page(), tx.load_balancers.views(paging.EVERYTHING, load_balancer.SCHEMA)
     assert view["additional_vips"] == load_balancer.SCHEMA.view(noun)["additional_vips"] != []

@@ -99,7 +99,7 @@ def _whole() -> model.Snapshot:
 _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     (None, 0, ("id",)),
     (None, 0, ("name",)),
-    (None, 0, ("vip", "address")),
+    (None, 0, ("vip", "addresses", "0", "ip_address")),
     ("listeners", 1, ("id",)),  # the other one has policies, which name it
     ("listeners", 0, ("protocol",)),
     ("listeners", 0, ("description",)),
@@ -145,6 +145,9 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
 def _with(thing: Any, path: tuple[str, ...], value: object) -> Any:
     if len(path) == 1:
         return dataclasses.replace(thing, **{path[0]: value})
+    if isinstance(thing, tuple):
+        place = int(path[0])
+        return (*thing[:place], _with(thing[place], path[1:], value), *thing[place + 1 :])
     return dataclasses.replace(thing, **{path[0]: _with(getattr(thing, path[0]), path[1:], value)})
 
 
@@ -237,7 +240,7 @@ def test_whatever_a_tenant_may_say_is_taken_by_an_agent(place: tuple[str | None,
         (("l7rules", 0, ("value",)), "a\n    user root"),
         (("l7rules", 2, ("value",)), "/\x85"),
         (("l7rules", 2, ("value",)), ""),
-        ((None, 0, ("vip", "address")), "198.19.10.10:80,198.19.10.11"),
+        ((None, 0, ("vip", "addresses", "0", "ip_address")), "198.19.10.10:80,198.19.10.11"),
         (("amphorae", 0, ("vrrp_mac",)), "fa:16:3e:00:00"),
     ],
 )

@@ -89,13 +89,14 @@ def test_an_attribute_is_of_the_kind_of_its_field_and_has_no_default_of_its_own(
     if field.attribute is None or (schema.name, field.name) in _BY_ANOTHER:
         return
     owner, name = (model.Vip, field.attribute.removeprefix("vip.")) if field.attribute.startswith("vip.") else (noun, field.attribute)
-    attribute = {one.name: one for one in dataclasses.fields(owner)}[name]
-    annotated = typing.get_type_hints(owner)[name]
+    computed = getattr(owner, name, None)
+    annotated = typing.get_type_hints(computed.fget)["return"] if isinstance(computed, property) else typing.get_type_hints(owner)[name]
     parts = typing.get_args(annotated) if isinstance(annotated, types.UnionType) else (annotated,)
     assert _json_type(parts[0]) == (kinds.schema_of(field.kind) or {})["type"], f"{noun.__name__}.{name}"
     if field.post or field.put:
         assert (type(None) in parts) != field.is_never_null, f"{noun.__name__}.{name}"
         if owner is not model.Vip:
+            attribute = {one.name: one for one in dataclasses.fields(owner)}[name]
             assert attribute.default is dataclasses.MISSING
             assert attribute.default_factory is dataclasses.MISSING
 
