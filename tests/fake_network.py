@@ -87,11 +87,10 @@ class FakeNetwork(fake.FakeNetwork):
         """Make a policy; from the first one on, the service knows policies at all."""
         self._cloud.qos_policies = {**(self._cloud.qos_policies or {}), policy.id: policy}
 
-    def limit_port(self, port_id: str, policy: QosPolicy) -> None:
-        """Make a policy, and put it on a port."""
-        self.create_qos_policy(policy)
+    def limit_port(self, port_id: str, policy_id: str | None) -> None:
+        """Put a policy on a port, or take it off."""
         plug = self._cloud.plug(port_id)
-        plug.port = dataclasses.replace(plug.port, qos_policy_id=policy.id)
+        plug.port = dataclasses.replace(plug.port, qos_policy_id=self._cloud.qos_policy(policy_id))
 
     def give(self, network_id: str, project_id: str) -> None:
         """Let a network, with its subnets and ports, belong to a project alone."""

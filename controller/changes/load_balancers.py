@@ -48,10 +48,11 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     fully_populated.supported(asking, choice.provider, below, place.versions)
     row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, generation=1)}
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
-        chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type, "vip_generation": int(bool(wanted["vip_sg_ids"]))}
+        chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
+        asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(allocated.qos_policy_id))}
         others = (one.get("ip_address") for one in row.get("additional_vips") or ())
         fully_populated.check_vips(below, [allocated.address, *(address for address in others if address)])
-        return _store(asking, {**row, **vip.columns(allocated), **chosen}, below, choice)
+        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice)
 
 
 def _store(asking: Asking, row: dict[str, Any], below: fully_populated.Graph, choice: placement.Choice) -> fully_populated.Created:
@@ -81,8 +82,9 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
         if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
             raise RuleBroken("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
-        own_groups = {"vip_generation": generation} if "vip_sg_ids" in values else {}
-        tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **own_groups}, generation)
+        stamped = {"vip_sg_ids": "vip_generation", "vip_qos_policy_id": "qos_generation"}
+        stamps = {column: generation for name, column in stamped.items() if name in values}
+        tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **stamps}, generation)
         return tx.load_balancers.get(load_balancer_id)
 
 

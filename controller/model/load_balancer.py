@@ -102,6 +102,7 @@ class LoadBalancer(Resource):
     topology: Topology = Topology.SINGLE
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
+    qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: there never was any
     flavor_id: str | None
     availability_zone: str | None
     listener_ids: tuple[str, ...] = ()

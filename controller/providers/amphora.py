@@ -22,7 +22,7 @@ def _served(names: Iterable[str]) -> frozenset[str]:
 
 
 SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "loadbalancer": {"vip_qos_policy_id": _NOTHING, "additional_vips": _NOTHING},
+    "loadbalancer": {"additional_vips": _NOTHING},
     "listener": {
         "protocol": _served(OF_LISTENERS),
     },

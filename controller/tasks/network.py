@@ -57,7 +57,9 @@ class PlugPorts(base.Step):
 
 
 class OpenListenerPorts(base.Step):
-    """Put the security groups that the tenant wishes for on the VIP, and let the load balancer's own group admit its listeners' traffic."""
+    """Put the security groups and the QoS policy that the tenant wishes for on the VIP, and let the load balancer's own group admit its
+    listeners' traffic.
+    """
 
     default_provides = "generation"
 
@@ -71,7 +73,11 @@ class OpenListenerPorts(base.Step):
         snapshot = self._snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
         applied, rules = owner.applied_generation, access_rules(snapshot, self.services.settings.render.peer_port)
-        if not self._only_if_changed or not applied or owner.vip_generation > applied or self._may_differ(snapshot, rules):
+        is_certain = self._only_if_changed and applied > 0
+        if owner.qos_generation > (applied if is_certain else 0):
+            with self.services.fence.writing(lease) as order:
+                self.services.network.set_vip_qos(load_balancer_id, owner.vip, order=order)
+        if not is_certain or owner.vip_generation > applied or self._may_differ(snapshot, rules):
             with self.services.fence.writing(lease) as order:
                 if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
                     self.services.network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)

@@ -74,6 +74,14 @@ class Cloud(abc.ABC):
     def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
         """Put exactly these groups on a port, as its owner."""
 
+    def create_qos_policy(self) -> str:
+        """A policy of the tenant's, which bounds something; its id. Only where the network driver `has_qos()`."""
+        raise NotImplementedError
+
+    def set_qos_of(self, port_id: str, policy_id: str | None) -> None:
+        """Put a QoS policy on a port, or take it off, as an administrator; only where the network driver `has_qos()`."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def admit(self, load_balancer_id: str, rule: AccessRule) -> None:
         """Open the group `lb-<load balancer id>` to this, too, as an administrator: no driver knows of it."""

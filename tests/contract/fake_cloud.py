@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 
 from controller.drivers.compute import fake as compute
-from controller.model.network import AccessRule, Port
+from controller.model.network import AccessRule, Port, QosPolicy
 from tests import builders
 from tests import fake_network as network
 from tests.contract import cloud
@@ -22,6 +22,7 @@ class FakeCloud(cloud.Cloud):
         self._name = f"contract-{uuid.uuid4()}"
         self.compute = compute.FakeCompute(self._name)
         self.network: network.FakeNetwork = network.FakeNetwork(self._name)
+        self.create_qos_policy()  # so that the service knows policies
 
     def create_network(self, mtu: int = 1500) -> str:
         made = self.network.create_network(f"n-{uuid.uuid4()}")
@@ -57,6 +58,14 @@ class FakeCloud(cloud.Cloud):
 
     def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
         self.network.set_groups_of(port_id, group_ids)
+
+    def create_qos_policy(self) -> str:
+        made = QosPolicy(str(uuid.uuid4()), "slow", self.project_id)
+        self.network.create_qos_policy(made)
+        return made.id
+
+    def set_qos_of(self, port_id: str, policy_id: str | None) -> None:
+        self.network.limit_port(port_id, policy_id)
 
     def admit(self, load_balancer_id: str, rule: AccessRule) -> None:
         self.network.change_access(load_balancer_id, {*self.network.vip_access(load_balancer_id), rule})

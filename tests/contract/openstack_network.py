@@ -45,6 +45,7 @@ class NetworkHalf(cloud.Cloud):
         self.project_id = tenant.project_id
         self._made_networks: list[str] = []
         self._made_groups: list[str] = []
+        self._made_policies: list[str] = []
         self._names: dict[str, str] = {}
 
     def create_network(self, mtu: int = 1500) -> str:
@@ -112,6 +113,15 @@ class NetworkHalf(cloud.Cloud):
     def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
         ask(self.tenant, "PUT", f"/ports/{port_id}", {"port": {"security_groups": list(group_ids)}})
 
+    def create_qos_policy(self) -> str:
+        policy = {"name": "figlina-contract", "project_id": self.project_id}
+        made = str(ask(self.admin, "POST", "/qos/policies", {"policy": policy})["policy"]["id"])
+        self._made_policies.append(made)
+        return made
+
+    def set_qos_of(self, port_id: str, policy_id: str | None) -> None:
+        ask(self.admin, "PUT", f"/ports/{port_id}", {"port": {"qos_policy_id": policy_id}})
+
     def admit(self, load_balancer_id: str, rule: AccessRule) -> None:
         self._admit(self.admin, self._group(load_balancer_id, rule)["id"], rule)
 
@@ -139,7 +149,8 @@ class NetworkHalf(cloud.Cloud):
                 ask(self.admin, "DELETE", f"/ports/{port['id']}")
         for load_balancer_id in self.network.load_balancers:
             self.network.delete_vip_access(load_balancer_id)
-        for kind, made in (("security-groups", self._made_groups), ("networks", self._made_networks)):
+        made_kinds = (("security-groups", self._made_groups), ("networks", self._made_networks), ("qos/policies", self._made_policies))
+        for kind, made in made_kinds:
             for object_id in made:
                 ask(self.admin, "DELETE", f"/{kind}/{object_id}")
 

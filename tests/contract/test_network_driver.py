@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Callable
 
@@ -353,6 +354,87 @@ def test_groups_of_a_vip_follow_to_the_ports_that_carry_it(cloud: Cloud, private
     assert cloud.groups_of(after.id) == {second}
     cloud.network.set_vip_security_groups(load_balancer_id, vip, [])
     assert cloud.groups_of(vip.port_id) == cloud.groups_of(before.id) == cloud.groups_of(after.id) == own
+
+
+@pytest.fixture
+def policy(cloud: Cloud) -> str:
+    """A QoS policy, which the VIPs of a test may have."""
+    if not cloud.network.has_qos():
+        pytest.skip("this network service has no QoS policies")
+    return cloud.create_qos_policy()
+
+
+def policies(cloud: Cloud, *port_ids: str) -> list[str | None]:
+    return [cloud.network.get_port(one).qos_policy_id for one in port_ids]
+
+
+def test_a_qos_policy_is_known_by_its_id(cloud: Cloud, policy: str) -> None:
+    found = cloud.network.get_qos_policy(policy)
+    assert (found.id, found.project_id, found.shared) == (policy, cloud.project_id, False)
+    with pytest.raises(exceptions.NotFound, match=r"^QoS Policy"):
+        cloud.network.get_qos_policy(new_id())
+
+
+def test_a_qos_policy_is_on_the_vip_and_on_the_ports_that_carry_it_until_it_is_cleared(cloud: Cloud, private: Network, policy: str) -> None:
+    load_balancer_id, other = new_id(), cloud.create_qos_policy()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id, qos_policy_id=policy))
+    carriers = [cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id]
+    stranger = cloud.network.ensure_vrrp_port(
+        new_id(), others := new_id(), cloud.network.allocate_vip(others, cloud.project_id, on(private))
+    ).id
+    assert policies(cloud, vip.port_id, *carriers) == [policy] * 2
+    for wanted in (other, other, None, policy):
+        vip = dataclasses.replace(vip, qos_policy_id=wanted)
+        cloud.network.set_vip_qos(load_balancer_id, vip)
+        carriers.append(cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id)
+        assert policies(cloud, vip.port_id, *carriers) == [wanted] * (1 + len(carriers))
+    assert policies(cloud, stranger) == [None]
+
+
+def test_a_tenants_port_keeps_its_qos_policy_as_a_vip_and_afterwards(cloud: Cloud, private: Network, policy: str) -> None:
+    load_balancer_id, port = new_id(), cloud.create_port(private.id).id
+    cloud.set_qos_of(port, policy)
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(port_id=port, qos_policy_id=policy))
+    carrier = cloud.network.ensure_vrrp_port(amphora_id := new_id(), load_balancer_id, vip).id
+    assert policies(cloud, port, carrier) == [policy] * 2
+    cloud.network.delete_amphora_ports(amphora_id)
+    cloud.network.deallocate_vip(load_balancer_id, vip)
+    assert policies(cloud, port) == [policy]
+
+
+def test_an_unknown_qos_policy_changes_nothing(cloud: Cloud, private: Network, policy: str) -> None:
+    load_balancer_id = new_id()
+    with pytest.raises(exceptions.NotFound, match=r"^QoS Policy"):
+        cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id, qos_policy_id=new_id()))
+    assert cloud.ours(f"lb-{load_balancer_id}") == []
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id, qos_policy_id=policy))
+    carrier = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id
+    with pytest.raises(exceptions.NotFound, match=r"^QoS Policy"):
+        cloud.network.set_vip_qos(load_balancer_id, dataclasses.replace(vip, qos_policy_id=new_id()))
+    assert policies(cloud, vip.port_id, carrier) == [policy] * 2
+
+
+def test_a_qos_policy_that_somebody_changed_is_told_and_set_back(cloud: Cloud, private: Network, policy: str) -> None:
+    """A tenant may put one on their VIP port; the ports that carry it are ours."""
+    load_balancer_id = new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id, qos_policy_id=policy))
+    ports = [vip.port_id, *(cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id for _ in range(2))]
+    for wanted, strange, is_told in (
+        (policy, None, [True, True, True]),
+        (policy, cloud.create_qos_policy(), [True, True, True]),
+        (None, policy, [False, True, True]),
+    ):
+        vip = dataclasses.replace(vip, qos_policy_id=wanted)
+        cloud.network.set_vip_qos(load_balancer_id, vip)
+        assert cloud.network.stray_ports(load_balancer_id, vip) == []
+        for port in ports:
+            cloud.set_qos_of(port, strange)
+        told = " ".join(cloud.network.stray_ports(load_balancer_id, vip))
+        assert [port in told for port in ports] == is_told
+        for _ in range(2):
+            cloud.network.mend_ports(load_balancer_id, vip)
+        assert cloud.network.stray_ports(load_balancer_id, vip) == []
+        assert policies(cloud, *ports) == [wanted if told else strange for told in is_told]
 
 
 def test_an_unknown_group_changes_nothing(cloud: Cloud, private: Network) -> None:

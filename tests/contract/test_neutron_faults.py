@@ -34,6 +34,7 @@ class World:
     subnet_ids: list[str]
     other: str
     tenants_group: str
+    policy: str
     load_balancer_id: str = dataclasses.field(default_factory=new_id)
     amphora_id: str = dataclasses.field(default_factory=new_id)
     second_id: str = dataclasses.field(default_factory=new_id)
@@ -56,7 +57,7 @@ class World:
         ports = [
             {name: row[name] for name in ("name", "project_id", "device_id", "device_owner", "description")}
             | {"groups": sorted(called[one] for one in row["security_groups"]), "pairs": len(row["allowed_address_pairs"])}
-            | {"subnets": sorted(one["subnet_id"] for one in row["fixed_ips"])}
+            | {"subnets": sorted(one["subnet_id"] for one in row["fixed_ips"]), "limited": row["qos_policy_id"] is not None}
             for row in self.services.network.ports.values()
             if row["id"] == self.adopted or "octavia" in row["name"]
         ]
@@ -93,9 +94,8 @@ def world(simulation: openstack_cloud.Simulated) -> World:
     subnets = [*made.subnet_ids, simulation.create_subnet(made.id, "198.18.9.0/24")]
     network = neutron.NeutronNetwork(asked, [services.network.management_network])
     assert asked.project_id
-    return World(
-        services, network, simulation.project_id, made.id, subnets, simulation.create_network(), simulation.create_security_group("theirs")
-    )
+    other, group, policy = simulation.create_network(), simulation.create_security_group("theirs"), simulation.create_qos_policy()
+    return World(services, network, simulation.project_id, made.id, subnets, other, group, policy)
 
 
 Step = Callable[[World], object]
@@ -127,6 +127,10 @@ METHODS: dict[str, tuple[list[Step], Step]] = {
     "set_vip_security_groups": (
         [World.allocate, lambda w: _plug(w)],
         lambda w: w.network.set_vip_security_groups(w.load_balancer_id, _vip(w), [w.tenants_group]),
+    ),
+    "set_vip_qos": (
+        [World.allocate, lambda w: _plug(w)],
+        lambda w: w.network.set_vip_qos(w.load_balancer_id, dataclasses.replace(_vip(w), qos_policy_id=w.policy)),
     ),
     "delete_amphora_ports": ([World.allocate, lambda w: _plug(w)], lambda w: w.network.delete_amphora_ports(w.amphora_id)),
     "delete_vip_access": ([World.allocate, lambda w: _plug(w)], lambda w: w.network.delete_vip_access(w.load_balancer_id)),

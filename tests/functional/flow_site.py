@@ -110,6 +110,12 @@ class Site:
                     tx.connection.execute(sa.insert(table).values(new | values))
         return generation
 
+    def accept_qos(self, load_balancer_id: str, policy_id: str | None) -> None:
+        """A QoS policy for the VIP, or none, as the API accepts it."""
+        with self.db.begin() as tx:
+            generation = tx.load_balancers.advance(load_balancer_id)
+            tx.load_balancers.change(load_balancer_id, {"vip_qos_policy_id": policy_id, "qos_generation": generation}, generation)
+
     def accept_tree(self, load_balancer_id: str, listeners: int = 1, pools: int = 1, members: int = 2) -> None:
         """Listeners, each with its default pool; members in every pool."""
         rows: list[tuple[sa.Table, dict[str, Any]]] = []

@@ -68,6 +68,16 @@ def a_group_that_its_tenant_put_on_the_vip(site: CloudSite, load_balancer_id: st
     return "are not the VIP port's"
 
 
+def a_vrrp_port_without_the_qos_policy(site: CloudSite, _: str) -> str:
+    _put(site, _port(site, "vrrp"), qos_policy_id=None)
+    return "the QoS policy of the port"
+
+
+def another_qos_policy_on_the_vip_port(site: CloudSite, load_balancer_id: str) -> str:
+    _put(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id, qos_policy_id=site.cloud.create_qos_policy())
+    return "the QoS policy of the port"
+
+
 def the_server_group(site: CloudSite, _: str) -> str:
     site.cloud.services.compute.groups.clear()
     return "the server group of its machines is gone"
@@ -80,6 +90,8 @@ BREAKS: list[Breaks] = [
     a_vrrp_port_that_is_switched_off,
     a_member_port_that_is_switched_off,
     a_group_that_its_tenant_put_on_the_vip,
+    a_vrrp_port_without_the_qos_policy,
+    another_qos_policy_on_the_vip_port,
     the_server_group,
 ]
 ONLY_OF_PAIRS = {a_half_that_does_not_hear_the_other, the_server_group}
@@ -92,6 +104,7 @@ def built(site: CloudSite, topology: Topology) -> str:
         site.cloud.eventually(lambda name=name: compute.named(name)[0]["status"] == "ACTIVE")  # type: ignore[misc]
     (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
     site.accept(load_balancer_id, flow_site.a_member(site.snapshot(load_balancer_id).pools[0].id, "198.18.9.9", subnet_id=subnet_id))
+    site.accept_qos(load_balancer_id, site.cloud.create_qos_policy())
     site.succeed(flow_site.an_update(load_balancer_id))
     assert housekeep(site) == 0
     return load_balancer_id
@@ -110,12 +123,13 @@ def housekeep(site: CloudSite) -> int:
 
 def books(site: CloudSite, load_balancer_id: str) -> list[tuple[object, ...]]:
     """What matters of the ports that bear the VIP or lead to members, and how many groups of servers there are."""
-    vip = site.snapshot(load_balancer_id).load_balancer.vip
-    rows = [row for row in site.cloud.services.network.ports.values() if "octavia-lb-" in row["name"] and row["id"] != vip.port_id]
-    found = [
-        (row["name"], row["admin_state_up"], sorted(row["security_groups"]), [pair["ip_address"] for pair in row["allowed_address_pairs"]])
-        for row in sorted(rows, key=lambda row: str(row["name"]))
-    ]
+    rows = [row for row in site.cloud.services.network.ports.values() if "octavia-lb-" in row["name"]]
+    of_vip = site.snapshot(load_balancer_id).load_balancer.vip.port_id
+    found: list[tuple[object, ...]] = []
+    for row in sorted(rows, key=lambda row: str(row["name"])):
+        groups = [] if row["id"] == of_vip else sorted(row["security_groups"])
+        pairs = [pair["ip_address"] for pair in row["allowed_address_pairs"]]
+        found.append((row["name"], row["admin_state_up"], groups, pairs, row["qos_policy_id"]))
     return [*found, (len(site.cloud.services.compute.groups),)]
 
 

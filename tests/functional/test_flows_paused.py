@@ -18,6 +18,7 @@ from controller import jobs
 from controller import services as services_module
 from controller.db import tables
 from controller.housekeeping import orphans
+from controller.model.network import QosPolicy
 from controller.model.status import Topology
 from tests import pausing
 from tests.functional import flow_site
@@ -64,9 +65,11 @@ def prepared(site: flow_site.Site, topology: Topology, kind: str) -> tuple[str, 
     pool_id = site.snapshot(load_balancer_id).pools[0].id
     site.network.create_network("members")
     subnet_id = site.network.create_subnet("members", "members-subnet", "10.77.0.0/24")
-    group_id = site.network.create_security_group("mine", flow_site.PROJECT)
+    group_id, policy = site.network.create_security_group("mine", flow_site.PROJECT), QosPolicy(str(uuid.uuid4()), "slow")
+    site.network.create_qos_policy(policy)
     with site.db.begin() as tx:
-        tx.connection.execute(tables.load_balancers.update().values(vip_sg_ids=[group_id], vip_generation=1))
+        asked = {"vip_sg_ids": [group_id], "vip_generation": 1, "vip_qos_policy_id": policy.id, "qos_generation": 1}
+        tx.connection.execute(tables.load_balancers.update().values(asked))
     site.accept(load_balancer_id, flow_site.a_member(pool_id, "10.77.0.9", subnet_id=subnet_id))
     create = flow_site.a_create(load_balancer_id, topology)
     if kind == create.kind:

@@ -6,17 +6,19 @@ import dataclasses
 import pathlib
 import threading
 import time
+import uuid
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from controller import exceptions
+from controller import exceptions, jobs
 from controller.db import tables
 from controller.flows import catalog
 from controller.health_manager import watcher
 from controller.model import amphora as amphora_model
-from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from controller.model.network import QosPolicy
+from controller.model.status import SERVING, AmphoraStatus, ProvisioningStatus, Role, Topology
 from controller.tasks import status as status_tasks
 from controller.worker import engine
 from controller.worker.engine import Outcome
@@ -181,6 +183,41 @@ def test_groups_that_a_tenant_put_on_the_vip_port_himself_stay(site: flow_site.S
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.network.groups_of(vip.port_id) == [group]
     assert 8443 in {rule.port for rule in site.network.vip_access(load_balancer_id)}
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_a_qos_policy_is_put_on_every_port_that_bears_the_vip_changed_and_cleared(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
+    first, second = QosPolicy(str(uuid.uuid4()), "slow"), QosPolicy(str(uuid.uuid4()), "fast")
+    for policy in (first, second):
+        site.network.create_qos_policy(policy)
+    for wanted in (first.id, second.id, None):
+        site.accept_qos(load_balancer_id, wanted)
+        site.succeed(flow_site.an_update(load_balancer_id))
+        assert bearers(site, load_balancer_id) == [wanted] * (1 + len(topology.roles))
+    site.accept_qos(load_balancer_id, second.id)
+    fresh = tuple(str(uuid.uuid4()) for _ in topology.roles)
+    site.succeed(jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=fresh))
+    assert {one.id for one in site.snapshot(load_balancer_id).amphorae if one.status in SERVING} == set(fresh)
+    assert bearers(site, load_balancer_id) == [second.id] * (1 + len(topology.roles))
+
+
+def test_the_network_service_is_not_asked_for_a_qos_policy_that_is_applied(site: flow_site.Site) -> None:
+    load_balancer_id, policy = site.built(), QosPolicy(str(uuid.uuid4()), "slow")
+    site.network.create_qos_policy(policy)
+    site.accept_qos(load_balancer_id, policy.id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    site.network.limit_port(site.snapshot(load_balancer_id).load_balancer.vip.port_id, None)
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert bearers(site, load_balancer_id) == [None, policy.id]
+
+
+def bearers(site: flow_site.Site, load_balancer_id: str) -> list[str | None]:
+    """The QoS policies of the ports that bear the VIP."""
+    snapshot = site.snapshot(load_balancer_id)
+    vrrp = [one.vrrp_port_id for one in snapshot.amphorae if one.status in SERVING]
+    return [site.network.get_port(one).qos_policy_id for one in (snapshot.load_balancer.vip.port_id, *vrrp) if one is not None]
 
 
 @pytest.mark.parametrize("topology", Topology)

@@ -155,6 +155,7 @@ class Network:
         if row["port_security_enabled"] and "security_groups" not in row:
             row["security_groups"] = [self._default_group(row["project_id"])]
         self._check_security(row)
+        self._check_qos(row)
         row["fixed_ips"] = self._addresses(
             network, row.get("fixed_ips") or [{"subnet_id": one["id"]} for one in self.subnets_of(network["id"])[:1]], []
         )
@@ -175,6 +176,10 @@ class Network:
                 _refuse(400, "PortSecurityAndIPRequiredForSecurityGroups", words)
         for group_id in row["security_groups"] if names_groups else ():
             self._get("security-groups", group_id)
+
+    def _check_qos(self, row: Row) -> None:
+        if row["qos_policy_id"] is not None:
+            self._get("qos/policies", row["qos_policy_id"])
 
     def _addresses(self, network: Row, wanted: list[Row], old: list[Row]) -> list[Row]:
         """Of these, those that have an address stay; the others get the next one of their subnet."""
@@ -296,6 +301,7 @@ class Network:
             changed = {**row, **wanted}
             if collection == "ports":  # groups that it has already may be others', whom the caller does not see
                 self._check_security(changed, names_groups="security_groups" in wanted)
+                self._check_qos(changed if "qos_policy_id" in wanted else {"qos_policy_id": None})
                 changed["fixed_ips"] = self._addresses(self._get("networks", row["network_id"]), changed["fixed_ips"], row["fixed_ips"])
             row |= changed | {"revision_number": row["revision_number"] + 1}
             return {WORDS[collection]: self._shown(collection, row)}

@@ -90,6 +90,9 @@ class Cloud:
             self.networks[network.id] = dataclasses.replace(network, subnet_ids=(*network.subnet_ids, made))
         return made
 
+    def qos_policy(self, wanted: str | None) -> str | None:
+        return None if wanted is None else self.find("QoS Policy", self.qos_policies or {}, wanted).id
+
     def find(self, kind: str, known: Mapping[str, Any], object_id: str) -> Any:
         """:raises NotFound: there is none."""
         if object_id not in known:
@@ -162,9 +165,12 @@ class Cloud:
     def set_groups(self, plug: _Plug, groups: Iterable[str]) -> None:
         """:raises NotFound: a group does not exist."""
         plug.groups = frozenset(self.find("SecurityGroup", self.groups, one).id for one in groups)
-        for carrier in self.plugs.values():
-            if plug.load_balancer_id is not None and (carrier.load_balancer_id, carrier.kind) == (plug.load_balancer_id, _VRRP):
+        if plug.load_balancer_id is not None:
+            for carrier in self.carriers(plug.load_balancer_id):
                 carrier.groups = self.groups_of_vips(plug.load_balancer_id)
+
+    def carriers(self, load_balancer_id: str) -> list[_Plug]:
+        return [plug for plug in self.plugs.values() if (plug.load_balancer_id, plug.kind) == (load_balancer_id, _VRRP)]
 
     def own_group(self, load_balancer_id: str) -> str:
         made = _group_id(load_balancer_id)
@@ -253,7 +259,8 @@ class FakeNetwork(interface.NetworkDriver):
             if ours := request.port_id is None:
                 subnet = vips.subnet_for(request, cloud.network, cloud.subnet)
                 of_device = {"device_id": device, "device_owner": vips.DEVICE_OWNER, "project_id": project_id}
-                plug = cloud.add_port(f"octavia-{device}", subnet.network_id, [(subnet.id, request.address)], _VIP, **of_device)
+                policy, wanted = cloud.qos_policy(request.qos_policy_id), [(subnet.id, request.address)]
+                plug = cloud.add_port(f"octavia-{device}", subnet.network_id, wanted, _VIP, qos_policy_id=policy, **of_device)
                 fixed = plug.port.fixed_ips[0]
             else:
                 plug = cloud.plug(str(request.port_id))
@@ -303,6 +310,7 @@ class FakeNetwork(interface.NetworkDriver):
             plug = self._ensure(amphora_id, _VRRP, vip.network_id, [vip.subnet_id])
             if plug.load_balancer_id is None:
                 plug.load_balancer_id, plug.groups = load_balancer_id, cloud.groups_of_vips(load_balancer_id)
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id))
             return plug.port
 
     def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
@@ -379,6 +387,27 @@ class FakeNetwork(interface.NetworkDriver):
         with self._by(order) as cloud:
             own = cloud.own_group(load_balancer_id)
             cloud.set_groups(cloud.plug(vip.port_id), group_ids or [own])
+
+    # QoS
+
+    def set_vip_qos(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        with self._by(order) as cloud:
+            policy, of_vip = cloud.qos_policy(vip.qos_policy_id), cloud.plug(vip.port_id)
+            for plug in (of_vip, *cloud.carriers(load_balancer_id)):
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=policy)
+
+    def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
+        with self._cloud.lock:
+            return [vips.strayed_qos(plug.port.id) for plug in self._strayed(load_balancer_id, vip)]
+
+    def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        with self._by(order):
+            for plug in self._strayed(load_balancer_id, vip):
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=vip.qos_policy_id)
+
+    def _strayed(self, load_balancer_id: str, vip: model.Vip) -> list[_Plug]:
+        of_vip = [plug for plug in [self._cloud.plugs.get(vip.port_id)] if plug is not None and vip.qos_policy_id is not None]
+        return [plug for plug in (*of_vip, *self._cloud.carriers(load_balancer_id)) if plug.port.qos_policy_id != vip.qos_policy_id]
 
 
 _MANAGEMENT_ID = network_id(MANAGEMENT_NETWORK)

@@ -185,10 +185,19 @@ class NetworkDriver(abc.ABC):
         :raises NotFound: a group (kind `SecurityGroup`) or the VIP port does not exist.
         """
 
+    def set_vip_qos(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        """Let the VIP port, and the VRRP ports that carry its address, now and later, obey the VIP's QoS policy, or none.
+
+        Asked only where `has_qos()`.
+
+        :raises NotFound: the policy (kind `QoS Policy`) or the VIP port does not exist.
+        """
+        raise exceptions.NotFound("QoS Policy", str(vip.qos_policy_id))
+
     def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
-        """What somebody changed of its amphorae's ports on the networks of the VIP and of members, each in words: groups that are not
-        the VIP port's, a VIP that a port may not bear any more, a port that is switched off. None: all is as it was made, or this driver
-        can't tell.
+        """What somebody changed of its ports on the networks of the VIP and of members, each in words: groups that are not the VIP port's,
+        a VIP that a port may not bear any more, a port that is switched off, a QoS policy that is not the VIP's. A policy that a tenant put
+        on the VIP port themselves, where the load balancer has none, is theirs. None: all is as it was made, or this driver can't tell.
 
         :raises Transient: the service did not answer.
         """

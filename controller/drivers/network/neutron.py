@@ -336,6 +336,13 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in self._rows_of([amphora_id], shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
             self._neutron.service.delete(f"/ports/{row['id']}")
 
+    def set_vip_qos(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        """The VIP port first: a policy that does not exist is refused there, before anything is changed."""
+        of_vip, carriers = self._bearers(load_balancer_id, vip)
+        for row in (of_vip, *carriers):
+            if row.get("qos_policy_id") != vip.qos_policy_id:
+                self._neutron.change_port(row["id"], qos_policy_id=vip.qos_policy_id)
+
     def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
         return [words for _, _, words in self._strayed(load_balancer_id, vip)]
 
@@ -362,6 +369,9 @@ class NeutronNetwork(interface.NetworkDriver):
             if vip.address not in [pair["ip_address"] for pair in pairs]:
                 wanted = [*pairs, {"ip_address": vip.address}]
                 yield row["id"], {"allowed_address_pairs": wanted}, f"the VRRP port {row['id']} may not bear the VIP {vip.address}"
+        for row in [*([of_vip] if vip.qos_policy_id else []), *carriers]:
+            if row.get("qos_policy_id") != vip.qos_policy_id:
+                yield row["id"], {"qos_policy_id": vip.qos_policy_id}, vips.strayed_qos(row["id"])
         for row in [*carriers, *self._rows_of([str(shapes.amphora_of(one)) for one in carriers], shapes.MEMBER)]:
             if not row["admin_state_up"]:
                 yield row["id"], {"admin_state_up": True}, f"the port {row['id']} is switched off"

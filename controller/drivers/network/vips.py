@@ -52,6 +52,11 @@ def address_of(port: Port, request: VipRequest, load_balancer_id: str) -> FixedI
     raise exceptions.InvalidRequest(f"The vip_port_id {port.id} does not have the vip_address or vip_subnet_id that was asked for.")
 
 
+def strayed_qos(port_id: str) -> str:
+    """What is said of a port that does not obey its load balancer's QoS policy."""
+    return f"the QoS policy of the port {port_id} is not the load balancer's"
+
+
 def vip(port: Port, fixed: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
     """The VIP at an address of a port; `ours`: the port goes with it."""
     return model.Vip(

@@ -38,11 +38,13 @@ def test_a_port_of_ones_own_gives_the_vip_its_address_network_and_qos_policy(api
     network = api.network
     six = network.create_subnet("private", "six", "2001:db8::/64")
     port = network.create_port("mine", network.network_id, network.subnet_id, "172.16.9.9")
-    network.limit_port(port.id, QosPolicy(UNKNOWN, "slow"))
+    network.create_qos_policy(QosPolicy(UNKNOWN, "slow"))
+    network.limit_port(port.id, UNKNOWN)
     made = api.load_balancer(vip_subnet_id=None, vip_port_id=port.id)
     assert (made["vip_address"], made["vip_port_id"]) == ("172.16.9.9", port.id)
     assert (made["vip_subnet_id"], made["vip_network_id"]) == (network.subnet_id, network.network_id)
     assert made["vip_qos_policy_id"] == UNKNOWN
+    assert api.row(tables.load_balancers, made["id"])["qos_generation"] == 1  # so that the amphorae's ports get it, too
     said = _refused(api, vip_port_id=port.id)
     assert said == f"The vip_port_id {port.id} is in use by lb-{made['id']}."
     free = network.create_port("free", network.network_id, network.subnet_id, "172.16.9.10")
@@ -141,22 +143,26 @@ def test_further_vips_are_refused_when_all_rules_are_met(api: Api) -> None:
     assert said.startswith("Provider 'amphora' does not support a requested option: additional_vips ")
 
 
-def test_a_qos_policy_needs_a_network_service_that_has_some(lenient: Api) -> None:
-    network = lenient.network
-    made = lenient.load_balancer(vip_qos_policy_id=None)
+def test_a_qos_policy_needs_a_network_service_that_has_some(api: Api) -> None:
+    network = api.network
+    made = api.load_balancer(vip_qos_policy_id=None)
     path = f"/loadbalancers/{made['id']}"
     none = _failure("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
-    assert _refused(lenient, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == none
+    assert _refused(api, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == none
     for policy in (UNKNOWN, None):
-        assert lenient.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": policy}}) == none
+        assert api.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": policy}}) == none
     policy = str(uuid.uuid4())
     network.create_qos_policy(QosPolicy(policy, "slow"))
-    assert _refused(lenient, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == f"QoS Policy {UNKNOWN} not found."
-    assert lenient.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": UNKNOWN}}) == f"QoS Policy {UNKNOWN} not found."
-    assert lenient.load_balancer(vip_qos_policy_id=policy)["vip_qos_policy_id"] == policy
+    assert _refused(api, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == f"QoS Policy {UNKNOWN} not found."
+    assert api.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": UNKNOWN}}) == f"QoS Policy {UNKNOWN} not found."
+    limited = api.load_balancer(vip_qos_policy_id=policy)
+    assert (limited["vip_qos_policy_id"], network.get_port(limited["vip_port_id"]).qos_policy_id) == (policy, policy)
+    assert api.row(tables.load_balancers, made["id"])["qos_generation"] == 0
     for wanted in (policy, None):
-        shown = lenient.ok("PUT", path, {"loadbalancer": {"vip_qos_policy_id": wanted}})["loadbalancer"]
+        shown = api.ok("PUT", path, {"loadbalancer": {"vip_qos_policy_id": wanted}})["loadbalancer"]
         assert shown["vip_qos_policy_id"] == wanted
+        row = api.row(tables.load_balancers, made["id"])
+        assert row["qos_generation"] == row["generation"]  # so that a worker writes it
 
 
 def test_security_groups_on_a_vip_must_exist_and_be_of_use(lenient: Api) -> None:

@@ -1,0 +1,27 @@
+"""When the QoS policy of a VIP last changed
+
+Revision: 0010
+After: 0009
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0010"
+down_revision = "0009"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Go forward; until now no load balancer could have a policy."""
+    with op.batch_alter_table("load_balancers") as table:
+        table.add_column(sa.Column("qos_generation", sa.BigInteger(), nullable=False, server_default="0"))
+
+
+def downgrade() -> None:
+    """Go back."""
+    with op.batch_alter_table("load_balancers") as table:
+        table.drop_column("qos_generation")
