@@ -136,10 +136,6 @@ def owner(value: Any) -> str:
     return found
 
 
-def _no_scope(value: Any) -> None:
-    raise Reject("The embedded network has no address scopes")
-
-
 def _or_none(kind: Parser) -> Parser:
     """For lists inside of other values, where null is an empty one."""
     return lambda value: [] if value is None else kind(value)
@@ -216,10 +212,7 @@ DECLARED: Mapping[str, Schema] = {
             _NAME,
             _DESCRIPTION,
             _exact("network_id", kinds.uuid, required=True, put=False),
-            _maybe("cidr", kinds.cidr, put=False),
-            _maybe("subnetpool_id", kinds.uuid, put=False),
-            _exact("use_default_subnetpool", kinds.boolean, put=False),
-            _maybe("prefixlen", number(1, 128), put=False),
+            _exact("cidr", kinds.cidr, required=True, put=False),
             _maybe("ip_version", number(4, 6), put=False),
             _maybe("gateway_ip", address),
             _list("allocation_pools", mapping({"start": address, "end": address}, {})),
@@ -228,19 +221,6 @@ DECLARED: Mapping[str, Schema] = {
             _exact("enable_dhcp", kinds.boolean, default=True),
             _maybe("ipv6_ra_mode", _IPV6_MODE, put=False),
             _maybe("ipv6_address_mode", _IPV6_MODE, put=False),
-        ),
-        _document(
-            networking.SUBNET_POOL,
-            _NEEDED_NAME,
-            _DESCRIPTION,
-            _list("prefixes", kinds.cidr, required=True),
-            _maybe("default_prefixlen", number(1, 128)),
-            _maybe("min_prefixlen", number(1, 128)),
-            _maybe("max_prefixlen", number(1, 128)),
-            _maybe("default_quota", number(0, 999_999_999)),
-            _maybe("address_scope_id", _no_scope),
-            _exact("shared", kinds.boolean, default=False, put=False, admin=True),
-            _exact("is_default", kinds.boolean, default=False, admin=True),
         ),
         _document(
             networking.PORT,

@@ -13,7 +13,6 @@ _REFERENCES = {
     "network_id": networking.NETWORK,
     "floating_network_id": networking.NETWORK,
     "subnet_id": networking.SUBNET,
-    "subnetpool_id": networking.SUBNET_POOL,
     "port_id": networking.PORT,
     "security_group_id": networking.SECURITY_GROUP,
     "remote_group_id": networking.SECURITY_GROUP,
@@ -170,6 +169,4 @@ def _is_common(kind: str, one: Document, networks: set[str]) -> bool:
         return bool(one["shared"] or one["router:external"])
     if kind == networking.ROUTER:
         return not one["project_id"]
-    if kind == networking.SUBNET_POOL:
-        return bool(one["shared"])
     return kind == networking.SUBNET and one["network_id"] in networks

@@ -11,11 +11,9 @@ Document = dict[str, Any]
 
 NETWORK, SUBNET, PORT, ROUTER = "network", "subnet", "port", "router"
 SECURITY_GROUP, SECURITY_GROUP_RULE, FLOATING_IP = "security_group", "security_group_rule", "floatingip"
-SUBNET_POOL = "subnetpool"
 COLLECTIONS = {
     "networks": NETWORK,
     "subnets": SUBNET,
-    "subnetpools": SUBNET_POOL,
     "ports": PORT,
     "routers": ROUTER,
     "security_groups": SECURITY_GROUP,
@@ -23,14 +21,12 @@ COLLECTIONS = {
     "floatingips": FLOATING_IP,
 }
 """The kinds of documents, by the key under which lists of them are served."""
-_NAMES = {FLOATING_IP: "FloatingIP", SUBNET_POOL: "SubnetPool"}
-NAMES = {kind: _NAMES.get(kind, kind.title().replace("_", "")) for kind in COLLECTIONS.values()}
+NAMES = {kind: "FloatingIP" if kind == FLOATING_IP else kind.title().replace("_", "") for kind in COLLECTIONS.values()}
 """What clients know kinds by from error types, which is what `NotFound.kind` says."""
 
 EXTENSIONS = (
     "allowed-address-pairs",
     "binding",
-    "default-subnetpools",
     "external-net",
     "ext-gw-mode",
     "net-mtu",
@@ -43,7 +39,6 @@ EXTENSIONS = (
     "standard-attr-description",
     "standard-attr-tag",
     "standard-attr-timestamp",
-    "subnet_allocation",
 )
 """Aliases of the Networking API's extensions that the embedded network answers."""
 

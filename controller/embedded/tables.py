@@ -45,8 +45,6 @@ _flags = [_flag("shared", 1), _flag("external"), _flag("hidden")]
 networks = _things("networks", "Network", _name(), _text("bridge", unique=True), _number("mtu"), _owner(), *_flags)
 _range = [_of("network_id", "networks", "CASCADE"), _text("cidr"), _maybe("gateway_ip"), _number("cursor", 0)]
 subnets = _things("subnets", "Subnet", _name(), *_range, _owner())
-_prefixes = [_number("ip_version"), sa.Column("prefixes", sa.JSON, nullable=False)]
-subnet_pools = _things("subnetpools", "SubnetPool", _name(), _owner(), *_prefixes, _flag("shared"), _flag("is_default"))
 _device = [_text("device_id", server_default=""), _text("device_owner", server_default="")]
 _use = [_text("kind", server_default=""), _maybe("load_balancer_id"), _flag("secured")]
 ports = _things("ports", "Port", _name(), _of("network_id", "networks"), _text("mac_address"), *_device, _owner(), *_use)

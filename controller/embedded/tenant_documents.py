@@ -19,7 +19,6 @@ _hidden = sa.select(tables.networks.c.id).where(tables.networks.c.hidden)
 _KINDS: dict[str, tuple[sa.Table, Any]] = {
     networking.NETWORK: (tables.networks, ~tables.networks.c.hidden),
     networking.SUBNET: (tables.subnets, tables.subnets.c.network_id.not_in(_hidden)),
-    networking.SUBNET_POOL: (tables.subnet_pools, sa.true()),
     networking.PORT: (tables.ports, tables.ports.c.network_id.not_in(_hidden)),
     networking.ROUTER: (tables.routers, sa.true()),
     networking.SECURITY_GROUP: (tables.security_groups, sa.true()),
@@ -119,10 +118,6 @@ def _pools(cidr: str, gateway_ip: str | None) -> list[dict[str, str]]:
     return [
         {"start": str(network[start - int(network[0])]), "end": str(network[end - int(network[0])])} for start, end in ends if start <= end
     ]
-
-
-def _subnet_pools(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
-    return [_standard(row, "ip_version prefixes shared is_default", default_quota=None, address_scope_id=None) for row in rows]
 
 
 def _ports(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Document]:
@@ -233,7 +228,6 @@ _PORT_DETAILS = ("name", "network_id", "mac_address", "device_id", "device_owner
 _SHAPES: dict[str, Callable[[Contents, Sequence[Row], str | None], list[Document]]] = {
     networking.NETWORK: _networks,
     networking.SUBNET: _subnets,
-    networking.SUBNET_POOL: _subnet_pools,
     networking.PORT: _ports,
     networking.ROUTER: _routers,
     networking.SECURITY_GROUP: _security_groups,

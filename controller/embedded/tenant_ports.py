@@ -4,14 +4,15 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from controller.embedded import networking, rows, tables, tenant_groups, tenant_pools
+from controller.embedded import networking, rows, tables, tenant_groups
 from controller.embedded.contents import VIP, Contents, Plug
 from controller.model.network import FixedIp, Network, Port
 
+_Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
 _MODES = ("ipv6_ra_mode", "ipv6_address_mode")
-_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", "subnetpool_id", *_MODES)
+_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", *_MODES)
 _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:profile", "binding:host_id")
 
 
@@ -47,9 +48,8 @@ def delete_network(contents: Contents, network_id: str) -> None:
 
 
 def create_subnet(contents: Contents, values: Mapping[str, Any]) -> str:
-    """:raises NotFound: no such network or pool; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
-    network = contents.network(values["network_id"])
-    values, cidr = _with_range(contents, values)
+    """:raises NotFound: no such network; :raises NetworkInvalid: the addresses don't fit together, or another subnet has them."""
+    network, cidr = contents.network(values["network_id"]), ipaddress.ip_network(values["cidr"], strict=False)
     if values.get("ip_version") not in (None, cidr.version):
         raise networking.NetworkInvalid("BadRequest", f"The cidr {cidr} is not one of IP version {values['ip_version']}.")
     if cidr.is_multicast or cidr.is_loopback or cidr.is_unspecified:
@@ -67,18 +67,6 @@ def create_subnet(contents: Contents, values: Mapping[str, Any]) -> str:
     return contents.rows.add(tables.subnets, given, _OF_SUBNET, cidr=str(cidr), gateway_ip=gateway, **columns)
 
 
-def _with_range(contents: Contents, values: Mapping[str, Any]) -> tuple[Mapping[str, Any], tenant_pools.Cidr]:
-    """The values with the pool that is meant, and the range: the one asked for, or a part of the pool."""
-    pool_id = values.get("subnetpool_id")
-    if pool_id is None and values.get("use_default_subnetpool"):
-        pool_id = tenant_pools.default_of(contents, values.get("ip_version"))
-    if pool_id is not None:
-        return {**values, "subnetpool_id": pool_id}, tenant_pools.allocate(contents, pool_id, values)
-    if not values.get("cidr"):
-        raise networking.NetworkInvalid("HTTPBadRequest", "A subnet needs a cidr, or a subnetpool_id of which it gets one.")
-    return values, ipaddress.ip_network(values["cidr"], strict=False)
-
-
 def _check_modes(version: int, values: Mapping[str, Any]) -> None:
     """How hosts learn their IPv6 addresses is kept as it is said, for clients that look; here every address is told by its port."""
     modes = {name: values[name] for name in _MODES if values.get(name)}
@@ -92,7 +80,7 @@ def _check_modes(version: int, values: Mapping[str, Any]) -> None:
         raise networking.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
 
 
-def _check_inside(cidr: tenant_pools.Cidr, gateway: str | None, pools: Sequence[Mapping[str, str]] | None) -> None:
+def _check_inside(cidr: _Cidr, gateway: str | None, pools: Sequence[Mapping[str, str]] | None) -> None:
     if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
         raise networking.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
     seen: list[tuple[int, int]] = []

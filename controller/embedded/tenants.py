@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.embedded import networking, tables, tenant_documents, tenant_groups, tenant_pools, tenant_ports, tenant_routers, vip_groups
+from controller.embedded import networking, tables, tenant_documents, tenant_groups, tenant_ports, tenant_routers, vip_groups
 from controller.embedded.inventory import Inventory
 from controller.embedded.networking import Document
 
 _CHANGES = {
     networking.NETWORK: (tenant_ports.create_network, tenant_ports.update_network, tenant_ports.delete_network),
     networking.SUBNET: (tenant_ports.create_subnet, tenant_ports.update_subnet, tenant_ports.delete_subnet),
-    networking.SUBNET_POOL: (tenant_pools.create, tenant_pools.update, tenant_pools.delete),
     networking.PORT: (tenant_ports.create_port, tenant_ports.update_port, tenant_ports.delete_port),
     networking.SECURITY_GROUP: (tenant_groups.create, tenant_groups.update, tenant_groups.delete),
     networking.SECURITY_GROUP_RULE: (tenant_groups.create_rule, None, tenant_groups.delete_rule),

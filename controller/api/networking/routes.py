@@ -15,7 +15,7 @@ blueprint = flask.Blueprint("networking", __name__)
 extensions = flask.Blueprint("networking_extensions", __name__)
 """The list of extensions, for the root where nothing else has one."""
 
-_PATHS = "any('networks', 'subnets', 'subnetpools', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
+_PATHS = "any('networks', 'subnets', 'ports', 'security-groups', 'security-group-rules', 'routers', 'floatingips')"
 _ONE = f"/<{_PATHS}:path>/<object_id>"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any
 
 import pytest
@@ -138,6 +139,7 @@ def test_a_whole_topology_is_built_and_taken_down(api: Api) -> None:
     overlapping = [{"start": "10.8.0.5", "end": "10.8.0.9"}, {"start": "10.8.0.9", "end": "10.8.0.20"}]
     for fields, status in (
         ({"cidr": "10.9.0.0/25"}, 400),
+        ({"cidr": "10.8.0.0/24", "subnetpool_id": network}, 400),
         ({"cidr": "224.0.0.0/24"}, 400),
         ({"cidr": "10.8.0.0/24", "allocation_pools": overlapping}, 409),
     ):
@@ -154,6 +156,34 @@ def test_a_whole_topology_is_built_and_taken_down(api: Api) -> None:
     call(api, "PUT", f"/routers/{router['id']}/remove_router_interface", {"subnet_id": subnet["id"]})
     for path in (f"/ports/{port['id']}", f"/subnets/{subnet['id']}", f"/networks/{network}", f"/routers/{router['id']}"):
         call(api, "DELETE", path, status=204)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"cidr": "fd00:9::/64", "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}, 201),
+        ({"cidr": "fd00:9::/64", "ipv6_address_mode": "dhcpv6-stateful"}, 201),
+        ({"cidr": "fd00:9::/64", "ipv6_address_mode": "dhcp"}, 400),
+        ({"cidr": "fd00:9::/64", "ipv6_ra_mode": "slaac", "ipv6_address_mode": "dhcpv6-stateful"}, 400),
+        ({"cidr": "fd00:9::/64", "ipv6_ra_mode": "slaac", "enable_dhcp": False}, 400),
+        ({"cidr": "198.51.100.0/24", "ipv6_ra_mode": "slaac"}, 400),
+        ({"cidr": "fe80::/64"}, 400),
+        ({"cidr": "fd00:9::/64", "ip_version": 4}, 400),
+        ({"cidr": "fd00:9::/64", "gateway_ip": "fd00:8::1"}, 400),
+        ({}, 400),
+    ],
+)
+def test_an_ipv6_subnet_takes_what_makes_sense(api: Api, fields: dict[str, Any], status: int) -> None:
+    network = make(api, "network", "/networks", name="n")["id"]
+    shown = call(api, "POST", "/subnets", {"subnet": {"network_id": network} | fields}, status)
+    if status == 201:
+        assert {name: shown["subnet"][name] for name in fields} == fields
+        assert shown["subnet"]["gateway_ip"] == "fd00:9::1"
+        port = make(api, "port", "/ports", network_id=network)
+        (fixed,) = port["fixed_ips"]
+        assert ipaddress.ip_address(fixed["ip_address"]) in ipaddress.ip_network("fd00:9::/64")
+        spelled = make(api, "port", "/ports", network_id=network, fixed_ips=[{"ip_address": "FD00:0009:0::0AB"}])
+        assert spelled["fixed_ips"][0]["ip_address"] == "fd00:9::ab"
 
 
 def test_several_are_made_with_one_body_or_none_of_them(api: Api) -> None:
