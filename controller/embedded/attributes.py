@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller.embedded import networking
@@ -40,8 +40,8 @@ def _bad(sentence: str) -> networking.NetworkInvalid:
 
 def invalid(name: str, value: Any, reason: Reject) -> networking.NetworkInvalid:
     """The error of a value that an attribute does not take."""
-    if isinstance(value, list):
-        no_more_than_most(name, value)  # thousands of items are not repeated, and not to be read
+    if isinstance(value, list) and len(value) > MOST_ITEMS:  # they are not repeated, and not to be read
+        return _bad(f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
     return _bad(f"The attribute {name} can not be so: {dialects.shortened(repr(value))}. {reason}.")
 
 
@@ -141,16 +141,9 @@ def _or_none(kind: Parser) -> Parser:
     return lambda value: [] if value is None else kind(value)
 
 
-TAG = kinds.text(60)
-TAGS = kinds.list_of(TAG)
+TAGS = kinds.list_of(kinds.text(60))
 MOST_ITEMS = kinds.MOST_ITEMS
 """Of a list in a body."""
-
-
-def no_more_than_most(name: str, value: Sequence[Any]) -> None:
-    """:raises NetworkInvalid: the list of a body is longer than one request may be."""
-    if len(value) > MOST_ITEMS:
-        raise _bad(f"{name} has {len(value)} items, and {MOST_ITEMS} are allowed in one request.")
 
 
 # Attributes, by what null means

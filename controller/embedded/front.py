@@ -1,14 +1,26 @@
-"""The Networking API as one caller may use it: what they see, what they may change, and which call of `Tenants` answers."""
+"""The Networking API as one caller may use it: what they see, what they may change, and which function does it for which kind."""
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller import exceptions
-from controller.embedded import attributes, networking, tenants
+from controller.embedded import attributes, networking, tenant_documents, tenant_groups, tenant_ports, tenant_routers, vip_groups
+from controller.embedded.contents import Contents
+from controller.embedded.inventory import Inventory
 from controller.embedded.networking import Document
 from controller.resources import kinds
 
+_CHANGES = {
+    networking.NETWORK: (tenant_ports.create_network, tenant_ports.update_network, tenant_ports.delete_network),
+    networking.SUBNET: (tenant_ports.create_subnet, tenant_ports.update_subnet, tenant_ports.delete_subnet),
+    networking.PORT: (tenant_ports.create_port, tenant_ports.update_port, tenant_ports.delete_port),
+    networking.SECURITY_GROUP: (tenant_groups.create, tenant_groups.update, tenant_groups.delete),
+    networking.SECURITY_GROUP_RULE: (tenant_groups.create_rule, None, tenant_groups.delete_rule),
+    networking.ROUTER: (tenant_routers.create, tenant_routers.update, tenant_routers.delete),
+    networking.FLOATING_IP: (tenant_routers.create_floating, tenant_routers.update_floating, tenant_routers.delete_floating),
+}
+"""What makes, changes and deletes a document of each kind."""
 _REFERENCES = {
     "network_id": networking.NETWORK,
     "floating_network_id": networking.NETWORK,
@@ -23,30 +35,42 @@ _PARENTS = {networking.SUBNET: "network_id", networking.SECURITY_GROUP_RULE: "se
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Front:
-    """`is_admin` sees and changes everything; everybody else has a project."""
+    """`is_admin` sees and changes everything; everybody else has a project. `kind` is one of `networking.COLLECTIONS`.
 
-    network: tenants.Tenants
+    What a change raises, the kind's function in `_CHANGES` says.
+    """
+
+    inventory: Inventory
     project_id: str | None
     is_admin: bool
 
     # Who may see and change what
 
-    def _visible(self, kind: str, found: list[Document]) -> list[Document]:
+    def _visible(self, contents: Contents, kind: str, found: list[Document]) -> list[Document]:
         """What the caller may see: what is theirs, and what belongs to everybody."""
         if self.is_admin:
             return found
         common: set[str] = set()
         if kind == networking.SUBNET:
-            common = {one["id"] for one in self._visible(networking.NETWORK, self.network.documents(networking.NETWORK))}
+            networks = tenant_documents.documents(contents, networking.NETWORK)
+            common = {one["id"] for one in self._visible(contents, networking.NETWORK, networks)}
         return [one for one in found if one["project_id"] == self.project_id or _is_common(kind, one, common)]
 
-    def _own(self, kind: str, object_id: str) -> None:
+    def _shown(self, contents: Contents, kind: str, object_id: str) -> Document:
+        """:raises NotFound: there is none, or none that the caller may see."""
+        document = tenant_documents.document(contents, kind, object_id)
+        if not self._visible(contents, kind, [document]):
+            raise exceptions.NotFound(networking.NAMES[kind], object_id)
+        return document
+
+    def _own(self, contents: Contents, kind: str, object_id: str) -> Document:
         """:raises NotFound: there is none that the caller may see; :raises Forbidden: they may not change it."""
-        document = self.shown(kind, object_id)
+        document = self._shown(contents, kind, object_id)
         if not self.is_admin and document["project_id"] != self.project_id:
             raise exceptions.Forbidden
+        return document
 
-    def _check_references(self, values: Mapping[str, Any], known: Collection[str | None] = ()) -> None:
+    def _check_references(self, contents: Contents, values: Mapping[str, Any], known: Collection[str | None] = ()) -> None:
         """:raises NotFound: something that is named, and is not `known`, does not exist for the caller."""
         if self.is_admin:
             return
@@ -56,7 +80,7 @@ class Front:
         gateway = values.get("external_gateway_info") or {}
         named += [(networking.NETWORK, gateway["network_id"])] if gateway.get("network_id") else []
         for kind, object_id in dict.fromkeys(one for one in named if one[1] not in known):
-            self.shown(kind, object_id)
+            self._shown(contents, kind, object_id)
 
     def _project(self, values: dict[str, Any]) -> str:
         """Whose a new object is to be.
@@ -74,94 +98,81 @@ class Front:
     # What they ask for
 
     def all(self, kind: str) -> list[Document]:
+        """Oldest first; what belongs to the cloud itself (the management network) is left out."""
         if kind in (networking.SECURITY_GROUP, networking.SECURITY_GROUP_RULE) and self.project_id:
-            self.network.ensure_default_group(self.project_id)
-        return self._visible(kind, self.network.documents(kind))
+            self._ensure_default_group(self.project_id)
+        with self.inventory.read() as contents:
+            return self._visible(contents, kind, tenant_documents.documents(contents, kind))
+
+    def _ensure_default_group(self, project_id: str) -> None:
+        with self.inventory.read() as contents:
+            if tenant_groups.default_of(contents, project_id) is not None:
+                return
+        with self.inventory.change() as contents:
+            tenant_groups.ensure_default(contents, project_id)
 
     def shown(self, kind: str, object_id: str) -> Document:
         """:raises NotFound: there is none, or none that the caller may see."""
-        document = self.network.document(kind, object_id)
-        if not self._visible(kind, [document]):
-            raise exceptions.NotFound(networking.NAMES[kind], object_id)
-        return document
+        with self.inventory.read() as contents:
+            return self._shown(contents, kind, object_id)
 
     def create(self, kind: str, given: Any) -> Document:
         """:raises NetworkInvalid, Forbidden, NotFound, Conflict: as its attributes, the caller's rights and the network say."""
         values = attributes.parsed(kind, given, creating=True, is_admin=self.is_admin)
         values["project_id"] = self._project(values)
-        self._check_references(values)
-        if kind in _PARENTS:
-            self._own(_REFERENCES[_PARENTS[kind]], values[_PARENTS[kind]])
-        return self.network.create(kind, values)
-
-    def create_several(self, collection: str, kind: str, wanted: Any) -> list[Document]:
-        """All of a list, or none: if one can't be made, those before it are taken away again.
-
-        :raises NetworkInvalid: it is no list, or too long a one; and as `create`.
-        """
-        if not isinstance(wanted, list) or not wanted:
-            raise networking.NetworkInvalid("HTTPBadRequest", f"'{collection}' is not a list of what is to be made.")
-        attributes.no_more_than_most(collection, wanted)
-        made: list[Document] = []
-        try:
-            for one in wanted:
-                made.append(self.create(kind, one))
-        except exceptions.ControllerError:
-            for document in reversed(made):
-                self.network.delete(kind, document["id"])
-            raise
-        return made
+        with self.inventory.change() as contents:
+            self._check_references(contents, values)
+            if kind in _PARENTS:
+                self._own(contents, _REFERENCES[_PARENTS[kind]], values[_PARENTS[kind]])
+            return tenant_documents.document(contents, kind, _CHANGES[kind][0](contents, values))
 
     def update(self, kind: str, object_id: str, given: Any) -> Document:
         """:raises NetworkInvalid, Forbidden, NotFound, Conflict: as `create`."""
-        self._own(kind, object_id)
-        values = attributes.parsed(kind, given, creating=False, is_admin=self.is_admin)
-        known: set[str | None] = set()
-        if values.get("security_groups"):  # of the service a tenant may name that of the VIP, and those that the port has
-            known = {*self.network.document(networking.PORT, object_id)["security_groups"], self.network.service_group(object_id)}
-        self._check_references(values, known)
-        return self.network.update(kind, object_id, values)
+        with self.inventory.change() as contents:
+            document = self._own(contents, kind, object_id)
+            values = attributes.parsed(kind, given, creating=False, is_admin=self.is_admin)
+            known: set[str | None] = set()
+            if values.get("security_groups"):  # of the service a tenant may name that of the VIP, and those that the port has
+                served = contents.plug(object_id).load_balancer_id
+                known = {*document["security_groups"], vip_groups.group_id(served) if served else None}
+            self._check_references(contents, values, known)
+            return self._change(contents, kind, object_id, values)
+
+    def _change(self, contents: Contents, kind: str, object_id: str, values: Mapping[str, Any]) -> Document:
+        if (update := _CHANGES[kind][1]) is None:
+            raise exceptions.InvalidRequest(f"A {kind} can't be changed.")
+        update(contents, object_id, values)
+        return tenant_documents.document(contents, kind, object_id)
 
     def delete(self, kind: str, object_id: str) -> None:
         """:raises Forbidden, NotFound, Conflict: as `create`."""
-        self._own(kind, object_id)
-        self.network.delete(kind, object_id)
+        with self.inventory.change() as contents:
+            self._own(contents, kind, object_id)
+            _CHANGES[kind][2](contents, object_id)
 
     def router_interface(self, router_id: str, given: Mapping[str, Any], *, add: bool) -> Document:
-        """Give a router a leg on a subnet, or take it away.
+        """Give a router a leg on a subnet, with the gateway's address or with a port's, or take it away; what clients are answered.
 
-        :raises NetworkInvalid, Forbidden, NotFound, Conflict: as `create`.
+        :raises NetworkInvalid, Forbidden, NotFound, Conflict: as `create`; there is no such leg, or a floating IP needs it.
         """
-        self._own(networking.ROUTER, router_id)
         values = {name: attributes.checked(kinds.uuid, name, given[name]) for name in ("subnet_id", "port_id") if given.get(name)}
-        if add:
-            self._check_references(values)
-        return self.network.router_interface(router_id, values.get("subnet_id"), values.get("port_id"), add=add)
+        with self.inventory.change() as contents:
+            self._own(contents, networking.ROUTER, router_id)
+            if add:
+                self._check_references(contents, values)
+            change = tenant_routers.add_interface if add else tenant_routers.remove_interface
+            return change(contents, router_id, values.get("subnet_id"), values.get("port_id"))
 
     def set_tags(self, kind: str, object_id: str, wanted: Any) -> list[str]:
         """Exactly these tags, from now on.
 
         :raises NetworkInvalid, Forbidden, NotFound: as `create`.
         """
-        self._own(kind, object_id)
-        return self._tag(kind, object_id, attributes.checked(attributes.TAGS, "tags", wanted or []))
-
-    def add_tag(self, kind: str, object_id: str, tag: str) -> None:
-        """There already is fine. :raises NetworkInvalid, Forbidden, NotFound: as `create`."""
-        self._own(kind, object_id)
-        self._tag(kind, object_id, [*self.network.document(kind, object_id)["tags"], attributes.checked(attributes.TAG, "tag", tag)])
-
-    def remove_tag(self, kind: str, object_id: str, tag: str) -> None:
-        """:raises Forbidden, NotFound: as `create`, or it does not have the tag."""
-        self._own(kind, object_id)
-        present = self.network.document(kind, object_id)["tags"]
-        if tag not in present:
-            raise exceptions.NotFound("Tag", tag)
-        self._tag(kind, object_id, [one for one in present if one != tag])
-
-    def _tag(self, kind: str, object_id: str, wanted: Iterable[str]) -> list[str]:
-        found: list[str] = self.network.update(kind, object_id, {"tags": sorted(set(wanted))})["tags"]
-        return found
+        tags = sorted(set(attributes.checked(attributes.TAGS, "tags", wanted or [])))
+        with self.inventory.change() as contents:
+            self._own(contents, kind, object_id)
+            self._change(contents, kind, object_id, {"tags": tags})
+        return tags
 
 
 def _is_common(kind: str, one: Document, networks: set[str]) -> bool:

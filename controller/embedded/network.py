@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import interface, vips
-from controller.embedded import tables, tenants, vip_groups
+from controller.embedded import front, tables, vip_groups
 from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, VIP, VRRP, Contents
 from controller.embedded.inventory import Inventory
 from controller.model import load_balancer as model
@@ -14,11 +14,11 @@ from controller.model.order import Order
 
 
 class EmbeddedNetwork(interface.NetworkDriver):
-    """What of its changes reaches packets is a matter of the inventory's `Effects`. `tenants` is its Networking API."""
+    """What of its changes reaches packets is a matter of the inventory's `Effects`. `tenants` is its Networking API, for administrators."""
 
     def __init__(self, inventory: Inventory, management_network_id: str) -> None:
         self.inventory = inventory
-        self.tenants = tenants.Tenants(inventory)
+        self.tenants = front.Front(inventory, None, is_admin=True)
         self._management_network_id = management_network_id
 
     @contextlib.contextmanager

@@ -70,11 +70,11 @@ class EmbeddedCloud(cloud.Cloud):
     def create_security_group(self, name: str) -> str:
         made = str(self.network.tenants.create(networking.SECURITY_GROUP, {"name": name, "project_id": self.project_id})["id"])
         rule = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
-        self.network.tenants.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **rule})
+        self.network.tenants.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, "project_id": self.project_id, **rule})
         return made
 
     def groups_of(self, port_id: str) -> set[str]:
-        return set(self.network.tenants.document(networking.PORT, port_id)["security_groups"])
+        return set(self.network.tenants.shown(networking.PORT, port_id)["security_groups"])
 
     def set_groups_of(self, port_id: str, group_ids: Sequence[str]) -> None:
         self.network.tenants.update(networking.PORT, port_id, {"security_groups": list(group_ids)})

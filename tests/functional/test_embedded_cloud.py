@@ -46,8 +46,8 @@ def private(network: Embedded, request: pytest.FixtureRequest) -> Network:
     values = {"name": "tenant", "project_id": PROJECT, "shared": True, "router:external": False, "mtu": 1500}
     made = network.tenants.create(networking.NETWORK, values)["id"]
     subnet = network.tenants.create(networking.SUBNET, {"name": "tenant", "network_id": made, "cidr": request.param, "project_id": PROJECT})
-    (router,) = network.tenants.documents(networking.ROUTER)
-    network.tenants.router_interface(router["id"], subnet["id"], None, add=True)
+    (router,) = network.tenants.all(networking.ROUTER)
+    network.tenants.router_interface(router["id"], {"subnet_id": subnet["id"]}, add=True)
     return network.get_network(made)
 
 
@@ -67,7 +67,7 @@ def test_the_group_of_a_vip_says_what_listeners_open(network: Embedded, private:
     network.set_vip_access(load_balancer_id, vip, [AccessRule("tcp", 80, "192.0.2.0/24")])
     rules = {
         (one["direction"], one["ethertype"], one["protocol"], one["port_range_min"], one["port_range_max"], one["remote_ip_prefix"])
-        for one in network.tenants.document(networking.SECURITY_GROUP, own)["security_group_rules"]
+        for one in network.tenants.shown(networking.SECURITY_GROUP, own)["security_group_rules"]
     }
     out = {("egress", ethertype, None, None, None, None) for ethertype in ("IPv4", "IPv6")}
     assert rules == out | {("ingress", "IPv4", "tcp", 80, 80, "192.0.2.0/24")}
@@ -84,9 +84,9 @@ def test_a_port_that_is_a_vip_is_renamed_and_not_deleted(network: Embedded, priv
 def test_the_services_own_group_is_changed_by_nobody_else(network: Embedded, private: Network) -> None:
     vip = network.allocate_vip(new_id(), PROJECT, on(private))
     (own,) = groups_of(network, vip.port_id)
-    (rule, *_) = network.tenants.document(networking.SECURITY_GROUP, own)["security_group_rules"]
+    (rule, *_) = network.tenants.shown(networking.SECURITY_GROUP, own)["security_group_rules"]
     network.tenants.update(networking.PORT, vip.port_id, {"security_groups": []})
-    values = {"security_group_id": own, "direction": "ingress", "ethertype": "IPv4"}
+    values = {"security_group_id": own, "project_id": PROJECT, "direction": "ingress", "ethertype": "IPv4"}
     for change in (
         lambda: network.tenants.delete(networking.SECURITY_GROUP, own),
         lambda: network.tenants.update(networking.SECURITY_GROUP, own, {"name": "mine"}),
@@ -102,12 +102,12 @@ def group(network: Embedded, name: str = "web", **rule: Any) -> str:
     """A security group of a tenant, with one rule more than it is born with."""
     made: str = network.tenants.create(networking.SECURITY_GROUP, {"name": name, "project_id": PROJECT})["id"]
     values = {"direction": "ingress", "ethertype": "IPv4", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80, **rule}
-    network.tenants.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, **values})
+    network.tenants.create(networking.SECURITY_GROUP_RULE, {"security_group_id": made, "project_id": PROJECT, **values})
     return made
 
 
 def groups_of(network: Embedded, port_id: str) -> list[str]:
-    found: list[str] = network.tenants.document(networking.PORT, port_id)["security_groups"]
+    found: list[str] = network.tenants.shown(networking.PORT, port_id)["security_groups"]
     return found
 
 
@@ -123,12 +123,12 @@ def test_a_vip_with_groups_and_a_floating_ip_can_be_given_back(network: Embedded
         floating = floating_ip(network, port_id=vip.port_id)
         assert (floating["fixed_ip_address"], floating["status"]) == (vip.address, "ACTIVE")
         network.deallocate_vip(load_balancer_id, vip)
-        assert network.tenants.document(networking.FLOATING_IP, floating["id"])["status"] == "DOWN"
+        assert network.tenants.shown(networking.FLOATING_IP, floating["id"])["status"] == "DOWN"
     network.tenants.delete(networking.SECURITY_GROUP, known)
 
 
 def floating_ip(network: Embedded, **more: Any) -> networking.Document:
-    (public,) = [one["id"] for one in network.tenants.documents(networking.NETWORK) if one["router:external"]]
+    (public,) = [one["id"] for one in network.tenants.all(networking.NETWORK) if one["router:external"]]
     return network.tenants.create(networking.FLOATING_IP, {"floating_network_id": public, "project_id": PROJECT, **more})
 
 
@@ -145,7 +145,7 @@ def test_a_group_that_others_rules_name_takes_those_rules_with_it(network: Embed
     named = group(network, "named")
     naming = group(network, "naming", remote_group_id=named)
     network.tenants.delete(networking.SECURITY_GROUP, named)
-    rules = network.tenants.document(networking.SECURITY_GROUP, naming)["security_group_rules"]
+    rules = network.tenants.shown(networking.SECURITY_GROUP, naming)["security_group_rules"]
     assert {rule["direction"] for rule in rules} == {"egress"}
 
 
@@ -180,12 +180,12 @@ def test_a_floating_ip_needs_a_router_that_leads_there(network: Embedded) -> Non
         networking.ROUTER,
         {"name": "r", "project_id": PROJECT, "external_gateway_info": {"network_id": floating["floating_network_id"]}},
     )["id"]
-    network.tenants.router_interface(router, subnet, None, add=True)
+    network.tenants.router_interface(router, {"subnet_id": subnet}, add=True)
     assert network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})["router_id"] == router
     with pytest.raises(networking.NetworkConflict):
-        network.tenants.router_interface(router, subnet, None, add=False)
+        network.tenants.router_interface(router, {"subnet_id": subnet}, add=False)
     network.tenants.delete(networking.FLOATING_IP, floating["id"])
-    network.tenants.router_interface(router, subnet, None, add=False)
+    network.tenants.router_interface(router, {"subnet_id": subnet}, add=False)
     network.tenants.delete(networking.ROUTER, router)
 
 

@@ -47,7 +47,7 @@ class Carrier:
 
     def groups(self) -> list[str]:
         """Those of the VIP port now."""
-        found: list[str] = self.network.tenants.document(networking.PORT, self.vip.port_id)["security_groups"]
+        found: list[str] = self.network.tenants.shown(networking.PORT, self.vip.port_id)["security_groups"]
         return found
 
 
@@ -66,7 +66,7 @@ def group(network: bridge.BridgeNetwork, name: str, *rules: dict[str, Any]) -> s
 
 def rule(network: bridge.BridgeNetwork, group_id: str, **values: Any) -> str:
     """One more rule of a group; returns its id."""
-    whole = {"security_group_id": group_id, "direction": "ingress", "ethertype": "IPv4", **values}
+    whole = {"security_group_id": group_id, "project_id": PROJECT, "direction": "ingress", "ethertype": "IPv4", **values}
     made: str = network.tenants.create(networking.SECURITY_GROUP_RULE, whole)["id"]
     return made
 
@@ -158,7 +158,7 @@ def test_a_remote_prefix_and_a_remote_group_admit_those_alone(playground: Playgr
     assert playground.is_dropped(stranger, ASK_TCP, vip, 80, strangers_address)
     carrier.put(by_group)
     assert playground.is_dropped(friend, ASK_TCP, vip, 80, friends_address)
-    (port,) = [one for one in network.tenants.documents(networking.PORT) if one["name"] == "friend"]
+    (port,) = [one for one in network.tenants.all(networking.PORT) if one["name"] == "friend"]
     network.tenants.update(networking.PORT, port["id"], {"port_security_enabled": True, "security_groups": [clients]})
     assert playground.asks(friend, ASK_TCP, vip, 80, friends_address)
     assert playground.is_dropped(stranger, ASK_TCP, vip, 80, strangers_address)
@@ -219,7 +219,7 @@ def test_a_machine_with_groups_answers_and_sends_as_they_say(playground: Playgro
     assert playground.asks(client, ASK_UDP, address, 53, clients_address)
     assert playground.asks(machine, ASK_TCP, clients_address, 80, address)
     assert playground.asks(machine, ASK_UDP, clients_address, 54, address)
-    for one in network.tenants.document(networking.SECURITY_GROUP, web)["security_group_rules"]:
+    for one in network.tenants.shown(networking.SECURITY_GROUP, web)["security_group_rules"]:
         if one["direction"] == "egress":
             network.tenants.delete(networking.SECURITY_GROUP_RULE, one["id"])
     assert playground.is_dropped(machine, ASK_TCP, clients_address, 80, address)
@@ -271,13 +271,13 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
         made = network.tenants.create(networking.NETWORK, values)["id"]
         inner = {"name": "s", "network_id": made, "cidr": f"fd00:f161:{number}::/64", "project_id": PROJECT}
         subnet = network.tenants.create(networking.SUBNET, inner)
-        network.tenants.router_interface(router, subnet["id"], None, add=True)
+        network.tenants.router_interface(router, {"subnet_id": subnet["id"]}, add=True)
         machines.append(routed(playground, f"inside-{number}", made, subnet))
     port = network.create_port("outside", public.id, beyond)
     outside = playground.machine("outside", port), port.fixed_ips[0].ip_address
     (leg,) = [
         one
-        for one in network.tenants.documents(networking.PORT)
+        for one in network.tenants.all(networking.PORT)
         if one["device_id"] == router and one["device_owner"] == "network:router_gateway"
     ]
     linux.Host().ip_batch(outside[0], [f"route add fd00:f161::/32 via {leg['fixed_ips'][0]['ip_address']} dev eth0"])
@@ -286,7 +286,7 @@ def test_a_router_leads_ipv6_from_one_network_to_another_and_to_the_outside(play
             assert playground.pings(namespace, address)
         assert playground.pings(namespace, outside[1])
     assert playground.pings(outside[0], machines[0][1]), "nothing is translated"
-    network.tenants.router_interface(router, network.tenants.documents(networking.SUBNET)[-1]["id"], None, add=False)
+    network.tenants.router_interface(router, {"subnet_id": network.tenants.all(networking.SUBNET)[-1]["id"]}, add=False)
     assert playground.ping_is_dropped(machines[0][0], machines[1][1])
 
 
@@ -311,7 +311,7 @@ class Dying(linux.Host):
 network = bridge.BridgeNetwork(
     state_path=pathlib.Path(sys.argv[1]), namespace_prefix=sys.argv[2], management_cidr="198.19.0.0/20", private_cidr="198.19.64.0/20",
     public_cidr="198.19.128.0/24", host=Dying())
-values = {"security_group_id": sys.argv[3], "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
+values = {"security_group_id": sys.argv[3], "project_id": "p", "direction": "ingress", "ethertype": "IPv4", "protocol": "tcp"}
 network.tenants.create(networking.SECURITY_GROUP_RULE, values)
 """
 

@@ -30,7 +30,7 @@ def _is_admin() -> bool:
 
 def _front() -> Front:
     network = cast("EmbeddedNetwork", current.services().network)
-    return Front(network.tenants, current.context().project_id, _is_admin())
+    return Front(network.inventory, current.context().project_id, _is_admin())
 
 
 def _kind(path: str) -> tuple[str, str]:
@@ -75,12 +75,8 @@ def show(path: str, object_id: str) -> flask.Response:
 
 @blueprint.post(f"/<{_PATHS}:path>")
 def create(path: str) -> flask.Response:
-    """Create one object, or several with one body."""
-    collection, kind = _kind(path)
-    body = _body()
-    if collection in body:
-        return current.json({collection: _front().create_several(collection, kind, body[collection])}, 201)
-    return current.json({kind: _front().create(kind, body.get(kind))}, 201)
+    _, kind = _kind(path)
+    return current.json({kind: _front().create(kind, _body().get(kind))}, 201)
 
 
 @blueprint.put(_ONE)
@@ -109,33 +105,6 @@ def tags(path: str, object_id: str) -> flask.Response:
 @blueprint.put(f"{_ONE}/tags")
 def set_tags(path: str, object_id: str) -> flask.Response:
     return current.json({"tags": _front().set_tags(_kind(path)[1], object_id, _body().get("tags"))})
-
-
-@blueprint.delete(f"{_ONE}/tags")
-def remove_tags(path: str, object_id: str) -> flask.Response:
-    _front().set_tags(_kind(path)[1], object_id, [])
-    return current.empty(204)
-
-
-@blueprint.get(f"{_ONE}/tags/<tag>")
-def has_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """Tell whether an object has a tag: 204 or 404."""
-    if tag not in _front().shown(_kind(path)[1], object_id)["tags"]:
-        raise exceptions.NotFound("Tag", tag)
-    return current.empty(204)
-
-
-@blueprint.put(f"{_ONE}/tags/<tag>")
-def add_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    """Add a tag to an object; it may have it already."""
-    _front().add_tag(_kind(path)[1], object_id, tag)
-    return current.empty(201)
-
-
-@blueprint.delete(f"{_ONE}/tags/<tag>")
-def remove_tag(path: str, object_id: str, tag: str) -> flask.Response:
-    _front().remove_tag(_kind(path)[1], object_id, tag)
-    return current.empty(204)
 
 
 @extensions.get("/extensions")

@@ -186,18 +186,16 @@ def test_an_ipv6_subnet_takes_what_makes_sense(api: Api, fields: dict[str, Any],
         assert spelled["fixed_ips"][0]["ip_address"] == "fd00:9::ab"
 
 
-def test_several_are_made_with_one_body_or_none_of_them(api: Api) -> None:
-    network = api.network.network_id
-    made = call(api, "POST", "/ports", {"ports": [{"network_id": network, "name": name} for name in ("a", "b")]}, 201)["ports"]
-    assert [port["name"] for port in made] == ["a", "b"]
-    broken = [{"network_id": network, "name": "c"}, {"network_id": network, "fixed_ips": [{"ip_address": "192.0.2.1"}]}]
-    call(api, "POST", "/ports", {"ports": broken}, 400)
-    assert call(api, "GET", "/ports?name=c")["ports"] == []
+def test_one_body_makes_one_object(api: Api) -> None:
+    several = {"ports": [{"network_id": api.network.network_id, "name": name} for name in ("a", "b")]}
+    assert "object under the key port" in call(api, "POST", "/ports", several, 400)["faultstring"]
+    assert call(api, "GET", "/ports?name=a")["ports"] == []
 
 
 def test_lists_are_sorted_and_come_in_pages(api: Api) -> None:
     names = [f"p{number}" for number in range(5)]
-    call(api, "POST", "/ports", {"ports": [{"network_id": api.network.network_id, "name": name} for name in reversed(names)]}, 201)
+    for name in reversed(names):
+        make(api, "port", "/ports", network_id=api.network.network_id, name=name)
     query = "/ports?project_id=tenant-a&sort_key=name&sort_dir=asc&limit=2"
     page, seen = call(api, "GET", query), []
     while page.get("ports_links", [{"rel": ""}])[0]["rel"] == "next":
@@ -303,13 +301,8 @@ def test_tags_and_extensions_are_there(api: Api) -> None:
     assert call(api, "PUT", f"/ports/{port}/tags", {"tags": ["b", "a"]}) == {"tags": ["a", "b"]}
     assert call(api, "GET", f"/ports/{port}")["port"]["tags"] == ["a", "b"]
     path = f"/ports/{port}/tags"
-    for _ in range(2):
-        call(api, "PUT", f"{path}/c", status=201)
-    call(api, "GET", f"{path}/c", status=204)
-    call(api, "DELETE", f"{path}/b", status=204)
-    call(api, "DELETE", f"{path}/b", status=404)
-    call(api, "GET", f"{path}/b", status=404)
-    call(api, "PUT", f"{path}/{'x' * 61}", status=400)
+    call(api, "PUT", path, {"tags": ["x" * 61]}, 400)
+    assert call(api, "PUT", path, {"tags": ["a", "c", "c"]}) == call(api, "GET", path) == {"tags": ["a", "c"]}
     call(api, "POST", "/ports", {"port": {"network_id": api.network.network_id, "name": "plain"}}, 201)
     for query, found in (
         ("tags=a,c", [port]),
@@ -321,7 +314,7 @@ def test_tags_and_extensions_are_there(api: Api) -> None:
     ):
         ports = call(api, "GET", f"/ports?project_id=tenant-a&{query}")["ports"]
         assert [one["name"] or one["id"] for one in ports] == found, query
-    call(api, "DELETE", path, status=204)
+    assert call(api, "PUT", path, {"tags": []}) == {"tags": []}
     assert call(api, "GET", f"/ports/{port}")["port"]["tags"] == []
     aliases = {one["alias"] for one in call(api, "GET", "/extensions")["extensions"]}
     assert {"security-group", "router"} <= aliases
@@ -334,12 +327,7 @@ def test_without_the_option_there_is_no_such_thing(api_with: Any) -> None:
 
 
 def test_no_list_in_a_body_is_longer_than_a_request_can_work_off(api: Api) -> None:
-    """Each network is a bridge, and what a request has begun it goes on doing when its client is gone."""
-    before = call(api, "GET", "/networks")
-    said = call(api, "POST", "/networks", {"networks": [{}] * 1001}, 400)["faultstring"]
-    assert "networks has 1001 items, and 1000 are allowed" in said
-    assert call(api, "GET", "/networks") == before
-    port = {"network_id": before["networks"][0]["id"], "security_groups": ["11111111-1111-4111-8111-111111111111"] * 1001}
+    port = {"network_id": api.network.network_id, "security_groups": ["11111111-1111-4111-8111-111111111111"] * 1001}
     said = call(api, "POST", "/ports", {"port": port}, 400)["faultstring"]
-    assert "security_groups has 1001 items" in said
+    assert "security_groups has 1001 items, and 1000 are allowed" in said
     assert len(said) < 200

@@ -46,7 +46,7 @@ class Away:
 
     def __init__(self, error: Callable[[], Exception]) -> None:
         self._error = error
-        self.tenants = self
+        self.inventory = self
 
     def __getattr__(self, name: str) -> Any:
         def fail(*_: Any, **__: Any) -> Any:

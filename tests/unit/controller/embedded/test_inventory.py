@@ -112,9 +112,9 @@ def test_an_inventory_of_an_older_figlina_tells_what_it_told(older: network.Embe
     }
     told = json.loads(recorded.INVENTORY.with_name("network-documents.json").read_text())
     assert told.pop("subnetpool"), "what of it we know no more is passed over"
-    assert {kind: older.tenants.documents(kind) for kind in networking.COLLECTIONS.values()} == told
+    assert {kind: older.tenants.all(kind) for kind in networking.COLLECTIONS.values()} == told
     for kind, documents in told.items():
-        assert [older.tenants.document(kind, one["id"]) for one in documents] == documents
+        assert [older.tenants.shown(kind, one["id"]) for one in documents] == documents
 
 
 def test_an_inventory_of_an_older_figlina_goes_on(older: network.EmbeddedNetwork) -> None:
@@ -128,7 +128,7 @@ def test_an_inventory_of_an_older_figlina_goes_on(older: network.EmbeddedNetwork
     older.delete_amphora_ports(AMPHORA)
     older.deallocate_vip(LOAD_BALANCER, again)
     assert [port.name for port in older.list_ours()] == ["octavia-lb-another"]
-    (floating,) = older.tenants.documents(networking.FLOATING_IP)
+    (floating,) = older.tenants.all(networking.FLOATING_IP)
     assert (floating["port_id"], floating["status"]) == (None, "DOWN")
 
 
