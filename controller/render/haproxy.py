@@ -210,7 +210,9 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
     vip_address = snapshot.load_balancer.vip.address
     check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, vip_address, with_tls=pool.tls_enabled)
-    common = f"{check.words}{{}}{_send_proxy(pool, listener)}{tls.server(pool, listener, mode, bool(check.words))}"
+    proxy = _send_proxy(pool, listener)
+    common = f"{check.words}{{}}{proxy}{tls.server(pool, listener, mode, bool(check.words))}"
+    own_words = " check-send-proxy" if proxy else ""
     reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(
         name=_backend_name(pool, listener),
@@ -218,7 +220,7 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
         connect_timeout=int(listener.timeout_member_connect or settings.timeout_member_connect),
         server_timeout=int(listener.timeout_member_data or settings.timeout_member_data),
         directives=[*balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
-        servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), common, bool(check.words)),
+        servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), common, own_words if check.words else None),
     )
 
 
@@ -268,12 +270,12 @@ def _send_proxy(pool: model.Pool, listener: model.Listener) -> str:
     return f" {word}" if word else ""
 
 
-def _servers(pool: model.Pool, members: Sequence[model.Member], common: str, is_checked: bool) -> list[str]:
+def _servers(pool: model.Pool, members: Sequence[model.Member], common: str, own_words: str | None) -> list[str]:
     serving = [member for member in members if member.provisioning_status is not ProvisioningStatus.PENDING_DELETE]
     serving.sort(key=lambda member: member.id)
     kind = pool.session_persistence.type if pool.session_persistence is not None else None
     backup = " backup non-stick" if kind in ("SOURCE_IP", "APP_COOKIE") else " backup"  # clients of backups come back
-    lines = [_server(member, common, is_checked, backup) for member in serving]
+    lines = [_server(member, common, own_words, backup) for member in serving]
     numbers = _numbers(serving, by_role=kind == "HTTP_COOKIE")
     if pool.lb_algorithm != "SOURCE_IP":
         numbers = {member.id: numbers[member.id] for member in serving if member.backup and kind == "HTTP_COOKIE"}
@@ -296,13 +298,16 @@ def _numbers(members: Sequence[model.Member], by_role: bool) -> dict[str, int]:
     return {member_id: number for number, member_id in taken.items()}
 
 
-def _server(member: model.Member, common: str, is_checked: bool, backup: str) -> str:
-    """`common` is what all servers of the pool say, with a place for the target of this one's check; `backup` what backups say."""
+def _server(member: model.Member, common: str, own_words: str | None, backup: str) -> str:
+    """`common` is what all servers of the pool say, with a place for the target of this one's check; `backup` what backups say.
+
+    `own_words` is what follows a target of its own, None where nobody is checked: such a check sends no PROXY header unless it is told to.
+    """
     name = safe.object_id("member id", member.id)
     # This runs for every member: the words for an error are put together only if there is one.
     address = member.address if safe.ipv4(member.address) else safe.bracketed(f"address of member {name}", member.address)
     port = safe.port("protocol_port of a member", member.protocol_port)
-    own = _own_check_target(member) if is_checked and (member.monitor_address or member.monitor_port) else ""
+    own = _own_check_target(member) + own_words if own_words is not None and (member.monitor_address or member.monitor_port) else ""
     flags = (backup if member.backup else "") + ("" if member.admin_state_up else " disabled")
     return f"{name} {address}:{port:d} weight {member.weight:d}{common.format(own)}{flags}"
 
