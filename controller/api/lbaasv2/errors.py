@@ -21,9 +21,7 @@ ENTITIES = {
     "Pool": "pool",
     "Health Monitor": "healthmonitor",
     "L7 Policy": "l7policy",
-    "L7Policy": "l7policy",
     "L7 Rule": "rule",
-    "L7Rule": "rule",
     "Amphora": "agent",
 }
 """What the repositories call a thing, and what LBaaS v2 calls it."""
@@ -39,35 +37,25 @@ _HTTP_TYPES = {
     503: ("ServiceUnavailable", "The service is unavailable; please repeat the request."),
 }
 
-_BAD_REQUEST = (400, "HTTPBadRequest")
-_CONFLICT = (409, "Conflict")
 _IN_USE = (409, "EntityInUse")
 _STATE = (409, "StateInvalid")
 TYPES: Mapping[str, tuple[int, str]] = {
     Refusal.ADDRESS_IN_USE: (409, "IpAddressAlreadyAllocated"),
     Refusal.ADDRESS_NOT_ON_SUBNET: (400, "InvalidIpForSubnet"),
-    Refusal.CHOICE_IN_USE: _CONFLICT,
-    Refusal.CONFLICT: _CONFLICT,
+    Refusal.CONFLICT: (409, "Conflict"),
     Refusal.DEFAULT_POOL_EXISTS: (409, "OnePoolPerListener"),
     Refusal.FORBIDDEN: (403, "PolicyNotAuthorized"),
     Refusal.HAS_CHILDREN: _IN_USE,
     Refusal.IMMUTABLE: _STATE,
-    Refusal.INVALID: _BAD_REQUEST,
-    Refusal.INVALID_FIELD: _BAD_REQUEST,
-    Refusal.L7POLICY_TARGET_MISSING: _BAD_REQUEST,
+    Refusal.INVALID: (400, "HTTPBadRequest"),
     Refusal.L7RULE_COMPARE_TYPE: (400, "L7RuleUnsupportedCompareType"),
     Refusal.L7RULE_KEY_INVALID: (400, "L7RuleInvalidKey"),
     Refusal.L7RULE_KEY_MISSING: (400, "L7RuleKeyMissing"),
     Refusal.L7RULE_KEY_UNUSED: (400, "L7RuleKeyForbidden"),
     Refusal.L7RULE_REGEX: (400, "L7RuleInvalidRegex"),
-    Refusal.L7RULE_VALUE: _BAD_REQUEST,
-    Refusal.MALFORMED_BODY: _BAD_REQUEST,
     Refusal.MEMBER_EXISTS: (409, "MemberExists"),
     Refusal.MEMBER_REPEATED: (409, "MemberExists"),
     Refusal.MONITOR_EXISTS: (409, "OneHealthMonitorPerPool"),
-    Refusal.NAME_EXISTS: _CONFLICT,
-    Refusal.NOT_A_SERVER: _BAD_REQUEST,
-    Refusal.NOT_ALLOWED: _BAD_REQUEST,
     Refusal.NOT_FOUND: (404, "EntityNotFound"),
     Refusal.NOT_SUPPORTED: (501, "UnsupportedOption"),
     Refusal.OBJECT_IMMUTABLE: _STATE,
@@ -76,21 +64,15 @@ TYPES: Mapping[str, tuple[int, str]] = {
     Refusal.PROTOCOL_MISMATCH: (409, "ListenerPoolProtocolMismatch"),
     Refusal.PROVIDER_NOT_ENABLED: (404, "ServiceProviderNotFound"),
     Refusal.QUOTA: (409, "OverQuota"),
-    Refusal.RULE_BROKEN: _BAD_REQUEST,
     Refusal.SESSION_PERSISTENCE: (400, "SessionPersistenceConfigurationInvalid"),
     Refusal.SUBNET_FULL: (409, "IpAddressGenerationFailure"),
     Refusal.TLS_CONTAINER_MISSING: (400, "TLSDefaultContainerNotSpecified"),
-    Refusal.TOO_MANY_L7RULES: _CONFLICT,
     Refusal.TRANSIENT: (503, "ServiceUnavailable"),
-    Refusal.UNKNOWN_FIELD: _BAD_REQUEST,
     Refusal.UNKNOWN_NETWORK: (404, "NetworkNotFound"),
-    Refusal.UNKNOWN_REFERENCE: _BAD_REQUEST,
     Refusal.UNKNOWN_SUBNET: (404, "SubnetNotFound"),
-    Refusal.UNREADABLE_CERTIFICATE: _BAD_REQUEST,
-    Refusal.UNSAFE_VALUE: _BAD_REQUEST,
-    Refusal.VIP_CONTRADICTION: _BAD_REQUEST,
+    Refusal.UNSAFE_VALUE: (400, "HTTPBadRequest"),
 }
-"""Of each code, the status and the type. Some errors have more to say: see `translated()`."""
+"""Of a code, the status and the type; others are answered as the class of their error. See `translated()`, too."""
 
 
 class Fault(exceptions.ControllerError):
