@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pathlib
 import signal
 from collections.abc import Callable, Collection
 
@@ -39,7 +38,4 @@ class FormerWorkers:
 
 def _available() -> float:
     """MiB, as the kernel estimates it."""
-    for line in (system.read_file(pathlib.Path("/proc/meminfo")) or b"").splitlines():
-        if line.startswith(b"MemAvailable:"):
-            return int(line.split()[1]) / 1024
-    return float("inf")
+    return system.memory().get("MemAvailable", float("inf")) / 1024

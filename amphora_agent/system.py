@@ -156,6 +156,12 @@ def read_file(path: pathlib.Path) -> bytes | None:
         return None
 
 
+def memory() -> dict[str, int]:
+    """The machine's, in kB, by the kernel's names (proc(5), /proc/meminfo)."""
+    lines = (line.split() for line in (read_file(pathlib.Path("/proc/meminfo")) or b"").decode().splitlines())
+    return {name.rstrip(":"): int(value) for name, value, *_ in lines}
+
+
 def is_running(pid: int) -> bool:
     """Whether a process exists and is more than a zombie."""
     return _state(pid) not in (None, b"Z", b"X")

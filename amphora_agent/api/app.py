@@ -7,8 +7,7 @@ import contextlib
 import flask
 
 from amphora_agent import configuration, identity, load_balancer, orders
-from amphora_agent.api import certificates, config, errors, info, load_balancers
-from amphora_agent.api import identity as identity_routes
+from amphora_agent.api import errors, info, routes
 from amphora_agent.protocol import boot, rest
 
 
@@ -28,13 +27,7 @@ def create_app(
     def version() -> dict[str, str]:
         return {"api_version": rest.VERSION}
 
-    for blueprint in (
-        load_balancers.blueprint(balancer),
-        certificates.blueprint(balancer),
-        config.blueprint(kept),
-        identity_routes.blueprint(own),
-        info.blueprint(boot_config, kept, balancer, started_at),
-    ):
+    for blueprint in (routes.blueprint(kept, own, balancer), info.blueprint(boot_config, kept, balancer, started_at)):
         app.register_blueprint(blueprint, url_prefix=rest.PREFIX)
     _follow_orders(app, followed)
     return app

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import pathlib
 import re
 import socket
 import time
@@ -16,6 +15,8 @@ import amphora_agent
 from amphora_agent import configuration, load_balancer, system
 from amphora_agent.protocol import boot, rest
 
+_MEMORY = {"total": "MemTotal", "free": "MemFree", "available": "MemAvailable", "buffers": "Buffers", "cached": "Cached"}
+
 
 def blueprint(
     config: boot.BootConfig, kept: configuration.Kept, balancer: load_balancer.LoadBalancer, started_at: float
@@ -26,6 +27,7 @@ def blueprint(
     @routes.get(rest.INFO_PATH.removeprefix(rest.PREFIX))
     def info() -> ResponseReturnValue:
         """Versions, what runs, and the machine's load."""
+        memory = system.memory()
         return {
             "amphora_id": config.amphora_id,
             "hostname": socket.gethostname(),
@@ -37,7 +39,7 @@ def blueprint(
             "load_balancers": balancer.generations(),
             "uptime": round(time.monotonic() - started_at, 1),
             "load": list(os.getloadavg()),
-            "memory": _memory(),
+            "memory": {name: memory[of] for name, of in _MEMORY.items() if of in memory},
         }
 
     return routes
@@ -52,14 +54,3 @@ def version_of(command: str, option: str) -> str:
         return ""
     found = re.search(r"\d+\.\d+\S*", said)
     return found.group() if found else ""
-
-
-def _memory() -> dict[str, int]:
-    """In kB, as the kernel counts."""
-    wanted = {"MemTotal": "total", "MemFree": "free", "MemAvailable": "available", "Buffers": "buffers", "Cached": "cached"}
-    values = {}
-    for line in (system.read_file(pathlib.Path("/proc/meminfo")) or b"").decode().splitlines():
-        name, _, rest_of_line = line.partition(":")
-        if name in wanted:
-            values[wanted[name]] = int(rest_of_line.split()[0])
-    return values
