@@ -36,7 +36,7 @@ class Neutron:
     """
 
     def __init__(self, address: str, home: pathlib.Path, *, hurry: bool = False, token: str | None = None) -> None:
-        subprocess.run([_ROOT / "scripts" / "make-neutronclient-venv"], check=True, timeout=600, stdout=subprocess.DEVNULL)
+        subprocess.run([_ROOT / "scripts" / "make-tool-venv", "neutronclient"], check=True, timeout=600, stdout=subprocess.DEVNULL)
         kept = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
         login = {"OS_AUTH_TYPE": "none"} if token is None else {"OS_AUTH_TYPE": "admin_token", "OS_TOKEN": token}
         self._environment = kept | login | {"OS_ENDPOINT": address, "HOME": str(home)}

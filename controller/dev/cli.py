@@ -132,7 +132,7 @@ def _lines(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
         "commands": [
             ("openstack", f"OS_AUTH_TYPE=none OS_ENDPOINT={found['api']} .venv/bin/openstack loadbalancer list"),
             ("neutron", f"OS_AUTH_TYPE=none OS_ENDPOINT={found['network_api']} .venv-neutronclient/bin/neutron lbaas-loadbalancer-list"),
-            ("", "[dim]the old command line, LBaaS v2; made by[/dim] scripts/make-neutronclient-venv"),
+            ("", "[dim]the old command line, LBaaS v2; made by[/dim] scripts/make-tool-venv neutronclient"),
         ],
         "network": [
             ("private", found["network_id"]),

@@ -79,7 +79,7 @@ class Playbook:
 @pytest.fixture
 def playbook(cloud: Cloud, tmp_path: pathlib.Path) -> Iterator[Playbook]:
     """Nothing is left behind, whatever happens."""
-    made = subprocess.run([_ROOT / "scripts" / "make-ansible-venv"], capture_output=True, text=True, check=False)
+    made = subprocess.run([_ROOT / "scripts" / "make-tool-venv", "ansible"], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"Ansible can't be installed here: {made.stderr.strip().splitlines()[-1:]}")
     runs = Playbook(cloud, tmp_path)

@@ -57,7 +57,7 @@ class Heat:
 
 @pytest.fixture
 def heat(cloud: Cloud, tmp_path: pathlib.Path) -> Iterator[Heat]:
-    made = subprocess.run([_ROOT / "scripts" / "make-heat-venv"], capture_output=True, text=True, check=False)
+    made = subprocess.run([_ROOT / "scripts" / "make-tool-venv", "heat"], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"Heat can't be installed here: {made.stderr.strip().splitlines()[-1:]}")
     engine = Heat(cloud, tmp_path)

@@ -105,7 +105,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.fixture(scope="session")
 def cloud(users: Users, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Our API before the cloud that the environment names; skipped where there is none."""
-    made = subprocess.run([ROOT / "scripts" / "make-neutronclient-venv"], capture_output=True, text=True, check=False)
+    made = subprocess.run([ROOT / "scripts" / "make-tool-venv", "neutronclient"], capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
     folder, port = tmp_path_factory.mktemp("cloud"), free_port()
     neutron = users.service.session.get_endpoint(service_type="network", interface="public")

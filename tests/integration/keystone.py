@@ -207,7 +207,7 @@ def build_before(folder: pathlib.Path, api_url: str, threads: int = 4) -> Cloud:
 
 def install() -> None:
     """Make the environment that Keystone runs in; a test that can't have it is skipped."""
-    made = subprocess.run([ROOT / "scripts" / "make-keystone-venv"], capture_output=True, text=True, check=False)
+    made = subprocess.run([ROOT / "scripts" / "make-tool-venv", "keystone"], capture_output=True, text=True, check=False)
     if made.returncode:
         pytest.skip(f"Keystone can't be installed here: {made.stderr.strip().splitlines()[-1:]}")
 

@@ -32,7 +32,7 @@ def install() -> None:
 
     :raises NotInstalled: they can't be had.
     """
-    made = subprocess.run([ROOT / "scripts" / "make-tempest-venv"], capture_output=True, text=True, check=False)
+    made = subprocess.run([ROOT / "scripts" / "make-tool-venv", "tempest"], capture_output=True, text=True, check=False)
     if made.returncode:
         raise NotInstalled(" ".join(made.stderr.strip().splitlines()[-1:]))
 
