@@ -169,10 +169,10 @@ class Forbidden(ControllerError):
         super().__init__("Policy does not allow this request to be performed.")
 
 
-class StaleLease(ControllerError):
-    """Another worker has taken the load balancer over; this one's writes no longer count."""
-
-    code = "stale_lease"
+class StaleLease(Exception):
+    """Another worker has taken the load balancer over; this one's writes no longer count. No ControllerError: who handles those and goes on
+    must let this one pass.
+    """
 
     def __init__(self, load_balancer_id: str) -> None:
         super().__init__(f"the lease on load balancer {load_balancer_id} was taken by another worker")

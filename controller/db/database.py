@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from controller import deadlines
+from controller import deadlines, jobs
 from controller.db import clock as clocks
 from controller.db import rows
 from controller.db.repositories.amphorae import Amphorae
@@ -125,15 +125,21 @@ class Database:
             sa.event.listen(self.engine, "connect", _prepare_postgresql)
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[Transaction]:
-        """Write: commits at the end of the block, rolls back if an error leaves it."""
+    def begin(self, lease: jobs.Lease | None = None) -> Iterator[Transaction]:
+        """Write: commits at the end of the block, rolls back if an error leaves it. With a lease, its row is held from the first moment on.
+
+        :raises StaleLease: another worker has taken the load balancer over.
+        """
         with self._turns.taken() if self._turns else contextlib.nullcontext(), self.engine.connect() as connection, connection.begin():
             if self.is_sqlite:  # its clock is this machine's
                 self._limiter.before_writing(connection)
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 self._clock.look(connection)
-            yield Transaction(connection)
+            tx = Transaction(connection)
+            if lease is not None:
+                tx.leases.check(lease)
+            yield tx
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Transaction]:

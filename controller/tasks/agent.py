@@ -21,8 +21,6 @@ class Configure(base.Step):
         try:
             with self.services.fence.writing(lease) as order:
                 self.services.amphora.configure(amphora, config, order=order)
-        except exceptions.StaleLease:
-            raise
         except exceptions.ControllerError as exc:
             self._tell(load_balancer_id, amphora_id, exc, request_id)
             raise
@@ -41,7 +39,6 @@ class NoteConfigured(base.Step):
 
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         event = model.Fault(code="agent_configured", message="the agent took the configuration of now", request_id=request_id)
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.faults.add_event(load_balancer_id, "amphora", amphora_id, event)
         LOG.info("load balancer %s: the agent of amphora %s is configured anew", load_balancer_id, amphora_id)

@@ -39,8 +39,7 @@ class RecordAmphorae(base.Step):
         _refuse_if_going(known.load_balancer)
         ids = {amphora_id for amphora_id, _ in self._coming}
         dismantling.take_apart(self.services, [one.id for one in owed.discarded(known) if one.id in ids], lease)
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             for amphora_id, role in self._coming:
                 tx.amphorae.ensure(amphora_id, load_balancer_id, role)
 
@@ -84,8 +83,7 @@ class JudgeAmphorae(base.Step):
         silent = [(one, reason) for one, reason in zip(serving, self.services.pushers.map(self._ask, serving), strict=True) if reason]
         if not silent:
             return
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.amphorae.set_status([one.id for one, _ in silent], status.AmphoraStatus.ERROR)
             for one, reason in silent:
                 event = model.Fault(code="amphora_lost", message=f"the {one.role} counts no more: {reason}", request_id=request_id)
@@ -135,8 +133,6 @@ class DeletePredecessors(base.Step):
         try:
             with self.services.fence.writing(lease) as order:
                 self.services.amphora.remove(amphora, lease.load_balancer_id, order=order)
-        except exceptions.StaleLease:
-            raise
         except exceptions.ControllerError as exc:
             LOG.info("load balancer %s: amphora %s goes without having been told: %s", lease.load_balancer_id, amphora.id, exc)
 

@@ -36,16 +36,13 @@ class RenewCertificate(base.Step):
             issued = ca.issue_amphora_certificate(amphora_id)
             with self.services.fence.writing(lease) as order:
                 self.services.amphora.renew(amphora, identity(ca, issued), order=order)
-        except exceptions.StaleLease:
-            raise
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: the certificate of amphora %s could not be renewed: %s", load_balancer_id, amphora_id, exc)
             self._note_failure(amphora, exc, lease, request_id)
             return
         until = issued.not_after
         now = self.services.db.now()
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.amphorae.update(
                 amphora_id,
                 cert_expiration=until,
@@ -64,8 +61,7 @@ class RenewCertificate(base.Step):
     ) -> None:
         failures = amphora.cert_failures + 1
         next_try_at = self.services.db.now() + renewal.pause(amphora.id, failures, self.services.settings.cert_first_pause)
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.amphorae.update(amphora.id, cert_failures=failures, cert_renew_at=next_try_at, cert_busy=False)
             self._tell(tx, amphora, "certificate_not_renewed", str(error), request_id, next_try_at)
             if self._is_to_be_replaced(amphora, failures, error):

@@ -65,8 +65,7 @@ class Boot(base.Step):
         with services.fence.writing(lease):
             instance = services.compute.boot(request)
         until = certificate.not_after
-        with services.db.begin() as tx:
-            tx.leases.check(lease)
+        with services.db.begin(lease) as tx:
             tx.amphorae.update(
                 amphora_id,
                 status=status.AmphoraStatus.BOOTING,

@@ -25,13 +25,11 @@ def take_apart(services: Services, amphora_ids: Iterable[str], lease: jobs.Lease
     doomed = list(amphora_ids)
     if not doomed:
         return
-    with services.db.begin() as tx:
-        tx.leases.check(lease)
+    with services.db.begin(lease) as tx:
         tx.amphorae.set_status(doomed, status.AmphoraStatus.PENDING_DELETE)
     failed: list[exceptions.ControllerError] = []
     gone = [amphora_id for amphora_id in doomed if _is_gone(services, amphora_id, lease, failed)]
-    with services.db.begin() as tx:
-        tx.leases.check(lease)
+    with services.db.begin(lease) as tx:
         for amphora_id in gone:
             tx.amphorae.mark_deleted(amphora_id)
     LOG.info("load balancer %s: deleted amphorae %s", lease.load_balancer_id, ", ".join(gone) or "(none)")
@@ -46,8 +44,6 @@ def undo(services: Services, amphora_ids: Sequence[str], lease: jobs.Lease) -> N
     """
     try:
         take_apart(services, amphora_ids, lease)
-    except exceptions.StaleLease:
-        raise
     except exceptions.ControllerError as exc:
         message = f"what was begun could not be taken apart: {exc}; it is tried again"
         LOG.warning("load balancer %s: %s", lease.load_balancer_id, message)
@@ -61,8 +57,6 @@ def _is_gone(services: Services, amphora_id: str, lease: jobs.Lease, failed: lis
         with services.fence.writing(lease) as order:
             services.compute.delete(amphora_id)
             services.network.delete_amphora_ports(amphora_id, order=order)
-    except exceptions.StaleLease:
-        raise
     except exceptions.ControllerError as exc:
         LOG.warning("amphora %s could not be deleted: %s", amphora_id, exc)
         failed.append(exc)

@@ -39,8 +39,7 @@ class PlugPorts(base.Step):
             management = self.services.network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
             vrrp = self.services.network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=order)
         paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.amphorae.update(
                 amphora_id,
                 management_port_id=management.id,
@@ -226,8 +225,7 @@ def note_member_ports(
 
     :raises StaleLease: another worker took the load balancer over.
     """
-    with services.db.begin() as tx:
-        tx.leases.check(lease)
+    with services.db.begin(lease) as tx:
         tx.amphorae.note_member_ports(amphora.id, ports)
     if isinstance(snapshots, passes.Pass):
         snapshots.note(dataclasses.replace(amphora, member_ports=ports))

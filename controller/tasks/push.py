@@ -69,11 +69,7 @@ class Sender:
                 return amphora, exc
 
         under_way = [(amphora, self.side_by_side.submit(one, amphora)) for amphora in amphorae]
-        sent = [self._await(amphora, coming, is_given_up) for amphora, coming in under_way]
-        for _, outcome in sent:
-            if isinstance(outcome, exceptions.StaleLease):
-                raise outcome
-        return sent
+        return [self._await(amphora, coming, is_given_up) for amphora, coming in under_way]
 
     def _await(
         self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_given_up: Callable[[amphora_model.Amphora], bool]
@@ -146,8 +142,7 @@ class Push(base.Step):
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
         """What was pushed is pushed, and nobody settles it: it is written down here."""
         if isinstance(self._snapshots, passes.Pass) and self._snapshots.confirmed:
-            with self.services.db.begin() as tx:
-                tx.leases.check(lease)
+            with self.services.db.begin(lease) as tx:
                 tx.amphorae.confirm(self._snapshots.confirmed, self._snapshots.get(load_balancer_id).generation)
 
     def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
@@ -164,8 +159,7 @@ class Push(base.Step):
         took = _taken(sent)
         refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in status.SERVING]
         distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             if took:
                 tx.amphorae.confirm(took, generation)
             if distrusted:
@@ -226,24 +220,20 @@ class ReleaseVip(base.Step):
                 serves = isinstance(outcome, str)
                 LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, "yes" if serves else outcome)
                 if isinstance(outcome, str):
-                    with self.services.db.begin() as tx:
-                        tx.leases.check(lease)
+                    with self.services.db.begin(lease) as tx:
                         tx.amphorae.confirm({amphora.id: outcome}, snapshot.generation)
 
     def _lets_go(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> bool:
         try:
             with self._sender.fence.writing(lease) as order:
                 self._sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
-        except exceptions.StaleLease:
-            raise
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", lease.load_balancer_id, amphora.id, exc)
             return False
         return True
 
     def _fence(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)
+        with self.services.db.begin(lease) as tx:
             tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
         with self._sender.fence.writing(lease):
             self.services.compute.delete(amphora.id)

@@ -68,8 +68,7 @@ class Settle(base.Step):
         self._seen = seen
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease, ending: passes.Ending | None = None) -> None:
-        with self.services.db.begin() as tx:
-            tx.leases.check(lease)  # holds the row, so that what is read from here on is what is settled
+        with self.services.db.begin(lease) as tx:  # holds the row, so that what is read from here on is what is settled
             if self._seen is not None:
                 tx.amphorae.confirm(self._seen.confirmed, generation)
             now = tx.snapshots.outline(load_balancer_id)

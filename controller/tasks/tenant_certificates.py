@@ -83,8 +83,7 @@ class Keeper:
             return copy
         name = f"{hashlib.sha256(content).hexdigest()}.pem"
         read = Copy(name=name, not_after=not_after, read_for=snapshot.generation)
-        with self._db.begin() as tx:
-            tx.leases.check(lease)
+        with self._db.begin(lease) as tx:
             tx.tenant_certificates.keep(load_balancer_id, need, read, self._cipher().encrypt(content))
         LOG.info("load balancer %s: %s was read as %s %s", load_balancer_id, need.reference, need.kind, name)
         if copy is None:
@@ -101,8 +100,7 @@ class Keeper:
             case _:
                 reason = "the secret store can't be used now"
         event = model.Fault(code=NOT_READ, message=f"{need.reference} can't be read anew, what was read before serves on: {reason}")
-        with self._db.begin() as tx:
-            tx.leases.check(lease)
+        with self._db.begin(lease) as tx:
             if not tx.faults.is_told(load_balancer_id, event):
                 tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
 

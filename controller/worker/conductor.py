@@ -289,14 +289,12 @@ class Conductor:
             LOG.warning("%s: the database still does not answer; the claim expires by itself", run)
 
     def _end(self, run: Run) -> None:
-        with self._db.begin() as tx:
-            tx.leases.check(run.lease)
+        with self._db.begin(run.lease) as tx:
             self._close(tx, run)
 
     def _retry_later(self, run: Run, job: jobs.Job, result: engine.Result, generation: int) -> None:
         """The flow was reverted, and has said so in the rows: try again after a while that grows with each failure in a row."""
-        with self._db.begin() as tx:
-            tx.leases.check(run.lease)
+        with self._db.begin(run.lease) as tx:
             if result.outcome is engine.Outcome.BROKEN:  # then the reverts that should have said so did not come to it
                 tx.settlement.fail(
                     run.claim.load_balancer_id, generation, self._fault(run, result.code, result.words, result.step), run.lease
@@ -309,8 +307,7 @@ class Conductor:
     def _retry_aside(self, run: Run) -> None:
         """Try again later what the load balancer's row does not owe, and say nothing in it."""
         next_try_at = self._db.now() + pacing.backoff(run.claim.attempts - 1, self._options.retry_backoff, self._options.retry_backoff_max)
-        with self._db.begin() as tx:
-            tx.leases.check(run.lease)
+        with self._db.begin(run.lease) as tx:
             tx.flow_records.delete(run.claim.id)
             tx.leases.release(run.lease)
             tx.jobs.release(run.claim, next_try_at)
@@ -319,8 +316,7 @@ class Conductor:
     def _fail_outside_flow(self, run: Run, error: Exception) -> None:
         """Not the flow but what is around it failed: the record is dropped, because it may be the cause, and the job backs off."""
         try:
-            with self._db.begin() as tx:
-                tx.leases.check(run.lease)
+            with self._db.begin(run.lease) as tx:
                 generation = tx.settlement.generation(run.claim.load_balancer_id)
                 code, words = retries.explain_error(error)
                 tx.settlement.fail(run.claim.load_balancer_id, generation, self._fault(run, code, words, ""), run.lease)

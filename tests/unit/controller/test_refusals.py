@@ -110,7 +110,7 @@ def test_an_error_without_an_entry_is_answered_as_the_class_above_it() -> None:
     error = exceptions.AmphoraUnreachable("1", "nobody is there")
     assert error.code not in errors.STATUS
     assert errors.status_of(error) == 503
-    assert errors.status_of(exceptions.StaleLease("1")) == 500
+    assert errors.status_of(exceptions.ComputeFault("it has no room")) == 500
     assert lbaasv2.translated(error).kind == "ServiceUnavailable"
 
 
