@@ -62,9 +62,7 @@ def document(app: flask.Flask) -> Json:
 
     A route without an operation is left out; a test tells that there is none.
     """
-    paths: dict[str, Json] = {}
-    for path, described in _open_paths().items():
-        paths[path] = described
+    paths = _open_paths()
     catalogue, rules, components = operations.catalogue(), asked_rules(), operations.components()
     for method, path, endpoint in routes(app):
         operation = catalogue.get((method, blank(path)))

@@ -17,6 +17,7 @@ from controller.resources import (
     choice,
     event,
     health_monitor,
+    json_schema,
     kinds,
     l7policy,
     l7rule,
@@ -138,11 +139,11 @@ def components() -> Json:
     """The shapes that operations name."""
     made: Json = {"fault": _FAULT, "routing_error": _ROUTING_ERROR, "error": {"anyOf": [ref("fault"), ref("routing_error")]}, **_SHAPES}
     for schema in SCHEMAS:
-        made[schema.name] = schema.view_schema | {"examples": [schema.view_example]}
-        if schema.post_example:
-            made[f"{schema.name}_create"] = _bounded(schema, schema.post_schema) | {"examples": [schema.post_example]}
-        if schema.put_example:
-            made[f"{schema.name}_update"] = _bounded(schema, schema.put_schema) | {"examples": [schema.put_example]}
+        made[schema.name] = json_schema.for_view(schema) | {"examples": [json_schema.example_of_view(schema)]}
+        if asked := json_schema.example_of_post(schema):
+            made[f"{schema.name}_create"] = _bounded(schema, json_schema.for_post(schema)) | {"examples": [asked]}
+        if changes := json_schema.example_of_put(schema):
+            made[f"{schema.name}_update"] = _bounded(schema, json_schema.for_put(schema)) | {"examples": [changes]}
     usage = {"type": "object", "description": "How much is used, by kind.", "additionalProperties": _COUNT}
     made["quota_with_usage"] = _with(made["quota"], usage=usage)
     return dict(sorted((made | _whole(made)).items()))

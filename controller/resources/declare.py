@@ -61,7 +61,7 @@ class Schema:
             key: field for field in fields for key in (*field.names, field.filter_alias) if key is not None and field.column is not None
         }
         self.operators = [field.name for field in fields if field.operator is not None and field.operator.always]
-        self._shows_fault = shows_fault
+        self.shows_fault = shows_fault
 
     @property
     def defaults(self) -> Values:
@@ -144,12 +144,16 @@ class Schema:
 
     def nested(self, path: str) -> kinds.Described[Values]:
         """The kind of a field that holds such an object whole; `path` is where in the body."""
-        return kinds.Described(lambda value: self.created(value, path), self.post_schema, example=self.post_example)
+        return kinds.Described(
+            lambda value: self.created(value, path), json_schema.for_post(self), example=json_schema.example_of_post(self)
+        )
 
     def nested_list(self, path: str) -> kinds.Described[list[Values]]:
         """The kind of a field that holds a list of such objects."""
 
-        @kinds.described("array", items=self.post_schema, maxItems=kinds.MOST_OBJECTS, example=[self.post_example])
+        item = json_schema.for_post(self)
+
+        @kinds.described("array", items=item, maxItems=kinds.MOST_OBJECTS, example=[json_schema.example_of_post(self)])
         def parse(value: Any) -> list[Values]:
             if not isinstance(value, list):
                 raise kinds.Reject("Value should be a list")
@@ -157,36 +161,6 @@ class Schema:
             return [self.created(item, f"{path}[{index}]") for index, item in enumerate(value)]
 
         return parse
-
-    @property
-    def post_schema(self) -> Values:
-        """The JSON Schema of an object that is to be made."""
-        return json_schema.for_post(self.fields.values())
-
-    @property
-    def put_schema(self) -> Values:
-        """The JSON Schema of changes."""
-        return json_schema.for_put(self.fields.values())
-
-    @property
-    def view_schema(self) -> Values:
-        """The JSON Schema of the object in answers."""
-        return json_schema.for_view(self.fields.values(), shows_fault=self._shows_fault)
-
-    @property
-    def post_example(self) -> Values:
-        """What a POST may send."""
-        return json_schema.example_of_post(self.fields.values())
-
-    @property
-    def put_example(self) -> Values:
-        """What a PUT may send."""
-        return json_schema.example_of_put(self.fields.values())
-
-    @property
-    def view_example(self) -> Values:
-        """What an answer may show."""
-        return json_schema.example_of_view(self.fields.values())
 
     def columns(self, values: Mapping[str, Any]) -> Values:
         """What of the values is stored in the resource's row, by column; and its tags, which have their own table."""
@@ -202,7 +176,7 @@ class Schema:
     def view(self, noun: Any) -> Values:
         """The JSON object of a response."""
         view = self._view(noun)
-        if self._shows_fault and noun.fault is not None:
+        if self.shows_fault and noun.fault is not None:
             view["fault"] = dict(of_fault(noun.fault))
         return view
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from controller.resources import kinds
 from controller.resources.fields import ABSENT, Field
+
+if TYPE_CHECKING:
+    from controller.resources.declare import Schema
 
 Json = dict[str, Any]
 
@@ -25,40 +28,44 @@ FAULT: Json = {
 }
 
 
-def for_post(fields: Iterable[Field]) -> Json:
+def for_post(declared: Schema) -> Json:
     """An object that is to be made."""
-    accepted = [field for field in fields if field.post]
+    accepted = [field for field in declared.fields.values() if field.post]
     schema = _object({name: _asked(field) for field in accepted for name in field.names})
     required = [field.name for field in accepted if field.required]
     return schema | ({"required": required} if required else {})
 
 
-def for_put(fields: Iterable[Field]) -> Json:
+def for_put(declared: Schema) -> Json:
     """Changes of an object; what is left out stays."""
-    accepted = [field for field in fields if field.put]
+    accepted = [field for field in declared.fields.values() if field.put]
     return _object({name: _without_default(_asked(field)) for field in accepted for name in field.names})
 
 
-def for_view(fields: Iterable[Field], *, shows_fault: bool) -> Json:
+def for_view(declared: Schema) -> Json:
     """An object as answers show it. No key is promised, since a GET may choose its `fields`."""
-    shown = {name: _shown(field) for field in fields if field.is_shown for name in field.names}
-    return _object(dict(sorted(shown.items())) | ({"fault": FAULT} if shows_fault else {}))
+    shown = {name: _shown(field) for field in declared.fields.values() if field.is_shown for name in field.names}
+    return _object(dict(sorted(shown.items())) | ({"fault": FAULT} if declared.shows_fault else {}))
 
 
-def example_of_post(fields: Iterable[Field]) -> Json:
+def example_of_post(declared: Schema) -> Json:
     """What must be given, and what a client would add first: the fields that have an example of their own."""
-    return {field.name: _example(field) for field in fields if field.post and not field.ignored and (field.required or _has_own(field))}
+    return {
+        field.name: _example(field)
+        for field in declared.fields.values()
+        if field.post and not field.ignored and (field.required or _has_own(field))
+    }
 
 
-def example_of_put(fields: Iterable[Field]) -> Json:
+def example_of_put(declared: Schema) -> Json:
     """A change of what has an example of its own, or else of the first field that can change."""
-    accepted = [field for field in fields if field.put and not field.ignored]
+    accepted = [field for field in declared.fields.values() if field.put and not field.ignored]
     return {field.name: _example(field) for field in [field for field in accepted if _has_own(field)] or accepted[:1]}
 
 
-def example_of_view(fields: Iterable[Field]) -> Json:
+def example_of_view(declared: Schema) -> Json:
     """An object of which little was said."""
-    shown = {name: _shown_example(field) for field in fields if field.is_shown for name in field.names}
+    shown = {name: _shown_example(field) for field in declared.fields.values() if field.is_shown for name in field.names}
     return dict(sorted(shown.items()))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.model import protocols
 from controller.refusals import Refusal
-from controller.resources import fields, kinds, tls
+from controller.resources import fields, json_schema, kinds, tls
 from controller.resources.declare import Field, Schema
 from controller.resources.fields import also, read_only, related
 
@@ -49,7 +49,7 @@ def _persistence_of_lbaasv2(value: Any) -> dict[str, Any] | None:
     return value
 
 
-_PERSISTENCE = kinds.Described(_persistence, PERSISTENCE.put_schema, example={"type": "HTTP_COOKIE"})
+_PERSISTENCE = kinds.Described(_persistence, json_schema.for_put(PERSISTENCE), example={"type": "HTTP_COOKIE"})
 
 
 SCHEMA = Schema(

@@ -16,7 +16,7 @@ from controller.db import columns, tables
 from controller.model import amphora as amphora_model
 from controller.model import choice
 from controller.model import load_balancer as model
-from controller.resources import kinds, load_balancer, nouns, pool
+from controller.resources import json_schema, kinds, load_balancer, nouns, pool
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
 
@@ -59,13 +59,13 @@ def test_every_field_is_described_in_a_sentence(schema: Schema) -> None:
 
 @EVERY
 def test_examples_are_what_they_are_examples_of(schema: Schema) -> None:
-    if schema.post_example:
-        jsonschema.Draft202012Validator(schema.post_schema).validate(schema.post_example)
-        assert schema.created(schema.post_example, "an example").items() >= schema.post_example.items()
-    if schema.put_example:
-        jsonschema.Draft202012Validator(schema.put_schema).validate(schema.put_example)
-        assert schema.updated(schema.put_example, "an example") == schema.put_example
-    jsonschema.Draft202012Validator(schema.view_schema).validate(schema.view_example)
+    if json_schema.example_of_post(schema):
+        jsonschema.Draft202012Validator(json_schema.for_post(schema)).validate(json_schema.example_of_post(schema))
+        assert schema.created(json_schema.example_of_post(schema), "an example").items() >= json_schema.example_of_post(schema).items()
+    if json_schema.example_of_put(schema):
+        jsonschema.Draft202012Validator(json_schema.for_put(schema)).validate(json_schema.example_of_put(schema))
+        assert schema.updated(json_schema.example_of_put(schema), "an example") == json_schema.example_of_put(schema)
+    jsonschema.Draft202012Validator(json_schema.for_view(schema)).validate(json_schema.example_of_view(schema))
 
 
 @EVERY_STORED
