@@ -60,7 +60,7 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     if conf.lbaasv2.enabled:
         below: dict[str, Any] = {lbaasv2.PREFIX: lbaasv2.Mounted(lbaasv2.create_app(app, conf))}
         app.wsgi_app = dispatcher.DispatcherMiddleware(app.wsgi_app, below)  # type: ignore[method-assign]
-    rules = app.extensions[policy.EXTENSION] = policy.Policy(conf)
+    rules = app.extensions[current.POLICY] = policy.Policy(conf)
     # The last and outermost: whatever else is mounted must be mounted above this line, or nobody asks who calls.
     gated = gate.build(app.wsgi_app, conf, rules)
     middleware.install(app, conf)

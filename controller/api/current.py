@@ -15,6 +15,7 @@ import orjson
 from flask import sessions
 from werkzeug import routing
 
+from controller import exceptions
 from controller.api import policy
 from controller.api.policy import Context
 from controller.api.settings import Settings
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 EXTENSION = "figlina"
 PROVIDERS = "figlina.providers"
+POLICY = "figlina.policy"
 
 ORIGINAL_PATH = "figlina.path"
 """Where the path that the client asked for stands in the WSGI environment, after `gate.shorten()`."""
@@ -97,15 +99,14 @@ def context() -> Context:
 def asking(dialect: Dialect = OCTAVIA) -> Asking:
     """The first argument of every change: the caller, what policy lets them do, and with what it is made."""
     world, values = _given()
-    caller, rules = context(), policy.current()
     return Asking(
-        caller=caller,
-        may=lambda action, project_id: rules.allows(action, project_id, caller),
-        settings=values,
-        services=world,
-        providers=flask.current_app.extensions[PROVIDERS],
-        dialect=dialect,
+        caller=context(), may=_may, settings=values, services=world, providers=flask.current_app.extensions[PROVIDERS], dialect=dialect
     )
+
+
+def _may(action: str, project_id: str | None) -> bool:
+    rules: policy.Policy = flask.current_app.extensions[POLICY]
+    return rules.allows(action, project_id, context())
 
 
 def authorize(action: str, project_id: str | None) -> None:
@@ -113,7 +114,23 @@ def authorize(action: str, project_id: str | None) -> None:
 
     :raises Forbidden: they may not.
     """
-    policy.authorize(action, project_id, context())
+    if not _may(action, project_id):
+        raise exceptions.Forbidden
+
+
+def visible_project(resource: str) -> str | None:
+    """The only project whose objects a list may show; None: those of all. A filter by project asks for leave to see that one.
+
+    :raises Forbidden: the caller may see none, or not the one that they ask for.
+    """
+    asked = {name for key in ("project_id", "tenant_id") for name in flask.request.args.getlist(key) if name}
+    wanted = asked.pop() if len(asked) == 1 else context().project_id
+    if _may(f"{resource}:get_all-global", wanted):
+        return None
+    authorize(f"{resource}:get_all", wanted)
+    if wanted is None:  # nobody's objects are nobody's to see, whatever a policy file says
+        raise exceptions.Forbidden
+    return wanted
 
 
 def switch(name: str) -> bool:

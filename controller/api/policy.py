@@ -1,4 +1,4 @@
-"""Who may do what. Each route asks `authorize()` with the name of its rule (`<resource>:<action>`) and the project that it is about.
+"""Who may do what. Each route asks `current.authorize()` with the name of its rule (`<resource>:<action>`) and a project.
 
 Who asks is a `Context`, made once for each request by `gate.py`.
 """
@@ -13,9 +13,8 @@ import pathlib
 import threading
 import time
 import warnings
-from typing import Any, cast
+from typing import Any
 
-import flask
 from oslo_config import cfg
 from oslo_policy import opts as policy_options
 from oslo_policy import policy as oslo_policy
@@ -25,7 +24,6 @@ from controller.api import policies
 
 LOG = logging.getLogger(__name__)
 
-EXTENSION = "figlina.policy"
 _POLICY_FILE = "policy.yaml"  # the default, which need not be there
 _LOOK_AGAIN = 1.0  # seconds after which the files are looked at again
 _DECISIONS = 20_000  # remembered at most, a few hundred bytes each
@@ -61,45 +59,6 @@ _identity = operator.attrgetter("is_admin", "roles", "service_roles", *_NAMED)
 """All that rules can ask for, as a key."""
 
 
-def authorize(action: str, project_id: str | None, context: Context) -> None:
-    """Let the request pass.
-
-    :raises Forbidden: the caller may not do this with an object of that project.
-    """
-    if not current().allows(action, project_id, context):
-        raise exceptions.Forbidden
-
-
-def authorize_base(check: str, project_id: str | None, context: Context) -> None:
-    """Ask one of the base rules (`policies.READ`, `policies.WRITE`) itself: for what is not part of the load balancing API.
-
-    :raises Forbidden: the caller may not do such things in that project.
-    """
-    if not current().allows_base(check.removeprefix("rule:"), project_id, context):
-        raise exceptions.Forbidden
-
-
-def visible_project(resource: str, context: Context) -> str | None:
-    """The only project whose objects a list may show; None: those of all. A filter by project asks for leave to see that one.
-
-    :raises Forbidden: the caller may see none, or not the one that they ask for.
-    """
-    asked = {name for key in ("project_id", "tenant_id") for name in flask.request.args.getlist(key) if name}
-    wanted = asked.pop() if len(asked) == 1 else context.project_id
-    policy = current()
-    if policy.allows(f"{resource}:get_all-global", wanted, context):
-        return None
-    authorize(f"{resource}:get_all", wanted, context)
-    if wanted is None:  # nobody's objects are nobody's to see, whatever a policy file says
-        raise exceptions.Forbidden
-    return wanted
-
-
-def current() -> Policy:
-    """The rules of this application."""
-    return cast("Policy", flask.current_app.extensions[EXTENSION])
-
-
 class Policy:
     """The rules of the code and of the operator's files, which are read again when they change.
 
@@ -117,12 +76,11 @@ class Policy:
         self._rules = _Rules(load(conf))
 
     def allows(self, action: str, project_id: str | None, context: Context) -> bool:
-        """Whether the caller may do this with an object of that project."""
-        return self._current().allow(policies.PREFIX + action, project_id, context)
-
-    def allows_base(self, rule: str, project_id: str | None, context: Context) -> bool:
-        """Whether a rule that is no route's own lets the caller do this."""
-        return self._current().allow(rule, project_id, context)
+        """Whether the caller may do this with an object of that project. An action may be a base rule (`policies.READ`), for what is no part
+        of the load balancing API.
+        """
+        name = action.removeprefix("rule:") if action.startswith("rule:") else policies.PREFIX + action
+        return self._current().allow(name, project_id, context)
 
     def known(self, context: Context) -> Context:
         """The same caller, made administrator if the rules say so."""

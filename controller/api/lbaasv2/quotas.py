@@ -9,7 +9,7 @@ from urllib import parse as urls
 import flask
 
 from controller import exceptions
-from controller.api import current, policy
+from controller.api import current
 from controller.api.lbaasv2 import errors, lists, neutron, resources
 from controller.changes import quotas
 from controller.db.repositories import paging
@@ -36,7 +36,7 @@ _limit = kinds.integer(-1, 2_000_000_000)
 @blueprint.get("/quotas")
 def list_quotas() -> flask.Response:
     """Of all projects for which somebody set limits."""
-    project = policy.visible_project("quota", current.context())
+    project = current.visible_project("quota")
     within = [] if project is None else [paging.Filter("project_id", project)]
     with current.services().db.read() as tx:
         page = tx.quotas.page(lists.everything(*within), current.settings().quotas)

@@ -8,7 +8,7 @@ from typing import Any
 
 import flask
 
-from controller.api import current, policy
+from controller.api import current
 from controller.api.lbaasv2 import attributes, errors, lists, rules, shapes
 from controller.api.lbaasv2.attributes import Resource
 from controller.api.nouns import Noun
@@ -56,7 +56,7 @@ def _list(resource: Resource, parent_id: str | None) -> flask.Response:
     noun = resource.noun
     with current.services().db.read() as tx:
         if noun.parent is None or parent_id is None:
-            wanted = lists.query(resource, (), policy.visible_project(noun.policy, current.context()))
+            wanted = lists.query(resource, (), current.visible_project(noun.policy))
         else:
             wanted = lists.query(resource, [_below(tx, noun, noun.parent, parent_id)], None)
         found = noun.rows(tx).page(lists.with_neighbours(tx, resource, wanted))

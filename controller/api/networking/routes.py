@@ -5,7 +5,7 @@ from typing import Any, cast
 import flask
 
 from controller import exceptions
-from controller.api import current, policies, policy
+from controller.api import current, policies
 from controller.embedded import lists, networking
 from controller.embedded.front import Front
 from controller.embedded.network import EmbeddedNetwork
@@ -58,7 +58,7 @@ def ask_policy() -> None:
     :raises Forbidden: the caller does neither.
     """
     check = policies.READ if flask.request.method in ("GET", "HEAD") else policies.WRITE
-    policy.authorize_base(check, current.context().project_id, current.context())
+    current.authorize(check, current.context().project_id)
 
 
 @blueprint.get(f"/<{_PATHS}:path>")

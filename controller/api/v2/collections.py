@@ -8,7 +8,7 @@ from typing import Any
 
 import flask
 
-from controller.api import current, nouns, paging, policy
+from controller.api import current, nouns, paging
 from controller.db.repositories import paging as rows
 
 Route = Callable[..., flask.Response]
@@ -33,7 +33,7 @@ def _usual(noun: nouns.Noun) -> Mapping[str, Route]:
 
     def index(**above: str) -> flask.Response:
         fixed = [rows.Filter(f"{noun.parent.schema.name}_id", parent_id) for parent_id in above.values()] if noun.parent else []
-        project = None if noun.parent else policy.visible_project(noun.policy, current.context())
+        project = None if noun.parent else current.visible_project(noun.policy)
         asked = paging.asked(schema, fixed=fixed, project=project)
         with current.services().db.read() as tx:
             if noun.parent:

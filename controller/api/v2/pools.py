@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import current, nouns, paging, policy
+from controller.api import current, nouns, paging
 from controller.api.v2 import collections
 from controller.db import database
 from controller.db.repositories import paging as pages
@@ -21,7 +21,7 @@ _ABOUT = collections.about(
 
 
 def _list() -> flask.Response:
-    asked = paging.asked(schema.SCHEMA, project=policy.visible_project("pool", current.context()), elsewhere=("healthmonitor_id",))
+    asked = paging.asked(schema.SCHEMA, project=current.visible_project("pool"), elsewhere=("healthmonitor_id",))
     with current.services().db.read() as tx:
         found = tx.pools.page(_of_monitors(tx, asked.query))
     return asked.answer(found, schema.view)

@@ -6,7 +6,7 @@ import dataclasses
 
 import flask
 
-from controller.api import current, paging, policy
+from controller.api import current, paging
 from controller.changes import quotas
 from controller.resources.quota import SCHEMA
 
@@ -16,7 +16,7 @@ blueprint = flask.Blueprint("quotas", __name__)
 @blueprint.get("/quotas")
 def list_quotas() -> flask.Response:
     """List the quotas that were set, of the projects that you may see."""
-    asked = paging.asked(SCHEMA, project=policy.visible_project("quota", current.context()))
+    asked = paging.asked(SCHEMA, project=current.visible_project("quota"))
     with current.services().db.read() as tx:
         found = tx.quotas.page(asked.query, current.settings().quotas)
     return asked.answer(found)
