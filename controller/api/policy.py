@@ -76,8 +76,8 @@ class Policy:
         self._rules = _Rules(load(conf))
 
     def allows(self, action: str, project_id: str | None, context: Context) -> bool:
-        """Whether the caller may do this with an object of that project. An action may be a base rule (`policies.READ`), for what is no part
-        of the load balancing API.
+        """Whether the caller may do this with an object of that project. An action may be a base rule (`policies.READ`): for what is
+        not part of the load balancing API.
         """
         name = action.removeprefix("rule:") if action.startswith("rule:") else policies.PREFIX + action
         return self._current().allow(name, project_id, context)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, pools
+from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, pools, vip, visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -30,21 +30,35 @@ class Graph:
         return bool(self.pools or self.listeners)
 
     @property
+    def members(self) -> list[Values]:
+        """Those of all pools."""
+        return [item for values in self.pools.values() for item in values["members"]]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many there are of each kind that has a quota."""
+        policies = [policy for values in self.listeners for policy in values["l7policies"]]
         return {
             "listener": len(self.listeners),
             "pool": len(self.pools),
-            "member": sum(len(values["members"]) for values in self.pools.values()),
+            "member": len(self.members),
             "health_monitor": sum(values["healthmonitor"] is not None for values in self.pools.values()),
-            "l7policy": sum(len(values["l7policies"]) for values in self.listeners),
-            "l7rule": sum(len(policy["rules"]) for values in self.listeners for policy in values["l7policies"]),
+            "l7policy": len(policies),
+            "l7rule": sum(len(policy["rules"]) for policy in policies),
         }
 
-    @property
-    def subnet_ids(self) -> list[str | None]:
-        """The subnets on which members stand."""
-        return [item["subnet_id"] for values in self.pools.values() for item in values["members"]]
+    def objects(self) -> Iterator[tuple[Schema, Values, str]]:
+        """Each with its declaration, and the protocol of the listener or pool that it is, or is below."""
+        for values in self.listeners:
+            yield listener.SCHEMA, values, values["protocol"]
+            for policy in values["l7policies"]:
+                yield l7policy.SCHEMA, policy, values["protocol"]
+                yield from ((l7rule.SCHEMA, rule, values["protocol"]) for rule in policy["rules"])
+        for values in self.pools.values():
+            yield pool.SCHEMA, values, values["protocol"]
+            if values["healthmonitor"] is not None:
+                yield health_monitor.SCHEMA, values["healthmonitor"], values["protocol"]
+            yield from ((member.SCHEMA, item, values["protocol"]) for item in values["members"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,58 +152,34 @@ def _check_pool(settings: Settings, values: Values) -> None:
         servers.add(server)
 
 
-def check_vips(graph: Graph, vips: Collection[str]) -> None:
-    """Members are elsewhere than the VIPs of their load balancer.
+def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_groups: bool, allow_member_sriov: bool) -> None:
+    """What needs the network service, the secret store, or the load balancer above: subnets and certificates are there, and good, and what
+    listeners and members ask of the load balancer can be had.
 
-    :raises InvalidRequest: one is not.
+    :raises NotFound: the caller does not see a subnet.
+    :raises InvalidRequest: something is not so.
     """
-    for values in graph.pools.values():
-        for item in values["members"]:
-            members.check_no_vip(item, vips)
-
-
-def check_secrets(asking: Asking, graph: Graph, project_id: str) -> None:
-    """What listeners and pools name of the secret store is there, and good.
-
-    :raises InvalidRequest: something is not.
-    """
+    visibility.subnets(asking, (item["subnet_id"] for item in graph.members))
     for values in graph.listeners:
         certificates.check(asking, certificates.LISTENER, values, project_id)
     for values in graph.pools.values():
         certificates.check(asking, certificates.POOL, values, project_id)
-
-
-def check_parent(graph: Graph, vip_versions: Collection[int], own_groups: bool, allow_member_sriov: bool) -> None:
-    """What listeners and members ask of the load balancer above them.
-
-    :raises InvalidRequest: it can't give that.
-    """
     for values in graph.listeners:
-        listeners.check_cidrs(values["allowed_cidrs"], vip_versions, own_groups=own_groups)
-    for values in graph.pools.values():
-        for item in values["members"]:
-            members.check_sriov(item, allow_member_sriov)
+        listeners.check_cidrs(values["allowed_cidrs"], place.versions, own_groups=own_groups)
+    for item in graph.members:
+        members.check_sriov(item, allow_member_sriov)
 
 
-def supported(asking: Asking, name: str, graph: Graph, vip_versions: Collection[int]) -> None:
+def supported(asking: Asking, provider_name: str, graph: Graph, vip_versions: Collection[int]) -> None:
     """The last rule: the provider of that name can do all of it.
 
     :raises NotSupported: it can't, or there is no VIP from which a member can be reached.
     """
-    provider = asking.provider(name)
-    for values in graph.listeners:
-        asking.supports(provider, "listener", values)
-        for policy in values["l7policies"]:
-            asking.supports(provider, "l7policy", {**policy, "listener_protocol": values["protocol"]})
-            for rule in policy["rules"]:
-                asking.supports(provider, "rule", rule)
-    for values in graph.pools.values():
-        asking.supports(provider, "pool", values)
-        if values["healthmonitor"] is not None:
-            asking.supports(provider, "healthmonitor", values["healthmonitor"])
-        for item in values["members"]:
-            members.check_reachable(item["address"], values["protocol"], vip_versions, name)
-            asking.supports(provider, "member", item)
+    provider = asking.provider(provider_name)
+    for schema, values, protocol in graph.objects():
+        if schema is member.SCHEMA:
+            members.check_reachable(values["address"], protocol, vip_versions, provider_name)
+        asking.supports(provider, schema.name, {**values, "listener_protocol": protocol} if schema is l7policy.SCHEMA else values)
 
 
 def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.changes import fully_populated, placement, vip, visibility
+from controller.changes import fully_populated, members, placement, vip, visibility
 from controller.changes.asking import Asking, new_row
 from controller.db import rows
 from controller.exceptions import RuleBroken
@@ -37,9 +37,7 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     wanted["provider"] = choice.provider
     place = vip.find(asking, wanted, choice)
     below = fully_populated.plan(asking.settings, wanted)
-    visibility.subnets(asking, below.subnet_ids)
-    fully_populated.check_secrets(asking, below, project_id)
-    fully_populated.check_parent(below, place.versions, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
     with asking.read() as tx:
         tx.quotas.check(project_id, {"load_balancer": 1, **below.counts}, asking.settings.quotas)
     provider = asking.provider(choice.provider)
@@ -50,8 +48,9 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
         asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(allocated.qos_policy_id))}
-        others = (one.get("ip_address") for one in row.get("additional_vips") or ())
-        fully_populated.check_vips(below, [allocated.address, *(address for address in others if address)])
+        others = [one.get("ip_address") for one in row.get("additional_vips") or ()]
+        for item in below.members:
+            members.check_no_vip(item, [allocated.address, *filter(None, others)])
         return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+import functools
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -26,33 +27,18 @@ _DIALECT = rules.Dialect()
 
 def _routes(resource: Resource) -> None:
     """Add the five routes of a collection."""
-
-    def index(parent_id: str | None = None) -> flask.Response:
-        return _list(resource, parent_id)
-
-    def create(parent_id: str | None = None) -> flask.Response:
-        return _create(resource, parent_id)
-
-    def show(object_id: str, parent_id: str | None = None) -> flask.Response:
-        return _show(resource, object_id, parent_id)
-
-    def update(object_id: str, parent_id: str | None = None) -> flask.Response:
-        return _update(resource, object_id, parent_id)
-
-    def delete(object_id: str, parent_id: str | None = None) -> flask.Response:
-        return _delete(resource, object_id, parent_id)
-
-    def add(method: str, rule: str, route: Callable[..., flask.Response]) -> None:
-        blueprint.add_url_rule(rule, f"{resource.name} {route.__name__}", route, methods=[method])
-
-    add("GET", resource.url, index)
-    add("POST", resource.url, create)
-    add("GET", f"{resource.url}/<object_id>", show)
-    add("PUT", f"{resource.url}/<object_id>", update)
-    add("DELETE", f"{resource.url}/<object_id>", delete)
+    one = f"{resource.url}/<object_id>"
+    for method, rule, route in (
+        ("GET", resource.url, _list),
+        ("POST", resource.url, _create),
+        ("GET", one, _show),
+        ("PUT", one, _update),
+        ("DELETE", one, _delete),
+    ):
+        blueprint.add_url_rule(rule, f"{resource.name} {route.__name__}", functools.partial(route, resource), methods=[method])
 
 
-def _list(resource: Resource, parent_id: str | None) -> flask.Response:
+def _list(resource: Resource, parent_id: str | None = None) -> flask.Response:
     noun = resource.noun
     with current.services().db.read() as tx:
         if noun.parent is None or parent_id is None:
@@ -72,7 +58,7 @@ def _below(tx: database.Transaction, noun: Noun, parent: Noun, parent_id: str) -
     return paging.Filter(f"{parent.schema.name}_id", parent_id)
 
 
-def _show(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
+def _show(resource: Resource, object_id: str, parent_id: str | None = None) -> flask.Response:
     with current.services().db.read() as tx:
         found = resource.noun.get(tx, *_ids(parent_id, object_id))
         current.authorize(f"{resource.noun.policy}:get_one", found.project_id)
@@ -80,7 +66,7 @@ def _show(resource: Resource, object_id: str, parent_id: str | None) -> flask.Re
     return current.json({resource.name: lists.selected(view)})
 
 
-def _create(resource: Resource, parent_id: str | None) -> flask.Response:
+def _create(resource: Resource, parent_id: str | None = None) -> flask.Response:
     given = body()
     if set(given) == {resource.collection}:
         return _create_many(resource, given[resource.collection], parent_id)
@@ -119,7 +105,7 @@ def create(asking: Asking, resource: Resource, values: Values, parent_id: str | 
     return created
 
 
-def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
+def _update(resource: Resource, object_id: str, parent_id: str | None = None) -> flask.Response:
     values = resource.updated(envelope(body(), resource.name))
     with _looking_first(resource, rules.UPDATES) as mine:
         if resource.name in rules.UPDATES:
@@ -131,7 +117,7 @@ def _update(resource: Resource, object_id: str, parent_id: str | None) -> flask.
         return current.json({resource.name: _shown(tx, resource, changed)})
 
 
-def _delete(resource: Resource, object_id: str, parent_id: str | None) -> flask.Response:
+def _delete(resource: Resource, object_id: str, parent_id: str | None = None) -> flask.Response:
     with _looking_first(resource, rules.DELETES) as mine:
         if resource.name in rules.DELETES:
             rules.DELETES[resource.name](mine, object_id)
