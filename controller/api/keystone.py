@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import collections
 import importlib.util
 import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import cachetools
 from keystoneauth1 import exceptions as keystone_exceptions
 from keystoneauth1 import loading
 from keystonemiddleware import auth_token, opts
@@ -36,30 +36,20 @@ class Tokens:
     """
 
     def __init__(self, size: int = _REMEMBERED, clock: Callable[[], float] = time.monotonic) -> None:
-        self._size = size
-        self._clock = clock
         self._lock = threading.Lock()
-        self._known: collections.OrderedDict[str, tuple[float, bytes]] = collections.OrderedDict()
+        self._known = cachetools.TLRUCache[str, tuple[float, bytes], float](size, lambda _key, kept, now: now + kept[0], clock)
 
     def get(self, key: str) -> bytes | None:
         """What was set, unless its time is over."""
         with self._lock:
-            until, value = self._known.get(key, (0.0, None))
-            if value is not None and until <= self._clock():
-                del self._known[key]
-                return None
-            return value
+            kept = self._known.get(key)
+        return None if kept is None else kept[1]
 
     def set(self, key: str, value: bytes, time: int = 0) -> bool:
-        """Remember for so many seconds (a negative number: not at all); the oldest is forgotten when there are too many."""
-        if time < 0:
-            return False
+        """Remember for so many seconds (a negative number: not at all); what nobody asks for is forgotten when there are too many."""
         with self._lock:
-            self._known[key] = (self._clock() + time if time else float("inf"), value)
-            self._known.move_to_end(key)
-            while len(self._known) > self._size:
-                self._known.popitem(last=False)
-        return True
+            self._known[key] = (time or float("inf"), value)
+        return time >= 0
 
 
 def register_options(conf: cfg.ConfigOpts) -> None:

@@ -109,7 +109,8 @@ def test_no_call_is_made_twice_or_in_vain(cloud: Cloud, amphora_id: str) -> None
 def test_a_new_image_is_booted_soon_and_one_that_is_gone_is_forgotten_at_once(make: Callable[[str], Cloud], amphora_id: str) -> None:
     cloud = make(f"[controller_worker]\namp_image_owner_id = {identity.PROJECT}\n")
     images, now = cloud.services.images, [0.0]
-    cloud.compute._images._clock = lambda: now[0]  # type: ignore[attr-defined]
+    service = openstack.Cloud.from_conf(cloud.conf).service("image")
+    cloud.compute._images = glance.Images(service, identity.PROJECT, lambda: now[0])  # type: ignore[attr-defined]
     first = images.images[0]["id"]
     assert cloud.compute.boot(cloud.a_request(amphora_id)).image_id == first
     images.add("amphora", owner=identity.TENANT)
@@ -277,7 +278,7 @@ def test_whatever_the_cloud_answers_is_an_error_of_ours_with_its_words(
     cloud: Cloud, amphora_id: str, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each call of the driver: the fault stays, then it is over, and the same call does what it should."""
-    monkeypatch.setattr(glance, "_TRUE_FOR", 0.0)
+    monkeypatch.setattr(glance.Images, "newest", glance.Images._look)  # remembered, it would not ask again
     answer, expected = FAULTS[fault]
     machine, port = cloud.boot(amphora_id), a_port(cloud, amphora_id)
     for call, (method, does) in CALLS.items():

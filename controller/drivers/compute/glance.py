@@ -4,9 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import cachetools
+
 from controller import exceptions
 from controller.openstack import cloud
 
+_MANY = 1000  # tags
 _TRUE_FOR = 10.0
 """Seconds: amphorae that boot together ask once, and a new image is booted by whoever comes later."""
 
@@ -17,9 +20,8 @@ class Images:
     def __init__(self, service: cloud.Service, owner: str | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._service = service
         self._owner = owner
-        self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, str]] = {}
+        self._known = cachetools.TTLCache[str, str, float](_MANY, _TRUE_FOR, clock)
 
     def newest(self, tag: str) -> str:
         """The id of the newest image with this tag.
@@ -27,11 +29,10 @@ class Images:
         :raises NotFound: there is none; :raises Transient: the service did not answer.
         """
         with self._lock:
-            until, image_id = self._known.get(tag, (0.0, ""))
-            if self._clock() >= until:
-                image_id = self._look(tag)
-                self._known[tag] = (self._clock() + _TRUE_FOR, image_id)
-            return image_id
+            found = self._known.get(tag)
+            if found is None:
+                found = self._known[tag] = self._look(tag)
+            return found
 
     def forget(self, tag: str) -> None:
         """What was the newest is gone: the next one looks again."""

@@ -8,6 +8,8 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import cachetools
+
 from controller.model.network import Network, Subnet
 
 if typing.TYPE_CHECKING:
@@ -15,7 +17,7 @@ if typing.TYPE_CHECKING:
 
 T = TypeVar("T")
 _AT_ONCE = 64  # different things that are asked for side by side
-_MANY = 10_000  # networks and subnets; then all are forgotten
+_MANY = 10_000  # networks, and subnets
 
 
 class RememberedNetworks:
@@ -23,12 +25,10 @@ class RememberedNetworks:
 
     def __init__(self, network: interface.NetworkDriver, keep: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._network = network
-        self._keep = keep
-        self._clock = clock
         self._lock = threading.Lock()
         self._asking = [threading.Lock() for _ in range(_AT_ONCE)]
-        self._networks: dict[str, tuple[float, Network]] = {}
-        self._subnets: dict[str, tuple[float, Subnet]] = {}
+        self._networks = cachetools.TTLCache[str, Network, float](_MANY, keep, clock)
+        self._subnets = cachetools.TTLCache[str, Subnet, float](_MANY, keep, clock)
 
     def network(self, network_id: str) -> Network:
         """:raises NotFound: no such network; :raises Transient: the service did not answer."""
@@ -40,27 +40,21 @@ class RememberedNetworks:
 
     def note(self, networks: Iterable[Network]) -> None:
         """These were read just now, for whatever reason."""
-        until = self._clock() + self._keep
         with self._lock:
-            self._networks |= {network.id: (until, network) for network in networks}
+            self._networks.update({network.id: network for network in networks})
 
     def unknown(self, network_ids: Iterable[str]) -> list[str]:
         """Networks that would have to be asked for, each once."""
-        now = self._clock()
         with self._lock:
-            return [one for one in dict.fromkeys(network_ids) if one not in self._networks or self._networks[one][0] <= now]
+            return [one for one in dict.fromkeys(network_ids) if one not in self._networks]
 
-    def _recall(self, known: dict[str, tuple[float, T]], key: str, ask: Callable[[str], T]) -> T:
+    def _recall(self, known: cachetools.TTLCache[str, T, float], key: str, ask: Callable[[str], T]) -> T:
         """Threads that want the same at once ask once: the others wait for the first one's answer."""
         with self._asking[hash(key) % _AT_ONCE]:
-            now = self._clock()
             with self._lock:
                 found = known.get(key)
-            if found is not None and found[0] > now:
-                return found[1]
-            value = ask(key)
-            with self._lock:
-                if len(known) >= _MANY:
-                    known.clear()
-                known[key] = (now + self._keep, value)
-            return value
+            if found is None:
+                found = ask(key)
+                with self._lock:
+                    known[key] = found
+            return found
