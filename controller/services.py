@@ -7,7 +7,7 @@ import functools
 import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
-from typing import Any, cast
+from typing import Any, Generic, TypeVar
 
 from oslo_config import cfg
 from stevedore import driver as stevedore_driver
@@ -26,6 +26,8 @@ from controller.drivers.secrets import cipher as ciphers
 from controller.drivers.secrets import interface as secrets_interface
 from controller.model import renewal
 from controller.model.network import AccessRule
+
+T = TypeVar("T")
 
 _PAUSES = 100  # a lifetime has room for so many further tries at least
 _PUSHES = 32
@@ -56,14 +58,9 @@ class Settings:
     @property
     def agent(self) -> dict[str, Any]:
         """What an agent lives by, as `render.boot` is told it."""
-        return {
-            "deployment_key": self.deployment_key,
-            "health_managers": self.health_managers,
-            "heartbeat_interval": self.heartbeat_interval,
-            "full_report_interval": self.full_report_interval,
-            "counters_interval": self.counters_interval,
-            "limits": self.limits,
-        }
+        intervals = ("heartbeat_interval", "full_report_interval", "counters_interval")
+        told = {"deployment_key": self.deployment_key, "health_managers": self.health_managers, "limits": self.limits}
+        return told | {name: getattr(self, name) for name in intervals}
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
@@ -87,13 +84,23 @@ class Settings:
             ssh=bool(worker.amp_ssh_key_name),
             cert_renew_after=conf.certificates.cert_renew_after,
             cert_first_pause=min(renewal.FIRST_PAUSE, conf.certificates.cert_validity_time / _PAUSES),
-            limits={
-                "hard_stop_after": conf.haproxy_amphora.hard_stop_after,
-                "max_former_workers": conf.haproxy_amphora.max_former_workers,
-                "memory_reserve": conf.haproxy_amphora.memory_reserve,
-            },
+            limits={name: conf.haproxy_amphora[name] for name in ("hard_stop_after", "max_former_workers", "memory_reserve")},
             render=render.Settings.from_conf(conf),
         )
+
+
+class _Made(Generic[T]):
+    """An attribute of services that is made when it is first asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, services: Services, owner: type) -> T:
+        with services.lock:
+            if self._name not in services.made:
+                services.made[self._name] = services.make(self._name)
+            found: T = services.made[self._name]
+        return found
 
 
 class Services:
@@ -119,18 +126,11 @@ class Services:
         self.db = db
         self.wake = wake
         self.opened: dict[str, tuple[int, tuple[AccessRule, ...]]] = {}
-        self._lock = threading.RLock()
-        given: dict[str, Any] = {
-            "compute": compute,
-            "network": network,
-            "amphora": amphora,
-            "ca": ca,
-            "secrets": secrets,
-            "settings": settings,
-        }
-        given["cipher"] = cipher
-        self._made: dict[str, Any] = {kind: driver for kind, driver in given.items() if driver is not None}
-        self._make = make or _missing
+        self.lock = threading.RLock()
+        given: dict[str, Any] = {"compute": compute, "network": network, "amphora": amphora, "ca": ca, "secrets": secrets}
+        given |= {"settings": settings, "cipher": cipher}
+        self.made = {kind: driver for kind, driver in given.items() if driver is not None}
+        self.make = make or _missing
 
     @classmethod
     def load(cls, conf: cfg.ConfigOpts, db: database.Database | None = None, wake: Callable[[], None] = lambda: None) -> Services:
@@ -138,40 +138,20 @@ class Services:
         db = db or database.Database(conf.database.connection, conf.database.busy_timeout)
         return cls(db, wake=wake, make=functools.partial(_from_conf, conf))
 
-    @property
-    def compute(self) -> compute_interface.ComputeDriver:
-        """Boots and deletes machines."""
-        return cast(compute_interface.ComputeDriver, self._get("compute"))
-
-    @property
-    def network(self) -> network_interface.NetworkDriver:
-        """Makes and removes ports."""
-        return cast(network_interface.NetworkDriver, self._get("network"))
-
-    @property
-    def amphora(self) -> amphora_interface.AmphoraDriver:
-        """Speaks to agents."""
-        return cast(amphora_interface.AmphoraDriver, self._get("amphora"))
-
-    @property
-    def ca(self) -> ca_interface.CertificateAuthority:
-        """Issues agents' certificates."""
-        return cast(ca_interface.CertificateAuthority, self._get("ca"))
-
-    @property
-    def secrets(self) -> secrets_interface.SecretStore:
-        """Keeps tenants' certificates and keys."""
-        return cast(secrets_interface.SecretStore, self._get("secrets"))
-
-    @property
-    def cipher(self) -> ciphers.Cipher:
-        """Encrypts the copies of tenants' certificates."""
-        return cast(ciphers.Cipher, self._get("cipher"))
-
-    @property
-    def settings(self) -> Settings:
-        """Values of the configuration."""
-        return cast(Settings, self._get("settings"))
+    compute = _Made[compute_interface.ComputeDriver]()
+    """Boots and deletes machines."""
+    network = _Made[network_interface.NetworkDriver]()
+    """Makes and removes ports."""
+    amphora = _Made[amphora_interface.AmphoraDriver]()
+    """Speaks to agents."""
+    ca = _Made[ca_interface.CertificateAuthority]()
+    """Issues agents' certificates."""
+    secrets = _Made[secrets_interface.SecretStore]()
+    """Keeps tenants' certificates and keys."""
+    cipher = _Made[ciphers.Cipher]()
+    """Encrypts the copies of tenants' certificates."""
+    settings = _Made[Settings]()
+    """Values of the configuration."""
 
     @functools.cached_property
     def networks(self) -> remembered.RememberedNetworks:
@@ -204,12 +184,6 @@ class Services:
             self.pushers.shutdown()
         self.db.close()
 
-    def _get(self, kind: str) -> Any:
-        with self._lock:
-            if kind not in self._made:
-                self._made[kind] = self._make(kind)
-            return self._made[kind]
-
 
 def _missing(kind: str) -> Any:
     if kind == "settings":
@@ -228,23 +202,12 @@ def _from_conf(conf: cfg.ConfigOpts, kind: str) -> Any:
         return Settings.from_conf(conf)
     if kind == "cipher":
         return ciphers.from_conf(conf)
-    name = _names(conf)[kind]
+    name = conf.controller_worker[f"{kind}_driver"]
     try:
         found: Any = stevedore_driver.DriverManager(f"figlina.{kind}", name, on_load_failure_callback=_broken)
     except stevedore_exceptions.NoMatches as exc:
         raise LookupError(f"[controller_worker] {kind}_driver: no driver {name!r} of kind figlina.{kind} is installed") from exc
     return found.driver.from_conf(conf)
-
-
-def _names(conf: cfg.ConfigOpts) -> Mapping[str, str]:
-    worker = conf.controller_worker
-    return {
-        "compute": worker.compute_driver,
-        "network": worker.network_driver,
-        "amphora": worker.amphora_driver,
-        "ca": worker.ca_driver,
-        "secrets": worker.secrets_driver,
-    }
 
 
 def _broken(_manager: Any, entry_point: Any, error: BaseException) -> None:

@@ -24,19 +24,16 @@ class Settings(settings.Settings):
     heartbeat_timeout: float  # seconds; by it LBaaS v2 tells which agents are alive
 
 
+_SWITCHES = ("allow_pagination", "allow_sorting", "allow_filtering", "allow_field_selection")
+_OF_THE_API = ("api_base_uri", "embedded_networking", "healthcheck_enabled", *_SWITCHES)
+
+
 def load(conf: Any) -> Settings:
     """Read them from an oslo.config configuration with all our options."""
-    api = conf.api_settings
-    limit = api.pagination_max_limit
+    limit = conf.api_settings.pagination_max_limit
     return Settings(
         **settings.values(conf),
-        api_base_uri=api.api_base_uri,
-        embedded_networking=api.embedded_networking,
-        healthcheck_enabled=api.healthcheck_enabled,
-        allow_pagination=api.allow_pagination,
-        allow_sorting=api.allow_sorting,
-        allow_filtering=api.allow_filtering,
-        allow_field_selection=api.allow_field_selection,
+        **{name: conf.api_settings[name] for name in _OF_THE_API},
         page_limit=None if limit == "infinite" else int(limit),
         monitor_delay_over_timeout=conf.lbaasv2.monitor_delay_over_timeout,
         heartbeat_timeout=conf.health_manager.heartbeat_timeout,
