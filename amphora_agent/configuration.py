@@ -22,7 +22,7 @@ class Kept:
         self._path = state / "agent.json"
         self._lock = threading.Lock()
         self.on_change: Callable[[boot.AgentConfig], None] = lambda _: None
-        self.current = self._recall() or booted.agent
+        self.current = system.recall(self._path, boot.AgentConfig.parse) or booted.agent
 
     def replace(self, config: boot.AgentConfig) -> None:
         """Live by this one from now on.
@@ -34,13 +34,3 @@ class Kept:
             self.current = config
             self.on_change(config)
         LOG.info("Configured: a heartbeat each %s s to %s", config.heartbeat_interval, config.health_managers)
-
-    def _recall(self) -> boot.AgentConfig | None:
-        content = system.read_file(self._path)
-        if content is None:
-            return None
-        try:
-            return boot.AgentConfig.parse(content)
-        except ValueError as exc:  # better to live as booted than not at all
-            LOG.error("%s is passed over: %s", self._path, exc)
-            return None

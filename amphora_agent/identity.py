@@ -33,7 +33,7 @@ class Identity:
         self._path, self._run = state / "identity.json", run
         self._trial_time = trial_time
         self._lock = threading.Lock()
-        self._current = self._recall() or _booted(booted)
+        self._current = system.recall(self._path, self._kept) or _booted(booted)
         self._context = self._tls(self._current)
         self._proven: tuple[ssl.SSLContext, boot.Identity] | None = None  # what served last, while the current one is on trial
 
@@ -91,16 +91,10 @@ class Identity:
                 LOG.error("The certificate before is in place, and could not be kept: %s", exc)
         LOG.error("No controller could connect with the new certificate: the one before is in place again")
 
-    def _recall(self) -> boot.Identity | None:
-        content = system.read_file(self._path)
-        if content is None:
-            return None
-        try:
-            kept = boot.Identity.parse(content)
-            self._tls(kept)
-        except (OSError, ValueError) as exc:  # better to be who we were booted as than nobody
-            LOG.error("%s is passed over: %s", self._path, exc)
-            return None
+    def _kept(self, content: bytes) -> boot.Identity:
+        """:raises OSError, ValueError: nobody could serve with it."""
+        kept = boot.Identity.parse(content)
+        self._tls(kept)
         return kept
 
     def _tls(self, identity: boot.Identity) -> ssl.SSLContext:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import pathlib
 import threading
 from collections.abc import Iterator
 
 from amphora_agent import errors, system
-
-LOG = logging.getLogger(__name__)
 
 
 class Orders:
@@ -25,7 +22,7 @@ class Orders:
     def __init__(self, state: pathlib.Path) -> None:
         self._path = state / "order.json"
         self._lock = threading.RLock()
-        self._token = self._recall()
+        self._token = system.recall(self._path, lambda content: int(json.loads(content)["lease_token"])) or 0  # then any is taken
 
     @contextlib.contextmanager
     def following(self, token: int | None) -> Iterator[None]:
@@ -45,13 +42,3 @@ class Orders:
         if token > self._token:
             system.write_file(self._path, json.dumps({"lease_token": token}).encode())
             self._token = token
-
-    def _recall(self) -> int:
-        content = system.read_file(self._path)
-        if content is None:
-            return 0
-        try:
-            return int(json.loads(content)["lease_token"])
-        except (ValueError, TypeError, KeyError) as exc:
-            LOG.error("The newest order is not known, so that any is taken: %s", exc)
-            return 0

@@ -156,6 +156,16 @@ def read_file(path: pathlib.Path) -> bytes | None:
         return None
 
 
+def recall(path: pathlib.Path, parse: Callable[[bytes], _Result]) -> _Result | None:
+    """What was kept in a file, as `parse` reads it; None: nothing was, or it makes no sense, and it is better to live on without."""
+    content = read_file(path)
+    try:
+        return None if content is None else parse(content)
+    except (OSError, ValueError, TypeError, KeyError) as exc:
+        LOG.error("%s is passed over: %s", path, exc)
+        return None
+
+
 def memory() -> dict[str, int]:
     """The machine's, in kB, by the kernel's names (proc(5), /proc/meminfo)."""
     lines = (line.split() for line in (read_file(pathlib.Path("/proc/meminfo")) or b"").decode().splitlines())

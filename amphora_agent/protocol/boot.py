@@ -10,6 +10,8 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import json
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 CONFIG_PATH = "/etc/figlina/agent.json"
 SERVER_PEM_PATH = "/etc/figlina/certs/server.pem"
@@ -24,13 +26,19 @@ TENANT_NAMESPACE = "haproxy"
 """The network namespace inside an amphora that holds the tenant's NICs, HAProxy and keepalived."""
 
 
-_ADDED = {"counters_interval": float, "hard_stop_after": int, "max_former_workers": int, "memory_reserve": int}
+_ADDED = frozenset({"counters_interval", "hard_stop_after", "max_former_workers", "memory_reserve"})
 """Fields that came later, which an older controller does not name, and an older agent does not know."""
+_KINDS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}
+"""By the annotations of fields: what reads their values of JSON; others are taken as they are."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfig:
-    """What of the boot configuration can change while the agent runs: to whom it reports, with which key, and how often."""
+    """What of the boot configuration can change while the agent runs: to whom it reports, with which key, and how often.
+
+    Times in seconds. `health_managers` are (address, UDP port); `heartbeat_key` is this amphora's own key, hex. The last three are
+    `haproxy.Limits` of the agent; `memory_reserve` in MiB.
+    """
 
     health_managers: tuple[tuple[str, int], ...]
     heartbeat_key: str = dataclasses.field(repr=False)
@@ -40,6 +48,7 @@ class AgentConfig:
     hard_stop_after: int = 0
     max_former_workers: int = 0
     memory_reserve: int = 64
+    TITLE: ClassVar = "an agent's configuration"
 
     def __post_init__(self) -> None:
         """:raises ValueError: an agent could not live by it."""
@@ -65,22 +74,18 @@ class AgentConfig:
         return json.dumps(dataclasses.asdict(self), indent=1, sort_keys=True).encode()
 
     @classmethod
-    def parse(cls, content: bytes) -> AgentConfig:
+    def parse(cls, content: bytes) -> Self:
         """Read what `dump` wrote; fields that this version does not know are passed over.
 
-        :raises ValueError: it is no agent's configuration; the message names the field.
+        :raises ValueError: it is no such configuration; the message names the field.
         """
         try:
             data = json.loads(content)
-            return cls(
-                health_managers=tuple((str(address), int(port)) for address, port in data["health_managers"]),
-                heartbeat_key=str(data["heartbeat_key"]),
-                heartbeat_interval=float(data["heartbeat_interval"]),
-                full_report_interval=float(data["full_report_interval"]),
-                **{name: kind(data[name]) for name, kind in _ADDED.items() if name in data},
-            )
+            data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
+            known = [field for field in dataclasses.fields(cls) if field.name in data]
+            return cls(**{field.name: _KINDS.get(str(field.type), lambda value: value)(data[field.name]) for field in known})
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
-            raise ValueError(f"not an agent's configuration: {exc}") from exc
+            raise ValueError(f"not {cls.TITLE}: {exc}") from exc
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,8 +118,8 @@ class Identity:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class BootConfig:
-    """Times in seconds. `health_managers` are (address, UDP port); `heartbeat_key` is this amphora's own key, hex."""
+class BootConfig(AgentConfig):
+    """All that an amphora starts from."""
 
     amphora_id: str
     management_address: str  # CIDR notation
@@ -122,16 +127,9 @@ class BootConfig:
     management_mtu: int
     management_gateway: str | None = None
     agent_port: int = 9443
-    health_managers: tuple[tuple[str, int], ...]
-    heartbeat_key: str = dataclasses.field(repr=False)
-    heartbeat_interval: float = 10.0
-    full_report_interval: float = 60.0
-    counters_interval: float = 8.0
-    hard_stop_after: int = 0  # seconds; these three are `haproxy.Limits` of the agent
-    max_former_workers: int = 0
-    memory_reserve: int = 64  # MiB
     haproxy_command: str = "haproxy"
     keepalived_command: str = "keepalived"
+    TITLE: ClassVar = "a boot configuration"
 
     @property
     def agent(self) -> AgentConfig:
@@ -143,22 +141,6 @@ class BootConfig:
         usual = {field.name: field.default for field in dataclasses.fields(self) if field.name in _ADDED}
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in usual or value != usual[name]}
         return json.dumps(values, indent=1, sort_keys=True).encode()
-
-    @classmethod
-    def parse(cls, content: bytes) -> BootConfig:
-        """Read what `dump` wrote; fields that this version does not know are passed over.
-
-        :raises ValueError: it is not a boot configuration; the message names the field.
-        """
-        try:
-            data = json.loads(content)
-            data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
-            known = {field.name for field in dataclasses.fields(cls)}
-            config = cls(**{name: value for name, value in data.items() if name in known})
-            AgentConfig(**{field.name: data[field.name] for field in dataclasses.fields(AgentConfig) if field.name in data})
-        except (TypeError, KeyError, ValueError) as exc:
-            raise ValueError(f"not a boot configuration: {exc}") from exc
-        return config
 
 
 def _text(value: object, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed25519
@@ -29,17 +30,12 @@ def config(
     amphora_id: str,
     nic: ManagementNic,
     *,
-    health_managers: Sequence[tuple[str, int]],
-    deployment_key: bytes,
-    heartbeat_interval: float = 10.0,
-    full_report_interval: float = 60.0,
-    counters_interval: float = 8.0,
     agent_port: int = 9443,
     haproxy_command: str = "haproxy",
     keepalived_command: str = "keepalived",
-    limits: Mapping[str, int] = _NO_LIMITS,
+    **agent: Any,
 ) -> boot.BootConfig:
-    """The boot configuration of one amphora, with its own heartbeat key made from the deployment's."""
+    """The boot configuration of one amphora, whose agent lives by what `agent_config()` takes."""
     return boot.BootConfig(
         amphora_id=amphora_id,
         management_address=nic.address,
@@ -47,14 +43,9 @@ def config(
         management_mtu=nic.mtu,
         management_gateway=nic.gateway,
         agent_port=agent_port,
-        health_managers=tuple(health_managers),
-        heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
-        heartbeat_interval=heartbeat_interval,
-        full_report_interval=full_report_interval,
-        counters_interval=counters_interval,
         haproxy_command=haproxy_command,
         keepalived_command=keepalived_command,
-        **limits,
+        **dataclasses.asdict(agent_config(amphora_id, **agent)),
     )
 
 
@@ -63,23 +54,15 @@ def agent_config(
     *,
     health_managers: Sequence[tuple[str, int]],
     deployment_key: bytes,
-    heartbeat_interval: float,
-    full_report_interval: float,
-    counters_interval: float = 8.0,
     limits: Mapping[str, int] = _NO_LIMITS,
+    **intervals: float,
 ) -> boot.AgentConfig:
-    """What an agent that runs already can be told, made like the boot configuration of a new one.
+    """What an agent lives by, with its own heartbeat key made from the deployment's.
 
     :raises ValueError: no agent could live by it.
     """
-    return boot.AgentConfig(
-        health_managers=tuple(health_managers),
-        heartbeat_key=heartbeat.derive_key(deployment_key, amphora_id).hex(),
-        heartbeat_interval=heartbeat_interval,
-        full_report_interval=full_report_interval,
-        counters_interval=counters_interval,
-        **limits,
-    )
+    key = heartbeat.derive_key(deployment_key, amphora_id).hex()
+    return boot.AgentConfig(health_managers=tuple(health_managers), heartbeat_key=key, **intervals, **limits)  # type: ignore[arg-type]
 
 
 def ssh_host_key(deployment_key: bytes, amphora_id: str) -> tuple[bytes, str]:

@@ -83,8 +83,8 @@ def balancer(tmp_path: pathlib.Path, said: list[str]) -> load_balancer.LoadBalan
         management_address="192.0.2.1/24",
         management_mac="02:00:00:00:00:01",
         management_mtu=1500,
-        health_managers=(),
-        heartbeat_key="00",
+        health_managers=(("192.0.2.2", 5555),),
+        heartbeat_key="00" * 32,
     )
     made = load_balancer.LoadBalancer(config, tmp_path / "state", tmp_path / "run", Nics(said))  # type: ignore[arg-type]
     made._programs = (Told("one", said), Told("two", said), Told("bringer", said, brings_clients=True))  # type: ignore[assignment]

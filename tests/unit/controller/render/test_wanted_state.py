@@ -212,7 +212,7 @@ def test_a_fresh_amphora_finds_its_own_heartbeat_key_and_whom_to_trust() -> None
     word = builders.an_id("boot")
     config = render.boot.config(word, nic, health_managers=[("198.19.0.2", 5555)], deployment_key=b"deployment")
     files = render.boot.files(config, b"server", b"roots")
-    other = render.boot.config(builders.an_id("other"), nic, health_managers=[], deployment_key=b"deployment")
+    other = render.boot.config(builders.an_id("other"), nic, health_managers=[("198.19.0.2", 5555)], deployment_key=b"deployment")
     assert type(config).parse(files["/etc/figlina/agent.json"]) == config
     assert len(bytes.fromhex(config.heartbeat_key)) == 32
     assert other.heartbeat_key != config.heartbeat_key
