@@ -111,8 +111,11 @@ def _acl(words: list[str]) -> bool:
     return all(word in ("-i", "-m", "str", "beg", "end", "sub", "reg", "dir", "dom", "found", "int") for word in flags)
 
 
+_RULES = frozenset(("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "track-sc0"))
+
+
 def _header_rule(words: list[str]) -> bool:
-    known = words[:1] != [] and words[0] in ("set-header", "add-header", "replace-header", "deny", "redirect")
+    known = words[:1] != [] and words[0] in _RULES
     return known and not any(_plain(word) in ("errorfile", "errorfiles", "file", "lf-file") for word in words)
 
 
@@ -150,6 +153,7 @@ _FRONTEND: Mapping[str, _Check] = {
     "bind": _bind,
     "default_backend": _anything,
     "maxconn": _anything,
+    "stick-table": _anything,
     "tcp-request": _one_of("inspect-delay"),
     "use_backend": _anything,
 }

@@ -25,6 +25,8 @@ _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
 }
 """Fields that only TERMINATED_HTTPS knows, and what they are elsewhere."""
 
+_ONLY_WHERE_REQUESTS_ARE_SEEN = {"rate_limit": None}
+
 
 def create(asking: Asking, wanted: Values) -> model.Listener:
     """Store a listener as PENDING_CREATE, to be built.
@@ -139,6 +141,7 @@ def complete(settings: Settings, values: Values) -> None:
         raise NotAllowed("protocol", protocol)
     _check_headers(protocol, values["insert_headers"])
     _only_where_tls_ends(protocol, values)
+    _only_where_requests_are_seen(protocol, values)
     if ends_tls:
         tls.fill(values, settings.unsaid["listener"], tls.OPTIONS)
         _check_whole(settings, values)
@@ -152,6 +155,7 @@ def complete_change(settings: Settings, values: Values, stored: model.Listener) 
     protocol = stored.protocol
     _check_headers(protocol, values.get("insert_headers", ()))
     _only_where_tls_ends(protocol, values)
+    _only_where_requests_are_seen(protocol, values)
     if PROTOCOLS[protocol].ends_tls:
         tls.fill(values, settings.unsaid["listener"], [name for name in tls.OPTIONS if name in values])
         _check_whole(settings, {**{name: getattr(stored, name) for name in _ONLY_WHERE_TLS_ENDS}, **values})
@@ -177,6 +181,12 @@ def _check_whole(settings: Settings, values: Mapping[str, Any]) -> None:
     tls.check(settings.tls, values)
     if values["hsts_max_age"] is None and (values["hsts_include_subdomains"] or values["hsts_preload"]):
         raise RuleBroken("hsts_include_subdomains and hsts_preload need hsts_max_age.")
+
+
+def _only_where_requests_are_seen(protocol: str, values: Mapping[str, Any]) -> None:
+    asked_for = tls.given(values, _ONLY_WHERE_REQUESTS_ARE_SEEN) if not PROTOCOLS[protocol].has_requests else ()
+    if asked_for:
+        raise RuleBroken(f"A listener of protocol {protocol} can't have {', '.join(asked_for)}: it sees no requests.")
 
 
 def _check_headers(protocol: str, names: Iterable[str]) -> None:

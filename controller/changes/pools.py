@@ -23,6 +23,7 @@ _TLS_FIELDS: dict[str, Any] = {
     for name in ("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)
 }
 """Fields about TLS to the members, and what they are when nothing is asked for."""
+_OF_STREAMS = {"slow_start": None}
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
 
 
@@ -159,6 +160,7 @@ def complete(settings: Settings, values: Values) -> None:
     protocol = values["protocol"]
     values["session_persistence"] = _persistence(values["session_persistence"], None, protocol)
     _no_tls_over_datagrams(values, protocol)
+    _no_streams_in_datagrams(values, protocol)
     if values["tls_enabled"]:
         tls.fill(values, settings.unsaid["pool"], tls.OPTIONS)
     _check_tls(settings, values)
@@ -173,6 +175,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
         stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
     _no_tls_over_datagrams(values, pool.protocol)
+    _no_streams_in_datagrams(values, pool.protocol)
     defaults = settings.unsaid["pool"]
     if PROTOCOLS[pool.protocol].transport == "tcp":
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
@@ -185,6 +188,12 @@ def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
     asked_for = tls.given(values, _TLS_FIELDS) if PROTOCOLS[protocol].transport != "tcp" else ()
     if asked_for:
         raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
+
+
+def _no_streams_in_datagrams(values: Mapping[str, Any], protocol: str) -> None:
+    asked_for = tls.given(values, _OF_STREAMS) if PROTOCOLS[protocol].transport != "tcp" else ()
+    if asked_for:
+        raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: that is for pools over TCP.")
 
 
 def _check_tls(settings: Settings, values: Mapping[str, Any]) -> None:

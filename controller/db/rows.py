@@ -157,18 +157,28 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
     }
 
 
+COMPOSED: Mapping[str, Callable[[Any], Any]] = {
+    "rate_limit": lambda stored: model.RateLimit(**stored),
+    "session_persistence": lambda stored: model.SessionPersistence(**stored),
+}
+"""Columns whose JSON, if there is any, stands for a value of the model, which is shown as it is stored."""
+
+
 def _of(noun: type[R], table: sa.Table, compose: Callable[[Row], dict[str, Any]] | None = None) -> Callable[..., R]:
     """What makes a noun of a row. Its tags, its fault, and the ids of what is around it come from tables of their own; `compose` makes
     what the row has in another form. Other attributes stand in columns of their names, lists as tuples: a new one needs no line here.
     """
     inherited = {field.name for field in dataclasses.fields(model.Resource)}
     own = [field.name for field in dataclasses.fields(cast("Any", noun)) if field.name not in inherited and field.name in table.c]
+    composed = [(name, COMPOSED[name]) for name in own if name in COMPOSED]
 
     def made(row: Row, tags: Sequence[str] = (), fault: model.Fault | None = None, **ids: Any) -> R:
         values = _resource(row, tags, fault)
         for name in own:
             value = row[name]
             values[name] = tuple(value) if isinstance(value, list) else value
+        for name, compose_one in composed:
+            values[name] = values[name] and compose_one(values[name])
         if compose is not None:
             values |= compose(row)
         return noun(**values, **ids)
@@ -196,14 +206,9 @@ def _of_load_balancer(row: Row) -> dict[str, Any]:
     }
 
 
-def _of_pool(row: Row) -> dict[str, Any]:
-    persistence = row["session_persistence"]
-    return {"session_persistence": None if persistence is None else model.SessionPersistence(**persistence)}
-
-
 load_balancer = _of(nouns.LoadBalancer, tables.load_balancers, _of_load_balancer)
 listener = _of(nouns.Listener, tables.listeners)
-pool = _of(nouns.Pool, tables.pools, _of_pool)
+pool = _of(nouns.Pool, tables.pools)
 member = _of(nouns.Member, tables.members)
 health_monitor = _of(nouns.HealthMonitor, tables.health_monitors)
 l7policy = _of(nouns.L7Policy, tables.l7policies)

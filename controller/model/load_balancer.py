@@ -110,6 +110,14 @@ class LoadBalancer(Resource):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimit:
+    """So many requests a client may make within a period of seconds."""
+
+    requests: int
+    period: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listener(Resource):
     """A port of the VIP that accepts connections."""
 
@@ -135,6 +143,7 @@ class Listener(Resource):
     hsts_max_age: int | None  # seconds
     hsts_include_subdomains: bool
     hsts_preload: bool
+    rate_limit: RateLimit | None
     l7policy_ids: tuple[str, ...] = ()  # by position
 
 
@@ -163,6 +172,7 @@ class Pool(Resource):
     tls_ciphers: str | None
     tls_versions: tuple[str, ...] | None
     alpn_protocols: tuple[str, ...] | None
+    slow_start: int | None  # seconds
     listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()
     health_monitor_id: str | None = None

@@ -179,6 +179,7 @@ def _frontend(
         scheme = "https" if PROTOCOLS[listener.protocol].ends_tls else "http"
         directives.extend(directive.replace("{scheme}", scheme) for name, directive in _INSERT_HEADERS.items() if name in wanted)
         directives.extend(tls.headers(listener))
+        directives.extend(_rate_limit(listener, settings))
     if listener.timeout_tcp_inspect:
         directives.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect:d}ms")
     directives.extend((*policies.acls, *policies.requests))
@@ -201,6 +202,23 @@ def _frontend(
     )
 
 
+def _rate_limit(listener: model.Listener, settings: Settings) -> list[str]:
+    """Requests are counted that are let in: whoever goes on asking too often gets as many answers as others. Whoever has one address of
+    IPv6 has a /64 of them (RFC 6177), so that counts as one client.
+    """
+    limit = listener.rate_limit
+    if limit is None:
+        return []
+    size, period = safe.size("haproxy_stick_size", settings.stick_size), int(limit.period)
+    return [
+        f"stick-table type ipv6 size {size} expire {2 * period}s store gpc0_rate({period}s)",
+        "http-request track-sc0 src,ipmask(32,64)",
+        "http-request deny deny_status 429 content-type text/plain string 'Too Many Requests' "
+        f"hdr Retry-After {period} if {{ sc0_gpc0_rate ge {int(limit.requests)} }}",
+        "http-request sc-inc-gpc0(0)",
+    ]
+
+
 def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Pool, peers: str, settings: Settings) -> _Backend:
     mode = _mode(listener)
     balance = _BALANCE.get(pool.lb_algorithm)
@@ -211,7 +229,8 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     vip_address = snapshot.load_balancer.vip.address
     check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, vip_address, with_tls=pool.tls_enabled)
     proxy = _send_proxy(pool, listener)
-    common = f"{check.words}{{}}{proxy}{tls.server(pool, listener, mode, bool(check.words))}"
+    slowly = f" slowstart {int(pool.slow_start)}s" if pool.slow_start else ""
+    common = f"{check.words}{{}}{slowly}{proxy}{tls.server(pool, listener, mode, bool(check.words))}"
     own_words = " check-send-proxy" if proxy else ""
     reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(

@@ -61,6 +61,7 @@ class Schema:
             key: field for field in fields for key in (*field.names, field.filter_alias) if key is not None and field.column is not None
         }
         self.operators = [field.name for field in fields if field.operator is not None and field.operator.always]
+        self._added = [field.name for field in fields if field.added]
         self.shows_fault = shows_fault
 
     @property
@@ -176,9 +177,16 @@ class Schema:
     def view(self, noun: Any) -> Values:
         """The JSON object of a response."""
         view = self._view(noun)
+        self.drop_unset(view)
         if self.shows_fault and noun.fault is not None:
             view["fault"] = dict(of_fault(noun.fault))
         return view
+
+    def drop_unset(self, view: Values) -> None:
+        """Take away what only we have, where it is not set."""
+        for name in self._added:
+            if view[name] is None:
+                del view[name]
 
 
 def _plan(declared: Sequence[Field]) -> Callable[[Any], dict[str, Any]]:

@@ -63,6 +63,7 @@ class Field:
     show: Callable[[Any], Any] | None = None  # from the attribute to the JSON value
     hidden: bool = False  # accepted, never shown
     ignored: bool = False  # accepted without effect
+    added: bool = False  # ours alone: answers have it only while it is set, for clients of the compatible API do not expect it
     refusal: Refusal = Refusal.INVALID_FIELD  # of a value that is not of its kind
     lbaasv2: Mapping[str, Any] | None = None  # LBaaS v2 has it also, with these keywords otherwise: `also()`; None: it has not
 

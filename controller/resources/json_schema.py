@@ -65,7 +65,8 @@ def example_of_put(declared: Schema) -> Json:
 
 def example_of_view(declared: Schema) -> Json:
     """An object of which little was said."""
-    shown = {name: _shown_example(field) for field in declared.fields.values() if field.is_shown for name in field.names}
+    fields = [field for field in declared.fields.values() if field.is_shown and not field.added]
+    shown = {name: _shown_example(field) for field in fields for name in field.names}
     return dict(sorted(shown.items()))
 
 

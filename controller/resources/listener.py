@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from controller.model import protocols
 from controller.resources import fields, kinds, tls
 from controller.resources.declare import Field, Schema
@@ -15,6 +17,15 @@ def _timeout(name: str, about: str, default: int, words: str, lowest: int = 1) -
     option = Operator(group="haproxy_amphora", option=name, default=default, lowest=lowest, help=f"Milliseconds {words}")
     return Field(name, kinds.integer(0, 2073600000, example=default), about, operator=option)
 
+
+_RATE_LIMIT = Schema(
+    name="rate_limit",
+    shows_fault=False,
+    fields=[
+        Field("requests", kinds.integer(1, 1_000_000, example=20), "So many requests a client may make within a period.", required=True),
+        Field("period", kinds.integer(1, 3600, example=1), "Seconds. The longer it is, the more may come at once.", default=1),
+    ],
+)
 
 SCHEMA = Schema(
     name="listener",
@@ -137,6 +148,14 @@ SCHEMA = Schema(
             kinds.boolean,
             "Whether browsers may have the host in their own list of those that are reached by HTTPS only.",
             default=False,
+        ),
+        Field(
+            "rate_limit",
+            _RATE_LIMIT.nested("listener_.listener.rate_limit"),
+            "How many requests one client may make; further ones are answered with 429. A client is an IPv4 address or an IPv6 /64. "
+            "null: as many as it likes.",
+            show=lambda limit: limit and dataclasses.asdict(limit),
+            added=True,
         ),
     ],
 )

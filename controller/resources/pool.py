@@ -123,6 +123,12 @@ SCHEMA = Schema(
             "crl_container_ref", kinds.reference, "The list of certificates of members that are revoked: a reference to the secret store."
         ),
         *tls.fields("pool", "members"),
+        Field(
+            "slow_start",
+            kinds.integer(1, 86400, example=30),
+            "Seconds over which a member that comes up is given more and more requests, until it has its share; null: it has it at once.",
+            added=True,
+        ),
     ],
 )
 

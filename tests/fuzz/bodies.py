@@ -107,6 +107,8 @@ class Bodies:
         )
         if protocol == "HTTP" and rng.random() < 0.3:
             made["insert_headers"] = {rng.choice(protocols.HEADERS): rng.choice(("true", "false", "True", "x"))}
+        if protocols.PROTOCOLS[protocol].has_requests:
+            made |= self._sometimes(rate_limit=lambda: {"requests": self._number(1, 1_000_000), "period": self._number(1, 3600)})
         return made
 
     def _pool(self) -> Body:
@@ -125,7 +127,7 @@ class Bodies:
                     {"type": "APP_COOKIE", "cookie_name": rng.choice(("JSESSIONID", "a.b|c", "$x'%"))},
                 )
             )
-        return made
+        return made | self._sometimes(slow_start=lambda: self._number(1, 86400))
 
     def member(self) -> Body:
         """A member, with a server that is new, mostly."""

@@ -111,6 +111,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("insert_headers", {"X-Forwarded-For": "true"}),
         *(_value(name, 7000) for name in listener.SCHEMA.operators),
         _value("allowed_cidrs", ("198.19.0.0/16",)),
+        _value("rate_limit", model.RateLimit(requests=1, period=3600)),
     ),
     "pool": (
         *_COMMON,
@@ -121,6 +122,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("session_persistence", _APP_COOKIE, word="APP_COOKIE"),
         _value("session_persistence", None, before=_persistence("HTTP_COOKIE"), word="unset"),
         _value("session_persistence", _persistence("APP_COOKIE", "another"), before=_APP_COOKIE, word="cookie_name"),
+        _value("slow_start", 1),
     ),
     "member": (
         _COMMON[0],

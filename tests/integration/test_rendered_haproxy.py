@@ -36,7 +36,7 @@ def _lines(snapshot: model.Snapshot) -> list[str]:
 @pytest.mark.parametrize("algorithm", ["ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP"])
 @pytest.mark.parametrize("monitor", [None, "HTTP", "HTTPS", "TCP", "TLS-HELLO"])
 def test_every_server_line_is_accepted_at_run_time(haproxy: RunningHaproxy, algorithm: str, monitor: str | None) -> None:
-    snapshot = _with_pool(builders.a_serving_snapshot(members=1, monitor=monitor), lb_algorithm=algorithm, protocol="PROXYV2")
+    snapshot = _with_pool(builders.a_serving_snapshot(members=1, monitor=monitor), lb_algorithm=algorithm, protocol="PROXYV2", slow_start=9)
     if monitor == "HTTPS":
         monitors = tuple(dataclasses.replace(one, domain_name="web.example", http_version=1.1) for one in snapshot.health_monitors)
         snapshot = dataclasses.replace(snapshot, health_monitors=monitors)

@@ -24,12 +24,16 @@ class Plan:
     """How rows of a table become views of a schema. `ids` names the relation of each attribute that is a list of ids, or of tags."""
 
     def __init__(self, schema: declare.Schema, table: sa.Table, ids: Mapping[str, str]) -> None:
+        self._schema = schema
         shown = sorted(
             ((key, field) for field in schema.fields.values() for key in field.names if field.is_shown), key=lambda pair: pair[0]
         )
         self._names = [key for key, _ in shown]
         self._related = [(key, ids[str(field.attribute)], field.show or list) for key, field in shown if field.attribute in ids]
-        self._shows = [(key, field.show) for key, field in shown if field.attribute not in ids and field.show not in (None, kinds.naive)]
+        as_stored = {*ids, *rows.COMPOSED}
+        self._shows = [
+            (key, field.show) for key, field in shown if field.attribute not in as_stored and field.show not in (None, kinds.naive)
+        ]
         stored = [sa.null() if field.attribute in ids else _column(table, field) for _, field in shown]
         labelled = [column.label(f"shown_{key}") for key, column in zip(self._names, stored, strict=True)]
         of_fault = [column.label(f"fault_{column.name}") for column in FAULT_COLUMNS]
@@ -45,7 +49,7 @@ class Plan:
 
     def views(self, found: Sequence[Sequence[Any]], related: Related) -> list[declare.Values]:
         """The rows as `Schema.view` shows their nouns."""
-        names, shows, fault, place = self._names, self._shows, self._fault, self._id
+        names, shows, fault, place, schema = self._names, self._shows, self._fault, self._id, self._schema
         gathered = [(key, related.get(relation, {}), show) for key, relation, show in self._related]
         made = []
         for row in found:
@@ -54,6 +58,7 @@ class Plan:
                 view[key] = show(view[key])
             for key, values, show in gathered:
                 view[key] = show(values.get(row[place], ()))
+            schema.drop_unset(view)
             if row[fault] is not None:
                 told = zip((column.name for column in FAULT_COLUMNS), row[len(names) :], strict=True)
                 view["fault"] = dict(declare.of_fault(rows.fault(dict(told))))

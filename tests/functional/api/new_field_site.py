@@ -19,24 +19,24 @@ from tests.functional.api.lbaasv2.conftest import Old
 def _in_the_api(api: conftest.Api) -> dict[str, Any]:
     parent = api.load_balancer()["id"]
     silent = api.listener(parent, protocol_port=80)
-    loud = api.listener(parent, protocol_port=81, rate_limit=500)
+    loud = api.listener(parent, protocol_port=81, idle_limit=500)
     path = f"/listeners/{loud['id']}"
-    wrong = {"listener": {"loadbalancer_id": parent, "protocol": "HTTP", "protocol_port": 82, "rate_limit": -2}}
+    wrong = {"listener": {"loadbalancer_id": parent, "protocol": "HTTP", "protocol_port": 82, "idle_limit": -2}}
     old = Old(api)
     api.settle()
-    by_old_client = old.listener(parent, protocol_port=83, rate_limit=9)
+    by_old_client = old.listener(parent, protocol_port=83, idle_limit=9)
     return {
-        "silent": silent["rate_limit"],
-        "created": loud["rate_limit"],
-        "row": api.row(tables.listeners, loud["id"])["rate_limit"],
-        "found": [one["protocol_port"] for one in api.ok("GET", "/listeners?rate_limit=500")["listeners"]],
-        "sorted": [one["rate_limit"] for one in api.ok("GET", "/listeners?sort=rate_limit:desc")["listeners"]],
-        "changed": api.ok("PUT", path, {"listener": {"rate_limit": 7}})["listener"]["rate_limit"],
-        "shown": api.get("listener", path)["rate_limit"],
-        "unset": api.ok("PUT", path, {"listener": {"rate_limit": None}})["listener"]["rate_limit"],
+        "silent": silent["idle_limit"],
+        "created": loud["idle_limit"],
+        "row": api.row(tables.listeners, loud["id"])["idle_limit"],
+        "found": [one["protocol_port"] for one in api.ok("GET", "/listeners?idle_limit=500")["listeners"]],
+        "sorted": [one["idle_limit"] for one in api.ok("GET", "/listeners?sort=idle_limit:desc")["listeners"]],
+        "changed": api.ok("PUT", path, {"listener": {"idle_limit": 7}})["listener"]["idle_limit"],
+        "shown": api.get("listener", path)["idle_limit"],
+        "unset": api.ok("PUT", path, {"listener": {"idle_limit": None}})["listener"]["idle_limit"],
         "refused": api.refused(400, "POST", "/listeners", wrong),
-        "lbaasv2": by_old_client.get("rate_limit"),
-        "lbaasv2 found": [one["id"] for one in old.ok("GET", "/listeners?rate_limit=9")["listeners"]] == [by_old_client["id"]],
+        "lbaasv2": by_old_client.get("idle_limit"),
+        "lbaasv2 found": [one["id"] for one in old.ok("GET", "/listeners?idle_limit=9")["listeners"]] == [by_old_client["id"]],
         "lbaasv2 refused": old.refused(400, "HTTPBadRequest", "POST", "/listeners", wrong),
     }
 
@@ -46,9 +46,9 @@ def _in_the_document(api: conftest.Api) -> dict[str, Any]:
     shapes = document["components"]["schemas"]
     asked = document["paths"]["/v2/lbaas/listeners"]["get"]["parameters"]
     whole = shapes["loadbalancer_create"]["properties"]["listeners"]["items"]["properties"]
-    return {name: shapes[name]["properties"]["rate_limit"] for name in ("listener", "listener_create", "listener_update")} | {
-        "whole": whole["rate_limit"],
-        "filter": [one["schema"] for one in asked if one["name"] == "rate_limit"],
+    return {name: shapes[name]["properties"]["idle_limit"] for name in ("listener", "listener_create", "listener_update")} | {
+        "whole": whole["idle_limit"],
+        "filter": [one["schema"] for one in asked if one["name"] == "idle_limit"],
     }
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr), conftest.an_api() as api, tempfile.TemporaryDirectory() as folder:
         found: dict[str, Any] = {"package": controller.__file__, "api": _in_the_api(api), "document": _in_the_document(api)}
         found["migration"] = _in_a_database_of_before(folder)
-    options = [option for group, options in configuration.list_opts() for option in options if option.name == "default_rate_limit"]
+    options = [option for group, options in configuration.list_opts() for option in options if option.name == "default_idle_limit"]
     found["options"] = [[option.type.min, option.type.max, option.default, option.help] for option in options]
     json.dump(found, sys.stdout)
 

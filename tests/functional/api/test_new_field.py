@@ -15,11 +15,11 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[3]
 WHERE = '        Field(\n            "default_pool_id",\n'
 DECLARED = (
-    'Field(name="rate_limit", kind=kinds.integer(-1, 1000), about="Requests per second; -1: as many as come.", default=-1, lbaasv2=also()),'
+    'Field(name="idle_limit", kind=kinds.integer(-1, 1000), about="Requests per second; -1: as many as come.", default=-1, lbaasv2=also()),'
 )
 BY_OPERATOR = (
-    'Field(name="rate_limit", kind=kinds.integer(-1, 1000), about="Requests per second.", operator=Operator(group="haproxy_amphora", '
-    'option="default_rate_limit", default=300, lowest=1, help="Requests per second of a listener that says nothing."), lbaasv2=also()),'
+    'Field(name="idle_limit", kind=kinds.integer(-1, 1000), about="Requests per second.", operator=Operator(group="haproxy_amphora", '
+    'option="default_idle_limit", default=300, lowest=1, help="Requests per second of a listener that says nothing."), lbaasv2=also()),'
 )
 
 
@@ -51,10 +51,10 @@ def test_one_declaration_is_a_field_of_the_api_the_document_lbaas_v2_and_the_row
         "changed": 7,
         "shown": 7,
         "unset": -1,
-        "refused": f"Invalid input for field/attribute rate_limit. Value: '-2'. {reason}",
+        "refused": f"Invalid input for field/attribute idle_limit. Value: '-2'. {reason}",
         "lbaasv2": 9,
         "lbaasv2 found": True,
-        "lbaasv2 refused": f"Invalid input for rate_limit. Reason: '-2': {reason}.",
+        "lbaasv2 refused": f"Invalid input for idle_limit. Reason: '-2': {reason}.",
     }
     words = {"description": "Requests per second; -1: as many as come.", "examples": [10]}
     kind = {"type": ["integer", "null"], "minimum": -1, "maximum": 1000}
@@ -65,7 +65,7 @@ def test_one_declaration_is_a_field_of_the_api_the_document_lbaas_v2_and_the_row
         "whole": {**kind, **words, "default": -1},
         "filter": [{"type": "integer", "minimum": -1, "maximum": 1000}],
     }
-    column = "sa.Column('rate_limit', sa.Integer(), server_default='-1', nullable=False)"
+    column = "sa.Column('idle_limit', sa.Integer(), server_default='-1', nullable=False)"
     assert found["migration"] == {"added": [f"batch_op.add_column({column})"], "left": 0}
 
 
@@ -73,7 +73,7 @@ def test_an_operators_default_is_said_in_the_same_line(tmp_path: pathlib.Path) -
     found = _with_one_line_more(tmp_path, BY_OPERATOR)
     assert found["options"] == [[1, 1000, 300, "Requests per second of a listener that says nothing."]]
     assert (found["api"]["silent"], found["api"]["unset"], found["api"]["row"]) == (300, 300, 500)
-    assert found["migration"] == {"added": ["batch_op.add_column(sa.Column('rate_limit', sa.Integer(), nullable=False))"], "left": 0}
+    assert found["migration"] == {"added": ["batch_op.add_column(sa.Column('idle_limit', sa.Integer(), nullable=False))"], "left": 0}
 
 
 @pytest.mark.parametrize("line", [DECLARED, BY_OPERATOR])

@@ -29,6 +29,7 @@ WHOLE = {
             "tags": ["b", "a"],
             "insert_headers": {"X-Forwarded-For": "true"},
             "allowed_cidrs": ["10.0.0.0/8"],
+            "rate_limit": {"requests": 5},
             "default_pool": {
                 "name": "pool",
                 "protocol": "HTTP",

@@ -273,6 +273,16 @@ def _l7() -> model.Snapshot:
     )
 
 
+def _additions() -> model.Snapshot:
+    """What only we have."""
+    return _one_pool(
+        "additions",
+        listener={"rate_limit": model.RateLimit(requests=100, period=10), "insert_headers": {"X-Forwarded-For": "true"}},
+        pool={"slow_start": 30},
+        monitor={},
+    )
+
+
 CASES: dict[str, Callable[[], model.Snapshot]] = {
     "http-single": _http_single,
     "app-cookie-pair": _cookies_in_a_pair,
@@ -283,6 +293,7 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "shared-and-partly-off": _shared_and_partly_off,
     "l7": _l7,
     "tls": _tls_to_both_sides,
+    "additions": _additions,
 }
 
 

@@ -1,0 +1,29 @@
+"""Slow start of pools, rate limits of listeners
+
+Revision: 0011
+After: 0010
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+
+_COLUMNS = (("listeners", "rate_limit", sa.JSON()), ("pools", "slow_start", sa.Integer()))
+
+
+def upgrade() -> None:
+    """Go forward. Nobody has asked for either yet."""
+    for table, name, kind in _COLUMNS:
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.add_column(sa.Column(name, kind, nullable=True))
+
+
+def downgrade() -> None:
+    """Go back."""
+    for table, name, _ in _COLUMNS:
+        with op.batch_alter_table(table, schema=None) as batch_op:
+            batch_op.drop_column(name)
