@@ -10,11 +10,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amphora_agent import announce, errors, system
+from amphora_agent import admission, announce, errors, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
 APPEAR_TIMEOUT = 8.0
+_ADMITTING_ALL = admission.script(())
 _LINE_NUMBER = re.compile(r"Command failed -:(\d+)")
 _QUOTED = re.compile(r'"([^"]+)"')
 _SYSCTLS = {
@@ -56,6 +57,7 @@ class Interfaces:
         self.namespace = self._namespace = namespace
         self._fetch = fetch
         self._appear_timeout = appear_timeout
+        self._admitting: str | None = None  # the script that the kernel was given last; None: an earlier agent's, if any
 
     def configure_management(self, config: boot.BootConfig) -> None:
         """Give the management NIC its address.
@@ -103,6 +105,28 @@ class Interfaces:
             if not inside or nic.name != interface.name:
                 self._bring_in(nic, inside, interface.name)
             _batch(self._inside, _lines(interface))
+
+    def admit(self, wanted: Iterable[rest.Interface]) -> None:
+        """Let in by these NICs what they admit, and everything by those that do not say.
+
+        :raises SettingRefused: the kernel does not take it; what held before still holds.
+        """
+        script = admission.script(wanted)
+        if script == self._admitting or (self._admitting is None and script == _ADMITTING_ALL and not self._has_admission()):
+            return
+        try:
+            system.run(system.in_tenant_namespace(self._namespace, ["nft", "-f", "-"]), stdin=script)
+        except system.CommandFailed as exc:
+            raise errors.SettingRefused("nft -f", " ".join(exc.output.split())) from exc
+        self._admitting = script
+
+    def _has_admission(self) -> bool:
+        """Whether an earlier agent left a table here. Where nobody can tell, none could make one."""
+        try:
+            return admission.TABLE in system.run(system.in_tenant_namespace(self._namespace, ["nft", "list", "tables"]))
+        except system.CommandFailed as exc:
+            LOG.info("%s", exc)
+            return False
 
     def take_vips(self, wanted: Sequence[rest.Interface]) -> None:
         """Answer for the VIPs from now on, and announce them. HAProxy serves by then: clients come with the announcement.
@@ -191,9 +215,14 @@ def merged(known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) ->
             interface,
             addresses=tuple(dict.fromkeys((*before.addresses, *interface.addresses))),
             vips=tuple(dict.fromkeys((*before.vips, *interface.vips))),
+            admits=_either(before.admits, interface.admits),
             routes=tuple(dict.fromkeys((*before.routes, *interface.routes))),
         )
     return tuple(by_mac.values())
+
+
+def _either(before: tuple[rest.Admission, ...] | None, wanted: tuple[rest.Admission, ...] | None) -> tuple[rest.Admission, ...] | None:
+    return wanted if before is None or wanted is None else tuple(dict.fromkeys((*before, *wanted)))
 
 
 def _lines(interface: rest.Interface) -> list[str]:

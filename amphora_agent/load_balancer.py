@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import ipaddress
 import json
@@ -65,6 +64,7 @@ class LoadBalancer:
         self._record.begin()
         with self._lock:
             self._recall()
+            self._resume_interfaces(self._nics.admit)
             self._resume_interfaces(self._nics.ensure)
             for one in reversed(self._programs):
                 one.resume()
@@ -113,6 +113,7 @@ class LoadBalancer:
             self._nics.drop_vips(self._known_nics)  # before servers end: a client without an answer asks again, a refused one gives up
             self._stop(brings_clients=False)
             self._nics.drop(self._known_nics, ())
+            self._nics.admit(())
             (self._state / "state.json").unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
             self._wanted, self._hash, self._known_nics, self._settled, self._states = None, "", (), True, {}
@@ -210,6 +211,7 @@ class LoadBalancer:
         if new_interfaces:
             self._take_vips(wanted.interfaces)
         self._nics.drop(self._known_nics, wanted.interfaces)
+        self._nics.admit(wanted.interfaces)
         self._known_nics = wanted.interfaces
         certificates.Certificates(self._state / "certificates").keep(wanted)
         return program.RUNTIME if how == program.NONE and changed else how
@@ -220,6 +222,7 @@ class LoadBalancer:
         if running is not None and running.interfaces == wanted.interfaces == self._known_nics:
             return False
         self._known_nics = interfaces.merged(self._known_nics, wanted.interfaces)
+        self._nics.admit(self._known_nics)
         self._nics.ensure(wanted.interfaces)
         return True
 
@@ -301,7 +304,7 @@ class LoadBalancer:
         assert self._wanted is not None
         data = {
             "wanted": {**self._wanted.fields(), "hash": self._hash},
-            "interfaces": [dataclasses.asdict(item) for item in self._known_nics],
+            "interfaces": [item.fields() for item in self._known_nics],
         }
         system.write_file(self._state / "state.json", json.dumps(data).encode())
 
@@ -327,6 +330,8 @@ def _refuse_malformed(wanted: rest.WantedState) -> None:
         for word in (*interface.addresses, *interface.vips, *routes):
             if word != "default" and not _is_address(word):
                 raise rest.Malformed(f"{word!r} is not an address")
+        for one in interface.admits or ():
+            _refuse_admission(one)
         if not _MAC.fullmatch(interface.mac):
             raise rest.Malformed(f"{interface.mac!r} is not a MAC address")
         if not LOWEST_MTU <= interface.mtu <= HIGHEST_MTU:
@@ -336,3 +341,12 @@ def _refuse_malformed(wanted: rest.WantedState) -> None:
     for name in wanted.certificates:
         if not certificates.FILE(name):
             raise rest.Malformed(f"{name!r} is not the name of a certificate")
+
+
+def _refuse_admission(one: rest.Admission) -> None:
+    if one.source is not None and not _is_address(one.source):
+        raise rest.Malformed(f"{one.source!r} is not an address")
+    if one.protocol == rest.VRRP and one.port is None:
+        return
+    if one.protocol not in rest.TRANSPORTS or one.port is None or not 1 <= one.port <= 65535:
+        raise rest.Malformed(f"{one.protocol!r} {one.port} is neither a port of {', '.join(rest.TRANSPORTS)} nor vrrp")

@@ -95,11 +95,25 @@ class Route:
     gateway: str | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Admission:
+    """Traffic that may come in: of `tcp`, `udp` or `sctp` to a port, or of `vrrp` (no port), from a `source` (CIDR notation; None: any)."""
+
+    protocol: str
+    port: int | None
+    source: str | None = None
+
+
+TRANSPORTS, VRRP = ("tcp", "udp", "sctp"), "vrrp"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Interface:
     """A NIC, found by its MAC, to be moved to the tenant namespace and given `addresses` (CIDR notation).
 
-    `vips` are further addresses (CIDR notation) that the agent sets and announces itself (SINGLE); in a pair keepalived does.
+    `vips` are further addresses (CIDR notation) that the agent sets and announces itself (SINGLE); in a pair keepalived does. What a NIC
+    `admits` is enforced in the amphora, where no security group guards it (SR-IOV); None: whatever comes. Older agents, which would not
+    enforce it, refuse such a state, for its hash does not fit what they read; where it is None they are sent what they know.
     """
 
     mac: str
@@ -108,6 +122,12 @@ class Interface:
     addresses: tuple[str, ...]
     routes: tuple[Route, ...] = ()
     vips: tuple[str, ...] = ()
+    admits: tuple[Admission, ...] | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """In JSON."""
+        body = dataclasses.asdict(self)
+        return {name: value for name, value in body.items() if value is not None or name != "admits"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +171,7 @@ class WantedState:
 
     def fields(self) -> dict[str, Any]:
         """In JSON, but for the hash."""
-        body = dataclasses.asdict(self)
+        body = dataclasses.asdict(self) | {"interfaces": [one.fields() for one in self.interfaces]}
         named = dict.fromkeys(_FIRST_PROGRAMS) | body.pop("programs")
         body = {name: value for name, value in body.items() if value or name not in ("names", "lists")}
         return body | {f"{name}{_CONFIG}": text for name, text in named.items()}
@@ -234,4 +254,10 @@ def interface(data: Mapping[str, Any]) -> Interface:
         addresses=tuple(str(item) for item in data.get("addresses", ())),
         routes=tuple(Route(_text(item, "destination"), _text_or_none(item, "gateway")) for item in data.get("routes", ())),
         vips=tuple(str(item) for item in data.get("vips", ())),
+        admits=None if data.get("admits") is None else tuple(map(_admission, data["admits"])),
     )
+
+
+def _admission(data: Mapping[str, Any]) -> Admission:
+    port = None if data.get("port") is None else _number(data, "port")
+    return Admission(_text(data, "protocol"), port, _text_or_none(data, "source"))

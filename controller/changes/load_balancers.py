@@ -42,7 +42,6 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
         tx.quotas.check(project_id, {"load_balancer": 1, **below.counts}, asking.settings.quotas)
     provider = asking.provider(choice.provider)
     asking.supports(provider, "loadbalancer", wanted)
-    asking.supports(provider, "flavor", {"sriov_vip": choice.placement.sriov_vip})
     fully_populated.supported(asking, choice.provider, below, place.versions)
     row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, generation=1)}
     with vip.allocated(asking, row["id"], project_id, place) as allocated:

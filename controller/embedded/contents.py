@@ -80,6 +80,9 @@ class Effects:
         """A router without legs was deleted."""
 
 
+VNIC_TYPE, DIRECT = "binding:vnic_type", "direct"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plug:
     """A port, with what it is for: its kind (empty for tenants'), the load balancer that it serves, and whether its groups filter it."""
@@ -90,6 +93,11 @@ class Plug:
     secured: bool
     groups: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether it stands for a part of a network card (SR-IOV): no group filters it."""
+        return self.port.vnic_type == DIRECT
 
     @property
     def id(self) -> str:
@@ -191,6 +199,7 @@ class Contents:
             device_id=row.device_id,
             device_owner=row.device_owner,
             project_id=row.project_id,
+            vnic_type=row.details.get(VNIC_TYPE, "normal"),
             attachment=Attachment(row.bridge, self.effects.namespace) if self.effects.namespace else None,
         )
 
@@ -215,8 +224,9 @@ class Contents:
         return self.ports("device", device_id=device_id, kind_1=first, kind_2=second, kind_3=third)
 
     def carriers(self, load_balancer_id: str) -> list[str]:
-        """The ids of the ports that carry the VIP of a load balancer."""
-        return [row.id for row in self.rows.all(tables.ports, load_balancer_id=load_balancer_id, kind=VRRP)]
+        """The ids of the ports that carry the VIP of a load balancer and bear groups."""
+        found = self.rows.all(tables.ports, load_balancer_id=load_balancer_id, kind=VRRP)
+        return [row.id for row in found if row.details.get(VNIC_TYPE) != DIRECT]
 
     def add_port(
         self, name: str, network: str, addresses: Sequence[tuple[str, str | None]], columns: Mapping[str, Any], gateway: bool = False

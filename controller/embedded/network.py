@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from controller import exceptions
 from controller.drivers.network import interface, vips
 from controller.embedded import front, tables, vip_groups
-from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, VIP, VRRP, Contents
+from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, VIP, VNIC_TYPE, VRRP, Contents
 from controller.embedded.inventory import Inventory
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, Network, Port, SecurityGroup, Subnet, VipRequest
@@ -134,7 +134,8 @@ class EmbeddedNetwork(interface.NetworkDriver):
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         with self._changing(order) as contents:
-            return self._ensure(contents, VRRP, amphora_id, vip.network_id, [vip.subnet_id], load_balancer_id, vip.address)
+            of_vip = {"load_balancer_id": load_balancer_id, "allowed": vip.address, "vnic_type": vip.vnic_type}
+            return self._ensure(contents, VRRP, amphora_id, vip.network_id, [vip.subnet_id], **of_vip)
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
         with self.inventory.read() as contents:
@@ -174,6 +175,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         subnet_ids: Sequence[str],
         load_balancer_id: str | None = None,
         allowed: str | None = None,
+        vnic_type: str = "normal",
     ) -> Port:
         for port in contents.ports_of_device(amphora_id, [kind]):
             if port.network_id == network_id:
@@ -184,10 +186,13 @@ class EmbeddedNetwork(interface.NetworkDriver):
         port = contents.add_port(name, network_id, addresses, {"kind": kind, **of_device})
         if allowed is not None:
             contents.allow_address(port.id, allowed)
-        if load_balancer_id is not None:
+        if vnic_type != "normal":  # a cable like any other here, but as unguarded as the part of a card that it stands for
+            known = contents.rows.get(tables.ports, port.id).details
+            contents.rows.set(tables.ports, {"id": port.id}, details={**known, VNIC_TYPE: vnic_type, "port_security_enabled": False})
+        elif load_balancer_id is not None:
             contents.set_groups(port.id, contents.groups_of_vips(load_balancer_id))
         contents.effects.made(contents, port.id)
-        return port
+        return contents.port(port.id)
 
     def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
         with self._changing(order) as contents:

@@ -125,7 +125,14 @@ def _ports(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Do
     allowed = _by(contents, tables.allowed_addresses, "port_id", only)
     groups = _by(contents, tables.port_groups, "port_id", only)
     return [
-        _standard(
+        {
+            "binding:vnic_type": "normal",
+            "binding:host_id": "",
+            "binding:profile": {},
+            "binding:vif_type": "bridge" if row.device_id else "unbound",
+            "binding:vif_details": {},
+        }
+        | _standard(
             row,
             "network_id mac_address device_id device_owner",
             none="qos_policy_id qos_network_policy_id resource_request",
@@ -140,13 +147,6 @@ def _ports(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Do
             propagate_uplink_status=False,
             ip_allocation="immediate",
         )
-        | {
-            "binding:vnic_type": "normal",
-            "binding:host_id": "",
-            "binding:profile": {},
-            "binding:vif_type": "bridge" if row.device_id else "unbound",
-            "binding:vif_details": {},
-        }
         for row in rows
     ]
 

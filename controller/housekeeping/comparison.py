@@ -20,11 +20,11 @@ from controller.drivers.compute import interface as compute_interface
 from controller.drivers.network import interface, remembered
 from controller.housekeeping import loops
 from controller.jobs import owed
+from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
 from controller.model.status import AT_REST, ProvisioningStatus, Topology
-from controller.tasks import network as network_tasks
 from controller.tasks import networks
 
 LOG = logging.getLogger(__name__)
@@ -162,9 +162,9 @@ class Comparison:
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:
                 yield from self._towards_members(amphora, wanted)
-        access = self.network.vip_access(snapshot.load_balancer.id)
-        rules = frozenset(map(_in_one_spelling, network_tasks.access_rules(snapshot, self.peer_port)))
-        if not broken and access is not None and frozenset(map(_in_one_spelling, access)) != rules:
+        has = self.network.vip_access(snapshot.load_balancer.id)
+        rules = frozenset(map(_in_one_spelling, access.rules(snapshot, self.peer_port)))
+        if not broken and has is not None and frozenset(map(_in_one_spelling, has)) != rules:
             yield Difference("what may reach the VIP is not what its listeners ask for")
 
     def _towards_members(self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]]) -> Iterator[Difference]:

@@ -72,6 +72,7 @@ class Port:
     project_id: str | None = None
     attachment: Attachment | None = None
     qos_policy_id: str | None = None
+    vnic_type: str = "normal"  # or "direct": a part of the host's network card (SR-IOV), which no security group guards
 
     def address_on(self, subnet_id: str | None = None) -> FixedIp:
         """Its address on this subnet, or else the first one of IPv4, or else the first.

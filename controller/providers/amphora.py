@@ -32,7 +32,6 @@ SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
     },
     "member": {"request_sriov": (False,)},
     "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
-    "flavor": {"sriov_vip": (False,)},
 }
 """By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""
 

@@ -47,7 +47,7 @@ def wanted_state(
         generation=snapshot.generation,
         programs={name: text for name, text in programs.items() if text is not None},
         peer_name=haproxy.peer_name(amphora),
-        interfaces=interfaces(snapshot, amphora, networks),
+        interfaces=interfaces(snapshot, amphora, networks, settings.peer_port),
         certificates=tuple(sorted(set(files.names.values()))),
         names=files.names,
         lists=files.lists,

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from amphora_agent.protocol import rest
+from controller.model import access
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.status import Topology
@@ -52,13 +53,14 @@ class Networks:
     floating: tuple[str, ...] = ()
 
 
-def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks) -> tuple[rest.Interface, ...]:
+def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks, peer_port: int) -> tuple[rest.Interface, ...]:
     """The VIP's NIC (eth1), then those of members' networks (eth2 and on).
 
     :raises UnsafeValue: an address, a MAC or a subnet is none.
     """
     members = enumerate(networks.members, start=2)
-    return (_vip_interface(snapshot, amphora, networks.vip), *(_member_interface(f"eth{number}", nic) for number, nic in members))
+    vip = dataclasses.replace(_vip_interface(snapshot, amphora, networks.vip), admits=_admitted(snapshot, peer_port))
+    return (vip, *(_member_interface(f"eth{number}", nic) for number, nic in members))
 
 
 def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnet: VipSubnet) -> rest.Interface:
@@ -75,6 +77,20 @@ def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnet: VipSubnet
         routes=gateway + _routes(subnet.host_routes),
         vips=(f"{vip}/{keepalived.vip_prefix(vip, prefix)}",) if load_balancer.topology is Topology.SINGLE else (),
     )
+
+
+def _admitted(snapshot: model.Snapshot, peer_port: int) -> tuple[rest.Admission, ...] | None:
+    """What a VIP's NIC admits that is a part of the host's card: no security group guards it."""
+    if snapshot.load_balancer.vip.vnic_type == "normal":
+        return None
+    wanted = {
+        rest.Admission(one.protocol, one.port, None if one.cidr is None else _range(one.cidr)) for one in access.rules(snapshot, peer_port)
+    }
+    return tuple(sorted(wanted, key=lambda one: (one.protocol, one.port or 0, one.source or "")))  # whatever the order of rows
+
+
+def _range(cidr: str) -> str:
+    return str(safe.network("range that may reach the VIP", cidr))
 
 
 def _member_interface(name: str, nic: MemberNetwork) -> rest.Interface:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import logging
 from collections.abc import Sequence
 from typing import Any
 
 from controller import exceptions, jobs
 from controller.jobs import owed
+from controller.model import access, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model import status
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
 from controller.model.network import AccessRule, Port
-from controller.model.protocols import PROTOCOLS
 from controller.services import Services
 from controller.tasks import base, networks, passes, push
 
@@ -71,7 +69,7 @@ class OpenListenerPorts(base.Step):
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
         snapshot = self._snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
-        applied, rules = owner.applied_generation, access_rules(snapshot, self.services.settings.render.peer_port)
+        applied, rules = owner.applied_generation, access.rules(snapshot, self.services.settings.render.peer_port)
         is_certain = self._only_if_changed and applied > 0
         if owner.qos_generation > (applied if is_certain else 0):
             with self.services.fence.writing(lease) as order:
@@ -101,7 +99,7 @@ class CloseToPredecessors(base.Step):
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         snapshot = self.services.snapshots.get(load_balancer_id)
-        rules = access_rules(snapshot, self.services.settings.render.peer_port)
+        rules = access.rules(snapshot, self.services.settings.render.peer_port)
         if self.services.opened.get(load_balancer_id) == (snapshot.generation, rules):
             return  # only halves of a pair admit each other
         with self.services.fence.writing(lease) as order:
@@ -229,24 +227,3 @@ def note_member_ports(
         tx.amphorae.note_member_ports(amphora.id, ports)
     if isinstance(snapshots, passes.Pass):
         snapshots.note(dataclasses.replace(amphora, member_ports=ports))
-
-
-def access_rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:
-    """What a load balancer's listeners ask for, and its amphorae among themselves."""
-    rules: list[AccessRule] = []
-    for listener in snapshot.listeners:
-        if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
-            transport = PROTOCOLS[listener.protocol].transport
-            rules.extend(AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
-    if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
-        rules += _rules_of_pair(snapshot, peer_port)
-    return tuple(dict.fromkeys(rules))
-
-
-def _rules_of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
-    """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
-    halves = [
-        str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in status.AMPHORA_IN_DELETION
-    ]
-    speaking = (("vrrp", None), ("tcp", peer_port))
-    return [AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]

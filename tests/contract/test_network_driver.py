@@ -227,6 +227,18 @@ def test_a_vrrp_port_lies_on_the_vips_subnet_with_an_address_of_its_own(cloud: C
     assert port.fixed_ips[0].ip_address != vip.address
 
 
+def test_the_port_of_a_direct_vip_is_a_part_of_a_card_without_groups(cloud: Cloud, private: Network) -> None:
+    load_balancer_id = new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, on(private))
+    direct = dataclasses.replace(vip, vnic_type="direct")
+    port = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, direct)
+    assert (port.vnic_type, cloud.network.get_port(vip.port_id).vnic_type) == ("direct", "normal")
+    cloud.network.set_vip_access(load_balancer_id, direct, [AccessRule("tcp", 80), AccessRule("vrrp", None, f"{vip.address}", True)])
+    assert cloud.groups_of(port.id) == set()
+    assert list(cloud.network.stray_ports(load_balancer_id, direct)) == []
+    assert cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).vnic_type == "normal"
+
+
 def test_a_member_port_has_one_address_per_subnet_those_that_came_later_too(cloud: Cloud, private: Network) -> None:
     amphora_id = new_id()
     port = cloud.network.ensure_member_port(amphora_id, private.id, private.subnet_ids)

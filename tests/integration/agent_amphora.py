@@ -291,12 +291,19 @@ class Amphora:
 
     def exec(self, *command: str) -> str:
         """Run a command inside the machine."""
+        return system.run(self._inside(*command))
+
+    def _inside(self, *command: str) -> list[str]:
         pid = self._all_pids()[0]  # process 1 of the machine: unshare's only child
-        return system.run(["nsenter", "-t", str(pid), "-m", "-n", "-p", *command])
+        return ["nsenter", "-t", str(pid), "-m", "-n", "-p", *command]
 
     def tenant(self, *command: str) -> str:
         """Run a command in the machine's tenant namespace."""
-        return self.exec("ip", "netns", "exec", boot.TENANT_NAMESPACE, *command)
+        return system.run(self.in_tenant(*command))
+
+    def in_tenant(self, *command: str) -> list[str]:
+        """The command line that runs this there."""
+        return self._inside("ip", "netns", "exec", boot.TENANT_NAMESPACE, *command)
 
     def log(self) -> str:
         """What the agent said."""

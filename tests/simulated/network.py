@@ -152,6 +152,7 @@ class Network:
         }
         row.setdefault("port_security_enabled", network["port_security_enabled"])
         row.setdefault("allowed_address_pairs", [])
+        row.setdefault("binding:vnic_type", "normal")
         if row["port_security_enabled"] and "security_groups" not in row:
             row["security_groups"] = [self._default_group(row["project_id"])]
         self._check_security(row)

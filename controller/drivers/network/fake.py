@@ -166,7 +166,7 @@ class Cloud:
         """:raises NotFound: a group does not exist."""
         plug.groups = frozenset(self.find("SecurityGroup", self.groups, one).id for one in groups)
         if plug.load_balancer_id is not None:
-            for carrier in self.carriers(plug.load_balancer_id):
+            for carrier in (one for one in self.carriers(plug.load_balancer_id) if one.port.vnic_type == "normal"):
                 carrier.groups = self.groups_of_vips(plug.load_balancer_id)
 
     def carriers(self, load_balancer_id: str) -> list[_Plug]:
@@ -309,8 +309,9 @@ class FakeNetwork(interface.NetworkDriver):
         with self._by(order) as cloud:
             plug = self._ensure(amphora_id, _VRRP, vip.network_id, [vip.subnet_id])
             if plug.load_balancer_id is None:
-                plug.load_balancer_id, plug.groups = load_balancer_id, cloud.groups_of_vips(load_balancer_id)
-                plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id))
+                plug.load_balancer_id = load_balancer_id
+                plug.groups = cloud.groups_of_vips(load_balancer_id) if vip.vnic_type == "normal" else frozenset()
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id), vnic_type=vip.vnic_type)
             return plug.port
 
     def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:

@@ -25,6 +25,7 @@ PORT_FIELDS = (
     "device_owner",
     "project_id",
     "qos_policy_id",
+    "binding:vnic_type",
     "security_groups",
     "port_security_enabled",
     "description",
@@ -116,6 +117,7 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
         device_owner=row["device_owner"],
         project_id=row["project_id"],
         qos_policy_id=row.get("qos_policy_id"),
+        vnic_type=row.get("binding:vnic_type", "normal"),
     )
 
 

@@ -298,11 +298,10 @@ def test_a_flavor_decides_provider_and_topology(api: Api) -> None:
     assert [one["flavor_id"] for one in api.ok("GET", f"/loadbalancers?flavor_id={flavor['id']}")["loadbalancers"]] == [flavor["id"]]
 
 
-def test_a_virtual_function_for_the_vip_is_more_than_the_data_plane_can_do(api: Api) -> None:
+def test_a_flavor_makes_a_virtual_function_of_the_vip(api: Api) -> None:
     flavor = FLAVOR.of(api, FLAVOR.a_profile(api, sriov_vip=True))
-    body = {"loadbalancer": {"vip_subnet_id": api.network.subnet_id, "flavor_id": flavor["id"]}}
-    assert api.refused(501, "POST", "/loadbalancers", body) == "Provider 'amphora' does not support a requested option: sriov_vip True"
-    assert list(api.network.list_ours()) == []
+    assert api.load_balancer(flavor_id=flavor["id"])["vip_vnic_type"] == "direct"
+    assert api.load_balancer()["vip_vnic_type"] == "normal"
 
 
 def test_a_zones_networks_replace_those_of_the_deployment_but_not_the_denied_ones(api_with: Any) -> None:

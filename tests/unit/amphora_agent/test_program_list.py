@@ -99,8 +99,8 @@ def wanted(generation: int, **texts: str) -> rest.WantedState:
 def test_all_are_checked_before_any_is_changed(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
     balancer.apply(wanted(1, one="a", bringer="a", two="a"))
     assert said == [
-        *("ensure", "check one", "check two", "check bringer", "apply one", "apply two", "apply bringer"),
-        *("take_vips", "drop"),
+        *("admit", "ensure", "check one", "check two", "check bringer", "apply one", "apply two", "apply bringer"),
+        *("take_vips", "drop", "admit"),
     ]
     said.clear()
     balancer._programs[2].refuses = True  # type: ignore[attr-defined]
@@ -113,7 +113,7 @@ def test_clients_are_sent_away_before_those_who_serve_them_end(balancer: load_ba
     balancer.apply(wanted(1, one="a", two="a", bringer="a"))
     said.clear()
     balancer.remove("lb")
-    assert said == ["stop bringer", "drop_vips", "stop two", "stop one", "drop"]
+    assert said == ["stop bringer", "drop_vips", "stop two", "stop one", "drop", "admit"]
 
 
 def test_one_that_is_no_longer_wanted_is_stopped_alone(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:

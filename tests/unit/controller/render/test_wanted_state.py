@@ -9,6 +9,7 @@ import random
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from amphora_agent.protocol import rest
 from controller import exceptions, render
 from controller.model import load_balancer as model
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
@@ -188,6 +189,22 @@ def test_networks_of_members_get_nics_after_the_vips() -> None:
     assert [nic.name for nic in nics] == ["eth1", "eth2"]
     assert (nics[1].mac, nics[1].addresses, nics[1].vips) == ("fa:16:3e:00:00:02", ("10.0.0.5/24", "2001:db8::5/64"), ())
     assert [(one.destination, one.gateway) for one in nics[1].routes] == [("10.1.0.0/16", "10.0.0.1")]
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_vip_on_a_part_of_a_card_is_guarded_in_the_amphora(topology: Topology) -> None:
+    snapshot = builders.a_serving_snapshot(topology=topology, listeners=2)
+    plain = tools.wanted(snapshot)
+    assert {one.admits for one in plain.interfaces} == {None}
+    owner = snapshot.load_balancer
+    listeners = (dataclasses.replace(snapshot.listeners[0], allowed_cidrs=("203.0.113.9/24",)), *snapshot.listeners[1:])
+    direct = dataclasses.replace(owner, vip=dataclasses.replace(owner.vip, vnic_type="direct"))
+    (nic,) = tools.wanted(dataclasses.replace(snapshot, load_balancer=direct, listeners=listeners)).interfaces
+    ports = [one.protocol_port for one in listeners]
+    wanted = {rest.Admission("tcp", ports[0], "203.0.113.0/24"), rest.Admission("tcp", ports[1])}
+    for half in snapshot.amphorae if topology is Topology.ACTIVE_STANDBY else ():
+        wanted |= {rest.Admission("vrrp", None, f"{half.vrrp_ip}/32"), rest.Admission("tcp", 1025, f"{half.vrrp_ip}/32")}
+    assert set(nic.admits or ()) == wanted
 
 
 def test_numbers_of_a_consistent_hash_are_unique_even_if_two_members_hash_alike(monkeypatch: pytest.MonkeyPatch) -> None:

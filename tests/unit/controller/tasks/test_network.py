@@ -9,15 +9,16 @@ import pytest
 
 from controller import exceptions
 from controller.drivers.network import remembered
+from controller.model import access
 from controller.model.network import AccessRule, Subnet
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
-from controller.tasks import network, networks, push
+from controller.tasks import networks, push
 from tests import builders
 
 
 def rules(topology: Topology = Topology.SINGLE, **listener: object) -> set[AccessRule]:
     snapshot = builders.a_snapshot(builders.a_load_balancer(topology=topology), listeners=[builders.a_listener(**listener)])
-    return set(network.access_rules(snapshot, peer_port=1025))
+    return set(access.rules(snapshot, peer_port=1025))
 
 
 @pytest.mark.parametrize(("protocol", "transport"), [("HTTP", "tcp"), ("TCP", "tcp"), ("HTTPS", "tcp"), ("UDP", "udp"), ("SCTP", "sctp")])
@@ -42,7 +43,7 @@ def test_the_halves_of_a_pair_may_speak_with_each_other_and_nobody_else_with_the
     halves = ("10.0.0.3/32", "fd00::4/128")
     said = [("vrrp", None), ("tcp", 1025)]
     own = {AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in said}
-    assert set(network.access_rules(snapshot, peer_port=1025)) == own
+    assert set(access.rules(snapshot, peer_port=1025)) == own
 
 
 class Subnets(remembered.RememberedNetworks):

@@ -1,0 +1,51 @@
+"""What may reach an amphora by a NIC that no security group guards: a part of the host's network card (SR-IOV).
+
+One nftables table in the tenants' namespace, which is replaced as a whole. It looks at packets before anything translates their
+addresses, so it holds for whoever serves them. Beside what is admitted passes what was asked for from here (replies of members), and
+what IPv6 can't do without: neighbor discovery (RFC 4861) and the queries by which switches learn who listens for it (RFC 2710, RFC 3810).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from amphora_agent.protocol import rest
+
+TABLE = "figlina_admission"
+_NEEDED = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } accept"
+_VRRP = 112  # its protocol number (RFC 5798, section 5.1.1.4)
+
+
+def script(interfaces: Iterable[rest.Interface]) -> str:
+    """What `nft -f` is to read, so that these NICs admit what they say; no table, if none of them says anything."""
+    guarded = [one for one in interfaces if one.admits is not None]
+    lines = [f"table inet {TABLE}", f"delete table inet {TABLE}"]  # the first line makes it, so that the second one finds it
+    if guarded:
+        lines += [f"table inet {TABLE} {{", *(line for one in guarded for line in _chain(one)), *_arriving(guarded), "}"]
+    return "\n".join(lines) + "\n"
+
+
+def _chain(interface: rest.Interface) -> Iterator[str]:
+    yield f" chain {_name(interface)} {{"
+    yield "  ct state established,related accept"
+    yield f"  {_NEEDED}"
+    yield from (f"  {_rule(one)}" for one in interface.admits or ())
+    yield "  drop"
+    yield " }"
+
+
+def _arriving(guarded: Iterable[rest.Interface]) -> Iterator[str]:
+    yield " chain arriving {"
+    yield "  type filter hook prerouting priority -150; policy accept;"  # after connection tracking, before translation
+    yield from (f'  iifname "{one.name}" jump {_name(one)}' for one in guarded)
+    yield " }"
+
+
+def _name(interface: rest.Interface) -> str:
+    return "nic_" + "".join(character if character.isalnum() else "_" for character in interface.name)
+
+
+def _rule(admission: rest.Admission) -> str:
+    words = [] if admission.source is None else [f"{'ip6' if ':' in admission.source else 'ip'} saddr {admission.source}"]
+    words += [f"meta l4proto {_VRRP}"] if admission.protocol == rest.VRRP else [f"{admission.protocol} dport {admission.port}"]
+    return " ".join((*words, "accept"))

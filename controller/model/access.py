@@ -1,0 +1,31 @@
+"""What may reach the VIP of a load balancer, as its listeners and its topology ask for."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from controller.model import load_balancer as model
+from controller.model import status
+from controller.model.network import AccessRule
+from controller.model.protocols import PROTOCOLS
+
+
+def rules(snapshot: model.Snapshot, peer_port: int) -> tuple[AccessRule, ...]:
+    """What a load balancer's listeners ask for, and its amphorae among themselves."""
+    found: list[AccessRule] = []
+    for listener in snapshot.listeners:
+        if listener.provisioning_status is not status.ProvisioningStatus.PENDING_DELETE:
+            transport = PROTOCOLS[listener.protocol].transport
+            found.extend(AccessRule(transport, listener.protocol_port, cidr) for cidr in listener.allowed_cidrs or (None,))
+    if snapshot.load_balancer.topology is status.Topology.ACTIVE_STANDBY:
+        found += _of_pair(snapshot, peer_port)
+    return tuple(dict.fromkeys(found))
+
+
+def _of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
+    """What the halves tell each other, from nobody else: a stranger's VRRP packet could make both let go of the VIP."""
+    halves = [
+        str(ipaddress.ip_network(one.vrrp_ip)) for one in snapshot.amphorae if one.vrrp_ip and one.status not in status.AMPHORA_IN_DELETION
+    ]
+    speaking = (("vrrp", None), ("tcp", peer_port))
+    return [AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]

@@ -1,0 +1,140 @@
+"""A NIC that no security group guards (SR-IOV): the amphora itself admits what it was told, from whom it was told, and answers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import socket
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent import system
+from amphora_agent.protocol import rest
+from tests.integration import agent_amphora
+from tests.integration.agent_amphora import TENANT_MAC, VIP, VRRP, WEB, Amphora, config, eventually
+
+pytestmark = pytest.mark.integration
+FRIEND, STRANGER = "198.19.251.31", "198.19.251.32"
+ANY, FRIENDS = rest.Admission("tcp", 80), rest.Admission("tcp", 80, f"{FRIEND}/32")
+OTHER_PORT = rest.Admission("tcp", 8080)
+VIP6, FRIEND6, STRANGER6 = "fd00:f1::64", "fd00:f1::31", "fd00:f1::32"
+_PROBE = 0.6  # seconds; a dropped packet is never answered, and one that passes is within milliseconds
+
+
+@pytest.fixture
+def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
+    with agent_amphora.running(tmp_path / "amphora") as made:
+        for address in (f"{FRIEND}/24", f"{STRANGER}/24", f"{FRIEND6}/64", f"{STRANGER6}/64"):
+            system.run(["ip", "-n", made.outside, "address", "add", address, "dev", "ten", *(["nodad"] if ":" in address else [])])
+        yield made
+
+
+def nic(admits: tuple[rest.Admission, ...] | None) -> rest.Interface:
+    vips = (f"{VIP}/32", f"{VIP6}/128")
+    return rest.Interface(mac=TENANT_MAC, name="eth1", mtu=1400, addresses=(f"{VRRP}/24", "fd00:f1::2/64"), vips=vips, admits=admits)
+
+
+def text(amphora: Amphora) -> str:
+    """HAProxy on both ports of both VIPs; its member is outside, so its answers come back by the guarded NIC."""
+    made = config(f"m1 {WEB}:9001 weight 1")
+    return made.replace(f"    bind {VIP}:80\n", "".join(f"    bind {vip}:{port}\n" for vip in (VIP, f"[{VIP6}]") for port in (80, 8080)))
+
+
+def reaches(amphora: Amphora, source: str, port: int = 80) -> bool:
+    """Whether a request from this address is answered."""
+    vip = VIP6 if ":" in source else VIP
+
+    def ask() -> bool:
+        with socket.create_connection((vip, port), _PROBE, source_address=(source, 0)) as connection:
+            connection.settimeout(5)
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(100).startswith(b"HTTP/1.1 200")
+
+    try:
+        return amphora.outdoors(ask)
+    except TimeoutError:
+        return False
+
+
+def who(amphora: Amphora, port: int = 80) -> set[str]:
+    return {source for source in (FRIEND, STRANGER, FRIEND6, STRANGER6) if reaches(amphora, source, port)}
+
+
+def test_a_guarded_nic_admits_what_it_was_told_and_follows_every_change(amphora: Amphora) -> None:
+    amphora.web(9001)
+    everybody, configuration = {FRIEND, STRANGER, FRIEND6, STRANGER6}, text(amphora)
+    for generation, (admits, on_80, on_8080) in enumerate(
+        [
+            ((FRIENDS,), {FRIEND}, set()),
+            ((FRIENDS, rest.Admission("tcp", 80, f"{FRIEND6}/128")), {FRIEND, FRIEND6}, set()),
+            ((ANY,), everybody, set()),
+            ((FRIENDS, OTHER_PORT), {FRIEND}, everybody),
+            ((), set(), set()),
+            (None, everybody, everybody),
+            ((FRIENDS,), {FRIEND}, set()),
+        ],
+        start=1,
+    ):
+        amphora.apply(generation, configuration, interfaces=(nic(admits),))
+        eventually(lambda: "eth1" in amphora.tenant("ip", "-br", "link"))
+        assert (who(amphora), who(amphora, 8080)) == (on_80, on_8080), admits
+
+
+def test_it_outlives_the_agent_and_what_is_gone_admits_all_again(amphora: Amphora) -> None:
+    amphora.web(9001)
+    amphora.apply(1, text(amphora), interfaces=(nic((FRIENDS,)),))
+    agent_amphora.kill(amphora.agent_pid())
+    eventually(lambda: amphora.call("GET", "/")[0] == 200)
+    assert who(amphora) == {FRIEND}
+    amphora.apply(2, text(amphora), interfaces=(nic((FRIENDS, OTHER_PORT)),))
+    assert (who(amphora), STRANGER in who(amphora, 8080)) == ({FRIEND}, True)
+    agent_amphora.kill(amphora.agent_pid())
+    eventually(lambda: amphora.call("GET", "/")[0] == 200)
+    amphora.apply(3, text(amphora), interfaces=(nic(None),))
+    assert who(amphora) == {FRIEND, STRANGER, FRIEND6, STRANGER6}
+    assert amphora.call("DELETE", rest.load_balancer_path(amphora.load_balancer_id))[0] == 204
+    assert "figlina_admission" not in amphora.tenant("nft", "list", "tables")
+
+
+def test_a_connection_that_stands_goes_on_and_a_refused_configuration_closes_nothing(amphora: Amphora) -> None:
+    amphora.web(9001)
+    amphora.apply(1, text(amphora), interfaces=(nic((ANY,)),))
+    with contextlib.closing(amphora.outdoors(lambda: socket.create_connection((VIP, 80), 5, source_address=(STRANGER, 0)))) as held:
+        broken = text(amphora).replace("balance roundrobin", "balance nonsense")
+        status, _ = amphora.put(amphora.wanted(2, broken, interfaces=(nic((FRIENDS,)),)))
+        assert status == rest.CONFIG_REFUSED
+        assert who(amphora) == {FRIEND, STRANGER, FRIEND6, STRANGER6}, "what served before goes on serving"
+        amphora.apply(3, text(amphora), interfaces=(nic((FRIENDS,)),))
+        assert who(amphora) == {FRIEND}
+        held.settimeout(5)
+        held.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert held.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_vrrp_comes_in_from_the_other_half_alone(amphora: Amphora) -> None:
+    """Two raw packets of protocol 112; who listens in the amphora sees those that passed."""
+    amphora.web(9001)
+    amphora.apply(1, text(amphora), interfaces=(nic((ANY, rest.Admission("vrrp", None, f"{FRIEND}/32"))),))
+    listener = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); s.settimeout(3); print(s.recvfrom(99)[1][0])"
+
+    def send() -> None:
+        for source in (STRANGER, FRIEND):
+            with socket.socket(socket.AF_INET, socket.SOCK_RAW, 112) as sender:
+                sender.bind((source, 0))
+                sender.sendto(b"hello", (VRRP, 0))
+
+    with subprocess.Popen(amphora.in_tenant("python3", "-c", listener), stdout=subprocess.PIPE, text=True) as hearing:
+        eventually(lambda: ":0070" in amphora.tenant("cat", "/proc/net/raw"))
+        amphora.outdoors(send)
+        assert hearing.communicate(timeout=10)[0].strip() == FRIEND
+
+
+def test_a_kernel_that_does_not_take_the_rules_is_told_and_nothing_is_served_unguarded(amphora: Amphora) -> None:
+    amphora.web(9001)
+    strange = dataclasses.replace(nic((rest.Admission("tcp", 80, "198.19.251.31/33"),)))
+    status, answer = amphora.put(amphora.wanted(1, text(amphora), interfaces=(strange,)))
+    assert status >= 400, answer
+    assert who(amphora) == set()
