@@ -102,9 +102,10 @@ def _try_port(site: Site) -> None:
     network = next((one for one in site.networks.values() if one), None)
     if network is None:
         return  # the check of networks says so
-    address = {"ip_address": "192.0.2.1"}  # RFC 5737: nobody's
-    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False, "security_groups": []}
-    with _made(site.network, "/ports", "port", wanted | {"allowed_address_pairs": [address]}):
+    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False}
+    if network.get("port_security_enabled", True):  # elsewhere Neutron takes neither, and nobody needs them
+        wanted |= {"security_groups": [], "allowed_address_pairs": [{"ip_address": "192.0.2.1"}]}  # RFC 5737: nobody's
+    with _made(site.network, "/ports", "port", wanted):
         pass
 
 

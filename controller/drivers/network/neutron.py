@@ -45,7 +45,6 @@ class NeutronNetwork(interface.NetworkDriver):
         self._groups = neutron_groups.Groups(self._neutron)
         self._management_networks = tuple(management_networks)
         self._management_groups = tuple(management_groups)
-        self._qos: bool | None = None
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
@@ -71,12 +70,10 @@ class NeutronNetwork(interface.NetworkDriver):
         return shapes.security_group(self._neutron.get("security-groups", group_id, "SecurityGroup", ("id", "name", "project_id")))
 
     def has_qos(self) -> bool:
-        if self._qos is None:  # what a service is able to do does not change while it runs
-            try:
-                self._qos = bool(self._neutron.service.get("/extensions/qos"))
-            except errors.Missing:
-                self._qos = False
-        return self._qos
+        try:
+            return bool(self._neutron.service.get("/extensions/qos"))
+        except errors.Missing:
+            return False
 
     def get_qos_policy(self, policy_id: str) -> QosPolicy:
         return shapes.qos_policy(self._neutron.get("qos/policies", policy_id, "QoS Policy"))
