@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from controller.model import protocols
-from controller.resources import listener, pool
+from controller.resources import kinds, listener, pool
 
 Body = dict[str, Any]
 
@@ -17,16 +17,23 @@ WORDS = ("", "shop", "Ω amphora 🏺", "a b", "x" * 255, "o'clock", '100 % "cot
 PATHS = ("/", "/health", "/a?b=c&d=%20", "/~x/;y=(z)", "/a%2Fb", "/it's", "/$HOME")
 VALUES = ("/api", "index", "www.example.org", "^/(a|b)+$", "jpg", "x=y", "a:b,c", 'say\\"hi', "it's", "ü", "$HOME", "%[src]", "#1")
 HOSTS = ("example.org", "a_b.example", "x", "www.example.org.")
+CIPHERS = (
+    "", "ECDHE-RSA-AES128-GCM-SHA256", "TLS_AES_256_GCM_SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "TLS_AES_128_GCM_SHA256",
+    "ECDHE-RSA-AES128-GCM-SHA256:!aNULL", "ECDHE-RSA-AES256-GCM-SHA384:-MD5",
+)  # fmt: skip
 URLS = ("http://example.org", "https://example.org/a?b=%20c#d", "HTTP://[2001:db8::1]:80/$HOME", "http://u:p@x/~'!*()", "https://x/%25%5b")
 
 
 class Bodies:
-    """`ids` finds an object of a kind (or None), `subnets` the subnets that exist."""
+    """`find` finds an object of a kind (or None), `references` are what the secret store has: `bundle`, `authorities`, `revocations`."""
 
-    def __init__(self, rng: random.Random, find: Callable[[str], str | None], subnet_id: str) -> None:
+    def __init__(
+        self, rng: random.Random, find: Callable[[str], str | None], subnet_id: str, references: Mapping[str, Sequence[str]]
+    ) -> None:
         self.rng = rng
         self._find = find
         self._subnet_id = subnet_id
+        self._references = references
         self._makers: dict[str, Callable[[], Body]] = {
             "loadbalancer": self._load_balancer, "listener": self._listener, "pool": self._pool, "member": self.member,
             "healthmonitor": self._monitor, "l7policy": self._policy, "rule": self._rule, "quota": self._quota, "flavor": self._flavor,
@@ -54,14 +61,20 @@ class Bodies:
         pools = []
         for number in range(rng.randint(1, 3)):
             made = {name: value for name, value in self._pool().items() if name not in ("loadbalancer_id", "listener_id")}
-            made |= {"name": f"pool-{number}", "protocol": "HTTP", "members": [self.member() for _ in range(rng.randint(0, 3))]}
+            made |= {
+                "name": f"pool-{number}",
+                "protocol": rng.choice(("HTTP", "HTTP", "PROXYV2")),
+                "members": [self.member() for _ in range(rng.randint(0, 3))],
+            }
             if rng.random() < 0.5:
                 made["healthmonitor"] = {name: value for name, value in self._monitor().items() if name != "pool_id"}
             pools.append(made)
         listeners = []
         for number in range(rng.randint(0, 3)):
             made = {name: value for name, value in self._listener().items() if name not in ("loadbalancer_id", "default_pool_id")}
-            made |= {"protocol": "HTTP", "protocol_port": 8000 + number, "default_pool": {"name": rng.choice(pools)["name"]}}
+            if made["protocol"] != "TERMINATED_HTTPS":
+                made = {name: value for name, value in made.items() if name != "insert_headers"} | {"protocol": "HTTP"}
+            made |= {"protocol_port": 8000 + number, "default_pool": {"name": rng.choice(pools)["name"]}}
             if rng.random() < 0.6:
                 policy = {name: value for name, value in self._policy().items() if name not in ("listener_id", "redirect_pool_id")}
                 policy |= {"redirect_pool": {"name": "pool-0"}} if policy["action"] == "REDIRECT_TO_POOL" else {}
@@ -95,7 +108,7 @@ class Bodies:
 
     def _listener(self) -> Body:
         rng = self.rng
-        protocol = rng.choice(("HTTP", "HTTP", "HTTP", "TCP", "HTTPS", *protocols.OF_LISTENERS))
+        protocol = rng.choice(("HTTP", "HTTP", "HTTP", "TCP", "HTTPS", "TERMINATED_HTTPS", "TERMINATED_HTTPS", *protocols.OF_LISTENERS))
         made = self._common("description") | {
             "loadbalancer_id": self._find("loadbalancer"), "protocol": protocol, "protocol_port": rng.randint(1, 65535)
         }  # fmt: skip
@@ -105,11 +118,40 @@ class Bodies:
             default_pool_id=lambda: self._find("pool"),
             **{name: lambda: self._number(0, 2073600000) for name in listener.SCHEMA.operators},
         )
-        if protocol == "HTTP" and rng.random() < 0.3:
-            made["insert_headers"] = {rng.choice(protocols.HEADERS): rng.choice(("true", "false", "True", "x"))}
+        headers = protocols.PROTOCOLS[protocol].headers
+        if headers and rng.random() < 0.3:
+            made["insert_headers"] = {rng.choice(headers): rng.choice(("true", "false", "True", "x"))}
         if protocols.PROTOCOLS[protocol].has_requests:
             made |= self._sometimes(rate_limit=lambda: {"requests": self._number(1, 1_000_000), "period": self._number(1, 3600)})
+        return made | self._ending_tls() if protocol == "TERMINATED_HTTPS" else made
+
+    def _ending_tls(self) -> Body:
+        rng = self.rng
+        made = {"default_tls_container_ref": self._reference("bundle")} | self._tls()
+        made |= self._sometimes(
+            sni_container_refs=lambda: [self._reference("bundle") for _ in range(rng.randint(0, 3))],
+            hsts_max_age=lambda: self._number(0, 2147483647),
+        )
+        if "hsts_max_age" in made:
+            made |= self._sometimes(hsts_include_subdomains=lambda: True, hsts_preload=lambda: True)
+        if rng.random() < 0.3:
+            made |= {
+                "client_ca_tls_container_ref": self._reference("authorities"),
+                "client_authentication": rng.choice(("NONE", "OPTIONAL", "MANDATORY")),
+            }
+            made |= self._sometimes(client_crl_container_ref=lambda: self._reference("revocations"))
         return made
+
+    def _tls(self) -> Body:
+        rng = self.rng
+        return self._sometimes(
+            tls_ciphers=lambda: rng.choice(CIPHERS),
+            tls_versions=lambda: rng.sample(kinds.TLS_VERSIONS, rng.randint(1, 3)),
+            alpn_protocols=lambda: rng.sample(kinds.ALPN_PROTOCOLS, rng.randint(1, 3)),
+        )
+
+    def _reference(self, kind: str) -> str:
+        return self.rng.choice(self._references[kind])
 
     def _pool(self) -> Body:
         rng = self.rng
@@ -119,6 +161,13 @@ class Bodies:
         }  # fmt: skip
         if rng.random() < 0.2:
             made |= {"loadbalancer_id": None, "listener_id": self._find("listener")}
+        if rng.random() < 0.3:
+            made |= {"tls_enabled": True} | self._tls()
+            made |= self._sometimes(
+                tls_container_ref=lambda: self._reference("bundle"), ca_tls_container_ref=lambda: self._reference("authorities")
+            )
+            if "ca_tls_container_ref" in made:
+                made |= self._sometimes(crl_container_ref=lambda: self._reference("revocations"))
         if rng.random() < 0.4:
             made["session_persistence"] = rng.choice(
                 (
@@ -176,7 +225,9 @@ class Bodies:
 
     def _rule(self) -> Body:
         rng = self.rng
-        kind = rng.choice(("PATH", "HOST_NAME", "HEADER", "COOKIE", "FILE_TYPE"))
+        kind = rng.choice(("PATH", "HOST_NAME", "HEADER", "COOKIE", "FILE_TYPE", "SSL_CONN_HAS_CERT", "SSL_VERIFY_RESULT", "SSL_DN_FIELD"))
+        if kind in ("SSL_CONN_HAS_CERT", "SSL_VERIFY_RESULT"):
+            return {"type": kind, "compare_type": "EQUAL_TO", "value": "True" if kind == "SSL_CONN_HAS_CERT" else str(self._number(0, 90))}
         compare = rng.choice(
             ("EQUAL_TO", "REGEX") if kind == "FILE_TYPE" else ("CONTAINS", "ENDS_WITH", "EQUAL_TO", "REGEX", "STARTS_WITH")
         )
@@ -184,6 +235,8 @@ class Bodies:
         made.pop("name", None)
         if kind == "HEADER" and rng.random() < 0.3:
             made["value"] = rng.choice(('"two words"', '"a, b"', 'x"y'))
+        if kind == "SSL_DN_FIELD":
+            made["key"] = rng.choice(("CN", "O", "OU", "emailAddress", "C-1"))
         return made | ({"key": rng.choice(("X-Shop", "a.b", "it's", "$x", "x%y#z"))} if kind in ("HEADER", "COOKIE") else {})
 
     def _quota(self) -> Body:

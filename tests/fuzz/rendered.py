@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
-from controller.render import haproxy
+from controller.model.status import Topology
+from controller.render import haproxy, keepalived
 from controller.render.settings import Settings
 from tests import builders
 
@@ -22,8 +26,16 @@ class Injected(AssertionError):
     """Something that a client sent does more in a configuration than to be a value in its place."""
 
 
-def checked(snapshot: model.Snapshot) -> str | None:
-    """The text, in which every string of a client is one word, where one is expected.
+@dataclasses.dataclass(frozen=True)
+class Texts:
+    """Of one amphora; no HAProxy's where it is not to run."""
+
+    haproxy: str | None
+    keepalived: str
+
+
+def checked(snapshot: model.Snapshot) -> Texts:
+    """The texts, in which every string of a client is one word, where one is expected; in keepalived's there is none.
 
     :raises Injected: it is not, or the renderer refuses what the API has accepted.
     """
@@ -44,6 +56,19 @@ def checked(snapshot: model.Snapshot) -> str | None:
         _compare(text, plain)
     elif text is not plain:
         raise Injected("a string of a client decides whether there is a configuration at all")
+    return Texts(text, _checked_keepalived(snapshot, both))
+
+
+def _checked_keepalived(snapshot: model.Snapshot, both: Sequence[str]) -> str:
+    """As if its topology was that of a pair, which few have."""
+    roles = Topology.ACTIVE_STANDBY.roles
+    pair = tuple(builders.an_amphora(id=key, role=role) for key, role in zip(both, roles, strict=True))
+    network = ipaddress.ip_network(builders.VIP_SUBNET_CIDR)
+    text, plain = (
+        keepalived.config(dataclasses.replace(one, amphorae=pair), pair[0], network, _SETTINGS) for one in (snapshot, _harmless(snapshot))
+    )
+    if text != plain:
+        raise Injected("a string of a client stands in keepalived's configuration")
     return text
 
 
@@ -57,7 +82,7 @@ def _compare(text: str, plain: str) -> None:
     for line, other in zip(lines, expected, strict=True):
         if line == other:
             continue
-        words, others = split(line), split(other)
+        words, others = (split(one.replace(f"${{{rest.CERTIFICATES_VARIABLE}}}", "")) for one in (line, other))
         if len(words) != len(others) or words[:1] != others[:1]:
             raise Injected(f"{line!r} is {len(words)} words, and {other!r} is {len(others)}")
         for word, harmless in zip(words, others, strict=True):
@@ -109,6 +134,7 @@ def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
     """The same shape, with nothing in its strings."""
     return dataclasses.replace(
         _anonymous(snapshot),
+        listeners=tuple(_tls(_nameless(item)) for item in snapshot.listeners),
         pools=tuple(_pool(item) for item in snapshot.pools),
         health_monitors=tuple(_monitor(item) for item in snapshot.health_monitors),
         l7policies=tuple(_policy(item) for item in snapshot.l7policies),
@@ -125,7 +151,24 @@ def _pool(pool: model.Pool) -> model.Pool:
     persistence = pool.session_persistence
     if persistence is not None and persistence.cookie_name is not None:
         persistence = dataclasses.replace(persistence, cookie_name="x")
-    return dataclasses.replace(_nameless(pool), session_persistence=persistence)
+    return dataclasses.replace(_tls(_nameless(pool)), session_persistence=persistence)
+
+
+def _tls(item: Any) -> Any:
+    """With other references of the same number, and ciphers that are as many of each kind."""
+    names = (
+        "default_tls_container_ref",
+        "client_ca_tls_container_ref",
+        "client_crl_container_ref",
+        "tls_container_ref",
+        "ca_tls_container_ref",
+    )
+    changes: dict[str, Any] = {name: "local:x" for name in (*names, "crl_container_ref") if getattr(item, name, None)}
+    if found := [one for one in getattr(item, "sni_container_refs", ()) if one != item.default_tls_container_ref]:
+        changes["sni_container_refs"] = tuple(f"local:{number}" for number in range(len(set(found))))
+    if item.tls_ciphers:
+        changes["tls_ciphers"] = ":".join(one and ("TLS_X" if one.startswith("TLS_") else "X") for one in item.tls_ciphers.split(":"))
+    return dataclasses.replace(item, **changes)
 
 
 def _monitor(monitor: model.HealthMonitor) -> model.HealthMonitor:
@@ -139,4 +182,5 @@ def _policy(policy: model.L7Policy) -> model.L7Policy:
 
 
 def _rule(rule: model.L7Rule) -> model.L7Rule:
-    return dataclasses.replace(_nameless(rule), value=_STRUCTURE.sub("x", rule.value), key=rule.key and "x")
+    value = "0" if rule.type == "SSL_VERIFY_RESULT" else _STRUCTURE.sub("x", rule.value)
+    return dataclasses.replace(_nameless(rule), value=value, key=rule.key and "x")

@@ -7,9 +7,13 @@ import json
 import pathlib
 import random
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib import parse as urls
 
+from controller.drivers.secrets import bundles
+from controller.render import tls
+from tests import tls_material
 from tests.functional.api.conftest import PROJECT, Api
 from tests.fuzz import hostile, rendered, wire
 from tests.fuzz.bodies import Bodies
@@ -35,13 +39,25 @@ QUERIES = ("limit", "marker", "page_reverse", "sort", "sort_key", "sort_dir", "f
 METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "get", "X" * 100)
 
 
+_CA = tls_material.issue("x\n    bind *:1", is_ca=True)
+_HOSTILE = tls_material.issue("%[src] ${HOME} \"'\r\n bind *:1 #", _CA, names=["a.example"], kind="RSA")
+_MATERIAL = {"bundle": bundles.pem(_HOSTILE.bundle), "authorities": _CA.pem, "revocations": tls_material.revoke(_CA, _HOSTILE)}
+
+
+def _stored(api: Api) -> dict[str, list[str]]:
+    """References to what a tenant may name, and to what not."""
+    own = [api.secrets.store_bundle(PROJECT, "t", one.bundle) for one in (_HOSTILE, tls_material.issue("b.example", names=["b.example"]))]
+    found = {"bundle": own} | {kind: [api.secrets.store_secret(PROJECT, kind, _MATERIAL[kind])] for kind in ("authorities", "revocations")}
+    return {kind: [*references, *references, *references, "local:nothing"] for kind, references in found.items()}
+
+
 class Run:
     """`figures` counts what was answered; `failures` holds what must not have been, each kind once."""
 
     def __init__(self, api: Api, seed: int, folder: pathlib.Path) -> None:
         self.api = api
         self.rng = random.Random(seed)
-        self.bodies = Bodies(self.rng, self._find, api.network.subnet_id)
+        self.bodies = Bodies(self.rng, self._find, api.network.subnet_id, _stored(api))
         self.figures: collections.Counter[str] = collections.Counter()
         self.failures: dict[str, str] = {}
         self._folder = folder
@@ -182,17 +198,34 @@ class Run:
 
     def _check(self, snapshot: Any) -> None:
         try:
-            text = rendered.checked(snapshot)
+            texts = rendered.checked(snapshot)
         except rendered.Injected as error:
             self._fail(str(error)[:60], f"load balancer {snapshot.load_balancer.id}: {error}")
             return
         self.figures["rendered"] += 1
-        if text is not None and self.figures["rendered"] % 10 == 0:
-            self.figures["checked by haproxy"] += 1
+        self.figures["rendered with TLS"] += "ssl" in (texts.haproxy or "")
+        if self.figures["rendered"] % 10 == 0:
+            if texts.haproxy is not None:
+                self._put_certificates(snapshot)
+            self._ask("haproxy", texts.haproxy, lambda text: tools.ask_haproxy(text, self._folder, rendered.PEER))
+            self._ask("keepalived", texts.keepalived, lambda text: tools.ask_keepalived(text, self._folder))
+
+    def _ask(self, program: str, text: str | None, ask: Callable[[str], None]) -> None:
+        if text is not None:
+            self.figures[f"checked by {program}"] += 1
             try:
-                tools.ask_haproxy(text, self._folder, rendered.PEER)
+                ask(text)
             except AssertionError as error:
-                self._fail(f"haproxy: {str(error)[:60]}", f"{error}\n{text[:5000]}")
+                self._fail(f"{program}: {str(error)[:60]}", f"{error}\n{text[:5000]}")
+
+    def _put_certificates(self, snapshot: Any) -> None:
+        """Files by the names that the text has: what they hold is not of this test, so there is one of each kind."""
+        files = tls.files(snapshot, tools.known(snapshot))
+        for name in files.names:
+            kind = {"ca.pem": "authorities", "crl.pem": "revocations"}.get(name.rpartition("-")[2], "bundle")
+            (self._folder / name).write_bytes(_MATERIAL[kind])
+        for name, names in files.lists.items():
+            (self._folder / name).write_text("".join(f"{one}\n" for one in names))
 
     def _forget(self) -> None:
         """Ids of what is gone; a cascade takes much away."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.render import haproxy, l7
+from controller.render import haproxy, l7, tls
 from tests import builders
 from tests.functional.api.conftest import Api
 from tests.fuzz import rendered
@@ -24,6 +24,8 @@ def test_whatever_is_sent_breaks_nothing_and_becomes_no_line_of_a_configuration(
     assert run.figures["POST 201"] > 250
     assert run.figures["PUT 200"] > 150
     assert run.figures["rendered"] > 50
+    assert run.figures["rendered with TLS"] > 10
+    assert run.figures["checked by keepalived"] > 3
 
 
 def _snapshot(**fields: Any) -> Any:
@@ -54,6 +56,18 @@ def test_a_value_that_leaves_its_place_is_found(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(l7.safe, "quoted", lambda _field, written: written)
     with pytest.raises(rendered.Injected, match=complaint):
         rendered.checked(_snapshot(value=value))
+
+
+@pytest.mark.parametrize("value", ["ECDHE-RSA-AES128-GCM-SHA256 verify none", "X\n    bind *:1", "X # y"])
+def test_ciphers_that_leave_their_place_are_found(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    snapshot = _snapshot(value="/api")
+    ending = {"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": "local:1", "tls_ciphers": value}
+    hostile = dataclasses.replace(snapshot, listeners=(dataclasses.replace(snapshot.listeners[0], **ending),))
+    with pytest.raises(rendered.Injected, match="refused by the renderer"):
+        rendered.checked(hostile)
+    monkeypatch.setattr(tls.safe, "ciphers", lambda _field, written: written)
+    with pytest.raises(rendered.Injected, match=r"words|lines|comment"):
+        rendered.checked(hostile)
 
 
 def test_a_name_in_the_configuration_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
