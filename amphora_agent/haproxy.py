@@ -595,6 +595,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
         if rest.CERTIFICATES_VARIABLE in config:
             identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
+            identity.append(f"    tune.ssl.cachesize {haproxy_config.remembered_sessions(system.memory().get('MemTotal', 0) << 10)}")
         made = _GLOBAL.format(
             socket=self._pid_file.with_name("haproxy.sock"),
             state=self._server_state,

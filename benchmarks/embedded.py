@@ -113,12 +113,12 @@ def _changes(site: Site, calibration: float) -> None:
     workers = haproxy_workers(amphora)
     delays = []
     started = time.perf_counter()
-    with _watching(site, amphora["id"], f"{balancer.pool_id}:{balancer.listener_id}/{member['id']}") as seen:
+    with watching(site, amphora["id"], f"{balancer.pool_id}:{balancer.listener_id}/{member['id']}") as seen:
         for turn in range(CHANGES):
             weight = 2 + turn % 200
             site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"weight": weight}})
             answered = time.monotonic()
-            delays.append(max(0.0, _when(seen, str(weight)) - answered))
+            delays.append(max(0.0, when(seen, str(weight)) - answered))
             balancer.wait_active()
     took = time.perf_counter() - started
     (amphora,) = balancer.amphorae()
@@ -310,7 +310,7 @@ def _whole(balancer: Balancer, old: str) -> bool:
 
 
 @contextlib.contextmanager
-def _watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[tuple[float, str]]]:
+def watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[tuple[float, str]]]:
     """Every change of a server's weight in HAProxy: when (monotonic clock), and to what."""
     seen: queue.Queue[tuple[float, str]] = queue.Queue()
     command = [*site.machine.entrance(amphora_id), "python3", "-c", _WATCH, server]
@@ -331,7 +331,7 @@ def _watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[
             watcher.stdin.close()  # ends it; killing would hit the command that entered the namespace only
 
 
-def _when(seen: queue.Queue[tuple[float, str]], weight: str) -> float:
+def when(seen: queue.Queue[tuple[float, str]], weight: str) -> float:
     """When the server got this weight."""
     while True:
         when, found = seen.get(timeout=20)

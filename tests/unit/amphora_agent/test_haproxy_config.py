@@ -139,3 +139,8 @@ def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_sel
     assert haproxy_config.room_for_connections(before) == haproxy_config.room_for_connections(after) == haproxy_config.SMALLEST_ROOM
     assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 70000")) == 2 * haproxy_config.SMALLEST_ROOM
     assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
+
+
+@pytest.mark.parametrize(("mebibytes", "sessions"), [(128, 10_000), (256, 10_000), (512, 30_000), (1024, 60_000), (65536, 100_000)])
+def test_tls_sessions_are_remembered_as_memory_allows(mebibytes: int, sessions: int) -> None:
+    assert haproxy_config.remembered_sessions(mebibytes << 20) == sessions
