@@ -620,8 +620,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
 
 def alive_script(pid_file: pathlib.Path) -> str:
-    """The text of a shell script that succeeds while the HAProxy of a pid file runs; a zombie does not count."""
-    return f'#!/bin/sh\nread -r pid < "{pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]\n'
+    """The text of a shell script that succeeds while the HAProxy of a pid file runs, or none is meant to; a zombie does not count."""
+    lives = f'read -r pid < "{pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
+    return f'#!/bin/sh\n[ -e "{pid_file}" ] || exit 0\n{lives}\n'
 
 
 def program_path(command: str) -> str | None:

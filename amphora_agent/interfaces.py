@@ -28,6 +28,8 @@ _SYSCTLS = {
     "net/ipv4/conf/all/arp_notify": "1",
     "net/ipv6/conf/all/accept_ra": "0",
     "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv4/conf/all/send_redirects": "0",  # clients go on by way of the amphora, even if a member is beside them
+    "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/ip_local_port_range": "1025 65534",
     "net/ipv4/tcp_fin_timeout": "5",
     "net/ipv4/tcp_tw_reuse": "1",

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 from collections.abc import Callable
 
-from amphora_agent import haproxy, keepalived, privileges, program, programs, watch
+from amphora_agent import haproxy, keepalived, netfilter, privileges, program, programs, watch
 from amphora_agent.protocol import boot
 
 
@@ -15,12 +15,13 @@ class Roster:
     """Those that an amphora has."""
 
     haproxy: haproxy.HAProxy
+    netfilter: netfilter.Netfilter
     keepalived: keepalived.Keepalived
 
     @property
     def programs(self) -> tuple[program.Program, ...]:
         """In the order of starting."""
-        return self.haproxy, self.keepalived
+        return self.haproxy, self.netfilter, self.keepalived
 
     def watch(self, on_change: Callable[[], None]) -> watch.Watch:
         """Tell keepalived at once when HAProxy stops to answer: in a pair the partner takes over."""
@@ -45,4 +46,4 @@ def make(
         rights.as_keepalived,
         rights.alive_script,
     )
-    return Roster(served_by, announced_by)
+    return Roster(served_by, netfilter.Netfilter(state, namespace, record), announced_by)

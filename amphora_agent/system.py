@@ -38,8 +38,8 @@ class NotRun(CommandFailed):
         self.reason = reason
 
 
-def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0) -> str:
-    """Run a program and return what it said.
+def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0, with_errors: bool = True) -> str:
+    """Run a program and return what it said; what it said of errors stands between the rest, or is left out.
 
     :raises NotRun: it could not be found, did not end in time, or was killed.
     :raises CommandFailed: it failed by itself.
@@ -49,7 +49,7 @@ def run(command: Sequence[str], stdin: str | None = None, timeout: float = 30.0)
             command,
             input=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if with_errors else subprocess.DEVNULL,
             text=True,
             errors="replace",
             timeout=timeout,

@@ -53,6 +53,8 @@ class Watch:
     def turn(self) -> float:
         """Ask once, and tell what is new; the seconds until the next question."""
         if not self._is_wanted():
+            if self._told:  # what hung is not to run any more
+                self._tell(False)
             self._told = None
             return IDLE
         hangs = self._hangs()

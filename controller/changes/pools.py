@@ -69,7 +69,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         generation = asking.accept(tx, pool.load_balancer_id)
         asking.need_users(tx, pool_id, pool.load_balancer_id)
         complete_change(asking.settings, values, pool)
-        asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", wanted)
+        asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", {**wanted, "protocol": pool.protocol})
         if pool.tls_enabled:
             tx.tenant_certificates.ask_again(pool.load_balancer_id, certificates.POOL.references(values, pool), generation)
         tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)

@@ -11,7 +11,13 @@ from controller.model import heartbeat as model
 from controller.model import load_balancer
 
 LOG = logging.getLogger(__name__)
-_NAMES = {"agent": "its agent", "haproxy": "HAProxy", "keepalived": "keepalived", "former": "former HAProxy"}
+_NAMES = {
+    "agent": "its agent",
+    "haproxy": "HAProxy",
+    "datagrams": "what serves UDP",
+    "keepalived": "keepalived",
+    "former": "former HAProxy",
+}
 PROGRAMS = tuple(_NAMES)
 """Those of which a report may speak."""
 MOST = 10**9

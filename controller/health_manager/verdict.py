@@ -24,8 +24,8 @@ from controller.model.status import OUT_OF_SERVICE, AmphoraStatus, OperatingStat
 _O = OperatingStatus
 R = TypeVar("R", bound=model.Resource)
 _SEVERITY = {_O.ONLINE: 0, _O.DEGRADED: 1, _O.ERROR: 2}
-HAPROXY, KEEPALIVED = "haproxy", "keepalived"
-"""Programs that a report names. Without the first an amphora answers nobody; without the second it can't take over."""
+SERVING, KEEPALIVED = ("haproxy", "datagrams"), "keepalived"
+"""Programs that a report names. Without one of the first an amphora does not answer; without the other it can't take over."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def operating_statuses(snapshot: model.Snapshot, reports: Mapping[str, Report], 
     if not snapshot.load_balancer.admin_state_up:
         return _all_offline(snapshot)
     halves = [amphora.id for amphora in snapshot.amphorae if amphora.status not in OUT_OF_SERVICE]
-    dead = {half for half in halves if half in silent or (half in reports and not reports[half].runs(HAPROXY))}
+    dead = {half for half in halves if half in silent or (half in reports and not _serves(reports[half]))}
     speaking = [reports[half] for half in halves if half not in dead and half in reports and reports[half].generation > 0]
     if speaking:
         lame = {half for half in halves if half in reports and not reports[half].runs(KEEPALIVED)}
@@ -63,6 +63,11 @@ def operating_statuses(snapshot: model.Snapshot, reports: Mapping[str, Report], 
         down = {item.id: _O.ERROR if item.admin_state_up else _O.OFFLINE for item in _wanted(snapshot.listeners)}
         return Statuses(load_balancer=_O.ERROR, listeners=down)
     return Statuses()
+
+
+def _serves(report: Report) -> bool:
+    """Whether all run that answer clients."""
+    return all(report.runs(program) for program in SERVING)
 
 
 def _missing(snapshot: model.Snapshot, halves: Collection[str], silent: Collection[str]) -> bool:
@@ -259,6 +264,6 @@ def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) 
         return f"it runs the state {report.config_hash[:12] or '(none)'}, and confirmed {amphora.confirmed_hash[:12]}"
     owed = [item.id for item in _wanted(snapshot.listeners) if item.admin_state_up and item.generation <= report.generation]
     up = snapshot.load_balancer.admin_state_up
-    if up and owed and not report.listeners and report.runs(HAPROXY):  # one that does not run is started again, or found silent
+    if up and owed and not report.listeners and _serves(report):  # one that does not run is started again, or found silent
         return f"it serves none of its {len(owed)} listeners"
     return None

@@ -92,7 +92,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             lbaasv2_pools=("HTTP",),
             headers=HEADERS + HEADERS_OF_TLS,
         ),
-        Protocol(name="UDP", transport="udp", program=None, pools=("UDP",), monitors=_MONITORS_OF_DATAGRAMS),
+        Protocol(name="UDP", transport="udp", program="datagrams", pools=("UDP",), monitors=_MONITORS_OF_DATAGRAMS),
     )
 }
 

@@ -12,6 +12,7 @@ from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS
 from controller.providers import amphora_profiles, interface
+from controller.resources.health_monitor import TYPES
 
 _NOTHING: tuple[Any, ...] = (None, [], {}, "")
 """The field may say that it asks for nothing."""
@@ -30,10 +31,13 @@ SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
         "protocol": _served(OF_POOLS),
         "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
     },
+    "healthmonitor": {"type": frozenset(TYPES) - {"SCTP"}},
     "member": {"request_sriov": (False,)},
     "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
 }
 """By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""
+_OF_DATAGRAMS: Mapping[str, Mapping[str, Collection[Any]]] = {"pool": {"lb_algorithm": frozenset({"SOURCE_IP_PORT"})}}
+"""Those that it can do besides where the protocol is one of datagrams."""
 
 _WORDS = {"listener_protocol": "l7policies of a listener of protocol"}
 """What messages call an option whose name says too little."""
@@ -52,8 +56,10 @@ class AmphoraProvider(interface.Provider):
 
         :raises NotSupported: no amphora can do that yet.
         """
+        protocol = PROTOCOLS.get(values.get("protocol", ""))
+        besides = _OF_DATAGRAMS.get(resource, {}) if protocol is not None and protocol.transport != "tcp" else {}
         for name, possible in self.supported.get(resource, {}).items():
-            if name in values and values[name] not in possible:
+            if name in values and values[name] not in possible and values[name] not in besides.get(name, ()):
                 raise unsupported(_WORDS.get(name, name), values[name])
 
     def accept(self, tx: database.Transaction, change: interface.Change) -> int:

@@ -10,7 +10,7 @@ from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.status import Topology
 from controller.model.tls import Need
-from controller.render import boot, haproxy, keepalived, safe, tls
+from controller.render import boot, datagrams, haproxy, keepalived, safe, tls
 from controller.render.interfaces import HostRoute, MemberNetwork, Networks, VipSubnet, interfaces
 from controller.render.settings import Settings
 
@@ -40,6 +40,7 @@ def wanted_state(
     subnet = safe.network("cidr of the VIP's subnet", networks.vip.cidr)
     programs = {
         "haproxy": haproxy.config(snapshot, amphora, settings),
+        "datagrams": datagrams.config(snapshot),
         "keepalived": keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
     }
     return rest.WantedState(

@@ -10,7 +10,7 @@ import dataclasses
 import zlib
 from collections.abc import Sequence
 
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import datagrams, rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
@@ -94,7 +94,7 @@ def config(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> st
     :raises NotSupported: a protocol, algorithm or monitor type is not known here.
     """
     load_balancer = snapshot.load_balancer
-    listeners = [listener for listener in snapshot.listeners if l7.serves(listener)]
+    listeners = [listener for listener in snapshot.listeners if l7.serves(listener) and not _is_of_datagrams(listener)]
     if not l7.serves(load_balancer) or not listeners:
         return None
     peers = _peers(snapshot, amphora, settings)
@@ -148,6 +148,10 @@ def _peers(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> _P
 
 def _vrrp_address(amphora: Amphora) -> str:
     return safe.bracketed(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or "")
+
+
+def _is_of_datagrams(listener: model.Listener) -> bool:
+    return listener.protocol in PROTOCOLS and PROTOCOLS[listener.protocol].program == datagrams.NAME
 
 
 def _mode(listener: model.Listener) -> str:

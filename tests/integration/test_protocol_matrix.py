@@ -90,7 +90,9 @@ def _cells() -> list[Cell]:
         for listener, pool in itertools.product(OF_LISTENERS, OF_POOLS)
         if fits(pool, listener) and listener in supported["listener"]["protocol"] and pool in supported["pool"]["protocol"]
     ]
-    return [Cell(*pair, *rest) for *rest, pair in itertools.product(_VERSIONS, _VERSIONS, TOPOLOGIES, pairs)]
+    cells = [Cell(*pair, *rest) for *rest, pair in itertools.product(_VERSIONS, _VERSIONS, TOPOLOGIES, pairs)]
+    # Datagrams are passed on as they are, so the API refuses (501) members of another version of IP than the VIP has.
+    return [one for one in cells if PROTOCOLS[one.listener].transport == "tcp" or one.vip_version == one.member_version]
 
 
 CELLS = _cells()

@@ -436,9 +436,7 @@ def test_rules_of_monitors(site: Site, api_with: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
-        ("listener", "protocol", "UDP"),
         ("listener", "protocol", "SCTP"),
-        ("pool", "protocol", "UDP"),
         ("pool", "protocol", "SCTP"),
         ("pool", "lb_algorithm", "SOURCE_IP_PORT"),
     ],
@@ -446,6 +444,16 @@ def test_rules_of_monitors(site: Site, api_with: Any) -> None:
 def test_what_no_amphora_can_do_yet_is_never_accepted_silently(site: Site, kind: str, field: str, value: Any) -> None:
     said = site.refused(501, kind, **{field: value})
     assert said.startswith(f"Provider 'amphora' does not support a requested option: {field} ")
+
+
+def test_hashes_of_ports_are_for_datagrams(site: Site) -> None:
+    made = site.api.pool(loadbalancer_id=site.load_balancer, protocol="UDP", lb_algorithm="SOURCE_IP_PORT")
+    site.api.ok("PUT", f"/pools/{made['id']}", {"pool": {"lb_algorithm": "SOURCE_IP"}})
+    site.api.ok("PUT", f"/pools/{made['id']}", {"pool": {"lb_algorithm": "SOURCE_IP_PORT"}})
+    words = "Provider 'amphora' does not support a requested option: lb_algorithm SOURCE_IP_PORT"
+    assert site.refused_put(501, "pool", lb_algorithm="SOURCE_IP_PORT") == words
+    said = site.refused(501, "healthmonitor", pool_id=made["id"], type="SCTP", delay=3)
+    assert said == "Provider 'amphora' does not support a requested option: type SCTP"
 
 
 def test_what_can_not_be_done_with_an_amphora(site: Site) -> None:

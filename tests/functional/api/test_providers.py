@@ -20,7 +20,7 @@ from tests.functional.api.conftest import Api
 _ENABLED = ("api_settings", "enabled_provider_drivers"), {"amphora": "Machines.", "kiln": "For tests."}
 
 MODULE = '''
-"""A provider that takes everything but UDP, and writes down what it was asked."""
+"""A provider that takes everything but SCTP, and writes down what it was asked."""
 
 from controller import exceptions, jobs
 from controller.providers import interface
@@ -111,10 +111,10 @@ def test_what_another_provider_owes_is_its_own_matter(site: Api) -> None:
 
 def test_each_provider_says_itself_what_it_can_t_do(site: Api) -> None:
     ours, theirs = site.load_balancer()["id"], site.load_balancer(provider="kiln")["id"]
-    udp = {"protocol": "UDP", "protocol_port": 53}
+    by_port = {"protocol": "TCP", "lb_algorithm": "SOURCE_IP_PORT"}
     sctp = {"protocol": "SCTP", "protocol_port": 54}
-    assert "'amphora'" in site.refused(501, "POST", "/listeners", {"listener": {"loadbalancer_id": ours, **udp}})
-    site.listener(theirs, **udp)
+    assert "'amphora'" in site.refused(501, "POST", "/pools", {"pool": {"loadbalancer_id": ours, **by_port}})
+    site.create("pool", "/pools", loadbalancer_id=theirs, **by_port)
     assert "'kiln'" in site.refused(501, "POST", "/listeners", {"listener": {"loadbalancer_id": theirs, **sctp}})
     whole = {"vip_subnet_id": site.network.subnet_id, "listeners": [sctp]}
     assert "'kiln'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": {**whole, "provider": "kiln"}})

@@ -121,7 +121,7 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a b"}]}])]}, 400, "in comparison value"),
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a\nb"}]}])]}, 400, "control characters"),
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE] * 51}])]}, 409, "can't have more than 50 rules"),
-        ({"listeners": [_listener(protocol="UDP")]}, 501, "requested option: protocol UDP"),
+        ({"listeners": [_listener(protocol="SCTP")]}, 501, "requested option: protocol SCTP"),
         ({"listeners": [5]}, 400, "Value should be a JSON object"),
         ({"listeners": [_listener(insert_headers={"X-SSL-Issuer": "true"})]}, 400, "insert_headers of a HTTP listener"),
     ],

@@ -117,7 +117,7 @@ def test_headers_are_inserted_in_http_only() -> None:
     assert not [line for line in tools.section(text, f"frontend {tcp.id}") if "header" in line or "forwardfor" in line]
 
 
-@pytest.mark.parametrize("protocol", ["UDP", "SCTP", "TERMINATED_HTTPS"])
+@pytest.mark.parametrize("protocol", ["SCTP", "TERMINATED_HTTPS"])
 def test_a_protocol_that_amphorae_do_not_serve_is_said_to_be_unsupported(protocol: str) -> None:
     with pytest.raises(exceptions.NotSupported, match=protocol):
         tools.wanted(builders.a_snapshot(listeners=[builders.a_listener(protocol=protocol)]))

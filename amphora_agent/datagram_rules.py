@@ -1,0 +1,271 @@
+"""Pure: services of UDP and SCTP as rules of nftables, which translate the destination of each new flow to one of its members.
+
+A new flow gets a mark, the number of its member: of the one that holds its client (`held`), or of the one that stands in the table of
+shares (`slots`) beside a number that is counted up or hashed. Conntrack keeps it for all packets that follow. Counters and held clients are
+objects of their own, so that changed rules leave them as they are. All is in the table `figlina` of the tenant's namespace; what is to be
+forwarded and is not of such a flow is dropped.
+
+What nft(8) 1.0.6 and Linux 6.1 can't do shapes it: a hash can't be looked up in a map that holds marks, hence the way over the packet's own
+mark; a map of verdicts can't be filled by packets, hence numbers.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import itertools
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from amphora_agent import datagram_shares
+from amphora_agent.protocol import datagrams
+
+TABLE = "inet figlina"
+TURNS = 1 << 20
+"""A turn begins anywhere, so that many changes do not favour the first member: `Standing.turn` is below this."""
+_TURN_OF_FEWEST = 256
+"""So many flows are shared out ahead where those count that are open."""
+_HELD = 65536
+"""Clients of one listener that are held at most."""
+_SEED = "seed 0x1"
+_FAMILIES = {4: "ip", 6: "ip6"}
+_ADDRESSES = {4: "ipv4_addr", 6: "ipv6_addr"}
+REFUSED = 3
+"""Seconds for which it is known who has refused a client."""
+_REFUSALS = {
+    4: "icmp type destination-unreachable icmp code port-unreachable",
+    6: "icmpv6 type destination-unreachable icmpv6 code port-unreachable",
+}
+_BYTES = ("in", "out")
+_PARTS = ("slots", "targets", "bound", "held")
+"""The maps of a service, of each version of IP."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Standing:
+    """What rules have to know of a service's members: who may get packets (`present`), how many flows each has, and who begins a turn."""
+
+    present: frozenset[str] = frozenset()
+    flows: tuple[tuple[str, int], ...] = ()
+    turn: int = 0
+
+
+def base(services: Collection[datagrams.Service]) -> list[str]:
+    """The lines that all services share: where their packets are met, and where each one's rules are. Chains of services come before."""
+    lines = [
+        _chain("untracked_in", "filter hook prerouting priority raw; policy accept"),
+        _chain("untracked_out", "filter hook output priority raw; policy accept"),
+        _chain("meet", "filter hook prerouting priority mangle; policy accept"),
+        _chain("arrive", "nat hook prerouting priority dstnat; policy accept"),
+        _chain("leave", "nat hook postrouting priority srcnat; policy accept"),
+        _chain("pass", "filter hook forward priority filter; policy drop"),
+        _chain("answer", "filter hook output priority filter; policy accept"),
+        *(f"flush chain {TABLE} {name}" for name in ("untracked_in", "untracked_out", "meet", "arrive", "leave", "pass", "answer")),
+        *(_map(f"{name}{version}", f"type {_ADDRESSES[version]} . inet_proto . inet_service : verdict")
+          for name, version in itertools.product(("services", "holding"), _FAMILIES)),
+        *(_map(name, f"type {_ADDRESSES[version]} . inet_service : counter") for name, version in _counter_maps()),
+        # HAProxy's connections need no tracking, and are to take no room there.
+        _rule("untracked_in", "meta l4proto tcp notrack"),
+        _rule("untracked_out", "meta l4proto tcp notrack"),
+    ]  # fmt: skip
+    for version, family in _FAMILIES.items():
+        place = f"{family} daddr . meta l4proto . th dport"
+        lines += [_rule("meet", f"ct mark != 0 {place} vmap @holding{version}"), _rule("arrive", f"{place} vmap @services{version}")]
+    lines.append(_rule("leave", "ct status dnat masquerade"))
+    for version, words in _REFUSALS.items():
+        lines.append(f"add set {TABLE} refused{version} {{ type {_ADDRESSES[version]} . mark; flags dynamic,timeout; size {_HELD}; }}")
+        source = f"{_FAMILIES[version]} saddr . ct mark"
+        lines.append(_rule("meet", f"ct status dnat ct direction reply {words} update @refused{version} {{ {source} timeout {REFUSED}s }}"))
+    for transport, (version, family) in itertools.product(datagrams.TRANSPORTS, _FAMILIES.items()):
+        for way, direction in zip(_BYTES, ("original", "reply"), strict=True):
+            found = f"ct original {family} daddr . ct original proto-dst map @{way}_{transport}{version}"
+            lines.append(_rule("pass", f"ct status dnat meta l4proto {transport} ct direction {direction} counter name {found}"))
+    lines += [
+        _rule("pass", "ct status dnat accept"),
+        # A member beside its clients would otherwise be recommended to them (RFC 4861, section 8).
+        _rule("answer", "icmpv6 type nd-redirect drop"),
+    ]
+    return lines + list(_directory(services))
+
+
+def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
+    """Which rules and counters each packet belongs to."""
+    for name, version in itertools.product(("services", "holding"), _FAMILIES):
+        yield f"flush map {TABLE} {name}{version}"
+    for name, _ in _counter_maps():
+        yield f"flush map {TABLE} {name}"
+    for one in services:
+        for address in one.addresses:
+            version = 6 if ":" in address else 4
+            place = f"{address} . {one.transport} . {one.port}"
+            yield _element(f"services{version}", [f"{place} : goto {chain('pick', one, version)}"])
+            if one.persistence is not None:
+                yield _element(f"holding{version}", [f"{place} : goto {chain('hold', one, version)}"])
+            for way in _BYTES:
+                yield _element(f"{way}_{one.transport}{version}", [f'{address} . {one.port} : "{counter(way, one.id)}"'])
+
+
+def declaration(service: datagrams.Service) -> list[str]:
+    """The objects of a service; what is there already stays as it is."""
+    lines = [f"add counter {TABLE} {counter(kind, service.id)}" for kind in ("new", *_BYTES)]
+    lines.append(f"add chain {TABLE} limit_{_key(service.id)}")
+    for version in _FAMILIES:
+        lines += [f"add chain {TABLE} {chain(kind, service, version)}" for kind in ("pick", "hold")]
+        types = ("mark : mark", f"mark : {_ADDRESSES[version]} . inet_service", "mark : mark")
+        lines += [_map(chain(part, service, version), f"type {words}") for part, words in zip(_PARTS, types, strict=False)]
+        lines.append(_map(chain("held", service, version), f"type {_ADDRESSES[version]} : mark; flags dynamic,timeout; size {_HELD}"))
+    return lines
+
+
+def rules(service: datagrams.Service, standing: Standing) -> list[str]:
+    """The rules of a service, in the place of former ones."""
+    lines = []
+    for version in _FAMILIES:
+        names = {part: chain(part, service, version) for part in (*_PARTS, "pick", "hold")}
+        lines += [f"flush chain {TABLE} {names['pick']}", f"flush chain {TABLE} {names['hold']}"]
+        lines += [f"flush map {TABLE} {names[part]}" for part in ("slots", "targets", "bound")]
+        if version in service.versions:
+            lines += _of_version(service, standing, version, names)
+    return lines
+
+
+def _of_version(service: datagrams.Service, standing: Standing, version: int, names: Mapping[str, str]) -> list[str]:
+    marks = numbers(service)
+    present = [one for one in service.members if one.version == version and one.id in standing.present]
+    serving = [one for one in present if one.weight and not one.backup] or [one for one in present if one.weight]
+    bound = [one for one in present if not one.backup or one in serving]
+    slots = _slots(service, serving, standing, version)
+    source = _source(service, version)
+    lines = [_rule(names["pick"], words) for words in _picking(service, version, len(slots), source, names)]
+    if service.persistence is not None:
+        lines.append(_rule(names["hold"], _holding(service.persistence, source, names)))
+    if slots:
+        lines.append(_element(names["slots"], [f"{place} : {marks[name]}" for place, name in enumerate(slots)]))
+    if present:
+        lines.append(_element(names["targets"], [f"{marks[one.id]} : {one.address} . {one.port}" for one in present]))
+    if bound:
+        lines.append(_element(names["bound"], [f"{marks[one.id]} : {marks[one.id]}" for one in bound]))
+    return lines
+
+
+def _picking(service: datagrams.Service, version: int, slots: int, source: str, names: Mapping[str, str]) -> Iterator[str]:
+    held = service.persistence is not None
+    if held:
+        yield f"meta mark set {source} map @{names['held']}"
+        yield f"ct mark set meta mark map @{names['bound']}"
+        yield f"ct mark 0 meta mark != 0 delete @{names['held']} {{ {source} : meta mark }}"
+    if slots:
+        yield f"ct mark 0 meta mark set {_number(service, version, source)} mod {slots}{'' if _counts(service) else f' {_SEED}'}"
+        yield f"ct mark 0 ct mark set meta mark map @{names['slots']}"
+    yield "ct mark 0 return"
+    if service.persistence is not None:
+        yield _holding(service.persistence, source, names)
+    yield f"jump limit_{_key(service.id)}"
+    yield f"counter name {counter('new', service.id)}"
+    yield f"meta l4proto {service.transport} dnat {_FAMILIES[version]} to ct mark map @{names['targets']}"
+
+
+def _holding(persistence: datagrams.Persistence, source: str, names: Mapping[str, str]) -> str:
+    return f"update @{names['held']} {{ {source} timeout {persistence.timeout}s : ct mark }}"
+
+
+def _counts(service: datagrams.Service) -> bool:
+    """Whether members take turns. Clients that are held are shared out by hash: behind a pair's other half they meet the same member."""
+    return service.persistence is None and service.algorithm in (datagrams.ROUND_ROBIN, datagrams.LEAST_CONNECTIONS)
+
+
+def _number(service: datagrams.Service, version: int, source: str) -> str:
+    if _counts(service):
+        return "numgen inc"
+    if service.algorithm == datagrams.SOURCE_IP_PORT and service.persistence is None:
+        return f"jhash {_FAMILIES[version]} saddr . {service.transport} sport"
+    return f"jhash {source}"
+
+
+def _source(service: datagrams.Service, version: int) -> str:
+    """What tells clients apart."""
+    words, held = f"{_FAMILIES[version]} saddr", service.persistence
+    if held is None:
+        return words
+    mask = ipaddress.IPv4Network((0, held.prefix4)).netmask if version == 4 else ipaddress.IPv6Network((0, held.prefix6)).netmask
+    return f"{words} & {mask}"
+
+
+def _slots(service: datagrams.Service, serving: Collection[datagrams.Member], standing: Standing, version: int) -> list[str]:
+    """Ids of members by the numbers that flows are given; two at least, for the kernel shares nothing among one."""
+    present = tuple((one.id, one.weight) for one in serving)
+    if not _counts(service):
+        backup = any(one.backup for one in serving)
+        all_of_them = [one for one in service.members if one.version == version and one.weight and one.backup == backup]
+        found = list(datagram_shares.by_hash(tuple((one.id, one.weight) for one in all_of_them), {name for name, _ in present}))
+    elif service.algorithm == datagrams.LEAST_CONNECTIONS:
+        found = list(datagram_shares.by_fewest(present, dict(standing.flows), _TURN_OF_FEWEST))
+    else:
+        turn = list(datagram_shares.in_turn(present))
+        begin = standing.turn % len(turn) if turn else 0
+        found = turn[begin:] + turn[:begin]
+    return found * 2 if len(found) == 1 else found
+
+
+def limit(service: datagrams.Service) -> list[str]:
+    """How many flows there may be. Put in place anew it begins to count anew, so only where it changes."""
+    name = f"limit_{_key(service.id)}"
+    lines = [f"flush chain {TABLE} {name}"]
+    return [*lines, _rule(name, f"ct count over {service.most_flows} drop")] if service.most_flows else lines
+
+
+def removal(service_id: str) -> list[str]:
+    """Take the objects of a service away, which nothing names any more."""
+    key = _key(service_id)
+    chains = [f"{kind}{version}_{key}" for kind, version in itertools.product(("pick", "hold"), _FAMILIES)] + [f"limit_{key}"]
+    maps = [f"{part}{version}_{key}" for part, version in itertools.product(_PARTS, _FAMILIES)]
+    lines = [f"flush chain {TABLE} {name}" for name in chains]
+    lines += [f"delete chain {TABLE} {name}" for name in chains]
+    lines += [f"delete map {TABLE} {name}" for name in maps]
+    return lines + [f"delete counter {TABLE} {counter(kind, service_id)}" for kind in ("new", *_BYTES)]
+
+
+def numbers(service: datagrams.Service) -> dict[str, int]:
+    """The mark by which conntrack knows each member: of its id, so that it stays the same whoever else comes and goes."""
+    taken: dict[int, str] = {}
+    for name in sorted(one.id for one in service.members):
+        number = zlib.crc32(name.encode()) & 0x7FFFFFFF or 1
+        while number in taken:
+            number = number % 0x7FFFFFFF + 1
+        taken[number] = name
+    return {name: number for number, name in taken.items()}
+
+
+def counter(kind: str, service_id: str) -> str:
+    """The name of a counter: `new` flows, and packets `in` and `out`."""
+    return f"{kind}_{_key(service_id)}"
+
+
+def chain(kind: str, service: datagrams.Service, version: int) -> str:
+    """The name of a chain or map of a service."""
+    return f"{kind}{version}_{_key(service.id)}"
+
+
+def _key(service_id: str) -> str:
+    return service_id.replace("-", "_")
+
+
+def _counter_maps() -> Iterable[tuple[str, int]]:
+    for way, transport, version in itertools.product(_BYTES, datagrams.TRANSPORTS, _FAMILIES):
+        yield f"{way}_{transport}{version}", version
+
+
+def _chain(name: str, words: str) -> str:
+    return f"add chain {TABLE} {name} {{ type {words}; }}"
+
+
+def _map(name: str, words: str) -> str:
+    return f"add map {TABLE} {name} {{ {words}; }}"
+
+
+def _rule(name: str, words: str) -> str:
+    return f"add rule {TABLE} {name} {words}"
+
+
+def _element(name: str, elements: Iterable[str]) -> str:
+    return f"add element {TABLE} {name} {{ {', '.join(elements)} }}"

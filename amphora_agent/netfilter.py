@@ -1,0 +1,365 @@
+"""Serves UDP and SCTP by the kernel's packet filter: keeps its rules, checks members, ends the flows of those that are gone, and reports.
+
+There is no process that could die. What can go is the table of rules, and then it is made again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import pathlib
+import secrets
+import threading
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+
+from amphora_agent import counters, datagram_rules, errors, flows, member_checks, netlink, program, programs, system
+from amphora_agent.datagram_rules import Standing
+from amphora_agent.protocol import datagrams, heartbeat, rest
+
+LOG = logging.getLogger(__name__)
+NFTABLES = "nftables"
+"""The path, as reports call it."""
+_COMMAND = "nft"
+_PATIENCE = 1.0
+"""Seconds at most for which a push waits for first checks."""
+_FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+_SCTP = pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established")
+_Known = dict[member_checks.Key, bool]
+
+
+class Netfilter(program.Program):
+    """One table of rules in the tenant's namespace. Its own lock lets checks change the rules while nothing is applied."""
+
+    name = datagrams.NAME
+
+    def __init__(self, state: pathlib.Path, namespace: str, record: programs.Record) -> None:
+        self._config, self._known = state / "datagrams.json", state / "datagrams-members.json"
+        self._namespace, self._record = namespace, record
+        self._counters = counters.Counters(state / "datagrams-counters.json")
+        self._flows = flows.Flows(namespace)
+        self._checks = member_checks.MemberChecks(namespace, self._follow_checks)
+        self._lock = threading.RLock()  # of all below
+        self._services: tuple[datagrams.Service, ...] = ()
+        self._laid_out: tuple[datagrams.Service, ...] | None = None  # those that the kernel knows; None: nobody knows
+        self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object]] = {}  # by which its rules were made
+        self._limits: dict[str, int] = {}
+        self._counted: Mapping[str, tuple[int, int]] = {}  # packets and bytes by counter, as they were read last
+        self._refusals_at = 0.0
+        self._there: frozenset[str] = frozenset()  # counters that the kernel has
+
+    @property
+    def configured(self) -> bool:
+        return self._config.exists()
+
+    def is_set_to(self, wanted: rest.WantedState) -> bool:
+        return self._text() == wanted.programs.get(self.name)
+
+    def refuse(self, text: str) -> None:
+        datagrams.parse(text)
+
+    def check(self, text: str, wanted: rest.WantedState) -> None:
+        services = datagrams.parse(text)
+        if any(one.transport == "sctp" for one in services) and not _SCTP.exists():
+            raise errors.ConfigRefused(self.name, "this amphora's kernel does not track SCTP: it needs one with CONFIG_NF_CT_PROTO_SCTP")
+        with self._lock:
+            try:
+                self._nft(self._script(services, self._present(), everything=True), "-c")
+            except system.CommandFailed as exc:
+                raise _refused(exc) from exc
+
+    def apply(self, text: str, wanted: rest.WantedState) -> str:
+        services = datagrams.parse(text)
+        if services == self._services and self._text() == text and self._exists():
+            return program.NONE
+        before = self._text()
+        system.write_file(self._config, text.encode())
+        try:
+            self._take(services)
+        except system.CommandFailed as exc:
+            if before is None:
+                self._config.unlink()
+            else:
+                system.write_file(self._config, before.encode())
+            with self._lock:
+                self._services = () if before is None else datagrams.parse(before)
+                self._checks.set(_targets(self._services), self._up())
+            raise _refused(exc) from exc
+        return program.RUNTIME
+
+    def runs(self, text: str, wanted: rest.WantedState) -> bool:
+        return self._text() == text and self._services == datagrams.parse(text) and self._exists()
+
+    def ensure_running(self) -> str:
+        if not self._exists():
+            if self._laid_out is not None:
+                self._record.note(self.name, programs.DIED)
+            with self._lock:
+                self._laid_out = None
+                try:
+                    self._bring()
+                except system.CommandFailed as exc:
+                    LOG.warning("The rules for UDP and SCTP can't be made again: %s", exc)
+                    return programs.DOWN
+            self._exists()
+        return programs.RUNS
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._exists():
+                self._nft([f"delete table {datagram_rules.TABLE}"])
+            gone, self._services, self._laid_out = self._services, (), None
+            self._checks.set({}, {})
+            self._flows.end_all(gone)
+            self._forward(False)
+            for path in (self._config, self._known):
+                path.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        self._counters.forget()
+
+    def resume(self) -> None:
+        text = self._text()
+        if text is None:
+            return
+        try:
+            services = datagrams.parse(text)
+        except rest.Malformed as exc:
+            LOG.error("What was served over UDP and SCTP is not known: %s", exc)
+            return
+        with self._lock:
+            self._services = services
+            self._checks.set(_targets(services), self._recall())
+
+    def assert_again(self) -> None:
+        with self._lock:
+            self._laid_out = None
+            self._bring()
+
+    def tend(self) -> None:
+        with self._lock:
+            if self._laid_out is None:
+                self._bring()
+            self._flows.look(self._services, self._present())
+            if time.monotonic() >= self._refusals_at:
+                self._checks.accuse(self._refusing())
+                delays = [one.check.delay for one in self._services if one.check is not None]
+                self._refusals_at = time.monotonic() + min(datagram_rules.REFUSED, *delays, datagram_rules.REFUSED) - 0.5
+            if any(one.algorithm == datagrams.LEAST_CONNECTIONS for one in self._services):
+                self._bring()
+
+    def report(self, state: str | None) -> program.Part | None:
+        if state != programs.RUNS:
+            return program.Part()
+        services, counted, states = self._services, self._counted, self._checks.states()
+        totals = self._counters.take(_kernel(), {one.id: _raw(one, counted) for one in services})
+        part = program.Part(others={self.name: {"path": NFTABLES}})
+        for one in services:
+            active = sum(self._flows.counts.get(one.id, {}).values())
+            bytes_in, bytes_out, total, failed = totals[one.id]
+            part.listeners[one.id] = {
+                "status": "FULL" if one.most_flows and active >= one.most_flows else "OPEN",
+                "stats": {
+                    "bytes_in": bytes_in,
+                    "bytes_out": bytes_out,
+                    "active_connections": active,
+                    "total_connections": total,
+                    "request_errors": failed,
+                },
+            }
+            if one.pool_id is not None:
+                part.pools[f"{one.pool_id}:{one.id}"] = _pool(one, states)
+        return part
+
+    def save(self) -> None:
+        self._counters.save()
+
+    def _take(self, services: tuple[datagrams.Service, ...]) -> None:
+        """:raises CommandFailed: the kernel does not take the rules; it has those of before."""
+        with self._lock:
+            gone = [one for one in self._services if one.id not in {other.id for other in services}]
+            serving = self._up()
+            self._services = services
+            self._checks.set(_targets(services), serving)
+        self._checks.wait(_PATIENCE)
+        with self._lock:
+            self._bring()
+            self._flows.end_all(gone)
+            self._flows.look(services, self._present(), at_once=True)
+
+    def _follow_checks(self) -> None:
+        with self._lock:
+            if not self.configured:
+                return
+            self._bring()
+            self._flows.look(self._services, self._present(), at_once=True)
+            known = [[*key, up] for key, up in self._checks.states().items() if up is not None]
+            try:
+                system.write_file(self._known, json.dumps(known).encode(), durable=False)
+            except OSError as exc:
+                LOG.warning("Who is up can't be written down: %s", exc)
+
+    def _recall(self) -> _Known:
+        try:
+            return {(str(service), str(member)): bool(up) for service, member, up in json.loads(system.read_file(self._known) or b"[]")}
+        except (ValueError, TypeError):
+            return {}
+
+    def _refusing(self) -> set[member_checks.Key]:
+        """Members that refuse clients, where a check by datagrams might not hear of it."""
+        watched = {}
+        for one in self._services:
+            if one.check is not None and one.check.type == datagrams.UDP_CONNECT:
+                numbers = datagram_rules.numbers(one)
+                asked = (member for member in one.members if (member.check_address, member.check_port) == (member.address, member.port))
+                watched.update({(member.address, numbers[member.id]): (one.id, member.id) for member in asked})
+        found: set[member_checks.Key] = set()
+        for version in sorted({6 if ":" in address else 4 for address, _ in watched}):
+            answer = json.loads(self._run("-j", "list", "set", *datagram_rules.TABLE.split(), f"refused{version}"))
+            elements = [element for one in answer["nftables"] if "set" in one for element in one["set"].get("elem", ())]
+            places = ((str(address), int(mark)) for address, mark in (element["elem"]["val"]["concat"] for element in elements))
+            found |= {watched[place] for place in places if place in watched}
+            if elements:  # told once
+                self._nft([f"flush set {datagram_rules.TABLE} refused{version}"])
+        return found
+
+    def _up(self) -> _Known:
+        """Who serves: they go on until a check fails, also where there was none."""
+        return {(service, member): True for service, members in self._present().items() for member in members}
+
+    def _present(self) -> dict[str, frozenset[str]]:
+        """Members by service that may get packets."""
+        states = self._checks.states()
+        return {
+            one.id: frozenset(
+                member.id for member in one.members if member.enabled and (one.check is None or states.get((one.id, member.id)))
+            )
+            for one in self._services
+        }
+
+    def _bring(self) -> None:
+        """Have the kernel's rules say what is known now.
+
+        :raises CommandFailed: it does not take them; it has those of before.
+        """
+        everything = self._laid_out != self._services
+        present = self._present()  # checks go on meanwhile
+        script = self._script(self._services, present, everything)
+        if not script:
+            return
+        self._nft(script)
+        self._standing = {one.id: (one, present[one.id], self._fewest(one)) for one in self._services}
+        self._limits = {one.id: one.most_flows for one in self._services}
+        self._laid_out = self._services
+        self._forward(True)
+
+    def _script(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], everything: bool) -> list[str]:
+        lines: list[str] = []
+        for one in services:
+            who, fewest = present.get(one.id, frozenset()), self._fewest(one)
+            known = self._standing.get(one.id) if self._laid_out is not None else None
+            if everything:
+                lines += datagram_rules.declaration(one)
+                lines += datagram_rules.limit(one) if self._limits.get(one.id) != one.most_flows or known is None else []
+            if known != (one, who, fewest):
+                lines += datagram_rules.rules(one, Standing(who, fewest, secrets.randbelow(datagram_rules.TURNS)))
+        if not everything:
+            return lines
+        self._exists()
+        wanted = {datagram_rules.counter("new", one.id) for one in services}
+        lines = [f"add table {datagram_rules.TABLE}", *lines, *datagram_rules.base(services)]
+        for name in sorted(name for name in self._there if name.startswith("new_") and name not in wanted):
+            lines += datagram_rules.removal(name.removeprefix("new_"))
+        return lines
+
+    def _fewest(self, service: datagrams.Service) -> tuple[tuple[str, int], ...]:
+        """The flows of its members, where they decide."""
+        if service.algorithm != datagrams.LEAST_CONNECTIONS or service.persistence is not None:
+            return ()
+        counts = self._flows.counts.get(service.id, {})
+        return tuple((name, counts.get(number, 0)) for name, number in datagram_rules.numbers(service).items())
+
+    def _exists(self) -> bool:
+        """Whether the table is there, and each service in it; its counters are read by the way."""
+        try:
+            counted = system.inside_namespace(self._namespace, lambda: netlink.counters(datagram_rules.TABLE.split()[1]))
+        except OSError as exc:
+            LOG.warning("The rules for UDP and SCTP can't be asked for: %s", exc)
+            counted = {}
+        if not counted:  # nobody knows, or there are none: what was counted stays
+            self._there = frozenset()
+            return False
+        self._counted = counted
+        self._there = frozenset(self._counted)
+        return all(datagram_rules.counter("new", one.id) in self._there for one in self._services)
+
+    def _nft(self, lines: Sequence[str], *options: str) -> str:
+        """:raises CommandFailed: the kernel does not take them."""
+        return self._run(*options, "-f", "-", stdin="\n".join(lines) + "\n")
+
+    def _run(self, *arguments: str, stdin: str | None = None) -> str:
+        return system.run(system.in_tenant_namespace(self._namespace, [_COMMAND, *arguments]), stdin=stdin)
+
+    def _forward(self, wanted: bool) -> None:
+        """Let packets pass from one NIC to another: the table lets no others pass than those of its flows."""
+
+        def write() -> None:
+            for key in _FORWARDING:
+                path = pathlib.Path("/proc/sys", key)
+                if path.exists() and path.read_text().strip() != str(int(wanted)):
+                    path.write_text(str(int(wanted)))
+
+        system.inside_namespace(self._namespace, write)
+
+    def _text(self) -> str | None:
+        content = system.read_file(self._config)
+        return None if content is None else content.decode(errors="replace")
+
+
+@functools.cache
+def _kernel() -> int:
+    """Tells this boot from all others: counters begin anew with it."""
+    return zlib.crc32(system.read_file(pathlib.Path("/proc/sys/kernel/random/boot_id")) or b"")
+
+
+def _targets(services: Sequence[datagrams.Service]) -> dict[member_checks.Key, member_checks.Target]:
+    return {
+        (one.id, member.id): member_checks.Target(member.check_address, member.check_port, one.check)
+        for one in services
+        if one.check is not None
+        for member in one.members
+        if member.enabled
+    }
+
+
+def _raw(service: datagrams.Service, counted: Mapping[str, tuple[int, int]]) -> list[int]:
+    """In the order of `counters.FIELDS`."""
+    new, into, out = (counted.get(datagram_rules.counter(kind, service.id), (0, 0)) for kind in ("new", "in", "out"))
+    return [into[1], out[1], new[0], 0]
+
+
+def _pool(service: datagrams.Service, states: Mapping[member_checks.Key, bool | None]) -> dict[str, object]:
+    words = {one.id: _word(service, one, states.get((service.id, one.id))) for one in service.members}
+    serving = any(words[one.id] in ("UP", "no check") and one.weight for one in service.members)
+    status = "UP" if serving or not words else heartbeat.UNCHECKED if heartbeat.UNCHECKED in words.values() else "DOWN"
+    return {"status": status, "members": words}
+
+
+def _word(service: datagrams.Service, member: datagrams.Member, up: bool | None) -> str:
+    if not member.enabled:
+        return "MAINT"
+    if service.check is None:
+        return "no check"
+    if up is None:
+        return heartbeat.UNCHECKED
+    if not up:
+        return "DOWN"
+    return "UP" if member.weight else "DRAIN"
+
+
+def _refused(exc: system.CommandFailed) -> errors.AgentError:
+    if isinstance(exc, system.NotRun):
+        return errors.ProgramFailed(_COMMAND, exc.reason)
+    return errors.ConfigRefused(_COMMAND, exc.output[:4000])

@@ -1,0 +1,141 @@
+"""The part of a load balancer that is spoken to over UDP and SCTP: a service for each listener, with its default pool and members."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+
+from amphora_agent.protocol import datagrams
+from controller import exceptions
+from controller.model import load_balancer as model
+from controller.model.protocols import PROTOCOLS
+from controller.model.status import ProvisioningStatus
+from controller.render import l7, safe
+from controller.resources.health_monitor import HTTP_DEFAULTS
+
+_PERSISTENCE_TIMEOUT = 360
+"""Seconds, where a pool says none (spec `amphora.md` §5)."""
+_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+
+
+def config(snapshot: model.Snapshot) -> str | None:
+    """The text, the same for both halves of a pair; None if there is no such listener.
+
+    :raises UnsafeValue: a string can't be written into it.
+    :raises NotSupported: an algorithm, persistence or monitor type is not known here.
+    """
+    if not l7.serves(snapshot.load_balancer):
+        return None
+    listeners = [one for one in snapshot.listeners if l7.serves(one) and PROTOCOLS[one.protocol].program == datagrams.NAME]
+    services = tuple(_service(snapshot, one) for one in sorted(listeners, key=lambda item: item.id))
+    return datagrams.dump(services) if services else None
+
+
+def _service(snapshot: model.Snapshot, listener: model.Listener) -> datagrams.Service:
+    pool = snapshot.pools_by_id.get(listener.default_pool_id) if listener.default_pool_id else None
+    if pool is not None and not l7.serves(pool):
+        pool = None
+    monitor = snapshot.health_monitor_by_pool.get(pool.id) if pool is not None else None
+    load_balancer = snapshot.load_balancer
+    named = f"VIP address of load balancer {load_balancer.id}"
+    service = datagrams.Service(
+        id=safe.object_id("listener id", listener.id),
+        transport=safe.one_of(f"protocol of listener {listener.id}", PROTOCOLS[listener.protocol].transport, datagrams.TRANSPORTS),
+        addresses=tuple(safe.address(named, one.ip_address) for one in load_balancer.vip.addresses),
+        port=safe.port(f"protocol_port of listener {listener.id}", listener.protocol_port),
+        most_flows=max(0, int(listener.connection_limit)),
+    )
+    if pool is None:
+        return service
+    return datagrams.Service(
+        id=service.id,
+        transport=service.transport,
+        addresses=service.addresses,
+        port=service.port,
+        most_flows=service.most_flows,
+        pool_id=safe.object_id("pool id", pool.id),
+        algorithm=_algorithm(pool),
+        persistence=_persistence(pool),
+        check=_check(monitor, service.addresses[0]) if monitor is not None and l7.serves(monitor) else None,
+        members=_members(snapshot.members_by_pool.get(pool.id, ())),
+    )
+
+
+def _members(members: Sequence[model.Member]) -> tuple[datagrams.Member, ...]:
+    there = (one for one in members if one.provisioning_status is not ProvisioningStatus.PENDING_DELETE)
+    return tuple(_member(one) for one in sorted(there, key=lambda item: item.id))
+
+
+def _member(member: model.Member) -> datagrams.Member:
+    named = f"of member {member.id}"
+    address = safe.address(f"address {named}", member.address)
+    port = safe.port(f"protocol_port {named}", member.protocol_port)
+    return datagrams.Member(
+        id=safe.object_id("member id", member.id),
+        address=address,
+        port=port,
+        weight=int(member.weight),
+        check_address=safe.address(f"monitor_address {named}", member.monitor_address) if member.monitor_address else address,
+        check_port=safe.port(f"monitor_port {named}", member.monitor_port) if member.monitor_port else port,
+        backup=member.backup,
+        enabled=member.admin_state_up,
+    )
+
+
+def _algorithm(pool: model.Pool) -> str:
+    if pool.lb_algorithm not in datagrams.ALGORITHMS:
+        raise exceptions.NotSupported(f"An amphora can't balance by {pool.lb_algorithm!r} over {pool.protocol!r} (pool {pool.id!r}).")
+    return pool.lb_algorithm
+
+
+def _persistence(pool: model.Pool) -> datagrams.Persistence | None:
+    persistence = pool.session_persistence
+    if persistence is None:
+        return None
+    if persistence.type != "SOURCE_IP":
+        raise exceptions.NotSupported(f"An amphora does not know the session persistence {persistence.type!r} of pool {pool.id!r}.")
+    timeout = max(1, int(persistence.persistence_timeout or _PERSISTENCE_TIMEOUT))
+    if persistence.persistence_granularity is None:
+        return datagrams.Persistence(timeout=timeout)
+    mask = ipaddress.ip_address(safe.address(f"persistence_granularity of pool {pool.id}", persistence.persistence_granularity))
+    prefix = int(mask).bit_count()
+    if mask.version == 4:
+        return datagrams.Persistence(timeout=timeout, prefix4=prefix)
+    return datagrams.Persistence(timeout=timeout, prefix6=prefix)
+
+
+def _check(monitor: model.HealthMonitor, vip_address: str) -> datagrams.Check:
+    if monitor.type not in datagrams.CHECKS:
+        raise exceptions.NotSupported(f"An amphora can't probe by {monitor.type!r} (health monitor {monitor.id!r}).")
+    # An interval or a time-out of zero would be no check; the API lets both through.
+    check = datagrams.Check(
+        type=monitor.type,
+        delay=max(1, monitor.delay),
+        timeout=max(1, monitor.timeout),
+        rise=monitor.max_retries,
+        fall=monitor.max_retries_down,
+    )
+    if monitor.type != datagrams.HTTP:
+        return check
+    named = f"of health monitor {monitor.id!r}"
+    version = safe.one_of(f"http_version {named}", f"{monitor.http_version or 1.0:.1f}", ("1.0", "1.1"))
+    host = None
+    if monitor.domain_name:
+        host = safe.host_name(f"domain_name {named}", monitor.domain_name)
+    elif version == "1.1":  # a server must refuse a request without one (RFC 9112, section 3.2)
+        host = safe.bracketed("VIP address", vip_address)
+    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or HTTP_DEFAULTS["expected_codes"])
+    path = monitor.url_path or HTTP_DEFAULTS["url_path"]
+    safe.url_path(f"url_path {named}", path)
+    return datagrams.Check(
+        type=check.type,
+        delay=check.delay,
+        timeout=check.timeout,
+        rise=check.rise,
+        fall=check.fall,
+        method=safe.one_of(f"http_method {named}", monitor.http_method or HTTP_DEFAULTS["http_method"], _METHODS),
+        path=path,
+        version=version,
+        host=host,
+        codes=tuple((int(code[:3]), int(code[-3:])) for code in codes.split(",")),
+    )

@@ -1,0 +1,97 @@
+"""An agent whose amphora serves UDP alone: pushes, reports, the agent's death, rules that somebody takes away."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from amphora_agent.protocol import datagrams
+from tests.integration.agent_amphora import VIP, WEB, Amphora, config, eventually, kill, running
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(120),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
+]
+
+CHECK = datagrams.Check(type="UDP-CONNECT", delay=3, timeout=1, rise=1, fall=2)
+
+
+@pytest.fixture
+def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
+    with running(tmp_path / "amphora") as one:
+        yield one
+
+
+def _member(amphora: Amphora, port: int) -> datagrams.Member:
+    """One that answers with its port."""
+    sock = amphora.outdoors(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    sock.bind((WEB, port))
+
+    def serve() -> None:
+        while True:
+            _, sender = sock.recvfrom(100)
+            sock.sendto(str(port).encode(), sender)
+
+    threading.Thread(target=serve, daemon=True).start()
+    return datagrams.Member(id=f"m-{port}", address=WEB, port=port, weight=1, check_address=WEB, check_port=port)
+
+
+def _text(*members: datagrams.Member, **fields: Any) -> str:
+    where: dict[str, Any] = {"id": "l-udp", "transport": "udp", "addresses": (VIP,), "port": 80, "pool_id": "p-udp", "check": CHECK}
+    return datagrams.dump((datagrams.Service(members=members, **{**where, **fields}),))
+
+
+def _ask(amphora: Amphora) -> str:
+    with amphora.outdoors(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as sock:
+        sock.settimeout(1)
+        sock.connect((VIP, 80))
+        sock.send(b"who?")
+        return str(sock.recv(100).decode())
+
+
+def test_an_amphora_of_datagrams_alone(amphora: Amphora) -> None:
+    beats = amphora.beats()
+    one, other = _member(amphora, 5001), _member(amphora, 5002)
+    assert amphora.apply(1, None, datagrams_config=_text(one, other)) == "runtime"
+    assert {_ask(amphora) for _ in range(4)} == {"5001", "5002"}
+    report = beats.report(lambda found: found["generation"] == 1)
+    assert report["pools"]["p-udp:l-udp"] == {"status": "UP", "members": {"m-5001": "UP", "m-5002": "UP"}}
+    assert report["listeners"]["l-udp"]["status"] == "OPEN"
+    assert {name: found["state"] for name, found in report["programs"].items()} == {"agent": "runs", "datagrams": "runs"}
+    assert amphora.apply(2, None, datagrams_config=_text(one)) == "runtime"
+    assert {_ask(amphora) for _ in range(4)} == {"5001"}
+    assert amphora.apply(2, None, datagrams_config=_text(one)) == "none"
+    kill(amphora.agent_pid())
+    assert _ask(amphora) == "5001", "without an agent, too"
+    beats.report(lambda found: found["generation"] == 2 and found["programs"]["agent"]["died"] == 1)
+    amphora.tenant("nft", "delete", "table", "inet", "figlina")
+    report = beats.report(lambda found: found["programs"]["datagrams"]["died"] == 1)
+    assert report["programs"]["datagrams"]["state"] == "runs"
+    eventually(lambda: _ask(amphora) == "5001")
+    status, answer = amphora.put(amphora.wanted(3, None, datagrams_config=_text(one, transport="dccp")))
+    assert (status, b"can't stand here" in answer) == (400, True), answer
+    assert _ask(amphora) == "5001"
+
+
+def test_datagrams_and_connections_have_the_same_port_side_by_side(amphora: Amphora) -> None:
+    member = _member(amphora, 5001)
+    text = config(f"m1 {amphora.web(8001)}")
+    amphora.apply(1, text, datagrams_config=_text(member))
+    assert (_ask(amphora), amphora.fetch()) == ("5001", "8001")
+    amphora.apply(2, text)
+    assert amphora.fetch() == "8001"
+    with pytest.raises(OSError):  # refused, or no answer
+        _ask(amphora)
+    assert "figlina" not in amphora.tenant("nft", "list", "tables")
+    amphora.apply(3, None, datagrams_config=_text(member))
+    assert _ask(amphora) == "5001"
+    assert not amphora.pids("haproxy")
+    assert amphora.call("DELETE", f"/1/load-balancers/{amphora.load_balancer_id}")[0] == 204
+    assert "figlina" not in amphora.tenant("nft", "list", "tables")

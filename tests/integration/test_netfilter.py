@@ -1,0 +1,518 @@
+"""UDP by the kernel's packet filter: real datagrams to members that live, die and come back; no agent around it."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import http.server
+import json
+import os
+import pathlib
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from amphora_agent import datagram_rules, errors, interfaces, netfilter, programs, system
+from amphora_agent.protocol import datagrams, rest
+from tests.integration.agent_amphora import eventually
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(60),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
+]
+
+PORT = 53
+OUTSIDE = {4: "198.19.252.1", 6: "2001:db8:252::1"}
+OWN = {4: "198.19.252.2", 6: "2001:db8:252::2"}
+VIP = {4: "198.19.252.100", 6: "2001:db8:252::100"}
+NOBODY = {4: "198.19.252.250", 6: "2001:db8:252::250"}
+CLIENTS = {4: [f"198.19.252.{number}" for number in range(130, 170)], 6: [f"2001:db8:252::1:{number:x}" for number in range(1, 41)]}
+HEADERS = {4: 28, 6: 48}
+"""Bytes of the headers of IP and UDP, which are counted, too."""
+CHECK = datagrams.Check(type="UDP-CONNECT", delay=1, timeout=1, rise=2, fall=2)
+HTTP_CHECK = dataclasses.replace(CHECK, type="HTTP", path="/health", codes=((200, 200), (202, 204)))
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+
+
+class _Health(http.server.BaseHTTPRequestHandler):
+    answers: int = 200
+
+    def do_GET(self) -> None:
+        self.send_response(type(self).answers if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+class Site:
+    """An amphora's namespace with the rules, and one with clients and members, who answer with their port and with who asked."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        tag = secrets.token_hex(3)
+        self.outside, self.inside = f"figlina-n{tag}o", f"figlina-n{tag}i"
+        self.folder = folder
+        self.members: dict[int, socket.socket] = {}
+        self.heard: collections.Counter[int] = collections.Counter()
+        self.generation = 0
+
+    def make(self) -> None:
+        """Namespaces, a cable between them, addresses."""
+        for name in (self.outside, self.inside):
+            interfaces.Interfaces(name).ensure_namespace()
+        system.run(["ip", "-n", self.outside, "link", "add", "out", "type", "veth", "peer", "name", "eth1", "netns", self.inside])
+        for name, nic, some in ((self.outside, "out", (OUTSIDE, *self._clients())), (self.inside, "eth1", (OWN, VIP))):
+            lines = [f"link set {nic} up"]
+            lines += [f"address add {one[4]}/24 dev {nic}" for one in some] + [f"address add {one[6]}/64 dev {nic} nodad" for one in some]
+            if VIP in some:  # held as agent and keepalived do
+                lines.append(f"address change {VIP[6]}/64 dev {nic} valid_lft forever preferred_lft 0")
+            system.run(["ip", "-n", name, "-batch", "-"], stdin="\n".join(lines) + "\n")
+        self.begin()
+
+    def begin(self) -> None:
+        """An agent begins."""
+        self.program = netfilter.Netfilter(self.folder, self.inside, programs.Record(self.folder / "programs.json"))
+        self.program.resume()
+
+    def destroy(self) -> None:
+        self.program.stop()
+        for sock in self.members.values():
+            sock.close()
+        for name in (self.inside, self.outside):
+            system.run(["ip", "netns", "delete", name])
+
+    def start(self, *ports: int, version: int = 4) -> None:
+        """Members answer on these ports."""
+        for port in ports:
+            self.members[port] = sock = self.outdoors(lambda: _udp(version))
+            sock.bind((OUTSIDE[version], port))
+            threading.Thread(target=self._serve, args=(sock, port), daemon=True).start()
+
+    def stop(self, port: int) -> None:
+        """A port is closed: who sends there is refused by ICMP."""
+        sock = self.members.pop(port)
+        with contextlib.suppress(OSError):  # wakes the thread that waits for a datagram; without it the port stays open
+            sock.shutdown(socket.SHUT_RDWR)
+        sock.close()
+
+    def apply(self, *services: datagrams.Service) -> str:
+        """Have them served, as a push does."""
+        self.generation += 1
+        text = datagrams.dump(services)
+        wanted = rest.WantedState(load_balancer_id="l", generation=self.generation, programs={datagrams.NAME: text})
+        self.program.refuse(text)
+        self.program.check(text, wanted)
+        return self.program.apply(text, wanted)
+
+    def look(self) -> Any:
+        """What an agent does once a second; the report."""
+        state = self.program.ensure_running()
+        self.program.tend()
+        return self.program.report(state)
+
+    def nft(self, *words: str) -> str:
+        return system.run(["ip", "netns", "exec", self.inside, "nft", *words])
+
+    def outdoors(self, action: Callable[[], Any]) -> Any:
+        return system.inside_namespace(self.outside, action)
+
+    def client(self, version: int = 4, source: str | None = None, port: int = PORT, source_port: int = 0) -> socket.socket:
+        """A new flow from an address."""
+        sock: socket.socket = self.outdoors(lambda: _udp(version))
+        sock.bind((source or OUTSIDE[version], source_port))
+        sock.connect((VIP[version], port))
+        sock.settimeout(1.0)
+        return sock
+
+    def flow(self, version: int = 4, source: str | None = None, **where: Any) -> int:
+        """The port of the member that a new flow meets.
+
+        :raises OSError: none.
+        """
+        with self.client(version, source, **where) as sock:
+            return int(ask(sock)["port"])
+
+    def _serve(self, sock: socket.socket, port: int) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                content, sender = sock.recvfrom(65536)
+                if len(content) > 1:  # a check is one byte
+                    self.heard[port] += 1
+                    sock.sendto(json.dumps({"port": port, "peer": sender[0], "length": len(content)}).encode(), sender)
+
+    def _clients(self) -> list[dict[int, str]]:
+        return [{4: four, 6: six} for four, six in zip(CLIENTS[4], CLIENTS[6], strict=True)]
+
+
+def _udp(version: int) -> socket.socket:
+    return socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+
+
+def ask(sock: socket.socket, size: int = 5) -> dict[str, Any]:
+    """:raises OSError: no answer, or a refusal."""
+    sock.send(b"x" * size)
+    found: dict[str, Any] = json.loads(sock.recv(65536))
+    return found
+
+
+def member(port: int, weight: int = 1, version: int = 4, **fields: Any) -> datagrams.Member:
+    where = {"address": OUTSIDE[version], "check_address": OUTSIDE[version], "check_port": port}
+    return datagrams.Member(id=f"m-{port}", port=port, weight=weight, **{**where, **fields})
+
+
+def service(*members: datagrams.Member, **fields: Any) -> datagrams.Service:
+    fields = {"id": "l-1", "transport": "udp", "addresses": tuple(VIP.values()), "port": PORT, "pool_id": "p", **fields}
+    return datagrams.Service(members=members, **fields)
+
+
+@pytest.fixture
+def site(tmp_path: pathlib.Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    made.make()
+    try:
+        yield made
+    finally:
+        made.destroy()
+
+
+@VERSIONS
+def test_flows_are_shared_out_by_weight(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    assert site.apply(service(member(5001, version=version), member(5002, 3, version=version))) == "runtime"
+    assert collections.Counter(site.flow(version) for _ in range(16)) == {5001: 4, 5002: 12}
+
+
+@VERSIONS
+def test_a_flow_stays_on_its_member_and_fragments_are_put_together(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    site.apply(service(member(5001, version=version), member(5002, version=version)))
+    with site.client(version) as sock:
+        assert len({ask(sock)["port"] for _ in range(10)}) == 1
+        answer = ask(sock, size=4000)
+    assert answer["length"] == 4000
+    assert answer["peer"] == OWN[version], "so an answer finds its way back whatever the member's routes"
+
+
+@pytest.mark.parametrize("algorithm", ["SOURCE_IP", "SOURCE_IP_PORT"])
+@VERSIONS
+def test_hashes_keep_clients_and_a_dead_member_moves_its_own_only(site: Site, version: int, algorithm: str) -> None:
+    ports = (5001, 5002, 5003)
+    site.start(*ports, version=version)
+    some = [member(port, version=version) for port in ports]
+    site.apply(service(*some, algorithm=algorithm))
+    number = iter(range(20000, 30000))
+
+    def everybody(begin: int = 20000) -> dict[tuple[str, int], int]:
+        keys = [(source, begin + at) for at, source in enumerate(CLIENTS[version])]
+        return {key: site.flow(version, key[0], source_port=key[1]) for key in keys}
+
+    before = everybody()
+    assert set(before.values()) == set(ports)
+    if algorithm == "SOURCE_IP":
+        assert set(everybody(31000).values()) == set(ports)
+        assert [*everybody(32000).values()] == [*before.values()], "whatever port a client has"
+    else:
+        source = CLIENTS[version][0]
+        assert {site.flow(version, source, source_port=next(number)) for _ in range(40)} == set(ports)
+    site.apply(service(dataclasses.replace(some[0], enabled=False), *some[1:], algorithm=algorithm))
+    after = everybody()
+    assert 5001 not in after.values()
+    assert {key for key in before if before[key] != after[key]} == {key for key in before if before[key] == 5001}
+    site.apply(service(*some, algorithm=algorithm))
+    system.run(["ip", "netns", "exec", site.inside, "conntrack", "-F"])
+    assert everybody() == before
+
+
+@VERSIONS
+def test_a_member_that_dies_leaves_with_its_flows_and_comes_back(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    site.apply(service(member(5001, version=version), member(5002, version=version), check=CHECK))
+    assert {site.flow(version) for _ in range(4)} == {5001, 5002}
+    flows = [site.client(version) for _ in range(6)]
+    victims = [sock for sock in flows if ask(sock)["port"] == 5001]
+    assert victims
+    site.stop(5001)
+
+    def moved() -> bool:
+        site.look()
+        with contextlib.suppress(OSError):
+            return all(ask(sock)["port"] == 5002 for sock in victims)
+        return False
+
+    eventually(moved, within=20)
+    part = site.look()
+    assert part.pools["p:l-1"] == {"status": "UP", "members": {"m-5001": "DOWN", "m-5002": "UP"}}
+    site.start(5001, version=version)
+    eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=20)
+    for sock in flows:
+        sock.close()
+
+
+def test_a_service_without_members_refuses_and_takes_its_clients_later(site: Site) -> None:
+    site.start(5001)
+    site.apply(service(member(5001, enabled=False)))
+    with site.client() as sock:
+        with pytest.raises(ConnectionRefusedError):
+            ask(sock)
+        site.apply(service(member(5001)))
+        assert ask(sock)["port"] == 5001, "its flow to nobody has an end"
+    assert site.look().pools["p:l-1"] == {"status": "UP", "members": {"m-5001": "no check"}}
+
+
+def test_a_machine_that_is_away_is_found_out(site: Site) -> None:
+    site.start(5001)
+    away = member(5002, address=NOBODY[4], check_address=NOBODY[4])
+    site.apply(service(member(5001), away, check=dataclasses.replace(CHECK, delay=3)))
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
+    assert {site.flow() for _ in range(6)} == {5001}
+
+
+@pytest.mark.parametrize("kind", ["HTTP", "TCP"])
+def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Site, kind: str) -> None:
+    site.start(5001, 5002)
+    _Health.answers = 200
+    server = site.outdoors(lambda: http.server.ThreadingHTTPServer((OUTSIDE[4], 8080), _Health))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        check = HTTP_CHECK if kind == "HTTP" else dataclasses.replace(CHECK, type="TCP")
+        site.apply(service(member(5001, check_port=8080), member(5002, check_port=8081), check=check))
+        assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}
+        assert {site.flow() for _ in range(4)} == {5001}
+        if kind == "HTTP":
+            _Health.answers = 503
+            eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=20)
+            _Health.answers = 203
+            eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=20)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_drained_member_keeps_its_flows_and_gets_no_new_ones(site: Site) -> None:
+    site.start(5001, 5002)
+    site.apply(service(member(5001), member(5002)))
+    flows = [site.client() for _ in range(4)]
+    before = [ask(sock)["port"] for sock in flows]
+    assert set(before) == {5001, 5002}
+    site.apply(service(member(5001, 0), member(5002)))
+    assert [ask(sock)["port"] for sock in flows] == before
+    assert {site.flow() for _ in range(6)} == {5002}
+    site.apply(service(member(5002)))
+    assert {ask(sock)["port"] for sock in flows} == {5002}, "of a member that is removed nothing is left"
+    for sock in flows:
+        sock.close()
+
+
+def test_backups_serve_while_nobody_else_does(site: Site) -> None:
+    site.start(5001, 5002, 5003)
+    first, second, backup = member(5001), member(5002), member(5003, backup=True)
+    site.apply(service(first, second, backup))
+    assert {site.flow() for _ in range(6)} == {5001, 5002}
+    off = [dataclasses.replace(one, enabled=False) for one in (first, second)]
+    site.apply(service(*off, backup))
+    assert {site.flow() for _ in range(4)} == {5003}
+    site.apply(service(first, off[1], backup))
+    assert {site.flow() for _ in range(4)} == {5001}
+
+
+@VERSIONS
+def test_clients_are_held_by_their_network_until_they_are_silent(site: Site, version: int) -> None:
+    ports = tuple(range(5001, 5007))
+    site.start(*ports, version=version)
+    held = datagrams.Persistence(timeout=2, prefix4=25, prefix6=120)
+    some = [member(port, version=version) for port in ports]
+    site.apply(service(*some, persistence=held))
+    alike = CLIENTS[version][:20]
+    assert len({site.flow(version, source) for source in alike}) == 1, "addresses of one network are one client"
+    home = site.flow(version, alike[0])
+    others = [one for one in some if one.port != home]
+    site.apply(service(*others, persistence=held))
+    refuge = site.flow(version, alike[0])
+    assert refuge != home
+    site.apply(service(*some, persistence=held))
+    for _ in range(6):  # longer than it would be held without a packet
+        assert site.flow(version, alike[1]) == refuge, "who is held stays, though another member would be its by hash"
+        time.sleep(0.6)
+    time.sleep(2.6)
+    assert site.flow(version, alike[0]) == home, "who was silent is forgotten"
+
+
+def test_datagrams_of_one_flow_keep_its_client_held(site: Site) -> None:
+    site.start(5001, 5002, 5003)
+    held = datagrams.Persistence(timeout=2)
+    some = [member(port) for port in (5001, 5002, 5003)]
+    site.apply(service(*some, persistence=held))
+    home = site.flow()
+    site.apply(service(*[one for one in some if one.port != home], persistence=held))
+    with site.client() as sock:
+        refuge = ask(sock)["port"]
+        site.apply(service(*some, persistence=held))
+        for _ in range(6):
+            ask(sock)
+            time.sleep(0.6)
+    assert site.flow() == refuge
+
+
+def test_a_held_client_may_stay_on_a_drained_member_but_not_on_a_dead_one(site: Site) -> None:
+    site.start(5001, 5002)
+    held = datagrams.Persistence(timeout=60)
+    site.apply(service(member(5001), member(5002), persistence=held))
+    home = site.flow()
+    site.apply(service(*[member(port, 0 if port == home else 1) for port in (5001, 5002)], persistence=held))
+    assert site.flow() == home
+    assert {site.flow(source=source) for source in CLIENTS[4][:8]} == {5001, 5002} - {home}
+    site.apply(service(*[member(port, enabled=port != home) for port in (5001, 5002)], persistence=held))
+    assert site.flow() != home
+
+
+@VERSIONS
+def test_statistics_are_exact(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    some = (member(5001, version=version), member(5002, version=version))
+    site.apply(service(*some))
+    sent = received = 0
+    flows = [site.client(version) for _ in range(5)]
+    for turn, sock in enumerate(flows * 4):
+        size = 10 + turn
+        sock.send(b"x" * size)
+        sent += size + HEADERS[version]
+        received += len(sock.recv(65536)) + HEADERS[version]
+    expected = {
+        "bytes_in": sent,
+        "bytes_out": received,
+        "active_connections": 5,
+        "total_connections": 5,
+        "request_errors": 0,
+    }
+    site.program._flows._next_at = 0.0
+    assert site.look().listeners["l-1"] == {"status": "OPEN", "stats": expected}
+    site.apply(service(*some, algorithm="SOURCE_IP"))
+    site.apply(service(*some, most_flows=1000))
+    site.begin()
+    site.program._flows._next_at = 0.0
+    assert site.look().listeners["l-1"]["stats"] == expected, "over changes and another agent"
+    site.nft("delete", "table", "inet", "figlina")
+    state = site.program.ensure_running()
+    assert state == programs.RUNS
+    again = site.look().listeners["l-1"]["stats"]
+    assert (again["bytes_in"], again["bytes_out"], again["total_connections"]) == (sent, received, 5), "and if somebody took the rules away"
+    assert {site.flow(version) for _ in range(6)} >= {5001, 5002}
+    for sock in flows:
+        sock.close()
+
+
+def test_a_listener_takes_no_more_flows_than_its_limit(site: Site) -> None:
+    site.start(5001)
+    site.apply(service(member(5001), most_flows=3))
+    flows = [site.client() for _ in range(3)]
+    assert [ask(sock)["port"] for sock in flows] == [5001] * 3
+    with pytest.raises(OSError):  # a time-out
+        site.flow()
+    assert [ask(sock)["port"] for sock in flows] == [5001] * 3
+    site.program._flows._next_at = 0.0
+    assert site.look().listeners["l-1"]["status"] == "FULL"
+    site.apply(service(member(5001)))
+    assert site.flow() == 5001
+    for sock in flows:
+        sock.close()
+
+
+def test_new_flows_go_to_whoever_has_fewest(site: Site) -> None:
+    site.start(5001, 5002)
+    site.apply(service(member(5001), algorithm="LEAST_CONNECTIONS"))
+    flows = [site.client() for _ in range(8)]
+    assert {ask(sock)["port"] for sock in flows} == {5001}
+    site.apply(service(member(5001), member(5002), algorithm="LEAST_CONNECTIONS"))
+    site.program._flows._next_at = 0.0
+    site.look()
+    assert [site.flow() for _ in range(6)] == [5002] * 6
+    for sock in flows:
+        sock.close()
+
+
+def test_listeners_come_change_and_go_without_a_trace(site: Site) -> None:
+    site.start(5001, 5002)
+    one = service(member(5001))
+    two = service(member(5002), id="l-2", port=54, pool_id="q", persistence=datagrams.Persistence(timeout=5), most_flows=10, check=CHECK)
+    site.apply(one, two)
+    assert (site.flow(), site.flow(port=54)) == (5001, 5002)
+    assert site.apply(one, two) == "none"
+    site.apply(dataclasses.replace(two, port=55))
+    assert site.flow(port=55) == 5002
+    for port in (53, 54):
+        with pytest.raises(ConnectionRefusedError):
+            site.flow(port=port)
+    assert "l_1" not in site.nft("list", "ruleset")
+    site.program.stop()
+    assert site.nft("list", "ruleset") == ""
+    assert not site.program.configured
+    assert system.inside_namespace(site.inside, lambda: pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text()) == "0\n"
+
+
+def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    monkeypatch.setattr(datagram_rules, "rules", lambda *_: ["add rule inet figlina nowhere accept"])
+    with pytest.raises(errors.ConfigRefused, match="nft refused"):
+        site.apply(service(member(5001), algorithm="SOURCE_IP"))
+    monkeypatch.undo()
+    assert site.flow() == 5001
+    assert site.apply(service(member(5001))) == "none"
+
+
+def test_an_agent_that_begins_goes_by_what_the_former_one_knew(site: Site) -> None:
+    site.start(5001)
+    site.apply(service(member(5001), member(5002), check=dataclasses.replace(CHECK, delay=30)))
+    eventually(lambda: (site.folder / "datagrams-members.json").exists(), within=5)
+    assert {site.flow() for _ in range(4)} == {5001}
+    site.begin()
+    assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}
+    assert {site.flow() for _ in range(4)} == {5001}
+
+
+def test_the_amphora_forwards_nothing_else(site: Site) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    other = f"{site.outside}x"
+    system.run(["ip", "netns", "add", other])
+    try:
+        system.run(["ip", "-n", other, "link", "add", "far", "type", "veth", "peer", "name", "eth2", "netns", site.inside])
+        for name, lines in (
+            (other, "link set far up\naddress add 203.0.113.2/24 dev far\nroute add default via 203.0.113.1\n"),
+            (site.inside, "link set eth2 up\naddress add 203.0.113.1/24 dev eth2\n"),
+            (site.outside, f"route add 203.0.113.0/24 via {OWN[4]}\n"),
+        ):
+            system.run(["ip", "-n", name, "-batch", "-"], stdin=lines)
+        with pytest.raises(system.CommandFailed):
+            system.run(["ip", "netns", "exec", site.outside, "ping", "-c", "1", "-W", "1", "203.0.113.2"])
+        assert "1 received" in system.run(["ip", "netns", "exec", site.outside, "ping", "-c", "1", "-W", "1", "203.0.113.1"])
+        assert site.flow() == 5001
+    finally:
+        system.run(["ip", "netns", "delete", other])
+
+
+def test_connections_are_not_tracked(site: Site) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    server = system.inside_namespace(site.inside, lambda: socket.create_server((OWN[4], 7000)))
+    with server, site.outdoors(lambda: socket.create_connection((OWN[4], 7000), 2)):
+        assert "dport=7000" not in system.run(["ip", "netns", "exec", site.inside, "conntrack", "-L"])
+
+
+def test_two_hundred_members_are_served_and_replaced(site: Site) -> None:
+    ports = range(6000, 6200)
+    site.start(*ports)
+    site.apply(service(*[member(port) for port in ports]))
+    flows = [site.client() for _ in ports]  # open together: none has the port of a former one, and so its member
+    assert {ask(sock)["port"] for sock in flows} == set(ports)
+    for sock in flows:
+        sock.close()
+    site.apply(service(*[member(port, 1 + port % 256) for port in ports[100:]], algorithm="SOURCE_IP"))
+    assert {site.flow(source=source) for source in CLIENTS[4]} <= set(ports[100:])
