@@ -29,7 +29,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--topology", choices=["SINGLE", "ACTIVE_STANDBY"], help="amphorae per load balancer: one, or a pair")
     up.add_argument("--compute", choices=settings.COMPUTE, help="what amphorae are: namespaces or virtual machines (default: namespace)")
     up.add_argument("--image", type=pathlib.Path, help="the image of virtual machines (default: what `make image` built)")
-    up.add_argument("--supervise", action="store_true", help="start processes again that die")
     up.add_argument("--prefix", help="how the names of network namespaces begin (default: figlina)")
     up.add_argument("--api-port", type=int, help="TCP port of the API on the loopback (default: 9876)")
     up.add_argument("--set", action="append", default=[], metavar="SECTION.OPTION=VALUE", help="an option of the configuration; repeatable")
@@ -94,7 +93,7 @@ def _up(options: argparse.Namespace) -> int:
         "options": settings.parse_options(options.set),
     }
     chosen = instance.choose(_state(options), changes, _tell)
-    chosen.up(options.supervise)
+    chosen.up()
     OUT.print(
         f"Figlina is up after {time.monotonic() - started:.1f} s: API on {chosen.settings.api_url}, state in {chosen.state}", soft_wrap=True
     )

@@ -20,7 +20,6 @@ from controller.dev import processes, settings
 from controller.embedded import bridge, linux, machines, namespace, qemu
 from controller.model.network import Network
 
-SUPERVISOR = "supervisor"
 DEMO_LIFE = "demo"
 """The file in the state folder that a living demo holds locked; it is there before everything else."""
 _OURS = frozenset(
@@ -72,7 +71,7 @@ class Instance:
 
     # Up
 
-    def up(self, supervise: bool = False) -> None:
+    def up(self) -> None:
         """Put everything up that is not up.
 
         :raises DevError: something of it can't be; what stands already stays, and `up` may be repeated.
@@ -94,8 +93,6 @@ class Instance:
             self._tell("api, worker, health manager, housekeeping")
             for name in settings.PROCESSES:
                 self._start(name)
-            if supervise:
-                self.processes.start(SUPERVISOR, processes.python("controller.dev.supervisor", "--state", str(self.state)))
         self._tell("waiting for the api")
         self._wait_for_api()
 
@@ -118,7 +115,7 @@ class Instance:
             )
         self._tell(f"taking away what an earlier instance left under {self.settings.prefix}-*")
         if owner:
-            processes.Processes(pathlib.Path(owner)).stop_all(first=SUPERVISOR)
+            processes.Processes(pathlib.Path(owner)).stop_all()
         self._remove_namespaces()
 
     def _refuse_foreign_port(self) -> None:
@@ -221,11 +218,6 @@ class Instance:
         if name == settings.API_PROCESS:
             self._wait_for_api()
 
-    def revive(self) -> list[str]:
-        """Start what is not running; returns the names."""
-        with self._locked():
-            return [name for name in (*settings.WEB_SERVERS, *settings.PROCESSES) if self._start(name)]
-
     def _wait_for_api(self) -> None:
         deadline = time.monotonic() + API_PATIENCE
         while not self.api_answers():
@@ -251,7 +243,7 @@ class Instance:
         """
         with self._locked() if self.state.is_dir() else contextlib.nullcontext():
             self._tell("processes")
-            self.processes.stop_all(first=SUPERVISOR)
+            self.processes.stop_all()
             if self.owner() in ("", self._alias):
                 self._tell("amphorae and namespaces")
                 self._remove_namespaces()

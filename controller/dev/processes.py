@@ -77,9 +77,8 @@ class Processes:
             self._reap(name)
             self._record(name).unlink(missing_ok=True)
 
-    def stop_all(self, first: str) -> None:
-        """Stop every process that was ever recorded; `first` goes before the others, for it would start them again."""
-        self.stop([first])
+    def stop_all(self) -> None:
+        """Stop every process that was ever recorded, and whatever else bears our mark."""
         if self._records.is_dir():
             self.stop(sorted(path.stem for path in self._records.glob("*.stat")))
         _kill(_marked(self._state))

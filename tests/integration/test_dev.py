@@ -231,15 +231,6 @@ def test_stop_and_start_of_a_web_server(dev: instance.Instance) -> None:
     assert not dev.start("web-2")
 
 
-def test_a_supervised_instance_starts_what_dies(dev: instance.Instance) -> None:
-    dev.up(supervise=True)
-    (pid,) = dev.processes.pids("web-3")
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: dev.processes.pids("web-3") not in ([], [pid]))
-    dev.down()
-    assert linux.namespaces(dev.settings.prefix) == []
-
-
 def test_down_works_when_records_and_state_are_lost(dev: instance.Instance) -> None:
     dev.up()
     machine = boot(dev)
