@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import functools
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from oslo_config import cfg
 
@@ -21,64 +23,63 @@ from controller.model import status
 from controller.providers import amphora as amphora_provider
 from controller.providers import interface as provider
 
-_Act = Callable[[argparse.Namespace], int]
-_NEXT = {
-    rollover.Phase.NONE: "figlina ca start",
-    rollover.Phase.STARTED: "figlina ca switch",
-    rollover.Phase.SWITCHED: "figlina ca finish",
+_Act = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
+_PHASES = {
+    "start": (
+        rollover.RollOver.start,
+        "make the next roots, and trust them beside those of now",
+        "The next roots are made, and trusted, too.",
+    ),
+    "switch": (rollover.RollOver.switch, "let the next roots issue, once every amphora trusts both", "The next roots issue."),
+    "finish": (
+        rollover.RollOver.finish,
+        "trust only the roots that issue, once every amphora has a certificate by them",
+        "Only the roots that issue are trusted. Amphorae forget the others with one more renewal (`figlina ca status`).",
+    ),
 }
+"""By which commands a roll-over goes from one phase to the next: what each does, its help, and what is said then."""
+_NEXT = dict(zip(rollover.Phase, _PHASES, strict=True))
 
 
 def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) -> None:
     """Add the commands; each sets `run`, a function of the parsed options that returns an exit code."""
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--config-file", action="append", default=[], help="configuration file, as the controllers have it; repeatable")
-    commands = ca.add_subparsers(dest="ca_command", required=True)
-    for word, act, words in (
-        (
-            "create",
-            _create,
-            "make the first roots, the controllers' certificate and the key of the `local` secret store; what is there stays",
-        ),
-        ("status", _status, "which roots are trusted, which one issues, and how many amphorae have followed"),
-        ("start", _start, "make the next roots, and trust them beside those of now"),
-        ("switch", _switch, "let the next roots issue, once every amphora trusts both"),
-        ("finish", _finish, "trust only the roots that issue, once every amphora has a certificate by them"),
-    ):
-        command = commands.add_parser(word, parents=[where], help=words)
-        command.set_defaults(run=_guarded(act))
-    stored = secrets.add_subparsers(dest="secrets_command", required=True)
-    store = stored.add_parser("store", parents=[where], help="give a certificate to the `local` store, and print its reference")
+    commands, stored = ca.add_subparsers(dest="ca_command", required=True), secrets.add_subparsers(dest="secrets_command", required=True)
+
+    def add(below: Any, word: str, act: _Act, words: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = below.add_parser(word, parents=[where], help=words)
+        command.set_defaults(run=functools.partial(_run, act))
+        return command
+
+    words = "make the first roots, the controllers' certificate and the key of the `local` secret store; what is there stays"
+    add(commands, "create", _create, words)
+    add(commands, "status", _status, "which roots are trusted, which one issues, and how many amphorae have followed")
+    for word, (_, words, _) in _PHASES.items():
+        add(commands, word, _go_on, words)
+    store = add(stored, "store", _store, "give a certificate to the `local` store, and print its reference")
     store.add_argument("files", nargs="+", type=pathlib.Path, help="PEM (certificate, key, chain, in any order) or one PKCS #12 file")
     store.add_argument("--project", required=True, help="id of the project whose load balancers may name it")
     store.add_argument("--name", default="", help="a name for people")
     store.add_argument("--kind", choices=["certificate", "ca", "crl"], default="certificate", help="what it is")
     store.add_argument("--passphrase-file", type=pathlib.Path, help="file with the passphrase of the private key")
-    store.set_defaults(run=_guarded(_store))
-    forget = stored.add_parser("delete", parents=[where], help="forget a secret of the `local` store; what is served with it is served on")
+    forget = add(stored, "delete", _forget, "forget a secret of the `local` store; what is served with it is served on")
     forget.add_argument("reference")
     forget.add_argument("--project", required=True, help="id of its project")
-    forget.set_defaults(run=_guarded(_forget))
-    refresh = stored.add_parser("refresh", parents=[where], help="have a load balancer take up secrets that were changed in the store")
+    refresh = add(stored, "refresh", _refresh, "have a load balancer take up secrets that were changed in the store")
     refresh.add_argument("load_balancer")
-    refresh.set_defaults(run=_guarded(_refresh))
-    reencrypt = stored.add_parser("reencrypt", parents=[where], help="encrypt every secret of the `local` store with its first key")
-    reencrypt.set_defaults(run=_guarded(_reencrypt))
+    add(stored, "reencrypt", _reencrypt, "encrypt every secret of the `local` store with its first key")
 
 
-def _guarded(act: _Act) -> _Act:
-    def run(options: argparse.Namespace) -> int:
-        try:
-            return act(options)
-        except (exceptions.ControllerError, cfg.Error, ValueError, LookupError, OSError) as exc:
-            print(f"figlina: {exc}", file=sys.stderr)
-            return 1
-
-    return run
+def _run(act: _Act, options: argparse.Namespace) -> int:
+    try:
+        return act(configuration.load_files(options.config_file), options)
+    except (exceptions.ControllerError, cfg.Error, ValueError, LookupError, OSError) as exc:
+        print(f"figlina: {exc}", file=sys.stderr)
+        return 1
 
 
-def _create(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
+def _create(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     conf.set_override("create", True, group="certificates")
     everything = services.Services.load(conf)
     for what, made, folder in (
@@ -94,8 +95,7 @@ def _create(options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
+def _status(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     roll_over, progress = _roll_over(conf), _progress(conf)
     phase = roll_over.phase()
     print(f"phase: {phase}")
@@ -107,32 +107,18 @@ def _status(options: argparse.Namespace) -> int:
         print(f"not yet: {', '.join(progress.others)}{' ...' if progress.fleet - progress.following > len(progress.others) else ''}")
         print("wait until housekeeping has renewed them; an amphora that hangs behind for long: see its events, or fail it over")
     elif phase is not rollover.Phase.NONE:
-        print(f"next: {_NEXT[phase]}")
+        print(f"next: figlina ca {_NEXT[phase]}")
     return 0
 
 
-def _start(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
-    _roll_over(conf).start()
-    print("The next roots are made, and trusted beside those of now. Where hosts have copies of the directory, copy it to each.")
-    print("Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca switch`.")
-    return 0
-
-
-def _switch(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
-    _refuse_unless_all_follow(conf)
-    _roll_over(conf).switch()
-    print("The next roots issue. Where hosts have copies of the directory, copy it to each.")
-    print("Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca finish`.")
-    return 0
-
-
-def _finish(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
-    _refuse_unless_all_follow(conf)
-    _roll_over(conf).finish()
-    print("Only the roots that issue are trusted. Amphorae forget the others with one more renewal (`figlina ca status`).")
+def _go_on(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
+    roll_over, (act, _, said) = _roll_over(conf), _PHASES[options.ca_command]
+    if options.ca_command != "start":
+        _refuse_unless_all_follow(conf)
+    act(roll_over)
+    print(f"{said} Where hosts have copies of the directory, copy it to each.")
+    if (phase := roll_over.phase()) is not rollover.Phase.NONE:
+        print(f"Then wait until `figlina ca status` says that every amphora has followed, and go on with `figlina ca {_NEXT[phase]}`.")
     return 0
 
 
@@ -166,9 +152,9 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
     )
 
 
-def _store(options: argparse.Namespace) -> int:
+def _store(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     content = b"".join(path.read_bytes() for path in options.files)
-    store = services.Services.load(configuration.load_files(options.config_file)).secrets
+    store = services.Services.load(conf).secrets
     if options.kind == "certificate":
         passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
         bundle = bundles.read(content, passphrase)
@@ -180,13 +166,12 @@ def _store(options: argparse.Namespace) -> int:
     return 0
 
 
-def _forget(options: argparse.Namespace) -> int:
-    services.Services.load(configuration.load_files(options.config_file)).secrets.delete(options.project, options.reference)
+def _forget(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
+    services.Services.load(conf).secrets.delete(options.project, options.reference)
     return 0
 
 
-def _refresh(options: argparse.Namespace) -> int:
-    conf = configuration.load_files(options.config_file)
+def _refresh(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     ring = process.bell(conf)
     everything = services.Services.load(conf)
     with everything.db.begin() as tx:
@@ -198,8 +183,8 @@ def _refresh(options: argparse.Namespace) -> int:
     return 0
 
 
-def _reencrypt(options: argparse.Namespace) -> int:
-    everything = services.Services.load(configuration.load_files(options.config_file))
+def _reencrypt(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
+    everything = services.Services.load(conf)
     store = everything.secrets
     secrets = store.reencrypt() if isinstance(store, local_secrets.LocalSecrets) else 0
     with everything.db.begin() as tx:
