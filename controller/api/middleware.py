@@ -60,14 +60,11 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
 
 
 def register_options(conf: Any) -> None:
-    """[cors], [healthcheck] and [oslo_middleware]; what stands under its former name in [api_settings] holds where these say nothing."""
+    """[cors], [healthcheck] and [oslo_middleware]."""
     for group, options in list_opts():
         conf.register_opts(options, group=group)
     for some in (opts.HEALTHCHECK_OPTS, *_PLUGINS):
         conf.register_opts(some, group="healthcheck")
-    conf.set_default("allowed_origin", conf.api_settings.cors_allowed_origins, group="cors")
-    if conf.api_settings.max_request_body_size is not None:
-        conf.set_default("max_request_body_size", conf.api_settings.max_request_body_size, group="oslo_middleware")
 
 
 def largest_body(conf: Any) -> int:

@@ -69,13 +69,6 @@ OPTS = [
         help="Items on a page at most, whatever the client asks for; or `infinite`.",
     ),
     cfg.IntOpt(
-        "max_request_body_size",
-        min=1024,
-        deprecated_for_removal=True,
-        deprecated_reason="[oslo_middleware] max_request_body_size is its name for operators; this one still holds where that is not set.",
-        help="Bytes of a body; more is answered with 413.",
-    ),
-    cfg.IntOpt(
         "max_bodies_on_disk",
         default=268435456,
         min=65536,
@@ -107,12 +100,5 @@ OPTS = [
         "minimum_tls_version",
         choices=kinds.TLS_VERSIONS,
         help="The oldest version of TLS that listeners and pools may ask for. Not set: every one is allowed.",
-    ),
-    cfg.ListOpt(
-        "cors_allowed_origins",
-        default=[],
-        deprecated_for_removal=True,
-        deprecated_reason="[cors] allowed_origin is its name for operators; this one still holds where that is not set.",
-        help="Origins whose web pages may call the API, or `*`.",
     ),
 ]

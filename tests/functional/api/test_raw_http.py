@@ -159,7 +159,7 @@ SCRATCH = "[controller_worker]\nnetwork_driver = scratch\n"
 @pytest.fixture(scope="module")
 def server() -> Iterator[api_http.Server]:
     """The process; what is begun and not ended is over after a second."""
-    with api_http.running(more="request_timeout = 1\ncors_allowed_origins = *\nembedded_networking = true\n" + SCRATCH) as made:
+    with api_http.running(more="request_timeout = 1\nembedded_networking = true\n[cors]\nallowed_origin = *\n" + SCRATCH) as made:
         yield made
 
 

@@ -100,7 +100,7 @@ def test_the_health_check_is_there_if_it_is_wanted(api_with: Any) -> None:
 
 
 def test_options_are_answered_and_origins_are_told_if_they_are_allowed(api_with: Any) -> None:
-    api = api_with(("api_settings", "cors_allowed_origins"), ["https://dashboard.example"])
+    api = api_with(("cors", "allowed_origin"), ["https://dashboard.example"])
     answer = api.send("OPTIONS", "/pools", headers={"Origin": "https://dashboard.example"})
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "https://dashboard.example"
@@ -137,7 +137,7 @@ def test_a_project_comes_from_the_body_the_header_or_the_configuration(api_with:
 @pytest.mark.parametrize("origin", [{}, {"Origin": "https://evil.example"}, {"Origin": "https://dashboard.example"}], ids=str)
 @pytest.mark.parametrize("path", ["//v2", "/pools", "/pools/no-such", "//no-such", "//network/v2.0/lbaas/pools"])
 def test_caches_are_told_that_answers_differ_by_origin_where_any_is_allowed(api_with: Any, origin: dict[str, str], path: str) -> None:
-    api = api_with(("api_settings", "cors_allowed_origins"), ["https://dashboard.example"])
+    api = api_with(("cors", "allowed_origin"), ["https://dashboard.example"])
     assert api.send("GET", path, headers=origin).headers.getlist("Vary") == ["Origin"]
 
 
