@@ -182,11 +182,7 @@ def test_the_checks_see_imports_wherever_they_stand(tmp_path: pathlib.Path) -> N
 
 
 def test_every_section_of_the_configuration_is_registered() -> None:
-    sections = {path.stem for path in (ROOT / "controller" / "conf").glob("*.py")} - {
-        "__init__",
-        "clients",
-        "declared",
-    }  # the last two make options for several
+    sections = {path.stem for path in (ROOT / "controller" / "conf").glob("*.py")} - {"__init__", "declared"}
     assert {_part(one[2], "controller.conf") for one in _imports("controller/conf") if one[0].name == "__init__.py"} - {None} == sections
 
 

@@ -9,20 +9,18 @@ from oslo_log import log
 
 from controller.conf import (
     api_settings,
-    barbican,
     certificates,
     cinder,
+    clients,
     controller_worker,
     database,
     embedded,
-    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     lbaasv2,
     networking,
-    neutron,
     nova,
     quotas,
     service_auth,
@@ -31,20 +29,17 @@ from controller.conf import (
 
 _SECTIONS = (
     api_settings,
-    barbican,
     certificates,
     cinder,
     controller_worker,
     database,
     embedded,
-    glance,
     haproxy_amphora,
     health_manager,
     house_keeping,
     keepalived_vrrp,
     lbaasv2,
     networking,
-    neutron,
     nova,
     quotas,
     service_auth,
@@ -53,7 +48,7 @@ _SECTIONS = (
 
 
 def _sections() -> list[tuple[str, list[cfg.Opt]]]:
-    return [(module.GROUP, module.OPTS) for module in _SECTIONS]
+    return [*((one.GROUP, one.OPTS) for one in _SECTIONS), *((group, clients.options(name)) for group, name in clients.PLAIN.items())]
 
 
 def register(conf: cfg.ConfigOpts) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from oslo_config import cfg, types
 
 _INTERFACES = ["public", "internal", "admin"]
+PLAIN = {"barbican": "Barbican", "glance": "Glance", "neutron": "Neutron"}
+"""Sections with no other options, and the names of their services."""
 
 
 def options(service: str) -> list[cfg.Opt]:

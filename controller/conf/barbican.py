@@ -1,6 +1,0 @@
-"""[barbican]: how the key manager is asked."""
-
-from controller.conf import clients
-
-GROUP = "barbican"
-OPTS = [*clients.options("Barbican")]
