@@ -16,8 +16,6 @@ def main(arguments: list[str] | None = None) -> int:
     schema = migration.Schema(url)
     if options.command == "upgrade":
         schema.upgrade(options.revision)
-    elif options.command == "downgrade":
-        schema.downgrade(options.revision)
     elif options.command == "revision":
         print(schema.new_revision(options.message))
         return 0
@@ -33,8 +31,6 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     upgrade = commands.add_parser("upgrade", help="bring the schema forward; what is there already stays as it is")
     upgrade.add_argument("revision", nargs="?", default="head", help="where to (default: the newest)")
-    downgrade = commands.add_parser("downgrade", help="take revisions back; rows of tables that go are lost")
-    downgrade.add_argument("revision", help="where to: a revision, -1 for one step, base for nothing")
     commands.add_parser("current", help="say which revision the database has")
     revision = commands.add_parser("revision", help="write a new revision from the difference between database and tables (developers)")
     revision.add_argument("-m", "--message", required=True, help="what it is for")

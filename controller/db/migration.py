@@ -1,4 +1,4 @@
-"""The schema's history (Alembic): upgrade, downgrade, current, and a new revision from what the tables say."""
+"""The schema's history (Alembic): upgrade, current, and a new revision from what the tables say."""
 
 from __future__ import annotations
 
@@ -28,10 +28,6 @@ class Schema:
     def upgrade(self, revision: str = "head") -> None:
         """Bring the schema forward to a revision; being there already is fine."""
         command.upgrade(self._config, revision)
-
-    def downgrade(self, revision: str) -> None:
-        """Take revisions back; rows of tables that go are lost."""
-        command.downgrade(self._config, revision)
 
     def current(self) -> str | None:
         """The revision that the database has; None if it has none."""

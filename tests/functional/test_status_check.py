@@ -212,6 +212,11 @@ def _short_lived(world: World) -> None:
     assert figlina.main(["ca", "create", "--config-file", str(world.file)]) == 0
 
 
+def _older_schema(world: World) -> None:
+    (world.folder / "figlina.db").unlink()
+    migration.Schema(f"sqlite:///{world.folder}/figlina.db").upgrade("0001")
+
+
 def _with_host(site: Site, host: Host, conf: cfg.ConfigOpts) -> None:
     site.conf, site.host, site._ask = conf, host, cloud.Cloud.from_conf
 
@@ -219,7 +224,7 @@ def _with_host(site: Site, host: Host, conf: cfg.ConfigOpts) -> None:
 BREAKS: dict[str, Callable[[World], Any]] = {
     "option": lambda w: w.replace("[nova]\n", "[nova]\nanti_affinity_policy = sometimes\n"),
     "database-away": lambda w: (w.folder / "figlina.db").unlink(),
-    "database-schema": lambda w: migration.Schema(f"sqlite:///{w.folder}/figlina.db").downgrade("-1"),
+    "database-schema": lambda w: _older_schema(w),
     "heartbeat-key": lambda w: w.set("health_manager", "heartbeat_key", ["insecure"]),
     "certificates": lambda w: (w.folder / "ca" / "server_ca.pem").unlink(),
     "certificates-end": lambda w: _short_lived(w),

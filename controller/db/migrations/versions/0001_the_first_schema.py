@@ -31,11 +31,6 @@ def upgrade() -> None:
     _schema.create_all(op.get_bind())
 
 
-def downgrade() -> None:
-    """Go back."""
-    _schema.drop_all(op.get_bind())
-
-
 def _id() -> sa.Column[str]:
     return sa.Column("id", _ID, primary_key=True)
 

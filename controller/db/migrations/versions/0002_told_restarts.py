@@ -17,9 +17,3 @@ def upgrade() -> None:
     """Go forward."""
     with op.batch_alter_table('amphora_health', schema=None) as batch_op:
         batch_op.add_column(sa.Column('told_restarts', sa.String(length=255), nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table('amphora_health', schema=None) as batch_op:
-        batch_op.drop_column('told_restarts')

@@ -20,12 +20,3 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("cert_renew_at", sa.Double(), nullable=False, server_default="0"))
         batch_op.add_column(sa.Column("cert_failures", sa.Integer(), nullable=False, server_default="0"))
         batch_op.create_index(batch_op.f("ix_amphorae_cert_renew_at"), ["cert_renew_at"], unique=False)
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table("amphorae", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_amphorae_cert_renew_at"))
-        batch_op.drop_column("cert_failures")
-        batch_op.drop_column("cert_renew_at")
-        batch_op.drop_column("cert_trust")

@@ -19,11 +19,3 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("order_floor", sa.BigInteger(), nullable=False, server_default="0"))
     with op.batch_alter_table("amphorae", schema=None) as batch_op:
         batch_op.add_column(sa.Column("confirmed_hash", sa.String(length=64), nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table("amphorae", schema=None) as batch_op:
-        batch_op.drop_column("confirmed_hash")
-    with op.batch_alter_table("load_balancers", schema=None) as batch_op:
-        batch_op.drop_column("order_floor")

@@ -35,9 +35,3 @@ def upgrade() -> None:
     for name, key in keys:
         columns = key["constrained_columns"], key["referred_columns"]
         op.create_foreign_key(key["name"], name, key["referred_table"], *columns, ondelete=key["options"].get("ondelete"))
-
-
-def downgrade() -> None:
-    """Go back; comparisons stay exact."""
-    with op.batch_alter_table("health_monitors", schema=None) as batch_op:
-        batch_op.alter_column("http_version", existing_type=sa.Double(), type_=sa.Float(), existing_nullable=True)

@@ -23,8 +23,3 @@ def upgrade() -> None:
         sa.Column("told_at", sa.Double(), nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("load_balancer_id", "role", name=op.f("pk_replacements")),
     )
-
-
-def downgrade() -> None:
-    """Go back."""
-    op.drop_table("replacements")

@@ -23,7 +23,3 @@ def upgrade() -> None:
     for table, column in (("load_balancers", "provider"), ("flavor_profiles", "provider_name"), ("availability_zone_profiles", "provider_name")):
         named = sa.table(table, sa.column(column))
         op.execute(named.update().where(named.c[column].not_in(_KNOWN)).values({column: "amphora"}))
-
-
-def downgrade() -> None:
-    """Go back: the names of before are not known any more, and nothing depends on them."""

@@ -17,9 +17,3 @@ def upgrade() -> None:
     """Go forward. What is plugged is looked up and written down as each load balancer changes next."""
     with op.batch_alter_table("amphorae", schema=None) as batch_op:
         batch_op.add_column(sa.Column("member_ports", sa.JSON(), nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table("amphorae", schema=None) as batch_op:
-        batch_op.drop_column("member_ports")

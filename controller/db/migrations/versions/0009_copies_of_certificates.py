@@ -30,8 +30,3 @@ def upgrade() -> None:
         sa.Column("is_registered", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("load_balancer_id", "reference", "kind", name=op.f("pk_tenant_certificates")),
     )
-
-
-def downgrade() -> None:
-    """Go back."""
-    op.drop_table("tenant_certificates")

@@ -19,9 +19,3 @@ def upgrade() -> None:
     """Go forward; until now no load balancer could have a policy."""
     with op.batch_alter_table("load_balancers") as table:
         table.add_column(sa.Column("qos_generation", sa.BigInteger(), nullable=False, server_default="0"))
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table("load_balancers") as table:
-        table.drop_column("qos_generation")

@@ -20,10 +20,3 @@ def upgrade() -> None:
     for table, name, kind in _COLUMNS:
         with op.batch_alter_table(table, schema=None) as batch_op:
             batch_op.add_column(sa.Column(name, kind, nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    for table, name, _ in _COLUMNS:
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_column(name)
