@@ -7,7 +7,6 @@ import uuid
 from controller import exceptions, jobs
 from controller.changes.asking import Asking
 from controller.db import database
-from controller.db.repositories import amphora_lists
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, ProvisioningStatus
 from controller.providers import amphora as provider
@@ -18,7 +17,7 @@ def get(tx: database.Transaction, amphora_id: str) -> Amphora:
 
     :raises NotFound: there is none.
     """
-    return amphora_lists.AmphoraLists(tx.connection).get(amphora_id)
+    return tx.amphorae.shown(amphora_id)
 
 
 def fail_over(asking: Asking, amphora_id: str) -> None:

@@ -9,7 +9,6 @@ import flask
 from controller import exceptions
 from controller.api import current, paging
 from controller.changes import amphorae
-from controller.db.repositories import amphora_lists
 from controller.resources.amphora import SCHEMA
 
 blueprint = flask.Blueprint("amphorae", __name__)
@@ -25,7 +24,7 @@ def list_amphorae() -> flask.Response:
     project = flask.request.args.get("project_id", flask.request.args.get("tenant_id"))
     asked = paging.asked(SCHEMA, elsewhere=("project_id", "tenant_id"))
     with current.services().db.read() as tx:
-        found = amphora_lists.AmphoraLists(tx.connection).page(asked.query, project)
+        found = tx.amphorae.page(asked.query, project)
     return asked.answer(found)
 
 

@@ -10,13 +10,14 @@ import sqlalchemy as sa
 
 from controller import exceptions
 from controller.db import rows, tables
-from controller.db.repositories import moves, snapshots
+from controller.db.repositories import moves, paging, snapshots
 from controller.model import amphora as model
 from controller.model import status
 
 _A = tables.amphorae.c
 _S = status.AmphoraStatus
 
+_SHOWN = snapshots.AMPHORAE.where(_A.id == sa.bindparam("id"), _A.status != _S.DELETED)
 _FORGOTTEN = {column.name: None for column in tables.amphorae.c if column.nullable} | {
     **moves.amphora_begun(),
     "cert_busy": False,
@@ -42,6 +43,29 @@ class Amphorae(rows.Repository):
         if not found:
             raise exceptions.NotFound("Amphora", amphora_id)
         return rows.amphora(found[0])
+
+    def shown(self, amphora_id: str) -> model.Amphora:
+        """One amphora that clients may see.
+
+        :raises NotFound: there is none, or it is DELETED.
+        """
+        found = self._rows(_SHOWN, {"id": amphora_id}) if rows.may_exist(amphora_id) else []
+        if not found:
+            raise exceptions.NotFound("Amphora", amphora_id)
+        return rows.amphora(found[0])
+
+    def page(self, query: paging.Query, project_id: str | None = None) -> list[model.Amphora]:
+        """One page; with `project_id`, of those whose load balancer belongs to the project.
+
+        :raises InvalidRequest: the marker names nothing.
+        """
+        statement = snapshots.AMPHORAE
+        if project_id is not None and not rows.may_exist(project_id):
+            return []
+        if project_id is not None:
+            owned = sa.select(tables.load_balancers.c.id).where(tables.load_balancers.c.project_id == project_id)
+            statement = statement.where(_A.load_balancer_id.in_(owned))
+        return [rows.amphora(dict(row._mapping)) for row in paging.page(self._connection, tables.amphorae, statement, query)]
 
     def of_load_balancer(self, load_balancer_id: str) -> tuple[model.Amphora, ...]:
         """The amphorae of a load balancer that are not DELETED, oldest first."""

@@ -58,6 +58,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
     title = "L7 Policy"
     table = _T
     noun = staticmethod(rows.l7policy)
+    parent = "listener_id"
     relations = (resources.TAGS, resources.Relation("rules", tables.l7rules, "l7policy_id"))
     ids: ClassVar[Mapping[str, str]] = {"tags": "tags", "rule_ids": "rules"}
 
@@ -69,14 +70,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
         found = self._connection.execute(_HEAD, {"id": policy_id}).first() if rows.may_exist(policy_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, policy_id)
-        return Head(
-            id=found.id,
-            load_balancer_id=found.load_balancer_id,
-            listener_id=found.listener_id,
-            project_id=found.project_id,
-            provisioning_status=status.ProvisioningStatus(found.provisioning_status),
-            rules=found.rules,
-        )
+        return Head(**{**found._mapping, "provisioning_status": status.ProvisioningStatus(found.provisioning_status)})
 
     def last_position(self, listener_id: str) -> int:
         """How many policies a listener has, which is the position of the last one."""
@@ -106,10 +100,6 @@ class L7Policies(resources.Resources[model.L7Policy]):
         """The id of a policy that redirects to a pool; those being deleted no longer count."""
         return self._connection.execute(_USER, {"pool_id": pool_id}).scalar()
 
-    def mark_deleted_in(self, listener_id: str, generation: int) -> None:
-        """Owe the removal of all policies of a listener."""
-        self.mark_all_deleted(_T.c.listener_id == listener_id, generation)
-
 
 _R = tables.l7rules
 
@@ -118,11 +108,8 @@ class L7Rules(resources.Resources[model.L7Rule]):
     title = "L7 Rule"
     table = _R
     noun = staticmethod(rows.l7rule)
+    parent = "l7policy_id"
     relations = (resources.TAGS,)
-
-    def mark_deleted_in(self, policy_id: str, generation: int) -> None:
-        """Owe the removal of all rules of a policy."""
-        self.mark_all_deleted(_R.c.l7policy_id == policy_id, generation)
 
     def mark_deleted_below(self, listener_id: str, generation: int) -> None:
         """Owe the removal of all rules of a listener's policies."""

@@ -122,6 +122,7 @@ class Members(resources.Resources[model.Member]):
     title = "Member"
     table = _M
     noun = staticmethod(rows.member)
+    parent = "pool_id"
     relations = (resources.TAGS,)
 
     def is_taken(self, pool_id: str, address: str, port: int) -> bool:
@@ -159,10 +160,6 @@ class Members(resources.Resources[model.Member]):
         if member_ids:
             self.mark_all_deleted(_M.c.id.in_(member_ids), generation)
 
-    def mark_deleted_in(self, pool_id: str, generation: int) -> None:
-        """Owe the removal of all members of a pool."""
-        self.mark_all_deleted(_M.c.pool_id == pool_id, generation)
-
 
 _H = tables.health_monitors
 
@@ -171,13 +168,10 @@ class HealthMonitors(resources.Resources[model.HealthMonitor]):
     title = "Health Monitor"
     table = _H
     noun = staticmethod(rows.health_monitor)
+    parent = "pool_id"
     relations = (resources.TAGS,)
 
     def pool_of(self, monitor_id: str) -> str | None:
         """The id of the pool that a monitor probes; None: there is no such monitor."""
         wanted = sa.select(_H.c.pool_id).where(_H.c.id == monitor_id)
         return self._connection.execute(wanted).scalar() if rows.may_exist(monitor_id) else None
-
-    def mark_deleted_in(self, pool_id: str, generation: int) -> None:
-        """Owe the removal of a pool's monitor."""
-        self.mark_all_deleted(_H.c.pool_id == pool_id, generation)

@@ -72,6 +72,8 @@ class Resources(rows.Repository, Generic[R]):
     noun: ClassVar[Callable[..., Any]]
     """What makes it of a row, a `staticmethod`."""
     relations: ClassVar[Sequence[Relation]]
+    parent: ClassVar[str] = "load_balancer_id"
+    """The column that names what it goes with."""
     ids: ClassVar[Mapping[str, str]] = {"tags": "tags"}
     """The relation of each attribute that is a list of tags or of ids."""
 
@@ -184,6 +186,10 @@ class Resources(rows.Repository, Generic[R]):
     def mark_all_deleted(self, condition: sa.ColumnElement[bool], generation: int) -> None:
         """Owe the removal of all that meet the condition, along with their parent's."""
         self._connection.execute(moves.newly(self.table, PENDING_DELETE, generation=generation).where(condition))
+
+    def mark_deleted_in(self, parent_id: str, generation: int) -> None:
+        """Owe the removal of all that a parent has."""
+        self.mark_all_deleted(self.table.c[self.parent] == parent_id, generation)
 
     def mark_deleted_with(self, load_balancer_id: str, generation: int) -> None:
         """Owe the removal of all that a load balancer has."""
