@@ -25,12 +25,7 @@ DEMO_LIFE = "demo"
 _OURS = frozenset(
     {"ca", DEMO_LIFE, "dev.json", "embedded", "figlina.conf", "figlina.db", "lock", "logs", "run", "secrets", "wakeup", "web"}
 )  # in the state folder
-MODULES = {
-    "api": "controller.cmd.api",
-    "worker": "controller.cmd.worker",
-    "health_manager": "controller.cmd.health_manager",
-    "housekeeping": "controller.cmd.housekeeping",
-}
+MODULES = {name: f"controller.cmd.{name}" for name in settings.PROCESSES}
 API_PATIENCE = 60.0
 DevError = processes.DevError
 

@@ -2,6 +2,7 @@
 
 import configparser
 import dataclasses
+import io
 import ipaddress
 import json
 import os
@@ -82,18 +83,15 @@ class Settings:
 
     def configuration(self, state: pathlib.Path) -> str:
         """The configuration file. Times are short: on one machine nothing is far away, and whoever tries things does not want to wait."""
-        file = configparser.ConfigParser(interpolation=None)
+        file = configparser.ConfigParser(interpolation=None, default_section="")  # [DEFAULT] is one like the others
         file.read_dict(_sections(self, state))
         for key, value in self.options.items():
             section, _, option = key.partition(".")
-            if not file.has_section(section) and section != "DEFAULT":
-                file.add_section(section)
-            file.set(section, option, value)
-        lines = ["# Written by `figlina dev up`; changes are lost with its next run (give it --set SECTION.OPTION=VALUE instead)."]
-        for section in ("DEFAULT", *file.sections()):
-            own = file.defaults() if section == "DEFAULT" else {key: file.get(section, key) for key in file.options(section)}
-            lines += ["", f"[{section}]", *(f"{key} = {value}" for key, value in own.items())]
-        return "\n".join(lines) + "\n"
+            file.read_dict({section: {option: value}})
+        text = io.StringIO()
+        file.write(text)
+        head = "# Written by `figlina dev up`; changes are lost with its next run (give it --set SECTION.OPTION=VALUE instead)."
+        return f"{head}\n\n{text.getvalue()}"
 
 
 def _place(cidr: str, place: int) -> str:
