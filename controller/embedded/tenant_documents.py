@@ -16,21 +16,11 @@ from controller.embedded.rows import Row
 
 ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_OWNER = "network:router_interface", "network:router_gateway", "network:floatingip"
 _hidden = sa.select(tables.networks.c.id).where(tables.networks.c.hidden)
-_KINDS: dict[str, tuple[sa.Table, Any]] = {
-    networking.NETWORK: (tables.networks, ~tables.networks.c.hidden),
-    networking.SUBNET: (tables.subnets, tables.subnets.c.network_id.not_in(_hidden)),
-    networking.PORT: (tables.ports, tables.ports.c.network_id.not_in(_hidden)),
-    networking.ROUTER: (tables.routers, sa.true()),
-    networking.SECURITY_GROUP: (tables.security_groups, sa.true()),
-    networking.SECURITY_GROUP_RULE: (tables.rules, sa.true()),
-    networking.FLOATING_IP: (tables.floating_ips, sa.true()),
-}
-"""The table of a kind, and which of its rows anybody may see."""
 
 
 @functools.cache
 def _statement(kind: str, one: bool) -> sa.Select[Any]:
-    table, visible = _KINDS[kind]
+    table, visible, _ = _KINDS[kind]
     found = sa.select(table).where(visible).order_by(sa.literal_column(f"{table.name}.rowid"))
     return found.where(table.c.id == sa.bindparam("only")) if one else found
 
@@ -38,7 +28,7 @@ def _statement(kind: str, one: bool) -> sa.Select[Any]:
 def documents(contents: Contents, kind: str, only: str | None = None) -> list[Document]:
     """All documents of a kind, oldest first, or the one with an id."""
     found = contents.rows.run(_statement(kind, only is not None), **({} if only is None else {"only": only})).all()
-    return _SHAPES[kind](contents, found, only)
+    return _KINDS[kind][2](contents, found, only)
 
 
 def document(contents: Contents, kind: str, object_id: str) -> Document:
@@ -225,12 +215,14 @@ def _floating_ips(contents: Contents, rows: Sequence[Row], only: str | None) -> 
 
 
 _PORT_DETAILS = ("name", "network_id", "mac_address", "device_id", "device_owner")
-_SHAPES: dict[str, Callable[[Contents, Sequence[Row], str | None], list[Document]]] = {
-    networking.NETWORK: _networks,
-    networking.SUBNET: _subnets,
-    networking.PORT: _ports,
-    networking.ROUTER: _routers,
-    networking.SECURITY_GROUP: _security_groups,
-    networking.SECURITY_GROUP_RULE: _rules,
-    networking.FLOATING_IP: _floating_ips,
+_Shape = Callable[[Contents, Sequence[Row], str | None], list[Document]]
+_KINDS: dict[str, tuple[sa.Table, sa.ColumnElement[bool], _Shape]] = {
+    networking.NETWORK: (tables.networks, ~tables.networks.c.hidden, _networks),
+    networking.SUBNET: (tables.subnets, tables.subnets.c.network_id.not_in(_hidden), _subnets),
+    networking.PORT: (tables.ports, tables.ports.c.network_id.not_in(_hidden), _ports),
+    networking.ROUTER: (tables.routers, sa.true(), _routers),
+    networking.SECURITY_GROUP: (tables.security_groups, sa.true(), _security_groups),
+    networking.SECURITY_GROUP_RULE: (tables.rules, sa.true(), _rules),
+    networking.FLOATING_IP: (tables.floating_ips, sa.true(), _floating_ips),
 }
+"""The table of a kind, which of its rows anybody may see, and what makes documents of them."""
