@@ -18,6 +18,7 @@ from typing import Any
 from controller import exceptions
 from controller.dev import processes, settings
 from controller.embedded import bridge, linux, machines, namespace, qemu
+from controller.model import amphora
 from controller.model.network import Network
 
 DEMO_LIFE = "demo"
@@ -306,38 +307,31 @@ class Instance:
         """Machines that exist, each with what the database knows of it."""
         from controller.db import database  # takes longer to import than everything else here, and only `status` needs it
 
+        machines_there, known = list(self.compute.list_ours()), {}
         try:
-            known = database.Database(self.database_url)
+            with contextlib.closing(database.Database(self.database_url)) as opened, opened.read() as tx:
+                for machine in machines_there:
+                    with contextlib.suppress(exceptions.NotFound):
+                        known[machine.amphora_id] = tx.amphorae.get(machine.amphora_id)
         except (ImportError, ValueError) as exc:
             raise DevError(
                 f"the database of [database] connection can't be used: {exc} (pip install 'figlina[mysql]', or [postgresql])"
             ) from exc
-        found = []
-        try:
-            for machine in self.compute.list_ours():
-                row = None
-                try:
-                    with contextlib.suppress(exceptions.NotFound), known.read() as tx:
-                        row = tx.amphorae.get(machine.amphora_id)
-                except Exception as exc:
-                    if not database.is_transient(exc):
-                        raise
-                    raise DevError(f"the database does not answer: {getattr(exc, 'orig', exc)}") from exc
-                found.append(
-                    {
-                        "id": machine.amphora_id,
-                        "load_balancer_id": row.load_balancer_id if row else None,
-                        "role": str(row.role) if row and row.role else None,
-                        # Where its network cards are; a virtual machine's are inside it.
-                        "namespace": self.compute.namespace_of(machine.amphora_id)
-                        if isinstance(self.compute, namespace.NamespaceCompute)
-                        else None,
-                        "pids": self.compute.pids(machine.amphora_id),
-                    }
-                )
-        finally:
-            known.close()
-        return found
+        except Exception as exc:
+            if not database.is_transient(exc):
+                raise
+            raise DevError(f"the database does not answer: {getattr(exc, 'orig', exc)}") from exc
+        return [self._shown(machine.amphora_id, known.get(machine.amphora_id)) for machine in machines_there]
+
+    def _shown(self, amphora_id: str, row: amphora.Amphora | None) -> dict[str, Any]:
+        return {
+            "id": amphora_id,
+            "load_balancer_id": row.load_balancer_id if row else None,
+            "role": str(row.role) if row and row.role else None,
+            # Where its network cards are; a virtual machine's are inside it.
+            "namespace": self.compute.namespace_of(amphora_id) if isinstance(self.compute, namespace.NamespaceCompute) else None,
+            "pids": self.compute.pids(amphora_id),
+        }
 
     def entrance(self, name: str) -> list[str]:
         """The command prefix that runs something in a machine of ours: client, outside, controller, a web server, or an amphora by its id.

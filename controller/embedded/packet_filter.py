@@ -22,6 +22,16 @@ from controller.model.network import AccessRule
 
 TABLE = "figlina"
 
+_ANSWERS = """\
+ether type ip ip frag-off & 0x1fff != 0 {verdict}
+        ether type ip6 frag frag-off != 0 {verdict}
+        meta l4proto tcp tcp flags & (syn | ack) != syn {verdict}
+        ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 {verdict}
+        ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 {verdict}
+        icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} {verdict}
+        icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} {verdict}"""
+"""What is no question, as far as that can be told without connection tracking."""
+
 RULES = f"""\
 table bridge {TABLE} {{
     set guarded {{ type ifname; }}
@@ -70,25 +80,13 @@ table bridge {TABLE} {{
         oifname vmap @closed
     }}
     chain answers_only {{
-        ether type ip ip frag-off & 0x1fff != 0 accept
-        ether type ip6 frag frag-off != 0 accept
-        meta l4proto tcp tcp flags & (syn | ack) != syn accept
-        ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 accept
-        ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 accept
-        icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} accept
-        icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} accept
+        {_ANSWERS.format(verdict="accept")}
         icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert }} accept
         drop
     }}
     chain sent_answers_only {{
         ether type arp goto pass
-        ether type ip ip frag-off & 0x1fff != 0 goto pass
-        ether type ip6 frag frag-off != 0 goto pass
-        meta l4proto tcp tcp flags & (syn | ack) != syn goto pass
-        ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 goto pass
-        ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 goto pass
-        icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} goto pass
-        icmpv6 type {{ echo-reply, destination-unreachable, packet-too-big, time-exceeded, parameter-problem }} goto pass
+        {_ANSWERS.format(verdict="goto pass")}
         icmpv6 type {{ nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-report, mld2-listener-report }} goto pass
         drop
     }}

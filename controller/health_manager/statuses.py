@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 
 from controller import clock as clocks
-from controller.db import database
+from controller.db import database, tables
 from controller.health_manager import pairs, verdict
 from controller.jobs import owed
 from controller.model import amphora as amphora_model
@@ -192,12 +192,4 @@ def _as_written(snapshot: model.Snapshot) -> dict[str, status.OperatingStatus]:
 
 def _by_kind(load_balancer_id: str, found: verdict.Statuses) -> list[tuple[str, Mapping[str, status.OperatingStatus]]]:
     own = {} if found.load_balancer is None else {load_balancer_id: found.load_balancer}
-    return [
-        ("load_balancer", own),
-        ("listener", found.listeners),
-        ("pool", found.pools),
-        ("member", found.members),
-        ("health_monitor", found.health_monitors),
-        ("l7policy", found.l7policies),
-        ("l7rule", found.l7rules),
-    ]
+    return [("load_balancer", own), *((kind, getattr(found, table.name)) for kind, table in tables.CHILDREN.items())]
