@@ -6,6 +6,8 @@ Standard library only and quick to start; one process serves HTTP and HTTPS with
 
 import argparse
 import asyncio
+import contextlib
+import functools
 import secrets
 import signal
 import ssl
@@ -17,86 +19,42 @@ MAX_HEAD = 64 * 1024
 MAX_SECONDS = 300.0
 
 
-class Connection(asyncio.Protocol):
-    """One client's connection: requests in, answers out, in their order."""
+async def answer_all(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one client's requests in their order, until the client goes or asks for the end."""
+    keep = True
+    with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+        while keep:
+            first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+            method, _, remainder = first.partition(" ")
+            target, _, version = remainder.rpartition(" ")
+            status, body, more, left = "400 Bad Request", "not understood\n", "", headers.get("content-length", "0")
+            keep = bool(target) and left.isdigit()
+            if keep:
+                for size in [MAX_HEAD] * (int(left) // MAX_HEAD) + [int(left) % MAX_HEAD]:
+                    await reader.readexactly(size)
+                status, body, more = await _answer(name, urllib.parse.urlsplit(target))
+                keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
+            head = (
+                f"HTTP/1.1 {status}\r\nServer: figlina-web\r\nX-Served-By: {name}\r\nContent-Type: text/plain\r\n"
+                f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n{more}\r\n"
+            )
+            writer.write((head + (body if method != "HEAD" else "")).encode())
+            await writer.drain()
+    writer.close()
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._received = b""
-        self._body_left = 0
-        self._waiting: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._waiting is not None:
-            self._waiting.cancel()
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        self._go_on()
-
-    def _go_on(self) -> None:
-        """Answer all that has arrived, one after the other."""
-        while self._waiting is None and self._transport is not None and not self._transport.is_closing():
-            if self._body_left:
-                skipped = min(self._body_left, len(self._received))
-                self._received, self._body_left = self._received[skipped:], self._body_left - skipped
-            head, end, rest = self._received.partition(b"\r\n\r\n")
-            if self._body_left or not end:
-                if len(self._received) > MAX_HEAD:
-                    self._transport.close()
-                return
-            self._received = rest
-            self._request(head.decode("latin-1"))
-
-    def _request(self, head: str) -> None:
-        first, *lines = head.split("\r\n")
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        method, _, remainder = first.partition(" ")
-        target, _, version = remainder.rpartition(" ")
-        length = headers.get("content-length", "0")
-        if not target or not length.isdigit():
-            self._answer("400 Bad Request", "not understood\n", method, keep=False)
-            return
-        self._body_left = int(length)
-        keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
-        url = urllib.parse.urlsplit(target)
-        if url.path == "/slow":
-            self._later(url.query, method, keep)
-        elif url.path == "/health":
-            self._answer("200 OK", "healthy\n", method, keep)
-        elif url.path == "/login":
-            self._answer("200 OK", f"{self._name}\n", method, keep, f"Set-Cookie: session={secrets.token_hex(8)}; Path=/\r\n")
-        else:
-            self._answer("200 OK", f"{self._name}\n", method, keep)
-
-    def _later(self, query: str, method: str, keep: bool) -> None:
+async def _answer(name: str, url: urllib.parse.SplitResult) -> tuple[str, str, str]:
+    """Status, body and another header."""
+    if url.path == "/health":
+        return "200 OK", "healthy\n", ""
+    if url.path == "/slow":
         try:
-            seconds = min(max(float(urllib.parse.parse_qs(query).get("seconds", ["1"])[0]), 0.0), MAX_SECONDS)
+            seconds = float(urllib.parse.parse_qs(url.query).get("seconds", ["1"])[0])
         except ValueError:
-            self._answer("400 Bad Request", "seconds must be a number\n", method, keep)
-            return
-
-        def answer() -> None:
-            self._waiting = None
-            self._answer("200 OK", f"{self._name}\n", method, keep)
-            self._go_on()
-
-        self._waiting = asyncio.get_running_loop().call_later(seconds, answer)
-
-    def _answer(self, status: str, body: str, method: str, keep: bool, header: str = "") -> None:
-        assert self._transport is not None
-        head = (
-            f"HTTP/1.1 {status}\r\nServer: figlina-web\r\nX-Served-By: {self._name}\r\nContent-Type: text/plain\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n{header}\r\n"
-        )
-        self._transport.write((head + (body if method != "HEAD" else "")).encode())
-        if not keep:
-            self._transport.close()
+            return "400 Bad Request", "seconds must be a number\n", ""
+        await asyncio.sleep(min(max(seconds, 0.0), MAX_SECONDS))
+    return "200 OK", f"{name}\n", f"Set-Cookie: session={secrets.token_hex(8)}; Path=/\r\n" if url.path == "/login" else ""
 
 
 async def serve(name: str, address: str, http_port: int, https_port: int | None, pem: str | None) -> None:
@@ -104,11 +62,12 @@ async def serve(name: str, address: str, http_port: int, https_port: int | None,
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
-    servers = [await loop.create_server(lambda: Connection(name), address, http_port, backlog=1024)]
+    start = functools.partial(asyncio.start_server, functools.partial(answer_all, name), address, limit=MAX_HEAD, backlog=1024)
+    servers = [await start(port=http_port)]
     if https_port is not None and pem is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(pem)
-        servers.append(await loop.create_server(lambda: Connection(name), address, https_port, ssl=context, backlog=1024))
+        servers.append(await start(port=https_port, ssl=context))
     await ended.wait()
     for server in servers:
         server.close()

@@ -1,95 +1,84 @@
-"""The web servers of `figlina dev`, without a network."""
+"""The web servers of `figlina dev`, on a connection of the loopback."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import time
 
 import pytest
 
 from controller.dev import web
 
 
-class Wire(asyncio.Transport):
-    """Keeps what was answered."""
+def told(*pieces: bytes, goes: bool = False) -> bytes:
+    """What a client hears who sends these pieces, until the server ends the connection: by itself, or because the client `goes`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.sent = b""
-        self.closed = False
+    async def ask() -> bytes:
+        server = await asyncio.start_server(functools.partial(web.answer_all, "web-1"), "127.0.0.1", 0, limit=web.MAX_HEAD)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0)
+        if goes:
+            writer.write_eof()
+        heard = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        server.close()
+        return heard
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.sent += bytes(data)
-
-    def close(self) -> None:
-        self.closed = True
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
+    return asyncio.run(ask())
 
 
-@pytest.fixture
-def connection(wire: Wire) -> web.Connection:
-    made = web.Connection("web-1")
-    made.connection_made(wire)
-    return made
+def bodies(heard: bytes) -> list[bytes]:
+    return [part.partition(b"\r\n\r\n")[2] for part in heard.split(b"HTTP/1.1 ")[1:]]
 
 
-def bodies(wire: Wire) -> list[bytes]:
-    return [part.partition(b"\r\n\r\n")[2] for part in wire.sent.split(b"HTTP/1.1 ")[1:]]
+def test_it_answers_with_its_name_and_keeps_the_connection() -> None:
+    heard = told(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /anything?x=1 HTTP/1.1\r\nHost: x\r\n\r\n", goes=True)
+    assert bodies(heard) == [b"web-1\n", b"web-1\n"]
+    assert heard.count(b"X-Served-By: web-1\r\n") == heard.count(b"Connection: keep-alive\r\n") == 2
 
 
-def test_it_answers_with_its_name_and_keeps_the_connection(wire: Wire, connection: web.Connection) -> None:
-    connection.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
-    connection.data_received(b"GET /anything?x=1 HTTP/1.1\r\nHost: x\r\n\r\n")
-    assert bodies(wire) == [b"web-1\n", b"web-1\n"]
-    assert b"X-Served-By: web-1\r\n" in wire.sent
-    assert not wire.closed
+def test_requests_may_come_in_any_pieces() -> None:
+    sent = b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbodyGET /health HTTP/1.1\r\n\r\n"
+    assert bodies(told(*(bytes([byte]) for byte in sent), goes=True)) == [b"web-1\n", b"healthy\n"]
 
 
-def test_requests_may_come_in_any_pieces(wire: Wire, connection: web.Connection) -> None:
-    for byte in b"POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\nbodyGET /health HTTP/1.1\r\n\r\n":
-        connection.data_received(bytes([byte]))
-    assert bodies(wire) == [b"web-1\n", b"healthy\n"]
+def test_a_large_body_is_read_and_forgotten() -> None:
+    size = 3 * web.MAX_HEAD + 5
+    sent = b"PUT / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size + b"GET /health HTTP/1.0\r\n\r\n"
+    assert bodies(told(sent)) == [b"web-1\n", b"healthy\n"]
 
 
 @pytest.mark.parametrize("request_head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
-def test_it_closes_where_the_client_does_not_keep_the_connection(wire: Wire, connection: web.Connection, request_head: bytes) -> None:
-    connection.data_received(request_head)
-    assert bodies(wire) == [b"web-1\n"]
-    assert wire.closed
+def test_it_closes_where_the_client_does_not_keep_the_connection(request_head: bytes) -> None:
+    assert bodies(told(request_head)) == [b"web-1\n"]
 
 
-def test_a_head_request_has_no_body(wire: Wire, connection: web.Connection) -> None:
-    connection.data_received(b"HEAD / HTTP/1.1\r\n\r\n")
-    assert bodies(wire) == [b""]
-    assert b"Content-Length: 6\r\n" in wire.sent
+def test_a_head_request_has_no_body() -> None:
+    heard = told(b"HEAD / HTTP/1.1\r\n\r\n", goes=True)
+    assert bodies(heard) == [b""]
+    assert b"Content-Length: 6\r\n" in heard
+
+
+def test_a_login_gives_a_new_cookie_each_time() -> None:
+    heard = told(b"GET /login HTTP/1.1\r\n\r\n", b"GET /login HTTP/1.0\r\n\r\n")
+    cookies = [line for line in heard.split(b"\r\n") if line.startswith(b"Set-Cookie: session=")]
+    assert len(set(cookies)) == 2
 
 
 @pytest.mark.parametrize("noise", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
-def test_noise_is_told_so_and_ends_the_connection(wire: Wire, connection: web.Connection, noise: bytes) -> None:
-    connection.data_received(noise)
-    assert wire.sent.startswith(b"HTTP/1.1 400 ")
-    assert wire.closed
+def test_noise_is_told_so_and_ends_the_connection(noise: bytes) -> None:
+    assert told(noise).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_head_without_end_is_not_kept_in_memory(wire: Wire, connection: web.Connection) -> None:
-    connection.data_received(b"x" * (web.MAX_HEAD + 1))
-    assert wire.closed
+def test_a_head_without_end_is_not_kept_in_memory() -> None:
+    assert told(b"x" * (web.MAX_HEAD + 4)) == b""
 
 
-def test_slow_answers_come_later_and_in_their_order(wire: Wire) -> None:
-    async def ask() -> None:
-        connection = web.Connection("web-1")
-        connection.connection_made(wire)
-        connection.data_received(b"GET /slow?seconds=0 HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n")
-        assert wire.sent == b""
-        while len(bodies(wire)) < 2:
-            await asyncio.sleep(0)
-
-    asyncio.run(asyncio.wait_for(ask(), 10))
-    assert bodies(wire) == [b"web-1\n", b"healthy\n"]
+def test_slow_answers_come_later_and_in_their_order() -> None:
+    began = time.monotonic()
+    heard = told(b"GET /slow?seconds=0.2 HTTP/1.1\r\n\r\nGET /health HTTP/1.1\r\n\r\n", b"GET /slow?seconds=x HTTP/1.0\r\n\r\n")
+    assert bodies(heard) == [b"web-1\n", b"healthy\n", b"seconds must be a number\n"]
+    assert time.monotonic() - began >= 0.2
