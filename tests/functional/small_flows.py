@@ -12,6 +12,7 @@ import os
 import pathlib
 import threading
 import time
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
@@ -215,6 +216,15 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
     if not job.load_balancer_id.startswith("lazy"):
         flow.add(Settle(services, "settle"))
     return flow
+
+
+def put_job(tx: database.Transaction, kind: str, details: dict[str, str], load_balancer_id: str, subject: str) -> str:
+    """A row on the board as another version may have written it, whatever else waits there; its id."""
+    times = {"available_at": 0.0, "posted_at": tx.jobs._now()}
+    values = {"kind": kind, "details": details, "load_balancer_id": load_balancer_id, "subject": subject}
+    made = str(uuid.uuid4())
+    tx.connection.execute(sa.insert(tables.jobs).values(id=made, **values, **times))
+    return made
 
 
 def add_load_balancer(db: database.Database, load_balancer_id: str) -> None:

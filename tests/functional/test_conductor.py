@@ -96,7 +96,7 @@ def test_a_job_without_its_load_balancer_is_dropped(services: small_flows.Servic
 def test_a_job_of_a_newer_version_is_left_on_the_board(services: small_flows.Services) -> None:
     small_flows.add_load_balancer(services.db, "steps-1")
     with services.db.begin() as tx:
-        job_id = tx.jobs.add("polish-load-balancer", {}, "steps-1", "polish/steps-1")
+        job_id = small_flows.put_job(tx, "polish-load-balancer", {}, "steps-1", "polish/steps-1")
     with working(services):
         eventually(lambda: _row(services, job_id)["attempts"] == 1 and _row(services, job_id)["owner"] is None)
     assert _row(services, job_id)["available_at"] > time.time() + 10
@@ -280,7 +280,7 @@ def test_jobs_of_one_load_balancer_never_overlap_on_two_workers(services: small_
     post(services, "slow-1")
     with services.db.begin() as tx:
         for _ in range(3):
-            tx.jobs.add("update-load-balancer", {"load_balancer_id": "slow-1"}, "slow-1", "another")
+            small_flows.put_job(tx, "update-load-balancer", {"load_balancer_id": "slow-1"}, "slow-1", "another")
     with working(services), working(services):
         for _ in range(4):
             small_flows.change(services.db, "slow-1")

@@ -220,21 +220,17 @@ def test_many_claimers_never_get_one_job_twice(db: database.Database) -> None:
     assert len(taken) == len(set(taken)) == 40
 
 
-def test_pages_show_every_job_once(db: database.Database) -> None:
+def test_a_page_shows_the_jobs_of_all_or_of_one_load_balancer(db: database.Database) -> None:
     ids = {post(db, jobs.UpdateLoadBalancer(load_balancer_id=f"lb-{number}")) for number in range(7)}
-    seen: list[str] = []
-    after = (0.0, "")
     with db.read() as tx:
-        while page := tx.jobs.page(3, after):
-            seen += [row["id"] for row in page]
-            after = (page[-1]["posted_at"], page[-1]["id"])
+        assert {row["id"] for row in tx.jobs.page(10)} == ids
+        assert len(tx.jobs.page(3)) == 3
         assert [row["load_balancer_id"] for row in tx.jobs.page(10, load_balancer_id="lb-3")] == ["lb-3"]
-    assert sorted(seen) == sorted(ids)
 
 
 def test_a_job_of_an_unknown_kind_can_not_be_read(db: database.Database) -> None:
     with db.begin() as tx:
-        job_id = tx.jobs.add("polish", {}, "steps-1", "polish")
+        job_id = small_flows.put_job(tx, "polish", {}, "steps-1", "polish")
     claimed = claim(db, job_id)
     assert claimed is not None
     with pytest.raises(exceptions.NotSupported):

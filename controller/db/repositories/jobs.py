@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -73,18 +72,8 @@ _WAKE = sa.update(tables.jobs).where(_JOBS.load_balancer_id == sa.bindparam("of_
 
 
 def _claim(row: rows.Row, owner: str, expires_at: float) -> jobs.Claim:
-    return jobs.Claim(
-        id=row["id"],
-        kind=row["kind"],
-        load_balancer_id=row["load_balancer_id"],
-        details=row["details"],
-        owner=owner,
-        token=row["claim_token"],
-        attempts=row["attempts"],
-        priority=row["priority"],
-        request_id=row["request_id"],
-        expires_at=expires_at,
-    )
+    same = {name: row[name] for name in ("id", "kind", "load_balancer_id", "details", "attempts", "priority", "request_id")}
+    return jobs.Claim(**same, owner=owner, token=row["claim_token"], expires_at=expires_at)
 
 
 def _held(claim: jobs.Claim) -> dict[str, object]:
@@ -100,45 +89,21 @@ class Jobs(rows.Repository):
         An unclaimed job of the same subject is found and returned instead, as posted first, but due at the earlier of both times, with
         the higher priority and the newer request id. A job that is being run now is not found: it may have read the rows before the caller
         wrote them.
+
+        :raises ValueError: not one of `jobs.PRIORITIES`; only these are looked for.
         """
+        if priority not in jobs.PRIORITIES:
+            raise ValueError(f"priority {priority} is none of {jobs.PRIORITIES}")
         for found in _WAITING.rows(self._connection, {"of_subject": job.subject}):
             due, highest = min(found.available_at, available_at), max(found.priority, priority)
             again = {"of_job": found.id, "due": due, "of_priority": highest, "of_request": request_id}
             # A worker may have claimed it since: then this one is not found after all, and a new one is posted.
             if _POST_AGAIN.change(self._connection, again):
                 return str(found.id)
-        return self.add(job.kind, jobs.dump(job), job.load_balancer_id, job.subject, request_id, priority, available_at)
-
-    def add(
-        self,
-        kind: str,
-        details: dict[str, Any],
-        load_balancer_id: str,
-        subject: str,
-        request_id: str | None = None,
-        priority: int = jobs.NORMAL,
-        available_at: float = _AWAKE,
-    ) -> str:
-        """Put a row on the board, whatever else waits there, and return its id.
-
-        :raises ValueError: not one of `jobs.PRIORITIES`; only these are looked for.
-        """
-        if priority not in jobs.PRIORITIES:
-            raise ValueError(f"priority {priority} is none of {jobs.PRIORITIES}")
+        values = {name: getattr(job, name) for name in ("kind", "load_balancer_id", "subject")} | {"details": jobs.dump(job)}
+        when = {"priority": priority, "available_at": available_at, "posted_at": self._now()}
         job_id = str(uuid.uuid4())
-        self._connection.execute(
-            sa.insert(tables.jobs).values(
-                id=job_id,
-                kind=kind,
-                load_balancer_id=load_balancer_id,
-                subject=subject,
-                details=details,
-                request_id=request_id,
-                priority=priority,
-                available_at=available_at,
-                posted_at=self._now(),
-            )
-        )
+        self._connection.execute(sa.insert(tables.jobs).values(id=job_id, request_id=request_id, **values, **when))
         return job_id
 
     def claimable(self, limit: int, now: float | None = None) -> list[tuple[str, str]]:
@@ -227,9 +192,7 @@ class Jobs(rows.Repository):
         """Whether a job of this subject waits or is being run."""
         return self._connection.execute(sa.select(_JOBS.id).where(_JOBS.subject == subject).limit(1)).first() is not None
 
-    def page(self, limit: int, after: tuple[float, str] = (0.0, ""), load_balancer_id: str | None = None) -> list[rows.Row]:
-        """Rows in the order of posting, from the one after `(posted_at, id)` on."""
-        statement = sa.select(tables.jobs).where(sa.tuple_(_JOBS.posted_at, _JOBS.id) > sa.tuple_(*map(sa.literal, after)))
-        if load_balancer_id is not None:
-            statement = statement.where(_JOBS.load_balancer_id == load_balancer_id)
-        return self._rows(statement.order_by(_JOBS.posted_at, _JOBS.id).limit(limit))
+    def page(self, limit: int, load_balancer_id: str | None = None) -> list[rows.Row]:
+        """Rows in the order of posting."""
+        mine = [] if load_balancer_id is None else [_JOBS.load_balancer_id == load_balancer_id]
+        return self._rows(sa.select(tables.jobs).where(*mine).order_by(_JOBS.posted_at, _JOBS.id).limit(limit))
