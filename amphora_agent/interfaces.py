@@ -8,6 +8,7 @@ import logging
 import pathlib
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amphora_agent import admission, announce, errors, system
@@ -16,6 +17,8 @@ from amphora_agent.protocol import boot, rest
 LOG = logging.getLogger(__name__)
 APPEAR_TIMEOUT = 8.0
 _ADMITTING_ALL = admission.script(())
+_PRIORITY = 1000
+"""Of the rules that send what comes from an address by routes of its own: before the main table's (32766)."""
 _LINE_NUMBER = re.compile(r"Command failed -:(\d+)")
 _QUOTED = re.compile(r'"([^"]+)"')
 _SYSCTLS = {
@@ -107,6 +110,7 @@ class Interfaces:
             if not inside or nic.name != interface.name:
                 self._bring_in(nic, inside, interface.name)
             _batch(self._inside, _lines(interface))
+        self._heed_sources(wanted)
 
     def admit(self, wanted: Iterable[rest.Interface]) -> None:
         """Let in by these NICs what they admit, and everything by those that do not say.
@@ -159,6 +163,8 @@ class Interfaces:
 
     def drop(self, known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> None:
         """Take away what we had set and nobody wants any more; what others set (keepalived) is not touched."""
+        for version, sources in _sources(known, without=wanted).items():
+            _batch([*self._inside, version], [f"rule delete {_rule(source)}" for source in sources], force=True)
         keep = {interface.mac.lower(): interface for interface in wanted}
         nics = {nic.mac: nic for nic in _nics(self._inside)} if known else {}
         for interface in known:
@@ -174,6 +180,13 @@ class Interfaces:
             lines += [f"route delete {_route(route, nic.name)}" for route in interface.routes if route not in stays.routes]
             if lines:
                 _batch(self._inside, lines, force=True)
+
+    def _heed_sources(self, wanted: Sequence[rest.Interface]) -> None:
+        """Have what is sent from an address go by the routes that are for it alone."""
+        for version, sources in _sources(wanted).items():
+            known = {rule.get("src") for rule in json.loads(system.run(["ip", *self._inside, version, "-j", "rule", "show"]) or "[]")}
+            if missing := [source for source in sources if source not in known]:
+                _batch([*self._inside, version], [f"rule add {_rule(source)}" for source in missing])
 
     def nic_names(self) -> list[str]:
         """Names of the NICs in the namespace."""
@@ -245,7 +258,27 @@ def _vip_line(vip: str, name: str) -> str:
 
 
 def _route(route: rest.Route, name: str) -> str:
-    return f"{route.destination} via {route.gateway} dev {name} onlink" if route.gateway else f"{route.destination} dev {name}"
+    words = f"{route.destination} via {route.gateway} dev {name} onlink" if route.gateway else f"{route.destination} dev {name}"
+    return words if route.source is None else f"{words} table {_table(route.source)}"
+
+
+def _table(source: str) -> int:
+    """The routing table of an address: one of its own, the same each time, and none of those that have a name (ip-route(8))."""
+    return 0x80000000 | zlib.crc32(source.encode()) >> 1
+
+
+def _rule(source: str) -> str:
+    return f"priority {_PRIORITY} from {source} lookup {_table(source)}"
+
+
+def _sources(interfaces: Iterable[rest.Interface], without: Iterable[rest.Interface] = ()) -> dict[str, list[str]]:
+    """The addresses that have routes of their own, by the option of ip(8) for their version of IP."""
+    found: dict[str, list[str]] = {}
+    gone = {route.source for interface in without for route in interface.routes}
+    for source in dict.fromkeys(route.source for interface in interfaces for route in interface.routes):
+        if source is not None and source not in gone:
+            found.setdefault("-6" if ":" in source else "-4", []).append(source)
+    return found
 
 
 def _nics(place: list[str]) -> list[Nic]:

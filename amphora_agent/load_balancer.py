@@ -324,7 +324,7 @@ def _refuse_malformed(wanted: rest.WantedState) -> None:
     """Refuse whatever could become a line of its own in a batch of commands."""
     certificates.refuse_malformed(wanted)
     for interface in wanted.interfaces:
-        routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default")]
+        routes = [part for route in interface.routes for part in (route.destination, route.gateway or "default", route.source or "default")]
         if not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", interface.name):
             raise rest.Malformed(f"{interface.name!r} is not a name for an interface")
         for word in (*interface.addresses, *interface.vips, *routes):

@@ -8,7 +8,7 @@ from controller.model import load_balancer as model
 from controller.model.status import Topology
 from tests import builders
 
-_NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+_NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450),))
 _CASES = ((1, 2), (10, 10), (50, 40), (100, 50))
 _GOAL = {(50, 40): 0.05, (100, 50): 0.1}
 

@@ -11,6 +11,7 @@ from controller.drivers.network import fake
 from controller.model.network import AccessRule, Port, QosPolicy, SecurityGroup
 
 MANAGEMENT_NETWORK = fake.MANAGEMENT_NETWORK
+TENANT_NETWORK = fake.TENANT_NETWORK
 
 
 class FakeNetwork(fake.FakeNetwork):
@@ -67,6 +68,14 @@ class FakeNetwork(fake.FakeNetwork):
             taken = self._cloud.take(plug.port.fixed_ips[0].subnet_id, address)
             self._cloud.free(plug.port.fixed_ips)
             plug.port = dataclasses.replace(plug.port, fixed_ips=(taken,))
+
+    def take_address(self, port_id: str, address: str) -> None:
+        """Take this address from a port, whoever needs it."""
+        with self._cloud.lock:
+            plug = self._cloud.plug(port_id)
+            kept = tuple(one for one in plug.port.fixed_ips if one.ip_address != address)
+            self._cloud.free(set(plug.port.fixed_ips) - set(kept))
+            plug.port = dataclasses.replace(plug.port, fixed_ips=kept)
 
     def groups_of(self, port_id: str) -> list[str]:
         """The security groups of a port."""

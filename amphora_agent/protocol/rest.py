@@ -89,10 +89,15 @@ IDENTITY_PATH = f"{PREFIX}/identity"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """A route in an amphora's tenant namespace. `destination` is a CIDR or `default`; `gateway` None means on link."""
+    """A route in an amphora's tenant namespace. `destination` is a CIDR or `default`; `gateway` None means on link.
+
+    With a `source` it holds for what is sent from this address alone, and goes before those without one. Older agents do not know it, and
+    refuse a state that has one.
+    """
 
     destination: str
     gateway: str | None = None
+    source: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class Interface:
     def fields(self) -> dict[str, Any]:
         """In JSON."""
         body = dataclasses.asdict(self)
+        body["routes"] = [{name: value for name, value in route.items() if value or name != "source"} for route in body["routes"]]
         return {name: value for name, value in body.items() if value is not None or name != "admits"}
 
 
@@ -252,7 +258,10 @@ def interface(data: Mapping[str, Any]) -> Interface:
         name=_text(data, "name"),
         mtu=_number(data, "mtu"),
         addresses=tuple(str(item) for item in data.get("addresses", ())),
-        routes=tuple(Route(_text(item, "destination"), _text_or_none(item, "gateway")) for item in data.get("routes", ())),
+        routes=tuple(
+            Route(_text(item, "destination"), _text_or_none(item, "gateway"), _text_or_none(item, "source"))
+            for item in data.get("routes", ())
+        ),
         vips=tuple(str(item) for item in data.get("vips", ())),
         admits=None if data.get("admits") is None else tuple(map(_admission, data["admits"])),
     )

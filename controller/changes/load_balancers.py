@@ -47,9 +47,8 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
         asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(allocated.qos_policy_id))}
-        others = [one.get("ip_address") for one in row.get("additional_vips") or ()]
         for item in below.members:
-            members.check_no_vip(item, [allocated.address, *filter(None, others)])
+            members.check_no_vip(item, [one.ip_address for one in allocated.addresses])
         return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice)
 
 

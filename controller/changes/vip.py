@@ -17,7 +17,7 @@ from controller.changes.settings import Settings
 from controller.drivers.network import interface
 from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
-from controller.model.network import Network, Port, Subnet, VipRequest
+from controller.model.network import Network, Port, Subnet, VipRequest, WantedAddress
 from controller.model.status import Topology
 from controller.refusals import Refusal
 
@@ -36,6 +36,7 @@ class Place:
     address: str | None = None
     port_id: str | None = None
     qos_policy_id: str | None = None
+    additional: tuple[WantedAddress, ...] = ()
     versions: frozenset[int] = frozenset()  # of IP, of this VIP and of all additional ones
 
 
@@ -63,9 +64,14 @@ def find(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
         if not choice.allows_vip_on(asking.settings, place.network_id):
             raise NotAllowed("vip_network_id", place.network_id)
         check_qos(asking, wanted["vip_qos_policy_id"], asked_for=wanted["vip_qos_policy_id"] is not None)
-        versions = place.versions | _check_additional(asking, wanted["additional_vips"], place)
+        additional, versions = _additional(asking, wanted["additional_vips"], place)
         check_groups(asking, wanted["vip_sg_ids"], choice.vip_vnic_type)
-    return dataclasses.replace(place, qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id, versions=versions)
+    return dataclasses.replace(
+        place,
+        qos_policy_id=wanted["vip_qos_policy_id"] or place.qos_policy_id,
+        additional=additional,
+        versions=place.versions | versions,
+    )
 
 
 def _place(asking: Asking, wanted: Mapping[str, Any], choice: Choice) -> Place:
@@ -126,10 +132,10 @@ def _subnet_of(asking: Asking, network: Network, address: str | None, needed: in
     return next((subnet for subnet in subnets if free.get(subnet.id, 0) >= needed), subnets[0])
 
 
-def _check_additional(asking: Asking, wanted: Sequence[Mapping[str, Any]], place: Place) -> frozenset[int]:
-    """Every further VIP is on a subnet of its own, of the same network; returns their versions of IP."""
+def _additional(asking: Asking, wanted: Sequence[Mapping[str, Any]], place: Place) -> tuple[tuple[WantedAddress, ...], frozenset[int]]:
+    """Every further VIP is on a subnet of its own, of the same network, and on the same port; returns their versions of IP, too."""
     seen = {place.subnet_id}
-    versions = set()
+    found, versions = [], set()
     for item in wanted:
         subnet = visibility.subnet(asking, item["subnet_id"])
         if subnet.id in seen:
@@ -141,12 +147,11 @@ def _check_additional(asking: Asking, wanted: Sequence[Mapping[str, Any]], place
         address = item["ip_address"]
         if address is not None and ipaddress.ip_address(address) not in ipaddress.ip_network(subnet.cidr):
             raise RuleBroken(f"additional_vips: the address {address} is not in subnet {subnet.id} ({subnet.cidr}).")
-        if item["port_id"] is not None:
-            _on_port(
-                visibility.port(asking, item["port_id"]),
-                {"vip_network_id": place.network_id, "vip_subnet_id": subnet.id, "vip_address": address},
-            )
-    return frozenset(versions)
+        if item["port_id"] not in (None, place.port_id):
+            port = visibility.port(asking, item["port_id"])
+            raise RuleBroken(f"additional_vips: all VIPs are addresses of one port; to use port {port.id}, name it as vip_port_id.")
+        found.append(WantedAddress(subnet.id, address))
+    return tuple(found), frozenset(versions)
 
 
 def check_qos(asking: Asking, policy_id: str | None, *, asked_for: bool) -> None:
@@ -187,6 +192,7 @@ def allocated(asking: Asking, load_balancer_id: str, project_id: str, place: Pla
         subnet_id=place.subnet_id,
         address=place.address,
         qos_policy_id=place.qos_policy_id,
+        additional=place.additional,
     )
     try:
         with visibility.in_a_body():
@@ -211,6 +217,7 @@ def columns(vip: model.Vip) -> dict[str, Any]:
         "vip_network_id": vip.network_id,
         "vip_qos_policy_id": vip.qos_policy_id,
         "vip_port_is_ours": vip.port_is_ours,
+        "additional_vips": vip.additional,
     }
 
 

@@ -190,7 +190,7 @@ def _of_load_balancer(row: Row) -> dict[str, Any]:
     vip = model.Vip(
         addresses=(
             network.FixedIp(row["vip_subnet_id"], row["vip_address"]),
-            *(network.FixedIp(one["subnet_id"], one["ip_address"]) for one in row["additional_vips"] if one["ip_address"]),
+            *(network.FixedIp(one["subnet_id"], one["ip_address"]) for one in row["additional_vips"]),
         ),
         port_id=row["vip_port_id"],
         network_id=row["vip_network_id"],
@@ -225,6 +225,7 @@ def amphora(row: Row) -> amphora_model.Amphora:
     composed = {
         "status": status.AmphoraStatus(row["status"]),
         "role": None if row["role"] is None else status.Role(row["role"]),
+        "additional_vrrp_ips": tuple(network.FixedIp(**one) for one in row["additional_vrrp_ips"] or ()),
         "member_ports": None if row["member_ports"] is None else tuple(map(_member_port, row["member_ports"])),
         "first_heartbeat_at": _time(row["first_heartbeat_at"]),
         "last_heartbeat_at": _time(row["last_heartbeat_at"]),

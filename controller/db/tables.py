@@ -229,6 +229,7 @@ amphorae = sa.Table(
     sa.Column("management_address", sa.String(64)),
     sa.Column("management_port_id", sa.String(36)),
     sa.Column("vrrp_ip", sa.String(64)),
+    sa.Column("additional_vrrp_ips", sa.JSON(none_as_null=True)),  # on the subnets of additional VIPs; null: it was made without any
     sa.Column("vrrp_port_id", sa.String(36)),
     sa.Column("vrrp_mac", sa.String(17)),
     sa.Column("ha_ip", sa.String(64)),

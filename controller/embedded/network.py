@@ -81,7 +81,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         with self.inventory.change() as contents:
             found = contents.find_port(f"octavia-lb-{load_balancer_id}", VIP)
             if found is not None:
-                return vips.vip(found, found.fixed_ips[0], request, ours=True)
+                return vips.vip(found, vips.first_of(found, request), request, ours=True)
             of_device = {"device_id": f"lb-{load_balancer_id}", "device_owner": vips.DEVICE_OWNER, "load_balancer_id": load_balancer_id}
             if request.port_id is not None:
                 port = contents.port(request.port_id)
@@ -89,9 +89,9 @@ class EmbeddedNetwork(interface.NetworkDriver):
                 contents.rows.set(tables.ports, {"id": port.id}, **of_device)
             else:
                 subnet = vips.subnet_for(request, contents.network, contents.subnet)
-                name, addresses = f"octavia-lb-{load_balancer_id}", [(subnet.id, request.address)]
+                name, addresses = f"octavia-lb-{load_balancer_id}", request.addresses_from(subnet.id)
                 port = contents.add_port(name, subnet.network_id, addresses, {"kind": VIP, "project_id": project_id, **of_device})
-                (fixed,) = port.fixed_ips
+                fixed = port.address_on(subnet.id)
             vip_groups.add_to(contents, load_balancer_id, port.id)
             return vips.vip(port, fixed, request, ours=request.port_id is None)
 
@@ -107,11 +107,12 @@ class EmbeddedNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._changing(order) as contents, contents.effects.changing(contents, [vip.port_id]):
-            port = contents.port(vip.port_id)
-            if vip.address not in [fixed.ip_address for fixed in port.fixed_ips]:
-                contents.take(port.id, vip.subnet_id, vip.address)
+            port, subnets = contents.port(vip.port_id), {one.subnet_id for one in vip.addresses}
+            for wanted in vip.addresses:
+                if wanted not in port.fixed_ips:
+                    contents.take(port.id, wanted.subnet_id, wanted.ip_address)
             for fixed in port.fixed_ips:
-                if fixed.subnet_id == vip.subnet_id and fixed.ip_address != vip.address:
+                if fixed.subnet_id in subnets and fixed not in vip.addresses:
                     contents.give_back(port.id, fixed)
 
     # Ports of amphorae
@@ -134,8 +135,8 @@ class EmbeddedNetwork(interface.NetworkDriver):
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         with self._changing(order) as contents:
-            of_vip = {"load_balancer_id": load_balancer_id, "allowed": vip.address, "vnic_type": vip.vnic_type}
-            return self._ensure(contents, VRRP, amphora_id, vip.network_id, [vip.subnet_id], **of_vip)
+            subnets, allowed = [one.subnet_id for one in vip.addresses], [one.ip_address for one in vip.addresses]
+            return self._ensure(contents, VRRP, amphora_id, vip.network_id, subnets, load_balancer_id, allowed, vip.vnic_type)
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
         with self.inventory.read() as contents:
@@ -174,7 +175,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         network_id: str,
         subnet_ids: Sequence[str],
         load_balancer_id: str | None = None,
-        allowed: str | None = None,
+        allowed: Sequence[str] = (),
         vnic_type: str = "normal",
     ) -> Port:
         for port in contents.ports_of_device(amphora_id, [kind]):
@@ -184,8 +185,8 @@ class EmbeddedNetwork(interface.NetworkDriver):
         name, addresses = f"octavia-lb-{kind}-{amphora_id}", [(subnet, None) for subnet in subnet_ids]
         of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "load_balancer_id": load_balancer_id}
         port = contents.add_port(name, network_id, addresses, {"kind": kind, **of_device})
-        if allowed is not None:
-            contents.allow_address(port.id, allowed)
+        for address in allowed:
+            contents.allow_address(port.id, address)
         if vnic_type != "normal":  # a cable like any other here, but as unguarded as the part of a card that it stands for
             known = contents.rows.get(tables.ports, port.id).details
             contents.rows.set(tables.ports, {"id": port.id}, details={**known, VNIC_TYPE: vnic_type, "port_security_enabled": False})

@@ -198,9 +198,11 @@ def _associate(contents: Contents, floating_id: str, port_id: str, wanted: str |
 
 
 def _fixed(port: Port, wanted: str | None) -> FixedIp:
-    for fixed in port.fixed_ips:
-        if (wanted is None and ipaddress.ip_address(fixed.ip_address).version == 4) or fixed.ip_address == wanted:
-            return fixed
+    found = [one for one in port.fixed_ips if (":" not in one.ip_address if wanted is None else one.ip_address == wanted)]
+    if len(found) > 1:
+        raise networking.NetworkInvalid("BadRequest", f"Port {port.id} has several IPv4 addresses: name one of them as fixed_ip_address.")
+    for fixed in found:
+        return fixed
     raise networking.NetworkInvalid("BadRequest", f"Port {port.id} does not have the fixed IPv4 address {wanted or 'that is needed'}.")
 
 

@@ -75,7 +75,7 @@ def access(contents: Contents, load_balancer_id: str) -> frozenset[AccessRule]:
 def set_access(contents: Contents, load_balancer_id: str, vip: model.Vip, rules: frozenset[AccessRule]) -> None:
     """Exactly this, from now on: rules that stay keep their ids."""
     fixed = contents.rows.all(tables.fixed_ips, port_id=vip.port_id)
-    versions = sorted({ipaddress.ip_address(address).version for address in [*(row.ip_address for row in fixed), vip.address]})
+    versions = sorted({*vip.versions, *(ipaddress.ip_address(row.ip_address).version for row in fixed)})
     between = frozenset(rule for rule in rules if rule.between_amphorae)
     changed = between != contents.pair_rules(load_balancer_id)
     with contents.effects.changing(contents, contents.carriers(load_balancer_id) if changed else [], [group_id(load_balancer_id)]):

@@ -23,7 +23,7 @@ from controller.jobs import owed
 from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, VipRequest
+from controller.model.network import AccessRule, VipRequest, WantedAddress
 from controller.model.status import AT_REST, ProvisioningStatus, Topology
 from controller.tasks import networks
 
@@ -139,9 +139,9 @@ class Comparison:
         addresses = self._addresses_of(vip.port_id)
         if addresses is None:
             yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
-        elif vip.address not in addresses:
+        elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in addresses]:
             has = ", ".join(addresses) or "none"
-            yield Difference(f"the VIP port {vip.port_id} lost the address {vip.address} (it has {has})", vip_has_moved=True)
+            yield Difference(f"the VIP port {vip.port_id} lost the address {', '.join(lost_ones)} (it has {has})", vip_has_moved=True)
         lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora)) is not None]
         for amphora, words in lost:
             yield Difference(f"the {amphora.role} lost {words}", amphora)
@@ -198,13 +198,14 @@ class Comparison:
     def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
         if (words := self._lost_machine(amphora)) is not None:
             return words
-        management = ("management", amphora.management_port_id, amphora.management_address)
-        for word, port_id, address in (management, ("VRRP", amphora.vrrp_port_id, amphora.vrrp_ip)):
+        own = (amphora.vrrp_ip, *(one.ip_address for one in amphora.additional_vrrp_ips))
+        management = ("management", amphora.management_port_id, (amphora.management_address,))
+        for word, port_id, wanted in (management, ("VRRP", amphora.vrrp_port_id, own)):
             addresses = self._addresses_of(port_id) if port_id is not None else ()
             if addresses is None:
                 return f"its {word} port {port_id}"
-            if port_id is not None and address is not None and address not in addresses:
-                return f"the address {address} of its {word} port {port_id}"
+            if port_id is not None and (lost := [one for one in wanted if one is not None and one not in addresses]):
+                return f"the address {', '.join(lost)} of its {word} port {port_id}"
         return None
 
     def _lost_machine(self, amphora: amphora_model.Amphora) -> str | None:
@@ -261,9 +262,15 @@ class Comparison:
         self.ring()
 
     def _make_vip_again(self, seen: model.Snapshot) -> model.Vip | str:
-        """The VIP on a port of ours with the same address, or why there can't be one."""
+        """The VIP on a port of ours with the same addresses, or why there can't be one."""
         vip = seen.load_balancer.vip
-        request = VipRequest(network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address, qos_policy_id=vip.qos_policy_id)
+        request = VipRequest(
+            network_id=vip.network_id,
+            subnet_id=vip.subnet_id,
+            address=vip.address,
+            qos_policy_id=vip.qos_policy_id,
+            additional=tuple(WantedAddress(one.subnet_id, one.ip_address) for one in vip.addresses[1:]),
+        )
         try:
             return self.network.allocate_vip(seen.load_balancer.id, seen.load_balancer.project_id, request)
         except exceptions.ControllerError as exc:
@@ -282,7 +289,8 @@ class Comparison:
         if one.amphora is not None:
             what_next = "it is replaced"
         elif one.vip_is_lost and isinstance(made, model.Vip):
-            what_next = f"it is made again as {made.port_id} with the address {made.address}; floating IPs have to be given to it anew"
+            words = ", ".join(address.ip_address for address in made.addresses)
+            what_next = f"it is made again as {made.port_id} with the address {words}; floating IPs have to be given to it anew"
         elif one.vip_has_moved:
             what_next = "it is given back" if isinstance(made, model.Vip) else f"it can't be given back: {made}"
         elif one.vip_is_lost:

@@ -43,6 +43,7 @@ class Amphora:
     management_address: str | None = None
     management_port_id: str | None = None
     vrrp_ip: str | None = None
+    additional_vrrp_ips: tuple[FixedIp, ...] = ()  # of the VRRP port, on the subnets of additional VIPs, in their order
     vrrp_port_id: str | None = None
     vrrp_mac: str | None = None  # by it the agent finds the interface of the VRRP port
     ha_ip: str | None = None

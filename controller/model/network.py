@@ -102,14 +102,27 @@ class SecurityGroup:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class WantedAddress:
+    """A free address of a subnet, or this one."""
+
+    subnet_id: str
+    ip_address: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class VipRequest:
-    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2)."""
+    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2). `additional` ones are on the same port."""
 
     port_id: str | None = None
     network_id: str | None = None
     subnet_id: str | None = None
     address: str | None = None
     qos_policy_id: str | None = None
+    additional: tuple[WantedAddress, ...] = ()
+
+    def addresses_from(self, subnet_id: str) -> list[tuple[str, str | None]]:
+        """Subnet and wanted address of each VIP, where the first one's subnet has been found."""
+        return [(subnet_id, self.address), *((one.subnet_id, one.ip_address) for one in self.additional)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -14,16 +14,12 @@ from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS
 from controller.providers import amphora_profiles, interface
 from controller.resources.health_monitor import TYPES
 
-_NOTHING: tuple[Any, ...] = (None, [], {}, "")
-"""The field may say that it asks for nothing."""
-
 
 def _served(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name for name in names if PROTOCOLS[name].program is not None)
 
 
 SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "loadbalancer": {"additional_vips": _NOTHING},
     "listener": {
         "protocol": _served(OF_LISTENERS),
     },

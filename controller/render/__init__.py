@@ -37,11 +37,11 @@ def wanted_state(
         snapshot = dataclasses.replace(snapshot, members=tuple(member for member in snapshot.members if member.id not in loops))
     pair = snapshot.load_balancer.topology is Topology.ACTIVE_STANDBY
     files = tls.files(snapshot, certificates)
-    subnet = safe.network("cidr of the VIP's subnet", networks.vip.cidr)
+    subnets = [safe.network("cidr of the VIP's subnet", one.cidr) for one in networks.vips]
     programs = {
         "haproxy": haproxy.config(snapshot, amphora, settings),
         "datagrams": datagrams.config(snapshot),
-        "keepalived": keepalived.config(snapshot, amphora, subnet, settings) if pair else None,
+        "keepalived": keepalived.config(snapshot, amphora, subnets, settings) if pair else None,
     }
     return rest.WantedState(
         load_balancer_id=safe.object_id("load balancer id", snapshot.load_balancer.id),

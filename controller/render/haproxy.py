@@ -71,7 +71,7 @@ class _Peers:
 class _Frontend:
     name: str
     mode: str
-    bind: str
+    binds: list[str]
     max_connections: int
     client_timeout: int
     directives: list[str]
@@ -195,11 +195,13 @@ def _frontend(
     if PROTOCOLS[listener.protocol].tells_metrics:
         directives.extend(_METRICS)
         limit, client_timeout = min(limit, _SCRAPERS), min(client_timeout, _SCRAPE_TIMEOUT)
-    vip = safe.bracketed(f"VIP address of load balancer {load_balancer.id}", load_balancer.vip.address)
+    words = f"VIP address of load balancer {load_balancer.id}"
+    vips = [safe.bracketed(words, one.ip_address) for one in load_balancer.vip.addresses]
+    port = safe.port(f"protocol_port of listener {listener.id}", listener.protocol_port)
     return _Frontend(
         name=safe.object_id("listener id", listener.id),
         mode=mode,
-        bind=f"{vip}:{safe.port(f'protocol_port of listener {listener.id}', listener.protocol_port):d} {tls.bind(listener)}".rstrip(),
+        binds=[f"{vip}:{port:d} {tls.bind(listener)}".rstrip() for vip in vips],
         max_connections=limit,
         client_timeout=client_timeout,
         directives=directives,

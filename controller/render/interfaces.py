@@ -23,7 +23,7 @@ class HostRoute:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class VipSubnet:
-    """What an amphora has to know of the VIP's subnet; `mtu` is the network's, in bytes."""
+    """What an amphora has to know of the subnet of a VIP; `mtu` is the network's, in bytes."""
 
     cidr: str
     gateway_ip: str | None
@@ -43,12 +43,13 @@ class MemberNetwork:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Networks:
-    """What rendering has to know of one amphora's networks. `members` come in the order in which their NICs are numbered, from eth2 on.
+    """What rendering has to know of one amphora's networks. `vips` come in the order of the VIP's addresses, `members` in that of their
+    NICs, which are numbered from eth2 on.
 
     `floating`: addresses that somebody else translates into the VIP.
     """
 
-    vip: VipSubnet
+    vips: tuple[VipSubnet, ...]
     members: tuple[MemberNetwork, ...] = ()
     floating: tuple[str, ...] = ()
 
@@ -59,24 +60,41 @@ def interfaces(snapshot: model.Snapshot, amphora: Amphora, networks: Networks, p
     :raises UnsafeValue: an address, a MAC or a subnet is none.
     """
     members = enumerate(networks.members, start=2)
-    vip = dataclasses.replace(_vip_interface(snapshot, amphora, networks.vip), admits=_admitted(snapshot, peer_port))
+    vip = dataclasses.replace(_vip_interface(snapshot, amphora, networks.vips), admits=_admitted(snapshot, peer_port))
     return (vip, *(_member_interface(f"eth{number}", nic) for number, nic in members))
 
 
-def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnet: VipSubnet) -> rest.Interface:
+def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnets: Sequence[VipSubnet]) -> rest.Interface:
     load_balancer = snapshot.load_balancer
-    prefix = safe.network("cidr of the VIP's subnet", subnet.cidr).prefixlen
-    own = safe.address(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or "")
-    vip = safe.address(f"VIP address of load balancer {load_balancer.id!r}", load_balancer.vip.address)
-    gateway = (rest.Route("default", safe.address("gateway of the VIP's subnet", subnet.gateway_ip)),) if subnet.gateway_ip else ()
+    ranges = [safe.network("cidr of the VIP's subnet", one.cidr) for one in subnets]
+    own = (amphora.vrrp_ip or "", *(one.ip_address for one in amphora.additional_vrrp_ips))
+    addresses = [
+        f"{safe.address(f'VRRP address of amphora {amphora.id!r}', one)}/{place.prefixlen}" for one, place in zip(own, ranges, strict=True)
+    ]
     return rest.Interface(
         mac=safe.mac(f"MAC of amphora {amphora.id!r}", amphora.vrrp_mac),
         name=keepalived.VIP_INTERFACE,
-        mtu=int(subnet.mtu),
-        addresses=(f"{own}/{prefix}",),
-        routes=gateway + _routes(subnet.host_routes),
-        vips=(f"{vip}/{keepalived.vip_prefix(vip, prefix)}",) if load_balancer.topology is Topology.SINGLE else (),
+        mtu=int(subnets[0].mtu),
+        addresses=tuple(addresses),
+        routes=_vip_routes(load_balancer.vip, subnets),
+        vips=keepalived.vips(load_balancer, ranges) if load_balancer.topology is Topology.SINGLE else (),
     )
+
+
+def _vip_routes(vip: model.Vip, subnets: Sequence[VipSubnet]) -> tuple[rest.Route, ...]:
+    """Those of the first subnet of each version of IP, and what other subnets know beside. With several VIPs, what is sent from one goes
+    by the gateway of its own subnet, by which the question came.
+    """
+    routes: dict[tuple[str, int], rest.Route] = {}
+    from_vips: list[rest.Route] = []
+    for one, subnet in zip(vip.addresses, subnets, strict=True):
+        source, network = safe.address("VIP address", one.ip_address), safe.network("cidr of the VIP's subnet", subnet.cidr)
+        gateway = (rest.Route("default", safe.address("gateway of the VIP's subnet", subnet.gateway_ip)),) if subnet.gateway_ip else ()
+        own = gateway + _routes(subnet.host_routes)
+        for route in own:
+            routes.setdefault((route.destination, network.version), route)
+        from_vips += [dataclasses.replace(route, source=source) for route in (rest.Route(str(network)), *own)]
+    return (*routes.values(), *(from_vips if len(subnets) > 1 else ()))
 
 
 def _admitted(snapshot: model.Snapshot, peer_port: int) -> tuple[rest.Admission, ...] | None:

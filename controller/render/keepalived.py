@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from controller import exceptions
 from controller.model import load_balancer as model
@@ -12,6 +13,7 @@ from controller.render import haproxy, safe, templating
 from controller.render.settings import Settings
 
 VIP_INTERFACE = "eth1"
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def vip_prefix(vip: str, prefixlen: int) -> int:
@@ -23,15 +25,23 @@ def vip_prefix(vip: str, prefixlen: int) -> int:
     return 128 if ipaddress.ip_address(vip).version == 6 else prefixlen
 
 
-def config(
-    snapshot: model.Snapshot, amphora: Amphora, vip_subnet: ipaddress.IPv4Network | ipaddress.IPv6Network, settings: Settings
-) -> str:
+def vips(load_balancer: model.LoadBalancer, subnets: Sequence[Network]) -> tuple[str, ...]:
+    """All addresses of the VIP with their prefixes; `subnets` are theirs."""
+    words = f"VIP address of load balancer {load_balancer.id!r}"
+    own = [safe.address(words, one.ip_address) for one in load_balancer.vip.addresses]
+    return tuple(f"{vip}/{vip_prefix(vip, subnet.prefixlen)}" for vip, subnet in zip(own, subnets, strict=True))
+
+
+def config(snapshot: model.Snapshot, amphora: Amphora, vip_subnets: Sequence[Network], settings: Settings) -> str:
     """The text for one amphora of a pair. Its instance is named by the load balancer's id without dashes.
+
+    The first VIP alone is in what the halves tell each other: an instance speaks one version of IP, and so much fits into an advertisement
+    whatever the number of VIPs (keepalived.conf(5), `virtual_ipaddress_excluded`). All of them move together.
 
     :raises UnsafeValue: a string can't be written into a configuration.
     """
     load_balancer = snapshot.load_balancer
-    vip = safe.address(f"VIP address of load balancer {load_balancer.id!r}", load_balancer.vip.address)
+    first, *others = vips(load_balancer, vip_subnets)
     priority = amphora.vrrp_priority or VRRP_PRIORITY.get(amphora.role or Role.STANDALONE)
     if priority is None:
         raise exceptions.InvalidRequest(f"Amphora {amphora.id} of a pair has neither a role in it nor a VRRP priority.")
@@ -47,5 +57,6 @@ def config(
         garp_refresh_count=int(settings.garp_refresh_count),
         source=safe.address(f"VRRP address of amphora {amphora.id!r}", amphora.vrrp_ip or ""),
         peers=[safe.address(f"VRRP address of amphora {other.id!r}", other.vrrp_ip or "") for other in peers],
-        vip=f"{vip}/{vip_prefix(vip, vip_subnet.prefixlen)}",
+        vip=first,
+        other_vips=others,
     )

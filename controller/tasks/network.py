@@ -24,7 +24,7 @@ _MANY = 10_000  # load balancers; then all are forgotten
 
 
 class PlugPorts(base.Step):
-    """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnet."""
+    """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnets."""
 
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
         with self.services.db.read() as tx:
@@ -44,6 +44,7 @@ class PlugPorts(base.Step):
                 management_address=management.address_on().ip_address,
                 vrrp_port_id=vrrp.id,
                 vrrp_ip=vrrp.address_on(vip.subnet_id).ip_address,
+                additional_vrrp_ips=[dataclasses.asdict(vrrp.address_on(one.subnet_id)) for one in vip.addresses[1:]],
                 vrrp_mac=vrrp.mac_address,
                 vrrp_interface=_VIP_INTERFACE,
                 vrrp_id=VRRP_ROUTER_ID if paired else None,

@@ -20,45 +20,44 @@ LOG = logging.getLogger(__name__)
 def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, pushed: int | None = None) -> Mapping[str, tuple[str, ...]]:
     """Networks of members other than the VIP's, with the members' subnets there, in the order in which members first asked for them.
 
-    The VIP's own network is among them for members of the other version of IP, of which the amphora has no address there. A subnet that
+    The VIP's own network is among them for members of a version of IP of which the amphora has no address there. A subnet that
     was deleted under its members is passed over: their traffic goes by the default route, and the others' is not to suffer. With the
     generation that was `pushed`, members whose deletion is newer count: the amphorae have not let go of them yet.
     """
     found: dict[str, dict[str, None]] = {}
     vip = snapshot.load_balancer.vip
-    version = ipaddress.ip_address(vip.address).version
+    own, versions = {one.subnet_id for one in vip.addresses}, vip.versions
     wanted = [one for one in snapshot.members if not _is_going(snapshot, one, pushed)]
     for subnet_id in dict.fromkeys(one.subnet_id for one in wanted):
-        if subnet_id is None or subnet_id == vip.subnet_id:
+        if subnet_id is None or subnet_id in own:
             continue
         try:
             subnet = known.subnet(subnet_id)
         except exceptions.NotFound:
             LOG.warning("load balancer %s: the subnet %s of some members does not exist any more", snapshot.load_balancer.id, subnet_id)
             continue
-        if subnet.network_id != vip.network_id or subnet.ip_version != version:
+        if subnet.network_id != vip.network_id or subnet.ip_version not in versions:
             found.setdefault(subnet.network_id, {})[subnet_id] = None
     return {network_id: tuple(subnet_ids) for network_id, subnet_ids in found.items()}
 
 
-def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> render.VipSubnet:
-    """The VIP's subnet.
+def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render.VipSubnet, ...]:
+    """The subnet of each address of the VIP.
 
-    :raises NotFound: it does not exist any more; :raises Transient: the service did not answer.
+    :raises NotFound: one does not exist any more; :raises Transient: the service did not answer.
     """
-    subnet = known.subnet(vip.subnet_id)
-    return render.VipSubnet(
-        cidr=subnet.cidr, gateway_ip=subnet.gateway_ip, mtu=known.network(vip.network_id).mtu, host_routes=_routes(subnet)
-    )
+    mtu = known.network(vip.network_id).mtu
+    subnets = [known.subnet(one.subnet_id) for one in vip.addresses]
+    return tuple(render.VipSubnet(cidr=one.cidr, gateway_ip=one.gateway_ip, mtu=mtu, host_routes=_routes(one)) for one in subnets)
 
 
 def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: remembered.RememberedNetworks) -> tuple[str, ...]:
-    """Addresses that are translated into the VIP; asked only where a member may be at one: neither on the VIP's own subnet nor on the
+    """Addresses that are translated into the VIP; asked only where a member may be at one: neither on the VIP's own subnets nor on the
     one that it names, which the amphora has a leg on, unless that one is of an external network.
     """
     vip = snapshot.load_balancer.vip
-    own = ipaddress.ip_network(known.subnet(vip.subnet_id).cidr)
-    near = {one: (own, *_without_floating(one, known)) for one in {member.subnet_id for member in snapshot.members}}
+    own = [ipaddress.ip_network(known.subnet(one.subnet_id).cidr) for one in vip.addresses]
+    near = {one: (*own, *_without_floating(one, known)) for one in {member.subnet_id for member in snapshot.members}}
     if all(not addresses.is_address(one.address) or _is_in(one.address, near[one.subnet_id]) for one in snapshot.members):
         return ()
     return tuple(sorted(network.floating_addresses(vip.port_id)))
@@ -116,8 +115,8 @@ def _is_automatic(subnet_id: str, known: remembered.RememberedNetworks) -> bool:
 
 def may_have_shrunk(snapshot: model.Snapshot) -> bool:
     """Whether a network or a subnet of members may be asked for by nobody since the generation that was applied last."""
-    applied, own = snapshot.load_balancer.applied_generation, snapshot.load_balancer.vip.subnet_id
-    outside = [one for one in snapshot.members if one.subnet_id not in (None, own)]
+    applied, own = snapshot.load_balancer.applied_generation, {one.subnet_id for one in snapshot.load_balancer.vip.addresses}
+    outside = [one for one in snapshot.members if one.subnet_id not in (None, *own)]
     return any(one.generation > applied or _is_going(snapshot, one) for one in outside)
 
 

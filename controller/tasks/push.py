@@ -89,7 +89,7 @@ class Sender:
         material: tenant_certificates.Material,
     ) -> str:
         facts = render.Networks(
-            vip=networks.of_vip(snapshot.load_balancer.vip, self.known),
+            vips=networks.of_vip(snapshot.load_balancer.vip, self.known),
             members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
             floating=networks.floating(snapshot, self.network, self.known),
         )

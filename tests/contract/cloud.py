@@ -46,9 +46,15 @@ class Cloud(abc.ABC):
 
     @abc.abstractmethod
     def create_port(
-        self, network_id: str, *, security_groups: Sequence[str] = (), device_id: str = "", project_id: str | None = None
+        self,
+        network_id: str,
+        *,
+        security_groups: Sequence[str] = (),
+        device_id: str = "",
+        project_id: str | None = None,
+        subnet_ids: Sequence[str] = (),
     ) -> Port:
-        """A port with an address of the network's first subnet and exactly these groups."""
+        """A port with exactly these groups and an address on each of these subnets, or on the network's first one."""
 
     @abc.abstractmethod
     def delete_port(self, port_id: str) -> None:
@@ -57,6 +63,10 @@ class Cloud(abc.ABC):
     @abc.abstractmethod
     def move_port(self, port_id: str, address: str) -> None:
         """Give a port this address of the subnet that it is on, instead of its own, as an administrator."""
+
+    @abc.abstractmethod
+    def take_address(self, port_id: str, address: str) -> None:
+        """Take this address, one of several, from a port, as an administrator."""
 
     @abc.abstractmethod
     def create_security_group(self, name: str) -> str:

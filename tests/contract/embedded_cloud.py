@@ -61,10 +61,17 @@ class EmbeddedCloud(cloud.Cloud):
         return str(self.network.tenants.create(networking.SUBNET, values)["id"])
 
     def create_port(
-        self, network_id: str, *, security_groups: Sequence[str] = (), device_id: str = "", project_id: str | None = None
+        self,
+        network_id: str,
+        *,
+        security_groups: Sequence[str] = (),
+        device_id: str = "",
+        project_id: str | None = None,
+        subnet_ids: Sequence[str] = (),
     ) -> Port:
         owner = {"project_id": project_id or self.project_id, "device_id": device_id}
-        values = {"name": "tenant", "network_id": network_id, "security_groups": list(security_groups), **owner}
+        fixed = {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
+        values = {"name": "tenant", "network_id": network_id, "security_groups": list(security_groups), **owner, **fixed}
         return self.network.get_port(self.network.tenants.create(networking.PORT, values)["id"])
 
     def create_security_group(self, name: str) -> str:
@@ -88,6 +95,10 @@ class EmbeddedCloud(cloud.Cloud):
 
     def move_port(self, port_id: str, address: str) -> None:
         self._write("UPDATE fixed_ips SET ip_address = ? WHERE port_id = ?", address, port_id)
+        self._behind_its_back = True
+
+    def take_address(self, port_id: str, address: str) -> None:
+        self._write("DELETE FROM fixed_ips WHERE port_id = ? AND ip_address = ?", port_id, address)
         self._behind_its_back = True
 
     def admit(self, load_balancer_id: str, rule: AccessRule) -> None:

@@ -33,11 +33,17 @@ class FakeCloud(cloud.Cloud):
         return self.network.create_subnet(self.network.get_network(network_id).name, f"s-{cidr}", cidr)
 
     def create_port(
-        self, network_id: str, *, security_groups: Sequence[str] = (), device_id: str = "", project_id: str | None = None
+        self,
+        network_id: str,
+        *,
+        security_groups: Sequence[str] = (),
+        device_id: str = "",
+        project_id: str | None = None,
+        subnet_ids: Sequence[str] = (),
     ) -> Port:
-        subnet_id = self.network.get_network(network_id).subnet_ids[0]
+        addresses = [(one, None) for one in subnet_ids or self.network.get_network(network_id).subnet_ids[:1]]
         of_tenant = {"device_id": device_id, "project_id": project_id or self.project_id}
-        made = self.network.create_port("tenant", network_id, subnet_id, **of_tenant)
+        made = self.network.create_port_with("tenant", network_id, addresses, **of_tenant)
         self.network.set_groups_of(made.id, security_groups)
         return made
 
@@ -46,6 +52,9 @@ class FakeCloud(cloud.Cloud):
 
     def move_port(self, port_id: str, address: str) -> None:
         self.network.move_port(port_id, address)
+
+    def take_address(self, port_id: str, address: str) -> None:
+        self.network.take_address(port_id, address)
 
     def share(self, kind: str, object_id: str, project_id: str) -> None:
         self.network.share(kind, object_id, project_id)

@@ -69,13 +69,19 @@ class NetworkHalf(cloud.Cloud):
         return str(ask(self.tenant, "POST", "/subnets", {"subnet": body})["subnet"]["id"])
 
     def create_port(
-        self, network_id: str, *, security_groups: Sequence[str] = (), device_id: str = "", project_id: str | None = None
+        self,
+        network_id: str,
+        *,
+        security_groups: Sequence[str] = (),
+        device_id: str = "",
+        project_id: str | None = None,
+        subnet_ids: Sequence[str] = (),
     ) -> Port:
-        first = self.network.get_network(network_id).subnet_ids[0]
+        chosen = subnet_ids or self.network.get_network(network_id).subnet_ids[:1]
         body = {
             "name": "tenant",
             "network_id": network_id,
-            "fixed_ips": [{"subnet_id": first}],
+            "fixed_ips": [{"subnet_id": one} for one in chosen],
             "security_groups": list(security_groups),
             "device_id": device_id,
         } | ({"project_id": project_id} if project_id else {})
@@ -87,6 +93,10 @@ class NetworkHalf(cloud.Cloud):
 
     def move_port(self, port_id: str, address: str) -> None:
         ask(self.admin, "PUT", f"/ports/{port_id}", {"port": {"fixed_ips": [{"ip_address": address}]}})
+
+    def take_address(self, port_id: str, address: str) -> None:
+        kept = [one for one in ask(self.admin, "GET", f"/ports/{port_id}")["port"]["fixed_ips"] if one["ip_address"] != address]
+        ask(self.admin, "PUT", f"/ports/{port_id}", {"port": {"fixed_ips": kept}})
 
     def share(self, kind: str, object_id: str, project_id: str) -> None:
         rule = {"object_type": kind.removeprefix("external_"), "object_id": object_id, "target_tenant": project_id}

@@ -26,7 +26,7 @@ from tests import builders, recorded
 from tests.contract import agent_stand_in
 from tests.integration import agent_amphora
 
-NETWORKS = render.Networks(vip=render.VipSubnet(cidr=f"{agent_amphora.VRRP}/24", gateway_ip=None, mtu=1400))
+NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=f"{agent_amphora.VRRP}/24", gateway_ip=None, mtu=1400),))
 BROKEN = recorded.refusal()
 
 

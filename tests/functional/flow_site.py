@@ -31,7 +31,7 @@ from controller.flows import catalog
 from controller.jobs import owed, wakeup
 from controller.model import load_balancer as model
 from controller.model import status
-from controller.model.network import VipRequest
+from controller.model.network import VipRequest, WantedAddress
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Topology
 from controller.worker import conductor, engine, persistence
 from tests import databases, fake_network
@@ -81,8 +81,11 @@ class Site:
     # What the API does
 
     def accept_load_balancer(self, topology: Topology = Topology.SINGLE) -> str:
+        """A pair has an additional VIP, so that each way through a flow is walked with one address and with two."""
         load_balancer_id = str(uuid.uuid4())
-        vip = self.network.allocate_vip(load_balancer_id, PROJECT, VipRequest(subnet_id=self.network.subnet_id))
+        vip = self.network.allocate_vip(
+            load_balancer_id, PROJECT, VipRequest(subnet_id=self.network.subnet_id, additional=self._additional(topology))
+        )
         values = self._resource(load_balancer_id, 1) | {
             "provider": "amphora",
             "topology": topology,
@@ -90,11 +93,17 @@ class Site:
             "vip_port_id": vip.port_id,
             "vip_subnet_id": vip.subnet_id,
             "vip_network_id": vip.network_id,
+            "additional_vips": vip.additional,
             "vip_sg_ids": [],
         }
         with self.db.begin() as tx:
             tx.connection.execute(sa.insert(tables.load_balancers).values(values))
         return load_balancer_id
+
+    def _additional(self, topology: Topology) -> tuple[WantedAddress, ...]:
+        if topology is Topology.SINGLE:
+            return ()
+        return (WantedAddress(self.network.create_subnet(fake_network.TENANT_NETWORK, "six", "2001:db8::/64")),)
 
     def accept(self, load_balancer_id: str, *rows: tuple[sa.Table, dict[str, Any]]) -> int:
         """New or changed rows below a load balancer: one change, as one request of the API is. Returns the generation."""

@@ -11,9 +11,11 @@ import pytest
 
 from controller import exceptions, jobs, render
 from controller.db import tables
+from controller.db.repositories import paging
 from controller.housekeeping import comparison
 from controller.model.network import AccessRule
 from controller.model.status import ProvisioningStatus, Role, Topology
+from controller.resources import load_balancer
 from tests.functional import flow_site
 
 Lose = Callable[[flow_site.Site, str], None]
@@ -44,12 +46,25 @@ def a_management_port(site: flow_site.Site, load_balancer_id: str) -> None:
 
 def _move_port(site: flow_site.Site, port_id: str) -> None:
     """To an address that nobody has."""
-    (fixed,) = site.network.get_port(port_id).fixed_ips
+    fixed, *_ = site.network.get_port(port_id).fixed_ips
     site.network.move_port(port_id, str(ipaddress.ip_address(fixed.ip_address) + 4000))
 
 
 def the_address_of_the_vip_port(site: flow_site.Site, load_balancer_id: str) -> None:
     _move_port(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id)
+
+
+def the_last_address_of_the_vip_port(site: flow_site.Site, load_balancer_id: str) -> None:
+    """The additional one of a pair."""
+    vip = site.snapshot(load_balancer_id).load_balancer.vip
+    site.network.take_address(vip.port_id, vip.addresses[-1].ip_address)
+
+
+def the_last_address_of_a_vrrp_port(site: flow_site.Site, load_balancer_id: str) -> None:
+    """On the subnet of the additional VIP, in a pair."""
+    amphora = site.snapshot(load_balancer_id).amphorae[0]
+    last = amphora.additional_vrrp_ips[-1].ip_address if amphora.additional_vrrp_ips else str(amphora.vrrp_ip)
+    site.network.take_address(str(amphora.vrrp_port_id), last)
 
 
 def the_address_of_a_vrrp_port(site: flow_site.Site, load_balancer_id: str) -> None:
@@ -101,7 +116,9 @@ def a_foreign_access_rule(site: flow_site.Site, load_balancer_id: str) -> None:
 THINGS: list[Lose] = [
     the_vip_port,
     the_address_of_the_vip_port,
+    the_last_address_of_the_vip_port,
     the_address_of_a_vrrp_port,
+    the_last_address_of_a_vrrp_port,
     the_address_of_a_management_port,
     a_vrrp_port,
     a_management_port,
@@ -140,7 +157,11 @@ def posted(site: flow_site.Site) -> list[jobs.Job]:
 def facts(site: flow_site.Site, load_balancer_id: str) -> tuple[object, ...]:
     snapshot = site.snapshot(load_balancer_id)
     ports = sorted(port.device_id for port in site.network.list_ours())
-    return snapshot.load_balancer.vip.address, len(ports), site.network.vip_access(load_balancer_id) and True
+    with site.db.read() as tx:
+        views = tx.load_balancers.views(paging.EVERYTHING, load_balancer.SCHEMA)
+    (view,) = [one for one in views if one["id"] == load_balancer_id]
+    assert {one["port_id"] for one in view["additional_vips"]} <= {view["vip_port_id"]}, "a list shows the port that there is"
+    return snapshot.load_balancer.vip.addresses, len(ports), site.network.vip_access(load_balancer_id) and True
 
 
 @pytest.mark.parametrize("topology", list(Topology))

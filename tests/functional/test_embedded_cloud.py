@@ -14,7 +14,7 @@ import pytest
 from controller import exceptions
 from controller.drivers.network import interface
 from controller.embedded import bridge, linux, networking, scratch
-from controller.model.network import AccessRule, Network, VipRequest
+from controller.model.network import AccessRule, Network, VipRequest, WantedAddress
 from tests.builders import PROJECT
 from tests.contract import embedded_cloud
 
@@ -187,6 +187,23 @@ def test_a_floating_ip_needs_a_router_that_leads_there(network: Embedded) -> Non
     network.tenants.delete(networking.FLOATING_IP, floating["id"])
     network.tenants.router_interface(router, {"subnet_id": subnet}, add=False)
     network.tenants.delete(networking.ROUTER, router)
+
+
+def test_a_floating_ip_leads_to_whichever_vip_is_named(network: Embedded) -> None:
+    values = {"name": "mine", "project_id": PROJECT, "shared": False, "router:external": False, "mtu": 1500}
+    made = network.tenants.create(networking.NETWORK, values)["id"]
+    wanted = [{"name": "s", "project_id": PROJECT, "network_id": made, "cidr": f"10.{number}.0.0/24"} for number in (77, 78)]
+    first, second = (network.tenants.create(networking.SUBNET, one)["id"] for one in wanted)
+    (router,) = network.tenants.all(networking.ROUTER)
+    for subnet_id in (first, second):
+        network.tenants.router_interface(router["id"], {"subnet_id": subnet_id}, add=True)
+    vip = network.allocate_vip(new_id(), PROJECT, VipRequest(subnet_id=first, additional=(WantedAddress(second),)))
+    floating = floating_ip(network)
+    with pytest.raises(networking.NetworkInvalid, match="several IPv4 addresses"):
+        network.tenants.update(networking.FLOATING_IP, floating["id"], {"port_id": vip.port_id})
+    for one in vip.addresses:
+        leads = {"port_id": vip.port_id, "fixed_ip_address": one.ip_address}
+        assert network.tenants.update(networking.FLOATING_IP, floating["id"], leads)["fixed_ip_address"] == one.ip_address
 
 
 # The packet filter

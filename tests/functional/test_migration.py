@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller.cmd import db_manage
-from controller.db import migration, tables
+from controller.db import database, migration, tables
 
 
 @pytest.fixture
@@ -44,6 +44,25 @@ def test_a_provider_of_any_name_was_the_amphora_provider(url: str, before: str, 
     with engine.begin() as connection:
         assert connection.execute(sa.select(tables.flavor_profiles.c.provider_name)).scalars().all() == [after]
     engine.dispose()
+
+
+def test_amphorae_of_before_have_one_address_on_the_vips_network(url: str) -> None:
+    schema = migration.Schema(url)
+    schema.upgrade("0011")
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        born = datetime.datetime.now(datetime.UTC)
+        named = {"id": "a", "status": "ALLOCATED", "vrrp_ip": "192.0.2.7", "cert_busy": False, "created_at": born}
+        connection.execute(
+            sa.insert(tables.amphorae).values(named | dict.fromkeys(("cert_renew_at", "cert_failures", "applied_generation"), 0))
+        )
+    engine.dispose()
+    schema.upgrade()
+    with database.Database(url).read() as tx:
+        found = tx.amphorae.get("a")
+    assert (found.vrrp_ip, found.additional_vrrp_ips) == ("192.0.2.7", ())
+    schema.downgrade("0011")
+    assert "additional_vrrp_ips" not in {column["name"] for column in sa.inspect(sa.create_engine(url)).get_columns("amphorae")}
 
 
 def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from controller.model import load_balancer as model
 from tests import builders
 
 _T = TypeVar("_T")
-NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450),))
 _PREAMBLE = """global
     master-worker
     stats socket {folder}/haproxy.sock mode 600 level admin expose-fd listeners

@@ -327,6 +327,41 @@ def test_interfaces_follow_the_wanted_state(amphora: Amphora) -> None:
     assert "default" not in amphora.tenant("ip", "route")
 
 
+def test_what_is_sent_from_an_address_goes_by_routes_of_its_own(amphora: Amphora) -> None:
+    four, six, other = VIP, "fd00:f1:1::100", "198.19.251.101"
+
+    def ways() -> list[str]:
+        """By which gateway something far away is reached from each address, and from our own."""
+        asked = [("198.18.9.9", four), ("198.18.9.9", other), ("198.18.9.9", VRRP), ("fd00:99::9", six)]
+        shown = [amphora.tenant("ip", "route", "get", target, "from", source) for target, source in asked]
+        return [line.split(" via ")[1].split()[0] for line in shown]
+
+    def rules() -> int:
+        return sum(line.startswith("1000:") for family in ("-4", "-6") for line in amphora.tenant("ip", family, "rule").splitlines())
+
+    def by(first: str, second: str) -> tuple[rest.Interface]:
+        routes = [rest.Route("default", "198.19.251.1"), rest.Route("default", "fd00:f1:1::1")]
+        routes += [rest.Route("default", gateway, source) for gateway, source in ((first, four), (second, other), ("fd00:f1:1::7", six))]
+        routes += [rest.Route("198.19.251.0/24", None, four), rest.Route("198.19.251.0/24", None, other)]
+        nic = amphora.wanted(1, None).interfaces[0]
+        vips = (f"{four}/24", f"{other}/24", f"{six}/128")
+        return (dataclasses.replace(nic, addresses=(*nic.addresses, "fd00:f1:1::2/64"), vips=vips, routes=tuple(routes)),)
+
+    amphora.apply(1, None, interfaces=by("198.19.251.7", "198.19.251.8"))
+    assert ways() == ["198.19.251.7", "198.19.251.8", "198.19.251.1", "fd00:f1:1::7"]
+    assert "via" not in amphora.tenant("ip", "route", "get", "198.19.251.9", "from", four), "its own subnet is on the link"
+    amphora.apply(2, None, interfaces=by("198.19.251.8", "198.19.251.7"))
+    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 3)
+    agent_amphora.kill(amphora.agent_pid())
+    eventually(lambda: amphora.call("GET", "/1/info")[0] == 200)
+    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 3)
+    amphora.apply(3, None)
+    assert rules() == 0
+    amphora.apply(4, None, interfaces=by("198.19.251.7", "198.19.251.8"))
+    assert amphora.call("DELETE", rest.load_balancer_path(amphora.load_balancer_id))[0] == 204
+    assert rules() == 0
+
+
 def test_an_interface_that_does_not_appear_is_an_error_with_its_mac(amphora: Amphora) -> None:
     nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], mac="02:f1:00:00:00:77")
     status, answer = amphora.put(amphora.wanted(1, None, interfaces=(nic,)))

@@ -34,7 +34,7 @@ from tests.integration import effects
 from tests.integration.effects import Cell
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
-NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450),))
 OWNER = builders.a_load_balancer(id=builders.an_id("effects"))
 _WEB = """\
 defaults

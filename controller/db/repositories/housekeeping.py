@@ -47,7 +47,7 @@ class Housekeeping(rows.Repository):
     def replace_vip_port(self, load_balancer_id: str, lost_port_id: str, vip: model.Vip) -> None:
         """A VIP is on another port from now on, which is ours."""
         mine = sa.update(tables.load_balancers).where(_LB.id == load_balancer_id, _LB.vip_port_id == lost_port_id)
-        self._connection.execute(mine.values(vip_port_id=vip.port_id, vip_port_is_ours=True))
+        self._connection.execute(mine.values(vip_port_id=vip.port_id, vip_port_is_ours=True, additional_vips=vip.additional))
         carriers = sa.update(tables.amphorae).where(_A.load_balancer_id == load_balancer_id, _A.ha_port_id == lost_port_id)
         self._connection.execute(carriers.values(ha_port_id=vip.port_id))
 

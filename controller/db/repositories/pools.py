@@ -95,7 +95,7 @@ class Pools(resources.Resources[model.Pool]):
             protocol=found.protocol,
             has_monitor=bool(found.has_monitor),
             provisioning_status=status.ProvisioningStatus(found.provisioning_status),
-            vip_addresses=tuple(vip for vip in (found.vip_address, *(one.get("ip_address") for one in found.additional_vips or ())) if vip),
+            vip_addresses=(found.vip_address, *(one["ip_address"] for one in found.additional_vips)),
         )
 
 

@@ -114,18 +114,23 @@ class Cloud:
     def add_port(self, name: str, network: str, addresses: Iterable[tuple[str, str | None]], kind: str = "", **more: Any) -> _Plug:
         """:raises NotFound, Conflict, InvalidRequest, SubnetFull: as the contract says; nothing is made then."""
         self.network(network)
-        fixed: list[FixedIp] = []
-        try:
-            for subnet, wanted in addresses:
-                fixed.append(self.take(subnet, wanted))
-        except exceptions.ControllerError:
-            self.free(fixed)
-            raise
+        fixed = self.take_all(addresses)
         mac = ":".join(f"{byte:02x}" for byte in (2, *next(self.macs).to_bytes(5, "big")))
         made, lent_to = str(uuid.uuid4()), more.pop("load_balancer_id", None)
         port = Port(id=made, name=name, network_id=network, mac_address=mac, mtu=1500, fixed_ips=tuple(fixed), **more)
         self.plugs[made] = _Plug(port, kind, lent_to)
         return self.plugs[made]
+
+    def take_all(self, addresses: Iterable[tuple[str, str | None]]) -> list[FixedIp]:
+        """All of them, or none."""
+        taken: list[FixedIp] = []
+        try:
+            for subnet, wanted in addresses:
+                taken.append(self.take(subnet, wanted))
+        except exceptions.ControllerError:
+            self.free(taken)
+            raise
+        return taken
 
     def take(self, subnet_id: str, wanted: str | None) -> FixedIp:
         subnet, used = self.subnet(subnet_id), self.used.setdefault(subnet_id, set())
@@ -255,20 +260,21 @@ class FakeNetwork(interface.NetworkDriver):
         with cloud.lock:
             for plug in cloud.plugs.values():
                 if (plug.load_balancer_id, plug.kind) == (load_balancer_id, _VIP):
-                    return vips.vip(plug.port, plug.port.fixed_ips[0], request, ours=True)
+                    return vips.vip(plug.port, vips.first_of(plug.port, request), request, ours=True)
             if ours := request.port_id is None:
                 subnet = vips.subnet_for(request, cloud.network, cloud.subnet)
                 of_device = {"device_id": device, "device_owner": vips.DEVICE_OWNER, "project_id": project_id}
-                policy, wanted = cloud.qos_policy(request.qos_policy_id), [(subnet.id, request.address)]
+                policy, wanted = cloud.qos_policy(request.qos_policy_id), request.addresses_from(subnet.id)
                 plug = cloud.add_port(f"octavia-{device}", subnet.network_id, wanted, _VIP, qos_policy_id=policy, **of_device)
                 fixed = plug.port.fixed_ips[0]
             else:
                 plug = cloud.plug(str(request.port_id))
                 fixed = vips.address_of(plug.port, request, load_balancer_id)
-                plug.port = dataclasses.replace(plug.port, device_id=device, device_owner=vips.DEVICE_OWNER)
+            made = vips.vip(plug.port, fixed, request, ours=ours)
+            plug.port = dataclasses.replace(plug.port, device_id=device, device_owner=vips.DEVICE_OWNER)
             plug.load_balancer_id = load_balancer_id
             cloud.set_groups(plug, {*plug.groups, cloud.own_group(load_balancer_id)})
-            return vips.vip(plug.port, fixed, request, ours=ours)
+            return made
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._by(order) as cloud:
@@ -282,13 +288,11 @@ class FakeNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._by(order) as cloud:
-            plug, wanted = cloud.plug(vip.port_id), FixedIp(vip.subnet_id, vip.address)
-            if wanted not in plug.port.fixed_ips:
-                cloud.take(vip.subnet_id, vip.address)
-            strange = [fixed for fixed in plug.port.fixed_ips if fixed.subnet_id == vip.subnet_id and fixed != wanted]
-            cloud.free(strange)
-            others = [fixed for fixed in plug.port.fixed_ips if fixed.subnet_id != vip.subnet_id]
-            plug.port = dataclasses.replace(plug.port, fixed_ips=(wanted, *others))
+            plug, subnets = cloud.plug(vip.port_id), {one.subnet_id for one in vip.addresses}
+            cloud.take_all((one.subnet_id, one.ip_address) for one in vip.addresses if one not in plug.port.fixed_ips)
+            cloud.free(one for one in plug.port.fixed_ips if one.subnet_id in subnets and one not in vip.addresses)
+            others = [one for one in plug.port.fixed_ips if one.subnet_id not in subnets]
+            plug.port = dataclasses.replace(plug.port, fixed_ips=(*vip.addresses, *others))
 
     # Ports of amphorae
 
@@ -307,7 +311,7 @@ class FakeNetwork(interface.NetworkDriver):
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         with self._by(order) as cloud:
-            plug = self._ensure(amphora_id, _VRRP, vip.network_id, [vip.subnet_id])
+            plug = self._ensure(amphora_id, _VRRP, vip.network_id, [one.subnet_id for one in vip.addresses])
             if plug.load_balancer_id is None:
                 plug.load_balancer_id = load_balancer_id
                 plug.groups = cloud.groups_of_vips(load_balancer_id) if vip.vnic_type == "normal" else frozenset()

@@ -78,7 +78,8 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def allocate_vip(self, load_balancer_id: str, project_id: str, request: VipRequest) -> model.Vip:
-        """Make (or adopt) the VIP port `octavia-lb-<load balancer id>`; called by the API, so that the 201 answer shows the address.
+        """Make (or adopt) the VIP port `octavia-lb-<load balancer id>`, with all its addresses; called by the API, so that the 201
+        answer shows them.
 
         The port bears the group `lb-<load balancer id>` (see `set_vip_access`); an adopted one beside those that it had.
 
@@ -95,7 +96,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        """Let the VIP port have the VIP's address on the VIP's subnet, and no other one there; as it should be already is fine.
+        """Let the VIP port have the VIP's addresses on their subnets, and no others there; as it should be already is fine.
 
         :raises NotFound: the port does not exist.
         :raises AddressInUse: somebody else has the address.
@@ -116,7 +117,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
-        """The port `octavia-lb-vrrp-<amphora id>` on the VIP's subnet, with the VIP's address allowed on it.
+        """The port `octavia-lb-vrrp-<amphora id>`: an own address on each subnet of the VIP, whose addresses are allowed on it.
 
         :raises QuotaExceeded: the project may not have another port.
         """

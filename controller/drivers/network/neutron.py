@@ -5,7 +5,6 @@ place for an order that would be compared as something is written; see `NetworkD
 """
 
 import contextlib
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -156,7 +155,9 @@ class NeutronNetwork(interface.NetworkDriver):
         if network_id is None or subnet_id is None:
             subnet = vips.subnet_for(request, self.get_network, self.get_subnet)
             network_id, subnet_id = subnet.network_id, subnet.id
-        fixed = {"subnet_id": subnet_id} | ({"ip_address": request.address} if request.address else {})
+        wanted = request.addresses_from(subnet_id)
+        fixed_ips = [{"subnet_id": subnet} | ({"ip_address": address} if address else {}) for subnet, address in wanted]
+        asked_for = ", ".join(address for _, address in wanted if address)
         body = {
             "name": vips.name_of(load_balancer_id),
             "description": shapes.description_of(self._neutron.mark, load_balancer_id),
@@ -165,10 +166,10 @@ class NeutronNetwork(interface.NetworkDriver):
             "device_id": f"lb-{load_balancer_id}",
             "device_owner": vips.DEVICE_OWNER,
             "admin_state_up": False,
-            "fixed_ips": [fixed],
+            "fixed_ips": fixed_ips,
             "security_groups": [],
         } | ({"qos_policy_id": request.qos_policy_id} if request.qos_policy_id else {})
-        with ours(subnet_of=self._range_of(subnet_id), address=request.address):
+        with ours(subnet_of=self._range_of(*(subnet for subnet, _ in wanted)), address=asked_for or None):
             return (*self._create(body), subnet_id)
 
     def _give_up(self, load_balancer_id: str, row: Row) -> None:
@@ -193,11 +194,12 @@ class NeutronNetwork(interface.NetworkDriver):
     def _adopted(self, load_balancer_id: str, row: Row, group_id: str, request: VipRequest) -> model.Vip:
         for _ in range(_LOOKS):
             fixed = vips.address_of(self._bare(row), request, load_balancer_id)
+            adopted = vips.vip(self._bare(row), fixed, request, ours=False)
             wanted: dict[str, Any] = {"device_id": f"lb-{load_balancer_id}", "device_owner": vips.DEVICE_OWNER}
             if shapes.is_secured(row):
                 wanted["security_groups"] = [*dict.fromkeys([*row["security_groups"], group_id])]
             if all(row[key] == value for key, value in wanted.items()) or self._changed(row, wanted):
-                return vips.vip(self._bare(row), fixed, request, ours=False)
+                return adopted
             row = self._port_row(row["id"])
         raise exceptions.InvalidRequest(f"The vip_port_id {row['id']} is changed by somebody else again and again; ask once more.")
 
@@ -213,13 +215,14 @@ class NeutronNetwork(interface.NetworkDriver):
             return False
         return True
 
-    def _range_of(self, subnet_id: str | None) -> Callable[[], tuple[str, str]]:
+    def _range_of(self, *subnet_ids: str) -> Callable[[], tuple[str, str]]:
         """Asked only to tell of a refusal."""
 
         def told() -> tuple[str, str]:
+            named = ", ".join(subnet_ids)
             with contextlib.suppress(exceptions.ControllerError):
-                return str(subnet_id), self.get_subnet(str(subnet_id)).cidr
-            return str(subnet_id), "its range is not known"
+                return named, ", ".join(self.get_subnet(one).cidr for one in subnet_ids)
+            return named, "its range is not known"
 
         return told
 
@@ -253,10 +256,11 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         row = self._port_row(vip.port_id)
-        wanted = {"subnet_id": vip.subnet_id, "ip_address": vip.address}
-        fixed_ips = [wanted, *(fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] != vip.subnet_id)]
+        wanted = {one.subnet_id: one.ip_address for one in vip.addresses}
+        own = [{"subnet_id": subnet_id, "ip_address": address} for subnet_id, address in wanted.items()]
+        fixed_ips = [*own, *(fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] not in wanted)]
         if sorted(fixed_ips, key=str) != sorted(row["fixed_ips"], key=str):
-            with ours(subnet_of=self._range_of(vip.subnet_id), address=vip.address):
+            with ours(subnet_of=self._range_of(*wanted), address=", ".join(wanted.values())):
                 self._neutron.put_port(row["id"], {"fixed_ips": fixed_ips})
 
     # Ports of amphorae
@@ -279,23 +283,26 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in carriers:
             if row["name"] == body["name"]:
                 return self._port(row)
-        body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id), "fixed_ips": [{"subnet_id": vip.subnet_id}]}
+        subnet_ids = [one.subnet_id for one in vip.addresses]
+        body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id)}
+        body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
         body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
         if shapes.is_secured(of_vip) and vip.vnic_type == "normal":
             beside_vip = any(set(row["security_groups"]) - set(of_vip["security_groups"]) for row in carriers)
             amphorae = self._groups.of(load_balancer_id)[1] if beside_vip else None  # it may have the address of a half that was lost
             beside = [amphorae["id"]] if amphorae is not None else []
-            body |= {"security_groups": [*of_vip["security_groups"], *beside], "allowed_address_pairs": [{"ip_address": vip.address}]}
+            pairs = [{"ip_address": one.ip_address} for one in vip.addresses]
+            body |= {"security_groups": [*of_vip["security_groups"], *beside], "allowed_address_pairs": pairs}
         else:
             body |= {"port_security_enabled": False}
-        with ours(subnet_of=self._range_of(vip.subnet_id)):
+        with ours(subnet_of=self._range_of(*subnet_ids)):
             return self._port(self._create(body)[0])
 
     def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
-        with ours(subnet_of=self._range_of(", ".join(subnet_ids))):
+        with ours(subnet_of=self._range_of(*subnet_ids)):
             row = self._neutron.port_like(body) or self._create(body)[0]
             has = {fixed["subnet_id"] for fixed in row["fixed_ips"]}
             if missing := [one for one in subnet_ids if one not in has]:
@@ -363,9 +370,11 @@ class NeutronNetwork(interface.NetworkDriver):
             if set(row["security_groups"]) != set(groups):
                 yield row["id"], {"security_groups": groups}, f"the security groups of the VRRP port {row['id']} are not the VIP port's"
             pairs = row["allowed_address_pairs"]
-            if vip.address not in [pair["ip_address"] for pair in pairs]:
-                wanted = [*pairs, {"ip_address": vip.address}]
-                yield row["id"], {"allowed_address_pairs": wanted}, f"the VRRP port {row['id']} may not bear the VIP {vip.address}"
+            borne = {pair["ip_address"] for pair in pairs}
+            if missing := [one.ip_address for one in vip.addresses if one.ip_address not in borne]:
+                wanted = [*pairs, *({"ip_address": one} for one in missing)]
+                words = f"the VRRP port {row['id']} may not bear the VIP {', '.join(missing)}"
+                yield row["id"], {"allowed_address_pairs": wanted}, words
         for row in [*([of_vip] if vip.qos_policy_id else []), *carriers]:
             if row.get("qos_policy_id") != vip.qos_policy_id:
                 yield row["id"], {"qos_policy_id": vip.qos_policy_id}, vips.strayed_qos(row["id"])
@@ -376,9 +385,8 @@ class NeutronNetwork(interface.NetworkDriver):
     # Access
 
     def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:
-        version = ipaddress.ip_address(vip.address).version
-        between = neutron_groups.keys_of((rule for rule in rules if rule.between_amphorae), version)
-        wanted = neutron_groups.keys_of((rule for rule in rules if not rule.between_amphorae), version)
+        between = neutron_groups.keys_of((rule for rule in rules if rule.between_amphorae), vip.versions)
+        wanted = neutron_groups.keys_of((rule for rule in rules if not rule.between_amphorae), vip.versions)
         listeners, amphorae = self._groups.of(load_balancer_id)
         if listeners is None:  # somebody deleted it
             listeners = self._groups.make(load_balancer_id)

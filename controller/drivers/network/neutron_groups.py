@@ -131,13 +131,13 @@ def _names(load_balancer_id: str) -> tuple[str, str]:
 # Rules
 
 
-def keys_of(rules: Iterable[AccessRule], version: int) -> set[_Key]:
-    """The rules of a group that admit this to a VIP of a version of IP."""
+def keys_of(rules: Iterable[AccessRule], versions: Collection[int]) -> set[_Key]:
+    """The rules of a group that admit this to a VIP of these versions of IP."""
     found: set[_Key] = set()
     for rule in rules:
         network = None if rule.cidr is None else ipaddress.ip_network(rule.cidr, strict=False)
-        ethertype = f"IPv{version if network is None else network.version}"
-        found.add((ethertype, rule.protocol, rule.port, rule.port, None if network is None else str(network)))
+        for version in versions if network is None else (network.version,):
+            found.add((f"IPv{version}", rule.protocol, rule.port, rule.port, None if network is None else str(network)))
     return found
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from controller import exceptions
 from controller.model import load_balancer as model
-from controller.model.network import FixedIp, Network, Port, Subnet, VipRequest
+from controller.model.network import FixedIp, Network, Port, Subnet, VipRequest, WantedAddress
 
 DEVICE_OWNER = "Octavia"
 """The owner of our ports, as clients of the compatible API know it."""
@@ -57,12 +57,29 @@ def strayed_qos(port_id: str) -> str:
     return f"the QoS policy of the port {port_id} is not the load balancer's"
 
 
-def vip(port: Port, fixed: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
-    """The VIP at an address of a port; `ours`: the port goes with it."""
+def first_of(port: Port, request: VipRequest) -> FixedIp:
+    """The first address of a VIP port that was made for this request, and has no others than the VIP's."""
+    others = {one.subnet_id for one in request.additional}
+    return next(fixed for fixed in port.fixed_ips if fixed.subnet_id not in others)
+
+
+def vip(port: Port, first: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
+    """The VIP at addresses of a port, this one first; `ours`: the port goes with it.
+
+    :raises InvalidRequest: it has no such additional address.
+    """
     return model.Vip(
-        addresses=(fixed,),
+        addresses=(first, *(_additional(port, one) for one in request.additional)),
         port_id=port.id,
         network_id=port.network_id,
         qos_policy_id=request.qos_policy_id,
         port_is_ours=ours,
     )
+
+
+def _additional(port: Port, wanted: WantedAddress) -> FixedIp:
+    for fixed in port.fixed_ips:
+        if fixed.subnet_id == wanted.subnet_id and wanted.ip_address in (None, fixed.ip_address):
+            return fixed
+    address = f"the address {wanted.ip_address}" if wanted.ip_address else "an address"
+    raise exceptions.InvalidRequest(f"additional_vips: the port {port.id} does not have {address} on subnet {wanted.subnet_id}.")

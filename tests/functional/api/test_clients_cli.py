@@ -23,6 +23,8 @@ from openstackclient import shell as client
 from osc_lib import clientmanager
 
 from controller.db import rows, tables
+from controller.embedded import networking
+from tests.builders import PROJECT
 from tests.functional.api.conftest import Api
 
 pytestmark = pytest.mark.slow
@@ -118,6 +120,17 @@ def test_load_balancers(served: tuple[Api, str], shell: Shell, web: str) -> None
     shell.silently("failover", "web")
     assert shell("show", "web")["provisioning_status"] == "PENDING_UPDATE"
     served[0].settle()
+
+
+def test_a_load_balancer_with_vips_on_two_subnets(served: tuple[Api, str], shell: Shell) -> None:
+    network = served[0].network
+    network_id = network.get_subnet(network.subnet_id).network_id
+    values = {"name": "six", "network_id": network_id, "cidr": "2001:db8::/64", "project_id": PROJECT}
+    six = network.tenants.create(networking.SUBNET, values)["id"]
+    wanted = f"subnet-id={six},ip-address=2001:db8::5"
+    made = shell("create", "--name", "dual", "--vip-subnet-id", network.subnet_id, "--additional-vip", wanted)
+    shown = shell("show", "dual")["additional_vips"]
+    assert all(word in str(shown) for word in (six, "2001:db8::5", made["vip_port_id"]))
 
 
 def test_listeners(shell: Shell, web: str) -> None:

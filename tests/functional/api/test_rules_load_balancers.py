@@ -116,7 +116,7 @@ def test_networks_that_the_operator_does_not_allow(api_with: Any, option: str) -
 
 def test_further_vips_have_subnets_of_their_own_on_the_network_of_the_first(lenient: Api) -> None:
     network = lenient.network
-    six = network.create_subnet("private", "six", "2001:db8::/64")
+    six, seven = (network.create_subnet("private", name, cidr) for name, cidr in (("six", "2001:db8::/64"), ("seven", "2001:db8:7::/64")))
     network.create_network("elsewhere")
     foreign = network.create_subnet("elsewhere", "foreign", "192.0.2.0/24")
     place = {"vip_subnet_id": network.subnet_id}
@@ -131,16 +131,55 @@ def test_further_vips_have_subnets_of_their_own_on_the_network_of_the_first(leni
     assert _refused(lenient, **place, additional_vips=[{"subnet_id": six, "port_id": UNKNOWN}]) == f"Port {UNKNOWN} not found."
     assert _refused(lenient, **place, additional_vips=[{"ip_address": "::1"}]).endswith("Mandatory field missing.")
     assert "Unknown attribute for argument" in _refused(lenient, **place, additional_vips=[{"subnet_id": six, "colour": "red"}])
-    made = lenient.load_balancer(additional_vips=[{"subnet_id": six, "ip_address": "2001:db8::5"}])
-    assert [(vip["subnet_id"], vip["ip_address"]) for vip in made["additional_vips"]] == [(six, "2001:db8::5")]
+    made = lenient.load_balancer(additional_vips=[{"subnet_id": six, "ip_address": "2001:db8::5"}, {"subnet_id": seven}])
+    port = network.get_port(made["vip_port_id"])
+    addresses = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
+    assert addresses == {network.subnet_id: made["vip_address"], six: "2001:db8::5", seven: addresses[seven]}
+    assert made["additional_vips"] == [{"subnet_id": one, "ip_address": addresses[one], "port_id": port.id} for one in (six, seven)]
+    assert lenient.ok("GET", "/loadbalancers")["loadbalancers"][0]["additional_vips"] == made["additional_vips"]
     said = lenient.refused(400, "PUT", f"/loadbalancers/{made['id']}", {"loadbalancer": {"additional_vips": []}})
     assert said == "Unknown attribute for argument load_balancer.loadbalancer: additional_vips"
 
 
-def test_further_vips_are_refused_when_all_rules_are_met(api: Api) -> None:
+def test_a_further_vip_whose_address_is_taken_is_a_conflict_and_leaves_nothing(api: Api) -> None:
     six = api.network.create_subnet("private", "six", "2001:db8::/64")
-    said = _refused(api, 501, vip_subnet_id=api.network.subnet_id, additional_vips=[{"subnet_id": six}])
-    assert said.startswith("Provider 'amphora' does not support a requested option: additional_vips ")
+    other = api.network.create_port("other", api.network.network_id, six)
+    wanted = {"vip_subnet_id": api.network.subnet_id, "additional_vips": [{"subnet_id": six, "ip_address": other.fixed_ips[0].ip_address}]}
+    said = _refused(api, 409, **wanted)
+    assert said.startswith("The VIP IP address is already in use.")
+    assert other.fixed_ips[0].ip_address in said
+    assert list(api.network.list_ours()) == []
+
+
+def test_all_vips_are_addresses_of_one_port(api: Api) -> None:
+    network = api.network
+    six = network.create_subnet("private", "six", "2001:db8::/64")
+    whole = network.create_port_with("whole", network.network_id, [(network.subnet_id, None), (six, None)])
+    four, other = network.create_port("four", network.network_id, network.subnet_id), network.create_port("six", network.network_id, six)
+    one_port = _failure(f"additional_vips: all VIPs are addresses of one port; to use port {other.id}, name it as vip_port_id.")
+    for place in ({"vip_subnet_id": network.subnet_id}, {"vip_port_id": four.id}):
+        assert _refused(api, **place, additional_vips=[{"subnet_id": six, "port_id": other.id}]) == one_port
+    lacking = f"additional_vips: the port {four.id} does not have an address on subnet {six}."
+    assert _refused(api, vip_port_id=four.id, additional_vips=[{"subnet_id": six}]) == lacking
+    assert list(network.list_ours()) == []
+    place = {"vip_subnet_id": None, "vip_port_id": whole.id}
+    made = api.load_balancer(**place, additional_vips=[{"subnet_id": six, "port_id": whole.id}])
+    first, second = whole.fixed_ips
+    assert (made["vip_address"], made["vip_port_id"]) == (first.ip_address, whole.id)
+    assert made["additional_vips"] == [{"subnet_id": six, "ip_address": second.ip_address, "port_id": whole.id}]
+
+
+def test_a_member_is_at_none_of_the_vips(api: Api) -> None:
+    six = api.network.create_subnet("private", "six", "2001:db8::/64")
+    vips = [{"subnet_id": six, "ip_address": "2001:db8::5"}]
+    member = {"address": "2001:DB8:0::5", "protocol_port": 80}
+    pool = {"name": "p", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    said = _refused(api, vip_subnet_id=api.network.subnet_id, additional_vips=vips, pools=[pool | {"members": [member]}])
+    assert "is the VIP of this load balancer" in said
+    assert list(api.network.list_ours()) == []
+    made = api.load_balancer(additional_vips=vips, pools=[pool])
+    path = f"/pools/{made['pools'][0]['id']}/members"
+    assert "is the VIP of this load balancer" in api.refused(400, "POST", path, {"member": member})
 
 
 def test_a_qos_policy_needs_a_network_service_that_has_some(api: Api) -> None:

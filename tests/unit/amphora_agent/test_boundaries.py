@@ -38,6 +38,7 @@ def wanted(**changes: object) -> rest.WantedState:
         {"addresses": ("10.0.0.1/24 dev lo",)},
         {"vips": ("10.0.0.1\n",)},
         {"routes": (rest.Route("default", "10.0.0.1 dev lo"),)},
+        {"routes": (rest.Route("default", "10.0.0.1", "10.0.0.9 lookup main"),)},
     ],
 )
 def test_nothing_becomes_a_command_of_its_own(changes: dict[str, object]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from controller.model import load_balancer as model
 from controller.model import protocols
+from controller.model.network import FixedIp
 from controller.model.status import ProvisioningStatus, Topology
 from controller.resources import tls as tls_options
 from tests import builders
@@ -294,6 +295,7 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "l7": _l7,
     "tls": _tls_to_both_sides,
     "additions": _additions,
+    "several-vips": lambda: tools.with_additional_vips(_one_pool("several-vips", listener={}, pool={})),
 }
 
 
@@ -322,8 +324,34 @@ def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_
         amphorae = [dataclasses.replace(one, vrrp_ip=f"2001:db8:10::{number}") for number, one in enumerate(snapshot.amphorae, start=22)]
         owner = dataclasses.replace(snapshot.load_balancer, vip=builders.a_vip(address="2001:db8:10::10"))
         snapshot = builders.a_snapshot(owner, amphorae=amphorae)
-        networks = dataclasses.replace(networks, vip=dataclasses.replace(networks.vip, cidr="2001:db8:10::/64", gateway_ip=None))
+        networks = dataclasses.replace(networks, vips=(dataclasses.replace(networks.vips[0], cidr="2001:db8:10::/64", gateway_ip=None),))
     text = tools.render.wanted_state(snapshot, snapshot.amphorae[half], networks).programs.get("keepalived")
     assert text is not None
     _compare(f"vrrp-ipv{version}-{'master' if half == 0 else 'backup'}.conf", text, request)
     tools.ask_keepalived(text, tmp_path)
+
+
+@pytest.mark.parametrize("first", [4, 6])
+def test_an_instance_of_keepalived_speaks_one_version_of_ip_and_moves_vips_of_both(
+    first: int, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
+    snapshot = tools.with_additional_vips(builders.a_serving_snapshot(word="vrrp", topology=Topology.ACTIVE_STANDBY))
+    subnets = (*tools.NETWORKS.vips, *tools.ADDITIONAL)
+    if first == 6:
+        snapshot, subnets = _with_ipv6_first(snapshot), (subnets[1], subnets[0], subnets[2])
+    networks = dataclasses.replace(tools.NETWORKS, vips=subnets)
+    text = tools.render.wanted_state(snapshot, snapshot.amphorae[0], networks).programs.get("keepalived")
+    assert text is not None
+    _compare(f"vrrp-several-vips-ipv{first}-first.conf", text, request)
+    tools.ask_keepalived(text, tmp_path)
+
+
+def _with_ipv6_first(snapshot: model.Snapshot) -> model.Snapshot:
+    owner, (four, six, other) = snapshot.load_balancer, snapshot.load_balancer.vip.addresses
+    amphorae = []
+    for one in snapshot.amphorae:
+        own_six, own_other = one.additional_vrrp_ips
+        own_four = FixedIp(four.subnet_id, str(one.vrrp_ip))
+        amphorae.append(dataclasses.replace(one, vrrp_ip=own_six.ip_address, additional_vrrp_ips=(own_four, own_other)))
+    vip = dataclasses.replace(owner.vip, addresses=(six, four, other))
+    return dataclasses.replace(snapshot, load_balancer=dataclasses.replace(owner, vip=vip), amphorae=tuple(amphorae))

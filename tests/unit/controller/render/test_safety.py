@@ -46,7 +46,7 @@ def _whole() -> model.Snapshot:
         )
         for position, action in enumerate(("REDIRECT_TO_URL", "REDIRECT_PREFIX", "REDIRECT_TO_POOL"), start=1)
     ]
-    return builders.a_snapshot(
+    snapshot = builders.a_snapshot(
         builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY),
         listeners=[
             builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
@@ -93,6 +93,7 @@ def _whole() -> model.Snapshot:
             builders.an_l7rule(l7policy_id=policies[2].id, type="SSL_VERIFY_RESULT", compare_type="EQUAL_TO", value="0"),
         ],
     )
+    return tools.with_additional_vips(snapshot)
 
 
 # (tuple of the snapshot, index in it, path of attributes); None for the load balancer itself.
@@ -100,6 +101,8 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     (None, 0, ("id",)),
     (None, 0, ("name",)),
     (None, 0, ("vip", "addresses", "0", "ip_address")),
+    (None, 0, ("vip", "addresses", "2", "ip_address")),
+    ("amphorae", 0, ("additional_vrrp_ips", "0", "ip_address")),
     ("listeners", 1, ("id",)),  # the other one has policies, which name it
     ("listeners", 0, ("protocol",)),
     ("listeners", 0, ("description",)),
@@ -262,6 +265,6 @@ def test_a_number_out_of_range_is_refused() -> None:
 )
 def test_hostile_facts_about_networks_are_refused(networks: dict[str, Any]) -> None:
     snapshot = _whole()
-    poisoned = dataclasses.replace(tools.NETWORKS, vip=dataclasses.replace(tools.NETWORKS.vip, **networks))
+    poisoned = dataclasses.replace(tools.NETWORKS, vips=(dataclasses.replace(tools.NETWORKS.vips[0], **networks), *tools.ADDITIONAL))
     with pytest.raises(exceptions.UnsafeValue):
         render.wanted_state(snapshot, snapshot.amphorae[0], poisoned, certificates=tools.known(snapshot))

@@ -180,6 +180,31 @@ def test_stick_tables_of_a_single_amphora_have_a_peer_to_outlive_a_reload() -> N
     assert peers == [f"peer {tools.wanted(snapshot).peer_name} 127.0.0.1:1025"]
 
 
+def test_what_is_sent_from_a_vip_goes_by_the_gateway_of_its_own_subnet() -> None:
+    nic, *_ = tools.wanted(tools.with_additional_vips(builders.a_serving_snapshot())).interfaces
+    assert nic.addresses == ("198.19.10.21/24", "2001:db8:10::16/64", "192.0.2.22/24")
+    assert nic.vips == ("198.19.10.10/24", "2001:db8:10::a/128", "192.0.2.10/24")
+    assert [(one.destination, one.gateway, one.source) for one in nic.routes] == [
+        ("default", "198.19.10.1", None),
+        ("default", "2001:db8:10::1", None),
+        ("203.0.113.0/24", "192.0.2.2", None),
+        ("198.19.10.0/24", None, "198.19.10.10"),
+        ("default", "198.19.10.1", "198.19.10.10"),
+        ("2001:db8:10::/64", None, "2001:db8:10::a"),
+        ("default", "2001:db8:10::1", "2001:db8:10::a"),
+        ("192.0.2.0/24", None, "192.0.2.10"),
+        ("default", "192.0.2.1", "192.0.2.10"),
+        ("203.0.113.0/24", "192.0.2.2", "192.0.2.10"),
+    ]
+
+
+def test_amphorae_of_before_are_told_the_state_of_one_vip_as_ever() -> None:
+    wanted = tools.wanted(builders.a_serving_snapshot())
+    assert [sorted(route) for nic in wanted.fields()["interfaces"] for route in nic["routes"]] == [["destination", "gateway"]]
+    several = tools.wanted(tools.with_additional_vips(builders.a_serving_snapshot()))
+    assert rest.WantedState.parse(several.dump()) == several
+
+
 def test_networks_of_members_get_nics_after_the_vips() -> None:
     snapshot = builders.a_serving_snapshot()
     route = render.HostRoute("10.1.0.0/16", "10.0.0.1")

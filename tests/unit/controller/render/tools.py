@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import ipaddress
 import pathlib
 import shutil
 import subprocess
@@ -14,10 +16,16 @@ from amphora_agent.protocol import rest
 from controller import render
 from controller.drivers.secrets import bundles
 from controller.model import load_balancer as model
+from controller.model.network import FixedIp
 from controller.model.tls import Need
 from tests import builders, tls_material
 
-NETWORKS = render.Networks(vip=render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450))
+NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450),))
+ADDITIONAL = (
+    render.VipSubnet(cidr="2001:db8:10::/64", gateway_ip="2001:db8:10::1", mtu=1450),
+    render.VipSubnet(cidr="192.0.2.0/24", gateway_ip="192.0.2.1", mtu=1450, host_routes=(render.HostRoute("203.0.113.0/24", "192.0.2.2"),)),
+)
+"""The subnets of further VIPs, in this order."""
 
 # What an agent puts in front; the paths of a machine are its own business.
 _HAPROXY_PREAMBLE = """global
@@ -53,11 +61,24 @@ _WITH_ETH1 = "ip link add eth1 type veth peer name eth2 && exec keepalived --con
 
 def wanted(snapshot: model.Snapshot, half: int = 0, **settings: object) -> rest.WantedState:
     """What is wanted of an amphora of this snapshot."""
-    found = render.wanted_state(snapshot, snapshot.amphorae[half], NETWORKS, render.Settings(**settings), known(snapshot))  # type: ignore[arg-type]
+    networks = dataclasses.replace(NETWORKS, vips=(*NETWORKS.vips, *ADDITIONAL[: len(snapshot.load_balancer.vip.addresses) - 1]))
+    found = render.wanted_state(snapshot, snapshot.amphorae[half], networks, render.Settings(**settings), known(snapshot))  # type: ignore[arg-type]
     certificates.refuse_malformed(found)
     allowed.check_haproxy(found.programs.get("haproxy") or "")  # whatever is rendered, an agent takes it
     allowed.check_keepalived(found.programs.get("keepalived") or "")
     return found
+
+
+def with_additional_vips(snapshot: model.Snapshot) -> model.Snapshot:
+    """The same, with an address on each of `ADDITIONAL`, too."""
+    ranges = [(builders.an_id(one.cidr), ipaddress.ip_network(one.cidr)) for one in ADDITIONAL]
+    vips = [FixedIp(subnet_id, str(place[10])) for subnet_id, place in ranges]
+    vip = dataclasses.replace(snapshot.load_balancer.vip, addresses=(*snapshot.load_balancer.vip.addresses, *vips))
+    amphorae = tuple(
+        dataclasses.replace(one, additional_vrrp_ips=tuple(FixedIp(subnet_id, str(place[number])) for subnet_id, place in ranges))
+        for number, one in enumerate(snapshot.amphorae, start=22)
+    )
+    return dataclasses.replace(snapshot, load_balancer=dataclasses.replace(snapshot.load_balancer, vip=vip), amphorae=amphorae)
 
 
 def known(snapshot: model.Snapshot) -> dict[Need, str]:
