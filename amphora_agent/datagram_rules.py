@@ -50,8 +50,11 @@ class Standing:
     turn: int = 0
 
 
-def base(services: Collection[datagrams.Service]) -> list[str]:
-    """The lines that all services share: where their packets are met, and where each one's rules are. Chains of services come before."""
+def base(services: Collection[datagrams.Service], tracks_connections: bool = False) -> list[str]:
+    """The lines that all services share: where their packets are met, and where each one's rules are. Chains of services come before.
+
+    HAProxy's connections need no tracking, and are to take no room there, unless somebody else goes by it (`tracks_connections`).
+    """
     lines = [
         _chain("untracked_in", "filter hook prerouting priority raw; policy accept"),
         _chain("untracked_out", "filter hook output priority raw; policy accept"),
@@ -64,9 +67,7 @@ def base(services: Collection[datagrams.Service]) -> list[str]:
         *(_map(f"{name}{version}", f"type {_ADDRESSES[version]} . inet_proto . inet_service : verdict")
           for name, version in itertools.product(("services", "holding"), _FAMILIES)),
         *(_map(name, f"type {_ADDRESSES[version]} . inet_service : counter") for name, version in _counter_maps()),
-        # HAProxy's connections need no tracking, and are to take no room there.
-        _rule("untracked_in", "meta l4proto tcp notrack"),
-        _rule("untracked_out", "meta l4proto tcp notrack"),
+        *(_rule(name, "meta l4proto tcp notrack") for name in ("untracked_in", "untracked_out") if not tracks_connections),
     ]  # fmt: skip
     for version, family in _FAMILIES.items():
         place = f"{family} daddr . meta l4proto . th dport"

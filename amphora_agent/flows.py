@@ -16,7 +16,7 @@ _INTERVAL = 5.0
 """Seconds at least between two looks, unless something has changed."""
 _SHARE = 0.02
 """Of the time at most is spent on counting: so seldom flows are looked at, if there are many."""
-_COMMAND = "conntrack"
+COMMAND = "conntrack"
 
 Place = tuple[str, str, int]
 """Transport, address and port of a service."""
@@ -79,7 +79,7 @@ class Flows:
 
     def _run(self, *arguments: str) -> str:
         try:
-            return system.run(system.in_tenant_namespace(self.namespace, [_COMMAND, *arguments]), with_errors=False)
+            return system.run(system.in_tenant_namespace(self.namespace, [COMMAND, *arguments]), with_errors=False)
         except system.NotRun:
             raise
         except system.CommandFailed as exc:  # it calls it a failure if there was nothing to end

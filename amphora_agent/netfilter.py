@@ -10,12 +10,13 @@ import json
 import logging
 import pathlib
 import secrets
+import shutil
 import threading
 import time
 import zlib
 from collections.abc import Mapping, Sequence
 
-from amphora_agent import counters, datagram_rules, errors, flows, member_checks, netlink, program, programs, system
+from amphora_agent import admission, counters, datagram_rules, errors, flows, member_checks, netlink, program, programs, system
 from amphora_agent.datagram_rules import Standing
 from amphora_agent.protocol import datagrams, heartbeat, rest
 
@@ -64,6 +65,9 @@ class Netfilter(program.Program):
         services = datagrams.parse(text)
         if any(one.transport == "sctp" for one in services) and not _SCTP.exists():
             raise errors.ConfigRefused(self.name, "this amphora's kernel does not track SCTP: it needs one with CONFIG_NF_CT_PROTO_SCTP")
+        for command in (_COMMAND, flows.COMMAND):
+            if shutil.which(command) is None:
+                raise errors.ProgramFailed(command, "can't be run: it is not installed")
         with self._lock:
             try:
                 self._nft(self._script(services, self._present(), everything=True), "-c")
@@ -269,7 +273,11 @@ class Netfilter(program.Program):
             return lines
         self._exists()
         wanted = {datagram_rules.counter("new", one.id) for one in services}
-        lines = [f"add table {datagram_rules.TABLE}", *lines, *datagram_rules.base(services)]
+        lines = [
+            f"add table {datagram_rules.TABLE}",
+            *lines,
+            *datagram_rules.base(services, admission.TABLE in self._run("list", "tables")),
+        ]
         for name in sorted(name for name in self._there if name.startswith("new_") and name not in wanted):
             lines += datagram_rules.removal(name.removeprefix("new_"))
         return lines
