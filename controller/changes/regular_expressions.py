@@ -20,6 +20,7 @@ _WHOLE = re.compile(r"\(\?(?:P=[A-Za-z_][0-9A-Za-z_]{0,30}|[ims]+)\)").match
 _COUNT = re.compile(r"\{([0-9]+)(?:(,)([0-9]*))?\}").match
 _COUNT_OF_PYTHON = re.compile(r"\{,[0-9]*\}").match
 _OWN_ESCAPES = "uUN"
+_NUMBERED = re.compile(r"\\[1-9]").match
 
 
 class Refused(Exception):
@@ -63,6 +64,10 @@ class _Scan:
 
     def _step(self, character: str) -> None:
         if character == "\\":
+            if _NUMBERED(self._pattern, self._at):
+                raise Refused(
+                    "HAProxy counts no groups of a regular expression: give one a name, (?P<name>...), and refer to it by (?P=name)"
+                )
             self._escape()
             self._weigh(_CHARACTER)
         elif character == "[":
@@ -90,8 +95,9 @@ class _Scan:
         self._last, self._last_is_group, self._last_looks = weight, group, looks
 
     def _escape(self) -> None:
-        if self._pattern[self._at + 1 : self._at + 2] in tuple(_OWN_ESCAPES):
-            raise Refused(f"HAProxy does not know \\{self._pattern[self._at + 1]} in a regular expression")
+        escaped = self._pattern[self._at + 1 : self._at + 2]
+        if escaped in tuple(_OWN_ESCAPES):
+            raise Refused(f"HAProxy does not know \\{escaped} in a regular expression")
         self._take(2)
 
     def _class(self) -> None:

@@ -21,6 +21,8 @@ _TOKENS = strategies.sampled_from(
         *("\\1", "\\d", "\\b", "\\Z", "\\x41", "\\12", "--", "&&", "\\u0041", "\\N", "\\\\", "\\]"),
     ]
 )
+_NO_AUTO_CAPTURE = 0x2000
+"""As HAProxy compiles what is matched only (PCRE2_NO_AUTO_CAPTURE of pcre2.h): groups without a name have no number."""
 _ATOMS = strategies.sampled_from(["a", ".", "\\d", "[a-z]", "[[:alnum:]_-]", "\\b", "^", "$", "(?P=n)", "\\1"])
 _OPENINGS = strategies.sampled_from(["(", "(?:", "(?=", "(?<=", "(?<!", "(?!", "(?>", "(?P<n>", "(?i:"])
 _COUNTS = strategies.sampled_from(["*", "+", "?", "{2}", "{2,7}", "{90}", "{1000}", "{0}", "*?", "++", "?+"])
@@ -66,7 +68,7 @@ def test_what_is_taken_compiles_there_too(pcre2: ctypes.CDLL, pattern: str) -> N
     except regular_expressions.Refused:
         return
     number, offset = ctypes.c_int(), ctypes.c_size_t()
-    code = pcre2.pcre2_compile_8(pattern.encode(), len(pattern), 0, ctypes.byref(number), ctypes.byref(offset), None)
+    code = pcre2.pcre2_compile_8(pattern.encode(), len(pattern), _NO_AUTO_CAPTURE, ctypes.byref(number), ctypes.byref(offset), None)
     assert code, f"PCRE2 does not compile {pattern!r}: error {number.value} at {offset.value}"
     pcre2.pcre2_code_free_8(code)
 
@@ -107,6 +109,7 @@ def test_usual_ones_are_taken(pattern: str) -> None:
         ("((abc){255}){255}", "too large"),
         ("(?=a)*", "can't be repeated"),
         ("(?<=a{2})b", "can't be repeated"),
+        (r"(a)\1", "give one a name"),
     ],
 )
 def test_others_are_refused_with_the_reason(pattern: str, reason: str) -> None:
