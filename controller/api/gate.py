@@ -20,7 +20,6 @@ import orjson
 import werkzeug.exceptions
 from keystoneauth1 import exceptions as keystone_exceptions
 
-from controller import exceptions
 from controller.api import current, docs_viewer, policy
 from controller.api.policy import Context
 from controller.api.serving import refusals
@@ -255,21 +254,6 @@ def begin() -> None:
     accepted = environ.get("HTTP_ACCEPT")
     if accepted and not _accepts_json(accepted) and not flask.request.path.startswith(_FOR_PEOPLE):
         raise werkzeug.exceptions.NotAcceptable
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        _take_chunks(flask.request)
-
-
-def _take_chunks(request: flask.Request) -> None:
-    """Read a body whose length nobody told: it may break off in the middle, or be cut where it becomes too large."""
-    try:
-        body = request.get_data()
-        longer = len(body) >= (request.max_content_length or len(body) + 1) and request.environ["wsgi.input"].read(1)
-    except werkzeug.exceptions.HTTPException:
-        raise
-    except Exception as error:  # each WSGI server has errors of its own for chunks that make no sense
-        raise exceptions.InvalidRequest("The body of the request could not be read.") from error
-    if longer:
-        raise werkzeug.exceptions.RequestEntityTooLarge
 
 
 def _accepts_json(accepted: str) -> bool:

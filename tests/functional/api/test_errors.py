@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from typing import Any
 
@@ -68,30 +67,6 @@ def _invalid(field: str, value: Any, reason: str) -> str:
 def test_a_body_that_is_no_json(api: Api, data: bytes) -> None:
     answer = api.send("POST", "/listeners", data=data)
     assert (answer.status_code, answer.get_json()["faultstring"]) == (400, "Request is not in valid JSON format")
-
-
-class _Broken:
-    """A connection on which the chunks of a body make no sense."""
-
-    def read(self, _size: int = -1) -> bytes:
-        """Break off."""
-        raise RuntimeError("Invalid chunk size: 'zz'")
-
-
-@pytest.mark.parametrize(
-    ("body", "status", "words"),
-    [
-        (_Broken(), 400, "The body of the request could not be read."),
-        (io.BytesIO(b"{" + b" " * 1048575), 400, "Request is not in valid JSON format"),
-        (io.BytesIO(b"{" + b" " * 1048576), 413, "Request Entity Too Large"),
-        (io.BytesIO(b"{" + b" " * 9000000), 413, "Request Entity Too Large"),
-    ],
-)
-def test_a_body_in_chunks_that_is_broken_or_too_large(api: Api, body: Any, status: int, words: str) -> None:
-    chunked = {"wsgi.input": body, "wsgi.input_terminated": True, "HTTP_TRANSFER_ENCODING": "chunked"}
-    answer = api.app.test_client().post("/v2/listeners", environ_overrides=chunked)
-    said = answer.get_json()
-    assert (answer.status_code, said.get("faultstring", said.get("title"))) == (status, words)
 
 
 @pytest.mark.parametrize("body", [[], "word", 5, None, True])
