@@ -73,9 +73,7 @@ def get_details(project_id: str) -> flask.Response:
     with current.services().db.read() as tx:
         used = tx.quotas.usage(project_id)
     ours = {name: {"limit": getattr(limits, own), "used": used[own], "reserved": 0} for name, own in OURS.items()}
-    theirs = _theirs(project_id, "/details")
-    if not neutron.is_there():
-        theirs = {}
+    theirs = _theirs(project_id, "/details") if neutron.is_there() else {}
     return current.json({"quota": theirs | ours})
 
 

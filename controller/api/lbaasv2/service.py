@@ -36,8 +36,7 @@ def list_versions() -> flask.Response:
 def list_resources() -> flask.Response:
     names = [(resource.collection, resource.name) for resource in attributes.RESOURCES if resource.noun.parent is None]
     ours = [{"name": name, "collection": collection, "links": [_link(f"v2.0/lbaas/{collection}")]} for collection, name in names]
-    theirs = (neutron.get("/v2.0") or {}).get("resources", []) if neutron.is_there() else []
-    return current.json({"resources": [*theirs, *ours]})
+    return current.json({"resources": [*_theirs("", "resources"), *ours]})
 
 
 @blueprint.get("/v2.0/extensions")
@@ -63,13 +62,8 @@ def list_service_providers() -> flask.Response:
     """Those that load balancers may name, and those of the network's other services."""
     settings = current.settings()
     ours = [{"service_type": "LOADBALANCERV2", "name": name, "default": name == settings.default_provider} for name in settings.providers]
-    theirs: list[dict[str, Any]] = []
-    if neutron.is_there():
-        found = (neutron.get("/v2.0/service-providers") or {}).get("service_providers", [])
-        theirs = [one for one in found if one.get("service_type") != "LOADBALANCERV2"]
-    asked = {name: set(flask.request.args.getlist(name)) for name in ("service_type", "name") if name in flask.request.args}
-    matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
-    return current.json({"service_providers": [lists.selected(one) for one in matching]})
+    theirs = [one for one in _theirs("service-providers", "service_providers") if one.get("service_type") != "LOADBALANCERV2"]
+    return _matching("service_providers", [*theirs, *ours], "service_type", "name")
 
 
 @blueprint.get("/v2.0/flavors")
@@ -78,10 +72,19 @@ def list_flavors() -> flask.Response:
     current.authorize("flavor:get_all", current.context().project_id)
     with current.services().db.read() as tx:
         ours = [_flavor(one) for one in tx.flavors.page(lists.everything())]
-    theirs = (neutron.get("/v2.0/flavors") or {}).get("flavors", []) if neutron.is_there() else []
-    asked = {name: set(flask.request.args.getlist(name)) for name in ("id", "name") if name in flask.request.args}
-    matching = [one for one in [*theirs, *ours] if all(one.get(name) in words for name, words in asked.items())]
-    return current.json({"flavors": [lists.selected(one) for one in matching]})
+    return _matching("flavors", [*_theirs("flavors", "flavors"), *ours], "id", "name")
+
+
+def _theirs(path: str, key: str) -> list[dict[str, Any]]:
+    """What the network service has in a list, where there is one."""
+    found: list[dict[str, Any]] = (neutron.get(f"/v2.0/{path}".rstrip("/")) or {}).get(key, []) if neutron.is_there() else []
+    return found
+
+
+def _matching(key: str, both: list[dict[str, Any]], *filters: str) -> flask.Response:
+    asked = {name: set(flask.request.args.getlist(name)) for name in filters if name in flask.request.args}
+    matching = [one for one in both if all(one.get(name) in words for name, words in asked.items())]
+    return current.json({key: [lists.selected(one) for one in matching]})
 
 
 def _flavor(flavor: choice.Flavor) -> dict[str, Any]:
@@ -91,8 +94,7 @@ def _flavor(flavor: choice.Flavor) -> dict[str, Any]:
 
 def _network_extensions() -> list[dict[str, Any]]:
     if neutron.is_there():
-        found: list[dict[str, Any]] = (neutron.get("/v2.0/extensions") or {}).get("extensions", [])
-        return found
+        return _theirs("extensions", "extensions")
     if current.settings().embedded_networking:
         return [_shown(alias, alias, "Of the embedded network") for alias in networking.EXTENSIONS]
     return []

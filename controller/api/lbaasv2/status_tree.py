@@ -34,42 +34,30 @@ def _listener(listener: model.Listener, pool: model.Pool | None, snapshot: model
 def _pool(pool: model.Pool, snapshot: model.Snapshot, above_is_off: bool) -> dict[str, Any]:
     off = above_is_off or not pool.admin_state_up
     monitor = snapshot.health_monitor_by_pool.get(pool.id)
+    members = snapshot.members_by_pool.get(pool.id, ())
     below = {
-        "members": [_member(member, off) for member in snapshot.members_by_pool.get(pool.id, ())],
-        "healthmonitor": {}
-        if monitor is None
-        else {"id": monitor.id, "name": monitor.name, "type": monitor.type, "provisioning_status": monitor.provisioning_status},
+        "members": [
+            _facts(member, "id", "address", "protocol_port", "provisioning_status")
+            | {"operating_status": _operating_status(member, off or not member.admin_state_up, of_member=True)}
+            for member in members
+        ],
+        "healthmonitor": {} if monitor is None else _facts(monitor, "id", "name", "type", "provisioning_status"),
     }
     return _statuses(pool, off) | below
 
 
-def _member(member: model.Member, above_is_off: bool) -> dict[str, Any]:
-    off = above_is_off or not member.admin_state_up
-    return {
-        "id": member.id,
-        "address": member.address,
-        "protocol_port": member.protocol_port,
-        "operating_status": _DISABLED if off else shapes.operating_status(member.operating_status, of_member=True),
-        "provisioning_status": member.provisioning_status,
-    }
-
-
 def _policy(policy: model.L7Policy, rules: Sequence[model.L7Rule]) -> dict[str, Any]:
-    own = (rule for rule in rules if rule.l7policy_id == policy.id)
-    below = [{"id": rule.id, "type": rule.type, "provisioning_status": rule.provisioning_status} for rule in own]
-    return {
-        "id": policy.id,
-        "name": policy.name,
-        "action": policy.action,
-        "provisioning_status": policy.provisioning_status,
-        "rules": below,
-    }
+    below = [_facts(rule, "id", "type", "provisioning_status") for rule in rules if rule.l7policy_id == policy.id]
+    return _facts(policy, "id", "name", "action", "provisioning_status") | {"rules": below}
 
 
 def _statuses(resource: model.Resource, off: bool) -> dict[str, Any]:
-    return {
-        "id": resource.id,
-        "name": resource.name,
-        "operating_status": _DISABLED if off else shapes.operating_status(resource.operating_status),
-        "provisioning_status": resource.provisioning_status,
-    }
+    return _facts(resource, "id", "name", "provisioning_status") | {"operating_status": _operating_status(resource, off)}
+
+
+def _facts(resource: model.Resource, *names: str) -> dict[str, Any]:
+    return {name: getattr(resource, name) for name in names}
+
+
+def _operating_status(resource: model.Resource, off: bool, *, of_member: bool = False) -> str:
+    return _DISABLED if off else shapes.operating_status(resource.operating_status, of_member=of_member)

@@ -46,12 +46,7 @@ def _redirects(snapshot: model.Snapshot) -> dict[str, list[str | None]]:
 
 
 def _statuses(resource: model.Resource) -> dict[str, Any]:
-    return {
-        "id": resource.id,
-        "name": resource.name,
-        "operating_status": resource.operating_status,
-        "provisioning_status": resource.provisioning_status,
-    }
+    return {name: getattr(resource, name) for name in ("id", "name", "operating_status", "provisioning_status")}
 
 
 def _pool(pool: model.Pool, snapshot: model.Snapshot) -> dict[str, Any]:

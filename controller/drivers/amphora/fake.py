@@ -91,14 +91,7 @@ class FakeAmphora(interface.AmphoraDriver):
         with self._lock:
             self._answer_or_not(amphora)
             running = self._running.get(amphora.id, {})
-            return interface.AgentInfo(
-                amphora_id=amphora.id,
-                hostname=f"amphora-{amphora.id}",
-                haproxy_version="fake",
-                keepalived_version="fake",
-                agent_version="fake",
-                load_balancers={load_balancer_id: wanted.generation for load_balancer_id, wanted in running.items()},
-            )
+            return interface.AgentInfo(amphora_id=amphora.id, load_balancers={key: wanted.generation for key, wanted in running.items()})
 
     def running(self, amphora_id: str, load_balancer_id: str) -> rest.WantedState | None:
         """What an amphora runs for a load balancer; None if nothing."""

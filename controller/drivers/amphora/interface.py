@@ -34,10 +34,6 @@ class AgentInfo:
     """What an agent says of itself; `load_balancers` maps ids to the generation that is running."""
 
     amphora_id: str
-    hostname: str
-    haproxy_version: str
-    keepalived_version: str
-    agent_version: str
     load_balancers: Mapping[str, int]
 
 

@@ -114,7 +114,9 @@ class RestAmphora(interface.AmphoraDriver):
         answer = self._ask(amphora, "GET", rest.INFO_PATH, timeout=timeout)
         _refuse_unless(amphora, answer, 200)
         try:
-            return _agent_info(json.loads(answer.data))
+            said = json.loads(answer.data)
+            running = {str(name): int(generation) for name, generation in said["load_balancers"].items()}
+            return interface.AgentInfo(amphora_id=str(said["amphora_id"]), load_balancers=running)
         except (ValueError, TypeError, KeyError, AttributeError) as exc:
             raise exceptions.AmphoraRefused(amphora.id, f"its answer can't be read: {exc!r}") from exc
 
@@ -277,14 +279,3 @@ def _said(answer: urllib3.BaseHTTPResponse) -> str:
         return str(error.get("details") or error["message"])
     except (ValueError, TypeError, KeyError, AttributeError):
         return answer.data[:500].decode("utf-8", "replace") or "without a word"
-
-
-def _agent_info(data: Mapping[str, Any]) -> interface.AgentInfo:
-    return interface.AgentInfo(
-        amphora_id=str(data["amphora_id"]),
-        hostname=str(data["hostname"]),
-        haproxy_version=str(data["haproxy_version"]),
-        keepalived_version=str(data["keepalived_version"]),
-        agent_version=str(data["agent_version"]),
-        load_balancers={str(name): int(generation) for name, generation in data["load_balancers"].items()},
-    )
