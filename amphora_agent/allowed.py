@@ -190,12 +190,11 @@ _VRRP_KEYWORDS = frozenset(
         *("native_ipv6", "nopreempt", "preempt_delay", "priority", "state", "unicast_src_ip", "version", "virtual_router_id"),
     )
 )
+_VIRTUAL_ADDRESS = re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?(?: dev [A-Za-z0-9]{1,15})?(?: (?:nodad|no_track))*").fullmatch
 _VRRP_BLOCKS = {
     "unicast_peer": re.compile(r"[0-9A-Fa-f.:]+").fullmatch,
-    "virtual_ipaddress": re.compile(r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?(?: dev [A-Za-z0-9]{1,15})?(?: (?:nodad|no_track))*").fullmatch,
-    "virtual_ipaddress_excluded": re.compile(
-        r"[0-9A-Fa-f.:]+(?:/[0-9]{1,3})?(?: dev [A-Za-z0-9]{1,15})?(?: (?:nodad|no_track))*"
-    ).fullmatch,
+    "virtual_ipaddress": _VIRTUAL_ADDRESS,
+    "virtual_ipaddress_excluded": _VIRTUAL_ADDRESS,
     "track_script": re.compile(r"haproxy_alive(?: weight -?[0-9]{1,3})?").fullmatch,
 }
 _VRRP_WORD = re.compile(r"[A-Za-z0-9_.:/-]+").fullmatch

@@ -418,10 +418,14 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             system.wait_until(decided, 1.0)
         if outcome != [True]:
             return False
+        self._begun(start)
+        return True
+
+    def _begun(self, start: haproxy_states.Start) -> None:
+        """A new worker serves."""
         self.changes.forget()
         self.changes.first_checks.begin(start.unchecked)
         self._remember_text()
-        return True
 
     def _said(self, words: bytes) -> int:
         """How often the master has said something."""
@@ -454,9 +458,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             process = self._process
             system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
             tables.carry()
-        self.changes.forget()
-        self.changes.first_checks.begin(start.unchecked)
-        self._remember_text()
+        self._begun(start)
         return taken_over()
 
     def _bury_masters(self) -> None:
@@ -503,9 +505,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         system.wait_until(
             lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
         )
-        self.changes.forget()
-        self.changes.first_checks.begin(start.unchecked)
-        self._remember_text()
+        self._begun(start)
         return process.poll() is None and self.runtime.worker() is not None
 
     def _end_all(self, grace: float) -> None:

@@ -15,8 +15,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import IO, Any, cast
+from wsgiref import handlers
 from wsgiref.types import WSGIApplication
 
 from amphora_agent import identity
@@ -147,6 +147,19 @@ class _Session(io.RawIOBase):
             self.connection.shutdown(socket.SHUT_RDWR)
 
 
+class _Answer(handlers.SimpleHandler):
+    """What the application answers, as HTTP/1.1."""
+
+    headers_sent: bool
+    http_version = "1.1"
+    os_environ: dict[str, str] = {}  # noqa: RUF012 - what this process was started with is no part of a request
+
+    def finish_content(self) -> None:
+        """An answer without a body does not say how long it is (RFC 9110, 8.6): nothing is added to what the application told."""
+        if not self.headers_sent:
+            self.send_headers()
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     """One HTTP/1.1 connection, kept open between requests."""
 
@@ -185,34 +198,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.connection.settimeout(IDLE_TIMEOUT)
-        status: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(line: str, headers: list[tuple[str, str]], _: object = None, /) -> Callable[[bytes], object]:
-            status[:] = [(line, headers)]
-            return lambda _: None
-
-        result: Iterable[bytes] = self.server.application(self._environ(body), start_response)
-        try:
-            content = b"".join(result)
-        finally:
-            close = getattr(result, "close", None)
-            if close is not None:
-                close()
-        line, headers = status[0]
-        code, _, reason = line.partition(" ")
-        self.send_response(int(code), reason)
-        for name, value in headers:
-            if name.lower() != "content-length":
-                self.send_header(name, value)
-        if int(code) != 204:
-            self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+        _Answer(io.BytesIO(body), cast(IO[bytes], self.wfile), sys.stderr, self._environ(len(body))).run(self.server.application)
         self.wfile.flush()
 
     do_GET = do_PUT = do_DELETE = do_POST = do_HEAD = _answer
 
-    def _environ(self, body: bytes) -> dict[str, Any]:
+    def _environ(self, length: int) -> dict[str, str]:
         path, _, query = self.path.partition("?")
         named = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in self.headers.items()}
         return named | {
@@ -225,14 +216,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "SERVER_PROTOCOL": self.request_version,
             "REMOTE_ADDR": self.client_address[0],
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "https",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
+            "CONTENT_LENGTH": str(length),
+            "HTTPS": "on",
         }
 
     def log_message(self, format: str, *args: Any) -> None:
