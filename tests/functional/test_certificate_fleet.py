@@ -128,7 +128,7 @@ def test_two_hundred_are_renewed_in_time_spread_out_and_few_at_once(fleet: Fleet
     first = [count for count in per_day[:25] if count]
     assert len(first) >= 3, "renewals of amphorae that were made together are spread over days"
     assert max(first) <= FLEET * 0.6
-    assert all(fleet.site.amphora.identity(amphora_id) for amphora_id in fleet.amphorae)
+    assert all(fleet.site.amphora.identities.get(amphora_id) for amphora_id in fleet.amphorae)
     events = fleet.events()
     assert events["certificate_renewed"] >= 2 * FLEET
     assert events["certificate_not_renewed"] >= 1
@@ -254,7 +254,7 @@ def test_a_clock_that_jumps_by_ten_minutes_moves_a_renewal_by_ten_minutes_and_no
 def test_the_key_is_in_no_record_of_the_flow(few: Fleet) -> None:
     few.at(21.0)
     amphora_id = few.turn()[0]
-    identity = few.site.amphora.identity(amphora_id)
+    identity = few.site.amphora.identities.get(amphora_id)
     assert identity is not None
     assert "PRIVATE" in identity.server_pem
     assert "PRIVATE" not in repr(identity)

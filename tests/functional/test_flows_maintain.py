@@ -21,7 +21,7 @@ def a_job(site: flow_site.Site, load_balancer_id: str, role: Role = Role.STANDAL
 
 
 def is_told(site: flow_site.Site, amphora_id: str) -> bool:
-    config = site.amphora.configuration(amphora_id)
+    config = site.amphora.configurations.get(amphora_id)
     key = heartbeat.derive_key(site.services.settings.deployment_key, amphora_id).hex()
     settings = site.services.settings
     return config is not None and (config.health_managers, config.heartbeat_key, config.heartbeat_interval) == (

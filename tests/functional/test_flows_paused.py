@@ -124,7 +124,7 @@ def outside(site: flow_site.Site, load_balancer_id: str) -> dict[str, Any]:
     ports = sorted(site.network.list_ours(), key=lambda one: one.id)
     found: dict[str, Any] = {
         "states": {one.amphora_id: site.amphora.running(one.amphora_id, load_balancer_id) for one in machines},
-        "configurations": {one.amphora_id: site.amphora.configuration(one.amphora_id) for one in machines},
+        "configurations": {one.amphora_id: site.amphora.configurations.get(one.amphora_id) for one in machines},
         "access": site.network.vip_access(load_balancer_id),
         "ports": [(port, site.network.groups_of(port.id)) for port in ports],
         "plugged": {one.amphora_id: sorted(port.id for port in site.compute.plugged(one.id)) for one in machines},

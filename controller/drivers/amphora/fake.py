@@ -16,15 +16,17 @@ from controller.model.order import Order
 
 
 class FakeAmphora(interface.AmphoraDriver):
-    """`pushes` counts the calls of `apply` per amphora id, answered or not; `renewals` those of `renew`."""
+    """`pushes` counts the calls of `apply` per amphora id, answered or not; `renewals` those of `renew`. `configurations` and `identities`
+    are what agents were told in place of what they were booted with.
+    """
 
     def __init__(self) -> None:
         self.pushes: collections.Counter[str] = collections.Counter()
         self._running: dict[str, dict[str, rest.WantedState]] = {}
         self._certificates: dict[str, dict[str, bytes]] = {}
-        self._configurations: dict[str, boot.AgentConfig] = {}
+        self.configurations: dict[str, boot.AgentConfig] = {}
         self._refusals: dict[str | None, list[str]] = {}
-        self._identities: dict[str, boot.Identity] = {}
+        self.identities: dict[str, boot.Identity] = {}
         self._distrusts: collections.Counter[str] = collections.Counter()
         self.renewals: collections.Counter[str] = collections.Counter()
         self._silences: collections.Counter[str | None] = collections.Counter()
@@ -62,7 +64,7 @@ class FakeAmphora(interface.AmphoraDriver):
         with self._lock:
             self._answer_or_not(amphora)
             self._follow(amphora, order)
-            self._configurations[amphora.id] = config
+            self.configurations[amphora.id] = config
 
     def renew(self, amphora: Amphora, identity: boot.Identity, order: Order | None = None) -> None:
         with self._lock:
@@ -70,22 +72,12 @@ class FakeAmphora(interface.AmphoraDriver):
             self._answer_or_not(amphora)
             self._follow(amphora, order)
             self._believe_or_not(amphora)
-            self._identities[amphora.id] = identity
-
-    def identity(self, amphora_id: str) -> boot.Identity | None:
-        """What an agent was given in place of what it was booted with; None if nothing."""
-        with self._lock:
-            return self._identities.get(amphora_id)
+            self.identities[amphora.id] = identity
 
     def distrust(self, amphora_id: str, calls: int = 1) -> None:
         """Let the next renewals of an amphora fail because one side does not believe the other."""
         with self._lock:
             self._distrusts[amphora_id] += calls
-
-    def configuration(self, amphora_id: str) -> boot.AgentConfig | None:
-        """What an agent was told to live by; None if it lives as it was booted."""
-        with self._lock:
-            return self._configurations.get(amphora_id)
 
     def info(self, amphora: Amphora, timeout: float | None = None) -> interface.AgentInfo:
         with self._lock:

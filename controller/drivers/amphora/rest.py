@@ -235,10 +235,10 @@ _POOL = re.compile(r"HTTPS?ConnectionPool\([^)]*\): ?")  # it names the address 
 
 
 def _missing(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> list[str]:
-    try:
-        return [str(name) for name in json.loads(answer.data)["missing"]]
-    except (ValueError, TypeError, KeyError) as exc:
-        raise exceptions.AmphoraRefused(amphora.id, f"its answer can't be read: {exc!r}") from exc
+    names = _error(answer).get("missing")
+    if not isinstance(names, list):
+        raise exceptions.AmphoraRefused(amphora.id, "its answer can't be read: it names no certificates that are missing")
+    return [str(name) for name in names]
 
 
 def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected: int) -> None:
@@ -246,36 +246,33 @@ def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected:
         return
     if answer.status == rest.CONFIG_REFUSED:
         raise exceptions.ConfigRefused(amphora.id, _said(answer))
-    if answer.status == rest.STALE_ORDER and (ahead := _ahead(amphora, answer)) is not None:
+    if answer.status == rest.STALE_ORDER and (ahead := _ahead(amphora, _error(answer))) is not None:
         raise ahead
-    if _code(answer) == rest.PROGRAM_FAILED:
+    if _error(answer).get("code") == rest.PROGRAM_FAILED:
         raise exceptions.ProgramFailed(amphora.id, _said(answer))
     raise exceptions.AmphoraRefused(amphora.id, f"{_said(answer)} (HTTP {answer.status})")
 
 
-def _ahead(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> exceptions.AmphoraAhead | None:
+def _ahead(amphora: Amphora, error: Mapping[str, Any]) -> exceptions.AmphoraAhead | None:
     """What the agent has seen that is newer; None if it refused for another reason. Agents of older releases name no numbers."""
-    try:
-        error = json.loads(answer.data)
-        if error.get("code") not in rest.STALE_CODES:
-            return None
-        return exceptions.AmphoraAhead(amphora.id, token=int(error.get("lease_token", 0)), generation=int(error.get("generation", 0)))
-    except (ValueError, TypeError, AttributeError):
+    if error.get("code") not in rest.STALE_CODES:
         return None
-
-
-def _code(answer: urllib3.BaseHTTPResponse) -> str | None:
-    """The agent's short word for an error."""
     try:
-        return str(json.loads(answer.data)["code"])
-    except (ValueError, TypeError, KeyError):
+        return exceptions.AmphoraAhead(amphora.id, token=int(error.get("lease_token", 0)), generation=int(error.get("generation", 0)))
+    except (ValueError, TypeError):
         return None
 
 
 def _said(answer: urllib3.BaseHTTPResponse) -> str:
     """The agent's words; HAProxy's own, where it quotes them."""
+    error = _error(answer)
+    return str(error.get("details") or error.get("message") or answer.data[:500].decode("utf-8", "replace") or "without a word")
+
+
+def _error(answer: urllib3.BaseHTTPResponse) -> Mapping[str, Any]:
+    """The agent's error; empty if what it answered makes no sense."""
     try:
-        error = json.loads(answer.data)
-        return str(error.get("details") or error["message"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return answer.data[:500].decode("utf-8", "replace") or "without a word"
+        found = json.loads(answer.data)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
