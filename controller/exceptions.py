@@ -48,8 +48,6 @@ class Immutable(ControllerError):
 
     def __init__(self, load_balancer_id: str, provisioning_status: str) -> None:
         super().__init__(f"Invalid state {provisioning_status} of loadbalancer resource {load_balancer_id}")
-        self.load_balancer_id = load_balancer_id
-        self.provisioning_status = provisioning_status
 
 
 class Refused(ControllerError):
@@ -74,7 +72,6 @@ class ObjectImmutable(Conflict):
 
     def __init__(self, title: str, object_id: str) -> None:
         super().__init__(f"{title} {object_id} is immutable and cannot be updated.")
-        self.object_id = object_id
 
 
 class AddressInUse(Conflict):
@@ -131,7 +128,6 @@ class AddressNotOnSubnet(InvalidRequest):
 
     def __init__(self, address: str, subnet_id: str, cidr: str) -> None:
         super().__init__(f"The address {address} can't be used on subnet {subnet_id} ({cidr}).")
-        self.subnet_id = subnet_id
 
 
 class SubnetFull(InvalidRequest):
@@ -141,7 +137,6 @@ class SubnetFull(InvalidRequest):
 
     def __init__(self, subnet_id: str, cidr: str) -> None:
         super().__init__(f"Subnet {subnet_id} ({cidr}) has no free address left.")
-        self.subnet_id = subnet_id
 
 
 class NotSupported(Refused):
@@ -176,7 +171,6 @@ class StaleLease(Exception):
 
     def __init__(self, load_balancer_id: str) -> None:
         super().__init__(f"the lease on load balancer {load_balancer_id} was taken by another worker")
-        self.load_balancer_id = load_balancer_id
 
 
 class StaleOrder(ControllerError):

@@ -17,7 +17,7 @@ from controller.api.v2 import (
     events,
     listeners,
     load_balancers,
-    member_batch,
+    members,
     offerings,
     pools,
     providers,
@@ -38,19 +38,20 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     middleware.register_options(conf)
     app = gate.Application("figlina-api", static_folder=None)
     app.url_map.merge_slashes = False  # a doubled slash is a wrong path, not a redirect
-    app.extensions[current.EXTENSION] = services, settings.load(conf)
-    app.extensions[current.PROVIDERS] = provider_drivers.load(current_settings(app).providers, conf)
+    values = settings.load(conf)
+    app.extensions[current.EXTENSION] = services, values
+    app.extensions[current.PROVIDERS] = provider_drivers.load(values.providers, conf)
     app.config["MAX_CONTENT_LENGTH"] = middleware.largest_body(conf)
     app.before_request(gate.begin)
     app.after_request(gate.end)
-    errors.register(app)
+    errors.register(app, errors.refused, errors.not_routed, errors.broken)
     app.register_blueprint(discovery.blueprint)
     app.register_blueprint(documentation.blueprint)
-    modules = (load_balancers, listeners, pools, member_batch, providers, quotas, events, secrets)
+    modules = (load_balancers, listeners, pools, members, providers, quotas, events, secrets)
     for blueprint in (*(module.blueprint for module in modules), *collections.BLUEPRINTS, *offerings.BLUEPRINTS):
         app.register_blueprint(blueprint, url_prefix="/v2")
     app.register_blueprint(amphorae.blueprint, url_prefix="/v2/octavia")
-    if current_settings(app).embedded_networking:
+    if values.embedded_networking:
         networking.register(app, services.network, "/v2")
     for path in _COLLECTIONS:
         app.add_url_rule(f"/v2{path}", f"no id {path}", _needs_id, methods=["PUT", "DELETE"])
@@ -66,12 +67,6 @@ def create_app(services: Services, conf: Any) -> flask.Flask:
     middleware.install(app, conf)
     app.wsgi_app = middleware.around(gated, conf)  # type: ignore[method-assign, assignment]
     return app
-
-
-def current_settings(app: flask.Flask) -> settings.Settings:
-    """The settings of an application, outside of a request."""
-    found: settings.Settings = app.extensions[current.EXTENSION][1]
-    return found
 
 
 def _needs_id(**_in_path: str) -> flask.Response:

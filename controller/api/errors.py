@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import http
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import flask
 import werkzeug.exceptions
@@ -32,6 +33,7 @@ STATUS: Mapping[str, int] = {
 """Of whole classes of errors; a code that does not stand here is answered as the class of its error."""
 _EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 """What a full disk, or a machine at its limits, says."""
+Handler = Callable[[Any], flask.Response]
 METHODS = "DELETE, GET, POST, PUT"
 
 
@@ -39,11 +41,10 @@ class BadQuery(werkzeug.exceptions.BadRequest):
     """A limit or a direction of sorting that is none; answered in the shape of routing errors, as clients know it."""
 
 
-def register(app: flask.Flask) -> None:
-    """Answer every exception that leaves a route."""
-    app.register_error_handler(exceptions.ControllerError, refused)
-    app.register_error_handler(werkzeug.exceptions.HTTPException, not_routed)
-    app.register_error_handler(Exception, broken)
+def register(app: flask.Flask, on_purpose: Handler, routing: Handler, unexpected: Handler) -> None:
+    """Answer every exception that leaves a route: errors of ours, those of routing, and all others."""
+    for kind, handler in ((exceptions.ControllerError, on_purpose), (werkzeug.exceptions.HTTPException, routing), (Exception, unexpected)):
+        app.register_error_handler(kind, handler)
 
 
 def status_of(error: exceptions.ControllerError) -> int:
@@ -98,4 +99,4 @@ def may_repeat(answer: flask.Response) -> flask.Response:
 
 def fault(code: int, text: str) -> flask.Response:
     """The shape that clients read `faultstring` from."""
-    return may_repeat(current.json({"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}, code))
+    return may_repeat(current.json(refusals.fault(code, text), code))

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import flask
-import orjson
 import werkzeug.exceptions
 from keystoneauth1 import exceptions as keystone_exceptions
 
@@ -100,12 +99,8 @@ class Gate:
         return body
 
     def _refuse(self, start_response: StartResponse, status: str) -> Iterable[bytes]:
-        text = AWAY if status.startswith("503") else BROKEN
-        said = orjson.dumps({"faultcode": "Server", "faultstring": text, "debuginfo": None})
-        kind = [("Content-Type", "application/json"), ("Content-Length", str(len(said)))]
-        if status.startswith("503"):
-            kind.append(("Retry-After", str(refusals.RETRY_AFTER)))
-        start_response(status, [*kind, _named()])
+        _, headers, said = refusals.refusal(int(status[:3]), AWAY if status.startswith("503") else BROKEN)
+        start_response(status, [(name.decode(), value.decode()) for name, value in headers])
         return [said]
 
 

@@ -48,16 +48,17 @@ class Asked:
         limit = self.query.limit
         found = []
         if ids and limit is not None and len(ids) >= limit:
-            found.append({"rel": "next", "href": self._href(ids[-1], limit)})
+            found.append({"rel": "next", "href": href(ids[-1], limit)})
         if ids and self.query.marker is not None:
-            found.append({"rel": "previous", "href": self._href(ids[0], limit, page_reverse="True")})
+            found.append({"rel": "previous", "href": href(ids[0], limit, page_reverse="True")})
         return found
 
-    def _href(self, marker: str, limit: int | None, **more: str) -> str:
-        """The same question for another page. Its filters are part of it: a client that follows links asks for what it wants only once."""
-        given = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in _PLACE]
-        limited = [] if limit is None else [("limit", str(limit))]
-        return f"{current.url()}?{urls.urlencode([*limited, *given, ('marker', marker), *more.items()], safe=':,')}"
+
+def href(marker: str, limit: int | None, **more: str) -> str:
+    """The same question for another page. Its filters are part of it: a client that follows links asks for what it wants only once."""
+    given = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in _PLACE]
+    limited = [] if limit is None else [("limit", str(limit))]
+    return f"{current.url()}?{urls.urlencode([*limited, *given, ('marker', marker), *more.items()], safe=':,')}"
 
 
 def asked(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import flask
 
 from controller.api import current, gate, networking
+from controller.api import errors as first_errors
 from controller.api.lbaasv2 import agents, errors, load_balancers, neutron, quotas, resources, service
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def create_app(first: flask.Flask, conf: Any) -> flask.Flask:
     app.config["MAX_CONTENT_LENGTH"] = first.config["MAX_CONTENT_LENGTH"]
     app.before_request(gate.begin)
     app.after_request(gate.end)
-    errors.register(app)
+    first_errors.register(app, errors.refused, errors.not_routed, errors.broken)
     app.register_blueprint(service.blueprint)
     for module in (resources, load_balancers):
         app.register_blueprint(module.blueprint, url_prefix="/v2.0/lbaas")

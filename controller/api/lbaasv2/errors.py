@@ -107,13 +107,6 @@ def in_use(entity: str, object_id: str, by: str) -> Fault:
     return Fault(409, "EntityInUse", f"{entity} {object_id} is in use by {by}")
 
 
-def register(app: flask.Flask) -> None:
-    """Answer every exception that leaves a route."""
-    app.register_error_handler(exceptions.ControllerError, refused)
-    app.register_error_handler(werkzeug.exceptions.HTTPException, not_routed)
-    app.register_error_handler(Exception, broken)
-
-
 def refused(error: exceptions.ControllerError) -> flask.Response:
     """An error that was raised on purpose."""
     fault = translated(error)

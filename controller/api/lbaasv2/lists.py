@@ -6,11 +6,11 @@ import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import Any
-from urllib import parse as urls
 
 import flask
 
 from controller.api import current
+from controller.api import paging as pages
 from controller.api.lbaasv2 import errors
 from controller.api.lbaasv2.attributes import Resource
 from controller.db import database, rows
@@ -142,12 +142,7 @@ def _links(asked: paging.Query, ids: Sequence[str]) -> list[dict[str, str]]:
     if not ids or ("limit" not in flask.request.args and not full):
         return found
     if full or asked.reverse:
-        found.append({"rel": "next", "href": _href(asked, ids[-1])})
+        found.append({"rel": "next", "href": pages.href(ids[-1], asked.limit)})
     if (asked.marker is not None and not asked.reverse) or (asked.reverse and full):
-        found.append({"rel": "previous", "href": _href(asked, ids[0], page_reverse="True")})
+        found.append({"rel": "previous", "href": pages.href(ids[0], asked.limit, page_reverse="True")})
     return found
-
-
-def _href(asked: paging.Query, marker: str, **more: str) -> str:
-    kept = [(name, value) for name, value in flask.request.args.items(multi=True) if name not in ("limit", "marker", "page_reverse")]
-    return f"{current.url()}?{urls.urlencode([('limit', str(asked.limit)), *kept, ('marker', marker), *more.items()])}"

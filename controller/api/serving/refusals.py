@@ -11,9 +11,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def refusal(code: int, text: str) -> tuple[int, Headers, bytes]:
-    """Status, headers and body, in the shape that clients read `faultstring` from."""
-    side = "Client" if code < 500 else "Server"
-    body = orjson.dumps({"faultcode": side, "faultstring": text, "debuginfo": None})
+    """Status, headers and body."""
+    body = orjson.dumps(fault(code, text))
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
@@ -22,6 +21,11 @@ def refusal(code: int, text: str) -> tuple[int, Headers, bytes]:
     if code == 503:
         headers.append((b"retry-after", str(RETRY_AFTER).encode()))
     return code, headers, body
+
+
+def fault(code: int, text: str) -> dict[str, str | None]:
+    """The shape that clients read `faultstring` from."""
+    return {"faultcode": "Client" if code < 500 else "Server", "faultstring": text, "debuginfo": None}
 
 
 def no_room() -> tuple[int, Headers, bytes]:

@@ -47,10 +47,7 @@ def get_amphora_stats(amphora_id: str) -> flask.Response:
     if not counters:
         raise exceptions.NotFound("Amphora stats for", amphora_id)
     shown = [{"id": amphora_id, **dataclasses.asdict(item)} for item in counters]
-    return current.json({"amphora_stats": [{_API_NAMES.get(key, key): value for key, value in item.items()} for item in shown]})
-
-
-_API_NAMES = {"load_balancer_id": "loadbalancer_id"}
+    return current.json({"amphora_stats": [item | {"loadbalancer_id": item.pop("load_balancer_id")} for item in shown]})
 
 
 @blueprint.put("/amphorae/<amphora_id>/failover")

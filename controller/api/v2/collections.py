@@ -87,12 +87,6 @@ def about(one: str, several: str, create: str, delete: str, update: str = _IN_EF
     }
 
 
-_MEMBER = about(
-    "a member of a pool",
-    "members of a pool",
-    "Add a member to a pool.\n\nIt is PENDING_CREATE until it can take traffic.",
-    "Remove a member from a pool.",
-)
 _HEALTH_MONITOR = about(
     "a health monitor",
     "health monitors",
@@ -108,7 +102,6 @@ _L7POLICY = about(
 )
 _L7RULE = about("a rule of an L7 policy", "rules of an L7 policy", "Create a rule of an L7 policy.", "Delete a rule of an L7 policy.")
 BLUEPRINTS = (
-    routes("members", "/pools/<pool_id>/members", "member_id", nouns.MEMBER, _MEMBER, words=("member", "members")),
     routes(
         "health_monitors",
         "/healthmonitors",

@@ -136,7 +136,7 @@ def test_whoever_cannot_be_identified_is_told_so_and_not_let_in(guard: Any, stat
     answered, headers, body = ask(a_gate(inside, guard=guard))
     assert (answered, inside.callers) == (status, [])
     assert body == {"faultcode": "Server", "faultstring": text, "debuginfo": None}
-    assert int(headers["Content-Length"]) == len(json.dumps(body, separators=(",", ":")))
+    assert int(headers["content-length"]) == len(json.dumps(body, separators=(",", ":")))
 
 
 @pytest.mark.parametrize(

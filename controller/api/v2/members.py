@@ -1,15 +1,22 @@
-"""PUT /pools/{id}/members: the whole membership of a pool in one request."""
+"""/pools/{id}/members: one by one, and the whole membership of a pool in one request."""
 
 from __future__ import annotations
 
 import flask
 
-from controller.api import current
+from controller.api import current, nouns
+from controller.api.v2 import collections
 from controller.changes import member_batch
 from controller.resources import declare, kinds
 from controller.resources.member import SCHEMA
 
-blueprint = flask.Blueprint("member_batch", __name__)
+_ABOUT = collections.about(
+    "a member of a pool",
+    "members of a pool",
+    "Add a member to a pool.\n\nIt is PENDING_CREATE until it can take traffic.",
+    "Remove a member from a pool.",
+)
+blueprint = collections.routes("members", "/pools/<pool_id>/members", "member_id", nouns.MEMBER, _ABOUT, words=("member", "members"))
 
 
 @blueprint.put("/pools/<pool_id>/members")
