@@ -13,6 +13,8 @@ from amphora_agent import system
 from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
+SERVED = "state.json"
+"""Beside it: what is served (`load_balancer`). Where it is not, nothing is."""
 
 
 class Kept:

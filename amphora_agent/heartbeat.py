@@ -63,7 +63,7 @@ class Heart:
         amphora_id: str,
         config: boot.AgentConfig,
         look: Callable[[], Mapping[str, Any] | None],
-        before_report: Callable[[], None],
+        before_report: Callable[[], None] = lambda: None,
         open_socket: Callable[[int], socket.socket] | None = None,
     ) -> None:
         self._open_socket = open_socket or _open_socket
@@ -80,6 +80,16 @@ class Heart:
         self._next: boot.AgentConfig | None = None
         self._sockets: list[tuple[socket.socket, tuple[str, int]]] = []
         self._take(config)
+
+    def tell_of(
+        self,
+        look: Callable[[], Mapping[str, Any] | None],
+        before_report: Callable[[], None],
+        open_socket: Callable[[int], socket.socket] | None,
+    ) -> None:
+        """Report this from now on, and open further sockets like that (None: as before). To be called before `run` only."""
+        self._look, self._before_report = look, before_report
+        self._open_socket = open_socket or self._open_socket
 
     def configure(self, config: boot.AgentConfig) -> None:
         """Report by another configuration from the next turn on, which comes at once; may be called from any thread."""

@@ -319,7 +319,7 @@ class Keepalived(program.Program):
         if not lines:
             return
         try:
-            system.run(["ip", "-n", self._namespace, "-force", "-batch", "-"], stdin="\n".join(lines) + "\n")
+            system.run(system.in_tenant_namespace(self._namespace, ["ip", "-force", "-batch", "-"]), stdin="\n".join(lines) + "\n")
         except system.CommandFailed as exc:  # keepalived may have been faster
             LOG.info("%s", exc)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from amphora_agent import certificates, errors, interfaces, privileges, program, programs, report, roster, system
+from amphora_agent import certificates, configuration, errors, interfaces, privileges, program, programs, report, roster, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class LoadBalancer:
             self._stop(brings_clients=False)
             self._nics.drop(self._known_nics, ())
             self._nics.admit(())
-            (self._state / "state.json").unlink(missing_ok=True)
+            (self._state / configuration.SERVED).unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
             self._wanted, self._hash, self._known_nics, self._settled, self._states = None, "", (), True, {}
         self.on_change()
@@ -173,7 +173,7 @@ class LoadBalancer:
 
     def _recall(self) -> None:
         """Read what was remembered. If it can't be read, what runs goes on running until the controller sends its wish again."""
-        content = system.read_file(self._state / "state.json")
+        content = system.read_file(self._state / configuration.SERVED)
         if content is None:
             return
         try:
@@ -306,7 +306,7 @@ class LoadBalancer:
             "wanted": {**self._wanted.fields(), "hash": self._hash},
             "interfaces": [item.fields() for item in self._known_nics],
         }
-        system.write_file(self._state / "state.json", json.dumps(data).encode())
+        system.write_file(self._state / configuration.SERVED, json.dumps(data).encode())
 
 
 def _is_address(word: str) -> bool:

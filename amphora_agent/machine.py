@@ -30,7 +30,7 @@ def start() -> int:
             LOG.error("The machine can't be configured: %s", exc)
             time.sleep(5.0)
             return 1
-    return main.main(["--user", "figlina"])
+    return main.live(pathlib.Path(boot.CONFIG_PATH), "figlina")
 
 
 def _take(drive: config_drive.Drive) -> None:
@@ -47,7 +47,8 @@ def _take(drive: config_drive.Drive) -> None:
     except ValueError as exc:
         raise config_drive.NoDrive(str(exc)) from exc
     for link in drive.links:
-        if link.mac == config.management_mac.lower():  # the others are tenants' networks: they are configured in a namespace of their own
+        # The others are tenants' networks: they are configured in a namespace of their own.
+        if link.mac == config.management_mac.lower() and _says_more(link, config):
             _bring_up(link)
     if drive.keys:
         _let_in(drive.keys, drive.files.get(boot.SSH_HOST_KEY_PATH), config)
@@ -71,6 +72,17 @@ def _let_in(keys: tuple[str, ...], host_key: bytes | None, config: boot.BootConf
     system.run(["dropbearconvert", "openssh", "dropbear", str(theirs), str(converted)])
     address = config.management_address.partition("/")[0]
     system.run(["dropbear", "-s", "-j", "-k", "-r", str(converted), "-p", f"[{address}]:22" if ":" in address else f"{address}:22"])
+
+
+def _says_more(link: config_drive.Link, config: boot.BootConfig) -> bool:
+    """Whether a drive says of the management network what the boot configuration, which is heeded next, does not."""
+    known = {("0.0.0.0/0", config.management_gateway), ("::/0", config.management_gateway)}
+    return (
+        link.dhcp
+        or set(link.addresses) != {config.management_address}
+        or link.mtu not in (None, config.management_mtu)
+        or not known.issuperset(link.routes)
+    )
 
 
 def _bring_up(link: config_drive.Link) -> None:

@@ -83,6 +83,11 @@ def make(generation: int, config_hash: str, parts: Sequence[program.Part]) -> di
     return made
 
 
+def idle(record: programs.Record) -> dict[str, Any]:
+    """The report of an amphora that serves nothing: what `load_balancer` reports then, for who has not loaded that yet."""
+    return {**make(0, "", []), "vrrp": None, "programs": record.show({})}
+
+
 def part(statistics: Statistics, totals: Mapping[str, list[int]]) -> program.Part:
     """HAProxy's part of it."""
     listeners = {

@@ -18,6 +18,7 @@ PACKAGES = {
     "sfdisk": "fdisk",
     "cpio": "cpio",
     "depmod": "kmod",
+    "objcopy": "binutils",
     "dpkg-deb": "dpkg",
     "qemu-img": "qemu-utils",
 }

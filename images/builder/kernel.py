@@ -54,7 +54,11 @@ def unpack(work: pathlib.Path) -> Kernel:
         packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
         packed.unlink()
     commands.run(["depmod", "-b", folder, modules.name])
-    return Kernel(folder, modules.name)
+    made = Kernel(folder, modules.name)
+    for path in {*made.modules("initrd"), *made.modules("root")}:
+        # At each load of a module the kernel reads its types for BPF, which nothing here uses, and verifies its signature, which goes, too.
+        commands.run(["objcopy", "--remove-section=.BTF", "--remove-section=.BTF.base", folder / path])
+    return made
 
 
 def install_modules(kernel: Kernel, root: pathlib.Path) -> None:
@@ -75,7 +79,8 @@ def make_initrd(kernel: Kernel, root: pathlib.Path, work: pathlib.Path) -> pathl
     (folder / "init").chmod(0o755)
     modules = kernel.modules("initrd")
     _copy(kernel, modules, folder)
-    (folder / "modules").write_text("".join(f"/{path}\n" for path in modules))
+    commands.run(["depmod", "-b", folder, kernel.version])
+    (folder / "modules").write_text(" ".join(path.stem for path in modules) + "\n")
     stamp(folder)
     names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
     packed = commands.run(

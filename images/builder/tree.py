@@ -13,7 +13,8 @@ REPOSITORY = HERE.parent
 _LEFT_OUT = ("usr/share/doc", "usr/share/man", "usr/share/info", "usr/share/locale", "usr/share/lintian")
 _AGENT = "usr/lib/figlina/python"
 _KERNEL = '"$(apt-cache depends linux-image-cloud-amd64 | sed -n "s/^ *Depends: //p" | head -1)"'
-_BYTE_CODE = "-m compileall -q --invalidation-mode unchecked-hash"  # the time stamps of files are no longer theirs in the image
+# The time stamps of files are no longer theirs in the image; -B: what compiles leaves no byte-code by time stamps of what it imports.
+_BYTE_CODE = "-B -m compileall -q -f --invalidation-mode unchecked-hash"
 _LINKS = {
     "sbin/init": "/bin/busybox",
     "sbin/poweroff": "/bin/busybox",
@@ -107,7 +108,6 @@ def _finish(root: pathlib.Path) -> None:
             file.write(f"{line}\n")
     (root / "etc/machine-id").write_text("")
     (root / "etc/hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-    (root / "etc/fstab").write_text("")
     for path in root.rglob("*"):
         if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o6000:
             path.chmod(path.stat().st_mode & 0o1777)

@@ -238,6 +238,24 @@ def test_heartbeats_carry_the_derived_key_and_tell_of_changes_at_once(amphora: A
     assert (header.kind, report_or_none) == (heartbeat.BEAT, None)
 
 
+def test_a_fresh_amphora_tells_once_that_it_is_there_and_beats_from_then_on(tmp_path: pathlib.Path) -> None:
+    """What it says before it has loaded all of the agent is what it says afterwards."""
+    amphora = Amphora(tmp_path / "amphora", heartbeat_interval=0.2)
+    try:
+        amphora.make()
+        beats = amphora.beats()
+        amphora.start()
+        first, report = beats.next(30)
+        assert report is not None
+        assert report["generation"] == 0
+        eventually(lambda: amphora.call("GET", "/")[0] == 200, within=30)
+        later = [beats.next()[0] for _ in range(5)]
+        assert {one.kind for one in later} == {heartbeat.BEAT}
+        assert {(one.boot_id, one.digest) for one in later} == {(first.boot_id, first.digest)}
+    finally:
+        amphora.destroy()
+
+
 def test_a_report_comes_on_request_of_a_manager_and_of_nobody_else(amphora: Amphora) -> None:
     beats = amphora.beats()
     beats.next()

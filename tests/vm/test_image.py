@@ -11,14 +11,18 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from amphora_agent import privileges, system
 from amphora_agent.protocol import rest
+from tests import builders
 from tests.integration.agent_amphora import AGENT, config, eventually
 from tests.integration.test_agent_life import PAIR
+from tests.unit.amphora_agent.test_metrics import samples
 from tests.vm import machine as vm
+from tests.vm.secured import METRICS_PORT, NAMES, Secured, der
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 FIGLINA = 990
@@ -77,7 +81,7 @@ def test_settings_of_the_kernel_are_those_of_a_load_balancer(machine: vm.Machine
 
 def test_ipvs_takes_datagrams_to_a_member_with_the_rights_of_keepalived(machine: vm.Machine) -> None:
     """Of UDP and SCTP, through every scheduler that keepalived may be told, counted by what the agent may run."""
-    told = json.loads(machine.ssh("sh -s", script=(GUEST_SCRIPTS / "ipvs.sh").read_text()).splitlines()[-1])
+    told = _told(machine, "ipvs.sh")
     assert told["answers"] == {"udp": True, "sctp": True}
     assert set(told["schedulers"].split()) == {"rr", "wrr", "lc", "wlc", "sh", "mh", "sed", "nq"}
     assert told["packets"] == {"udp": 3, "sctp": told["packets"]["sctp"]}
@@ -86,8 +90,14 @@ def test_ipvs_takes_datagrams_to_a_member_with_the_rights_of_keepalived(machine:
 
 def test_nftables_takes_datagrams_to_members_by_their_hashes(machine: vm.Machine) -> None:
     """What spreads flows where a kernel has no IPVS: jhash, symhash, numgen, and a map of who was where, which forgets."""
-    told = json.loads(machine.ssh("sh -s", script=(GUEST_SCRIPTS / "nftables.sh").read_text()).splitlines()[-1])
-    assert told == {"one client": 1, "in turns": 2, "remembered": 1}
+    assert _told(machine, "nftables.sh") == {"one client": 1, "in turns": 2, "remembered": 1}
+
+
+def _told(machine: vm.Machine, name: str) -> dict[str, Any]:
+    """What one of the scripts of `guest/` has seen between a client and a member."""
+    script = "".join((GUEST_SCRIPTS / part).read_text() for part in ("routed.sh", name))
+    found: dict[str, Any] = json.loads(machine.ssh("sh -s", script=script).splitlines()[-1])
+    return found
 
 
 def test_who_has_no_key_is_not_let_in(machine: vm.Machine) -> None:
@@ -163,6 +173,48 @@ def test_keepalived_takes_the_vip_with_the_rights_that_it_needs(machine: vm.Mach
     assert len(rights) >= 2
     assert {(one.user, one.no_new_privileges) for one in rights} == {(FIGLINA, True)}
     assert {one.capabilities for one in rights} == {frozenset({privileges.KEPT["net_admin"], privileges.KEPT["net_raw"]})}
+    assert "setting the network namespace" not in machine.log()  # nobody names one where all lives in it
+
+
+@pytest.fixture(scope="module")
+def secured(machine: vm.Machine) -> Secured:
+    held = rest.Receipt.parse(machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))[1])
+    made = Secured(machine, held.generation)
+    assert made.apply() == "reload"
+    return made
+
+
+def test_tls_is_ended_by_the_name_that_is_asked_for_and_for_clients_with_a_certificate(secured: Secured) -> None:
+    assert {name: secured.shown(name) for name in NAMES} == {name: der(pem) for name, pem in secured.certificates.items()}
+    assert [secured.fetch(name) for name in NAMES] == ["8201", "8201"]
+    with pytest.raises((OSError, http.client.HTTPException)):
+        secured.fetch(shows_certificate=False)
+
+
+def test_a_certificate_is_changed_without_a_reload(secured: Secured) -> None:
+    before, kept = secured.workers(), secured.connect(NAMES[1])
+    for name in NAMES:
+        secured.certificates[name] = secured.authority.issue(name)
+        assert secured.apply() == "runtime"
+        assert {one: secured.shown(one) for one in NAMES} == {one: der(pem) for one, pem in secured.certificates.items()}
+    assert secured.fetch(on=kept) == "8201"
+    assert secured.workers() == before
+
+
+def test_members_come_and_go_without_a_reload(secured: Secured) -> None:
+    before = secured.workers()
+    for members in ([8201, 8202], [8202], [8201, 8202], [8201]):
+        secured.members = members
+        assert secured.apply() == "runtime"
+        assert {secured.fetch() for _ in range(2 * len(members))} == {str(port) for port in members}
+    assert secured.workers() == before
+
+
+def test_prometheus_is_told_of_listeners_and_members(secured: Secured) -> None:
+    told = secured.machine.fetch("/metrics", port=METRICS_PORT)
+    assert samples(told)
+    assert builders.an_id("secured") in told
+    assert builders.an_id("8201") in told
 
 
 def test_the_power_button_switches_it_off(machine: vm.Machine) -> None:

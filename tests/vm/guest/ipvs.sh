@@ -1,27 +1,7 @@
 #!/bin/busybox sh
 # In the amphora: keepalived tells IPVS of services, and a client's packets reach a member through them. Last line: what was seen, in JSON.
-set -e
-exec 3>&1 >&2
 folder=/tmp/ipvs
 mkdir -p $folder && chown figlina $folder
-as_keepalived="setpriv --reuid=figlina --regid=figlina --clear-groups --no-new-privs"
-as_keepalived="$as_keepalived --inh-caps=-all,+net_admin,+net_raw --ambient-caps=-all,+net_admin,+net_raw --bounding-set=-all,+net_admin,+net_raw"
-for name in client lvs member; do
-    ip netns add $name
-    ip -n $name link set lo up
-done
-for name in client member; do
-    ip link add to-$name netns lvs type veth peer name eth0 netns $name
-done
-ip -n lvs address add 198.51.100.1/24 dev to-client
-ip -n lvs address add 203.0.113.1/24 dev to-member
-ip -n client address add 198.51.100.2/24 dev eth0
-ip -n member address add 203.0.113.2/24 dev eth0
-for link in "lvs to-client" "lvs to-member" "client eth0" "member eth0"; do
-    ip -n "${link% *}" link set "${link#* }" up
-done
-ip -n member route add default via 203.0.113.1
-ip netns exec lvs $as_keepalived busybox sysctl -q -w net.ipv4.ip_forward=1
 
 service() { # protocol, port, scheduler
     echo "virtual_server 198.51.100.1 $2 {
@@ -42,7 +22,7 @@ service() { # protocol, port, scheduler
         port=$((port + 1))
     done
 } >$folder/keepalived.conf
-ip netns exec lvs $as_keepalived keepalived -C -l -f $folder/keepalived.conf -p $folder/parent.pid -r $folder/vrrp.pid -b $folder/bfd.pid -c $folder/checkers.pid
+ip netns exec router $as_keepalived keepalived -C -l -f $folder/keepalived.conf -p $folder/parent.pid -r $folder/vrrp.pid -b $folder/bfd.pid -c $folder/checkers.pid
 
 cat >$folder/traffic.py <<'END'
 import json, socket, sys
@@ -81,7 +61,7 @@ def client():
 END
 ip netns exec member python3 $folder/traffic.py server &
 server=$!
-listed() { ip netns exec lvs $as_keepalived ipvsadm -L -n "$@"; }
+listed() { ip netns exec router $as_keepalived ipvsadm -L -n "$@"; }
 for try in $(busybox seq 60); do
     [ "$(listed | grep -c ' 203.0.113.2:')" = 9 ] && break
     sleep 0.5
@@ -99,6 +79,3 @@ done
 schedulers=$(listed | busybox awk '$1 == "UDP" || $1 == "SCTP" {print $3}' | sort -u | busybox tr '\n' ' ')
 echo "{\"answers\": $answers, \"schedulers\": \"$schedulers\", \"packets\": {\"udp\": $(packets UDP), \"sctp\": $(packets SCTP)}}" >&3
 kill "$(cat $folder/parent.pid)"
-for name in client lvs member; do
-    ip netns delete $name
-done

@@ -1,26 +1,7 @@
 #!/bin/busybox sh
 # In the amphora: rules of nftables spread datagrams over two members. Last line: how many of them answered each way of asking, in JSON.
-set -e
-exec 3>&1 >&2
-as_agent="setpriv --reuid=figlina --regid=figlina --clear-groups --no-new-privs"
-as_agent="$as_agent --inh-caps=-all,+net_admin,+net_raw --ambient-caps=-all,+net_admin,+net_raw --bounding-set=-all,+net_admin,+net_raw"
-for name in client spread member; do
-    ip netns add $name
-    ip -n $name link set lo up
-done
-for name in client member; do
-    ip link add to-$name netns spread type veth peer name eth0 netns $name
-done
-ip -n spread address add 198.51.100.1/24 dev to-client
-ip -n spread address add 203.0.113.1/24 dev to-member
-ip -n client address add 198.51.100.2/24 dev eth0
-ip -n member address add 203.0.113.2/24 dev eth0
 ip -n member address add 203.0.113.3/24 dev eth0
-for link in "spread to-client" "spread to-member" "client eth0" "member eth0"; do
-    ip -n "${link% *}" link set "${link#* }" up
-done
-ip netns exec spread $as_agent busybox sysctl -q -w net.ipv4.ip_forward=1
-ip netns exec spread $as_agent nft -f - <<'END'
+ip netns exec router $as_keepalived nft -f - <<'END'
 table ip spread {
     map remembered {
         type ipv4_addr : ipv4_addr
@@ -80,9 +61,6 @@ ip netns exec member python3 /tmp/spread.py member &
 member=$!
 sleep 2
 answers=$(ip netns exec client python3 /tmp/spread.py client)
-ip netns exec spread $as_agent nft list ruleset
+ip netns exec router $as_keepalived nft list ruleset
 kill $member
-for name in client spread member; do
-    ip netns delete $name
-done
 echo "$answers" >&3

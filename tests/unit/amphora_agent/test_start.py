@@ -1,0 +1,60 @@
+"""What the first heartbeat of a machine waits for."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from amphora_agent import config_drive, interfaces, load_balancer, machine, programs, report
+from amphora_agent.protocol import boot
+
+LATER = {"argparse", "cryptography", "csv", "ctypes", "flask", "runpy", "ssl"}
+LATER |= {f"amphora_agent.{name}" for name in ("api", "haproxy", "identity", "keepalived", "load_balancer", "privileges")}
+"""Each costs a machine of its own processor seconds, most of all where it is emulated."""
+
+
+def test_a_machine_loads_neither_web_application_nor_programs_before_its_first_heartbeat() -> None:
+    start = "import sys; from amphora_agent import machine; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-S", "-c", start], capture_output=True, text=True, check=True).stdout.split())
+    assert "amphora_agent.heartbeat" in loaded
+    assert loaded.isdisjoint(LATER), loaded & LATER
+
+
+def test_what_is_said_before_all_is_loaded_is_what_is_said_afterwards(tmp_path: pathlib.Path) -> None:
+    balancer = load_balancer.LoadBalancer(CONFIG, tmp_path, tmp_path / "run", interfaces.Interfaces(""))
+    assert report.idle(programs.Record(tmp_path / "programs.json")) == balancer.look()
+
+
+CONFIG = boot.BootConfig(
+    amphora_id="6f0e7b0a-4a44-4b62-9f2e-0a3a6a9d6f11",
+    management_address="192.0.2.5/24",
+    management_mac="02:f1:00:00:00:01",
+    management_mtu=1400,
+    management_gateway="192.0.2.1",
+    health_managers=(("192.0.2.1", 5555),),
+    heartbeat_key="ab" * 32,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "more"),
+    [
+        ({}, False),
+        ({"mtu": None}, False),
+        ({"routes": ()}, False),
+        ({"mtu": 1500}, True),
+        ({"addresses": ()}, True),
+        ({"addresses": ("192.0.2.5/24", "192.0.2.6/24")}, True),
+        ({"addresses": ("192.0.2.5/25",)}, True),
+        ({"routes": (("0.0.0.0/0", "192.0.2.9"),)}, True),
+        ({"routes": (("0.0.0.0/0", "192.0.2.1"), ("169.254.169.254/32", "192.0.2.2"))}, True),
+        ({"dhcp": True}, True),
+    ],
+)
+def test_a_drive_is_heeded_where_it_says_more_of_the_management_network(fields: dict[str, Any], more: bool) -> None:
+    usual = {"mac": CONFIG.management_mac, "mtu": 1400, "addresses": ("192.0.2.5/24",), "routes": (("0.0.0.0/0", "192.0.2.1"),)}
+    assert machine._says_more(config_drive.Link(**{**usual, **fields}), CONFIG) is more
