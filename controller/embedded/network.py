@@ -155,10 +155,12 @@ class EmbeddedNetwork(interface.NetworkDriver):
                     for fixed in going:
                         contents.give_back(port_id, fixed)
 
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+    def ensure_member_port(
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+    ) -> Port:
         with self._changing(order) as contents:
             subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]
-            port = self._ensure(contents, MEMBER, amphora_id, network_id, subnets)
+            port = self._ensure(contents, MEMBER, amphora_id, network_id, subnets, vnic_type=vnic_type)
             missing = [subnet for subnet in subnets if subnet not in {fixed.subnet_id for fixed in port.fixed_ips}]
             if not missing:
                 return port

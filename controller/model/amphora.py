@@ -17,6 +17,7 @@ class MemberPort:
     network_id: str
     mac_address: str
     fixed_ips: tuple[FixedIp, ...]
+    vnic_type: str = "normal"
 
     def covers(self, subnet_ids: Iterable[str]) -> bool:
         """Whether it has an address on each of these subnets."""

@@ -28,7 +28,6 @@ SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
         "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
     },
     "healthmonitor": {"type": frozenset(TYPES) - {"SCTP"}},
-    "member": {"request_sriov": (False,)},
     "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
 }
 """By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""

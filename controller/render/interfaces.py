@@ -33,12 +33,16 @@ class VipSubnet:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemberNetwork:
-    """A NIC of the amphora on a network of members: its port's MAC, and its addresses in CIDR notation."""
+    """A NIC of the amphora on a network of members: its port's MAC, and its addresses in CIDR notation.
+
+    `is_guarded`: by security groups, which let in answers alone.
+    """
 
     mac: str
     mtu: int
     addresses: tuple[str, ...]
     host_routes: tuple[HostRoute, ...] = ()
+    is_guarded: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,7 @@ def _member_interface(name: str, nic: MemberNetwork) -> rest.Interface:
         mtu=int(nic.mtu),
         addresses=tuple(_with_prefix(f"address of {name}", address) for address in nic.addresses),
         routes=_routes(nic.host_routes),
+        admits=None if nic.is_guarded else (),
     )
 
 

@@ -41,6 +41,12 @@ def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, p
     return {network_id: tuple(subnet_ids) for network_id, subnet_ids in found.items()}
 
 
+def vnic_type(snapshot: model.Snapshot, subnet_ids: Collection[str]) -> str:
+    """How the port to these subnets is made: a part of a card, as soon as one of the members there asks for it."""
+    there = [one for one in snapshot.members if one.subnet_id in subnet_ids and not _is_going(snapshot, one)]
+    return "direct" if any(one.vnic_type == "direct" for one in there) else "normal"
+
+
 def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render.VipSubnet, ...]:
     """The subnet of each address of the VIP.
 
@@ -129,7 +135,7 @@ def _is_going(snapshot: model.Snapshot, member: model.Member, pushed: int | None
 
 def noted(port: Port) -> amphora_model.MemberPort:
     """What of a port is written down."""
-    return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips)
+    return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips, port.vnic_type)
 
 
 def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
@@ -139,6 +145,7 @@ def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: rem
     return render.MemberNetwork(
         mac=port.mac_address,
         mtu=known.network(port.network_id).mtu,
+        is_guarded=port.vnic_type == "normal",
         addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
         host_routes=tuple(route for subnet in subnets for route in _routes(subnet)),
     )

@@ -254,6 +254,16 @@ def test_a_member_port_has_one_address_per_subnet_those_that_came_later_too(clou
     assert [fixed.subnet_id for fixed in left.fixed_ips] == both[1:]
 
 
+def test_a_direct_member_port_is_a_part_of_a_card_without_groups_and_stays_what_it_is(cloud: Cloud, private: Network) -> None:
+    amphora_id, plain = new_id(), new_id()
+    for wanted in ("direct", "normal"):
+        port = cloud.network.ensure_member_port(amphora_id, private.id, private.subnet_ids, vnic_type=wanted)
+        assert (port.vnic_type, cloud.groups_of(port.id)) == ("direct", set())
+    assert [one.vnic_type for one in cloud.network.member_ports(amphora_id)] == ["direct"]
+    for wanted in ("normal", "direct"):
+        assert cloud.network.ensure_member_port(plain, private.id, private.subnet_ids, vnic_type=wanted).vnic_type == "normal"
+
+
 def test_a_member_port_on_an_unknown_network_is_not_found(cloud: Cloud) -> None:
     with pytest.raises(exceptions.NotFound):
         cloud.network.ensure_member_port(new_id(), new_id(), [])

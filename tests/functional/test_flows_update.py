@@ -221,6 +221,31 @@ def bearers(site: flow_site.Site, load_balancer_id: str) -> list[str | None]:
 
 
 @pytest.mark.parametrize("topology", Topology)
+def test_a_member_that_asks_for_sriov_gets_a_part_of_a_card_that_lets_in_answers_alone(site: flow_site.Site, topology: Topology) -> None:
+    """The port of a network is made for who comes first; what comes later is heeded by the next amphora."""
+    load_balancer_id = site.built(topology)
+    pool_id, fresh = site.snapshot(load_balancer_id).pools[0].id, tuple(str(uuid.uuid4()) for _ in topology.roles)
+    site.network.create_network("storage")
+    subnet_id = site.network.create_subnet("storage", "storage-subnet", "10.99.0.0/24")
+    for address, wanted, expected in (("10.99.0.7", "normal", "normal"), ("10.99.0.8", "direct", "normal"), ("", "", "direct")):
+        if wanted:
+            site.accept(load_balancer_id, flow_site.a_member(pool_id, address, subnet_id=subnet_id, vnic_type=wanted))
+            site.succeed(flow_site.an_update(load_balancer_id))
+        else:
+            job = jobs.FailoverLoadBalancer(load_balancer_id=load_balancer_id, topology=topology, replacement_ids=fresh)
+            site.succeed(job)
+        serving = [one for one in site.snapshot(load_balancer_id).amphorae if one.status in SERVING]
+        assert len(serving) == len(topology.roles)
+        for amphora in serving:
+            running = site.amphora.running(amphora.id, load_balancer_id)
+            assert running is not None
+            assert [nic.admits for nic in running.interfaces] == [None, () if expected == "direct" else None]
+            assert [port.vnic_type for port in site.network.member_ports(amphora.id)] == [expected]
+            assert [port.vnic_type for port in amphora.member_ports or ()] == [expected]
+    assert set(fresh) == {one.id for one in serving}
+
+
+@pytest.mark.parametrize("topology", Topology)
 def test_members_on_another_network_get_a_way_to_it_on_every_amphora(site: flow_site.Site, topology: Topology) -> None:
     load_balancer_id = site.built(topology)
     site.network.create_network("storage")

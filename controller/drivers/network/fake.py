@@ -318,19 +318,21 @@ class FakeNetwork(interface.NetworkDriver):
                 plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id), vnic_type=vip.vnic_type)
             return plug.port
 
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+    def ensure_member_port(
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+    ) -> Port:
         with self._by(order) as cloud:
             subnets = subnet_ids or cloud.network(network_id).subnet_ids[:1]
-            plug = self._ensure(amphora_id, _MEMBER, network_id, subnets)
+            plug = self._ensure(amphora_id, _MEMBER, network_id, subnets, vnic_type=vnic_type)
             missing = [one for one in subnets if one not in {fixed.subnet_id for fixed in plug.port.fixed_ips}]
             plug.port = dataclasses.replace(plug.port, fixed_ips=(*plug.port.fixed_ips, *(cloud.take(one, None) for one in missing)))
             return plug.port
 
-    def _ensure(self, amphora_id: str, kind: str, network_id: str, subnet_ids: Sequence[str]) -> _Plug:
+    def _ensure(self, amphora_id: str, kind: str, network_id: str, subnet_ids: Sequence[str], vnic_type: str = "normal") -> _Plug:
         for plug in self._cloud.of_amphora(amphora_id, kind):
             if plug.port.network_id == network_id:
                 return plug
-        of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER}
+        of_device = {"device_id": amphora_id, "device_owner": vips.DEVICE_OWNER, "vnic_type": vnic_type}
         return self._cloud.add_port(f"octavia-lb-{kind}-{amphora_id}", network_id, [(one, None) for one in subnet_ids], kind, **of_device)
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:

@@ -123,8 +123,12 @@ class NetworkDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+    def ensure_member_port(
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+    ) -> Port:
         """The port `octavia-lb-member-<amphora id>` on a network of members, with an address on each of these subnets at least.
+
+        One that is made is of this type; one that is there keeps its own, for a machine has it. A `direct` one has no security groups.
 
         :raises SubnetFull: a subnet has no address left.
         """

@@ -287,8 +287,9 @@ class NeutronNetwork(interface.NetworkDriver):
         body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id)}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
-        body |= {"binding:vnic_type": vip.vnic_type} if vip.vnic_type != "normal" else {}
-        if shapes.is_secured(of_vip) and vip.vnic_type == "normal":
+        if vip.vnic_type == "direct":
+            body |= shapes.DIRECT
+        elif shapes.is_secured(of_vip):
             beside_vip = any(set(row["security_groups"]) - set(of_vip["security_groups"]) for row in carriers)
             amphorae = self._groups.of(load_balancer_id)[1] if beside_vip else None  # it may have the address of a half that was lost
             beside = [amphorae["id"]] if amphorae is not None else []
@@ -299,8 +300,11 @@ class NeutronNetwork(interface.NetworkDriver):
         with ours(subnet_of=self._range_of(*subnet_ids)):
             return self._port(self._create(body)[0])
 
-    def ensure_member_port(self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None) -> Port:
+    def ensure_member_port(
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+    ) -> Port:
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
+        body |= shapes.DIRECT if vnic_type == "direct" else {}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(*subnet_ids)):
             row = self._neutron.port_like(body) or self._create(body)[0]

@@ -35,6 +35,10 @@ PORT_FIELDS = (
 )
 
 
+DIRECT: Row = {"binding:vnic_type": "direct", "port_security_enabled": False}
+"""What a port has that is a part of a host's network card (SR-IOV), which no security group guards."""
+
+
 def name_of_port(kind: str, amphora_id: str) -> str:
     """Of a port of an amphora."""
     return f"octavia-lb-{kind}-{amphora_id}"

@@ -47,16 +47,6 @@ def test_a_member_port_by_sriov_needs_a_flavor_that_has_them(api_with: Any) -> N
     assert [member["vnic_type"] for member in shown] == ["direct", "direct", "normal"]  # what a batch says of a known one is ignored
 
 
-def test_a_member_port_by_sriov_is_refused_when_all_rules_are_met(api: Api) -> None:
-    pool = _pool(api, _flavored(api, allow_member_sriov=True))
-    sentence = "Provider 'amphora' does not support a requested option: request_sriov True"
-    wish = _member(request_sriov=True)
-    assert api.refused(501, "POST", f"/pools/{pool}/members", {"member": wish}) == sentence
-    assert api.refused(501, "PUT", f"/pools/{pool}/members", {"members": [wish]}) == sentence
-    api.member(pool, wish["address"])
-    api.ok("PUT", f"/pools/{pool}/members", {"members": [wish]}, 202)  # it is known, so nothing is asked for
-
-
 def test_datagrams_reach_members_of_a_vips_version_only(api_with: Any) -> None:
     api = api_with((SETTINGS, "refuse_unsupported"), False)
     subnet = api.network.create_subnet("private", "six", "2001:db8::/64")
