@@ -5,12 +5,10 @@ at once than a page. A difference is an event, and mended where it can be: a VIP
 amphora without its machine, one of its ports or an address is replaced, and all else is written again by a repair.
 """
 
-import collections
 import contextlib
 import dataclasses
 import ipaddress
 import logging
-import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
@@ -62,10 +60,8 @@ class Comparison:
     peer_port: int
     page_size: int
     failovers_per_hour: int
-    clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._failovers: collections.deque[float] = collections.deque(maxlen=self.failovers_per_hour)  # when they were posted
         self._waiting = 0
         self._cursor = ""
         self._groups: frozenset[str] | None = None  # of servers, as they were seen for this page
@@ -90,7 +86,7 @@ class Comparison:
     def _tell_of_waiting(self, is_news: bool) -> None:
         """Once for as long as page after page has some."""
         message = (
-            f"{self._waiting} amphorae seem to have lost something outside and are not replaced yet: {self._failovers.maxlen} were in "
+            f"{self._waiting} amphorae seem to have lost something outside and are not replaced yet: {self.failovers_per_hour} were in "
             "the last hour: see whether the compute and network services tell the truth ([house_keeping] compare_failovers_per_hour)"
         )
         LOG.warning("%s", message)
@@ -123,15 +119,22 @@ class Comparison:
 
     def _bounded(self, found: Iterator[Difference]) -> list[Difference]:
         """Without the amphorae whose replacement has to wait."""
-        recent = sum(at > self.clock() - _HOUR for at in self._failovers)
         chosen: list[Difference] = []
+        recent: int | None = None
         for one in found:
-            replaced = sum(other.amphora is not None for other in chosen)
-            if one.amphora is None or recent + replaced < (self._failovers.maxlen or 0):
-                chosen.append(one)
-            else:
-                self._waiting += 1
+            if one.amphora is not None:
+                recent = self._recent() if recent is None else recent
+                if recent >= self.failovers_per_hour:
+                    self._waiting += 1
+                    continue
+                recent += 1
+            chosen.append(one)
         return chosen
+
+    def _recent(self) -> int:
+        """How many amphorae were replaced for this, by whichever process, as events tell it."""
+        with self.db.read() as tx:
+            return tx.faults.count(CODE, "amphora", _HOUR)
 
     def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
         """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
@@ -254,7 +257,6 @@ class Comparison:
             doomed = [one.amphora for one in found if one.amphora is not None]
             for amphora in doomed:
                 _post_failover(tx, load_balancer.id, amphora)
-                self._failovers.append(self.clock())
             hopeless = all(one.vip_has_moved for one in found)  # nothing that a repair could write would change it
             in_vain = isinstance(made, str) and (_is_in_error(now) or hopeless)  # its own next tries go on, more and more rarely
             if not doomed and not in_vain:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import collections
+import dataclasses
+import datetime
 import ipaddress
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from controller import exceptions, jobs, render
-from controller.db import tables
+from controller.db import rows, tables
 from controller.db.repositories import paging
 from controller.housekeeping import comparison
 from controller.model.network import AccessRule
@@ -335,28 +336,20 @@ def test_answers_that_are_wrong_fail_over_no_fleet(site: flow_site.Site) -> None
     """Two hundred machines that a service says it does not know: the limit holds over pages and rounds, until its hour is over."""
     for load_balancer_id in (several := [site.built() for _ in range(200)]):
         a_machine(site, load_balancer_id)
-    now = [1000.0]
-    housekeeping = comparison.Comparison(
-        site.db,
-        site.compute,
-        site.network,
-        site.services.networks,
-        lambda: None,
-        peer_port=1025,
-        page_size=60,
-        failovers_per_hour=7,
-        clock=lambda: now[0],
-    )
-    for _ in range(9):  # two rounds of four pages, and some
+    housekeeping = dataclasses.replace(compares(site), page_size=60, failovers_per_hour=7)
+    for turn in range(9):  # two rounds of four pages, and some
+        if turn == 5:  # another process goes on
+            housekeeping = dataclasses.replace(housekeeping)
         housekeeping.compare(lambda: True)
-        now[0] += 60.0
     assert [job.kind for job in posted(site)] == [jobs.FailoverAmphora.kind] * 7
     assert sum(comparison.CODE in site.events(one) for one in several) == 7, "of the others it is not said that they are replaced"
     with site.db.read() as tx:
         told = tx.connection.execute(tables.events.select().where(tables.events.c.code == comparison.WAITING)).all()
-    assert len(told) == 1
+    assert len(told) == 2, "once by each process"
     assert "compare_failovers_per_hour" in told[0].message
-    now[0] += 3600.0
+    earlier = rows.now() - datetime.timedelta(seconds=3600)
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.events.update().where(tables.events.c.code == comparison.CODE).values(occurred_at=earlier))
     for _ in range(8):
         housekeeping.compare(lambda: True)
     assert len(posted(site)) == 14
@@ -364,8 +357,7 @@ def test_answers_that_are_wrong_fail_over_no_fleet(site: flow_site.Site) -> None
 
 def test_what_can_be_mended_without_a_replacement_is_not_held_up_by_the_limit(site: flow_site.Site) -> None:
     first, second = built(site, Topology.ACTIVE_STANDBY), built(site, Topology.SINGLE)
-    housekeeping = compares(site)
-    housekeeping._failovers = collections.deque([time.monotonic()], maxlen=1)
+    housekeeping = dataclasses.replace(compares(site), failovers_per_hour=0)
     a_machine(site, first)
     the_access_rules(site, first)
     a_foreign_access_rule(site, second)

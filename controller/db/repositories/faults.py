@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -60,6 +61,12 @@ class Faults(rows.Repository):
         """Whether a load balancer's newest events have this one, in the same words."""
         told = (event.code, words.for_tenants(event.message))
         return any((row["code"], row["message"]) == told for row in self.events(load_balancer_id))
+
+    def count(self, code: str, object_type: str, within: float) -> int:
+        """How many events of a code happened to objects of a type within these seconds, by the clock that stamps them."""
+        since = rows.now() - datetime.timedelta(seconds=within)
+        found = sa.select(sa.func.count()).where(_E.code == code, _E.object_type == object_type, _E.occurred_at > since)
+        return int(self._connection.execute(found).scalar_one())
 
     def page(self, query: paging.Query) -> Sequence[sa.Row[Any]]:
         """A page of events.
