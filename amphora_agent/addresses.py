@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import zlib
 
 
 def packed(address: str) -> bytes | str:
@@ -13,3 +14,10 @@ def packed(address: str) -> bytes | str:
         except OSError:
             continue
     return address
+
+
+def routing_table(source: str) -> int:
+    """The routing table of what is sent from an address: one of its own, the same each time, and none of those that have a name
+    (ip-route(8)). It is also the mark of packets that will be sent from there once they are translated.
+    """
+    return 0x80000000 | zlib.crc32(source.encode()) >> 1

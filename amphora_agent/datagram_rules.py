@@ -17,7 +17,7 @@ import itertools
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from amphora_agent import datagram_shares
+from amphora_agent import addresses, datagram_shares
 from amphora_agent.protocol import datagrams
 
 TABLE = "inet figlina"
@@ -68,10 +68,14 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
           for name, version in itertools.product(("services", "holding"), _FAMILIES)),
         *(_map(name, f"type {_ADDRESSES[version]} . inet_service : counter") for name, version in _counter_maps()),
         *(_rule(name, "meta l4proto tcp notrack") for name in ("untracked_in", "untracked_out") if not tracks_connections),
+        *(_map(f"ways{version}", f"type {words} : mark") for version, words in _ADDRESSES.items()),
     ]  # fmt: skip
     for version, family in _FAMILIES.items():
         place = f"{family} daddr . meta l4proto . th dport"
         lines += [_rule("meet", f"ct mark != 0 {place} vmap @holding{version}"), _rule("arrive", f"{place} vmap @services{version}")]
+        # An answer is routed before it is from the VIP again: its mark leads it to the routes of that (`interfaces`).
+        answers = f"ct status dnat ct direction reply meta mark set ct original {family} daddr map @ways{version}"
+        lines.append(_rule("meet", answers))
     lines.append(_rule("leave", "ct status dnat masquerade"))
     for version, words in _REFUSALS.items():
         lines.append(f"add set {TABLE} refused{version} {{ type {_ADDRESSES[version]} . mark; flags dynamic,timeout; size {_HELD}; }}")
@@ -95,6 +99,10 @@ def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
         yield f"flush map {TABLE} {name}{version}"
     for name, _ in _counter_maps():
         yield f"flush map {TABLE} {name}"
+    for version in _FAMILIES:
+        yield f"flush map {TABLE} ways{version}"
+    for address in dict.fromkeys(address for one in services for address in one.addresses):
+        yield _element(f"ways{6 if ':' in address else 4}", [f"{address} : {addresses.routing_table(address)}"])
     for one in services:
         for address in one.addresses:
             version = 6 if ":" in address else 4

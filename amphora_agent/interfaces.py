@@ -8,10 +8,9 @@ import logging
 import pathlib
 import re
 import time
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amphora_agent import admission, announce, errors, system
+from amphora_agent import addresses, admission, announce, errors, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -164,7 +163,7 @@ class Interfaces:
     def drop(self, known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> None:
         """Take away what we had set and nobody wants any more; what others set (keepalived) is not touched."""
         for version, sources in _sources(known, without=wanted).items():
-            _batch([*self._inside, version], [f"rule delete {_rule(source)}" for source in sources], force=True)
+            _batch([*self._inside, version], [f"rule delete {rule}" for source in sources for rule in _rules(source)], force=True)
         keep = {interface.mac.lower(): interface for interface in wanted}
         nics = {nic.mac: nic for nic in _nics(self._inside)} if known else {}
         for interface in known:
@@ -186,7 +185,9 @@ class Interfaces:
         for version, sources in _sources(wanted).items():
             known = {rule.get("src") for rule in json.loads(system.run(["ip", *self._inside, version, "-j", "rule", "show"]) or "[]")}
             if missing := [source for source in sources if source not in known]:
-                _batch([*self._inside, version], [f"rule add {_rule(source)}" for source in missing])
+                gone = [f"rule delete {_rules(source)[1]}" for source in missing]  # half of a change that was interrupted
+                _batch([*self._inside, version], gone, force=True)
+                _batch([*self._inside, version], [f"rule add {rule}" for source in missing for rule in reversed(_rules(source))])
 
     def nic_names(self) -> list[str]:
         """Names of the NICs in the namespace."""
@@ -259,16 +260,13 @@ def _vip_line(vip: str, name: str) -> str:
 
 def _route(route: rest.Route, name: str) -> str:
     words = f"{route.destination} via {route.gateway} dev {name} onlink" if route.gateway else f"{route.destination} dev {name}"
-    return words if route.source is None else f"{words} table {_table(route.source)}"
+    return words if route.source is None else f"{words} table {addresses.routing_table(route.source)}"
 
 
-def _table(source: str) -> int:
-    """The routing table of an address: one of its own, the same each time, and none of those that have a name (ip-route(8))."""
-    return 0x80000000 | zlib.crc32(source.encode()) >> 1
-
-
-def _rule(source: str) -> str:
-    return f"priority {_PRIORITY} from {source} lookup {_table(source)}"
+def _rules(source: str) -> list[str]:
+    """What leads to the routes of an address: that a packet is from there, or its mark, for answers of members are translated later."""
+    table = addresses.routing_table(source)
+    return [f"priority {_PRIORITY} {words} lookup {table}" for words in (f"from {source}", f"fwmark {table}")]
 
 
 def _sources(interfaces: Iterable[rest.Interface], without: Iterable[rest.Interface] = ()) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import pytest
 from controller.dev import processes
 from controller.dev.client import eventually
 from controller.embedded import linux, networking
+from tests.integration import speaking, test_protocol_matrix
 from tests.integration.dual import Dual
 
 pytestmark = [
@@ -99,7 +100,7 @@ class Several:
             "vip_subnet_id": first,
             "additional_vips": [{"subnet_id": one} for one in others],
             "flavor_id": self.dual.flavors[topology],
-            "listeners": [{"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **listener}],
+            "listeners": [{"protocol": "HTTP", "protocol_port": 80, "default_pool": pool} | listener],
         }
         made: dict[str, Any] = self.dual.site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         self.dual.site.api.wait_active(made["id"])
@@ -210,6 +211,35 @@ def test_a_range_of_clients_of_one_version_keeps_the_other_version_out(several: 
     several.both_members_answer("beyond-four", vips["four"])
     assert several.dual.fetch(vips["six"], "near") == ""
     several.dual.delete(made)
+
+
+@pytest.mark.parametrize(("places", "topology"), list(itertools.product(PAIRS, TOPOLOGIES)), ids=str)
+def test_datagrams_are_answered_by_the_gateway_of_their_vip(several: Several, places: tuple[str, str], topology: str) -> None:
+    dual = several.dual
+    with test_protocol_matrix.members(dual):
+        own = [
+            {
+                "name": f"back-{version}",
+                "address": dual.addresses["back-web"][version],
+                "protocol_port": speaking.port("datagram"),
+                "subnet_id": dual.subnets["back"][version],
+            }
+            for version in {6 if place == "six" else 4 for place in places}  # datagrams are not translated between versions
+        ]
+        pool = {"name": "d", "protocol": "UDP", "lb_algorithm": "ROUND_ROBIN", "members": own}
+        made, vips = several.balancer(places, topology, protocol="UDP", protocol_port=5000, default_pool=pool)
+        for place, vip in vips.items():
+            for client in ("near", f"beyond-{place}"):
+                eventually(lambda: _is_answered(dual, client, vip), 20, f"{client} hears nothing from {vip}")  # noqa: B023
+        dual.delete(made)
+
+
+def _is_answered(dual: Dual, client: str, vip: str) -> bool:
+    try:
+        heard = speaking.ask(linux.enter(dual.namespace(client)), "datagram", vip, 5000, b"x")
+    except AssertionError:
+        return False
+    return heard.member == ("back-6" if ":" in vip else "back-4")
 
 
 def test_what_an_amphora_asks_of_members_is_sent_from_none_of_the_vips(several: Several) -> None:

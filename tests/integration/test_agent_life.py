@@ -369,10 +369,10 @@ def test_what_is_sent_from_an_address_goes_by_routes_of_its_own(amphora: Amphora
     assert ways() == ["198.19.251.7", "198.19.251.8", "198.19.251.1", "fd00:f1:1::7"]
     assert "via" not in amphora.tenant("ip", "route", "get", "198.19.251.9", "from", four), "its own subnet is on the link"
     amphora.apply(2, None, interfaces=by("198.19.251.8", "198.19.251.7"))
-    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 3)
+    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 6)
     agent_amphora.kill(amphora.agent_pid())
     eventually(lambda: amphora.call("GET", "/1/info")[0] == 200)
-    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 3)
+    assert (ways(), rules()) == (["198.19.251.8", "198.19.251.7", "198.19.251.1", "fd00:f1:1::7"], 6)
     amphora.apply(3, None)
     assert rules() == 0
     amphora.apply(4, None, interfaces=by("198.19.251.7", "198.19.251.8"))
