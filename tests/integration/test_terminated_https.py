@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -180,6 +181,35 @@ def test_a_scanner_finds_no_weak_default(bed: Bed, kind: str) -> None:
     assert compared, done.stdout
     # More curves than recommended (P-521, X448) are no weaker ones, and a tenant's key may be on one of them.
     assert set(re.findall(r"(?m)^\s+\* (\w+):", compared)) <= {"tls_curves"}, compared
+
+
+@pytest.mark.slow
+def test_http2_is_as_its_standard_says(bed: Bed, tmp_path: pathlib.Path) -> None:
+    """Every case of h2spec (RFC 9113 and 7541)."""
+    if shutil.which("go") is None:
+        pytest.skip("needs Go, which builds h2spec")
+    building = ["go", "install", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"]
+    built = subprocess.run(building, env={**os.environ, "GOBIN": str(tmp_path)}, capture_output=True, text=True, timeout=600, check=False)
+    assert built.returncode == 0, built.stderr
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN, names=["web.example"]))
+    done = bed.run(str(tmp_path / "h2spec"), "--tls", "--insecure", "--host", bed.vip, "--port", str(port), timeout=240)
+    counted = re.search(r"(\d+) tests, (\d+) passed, 0 skipped, 0 failed", done.stdout)
+    assert counted, done.stdout[-4000:]
+    assert counted[1] == counted[2]
+    assert int(counted[1]) > 140
+
+
+@pytest.mark.slow
+def test_clients_of_http2_get_their_answers_side_by_side(bed: Bed) -> None:
+    if shutil.which("h2load") is None:
+        pytest.skip("needs nghttp2-client")
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN, names=["web.example"]))
+    done = bed.run("nghttp", "--verbose", "--null-out", f"https://{bed.vip}:{port}/x", timeout=60)
+    assert "The negotiated protocol: h2" in done.stdout
+    assert ":status: 200" in done.stdout
+    done = bed.run("h2load", "--requests=300", "--clients=5", "--max-concurrent-streams=20", f"https://{bed.vip}:{port}/x", timeout=120)
+    assert "300 succeeded, 0 failed, 0 errored, 0 timeout" in done.stdout, done.stdout
+    assert "Application protocol: h2" in done.stdout
 
 
 def test_browsers_are_told_to_come_back_by_tls(bed: Bed) -> None:
