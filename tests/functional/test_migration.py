@@ -61,8 +61,6 @@ def test_amphorae_of_before_have_one_address_on_the_vips_network(url: str) -> No
     with database.Database(url).read() as tx:
         found = tx.amphorae.get("a")
     assert (found.vrrp_ip, found.additional_vrrp_ips) == ("192.0.2.7", ())
-    schema.downgrade("0011")
-    assert "additional_vrrp_ips" not in {column["name"] for column in sa.inspect(sa.create_engine(url)).get_columns("amphorae")}
 
 
 def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsys: pytest.CaptureFixture[str]) -> None:

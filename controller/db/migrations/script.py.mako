@@ -1,8 +1,4 @@
-"""${message}
-
-Revision: ${up_revision}
-After: ${down_revision | comma,n}
-"""
+"""${message}"""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""The first schema
-
-Revision: 0001
-After:
-"""
+"""The first schema"""
 
 from __future__ import annotations
 

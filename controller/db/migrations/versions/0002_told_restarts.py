@@ -1,8 +1,4 @@
-"""How many restarts of an amphora's programs were told
-
-Revision: 0002
-After: 0001
-"""
+"""How many restarts of an amphora's programs were told"""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Renewals of certificates
-
-Revision: 0003
-After: 0002
-"""
+"""Renewals of certificates"""
 
 from __future__ import annotations
 

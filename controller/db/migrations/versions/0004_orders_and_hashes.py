@@ -1,8 +1,4 @@
-"""Orders, and what amphorae confirmed
-
-Revision: 0004
-After: 0003
-"""
+"""Orders, and what amphorae confirmed"""
 
 from __future__ import annotations
 

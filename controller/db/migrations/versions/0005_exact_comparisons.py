@@ -1,10 +1,6 @@
 """Exact comparisons on MariaDB and MySQL
 
-Their default collations take `a` for `A`, and their FLOAT has single precision: 1.1 is not 1.1.
-
-Revision: 0005
-After: 0004
-"""
+Their default collations take `a` for `A`, and their FLOAT has single precision: 1.1 is not 1.1."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""When an amphora was replaced for what it, or its peer, reported
-
-Revision: 0006
-After: 0005
-"""
+"""When an amphora was replaced for what it, or its peer, reported"""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
 """Load balancers whose provider had any name are the amphora provider's
 
 Until now `enabled_provider_drivers` took every name, and the same amphorae served them all. From now on a name is that of a provider that
-is installed, and other providers' load balancers are left to them.
-
-Revision: 0007
-After: 0006
-"""
+is installed, and other providers' load balancers are left to them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Ports towards members are written down
-
-Revision: 0008
-After: 0007
-"""
+"""Ports towards members are written down"""
 
 from __future__ import annotations
 

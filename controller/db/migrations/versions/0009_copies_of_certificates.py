@@ -1,8 +1,4 @@
-"""Copies of tenants' certificates
-
-Revision: 0009
-After: 0008
-"""
+"""Copies of tenants' certificates"""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""When the QoS policy of a VIP last changed
-
-Revision: 0010
-After: 0009
-"""
+"""When the QoS policy of a VIP last changed"""
 
 from __future__ import annotations
 

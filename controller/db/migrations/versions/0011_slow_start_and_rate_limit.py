@@ -1,8 +1,4 @@
-"""Slow start of pools, rate limits of listeners
-
-Revision: 0011
-After: 0010
-"""
+"""Slow start of pools, rate limits of listeners"""
 
 from __future__ import annotations
 

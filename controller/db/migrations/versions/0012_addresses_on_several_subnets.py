@@ -1,8 +1,4 @@
-"""Addresses of VRRP ports on the subnets of additional VIPs
-
-Revision: 0012
-After: 0011
-"""
+"""Addresses of VRRP ports on the subnets of additional VIPs"""
 
 from __future__ import annotations
 
@@ -19,9 +15,3 @@ def upgrade() -> None:
     """Go forward."""
     with op.batch_alter_table("amphorae") as batch_op:
         batch_op.add_column(sa.Column("additional_vrrp_ips", sa.JSON(), nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    with op.batch_alter_table("amphorae") as batch_op:
-        batch_op.drop_column("additional_vrrp_ips")
