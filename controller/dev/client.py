@@ -1,6 +1,7 @@
 """A small client of our own API, for the demo and the integration tests: JSON in, JSON out, and waiting for what is asynchronous."""
 
 import contextlib
+import functools
 import http.client
 import json
 import time
@@ -48,17 +49,10 @@ class Api:
             raise ApiError(answer.status, _sentence(text))
         return json.loads(text) if text else None
 
-    def get(self, path: str) -> Any:
-        return self.request("GET", path)
-
-    def post(self, path: str, body: Any) -> Any:
-        return self.request("POST", path, body)
-
-    def put(self, path: str, body: Any = None) -> Any:
-        return self.request("PUT", path, body)
-
-    def delete(self, path: str) -> None:
-        self.request("DELETE", path)
+    get = functools.partialmethod(request, "GET")
+    post = functools.partialmethod(request, "POST")
+    put = functools.partialmethod(request, "PUT")
+    delete = functools.partialmethod(request, "DELETE")
 
     def wait_active(self, load_balancer_id: str, within: float = 60.0) -> dict[str, Any]:
         """Wait until a load balancer is ACTIVE, and return it; ERROR does not end the waiting, because it is retried.
