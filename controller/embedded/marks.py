@@ -37,7 +37,7 @@ class Marks:
             yield
         except BaseException:
             if (path := self._thread.path) is not None:  # the inventory took it back, and the kernel has it: the next one puts that right
-                path.write_text("0 0")
+                path.write_text("")
             raise
         if self._thread.path is not None:
             self._thread.path.unlink(missing_ok=True)
@@ -45,17 +45,11 @@ class Marks:
     def mark(self) -> None:
         """Before the kernel is changed."""
         if getattr(self._thread, "path", None) is None:
-            own = linux.ProcessMark.of(os.getpid())
             path = self._folder / f"{_PREFIX}{os.getpid()}.{threading.get_native_id()}"
-            path.write_text(f"{own.pid} {own.started}" if own else "0 0")
+            path.write_text(pathlib.Path("/proc/self/stat").read_text())
             self._thread.path = path
 
 
 def _is_alive(path: pathlib.Path) -> bool:
-    try:
-        pid, started = map(int, path.read_text().split())
-    except FileNotFoundError:  # settled meanwhile
-        return True
-    except ValueError:  # killed while it was written
-        return False
-    return linux.ProcessMark(pid, started).alive
+    process = linux.recorded(path)
+    return process.alive if process else not path.exists()  # settled meanwhile; or killed while it was written
