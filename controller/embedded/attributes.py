@@ -208,7 +208,6 @@ DECLARED: Mapping[str, Schema] = {
             _exact("cidr", kinds.cidr, required=True, put=False),
             _maybe("ip_version", number(4, 6), put=False),
             _maybe("gateway_ip", address),
-            _list("allocation_pools", mapping({"start": address, "end": address}, {})),
             _list("host_routes", mapping({"destination": kinds.cidr, "nexthop": address}, {})),
             _list("dns_nameservers", address),
             _exact("enable_dhcp", kinds.boolean, default=True),

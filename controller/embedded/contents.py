@@ -279,10 +279,9 @@ class Contents:
 
     def _take_next(self, port_id: str, subnet: rows.Row, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
         """The next address after the one given out last, so that an address rests for a while before it is used again."""
-        pools = _Pools(cidr, subnet.details.get("allocation_pools"))
-        for offset in range(1, pools.size + 1):  # as many as are used one after the other, and a few that nobody can have
-            place = (subnet.cursor + offset) % pools.size
-            address = pools[place]
+        for offset in range(1, cidr.num_addresses + 1):  # as many as are used one after the other, and a few that nobody can have
+            place = (subnet.cursor + offset) % cidr.num_addresses
+            address = cidr[place]
             if _is_reserved(address, cidr) or str(address) == subnet.gateway_ip:
                 continue
             if self._insert(port_id, subnet.id, str(address)):
@@ -451,24 +450,6 @@ _OLD_ORDERS = sa.delete(tables.orders).where(
 
 def _born() -> dict[str, str]:
     return {"created_at": rows.now()}
-
-
-class _Pools:
-    """The addresses that a subnet gives out by itself, numbered: all of it, or the pools that were asked for."""
-
-    def __init__(self, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, pools: Sequence[Mapping[str, str]] | None) -> None:
-        ends = [(pool["start"], pool["end"]) for pool in pools or ()] or [(str(cidr[0]), str(cidr[-1]))]
-        self._address = ipaddress.IPv4Address if cidr.version == 4 else ipaddress.IPv6Address
-        self._ranges = [range(int(self._address(first)), int(self._address(last)) + 1) for first, last in ends]
-        self.size = sum(found.stop - found.start for found in self._ranges)
-
-    def __getitem__(self, place: int) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-        for found in self._ranges:
-            size = found.stop - found.start
-            if place < size:
-                return self._address(found.start + place)
-            place -= size
-        raise IndexError(place)
 
 
 def _is_reserved(address: ipaddress.IPv4Address | ipaddress.IPv6Address, cidr: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:

@@ -8,11 +8,10 @@ from controller.embedded import networking, rows, tables, tenant_groups
 from controller.embedded.contents import VIP, Contents, Plug
 from controller.model.network import FixedIp, Network, Port
 
-_Cidr = ipaddress.IPv4Network | ipaddress.IPv6Network
 _STANDARD = ("description", "tags")
 _OF_NETWORK = (*_STANDARD, "dns_domain", "port_security_enabled", "is_default", "availability_zone_hints")
 _MODES = ("ipv6_ra_mode", "ipv6_address_mode")
-_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", "allocation_pools", *_MODES)
+_OF_SUBNET = (*_STANDARD, "host_routes", "dns_nameservers", "enable_dhcp", *_MODES)
 _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:profile", "binding:host_id")
 
 
@@ -61,10 +60,9 @@ def create_subnet(contents: Contents, values: Mapping[str, Any]) -> str:
         if cidr.overlaps(ipaddress.ip_network(other.cidr)):
             raise networking.NetworkInvalid("InvalidInput", f"The cidr {cidr} overlaps with {other.cidr} on network {network.id}.")
     gateway = values.get("gateway_ip", str(cidr[1] if cidr.num_addresses > 2 else cidr[0]))
-    _check_inside(cidr, gateway, values.get("allocation_pools"))
-    given = {key: value for key, value in values.items() if key != "allocation_pools" or value}
+    _check_inside(cidr, gateway)
     columns = {"name": values["name"], "project_id": values["project_id"], "network_id": network.id}
-    return contents.rows.add(tables.subnets, given, _OF_SUBNET, cidr=str(cidr), gateway_ip=gateway, **columns)
+    return contents.rows.add(tables.subnets, values, _OF_SUBNET, cidr=str(cidr), gateway_ip=gateway, **columns)
 
 
 def _check_modes(version: int, values: Mapping[str, Any]) -> None:
@@ -80,27 +78,16 @@ def _check_modes(version: int, values: Mapping[str, Any]) -> None:
         raise networking.NetworkInvalid("InvalidInput", "ipv6_ra_mode and ipv6_address_mode have the same value, or one of them has none.")
 
 
-def _check_inside(cidr: _Cidr, gateway: str | None, pools: Sequence[Mapping[str, str]] | None) -> None:
+def _check_inside(cidr: ipaddress.IPv4Network | ipaddress.IPv6Network, gateway: str | None) -> None:
     if gateway is not None and ipaddress.ip_address(gateway) not in cidr:
         raise networking.NetworkInvalid("InvalidInput", f"The gateway_ip {gateway} is not in {cidr}.")
-    seen: list[tuple[int, int]] = []
-    for pool in pools or ():
-        first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
-        if first not in cidr or last not in cidr or int(first) > int(last):
-            raise networking.NetworkInvalid("InvalidAllocationPool", f"The allocation pool {first}-{last} is not a range in {cidr}.")
-        if gateway is not None and int(first) <= int(ipaddress.ip_address(gateway)) <= int(last):
-            words = f"The gateway_ip {gateway} lies in the allocation pool {first}-{last}."
-            raise networking.NetworkConflict("GatewayConflictWithAllocationPools", words)
-        if any(int(first) <= end and start <= int(last) for start, end in seen):
-            raise networking.NetworkConflict("OverlappingAllocationPools", f"The allocation pool {first}-{last} overlaps with another one.")
-        seen.append((int(first), int(last)))
 
 
 def update_subnet(contents: Contents, subnet_id: str, values: Mapping[str, Any]) -> None:
     """:raises NotFound: no such subnet; :raises NetworkInvalid, NetworkConflict: the addresses don't fit together."""
     subnet = contents.subnet(subnet_id)
     gateway = values.get("gateway_ip", subnet.gateway_ip)
-    _check_inside(ipaddress.ip_network(subnet.cidr), gateway, values.get("allocation_pools"))
+    _check_inside(ipaddress.ip_network(subnet.cidr), gateway)
     if gateway != subnet.gateway_ip:
         row = contents.rows.first(tables.fixed_ips, subnet_id=subnet_id, ip_address=[gateway, subnet.gateway_ip])
         if row is not None:
