@@ -114,7 +114,21 @@ def _acl(words: list[str]) -> bool:
 _RULES = frozenset(("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "track-sc0"))
 
 
+def _answer(words: list[str]) -> bool:
+    """An answer whose content is given as it is: `status`, and perhaps `content-type` and `string`, in this order and nothing else."""
+    has_content = words[2:3] == ["content-type"] and words[4:5] == ["string"]
+    return words[:1] == ["status"] and words[1:2] != [] and words[1].isdigit() and words[6 if has_content else 2 :][:1] in ([], ["if"])
+
+
+def _is_literal(words: list[str], place: int) -> bool:
+    """Whether a word is the type or the text of such an answer, which HAProxy does not evaluate."""
+    before = {"http-request": 2, "http-error": 1}.get(words[0], 0)
+    return bool(before) and words[1] in ("return", "status") and place - before in (3, 5) and _answer(words[before:])
+
+
 def _header_rule(words: list[str]) -> bool:
+    if words[:1] == ["return"]:
+        return _answer(words[1:])
     known = words[:1] != [] and words[0] in _RULES
     return known and not any(_plain(word) in ("errorfile", "errorfiles", "file", "lf-file") for word in words)
 
@@ -152,6 +166,7 @@ _FRONTEND: Mapping[str, _Check] = {
     "acl": _acl,
     "bind": _bind,
     "default_backend": _anything,
+    "http-error": _answer,
     "maxconn": _anything,
     "stick-table": _anything,
     "tcp-request": _one_of("inspect-delay"),
@@ -240,6 +255,8 @@ def _reads_files(words: list[str]) -> bool:
     """Whether a condition, or what is evaluated in it or in a format, reads a file or the environment."""
     before = words[: words.index("--", 3)] if words[:1] == ["acl"] and "--" in words[3:] else words  # behind it stand plain values
     for place, word in enumerate(before):
+        if _is_literal(before, place):
+            continue
         plain = _plain(word)
         found = _EVALUATED.findall(plain) if _is_no_expression(before, place) else [plain, *_EVALUATED.findall(plain)]
         is_file = plain == "-f" and not (words[0] in ("bind", "server") and before[place - 1] == "ciphers")

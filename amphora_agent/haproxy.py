@@ -22,6 +22,7 @@ from amphora_agent import (
     exporter,
     former_workers,
     haproxy_config,
+    haproxy_drains,
     haproxy_order,
     haproxy_reports,
     haproxy_runtime,
@@ -116,7 +117,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     def __init__(self, places: Places, command: str, namespace: str, record: programs.Record | None = None) -> None:
         own = places.own or places.run
         self._certificates = certificates.Certificates(places.certificates)
-        super().__init__(own / "haproxy.sock", places.state / "counters.json", self._certificates)
+        super().__init__(own / "haproxy.sock", places.state / "counters.json", places.run / "drains.json", self._certificates)
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
@@ -219,6 +220,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _bring_to(self, config: str, preamble: str) -> str:
         running = self.config
+        self.changes.drains.follow(running or "", config)
         worker = self.runtime.worker()
         if running is None or worker is None or self.master() is None:
             self._ask(config, preamble)
@@ -246,6 +248,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self.changes.first_checks.find()
 
     def tend(self) -> None:
+        self.changes.drains.end_overdue(self.config or "", self._former_workers)
         self.changes.remove_lingering()
         self.relieve_memory()
         self.changes.first_checks.look()
@@ -260,6 +263,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         if ended is not None:
             self._record.note(programs.FORMER, programs.DIED)
         return ended is not None
+
+    def _former_workers(self) -> list[haproxy_drains.Ask]:
+        """Workers of before reloads, as their master passes commands on to them."""
+        master, present = self.master(), self.runtime.worker()
+        pids = [] if master is None or present is None else [pid for pid in system.children(master) if pid != present.pid]
+        return [lambda command, pid=pid: self._to_master.ask(f"@!{pid} {command}") for pid in pids]  # type: ignore[misc]
 
     def told(self, part: program.Part) -> None:
         """Keep what is reported of servers: a HAProxy that is started again after it died is to know who is DOWN."""
@@ -326,6 +335,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         for path in (self._config, self._global, self._arranged, self._server_state, self._led, self._pid_file):
             path.unlink(missing_ok=True)
         self.changes.forget()
+        self.changes.drains.forget()
         self.changes.first_checks.begin(())
         self._seen = (None, {})
 

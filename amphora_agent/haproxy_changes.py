@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 
-from amphora_agent import certificates, haproxy_config, haproxy_first_checks, haproxy_runtime, haproxy_states, report
+from amphora_agent import certificates, haproxy_config, haproxy_drains, haproxy_first_checks, haproxy_runtime, haproxy_states, report
 
 LOG = logging.getLogger(__name__)
 
@@ -13,8 +13,9 @@ LOG = logging.getLogger(__name__)
 class Changes:
     """Applies plans, and removes servers for good as soon as their last session has ended."""
 
-    def __init__(self, runtime: haproxy_runtime.RuntimeApi, certificates: certificates.Certificates) -> None:
+    def __init__(self, runtime: haproxy_runtime.RuntimeApi, certificates: certificates.Certificates, drains: haproxy_drains.Drains) -> None:
         self._runtime = runtime
+        self.drains = drains
         self._certificates = certificates
         self._lingering: set[tuple[str, str]] = set()
         self.first_checks = haproxy_first_checks.FirstChecks(runtime)
@@ -26,7 +27,7 @@ class Changes:
 
     def apply(self, old: str, new: str) -> bool:
         """Lead the running HAProxy from one configuration to the next; False if only a reload can, or if something unexpected came up."""
-        plan = haproxy_config.plan(old, new)
+        plan = haproxy_config.plan(self.drains.as_run(old), self.drains.as_run(new))
         if plan is None:
             return False
         try:
@@ -38,11 +39,14 @@ class Changes:
             return False
         if found:
             LOG.warning("Runtime commands did not lead to what was asked for, so a reload will: %s", "; ".join(found))
+        else:
+            self.drains.settle()
         return not found
 
     def forget(self) -> None:
         """A new worker has no lingering servers."""
         self._lingering.clear()
+        self.drains.forget_worker()
 
     def find_lingering(self, config: str) -> None:
         """Learn from a running HAProxy which servers an earlier agent had removed."""
@@ -60,7 +64,7 @@ class Changes:
 
         :raises RuntimeFailed: no answer in time.
         """
-        wanted = haproxy_config.servers_of(config, backends)
+        wanted = haproxy_config.servers_of(self.drains.as_run(config), backends)
         return haproxy_states.differences(self._runtime.server_states(backends), wanted, self.lingering)
 
     def remove_lingering(self) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from amphora_agent import certificates, counters, haproxy_changes, haproxy_runtime, program, programs, watch
+from amphora_agent import certificates, counters, haproxy_changes, haproxy_drains, haproxy_runtime, program, programs, watch
 from amphora_agent import report as reports
 
 LOG = logging.getLogger(__name__)
@@ -24,9 +24,9 @@ class ReportingHAProxy(program.Program):
 
     name = programs.HAPROXY
 
-    def __init__(self, socket: pathlib.Path, counted: pathlib.Path, certificates: certificates.Certificates) -> None:
+    def __init__(self, socket: pathlib.Path, counted: pathlib.Path, drains: pathlib.Path, certificates: certificates.Certificates) -> None:
         self.runtime = haproxy_runtime.RuntimeApi(socket)
-        self.changes = haproxy_changes.Changes(self.runtime, certificates)
+        self.changes = haproxy_changes.Changes(self.runtime, certificates, haproxy_drains.Drains(drains, self.runtime))
         self._counters = counters.Counters(counted)
         self._counting = threading.Lock()
         self._is_replacing = False  # True while it is being replaced because somebody wants another state

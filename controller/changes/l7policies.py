@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
+from typing import Any
 
 from controller import exceptions
 from controller.changes import pools
@@ -14,9 +16,10 @@ from controller.model.protocols import PROTOCOLS
 from controller.model.status import ProvisioningStatus
 from controller.refusals import Refusal
 from controller.resources.declare import Values
-from controller.resources.l7policy import DEFAULT_HTTP_CODE, PREFIX, SCHEMA, TARGETS, TO_POOL, TO_URL
+from controller.resources.l7policy import DEFAULT_HTTP_CODE, FIXED, PREFIX, SCHEMA, TARGETS, TO_POOL, TO_URL
 
-_WITH_CODE = (TO_URL, PREFIX)
+_WITHOUT_BODY = (204, 205, 304)  # RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5
+_WITH_CODE, _WITHOUT_CODE = (TO_URL, PREFIX), (TO_POOL, FIXED)
 
 
 def create(asking: Asking, wanted: Values) -> model.L7Policy:
@@ -133,14 +136,18 @@ def complete_change(values: Values, stored: model.L7Policy) -> None:
     :raises InvalidRequest: neither the new values nor the stored ones have what the action needs.
     """
     action = values.get("action", stored.action)
-    targets = {name: values.get(name, getattr(stored, name)) for name in TARGETS.values()}
+    targets = {name: values[name] if name in values else _as_given(getattr(stored, name)) for name in TARGETS.values()}
     _keep_target(targets, action)
     values.update(targets)
     if action != stored.action:
         kept = stored.redirect_http_code if action in _WITH_CODE else None
         values["redirect_http_code"] = _http_code(action, values.get("redirect_http_code", kept))
-    elif action == TO_POOL:
+    elif action in _WITHOUT_CODE:
         values["redirect_http_code"] = None
+
+
+def _as_given(stored: Any) -> Any:
+    return dataclasses.asdict(stored) if dataclasses.is_dataclass(stored) and not isinstance(stored, type) else stored
 
 
 def _keep_target(values: Values, action: str) -> None:
@@ -153,10 +160,13 @@ def _keep_target(values: Values, action: str) -> None:
             values[name] = None
         elif values[name] is None:
             raise exceptions.InvalidRequest(f"Invalid L7 Policy arguments: {name} must not be None", code=Refusal.L7POLICY_TARGET_MISSING)
+    response = values["fixed_response"]
+    if response is not None and response["body"] and response["status"] in _WITHOUT_BODY:
+        raise RuleBroken(f"fixed_response: an answer of status {response['status']} has no body.")
 
 
 def _http_code(action: str, code: int | None) -> int | None:
-    if action == TO_POOL:
+    if action in _WITHOUT_CODE:
         return None
     if code is None and action in _WITH_CODE:
         return DEFAULT_HTTP_CODE

@@ -25,7 +25,7 @@ _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
 }
 """Fields that only TERMINATED_HTTPS knows, and what they are elsewhere."""
 
-_ONLY_WHERE_REQUESTS_ARE_SEEN = {"rate_limit": None}
+_ONLY_WHERE_REQUESTS_ARE_SEEN = {"rate_limit": None, "error_page": None}
 
 
 def create(asking: Asking, wanted: Values) -> model.Listener:

@@ -23,7 +23,7 @@ _TLS_FIELDS: dict[str, Any] = {
     for name in ("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)
 }
 """Fields about TLS to the members, and what they are when nothing is asked for."""
-_OF_STREAMS = {"slow_start": None}
+_OF_STREAMS = {"slow_start": None, "drain_timeout": None}
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
 
 

@@ -118,6 +118,21 @@ class RateLimit:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A document that clients are shown."""
+
+    content_type: str
+    body: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class FixedResponse(Page):
+    """What a client is answered in the place of members."""
+
+    status: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Listener(Resource):
     """A port of the VIP that accepts connections."""
 
@@ -144,6 +159,7 @@ class Listener(Resource):
     hsts_include_subdomains: bool
     hsts_preload: bool
     rate_limit: RateLimit | None
+    error_page: Page | None
     l7policy_ids: tuple[str, ...] = ()  # by position
 
 
@@ -173,6 +189,7 @@ class Pool(Resource):
     tls_versions: tuple[str, ...] | None
     alpn_protocols: tuple[str, ...] | None
     slow_start: int | None  # seconds
+    drain_timeout: int | None  # seconds
     listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()
     health_monitor_id: str | None = None
@@ -221,6 +238,7 @@ class L7Policy(Resource):
     redirect_url: str | None
     redirect_prefix: str | None
     redirect_http_code: int | None
+    fixed_response: FixedResponse | None
     position: int  # from 1, without gaps
     rule_ids: tuple[str, ...] = ()
 

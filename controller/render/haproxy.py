@@ -34,6 +34,8 @@ _METRICS = (
     "http-request deny deny_status 404 if !{ path /metrics }",
     f"default_backend {rest.METRICS_BACKEND}",
 )
+_OF_NO_MEMBER = (502, 503, 504)
+"""What HAProxy answers by itself when members don't."""
 _FIRST_BACKUP_NUMBER = 1 << 30
 """From here on servers are numbered that are backups and whose backend has to know it."""
 
@@ -184,6 +186,9 @@ def _frontend(
         directives.extend(directive.replace("{scheme}", scheme) for name, directive in _INSERT_HEADERS.items() if name in wanted)
         directives.extend(tls.headers(listener))
         directives.extend(_rate_limit(listener, settings))
+        if listener.error_page is not None:
+            shown = l7.page(f"error_page of listener {listener.id!r}", listener.error_page)
+            directives.extend(f"http-error status {status}{shown}" for status in _OF_NO_MEMBER)
     if listener.timeout_tcp_inspect:
         directives.append(f"tcp-request inspect-delay {listener.timeout_tcp_inspect:d}ms")
     directives.extend((*policies.acls, *policies.requests))
@@ -238,13 +243,14 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     slowly = f" slowstart {int(pool.slow_start)}s" if pool.slow_start else ""
     common = f"{check.words}{{}}{slowly}{proxy}{tls.server(pool, listener, mode, bool(check.words))}"
     own_words = " check-send-proxy" if proxy else ""
+    drain = (f"# drain-timeout {int(pool.drain_timeout)}",) if pool.drain_timeout else ()  # for the agent
     reuse = ("http-reuse safe",) if mode == "http" else ()
     return _Backend(
         name=_backend_name(pool, listener),
         mode=mode,
         connect_timeout=int(listener.timeout_member_connect or settings.timeout_member_connect),
         server_timeout=int(listener.timeout_member_data or settings.timeout_member_data),
-        directives=[*balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
+        directives=[*drain, *balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
         servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), common, own_words if check.words else None),
     )
 

@@ -17,7 +17,7 @@ from controller.render import safe
 from controller.resources.l7policy import DEFAULT_HTTP_CODE
 
 _ESCAPED = re.compile(r'\\(["\\])').sub
-_ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "REDIRECT_TO_POOL": 2}
+_ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
 _NUMBERS = {"SSL_CONN_HAS_CERT": "ssl_c_used", "SSL_VERIFY_RESULT": "ssl_c_verify"}
 _HTTP_CODES = ("301", "302", "303", "307", "308")
@@ -75,10 +75,23 @@ def _request(policy: model.L7Policy) -> str:
     if policy.action == "REJECT":
         return "http-request deny"
     named = f"of L7 policy {policy.id!r}"
+    if policy.fixed_response is not None:
+        return f"http-request return status {int(policy.fixed_response.status)}{page(f'fixed_response {named}', policy.fixed_response)}"
     code = safe.one_of(f"redirect_http_code {named}", str(policy.redirect_http_code or DEFAULT_HTTP_CODE), _HTTP_CODES)
     if policy.action == "REDIRECT_TO_URL":
         return f"http-request redirect location {safe.url_format(f'redirect_url {named}', policy.redirect_url)} code {code}"
     return f"http-request redirect prefix {safe.url_format(f'redirect_prefix {named}', policy.redirect_prefix)} code {code}"
+
+
+def page(field: str, shown: model.Page) -> str:
+    """The words of an answer's content, if it has any.
+
+    :raises UnsafeValue: it can't be written into a configuration.
+    """
+    if not shown.body:
+        return ""
+    content_type, body = safe.content(f"content_type of {field}", shown.content_type), safe.content(f"body of {field}", shown.body)
+    return f" content-type {content_type} string {body}"
 
 
 def _acls(rule: model.L7Rule) -> list[str]:

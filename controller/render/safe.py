@@ -25,6 +25,8 @@ _CIPHERS = re.compile(r"[0-9A-Za-z+!:@=_.-]*").fullmatch
 _NUMBER = re.compile(r"[0-9]{1,9}", re.ASCII).fullmatch
 _DN_FIELD = re.compile(r"[0-9A-Za-z.-]{1,64}", re.ASCII).fullmatch
 _SIZE = re.compile(r"[1-9][0-9]{0,9}[kKmM]?").fullmatch
+_LONGEST_CONTENT = 4096
+_PLAIN_BYTES = frozenset(b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz./:;,=<>+-")
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){5}").fullmatch
 
 
@@ -126,6 +128,16 @@ def url_format(field: str, value: str | None) -> str:
 
 def _in_quotes(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
+
+
+def content(field: str, value: str) -> str:
+    """A document as one word: whatever might mean something to HAProxy is written as bytes (`\\xHH`) of UTF-8.
+
+    :raises UnsafeValue: there is none, or too much of it.
+    """
+    if not 0 < len(raw := value.encode(errors="surrogatepass")) <= _LONGEST_CONTENT:
+        _refuse(field, value)
+    return "".join(chr(byte) if byte in _PLAIN_BYTES else f"\\x{byte:02x}" for byte in raw)
 
 
 def cookie_name(field: str, value: str | None) -> str:

@@ -257,6 +257,32 @@ def ciphers(value: Any) -> str | None:
     return value or None
 
 
+_CONTENT_TYPE_PATTERN = r"^[0-9A-Za-z!#$&^_.+-]{1,60}/[0-9A-Za-z!#$&^_.+-]{1,60}(?:; ?charset=[0-9A-Za-z-]{1,30})?$"
+_CONTENT_TYPE = re.compile(_CONTENT_TYPE_PATTERN[1:-1], re.ASCII).fullmatch
+
+
+@described("string", example="text/html; charset=utf-8", pattern=_CONTENT_TYPE_PATTERN, maxLength=160)
+def content_type(value: Any) -> str:
+    """The type of a document, perhaps with its character set (RFC 9110, section 8.3)."""
+    if not isinstance(value, str) or not _CONTENT_TYPE(value):
+        raise Reject("Value should be a content type such as text/html or text/html; charset=utf-8")
+    return value
+
+
+def page(shortest: int = 0, longest: int = 4096) -> Described[str]:
+    """A document for clients' eyes, with its limits in bytes of UTF-8."""
+    lines = document(longest)
+
+    @described("string", example="<h1>We are back at noon.</h1>", minLength=shortest, maxLength=longest)
+    def parse(value: Any) -> str:
+        text_of_it = lines(value)
+        if not shortest <= len(text_of_it.encode()) <= longest:
+            raise Reject(f"Value should have from {shortest} to {longest} bytes in UTF-8")
+        return text_of_it
+
+    return parse
+
+
 tags = list_of(name, unique=True, most=100)
 description = document(255)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -10,7 +11,8 @@ from controller.resources.declare import Field, Schema
 from controller.resources.fields import also, related
 
 REJECT, TO_POOL, TO_URL, PREFIX = "REJECT", "REDIRECT_TO_POOL", "REDIRECT_TO_URL", "REDIRECT_PREFIX"
-TARGETS = {TO_POOL: "redirect_pool_id", TO_URL: "redirect_url", PREFIX: "redirect_prefix"}
+FIXED = "FIXED_RESPONSE"
+TARGETS = {TO_POOL: "redirect_pool_id", TO_URL: "redirect_url", PREFIX: "redirect_prefix", FIXED: "fixed_response"}
 """The field that an action needs; the others are null."""
 HTTP_CODES = (301, 302, 303, 307, 308)
 DEFAULT_HTTP_CODE = 302
@@ -44,6 +46,16 @@ def _http_code(value: Any) -> int:
     return int(code)
 
 
+_FIXED_RESPONSE = Schema(
+    name="fixed_response",
+    shows_fault=False,
+    fields=[
+        Field("status", kinds.integer(200, 599, example=200), "The status code.", required=True),
+        Field("content_type", kinds.content_type, "What the body is.", default="text/plain; charset=utf-8"),
+        Field("body", kinds.page(), "What follows the headers; it may be empty.", default=""),
+    ],
+)
+
 SCHEMA = Schema(
     name="l7policy",
     collection="l7policies",
@@ -53,7 +65,7 @@ SCHEMA = Schema(
         Field("listener_id", kinds.uuid, "The listener whose requests it looks at.", required=True, put=False, lbaasv2=also()),
         Field(
             "action",
-            kinds.one_of(REJECT, TO_POOL, TO_URL, PREFIX),
+            kinds.one_of(REJECT, TO_POOL, TO_URL, PREFIX, FIXED),
             "What becomes of a request that meets all rules of the policy.",
             example=TO_URL,
             required=True,
@@ -85,6 +97,13 @@ SCHEMA = Schema(
             "Its place among the policies of the listener, from 1. Those behind it move on; what is left out comes last.",
             default=LAST,
             lbaasv2=also(),
+        ),
+        Field(
+            "fixed_response",
+            _FIXED_RESPONSE.nested("l7policy.l7policy.fixed_response"),
+            "What the client is answered, for FIXED_RESPONSE.",
+            show=lambda response: response and dataclasses.asdict(response),
+            added=True,
         ),
         related("rules", "rule_ids", "Its rules."),
     ],

@@ -27,6 +27,15 @@ _RATE_LIMIT = Schema(
     ],
 )
 
+_ERROR_PAGE = Schema(
+    name="error_page",
+    shows_fault=False,
+    fields=[
+        Field("content_type", kinds.content_type, "What the page is.", default="text/html; charset=utf-8"),
+        Field("body", kinds.page(shortest=1), "The page.", required=True),
+    ],
+)
+
 SCHEMA = Schema(
     name="listener",
     collection="listeners",
@@ -155,6 +164,14 @@ SCHEMA = Schema(
             "How many requests one client may make; further ones are answered with 429. A client is an IPv4 address or an IPv6 /64. "
             "null: as many as it likes.",
             show=lambda limit: limit and dataclasses.asdict(limit),
+            added=True,
+        ),
+        Field(
+            "error_page",
+            _ERROR_PAGE.nested("listener_.listener.error_page"),
+            "What clients are shown when no member answers: with 502, 503 and 504 of the load balancer itself. "
+            "What members answer is passed on as it is.",
+            show=lambda page: page and dataclasses.asdict(page),
             added=True,
         ),
     ],

@@ -129,6 +129,13 @@ SCHEMA = Schema(
             "Seconds over which a member that comes up is given more and more requests, until it has its share; null: it has it at once.",
             added=True,
         ),
+        Field(
+            "drain_timeout",
+            kinds.integer(1, 86400, example=300),
+            "Seconds for which a member that is removed, switched off or given weight 0 finishes what it has begun; "
+            "then its connections are cut. null: as long as they last.",
+            added=True,
+        ),
     ],
 )
 

@@ -23,6 +23,9 @@ CIPHERS = (
 )  # fmt: skip
 URLS = ("http://example.org", "https://example.org/a?b=%20c#d", "HTTP://[2001:db8::1]:80/$HOME", "http://u:p@x/~'!*()", "https://x/%25%5b")
 
+PAGES = ("x", "<h1>it's</h1>\n\t#1", '{"a": "%[env(HOME)]"}', "Ω 🏺 $HOME \\x22", "a\r\nserver s 10.0.0.1:80", "lua.x map(/etc/passwd)")
+TYPES = ("text/plain", "text/html; charset=utf-8", "application/lua.x", "application/env+json")
+
 
 class Bodies:
     """`find` finds an object of a kind (or None), `references` are what the secret store has: `bundle`, `authorities`, `revocations`."""
@@ -122,6 +125,7 @@ class Bodies:
         if headers and rng.random() < 0.3:
             made["insert_headers"] = {rng.choice(headers): rng.choice(("true", "false", "True", "x"))}
         if protocols.PROTOCOLS[protocol].has_requests:
+            made |= self._sometimes(error_page=lambda: {"body": rng.choice(PAGES), "content_type": rng.choice(TYPES)})
             made |= self._sometimes(rate_limit=lambda: {"requests": self._number(1, 1_000_000), "period": self._number(1, 3600)})
         return made | self._ending_tls() if protocol == "TERMINATED_HTTPS" else made
 
@@ -176,7 +180,7 @@ class Bodies:
                     {"type": "APP_COOKIE", "cookie_name": rng.choice(("JSESSIONID", "a.b|c", "$x'%"))},
                 )
             )
-        return made | self._sometimes(slow_start=lambda: self._number(1, 86400))
+        return made | self._sometimes(slow_start=lambda: self._number(1, 86400), drain_timeout=lambda: self._number(1, 86400))
 
     def member(self) -> Body:
         """A member, with a server that is new, mostly."""
@@ -218,7 +222,9 @@ class Bodies:
         made = self._common("description") | {"listener_id": self._find("listener"), "action": rng.choice(("REJECT", *_TARGETS))}
         target = _TARGETS.get(made["action"])
         if target is not None:
-            made[target] = self._find("pool") if target == "redirect_pool_id" else rng.choice(URLS)
+            fixed = {"status": rng.choice((200, 204, 404, 599)), "body": rng.choice(("", *PAGES)), "content_type": rng.choice(TYPES)}
+            others = {"redirect_pool_id": self._find("pool"), "fixed_response": fixed}
+            made[target] = others[target] if target in others else rng.choice(URLS)
         return made | self._sometimes(
             position=lambda: self._number(1, 2147483647), redirect_http_code=lambda: rng.choice((301, 302, 303, 307, 308))
         )
@@ -261,7 +267,12 @@ class Bodies:
         return {"name": self.rng.choice(WORDS[1:]), "provider_name": "amphora", "availability_zone_data": "{}"}
 
 
-_TARGETS = {"REDIRECT_TO_POOL": "redirect_pool_id", "REDIRECT_TO_URL": "redirect_url", "REDIRECT_PREFIX": "redirect_prefix"}
+_TARGETS = {
+    "FIXED_RESPONSE": "fixed_response",
+    "REDIRECT_TO_POOL": "redirect_pool_id",
+    "REDIRECT_TO_URL": "redirect_url",
+    "REDIRECT_PREFIX": "redirect_prefix",
+}
 _FIXED = {
     "*": {"loadbalancer_id", "listener_id", "pool_id", "protocol", "protocol_port", "vip_subnet_id", "flavor_id", "availability_zone",
           "flavor_profile_id", "availability_zone_profile_id"},

@@ -65,7 +65,7 @@ def _checked_keepalived(snapshot: model.Snapshot, both: Sequence[str]) -> str:
     pair = tuple(builders.an_amphora(id=key, role=role) for key, role in zip(both, roles, strict=True))
     network = ipaddress.ip_network(builders.VIP_SUBNET_CIDR)
     text, plain = (
-        keepalived.config(dataclasses.replace(one, amphorae=pair), pair[0], network, _SETTINGS) for one in (snapshot, _harmless(snapshot))
+        keepalived.config(dataclasses.replace(one, amphorae=pair), pair[0], [network], _SETTINGS) for one in (snapshot, _harmless(snapshot))
     )
     if text != plain:
         raise Injected("a string of a client stands in keepalived's configuration")
@@ -134,7 +134,7 @@ def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
     """The same shape, with nothing in its strings."""
     return dataclasses.replace(
         _anonymous(snapshot),
-        listeners=tuple(_tls(_nameless(item)) for item in snapshot.listeners),
+        listeners=tuple(_tls(_listener(item)) for item in snapshot.listeners),
         pools=tuple(_pool(item) for item in snapshot.pools),
         health_monitors=tuple(_monitor(item) for item in snapshot.health_monitors),
         l7policies=tuple(_policy(item) for item in snapshot.l7policies),
@@ -178,7 +178,15 @@ def _monitor(monitor: model.HealthMonitor) -> model.HealthMonitor:
 
 def _policy(policy: model.L7Policy) -> model.L7Policy:
     url, prefix = policy.redirect_url and "http://x.example", policy.redirect_prefix and "http://x.example"
-    return dataclasses.replace(_nameless(policy), redirect_url=url, redirect_prefix=prefix)
+    return dataclasses.replace(_nameless(policy), redirect_url=url, redirect_prefix=prefix, fixed_response=_page(policy.fixed_response))
+
+
+def _listener(listener: model.Listener) -> model.Listener:
+    return dataclasses.replace(_nameless(listener), error_page=_page(listener.error_page))
+
+
+def _page(page: Any) -> Any:
+    return page and dataclasses.replace(page, content_type="text/x", body=page.body and "x")
 
 
 def _rule(rule: model.L7Rule) -> model.L7Rule:

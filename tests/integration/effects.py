@@ -98,6 +98,7 @@ _COMMON = (_value("name", "another"), _value("description", "another"), _value("
 _SWITCH = (_value("admin_state_up", False, word="off"), _value("admin_state_up", True, before=False, word="on"))
 _URL = "http://www.example.com/there"
 _TO_URL = {"action": "REDIRECT_TO_URL", "redirect_url": _URL}
+_FIXED = model.FixedResponse(status=200, content_type="text/plain", body="fixed")
 _APP_COOKIE = _persistence("APP_COOKIE", "session")
 OTHER_POOL = "the other pool"  # stands for the id of the cell's second pool
 
@@ -111,6 +112,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("insert_headers", {"X-Forwarded-For": "true"}),
         *(_value(name, 7000) for name in listener.SCHEMA.operators),
         _value("allowed_cidrs", ("198.19.0.0/16",)),
+        _value("error_page", model.Page(content_type="text/plain", body="Closed.")),
         _value("rate_limit", model.RateLimit(requests=1, period=3600)),
     ),
     "pool": (
@@ -123,6 +125,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("session_persistence", None, before=_persistence("HTTP_COOKIE"), word="unset"),
         _value("session_persistence", _persistence("APP_COOKIE", "another"), before=_APP_COOKIE, word="cookie_name"),
         _value("slow_start", 1),
+        _value("drain_timeout", 2),
     ),
     "member": (
         _COMMON[0],
@@ -161,6 +164,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         lambda kind: [Change(kind, "redirect_url", _TO_URL, {"redirect_url": f"{_URL}/too"})],
         lambda kind: [Change(kind, "redirect_prefix", {}, {"action": "REDIRECT_PREFIX", "redirect_prefix": "http://www.example.com"})],
         lambda kind: [Change(kind, "redirect_http_code", _TO_URL, {"redirect_http_code": 308})],
+        lambda kind: [Change(kind, "fixed_response", {}, {"action": "FIXED_RESPONSE", "fixed_response": _FIXED})],
         _value("position", 7),
     ),
 }

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from controller.dev.client import eventually
+from tests.fuzz import bodies
 from tests.integration.site import QUICK_MONITOR, Balancer, Site
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
@@ -60,4 +61,65 @@ def test_a_member_that_comes_up_gets_more_and_more_requests(site: Site) -> None:
 
     assert 0 < share() < 0.4
     eventually(lambda: 0.47 < share() < 0.53, 30, lambda: "it never gets its share")
+    balancer.delete()
+
+
+def _answer(balancer: Balancer, path: str, *more: str) -> tuple[str, str, bytes]:
+    """Status, content type and body."""
+    command = [*balancer.site.machine.entrance("client"), "curl", "--silent", "--max-time", "20", *more]
+    shown = ["--write-out", "\n%{http_code} %{content_type}", f"http://{balancer.vip}{path}"]
+    body, _, last = subprocess.run([*command, *shown], capture_output=True, check=False).stdout.rpartition(b"\n")
+    status, _, content_type = last.decode().partition(" ")
+    return status, content_type, body
+
+
+def test_clients_get_the_answer_that_a_policy_has_for_them(site: Site) -> None:
+    balancer = site.balancer(["web-1"])
+    rules = [{"type": "PATH", "compare_type": "EQUAL_TO", "value": "/fixed"}]
+    fixed = {"listener_id": balancer.listener_id, "action": "FIXED_RESPONSE", "fixed_response": {"status": 418}}
+    policy = site.api.post("/l7policies", {"l7policy": fixed})["l7policy"]["id"]
+    site.api.post(f"/l7policies/{policy}/rules", {"rule": rules[0]})
+    balancer.wait_active()
+    assert _answer(balancer, "/fixed")[::2] == ("418", b"")
+    for number, body in enumerate((*bodies.PAGES, "x" * 4096)):
+        content_type = bodies.TYPES[number % len(bodies.TYPES)]
+        response = {"status": 200 + number, "content_type": content_type, "body": body}
+        if response["status"] in (204, 205):
+            response["status"] = 404
+        site.api.put(f"/l7policies/{policy}", {"l7policy": {"fixed_response": response}})
+        balancer.wait_active()
+        assert _answer(balancer, "/fixed") == (str(response["status"]), content_type, body.encode())
+        assert _answer(balancer, "/fixed", "--head", "--output", "/dev/null")[0] == str(response["status"])
+        assert site.fetch(balancer.vip) == "web-1", "others go where they went"
+    reject = {"listener_id": balancer.listener_id, "action": "REJECT", "rules": rules}
+    second = site.api.post("/l7policies", {"l7policy": {name: value for name, value in reject.items() if name != "rules"}})["l7policy"][
+        "id"
+    ]
+    site.api.post(f"/l7policies/{second}/rules", {"rule": rules[0]})
+    balancer.wait_active()
+    assert _answer(balancer, "/fixed")[0] == "403", "rejects win, wherever they stand"
+    balancer.delete()
+
+
+def test_clients_see_the_page_of_the_listener_while_no_member_answers(site: Site) -> None:
+    balancer = site.balancer(["web-1"])
+    page = {"content_type": "text/html; charset=utf-8", "body": '<h1>it\'s "noon" 🏺</h1>\n#1 %[src] $HOME'}
+    site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"error_page": page}})
+    balancer.wait_active()
+    assert site.fetch(balancer.vip) == "web-1"
+    (member,) = balancer.members().values()
+    wanted = "503", page["content_type"], page["body"].encode()
+    site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"admin_state_up": False}})
+    balancer.wait_active()
+    assert _answer(balancer, "/") == wanted, "nobody serves"
+    dead = {"member": {"name": "dead", "address": site.web["web-1"], "protocol_port": 9}}
+    site.api.post(balancer.members_path, dead)
+    balancer.wait_active()
+    assert _answer(balancer, "/") == wanted, "nobody listens"
+    site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"default_pool_id": None}})
+    balancer.wait_active()
+    assert _answer(balancer, "/") == wanted, "there is no pool"
+    site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"error_page": None}})
+    balancer.wait_active()
+    assert b"503 Service Unavailable" in _answer(balancer, "/")[2]
     balancer.delete()

@@ -12,10 +12,16 @@ from tests.functional.api.conftest import Api
 from tests.functional.api.lbaasv2.conftest import Old
 
 SET: dict[str, dict[str, Any]] = {
-    "listener": {"rate_limit": {"requests": 20, "period": 3}},
-    "pool": {"slow_start": 30},
+    "listener": {
+        "rate_limit": {"requests": 20, "period": 3},
+        "error_page": {"content_type": "text/plain", "body": 'Closed.\n\tZürück um 12 "%[env(HOME)]"'},
+    },
+    "pool": {"slow_start": 30, "drain_timeout": 300},
+    "l7policy": {"fixed_response": {"status": 200, "content_type": "application/json", "body": "{}"}},
 }
 """By resource and field: a value."""
+WITH, WITHOUT = {"fixed_response": {"action": "FIXED_RESPONSE"}}, {"fixed_response": {"action": "REJECT"}}
+"""What else an object says to have the field, and to have it no more (the field is null otherwise)."""
 FIELDS = [(kind, name) for kind, values in SET.items() for name in values]
 
 
@@ -27,9 +33,10 @@ class Site:
         self.load_balancer = api.load_balancer()["id"]
         self.listener = api.listener(self.load_balancer)["id"]
         self.pool = api.pool(loadbalancer_id=self.load_balancer)["id"]
+        self.policy = api.create("l7policy", "/l7policies", listener_id=self.listener, action="REJECT")["id"]
 
     def path(self, kind: str) -> str:
-        return {"listener": f"/listeners/{self.listener}", "pool": f"/pools/{self.pool}"}[kind]
+        return {"listener": f"/listeners/{self.listener}", "pool": f"/pools/{self.pool}", "l7policy": f"/l7policies/{self.policy}"}[kind]
 
     def change(self, kind: str, **values: Any) -> Any:
         return self.api.ok("PUT", self.path(kind), {kind: values})[kind]
@@ -53,14 +60,14 @@ def test_it_is_seen_while_it_is_set(site: Site, kind: str, name: str) -> None:
     value = SET[kind][name]
     before = site.api.get(kind, site.path(kind))
     assert name not in before
-    assert site.change(kind, **{name: value})[name] == value
+    assert site.change(kind, **{name: value}, **WITH.get(name, {}))[name] == value
     after = site.api.get(kind, site.path(kind))
-    assert after == before | {name: value, **{key: after[key] for key in ("updated_at", "provisioning_status")}}
+    assert after == before | {name: value, **WITH.get(name, {}), **{key: after[key] for key in ("updated_at", "provisioning_status")}}
     collection = site.path(kind).rpartition("/")[0]
     assert [one[name] for one in site.api.ok("GET", collection)[collection[1:]]] == [value]
     assert site.api.get(kind, f"{site.path(kind)}?fields={name}") == {name: value}
     assert site.change(kind, name="another")[name] == value
-    assert name not in site.change(kind, **{name: None})
+    assert name not in site.change(kind, **WITHOUT.get(name, {name: None}))
     assert name not in site.api.ok("GET", collection)[collection[1:]][0]
 
 
@@ -69,8 +76,9 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
     old = Old(api)
     load_balancer = old.load_balancer()["id"]
     listener = old.listener(load_balancer)
-    made = {"listener": listener, "pool": old.pool(listener_id=listener["id"])}[kind]
-    path = f"/{kind}s/{made['id']}"
+    policy = old.create("l7policy", "/l7policies", listener_id=listener["id"], action="REJECT")
+    made = {"listener": listener, "pool": old.pool(listener_id=listener["id"]), "l7policy": policy}[kind]
+    path = {"l7policy": "/l7policies"}.get(kind, f"/{kind}s") + f"/{made['id']}"
     said = old.send("PUT", path, {kind: {name: SET[kind][name]}})
     assert (said.status_code, f"'{name}'" in said.get_data(as_text=True)) == (400, True)
     assert name not in made
@@ -84,6 +92,15 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
         ("listener", {"rate_limit": {"requests": 0}}, "Value should be greater or equal to 1"),
         ("listener", {"rate_limit": {"requests": 1, "period": 3601}}, "Value should be lower or equal to 3600"),
         ("listener", {"rate_limit": {"requests": 1, "burst": 3}}, "Unknown attribute"),
+        ("listener", {"error_page": {"body": ""}}, "Value should have from 1 to 4096 bytes in UTF-8"),
+        ("listener", {"error_page": {"body": "ä" * 2049}}, "Value should have from 1 to 4096 bytes in UTF-8"),
+        ("listener", {"error_page": {"body": "a\0b"}}, "Value should not contain control characters"),
+        ("listener", {"error_page": {"body": "a", "content_type": "text/html\r\nX: y"}}, "Value should be a content type"),
+        ("l7policy", {"action": "FIXED_RESPONSE"}, "Invalid L7 Policy arguments: fixed_response must not be None"),
+        ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"body": "a"}}, "Mandatory field missing"),
+        ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"status": 199}}, "Value should be greater or equal to 200"),
+        ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"status": 204, "body": "a"}}, "an answer of status 204 has no body"),
+        ("pool", {"drain_timeout": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 86401}, "Value should be lower or equal to 86400"),
         ("pool", {"slow_start": "soon"}, "Value should be integer"),
@@ -116,8 +133,21 @@ def test_what_is_for_streams_is_refused_for_datagrams(site: Site, protocol: str,
 def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:
     pool = {"name": "kilns", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **SET["pool"]}
     listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **SET["listener"]}
+    listener["l7policies"] = [SET["l7policy"] | WITH["fixed_response"]]
     made = api.load_balancer(listeners=[listener, {"protocol": "TCP", "protocol_port": 81}])
     first, second = made["listeners"]
     assert {name: first[name] for name in SET["listener"]} == SET["listener"]
     assert not second.keys() & SET["listener"].keys()
+    assert {name: first["l7policies"][0][name] for name in SET["l7policy"]} == SET["l7policy"]
     assert {name: made["pools"][0][name] for name in SET["pool"]} == SET["pool"]
+
+
+def test_a_policy_keeps_its_answer_until_it_does_something_else(site: Site) -> None:
+    value = SET["l7policy"]["fixed_response"]
+    site.change("l7policy", action="FIXED_RESPONSE", fixed_response=value)
+    assert site.change("l7policy", position=1, redirect_http_code=301)["redirect_http_code"] is None
+    assert site.change("l7policy", action="FIXED_RESPONSE")["fixed_response"] == value
+    assert "fixed_response" not in site.change("l7policy", action="REDIRECT_TO_URL", redirect_url="https://www.example.com/")
+    assert "fixed_response" not in site.change("l7policy", fixed_response=value), "as with the targets of other actions"
+    said = site.change("l7policy", action="FIXED_RESPONSE", fixed_response={"status": 204})
+    assert (said["redirect_url"], said["fixed_response"]["body"]) == (None, "")

@@ -276,12 +276,33 @@ def _l7() -> model.Snapshot:
 
 def _additions() -> model.Snapshot:
     """What only we have."""
-    return _one_pool(
+    page = model.Page(content_type="text/html; charset=utf-8", body="<h1>Zürück um 12</h1>\n'\"%[env(HOME)] $HOME #\\")
+    snapshot = _one_pool(
         "additions",
-        listener={"rate_limit": model.RateLimit(requests=100, period=10), "insert_headers": {"X-Forwarded-For": "true"}},
-        pool={"slow_start": 30},
+        listener={
+            "rate_limit": model.RateLimit(requests=100, period=10),
+            "insert_headers": {"X-Forwarded-For": "true"},
+            "error_page": page,
+        },
+        pool={"slow_start": 30, "drain_timeout": 300},
         monitor={},
     )
+    fixed = {
+        "json": model.FixedResponse(status=200, content_type="application/json", body='{"lua.x": "%[env(HOME)]"}'),
+        "empty": model.FixedResponse(status=204, content_type="text/plain", body=""),
+    }
+    policies = [
+        builders.an_l7policy(
+            id=builders.an_id(f"additions-{name}"),
+            listener_id=snapshot.listeners[0].id,
+            action="FIXED_RESPONSE",
+            fixed_response=response,
+            position=position,
+        )
+        for position, (name, response) in enumerate(fixed.items(), start=1)
+    ]
+    rules = [builders.an_l7rule(id=builders.an_id(f"rule of {one.id}"), l7policy_id=one.id) for one in policies]
+    return dataclasses.replace(snapshot, l7policies=tuple(policies), l7rules=tuple(rules))
 
 
 CASES: dict[str, Callable[[], model.Snapshot]] = {

@@ -34,6 +34,7 @@ def _whole() -> model.Snapshot:
     pools = {name: builders.an_id(f"safe-{name}") for name in ("app", "plain")}
     persistence = model.SessionPersistence(type="APP_COOKIE", cookie_name="sid")
     http = builders.an_id("safe-http")
+    page = model.Page(content_type="text/plain", body="a")
     policies = [
         builders.an_l7policy(
             id=builders.an_id(f"safe-{action}"),
@@ -43,13 +44,14 @@ def _whole() -> model.Snapshot:
             redirect_pool_id=pools["plain"],
             redirect_url="https://a.example/",
             redirect_prefix="https://a.example",
+            fixed_response=model.FixedResponse(status=200, content_type="text/plain", body="a") if action == "FIXED_RESPONSE" else None,
         )
-        for position, action in enumerate(("REDIRECT_TO_URL", "REDIRECT_PREFIX", "REDIRECT_TO_POOL"), start=1)
+        for position, action in enumerate(("REDIRECT_TO_URL", "REDIRECT_PREFIX", "REDIRECT_TO_POOL", "FIXED_RESPONSE"), start=1)
     ]
     snapshot = builders.a_snapshot(
         builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY),
         listeners=[
-            builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}),
+            builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}, error_page=page),
             builders.a_listener(default_pool_id=pools["plain"], protocol="TCP", protocol_port=81),
             builders.a_listener(
                 id=builders.an_id("safe-tls"),
@@ -91,6 +93,7 @@ def _whole() -> model.Snapshot:
             builders.an_l7rule(l7policy_id=policies[2].id, type="FILE_TYPE", compare_type="EQUAL_TO", value="jpg"),
             builders.an_l7rule(l7policy_id=policies[2].id, type="SSL_DN_FIELD", key="CN", compare_type="EQUAL_TO", value="a"),
             builders.an_l7rule(l7policy_id=policies[2].id, type="SSL_VERIFY_RESULT", compare_type="EQUAL_TO", value="0"),
+            builders.an_l7rule(l7policy_id=policies[3].id),
         ],
     )
     return tools.with_additional_vips(snapshot)
@@ -126,6 +129,10 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     ("l7policies", 0, ("redirect_url",)),
     ("l7policies", 1, ("redirect_prefix",)),
     ("l7policies", 2, ("name",)),
+    ("l7policies", 3, ("fixed_response", "body")),
+    ("l7policies", 3, ("fixed_response", "content_type")),
+    ("listeners", 0, ("error_page", "body")),
+    ("listeners", 0, ("error_page", "content_type")),
     ("l7rules", 0, ("id",)),
     ("l7rules", 0, ("key",)),
     ("l7rules", 0, ("value",)),

@@ -36,7 +36,10 @@ STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
     "availability_zone": (choice.AvailabilityZone, tables.availability_zones),
     "availability_zone_profile": (choice.AvailabilityZoneProfile, tables.availability_zone_profiles),
 }
-_BY_ANOTHER = {("loadbalancer", "additional_vips"), ("listener", "rate_limit"), ("pool", "session_persistence")}
+_BY_ANOTHER = {
+    *(("loadbalancer", "additional_vips"), ("pool", "session_persistence"), ("l7policy", "fixed_response")),
+    *(("listener", "rate_limit"), ("listener", "error_page")),
+}
 """Attributes that are objects of the model, made of what the column holds."""
 
 
