@@ -5,43 +5,56 @@ from __future__ import annotations
 import json
 import logging
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from amphora_agent import system
 
 LOG = logging.getLogger(__name__)
 FIELDS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+_ABSENT = 1000
+"""So many listeners keep their totals that are not served at present: one that is switched on again goes on from there."""
 
 
 class Counters:
-    """Totals per listener: what former workers counted, and what the present one does."""
+    """Totals per listener: what workers that have ended counted, and what each of the others does."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
         self._worker: int | None = None
         self.former_worker: int | None = None
-        """The one before: while HAProxy hands over, both may answer, and whoever takes the old one's count again counts it twice."""
+        """The one before: while HAProxy hands over, both may answer for the one."""
         self._base: dict[str, list[int]] = {}
-        self._last: dict[str, list[int]] = {}
+        self._last: dict[int, dict[str, list[int]]] = {}  # by worker
         self._saved: bytes | None = None
         self._load()
 
-    def take(self, worker: int, raw: Mapping[str, list[int]]) -> dict[str, list[int]]:
-        """Take in what a worker counts, and return the totals (`FIELDS`) of its listeners."""
-        for listener, values in raw.items():
-            last = self._last.get(listener)
-            if last is not None and (worker != self._worker or any(now < before for now, before in zip(values, last, strict=True))):
-                self._base[listener] = _sum(self._base.get(listener), last)
-        for gone in self._last.keys() - raw.keys():
-            self._base.pop(gone, None)
+    def take(self, worker: int, raw: Mapping[str, list[int]], former: Collection[int] = ()) -> dict[str, list[int]]:
+        """Take in what a worker counts, and return the totals (`FIELDS`) of its listeners.
+
+        `former` are workers that have a successor and are still asked: what others counted is final.
+        """
+        self.take_former(worker, raw)
         if worker != self._worker:
             self._worker, self.former_worker = worker, self._worker
-        self._last = {listener: list(values) for listener, values in raw.items()}
-        return {listener: _sum(self._base.get(listener), values) for listener, values in raw.items()}
+        for ended in self._last.keys() - {worker, *former}:
+            for listener, values in self._last.pop(ended).items():
+                self._add(listener, values)
+        for absent in [listener for listener in self._base if listener not in raw][:-_ABSENT]:
+            del self._base[absent]
+        return {listener: self._total(listener) for listener in raw}
+
+    def take_former(self, worker: int, raw: Mapping[str, list[int]]) -> None:
+        """Take in what a worker counts, whether it has a successor or not."""
+        last = self._last.setdefault(worker, {})
+        for listener, values in raw.items():
+            before = last.get(listener)
+            if before is not None and any(now < then for now, then in zip(values, before, strict=True)):
+                self._add(listener, before)  # another process of the same id
+            last[listener] = list(values)
 
     def save(self) -> None:
         """Write them down, if they changed, so that totals once reported are never taken back."""
-        content = json.dumps({"worker": self._worker, "base": self._base, "last": self._last}).encode()
+        content = json.dumps({"worker": self._worker, "base": self._base, "workers": self._last}).encode()
         if content == self._saved:
             return
         try:
@@ -56,11 +69,23 @@ class Counters:
         self._worker, self.former_worker, self._base, self._last, self._saved = None, None, {}, {}, None
         self._path.unlink(missing_ok=True)
 
+    def _add(self, listener: str, values: list[int]) -> None:
+        self._base[listener] = _sum(self._base.get(listener), values)
+
+    def _total(self, listener: str) -> list[int]:
+        total = self._base.get(listener)
+        for last in self._last.values():
+            if listener in last:
+                total = _sum(total, last[listener])
+        return total or [0] * len(FIELDS)
+
     def _load(self) -> None:
         try:
             data = json.loads(system.read_file(self._path) or b"{}")
             self._worker = data.get("worker")
-            self._base, self._last = dict(data.get("base", {})), dict(data.get("last", {}))
+            # Agents of before knew one worker at a time.
+            workers = data.get("workers", {self._worker: data["last"]} if "last" in data and self._worker is not None else {})
+            self._base, self._last = dict(data.get("base", {})), {int(worker): dict(last) for worker, last in workers.items()}
         except (ValueError, TypeError, AttributeError):
             self._base, self._last = {}, {}  # better wrong statistics than no amphora
 

@@ -25,6 +25,7 @@ QUEUE_TIMEOUT, ANSWER_TIMEOUT = 3, 5
 FRESH = 1.0
 """Seconds for which an answer is given again."""
 _SHARE = 10
+_IS_OWN = rest.METRICS_BACKEND.__eq__
 _SLOW = 0.1
 _LONGEST_HEAD = 16_384
 _UNAVAILABLE = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -44,10 +45,12 @@ class Exporter:
 
     def __init__(self, path: pathlib.Path, runtime: haproxy_runtime.RuntimeApi) -> None:
         self._path, self._runtime = path, runtime
-        self._lock = threading.Lock()
+        self._lock, self._counting = threading.Lock(), threading.Lock()
         self._listening: socket.socket | None = None
         self._answer, self._until = b"", 0.0
         self._processor: Sequence[int] = ()
+        self._before: metrics.Families = {}  # what workers counted that have ended
+        self._leaving: dict[int, metrics.Families] = {}  # the same of those that have a successor and finish their connections
 
     @property
     def backend(self) -> str:
@@ -72,6 +75,21 @@ class Exporter:
                 on_failure.pop_all()
             self._listening = listening
             threading.Thread(target=self._serve, args=(self._listening,), name="metrics", daemon=True).start()
+
+    def note(self, worker: int, former: haproxy_runtime.Session) -> None:
+        """Remember what a worker has counted that has a successor: what scrapers see goes on from there.
+
+        :raises RuntimeFailed: it does not answer.
+        """
+        if self._listening is not None:
+            counted = metrics.counts(former.ask("show stat"), former.ask("show info"), _IS_OWN)
+            with self._counting:
+                self._leaving[worker] = counted
+
+    def end(self, worker: int) -> None:
+        """What was noted of a worker is all that it will have counted."""
+        with self._counting:
+            metrics.add(self._before, self._leaving.pop(worker, {}))
 
     def _serve(self, listening: socket.socket) -> None:
         turns = threading.Semaphore(2 * AT_ONCE)  # two workers of HAProxy may ask, of before and after a reload
@@ -117,4 +135,9 @@ class Exporter:
         memory = {name: int(rest_of.split()[0]) for name, _, rest_of in (line.partition(":") for line in lines)}
         load = metrics.load(processor, self._processor or [0] * len(processor), memory)
         self._processor = processor
-        return metrics.text(self._runtime.ask("show stat"), self._runtime.ask("show info"), load, rest.METRICS_BACKEND.__eq__)
+        present = metrics.families(self._runtime.ask("show stat"), self._runtime.ask("show info"), _IS_OWN)
+        with self._counting:
+            self._before = metrics.of_those_in(present, self._before)
+            for counted in (self._before, *self._leaving.values()):
+                metrics.add(present, metrics.of_those_in(present, counted))
+        return metrics.text(present, load)

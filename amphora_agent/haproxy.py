@@ -19,7 +19,6 @@ from amphora_agent import (
     allowed,
     certificates,
     errors,
-    exporter,
     former_workers,
     haproxy_config,
     haproxy_drains,
@@ -117,7 +116,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     def __init__(self, places: Places, command: str, namespace: str, record: programs.Record | None = None) -> None:
         own = places.own or places.run
         self._certificates = certificates.Certificates(places.certificates)
-        super().__init__(own / "haproxy.sock", places.state / "counters.json", places.run / "drains.json", self._certificates)
+        reported = (own / "haproxy.sock", places.state / "counters.json", places.run / "drains.json")
+        super().__init__(*reported, self._certificates, places.run / "metrics.sock")
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
@@ -144,7 +144,6 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
-        self._exporter = exporter.Exporter(places.run / "metrics.sock", self.runtime)
 
     @property
     def config(self) -> str | None:
@@ -246,6 +245,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self._ensure_exporting(config)
             self.changes.find_lingering(config)
             self.changes.first_checks.find()
+        if (master := self.master()) is not None and (present := self.runtime.worker()) is not None:
+            self._former_counts.adopt([pid for pid in system.children(master) if pid != present.pid], self._to_master)
 
     def tend(self) -> None:
         self.changes.drains.end_overdue(self.config or "", self._former_workers)
@@ -391,7 +392,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         if master is None:
             return self._start_afresh()
         old = None if before is None else self._texts.get(self._text_of(before))
-        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables:
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._former_counts.beside(self.runtime) as succeeded:
 
             def watch() -> None:
                 count()
@@ -399,6 +400,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
             if not self._hand_over(watch, master, before, expected, None if forget_health else old):
                 return False
+            succeeded()
             tables.carry()
         return True
 
@@ -462,11 +464,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             now = self.runtime.worker()
             return now is not None and now.pid != before.pid and self.master() not in (None, master)
 
-        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables:
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._former_counts.beside(self.runtime) as succeeded:
             if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
                 return False
             process = self._process
             system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
+            succeeded()
             tables.carry()
         self._begun(start)
         return taken_over()

@@ -9,7 +9,18 @@ import threading
 import time
 from collections.abc import Iterator
 
-from amphora_agent import certificates, counters, haproxy_changes, haproxy_drains, haproxy_runtime, program, programs, watch
+from amphora_agent import (
+    certificates,
+    counters,
+    exporter,
+    former_counts,
+    haproxy_changes,
+    haproxy_drains,
+    haproxy_runtime,
+    program,
+    programs,
+    watch,
+)
 from amphora_agent import report as reports
 
 LOG = logging.getLogger(__name__)
@@ -24,10 +35,19 @@ class ReportingHAProxy(program.Program):
 
     name = programs.HAPROXY
 
-    def __init__(self, socket: pathlib.Path, counted: pathlib.Path, drains: pathlib.Path, certificates: certificates.Certificates) -> None:
+    def __init__(
+        self,
+        socket: pathlib.Path,
+        counted: pathlib.Path,
+        drains: pathlib.Path,
+        certificates: certificates.Certificates,
+        exported: pathlib.Path,
+    ) -> None:
         self.runtime = haproxy_runtime.RuntimeApi(socket)
         self.changes = haproxy_changes.Changes(self.runtime, certificates, haproxy_drains.Drains(drains, self.runtime))
         self._counters = counters.Counters(counted)
+        self._exporter = exporter.Exporter(exported, self.runtime)
+        self._former_counts = former_counts.FormerCounts(self._counters, self._exporter)
         self._counting = threading.Lock()
         self._is_replacing = False  # True while it is being replaced because somebody wants another state
 
@@ -39,6 +59,8 @@ class ReportingHAProxy(program.Program):
         if state != programs.RUNS:
             return program.Part()
         try:
+            with self._counting:
+                self._former_counts.look()
             statistics, totals = self._count()
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("No report: %s", exc)
@@ -86,7 +108,7 @@ class ReportingHAProxy(program.Program):
         with self._counting:
             answer = self._ask_present_worker("show info;show stat -1 7 -1")
             statistics = reports.read_statistics(answer, self.changes.lingering)
-            return statistics, self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw)
+            return statistics, self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw, self._former_counts.workers)
 
     def _ask_present_worker(self, question: str) -> str:
         """:raises RuntimeFailed: HAProxy does not answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import pathlib
+import select
 import socket
 from collections.abc import Collection, Iterator
 
@@ -25,6 +26,7 @@ class Worker:
 
 
 _PROMPT = b"\n> "
+_MOMENT = 0.05  # seconds
 
 
 class Session:
@@ -32,6 +34,28 @@ class Session:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._received: bytes | None = None  # of an answer that is awaited
+
+    def ask_again(self, command: str) -> str | None:
+        """The last answer to a command that is asked again and again, or None if there is none yet; waits for a moment only.
+
+        :raises RuntimeFailed: the worker has ended.
+        """
+        try:
+            if self._received is None:
+                self._connection.sendall(command.encode() + b"\n")
+                self._received = b""
+            while not self._received.endswith(_PROMPT):
+                if not select.select([self._connection], [], [], _MOMENT)[0]:
+                    return None
+                chunk = self._connection.recv(262_144)
+                if not chunk:
+                    raise RuntimeFailed("it has ended")
+                self._received += chunk
+        except OSError as exc:
+            raise RuntimeFailed(str(exc)) from exc
+        answer, self._received = self._received, None
+        return answer.removesuffix(_PROMPT).decode(errors="replace")
 
     def ask(self, command: str) -> str:
         """The answer to a command.
@@ -133,6 +157,11 @@ def worker_in(info: str) -> int | None:
     """The worker's process id in the answer to `show info`."""
     value = _value(info, "Pid")
     return None if value is None else int(value)
+
+
+def has_finished(info: str) -> bool:
+    """Whether a worker, by its answer to `show info`, takes no connections and has none, those to its own socket left out."""
+    return _value(info, "Stopping") == "1" and _value(info, "CurrConns") == "0"
 
 
 def _value(info: str, name: str) -> str | None:

@@ -93,25 +93,50 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
 _MILLISECONDS = frozenset(("ctime", "ctime_max", "qtime", "qtime_max", "rtime", "rtime_max", "ttime", "ttime_max"))
 
 _Labels = tuple[tuple[str, str], ...]
-_Families = dict[str, dict[_Labels, float]]
+Families = dict[str, dict[_Labels, float]]
+"""Values by labels, by the name of the metric."""
 
 
-def text(statistics: str, info: str, load: Mapping[str, float], is_own: Callable[[str], bool]) -> str:
-    """All metrics, of the answers to `show stat` and `show info`, and of the machine's `load` (percent of `cpu` and `memory`).
+def text(families: Families, load: Mapping[str, float]) -> str:
+    """All metrics, and the machine's `load` (percent of `cpu` and `memory`)."""
+    return "".join(_lines(families | {f"octavia_loadbalancer_{name}": {(): value} for name, value in load.items()}))
+
+
+def families(statistics: str, info: str, is_own: Callable[[str], bool]) -> Families:
+    """The metrics of a worker, of its answers to `show stat` and `show info`.
 
     `is_own` knows the proxies that are no tenant's: there is no word of them.
     """
-    families: _Families = {}
-    _add(families, "octavia_loadbalancer", (), _PROCESS, said := _pairs(info))
-    _add(families, "octavia_memory", (), _MEMORY, said)
-    families.update({f"octavia_loadbalancer_{name}": {(): value} for name, value in load.items()})
+    found: Families = {}
+    _add(found, "octavia_loadbalancer", (), _PROCESS, said := _pairs(info))
+    _add(found, "octavia_memory", (), _MEMORY, said)
     for row in csv.DictReader(io.StringIO(statistics.removeprefix("# "))):
         if not is_own(row["pxname"]) and row["svname"]:
-            _add_row(families, row)
-    return "".join(_lines(families))
+            _add_row(found, row)
+    return found
 
 
-def _add_row(families: _Families, row: Mapping[str, str]) -> None:
+def counts(statistics: str, info: str, is_own: Callable[[str], bool]) -> Families:
+    """Those of them that only rise."""
+    return {name: samples for name, samples in families(statistics, info, is_own).items() if name.endswith("_total")}
+
+
+def add(sums: Families, counted: Families) -> None:
+    """Add what another worker has counted."""
+    for name, samples in counted.items():
+        known = sums.setdefault(name, {})
+        for labels, value in samples.items():
+            known[labels] = known.get(labels, 0.0) + value
+
+
+def of_those_in(present: Families, counted: Families) -> Families:
+    """Without what is there no more."""
+    return {
+        name: {labels: value for labels, value in samples.items() if labels in present.get(name, ())} for name, samples in counted.items()
+    }
+
+
+def _add_row(families: Families, row: Mapping[str, str]) -> None:
     pool = row["pxname"].partition(":")[0]
     kind, labels = {"FRONTEND": ("listener", (("listener", row["pxname"]),)), "BACKEND": ("pool", (("pool", pool),))}.get(
         row["svname"], ("member", (("pool", pool), ("member", row["svname"])))
@@ -126,13 +151,13 @@ def _add_row(families: _Families, row: Mapping[str, str]) -> None:
             _put(families, f"{prefix}_http_responses_total", (*labels, ("code", code)), float(row[f"hrsp_{code}"]))
 
 
-def _add(families: _Families, prefix: str, labels: _Labels, fields: Mapping[str, str], values: Mapping[str, str]) -> None:
+def _add(families: Families, prefix: str, labels: _Labels, fields: Mapping[str, str], values: Mapping[str, str]) -> None:
     for suffix, field in fields.items():
         if value := values.get(field):
             _put(families, f"{prefix}_{suffix}", labels, float(value) / (1000 if field in _MILLISECONDS else 1))
 
 
-def _put(families: _Families, name: str, labels: _Labels, value: float) -> None:
+def _put(families: Families, name: str, labels: _Labels, value: float) -> None:
     """A pool that two listeners share is two backends, and one to whoever looks: counts are added, of the rest the most is told."""
     family = families.setdefault(name, {})
     counts = name.endswith("_total") or "_current_" in name

@@ -13,7 +13,7 @@ import pytest
 from controller.dev.client import eventually
 from controller.embedded import linux
 from tests.integration.dual import Dual
-from tests.integration.site import agent_pids
+from tests.integration.site import agent_pids, haproxy_workers
 from tests.unit.amphora_agent.test_metrics import samples
 
 pytestmark = [
@@ -120,4 +120,39 @@ def test_metrics_are_there_after_the_agent_died(dual: Dual) -> None:
     (amphora,) = dual.amphorae(made)
     dual.site.kill(agent_pids(amphora))
     eventually(lambda: "octavia_" in scrape(dual, vip), 20)
+    dual.delete(made)
+
+
+def test_counts_go_on_over_reloads(dual: Dual) -> None:
+    made = balancer(dual, 4, "SINGLE")
+    vip, listener = made["vip_address"], made["listeners"][0]["id"]
+    dual.all_answer(vip, {"back-web-4", "back-web-6"})
+    requests = f'octavia_listener_http_requests_total{{listener="{listener}"}}'
+    seen: dict[str, float] = {}
+
+    def look() -> float:
+        text, _, status = scrape(dual, vip).rpartition("\n")
+        assert status.startswith("200 ")
+        now = {key: value for key, value in samples(text).items() if re.match(r"octavia_\w+_total\b", key)}
+        assert [key for key, value in seen.items() if now[key] < value] == []
+        seen.update(now)
+        return now[requests]
+
+    eventually(lambda: look() > 0, 10)
+    time.sleep(1.5)
+    before = look()
+    slow = [*linux.enter(dual.namespace("client")), "curl", "--silent", f"http://{vip}/slow?seconds=6"]
+    asked = []
+    for number in range(3):
+        asked.append(subprocess.Popen(slow, stdout=subprocess.PIPE))
+        time.sleep(0.3)
+        dual.site.api.put(f"/listeners/{listener}", {"listener": {"timeout_client_data": 40_000 + number}})
+        dual.site.api.wait_active(made["id"])
+        assert dual.fetch(vip)
+        look()
+    assert all(one.communicate()[0] for one in asked)
+    eventually(lambda: look() >= before + 6, 10)
+    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in dual.amphorae(made)), 10, "a former worker does not end")
+    time.sleep(1.5)
+    assert look() == before + 6
     dual.delete(made)

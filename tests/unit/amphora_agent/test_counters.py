@@ -43,11 +43,39 @@ def test_totals_survive_a_restart_of_the_agent(path: pathlib.Path) -> None:
     assert counters.Counters(path).take(3, {"l1": [1, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
 
 
-def test_a_listener_that_was_removed_starts_anew(path: pathlib.Path) -> None:
+def test_a_listener_that_was_away_goes_on_from_where_it_was(path: pathlib.Path) -> None:
     totals = counters.Counters(path)
     totals.take(1, {"l1": [10, 0, 0, 0], "l2": [1, 0, 0, 0]})
     totals.take(2, {"l2": [1, 0, 0, 0]})
-    assert totals.take(3, {"l1": [1, 0, 0, 0], "l2": [0, 0, 0, 0]}) == {"l1": [1, 0, 0, 0], "l2": [2, 0, 0, 0]}
+    assert totals.take(3, {"l1": [1, 0, 0, 0], "l2": [0, 0, 0, 0]}) == {"l1": [11, 0, 0, 0], "l2": [2, 0, 0, 0]}
+
+
+def test_of_listeners_that_are_away_only_so_many_are_remembered(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    totals.take(1, {f"l{number}": [1, 0, 0, 0] for number in range(3000)})
+    totals.take(2, {})
+    totals.save()
+    assert path.stat().st_size < 50_000
+    assert totals.take(3, {"l0": [0, 0, 0, 0], "l2999": [0, 0, 0, 0]}) == {"l0": [0, 0, 0, 0], "l2999": [1, 0, 0, 0]}
+
+
+def test_what_a_worker_counts_after_it_has_a_successor_is_added(path: pathlib.Path) -> None:
+    totals = counters.Counters(path)
+    totals.take(1, {"l1": [10, 20, 3, 1]})
+    assert totals.take(2, {"l1": [1, 1, 1, 0]}, former={1}) == {"l1": [11, 21, 4, 1]}
+    totals.take_former(1, {"l1": [50, 60, 3, 1]})
+    assert totals.take(2, {"l1": [2, 1, 1, 0]}, former={1}) == {"l1": [52, 61, 4, 1]}
+    totals.save()
+    for again in (totals, counters.Counters(path)):
+        assert again.take(2, {"l1": [2, 1, 1, 0]}, former={1}) == {"l1": [52, 61, 4, 1]}  # it is asked by the next agent, too
+        assert again.take(2, {"l1": [2, 1, 1, 0]}) == {"l1": [52, 61, 4, 1]}  # it has ended
+        assert again.take(3, {"l1": [0, 0, 0, 0]}) == {"l1": [52, 61, 4, 1]}
+
+
+def test_what_an_agent_of_before_has_written_is_read(path: pathlib.Path) -> None:
+    path.write_text('{"worker": 2, "base": {"l1": [10, 0, 0, 0]}, "last": {"l1": [5, 0, 0, 0]}}')
+    assert counters.Counters(path).take(2, {"l1": [6, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
+    assert counters.Counters(path).take(3, {"l1": [1, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
 
 
 def test_a_broken_file_costs_the_statistics_and_not_the_amphora(path: pathlib.Path) -> None:

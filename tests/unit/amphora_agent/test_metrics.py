@@ -33,7 +33,8 @@ def samples(text: str) -> dict[str, float]:
 
 
 def of_recorded(is_own: str = "") -> str:
-    return metrics.text(recorded.haproxy("show-stat"), recorded.haproxy("show-info"), LOAD, is_own.__eq__)
+    families = metrics.families(recorded.haproxy("show-stat"), recorded.haproxy("show-info"), is_own.__eq__)
+    return metrics.text(families, LOAD)
 
 
 def test_each_name_that_dashboards_ask_for_is_there_and_no_other() -> None:
@@ -61,7 +62,7 @@ def test_a_pool_that_two_listeners_share_is_one() -> None:
         *(row(f"p:{one}", "m", status="UP 1/2", stot=number, weight="5", rtime="250") for one, number in (("a", "3"), ("b", "4"))),
         *(row(f"p:{one}", "BACKEND", status="UP", scur="2", smax=number) for one, number in (("a", "3"), ("b", "4"))),
     ]
-    found = samples(metrics.text("\n".join(table), "", {}, lambda _: False))
+    found = samples(metrics.text(metrics.families("\n".join(table), "", lambda _: False), {}))
     assert found['octavia_member_sessions_total{pool="p",member="m"}'] == 7
     assert found['octavia_member_weight{pool="p",member="m"}'] == 5
     assert found['octavia_member_response_time_average_seconds{pool="p",member="m"}'] == 0.25
@@ -75,7 +76,7 @@ def test_a_shared_member_that_one_listener_finds_down_is_down_and_up() -> None:
     head = recorded.haproxy("show-stat").splitlines()[0]
     place = head.removeprefix("# ").split(",").index("status")
     rows = [f"p:{one},m{',' * (place - 1)}{status}" for one, status in (("a", "UP"), ("b", "DOWN"))]
-    found = samples(metrics.text("\n".join([head, *rows]), "", {}, lambda _: False))
+    found = samples(metrics.text(metrics.families("\n".join([head, *rows]), "", lambda _: False), {}))
     assert [found[f'octavia_member_status{{pool="p",member="m",state="{one}"}}'] for one in ("UP", "DOWN", "MAINT")] == [1, 1, 0]
 
 

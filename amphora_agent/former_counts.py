@@ -1,0 +1,119 @@
+"""What workers of HAProxy count that have a successor and finish their connections.
+
+HAProxy adds the bytes of a connection to its counters when the connection ends, and a worker that has a successor ends with the last one.
+So from before a reload on there is a connection to the socket of the old worker: as long as it lasts, that worker does not end. It is
+closed when no other connection is left, which is when all has been counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator
+
+from amphora_agent import counters, exporter, haproxy_runtime, report, system
+
+LOG = logging.getLogger(__name__)
+_TRIES = 10
+_QUESTION = "show info;show stat -1 1 -1"  # of all proxies the frontends (HAProxy's management guide, section 9.3)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Former:
+    """`answer()` is what it says to `_QUESTION`, None if it has not answered yet. One that is `held` does not end before it is let go."""
+
+    answer: Callable[[], str | None]
+    session: haproxy_runtime.Session | None = None
+    held: contextlib.ExitStack | None = None
+
+
+class FormerCounts:
+    """Those workers, by their process ids. Who looks and who reloads may be different threads; of each there is one at a time."""
+
+    def __init__(self, counted: counters.Counters, exporting: exporter.Exporter) -> None:
+        self._counters, self._exporter = counted, exporting
+        self._former: dict[int, _Former] = {}
+        self._leaving: int | None = None  # is about to get a successor
+
+    @property
+    def workers(self) -> Collection[int]:
+        """Whose counts are not final, though another one may serve by now."""
+        return {*self._former} | ({self._leaving} if self._leaving is not None else set())
+
+    @contextlib.contextmanager
+    def beside(self, runtime: haproxy_runtime.RuntimeApi) -> Iterator[Callable[[], None]]:
+        """Around a reload: what is yielded is to be called once the present worker has a successor."""
+        with contextlib.ExitStack() as stack:
+            session: haproxy_runtime.Session | None = None
+            try:
+                session, self._leaving = self._session(runtime, stack)
+            except haproxy_runtime.RuntimeFailed as exc:
+                LOG.warning("What the old worker still counts will not be in the statistics: %s", exc)
+
+            def succeeded() -> None:
+                if session is not None and (worker := self._leaving) is not None:
+                    self._note(worker, session)
+                    self._former[worker] = _Former(lambda: session.ask_again(_QUESTION), session, stack.pop_all())
+
+            try:
+                yield succeeded
+            finally:
+                self._leaving = None
+
+    def _session(self, runtime: haproxy_runtime.RuntimeApi, stack: contextlib.ExitStack) -> tuple[haproxy_runtime.Session, int | None]:
+        """A connection to the present worker: one of before it may still answer for a moment, as the two share a socket."""
+        for _ in range(_TRIES):
+            with contextlib.ExitStack() as attempt:
+                session = attempt.enter_context(runtime.session())
+                worker = haproxy_runtime.worker_in(session.ask("show info"))
+                if worker not in self._former:
+                    stack.push(attempt.pop_all())
+                    return session, worker
+            time.sleep(0.05)
+        raise haproxy_runtime.RuntimeFailed(f"worker {worker}, which has a successor, answers for it")
+
+    def adopt(self, workers: Collection[int], master: haproxy_runtime.RuntimeApi) -> None:
+        """Of workers that an agent before this one has left, the master tells the counts; those of their last connection are lost."""
+        for worker in workers:
+
+            def answer(worker: int = worker) -> str | None:
+                try:
+                    return "".join(master.ask(f"@!{worker} {one}", 0.5) for one in _QUESTION.split(";"))
+                except haproxy_runtime.RuntimeFailed:  # a master that starts a worker is away for a moment
+                    if not system.is_running(worker):
+                        raise
+                    return None
+
+            self._former[worker] = _Former(answer)
+
+    def look(self) -> None:
+        """Take in what they count, and let those go that have no connection left. Nobody is waited for."""
+        for worker, former in list(self._former.items()):
+            try:
+                answer = former.answer()
+                if answer is not None and haproxy_runtime.worker_in(answer) != worker:
+                    raise haproxy_runtime.RuntimeFailed(f"another one answers, {haproxy_runtime.worker_in(answer)}")
+            except haproxy_runtime.RuntimeFailed as exc:
+                LOG.info("Worker %s, which has a successor, counts no more: %s", worker, exc)
+                self._let_go(worker)
+                continue
+            if answer is not None:
+                self._counters.take_former(worker, report.read_statistics(answer).raw)
+                if haproxy_runtime.has_finished(answer):
+                    if former.session is not None:
+                        self._note(worker, former.session)
+                    self._let_go(worker)
+
+    def _note(self, worker: int, session: haproxy_runtime.Session) -> None:
+        try:
+            self._exporter.note(worker, session)
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("What worker %s has counted will be missing in the metrics: %s", worker, exc)
+
+    def _let_go(self, worker: int) -> None:
+        self._exporter.end(worker)
+        held = self._former.pop(worker).held
+        if held is not None:
+            held.close()

@@ -1,0 +1,274 @@
+"""Statistics are what clients sent and got, to the byte, and never fall: over changes, reloads, restarts and failovers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from amphora_agent import system
+from controller.dev.client import eventually
+from tests.integration.site import Site, agent_pids, haproxy_workers
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
+]
+_PORTS = (9000, 9001)  # of the listeners, and of their members
+_GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+
+
+class Connection:
+    """A client's, through one listener; what it sends comes back."""
+
+    def __init__(self, bed: Bed, port: int) -> None:
+        self._ledger, self._carried = bed.ledger[port], 0
+        self._socket = system.inside_namespace(bed.client, lambda: socket.create_connection((bed.vip, port), 10))
+        self.say(1)  # a worker has it now
+        self._ledger["total_connections"] += 1
+
+    def say(self, count: int) -> None:
+        self._socket.sendall(content := secrets.token_bytes(count))
+        heard = b""
+        while len(heard) < count:
+            part = self._socket.recv(65536)
+            assert part, "the connection was cut"
+            heard += part
+        assert heard == content
+        self._carried += count
+
+    def close(self) -> None:
+        """Only now are its bytes counted."""
+        self._socket.close()
+        self._ledger["bytes_in"] += self._carried
+        self._ledger["bytes_out"] += self._carried
+
+
+class Bed:
+    """A load balancer with two listeners of TCP, of which each has a pool of two members, and what clients did to it."""
+
+    def __init__(self, site: Site, flavor_id: str) -> None:
+        self.site = site
+        self.client = site.machine.settings.namespace("client")
+        listeners = []
+        for port in _PORTS:
+            members = [{"name": name, "address": site.web[name], "protocol_port": port} for name in ("web-1", "web-2")]
+            pool = {"name": f"echo-{port}", "protocol": "TCP", "lb_algorithm": "ROUND_ROBIN", "members": members}
+            listeners.append({"name": f"echo-{port}", "protocol": "TCP", "protocol_port": port, "default_pool": pool})
+        body = {"name": "counted", "vip_subnet_id": site.subnet_id, "flavor_id": flavor_id, "listeners": listeners}
+        made = site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
+        self.id, self.vip = made["id"], made["vip_address"]
+        self.listeners = {one["protocol_port"]: one["id"] for one in made["listeners"]}
+        self.pools = {int(one["name"].rpartition("-")[2]): one["id"] for one in made["pools"]}
+        self.ledger = {port: dict.fromkeys(_GROWING, 0) for port in _PORTS}
+        self.left_open: list[Connection] = []
+        site.api.wait_active(self.id)
+        eventually(self.answers, 20, "nobody answers")
+
+    def answers(self) -> bool:
+        """Whether a connection is served; it counts."""
+        try:
+            for port in _PORTS:
+                Connection(self, port).close()
+        except (OSError, AssertionError):
+            return False
+        return True
+
+    def stats(self, path: str) -> dict[str, int]:
+        found: dict[str, int] = self.site.api.get(f"{path}/stats")["stats"]
+        return {name: found[name] for name in _GROWING}
+
+    def seen(self) -> dict[int, dict[str, int]]:
+        return {port: self.stats(f"/listeners/{key}") for port, key in self.listeners.items()}
+
+    def use(self, count: int = 5) -> None:
+        for port in _PORTS:
+            for _ in range(count):
+                connection = Connection(self, port)
+                connection.say(1 + secrets.randbelow(50_000))
+                connection.close()
+
+    def agree(self) -> None:
+        """Wait until all views tell what clients did, and see that they go on telling it."""
+        eventually(lambda: self.seen() == self.ledger, 20, lambda: f"{self.seen()} is told, {self.ledger} was done")
+        time.sleep(1.5)
+        assert self.seen() == self.ledger
+        of_all = {name: sum(one[name] for one in self.ledger.values()) for name in _GROWING}
+        assert self.stats(f"/loadbalancers/{self.id}") == of_all
+
+    def amphorae(self) -> list[dict[str, Any]]:
+        return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == self.id]
+
+    def reload(self) -> None:
+        """A change that takes a new worker."""
+        before = [haproxy_workers(one) for one in self.amphorae()]
+        timeout = 50_000 + secrets.randbelow(10_000)
+        self.site.api.put(f"/listeners/{self.listeners[_PORTS[0]]}", {"listener": {"timeout_client_data": timeout}})
+        self.site.api.wait_active(self.id)
+        assert all(now - then for now, then in zip([haproxy_workers(one) for one in self.amphorae()], before, strict=True))
+
+    @contextlib.contextmanager
+    def never_falling(self) -> Iterator[None]:
+        """All views are looked at all the time."""
+        paths = [f"/loadbalancers/{self.id}", *(f"/listeners/{key}" for key in self.listeners.values())]
+        fallen: list[tuple[str, dict[str, int], dict[str, int]]] = []
+        ended = threading.Event()
+
+        def watch() -> None:
+            before = {path: self.stats(path) for path in paths}
+            while not ended.wait(0.2):
+                for path in paths:
+                    now = self.stats(path)
+                    if any(now[name] < before[path][name] for name in _GROWING):
+                        fallen.append((path, before[path], now))
+                    before[path] = now
+
+        thread = threading.Thread(target=watch)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+        assert fallen == []
+
+
+@pytest.fixture(scope="module", params=["SINGLE", "ACTIVE_STANDBY"])
+def bed(site: Site, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    with contextlib.ExitStack() as ends:
+        for name in ("web-1", "web-2"):
+            for port in _PORTS:
+                program = [sys.executable, "-m", "tests.integration.echoing", site.web[name], str(port)]
+                running = subprocess.Popen([*site.machine.entrance(name), *program], stdout=subprocess.PIPE)
+                ends.callback(running.wait)
+                ends.callback(running.kill)
+                assert running.stdout is not None
+                assert running.stdout.readline() == b"ready\n"
+        profile = {"name": request.param, "provider_name": "amphora", "flavor_data": f'{{"loadbalancer_topology": "{request.param}"}}'}
+        profile_id = site.api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]["id"]
+        flavor = site.api.post("/flavors", {"flavor": {"name": request.param, "flavor_profile_id": profile_id}})["flavor"]
+        made = Bed(site, flavor["id"])
+        with made.never_falling():
+            yield made
+        site.api.delete(f"/loadbalancers/{made.id}?cascade=true")
+        site.api.wait_gone(f"/loadbalancers/{made.id}")
+
+
+def test_what_clients_did_is_told(bed: Bed) -> None:
+    bed.use()
+    bed.agree()
+
+
+def test_changes_of_members_take_nothing_away(bed: Bed) -> None:
+    first = Connection(bed, _PORTS[0])
+    path = f"/pools/{bed.pools[_PORTS[0]]}/members"
+    member = next(one for one in bed.site.api.get(path)["members"] if one["name"] == "web-1")
+    bed.site.api.put(f"{path}/{member['id']}", {"member": {"weight": 7}})
+    bed.use()
+    bed.site.api.delete(f"{path}/{member['id']}")
+    bed.site.api.wait_active(bed.id)
+    first.say(3000)
+    bed.use()
+    bed.site.api.post(path, {"member": {"name": "web-1", "address": bed.site.web["web-1"], "protocol_port": _PORTS[0]}})
+    bed.site.api.wait_active(bed.id)
+    first.say(3000)
+    first.close()
+    bed.use()
+    bed.agree()
+
+
+def test_what_former_workers_finish_is_counted(bed: Bed) -> None:
+    held = []
+    for count in (1000, 2000, 3000):
+        held.append(Connection(bed, _PORTS[0]))
+        held[-1].say(count)
+        bed.reload()
+        bed.use(1)
+    for connection in held:  # of each the last connection of its worker
+        connection.say(40_000)
+        connection.close()
+    bed.agree()
+    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in bed.amphorae()), 20, "a former worker does not end")
+    bed.agree()
+
+
+def test_a_listener_that_was_switched_off_goes_on_from_where_it_was(bed: Bed) -> None:
+    bed.use()
+    bed.agree()
+    path = f"/listeners/{bed.listeners[_PORTS[1]]}"
+    for state in (False, True):
+        bed.site.api.put(path, {"listener": {"admin_state_up": state}})
+        bed.site.api.wait_active(bed.id)
+    bed.use()
+    bed.agree()
+
+
+def test_a_haproxy_that_dies_takes_with_it_nothing_that_was_told(bed: Bed) -> None:
+    bed.use()
+    bed.agree()
+    bed.site.kill(pid for one in bed.amphorae() for pid in haproxy_workers(one))
+    eventually(bed.answers, 30, "nobody answers")
+    bed.use()
+    bed.agree()
+
+
+def test_an_agent_that_dies_takes_nothing_with_it(bed: Bed) -> None:
+    held = Connection(bed, _PORTS[0])
+    bed.use()
+    bed.site.kill(pid for one in bed.amphorae() for pid in agent_pids(one))
+    held.say(5000)
+    bed.use()
+    held.close()
+    bed.agree()
+    bed.reload()
+    bed.use()
+    bed.agree()
+
+
+def test_an_agent_that_comes_after_a_reload_counts_what_former_workers_finish(bed: Bed) -> None:
+    held = [Connection(bed, _PORTS[1]) for _ in range(2)]
+    bed.reload()
+    before = {pid for one in bed.amphorae() for pid in agent_pids(one)}
+    bed.site.kill(before)
+    eventually(lambda: all(set(agent_pids(one)) - before for one in bed.amphorae()), 20)
+    bed.reload()  # another agent answers, and has looked at what there is
+    held[0].say(7000)
+    held[0].close()
+    bed.agree()
+    bed.left_open.append(held[1])  # of the last connection of such a worker nobody hears
+
+
+def test_a_failover_takes_nothing_away(bed: Bed) -> None:
+    bed.use()
+    bed.agree()
+    before = {one["id"] for one in bed.amphorae()}
+    bed.site.api.put(f"/loadbalancers/{bed.id}/failover")
+    bed.site.api.wait_active(bed.id, 120)
+    assert not before & {one["id"] for one in bed.amphorae()}
+    eventually(bed.answers, 30, "nobody answers")
+    bed.use()
+    bed.agree()
+
+
+def test_amphorae_that_die_take_with_them_nothing_that_was_told(bed: Bed) -> None:
+    bed.use()
+    bed.agree()
+    victims = {one["id"] for one in bed.amphorae()}
+    for victim in victims:
+        bed.site.kill(next(one for one in bed.amphorae() if one["id"] == victim)["pids"])
+        eventually(lambda victim=victim: victim not in {one["id"] for one in bed.amphorae()}, 60)  # type: ignore[misc]
+        bed.site.api.wait_active(bed.id, 120)
+    eventually(bed.answers, 30, "nobody answers")
+    bed.use()
+    bed.agree()

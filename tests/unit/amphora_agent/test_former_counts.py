@@ -1,0 +1,113 @@
+"""A worker that has a successor is held until it has been counted, and nobody waits for its answers."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import pathlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent import counters, exporter, former_counts, haproxy_runtime
+
+_ROW = "l1,FRONTEND,,,1,1,100,{total},{bytes},{bytes},0,0,0,,,,,OPEN" + "," * 30
+
+
+@dataclasses.dataclass
+class Worker:
+    """Answers on a socket as a worker of HAProxy does."""
+
+    path: pathlib.Path
+    pid: int = 7
+    counted: int = 0
+    connections: int = 2
+    stopping: int = 0
+    answers: threading.Event = dataclasses.field(default_factory=threading.Event)
+    held: int = 0
+
+    def serve(self) -> None:
+        self.answers.set()
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(str(self.path))
+        listening.listen()
+        while True:
+            threading.Thread(target=self._talk, args=(listening.accept()[0],), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        self.held += 1
+        with contextlib.suppress(OSError), connection, connection.makefile("r") as lines:
+            for line in lines:
+                self.answers.wait()
+                connection.sendall(f"{self._said(line)}\n> ".encode())
+        self.held -= 1
+
+    def _said(self, line: str) -> str:
+        info = f"Pid: {self.pid}\nCurrConns: {self.connections}\nStopping: {self.stopping}\n" if "show info" in line else ""
+        return info + (_ROW.format(total=self.counted, bytes=10 * self.counted) + "\n" if "show stat" in line else "")
+
+
+@pytest.fixture
+def worker(tmp_path: pathlib.Path) -> Iterator[Worker]:
+    made = Worker(tmp_path / "worker.sock")
+    threading.Thread(target=made.serve, daemon=True).start()
+    made.answers.wait()
+    while not made.path.exists():
+        time.sleep(0.01)
+    yield made
+    made.answers.set()
+
+
+def total(counted: counters.Counters, former: former_counts.FormerCounts) -> int:
+    """What the present worker, which has counted nothing yet, and all before it have."""
+    return counted.take(8, {"l1": [0, 0, 0, 0]}, former.workers)["l1"][2]
+
+
+def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker, tmp_path: pathlib.Path) -> None:
+    counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    counted.take(7, {"l1": [50, 50, 5, 0]})
+    with former.beside(runtime) as succeeded:
+        assert total(counted, former) == 5  # another worker is asked before it is known that it has taken over
+        succeeded()
+    worker.counted, worker.stopping = 8, 1
+    former.look()
+    assert (total(counted, former), worker.held) == (8, 1)
+    worker.answers.clear()
+    worker.counted = 9
+    began = time.monotonic()
+    for _ in range(3):
+        former.look()
+    assert time.monotonic() - began < 1
+    assert total(counted, former) == 8
+    worker.answers.set()
+    time.sleep(0.1)
+    worker.connections = 0
+    for _ in range(2):  # the answer that was awaited, and the one to the next question
+        former.look()
+    assert total(counted, former) == 9
+    assert former.workers == set()
+    deadline = time.monotonic() + 5
+    while worker.held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert worker.held == 0
+
+
+def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathlib.Path) -> None:
+    counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    with former.beside(runtime):
+        assert former.workers == {7}
+    assert former.workers == set()
+
+
+def test_one_that_does_not_answer_costs_the_reload_nothing_but_its_counts(tmp_path: pathlib.Path) -> None:
+    counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(tmp_path / "nobody")
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    with former.beside(runtime) as succeeded:
+        succeeded()
+    former.look()
+    assert former.workers == set()
