@@ -58,7 +58,7 @@ class Store(fake.FakeSecrets):
 @pytest.fixture
 def store(site: flow_site.Site) -> Iterator[Store]:
     made = Store()
-    site.services._made["secrets"] = made
+    site.services.made["secrets"] = made
     return made
 
 

@@ -164,7 +164,7 @@ def served(stations: Stations, machine: tuple[Any, Any, str], tmp_path: pathlib.
         stack.callback(agent.stop)
         here = tables.amphorae.c.id == amphora.id
         api.write(sa.update(tables.amphorae).where(here).values(management_address="127.0.0.1"))
-        site.services._made["amphora"] = rest_driver.RestAmphora(authority, port=agent.port)
+        site.services.made["amphora"] = rest_driver.RestAmphora(authority, port=agent.port)
         system.run(["ip", "-n", namespace, "address", "add", f"{made['vip_address']}/32", "dev", "lo"])
         pool = api.pool(listener_id=api.listener(made["id"])["id"])["id"]
         api.member(pool, "198.51.100.1")

@@ -56,7 +56,7 @@ def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: dict[str,
 
 
 def test_nobody_fills_the_disk_with_secrets(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
-    monkeypatch.setitem(api.services._made, "secrets", local.LocalSecrets(tmp_path / "few", create=True, most=2))
+    monkeypatch.setitem(api.services.made, "secrets", local.LocalSecrets(tmp_path / "few", create=True, most=2))
     first, _ = _store(api, ROOT.pem, kind="ca"), _store(api, ROOT.pem, kind="ca")
     refused = api.refused(403, "POST", "/secrets", {"secret": {"payload": ROOT.pem.decode(), "kind": "ca"}})
     assert refused == "Quota has been met for resources: Secret"

@@ -192,7 +192,7 @@ def outside(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return self._block.__exit__(*error)
 
     monkeypatch.setattr(site.db, "begin", Guarded)
-    site.services._made |= {kind: _Outside(getattr(site, kind), writing, calls) for kind in ("network", "secrets")}
+    site.services.made |= {kind: _Outside(getattr(site, kind), writing, calls) for kind in ("network", "secrets")}
     return calls
 
 
