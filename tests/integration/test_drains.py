@@ -16,7 +16,7 @@ from tests.integration.agent_amphora import Amphora, config, eventually, kill
 
 pytestmark = pytest.mark.integration
 LIMIT = 4  # seconds
-LATE = 4  # seconds more, on a busy machine: the agent looks once a second
+LATE = 20  # seconds more, on a busy machine: the agent looks once a second, and another agent has to begin
 OUT = {"removed": None, "weight 0": "{address} weight 0", "off": "{address} weight 1 disabled"}
 
 
@@ -40,7 +40,7 @@ def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
 def _held(amphora: Amphora, port: str) -> socket.socket:
     """A connection that a member holds."""
     while True:
-        connection = amphora.connect(timeout=20)
+        connection = amphora.connect(timeout=60)
         if _answer(connection) == port:
             return connection
         connection.close()
@@ -147,8 +147,8 @@ def test_clients_that_are_kept_on_a_member_go_elsewhere_once_its_time_is_over(am
     while time.monotonic() - began < LIMIT - 1:
         served.add(ask(known)[0])
     assert served == {"9001"}
-    time.sleep(LATE + 1)
-    assert {ask(known)[0] for _ in range(20)} == {"9002"}
+    time.sleep(LIMIT + 2)
+    eventually(lambda: {ask(known)[0] for _ in range(20)} == {"9002"})
     assert amphora.apply(3, drained) == "none"
     assert amphora.apply(4, drained.replace("timeout server 20s", "timeout server 21s")) == "reload"
     eventually(lambda: {ask(known)[0] for _ in range(20)} == {"9002"}, within=5)
