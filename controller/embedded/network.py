@@ -192,10 +192,11 @@ class EmbeddedNetwork(interface.NetworkDriver):
         if vnic_type != "normal":  # a cable like any other here, but as unguarded as the part of a card that it stands for
             known = contents.rows.get(tables.ports, port.id).details
             contents.rows.set(tables.ports, {"id": port.id}, details={**known, VNIC_TYPE: vnic_type, "port_security_enabled": False})
+            port = contents.port(port.id)
         elif load_balancer_id is not None:
             contents.set_groups(port.id, contents.groups_of_vips(load_balancer_id))
         contents.effects.made(contents, port.id)
-        return contents.port(port.id)
+        return port
 
     def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
         with self._changing(order) as contents:
