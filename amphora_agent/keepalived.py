@@ -18,7 +18,7 @@ from amphora_agent import allowed, errors, keepalived_dump, program, programs, s
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
-START_TIMEOUT = 5.0
+START_TIMEOUT = 10.0
 STOP_TIMEOUT = 0.3
 """On SIGTERM keepalived tells its partner and lets go of the VIP at once, and then waits for a second, for which nobody has to wait."""
 ANSWER_TIMEOUT = 0.3
@@ -150,6 +150,8 @@ class Keepalived(program.Program):
         if not self._start():
             if shutil.which(self._command) is None:
                 raise errors.ProgramFailed("keepalived", "can't be run: it is not installed")
+            if self._process is not None and self._process.poll() is None:
+                raise errors.ProgramFailed("keepalived", "did not start with the new configuration in time")
             raise errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
         return program.RUNTIME
 

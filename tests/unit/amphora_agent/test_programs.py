@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from amphora_agent import keepalived, keepalived_dump, programs, watch
+from amphora_agent import errors, keepalived, keepalived_dump, programs, watch
 
 
 class Clock:
@@ -149,3 +149,21 @@ def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
         assert half._differs() is differs
     with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset()):
         assert half._differs() is False, "what the kernel holds is not known"
+
+
+@pytest.mark.parametrize(
+    ("does", "error"), [("exec sleep 60", errors.ProgramFailed), ("echo 'unknown keyword'; exit 1", errors.ConfigRefused)]
+)
+def test_a_keepalived_that_is_slow_to_start_has_not_refused_its_configuration(
+    tmp_path: pathlib.Path, does: str, error: type[errors.AgentError]
+) -> None:
+    command = tmp_path / "program"
+    command.write_text(f"#!/bin/sh\n{does}\n")
+    command.chmod(0o755)
+    half = keepalived.Keepalived(tmp_path, tmp_path, str(command), "", "1", programs.Record(tmp_path / "programs.json"), "")
+    wanted = mock.Mock()
+    with mock.patch.object(keepalived, "START_TIMEOUT", 0.5), pytest.raises(error):
+        half.apply("vrrp_instance one {\n}\n", wanted)
+    assert half._process is not None
+    half._process.kill()
+    half._process.wait()
