@@ -45,8 +45,10 @@ class Session:
             if self._received is None:
                 self._connection.sendall(command.encode() + b"\n")
                 self._received = b""
+            waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
+            waiting.register(self._connection, select.POLLIN)
             while not self._received.endswith(_PROMPT):
-                if not select.select([self._connection], [], [], _MOMENT)[0]:
+                if not waiting.poll(_MOMENT * 1000):
                     return None
                 chunk = self._connection.recv(262_144)
                 if not chunk:

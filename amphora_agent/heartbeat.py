@@ -194,8 +194,10 @@ class Heart:
 
     def _wait(self, seconds: float) -> None:
         sockets = {sock.fileno(): sock for sock, _ in self._sockets}
-        readable, _, _ = select.select([*sockets, self._nudged], [], [], seconds)
-        for descriptor in readable:
+        waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
+        for descriptor in (*sockets, self._nudged):
+            waiting.register(descriptor, select.POLLIN)
+        for descriptor, _ in waiting.poll(seconds * 1000):
             if descriptor == self._nudged:
                 os.eventfd_read(self._nudged)
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pathlib
+import resource
 import signal
 import sys
 import threading
@@ -16,6 +17,8 @@ from amphora_agent.protocol import boot
 
 LOG = logging.getLogger(__name__)
 FIRST_BEAT_TIMEOUT = 5.0
+_FILES = 65_536
+"""That the agent may have open, if the hard limit lets it: checks of members by TCP or HTTP hold one each for as long as they wait."""
 STATE_DIRECTORY, RUN_DIRECTORY = pathlib.Path("/var/lib/figlina"), pathlib.Path("/run/figlina")
 
 
@@ -38,6 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def live(place: pathlib.Path, user: str | None, state: pathlib.Path = STATE_DIRECTORY, run: pathlib.Path = RUN_DIRECTORY) -> int:
     """Be the agent of the boot configuration at `place` until told to end; 1: it could not be. `main` explains the others."""
     threading.stack_size(512 * 1024)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        most = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
     try:
         config = boot.BootConfig.parse(place.read_bytes())
     except (OSError, ValueError) as exc:
