@@ -50,6 +50,7 @@ class Netfilter(program.Program):
         self._counted: Mapping[str, tuple[int, int]] = {}  # packets and bytes by counter, as they were read last
         self._refusals_at = 0.0
         self._there: frozenset[str] = frozenset()  # counters that the kernel has
+        self._guards = self._tracks = False  # a NIC is guarded by tracking, as was found last; the kernel's rules let TCP be tracked
 
     @property
     def configured(self) -> bool:
@@ -76,7 +77,7 @@ class Netfilter(program.Program):
 
     def apply(self, text: str, wanted: rest.WantedState) -> str:
         services = datagrams.parse(text)
-        if services == self._services and self._text() == text and self._exists():
+        if self._runs(text, services):
             return program.NONE
         before = self._text()
         system.write_file(self._config, text.encode())
@@ -94,7 +95,7 @@ class Netfilter(program.Program):
         return program.RUNTIME
 
     def runs(self, text: str, wanted: rest.WantedState) -> bool:
-        return self._text() == text and self._services == datagrams.parse(text) and self._exists()
+        return self._runs(text, datagrams.parse(text))
 
     def ensure_running(self) -> str:
         if not self._exists():
@@ -144,7 +145,7 @@ class Netfilter(program.Program):
 
     def tend(self) -> None:
         with self._lock:
-            if self._laid_out is None:
+            if self._laid_out is None or self._tracks != self._guards:
                 self._bring()
             self._flows.look(self._services, self._present())
             if time.monotonic() >= self._refusals_at:
@@ -179,6 +180,10 @@ class Netfilter(program.Program):
 
     def save(self) -> None:
         self._counters.save()
+
+    def _runs(self, text: str, services: tuple[datagrams.Service, ...]) -> bool:
+        known = services == self._services and self._text() == text and self._exists()
+        return known and (self._laid_out is None or self._tracks == self._guards)
 
     def _take(self, services: tuple[datagrams.Service, ...]) -> None:
         """:raises CommandFailed: the kernel does not take the rules; it has those of before."""
@@ -248,7 +253,7 @@ class Netfilter(program.Program):
 
         :raises CommandFailed: it does not take them; it has those of before.
         """
-        everything = self._laid_out != self._services
+        everything = self._laid_out != self._services or self._tracks != self._guards
         present = self._present()  # checks go on meanwhile
         script = self._script(self._services, present, everything)
         if not script:
@@ -256,7 +261,8 @@ class Netfilter(program.Program):
         self._nft(script)
         self._standing = {one.id: (one, present[one.id], self._fewest(one)) for one in self._services}
         self._limits = {one.id: one.most_flows for one in self._services}
-        self._laid_out = self._services
+        if everything:
+            self._laid_out, self._tracks = self._services, self._guards
         self._forward(True)
 
     def _script(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], everything: bool) -> list[str]:
@@ -276,7 +282,7 @@ class Netfilter(program.Program):
         lines = [
             f"add table {datagram_rules.TABLE}",
             *lines,
-            *datagram_rules.base(services, admission.TABLE in self._run("list", "tables")),
+            *datagram_rules.base(services, self._guards),
         ]
         for name in sorted(name for name in self._there if name.startswith("new_") and name not in wanted):
             lines += datagram_rules.removal(name.removeprefix("new_"))
@@ -290,9 +296,11 @@ class Netfilter(program.Program):
         return tuple((name, counts.get(number, 0)) for name, number in datagram_rules.numbers(service).items())
 
     def _exists(self) -> bool:
-        """Whether the table is there, and each service in it; its counters are read by the way."""
+        """Whether the table is there, and each service in it; its counters are read by the way, and whether a NIC is guarded."""
         try:
-            counted = system.inside_namespace(self._namespace, lambda: netlink.counters(datagram_rules.TABLE.split()[1]))
+            counted, self._guards = system.inside_namespace(
+                self._namespace, lambda: (netlink.counters(datagram_rules.TABLE.split()[1]), netlink.has_table(admission.TABLE))
+            )
         except OSError as exc:
             LOG.warning("The rules for UDP and SCTP can't be asked for: %s", exc)
             counted = {}

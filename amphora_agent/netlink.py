@@ -1,10 +1,11 @@
-"""Asks the kernel's packet filter for counters without a program: nft(8) would read the elements of all maps first (1.0.6).
+"""Asks the kernel's packet filter for counters and tables without a program: nft(8) would read the elements of all maps first (1.0.6).
 
 The messages are those of linux/netlink.h, nfnetlink.h and nf_tables.h.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 _NETFILTER = 12  # netlink's family
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _ERROR, _DONE = 2, 3
+_GET_TABLE = (10 << 8) | 1
 _NEW_OBJECT, _GET_OBJECT = (10 << 8) | 18, (10 << 8) | 19
 _INET = 1  # the family of the table
 _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
@@ -29,9 +31,7 @@ def counters(table: str) -> dict[str, tuple[int, int]]:
 
     :raises OSError: the kernel does not tell.
     """
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER) as asking:
-        asking.settimeout(5)
-        asking.bind((0, 0))
+    with _socket() as asking:
         for _ in range(_TRIES):
             found = _ask(asking, table)
             if found is not None:
@@ -39,11 +39,36 @@ def counters(table: str) -> dict[str, tuple[int, int]]:
     raise OSError("the packet filter changes all the time")
 
 
+def has_table(table: str) -> bool:
+    """Whether there is a table of the family `inet`, in this thread's namespace.
+
+    :raises OSError: the kernel does not tell.
+    """
+    with _socket() as asking:
+        _send(asking, _GET_TABLE, _REQUEST, _attribute(_TABLE, table.encode() + b"\0"))
+        ((kind, _, content), *_) = _messages(asking.recv(1 << 16))
+    number = -struct.unpack_from("=i", content)[0] if kind == _ERROR else 0
+    if number not in (0, errno.ENOENT):
+        raise OSError(number, os.strerror(number))
+    return number == 0
+
+
+def _socket() -> socket.socket:
+    asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
+    asking.settimeout(5)
+    asking.bind((0, 0))
+    return asking
+
+
+def _send(asking: socket.socket, kind: int, flags: int, attributes: bytes) -> None:
+    body = struct.pack("=BBH", _INET, 0, 0) + attributes
+    asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+
+
 def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None:
     """None if what was asked for changed meanwhile."""
     wanted = _attribute(_TABLE, table.encode() + b"\0") + _attribute(_TYPE, struct.pack("!I", _COUNTER))
-    body = struct.pack("=BBH", _INET, 0, 0) + wanted
-    asking.send(_HEADER.pack(_HEADER.size + len(body), _GET_OBJECT, _REQUEST | _DUMP, 1, 0) + body)
+    _send(asking, _GET_OBJECT, _REQUEST | _DUMP, wanted)
     found: dict[str, tuple[int, int]] = {}
     interrupted = False
     while True:

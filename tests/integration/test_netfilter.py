@@ -522,6 +522,34 @@ def test_connections_are_tracked_only_where_what_may_come_in_goes_by_it(site: Si
         site.nft("delete", "table", "inet", admission.TABLE)
 
 
+@pytest.mark.parametrize("how", ["a look", "the same push again"])
+def test_a_nic_that_is_guarded_later_lets_answers_to_connections_in(site: Site, how: str) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    server = site.outdoors(lambda: socket.create_server((OUTSIDE[4], 7000)))
+
+    def connects() -> bool:
+        with contextlib.suppress(OSError):
+            system.inside_namespace(site.inside, lambda: socket.create_connection((OUTSIDE[4], 7000), 1)).close()
+            return True
+        return False
+
+    guarding = admission.script([rest.Interface(mac="02:f1:00:00:00:02", name="eth1", mtu=1500, addresses=(), vips=(), admits=())])
+    text = datagrams.dump((service(member(5001)),))
+    wanted = rest.WantedState(load_balancer_id="l", generation=1, programs={datagrams.NAME: text})
+    with server:
+        for script, tracks in ((guarding, True), (admission.script(()), False)):
+            system.run(["ip", "netns", "exec", site.inside, "nft", "-f", "-"], stdin=script)
+            if how == "a look":
+                site.look()
+            else:
+                assert not site.program.runs(text, wanted)
+                assert site.apply(service(member(5001))) == "runtime"
+            assert site.program.runs(text, wanted)
+            assert connects()
+            assert ("notrack" in site.nft("list", "chain", "inet", "figlina", "untracked_in")) is not tracks
+
+
 def test_two_hundred_members_are_served_and_replaced(site: Site) -> None:
     ports = range(6000, 6200)
     site.start(*ports)
