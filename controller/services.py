@@ -13,7 +13,7 @@ from oslo_config import cfg
 from stevedore import driver as stevedore_driver
 from stevedore import exception as stevedore_exceptions
 
-from controller import render
+from controller import exceptions, render
 from controller.conf import health_manager
 from controller.db import database, fence, recent
 from controller.drivers.amphora import interface as amphora_interface
@@ -57,7 +57,14 @@ class Settings:
 
     @property
     def agent(self) -> dict[str, Any]:
-        """What an agent lives by, as `render.boot` is told it."""
+        """What an agent lives by, as `render.boot` is told it.
+
+        :raises Misconfigured: nobody would hear it.
+        """
+        if not self.health_managers:
+            raise exceptions.Misconfigured(
+                "[health_manager] controller_ip_port_list is empty: name the addresses to which amphorae are to send their heartbeats"
+            )
         intervals = ("heartbeat_interval", "full_report_interval", "counters_interval")
         told = {"deployment_key": self.deployment_key, "health_managers": self.health_managers, "limits": self.limits}
         return told | {name: getattr(self, name) for name in intervals}

@@ -151,13 +151,30 @@ class _Answer(handlers.SimpleHandler):
     """What the application answers, as HTTP/1.1."""
 
     headers_sent: bool
+    status: str | None
     http_version = "1.1"
+    server_software = "figlina-agent"
     os_environ: dict[str, str] = {}  # noqa: RUF012 - what this process was started with is no part of a request
 
     def finish_content(self) -> None:
         """An answer without a body does not say how long it is (RFC 9110, 8.6): nothing is added to what the application told."""
         if not self.headers_sent:
             self.send_headers()
+
+    def handle_error(self) -> None:
+        """What goes wrong behind the headers ends the connection: the next answer would stand in the body of this one."""
+        if self.headers_sent:
+            raise
+        super().handle_error()
+
+    def log_exception(self, exc_info: Any) -> None:
+        """To where all else is told."""
+        LOG.error("The answer to %s failed", self.base_env["REMOTE_ADDR"], exc_info=exc_info)
+
+    def close(self) -> None:
+        """An answer is of interest to whoever looks closely only."""
+        LOG.debug("%s %s: %s", self.base_env["REQUEST_METHOD"], self.base_env["PATH_INFO"], self.status)
+        super().close()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):

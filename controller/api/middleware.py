@@ -29,6 +29,9 @@ _DEFAULTS: dict[str, Any] = {
     "max_request_body_size": 1048576,  # room for a batch of 1,000 members with all their fields; the compatible API has 114688
 }
 
+_FORMER = {"allowed_origin": "cors_allowed_origins", "max_request_body_size": "max_request_body_size"}
+"""Options by the names that they had in [api_settings], where they still count."""
+
 
 class DatabaseCheck(pluginbase.HealthcheckBaseExtension):
     """`[healthcheck] backends = figlina_db_check`: whether the database answers."""
@@ -56,6 +59,10 @@ def list_opts() -> list[tuple[str, list[cfg.Opt]]]:
     """[cors] and [oslo_middleware] with our defaults; for the sample of the configuration, too."""
     for options in (cors.OPTS, sizelimit.OPTS):
         cfg.set_defaults(options, **{name: value for name, value in _DEFAULTS.items() if name in {option.name for option in options}})
+        for option in options:
+            former = cfg.DeprecatedOpt(_FORMER[option.name], group="api_settings") if option.name in _FORMER else None
+            if former is not None and former not in option.deprecated_opts:
+                option.deprecated_opts.append(former)
     return [("cors", cors.OPTS), ("oslo_middleware", [*sizelimit.OPTS, *http_proxy_to_wsgi.OPTS])]
 
 

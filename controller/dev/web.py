@@ -22,17 +22,18 @@ MAX_SECONDS = 300.0
 async def answer_all(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer one client's requests in their order, until the client goes or asks for the end."""
     keep = True
-    with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+    with contextlib.suppress(asyncio.CancelledError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError, ValueError):
         while keep:
             first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
             method, _, remainder = first.partition(" ")
             target, _, version = remainder.rpartition(" ")
             status, body, more, left = "400 Bad Request", "not understood\n", "", headers.get("content-length", "0")
-            keep = bool(target) and left.isdigit()
+            keep = bool(target) and left.isascii() and left.isdecimal()
             if keep:
-                for size in [MAX_HEAD] * (int(left) // MAX_HEAD) + [int(left) % MAX_HEAD]:
-                    await reader.readexactly(size)
+                remaining = int(left)
+                while remaining:
+                    remaining -= len(await reader.readexactly(min(remaining, MAX_HEAD)))
                 status, body, more = await _answer(name, urllib.parse.urlsplit(target))
                 keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
             head = (

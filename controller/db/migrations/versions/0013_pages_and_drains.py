@@ -1,8 +1,4 @@
-"""Error pages of listeners, fixed responses of L7 policies, bounded drains of pools
-
-Revision: 0013
-After: 0012
-"""
+"""Error pages of listeners, fixed responses of L7 policies, bounded drains of pools"""
 
 from __future__ import annotations
 
@@ -11,6 +7,8 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
+branch_labels = None
+depends_on = None
 
 _COLUMNS = (("listeners", "error_page", sa.JSON()), ("l7policies", "fixed_response", sa.JSON()), ("pools", "drain_timeout", sa.Integer()))
 
@@ -20,10 +18,3 @@ def upgrade() -> None:
     for table, name, kind in _COLUMNS:
         with op.batch_alter_table(table, schema=None) as batch_op:
             batch_op.add_column(sa.Column(name, kind, nullable=True))
-
-
-def downgrade() -> None:
-    """Go back."""
-    for table, name, _ in _COLUMNS:
-        with op.batch_alter_table(table, schema=None) as batch_op:
-            batch_op.drop_column(name)
