@@ -21,15 +21,21 @@ LOG = logging.getLogger(__name__)
 
 Key = tuple[str, str]
 """Ids of a service and of a member of it."""
+Place = tuple[str, int]
+"""Address and port that are checked."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """What is checked, and how: if any of it changes, what was known is known no more."""
+    """What is checked, and how: if any of it changes, what was known is known no more. Members of several services may be one target."""
 
     address: str
     port: int
     check: datagrams.Check
+
+    @property
+    def place(self) -> Place:
+        return self.address, self.port
 
 
 @dataclasses.dataclass(slots=True)
@@ -60,47 +66,52 @@ class MemberChecks:
     def __init__(self, namespace: str, on_change: Callable[[], None]) -> None:
         self._namespace, self._on_change = namespace, on_change
         self._lock = threading.Lock()
-        self._known: dict[Key, _Health] = {}
+        self._known: dict[Key, _Health] = {}  # one and the same for all keys of a target
+        self._found: dict[Target, _Health] = {}
         self._probes: member_probes.Probes | None = None
         self._told = False  # that somebody came or went, and not yet heard
 
     def set(self, targets: Mapping[Key, Target], known: Mapping[Key, bool]) -> None:
         """Check these from now on. What checks have said of those that stay is kept; of others it is what `known` says, until they fail."""
         with self._lock:
-            kept = {key: one for key, one in self._known.items() if targets.get(key) == one.target}
-            self._known = {key: kept.get(key) or _Health(target, known.get(key)) for key, target in targets.items()}
-            unknown = {key for key, one in self._known.items() if one.up is None}
+            self._found = {target: self._found.get(target) or _Health(target) for target in set(targets.values())}
+            self._known = {key: self._found[target] for key, target in targets.items()}
+            for key, one in self._known.items():
+                if one.up is None:
+                    one.up = known.get(key)
+            unknown = {target for target, one in self._found.items() if one.up is None}
         if targets and self._probes is None:
             from amphora_agent import member_probes  # imported here: asyncio is large, and most amphorae have no use for it
 
             self._probes = member_probes.Probes(self._namespace, self._take)
         if self._probes is not None:
-            self._probes.arrange(dict(targets), unknown)
+            self._probes.arrange(set(targets.values()), unknown)
 
     def states(self) -> dict[Key, bool | None]:
         """Who is up; None: not checked yet."""
         with self._lock:
             return {key: one.up for key, one in self._known.items()}
 
-    def accuse(self, keys: Set[Key]) -> None:
-        """Clients were refused by these: their next check fails. A machine refuses one sender once a second (net.ipv4.icmp_ratelimit), and
-        where clients send much it is they who hear of it, and not who checks.
+    def accuse(self, places: Set[Place]) -> None:
+        """Clients were refused there: the next check of it by datagrams fails. A machine refuses one sender once a second
+        (net.ipv4.icmp_ratelimit), and where clients send much it is they who hear of it, and not who checks.
         """
         with self._lock:
-            for key in keys & self._known.keys():
-                self._known[key].accused = True
+            for target, health in self._found.items():
+                if target.check.type == datagrams.UDP_CONNECT and target.place in places:
+                    health.accused = True
 
     def wait(self, seconds: float) -> None:
         """Give first checks a moment."""
         system.wait_until(lambda: None not in self.states().values(), seconds)
 
-    def _take(self, key: Key, target: Target, good: bool) -> None:
+    def _take(self, target: Target, good: bool) -> None:
         """A probe's word; called on its thread, which is not to wait for what follows."""
         with self._lock:
-            health = self._known.get(key)
-            if health is None or health.target != target or not health.take(good):
+            health = self._found.get(target)
+            if health is None or not health.take(good):
                 return
-            LOG.info("Member %s of listener %s is %s", key[1], key[0], "up" if health.up else "down")
+            LOG.info("Members at %s port %s are %s", *target.place, "up" if health.up else "down")
             if self._told:  # many that go at once are told of once
                 return
             self._told = True

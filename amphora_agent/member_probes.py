@@ -1,25 +1,27 @@
 """Probes of members, on one thread inside the tenant's namespace.
 
 A datagram tells of a member only if something comes back: the refusal of a closed port (ICMP), or that nobody has the address, which the
-kernel finds out in three seconds. So a check by UDP keeps its socket, and what is heard until the next one counts, however late it comes.
+kernel finds out in three seconds. So what is heard until the next check counts, however late it comes, and for all who check that place:
+a machine refuses one sender once a second.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import errno
 import logging
 import random
 import socket
+import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Set
 
-from amphora_agent import system
-from amphora_agent.member_checks import Key, Target
+from amphora_agent import outages, system
+from amphora_agent.member_checks import Place, Target
 from amphora_agent.protocol import datagrams
 
 LOG = logging.getLogger(__name__)
@@ -27,22 +29,33 @@ _SILENCE = 0.3
 """Seconds of silence after the first datagram that count as a good sign until more is known."""
 _AWAY = 4.0
 """Seconds for which a machine counts as away that could not be reached: so long it takes the kernel to find that out again."""
+_PAUSE = 0.85
+"""Seconds at least between two datagrams to one place: less than the shortest interval of a check."""
+_SPREAD = 0.1
+"""By this share at most an interval is longer or shorter, so that checks of one machine do not keep the same order."""
+_OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
+"""Errors that tell nothing of a member."""
 _LONGEST_LINE = 4096
 _PROBE = b"\0"  # a service may take an empty datagram for the end
+_BUFFER = 16 * 1024 * 1024  # bytes: datagrams to thousands of machines that are away wait in it
 _IP_RECVERR, _IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h: also what is no final error is told
+_SO_ATTACH_FILTER = 26  # asm-generic/socket.h, as the next two
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
+_BPF_RETURN = 0x06  # linux/bpf_common.h: with 0, nothing of what comes in is taken
 _PROTOCOL_SCTP = 132
 
 
 class Probes:
     """The thread, from its making on. `take` is told on it what each probe has found."""
 
-    def __init__(self, namespace: str, take: Callable[[Key, Target, bool], None]) -> None:
+    def __init__(self, namespace: str, take: Callable[[Target, bool], None]) -> None:
         self._namespace, self._take = namespace, take
-        self._tasks: dict[Key, tuple[Target, asyncio.Task[None]]] = {}  # of the thread alone
+        self._tasks: dict[Target, asyncio.Task[None]] = {}  # of the thread alone, as the next one
+        self._datagrams = _Datagrams()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._run, name="member-probes", daemon=True).start()
 
-    def arrange(self, targets: Mapping[Key, Target], at_once: Set[Key]) -> None:
+    def arrange(self, targets: Set[Target], at_once: Set[Target]) -> None:
         """Probe these from now on, and no others; the first time `at_once`, or within a second."""
         self._loop.call_soon_threadsafe(self._arrange, targets, at_once)
 
@@ -52,46 +65,48 @@ class Probes:
             system.move_to_namespace(self._namespace)
         self._loop.run_forever()
 
-    def _arrange(self, targets: Mapping[Key, Target], at_once: Set[Key]) -> None:
-        for key, (target, task) in list(self._tasks.items()):
-            if targets.get(key) != target:
-                task.cancel()
-                del self._tasks[key]
-        for key, target in targets.items():
-            if key not in self._tasks:
-                self._tasks[key] = target, self._loop.create_task(self._probe(key, target, key in at_once))
+    def _arrange(self, targets: Set[Target], at_once: Set[Target]) -> None:
+        for target in self._tasks.keys() - targets:
+            self._tasks.pop(target).cancel()
+        self._datagrams.forget_all_but({target.place for target in targets})
+        for target in targets - self._tasks.keys():
+            self._tasks[target] = self._loop.create_task(self._probe(target, target in at_once))
 
-    async def _probe(self, key: Key, target: Target, at_once: bool) -> None:
-        delay = target.check.delay
+    async def _probe(self, target: Target, at_once: bool) -> None:
+        delay, trouble = target.check.delay, outages.Outage(LOG, f"The check of {target.address} port {target.port}")
         await asyncio.sleep(random.uniform(0, 0.05 if at_once else min(1.0, delay)))  # noqa: S311  (not all at the same moment)
-        with _prober(target) as probe:
-            while True:
-                began = time.monotonic()
-                try:
-                    good = await asyncio.wait_for(probe(), target.check.timeout)
-                except (OSError, TimeoutError, ValueError) as exc:
-                    LOG.debug("%s port %s: %s", target.address, target.port, exc)
-                    good = False
-                self._take(key, target, good)
-                await asyncio.sleep(max(0.1, delay - (time.monotonic() - began)))
+        since = time.monotonic() - _PAUSE  # what others have just heard
+        while True:
+            began = time.monotonic()
+            try:
+                good = await asyncio.wait_for(self._check(target, since), target.check.timeout)
+                trouble.over()
+            except (OSError, TimeoutError, ValueError) as exc:
+                LOG.debug("%s port %s: %s", *target.place, exc)
+                good = False
+                if isinstance(exc, OSError) and exc.errno in _OWN_TROUBLE:
+                    trouble.met(exc)
+                    good = None
+            since = time.monotonic()
+            if good is not None:
+                self._take(target, good)
+            spread = random.uniform(1 - _SPREAD, 1 + _SPREAD)  # noqa: S311
+            await asyncio.sleep(max(0.1, delay * spread - (time.monotonic() - began)))
 
+    async def _check(self, target: Target, since: float) -> bool:
+        """Check once; `since`: when the last one ended.
 
-_Probe = Callable[[], Coroutine[Any, Any, bool]]
-
-
-@contextlib.contextmanager
-def _prober(target: Target) -> Iterator[_Probe]:
-    """What checks once: true, false, or an error."""
-    match target.check.type:
-        case datagrams.UDP_CONNECT:
-            with contextlib.closing(_Datagrams(target)) as datagrams_to:
-                yield datagrams_to.probe
-        case datagrams.HTTP:
-            yield lambda: _http(target)
-        case datagrams.SCTP:
-            yield lambda: _connect(target, _PROTOCOL_SCTP)
-        case _:
-            yield lambda: _connect(target)
+        :raises OSError, ValueError: the member does not answer as it should.
+        """
+        match target.check.type:
+            case datagrams.UDP_CONNECT:
+                return await self._datagrams.probe(target, since)
+            case datagrams.HTTP:
+                return await _http(target)
+            case datagrams.SCTP:
+                return await _connect(target, _PROTOCOL_SCTP)
+            case _:
+                return await _connect(target)
 
 
 async def _connect(target: Target, protocol: int = 0) -> bool:
@@ -116,53 +131,85 @@ async def _http(target: Target) -> bool:
     return version.startswith(b"HTTP/1.") and any(first <= int(words[:3]) <= last for first, last in check.codes)
 
 
+@dataclasses.dataclass(slots=True)
+class _Heard:
+    """Of one place; times are monotonic."""
+
+    sent_at: float = float("-inf")
+    refused_at: float = float("-inf")
+    away_until: float = float("-inf")
+
+
 class _Datagrams:
-    """A member that is sent datagrams. One socket for all: errors come late."""
+    """Members that are sent datagrams, from one socket for each version of IP: an error names the place that the datagram was sent to,
+    and each datagram leaves by the route and with the source address that is right at that moment.
+    """
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._sock: socket.socket | None = None
-        self._away_until = float("-inf")
+    def __init__(self) -> None:
+        self._socks: dict[int, socket.socket] = {}
+        self._heard: dict[Place, _Heard] = {}
 
-    def close(self) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+    def forget_all_but(self, places: Set[Place]) -> None:
+        for place in self._heard.keys() - places:
+            del self._heard[place]
 
-    async def probe(self) -> bool:
-        """Whether nothing that was heard since the last one says that nobody is there."""
-        if self._sock is None:
-            self._sock = _socket(self._target, socket.SOCK_DGRAM)
-            level, option = (socket.IPPROTO_IPV6, _IPV6_RECVERR) if ":" in self._target.address else (socket.IPPROTO_IP, _IP_RECVERR)
-            self._sock.setsockopt(level, option, 1)
-            self._sock.connect((self._target.address, self._target.port))
-        refused = self._hears_errors()
-        with contextlib.suppress(BlockingIOError):
-            self._sock.send(_PROBE)
-        await asyncio.sleep(min(_SILENCE, self._target.check.timeout / 2))
-        refused = self._hears_errors() or refused
-        return not refused and time.monotonic() > self._away_until
+    async def probe(self, target: Target, since: float) -> bool:
+        """Whether nothing that was heard `since` then, or of the last datagram, says that nobody is there.
 
-    def _hears_errors(self) -> bool:
-        """Whether there were errors since it was asked last. What members say, to which nobody has listened, is thrown away."""
-        assert self._sock is not None
-        refused = False
-        while True:
+        :raises OSError: it could not be sent, which tells nothing of the member.
+        """
+        heard = self._heard.setdefault(target.place, _Heard())
+        if time.monotonic() >= heard.sent_at + _PAUSE:
+            self._send(target, heard)
+        await asyncio.sleep(min(_SILENCE, target.check.timeout / 2))
+        return heard.refused_at < min(since, heard.sent_at) and time.monotonic() > heard.away_until
+
+    def _send(self, target: Target, heard: _Heard) -> None:
+        family = socket.AF_INET6 if ":" in target.address else socket.AF_INET
+        sock = self._socks.get(family) or self._open(target, family)
+        now = time.monotonic()
+        for last in (False, False, True):
+            self._hear(sock)  # or an error that another place has caused would be taken for this one's
             try:
-                _, ancillary, _, _ = self._sock.recvmsg(2048, 512, socket.MSG_ERRQUEUE)
-            except BlockingIOError:
+                sock.sendto(_PROBE, target.place)
                 break
-            refused = True
-            # It begins with a number of errno(3), whatever the version of IP (struct sock_extended_err, linux/errqueue.h).
-            if any(int.from_bytes(content[:4], sys.byteorder) in (errno.EHOSTUNREACH, errno.ENETUNREACH) for _, _, content in ancillary):
-                self._away_until = time.monotonic() + _AWAY
-        while True:
-            try:
-                self._sock.recv(2048)
-            except BlockingIOError:
-                return refused
-            except OSError:
-                refused = True
+            except OSError as exc:
+                if exc.errno in _OWN_TROUBLE:
+                    raise
+                if last:
+                    heard.refused_at = now
+        heard.sent_at = now
+
+    def _open(self, target: Target, family: int) -> socket.socket:
+        import ctypes  # few amphorae have a use for it
+
+        sock = _socket(target, socket.SOCK_DGRAM)
+        level, option = (socket.IPPROTO_IPV6, _IPV6_RECVERR) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_RECVERR)
+        sock.setsockopt(level, option, 1)
+        nothing = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))  # what members say is thrown away unheard
+        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(nothing)))
+        for forced in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
+            with contextlib.suppress(PermissionError):  # without the right to, it is large enough for some hundred
+                sock.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
+        asyncio.get_running_loop().add_reader(sock, self._hear, sock)
+        self._socks[family] = sock
+        return sock
+
+    def _hear(self, sock: socket.socket) -> None:
+        """Take note of the errors that have come."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                _, ancillary, _, (address, port, *_) = sock.recvmsg(1, 512, socket.MSG_ERRQUEUE)
+                heard = self._heard.get((address, port))
+                if heard is None:
+                    continue
+                heard.refused_at = time.monotonic()
+                # It begins with a number of errno(3), whatever the version of IP (struct sock_extended_err, linux/errqueue.h).
+                if any(
+                    int.from_bytes(content[:4], sys.byteorder) in (errno.EHOSTUNREACH, errno.ENETUNREACH) for _, _, content in ancillary
+                ):
+                    heard.away_until = heard.refused_at + _AWAY
+        sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # one for which there was no room any more
 
 
 def _socket(target: Target, kind: int, protocol: int = 0) -> socket.socket:

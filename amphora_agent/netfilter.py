@@ -216,20 +216,21 @@ class Netfilter(program.Program):
         except (ValueError, TypeError):
             return {}
 
-    def _refusing(self) -> set[member_checks.Key]:
-        """Members that refuse clients, where a check by datagrams might not hear of it."""
-        watched = {}
+    def _refusing(self) -> set[member_checks.Place]:
+        """Where members refuse clients, and a check by datagrams might not hear of it."""
+        watched: dict[tuple[str, int], set[member_checks.Place]] = {}  # services of one pool have members with equal marks
         for one in self._services:
             if one.check is not None and one.check.type == datagrams.UDP_CONNECT:
                 numbers = datagram_rules.numbers(one)
-                asked = (member for member in one.members if (member.check_address, member.check_port) == (member.address, member.port))
-                watched.update({(member.address, numbers[member.id]): (one.id, member.id) for member in asked})
-        found: set[member_checks.Key] = set()
+                for member in one.members:
+                    if (member.check_address, member.check_port) == (member.address, member.port):
+                        watched.setdefault((member.address, numbers[member.id]), set()).add((member.address, member.port))
+        found: set[member_checks.Place] = set()
         for version in sorted({6 if ":" in address else 4 for address, _ in watched}):
             answer = json.loads(self._run("-j", "list", "set", *datagram_rules.TABLE.split(), f"refused{version}"))
             elements = [element for one in answer["nftables"] if "set" in one for element in one["set"].get("elem", ())]
             places = ((str(address), int(mark)) for address, mark in (element["elem"]["val"]["concat"] for element in elements))
-            found |= {watched[place] for place in places if place in watched}
+            found.update(*(watched.get(place, ()) for place in places))
             if elements:  # told once
                 self._nft([f"flush set {datagram_rules.TABLE} refused{version}"])
         return found

@@ -275,6 +275,78 @@ def test_a_machine_that_is_away_is_found_out(site: Site) -> None:
     eventually(lambda: {site.flow() for _ in range(6)} == {5001}, within=20)  # rules follow what is known within milliseconds
 
 
+@VERSIONS
+def test_a_dead_member_is_found_out_below_many_listeners(site: Site, version: int) -> None:
+    """Its machine refuses one sender once a second: ten listeners' checks, of two kinds, share what one of them hears."""
+    site.start(5001, version=version)
+    checks = [dataclasses.replace(CHECK, fall=3), dataclasses.replace(CHECK, fall=3, timeout=2)]
+    listeners = [
+        service(member(5001, version=version), id=f"l-{at}", port=60 + at, pool_id=f"p-{at}", check=checks[at % 2]) for at in range(10)
+    ]
+    site.apply(*listeners)
+    assert {pool["status"] for pool in site.look().pools.values()} == {"UP"}
+    site.stop(5001)
+    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=15)
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        assert {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, "and for good"
+        time.sleep(0.2)
+
+
+def test_what_a_client_of_one_listener_hears_counts_for_all_of_its_pool(site: Site) -> None:
+    site.start(5001)
+    slow = dataclasses.replace(CHECK, delay=3, timeout=2, fall=1)
+    site.apply(*[service(member(5001), id=f"l-{at}", port=60 + at, pool_id=f"p-{at}", check=slow) for at in range(3)])
+    with site.client(port=60) as sock:
+        ask(sock)
+        site.stop(5001)
+        until = time.monotonic() + 3
+        while time.monotonic() < until:  # so much that no refusal is left for a check
+            with contextlib.suppress(OSError):
+                sock.send(b"x" * 5)
+            time.sleep(0.002)
+        accused = site.program._refusing()
+    assert accused == {(OUTSIDE[4], 5001)}
+    site.program._checks.accuse(accused)
+    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=10)
+
+
+def test_a_member_is_checked_by_the_way_that_there_is_now(site: Site) -> None:
+    """No route at first; then the amphora's first network leads there; then it gets a NIC in the member's own."""
+    far, near = "203.0.113.2", "203.0.113.1"
+    seen: list[str] = []
+    site.start(5001)
+    system.run(["ip", "-n", site.outside, "address", "add", f"{far}/32", "dev", "lo"])
+
+    def hear(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while sender := sock.recvfrom(2048)[1]:
+                seen.append(sender[0])
+
+    sock = site.outdoors(lambda: _udp(4))
+    sock.bind((far, 5002))
+    threading.Thread(target=hear, args=(sock,), daemon=True).start()
+    site.members[5002] = sock
+    away = member(5002, address=far, check_address=far)
+    site.apply(service(away, check=CHECK))
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=5)
+    assert not seen
+    system.run(["ip", "-n", site.inside, "route", "add", "203.0.113.0/24", "via", OUTSIDE[4]])
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=10)
+    assert set(seen) == {OWN[4]}
+    system.run(["ip", "-n", site.outside, "link", "add", "own", "type", "veth", "peer", "name", "eth2", "netns", site.inside])
+    system.run(["ip", "-n", site.inside, "route", "delete", "203.0.113.0/24"])
+    for name, lines in (
+        (site.outside, f"address delete {far}/32 dev lo\naddress add {far}/24 dev own\nlink set own up\n"),
+        (site.inside, f"address add {near}/24 dev eth2\nlink set eth2 up\n"),
+    ):
+        system.run(["ip", "-n", name, "-batch", "-"], stdin=lines)
+    eventually(lambda: seen[-1:] == [near], within=10)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=15)
+    site.stop(5002)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=10)
+
+
 @pytest.mark.parametrize("kind", ["HTTP", "TCP"])
 def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Site, kind: str) -> None:
     site.start(5001, 5002)

@@ -1,0 +1,123 @@
+"""Checks of members by datagrams on loopback, which refuses as often as it is asked: who hears of a refusal, and what a check costs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from amphora_agent import member_checks, system
+from amphora_agent.member_checks import Key, MemberChecks, Target
+from amphora_agent.protocol import datagrams
+
+CHECK = datagrams.Check(type=datagrams.UDP_CONNECT, delay=1, timeout=1, rise=1, fall=1)
+
+
+@pytest.fixture
+def checks() -> Iterator[MemberChecks]:
+    made = MemberChecks("", lambda: None)
+    yield made
+    made.set({}, {})
+
+
+@contextlib.contextmanager
+def _listening(*addresses: str, port: int = 0) -> Iterator[int]:
+    """The port on which somebody has these addresses of IPv4."""
+    with contextlib.ExitStack() as stack:
+        for address in addresses:
+            sock = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            sock.bind((address, port))
+            port = sock.getsockname()[1]
+        yield port
+
+
+def _found(checks: MemberChecks, within: float = 10.0) -> dict[Key, bool | None]:
+    checks.wait(within)
+    return checks.states()
+
+
+def _files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_thousands_of_checks_hold_one_descriptor(checks: MemberChecks) -> None:
+    checks.set({}, {})
+    with _listening("0.0.0.0") as port:
+        alive = {("l", f"m-{at}"): Target(f"127.9.{at // 250}.{at % 250 + 1}", port, CHECK) for at in range(1500)}
+        targets = {(listener, member): target for (_, member), target in alive.items() for listener in ("l", "k", "j")}
+        targets["l", "dead"] = Target("127.9.200.1", _closed(), CHECK)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_files() + 20, before[1]))
+        try:
+            checks.set(targets, {})
+            states = _found(checks, 20.0)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert {key for key, up in states.items() if not up} == {("l", "dead")}
+
+
+def test_who_has_no_descriptor_left_tells_nothing_of_members(checks: MemberChecks) -> None:
+    with _listening("127.0.0.1") as port, contextlib.ExitStack() as stack:
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        targets = {
+            ("l", "udp"): Target("127.0.0.1", port, CHECK),
+            ("l", "tcp"): Target("127.0.0.1", tcp.getsockname()[1], dataclasses.replace(CHECK, type=datagrams.TCP)),
+        }
+        checks.set({("l", "other"): Target("::1", _closed(), CHECK)}, {})  # so that the thread is there
+        _found(checks)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (_files(), before[1]))
+        try:
+            full: list[int] = []
+            with contextlib.suppress(OSError):
+                while True:
+                    full.append(os.dup(0))
+            checks.set(targets, dict.fromkeys(targets, True))
+            threading.Event().wait(2.5)
+            assert checks.states() == dict.fromkeys(targets, True)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+            for descriptor in full:
+                os.close(descriptor)
+
+
+def test_all_who_check_a_place_hear_of_its_refusal(checks: MemberChecks) -> None:
+    other = dataclasses.replace(CHECK, timeout=2)
+    with _listening("127.0.0.1") as port:
+        here = Target("127.0.0.1", port, CHECK)
+        targets = {("l", "m"): here, ("k", "m"): here, ("j", "m"): Target("127.0.0.1", port, other)}
+        checks.set(targets, {})
+        assert _found(checks) == dict.fromkeys(targets, True)
+    assert system.wait_until(lambda: not any(checks.states().values()), 5.0)
+    with _listening("127.0.0.1", port=port):
+        assert system.wait_until(lambda: all(checks.states().values()), 5.0)
+
+
+def test_a_listener_that_joins_knows_what_is_known(checks: MemberChecks) -> None:
+    dead = Target("127.0.0.1", _closed(), dataclasses.replace(CHECK, delay=60))
+    checks.set({("l", "m"): dead}, {})
+    assert _found(checks) == {("l", "m"): False}
+    checks.set({("l", "m"): dead, ("k", "m"): dead}, {("k", "m"): True})
+    assert checks.states() == {("l", "m"): False, ("k", "m"): False}
+
+
+def test_what_clients_hear_counts_for_every_check_of_that_place_by_datagrams() -> None:
+    checks = MemberChecks("", lambda: None)
+    health = {
+        name: member_checks._Health(Target("192.0.2.1", port, dataclasses.replace(CHECK, **fields)))
+        for name, port, fields in (("a", 53, {}), ("b", 53, {"delay": 5}), ("c", 54, {}), ("d", 53, {"type": datagrams.TCP}))
+    }
+    checks._found = {one.target: one for one in health.values()}
+    checks.accuse({("192.0.2.1", 53)})
+    assert {name for name, one in health.items() if not one.take(True) or not one.up} == {"a", "b"}
+
+
+def _closed() -> int:
+    with _listening("127.0.0.1") as port:
+        return port
