@@ -107,13 +107,12 @@ class EmbeddedNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._changing(order) as contents, contents.effects.changing(contents, [vip.port_id]):
-            port, subnets = contents.port(vip.port_id), {one.subnet_id for one in vip.addresses}
+            port = contents.port(vip.port_id)
             for wanted in vip.addresses:
                 if wanted not in port.fixed_ips:
                     contents.take(port.id, wanted.subnet_id, wanted.ip_address)
-            for fixed in port.fixed_ips:
-                if fixed.subnet_id in subnets and fixed not in vip.addresses:
-                    contents.give_back(port.id, fixed)
+            for fixed in vips.beside(vip, port):
+                contents.give_back(port.id, fixed)
 
     # Ports of amphorae
 

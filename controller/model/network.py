@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,15 +104,21 @@ class SecurityGroup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class WantedAddress:
-    """A free address of a subnet, or this one."""
+    """A free address of a subnet, or this one, which gets the spelling that network services answer (RFC 5952)."""
 
     subnet_id: str
     ip_address: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ip_address", _in_one_spelling(self.ip_address))
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VipRequest:
-    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2). `additional` ones are on the same port."""
+    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2). `additional` ones are on the same port.
+
+    The address gets the spelling of RFC 5952.
+    """
 
     port_id: str | None = None
     network_id: str | None = None
@@ -120,9 +127,16 @@ class VipRequest:
     qos_policy_id: str | None = None
     additional: tuple[WantedAddress, ...] = ()
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "address", _in_one_spelling(self.address))
+
     def addresses_from(self, subnet_id: str) -> list[tuple[str, str | None]]:
         """Subnet and wanted address of each VIP, where the first one's subnet has been found."""
         return [(subnet_id, self.address), *((one.subnet_id, one.ip_address) for one in self.additional)]
+
+
+def _in_one_spelling(address: str | None) -> str | None:
+    return None if address is None else str(ipaddress.ip_address(address))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

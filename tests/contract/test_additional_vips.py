@@ -8,8 +8,9 @@ import ipaddress
 import pytest
 
 from controller import exceptions
+from controller.drivers.network import vips
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Network, VipRequest, WantedAddress
+from controller.model.network import AccessRule, Network, Port, VipRequest, WantedAddress
 from tests.contract.cloud import Cloud, new_id
 from tests.contract.conftest import CLOUDS, OPENSTACKS
 
@@ -59,6 +60,37 @@ def test_all_addresses_are_on_one_port_in_the_order_in_which_they_were_asked_for
     cloud.network.deallocate_vip(load_balancer_id, vip)
     again = cloud.network.allocate_vip(new_id(), cloud.project_id, asked(network, chosen, *values(vip)))
     assert again.addresses == vip.addresses, "all of them were free again"
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_an_address_is_the_same_in_whichever_spelling(cloud: Cloud, subnets: tuple[Network, list[str]], adopted: bool) -> None:
+    network, chosen = subnets
+    port = cloud.create_port(network.id, subnet_ids=chosen) if adopted else None
+    has = [in_range(cloud, one, 9) for one in chosen] if port is None else [port.address_on(one).ip_address for one in chosen]
+    spelt = [ipaddress.ip_address(one).exploded.upper() for one in has]
+    load_balancer_id = new_id()
+    request = asked(network, chosen, *spelt, port_id=None if port is None else port.id)
+    for _ in range(2):
+        assert values(cloud.network.allocate_vip(load_balancer_id, cloud.project_id, request)) == has
+
+
+def test_a_port_that_has_not_what_was_asked_for_is_given_back(
+    cloud: Cloud, subnets: tuple[Network, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the service made of the request."""
+    network, chosen = subnets
+    load_balancer_id, wanted = new_id(), [in_range(cloud, one, 9) for one in chosen]
+
+    def lacks(port: Port, *_: object, **__: object) -> model.Vip:
+        raise exceptions.InvalidRequest(f"the port {port.id} does not have it")
+
+    monkeypatch.setattr(vips, "vip", lacks)
+    with pytest.raises(exceptions.InvalidRequest, match="does not have it"):
+        cloud.network.allocate_vip(load_balancer_id, cloud.project_id, asked(network, chosen, *wanted))
+    assert cloud.ours(f"lb-{load_balancer_id}") == []
+    assert list(cloud.network.list_vip_groups()).count(load_balancer_id) == 0
+    monkeypatch.undo()
+    assert values(cloud.network.allocate_vip(new_id(), cloud.project_id, asked(network, chosen, *wanted))) == wanted
 
 
 @pytest.mark.parametrize("place", [0, 1])
@@ -130,6 +162,19 @@ def test_whichever_address_the_port_lost_it_gets_back(cloud: Cloud, subnets: tup
     with pytest.raises(exceptions.AddressInUse, match=last.ip_address):
         cloud.network.restore_vip_address(load_balancer_id, vip)
     assert addresses_of(cloud, vip.port_id) == set(values(vip)[:-1]), "it keeps what it has"
+
+
+def test_a_tenants_port_keeps_its_other_addresses_when_one_is_put_back(cloud: Cloud, subnets: tuple[Network, list[str]]) -> None:
+    network, chosen = subnets
+    load_balancer_id, port = new_id(), cloud.create_port(network.id, subnet_ids=[*chosen, chosen[0]])
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, asked(network, chosen, port_id=port.id))
+    has = addresses_of(cloud, port.id)
+    assert len(has) == len(chosen) + 1
+    for lost in values(vip):
+        cloud.take_address(port.id, lost)
+        for _ in range(2):
+            cloud.network.restore_vip_address(load_balancer_id, vip)
+            assert addresses_of(cloud, port.id) == has
 
 
 def test_access_is_told_and_kept_whatever_the_versions(cloud: Cloud, subnets: tuple[Network, list[str]]) -> None:

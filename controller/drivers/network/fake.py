@@ -270,7 +270,12 @@ class FakeNetwork(interface.NetworkDriver):
             else:
                 plug = cloud.plug(str(request.port_id))
                 fixed = vips.address_of(plug.port, request, load_balancer_id)
-            made = vips.vip(plug.port, fixed, request, ours=ours)
+            try:
+                made = vips.vip(plug.port, fixed, request, ours=ours)
+            except exceptions.InvalidRequest:
+                if ours:
+                    cloud.delete(plug.port.id)
+                raise
             plug.port = dataclasses.replace(plug.port, device_id=device, device_owner=vips.DEVICE_OWNER)
             plug.load_balancer_id = load_balancer_id
             cloud.set_groups(plug, {*plug.groups, cloud.own_group(load_balancer_id)})
@@ -288,10 +293,10 @@ class FakeNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         with self._by(order) as cloud:
-            plug, subnets = cloud.plug(vip.port_id), {one.subnet_id for one in vip.addresses}
+            plug, going = cloud.plug(vip.port_id), vips.beside(vip, cloud.plug(vip.port_id).port)
             cloud.take_all((one.subnet_id, one.ip_address) for one in vip.addresses if one not in plug.port.fixed_ips)
-            cloud.free(one for one in plug.port.fixed_ips if one.subnet_id in subnets and one not in vip.addresses)
-            others = [one for one in plug.port.fixed_ips if one.subnet_id not in subnets]
+            cloud.free(going)
+            others = [one for one in plug.port.fixed_ips if one not in (*vip.addresses, *going)]
             plug.port = dataclasses.replace(plug.port, fixed_ips=(*vip.addresses, *others))
 
     # Ports of amphorae

@@ -96,7 +96,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        """Let the VIP port have the VIP's addresses on their subnets, and no others there; as it should be already is fine.
+        """Let the VIP port have the VIP's addresses on their subnets, and, if it is ours, no others there; as it should be already is fine.
 
         :raises NotFound: the port does not exist.
         :raises AddressInUse: somebody else has the address.

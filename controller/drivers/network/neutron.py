@@ -5,6 +5,7 @@ place for an order that would be compared as something is written; see `NetworkD
 """
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -128,17 +129,16 @@ class NeutronNetwork(interface.NetworkDriver):
         if request.port_id is not None:
             return self._adopt(load_balancer_id, request.port_id, request)
         row, is_new, subnet_id = self._vip_port(load_balancer_id, project_id, request)
-        if not row["security_groups"] and shapes.is_secured(row):
-            try:
-                row = self._neutron.change_port(
-                    row["id"], security_groups=[self._own_group(load_balancer_id, is_new and not request.address)]
-                )
-            except exceptions.ControllerError:
-                self._give_up(load_balancer_id, row)
-                raise
-        port = self._bare(row)
-        asked = [one for one in port.fixed_ips if request.address == one.ip_address]
-        return vips.vip(port, [*asked, port.address_on(subnet_id)][0], request, ours=True)
+        try:
+            if not row["security_groups"] and shapes.is_secured(row):
+                group_id = self._own_group(load_balancer_id, is_new and not request.address)
+                row = self._neutron.change_port(row["id"], security_groups=[group_id])
+            port = self._bare(row)
+            asked = [one for one in port.fixed_ips if request.address == one.ip_address]
+            return vips.vip(port, [*asked, port.address_on(subnet_id)][0], request, ours=True)
+        except exceptions.ControllerError:
+            self._give_up(load_balancer_id, row)
+            raise
 
     def _bare(self, row: Row) -> Port:
         """Of which nobody needs the MTU."""
@@ -173,7 +173,7 @@ class NeutronNetwork(interface.NetworkDriver):
             return (*self._create(body), subnet_id)
 
     def _give_up(self, load_balancer_id: str, row: Row) -> None:
-        """A VIP port that can't have its group; what can't be deleted now is found by housekeeping."""
+        """A VIP port that can't have its group, or has not what was asked for; what can't be deleted now is found by housekeeping."""
         try:
             self._neutron.service.delete(f"/ports/{row['id']}")
             self._groups.delete(load_balancer_id)
@@ -256,12 +256,13 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         row = self._port_row(vip.port_id)
-        wanted = {one.subnet_id: one.ip_address for one in vip.addresses}
-        own = [{"subnet_id": subnet_id, "ip_address": address} for subnet_id, address in wanted.items()]
-        fixed_ips = [*own, *(fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] not in wanted)]
-        if sorted(fixed_ips, key=str) != sorted(row["fixed_ips"], key=str):
-            with ours(subnet_of=self._range_of(*wanted), address=", ".join(wanted.values())):
-                self._neutron.put_port(row["id"], {"fixed_ips": fixed_ips})
+        port = self._bare(row)
+        going = vips.beside(vip, port)
+        wanted = [*vip.addresses, *(one for one in port.fixed_ips if one not in (*vip.addresses, *going))]
+        if set(wanted) != set(port.fixed_ips):
+            asked = ", ".join(one.ip_address for one in vip.addresses)
+            with ours(subnet_of=self._range_of(*(one.subnet_id for one in vip.addresses)), address=asked):
+                self._neutron.put_port(row["id"], {"fixed_ips": [dataclasses.asdict(one) for one in wanted]})
 
     # Ports of amphorae
 

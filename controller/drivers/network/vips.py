@@ -63,6 +63,12 @@ def first_of(port: Port, request: VipRequest) -> FixedIp:
     return next(fixed for fixed in port.fixed_ips if fixed.subnet_id not in others)
 
 
+def beside(vip: model.Vip, port: Port) -> list[FixedIp]:
+    """Addresses of a VIP port that are on the VIP's subnets and none of its own, and so have to go; those of a tenant's port are theirs."""
+    subnets = {one.subnet_id for one in vip.addresses} if vip.port_is_ours else set()
+    return [one for one in port.fixed_ips if one.subnet_id in subnets and one not in vip.addresses]
+
+
 def vip(port: Port, first: FixedIp, request: VipRequest, *, ours: bool) -> model.Vip:
     """The VIP at addresses of a port, this one first; `ours`: the port goes with it.
 

@@ -131,7 +131,7 @@ def test_further_vips_have_subnets_of_their_own_on_the_network_of_the_first(leni
     assert _refused(lenient, **place, additional_vips=[{"subnet_id": six, "port_id": UNKNOWN}]) == f"Port {UNKNOWN} not found."
     assert _refused(lenient, **place, additional_vips=[{"ip_address": "::1"}]).endswith("Mandatory field missing.")
     assert "Unknown attribute for argument" in _refused(lenient, **place, additional_vips=[{"subnet_id": six, "colour": "red"}])
-    made = lenient.load_balancer(additional_vips=[{"subnet_id": six, "ip_address": "2001:db8::5"}, {"subnet_id": seven}])
+    made = lenient.load_balancer(additional_vips=[{"subnet_id": six, "ip_address": "2001:DB8:0::5"}, {"subnet_id": seven}])
     port = network.get_port(made["vip_port_id"])
     addresses = {fixed.subnet_id: fixed.ip_address for fixed in port.fixed_ips}
     assert addresses == {network.subnet_id: made["vip_address"], six: "2001:db8::5", seven: addresses[seven]}
