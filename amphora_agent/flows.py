@@ -38,6 +38,7 @@ class Flows:
         began = time.monotonic()
         if began < self._next_at and not at_once:
             return
+        self._next_at = 0.0  # soon again, if this fails
         places = {(one.transport, address, one.port): one for one in services for address in one.addresses}
         found: dict[Place, collections.Counter[int]] = collections.defaultdict(collections.Counter)
         for transport, version in sorted({(one.transport, version) for one in services for version in one.versions}):

@@ -115,7 +115,12 @@ class MemberChecks:
             if self._told:  # many that go at once are told of once
                 return
             self._told = True
-        threading.Thread(target=self._tell, name="members-changed", daemon=True).start()
+        try:
+            threading.Thread(target=self._tell, name="members-changed", daemon=True).start()
+        except RuntimeError as exc:  # too many threads: whoever looks after the rules finds it out within a second
+            LOG.warning("What checks have found is followed later: %s", exc)
+            with self._lock:
+                self._told = False
 
     def _tell(self) -> None:
         with self._lock:

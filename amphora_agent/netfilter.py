@@ -145,9 +145,8 @@ class Netfilter(program.Program):
 
     def tend(self) -> None:
         with self._lock:
-            if self._laid_out is None or self._tracks != self._guards:
-                self._bring()
-            self._flows.look(self._services, self._present())
+            changed = self._bring()  # also what failed when checks had found it
+            self._flows.look(self._services, self._present(), at_once=changed)
             if time.monotonic() >= self._refusals_at:
                 self._checks.accuse(self._refusing())
                 delays = [one.check.delay for one in self._services if one.check is not None]
@@ -249,8 +248,8 @@ class Netfilter(program.Program):
             for one in self._services
         }
 
-    def _bring(self) -> None:
-        """Have the kernel's rules say what is known now.
+    def _bring(self) -> bool:
+        """Have the kernel's rules say what is known now; whether anything had to be changed.
 
         :raises CommandFailed: it does not take them; it has those of before.
         """
@@ -258,13 +257,14 @@ class Netfilter(program.Program):
         present = self._present()  # checks go on meanwhile
         script = self._script(self._services, present, everything)
         if not script:
-            return
+            return False
         self._nft(script)
         self._standing = {one.id: (one, present[one.id], self._fewest(one)) for one in self._services}
         self._limits = {one.id: one.most_flows for one in self._services}
         if everything:
             self._laid_out, self._tracks = self._services, self._guards
         self._forward(True)
+        return True
 
     def _script(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], everything: bool) -> list[str]:
         lines: list[str] = []

@@ -14,7 +14,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -538,6 +538,32 @@ def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest
     monkeypatch.undo()
     assert site.flow() == 5001
     assert site.apply(service(member(5001))) == "none"
+
+
+@pytest.mark.parametrize("failing", ["nft", "conntrack"])
+def test_what_could_not_be_followed_at_once_is_followed_within_a_second(
+    site: Site, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    site.start(5001, 5002)
+    site.apply(service(member(5001), member(5002), check=dataclasses.replace(CHECK, fall=1)))
+    flows = [site.client() for _ in range(4)]
+    assert {ask(sock)["port"] for sock in flows} == {5001, 5002}
+    run, failed = system.run, threading.Event()
+
+    def fail_once(command: Sequence[str], *args: Any, **options: Any) -> str:
+        if not failed.is_set() and failing in command and threading.current_thread().name == "members-changed":
+            failed.set()
+            raise system.NotRun(command, 124, "gave no answer")
+        return run(command, *args, **options)
+
+    monkeypatch.setattr(system, "run", fail_once)
+    site.stop(5001)
+    assert failed.wait(20)
+    site.look()
+    assert {site.flow() for _ in range(4)} == {5002}
+    assert {ask(sock)["port"] for sock in flows} == {5002}
+    for sock in flows:
+        sock.close()
 
 
 @pytest.mark.parametrize("missing", ["nft", "conntrack"])

@@ -118,6 +118,22 @@ def test_what_clients_hear_counts_for_every_check_of_that_place_by_datagrams() -
     assert {name for name, one in health.items() if not one.take(True) or not one.up} == {"a", "b"}
 
 
+def test_a_thread_that_can_not_be_started_ends_neither_the_probe_nor_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = threading.Semaphore(0)
+    checks = MemberChecks("", heard.release)
+    target = Target("203.0.113.1", 53, CHECK)
+    checks._found[target] = member_checks._Health(target)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        checks._take(target, True)
+    checks._take(target, False)
+    assert heard.acquire(timeout=5), "the next change is told of"
+
+
 def _closed() -> int:
     with _listening("127.0.0.1") as port:
         return port
