@@ -104,8 +104,9 @@ class Netfilter(program.Program):
             with self._lock:
                 self._laid_out = None
                 try:
+                    self._forward(False)  # nothing says any more what may pass
                     self._bring()
-                except system.CommandFailed as exc:
+                except (system.CommandFailed, OSError) as exc:
                     LOG.warning("The rules for UDP and SCTP can't be made again: %s", exc)
                     return programs.DOWN
             self._exists()
@@ -113,12 +114,16 @@ class Netfilter(program.Program):
 
     def stop(self) -> None:
         with self._lock:
+            self._laid_out = None
+            self._forward(False)  # first: the table says what may pass
             if self._exists():
                 self._nft([f"delete table {datagram_rules.TABLE}"])
-            gone, self._services, self._laid_out = self._services, (), None
+            gone, self._services = self._services, ()
             self._checks.set({}, {})
-            self._flows.end_all(gone)
-            self._forward(False)
+            try:
+                self._flows.end_all(gone)
+            except system.CommandFailed as exc:
+                LOG.warning("Flows of what is served no more end by their time-outs: %s", exc)
             for path in (self._config, self._known):
                 path.unlink(missing_ok=True)
 

@@ -526,7 +526,7 @@ def test_listeners_come_change_and_go_without_a_trace(site: Site) -> None:
     site.program.stop()
     assert site.nft("list", "ruleset") == ""
     assert not site.program.configured
-    assert system.inside_namespace(site.inside, lambda: pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text()) == "0\n"
+    assert not _forwards(site)
 
 
 def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -541,9 +541,7 @@ def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("failing", ["nft", "conntrack"])
-def test_what_could_not_be_followed_at_once_is_followed_within_a_second(
-    site: Site, monkeypatch: pytest.MonkeyPatch, failing: str
-) -> None:
+def test_what_could_not_be_followed_at_once_is_followed_within_a_second(site: Site, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     site.start(5001, 5002)
     site.apply(service(member(5001), member(5002), check=dataclasses.replace(CHECK, fall=1)))
     flows = [site.client() for _ in range(4)]
@@ -551,7 +549,8 @@ def test_what_could_not_be_followed_at_once_is_followed_within_a_second(
     run, failed = system.run, threading.Event()
 
     def fail_once(command: Sequence[str], *args: Any, **options: Any) -> str:
-        if not failed.is_set() and failing in command and threading.current_thread().name == "members-changed":
+        dead = not site.program._checks.states()["l-1", "m-5001"]
+        if dead and not failed.is_set() and failing in command and threading.current_thread().name == "members-changed":
             failed.set()
             raise system.NotRun(command, 124, "gave no answer")
         return run(command, *args, **options)
@@ -564,6 +563,48 @@ def test_what_could_not_be_followed_at_once_is_followed_within_a_second(
     assert {ask(sock)["port"] for sock in flows} == {5002}
     for sock in flows:
         sock.close()
+
+
+@pytest.mark.parametrize(
+    "event", ["stop", "stop, and nft fails", "stop, and conntrack fails", "the table is gone", "the table is gone, and nft fails"]
+)
+def test_nothing_is_forwarded_while_no_table_says_what_may_pass(site: Site, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    what, _, failing = event.partition(", and ")
+    run, seen = system.run, []
+
+    def watch(command: Sequence[str], *args: Any, **options: Any) -> str:
+        if failing and failing.split()[0] in command:
+            raise system.NotRun(command, 124, "gave no answer")
+        answer = run(command, *args, **options)
+        seen.append((_forwards(site), "inet figlina" in run(["ip", "netns", "exec", site.inside, "nft", "list", "tables"])))
+        return answer
+
+    assert _forwards(site)
+    if what != "stop":
+        site.nft("delete", "table", "inet", "figlina")
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "run", watch)
+        if what != "stop":
+            assert site.program.ensure_running() == (programs.DOWN if failing else programs.RUNS)
+        elif failing == "nft fails":
+            with pytest.raises(system.CommandFailed):
+                site.program.stop()
+        else:
+            site.program.stop()
+    assert (True, False) not in seen
+    assert _forwards(site) is (event == "the table is gone")
+    if failing == "conntrack fails":
+        assert not site.program.configured
+    elif what != "stop" or failing:
+        site.look()
+        assert site.flow() == 5001
+        assert _forwards(site)
+
+
+def _forwards(site: Site) -> bool:
+    return system.inside_namespace(site.inside, lambda: pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text()) == "1\n"
 
 
 @pytest.mark.parametrize("missing", ["nft", "conntrack"])
