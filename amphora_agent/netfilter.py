@@ -47,6 +47,8 @@ class Netfilter(program.Program):
         self._laid_out: tuple[datagrams.Service, ...] | None = None  # those that the kernel knows; None: nobody knows
         self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object]] = {}  # by which its rules were made
         self._limits: dict[str, int] = {}
+        self._left_alone = False  # what an earlier agent left serves on: this one does not understand its text
+        self._settled_at = 0.0  # until then the first checks after a restart of the agent may be under way
         self._counted: Mapping[str, tuple[int, int]] = {}  # packets and bytes by counter, as they were read last
         self._refusals_at = 0.0
         self._there: frozenset[str] = frozenset()  # counters that the kernel has
@@ -79,7 +81,7 @@ class Netfilter(program.Program):
         services = datagrams.parse(text)
         if self._runs(text, services):
             return program.NONE
-        before = self._text()
+        before, former = self._text(), self._services
         system.write_file(self._config, text.encode())
         try:
             self._take(services)
@@ -89,9 +91,10 @@ class Netfilter(program.Program):
             else:
                 system.write_file(self._config, before.encode())
             with self._lock:
-                self._services = () if before is None else datagrams.parse(before)
+                self._services = former
                 self._checks.set(_targets(self._services), self._up())
             raise _refused(exc) from exc
+        self._left_alone = False
         return program.RUNTIME
 
     def runs(self, text: str, wanted: rest.WantedState) -> bool:
@@ -99,6 +102,8 @@ class Netfilter(program.Program):
 
     def ensure_running(self) -> str:
         if not self._exists():
+            if self._left_alone:
+                return programs.DOWN
             if self._laid_out is not None:
                 self._record.note(self.name, programs.DIED)
             with self._lock:
@@ -114,7 +119,7 @@ class Netfilter(program.Program):
 
     def stop(self) -> None:
         with self._lock:
-            self._laid_out = None
+            self._laid_out, self._left_alone = None, False
             self._forward(False)  # first: the table says what may pass
             if self._exists():
                 self._nft([f"delete table {datagram_rules.TABLE}"])
@@ -137,21 +142,27 @@ class Netfilter(program.Program):
         try:
             services = datagrams.parse(text)
         except rest.Malformed as exc:
-            LOG.error("What was served over UDP and SCTP is not known: %s", exc)
+            LOG.error("What was served over UDP and SCTP is not known, and left as it is: %s", exc)
+            self._left_alone = True
             return
         with self._lock:
-            self._services = services
+            self._services, self._settled_at = services, time.monotonic() + _PATIENCE
             self._checks.set(_targets(services), self._recall())
 
     def assert_again(self) -> None:
         with self._lock:
             self._laid_out = None
-            self._bring()
+            if not self._settles():
+                self._bring()
 
     def tend(self) -> None:
         with self._lock:
+            if self._left_alone or self._settles():
+                return
             changed = self._bring()  # also what failed when checks had found it
             self._flows.look(self._services, self._present(), at_once=changed)
+            if changed:
+                self._remember()
             if time.monotonic() >= self._refusals_at:
                 self._checks.accuse(self._refusing())
                 delays = [one.check.delay for one in self._services if one.check is not None]
@@ -193,7 +204,7 @@ class Netfilter(program.Program):
         """:raises CommandFailed: the kernel does not take the rules; it has those of before."""
         with self._lock:
             gone = [one for one in self._services if one.id not in {other.id for other in services}]
-            serving = self._up()
+            serving = self._recall() if self._left_alone else self._up()
             self._services = services
             self._checks.set(_targets(services), serving)
         self._checks.wait(_PATIENCE)
@@ -201,18 +212,27 @@ class Netfilter(program.Program):
             self._bring()
             self._flows.end_all(gone)
             self._flows.look(services, self._present(), at_once=True)
+            self._remember()
 
     def _follow_checks(self) -> None:
         with self._lock:
-            if not self.configured:
+            if not self.configured or self._settles():
                 return
             self._bring()
             self._flows.look(self._services, self._present(), at_once=True)
-            known = [[*key, up] for key, up in self._checks.states().items() if up is not None]
-            try:
-                system.write_file(self._known, json.dumps(known).encode(), durable=False)
-            except OSError as exc:
-                LOG.warning("Who is up can't be written down: %s", exc)
+            self._remember()
+
+    def _settles(self) -> bool:
+        """Whether an agent has begun, and nobody can tell yet of each member whether it is there: who served serves on."""
+        return time.monotonic() < self._settled_at and None in self._checks.states().values()
+
+    def _remember(self) -> None:
+        """Write down who is up, for the next agent."""
+        known = [[*key, up] for key, up in self._checks.states().items() if up is not None]
+        try:
+            system.write_file(self._known, json.dumps(known).encode(), durable=False)
+        except OSError as exc:
+            LOG.warning("Who is up can't be written down: %s", exc)
 
     def _recall(self) -> _Known:
         try:

@@ -626,6 +626,70 @@ def test_an_agent_that_begins_goes_by_what_the_former_one_knew(site: Site) -> No
     assert {site.flow() for _ in range(4)} == {5001}
 
 
+@pytest.mark.parametrize("written_down", [True, False])
+def test_an_agent_that_begins_takes_out_nobody_whose_checks_changed_nothing(site: Site, written_down: bool) -> None:
+    site.start(5001, 5002)
+    both = (member(5001), member(5002))
+    site.apply(service(*both))
+    flows = [site.client() for _ in range(4)]
+    before = [ask(sock)["port"] for sock in flows]
+    site.apply(service(*both, check=dataclasses.replace(CHECK, delay=30)))
+    if not written_down:
+        (site.folder / "datagrams-members.json").unlink()
+    site.begin()
+    for _ in range(3):
+        site.look()
+        assert {site.flow() for _ in range(4)} == {5001, 5002}
+    assert [ask(sock)["port"] for sock in flows] == before
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=5)
+    assert [ask(sock)["port"] for sock in flows] == before
+    eventually(lambda: len(json.loads((site.folder / "datagrams-members.json").read_text())) == 2, within=5)
+    for sock in flows:
+        sock.close()
+
+
+def test_what_another_version_of_the_agent_was_told_serves_on_until_something_is_said(site: Site) -> None:
+    site.start(5001, 5002)
+    checked = service(member(5001), member(5002), check=CHECK)
+    site.apply(checked)
+    with site.client() as sock:
+        before = ask(sock)["port"]
+        config = site.folder / "datagrams.json"
+        config.write_text(config.read_text().replace('"port"', '"gate"'))
+        with pytest.raises(rest.Malformed):
+            datagrams.parse(config.read_text())
+        site.begin()
+        for _ in range(3):
+            site.look()
+            assert site.program.ensure_running() == programs.RUNS
+            assert ask(sock)["port"] == before
+            assert {site.flow() for _ in range(4)} == {5001, 5002}
+        assert site.apply(checked) == "runtime"
+        assert ask(sock)["port"] == before
+    assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}
+
+
+@pytest.mark.parametrize("understood", [True, False])
+def test_what_the_kernel_refuses_puts_back_what_was_there(site: Site, monkeypatch: pytest.MonkeyPatch, understood: bool) -> None:
+    site.start(5001)
+    site.apply(service(member(5001)))
+    if not understood:
+        (site.folder / "datagrams.json").write_text("nonsense")
+        site.begin()
+    kept = (site.folder / "datagrams.json").read_text()
+    other = service(member(5001), algorithm="SOURCE_IP")
+    wanted = rest.WantedState(load_balancer_id="l", generation=9, programs={datagrams.NAME: datagrams.dump((other,))})
+    with monkeypatch.context() as patch:
+        patch.setattr(datagram_rules, "rules", lambda *_: ["add rule inet figlina nowhere accept"])
+        with pytest.raises(errors.ConfigRefused, match="nft refused"):
+            site.program.apply(wanted.programs[datagrams.NAME], wanted)
+    assert (site.folder / "datagrams.json").read_text() == kept
+    site.look()
+    assert site.flow() == 5001
+    assert site.program.apply(wanted.programs[datagrams.NAME], wanted) == "runtime"
+    assert site.flow() == 5001
+
+
 def test_the_amphora_forwards_nothing_else(site: Site) -> None:
     site.start(5001)
     site.apply(service(member(5001)))
