@@ -10,6 +10,7 @@ import pytest
 from controller import jobs
 from controller.db import tables
 from controller.model.status import ProvisioningStatus, Role, Topology
+from tests import fake_network
 from tests.functional import flow_site
 
 Goes = Callable[[flow_site.Site, str], None]
@@ -137,6 +138,7 @@ def test_an_address_that_was_given_back_and_given_out_again_has_another_mac(site
 def test_nothing_of_a_load_balancer_is_left_in_the_networks_books(site: flow_site.Site, topology: Topology) -> None:
     site.network.create_network("members")
     subnet_id = site.network.create_subnet("members", "members-subnet", "10.77.0.0/24")
+    site.network.create_subnet(fake_network.TENANT_NETWORK, "six", "2001:db8::/64")  # that of a pair's additional VIP
     before = site.network.books()
     load_balancer_id = site.built(topology)
     pool_id = site.snapshot(load_balancer_id).pools[0].id

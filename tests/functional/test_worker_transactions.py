@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from controller import jobs
 from controller.db import database
 from controller.flows import catalog
 from controller.jobs import wakeup
@@ -32,14 +33,14 @@ class Counted:
             monkeypatch.setattr(database.Database, kind, self._counting(kind, getattr(database.Database, kind)))
 
     def _counting(
-        self, kind: str, real: Callable[[database.Database], contextlib.AbstractContextManager[database.Transaction]]
-    ) -> Callable[[database.Database], contextlib.AbstractContextManager[database.Transaction]]:
+        self, kind: str, real: Callable[..., contextlib.AbstractContextManager[database.Transaction]]
+    ) -> Callable[..., contextlib.AbstractContextManager[database.Transaction]]:
         @contextlib.contextmanager
-        def counted(db: database.Database) -> Iterator[database.Transaction]:
+        def counted(db: database.Database, *lease: jobs.Lease) -> Iterator[database.Transaction]:
             if threading.get_ident() != self._mine:
                 callers = [f"{pathlib.Path(one.filename).name}:{one.name}" for one in traceback.extract_stack(limit=6)[:-2]]
                 self.begun.append((kind, " > ".join(callers)))
-            with real(db) as tx:
+            with real(db, *lease) as tx:
                 yield tx
 
         return counted

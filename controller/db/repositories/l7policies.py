@@ -70,7 +70,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
         found = self._connection.execute(_HEAD, {"id": policy_id}).first() if rows.may_exist(policy_id) else None
         if found is None:
             raise exceptions.NotFound(self.title, policy_id)
-        return Head(**{**found._mapping, "provisioning_status": status.ProvisioningStatus(found.provisioning_status)})
+        return Head(**dict(found._mapping, provisioning_status=status.ProvisioningStatus(found.provisioning_status)))
 
     def last_position(self, listener_id: str) -> int:
         """How many policies a listener has, which is the position of the last one."""

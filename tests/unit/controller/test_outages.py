@@ -118,6 +118,7 @@ def test_the_agent_says_each_error_once(caplog: pytest.LogCaptureFixture) -> Non
 LOOPS_BY_ITSELF = {
     "amphora_agent/api/server.py:_serve": "a connection, once",
     "amphora_agent/api/errors.py:_answer_unexpected": "a request, once",
+    "amphora_agent/member_checks.py:_tell": "a member that came or went, once",
     "controller/api/serving/threads.py:_answer": "a request, once",
     "controller/changes/vip.py:_give_back": "a request, once",
     "controller/health_manager/recorder.py:_tell": "a start of a program, once",
