@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
+CONFIG = "haproxy.cfg"
+"""The file of the configuration that is meant to run: while there is none, no HAProxy is."""
 
 # HAProxy's own HTTP client is for Lua, which we do not use; to verify servers it would load all authorities of the system, which is three
 # quarters of the time (44 of 54 ms) of each check and start.
@@ -121,7 +123,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")
         self._namespace = namespace
-        self._config = places.state / "haproxy.cfg"
+        self._config = places.state / CONFIG
         self._global = places.state / "haproxy-global.cfg"
         self._arranged = places.run / "haproxy.cfg"
         self._server_state = places.run / "haproxy-servers"
@@ -166,7 +168,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     @property
     def alive_script(self) -> str:
         """The text of a shell script that succeeds while HAProxy runs; a zombie does not count."""
-        return alive_script(self._pid_file)
+        return alive_script(self._config, self._pid_file)
 
     def master(self) -> int | None:
         """The process id of the master, whoever started it."""
@@ -632,10 +634,14 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return "\n".join(alerts)[:4000]
 
 
-def alive_script(pid_file: pathlib.Path) -> str:
-    """The text of a shell script that succeeds while the HAProxy of a pid file runs, or none is meant to; a zombie does not count."""
-    lives = f'read -r pid < "{pid_file}" && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
-    return f'#!/bin/sh\n[ -e "{pid_file}" ] || exit 0\n{lives}\n'
+def alive_script(config: pathlib.Path, pid_file: pathlib.Path) -> str:
+    """The text of a shell script that succeeds while the HAProxy of a pid file runs, or none is meant to, for there is no configuration.
+
+    A zombie does not count. The pid file is not there, or empty, for a moment while HAProxy starts or reloads: then it is read again.
+    """
+    reads = f'read -r pid < "{pid_file}"'
+    lives = f'{{ {reads} || {{ sleep 0.7; {reads}; }}; }} && read -r _ _ state _ < "/proc/$pid/stat" && [ "$state" != Z ]'
+    return f'#!/bin/sh\n[ -e "{config}" ] || exit 0\n{lives}\n'
 
 
 def program_path(command: str) -> str | None:

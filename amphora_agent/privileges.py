@@ -80,7 +80,8 @@ def give_up(user: str, management_mac: str, state: pathlib.Path, run: pathlib.Pa
     CARDS.mkdir(exist_ok=True)
     system.write_file(CARDS / "management", f"{management_mac.lower()}\n".encode(), durable=False)
     alive = CARDS / "haproxy-alive"
-    system.write_file(alive, haproxy_program.alive_script(own / "haproxy.pid").encode(), 0o755, durable=False)
+    script = haproxy_program.alive_script(state / haproxy_program.CONFIG, own / "haproxy.pid")
+    system.write_file(alive, script.encode(), 0o755, durable=False)
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[0], _FILES))
     system.move_to_namespace(boot.TENANT_NAMESPACE)
     _become(us, [haproxy.pw_gid])
