@@ -50,10 +50,13 @@ class Flows:
             service = places[place]
             numbers = datagram_rules.numbers(service)
             fit = {numbers[one.id] for one in service.members if one.id in present[service.id]}
+            if not fit and marks.keys() - {0}:
+                self._end(place, None)  # all at once: each time, the whole table is gone through
+                continue
             for mark, count in marks.items():
                 if mark in fit:
                     counts[service.id][mark] += count
-                elif mark or fit:
+                elif fit:
                     self._end(place, mark)
         self.counts = counts
         self._next_at = time.monotonic() + max(_INTERVAL, (time.monotonic() - began) / _SHARE)

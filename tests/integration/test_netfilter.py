@@ -267,6 +267,28 @@ def test_a_service_without_members_refuses_and_takes_its_clients_later(site: Sit
     assert site.look().pools["p:l-1"] == {"status": "UP", "members": {"m-5001": "no check"}}
 
 
+def test_when_all_members_go_their_flows_are_ended_at_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = range(5001, 5011)
+    site.start(*ports)
+    site.apply(service(*[member(port) for port in ports]))
+    flows = [site.client() for _ in ports]
+    assert {ask(sock)["port"] for sock in flows} == set(ports)
+    run, ended = system.run, []
+
+    def watch(command: Sequence[str], *args: Any, **options: Any) -> str:
+        ended.extend([command] * ("-D" in command))
+        return run(command, *args, **options)
+
+    monkeypatch.setattr(system, "run", watch)
+    site.apply(service(*[member(port, enabled=False) for port in ports]))
+    assert len(ended) == 1
+    assert "dport=53" not in system.run(["ip", "netns", "exec", site.inside, "conntrack", "-L", "-p", "udp"])
+    with pytest.raises(ConnectionRefusedError):
+        ask(flows[0])
+    for sock in flows:
+        sock.close()
+
+
 def test_a_machine_that_is_away_is_found_out(site: Site) -> None:
     site.start(5001)
     away = member(5002, address=NOBODY[4], check_address=NOBODY[4])
