@@ -3,6 +3,7 @@
 One nftables table in the tenants' namespace, which is replaced as a whole. It looks at packets before anything translates their
 addresses, so it holds for whoever serves them. Beside what is admitted passes what was asked for from here (replies of members), and
 what IPv6 can't do without: neighbor discovery (RFC 4861) and the queries by which switches learn who listens for it (RFC 2710, RFC 3810).
+A TCP connection that stands goes on when less is admitted. Other flows may have no end: each of their packets has to be admitted.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def script(interfaces: Iterable[rest.Interface]) -> str:
 
 def _chain(interface: rest.Interface) -> Iterator[str]:
     yield f" chain {_name(interface)} {{"
-    yield "  ct state established,related accept"
+    yield "  ct state related accept"
+    yield "  ct state established ct direction reply accept"
+    yield "  ct state established meta l4proto tcp accept"
     yield f"  {_NEEDED}"
     yield from (f"  {_rule(one)}" for one in interface.admits or ())
     yield "  drop"

@@ -7,12 +7,13 @@ import dataclasses
 import pathlib
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from amphora_agent import system
-from amphora_agent.protocol import rest
+from amphora_agent.protocol import datagrams, rest
 from tests.integration import agent_amphora
 from tests.integration.agent_amphora import TENANT_MAC, VIP, VRRP, WEB, Amphora, config, eventually
 
@@ -112,6 +113,48 @@ def test_a_connection_that_stands_goes_on_and_a_refused_configuration_closes_not
         held.settimeout(5)
         held.sendall(b"GET / HTTP/1.0\r\n\r\n")
         assert held.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_a_flow_of_datagrams_ends_when_its_client_is_admitted_no_more(amphora: Amphora) -> None:
+    server = amphora.outdoors(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+    server.bind((WEB, 5001))
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                _, sender = server.recvfrom(100)
+                server.sendto(b"hello", sender)
+
+    threading.Thread(target=serve, daemon=True).start()
+    member = datagrams.Member(id="m", address=WEB, port=5001, weight=1, check_address=WEB, check_port=5001)
+    service = datagrams.Service(id="l", transport="udp", addresses=(VIP,), port=80, pool_id="p", members=(member,))
+    for generation, (admits, expected) in enumerate(
+        [
+            ((rest.Admission("udp", 80),), {FRIEND, STRANGER}),
+            ((rest.Admission("udp", 80, f"{FRIEND}/32"),), {FRIEND}),
+            ((rest.Admission("udp", 80),), {FRIEND, STRANGER}),
+        ],
+        start=1,
+    ):
+        amphora.apply(generation, None, datagrams_config=datagrams.dump((service,)), interfaces=(nic(admits),))
+        if generation == 1:
+            flows = {source: amphora.outdoors(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for source in (FRIEND, STRANGER)}
+            for source, sock in flows.items():
+                sock.bind((source, 0))
+                sock.connect((VIP, 80))
+                sock.settimeout(_PROBE)
+        assert {source for source, sock in flows.items() if _answered(sock)} == expected, admits
+    for sock in (server, *flows.values()):
+        sock.close()
+
+
+def _answered(sock: socket.socket) -> bool:
+    with contextlib.suppress(TimeoutError):
+        for _ in range(3):
+            sock.send(b"who?")
+            assert sock.recv(100) == b"hello"
+        return True
+    return False
 
 
 def test_vrrp_comes_in_from_the_other_half_alone(amphora: Amphora) -> None:
