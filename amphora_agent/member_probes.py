@@ -31,6 +31,8 @@ _AWAY = 4.0
 """Seconds for which a machine counts as away that could not be reached: so long it takes the kernel to find that out again."""
 _PAUSE = 0.85
 """Seconds at least between two datagrams to one place: less than the shortest interval of a check."""
+_AT_ONCE, _A_SECOND = 6.0, 0.8
+"""Refusals that a machine has for one sender at once, and in a second (net.ipv4.icmp_ratelimit: 1; the rest is for who dies next)."""
 _SPREAD = 0.1
 """By this share at most an interval is longer or shorter, so that checks of one machine do not keep the same order."""
 _OWN_TROUBLE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN})
@@ -77,6 +79,8 @@ class Probes:
         await asyncio.sleep(random.uniform(0, 0.05 if at_once else min(1.0, delay)))  # noqa: S311  (not all at the same moment)
         since = time.monotonic() - _PAUSE  # what others have just heard
         while True:
+            if target.check.type == datagrams.UDP_CONNECT:
+                await self._datagrams.turn(target.place)
             began = time.monotonic()
             try:
                 good = await asyncio.wait_for(self._check(target, since), target.check.timeout)
@@ -138,6 +142,22 @@ class _Heard:
     sent_at: float = float("-inf")
     refused_at: float = float("-inf")
     away_until: float = float("-inf")
+    paid: bool = False  # its next refusal is one of those that its machine was asked for
+
+
+class _Machine:
+    """Refusals that one has left for us, who may ask several of its ports."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()  # whoever waits for one first gets it first
+        self._left, self._at = _AT_ONCE, time.monotonic()
+
+    def change(self, by: float) -> float:
+        """What is left now."""
+        now = time.monotonic()
+        self._left = max(0.0, min(_AT_ONCE, self._left + (now - self._at) * _A_SECOND + by))
+        self._at = now
+        return self._left
 
 
 class _Datagrams:
@@ -148,10 +168,24 @@ class _Datagrams:
     def __init__(self) -> None:
         self._socks: dict[int, socket.socket] = {}
         self._heard: dict[Place, _Heard] = {}
+        self._machines: dict[str, _Machine] = {}  # that have refused
 
     def forget_all_but(self, places: Set[Place]) -> None:
         for place in self._heard.keys() - places:
             del self._heard[place]
+        for address in self._machines.keys() - {address for address, _ in places}:
+            del self._machines[address]
+
+    async def turn(self, place: Place) -> None:
+        """Wait until the machine can refuse again, if this place has refused the last datagram: silence would say nothing."""
+        heard, machine = self._heard.get(place), self._machines.get(place[0])
+        if heard is None or machine is None or heard.refused_at < heard.sent_at:
+            return
+        async with machine.lock:
+            while machine.change(0) < 1.0:
+                await asyncio.sleep(0.05)
+            machine.change(-1.0)
+            heard.paid = True
 
     async def probe(self, target: Target, since: float) -> bool:
         """Whether nothing that was heard `since` then, or of the last datagram, says that nobody is there.
@@ -162,6 +196,10 @@ class _Datagrams:
         if time.monotonic() >= heard.sent_at + _PAUSE:
             self._send(target, heard)
         await asyncio.sleep(min(_SILENCE, target.check.timeout / 2))
+        if heard.paid:
+            heard.paid = False
+            if (machine := self._machines.get(target.address)) is not None:
+                machine.change(1.0)  # it had no need of it
         return heard.refused_at < min(since, heard.sent_at) and time.monotonic() > heard.away_until
 
     def _send(self, target: Target, heard: _Heard) -> None:
@@ -205,10 +243,13 @@ class _Datagrams:
                     continue
                 heard.refused_at = time.monotonic()
                 # It begins with a number of errno(3), whatever the version of IP (struct sock_extended_err, linux/errqueue.h).
-                if any(
-                    int.from_bytes(content[:4], sys.byteorder) in (errno.EHOSTUNREACH, errno.ENETUNREACH) for _, _, content in ancillary
-                ):
+                errors = {int.from_bytes(content[:4], sys.byteorder) for _, _, content in ancillary}
+                if errors & {errno.EHOSTUNREACH, errno.ENETUNREACH}:
                     heard.away_until = heard.refused_at + _AWAY
+                elif heard.paid:
+                    heard.paid = False
+                else:
+                    self._machines.setdefault(address, _Machine()).change(-1.0)
         sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)  # one for which there was no room any more
 
 

@@ -315,6 +315,27 @@ def test_a_dead_member_is_found_out_below_many_listeners(site: Site, version: in
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(120)
+def test_dead_ports_of_one_machine_are_all_found_out_and_come_back(site: Site) -> None:
+    ports = range(5001, 5009)
+    site.start(*ports)
+    site.apply(service(*[member(port) for port in ports], check=dataclasses.replace(CHECK, fall=3)))
+
+    def up() -> set[str]:
+        return {name for name, word in site.look().pools["p:l-1"]["members"].items() if word == "UP"}
+
+    assert up() == {f"m-{port}" for port in ports}
+    for port in ports[:-1]:
+        site.stop(port)
+    eventually(lambda: up() == {"m-5008"}, within=50)
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        assert up() == {"m-5008"}
+        time.sleep(0.2)
+    site.start(*ports[:-1])
+    eventually(lambda: len(up()) == len(ports), within=30)
+
+
 def test_what_a_client_of_one_listener_hears_counts_for_all_of_its_pool(site: Site) -> None:
     site.start(5001)
     slow = dataclasses.replace(CHECK, delay=3, timeout=2, fall=1)
