@@ -34,9 +34,9 @@ class Counters:
         `former` are workers that have a successor and are still asked: what others counted is final.
         """
         self.take_former(worker, raw)
-        if worker != self._worker:
+        if worker != self._worker and worker not in former:  # one that has a successor may still answer for it
             self._worker, self.former_worker = worker, self._worker
-        for ended in self._last.keys() - {worker, *former}:
+        for ended in self._last.keys() - {worker, self._worker, *former}:
             for listener, values in self._last.pop(ended).items():
                 self._add(listener, values)
         for absent in [listener for listener in self._base if listener not in raw][:-_ABSENT]:

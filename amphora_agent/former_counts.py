@@ -17,7 +17,7 @@ from amphora_agent import counters, exporter, haproxy_runtime, report, system
 
 LOG = logging.getLogger(__name__)
 _TRIES = 10
-_QUESTION = "show info;show stat -1 1 -1"  # of all proxies the frontends (HAProxy's management guide, section 9.3)
+_QUESTION = ("show info", "show stat -1 1 -1")  # of all proxies the frontends (HAProxy's management guide, section 9.3)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class FormerCounts:
             def succeeded() -> None:
                 if session is not None and (worker := self._leaving) is not None:
                     self._note(worker, session)
-                    self._former[worker] = _Former(lambda: session.ask_again(_QUESTION), session, stack.pop_all())
+                    self._former[worker] = _Former(lambda: session.ask_again(*_QUESTION), session, stack.pop_all())
 
             try:
                 yield succeeded
@@ -80,11 +80,12 @@ class FormerCounts:
 
             def answer(worker: int = worker) -> str | None:
                 try:
-                    return "".join(master.ask(f"@!{worker} {one}", 0.5) for one in _QUESTION.split(";"))
+                    said = "".join(master.ask(f"@!{worker} {one}", 0.5) for one in _QUESTION)
                 except haproxy_runtime.RuntimeFailed:  # a master that starts a worker is away for a moment
                     if not system.is_running(worker):
                         raise
                     return None
+                return None if haproxy_runtime.worker_in(said) is None and system.is_running(worker) else said
 
             self._former[worker] = _Former(answer)
 

@@ -30,51 +30,64 @@ _MOMENT = 0.05  # seconds
 
 
 class Session:
-    """A connection to one worker, which answers on it even when another one has taken over the socket."""
+    """A connection to one worker, which answers on it even when another one has taken over the socket.
+
+    HAProxy ends the answer to each command with a prompt, also if several came at once: an answer is whole when all prompts are there.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self._received: bytes | None = None  # of an answer that is awaited
+        self._received = b""
+        self._asked: tuple[str, ...] = ()  # what is not answered yet
+        self._awaited = 0  # answers to come: to that, and before them those to what was given up
 
-    def ask_again(self, command: str) -> str | None:
-        """The last answer to a command that is asked again and again, or None if there is none yet; waits for a moment only.
+    def ask_again(self, *commands: str) -> str | None:
+        """The answers to commands that are asked again and again, or None if they are not all there yet; waits for a moment only.
 
         :raises RuntimeFailed: the worker has ended.
         """
         try:
-            if self._received is None:
-                self._connection.sendall(command.encode() + b"\n")
-                self._received = b""
+            if self._asked != commands:
+                self._send(commands)
             waiting = select.poll()  # select(2) knows no descriptor beyond 1,023
             waiting.register(self._connection, select.POLLIN)
-            while not self._received.endswith(_PROMPT):
+            while (answers := self._answers(len(commands))) is None:
                 if not waiting.poll(_MOMENT * 1000):
                     return None
-                chunk = self._connection.recv(262_144)
-                if not chunk:
-                    raise RuntimeFailed("it has ended")
-                self._received += chunk
+                self._receive()
         except OSError as exc:
             raise RuntimeFailed(str(exc)) from exc
-        answer, self._received = self._received, None
-        return answer.removesuffix(_PROMPT).decode(errors="replace")
+        return answers
 
     def ask(self, command: str) -> str:
         """The answer to a command.
 
         :raises RuntimeFailed: no answer in time, or the worker has ended.
         """
-        received = b""
         try:
-            self._connection.sendall(command.encode() + b"\n")
-            while not received.endswith(_PROMPT) and received != _PROMPT[1:]:
-                chunk = self._connection.recv(262_144)
-                if not chunk:
-                    raise RuntimeFailed(f"an old worker of HAProxy has ended before it answered `{command}`")
-                received += chunk
+            self._send((command,))
+            while (answer := self._answers(1)) is None:
+                self._receive()
         except OSError as exc:
             raise RuntimeFailed(f"an old worker of HAProxy does not answer `{command}`: {exc}") from exc
-        return received.removesuffix(_PROMPT).decode(errors="replace")
+        return answer
+
+    def _send(self, commands: tuple[str, ...]) -> None:
+        self._asked, self._awaited = commands, self._awaited + len(commands)
+        self._connection.sendall("".join(f"{command}\n" for command in commands).encode())
+
+    def _receive(self) -> None:
+        chunk = self._connection.recv(262_144)
+        if not chunk:
+            raise RuntimeFailed("an old worker of HAProxy has ended")
+        self._received += chunk
+
+    def _answers(self, count: int) -> str | None:
+        *whole, begun = self._received.split(_PROMPT)
+        if len(whole) < self._awaited:
+            return None
+        self._received, self._asked, self._awaited = begun, (), 0
+        return b"".join(whole[-count:]).decode(errors="replace")
 
 
 class RuntimeApi:

@@ -72,6 +72,16 @@ def test_what_a_worker_counts_after_it_has_a_successor_is_added(path: pathlib.Pa
         assert again.take(3, {"l1": [0, 0, 0, 0]}) == {"l1": [52, 61, 4, 1]}
 
 
+def test_a_former_worker_that_answers_for_the_present_one_does_not_end_it(path: pathlib.Path) -> None:
+    """Of several workers that share a socket any may answer while HAProxy hands over."""
+    totals = counters.Counters(path)
+    totals.take(1, {"l1": [10, 10, 1, 0]})
+    totals.take(2, {"l1": [1, 1, 1, 0]}, former={1})
+    for _ in range(2):
+        assert totals.take(1, {"l1": [10, 10, 1, 0]}, former={1}) == {"l1": [11, 11, 2, 0]}
+        assert totals.take(2, {"l1": [1, 1, 1, 0]}, former={1}) == {"l1": [11, 11, 2, 0]}
+
+
 def test_what_an_agent_of_before_has_written_is_read(path: pathlib.Path) -> None:
     path.write_text('{"worker": 2, "base": {"l1": [10, 0, 0, 0]}, "last": {"l1": [5, 0, 0, 0]}}')
     assert counters.Counters(path).take(2, {"l1": [6, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}

@@ -28,12 +28,16 @@ class Worker:
     stopping: int = 0
     answers: threading.Event = dataclasses.field(default_factory=threading.Event)
     held: int = 0
+    pause: float = 0.0  # seconds before the answer to each command
 
-    def serve(self) -> None:
+    def listen(self) -> None:
         self.answers.set()
         listening = socket.socket(socket.AF_UNIX)
         listening.bind(str(self.path))
         listening.listen()
+        threading.Thread(target=self._serve, args=(listening,), daemon=True).start()
+
+    def _serve(self, listening: socket.socket) -> None:
         while True:
             threading.Thread(target=self._talk, args=(listening.accept()[0],), daemon=True).start()
 
@@ -41,8 +45,10 @@ class Worker:
         self.held += 1
         with contextlib.suppress(OSError), connection, connection.makefile("r") as lines:
             for line in lines:
-                self.answers.wait()
-                connection.sendall(f"{self._said(line)}\n> ".encode())
+                for command in line.strip().split(";"):
+                    self.answers.wait()
+                    time.sleep(self.pause)
+                    connection.sendall(f"{self._said(command)}\n> ".encode())
         self.held -= 1
 
     def _said(self, line: str) -> str:
@@ -53,10 +59,7 @@ class Worker:
 @pytest.fixture
 def worker(tmp_path: pathlib.Path) -> Iterator[Worker]:
     made = Worker(tmp_path / "worker.sock")
-    threading.Thread(target=made.serve, daemon=True).start()
-    made.answers.wait()
-    while not made.path.exists():
-        time.sleep(0.01)
+    made.listen()
     yield made
     made.answers.set()
 
@@ -94,6 +97,43 @@ def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker
     while worker.held and time.monotonic() < deadline:
         time.sleep(0.01)
     assert worker.held == 0
+
+
+def test_answers_that_come_in_pieces_are_whole_before_they_count(worker: Worker, tmp_path: pathlib.Path) -> None:
+    """A worker that is let go after the first piece of its last answer would take its counts with it."""
+    counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    with former.beside(runtime) as succeeded:
+        succeeded()
+    worker.stopping, worker.pause = 1, 0.03
+    for worker.counted in range(1, 6):
+        look_until_asked_anew(former)
+        assert (total(counted, former), former.workers) == (worker.counted, {7})
+    worker.counted, worker.connections = 9, 0
+    look_until_asked_anew(former)
+    assert (total(counted, former), former.workers) == (9, set())
+
+
+def look_until_asked_anew(former: former_counts.FormerCounts) -> None:
+    """Until what is answered now has been taken in."""
+    for _ in range(2):
+        former.look()
+        time.sleep(0.15)
+
+
+@pytest.mark.parametrize("late", ["show info", "show stat"])
+def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_another(worker: Worker, late: str) -> None:
+    with haproxy_runtime.RuntimeApi(worker.path, timeout=0.5).session() as session:
+        worker.answers.clear()
+        for _ in range(2):
+            with pytest.raises(haproxy_runtime.RuntimeFailed):
+                session.ask(late)
+        worker.answers.set()
+        assert session.ask("show info").startswith("Pid: 7\n")
+        assert session.ask("show stat").startswith("l1,FRONTEND")
+        while (answers := session.ask_again("show info", "show stat")) is None:
+            pass
+        assert answers.splitlines()[::3] == ["Pid: 7", _ROW.format(total=0, bytes=0)]
 
 
 def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathlib.Path) -> None:
