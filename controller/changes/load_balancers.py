@@ -46,7 +46,7 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     row = {**asking.columns(SCHEMA, wanted), **new_row(project_id, generation=1)}
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
-        asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(allocated.qos_policy_id))}
+        asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(wanted["vip_qos_policy_id"]))}
         for item in below.members:
             members.check_no_vip(item, [one.ip_address for one in allocated.addresses])
         return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice)

@@ -200,6 +200,7 @@ def _of_load_balancer(row: Row) -> dict[str, Any]:
         sg_ids=tuple(row["vip_sg_ids"]),
         vnic_type=row["vip_vnic_type"],
         port_is_ours=row["vip_port_is_ours"],
+        qos_is_asked=row["qos_generation"] > 0,
     )
     return {
         "vip": vip,

@@ -145,7 +145,7 @@ class Comparison:
         elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in addresses]:
             has = ", ".join(addresses) or "none"
             yield Difference(f"the VIP port {vip.port_id} lost the address {', '.join(lost_ones)} (it has {has})", vip_has_moved=True)
-        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora)) is not None]
+        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, vip)) is not None]
         for amphora, words in lost:
             yield Difference(f"the {amphora.role} lost {words}", amphora)
         if not _is_in_error(snapshot):
@@ -198,10 +198,12 @@ class Comparison:
         has = self.network.security_groups_of(vip.port_id) if vip.sg_ids else None
         return [] if has is None else sorted(set(vip.sg_ids) - has)
 
-    def _lost_of(self, amphora: amphora_model.Amphora) -> str | None:
+    def _lost_of(self, amphora: amphora_model.Amphora, vip: model.Vip) -> str | None:
         if (words := self._lost_machine(amphora)) is not None:
             return words
         own = (amphora.vrrp_ip, *(one.ip_address for one in amphora.additional_vrrp_ips))
+        if len(own) != len(vip.addresses):
+            return "its addresses on the subnets of additional VIPs, or never had them: an older worker builds amphorae without"
         management = ("management", amphora.management_port_id, (amphora.management_address,))
         for word, port_id, wanted in (management, ("VRRP", amphora.vrrp_port_id, own)):
             addresses = self._addresses_of(port_id) if port_id is not None else ()

@@ -35,6 +35,12 @@ class Vip:
     sg_ids: tuple[str, ...] = ()
     vnic_type: str = "normal"
     port_is_ours: bool = True  # we made the VIP port, so we delete it; a tenant's port is only released
+    qos_is_asked: bool = False  # the API was asked for the QoS policy; else a tenant's port brought it, and they may change it there
+
+    @property
+    def limits_its_port(self) -> bool:
+        """Whether the VIP port has a QoS policy that the load balancer put there."""
+        return self.qos_policy_id is not None and (self.port_is_ours or self.qos_is_asked)
 
     @property
     def address(self) -> str:
@@ -102,7 +108,7 @@ class LoadBalancer(Resource):
     topology: Topology = Topology.SINGLE
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
-    qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: there never was any
+    qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: nobody ever asked for any
     flavor_id: str | None
     availability_zone: str | None
     listener_ids: tuple[str, ...] = ()

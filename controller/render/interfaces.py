@@ -9,6 +9,7 @@ from amphora_agent.protocol import rest
 from controller.model import access
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
+from controller.model.network import FixedIp
 from controller.model.status import Topology
 from controller.render import keepalived, safe
 
@@ -72,26 +73,28 @@ def _vip_interface(snapshot: model.Snapshot, amphora: Amphora, subnets: Sequence
     load_balancer = snapshot.load_balancer
     ranges = [safe.network("cidr of the VIP's subnet", one.cidr) for one in subnets]
     own = (amphora.vrrp_ip or "", *(one.ip_address for one in amphora.additional_vrrp_ips))
+    known = len(own)  # of an amphora that an older worker made for several VIPs: 1; housekeeping replaces it
     addresses = [
-        f"{safe.address(f'VRRP address of amphora {amphora.id!r}', one)}/{place.prefixlen}" for one, place in zip(own, ranges, strict=True)
+        f"{safe.address(f'VRRP address of amphora {amphora.id!r}', one)}/{place.prefixlen}"
+        for one, place in zip(own, ranges[:known], strict=True)
     ]
     return rest.Interface(
         mac=safe.mac(f"MAC of amphora {amphora.id!r}", amphora.vrrp_mac),
         name=keepalived.VIP_INTERFACE,
         mtu=int(subnets[0].mtu),
         addresses=tuple(addresses),
-        routes=_vip_routes(load_balancer.vip, subnets),
+        routes=_vip_routes(load_balancer.vip.addresses[:known], subnets[:known]),
         vips=keepalived.vips(load_balancer, ranges) if load_balancer.topology is Topology.SINGLE else (),
     )
 
 
-def _vip_routes(vip: model.Vip, subnets: Sequence[VipSubnet]) -> tuple[rest.Route, ...]:
+def _vip_routes(vips: Sequence[FixedIp], subnets: Sequence[VipSubnet]) -> tuple[rest.Route, ...]:
     """Those of the first subnet of each version of IP, and what other subnets know beside. With several VIPs, what is sent from one goes
     by the gateway of its own subnet, by which the question came.
     """
     routes: dict[tuple[str, int], rest.Route] = {}
     from_vips: list[rest.Route] = []
-    for one, subnet in zip(vip.addresses, subnets, strict=True):
+    for one, subnet in zip(vips, subnets, strict=True):
         source, network = safe.address("VIP address", one.ip_address), safe.network("cidr of the VIP's subnet", subnet.cidr)
         gateway = (rest.Route("default", safe.address("gateway of the VIP's subnet", subnet.gateway_ip)),) if subnet.gateway_ip else ()
         own = gateway + _routes(subnet.host_routes)

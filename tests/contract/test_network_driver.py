@@ -424,6 +424,44 @@ def test_a_tenants_port_keeps_its_qos_policy_as_a_vip_and_afterwards(cloud: Clou
     assert policies(cloud, port) == [policy]
 
 
+def test_a_policy_that_a_tenants_port_brought_is_theirs_to_change(cloud: Cloud, private: Network, policy: str) -> None:
+    load_balancer_id, port, other = new_id(), cloud.create_port(private.id).id, cloud.create_qos_policy()
+    cloud.set_qos_of(port, policy)
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(port_id=port, qos_policy_id=policy))
+    carrier = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip).id
+    for theirs in (other, None):
+        cloud.set_qos_of(port, theirs)
+        assert cloud.network.stray_ports(load_balancer_id, vip) == []
+        cloud.network.mend_ports(load_balancer_id, vip)
+        assert policies(cloud, port, carrier) == [theirs, policy]
+    cloud.set_qos_of(carrier, None)
+    assert len(cloud.network.stray_ports(load_balancer_id, vip)) == 1, "the ports that carry it are ours"
+
+
+def test_a_policy_that_the_load_balancer_put_on_a_tenants_port_goes_with_it(cloud: Cloud, private: Network, policy: str) -> None:
+    other = cloud.create_qos_policy()
+    for is_theirs_meanwhile in (False, True):
+        load_balancer_id, port = new_id(), cloud.create_port(private.id).id
+        vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(port_id=port))
+        vip = dataclasses.replace(vip, qos_policy_id=policy, qos_is_asked=True)
+        cloud.network.set_vip_qos(load_balancer_id, vip)
+        cloud.set_qos_of(port, other)
+        assert len(cloud.network.stray_ports(load_balancer_id, vip)) == 1
+        if not is_theirs_meanwhile:
+            cloud.network.mend_ports(load_balancer_id, vip)
+            assert policies(cloud, port) == [policy]
+        cloud.network.deallocate_vip(load_balancer_id, vip)
+        assert policies(cloud, port) == [other if is_theirs_meanwhile else None]
+
+
+def test_a_policy_that_is_gone_is_told_when_ports_are_mended(cloud: Cloud, private: Network, policy: str) -> None:
+    load_balancer_id = new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id, qos_policy_id=policy))
+    cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
+    with pytest.raises(exceptions.NotFound, match=r"^QoS Policy"):
+        cloud.network.mend_ports(load_balancer_id, dataclasses.replace(vip, qos_policy_id=new_id()))
+
+
 def test_an_unknown_qos_policy_changes_nothing(cloud: Cloud, private: Network, policy: str) -> None:
     load_balancer_id = new_id()
     with pytest.raises(exceptions.NotFound, match=r"^QoS Policy"):

@@ -192,6 +192,27 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
     assert site.network.get_port(vip.port_id).fixed_ips[0].ip_address == vip.address
 
 
+@pytest.mark.parametrize("halves", [1, 2])
+def test_amphorae_without_addresses_on_the_subnets_of_additional_vips_are_replaced(site: flow_site.Site, halves: int) -> None:
+    """A worker that does not know of additional VIPs has built them."""
+    load_balancer_id = built(site, Topology.ACTIVE_STANDBY)
+    old = [one.id for one in site.snapshot(load_balancer_id).amphorae[:halves]]
+    with site.db.begin() as tx:
+        for amphora_id in old:
+            tx.amphorae.update(amphora_id, additional_vrrp_ips=None)
+    compares(site).compare(lambda: True)
+    assert len(posted(site)) == halves
+    for job in posted(site):
+        site.work(job)
+    with site.db.begin() as tx:
+        tx.connection.execute(tables.jobs.delete())
+    site.settle(load_balancer_id)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    serving = set(site.amphorae(load_balancer_id).values())
+    assert (len(serving), serving & set(old)) == (2, set())
+    assert all(len(one.additional_vrrp_ips) == 1 for one in site.snapshot(load_balancer_id).amphorae if one.id in serving)
+
+
 def test_the_zone_that_the_compute_service_chose_is_shown(site: flow_site.Site) -> None:
     load_balancer_id = built(site, Topology.SINGLE)
     (amphora,) = site.snapshot(load_balancer_id).amphorae

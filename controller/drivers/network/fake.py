@@ -288,7 +288,8 @@ class FakeNetwork(interface.NetworkDriver):
             if plug is not None and plug.kind == _VIP:
                 cloud.delete(vip.port_id)
             elif plug is not None and plug.load_balancer_id == load_balancer_id:
-                plug.port = dataclasses.replace(plug.port, device_id="", device_owner="")
+                kept = None if vip.limits_its_port and plug.port.qos_policy_id == vip.qos_policy_id else plug.port.qos_policy_id
+                plug.port = dataclasses.replace(plug.port, device_id="", device_owner="", qos_policy_id=kept)
                 plug.load_balancer_id = None
 
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
@@ -413,12 +414,12 @@ class FakeNetwork(interface.NetworkDriver):
             return [vips.strayed_qos(plug.port.id) for plug in self._strayed(load_balancer_id, vip)]
 
     def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        with self._by(order):
+        with self._by(order) as cloud:
             for plug in self._strayed(load_balancer_id, vip):
-                plug.port = dataclasses.replace(plug.port, qos_policy_id=vip.qos_policy_id)
+                plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id))
 
     def _strayed(self, load_balancer_id: str, vip: model.Vip) -> list[_Plug]:
-        of_vip = [plug for plug in [self._cloud.plugs.get(vip.port_id)] if plug is not None and vip.qos_policy_id is not None]
+        of_vip = [plug for plug in [self._cloud.plugs.get(vip.port_id)] if plug is not None and vip.limits_its_port]
         return [plug for plug in (*of_vip, *self._cloud.carriers(load_balancer_id)) if plug.port.qos_policy_id != vip.qos_policy_id]
 
 

@@ -92,7 +92,9 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        """Delete the VIP port if it is ours, else release it, and delete its group `lb-<load balancer id>`; gone already is fine."""
+        """Delete the VIP port if it is ours, else release it, without a QoS policy that the load balancer put there, and delete
+        its group `lb-<load balancer id>`; gone already is fine.
+        """
 
     @abc.abstractmethod
     def restore_vip_address(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
@@ -202,14 +204,17 @@ class NetworkDriver(abc.ABC):
     def stray_ports(self, load_balancer_id: str, vip: model.Vip) -> Sequence[str]:
         """What somebody changed of its ports on the networks of the VIP and of members, each in words: groups that are not the VIP port's,
         a VIP that a port may not bear any more, a port that is switched off, a QoS policy that is not the VIP's. A policy that a tenant put
-        on the VIP port themselves, where the load balancer has none, is theirs. None: all is as it was made, or this driver can't tell.
+        on the VIP port themselves, where the API was not asked for one, is theirs. None: all is as it was made, or this driver can't tell.
 
         :raises Transient: the service did not answer.
         """
         return ()
 
     def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
-        """Let those ports be again as they were made; see `stray_ports`."""
+        """Let those ports be again as they were made; see `stray_ports`.
+
+        :raises NotFound: what is to be put on a port does not exist (such as a `QoS Policy`); all else is mended.
+        """
         del load_balancer_id, vip, order
 
     @abc.abstractmethod

@@ -243,14 +243,16 @@ class NeutronNetwork(interface.NetworkDriver):
             if row["name"] == vips.name_of(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
                 self._neutron.service.delete(f"/ports/{row['id']}")
             else:
-                self._release(load_balancer_id, row)
+                self._release(load_balancer_id, row, vip)
         self._groups.delete(load_balancer_id)
 
-    def _release(self, load_balancer_id: str, row: Row) -> None:
+    def _release(self, load_balancer_id: str, row: Row, vip: model.Vip) -> None:
         released: dict[str, Any] = {"device_id": "", "device_owner": ""}
         gone = {group["id"] for group in self._groups.of(load_balancer_id) if group is not None}
         if gone.intersection(row["security_groups"]):
             released["security_groups"] = [one for one in row["security_groups"] if one not in gone]
+        if row["id"] == vip.port_id and vip.limits_its_port and row.get("qos_policy_id") == vip.qos_policy_id:
+            released["qos_policy_id"] = None
         with contextlib.suppress(exceptions.NotFound):
             self._neutron.change_port(row["id"], **released)
 
@@ -356,10 +358,16 @@ class NeutronNetwork(interface.NetworkDriver):
         return [words for _, _, words in self._strayed(load_balancer_id, vip)]
 
     def mend_ports(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
+        missing: exceptions.NotFound | None = None
         for port_id, values, words in self._strayed(load_balancer_id, vip):
             LOG.info("load balancer %s: %s: it is written again", load_balancer_id, words)
-            with contextlib.suppress(exceptions.NotFound):
+            try:
                 self._neutron.change_port(port_id, **values)
+            except exceptions.NotFound as error:
+                if error.kind != "Port":
+                    missing = error
+        if missing is not None:
+            raise missing
 
     def _strayed(self, load_balancer_id: str, vip: model.Vip) -> Iterator[tuple[str, dict[str, Any], str]]:
         """Ports, what they should have, and what they have instead. Without a VIP port, nobody knows."""
@@ -380,7 +388,7 @@ class NeutronNetwork(interface.NetworkDriver):
                 wanted = [*pairs, *({"ip_address": one} for one in missing)]
                 words = f"the VRRP port {row['id']} may not bear the VIP {', '.join(missing)}"
                 yield row["id"], {"allowed_address_pairs": wanted}, words
-        for row in [*([of_vip] if vip.qos_policy_id else []), *carriers]:
+        for row in [*([of_vip] if vip.limits_its_port else []), *carriers]:
             if row.get("qos_policy_id") != vip.qos_policy_id:
                 yield row["id"], {"qos_policy_id": vip.qos_policy_id}, vips.strayed_qos(row["id"])
         for row in [*carriers, *self._rows_of([str(shapes.amphora_of(one)) for one in carriers], shapes.MEMBER)]:

@@ -44,7 +44,7 @@ def test_a_port_of_ones_own_gives_the_vip_its_address_network_and_qos_policy(api
     assert (made["vip_address"], made["vip_port_id"]) == ("172.16.9.9", port.id)
     assert (made["vip_subnet_id"], made["vip_network_id"]) == (network.subnet_id, network.network_id)
     assert made["vip_qos_policy_id"] == UNKNOWN
-    assert api.row(tables.load_balancers, made["id"])["qos_generation"] == 1  # so that the amphorae's ports get it, too
+    assert api.row(tables.load_balancers, made["id"])["qos_generation"] == 0  # the port has it, and its tenant may change it
     said = _refused(api, vip_port_id=port.id)
     assert said == f"The vip_port_id {port.id} is in use by lb-{made['id']}."
     free = network.create_port("free", network.network_id, network.subnet_id, "172.16.9.10")
@@ -195,6 +195,7 @@ def test_a_qos_policy_needs_a_network_service_that_has_some(api: Api) -> None:
     assert _refused(api, vip_subnet_id=network.subnet_id, vip_qos_policy_id=UNKNOWN) == f"QoS Policy {UNKNOWN} not found."
     assert api.refused(400, "PUT", path, {"loadbalancer": {"vip_qos_policy_id": UNKNOWN}}) == f"QoS Policy {UNKNOWN} not found."
     limited = api.load_balancer(vip_qos_policy_id=policy)
+    assert api.row(tables.load_balancers, limited["id"])["qos_generation"] == 1
     assert (limited["vip_qos_policy_id"], network.get_port(limited["vip_port_id"]).qos_policy_id) == (policy, policy)
     assert api.row(tables.load_balancers, made["id"])["qos_generation"] == 0
     for wanted in (policy, None):
