@@ -34,7 +34,8 @@ def test_a_client_that_asks_too_often_is_told_429_and_others_are_served(site: Si
     assert collections.Counter(_statuses(balancer, 20)) == {"200": 6, "429 4": 14}
     assert collections.Counter(_statuses(balancer, 20, "web-2")) == {"200": 6, "429 4": 14}, "another client's requests count for itself"
     time.sleep(4)
-    assert _statuses(balancer, 2)[0] == "200", "who waits as long as told is served"
+    # A second more: HAProxy's own clock stands still while a busy machine does not let it run.
+    eventually(lambda: _statuses(balancer, 2)[0] == "200", 1, "who waits as long as told is not served")
     began, served = time.monotonic(), 0
     while (passed := time.monotonic() - began) < 8:
         served += _statuses(balancer, 4).count("200")
