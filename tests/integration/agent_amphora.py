@@ -387,7 +387,7 @@ class Amphora:
         """Ask the agent, as the controller does."""
         context = self.tls(client_pem or self.folder / "client.pem")
         connection = http.client.HTTPConnection(AGENT, 9443)
-        connection.sock = context.wrap_socket(self.connect(AGENT, 9443, timeout=30), server_hostname=self.id)
+        connection.sock = context.wrap_socket(self.connect(AGENT, 9443, timeout=60), server_hostname=self.id)
         with contextlib.closing(connection):
             connection.request(method, path, body)
             response = connection.getresponse()
