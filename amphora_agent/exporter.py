@@ -131,9 +131,7 @@ class Exporter:
     def _make(self) -> str:
         first = (system.read_file(pathlib.Path("/proc/stat")) or b"").decode().partition("\n")[0]
         processor = [int(word) for word in first.split()[1:9]]
-        lines = (system.read_file(pathlib.Path("/proc/meminfo")) or b"").decode().splitlines()
-        memory = {name: int(rest_of.split()[0]) for name, _, rest_of in (line.partition(":") for line in lines)}
-        load = metrics.load(processor, self._processor or [0] * len(processor), memory)
+        load = metrics.load(processor, self._processor or [0] * len(processor), system.memory())
         self._processor = processor
         present = metrics.families(self._runtime.ask("show stat"), self._runtime.ask("show info"), _IS_OWN)
         with self._counting:

@@ -247,31 +247,33 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             self._ensure_exporting(config)
             self.changes.find_lingering(config)
             self.changes.first_checks.find()
-        if (master := self.master()) is not None and (present := self.runtime.worker()) is not None:
-            self._former_counts.adopt([pid for pid in system.children(master) if pid != present.pid], self._to_master)
+        self._former_counts.adopt(self._former_pids(), self._to_master)
 
     def tend(self) -> None:
-        self.changes.drains.end_overdue(self.config or "", self._former_workers)
+        self.changes.drains.end_overdue(lambda: self.config or "", self._former_workers)
         self.changes.remove_lingering()
         self.relieve_memory()
         self.changes.first_checks.look()
 
     def relieve_memory(self) -> bool:
         """If memory is short, end a worker of before a reload; whether one was."""
-        master = self.master()
-        workers = [] if master is None else system.children(master)
-        if len(workers) < 2 or (present := self.runtime.worker()) is None:
-            return False
-        ended = self._former.look([pid for pid in workers if pid != present.pid], self.limits.memory_reserve)
+        former = self._former_pids()
+        ended = self._former.look(former, self.limits.memory_reserve) if former else None
         if ended is not None:
             self._record.note(programs.FORMER, programs.DIED)
         return ended is not None
 
+    def _former_pids(self) -> list[int]:
+        """Workers of before reloads; none if nobody knows which one is the present one."""
+        master = self.master()
+        workers = [] if master is None else system.children(master)
+        if len(workers) < 2 or (present := self.runtime.worker()) is None:
+            return []
+        return [pid for pid in workers if pid != present.pid]
+
     def _former_workers(self) -> list[haproxy_drains.Ask]:
-        """Workers of before reloads, as their master passes commands on to them."""
-        master, present = self.master(), self.runtime.worker()
-        pids = [] if master is None or present is None else [pid for pid in system.children(master) if pid != present.pid]
-        return [lambda command, pid=pid: self._to_master.ask(f"@!{pid} {command}") for pid in pids]  # type: ignore[misc]
+        """The same, as their master passes commands on to them."""
+        return [lambda command, pid=pid: self._to_master.ask(f"@!{pid} {command}") for pid in self._former_pids()]  # type: ignore[misc]
 
     def told(self, part: program.Part) -> None:
         """Keep what is reported of servers: a HAProxy that is started again after it died is to know who is DOWN."""

@@ -76,13 +76,15 @@ class Drains:
         """Another worker serves: its servers are as its configuration says."""
         self._ended.clear()
 
-    def end_overdue(self, config: str, former: Callable[[], Iterable[Ask]]) -> None:
-        """Cut what goes on to servers whose time is over: in the present worker, and in `former` ones, which finish connections."""
+    def end_overdue(self, config: Callable[[], str], former: Callable[[], Iterable[Ask]]) -> None:
+        """Cut what goes on to servers whose time is over: in the present worker, which runs `config`, and in `former` ones, which finish
+        connections. Neither is asked for while nobody is overdue.
+        """
         now = time.monotonic()
         due = [key for key, drain in self._drains.items() if key not in self._ended and not 0 <= now - drain.since < drain.limit]
         if not due:
             return
-        servers, kept = haproxy_config.servers_of(config), dict(self._drains)
+        servers, kept = haproxy_config.servers_of(config()), dict(self._drains)
         for ask in former():
             try:
                 _cut(ask, {key for key in due if not _serves(servers, key)})
@@ -126,12 +128,11 @@ class Drains:
         return "".join(lines)
 
     def _read(self) -> dict[Key, _Drain]:
-        try:
-            found = json.loads(system.read_file(self._path) or b"[]")
-            return {(str(backend), str(name)): _Drain(float(since), int(limit)) for backend, name, since, limit in found}
-        except (ValueError, TypeError) as exc:
-            LOG.warning("Who drains since when is not known any more: %s", exc)
-            return {}
+        def parse(content: bytes) -> dict[Key, _Drain]:
+            rows = json.loads(content)
+            return {(str(backend), str(name)): _Drain(float(since), int(limit)) for backend, name, since, limit in rows}
+
+        return system.recall(self._path, parse) or {}
 
     def _keep(self, drains: Mapping[Key, _Drain]) -> None:
         if drains != self._drains:

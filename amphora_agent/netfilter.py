@@ -235,10 +235,10 @@ class Netfilter(program.Program):
             LOG.warning("Who is up can't be written down: %s", exc)
 
     def _recall(self) -> _Known:
-        try:
-            return {(str(service), str(member)): bool(up) for service, member, up in json.loads(system.read_file(self._known) or b"[]")}
-        except (ValueError, TypeError):
-            return {}
+        def parse(content: bytes) -> _Known:
+            return {(str(service), str(member)): bool(up) for service, member, up in json.loads(content)}
+
+        return system.recall(self._known, parse) or {}
 
     def _refusing(self) -> set[member_checks.Place]:
         """Where members refuse clients, and a check by datagrams might not hear of it."""

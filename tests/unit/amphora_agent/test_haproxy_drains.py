@@ -51,7 +51,7 @@ class Site:
         """What both workers are told so much later."""
         self.now += seconds
         self.worker.told, self.former.told = [], []
-        self.drains.end_overdue(config, lambda: [self.former.ask])
+        self.drains.end_overdue(lambda: config, lambda: [self.former.ask])
         return self.worker.told, self.former.told
 
 
