@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 from controller import exceptions
 from controller.changes import pools
@@ -15,6 +13,7 @@ from controller.model import load_balancer as model
 from controller.model.protocols import PROTOCOLS
 from controller.model.status import ProvisioningStatus
 from controller.refusals import Refusal
+from controller.resources import kinds
 from controller.resources.declare import Values
 from controller.resources.l7policy import DEFAULT_HTTP_CODE, FIXED, PREFIX, SCHEMA, TARGETS, TO_POOL, TO_URL
 
@@ -136,7 +135,7 @@ def complete_change(values: Values, stored: model.L7Policy) -> None:
     :raises InvalidRequest: neither the new values nor the stored ones have what the action needs.
     """
     action = values.get("action", stored.action)
-    targets = {name: values[name] if name in values else _as_given(getattr(stored, name)) for name in TARGETS.values()}
+    targets = {name: values[name] if name in values else kinds.as_given(getattr(stored, name)) for name in TARGETS.values()}
     _keep_target(targets, action)
     values.update(targets)
     if action != stored.action:
@@ -144,10 +143,6 @@ def complete_change(values: Values, stored: model.L7Policy) -> None:
         values["redirect_http_code"] = _http_code(action, values.get("redirect_http_code", kept))
     elif action in _WITHOUT_CODE:
         values["redirect_http_code"] = None
-
-
-def _as_given(stored: Any) -> Any:
-    return dataclasses.asdict(stored) if dataclasses.is_dataclass(stored) and not isinstance(stored, type) else stored
 
 
 def _keep_target(values: Values, action: str) -> None:

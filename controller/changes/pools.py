@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
 from controller.model.protocols import PROTOCOLS, fits
 from controller.refusals import Refusal
+from controller.resources import kinds
 from controller.resources.declare import Values
 from controller.resources.pool import SCHEMA
 
@@ -172,7 +172,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
     :raises InvalidRequest: they contradict each other.
     """
     if "session_persistence" in values:
-        stored = None if pool.session_persistence is None else dataclasses.asdict(pool.session_persistence)
+        stored = kinds.as_given(pool.session_persistence)
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
     _no_tls_over_datagrams(values, pool.protocol)
     _no_streams_in_datagrams(values, pool.protocol)

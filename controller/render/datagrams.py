@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Sequence
 
@@ -10,12 +11,10 @@ from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.protocols import PROTOCOLS
 from controller.model.status import ProvisioningStatus
-from controller.render import l7, safe
-from controller.resources.health_monitor import HTTP_DEFAULTS
+from controller.render import health_checks, l7, safe
 
 _PERSISTENCE_TIMEOUT = 360
 """Seconds, where a pool says none (spec `amphora.md` §5)."""
-_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 
 
 def config(snapshot: model.Snapshot) -> str | None:
@@ -47,12 +46,8 @@ def _service(snapshot: model.Snapshot, listener: model.Listener) -> datagrams.Se
     )
     if pool is None:
         return service
-    return datagrams.Service(
-        id=service.id,
-        transport=service.transport,
-        addresses=service.addresses,
-        port=service.port,
-        most_flows=service.most_flows,
+    return dataclasses.replace(
+        service,
         pool_id=safe.object_id("pool id", pool.id),
         algorithm=_algorithm(pool),
         persistence=_persistence(pool),
@@ -117,25 +112,6 @@ def _check(monitor: model.HealthMonitor, vip_address: str) -> datagrams.Check:
     )
     if monitor.type != datagrams.HTTP:
         return check
-    named = f"of health monitor {monitor.id!r}"
-    version = safe.one_of(f"http_version {named}", f"{monitor.http_version or 1.0:.1f}", ("1.0", "1.1"))
-    host = None
-    if monitor.domain_name:
-        host = safe.host_name(f"domain_name {named}", monitor.domain_name)
-    elif version == "1.1":  # a server must refuse a request without one (RFC 9112, section 3.2)
-        host = safe.bracketed("VIP address", vip_address)
-    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or HTTP_DEFAULTS["expected_codes"])
-    path = monitor.url_path or HTTP_DEFAULTS["url_path"]
-    safe.url_path(f"url_path {named}", path)
-    return datagrams.Check(
-        type=check.type,
-        delay=check.delay,
-        timeout=check.timeout,
-        rise=check.rise,
-        fall=check.fall,
-        method=safe.one_of(f"http_method {named}", monitor.http_method or HTTP_DEFAULTS["http_method"], _METHODS),
-        path=path,
-        version=version,
-        host=host,
-        codes=tuple((int(code[:3]), int(code[-3:])) for code in codes.split(",")),
-    )
+    asked = health_checks.request(monitor, vip_address)
+    codes = tuple((int(code[:3]), int(code[-3:])) for code in asked.codes.split(","))
+    return dataclasses.replace(check, method=asked.method, path=asked.path, version=asked.version, host=asked.host, codes=codes)

@@ -8,9 +8,8 @@ from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.render import safe
-from controller.resources.health_monitor import HTTP_DEFAULTS
+from controller.resources.health_monitor import HTTP_DEFAULTS, METHODS
 
-_METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 _TLS, _UNVERIFIED = " check-ssl", " verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
 
 
@@ -20,6 +19,18 @@ class Check:
 
     directives: tuple[str, ...] = ()
     words: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One of HTTP, and the `codes` (numbers and ranges with commas between) of a good answer. `escaped_path` is for HAProxy's files."""
+
+    method: str
+    path: str
+    escaped_path: str
+    version: str
+    host: str | None
+    codes: str
 
 
 def check(monitor: model.HealthMonitor | None, vip_address: str, with_tls: bool = False) -> Check:
@@ -49,22 +60,36 @@ def check(monitor: model.HealthMonitor | None, vip_address: str, with_tls: bool 
     raise exceptions.NotSupported(f"An amphora can't probe by {monitor.type!r} (health monitor {monitor.id!r}).")
 
 
-def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
+def request(monitor: model.HealthMonitor, vip_address: str) -> Request:
+    """What a monitor of type HTTP or HTTPS asks a member.
+
+    :raises UnsafeValue: a string can't be written into a configuration.
+    """
     named = f"of health monitor {monitor.id!r}"
-    method = safe.one_of(f"http_method {named}", monitor.http_method or HTTP_DEFAULTS["http_method"], _METHODS)
-    path = safe.url_path(f"url_path {named}", monitor.url_path or HTTP_DEFAULTS["url_path"])
-    codes = safe.status_codes(f"expected_codes {named}", monitor.expected_codes or HTTP_DEFAULTS["expected_codes"])
+    path = monitor.url_path or HTTP_DEFAULTS["url_path"]
     version = safe.one_of(f"http_version {named}", f"{monitor.http_version or 1.0:.1f}", ("1.0", "1.1"))
-    host = ""
+    host = None
     if monitor.domain_name:
-        host = f" hdr Host {safe.host_name(f'domain_name {named}', monitor.domain_name)}"
-    elif version == "1.1":
-        # A server must refuse an HTTP/1.1 request without a Host header; clients that know no name send the VIP's address.
-        host = f" hdr Host {safe.bracketed('VIP address', vip_address)}"
+        host = safe.host_name(f"domain_name {named}", monitor.domain_name)
+    elif version == "1.1":  # a server must refuse one without a host (RFC 9112, 3.2); clients that know no name send the VIP's address
+        host = safe.bracketed("VIP address", vip_address)
+    return Request(
+        method=safe.one_of(f"http_method {named}", monitor.http_method or HTTP_DEFAULTS["http_method"], METHODS),
+        path=path,
+        escaped_path=safe.url_path(f"url_path {named}", path),
+        version=version,
+        host=host,
+        codes=safe.status_codes(f"expected_codes {named}", monitor.expected_codes or HTTP_DEFAULTS["expected_codes"]),
+    )
+
+
+def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
+    asked = request(monitor, vip_address)
+    host = f" hdr Host {asked.host}" if asked.host else ""
     return (
         "option httpchk",
-        f"http-check send meth {method} uri {path} ver HTTP/{version}{host}",
-        f"http-check expect status {codes}",
+        f"http-check send meth {asked.method} uri {asked.escaped_path} ver HTTP/{asked.version}{host}",
+        f"http-check expect status {asked.codes}",
     )
 
 

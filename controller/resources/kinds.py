@@ -401,6 +401,11 @@ def one_id(value: str | None) -> list[dict[str, str]]:
     return [] if value is None else [{"id": value}]
 
 
+def as_given(value: Any) -> Any:
+    """A value as clients give it: one of several parts is an object."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+
+
 def naive(value: datetime.datetime | None) -> datetime.datetime | None:
     """A time without its zone, which clients can't read."""
     return None if value is None else value.replace(tzinfo=None)

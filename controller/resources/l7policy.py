@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import Any
 
@@ -102,7 +101,7 @@ SCHEMA = Schema(
             "fixed_response",
             _FIXED_RESPONSE.nested("l7policy.l7policy.fixed_response"),
             "What the client is answered, for FIXED_RESPONSE.",
-            show=lambda response: response and dataclasses.asdict(response),
+            show=kinds.as_given,
             added=True,
         ),
         related("rules", "rule_ids", "Its rules."),

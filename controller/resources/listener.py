@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from controller.model import protocols
 from controller.resources import fields, kinds, tls
 from controller.resources.declare import Field, Schema
@@ -163,7 +161,7 @@ SCHEMA = Schema(
             _RATE_LIMIT.nested("listener_.listener.rate_limit"),
             "How many requests one client may make; further ones are answered with 429. A client is an IPv4 address or an IPv6 /64. "
             "null: as many as it likes.",
-            show=lambda limit: limit and dataclasses.asdict(limit),
+            show=kinds.as_given,
             added=True,
         ),
         Field(
@@ -171,7 +169,7 @@ SCHEMA = Schema(
             _ERROR_PAGE.nested("listener_.listener.error_page"),
             "What clients are shown when no member answers: with 502, 503 and 504 of the load balancer itself. "
             "What members answer is passed on as it is.",
-            show=lambda page: page and dataclasses.asdict(page),
+            show=kinds.as_given,
             added=True,
         ),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from controller.model import protocols
@@ -109,7 +108,7 @@ SCHEMA = Schema(
             "session_persistence",
             _PERSISTENCE,
             "How a client is kept on one member; null: it is not.",
-            show=lambda stored: stored and dataclasses.asdict(stored),
+            show=kinds.as_given,
             lbaasv2=also(kind=_persistence_of_lbaasv2),
         ),
         Field("tls_enabled", kinds.boolean, "Whether TLS is spoken with the members.", default=False),
