@@ -473,10 +473,11 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
                 return False
             process = self._process
             system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
-            succeeded()
+            if is_taken_over := taken_over():
+                succeeded()
             tables.carry()
         self._begun(start)
-        return taken_over()
+        return is_taken_over
 
     def _bury_masters(self) -> None:
         """End the masters that hung once their workers have finished: a worker ends with its master."""
