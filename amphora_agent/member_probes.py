@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Set
 
-from amphora_agent import outages, system
+from amphora_agent import attentive_loop, outages, system
 from amphora_agent.member_checks import Place, Target
 from amphora_agent.protocol import datagrams
 
@@ -54,7 +54,7 @@ class Probes:
         self._namespace, self._take = namespace, take
         self._tasks: dict[Target, asyncio.Task[None]] = {}  # of the thread alone, as the next one
         self._datagrams = _Datagrams()
-        self._loop = asyncio.new_event_loop()
+        self._loop = attentive_loop.AttentiveLoop()
         threading.Thread(target=self._run, name="member-probes", daemon=True).start()
 
     def arrange(self, targets: Set[Target], at_once: Set[Target]) -> None:

@@ -1,0 +1,42 @@
+"""An event loop whose time is that for which it could listen: it stands still while the thread waits for a processor, or is stopped.
+
+Who measures other people's answers by a clock that goes on meanwhile takes their own delay for that of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import time
+
+_WORK = 0.05
+"""Seconds of work between two looks at what has come, or of oversleeping, that count at most."""
+
+
+class AttentiveLoop(asyncio.SelectorEventLoop):
+    """Time-outs and sleeps within it last at least as long as asked for, and longer by the time that was lost."""
+
+    def __init__(self) -> None:
+        self._attention = _Attention()
+        super().__init__(self._attention)
+
+    def time(self) -> float:
+        """Seconds, from any beginning; never less than before."""
+        return self._attention.time()
+
+
+class _Attention(selectors.DefaultSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self._counted, self._looked_at = 0.0, time.monotonic()
+
+    def time(self) -> float:
+        return self._counted + min(_WORK, time.monotonic() - self._looked_at)
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self._counted, began = self.time(), time.monotonic()
+        found = super().select(timeout)
+        self._looked_at = time.monotonic()
+        took = self._looked_at - began
+        self._counted += took if timeout is None else min(took, max(0.0, timeout) + _WORK)
+        return found
