@@ -1,23 +1,28 @@
 """Certificates that a body names by their references: they must be there for the project, whole, and belong together.
 
-The secret store is asked before a write's transaction begins, which must not wait for it.
+The secret store is asked before a write's transaction begins, which must not wait for it. What was read is kept with the change, encrypted:
+once it is accepted, amphorae can be brought to it whatever becomes of the store.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
-
-from cryptography import x509
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from controller import exceptions
 from controller.changes.asking import Asking
-from controller.drivers.secrets import bundles
+from controller.db import database
+from controller.drivers.secrets import bundles, reading
 from controller.exceptions import RuleBroken
+from controller.model.tls import Kind, Need
 from controller.refusals import Refusal
 
-T = TypeVar("T")
+LOG = logging.getLogger(__name__)
+
+Read = Mapping[Need, tuple[reading.Secret, bytes]]
+"""What was read of the secret store, and beside it its content as it is kept: encrypted."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,33 +52,46 @@ LISTENER = Fields(("default_tls_container_ref", "sni_container_refs"), "client_c
 POOL = Fields(("tls_container_ref",), "ca_tls_container_ref", "crl_container_ref")
 
 
-def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str) -> None:
+def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str) -> Read:
     """Read what the values name, all of it before saying what is wrong.
 
     :raises InvalidRequest: something can't be read, or a list of revoked certificates is not its CA's.
     :raises Transient: the secret store did not answer.
     """
     if not fields.named(values):
-        return
+        return {}
     reader = _Reader(asking, project_id)
     for reference in _references(values.get(name) for name in fields.served):
-        reader.bundle(reference)
-    authorities = reader.secret(values.get(fields.authority), bundles.authorities)
-    revoked = reader.secret(values.get(fields.revocations), bundles.revocations)
+        reader.read(reference, Kind.BUNDLE)
+    authorities = reader.read(values.get(fields.authority), Kind.AUTHORITIES)
+    revoked = reader.read(values.get(fields.revocations), Kind.REVOCATIONS)
     if reader.unreadable:
         raise exceptions.InvalidRequest(reader.sentence(), code=Refusal.UNREADABLE_CERTIFICATE)
-    _check_issuer(fields, authorities, revoked)
+    revocations = None if revoked is None else revoked.revocations  # an empty list is false by itself
+    if authorities is not None and revocations is not None and not bundles.is_signed_by(revocations, authorities.certificates):
+        raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
+    return _encrypted(asking, reader.found)
+
+
+def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation: int) -> None:
+    """Keep what was read for a change, in its transaction."""
+    copies = {need: (secret.copy(generation), content) for need, (secret, content) in read.items()}
+    tx.tenant_certificates.keep(load_balancer_id, copies)
+
+
+def _encrypted(asking: Asking, found: Mapping[Need, reading.Secret]) -> Read:
+    try:
+        cipher = asking.services.cipher
+    except exceptions.Misconfigured as exc:
+        LOG.warning("what was read of the secret store is not kept, and has to be read again by a worker: %s", exc)
+        return {}
+    return {need: (secret, cipher.encrypt(secret.content)) for need, secret in found.items()}
 
 
 def _references(values: Iterable[Any]) -> list[str]:
     """Every reference once."""
     flat = (item for value in values if value for item in ([value] if isinstance(value, str) else value))
     return list(dict.fromkeys(flat))
-
-
-def _check_issuer(fields: Fields, authorities: list[x509.Certificate] | None, revoked: x509.CertificateRevocationList | None) -> None:
-    if revoked is not None and authorities is not None and not bundles.is_signed_by(revoked, authorities):
-        raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
 
 
 class _Reader:
@@ -83,6 +101,7 @@ class _Reader:
         self._project_id = project_id
         self._store = asking.services.secrets
         self._token = None if asking.caller.is_admin else asking.caller.token  # who administers names what is their tenants'
+        self.found: dict[Need, reading.Secret] = {}
         self.unreadable: dict[str, str] = {}  # with the reason, where it is not simply not there
 
     def sentence(self) -> str:
@@ -90,19 +109,18 @@ class _Reader:
         reasons = [f" {reference}: {words}" for reference, words in self.unreadable.items() if words]
         return f"Could not retrieve certificate: {list(self.unreadable)}" + (f".{''.join(reasons)}" if reasons else "")
 
-    def bundle(self, reference: str) -> None:
-        self._try(reference, lambda: bundles.check_named(self._store.get_bundle(self._project_id, reference)))
-
-    def secret(self, reference: str | None, parse: Callable[[bytes], T]) -> T | None:
+    def read(self, reference: str | None, kind: Kind) -> reading.Secret | None:
         if not reference:
             return None
-        return self._try(reference, lambda: parse(self._store.get_secret(self._project_id, reference)))
-
-    def _try(self, reference: str, read: Callable[[], T]) -> T | None:
+        need = Need(reference, kind)
         try:
             if self._token is not None:
                 self._store.admit(reference, self._token)
-            return read()
+            secret = reading.read(self._store, self._project_id, need)
+            if kind is Kind.BUNDLE:
+                bundles.check_named(*secret.certificates)
         except (exceptions.NotFound, exceptions.InvalidRequest) as refusal:
             self.unreadable[reference] = str(refusal) if isinstance(refusal, exceptions.InvalidRequest) else ""
             return None
+        self.found[need] = secret
+        return secret

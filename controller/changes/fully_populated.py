@@ -152,7 +152,7 @@ def _check_pool(settings: Settings, values: Values) -> None:
         servers.add(server)
 
 
-def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_groups: bool, allow_member_sriov: bool) -> None:
+def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_groups: bool, allow_member_sriov: bool) -> certificates.Read:
     """What needs the network service, the secret store, or the load balancer above: subnets and certificates are there, and good, and what
     listeners and members ask of the load balancer can be had.
 
@@ -160,14 +160,16 @@ def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_g
     :raises InvalidRequest: something is not so.
     """
     visibility.subnets(asking, (item["subnet_id"] for item in graph.members))
+    secrets: dict[Any, Any] = {}
     for values in graph.listeners:
-        certificates.check(asking, certificates.LISTENER, values, project_id)
+        secrets |= certificates.check(asking, certificates.LISTENER, values, project_id)
     for values in graph.pools.values():
-        certificates.check(asking, certificates.POOL, values, project_id)
+        secrets |= certificates.check(asking, certificates.POOL, values, project_id)
     for values in graph.listeners:
         listeners.check_cidrs(values["allowed_cidrs"], place.versions, own_groups=own_groups)
     for item in graph.members:
         members.check_sriov(item, allow_member_sriov)
+    return secrets
 
 
 def supported(asking: Asking, provider_name: str, graph: Graph, vip_versions: Collection[int]) -> None:

@@ -38,7 +38,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
     :raises NotSupported: the provider can't do it.
     """
     complete(asking.settings, wanted)
-    _check_secrets(asking, wanted)
+    secrets = _check_secrets(asking, wanted)
     with asking.change() as tx:
         load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
         asking.authorize("listener:post", load_balancer.project_id)
@@ -52,6 +52,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         asking.reserve(tx, load_balancer.project_id, listener=1)
         asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
         tx.listeners.add([row])
+        certificates.keep(tx, load_balancer.id, secrets, generation)
         return tx.listeners.get(row["id"])
 
 
@@ -63,7 +64,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
     :raises Conflict: it, the load balancer or the pool takes no change now.
     :raises NotSupported: the provider can't do it.
     """
-    _check_changed_secrets(asking, values, listener_id)
+    secrets = _check_changed_secrets(asking, values, listener_id)
     with asking.change() as tx:
         listener = tx.listeners.get(listener_id)
         asking.authorize("listener:put", listener.project_id)
@@ -77,6 +78,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
         if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it
             tx.tenant_certificates.ask_again(listener.load_balancer_id, certificates.LISTENER.references(values, listener), generation)
+        certificates.keep(tx, listener.load_balancer_id, secrets, generation)
         tx.listeners.change(listener_id, asking.columns(SCHEMA, values), generation)
         return tx.listeners.get(listener_id)
 
@@ -97,25 +99,25 @@ def delete(asking: Asking, listener_id: str) -> None:
         tx.l7policies.mark_deleted_in(listener_id, generation)
 
 
-def _check_secrets(asking: Asking, values: Mapping[str, Any]) -> None:
+def _check_secrets(asking: Asking, values: Mapping[str, Any]) -> certificates.Read:
     """What a new listener names of the secret store, read before the transaction, which must not wait for it."""
     if not certificates.LISTENER.named(values):
-        return
+        return {}
     with asking.read() as tx:
         project_id = tx.load_balancers.get(values["loadbalancer_id"]).project_id
     asking.authorize("listener:post", project_id)
-    certificates.check(asking, certificates.LISTENER, values, project_id)
+    return certificates.check(asking, certificates.LISTENER, values, project_id)
 
 
-def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_id: str) -> None:
+def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_id: str) -> certificates.Read:
     """The same for a listener that changes: a CA and its revocations are looked at together, even if only one of them is new."""
     if not certificates.LISTENER.named(values):
-        return
+        return {}
     with asking.read() as tx:
         listener = tx.listeners.get(listener_id)
     asking.authorize("listener:put", listener.project_id)
     complete_change(asking.settings, dict(values), listener)
-    certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
+    return certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
 
 
 def _check_default_pool(asking: Asking, tx: database.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.changes import fully_populated, members, placement, vip, visibility
+from controller.changes import certificates, fully_populated, members, placement, vip, visibility
 from controller.changes.asking import Asking, new_row
 from controller.db import rows
 from controller.exceptions import RuleBroken
@@ -37,7 +37,7 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     wanted["provider"] = choice.provider
     place = vip.find(asking, wanted, choice)
     below = fully_populated.plan(asking.settings, wanted)
-    fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    secrets = fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
     with asking.read() as tx:
         tx.quotas.check(project_id, {"load_balancer": 1, **below.counts}, asking.settings.quotas)
     provider = asking.provider(choice.provider)
@@ -49,15 +49,18 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
         asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(wanted["vip_qos_policy_id"]))}
         for item in below.members:
             members.check_no_vip(item, [one.ip_address for one in allocated.addresses])
-        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice)
+        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice, secrets)
 
 
-def _store(asking: Asking, row: dict[str, Any], below: fully_populated.Graph, choice: placement.Choice) -> fully_populated.Created:
+def _store(
+    asking: Asking, row: dict[str, Any], below: fully_populated.Graph, choice: placement.Choice, secrets: certificates.Read
+) -> fully_populated.Created:
     with asking.change() as tx:
         asking.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
         choice.hold(tx)
         tx.load_balancers.add([row])
         fully_populated.add(asking, tx, below, row["project_id"], row["id"])
+        certificates.keep(tx, row["id"], secrets, generation=1)
         change = Create(load_balancer_id=row["id"], request_id=asking.caller.request_id, topology=choice.topology)
         asking.give(tx, asking.provider(choice.provider), change)
         return fully_populated.created(tx, row["id"], bool(below))

@@ -37,7 +37,7 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
     :raises NotSupported: the provider can't do it.
     """
     complete(asking.settings, wanted)
-    _check_secrets(asking, wanted)
+    secrets = _check_secrets(asking, wanted)
     with asking.change() as tx:
         load_balancer_id, project_id, listener = _parents(asking, tx, wanted)
         asking.authorize("pool:post", project_id)
@@ -48,6 +48,7 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
         asking.reserve(tx, project_id, pool=1)
         asking.supports(asking.provider_of(tx, load_balancer_id), "pool", wanted)
         tx.pools.add([row])
+        certificates.keep(tx, load_balancer_id, secrets, generation)
         if listener is not None:
             tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
         return tx.pools.get(row["id"])
@@ -62,7 +63,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
     :raises NotSupported: the provider can't do it.
     """
     wanted = dict(values)  # without the operator's defaults, which take the place of nulls
-    _check_changed_secrets(asking, values, pool_id)
+    secrets = _check_changed_secrets(asking, values, pool_id)
     with asking.change() as tx:
         pool = tx.pools.get(pool_id)
         asking.authorize("pool:put", pool.project_id)
@@ -72,6 +73,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", {**wanted, "protocol": pool.protocol})
         if pool.tls_enabled:
             tx.tenant_certificates.ask_again(pool.load_balancer_id, certificates.POOL.references(values, pool), generation)
+        certificates.keep(tx, pool.load_balancer_id, secrets, generation)
         tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)
         tx.listeners.touch_users(pool_id, generation)
         return tx.pools.get(pool_id)
@@ -111,25 +113,25 @@ def _parents(asking: Asking, tx: database.Transaction, wanted: Values) -> tuple[
     return load_balancer.id, load_balancer.project_id, None
 
 
-def _check_secrets(asking: Asking, wanted: Values) -> None:
+def _check_secrets(asking: Asking, wanted: Values) -> certificates.Read:
     """What a new pool names of the secret store, read before the transaction, which must not wait for it."""
     if not certificates.POOL.named(wanted):
-        return
+        return {}
     with asking.read() as tx:
         _load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
     asking.authorize("pool:post", project_id)
-    certificates.check(asking, certificates.POOL, wanted, project_id)
+    return certificates.check(asking, certificates.POOL, wanted, project_id)
 
 
-def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> None:
+def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> certificates.Read:
     """The same for a pool that changes."""
     if not certificates.POOL.named(values):
-        return
+        return {}
     with asking.read() as tx:
         pool = tx.pools.get(pool_id)
     asking.authorize("pool:put", pool.project_id)
     complete_change(asking.settings, dict(values), pool)
-    certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id)
+    return certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id)
 
 
 def _check_listener(asking: Asking, listener: model.Listener, protocol: str) -> None:

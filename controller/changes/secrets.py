@@ -47,7 +47,7 @@ def store(asking: Asking, values: Mapping[str, Any]) -> str:
     content = _bytes(payload)
     if kind == "certificate":
         bundle = bundles.read(content, values.get("passphrase", "").encode() or None)
-        bundles.check_named(bundle)
+        bundles.check_named(bundles.check(bundle))
         return kept_in.store_bundle(project_id, name[:255], bundle)
     return kept_in.store_secret(project_id, name[:255], (bundles.authorities_pem if kind == "ca" else bundles.revocations_pem)(content))
 

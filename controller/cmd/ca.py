@@ -158,7 +158,7 @@ def _store(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     if options.kind == "certificate":
         passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
         bundle = bundles.read(content, passphrase)
-        bundles.check_named(bundle)
+        bundles.check_named(bundles.check(bundle))
         print(store.store_bundle(options.project, options.name, bundle))
     else:
         written = bundles.authorities_pem(content) if options.kind == "ca" else bundles.revocations_pem(content)

@@ -132,6 +132,8 @@ class Push(base.Step):
             if some and not _errors(sent):
                 sent += self._sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
         errors = _errors(sent)
+        if not errors:
+            self._sender.certificates.register(snapshot)
         if isinstance(self._snapshots, passes.Pass) and not errors:
             self._snapshots.confirmed.update(_taken(sent))
             return

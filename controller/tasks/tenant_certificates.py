@@ -6,16 +6,14 @@ Nothing of it reaches a job, a flow's record, a log or a fault: these know refer
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 
 from controller import exceptions, jobs
 from controller.db import database
-from controller.drivers.secrets import bundles, cipher, interface
+from controller.drivers.secrets import cipher, interface, reading
 from controller.model import load_balancer as model
-from controller.model.tls import Copy, Kind, Need
+from controller.model.tls import Copy, Need
 from controller.render import tls
 
 LOG = logging.getLogger(__name__)
@@ -42,7 +40,8 @@ class Keeper:
         self._cipher = cipher_of
 
     def gather(self, snapshot: model.Snapshot, lease: jobs.Lease) -> Material:
-        """What this snapshot needs. Where the store is away or refuses, the copy of before serves on.
+        """What this snapshot needs; what was named by a request is a copy from then. Where the store is away or refuses what is to be read
+        anew, the copy of before serves on.
 
         :raises Transient: the store did not answer, and there is no copy.
         :raises InvalidRequest, NotFound: what it has can't be used, and there is no copy.
@@ -54,41 +53,51 @@ class Keeper:
         load_balancer_id = snapshot.load_balancer.id
         with self._db.read() as tx:
             known = dict(tx.tenant_certificates.of(load_balancer_id))
-        for need in sorted(wanted):
-            copy = known.get(need)
-            if copy is None or copy.is_stale:
-                known[need] = self._read_anew(snapshot, need, copy, lease)
+        read: dict[Need, tuple[Copy, bytes]] = {}
+        try:
+            for need in sorted(wanted):
+                copy = known.get(need)
+                if copy is None or copy.is_stale:
+                    read |= self._read_anew(snapshot, need, copy, lease)
+        finally:
+            if read:
+                with self._db.begin(lease) as tx:
+                    tx.tenant_certificates.keep(load_balancer_id, read)
+        known |= {need: copy for need, (copy, _) in read.items()}
         names = {need: known[need].name for need in wanted}
         return Material(names, _Contents(self._db, self._cipher, load_balancer_id, frozenset(names.values())))
 
-    def register(self, load_balancer_id: str, reference: str) -> None:
-        """Tell the store that a load balancer uses a reference; while the store is away, housekeeping comes back to it."""
-        try:
-            self._store().register(reference, load_balancer_id)
-        except exceptions.ControllerError as exc:
-            LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer_id, reference, exc)
+    def register(self, snapshot: model.Snapshot) -> None:
+        """Tell the store of what is used since this generation; while the store is away, housekeeping comes back to it."""
+        wanted, load_balancer = tls.needs(snapshot), snapshot.load_balancer
+        if not wanted:
             return
-        with self._db.begin() as tx:
-            tx.tenant_certificates.mark_registered(load_balancer_id, reference)
+        with self._db.read() as tx:
+            known = tx.tenant_certificates.of(load_balancer.id)
+        new = (need for need in wanted if need in known and known[need].read_for > load_balancer.applied_generation)
+        for reference in sorted({need.reference for need in new if not known[need].is_registered}):
+            try:
+                self._store().register(reference, load_balancer.id)
+            except exceptions.ControllerError as exc:
+                LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer.id, reference, exc)
+                return
+            with self._db.begin() as tx:
+                tx.tenant_certificates.mark_registered(load_balancer.id, reference)
 
-    def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> Copy:
-        load_balancer_id = snapshot.load_balancer.id
+    def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> dict[Need, tuple[Copy, bytes]]:
+        """The copy and its encrypted content; nothing if the copy of before serves on."""
+        load_balancer = snapshot.load_balancer
         try:
-            content, not_after = self._read(snapshot.load_balancer.project_id, need)
+            secret = reading.read(self._store(), load_balancer.project_id, need)
         except exceptions.ControllerError as exc:
             if copy is None:
                 raise
-            LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer_id, need.reference, exc)
-            self._tell(load_balancer_id, need, exc, lease)
-            return copy
-        name = f"{hashlib.sha256(content).hexdigest()}.pem"
-        read = Copy(name=name, not_after=not_after, read_for=snapshot.generation)
-        with self._db.begin(lease) as tx:
-            tx.tenant_certificates.keep(load_balancer_id, need, read, self._cipher().encrypt(content))
-        LOG.info("load balancer %s: %s was read as %s %s", load_balancer_id, need.reference, need.kind, name)
-        if copy is None:
-            self.register(load_balancer_id, need.reference)
-        return read
+            LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer.id, need.reference, exc)
+            self._tell(load_balancer.id, need, exc, lease)
+            return {}
+        read = secret.copy(snapshot.generation)
+        LOG.info("load balancer %s: %s was read as %s %s", load_balancer.id, need.reference, need.kind, read.name)
+        return {need: (read, self._cipher().encrypt(secret.content))}
 
     def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
         """An event, once; what is wrong on our side is no tenant's business."""
@@ -103,19 +112,6 @@ class Keeper:
         with self._db.begin(lease) as tx:
             if not tx.faults.is_told(load_balancer_id, event):
                 tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
-
-    def _read(self, project_id: str, need: Need) -> tuple[bytes, datetime.datetime | None]:
-        store = self._store()
-        match need.kind:
-            case Kind.BUNDLE:
-                bundle = store.get_bundle(project_id, need.reference)
-                return bundles.pem(bundle), bundles.check(bundle).not_valid_after_utc
-            case Kind.AUTHORITIES:
-                found = store.get_secret(project_id, need.reference)
-                return bundles.authorities_pem(found), min(one.not_valid_after_utc for one in bundles.authorities(found))
-            case Kind.REVOCATIONS:
-                found = store.get_secret(project_id, need.reference)
-                return bundles.revocations_pem(found), bundles.revocations(found).next_update_utc
 
 
 class _Contents(Mapping[str, bytes]):

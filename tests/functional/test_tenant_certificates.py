@@ -9,17 +9,24 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from controller import conf as configuration
 from controller import exceptions, jobs
+from controller.changes import asking, listeners, pools, settings
 from controller.db import tables
 from controller.drivers.secrets import bundles, fake
 from controller.housekeeping import tenant_certificates
 from controller.model import status
 from controller.model.status import ProvisioningStatus, Topology
+from controller.providers import amphora
+from controller.resources import listener as listener_fields
+from controller.resources import pool as pool_fields
 from controller.tasks import tenant_certificates as tasks
 from tests import builders, tls_material
 from tests.functional import flow_site
+from tests.functional.changes.conftest import Caller
 
 WEB = tls_material.issue("web.example", kind="RSA", ends=datetime.timedelta(days=3))
+CA = tls_material.issue("ca.example", is_ca=True)
 OTHER = tls_material.issue("other.example", ends=datetime.timedelta(days=90))
 PROJECT = builders.PROJECT
 
@@ -76,6 +83,13 @@ def _renew(site: flow_site.Site, load_balancer_id: str, reference: str) -> None:
         tx.tenant_certificates.ask_again(load_balancer_id, [reference], generation)
 
 
+def _asking(site: flow_site.Site) -> asking.Asking:
+    """Whoever may all."""
+    options = settings.load(configuration.load([], []))
+    providers = {"amphora": amphora.AmphoraProvider()}
+    return asking.Asking(caller=Caller(), may=lambda *_: True, settings=options, services=site.services, providers=providers)
+
+
 def _sent(site: flow_site.Site, load_balancer_id: str) -> list[dict[str, bytes]]:
     return [dict(site.amphora.certificates(one.id)) for one in site.snapshot(load_balancer_id).amphorae]
 
@@ -107,12 +121,12 @@ def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, stor
     _renew(site, load_balancer_id, reference)
     site.succeed(flow_site.an_update(load_balancer_id))  # its copy serves on
     assert [code for code in site.events(load_balancer_id) if "not_read" in code or "read anew" in code]
-    [amphora] = site.snapshot(load_balancer_id).amphorae
+    [serving] = site.snapshot(load_balancer_id).amphorae
     replacement = builders.an_id()
     site.succeed(
         jobs.FailoverAmphora(
             load_balancer_id=load_balancer_id,
-            amphora_id=amphora.id,
+            amphora_id=serving.id,
             replacement_id=replacement,
             role=status.Role.STANDALONE,
         )
@@ -126,6 +140,50 @@ def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, stor
     store.away = False
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+
+
+def _named_by_requests(asking: Any, load_balancer_id: str, new: Callable[[], str]) -> None:
+    """Every field of a listener and a pool that names a secret, by a POST and by a PUT; no reference twice."""
+    ends = {"loadbalancer_id": load_balancer_id, "protocol": "TERMINATED_HTTPS", "protocol_port": 8443}
+    listener = listeners.create(asking, listener_fields.SCHEMA.created({**ends, "default_tls_container_ref": new()}, "test"))
+    verified = {"client_authentication": "MANDATORY", "client_ca_tls_container_ref": new(), "client_crl_container_ref": new()}
+    named = {"default_tls_container_ref": new(), "sni_container_refs": [new(), new()], **verified}
+    listeners.update(asking, listener.id, listener_fields.SCHEMA.updated(named, "test"))
+    member_side = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "tls_enabled": True, "tls_container_ref": new()}
+    pool = pools.create(asking, pool_fields.SCHEMA.created({"listener_id": listener.id, **member_side}, "test"))
+    named = {"tls_container_ref": new(), "ca_tls_container_ref": new(), "crl_container_ref": new()}
+    pools.update(asking, pool.id, pool_fields.SCHEMA.updated(named, "test"))
+
+
+def test_what_a_request_named_is_there_when_the_store_is_not(site: flow_site.Site, store: Store) -> None:
+    """It goes away between the answer and the push: all is served, also by a replacement, and can be deleted."""
+    load_balancer_id = site.built()
+    kinds = iter(("bundle", "ca", "crl", "bundle", "bundle", "bundle", "bundle", "bundle", "ca", "crl"))
+    references = []
+
+    def new() -> str:
+        kind = next(kinds)
+        if kind == "bundle":
+            references.append(store.store_bundle(PROJECT, "web", tls_material.issue(f"n{len(references)}.example").bundle))
+        else:
+            references.append(store.store_secret(PROJECT, kind, CA.pem if kind == "ca" else tls_material.revoke(CA)))
+        return references[-1]
+
+    _named_by_requests(_asking(site), load_balancer_id, new)
+    assert len(references) == 10
+    reads, store.away = store.reads, True
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert (site.state(load_balancer_id), store.reads) == (ProvisioningStatus.ACTIVE, reads)
+    [serving] = site.snapshot(load_balancer_id).amphorae
+    served = site.amphora.certificates(serving.id)
+    assert len(served) == 4 + 1 + 2  # what the PUTs named; of the CA, one file serves both
+    replacement = builders.an_id()
+    role = status.Role.STANDALONE
+    site.succeed(jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=serving.id, replacement_id=replacement, role=role))
+    assert site.amphora.certificates(replacement) == served
+    site.accept_delete(load_balancer_id)
+    site.succeed(jobs.DeleteLoadBalancer(load_balancer_id=load_balancer_id))
 
 
 def test_a_store_that_stays_away_is_told_of_once(site: flow_site.Site, store: Store) -> None:

@@ -31,13 +31,22 @@ class TenantCertificates(rows.Repository):
         wanted = sa.select(_T.name, _T.content).where(_T.load_balancer_id == load_balancer_id, _T.name.in_(list(names)))
         return {row["name"]: row["content"] for row in self._rows(wanted)}
 
-    def keep(self, load_balancer_id: str, need: tls.Need, copy: tls.Copy, content: bytes) -> None:
-        """Store what was read now, in the place of what was read before; what was asked for meanwhile still is."""
-        own = self._is(load_balancer_id, need)
-        values = {"name": copy.name, "not_after": copy.not_after, "read_for": copy.read_for, "content": content}
-        if not self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(**values)).rowcount:
-            made = {"load_balancer_id": load_balancer_id, "reference": need.reference, "kind": need.kind, **values}
-            self._connection.execute(sa.insert(tables.tenant_certificates).values(**made, asked_for=0, is_registered=False))
+    def keep(self, load_balancer_id: str, read: Mapping[tls.Need, tuple[tls.Copy, bytes]]) -> None:
+        """Store what was read now, with its encrypted content, for what was read before; what was asked for meanwhile still is."""
+        if not read:
+            return
+        known = self.of(load_balancer_id)
+        new = []
+        for need, (copy, content) in read.items():
+            values = {"name": copy.name, "not_after": copy.not_after, "read_for": copy.read_for, "content": content}
+            if need in known:
+                own = self._is(load_balancer_id, need)
+                self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(**values))
+            else:
+                whose = {"load_balancer_id": load_balancer_id, "reference": need.reference, "kind": need.kind}
+                new.append({**whose, **values, "asked_for": 0, "is_registered": False})
+        if new:
+            self._connection.execute(sa.insert(tables.tenant_certificates), new)
 
     def ask_again(self, load_balancer_id: str, references: Collection[str] | None, generation: int) -> int:
         """Have these references, or all (None), read anew for a generation; how many there are."""

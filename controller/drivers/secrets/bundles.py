@@ -67,21 +67,14 @@ def check(bundle: interface.CertificateBundle) -> x509.Certificate:
 
     :raises InvalidRequest: the certificate, a link of its chain or the key can't be read, or the key belongs to another certificate.
     """
-    certificate = _one("certificate", bundle.certificate)
-    for intermediate in bundle.intermediates:
-        _one("intermediate certificate", intermediate)
-    key = _private_key(bundle.private_key, None)
-    if not _is_of(key, certificate):
-        raise _refusal("The private key does not belong to the certificate: store the key that the certificate was requested with.")
-    return certificate
+    return _parts(bundle)[0]
 
 
-def check_named(bundle: interface.CertificateBundle) -> None:
-    """Refuse what no client could know a server by, and what `check()` refuses.
+def check_named(certificate: x509.Certificate) -> None:
+    """Refuse what no client could know a server by.
 
-    :raises InvalidRequest: the certificate has neither a subject nor an alternative name, or can't be served.
+    :raises InvalidRequest: the certificate has neither a subject nor an alternative name.
     """
-    certificate = check(bundle)
     try:
         has_names = bool(certificate.subject.rdns) or bool(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName))
     except x509.ExtensionNotFound:
@@ -97,10 +90,9 @@ def pem(bundle: interface.CertificateBundle) -> bytes:
 
     :raises InvalidRequest: as `check()`.
     """
-    own = check(bundle)
+    own, key = _parts(bundle)
     others = [one for part in bundle.intermediates for one in _certificates(part)]
     parts = [own, *_chain(own, others)]
-    key = _private_key(bundle.private_key, None)
     written = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return _pem_of(parts[:1]) + written + _pem_of(parts[1:])
 
@@ -157,12 +149,25 @@ def is_signed_by(revoked: x509.CertificateRevocationList, issuers: Sequence[x509
     return False
 
 
+def _parts(bundle: interface.CertificateBundle) -> tuple[x509.Certificate, _Key]:
+    certificate = _one("certificate", bundle.certificate)
+    for intermediate in bundle.intermediates:
+        _one("intermediate certificate", intermediate)
+    key = _private_key(bundle.private_key, None, is_checked=bundle.is_checked)
+    if not _is_of(key, certificate):
+        raise _refusal("The private key does not belong to the certificate: store the key that the certificate was requested with.")
+    return certificate, key
+
+
 def _bundle(own: x509.Certificate, key: _Key, others: Iterable[x509.Certificate]) -> interface.CertificateBundle:
     written = key.private_bytes(_PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     if not _is_of(key, own):
         raise _refusal("The private key does not belong to the certificate: store the key that the certificate was requested with.")
     return interface.CertificateBundle(
-        certificate=own.public_bytes(_PEM), private_key=written, intermediates=tuple(one.public_bytes(_PEM) for one in others)
+        certificate=own.public_bytes(_PEM),
+        private_key=written,
+        intermediates=tuple(one.public_bytes(_PEM) for one in others),
+        is_checked=True,
     )
 
 
@@ -176,12 +181,13 @@ def _chain(own: x509.Certificate, others: Sequence[x509.Certificate]) -> list[x5
     return [*chain, *left]
 
 
-def _private_key(content: bytes, passphrase: bytes | None) -> _Key:
+def _private_key(content: bytes, passphrase: bytes | None, *, is_checked: bool = False) -> _Key:
+    """`is_checked`: the mathematics of an RSA key has been looked at before, which takes 20 ms and more."""
     found = _KEY.search(content)
     if found is None:
         raise _refusal("The private key can't be read: it must be PEM, and there is no block PRIVATE KEY.")
     try:
-        key = serialization.load_pem_private_key(found[0], passphrase or None)
+        key = serialization.load_pem_private_key(found[0], passphrase or None, unsafe_skip_rsa_key_validation=is_checked)
     except TypeError as exc:
         if passphrase:  # one that is not needed
             return _private_key(content, None)

@@ -9,11 +9,15 @@ from typing import ClassVar
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateBundle:
-    """A server certificate with its key and chain, all PEM; the passphrase has been removed from the key."""
+    """A server certificate with its key and chain, all PEM; the passphrase has been removed from the key.
+
+    `is_checked`: the key was found good by us before, and nobody else could change it since.
+    """
 
     certificate: bytes
     private_key: bytes = dataclasses.field(repr=False)
     intermediates: tuple[bytes, ...] = ()
+    is_checked: bool = False
 
 
 class SecretStore(abc.ABC):

@@ -55,6 +55,7 @@ class LocalSecrets(interface.SecretStore):
             certificate=parts["certificate"].encode(),
             private_key=parts["private_key"].encode(),
             intermediates=tuple(pem.encode() for pem in parts["intermediates"]),
+            is_checked=True,  # `store_bundle()` did, and what is encrypted with our key is as we wrote it
         )
 
     def get_secret(self, project_id: str, reference: str) -> bytes:

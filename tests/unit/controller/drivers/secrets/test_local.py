@@ -116,7 +116,7 @@ def test_an_operator_has_everything_encrypted_anew(tmp_path: pathlib.Path, capsy
     need, copy = tls.Need("local:x", tls.Kind.BUNDLE), tls.Copy(name="0.pem")
     db = database.Database(f"sqlite:///{tmp_path}/figlina.db")
     with db.begin() as tx:
-        tx.tenant_certificates.keep("lb", need, copy, fernet.Fernet(old).encrypt(b"copied"))
+        tx.tenant_certificates.keep("lb", {need: (copy, fernet.Fernet(old).encrypt(b"copied"))})
     options = f"[certificates]\nstorage_path = {tmp_path}/secrets\nserver_certs_key_passphrase = {new.decode()},{old.decode()}\n"
     (tmp_path / "figlina.conf").write_text(f"{options}[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n")
     assert figlina.main(["secrets", "reencrypt", "--config-file", str(tmp_path / "figlina.conf")]) == 0
