@@ -7,6 +7,7 @@ in each list. So a text with other certificates is another text: it is checked, 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import re
@@ -57,8 +58,9 @@ def noted(text: str, wanted: rest.WantedState) -> str:
     return f"{text.rstrip()}\n{notes}" if notes else text
 
 
+@functools.lru_cache(maxsize=2)
 def of(text: str) -> Manifest:
-    """The certificates that were noted in a text."""
+    """The certificates that were noted in a text. Kept of the two texts that a change is about, because it asks several times."""
     names: dict[str, str] = {}
     lists: dict[str, tuple[str, ...]] = {}
     for name, value in _COMMENT.findall(text):
@@ -85,7 +87,7 @@ class Certificates:
         for name, names in manifest.lists.items():
             content = "".join(f"{one}\n" for one in names).encode()
             if system.read_file(self.directory / name) != content:
-                system.write_file(self.directory / name, content, system.FOR_PROGRAMS)
+                system.write_file(self.directory / name, content, system.FOR_PROGRAMS, durable=False)  # made anew before each start
 
     def keep(self, wanted: rest.WantedState) -> None:
         """Forget all that does not belong to this state."""

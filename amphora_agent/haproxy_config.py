@@ -81,9 +81,13 @@ class Plan:
     limited: tuple[tuple[str, int], ...] = ()  # frontends with another number of connections
 
 
-def cut(text: str) -> list[str]:
-    """The text of each section, its header first."""
-    return [chunk for chunk in _CUT.split(text) if any(_lines(chunk))]
+@functools.lru_cache(maxsize=2)
+def cut(text: str) -> tuple[str, ...]:
+    """The text of each section, its header first.
+
+    Kept of the two texts that a change is about, because it asks several times, and thousands of servers take a while.
+    """
+    return tuple(chunk for chunk in _CUT.split(text) if any(_lines(chunk)))
 
 
 def has_stick_table(line: str) -> bool:
@@ -155,6 +159,7 @@ def addresses_of_external_checks(text: str) -> dict[tuple[str, str], str]:
     }
 
 
+@functools.lru_cache(maxsize=1)
 def plan(old: str, new: str) -> Plan | None:
     """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
     before, after = cut(old), cut(new)

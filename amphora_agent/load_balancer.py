@@ -11,7 +11,7 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from amphora_agent import certificates, configuration, errors, interfaces, privileges, program, programs, report, roster, system
@@ -131,14 +131,18 @@ class LoadBalancer:
         wanted = self._wanted
         return {} if wanted is None or not self._serves() else {wanted.load_balancer_id: wanted.generation}
 
-    def store_certificate(self, name: str, pem: bytes) -> None:
-        """Keep a certificate for the next wanted state.
+    def store_certificates(self, pems: Mapping[str, bytes]) -> None:
+        """Keep certificates for the next wanted state.
 
-        :raises ValueError: the name is not the content's hash.
+        :raises ValueError: a name is not its content's hash; then none is kept.
         """
-        if not certificates.FILE(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
-            raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
-        system.write_file(self._state / "certificates" / name, pem, system.FOR_PROGRAMS)
+        for name, pem in pems.items():
+            if not certificates.FILE(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
+                raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
+        folder = self._state / "certificates"
+        for name, pem in pems.items():
+            system.write_file(folder / name, pem, system.FOR_PROGRAMS, durable=False)
+        system.make_durable(folder, pems)
 
     def look(self) -> dict[str, Any] | None:
         """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares."""

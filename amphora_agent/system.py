@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 LOG = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: b
                 os.fsync(file.fileno())
         beside.replace(path)
         if durable:  # the name is part of the folder: without this, a machine that dies now comes back with the old file
-            _sync_folder(path.parent)
+            _sync(path.parent)
     except OSError:  # on a full disk what was begun would take the room that the next try needs
         beside.unlink(missing_ok=True)
         raise
@@ -133,8 +133,18 @@ def link(path: pathlib.Path, target: str) -> None:
     beside.replace(path)
 
 
-def _sync_folder(folder: pathlib.Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def make_durable(folder: pathlib.Path, names: Iterable[str]) -> None:
+    """Have files that were written without that survive the death of the machine: the folder is written once for all of them.
+
+    :raises OSError: one is not there, or the disk failed.
+    """
+    for name in names:
+        _sync(folder / name)
+    _sync(folder)
+
+
+def _sync(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -50,10 +50,16 @@ def blueprint(kept: configuration.Kept, own: identity.Identity, balancer: load_b
         balancer.remove(str(load_balancer_id))
         return "", 204
 
+    @routes.put(f"{path}/certificates")
+    def put_certificates(load_balancer_id: uuid.UUID) -> ResponseReturnValue:
+        """Keep several: hundreds of requests would take longer than all that is done with them."""
+        balancer.store_certificates(rest.parse_certificates(flask.request.get_data()))
+        return "", 204
+
     @routes.put(f"{path}/certificates/<name>")
     def put_certificate(load_balancer_id: uuid.UUID, name: str) -> ResponseReturnValue:
         """Keep a PEM file whose name is its content's hash; it comes ahead of the wanted state that names it."""
-        balancer.store_certificate(name, flask.request.get_data())
+        balancer.store_certificates({name: flask.request.get_data()})
         return "", 204
 
     return routes

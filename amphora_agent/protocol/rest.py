@@ -11,7 +11,9 @@ PUT       /1/load-balancers/<id>                                      WantedStat
                                                                       generation or order; 428 {"missing": [certificate names]}
 GET       /1/load-balancers/<id>                                      -> 200 Receipt of what runs; 404
 DELETE    /1/load-balancers/<id>                                      -> 204, also when unknown
-PUT       /1/load-balancers/<id>/certificates/<sha256>.pem            PEM -> 204; 400 if the name is not the content's hash
+PUT       /1/load-balancers/<id>/certificates                         {"<sha256>.pem": PEM, ...} -> 204; 400 if a name is not its
+                                                                      content's hash; agents of before: 404
+PUT       /1/load-balancers/<id>/certificates/<sha256>.pem            PEM -> 204; 400 likewise
 ========  ==========================================================  =========================================================
 
 A request that changes something carries the header `Figlina-Lease-Token`: the token of the lease by which a worker acts. An agent that has
@@ -77,9 +79,25 @@ def load_balancer_path(load_balancer_id: str) -> str:
     return f"{PREFIX}/load-balancers/{load_balancer_id}"
 
 
+def certificates_path(load_balancer_id: str) -> str:
+    """Where several certificates of a load balancer go."""
+    return f"{load_balancer_path(load_balancer_id)}/certificates"
+
+
 def certificate_path(load_balancer_id: str, name: str) -> str:
-    """Where a certificate of a load balancer goes."""
-    return f"{load_balancer_path(load_balancer_id)}/certificates/{name}"
+    """Where one goes."""
+    return f"{certificates_path(load_balancer_id)}/{name}"
+
+
+def parse_certificates(body: bytes) -> dict[str, bytes]:
+    """Certificates by their names.
+
+    :raises Malformed: it is no object of texts.
+    """
+    try:
+        return {name: pem.encode() for name, pem in json.loads(body).items()}
+    except (ValueError, AttributeError, RecursionError) as exc:
+        raise Malformed(f"not certificates by their names: {exc!r}") from exc
 
 
 INFO_PATH = f"{PREFIX}/info"

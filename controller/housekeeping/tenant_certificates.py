@@ -51,7 +51,7 @@ class TenantCertificates:
         for reference in sorted({need.reference for need, copy in copies.items() if need.reference in named and not copy.is_registered}):
             if self._is_told(load_balancer_id, reference, used=True):
                 with self._db.begin() as tx:
-                    tx.tenant_certificates.mark_registered(load_balancer_id, reference)
+                    tx.tenant_certificates.mark_registered(load_balancer_id, [reference])
         for need, copy in sorted(copies.items()):
             if need.reference in named and copy.not_after is not None:
                 self._announce(load_balancer_id, need, copy.not_after)
@@ -61,7 +61,7 @@ class TenantCertificates:
         with self._db.begin() as tx:
             tx.load_balancers.lock(load_balancer_id)
             if reference in _named(tx, load_balancer_id):
-                tx.tenant_certificates.mark_registered(load_balancer_id, reference, False)
+                tx.tenant_certificates.mark_registered(load_balancer_id, [reference], False)
             else:
                 tx.tenant_certificates.forget(load_balancer_id, needs)
 

@@ -75,14 +75,17 @@ class Keeper:
         with self._db.read() as tx:
             known = tx.tenant_certificates.of(load_balancer.id)
         new = (need for need in wanted if need in known and known[need].read_for > load_balancer.applied_generation)
+        told = []
         for reference in sorted({need.reference for need in new if not known[need].is_registered}):
             try:
                 self._store().register(reference, load_balancer.id)
             except exceptions.ControllerError as exc:
                 LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer.id, reference, exc)
-                return
+                break
+            told.append(reference)
+        if told:
             with self._db.begin() as tx:
-                tx.tenant_certificates.mark_registered(load_balancer.id, reference)
+                tx.tenant_certificates.mark_registered(load_balancer.id, told)
 
     def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> dict[Need, tuple[Copy, bytes]]:
         """The copy and its encrypted content; nothing if the copy of before serves on."""
@@ -115,19 +118,22 @@ class Keeper:
 
 
 class _Contents(Mapping[str, bytes]):
-    """Decrypted one by one, when somebody asks; whoever asks for nothing has nothing decrypted."""
+    """Read when somebody asks, and decrypted one by one; whoever asks for nothing has nothing decrypted."""
 
     def __init__(self, db: database.Database, cipher_of: Callable[[], cipher.Cipher], load_balancer_id: str, names: frozenset[str]) -> None:
         self._db = db
         self._cipher = cipher_of
         self._load_balancer_id = load_balancer_id
         self._names = names
+        self._encrypted: Mapping[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self._names:
             raise KeyError(name)
-        with self._db.read() as tx:
-            content = tx.tenant_certificates.contents(self._load_balancer_id, [name]).get(name)
+        if not self._encrypted:
+            with self._db.read() as tx:
+                self._encrypted = tx.tenant_certificates.contents(self._load_balancer_id, self._names)
+        content = self._encrypted.get(name)
         if content is None:
             raise exceptions.Transient("A tenant's certificate was read anew, or forgotten, while it was to be sent; it is tried again.")
         try:

@@ -10,6 +10,7 @@ import pathlib
 import socket
 import ssl
 import threading
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from amphora_agent.protocol import boot, rest
@@ -22,7 +23,12 @@ from tests import builders
 
 
 class AgentStandIn:
-    """Listens on 127.0.0.1. `requests` lists what came in; `connections` counts TCP connections; `answers` are given before all others."""
+    """Listens on 127.0.0.1. `requests` lists what came in; `connections` counts TCP connections; `answers` are given before all others.
+
+    One that is `older` takes certificates one by one.
+    """
+
+    older = False
 
     def __init__(self, authority: ca.CertificateAuthority, amphora: Amphora, behind: fake.FakeAmphora, folder: pathlib.Path) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -97,12 +103,17 @@ class AgentStandIn:
                 self.behind.remove(self.amphora, load_balancer_id, order)
                 self.certificates.clear()
                 return 204, b""
+            case "PUT", ["1", "load-balancers", _, "certificates"] if not self.older:
+                return self._keep(rest.parse_certificates(body))
             case "PUT", ["1", "load-balancers", _, "certificates", name]:
-                if name != f"{hashlib.sha256(body).hexdigest()}.pem":
-                    return _error(400, "malformed", "The name is not the content's hash.")
-                self.certificates[name] = body
-                return 204, b""
+                return self._keep({name: body})
         return _error(404, "not_found", f"There is no {path}.")
+
+    def _keep(self, certificates: Mapping[str, bytes]) -> tuple[int, bytes]:
+        if any(name != f"{hashlib.sha256(pem).hexdigest()}.pem" for name, pem in certificates.items()):
+            return _error(400, "malformed", "The name is not the content's hash.")
+        self.certificates.update(certificates)
+        return 204, b""
 
     def _put(self, wanted: rest.WantedState, order: Order | None) -> tuple[int, bytes]:
         missing = [name for name in wanted.certificates if name not in self.certificates]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import pathlib
 import socket
 import threading
@@ -183,6 +184,18 @@ def test_an_agent_that_forgets_every_certificate_is_refused_in_the_end(
     agent.answers.extend([(428, b'{"missing": []}')] * 10)
     with pytest.raises(exceptions.AmphoraRefused, match="428"):
         driver.apply(agent.amphora, WANTED, {})
+
+
+@pytest.mark.parametrize(("older", "requests"), [(False, 1 + 2 + 1), (True, 1 + 2 + 3 + 1)])
+def test_certificates_go_many_at_a_time_to_whoever_takes_them_so(
+    driver: rest.RestAmphora, agent: agent_stand_in.AgentStandIn, older: bool, requests: int
+) -> None:
+    agent.older = older
+    contents = [character * size for character, size in ((b"a", 600_000), (b"b", 600_000), (b"c", 10))]
+    certificates = {f"{hashlib.sha256(one).hexdigest()}.pem": one for one in contents}
+    driver.apply(agent.amphora, dataclasses.replace(WANTED, certificates=tuple(certificates)), certificates)
+    assert agent.certificates == certificates
+    assert len(agent.requests) == requests
 
 
 def test_connections_to_the_amphorae_asked_least_recently_are_closed(

@@ -166,15 +166,17 @@ def test_no_configuration_is_a_fault_of_the_agents(agent: flask.testing.FlaskCli
     _put(agent, rest.CONFIG_PATH, json.dumps(document).encode())
 
 
-@hypothesis.given(
-    st.one_of(st.binary(max_size=200), st.sampled_from([b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 10_000])), st.data()
-)
+_BODIES = (b"\xff", b'{"x.pem": 1}', b'{"x.pem": "\\ud800"}', b"[" * 100_000, b'{"a":' * 100_000, b"1" * 10_000)
+
+
+@hypothesis.given(st.one_of(st.binary(max_size=200), st.sampled_from(_BODIES)), st.data())
 def test_no_body_is_a_fault_of_the_agents(agent: flask.testing.FlaskClient, body: bytes, data: st.DataObject) -> None:
     name = f"{hashlib.sha256(body).hexdigest()}.pem"
     paths = [
         rest.load_balancer_path(ID),
         rest.CONFIG_PATH,
         rest.IDENTITY_PATH,
+        rest.certificates_path(ID),
         rest.certificate_path(ID, name),
         rest.certificate_path(ID, "x.pem"),
     ]

@@ -54,9 +54,9 @@ class TenantCertificates(rows.Repository):
         wanted = mine if references is None else sa.and_(mine, _T.reference.in_(list(references)))
         return self._connection.execute(sa.update(tables.tenant_certificates).where(wanted).values(asked_for=generation)).rowcount
 
-    def mark_registered(self, load_balancer_id: str, reference: str, is_registered: bool = True) -> None:
-        """The store knows that we use it, or has to be told (again)."""
-        own = (_T.load_balancer_id == load_balancer_id, _T.reference == reference)
+    def mark_registered(self, load_balancer_id: str, references: Collection[str], is_registered: bool = True) -> None:
+        """The store knows that we use these, or has to be told (again)."""
+        own = (_T.load_balancer_id == load_balancer_id, _T.reference.in_(list(references)))
         self._connection.execute(sa.update(tables.tenant_certificates).where(*own).values(is_registered=is_registered))
 
     def forget(self, load_balancer_id: str, needs: Collection[tls.Need]) -> None:

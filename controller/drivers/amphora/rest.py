@@ -7,7 +7,7 @@ import logging
 import re
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import stevedore.driver
@@ -25,6 +25,8 @@ LOG = logging.getLogger(__name__)
 _NO_ANSWER = (urllib3.exceptions.HTTPError, OSError)
 _NOT_READY = (502, 503, 504)
 _END = "-----END CERTIFICATE-----"
+_PORTION = 1024 * 1024
+"""Bytes of certificates that one request takes to an agent."""
 _CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
 
 
@@ -132,11 +134,17 @@ class RestAmphora(interface.AmphoraDriver):
         certificates: Mapping[str, bytes],
         order: Order | None,
     ) -> None:
-        for name in missing:
-            if name not in certificates:
-                raise exceptions.AmphoraRefused(amphora.id, f"it lacks the certificate {name}, which nobody gave us")
-            path = rest.certificate_path(wanted.load_balancer_id, name)
-            _refuse_unless(amphora, self._ask(amphora, "PUT", path, certificates[name], order=order), 204)
+        if unknown := [name for name in missing if name not in certificates]:
+            raise exceptions.AmphoraRefused(amphora.id, f"it lacks the certificate {unknown[0]}, which nobody gave us")
+        for some in _portions({name: certificates[name] for name in missing}):
+            body = json.dumps({name: pem.decode() for name, pem in some.items()}).encode()
+            answer = self._ask(amphora, "PUT", rest.certificates_path(wanted.load_balancer_id), body, order=order)
+            if answer.status not in (404, 405):
+                _refuse_unless(amphora, answer, 204)
+                continue
+            for name, pem in some.items():  # an agent of before
+                path = rest.certificate_path(wanted.load_balancer_id, name)
+                _refuse_unless(amphora, self._ask(amphora, "PUT", path, pem, order=order), 204)
 
     def _ask(
         self,
@@ -232,6 +240,17 @@ def _words(error: Exception) -> str:
 
 
 _POOL = re.compile(r"HTTPS?ConnectionPool\([^)]*\): ?")  # it names the address of the amphora, which is no tenant's business
+
+
+def _portions(certificates: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
+    """All of them, as many at a time as make a body that an agent takes at once."""
+    some: dict[str, bytes] = {}
+    for name, pem in certificates.items():
+        if some and sum(map(len, some.values())) + len(pem) > _PORTION:
+            yield some
+            some = {}
+        some[name] = pem
+    yield some
 
 
 def _missing(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> list[str]:
