@@ -7,6 +7,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -15,7 +16,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 def _left_behind() -> set[str]:
     names = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.split()
-    folders = {str(path) for path in pathlib.Path("/tmp").glob("figlina-demo-*")}
+    folders = {str(path) for path in pathlib.Path(tempfile.gettempdir()).glob("figlina-demo-*")}
     return {name for name in names if name.startswith("figlina-demo")} | folders
 
 

