@@ -44,6 +44,14 @@ class Difference:
     what_next: str = "it is written again"
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sight:
+    """Where it is looked. `machine` gives one by its id. :raises NotFound: there is none."""
+
+    network: interface.NetworkDriver
+    machine: Callable[[str], compute_interface.Instance]
+
+
 @dataclasses.dataclass(eq=False)
 class Comparison:
     """`peer_port`: where the halves of a pair speak with each other, as in what may reach a VIP.
@@ -72,16 +80,32 @@ class Comparison:
             self._compare_filter()
         with self.db.read() as tx:
             ids, self._cursor = tx.housekeeping.settled(self._cursor, self.page_size)
+            outlines = [tx.snapshots.outline(one) for one in ids]  # what is there is read after the rows that explain it
         waited, self._waiting, self._groups = self._waiting, 0, None
-        for load_balancer_id in ids:
+        try:
+            lists = self._lists(outlines) if outlines else self._now
+        except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
+            LOG.warning("%s load balancers could not be compared with what is there: %s", len(outlines), exc)
+            return
+        for outline in outlines:
             if not may_go_on():
                 return
             try:
-                self._compare_one(load_balancer_id)
-            except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
-                LOG.warning("Load balancer %s could not be compared with what is there: %s", load_balancer_id, exc)
+                self._compare_one(outline, lists)
+            except exceptions.ControllerError as exc:
+                LOG.warning("Load balancer %s could not be compared with what is there: %s", outline.load_balancer.id, exc)
         if self._waiting:
             self._tell_of_waiting(is_news=not waited)
+
+    @property
+    def _now(self) -> Sight:
+        """Each thing by itself."""
+        return Sight(self.network, self.compute.get)
+
+    def _lists(self, outlines: Sequence[model.Snapshot]) -> Sight:
+        """All that belongs to them, by a few lists. A machine that is on none is asked for by its id."""
+        machines = {machine.id: machine for machine in self.compute.list_ours()}
+        return Sight(self.network.listed(outlines), lambda compute_id: machines.get(compute_id) or self.compute.get(compute_id))
 
     def _tell_of_waiting(self, is_news: bool) -> None:
         """Once for as long as page after page has some."""
@@ -107,14 +131,18 @@ class Comparison:
                 tx.snapshots.outline(load_balancer_id)
                 self._tell(tx, load_balancer_id, Difference("the packet filter of its ports is not what the network's books say"), None)
 
-    def _compare_one(self, load_balancer_id: str) -> None:
+    def _compare_one(self, outline: model.Snapshot, lists: Sight) -> None:
+        """What the lists show is believed if each thing by itself shows it, too: they are of some time ago, and may be incomplete."""
         with self.db.read() as tx:
-            if _is_under_way(tx, load_balancer_id):
+            if _is_under_way(tx, outline.load_balancer.id):
                 return
-            snapshot = tx.snapshots.get(load_balancer_id)
-        if found := self._bounded(self._differences(snapshot)):
+            snapshot = tx.snapshots.get(outline.load_balancer.id)
+        if not _is_unchanged(outline, snapshot):
+            return
+        differs = next(self._differences(snapshot, lists), None) is not None
+        if differs and (found := self._bounded(self._differences(snapshot, self._now))):
             self._mend(snapshot, found)
-        elif not _is_in_error(snapshot) and loops.look(self.db, snapshot, networks.floating(snapshot, self.network, self.known)):
+        elif not _is_in_error(snapshot) and loops.look(self.db, snapshot, networks.floating(snapshot, lists.network, self.known)):
             self.ring()
 
     def _bounded(self, found: Iterator[Difference]) -> list[Difference]:
@@ -136,27 +164,27 @@ class Comparison:
         with self.db.read() as tx:
             return tx.faults.count(CODE, "amphora", _HOUR)
 
-    def _differences(self, snapshot: model.Snapshot) -> Iterator[Difference]:
+    def _differences(self, snapshot: model.Snapshot, sight: Sight) -> Iterator[Difference]:
         """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
         vip = snapshot.load_balancer.vip
-        addresses = self._addresses_of(vip.port_id)
+        addresses = _addresses_of(vip.port_id, sight)
         if addresses is None:
             yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
         elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in addresses]:
             has = ", ".join(addresses) or "none"
             yield Difference(f"the VIP port {vip.port_id} lost the address {', '.join(lost_ones)} (it has {has})", vip_has_moved=True)
-        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, vip)) is not None]
+        lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, vip, sight)) is not None]
         for amphora, words in lost:
             yield Difference(f"the {amphora.role} lost {words}", amphora)
         if not _is_in_error(snapshot):
-            yield from self._unapplied(snapshot, {amphora.id for amphora, _ in lost})
+            yield from self._unapplied(snapshot, {amphora.id for amphora, _ in lost}, sight.network)
 
-    def _unapplied(self, snapshot: model.Snapshot, broken: Collection[str]) -> Iterator[Difference]:
+    def _unapplied(self, snapshot: model.Snapshot, broken: Collection[str], network: interface.NetworkDriver) -> Iterator[Difference]:
         """What is not as the newest generation asks for; `broken` amphorae are replaced anyway."""
         load_balancer = snapshot.load_balancer
-        if groups := self._lost_groups(load_balancer.vip):
+        if groups := _lost_groups(load_balancer.vip, network):
             yield Difference(f"the VIP port lost the security group {', '.join(groups)}")
-        for words in self.network.stray_ports(load_balancer.id, load_balancer.vip):
+        for words in network.stray_ports(load_balancer.id, load_balancer.vip):
             yield Difference(words)
         if load_balancer.topology is Topology.ACTIVE_STANDBY and load_balancer.id not in self._grouped(load_balancer.id):
             next_one = "it is made again for the next one; fail the load balancer over to have those that run kept apart"
@@ -164,15 +192,17 @@ class Comparison:
         wanted = networks.of_members(snapshot, self.known)
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:
-                yield from self._towards_members(amphora, wanted)
-        has = self.network.vip_access(snapshot.load_balancer.id)
+                yield from self._towards_members(amphora, wanted, network)
+        has = network.vip_access(snapshot.load_balancer.id)
         rules = frozenset(map(_in_one_spelling, access.rules(snapshot, self.peer_port)))
         if not broken and has is not None and frozenset(map(_in_one_spelling, has)) != rules:
             yield Difference("what may reach the VIP is not what its listeners ask for")
 
-    def _towards_members(self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]]) -> Iterator[Difference]:
+    def _towards_members(
+        self, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]], network: interface.NetworkDriver
+    ) -> Iterator[Difference]:
         """What an amphora should have on networks of members, and has not, or has and should not."""
-        ports = self.network.member_ports(amphora.id)
+        ports = network.member_ports(amphora.id)
         if missing := wanted.keys() - {port.network_id for port in ports}:
             yield Difference(f"the {amphora.role} lost its port on the network {', '.join(sorted(missing))} of members")
         surplus = [
@@ -193,30 +223,25 @@ class Comparison:
             self._groups = frozenset(self.compute.list_server_groups()) if self.compute.keeps_apart() else frozenset()
         return self._groups if self.compute.keeps_apart() else frozenset({load_balancer_id})
 
-    def _lost_groups(self, vip: model.Vip) -> list[str]:
-        """Groups that the API was asked for and that the VIP port has not. What a tenant put on the port themselves is theirs."""
-        has = self.network.security_groups_of(vip.port_id) if vip.sg_ids else None
-        return [] if has is None else sorted(set(vip.sg_ids) - has)
-
-    def _lost_of(self, amphora: amphora_model.Amphora, vip: model.Vip) -> str | None:
-        if (words := self._lost_machine(amphora)) is not None:
+    def _lost_of(self, amphora: amphora_model.Amphora, vip: model.Vip, sight: Sight) -> str | None:
+        if (words := self._lost_machine(amphora, sight)) is not None:
             return words
         own = (amphora.vrrp_ip, *(one.ip_address for one in amphora.additional_vrrp_ips))
         if len(own) != len(vip.addresses):
             return "its addresses on the subnets of additional VIPs, or never had them: an older worker builds amphorae without"
         management = ("management", amphora.management_port_id, (amphora.management_address,))
         for word, port_id, wanted in (management, ("VRRP", amphora.vrrp_port_id, own)):
-            addresses = self._addresses_of(port_id) if port_id is not None else ()
+            addresses = _addresses_of(port_id, sight) if port_id is not None else ()
             if addresses is None:
                 return f"its {word} port {port_id}"
             if port_id is not None and (lost := [one for one in wanted if one is not None and one not in addresses]):
                 return f"the address {', '.join(lost)} of its {word} port {port_id}"
         return None
 
-    def _lost_machine(self, amphora: amphora_model.Amphora) -> str | None:
+    def _lost_machine(self, amphora: amphora_model.Amphora, sight: Sight) -> str | None:
         """By the machine's id, which a service that has lost sight of a part of its machines can't take for a deleted one."""
         try:
-            machine = self.compute.get(amphora.compute_id) if amphora.compute_id is not None else None
+            machine = sight.machine(amphora.compute_id) if amphora.compute_id is not None else None
         except exceptions.NotFound:
             machine = None
         if machine is None:
@@ -231,13 +256,6 @@ class Comparison:
             with self.db.begin() as tx:
                 tx.amphorae.update(amphora.id, cached_zone=machine.zone)
         return None
-
-    def _addresses_of(self, port_id: str) -> list[str] | None:
-        """None: there is no such port."""
-        try:
-            return [fixed.ip_address for fixed in self.network.get_port(port_id).fixed_ips]
-        except exceptions.NotFound:
-            return None
 
     def _mend(self, seen: model.Snapshot, found: list[Difference]) -> None:
         """Unless a worker was faster: whatever it does, it does by the newest rows, and the next round looks again."""
@@ -305,6 +323,20 @@ class Comparison:
         if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:
             tx.faults.add_event(load_balancer_id, kind, object_id, event)
         LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
+
+
+def _addresses_of(port_id: str, sight: Sight) -> list[str] | None:
+    """None: there is no such port."""
+    try:
+        return [fixed.ip_address for fixed in sight.network.get_port(port_id).fixed_ips]
+    except exceptions.NotFound:
+        return None
+
+
+def _lost_groups(vip: model.Vip, network: interface.NetworkDriver) -> list[str]:
+    """Groups that the API was asked for and that the VIP port has not. What a tenant put on the port themselves is theirs."""
+    has = network.security_groups_of(vip.port_id) if vip.sg_ids else None
+    return [] if has is None else sorted(set(vip.sg_ids) - has)
 
 
 def _in_one_spelling(rule: AccessRule) -> AccessRule:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from controller.db import tables
+from controller.drivers.network import remembered
 from controller.model.status import ProvisioningStatus, Topology
 from tests.contract.openstack_network import ask
 from tests.functional import flow_site
@@ -156,3 +157,27 @@ def test_what_was_changed_is_told_and_written_again(site: CloudSite, topology: T
     else:
         assert books(site, load_balancer_id) == before
     assert housekeep(site) == 0, "once is enough"
+
+
+def test_many_load_balancers_are_compared_by_as_few_calls_as_one(site: CloudSite) -> None:
+    """Lists of what belongs to a page; each thing by itself only where they show a difference."""
+
+    def asked() -> dict[str, int]:
+        site.network.remembered = remembered.RememberedNetworks(site.network)  # as half a minute later
+        return site.asked(lambda: compares(site).compare(lambda: True))
+
+    built(site, Topology.ACTIVE_STANDBY)
+    compare = {
+        "GET /servers/detail": 1,
+        "GET /os-server-groups": 1,
+        "GET /ports": 2,  # VIPs by their ids, all others by their names
+        "GET /security-groups": 1,
+        "GET /floatingips": 1,
+        "GET /networks": 1,
+        "GET /subnets": 1,
+    }
+    assert asked() == compare
+    for topology in (Topology.SINGLE, Topology.SINGLE, Topology.ACTIVE_STANDBY):
+        site.built(topology)
+    assert asked() == compare
+    assert posted(site) == []

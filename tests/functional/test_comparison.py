@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import ipaddress
 import time
+import uuid
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from controller import exceptions, jobs, render
 from controller.db import rows, tables
 from controller.db.repositories import paging
+from controller.drivers.network import fake as network
 from controller.housekeeping import comparison
 from controller.model.network import AccessRule
 from controller.model.status import ProvisioningStatus, Role, Topology
@@ -190,6 +192,53 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
     assert (posted(site), site.events(load_balancer_id).count(comparison.CODE)) == ([], told), "it is not mended"
     vip = site.snapshot(load_balancer_id).load_balancer.vip
     assert site.network.get_port(vip.port_id).fixed_ips[0].ip_address == vip.address
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_what_is_missing_on_a_list_alone_is_not_missing(
+    site: flow_site.Site, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services leave out of their lists what they can't see at the moment."""
+    load_balancer_id = built(site, topology)
+    monkeypatch.setattr(site.network, "listed", lambda _: network.FakeNetwork())
+    monkeypatch.setattr(site.compute, "list_ours", list)
+    compares(site).compare(lambda: True)
+    assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False)
+    a_machine(site, load_balancer_id)
+    compares(site).compare(lambda: True)
+    assert comparison.CODE in site.events(load_balancer_id)
+
+
+def test_lists_that_were_read_before_a_change_are_not_believed(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half is replaced between the lists and the look at its load balancer: it is left to the next round."""
+    load_balancer_id = built(site, Topology.ACTIVE_STANDBY)
+    (role, lost), *_ = site.amphorae(load_balancer_id).items()
+
+    def replaced(_: object) -> network.FakeNetwork:
+        job = jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=lost, replacement_id=str(uuid.uuid4()), role=Role(role))
+        site.succeed(job)
+        return network.FakeNetwork()
+
+    monkeypatch.setattr(site.network, "listed", replaced)
+    compares(site).compare(lambda: True)
+    assert lost not in site.amphorae(load_balancer_id).values()
+    assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False)
+
+
+def test_a_service_that_gives_no_lists_costs_one_round(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = built(site, Topology.SINGLE)
+    a_machine(site, load_balancer_id)
+
+    def fails(_: object) -> network.FakeNetwork:
+        raise exceptions.Transient("the network service does not answer")
+
+    housekeeping = compares(site)
+    with monkeypatch.context() as away:
+        away.setattr(site.network, "listed", fails)
+        housekeeping.compare(lambda: True)
+        assert comparison.CODE not in site.events(load_balancer_id)
+    housekeeping.compare(lambda: True)
+    assert comparison.CODE in site.events(load_balancer_id)
 
 
 @pytest.mark.parametrize("halves", [1, 2])

@@ -217,6 +217,15 @@ class NetworkDriver(abc.ABC):
         """
         del load_balancer_id, vip, order
 
+    def listed(self, load_balancers: Sequence[model.Snapshot]) -> "NetworkDriver":
+        """For who looks at many: a driver that answers from a few lists of all that belongs to these load balancers, read now. Outlines
+        are enough, and it is asked for nothing but looks. A driver that is asked at no cost is it itself.
+
+        :raises Transient: the service did not answer.
+        """
+        del load_balancers
+        return self
+
     @abc.abstractmethod
     def list_ours(self) -> Iterable[Port]:
         """Every port that this driver made for us (VIP, VRRP, member, management) or adopted, to find the ones that no row explains.

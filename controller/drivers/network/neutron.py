@@ -5,6 +5,7 @@ place for an order that would be compared as something is written; see `NetworkD
 """
 
 import contextlib
+import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from oslo_config import cfg
 from controller import exceptions
 from controller.drivers.network import interface, neutron_groups, vips
 from controller.drivers.network import neutron_shapes as shapes
-from controller.drivers.network.neutron_api import Neutron, ours
+from controller.drivers.network.neutron_api import Neutron, Read, ours
 from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
@@ -41,6 +42,7 @@ class NeutronNetwork(interface.NetworkDriver):
         management_groups: Sequence[str] = (),
         deployment: str = "figlina",
     ) -> None:
+        self._asked, self._deployment = asked, deployment
         self._neutron = Neutron(asked, deployment)
         self._groups = neutron_groups.Groups(self._neutron)
         self._management_networks = tuple(management_networks)
@@ -93,6 +95,25 @@ class NeutronNetwork(interface.NetworkDriver):
                 return None  # Neutron has no such extension
             raise exceptions.NotFound("Network", network_id) from error
         return {row["subnet_id"]: max(0, row["total_ips"] - row["used_ips"]) for row in found["subnet_ip_availability"]}
+
+    def listed(self, load_balancers: Sequence[model.Snapshot]) -> interface.NetworkDriver:
+        vip_ports = [one.load_balancer.vip.port_id for one in load_balancers]
+        kinds = (shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER)
+        names = [shapes.name_of_port(kind, amphora.id) for one in load_balancers for amphora in one.amphorae for kind in kinds]
+        named, own = self._neutron.named, self._neutron.project_id
+        ports = [*named("ports", vip_ports, PORT_FIELDS), *named("ports", names, PORT_FIELDS, by="name", project_id=own)]
+        self._ports(ports)  # which has their networks remembered
+        subnets = list(dict.fromkeys(fixed["subnet_id"] for row in ports for fixed in row["fixed_ips"]))
+        self.remembered.note(subnets=map(shapes.subnet, named("subnets", subnets, shapes.SUBNET_FIELDS)))
+        rows = {
+            "ports": ports,
+            "security-groups": self._groups.of_many(one.load_balancer.id for one in load_balancers),
+            "floatingips": list(named("floatingips", vip_ports, ("port_id", "floating_ip_address"), by="port_id")),
+        }
+        found = copy.copy(self)
+        found._neutron = Read(self._asked, self._deployment, rows)
+        found._groups = neutron_groups.Groups(found._neutron)
+        return found
 
     def list_ours(self) -> Iterable[Port]:
         """A tenant's port keeps its own description: it is ours while a group of ours says so of its load balancer."""

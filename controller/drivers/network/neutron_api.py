@@ -23,7 +23,7 @@ OUTSIDE = frozenset({"InvalidIpForSubnet", "InvalidIpForNetwork"})
 FULL = frozenset({"IpAddressGenerationFailure", "IpAddressGenerationFailureNoMatchingSubnet", "ExternalIpAddressExhausted"})
 UNSECURED = frozenset({"PortSecurityAndIPRequiredForSecurityGroups", "AddressPairAndPortSecurityRequired"})
 _TRIES = 2
-_CHUNK = 50  # ids that one URL names
+_CHUNK = 50  # ids or names that one URL has: some 3 KB
 
 
 class Neutron:
@@ -66,10 +66,10 @@ class Neutron:
                 return rows
             params = {**params, "marker": page[key][-1]["id"]}
 
-    def named(self, collection: str, ids: Sequence[str], fields: Sequence[str]) -> Iterator[Row]:
-        """Those of many ids that exist."""
-        for first in range(0, len(ids), _CHUNK):
-            yield from self.list(collection, fields, id=ids[first : first + _CHUNK])
+    def named(self, collection: str, names: Sequence[str], fields: Sequence[str], by: str = "id", **filters: str) -> Iterator[Row]:
+        """Those of many ids, or of many values of another field, that exist."""
+        for first in range(0, len(names), _CHUNK):
+            yield from self.list(collection, fields, **{by: names[first : first + _CHUNK]}, **filters)
 
     def create_port(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
         """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one.
@@ -112,6 +112,28 @@ class Neutron:
         """Change a port; refusals are Neutron's."""
         changed: Row = self.service.put(f"/ports/{port_id}", {"port": dict(values)})["port"]
         return changed
+
+
+class Read(Neutron):
+    """Answers from what was read just now of some collections, and asks the service for others."""
+
+    def __init__(self, asked: cloud.Cloud, deployment: str, rows: Mapping[str, Sequence[Row]]) -> None:
+        super().__init__(asked, deployment)
+        self._rows = rows
+
+    def get(self, collection: str, object_id: str, kind: str, fields: Sequence[str] = ()) -> Any:
+        if collection not in self._rows:
+            return super().get(collection, object_id, kind, fields)
+        for row in self._rows[collection]:
+            if row["id"] == object_id:
+                return row
+        raise exceptions.NotFound(kind, object_id)
+
+    def list(self, collection: str, fields: Sequence[str], **filters: str | Sequence[str]) -> list[Row]:
+        if collection not in self._rows:
+            return super().list(collection, fields, **filters)
+        wanted = {name: (values,) if isinstance(values, str) else values for name, values in filters.items()}
+        return [row for row in self._rows[collection] if all(row[name] in values for name, values in wanted.items())]
 
 
 @contextlib.contextmanager

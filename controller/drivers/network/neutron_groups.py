@@ -14,7 +14,7 @@ from controller.drivers.network.neutron_shapes import Row
 from controller.model.network import AccessRule
 from controller.openstack import errors
 
-_FIELDS = ("id", "name", "security_group_rules")
+_FIELDS = ("id", "name", "project_id", "security_group_rules")
 _ROUNDS = 3
 _Key = tuple[str, str, int | None, int | None, str | None]
 """Ethertype, protocol, first and last port, and prefix of a rule."""
@@ -38,6 +38,11 @@ class Groups:
         names = _names(load_balancer_id)
         found = self._neutron.list("security-groups", _FIELDS, name=names, project_id=self._neutron.project_id)
         return sorted(found, key=lambda row: str(row["id"]))
+
+    def of_many(self, load_balancer_ids: Iterable[str]) -> list[Row]:
+        """The groups of all of them."""
+        names = [name for one in load_balancer_ids for name in _names(one)]
+        return list(self._neutron.named("security-groups", names, _FIELDS, by="name", project_id=self._neutron.project_id))
 
     def make(self, load_balancer_id: str, *, of_amphorae: bool = False) -> Row:
         """A group that is not there; if its answer is lost, it is looked for."""

@@ -38,10 +38,11 @@ class RememberedNetworks:
         """:raises NotFound: no such subnet; :raises Transient: the service did not answer."""
         return self._recall(self._subnets, subnet_id, self._network.get_subnet)
 
-    def note(self, networks: Iterable[Network]) -> None:
+    def note(self, networks: Iterable[Network] = (), subnets: Iterable[Subnet] = ()) -> None:
         """These were read just now, for whatever reason."""
         with self._lock:
             self._networks.update({network.id: network for network in networks})
+            self._subnets.update({subnet.id: subnet for subnet in subnets})
 
     def unknown(self, network_ids: Iterable[str]) -> list[str]:
         """Networks that would have to be asked for, each once."""
