@@ -111,8 +111,8 @@ class Service:
         raise AssertionError("the last try returns or raises")
 
     def microversions(self) -> tuple[str, str]:
-        """The lowest and the highest that the service speaks; two empty strings: it has none."""
-        data = self.translated("GET /", lambda proxy: proxy.get_endpoint_data())
+        """The lowest and the highest that the service speaks now; two empty strings: it has none."""
+        data = self.translated("GET /", self._told_anew)
         if data is not None and data.max_microversion is not None:
             return _dotted(data.min_microversion), _dotted(data.max_microversion)
         try:
@@ -121,6 +121,15 @@ class Service:
             return "", ""
         version = found.get("version") or next(iter(found.get("versions") or [{}]))
         return str(version.get("min_version", "")), str(version.get("version", ""))
+
+    def _told_anew(self, proxy: Any) -> Any:
+        """keystoneauth keeps what services said of their versions for as long as the process lives: this one's is forgotten."""
+        endpoint = str(proxy.get_endpoint() or "")
+        for keeper in (proxy.session, proxy.session.auth):
+            kept = getattr(keeper, "_discovery_cache", {})
+            for url in [one for one in list(kept) if endpoint.startswith(one.rstrip("/"))]:
+                kept.pop(url, None)
+        return proxy.get_endpoint_data()
 
     def _ask(self, method: str, path: str, arguments: Mapping[str, Any], decode: Callable[[bytes], Any] = json.loads) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""

@@ -237,6 +237,29 @@ def test_the_newest_version_that_both_know_is_spoken(cloud: Cloud, amphora_id: s
     assert cloud.boot(amphora_id).flavor == cloud.flavor
 
 
+def test_a_service_that_was_changed_while_we_run_is_spoken_to_in_a_version_that_it_knows(cloud: Cloud, amphora_id: str) -> None:
+    """An older one refuses what it does not speak, and is asked for its versions then; a newer one within five minutes."""
+    compute, now = cloud.services.compute, [0.0]
+    driver = nova.NovaCompute(openstack.Cloud.from_conf(cloud.conf).service, nova.Settings.from_conf(cloud.conf), clock=lambda: now[0])
+
+    def spoken() -> str:
+        driver.find(amphora_id)
+        return compute.spoken
+
+    assert spoken() == "2.72"
+    compute.newest = "2.65"
+    assert spoken() == "2.65"
+    compute.newest = "2.70"
+    assert spoken() == "2.65", "what it knows still"
+    now[0] += 301
+    assert spoken() == "2.70"
+    compute.newest = "2.60"
+    with pytest.raises(exceptions.Misconfigured, match="versions 2.1 to 2.60"):
+        driver.find(amphora_id)
+    compute.newest = "2.93"
+    assert spoken() == "2.72"
+
+
 # What may come back
 
 WORDS = "what this cloud says"

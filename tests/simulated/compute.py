@@ -37,6 +37,7 @@ class Compute:
         self.hosts = 1
         self.quota = 1000
         self.newest, self.oldest = "2.93", "2.1"
+        self.spoken = ""  # the version in which it was asked last
         self.build_time = self.delete_time = 0.05
         self.next_fault: str | None = None
         self.most_per_page = 1000
@@ -185,6 +186,7 @@ class Compute:
         if asked and asked != "latest" and not _numbers(self.oldest) <= _numbers(asked) <= _numbers(self.newest):
             words = f"Version {asked} is not supported by the API. Minimum is {self.oldest} and maximum is {self.newest}."
             return {"computeFault": {"message": words, "code": 406}}, 406
+        self.spoken = asked or self.spoken
         return None
 
     def _version(self) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import functools
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import cachetools
 from oslo_config import cfg
 
 from controller import exceptions
@@ -23,10 +24,13 @@ from controller.model.network import Port
 from controller.openstack import cloud, errors
 
 LOG = logging.getLogger(__name__)
+T = TypeVar("T")
 
 OLDEST, NEWEST = (2, 64), (2, 72)
 """The versions of the compute API (Rocky, Train) for which this is written. From 2.69 on, servers of a cell that does not answer say so."""
 _VOLUME_TYPES = (2, 67)
+_KEPT = 300.0
+"""Seconds for which versions are believed: a service may be upgraded while we run. One that it refuses is forgotten at once."""
 
 _LONGEST_USER_DATA = 65535  # characters of base64; Nova's API reference, "Create Server"
 _PAGE = 500
@@ -94,8 +98,15 @@ class Settings:
 class NovaCompute(interface.ComputeDriver):
     """`services` gives a service by openstacksdk's name for it."""
 
-    def __init__(self, services: Callable[[str], cloud.Service], settings: Settings, image_owner: str | None = None) -> None:
+    def __init__(
+        self,
+        services: Callable[[str], cloud.Service],
+        settings: Settings,
+        image_owner: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._services = services
+        self._versions = cachetools.TTLCache[str, tuple[int, int], float](1, _KEPT, clock)
         self._nova = services("compute")
         self._images = glance.Images(services("image"), image_owner)
         self._settings = settings
@@ -108,12 +119,18 @@ class NovaCompute(interface.ComputeDriver):
         """
         return cls(cloud.Cloud.from_conf(conf).service, Settings.from_conf(conf), conf.controller_worker.amp_image_owner_id)
 
-    @functools.cached_property
+    @property
     def _version(self) -> tuple[int, int]:
-        """The newest that both sides know; asked once.
+        """The newest that both sides know.
 
         :raises Misconfigured: this compute service is too old, or too new.
         """
+        found = self._versions.get("compute")
+        if found is None:
+            self._versions["compute"] = found = self._agreed()
+        return found
+
+    def _agreed(self) -> tuple[int, int]:
         oldest, newest = (_numbers(one) for one in self._nova.microversions())
         if newest < OLDEST or oldest > NEWEST:
             raise exceptions.Misconfigured(
@@ -122,7 +139,6 @@ class NovaCompute(interface.ComputeDriver):
             )
         return min(newest, NEWEST)
 
-    @functools.cached_property
     def _has_volumes(self) -> bool:
         try:
             return self._services("block_storage").microversions() != ("", "")
@@ -130,10 +146,20 @@ class NovaCompute(interface.ComputeDriver):
             return False
 
     def _get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
-        return self._nova.get(path, params, microversion=_dotted(self._version))
+        return self._in_our_version(lambda version: self._nova.get(path, params, microversion=version))
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
-        return self._nova.post(path, body, microversion=_dotted(self._version))
+        return self._in_our_version(lambda version: self._nova.post(path, body, microversion=version))
+
+    def _in_our_version(self, ask: Callable[[str], T]) -> T:
+        """Once more in another one where the service does not speak it any more; it has done nothing then."""
+        try:
+            return ask(_dotted(self._version))
+        except errors.ServiceRefused as error:
+            if error.status != 406:
+                raise
+            self._versions.clear()
+            return ask(_dotted(self._version))
 
     # What can be chosen
 
@@ -214,7 +240,7 @@ class NovaCompute(interface.ComputeDriver):
         volume = self._settings.volume
         if volume is None:
             return {"imageRef": image}
-        if not self._has_volumes:
+        if not self._has_volumes():
             raise exceptions.Misconfigured(
                 "[controller_worker] volume_driver asks for volumes, and the catalog of this cloud has no volume service: leave it at "
                 "volume_noop_driver, or register one"
@@ -280,7 +306,8 @@ class NovaCompute(interface.ComputeDriver):
 
     def detach_port(self, compute_id: str, port: Port) -> None:
         try:
-            self._nova.delete(f"/servers/{compute_id}/os-interface/{port.id}", microversion=_dotted(self._version))
+            path = f"/servers/{compute_id}/os-interface/{port.id}"
+            self._in_our_version(lambda version: self._nova.delete(path, microversion=version))
         except errors.Contradicted as error:
             with contextlib.suppress(exceptions.NotFound):  # with the machine its plugs go
                 self.get(compute_id)
