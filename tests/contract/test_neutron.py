@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from controller import exceptions
-from controller.model.network import AccessRule, VipRequest
+from controller.model.network import AccessRule, VipRequest, WantedAddress
 from tests.contract.cloud import new_id
 from tests.contract.conftest import OPENSTACKS
 from tests.contract.openstack_cloud import OpenstackCloud
@@ -45,6 +46,50 @@ def test_a_tenants_own_port_stays_theirs_whatever_they_changed(cloud: OpenstackC
     cloud.network.deallocate_vip(load_balancer_id, vip)
     assert cloud.groups_of(port.id) == {mine}
     assert cloud.network.get_port(port.id).device_id == change.get("device_id", ""), "a machine that they gave it to keeps it"
+
+
+AUTOMATIC = {"ip_version": 6, "cidr": "fd00:f170::/64", "ipv6_ra_mode": "slaac", "ipv6_address_mode": "slaac"}
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside-ipv4"])
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_a_vip_of_a_subnet_that_makes_addresses_of_mac_addresses_is_made_again(cloud: OpenstackCloud, whose: str, beside: bool) -> None:
+    """Neutron gives no port an address there that is asked for."""
+    network_id, load_balancer_id = cloud.create_network(), new_id()
+    more = [cloud.create_subnet(network_id, "198.18.7.0/28")] if beside else []
+    subnet_id = ask(cloud.tenant, "POST", "/subnets", {"subnet": {"network_id": network_id, **AUTOMATIC}})["subnet"]["id"]
+    port_id = cloud.create_port(network_id, subnet_ids=[subnet_id, *more]).id if whose == "theirs" else None
+    request = VipRequest(port_id=port_id, network_id=network_id, subnet_id=subnet_id, additional=tuple(map(WantedAddress, more)))
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, request)
+    cloud.delete_port(vip.port_id)
+    asked = dataclasses.replace(request, port_id=None, address=vip.address)
+    again = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, asked)
+    assert again.address == vip.address
+    assert again.port_id != vip.port_id
+    assert cloud.groups_of(again.port_id)
+    # where somebody gave the port another MAC address, and so another address
+    ask(cloud.admin, "PUT", f"/ports/{again.port_id}", {"port": {"mac_address": "02:00:00:00:00:77"}})
+    assert vip.address not in [one.ip_address for one in cloud.network.get_port(again.port_id).fixed_ips]
+    cloud.network.restore_vip_address(load_balancer_id, again)
+    assert set(again.addresses) == set(cloud.network.get_port(again.port_id).fixed_ips)
+
+
+def test_an_address_that_no_mac_address_makes_is_refused(cloud: OpenstackCloud) -> None:
+    network_id = cloud.create_network()
+    subnet_id = ask(cloud.tenant, "POST", "/subnets", {"subnet": {"network_id": network_id, **AUTOMATIC}})["subnet"]["id"]
+    wanted = VipRequest(network_id=network_id, subnet_id=subnet_id, address="fd00:f170::7")
+    with pytest.raises(exceptions.InvalidRequest, match="fd00:f170::7"):
+        cloud.network.allocate_vip(new_id(), cloud.project_id, wanted)
+    assert ask(cloud.admin, "GET", f"/ports?network_id={network_id}&device_owner=Octavia")["ports"] == []
+
+
+def test_the_address_of_a_mac_address_that_another_port_has_is_refused(cloud: OpenstackCloud) -> None:
+    network_id = cloud.create_network()
+    subnet_id = ask(cloud.tenant, "POST", "/subnets", {"subnet": {"network_id": network_id, **AUTOMATIC}})["subnet"]["id"]
+    theirs = cloud.create_port(network_id, subnet_ids=[subnet_id]).fixed_ips[0].ip_address
+    with pytest.raises(exceptions.AddressInUse, match=theirs):
+        cloud.network.allocate_vip(new_id(), cloud.project_id, VipRequest(network_id=network_id, subnet_id=subnet_id, address=theirs))
+    assert ask(cloud.admin, "GET", f"/ports?network_id={network_id}&device_owner=Octavia")["ports"] == []
 
 
 def test_the_successor_of_a_single_amphora_gets_its_port_without_a_look_at_groups(cloud: OpenstackCloud) -> None:

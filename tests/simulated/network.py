@@ -158,7 +158,7 @@ class Network:
         self._check_security(row)
         self._check_qos(row)
         row["fixed_ips"] = self._addresses(
-            network, row.get("fixed_ips") or [{"subnet_id": one["id"]} for one in self.subnets_of(network["id"])[:1]], []
+            network, row.get("fixed_ips") or [{"subnet_id": one["id"]} for one in self.subnets_of(network["id"])[:1]], [], mac
         )
 
     def _default_group(self, project_id: str) -> str:
@@ -182,8 +182,15 @@ class Network:
         if row["qos_policy_id"] is not None:
             self._get("qos/policies", row["qos_policy_id"])
 
-    def _addresses(self, network: Row, wanted: list[Row], old: list[Row]) -> list[Row]:
-        """Of these, those that have an address stay; the others get the next one of their subnet."""
+    def _addresses(self, network: Row, wanted: list[Row], old: list[Row], mac: str) -> list[Row]:
+        """Of these, those that have an address stay; the others get the next one of their subnet, or that of the MAC address."""
+        automatic = {one["id"]: one for one in self.subnets_of(network["id"]) if one.get("ipv6_address_mode") == "slaac"}
+        asked = [one for one in wanted if self._subnet_of(network, one)["id"] in automatic and "ip_address" in one and one not in old]
+        for one in asked:
+            words = f"IPv6 address {one['ip_address']} cannot be directly assigned to a port on subnet {one.get('subnet_id')}"
+            _refuse(400, "AllocationOnAutoAddressSubnet", f"Invalid input for operation: {words}")
+        wanted = [one for one in wanted if self._subnet_of(network, one)["id"] not in automatic]
+        wanted += [{"subnet_id": one["id"], "ip_address": _of_mac(mac, one["cidr"])} for one in automatic.values()]
         taken = {fixed["ip_address"] for port in self.ports.values() for fixed in port["fixed_ips"]} - {one["ip_address"] for one in old}
         found: list[Row] = []
         for one in wanted:
@@ -303,7 +310,8 @@ class Network:
             if collection == "ports":  # groups that it has already may be others', whom the caller does not see
                 self._check_security(changed, names_groups="security_groups" in wanted)
                 self._check_qos(changed if "qos_policy_id" in wanted else {"qos_policy_id": None})
-                changed["fixed_ips"] = self._addresses(self._get("networks", row["network_id"]), changed["fixed_ips"], row["fixed_ips"])
+                network = self._get("networks", row["network_id"])
+                changed["fixed_ips"] = self._addresses(network, changed["fixed_ips"], row["fixed_ips"], changed["mac_address"])
             row |= changed | {"revision_number": row["revision_number"] + 1}
             return {WORDS[collection]: self._shown(collection, row)}
 
@@ -362,6 +370,13 @@ def _pool(subnet: Row) -> Iterator[str]:
         first, last = (int(ipaddress.ip_address(pool[end])) for end in ("start", "end"))
         kind = ipaddress.IPv4Address if subnet["ip_version"] == 4 else ipaddress.IPv6Address
         yield from (str(kind(place)) for place in range(first, min(last, first + 5000) + 1))
+
+
+def _of_mac(mac: str, cidr: str) -> str:
+    """RFC 4291, appendix A."""
+    first, *others = bytes.fromhex(mac.replace(":", ""))
+    identifier = bytes((first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]))
+    return str(ipaddress.ip_network(cidr)[int.from_bytes(identifier, "big")])
 
 
 def _matches(row: Row, filters: dict[str, list[str]]) -> bool:

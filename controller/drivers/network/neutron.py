@@ -16,7 +16,7 @@ from oslo_config import cfg
 from controller import exceptions
 from controller.drivers.network import interface, neutron_groups, vips
 from controller.drivers.network import neutron_shapes as shapes
-from controller.drivers.network.neutron_api import Neutron, Read, ours
+from controller.drivers.network.neutron_api import BY_MAC, Neutron, Read, ours
 from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
@@ -155,8 +155,10 @@ class NeutronNetwork(interface.NetworkDriver):
                 group_id = self._own_group(load_balancer_id, is_new and not request.address)
                 row = self._neutron.change_port(row["id"], security_groups=[group_id])
             port = self._bare(row)
-            asked = [one for one in port.fixed_ips if request.address == one.ip_address]
-            return vips.vip(port, [*asked, port.address_on(subnet_id)][0], request, ours=True)
+            asked = [one for one in port.fixed_ips if request.address in (None, one.ip_address) and one.subnet_id == subnet_id]
+            if not asked:
+                raise exceptions.AddressInUse(f"The address {request.address} can't be had: its MAC address is another port's.")
+            return vips.vip(port, asked[0], request, ours=True)
         except exceptions.ControllerError:
             self._give_up(load_balancer_id, row)
             raise
@@ -191,7 +193,24 @@ class NeutronNetwork(interface.NetworkDriver):
             "security_groups": [],
         } | ({"qos_policy_id": request.qos_policy_id} if request.qos_policy_id else {})
         with ours(subnet_of=self._range_of(*(subnet for subnet, _ in wanted)), address=asked_for or None):
-            return (*self._create(body), subnet_id)
+            try:
+                return (*self._create(body), subnet_id)
+            except errors.ServiceRefused as error:
+                if error.kind != BY_MAC or (values := self._by_mac(fixed_ips)) is None:
+                    raise
+                return (*self._create(body | values), subnet_id)
+
+    def _by_mac(self, fixed_ips: Sequence[Mapping[str, str]]) -> dict[str, Any] | None:
+        """What a port has to have for these addresses, of which some are made of its MAC address; None: no port can have them."""
+        macs: set[str | None] = set()
+        found: list[Mapping[str, str]] = []
+        for fixed in fixed_ips:
+            if "ip_address" in fixed and self.get_subnet(fixed["subnet_id"]).is_automatic:
+                macs.add(shapes.mac_behind(fixed["ip_address"]))
+                found.append({"subnet_id": fixed["subnet_id"]})
+            else:
+                found.append(fixed)
+        return None if len(macs) != 1 or None in macs else {"mac_address": macs.pop(), "fixed_ips": found}
 
     def _give_up(self, load_balancer_id: str, row: Row) -> None:
         """A VIP port that can't have its group, or has not what was asked for; what can't be deleted now is found by housekeeping."""
@@ -284,8 +303,14 @@ class NeutronNetwork(interface.NetworkDriver):
         wanted = [*vip.addresses, *(one for one in port.fixed_ips if one not in (*vip.addresses, *going))]
         if set(wanted) != set(port.fixed_ips):
             asked = ", ".join(one.ip_address for one in vip.addresses)
+            fixed_ips = [dataclasses.asdict(one) for one in wanted]
             with ours(subnet_of=self._range_of(*(one.subnet_id for one in vip.addresses)), address=asked):
-                self._neutron.put_port(row["id"], {"fixed_ips": [dataclasses.asdict(one) for one in wanted]})
+                try:
+                    self._neutron.put_port(row["id"], {"fixed_ips": fixed_ips})
+                except errors.ServiceRefused as error:
+                    if error.kind != BY_MAC or (values := self._by_mac(fixed_ips)) is None:
+                        raise
+                    self._neutron.put_port(row["id"], values)
 
     # Ports of amphorae
 

@@ -21,6 +21,8 @@ _KINDS = {
 IN_USE = frozenset({"IpAddressInUse", "IpAddressAlreadyAllocated"})
 OUTSIDE = frozenset({"InvalidIpForSubnet", "InvalidIpForNetwork"})
 FULL = frozenset({"IpAddressGenerationFailure", "IpAddressGenerationFailureNoMatchingSubnet", "ExternalIpAddressExhausted"})
+BY_MAC = "AllocationOnAutoAddressSubnet"
+"""A subnet makes the addresses of its ports of their MAC addresses (SLAAC), and takes none that is asked for."""
 UNSECURED = frozenset({"PortSecurityAndIPRequiredForSecurityGroups", "AddressPairAndPortSecurityRequired"})
 _TRIES = 2
 _CHUNK = 50  # ids or names that one URL has: some 3 KB

@@ -1,6 +1,7 @@
 """Neutron's documents as nouns of ours, and the names by which our ports and groups are found there again."""
 
 import hashlib
+import ipaddress
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -72,6 +73,14 @@ def mac_of(name: str, network_id: str) -> str:
     """
     digest = hashlib.sha256(f"{network_id}/{name}".encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
+
+
+def mac_behind(address: str) -> str | None:
+    """The MAC address of which an IPv6 address was made (modified EUI-64: RFC 4291, appendix A); None: it was not made of one."""
+    first, *others = ipaddress.ip_address(address).packed[-8:]
+    if ":" not in address or others[2:4] != [0xFF, 0xFE]:
+        return None
+    return ":".join(f"{byte:02x}" for byte in (first ^ 2, *others[:2], *others[4:]))
 
 
 def amphora_of(row: Row) -> str | None:
