@@ -45,10 +45,11 @@ class Drive:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
-    """A network card by its MAC address; `addresses` in CIDR notation, `routes` as (destination, gateway)."""
+    """A network card by its MAC address; `addresses` in CIDR notation, `routes` as (destination, gateway), `networks` ids."""
 
     mac: str
     mtu: int | None
+    networks: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     routes: tuple[tuple[str, str], ...] = ()
     dhcp: bool = False
@@ -182,6 +183,7 @@ def _links(network: dict[str, Any]) -> Iterator[Link]:
         yield Link(
             mac=str(card["ethernet_mac_address"]).lower(),
             mtu=None if card.get("mtu") is None else int(card["mtu"]),
+            networks=tuple(str(one["network_id"]) for one in own if one.get("network_id")),
             addresses=tuple(_cidr(str(one["ip_address"]), one.get("netmask")) for one in static),
             routes=tuple(
                 (_cidr(str(route["network"]), route.get("netmask")), str(route["gateway"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import pathlib
 import socket
@@ -46,10 +48,14 @@ def _take(drive: config_drive.Drive) -> None:
         config = boot.BootConfig.parse(last)
     except ValueError as exc:
         raise config_drive.NoDrive(str(exc)) from exc
+    besides = _besides(drive.files.get(boot.BOOT_NETWORKS_PATH, b"[]"))
     for link in drive.links:
         # The others are tenants' networks: they are configured in a namespace of their own.
-        if link.mac == config.management_mac.lower() and _says_more(link, config):
-            _bring_up(link)
+        if link.mac == config.management_mac.lower():
+            if _says_more(link, config):
+                _bring_up(link)
+        elif not besides.isdisjoint(link.networks):
+            _bring_up_besides(link)
     if drive.keys:
         _let_in(drive.keys, drive.files.get(boot.SSH_HOST_KEY_PATH), config)
     system.write_file(pathlib.Path(boot.CONFIG_PATH), last)
@@ -85,8 +91,29 @@ def _says_more(link: config_drive.Link, config: boot.BootConfig) -> bool:
     )
 
 
-def _bring_up(link: config_drive.Link) -> None:
-    """What the drive says of the management network beyond the boot configuration: more addresses, routes, DHCP.
+def _besides(content: bytes) -> frozenset[str]:
+    """Ids of networks of the operator's beside the management network.
+
+    :raises NoDrive: it makes no sense.
+    """
+    try:
+        return frozenset(str(one) for one in json.loads(content))
+    except (TypeError, ValueError) as exc:
+        raise config_drive.NoDrive(f"{boot.BOOT_NETWORKS_PATH} makes no sense: {exc!r}") from exc
+
+
+def _bring_up_besides(link: config_drive.Link) -> None:
+    """Its addresses and routes but for a default route, which is the management network's. What it lacks is told, and stops nothing."""
+    own = [(to, gateway) for to, gateway in link.routes if not to.endswith("/0")]
+    try:
+        _bring_up(dataclasses.replace(link, routes=tuple(own)), default="no")
+    except (errors.AgentError, system.CommandFailed) as exc:
+        LOG.warning("The card %s on the network %s has no address: %s", link.mac, ", ".join(link.networks), exc)
+
+
+def _bring_up(link: config_drive.Link, default: str = "yes") -> None:
+    """What the drive says of a network of the operator's beyond the boot configuration: more addresses, routes, DHCP, which may give the
+    `default` route.
 
     :raises InterfaceMissing: there is no such network card.
     """
@@ -96,7 +123,7 @@ def _bring_up(link: config_drive.Link) -> None:
     lines += [f"route replace {to} via {gateway} dev {name} onlink" for to, gateway in link.routes]
     system.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
     if link.dhcp and not link.addresses:
-        system.run([*_DHCP, "-i", name])
+        system.run(["busybox", "env", f"default={default}", *_DHCP, "-i", name])
 
 
 if __name__ == "__main__":

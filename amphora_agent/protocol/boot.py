@@ -19,6 +19,8 @@ CLIENT_ROOTS_PATH = "/etc/figlina/certs/client_roots.pem"
 CLIENT_NAMES_PATH = "/etc/figlina/certs/client_names.json"
 SSH_HOST_KEY_PATH = "/etc/figlina/ssh_host_key"
 """A private key in OpenSSH's format: without it, a machine lets nobody log in, whatever keys the compute service names."""
+BOOT_NETWORKS_PATH = "/etc/figlina/boot_networks.json"
+"""A JSON array with the ids of networks on which a machine has a card besides, which is the operator's, and no tenant's."""
 MOST_HEALTH_MANAGERS = 64
 MOST = 2_000_000
 """Seconds, processes or MiB that a limit of HAProxy may be."""

@@ -40,7 +40,8 @@ OPTS = [
         "amp_boot_network_list",
         default=[],
         help="Ids of the networks on which an amphora of the cloud boots; the first one is the management network, on which controllers "
-        "reach agents and get heartbeats. `figlina cloud prepare` makes one.",
+        "reach agents and get heartbeats. `figlina cloud prepare` makes one. On the others it has an address (fixed or by DHCP) and the "
+        "routes of the subnet, but no default route; nothing of it listens there.",
     ),
     cfg.StrOpt(
         "deployment",

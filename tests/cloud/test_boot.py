@@ -16,10 +16,14 @@ from controller import exceptions, render
 from controller.dev.client import eventually
 from controller.drivers.amphora import rest
 from controller.drivers.ca import local
+from controller.drivers.compute import nova
 from controller.model.amphora import Amphora
 from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus
+from controller.openstack import cloud as openstack
 from tests import builders
+from tests.cloud import tenant
+from tests.cloud.site import Users
 from tests.contract import openstack_cloud
 from tests.contract.cloud import new_id
 
@@ -63,9 +67,12 @@ def test_an_amphora_comes_up_beats_answers_and_takes_a_port(
     config = render.boot.config(amphora_id, nic, health_managers=[beats.getsockname()], deployment_key=KEY, heartbeat_interval=2.0)
     pem = authority.issue_amphora_certificate(amphora_id).pem
     files = render.boot.files(config, pem, authority.client_roots(), authority.client_names())
+    besides = cloud.a_network("198.18.78.0/28")
+    settings = dataclasses.replace(nova.Settings.from_conf(cloud.conf), more_networks=(besides.id,))
+    compute = nova.NovaCompute(openstack.Cloud.from_conf(cloud.conf).service, settings)
 
     begun = time.monotonic()
-    made = cloud.compute.boot(dataclasses.replace(request, files=files))
+    made = compute.boot(dataclasses.replace(request, files=files))
     ordered = time.monotonic() - begun
     datagram, sender = beats.recvfrom(65536)
     heard = time.monotonic() - begun
@@ -80,6 +87,7 @@ def test_an_amphora_comes_up_beats_answers_and_takes_a_port(
     )
     assert agent.info(amphora).amphora_id == amphora_id
 
+    _is_on(cloud, besides.id, made.id)
     network = cloud.a_network("198.18.77.0/28")
     port = cloud.network.ensure_member_port(amphora_id, network.id, network.subnet_ids)
     begun = time.monotonic()
@@ -92,6 +100,25 @@ def test_an_amphora_comes_up_beats_answers_and_takes_a_port(
     ended = time.monotonic() - begun
     print(f"\nordered in {ordered:.2f} s, heard after {heard:.1f} s, plugged in {plugged:.1f} s, silent {ended:.1f} s after its end")
     agent.close()
+
+
+def _is_on(cloud: openstack_cloud.Real, network_id: str, server_id: str) -> None:
+    """It answers ARP on a network besides; its port's groups are Nova's, and let nothing else in."""
+    users = Users.connect()
+    assert users is not None
+    (port,) = users.admin.network.ports(network_id=network_id, device_id=server_id)
+    host = next(agent.host for agent in users.admin.network.agents() if agent.binary == "neutron-linuxbridge-agent")
+    beside = tenant.Machine(users.admin, cloud.project_id, network_id, host, [])
+    address = port.fixed_ips[0]["ip_address"]
+
+    def answers() -> bool:
+        beside.run("ping", "-c", "1", "-W", "1", address)
+        return str(port.mac_address) in beside.run("ip", "neighbor", "show", address).stdout
+
+    try:
+        eventually(answers, 60.0, lambda: beside.run("ip", "neighbor").stdout)
+    finally:
+        beside.close()
 
 
 def _is_silent(agent: rest.RestAmphora, amphora: Amphora) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import json
 import pathlib
 import uuid
 from collections.abc import Callable, Iterator
@@ -155,7 +156,8 @@ def test_a_server_has_all_that_was_asked_for(make: Callable[[str], Cloud], ampho
     latest.mkdir(parents=True)
     (latest / "meta_data.json").write_text("{}")
     (latest / "user_data").write_bytes(base64.b64decode(server["user_data"]))
-    assert config_drive.read(tmp_path).files == files, "our image reads what was sent"
+    networks = {"/etc/figlina/boot_networks.json": json.dumps([other]).encode()}
+    assert config_drive.read(tmp_path).files == files | networks, "our image reads what was sent"
 
 
 def test_what_another_deployment_made_in_the_same_project_is_theirs(cloud: Cloud, amphora_id: str) -> None:
@@ -254,7 +256,7 @@ def test_a_service_that_was_changed_while_we_run_is_spoken_to_in_a_version_that_
     now[0] += 301
     assert spoken() == "2.70"
     compute.newest = "2.60"
-    with pytest.raises(exceptions.Misconfigured, match="versions 2.1 to 2.60"):
+    with pytest.raises(exceptions.Misconfigured, match=r"versions 2\.1 to 2\.60"):
         driver.find(amphora_id)
     compute.newest = "2.93"
     assert spoken() == "2.72"

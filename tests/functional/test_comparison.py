@@ -195,9 +195,7 @@ def test_what_was_deleted_behind_our_back_is_told_and_mended(site: flow_site.Sit
 
 
 @pytest.mark.parametrize("topology", list(Topology))
-def test_what_is_missing_on_a_list_alone_is_not_missing(
-    site: flow_site.Site, topology: Topology, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_missing_on_a_list_alone_is_not_missing(site: flow_site.Site, topology: Topology, monkeypatch: pytest.MonkeyPatch) -> None:
     """Services leave out of their lists what they can't see at the moment."""
     load_balancer_id = built(site, topology)
     monkeypatch.setattr(site.network, "listed", lambda _: network.FakeNetwork())

@@ -20,6 +20,8 @@ from controller import render
 from tests.integration import agent_amphora
 
 COMMAND_LINE = "console=ttyS0,115200 loglevel=4 panic=5 net.ifnames=0 cryptomgr.notests"
+BESIDES_OUTSIDE, BESIDES, BESIDES_ROUTE = "198.19.251.1", "198.19.251.2", "203.0.113.0"
+"""Addresses on the second network of the operator's, and what is behind it."""
 UEFI = pathlib.Path("/usr/share/OVMF/OVMF_CODE.fd")
 
 
@@ -32,6 +34,7 @@ class Hardware:
     drive: str = "iso9660"  # or vfat, or ide: ISO 9660 on the bus that machines of this type have had for ever
     memory: int = 256  # MiB
     ssh: bool = False  # whether its drive lets somebody log in
+    besides: bool = False  # whether it has a card on a second network of the operator's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,8 @@ class Machine(agent_amphora.Amphora):
     def make(self) -> None:
         """Everything but the machine; its disk is a layer above the image."""
         super().make()
+        if self._hardware.besides:
+            self.plug("besides", "02:f1:00:00:00:09", f"{BESIDES_OUTSIDE}/24")
         disk, image = self.folder / "disk.qcow2", self._images / "amphora.qcow2"
         system.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image), str(disk)])
         self._make_drive()
@@ -191,10 +196,17 @@ class Machine(agent_amphora.Amphora):
             (self.folder / "known_hosts").write_text(f"{agent_amphora.AGENT} {public}\n")
             certificates[boot.SSH_HOST_KEY_PATH] = self.folder / "host_key"
         write = [{"path": path, "content": source.read_text(), "permissions": "0600"} for path, source in certificates.items()]
+        write += [{"path": boot.BOOT_NETWORKS_PATH, "content": '["operators"]'}] if self._hardware.besides else []
         (latest / "user_data").write_text("#cloud-config\n" + json.dumps({"write_files": write}))
         links = [{"id": name, "type": "bridge", "mtu": 1400, "ethernet_mac_address": mac} for name, mac in self._taps]
-        network = {"type": "ipv4", "link": "mgmt", "ip_address": agent_amphora.AGENT, "netmask": "255.255.255.0", "routes": []}
-        (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": [{"id": "network0", **network}], "services": []}))
+        plain = {"type": "ipv4", "netmask": "255.255.255.0"}
+        ways = [("0.0.0.0", "0.0.0.0"), (BESIDES_ROUTE, "255.255.255.0")]
+        routes = [{"network": to, "netmask": mask, "gateway": BESIDES_OUTSIDE} for to, mask in ways]
+        networks = [
+            {**plain, "id": "network0", "network_id": "management", "link": "mgmt", "ip_address": agent_amphora.AGENT, "routes": []},
+            {**plain, "id": "network1", "network_id": "operators", "link": "besides", "ip_address": BESIDES, "routes": routes},
+        ]
+        (latest / "network_data.json").write_text(json.dumps({"links": links, "networks": networks, "services": []}))
         drive = self.folder / "drive"
         if self._hardware.drive != "vfat":
             system.run(["xorriso", "-as", "mkisofs", "-quiet", "-o", str(drive), "-J", "-r", "-V", "config-2", str(tree)])

@@ -33,7 +33,7 @@ SECOND_MAC, SECOND, SECOND_OUTSIDE = "02:f1:00:00:00:03", "198.19.252.2/24", "19
 
 @pytest.fixture(scope="module")
 def machine(image_folder: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[vm.Machine]:
-    with vm.running(tmp_path_factory.mktemp("vm"), image_folder, vm.Hardware(ssh=True)) as made:
+    with vm.running(tmp_path_factory.mktemp("vm"), image_folder, vm.Hardware(ssh=True, besides=True)) as made:
         yield made
 
 
@@ -77,6 +77,21 @@ def test_settings_of_the_kernel_are_those_of_a_load_balancer(machine: vm.Machine
     wanted = dict(line.split(" = ") for line in SYSCTLS.read_text().splitlines() if line and not line.startswith("#"))
     held = machine.ssh(f"busybox sysctl {' '.join(wanted)}")
     assert {name: " ".join(value.split()) for name, _, value in (line.partition(" = ") for line in held.splitlines())} == wanted
+
+
+def test_a_second_network_of_the_operators_has_its_address_and_routes_but_no_default_route(machine: vm.Machine) -> None:
+    addresses, routes = machine.ssh("busybox ip address"), machine.ssh("busybox ip route").splitlines()
+    assert f"inet {vm.BESIDES}/24" in addresses
+    assert [line for line in routes if line.startswith(f"{vm.BESIDES_ROUTE}/24 via {vm.BESIDES_OUTSIDE} ")]
+    assert not [line for line in routes if line.startswith("default") and vm.BESIDES_OUTSIDE in line]
+    assert system.run(["ip", "netns", "exec", machine.outside, "ping", "-c", "1", "-W", "20", vm.BESIDES])
+
+
+def test_as_many_flows_are_known_as_an_eighth_of_the_memory_holds(machine: vm.Machine) -> None:
+    """The kernel's own choice is 2,048 of them here."""
+    memory, most = machine.ssh("modprobe nf_conntrack; grep MemTotal /proc/meminfo; cat /proc/sys/net/netfilter/nf_conntrack_max").splitlines()
+    kibibytes = int(memory.split()[1])
+    assert kibibytes / 8 <= int(most) / 2 * 1.01 <= kibibytes / 8 * 1.1
 
 
 def test_ipvs_takes_datagrams_to_a_member_with_the_rights_of_keepalived(machine: vm.Machine) -> None:

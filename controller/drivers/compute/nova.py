@@ -10,14 +10,16 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import cachetools
 from oslo_config import cfg
 
+from amphora_agent.protocol import boot
 from controller import exceptions
 from controller.drivers.compute import glance, interface, user_data
 from controller.model.network import Port
@@ -215,13 +217,14 @@ class NovaCompute(interface.ComputeDriver):
         image = self._images.newest(request.image_tag)
         settings = self._settings
         address = next((fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips), None)
+        more = self._more_networks(request)
         metadata = {"figlina_amphora": request.amphora_id, "figlina_flavor": request.flavor, "figlina_image": image}
         server: dict[str, Any] = {
             "name": request.name,
             "flavorRef": request.flavor,
             "config_drive": True,
-            "user_data": _user_data(request),
-            "networks": [*({"port": port.id} for port in request.ports), *self._more_networks(request)],
+            "user_data": _user_data(request, more),
+            "networks": [*({"port": port.id} for port in request.ports), *({"uuid": one} for one in more)],
             "metadata": metadata | ({"figlina_address": address} if address else {}),
             "tags": [self._settings.deployment],
             **self._disk(image),
@@ -231,10 +234,10 @@ class NovaCompute(interface.ComputeDriver):
         hints = {"os:scheduler_hints": {"group": request.server_group_id}} if request.server_group_id else {}
         return {"server": server, **hints}
 
-    def _more_networks(self, request: interface.BootRequest) -> list[dict[str, str]]:
+    def _more_networks(self, request: interface.BootRequest) -> tuple[str, ...]:
         """Not where an availability zone has a management network of its own: that one replaces all of them."""
         own = request.ports and request.ports[0].network_id == self._settings.management_network
-        return [{"uuid": network_id} for network_id in self._settings.more_networks] if own else []
+        return self._settings.more_networks if own else ()
 
     def _disk(self, image: str) -> dict[str, Any]:
         volume = self._settings.volume
@@ -392,8 +395,10 @@ def _is_gone(server: Mapping[str, Any]) -> bool:
     return server["status"] in _GONE or server.get("OS-EXT-STS:task_state") in _GOING
 
 
-def _user_data(request: interface.BootRequest) -> str:
-    encoded = base64.b64encode(user_data.of_files(request.files).encode()).decode()
+def _user_data(request: interface.BootRequest, more_networks: Sequence[str]) -> str:
+    """With the networks whose cards the machine itself has to configure: all others are tenants'."""
+    more = {boot.BOOT_NETWORKS_PATH: json.dumps(more_networks).encode()} if more_networks else {}
+    encoded = base64.b64encode(user_data.of_files({**request.files, **more}).encode()).decode()
     if len(encoded) > _LONGEST_USER_DATA:
         raise exceptions.Misconfigured(
             f"what an amphora gets at its boot takes {len(encoded)} characters, and Nova takes {_LONGEST_USER_DATA}: give [certificates] "

@@ -103,6 +103,7 @@ def test_addresses_and_routes_of_both_versions_are_read(tmp_path: pathlib.Path) 
         "networks": [
             {
                 "link": "tap1",
+                "network_id": "N1",
                 "type": "ipv4",
                 "ip_address": "192.0.2.5",
                 "netmask": "255.255.255.0",
@@ -118,7 +119,7 @@ def test_addresses_and_routes_of_both_versions_are_read(tmp_path: pathlib.Path) 
         ],
     }
     first, second = config_drive.read(a_drive(tmp_path, network=network)).links
-    assert (first.mac, first.mtu, first.dhcp) == ("fa:16:3e:00:00:01", 1450, False)
+    assert (first.mac, first.mtu, first.dhcp, first.networks) == ("fa:16:3e:00:00:01", 1450, False, ("N1",))
     assert first.addresses == ("192.0.2.5/24", "2001:db8::5/64")
     assert first.routes == (("0.0.0.0/0", "192.0.2.1"), ("::/0", "2001:db8::1"))
     assert (second.addresses, second.dhcp) == ((), True)
