@@ -23,7 +23,7 @@ OPTS = [
     ),
     cfg.FloatOpt(
         "connection_retry_time",
-        default=8.0,
+        default=30.0,
         min=0.0,
         help="Seconds for which a refused or broken connection to an agent is tried again within one call. A fresh amphora announces "
         "itself before its agent listens, so this must cover the agent's start. 0 tries once. One that has served before is tried for two "

@@ -82,7 +82,7 @@ class Machine:
         said = self.run("curl", "--silent", "--noproxy", "*", "--max-time", "3", f"http://{host}:{port}/")
         return (said.stdout.splitlines() or [""])[0]
 
-    def traffic(self, address: str, rate: float = 20, seconds: float = 300) -> Traffic:
+    def traffic(self, address: str, rate: float = 5, seconds: float = 300) -> Traffic:
         """Requests at a steady rate until `stop()`."""
         return Traffic(self, address, rate, seconds)
 

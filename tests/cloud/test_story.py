@@ -165,7 +165,7 @@ def test_a_pair(site: Site, tenant: Tenant) -> None:
         seen = traffic.stop()
     print(f"the death of the master's VM: {seen}")
     assert seen["ok"] > 0
-    assert seen["longest_gap"] < 30, seen
+    assert seen["longest_gap"] < BOOT / 4, seen  # emulated, and beside a VM that boots
     _serves(tenant.client, vip, tenant.web)
     site.delete(made["id"], 2 * BOOT)
 

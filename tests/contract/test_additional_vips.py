@@ -62,6 +62,19 @@ def test_all_addresses_are_on_one_port_in_the_order_in_which_they_were_asked_for
     assert again.addresses == vip.addresses, "all of them were free again"
 
 
+def test_the_port_of_a_direct_vip_has_an_address_on_each_subnet_and_no_groups(cloud: Cloud, subnets: tuple[Network, list[str]]) -> None:
+    network, chosen = subnets
+    load_balancer_id, amphora_id = new_id(), new_id()
+    vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, asked(network, chosen))
+    direct = dataclasses.replace(vip, vnic_type="direct")
+    port = cloud.network.ensure_vrrp_port(amphora_id, load_balancer_id, direct)
+    assert (port.vnic_type, cloud.groups_of(port.id)) == ("direct", set())
+    assert {one.subnet_id for one in port.fixed_ips} == set(chosen)
+    assert addresses_of(cloud, port.id).isdisjoint(values(vip))
+    assert list(cloud.network.stray_ports(load_balancer_id, direct)) == []
+    assert cloud.network.ensure_vrrp_port(amphora_id, load_balancer_id, direct) == port
+
+
 @pytest.mark.parametrize("adopted", [False, True])
 def test_an_address_is_the_same_in_whichever_spelling(cloud: Cloud, subnets: tuple[Network, list[str]], adopted: bool) -> None:
     network, chosen = subnets

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import json
 import subprocess
 from typing import Any
 
@@ -41,10 +42,14 @@ class Dual:
             for version in (4, 6):
                 self.serve(name, version)
         for topology in ("SINGLE", "ACTIVE_STANDBY"):
-            profile = {"name": topology, "provider_name": "amphora", "flavor_data": f'{{"loadbalancer_topology": "{topology}"}}'}
-            made_profile = self.site.api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]["id"]
-            body = {"flavor": {"name": topology, "flavor_profile_id": made_profile}}
-            self.flavors[topology] = self.site.api.post("/flavors", body)["flavor"]["id"]
+            self.add_flavor(topology, loadbalancer_topology=topology)
+
+    def add_flavor(self, name: str, **data: Any) -> None:
+        """A flavor that a load balancer of a test can have; its id is in `flavors`."""
+        profile = {"name": name, "provider_name": "amphora", "flavor_data": json.dumps(data)}
+        made_profile = self.site.api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]["id"]
+        made = self.site.api.post("/flavors", {"flavor": {"name": name, "flavor_profile_id": made_profile}})
+        self.flavors[name] = made["flavor"]["id"]
 
     @property
     def network(self) -> Any:

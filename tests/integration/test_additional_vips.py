@@ -145,6 +145,8 @@ def vips_of(dual: Dual, amphora_id: str, vips: dict[str, str]) -> set[str]:
 def several(dual: Dual) -> Several:
     made = Several(dual)
     made.build()
+    for topology in TOPOLOGIES:
+        dual.add_flavor(f"direct {topology}", loadbalancer_topology=topology, sriov_vip=True)
     return made
 
 
@@ -199,8 +201,12 @@ def test_neighbours_and_routers_find_the_successor_of_a_single_amphora_at_once(s
     dual.delete(made)
 
 
-def test_a_range_of_clients_of_one_version_keeps_the_other_version_out(several: Several) -> None:
-    made, vips = several.balancer(("four", "six"), "SINGLE", allowed_cidrs=[BEYOND["four"]])
+@pytest.mark.parametrize("flavor", ["SINGLE", *(f"direct {topology}" for topology in TOPOLOGIES)])
+def test_a_range_of_clients_of_one_version_keeps_the_other_version_out(several: Several, flavor: str) -> None:
+    made, vips = several.balancer(("four", "six"), flavor, allowed_cidrs=[BEYOND["four"]])
+    assert several.dual.site.api.get(f"/loadbalancers/{made['id']}")["loadbalancer"]["vip_vnic_type"] == (
+        "direct" if "direct" in flavor else "normal"
+    )
     several.both_members_answer("beyond-four", vips["four"])
     assert several.dual.fetch(vips["four"], "near") == ""
     assert several.dual.fetch(vips["six"], "beyond-six") == ""

@@ -89,7 +89,9 @@ def test_a_second_network_of_the_operators_has_its_address_and_routes_but_no_def
 
 def test_as_many_flows_are_known_as_an_eighth_of_the_memory_holds(machine: vm.Machine) -> None:
     """The kernel's own choice is 2,048 of them here."""
-    memory, most = machine.ssh("modprobe nf_conntrack; grep MemTotal /proc/meminfo; cat /proc/sys/net/netfilter/nf_conntrack_max").splitlines()
+    memory, most = machine.ssh(
+        "modprobe nf_conntrack; grep MemTotal /proc/meminfo; cat /proc/sys/net/netfilter/nf_conntrack_max"
+    ).splitlines()
     kibibytes = int(memory.split()[1])
     assert kibibytes / 8 <= int(most) / 2 * 1.01 <= kibibytes / 8 * 1.1
 

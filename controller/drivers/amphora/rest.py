@@ -48,7 +48,7 @@ class RestAmphora(interface.AmphoraDriver):
         port: int = rest.PORT,
         connect_timeout: float = 3.0,
         read_timeout: float = 60.0,
-        retry_time: float = 8.0,
+        retry_time: float = 30.0,
         retry_interval: float = 0.1,
         pool_size: int = 256,
         sleep: Callable[[float], None] = time.sleep,
