@@ -1,7 +1,7 @@
 """What workers of HAProxy count that have a successor and finish their connections.
 
-HAProxy adds the bytes of a connection to its counters when the connection ends, and a worker that has a successor ends with the last one.
-So from before a reload on there is a connection to the socket of the old worker: as long as it lasts, that worker does not end. It is
+HAProxy adds the last bytes of a connection to its counters when the connection ends, and a worker that has a successor ends with the last
+one. So from before a reload on there is a connection to the socket of the old worker: as long as it lasts, that worker does not end. It is
 closed when no other connection is left, which is when all has been counted.
 """
 

@@ -5,6 +5,10 @@ rarely would send everybody to one member, so each start begins with another one
 
 Stick tables know servers by their numbers, too. HAProxy counts lines; where there is such a table, servers get numbers that follow from
 their names instead, so that an entry means the same server after a reload, whatever the order, and on the other half of a pair.
+
+Bytes of a connection are counted every five seconds while it lasts (`option contstats`), not when it ends: those of one that lasts for days
+are in the statistics, and a HAProxy that dies takes no more than these seconds with it. It is said here, and not by the controller, because
+agents of before take no such line.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from amphora_agent import haproxy_config
 
 def arranged(text: str, choose: Callable[[int], int]) -> str:
     """The text; `choose(n)` says which of n servers comes first (from 0)."""
-    return "".join(_backend(chunk, choose) if chunk.startswith("backend") else chunk for chunk in haproxy_config.cut(text))
+    return "".join(_backend(chunk, choose) if chunk.startswith("backend") else _counting(chunk) for chunk in haproxy_config.cut(text))
 
 
 def numbers(names: Iterable[str]) -> dict[str, int]:
@@ -28,6 +32,11 @@ def numbers(names: Iterable[str]) -> dict[str, int]:
             wanted = wanted % 0x7FFFFFFF + 1
         taken[wanted] = name
     return {name: value for value, name in taken.items()}
+
+
+def _counting(chunk: str) -> str:
+    header, _, lines = chunk.partition("\n")
+    return f"{header}\n    option contstats\n{lines}" if header.split() == ["defaults"] else chunk
 
 
 def _backend(chunk: str, choose: Callable[[int], int]) -> str:

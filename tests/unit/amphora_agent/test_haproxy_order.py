@@ -36,11 +36,13 @@ def test_another_server_comes_first_and_the_backups_stay_where_they_are() -> Non
     assert names(haproxy_order.arranged(TEXT, lambda _: 1), "p2:l1") == ["b", "a"]
 
 
-def test_nothing_else_changes() -> None:
+def test_connections_are_counted_while_they_last_and_nothing_else_changes() -> None:
     def kept(text: str) -> list[str]:
         return sorted(line for line in text.splitlines() if line.strip())
 
-    assert kept(haproxy_order.arranged(TEXT, lambda _: 1).replace(f" id {haproxy_config.number('b')}", "")) == kept(TEXT)
+    found = haproxy_order.arranged(TEXT, lambda _: 1).replace(f" id {haproxy_config.number('b')}", "")
+    assert "option contstats" in haproxy_config.parse(found)[0].lines
+    assert kept(found.replace("    option contstats\n", "")) == kept(TEXT)
 
 
 def test_where_there_is_a_stick_table_numbers_follow_from_names_and_given_ones_stay() -> None:
