@@ -22,6 +22,7 @@ LIST = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.list").fullmatch
 FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
 _COMMENT = re.compile(r"(?m)^# certificate (\S+) (\S+)$")
 _END = "-----END CERTIFICATE-----"
+_NOT_AFTER = re.compile(r"(?m)^notAfter: (.+? GMT)\s*$")  # HAProxy's management guide, section 9.3, "show ssl cert"
 _LARGEST = 16_000
 """Bytes of a command with its payload: HAProxy's buffer (`tune.bufsize`) has 16,384."""
 
@@ -76,6 +77,7 @@ class Certificates:
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
+        self._ends: dict[str, float] = {}  # by file
 
     def put(self, manifest: Manifest) -> None:
         """Have the names stand for these files, and the lists hold these names.
@@ -113,6 +115,23 @@ class Certificates:
             self._lead_list(runtime, name, set(old.lists.get(name, names)), set(names))
         for name in sorted(was - now):
             runtime.ask(f"del ssl cert {self.directory / name}")
+
+    def ends(self, runtime: haproxy_runtime.RuntimeApi, manifest: Manifest) -> dict[str, float]:
+        """When the first certificate of each list ends, in seconds since 1970, by HAProxy's own words; each file is asked for once.
+
+        :raises RuntimeFailed: no answer in time.
+        """
+        listed = {name: manifest.names[name] for names in manifest.lists.values() for name in names}
+        known = {file: end for file, end in self._ends.items() if file in listed.values()}
+        for name, file in listed.items():
+            if file not in known:
+                said = runtime.ask(f"show ssl cert {self.directory / name}")
+                end, content = _NOT_AFTER.search(said), system.read_file(self.directory / file) or b""
+                if end and _fingerprint(content.decode()) in said:  # else it is about to be given this one
+                    known[file] = float(ssl.cert_time_to_seconds(end[1]))
+        self._ends = known
+        ends = {one: [known[listed[name]] for name in names if listed[name] in known] for one, names in manifest.lists.items()}
+        return {one.removesuffix(".list"): min(found) for one, found in ends.items() if found}
 
     def _replace(self, runtime: haproxy_runtime.RuntimeApi, name: str, file: str) -> None:
         path, content = self.directory / name, (system.read_file(self.directory / file) or b"").decode()

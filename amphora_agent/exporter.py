@@ -12,7 +12,7 @@ import pathlib
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from amphora_agent import haproxy_runtime, metrics, system
 from amphora_agent.protocol import rest
@@ -50,6 +50,7 @@ class Exporter:
         self._answer, self._until = b"", 0.0
         self._processor: Sequence[int] = ()
         self._before: metrics.Families = {}  # what workers counted that have ended
+        self.expiries: Callable[[], Mapping[str, float]] = dict  # of listeners: when the first of their certificates ends
         self._leaving: dict[int, metrics.Families] = {}  # the same of those that have a successor and finish their connections
 
     @property
@@ -138,4 +139,6 @@ class Exporter:
             self._before = metrics.of_those_in(present, self._before)
             for counted in (self._before, *self._leaving.values()):
                 metrics.add(present, metrics.of_those_in(present, counted))
+        for listener, end in self.expiries().items():
+            present.setdefault(metrics.EXPIRY, {})[("listener", listener),] = end
         return metrics.text(present, load)

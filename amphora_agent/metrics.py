@@ -11,6 +11,8 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+EXPIRY = "figlina_listener_earliest_cert_expiry"
+"""Ours: seconds since 1970, as Prometheus' own probes tell it (`probe_ssl_earliest_cert_expiry`)."""
 _STATES = {
     "listener": ("DOWN", "UP"),
     "pool": ("DOWN", "UP"),

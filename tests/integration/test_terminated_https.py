@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import pathlib
@@ -400,6 +401,24 @@ def test_an_operator_has_a_changed_secret_taken_up(bed: Bed) -> None:
     assert figlina.main(["secrets", "refresh", bed.id, "--config-file", str(bed.site.folder / "figlina.conf")]) == 0
     eventually(lambda: bed.subject(port) == "after.example", 20, "the old one is served")
     bed.site.api.wait_active(bed.id)
+
+
+def test_the_end_of_certificates_is_a_metric(bed: Bed) -> None:
+    days = [tls_material.issue(f"d{days}.example", BETWEEN, ends=datetime.timedelta(days=days)) for days in (20, 7)]
+    listener, _ = bed.listener(days[0], sni_container_refs=[bed.bundle(days[1])])
+    bed.serial += 1
+    body = {"loadbalancer_id": bed.id, "protocol": "PROMETHEUS", "protocol_port": bed.serial}
+    bed.site.api.post("/listeners", {"listener": body})
+    bed.site.api.wait_active(bed.id)
+
+    def told() -> float:
+        said = bed.run("curl", "--silent", "--max-time", "5", f"http://{bed.vip}:{bed.serial}/metrics").stdout
+        found = [line for line in said.splitlines() if line.startswith(f'figlina_listener_earliest_cert_expiry{{listener="{listener}"}}')]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+    eventually(lambda: told() == days[1].certificate.not_valid_after_utc.timestamp(), 20, lambda: str(told()))
+    bed.change(listener, sni_container_refs=[])
+    eventually(lambda: told() == days[0].certificate.not_valid_after_utc.timestamp(), 20, lambda: str(told()))
 
 
 def test_names_in_certificates_are_nothing_but_names(bed: Bed) -> None:

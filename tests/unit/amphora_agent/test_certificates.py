@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import pathlib
 from collections.abc import Callable
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from amphora_agent import allowed, certificates, haproxy_config, haproxy_runtime
 from amphora_agent.protocol import rest
@@ -106,3 +108,29 @@ def test_links_change_in_place_and_what_nobody_wants_goes(tmp_path: pathlib.Path
     assert (tmp_path / "l.list").read_text() == "x.pem\ny.pem\n"
     kept.keep(rest.WantedState(load_balancer_id="lb", generation=1, certificates=(_B,), names={"x.pem": _B}))
     assert {path.name for path in tmp_path.iterdir()} == {_B, "x.pem"}
+
+
+def test_the_end_of_the_first_certificate_of_a_listener_is_told_once_haproxy_has_it(tmp_path: pathlib.Path) -> None:
+    ends = {days: tls_material.issue("web.example", ends=datetime.timedelta(days=days)) for days in (3, 9, 5)}
+    files = {days: f"{days:064}.pem" for days in ends}
+    for days, issued in ends.items():
+        (tmp_path / files[days]).write_bytes(bundles.pem(issued.bundle))
+    names = {"a.pem": files[9], "sni-b.pem": files[5]}
+    manifest = certificates.Manifest(names, {"one.list": ("a.pem", "sni-b.pem"), "two.list": ("a.pem",)})
+    worker = {"a.pem": ends[9], "sni-b.pem": ends[3]}  # of the latter it is still to be told
+    asked: list[str] = []
+
+    class Runtime(haproxy_runtime.RuntimeApi):
+        def ask(self, command: str, timeout: float | None = None) -> str:
+            asked.append(command)
+            own = worker[pathlib.Path(command.split()[-1]).name].certificate
+            end = own.not_valid_after_utc.strftime("%b %e %H:%M:%S %Y GMT")
+            return f"Status: Used\nnotAfter: {end}\nSHA1 FingerPrint: {own.fingerprint(hashes.SHA1()).hex().upper()}\n"
+
+    known = certificates.Certificates(tmp_path)
+    nine, five = (ends[days].certificate.not_valid_after_utc.timestamp() for days in (9, 5))
+    assert known.ends(Runtime(tmp_path), manifest) == {"one": nine, "two": nine}
+    worker["sni-b.pem"] = ends[5]
+    assert known.ends(Runtime(tmp_path), manifest) == {"one": five, "two": nine}
+    assert known.ends(Runtime(tmp_path), manifest) == {"one": five, "two": nine}
+    assert len(asked) == 3
