@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Set
 
-from amphora_agent import attentive_loop, outages, system
+from amphora_agent import attentive_loop, outages, sctp, system
 from amphora_agent.member_checks import Place, Target
 from amphora_agent.protocol import datagrams
 
@@ -44,7 +44,10 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h: also what is no 
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h, as the next two
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _BPF_RETURN = 0x06  # linux/bpf_common.h: with 0, nothing of what comes in is taken
-_PROTOCOL_SCTP = 132
+_ASK_AGAIN = 1.0
+"""Seconds after which an INIT without an answer is sent again (RTO.Initial of RFC 9260, section 16)."""
+_EPHEMERAL = range(49152, 65536)
+"""Ports (RFC 6335, section 6)."""
 
 
 class Probes:
@@ -108,13 +111,13 @@ class Probes:
             case datagrams.HTTP:
                 return await _http(target)
             case datagrams.SCTP:
-                return await _connect(target, _PROTOCOL_SCTP)
+                return await _sctp(target)
             case _:
                 return await _connect(target)
 
 
-async def _connect(target: Target, protocol: int = 0) -> bool:
-    with _socket(target, socket.SOCK_STREAM, protocol) as sock:
+async def _connect(target: Target) -> bool:
+    with _socket(target, socket.SOCK_STREAM) as sock:
         await asyncio.get_running_loop().sock_connect(sock, (target.address, target.port))
         return True
 
@@ -133,6 +136,34 @@ async def _http(target: Target) -> bool:
             answer += more
     version, _, words = answer.partition(b" ")
     return version.startswith(b"HTTP/1.") and any(first <= int(words[:3]) <= last for first, last in check.codes)
+
+
+async def _sctp(target: Target) -> bool:
+    """Whether an INIT is answered by an INIT ACK (RFC 9260, section 5.1). That is the end of it: the member keeps nothing as yet."""
+    loop, port, tag = asyncio.get_running_loop(), random.choice(_EPHEMERAL), random.randrange(1, 1 << 32)  # noqa: S311
+    asking = sctp.Packet(port, target.port, 0, (sctp.beginning(sctp.INIT, tag),)).pack()
+    with _socket(target, socket.SOCK_RAW, sctp.PROTOCOL) as sock:
+        sock.connect((target.address, 0))  # it hears this member alone, and what ICMP says of it
+        ask_at = loop.time()
+        while True:
+            if loop.time() >= ask_at:
+                await loop.sock_sendall(sock, asking)
+                ask_at = loop.time() + _ASK_AGAIN
+            try:
+                packet = await asyncio.wait_for(loop.sock_recv(sock, _LONGEST_LINE), max(0.0, ask_at - loop.time()))
+            except TimeoutError:
+                continue
+            await asyncio.sleep(0)  # or whoever sends without end would let nobody else be checked
+            with contextlib.suppress(ValueError):  # nonsense
+                answer = sctp.parse(packet if ":" in target.address else packet[(packet[0] & 0x0F) * 4 :])
+                if (answer.source_port, answer.destination_port, answer.tag) != (target.port, port, tag):
+                    continue
+                first = answer.chunks[0]
+                if first.type == sctp.INIT_ACK:
+                    await loop.sock_sendall(sock, sctp.Packet(port, target.port, sctp.tag_of(first), (sctp.Chunk(sctp.ABORT),)).pack())
+                    return True
+                if first.type == sctp.ABORT:
+                    return False
 
 
 @dataclasses.dataclass(slots=True)

@@ -6,8 +6,9 @@ members' addresses. So a change costs the same with one port and with hundreds. 
 one deletion from such a set of two thousand takes the kernel 15 ms.)
 
 Many kernels have no connection tracking on bridges, so answers are told from questions without it: a TCP segment that is not a bare
-SYN, and a UDP datagram whose opposite was sent in the last two minutes. Neighbours find each other whatever the groups say: ARP, and for
-IPv6 neighbour discovery, in which nobody speaks for an address that is not theirs, or poses as a router.
+SYN, an SCTP packet that is no INIT (RFC 9260, section 3.3.2), and a UDP datagram whose opposite was sent in the last two minutes.
+Neighbours find each other whatever the groups say: ARP, and for IPv6 neighbour discovery, in which nobody speaks for an address that is not
+theirs, or poses as a router.
 """
 
 import collections
@@ -26,6 +27,7 @@ _ANSWERS = """\
 ether type ip ip frag-off & 0x1fff != 0 {verdict}
         ether type ip6 frag frag-off != 0 {verdict}
         meta l4proto tcp tcp flags & (syn | ack) != syn {verdict}
+        meta l4proto sctp @th,96,8 != 1 {verdict}
         ether type ip meta l4proto udp ip saddr . udp sport . ip daddr . udp dport @asked4 {verdict}
         ether type ip6 meta l4proto udp ip6 saddr . udp sport . ip6 daddr . udp dport @asked6 {verdict}
         icmp type {{ echo-reply, destination-unreachable, time-exceeded, parameter-problem }} {verdict}

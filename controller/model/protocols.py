@@ -30,7 +30,7 @@ class Protocol:
 
     name: str
     transport: str = "tcp"  # tcp, udp or sctp: ports of different ones are different; TLS is spoken over tcp only
-    program: str | None = "haproxy"  # of an amphora, which serves it; None: none does as yet
+    program: str = "haproxy"  # of an amphora, which serves it
     mode: str | None = None  # HAProxy's, where it is the program
     ends_tls: bool = False  # a listener decrypts what clients send
     tells_metrics: bool = False  # a listener's clients are answered by the amphora itself
@@ -75,7 +75,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             send_proxy="send-proxy-v2",
             send_proxy_of_tls="send-proxy-v2-ssl-cn",
         ),
-        Protocol(name="SCTP", transport="sctp", program=None, pools=("SCTP",), monitors=_MONITORS_OF_DATAGRAMS),
+        Protocol(name="SCTP", transport="sctp", program="datagrams", pools=("SCTP",), monitors=_MONITORS_OF_DATAGRAMS),
         Protocol(name="PROMETHEUS", mode="http", pools=(), tells_metrics=True),
         Protocol(
             name="TCP",

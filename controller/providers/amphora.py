@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from controller import exceptions, jobs
 from controller.db import database
 from controller.model import load_balancer as model
 from controller.model import status
-from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS
+from controller.model.protocols import PROTOCOLS
 from controller.providers import amphora_profiles, interface
-from controller.resources.health_monitor import TYPES
-
-
-def _served(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name for name in names if PROTOCOLS[name].program is not None)
-
 
 SUPPORTED: Mapping[str, Mapping[str, Collection[Any]]] = {
-    "listener": {
-        "protocol": _served(OF_LISTENERS),
-    },
-    "pool": {
-        "protocol": _served(OF_POOLS),
-        "lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"}),
-    },
-    "healthmonitor": {"type": frozenset(TYPES) - {"SCTP"}},
+    "pool": {"lb_algorithm": frozenset({"LEAST_CONNECTIONS", "ROUND_ROBIN", "SOURCE_IP"})},
     "l7policy": {"listener_protocol": frozenset(one.name for one in PROTOCOLS.values() if one.has_requests)},
 }
 """By resource and field, the valid values that an amphora can do as yet; of a field that is not named, all of them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import ipaddress
 import json
@@ -20,8 +21,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+from controller.dev import processes
+from tests.integration import associations
+
 CONTENTS = ("http", "tls", "stream", "datagram", "sctp")
-"""What a member gets: HTTP; HTTP within TLS; bytes until the sender has no more; one datagram; bytes over SCTP."""
+"""What a member gets: HTTP; HTTP within TLS; bytes until the sender has no more; one datagram; a message over SCTP."""
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of the PROXY protocol's version 2 (its specification, section 2.2)
 SECONDS = 10
 
@@ -143,16 +147,14 @@ def _serve_datagrams(bound: socket.socket, member: str) -> None:
         bound.sendto(_words(Heard(member=member, peer=str(sender[0]), length=len(content), digest=digest(content))), sender)
 
 
-def _bound(address: str, content: str, number: int) -> socket.socket | None:
-    """A socket of a member; None if this kernel has no such protocol."""
+def _hear_message(member: str, content: bytes, sender: associations.Peer) -> bytes:
+    return _words(Heard(member=member, peer=sender[0], length=len(content), digest=digest(content)))
+
+
+def _bound(address: str, content: str, number: int) -> socket.socket:
+    """A socket of a member."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        if content == "datagram":
-            made = socket.socket(family, socket.SOCK_DGRAM)
-        else:
-            made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_SCTP if content == "sctp" else 0)
-    except OSError:
-        return None
+    made = socket.socket(family, socket.SOCK_DGRAM if content == "datagram" else socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     made.bind((address, number))
     if content != "datagram":
@@ -170,10 +172,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.pem)
     for content, proxy_version in _offered():
-        made = _bound(options.address, content, port(content, proxy_version))
-        if made is not None and content == "datagram":
+        number = port(content, proxy_version)
+        if content == "sctp":
+            associations.Endpoint(options.address, number, functools.partial(_hear_message, options.name))
+            continue
+        made = _bound(options.address, content, number)
+        if content == "datagram":
             threading.Thread(target=_serve_datagrams, args=(made, options.name), daemon=True).start()
-        elif made is not None:
+        else:
             rest = (made, options.name, content, context, proxy_version)
             threading.Thread(target=_serve_connections, args=rest, daemon=True).start()
     threading.Event().wait()
@@ -198,8 +204,10 @@ def command(client: str, address: str, number: int) -> list[str]:
             return [*curl, f"{client}://{host}:{number}/"]
         case "s_client":
             return ["openssl", "s_client", "-quiet", "-connect", f"{host}:{number}"]
-        case "stream" | "datagram" | "sctp":
-            kind = {"stream": "TCP", "datagram": "UDP", "sctp": "SCTP"}[client]
+        case "sctp":
+            return processes.python("tests.integration.associations", address, str(number))
+        case "stream" | "datagram":
+            kind = {"stream": "TCP", "datagram": "UDP"}[client]
             waits = "1" if client == "datagram" else str(SECONDS)
             return ["socat", f"-t{waits}", "-", f"{kind}{family}:{host}:{number}"]
     raise AssertionError(f"there is no client {client!r}")

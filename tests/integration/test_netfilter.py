@@ -1,10 +1,11 @@
-"""UDP by the kernel's packet filter: real datagrams to members that live, die and come back; no agent around it."""
+"""UDP and SCTP by the kernel's packet filter: real clients, and members that live, die and come back; no agent around it."""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import dataclasses
+import functools
 import http.server
 import json
 import os
@@ -19,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, programs, system
+from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, programs, sctp, system
 from amphora_agent.protocol import datagrams, rest
+from tests.integration import associations
 from tests.integration.agent_amphora import eventually
 
 pytestmark = [
@@ -40,6 +42,7 @@ HEADERS = {4: 28, 6: 48}
 CHECK = datagrams.Check(type="UDP-CONNECT", delay=1, timeout=1, rise=2, fall=2)
 HTTP_CHECK = dataclasses.replace(CHECK, type="HTTP", path="/health", codes=((200, 200), (202, 204)))
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
+TRANSPORTS = pytest.mark.parametrize("transport", ["udp", "sctp"])
 
 
 class _Health(http.server.BaseHTTPRequestHandler):
@@ -53,14 +56,43 @@ class _Health(http.server.BaseHTTPRequestHandler):
         pass
 
 
+class Association:
+    """A client of SCTP that has what tests ask of a client's socket."""
+
+    def __init__(self, source: str, source_port: int, vip: str, port: int) -> None:
+        self.endpoint = associations.Endpoint(source, source_port)
+        try:
+            self._made = self.endpoint.connect(vip, port, within=2.0)
+        except OSError:
+            self.endpoint.close()
+            raise
+
+    def __enter__(self) -> Association:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, content: bytes) -> None:
+        self._made.send(content)
+
+    def recv(self, _: int) -> bytes:
+        return self._made.receive()
+
+    def close(self) -> None:
+        self._made.close()
+        self.endpoint.close()
+
+
 class Site:
     """An amphora's namespace with the rules, and one with clients and members, who answer with their port and with who asked."""
 
-    def __init__(self, folder: pathlib.Path) -> None:
+    def __init__(self, folder: pathlib.Path, transport: str = "udp") -> None:
         tag = secrets.token_hex(3)
+        self.transport = transport
         self.outside, self.inside = f"figlina-n{tag}o", f"figlina-n{tag}i"
         self.folder = folder
-        self.members: dict[int, socket.socket] = {}
+        self.members: dict[int, socket.socket | associations.Endpoint] = {}
         self.heard: collections.Counter[int] = collections.Counter()
         self.generation = 0
 
@@ -92,20 +124,31 @@ class Site:
     def start(self, *ports: int, version: int = 4) -> None:
         """Members answer on these ports."""
         for port in ports:
+            if self.transport == "sctp":
+                where = (OUTSIDE[version], port, functools.partial(self._answer, port))
+                self.members[port] = self.outdoors(lambda: associations.Endpoint(*where))  # noqa: B023
+                continue
             self.members[port] = sock = self.outdoors(lambda: _udp(version))
             sock.bind((OUTSIDE[version], port))
             threading.Thread(target=self._serve, args=(sock, port), daemon=True).start()
 
     def stop(self, port: int) -> None:
-        """A port is closed: who sends there is refused by ICMP."""
+        """A port is closed: who sends there is refused by ICMP; by nothing, over SCTP."""
         sock = self.members.pop(port)
+        if isinstance(sock, associations.Endpoint):
+            sock.close()
+            return
         with contextlib.suppress(OSError):  # wakes the thread that waits for a datagram; without it the port stays open
             sock.shutdown(socket.SHUT_RDWR)
         sock.close()
 
     def apply(self, *services: datagrams.Service) -> str:
-        """Have them served, as a push does."""
+        """Have them served, as a push does; over SCTP where this site is of it, and checked so instead of by datagrams."""
         self.generation += 1
+        if self.transport == "sctp":
+            kinds = {"UDP-CONNECT": "SCTP"}
+            checks = [one.check and dataclasses.replace(one.check, type=kinds.get(one.check.type, one.check.type)) for one in services]
+            services = tuple(dataclasses.replace(one, transport="sctp", check=check) for one, check in zip(services, checks, strict=True))
         text = datagrams.dump(services)
         wanted = rest.WantedState(load_balancer_id="l", generation=self.generation, programs={datagrams.NAME: text})
         self.program.refuse(text)
@@ -124,8 +167,13 @@ class Site:
     def outdoors(self, action: Callable[[], Any]) -> Any:
         return system.inside_namespace(self.outside, action)
 
-    def client(self, version: int = 4, source: str | None = None, port: int = PORT, source_port: int = 0) -> socket.socket:
-        """A new flow from an address."""
+    def client(self, version: int = 4, source: str | None = None, port: int = PORT, source_port: int = 0) -> Any:
+        """A new flow from an address.
+
+        :raises OSError: of an association that is not established.
+        """
+        if self.transport == "sctp":
+            return self.outdoors(lambda: Association(source or OUTSIDE[version], source_port, VIP[version], port))
         sock: socket.socket = self.outdoors(lambda: _udp(version))
         sock.bind((source or OUTSIDE[version], source_port))
         sock.connect((VIP[version], port))
@@ -148,6 +196,10 @@ class Site:
                     self.heard[port] += 1
                     sock.sendto(json.dumps({"port": port, "peer": sender[0], "length": len(content)}).encode(), sender)
 
+    def _answer(self, port: int, content: bytes, peer: associations.Peer) -> bytes:
+        self.heard[port] += 1
+        return json.dumps({"port": port, "peer": peer[0], "length": len(content)}).encode()
+
     def _clients(self) -> list[dict[int, str]]:
         return [{4: four, 6: six} for four, six in zip(CLIENTS[4], CLIENTS[6], strict=True)]
 
@@ -156,7 +208,7 @@ def _udp(version: int) -> socket.socket:
     return socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
 
 
-def ask(sock: socket.socket, size: int = 5) -> dict[str, Any]:
+def ask(sock: Any, size: int = 5) -> dict[str, Any]:
     """:raises OSError: no answer, or a refusal."""
     sock.send(b"x" * size)
     found: dict[str, Any] = json.loads(sock.recv(65536))
@@ -174,8 +226,13 @@ def service(*members: datagrams.Member, **fields: Any) -> datagrams.Service:
 
 
 @pytest.fixture
-def site(tmp_path: pathlib.Path) -> Iterator[Site]:
-    made = Site(tmp_path)
+def transport() -> str:
+    return "udp"
+
+
+@pytest.fixture
+def site(tmp_path: pathlib.Path, transport: str) -> Iterator[Site]:
+    made = Site(tmp_path, transport)
     made.make()
     try:
         yield made
@@ -183,6 +240,7 @@ def site(tmp_path: pathlib.Path) -> Iterator[Site]:
         made.destroy()
 
 
+@TRANSPORTS
 @VERSIONS
 def test_flows_are_shared_out_by_weight(site: Site, version: int) -> None:
     site.start(5001, 5002, version=version)
@@ -201,6 +259,7 @@ def test_a_flow_stays_on_its_member_and_fragments_are_put_together(site: Site, v
     assert answer["peer"] == OWN[version], "so an answer finds its way back whatever the member's routes"
 
 
+@TRANSPORTS
 @pytest.mark.parametrize("algorithm", ["SOURCE_IP", "SOURCE_IP_PORT"])
 @VERSIONS
 def test_hashes_keep_clients_and_a_dead_member_moves_its_own_only(site: Site, version: int, algorithm: str) -> None:
@@ -254,6 +313,125 @@ def test_a_member_that_dies_leaves_with_its_flows_and_comes_back(site: Site, ver
     eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=20)
     for sock in flows:
         sock.close()
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_associations_with_a_member_that_dies_are_ended_and_begin_anew_elsewhere(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    site.apply(service(member(5001, version=version), member(5002, version=version), check=CHECK))
+    assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}
+    flows = [site.client(version) for _ in range(4)]
+    before = [ask(sock)["port"] for sock in flows]
+    assert sorted(before) == [5001, 5001, 5002, 5002]
+    site.stop(5001)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "DOWN", "m-5002": "UP"}, within=30)
+    eventually(lambda: {site.flow(version) for _ in range(4)} == {5002}, within=30)  # rules follow what is known within milliseconds
+    for sock, port in zip(flows, before, strict=True):
+        if port == 5002:
+            assert ask(sock)["port"] == 5002
+        else:
+            with pytest.raises(ConnectionAbortedError, match="was aborted"):
+                ask(sock)
+        sock.close()
+    site.start(5001, version=version)
+    eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=30)
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_a_message_of_many_packets_arrives_over_sctp(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    site.apply(service(member(5001, version=version), member(5002, version=version)))
+    with site.client(version) as sock:
+        answers = [ask(sock, size=50_000) for _ in range(3)]
+    assert {one["length"] for one in answers} == {50_000}
+    assert len({one["port"] for one in answers}) == 1
+    assert answers[0]["peer"] == OWN[version]
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_statistics_of_sctp_are_what_clients_sent_and_got(site: Site, version: int) -> None:
+    site.start(5001, 5002, version=version)
+    site.apply(service(member(5001, version=version), member(5002, version=version)))
+    sources = CLIENTS[version][:3]
+    flows = [site.client(version, source) for source in sources]
+    for size, sock in enumerate(flows, 1):
+        ask(sock, size * 3000)
+    site.program._flows._next_at = 0.0
+    assert site.look().listeners["l-1"]["stats"]["active_connections"] == 3
+    for sock in flows:
+        sock.close()
+    found = site.look().listeners["l-1"]["stats"]
+    assert (found["bytes_in"], found["bytes_out"], found["total_connections"]) == (
+        sum(sock.endpoint.bytes_out for sock in flows),
+        sum(sock.endpoint.bytes_in for sock in flows),
+        3,
+    )
+
+
+class _Liar:
+    """What answers an INIT is made of a right answer by `lie`: None, and nothing comes."""
+
+    def __init__(self, address: str, lie: Callable[[sctp.Packet], bytes | None]) -> None:
+        self._address, self._lie = address, lie
+        self.aborted = threading.Event()
+        self.sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_RAW, sctp.PROTOCOL)
+        self.sock.bind((address, 0))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                content, sender = self.sock.recvfrom(2048)
+                heard = sctp.parse(content if ":" in self._address else content[20:])
+                if heard.chunks[0].type == sctp.ABORT and heard.tag == 77:
+                    self.aborted.set()
+                if heard.chunks[0].type != sctp.INIT:
+                    continue
+                right = sctp.beginning(sctp.INIT_ACK, 77)
+                answer = self._lie(sctp.Packet(heard.destination_port, heard.source_port, sctp.tag_of(heard.chunks[0]), (right,)))
+                if answer is not None:
+                    self.sock.sendto(answer, (sender[0], 0))
+
+
+_LIES: dict[str, tuple[bool, Callable[[sctp.Packet], bytes | None]]] = {
+    "INIT ACK": (True, lambda right: right.pack()),
+    "ABORT": (False, lambda right: dataclasses.replace(right, chunks=(sctp.Chunk(sctp.ABORT),)).pack()),
+    "nothing": (False, lambda _: None),
+    "another's tag": (False, lambda right: dataclasses.replace(right, tag=right.tag ^ 1).pack()),
+    "another port": (False, lambda right: dataclasses.replace(right, source_port=right.source_port + 1).pack()),
+    "a wrong checksum": (False, lambda right: right.pack()[:8] + b"nope" + right.pack()[12:]),
+    "a chunk that does not fit": (False, lambda right: right.pack()[:-8]),
+    "no tag of its own": (False, lambda right: dataclasses.replace(right, chunks=(sctp.Chunk(sctp.INIT_ACK),)).pack()),
+    "a header alone": (False, lambda right: dataclasses.replace(right, chunks=()).pack()),
+    "DATA": (False, lambda right: dataclasses.replace(right, chunks=(sctp.Chunk(0, bytes(12)),)).pack()),
+}
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@pytest.mark.parametrize("lie", _LIES)
+@VERSIONS
+def test_only_an_init_ack_tells_that_a_member_of_sctp_is_there(site: Site, version: int, lie: str) -> None:
+    good, answer = _LIES[lie]
+    liar = site.outdoors(lambda: _Liar(OUTSIDE[version], answer))
+    try:
+        site.apply(service(member(5001, version=version), check=dataclasses.replace(CHECK, fall=1)))
+        word = "UP" if good else "DOWN"
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": word}, within=30)
+        assert not good or liar.aborted.wait(30), "a member keeps nothing of a check"
+    finally:
+        liar.sock.close()
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_a_machine_without_sctp_is_known_at_once(site: Site, version: int) -> None:
+    """By ICMP: its kernel has no such protocol. The time-out of the check has no part in it."""
+    slow = dataclasses.replace(CHECK, delay=60, timeout=50, fall=1)
+    site.apply(service(member(5001, version=version), check=slow))
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "DOWN"}, within=30)
 
 
 def test_a_service_without_members_refuses_and_takes_its_clients_later(site: Site) -> None:
@@ -411,6 +589,7 @@ def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Sit
         server.server_close()
 
 
+@TRANSPORTS
 def test_a_drained_member_keeps_its_flows_and_gets_no_new_ones(site: Site) -> None:
     site.start(5001, 5002)
     site.apply(service(member(5001), member(5002)))
@@ -421,11 +600,16 @@ def test_a_drained_member_keeps_its_flows_and_gets_no_new_ones(site: Site) -> No
     assert [ask(sock)["port"] for sock in flows] == before
     assert {site.flow() for _ in range(6)} == {5002}
     site.apply(service(member(5002)))
-    assert {ask(sock)["port"] for sock in flows} == {5002}, "of a member that is removed nothing is left"
-    for sock in flows:
+    for sock, port in zip(flows, before, strict=True):
+        if site.transport == "udp" or port == 5002:
+            assert ask(sock)["port"] == 5002, "of a member that is removed nothing is left"
+        else:
+            with pytest.raises(ConnectionAbortedError, match="was aborted"):
+                ask(sock)
         sock.close()
 
 
+@TRANSPORTS
 def test_backups_serve_while_nobody_else_does(site: Site) -> None:
     site.start(5001, 5002, 5003)
     first, second, backup = member(5001), member(5002), member(5003, backup=True)
@@ -438,6 +622,7 @@ def test_backups_serve_while_nobody_else_does(site: Site) -> None:
     assert {site.flow() for _ in range(4)} == {5001}
 
 
+@TRANSPORTS
 @VERSIONS
 def test_clients_are_held_by_their_network_until_they_are_silent(site: Site, version: int) -> None:
     ports = tuple(range(5001, 5007))
@@ -460,6 +645,7 @@ def test_clients_are_held_by_their_network_until_they_are_silent(site: Site, ver
     assert site.flow(version, alike[0]) == home, "who was silent is forgotten"
 
 
+@TRANSPORTS
 def test_datagrams_of_one_flow_keep_its_client_held(site: Site) -> None:
     site.start(5001, 5002, 5003)
     held = datagrams.Persistence(timeout=2)
@@ -476,6 +662,7 @@ def test_datagrams_of_one_flow_keep_its_client_held(site: Site) -> None:
     assert site.flow() == refuge
 
 
+@TRANSPORTS
 def test_a_held_client_may_stay_on_a_drained_member_but_not_on_a_dead_one(site: Site) -> None:
     site.start(5001, 5002)
     held = datagrams.Persistence(timeout=60)
@@ -524,6 +711,7 @@ def test_statistics_are_exact(site: Site, version: int) -> None:
         sock.close()
 
 
+@TRANSPORTS
 def test_a_listener_takes_no_more_flows_than_its_limit(site: Site) -> None:
     site.start(5001)
     site.apply(service(member(5001), most_flows=3))
@@ -540,6 +728,7 @@ def test_a_listener_takes_no_more_flows_than_its_limit(site: Site) -> None:
         sock.close()
 
 
+@TRANSPORTS
 def test_new_flows_go_to_whoever_has_fewest(site: Site) -> None:
     site.start(5001, 5002)
     site.apply(service(member(5001), algorithm="LEAST_CONNECTIONS"))

@@ -1,7 +1,7 @@
 """Each pair of protocols that the API accepts, over each pair of versions of IP, in both topologies: a real client's bytes reach a member.
 
-The cells follow from the table of protocols and from what the provider says that it supports: a protocol that it begins to support has its
-cells at once, and they fail until `_CLIENTS` and `_FIELDS` here know how to speak to it.
+The cells follow from the table of protocols: one that comes to it has its cells at once, and they fail until `_CLIENTS`
+and `_FIELDS` here know how to speak to it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from controller.dev import certificates, processes
 from controller.dev.client import eventually
 from controller.embedded import linux
 from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS, fits
-from controller.providers.amphora import AmphoraProvider
 from tests import tls_material
 from tests.integration import speaking
 from tests.integration.dual import Dual
@@ -84,12 +83,7 @@ class Cell:
 
 
 def _cells() -> list[Cell]:
-    supported = AmphoraProvider.supported
-    pairs = [
-        (listener, pool)
-        for listener, pool in itertools.product(OF_LISTENERS, OF_POOLS)
-        if fits(pool, listener) and listener in supported["listener"]["protocol"] and pool in supported["pool"]["protocol"]
-    ]
+    pairs = [(listener, pool) for listener, pool in itertools.product(OF_LISTENERS, OF_POOLS) if fits(pool, listener)]
     cells = [Cell(*pair, *rest) for *rest, pair in itertools.product(_VERSIONS, _VERSIONS, TOPOLOGIES, pairs)]
     # Datagrams are passed on as they are, so the API refuses (501) members of another version of IP than the VIP has.
     return [one for one in cells if PROTOCOLS[one.listener].transport == "tcp" or one.vip_version == one.member_version]
@@ -169,6 +163,4 @@ def _answer(dual: Dual, client: str, vip: str, number: int, sent: bytes) -> spea
 def test_no_protocol_is_without_cells() -> None:
     elsewhere = {name for name, one in PROTOCOLS.items() if one.tells_metrics}  # they have no pools: `test_metrics.py`
     for kind, names in (("listener", OF_LISTENERS), ("pool", OF_POOLS)):
-        served = {getattr(cell, kind) for cell in CELLS}
-        wanted = {name for name in names if name in AmphoraProvider.supported[kind]["protocol"]}
-        assert served == wanted - elsewhere
+        assert {getattr(cell, kind) for cell in CELLS} == set(names) - elsewhere

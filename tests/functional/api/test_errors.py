@@ -411,8 +411,6 @@ def test_rules_of_monitors(site: Site, api_with: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "field", "value"),
     [
-        ("listener", "protocol", "SCTP"),
-        ("pool", "protocol", "SCTP"),
         ("pool", "lb_algorithm", "SOURCE_IP_PORT"),
     ],
 )
@@ -427,8 +425,6 @@ def test_hashes_of_ports_are_for_datagrams(site: Site) -> None:
     site.api.ok("PUT", f"/pools/{made['id']}", {"pool": {"lb_algorithm": "SOURCE_IP_PORT"}})
     words = "Provider 'amphora' does not support a requested option: lb_algorithm SOURCE_IP_PORT"
     assert site.refused_put(501, "pool", lb_algorithm="SOURCE_IP_PORT") == words
-    said = site.refused(501, "healthmonitor", pool_id=made["id"], type="SCTP", delay=3)
-    assert said == "Provider 'amphora' does not support a requested option: type SCTP"
 
 
 def test_what_can_not_be_done_with_an_amphora(site: Site) -> None:

@@ -118,7 +118,9 @@ def test_each_provider_says_itself_what_it_can_t_do(site: Api) -> None:
     assert "'kiln'" in site.refused(501, "POST", "/listeners", {"listener": {"loadbalancer_id": theirs, **sctp}})
     whole = {"vip_subnet_id": site.network.subnet_id, "listeners": [sctp]}
     assert "'kiln'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": {**whole, "provider": "kiln"}})
-    assert "'amphora'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": whole})
+    assert "'amphora'" in site.refused(
+        501, "POST", "/loadbalancers", {"loadbalancer": {**whole, "listeners": [], "pools": [{"name": "p", **by_port}]}}
+    )
 
 
 def test_profiles_say_to_each_provider_what_it_understands(site: Api) -> None:

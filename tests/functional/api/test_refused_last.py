@@ -13,7 +13,8 @@ from tests.functional.api.conftest import PROJECT, Api
 
 NO_QUOTA = dict.fromkeys(("load_balancer", "listener", "pool", "l7policy", "l7rule"), 0)
 BY_CERTIFICATE = {"type": "SSL_CONN_HAS_CERT", "compare_type": "EQUAL_TO", "value": "True"}
-SCTP = {"protocol": "SCTP", "protocol_port": 53}
+BY_PORT = {"protocol": "TCP", "lb_algorithm": "SOURCE_IP_PORT"}
+POLICED = {"protocol": "TCP", "protocol_port": 53, "l7policies": [{"action": "REJECT"}]}
 
 
 def _full(api: Api) -> None:
@@ -24,10 +25,9 @@ def test_a_full_quota_is_told_first(api: Api) -> None:
     parent = api.load_balancer()["id"]
     plain = api.listener(parent, protocol="TCP")["id"]
     writes: list[tuple[str, str, dict[str, Any]]] = [
-        ("listener", "/listeners", {"loadbalancer_id": parent, **SCTP}),
-        ("pool", "/pools", {"loadbalancer_id": parent, "protocol": "SCTP", "lb_algorithm": "ROUND_ROBIN"}),
+        ("pool", "/pools", {"loadbalancer_id": parent, **BY_PORT}),
         ("l7policy", "/l7policies", {"listener_id": plain, "action": "REJECT"}),
-        ("loadbalancer", "/loadbalancers", {"vip_subnet_id": api.network.subnet_id, "listeners": [SCTP]}),
+        ("loadbalancer", "/loadbalancers", {"vip_subnet_id": api.network.subnet_id, "listeners": [POLICED]}),
     ]
     for key, path, fields in writes:
         assert api.refused(501, "POST", path, {key: fields}).startswith("Provider 'amphora' does not support a requested option: ")
@@ -39,7 +39,7 @@ def test_a_full_quota_is_told_first(api: Api) -> None:
 @pytest.mark.parametrize(
     ("below", "sentence"),
     [
-        ({"listeners": [{**SCTP, "allowed_cidrs": ["::/0"]}]}, "allowed_cidrs: the VIP is IPv4, and ::/0 is not."),
+        ({"listeners": [{**POLICED, "allowed_cidrs": ["::/0"]}]}, "allowed_cidrs: the VIP is IPv4, and ::/0 is not."),
         (
             {
                 "pools": [

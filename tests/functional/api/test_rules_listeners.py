@@ -303,9 +303,3 @@ def test_security_groups_and_ranges_of_clients_exclude_each_other(site: Site) ->
     site.create(loadbalancer_id=ranged["id"], allowed_cidrs=["10.0.0.0/8"])
     said = site.api.refused(400, "PUT", f"/loadbalancers/{ranged['id']}", {"loadbalancer": {"vip_sg_ids": [group]}})
     assert said == _failure("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
-
-
-def test_a_listener_that_keeps_all_rules_and_no_amphora_can_serve_is_refused_last(api: Api) -> None:
-    body = {"loadbalancer_id": api.load_balancer()["id"], "protocol": "SCTP", "protocol_port": 80}
-    said = api.refused(501, "POST", "/listeners", {"listener": body})
-    assert said == "Provider 'amphora' does not support a requested option: protocol SCTP"

@@ -121,7 +121,7 @@ def test_everything_is_made_at_once_and_shown_whole(api: Api) -> None:
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a b"}]}])]}, 400, "in comparison value"),
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE | {"value": "a\nb"}]}])]}, 400, "control characters"),
         ({"listeners": [_listener(l7policies=[{"action": "REJECT", "rules": [RULE] * 51}])]}, 409, "can't have more than 50 rules"),
-        ({"listeners": [_listener(protocol="SCTP")]}, 501, "requested option: protocol SCTP"),
+        ({"pools": [_pool(protocol="TCP", lb_algorithm="SOURCE_IP_PORT")]}, 501, "requested option: lb_algorithm SOURCE_IP_PORT"),
         ({"listeners": [5]}, 400, "Value should be a JSON object"),
         ({"listeners": [_listener(insert_headers={"X-SSL-Issuer": "true"})]}, 400, "insert_headers of a HTTP listener"),
     ],
