@@ -60,6 +60,15 @@ def reaches(amphora: Amphora, source: str, port: int = 80) -> bool:
         return False
 
 
+def _connected(vip: str, source: str) -> socket.socket:
+    return socket.create_connection((vip, 80), 30, source_address=(source, 0))
+
+
+def _read_all(sock: socket.socket) -> None:
+    while sock.recv(4096):
+        pass
+
+
 def who(amphora: Amphora, port: int = 80) -> set[str]:
     return {source for source in (FRIEND, STRANGER, FRIEND6, STRANGER6) if reaches(amphora, source, port)}
 
@@ -100,19 +109,25 @@ def test_it_outlives_the_agent_and_what_is_gone_admits_all_again(amphora: Amphor
     assert "figlina_admission" not in amphora.tenant("nft", "list", "tables")
 
 
-def test_a_connection_that_stands_goes_on_and_a_refused_configuration_closes_nothing(amphora: Amphora) -> None:
+@pytest.mark.parametrize("source", [STRANGER, STRANGER6])
+def test_a_connection_that_stands_ends_with_its_client_s_admission_and_not_before(amphora: Amphora, source: str) -> None:
     amphora.web(9001)
     amphora.apply(1, text(amphora), interfaces=(nic((ANY,)),))
-    with contextlib.closing(amphora.outdoors(lambda: socket.create_connection((VIP, 80), 5, source_address=(STRANGER, 0)))) as held:
+    vip = VIP6 if ":" in source else VIP
+    with contextlib.ExitStack() as stack:
+        held, idle = (stack.enter_context(amphora.outdoors(lambda: _connected(vip, source))) for _ in range(2))
         broken = text(amphora).replace("balance roundrobin", "balance nonsense")
         status, _ = amphora.put(amphora.wanted(2, broken, interfaces=(nic((FRIENDS,)),)))
         assert status == rest.CONFIG_REFUSED
+        held.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held.recv(100).startswith(b"HTTP/1.1 200")
         assert who(amphora) == {FRIEND, STRANGER, FRIEND6, STRANGER6}, "what served before goes on serving"
         amphora.apply(3, text(amphora), interfaces=(nic((FRIENDS,)),))
         assert who(amphora) == {FRIEND}
-        held.settimeout(5)
-        held.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        assert held.recv(100).startswith(b"HTTP/1.1 200")
+        for one in (held, idle):
+            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            with pytest.raises(ConnectionResetError):
+                _read_all(one)
 
 
 def test_a_flow_of_datagrams_ends_when_its_client_is_admitted_no_more(amphora: Amphora) -> None:
