@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import dataclasses
 import datetime
@@ -108,6 +109,15 @@ class _Web(http.server.BaseHTTPRequestHandler):
     wbufsize = -1  # head and body in one packet: otherwise Nagle's algorithm waits for the receiver's delayed acknowledgement
 
     def do_GET(self) -> None:
+        match self.path:
+            case "/socket":
+                self._echo()
+            case "/download":
+                self._send_long()
+            case _:
+                self._answer()
+
+    def _answer(self) -> None:
         if self.path.startswith("/slow"):
             self.server.release.wait(30)
         body = str(self.server.server_address[1]).encode()
@@ -118,6 +128,29 @@ class _Web(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         with contextlib.suppress(OSError):
             self.wfile.write(body)
+
+    def _echo(self) -> None:
+        """What comes after the head of a WebSocket's first answer (RFC 6455, section 4.2.2), whatever it is, comes back."""
+        proof = hashlib.sha1(f"{self.headers['Sec-WebSocket-Key']}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode())
+        self.send_response(101)
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(proof.digest()).decode())
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        self.wfile.flush()
+        while content := self.connection.recv(4096):
+            self.connection.sendall(content)
+        self.close_connection = True
+
+    def _send_long(self) -> None:
+        """Something every moment until the server is told that it is enough."""
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not self.server.release.wait(0.05):
+            self.wfile.write(b"400\r\n" + b"x" * 1024 + b"\r\n")
+            self.wfile.flush()
+        self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *_: Any) -> None:
         pass

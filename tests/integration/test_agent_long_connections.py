@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -60,14 +62,56 @@ def test_connections_outlive_more_reloads_than_anybody_counts(amphora: Amphora) 
     assert amphora.apply(1, _text(one, 0)) == "reload"
     quiet, busy = amphora.connect(timeout=30), amphora.connect(timeout=30)
     assert _ask(quiet) == _ask(busy) == b"9001"
-    for number in range(1, 61):
+    for number in range(1, 21):
         assert amphora.apply(number + 1, _text(one, number)) == "reload"
-        if number % 10 == 0:
+        if number % 5 == 0:
             assert _ask(busy) == b"9001"
     assert _ask(quiet) == _ask(busy) == b"9001"
     quiet.close()
     busy.close()
     eventually(lambda: len(amphora.workers()) == 1, within=30)
+
+
+def _said(connection: socket.socket, request: str) -> bytes:
+    """What comes back of a WebSocket."""
+    connection.sendall(request.encode())
+    return connection.recv(len(request))
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    """A download, until its end."""
+    connection.sendall(b"GET /download HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+@pytest.mark.slow
+def test_a_hundred_reloads_cut_neither_websockets_nor_a_download(amphora: Amphora) -> None:
+    one = amphora.web(9001)
+
+    def text(number: int) -> str:
+        plain = config(f"m1 {one} weight 1", extra=f"    timeout tunnel {3600 + number}s")
+        return plain.replace("timeout client 20s", "timeout client 3600s").replace("timeout server 20s", "timeout server 3600s")
+
+    assert amphora.apply(1, text(0)) == "reload"
+    talking, quiet = amphora.connect(timeout=30), amphora.connect(timeout=30)
+    key = "Sec-WebSocket-Key: eCBpcyBub3Qgc2VjcmV0IQ=="
+    opening = f"GET /socket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{key}\r\n\r\n".encode()
+    for each in (talking, quiet):
+        each.sendall(opening)
+        assert each.recv(4096).startswith(b"HTTP/1.1 101 ")
+    with futures.ThreadPoolExecutor(1) as aside:
+        download = aside.submit(_all_of, amphora.connect(timeout=60))
+        for number in range(1, 101):
+            assert amphora.apply(number + 1, text(number)) == "reload"
+            assert amphora.fetch() == "9001"
+            assert _said(talking, "more") == b"more"
+        assert _said(quiet, "after all") == b"after all"
+        assert not download.done()
+        amphora.release(9001)
+        assert download.result(60).endswith(b"\r\n0\r\n\r\n")
+    for each in (talking, quiet):
+        each.close()
+    eventually(lambda: len(amphora.workers()) == 1, within=60)
 
 
 def test_whoever_was_idle_for_longest_goes_first_where_memory_is_short(cramped: Amphora) -> None:
