@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
+from collections.abc import Callable
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import dsa, ed25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
 
 from controller import exceptions
 from controller.drivers.secrets import bundles, interface
@@ -43,6 +45,24 @@ def test_pkcs12_is_read_raw_and_in_base64(issued: tls_material.Issued, passphras
     raw = issued.pkcs12(passphrase)
     for payload in (raw, base64.encodebytes(raw)):
         _is_whole(bundles.read(payload, passphrase), issued)
+
+
+@pytest.mark.parametrize("shape", ["pem", "pkcs12", "as another store gives it"])
+def test_a_broken_rsa_key_is_refused_when_it_comes_in(shape: str) -> None:
+    """What was found good once is believed afterwards."""
+    good = tls_material.issue("web.example", kind="RSA")
+    numbers = good.key.private_numbers()
+    assert isinstance(numbers, rsa.RSAPrivateNumbers)
+    parts = (numbers.p, numbers.q, numbers.d + 2, numbers.dmp1, numbers.dmq1, numbers.iqmp, numbers.public_numbers)
+    broken = dataclasses.replace(good, key=rsa.RSAPrivateNumbers(*parts).private_key(unsafe_skip_rsa_key_validation=True))
+    ways: dict[str, Callable[[], object]] = {
+        "pem": lambda: bundles.read(broken.pem + broken.key_pem()),
+        "pkcs12": lambda: bundles.read(broken.pkcs12()),
+        "as another store gives it": lambda: bundles.pem(broken.bundle),
+    }
+    with pytest.raises(exceptions.InvalidRequest):
+        ways[shape]()
+    assert bundles.read(good.pem + good.key_pem()).is_checked
 
 
 def test_pieces_are_put_together_whatever_the_order_of_the_chain(issued: tls_material.Issued) -> None:
