@@ -29,24 +29,22 @@ class RecordAmphorae(base.Step):
     Undone, all that was made of them since is taken apart, unless an amphora has come to serve: then the next try goes on from there.
     """
 
-    def __init__(self, services: Services, coming: Coming, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._coming = coming
+    coming: Coming
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         with self.services.db.read() as tx:
             known = tx.snapshots.outline(load_balancer_id)
         _refuse_if_going(known.load_balancer)
-        ids = {amphora_id for amphora_id, _ in self._coming}
+        ids = {amphora_id for amphora_id, _ in self.coming}
         dismantling.take_apart(self.services, [one.id for one in owed.discarded(known) if one.id in ids], lease)
         with self.services.db.begin(lease) as tx:
-            for amphora_id, role in self._coming:
+            for amphora_id, role in self.coming:
                 tx.amphorae.ensure(amphora_id, load_balancer_id, role)
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
         with self.services.db.read() as tx:
             amphorae = {amphora.id: amphora for amphora in tx.amphorae.of_load_balancer(load_balancer_id)}
-        begun = [amphora_id for amphora_id, _ in self._coming if amphora_id in amphorae]
+        begun = [amphora_id for amphora_id, _ in self.coming if amphora_id in amphorae]
         dismantling.undo(self.services, [one for one in begun if amphorae[one].status not in status.SERVING], lease)
 
 
@@ -56,13 +54,13 @@ class AwaitFirstHeartbeats(retries.Patient):
     def __init__(self, services: Services, coming: Coming) -> None:
         super().__init__(patience=services.settings.boot_timeout, name=base.named(type(self)))
         self.services = services
-        self._coming = coming
+        self.coming = coming
 
     def execute(self, load_balancer_id: str) -> None:
         with self.services.db.read() as tx:
             known = tx.snapshots.outline(load_balancer_id)
         _refuse_if_going(known.load_balancer)
-        silent = [amphora_id for amphora_id, _ in self._coming if not _was_heard(known, amphora_id)]
+        silent = [amphora_id for amphora_id, _ in self.coming if not _was_heard(known, amphora_id)]
         for amphora_id in silent:
             compute_id = next((one.compute_id for one in known.amphorae if one.id == amphora_id), None)
             if compute_id is not None and (trouble := self.services.machines.trouble(amphora_id, compute_id)) is not None:
@@ -112,21 +110,19 @@ class DeleteDiscarded(base.Step):
 class DeletePredecessors(base.Step):
     """Delete the amphorae whose role another one has taken over. One that lives is told first, so that it lets go of the VIP politely."""
 
-    def __init__(self, services: Services, role: status.Role, successor_id: str, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._role = role
-        self._successor_id = successor_id
+    role: status.Role
+    successor_id: str
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         with self.services.db.read() as tx:
-            going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
+            going = predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self.role, self.successor_id)
         for amphora in going:
             if amphora.status in status.SERVING:
                 self._tell(amphora, lease)
         dismantling.take_apart(self.services, [amphora.id for amphora in going], lease)
         with self.services.db.begin() as tx:
             for amphora in going:
-                event = model.Fault(code="replaced", message=f"amphora {self._successor_id} is the {self._role} now", request_id=request_id)
+                event = model.Fault(code="replaced", message=f"amphora {self.successor_id} is the {self.role} now", request_id=request_id)
                 tx.faults.add_event(load_balancer_id, "amphora", amphora.id, event)
 
     def _tell(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, dataclass_transform
 
 from taskflow import task
 
 from controller.services import Services
 
 
+@dataclass_transform(eq_default=False, kw_only_default=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Step(task.Task):
-    """A task named after its class; `of` tells it from others of its class in the same flow."""
+    """A task named after its class; `of` tells it from others of its class in the same flow. What else it is given, a class declares as a
+    dataclass does.
+    """
 
-    def __init__(self, services: Services, *, of: str = "", **kwargs: Any) -> None:
-        super().__init__(name=named(type(self), of), **kwargs)
-        self.services = services
+    services: Services
+    of: str = dataclasses.field(default="", kw_only=True)
+    inject: Mapping[str, Any] | None = dataclasses.field(default=None, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        dataclasses.dataclass(eq=False, repr=False)(cls)
+
+    def __post_init__(self) -> None:
+        super().__init__(name=named(type(self), self.of), inject=self.inject)
 
 
 def named(step: type, of: str = "") -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from controller import exceptions, jobs
 from controller.jobs import owed
@@ -56,22 +55,19 @@ class PlugPorts(base.Step):
 
 class OpenListenerPorts(base.Step):
     """Put the security groups and the QoS policy that the tenant wishes for on the VIP, and let the load balancer's own group admit its
-    listeners' traffic.
+    listeners' traffic. With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last
+    generation.
     """
 
     default_provides = "generation"
-
-    def __init__(self, services: Services, snapshots: passes.Snapshots, only_if_changed: bool = False, **kwargs: Any) -> None:
-        """With `only_if_changed`, the network service is not asked if nothing that it is told has changed since the last generation."""
-        super().__init__(services, **kwargs)
-        self._snapshots = snapshots
-        self._only_if_changed = only_if_changed
+    snapshots: passes.Snapshots
+    only_if_changed: bool = False
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> int:
-        snapshot = self._snapshots.get(load_balancer_id)
+        snapshot = self.snapshots.get(load_balancer_id)
         owner = snapshot.load_balancer
         applied, rules = owner.applied_generation, access.rules(snapshot, self.services.settings.render.peer_port)
-        is_certain = self._only_if_changed and applied > 0
+        is_certain = self.only_if_changed and applied > 0
         if owner.qos_generation > (applied if is_certain else 0):
             with self.services.fence.writing(lease) as order:
                 self.services.network.set_vip_qos(load_balancer_id, owner.vip, order=order)
@@ -111,37 +107,31 @@ class PlugMemberNetworks(base.Step):
     """Give each amphora a port on every network of members other than the VIP's. Returns the networks, in the order of their NICs.
 
     What is plugged is written down after it is, and crossed out before it is taken back: what the row says is there, unless somebody
-    took it away behind our back, which housekeeping notices.
+    took it away behind our back, which housekeeping notices. With `only_if_changed`, the cloud is not asked about what is written down.
     """
 
     default_provides = "member_network_ids"
-
-    def __init__(
-        self, services: Services, snapshots: passes.Snapshots, joining: Sequence[str] = (), only_if_changed: bool = False, **kwargs: Any
-    ) -> None:
-        """With `only_if_changed`, the cloud is not asked about what is written down."""
-        super().__init__(services, **kwargs)
-        self._snapshots = snapshots
-        self._joining = tuple(joining)
-        self._only_if_changed = only_if_changed
+    snapshots: passes.Snapshots
+    joining: Sequence[str] = ()
+    only_if_changed: bool = False
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> list[str]:
-        snapshot = self._snapshots.get(load_balancer_id)
+        snapshot = self.snapshots.get(load_balancer_id)
         subnets = networks.of_members(snapshot, self.services.networks)
         if not subnets:
             return []
-        for amphora in push.targets(snapshot, self._joining):
+        for amphora in push.targets(snapshot, self.joining):
             known = {one.network_id: one for one in amphora.member_ports or ()}
             plugged = dict(known)
             for network_id, subnet_ids in subnets.items():
-                if not (self._only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
+                if not (self.only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
                     before = known[network_id].fixed_ips if network_id in known else ()
                     theirs = {*subnet_ids, *(fixed.subnet_id for fixed in before)}  # others are addresses that configure themselves
                     plugged[network_id] = networks.noted(
                         self._plugged(amphora, network_id, subnet_ids, networks.vnic_type(snapshot, subnet_ids), lease)
                     ).on(theirs)
             if plugged != known or amphora.member_ports is None:
-                note_member_ports(self.services, self._snapshots, amphora, tuple(plugged.values()), lease)
+                note_member_ports(self.services, self.snapshots, amphora, tuple(plugged.values()), lease)
         return list(subnets)
 
     def _plugged(
@@ -156,32 +146,31 @@ class PlugMemberNetworks(base.Step):
 
 
 class ReleaseMemberNetworks(base.Step):
-    """Take back the ports and addresses on networks of members that no member asks for any more; the amphorae have let go of them."""
+    """Take back the ports and addresses on networks of members that no member asks for any more; the amphorae have let go of them. With
+    `only_if_changed`, the network service is not asked if no member with a subnet has changed since the last generation.
+    """
 
-    def __init__(self, services: Services, snapshots: passes.Snapshots, only_if_changed: bool = False, **kwargs: Any) -> None:
-        """With `only_if_changed`, the network service is not asked if no member with a subnet has changed since the last generation."""
-        super().__init__(services, **kwargs)
-        self._snapshots = snapshots
-        self._only_if_changed = only_if_changed
+    snapshots: passes.Snapshots
+    only_if_changed: bool = False
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
-        snapshot = self._snapshots.get(load_balancer_id)
-        if self._only_if_changed and not networks.may_have_shrunk(snapshot):
+        snapshot = self.snapshots.get(load_balancer_id)
+        if self.only_if_changed and not networks.may_have_shrunk(snapshot):
             return
         wanted = networks.of_members(snapshot, self.services.networks, pushed=generation)
         for amphora in owed.serving(snapshot):
             known = amphora.member_ports
             left = None if known is None else tuple(one.on(wanted[one.network_id]) for one in known if one.network_id in wanted)
-            if left == known and left is not None and self._only_if_changed:
+            if left == known and left is not None and self.only_if_changed:
                 continue
             if left is not None and left != known:
-                note_member_ports(self.services, self._snapshots, amphora, (*left, amphora_model.RELEASING), lease)
+                note_member_ports(self.services, self.snapshots, amphora, (*left, amphora_model.RELEASING), lease)
             for port in self.services.network.member_ports(amphora.id):
                 subnet_ids = wanted.get(port.network_id, ())
                 if networks.surplus(port, subnet_ids, self.services.networks) or not subnet_ids:
                     self._release(amphora.compute_id, port, subnet_ids, lease)
             if left is not None and left != known:
-                note_member_ports(self.services, self._snapshots, amphora, left, lease)
+                note_member_ports(self.services, self.snapshots, amphora, left, lease)
 
     def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
         stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
@@ -195,12 +184,10 @@ class ReleaseMemberNetworks(base.Step):
 class MendOutside(base.Step):
     """Write again what no other step looks at: the ports that bear the VIP or lead to members, and the group of a pair's machines."""
 
-    def __init__(self, services: Services, snapshots: passes.Snapshots, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._snapshots = snapshots
+    snapshots: passes.Snapshots
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
-        load_balancer = self._snapshots.get(load_balancer_id).load_balancer
+        load_balancer = self.snapshots.get(load_balancer_id).load_balancer
         with self.services.fence.writing(lease) as order:
             self.services.network.mend_ports(load_balancer_id, load_balancer.vip, order=order)
             if load_balancer.topology is status.Topology.ACTIVE_STANDBY and self.services.compute.keeps_apart():

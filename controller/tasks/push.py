@@ -17,7 +17,6 @@ from controller.drivers.network import remembered
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
-from controller.services import Services
 from controller.tasks import amphora as amphora_tasks
 from controller.tasks import base, networks, passes, tenant_certificates
 
@@ -113,29 +112,27 @@ class Push(base.Step):
     then on. If all took it, and the steps share a pass, the settlement writes that, in its own transaction.
     """
 
-    def __init__(self, services: Services, snapshots: passes.Snapshots, sender: Sender, joining: Sequence[str] = (), **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._snapshots = snapshots
-        self._sender = sender
-        self._joining = tuple(joining)
+    snapshots: passes.Snapshots
+    sender: Sender
+    joining: Sequence[str] = ()
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
-        snapshot = self._snapshots.get(load_balancer_id)
-        wanted = targets(snapshot, self._joining)
+        snapshot = self.snapshots.get(load_balancer_id)
+        wanted = targets(snapshot, self.joining)
         if not wanted:
             raise exceptions.NotFound("Serving amphora of load balancer", load_balancer_id)
         shown = dataclasses.replace(snapshot, amphorae=tuple(wanted))
-        first = [one for one in wanted if one.id in self._joining]
-        others = [one for one in wanted if one.id not in self._joining]
+        first = [one for one in wanted if one.id in self.joining]
+        others = [one for one in wanted if one.id not in self.joining]
         sent: list[Sent] = []
         for some in (first, others):
             if some and not _errors(sent):
-                sent += self._sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
+                sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
         errors = _errors(sent)
         if not errors:
-            self._sender.certificates.register(snapshot)
-        if isinstance(self._snapshots, passes.Pass) and not errors:
-            self._snapshots.confirmed.update(_taken(sent))
+            self.sender.certificates.register(snapshot)
+        if isinstance(self.snapshots, passes.Pass) and not errors:
+            self.snapshots.confirmed.update(_taken(sent))
             return
         self._confirm(snapshot.generation, sent, lease)
         if errors:
@@ -143,9 +140,9 @@ class Push(base.Step):
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
         """What was pushed is pushed, and nobody settles it: it is written down here."""
-        if isinstance(self._snapshots, passes.Pass) and self._snapshots.confirmed:
+        if isinstance(self.snapshots, passes.Pass) and self.snapshots.confirmed:
             with self.services.db.begin(lease) as tx:
-                tx.amphorae.confirm(self._snapshots.confirmed, self._snapshots.get(load_balancer_id).generation)
+                tx.amphorae.confirm(self.snapshots.confirmed, self.snapshots.get(load_balancer_id).generation)
 
     def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
         if amphora.role is None or amphora.load_balancer_id is None:
@@ -173,20 +170,18 @@ class Push(base.Step):
 class PrepareSuccessor(base.Step):
     """Have a replacement run everything but the VIP, to be sure of it while its predecessor still serves."""
 
-    def __init__(self, services: Services, sender: Sender, successor_id: str, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._sender = sender
-        self._successor_id = successor_id
+    sender: Sender
+    successor_id: str
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
         snapshot = self.services.snapshots.get(load_balancer_id)
-        mine = [one for one in snapshot.amphorae if one.id == self._successor_id]
+        mine = [one for one in snapshot.amphorae if one.id == self.successor_id]
         if not mine:
-            raise exceptions.NotFound("Amphora", self._successor_id)
+            raise exceptions.NotFound("Amphora", self.successor_id)
         if mine[0].status in status.SERVING:
             return  # resumed after it took the VIP
         shown = dataclasses.replace(snapshot, amphorae=tuple(mine))
-        if errors := _errors(self._sender.send(shown, mine, member_network_ids, lease, with_vip=False)):
+        if errors := _errors(self.sender.send(shown, mine, member_network_ids, lease, with_vip=False)):
             raise errors[0]
 
 
@@ -196,15 +191,13 @@ class ReleaseVip(base.Step):
     Undone, a predecessor that lives is told to serve again.
     """
 
-    def __init__(self, services: Services, sender: Sender, role: status.Role, successor_id: str, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._sender = sender
-        self._role = role
-        self._successor_id = successor_id
+    sender: Sender
+    role: status.Role
+    successor_id: str
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         with self.services.db.read() as tx:
-            going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self._role, self._successor_id)
+            going = amphora_tasks.predecessors(tx.amphorae.of_load_balancer(load_balancer_id), self.role, self.successor_id)
         for amphora in going:
             if amphora.status not in status.SERVING or not self._lets_go(amphora, lease):
                 self._fence(amphora, lease)
@@ -213,12 +206,10 @@ class ReleaseVip(base.Step):
         with self.services.db.read() as tx:
             tx.leases.check(lease)
         snapshot = self.services.snapshots.get(load_balancer_id)
-        back = [
-            one for one in amphora_tasks.predecessors(snapshot.amphorae, self._role, self._successor_id) if one.status in status.SERVING
-        ]
+        back = [one for one in amphora_tasks.predecessors(snapshot.amphorae, self.role, self.successor_id) if one.status in status.SERVING]
         if back:
             shown = dataclasses.replace(snapshot, amphorae=tuple(back))
-            for amphora, outcome in self._sender.send(shown, back, member_network_ids, lease):
+            for amphora, outcome in self.sender.send(shown, back, member_network_ids, lease):
                 serves = isinstance(outcome, str)
                 LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, "yes" if serves else outcome)
                 if isinstance(outcome, str):
@@ -227,8 +218,8 @@ class ReleaseVip(base.Step):
 
     def _lets_go(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> bool:
         try:
-            with self._sender.fence.writing(lease) as order:
-                self._sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
+            with self.sender.fence.writing(lease) as order:
+                self.sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", lease.load_balancer_id, amphora.id, exc)
             return False
@@ -237,7 +228,7 @@ class ReleaseVip(base.Step):
     def _fence(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
         with self.services.db.begin(lease) as tx:
             tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
-        with self._sender.fence.writing(lease):
+        with self.sender.fence.writing(lease):
             self.services.compute.delete(amphora.id)
 
 

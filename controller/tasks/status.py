@@ -12,7 +12,6 @@ from taskflow.types import failure
 from controller import exceptions, jobs
 from controller.jobs import owed
 from controller.model import load_balancer as model
-from controller.services import Services
 from controller.tasks import base, passes, retries
 
 LOG = logging.getLogger(__name__)
@@ -25,13 +24,11 @@ class FaultOnRevert(base.Step):
     tried until it is done.
     """
 
-    def __init__(self, services: Services, seen: passes.Pass | None = None, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._seen = seen
+    seen: passes.Pass | None = None
 
     def execute(self, load_balancer_id: str) -> int:
-        if self._seen is not None:
-            return self._seen.get(load_balancer_id).generation
+        if self.seen is not None:
+            return self.seen.get(load_balancer_id).generation
         with self.services.db.read() as tx:
             return tx.settlement.generation(load_balancer_id)
 
@@ -63,14 +60,12 @@ class Settle(base.Step):
     The `ending` of the job is written along: what the tenant sees as done and what the board says is one moment.
     """
 
-    def __init__(self, services: Services, seen: passes.Pass | None = None, **kwargs: Any) -> None:
-        super().__init__(services, **kwargs)
-        self._seen = seen
+    seen: passes.Pass | None = None
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease, ending: passes.Ending | None = None) -> None:
         with self.services.db.begin(lease) as tx:  # holds the row, so that what is read from here on is what is settled
-            if self._seen is not None:
-                tx.amphorae.confirm(self._seen.confirmed, generation)
+            if self.seen is not None:
+                tx.amphorae.confirm(self.seen.confirmed, generation)
             now = tx.snapshots.outline(load_balancer_id)
             complete = owed.is_complete(now) and all(one.applied_generation >= generation for one in owed.serving(now))
             active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)

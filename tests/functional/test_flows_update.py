@@ -83,7 +83,7 @@ def test_an_amphora_that_hangs_does_not_keep_its_own_failover_waiting(site: flow
 
     def impatient(step: Any) -> None:
         if step.name == "Push":
-            step._sender = dataclasses.replace(step._sender, slow=0.05)
+            step.sender = dataclasses.replace(step.sender, slow=0.05)
 
     monkeypatch.setattr(site.amphora, "apply", hang)
     a_new_member(site, load_balancer_id)
@@ -104,7 +104,7 @@ def test_one_that_is_only_slow_is_waited_for(site: flow_site.Site, monkeypatch: 
 
     def impatient(step: Any) -> None:
         if step.name == "Push":
-            step._sender = dataclasses.replace(step._sender, slow=0.05)
+            step.sender = dataclasses.replace(step.sender, slow=0.05)
 
     monkeypatch.setattr(site.amphora, "apply", dawdle)
     a_new_member(site, load_balancer_id)
