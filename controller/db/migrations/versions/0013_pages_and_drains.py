@@ -7,8 +7,6 @@ from alembic import op
 
 revision = "0013"
 down_revision = "0012"
-branch_labels = None
-depends_on = None
 
 _COLUMNS = (("listeners", "error_page", sa.JSON()), ("l7policies", "fixed_response", sa.JSON()), ("pools", "drain_timeout", sa.Integer()))
 
