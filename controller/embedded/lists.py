@@ -1,4 +1,4 @@
-"""Which documents of a list are shown, in which order, and which of their attributes."""
+"""Which documents of a list are shown, and which of their attributes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from controller.embedded.networking import Document
 Query = Mapping[str, list[str]]
 """The values of each name of a query, in their order."""
 
-_NOT_FILTERS = frozenset({"fields", "limit", "marker", "page_reverse", "sort_key", "sort_dir"})
+_NOT_FILTERS = frozenset({"fields", "limit", "marker"})
 _TAG_FILTERS: Mapping[str, Callable[[set[str], set[str]], bool]] = {
     "tags": lambda wanted, present: wanted <= present,
     "tags-any": lambda wanted, present: bool(wanted & present),
@@ -26,16 +26,11 @@ def chosen(collection: str, documents: Iterable[Document], query: Query, here: s
     :raises NetworkInvalid: the page it asks for makes no sense.
     """
     found = [document for document in documents if _fits(document, query)]
-    for key, direction in reversed(_sorting(query)):
-        if any(key not in document for document in found):
-            raise networking.NetworkInvalid("HTTPBadRequest", f"{key[:64]!r} is an invalid attribute for sort keys")
-        found.sort(key=lambda document: _order(document.get(key)), reverse=direction == "desc")
     first, last = _page(found, query)
     body: dict[str, Any] = {collection: [selected(document, query) for document in found[first:last]]}
-    if _first(query, "limit") and first < last:
-        neighbours = [{"rel": "next", "href": _href(query, here, found[last - 1]["id"])}] if last < len(found) else []
-        neighbours += [{"rel": "previous", "href": _href(query, here, found[first]["id"], page_reverse="True")}] if first else []
-        body.update({f"{collection}_links": neighbours} if neighbours else {})
+    if first < last < len(found):
+        kept = [(name, value) for name, values in query.items() for value in values if name != "marker"]
+        body[f"{collection}_links"] = [{"rel": "next", "href": f"{here}?{urls.urlencode([*kept, ('marker', found[last - 1]['id'])])}"}]
     return body
 
 
@@ -72,38 +67,16 @@ def _equals(value: Any, text: str) -> bool:
     return str(value) == text
 
 
-def _sorting(query: Query) -> list[tuple[str, str]]:
-    keys, directions = query.get("sort_key", []), query.get("sort_dir", [])
-    for direction in directions:
-        if direction not in ("asc", "desc"):
-            raise networking.NetworkInvalid("HTTPBadRequest", f"The sort direction {direction[:64]} is neither asc nor desc.")
-    return list(zip(keys, [*directions, *["asc"] * len(keys)], strict=False))
-
-
-def _order(value: Any) -> tuple[bool, bool, int, str]:
-    """Numbers by their size, everything else as text, nothing first."""
-    counts = isinstance(value, int)
-    return (value is not None, not counts, value if counts else 0, str(value))
-
-
 def _page(found: list[Document], query: Query) -> tuple[int, int]:
-    """Where the page begins, and where it ends: after the marker, or with `page_reverse` before it."""
+    """Where the page begins, after the marker, and where it ends."""
     marker, limit = _first(query, "marker"), _first(query, "limit") or "0"
     if not limit.isascii() or not limit.isdecimal():
         raise networking.NetworkInvalid("HTTPBadRequest", f"The limit {limit} is no number of items.")
-    size, backwards = int(limit[:9]) or len(found), (_first(query, "page_reverse") or "").lower() in _TRUE
-    if marker is None:
-        return (max(0, len(found) - size), len(found)) if backwards else (0, min(size, len(found)))
-    places = [place for place, document in enumerate(found) if document["id"] == marker]
-    if not places:
+    first = 0 if marker is None else next((place for place, one in enumerate(found, start=1) if one["id"] == marker), None)
+    if first is None:
         raise networking.NetworkInvalid("HTTPBadRequest", f"The marker {marker} is not in the list.")
-    return (max(0, places[0] - size), places[0]) if backwards else (places[0] + 1, min(places[0] + 1 + size, len(found)))
+    return first, min(first + (int(limit[:9]) or len(found)), len(found))
 
 
 def _first(query: Query, name: str) -> str | None:
     return next(iter(query.get(name, ())), None)
-
-
-def _href(query: Query, here: str, marker: str, **more: str) -> str:
-    kept = [(name, value) for name, values in query.items() for value in values if name not in ("marker", "page_reverse")]
-    return f"{here}?{urls.urlencode([*kept, ('marker', marker), *more.items()])}"

@@ -35,7 +35,6 @@ EXTENSIONS = (
     "project-id",
     "router",
     "security-group",
-    "sorting",
     "standard-attr-description",
     "standard-attr-tag",
     "standard-attr-timestamp",

@@ -74,11 +74,11 @@ def test_what_a_body_names_has_to_exist_for_the_caller(mine: front.Front, theirs
     assert theirs.create(networking.PORT, {"network_id": private, "security_groups": [group]})["security_groups"] == [group]
 
 
-def test_a_list_is_filtered_sorted_and_paged_by_its_query(mine: front.Front) -> None:
+def test_a_list_is_filtered_and_paged_by_its_query(mine: front.Front) -> None:
     documents = [{"id": str(number), "name": f"n{number % 2}", "tags": []} for number in range(5)]
-    query = {"name": ["n0"], "sort_key": ["id"], "sort_dir": ["desc"], "limit": ["2"], "fields": ["id,name"]}
+    query = {"name": ["n0"], "limit": ["2"], "fields": ["id,name"]}
     found = lists.chosen("networks", documents, query, "http://here/networks")
-    assert found["networks"] == [{"id": "4", "name": "n0"}, {"id": "2", "name": "n0"}]
+    assert found["networks"] == [{"id": "0", "name": "n0"}, {"id": "2", "name": "n0"}]
     assert [link["rel"] for link in found["networks_links"]] == ["next"]
     rest = lists.chosen("networks", documents, query | {"marker": ["2"]}, "http://here/networks")
-    assert [one["id"] for one in rest["networks"]] == ["0"]
+    assert [one["id"] for one in rest["networks"]] == ["4"]
