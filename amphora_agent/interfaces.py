@@ -189,10 +189,6 @@ class Interfaces:
                 _batch([*self._inside, version], gone, force=True)
                 _batch([*self._inside, version], [f"rule add {rule}" for source in missing for rule in reversed(_rules(source))])
 
-    def nic_names(self) -> list[str]:
-        """Names of the NICs in the namespace."""
-        return [nic.name for nic in _nics(self._inside)]
-
     @property
     def _inside(self) -> list[str]:
         return ["-n", self._namespace] if self._namespace else []
@@ -211,7 +207,7 @@ class Interfaces:
             time.sleep(0.1)
 
     def _bring_in(self, nic: Nic, inside: bool, name: str) -> None:
-        if name in self.nic_names():  # its former holder was unplugged and is still there
+        if any(one.name == name for one in _nics(self._inside)):  # its former holder was unplugged and is still there
             _batch(self._inside, [f"link set {name} down", f"link set {name} name old{time.monotonic_ns() % 10**9}"])
         if inside:
             _batch(self._inside, [f"link set {nic.name} down", f"link set {nic.name} name {name}"])
@@ -231,14 +227,10 @@ def merged(known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) ->
             interface,
             addresses=tuple(dict.fromkeys((*before.addresses, *interface.addresses))),
             vips=tuple(dict.fromkeys((*before.vips, *interface.vips))),
-            admits=_either(before.admits, interface.admits),
+            admits=None if interface.admits is None else tuple(dict.fromkeys((*(before.admits or ()), *interface.admits))),
             routes=tuple(dict.fromkeys((*before.routes, *interface.routes))),
         )
     return tuple(by_mac.values())
-
-
-def _either(before: tuple[rest.Admission, ...] | None, wanted: tuple[rest.Admission, ...] | None) -> tuple[rest.Admission, ...] | None:
-    return wanted if before is None or wanted is None else tuple(dict.fromkeys((*before, *wanted)))
 
 
 def _lines(interface: rest.Interface) -> list[str]:

@@ -13,6 +13,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from typing import Any, TypeVar
 
 LOG = logging.getLogger(__name__)
@@ -296,22 +297,13 @@ def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
     """
     if not namespace:
         return action()
-    results: list[_Result] = []
-    errors: list[BaseException] = []
 
-    def enter_and_act() -> None:
-        try:
-            move_to_namespace(namespace)
-            results.append(action())
-        except BaseException as exc:
-            errors.append(exc)
+    def enter_and_act() -> _Result:
+        move_to_namespace(namespace)
+        return action()
 
-    thread = threading.Thread(target=enter_and_act, name=f"in-{namespace}", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    with futures.ThreadPoolExecutor(1, f"in-{namespace}") as thread:
+        return thread.submit(enter_and_act).result()
 
 
 def local_addresses(namespace: str) -> frozenset[str]:

@@ -80,8 +80,6 @@ def complete(settings: Settings, values: Values, pool_protocol: str) -> None:
     if kind not in (PROTOCOLS[pool_protocol].monitors or ()):
         raise RuleBroken(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
     complete_change(settings, values, kind, {})
-    if kind in ("HTTP", "HTTPS"):
-        values.update({name: default for name, default in HTTP_DEFAULTS.items() if values[name] is None})
 
 
 def complete_change(settings: Settings, values: Values, kind: str, stored: Mapping[str, Any]) -> None:

@@ -161,8 +161,7 @@ def complete(settings: Settings, values: Values) -> None:
     """
     protocol = values["protocol"]
     values["session_persistence"] = _persistence(values["session_persistence"], None, protocol)
-    _no_tls_over_datagrams(values, protocol)
-    _no_streams_in_datagrams(values, protocol)
+    _only_over_tcp(values, protocol)
     if values["tls_enabled"]:
         tls.fill(values, settings.unsaid["pool"], tls.OPTIONS)
     _check_tls(settings, values)
@@ -176,8 +175,7 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
     if "session_persistence" in values:
         stored = kinds.as_given(pool.session_persistence)
         values["session_persistence"] = _persistence(values["session_persistence"], stored, pool.protocol)
-    _no_tls_over_datagrams(values, pool.protocol)
-    _no_streams_in_datagrams(values, pool.protocol)
+    _only_over_tcp(values, pool.protocol)
     defaults = settings.unsaid["pool"]
     if PROTOCOLS[pool.protocol].transport == "tcp":
         tls.fill(values, defaults, [name for name in ("tls_ciphers", "tls_versions") if name in values])
@@ -186,16 +184,11 @@ def complete_change(settings: Settings, values: Values, pool: model.Pool) -> Non
     _check_tls(settings, {**{name: getattr(pool, name) for name in _TLS_FIELDS}, **values})
 
 
-def _no_tls_over_datagrams(values: Mapping[str, Any], protocol: str) -> None:
-    asked_for = tls.given(values, _TLS_FIELDS) if PROTOCOLS[protocol].transport != "tcp" else ()
-    if asked_for:
-        raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: it speaks no TLS.")
-
-
-def _no_streams_in_datagrams(values: Mapping[str, Any], protocol: str) -> None:
-    asked_for = tls.given(values, _OF_STREAMS) if PROTOCOLS[protocol].transport != "tcp" else ()
-    if asked_for:
-        raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: that is for pools over TCP.")
+def _only_over_tcp(values: Mapping[str, Any], protocol: str) -> None:
+    if PROTOCOLS[protocol].transport != "tcp":
+        for fields, reason in ((_TLS_FIELDS, "it speaks no TLS"), (_OF_STREAMS, "that is for pools over TCP")):
+            if asked_for := tls.given(values, fields):
+                raise RuleBroken(f"A pool of protocol {protocol} can't have {', '.join(asked_for)}: {reason}.")
 
 
 def _check_tls(settings: Settings, values: Mapping[str, Any]) -> None:

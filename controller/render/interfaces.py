@@ -109,13 +109,10 @@ def _admitted(snapshot: model.Snapshot, peer_port: int) -> tuple[rest.Admission,
     if snapshot.load_balancer.vip.vnic_type == "normal":
         return None
     wanted = {
-        rest.Admission(one.protocol, one.port, None if one.cidr is None else _range(one.cidr)) for one in access.rules(snapshot, peer_port)
+        rest.Admission(one.protocol, one.port, None if one.cidr is None else str(safe.network("range that may reach the VIP", one.cidr)))
+        for one in access.rules(snapshot, peer_port)
     }
     return tuple(sorted(wanted, key=lambda one: (one.protocol, one.port or 0, one.source or "")))  # whatever the order of rows
-
-
-def _range(cidr: str) -> str:
-    return str(safe.network("range that may reach the VIP", cidr))
 
 
 def _member_interface(name: str, nic: MemberNetwork) -> rest.Interface:
@@ -135,8 +132,7 @@ def _with_prefix(field: str, value: str) -> str:
 
 
 def _routes(routes: Sequence[HostRoute]) -> tuple[rest.Route, ...]:
-    return tuple(rest.Route(str(safe.network("destination of a route", one.destination)), _nexthop(one)) for one in routes)
-
-
-def _nexthop(route: HostRoute) -> str:
-    return safe.address("nexthop of a route", route.nexthop)
+    return tuple(
+        rest.Route(str(safe.network("destination of a route", one.destination)), safe.address("nexthop of a route", one.nexthop))
+        for one in routes
+    )

@@ -23,15 +23,11 @@ def operating_status(status: str, *, of_member: bool = False) -> str:
 
 def shown(resource: Resource, objects: Sequence[Any], policies: Mapping[str, list[str]] | None = None) -> list[Values]:
     """Objects as LBaaS v2 shows them; `policies` are the ids of the L7 policies that redirect to each pool."""
-    finish = _FINISHES.get(resource.name, _unchanged)
+    finish: Callable[[Values], Values] = _FINISHES.get(resource.name, lambda found: found)
     found = [finish(resource.view(one)) for one in objects]
     if resource is attributes.POOL:
         for one in found:
             one["l7_policies"] = [{"id": policy} for policy in (policies or {}).get(one["id"], ())]
-    return found
-
-
-def _unchanged(found: Values) -> Values:
     return found
 
 
