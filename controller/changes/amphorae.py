@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
-
 from controller import exceptions, jobs
 from controller.changes.asking import Asking
 from controller.db import database
@@ -34,9 +32,7 @@ def fail_over(asking: Asking, amphora_id: str) -> None:
         if amphora.load_balancer_id is None or amphora.role is None:
             raise exceptions.Conflict(f"Amphora {amphora_id} serves no load balancer, so there is nothing to fail over.")
         tx.load_balancers.advance(amphora.load_balancer_id, allowed)
-        job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role
-        )
+        job = jobs.FailoverAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, role=amphora.role)
         provider.post(tx, job, asking.caller.request_id)
 
 

@@ -324,9 +324,7 @@ def post_failover(tx: database.Transaction, amphora_id: str, message: str) -> bo
             return False
         if tx.load_balancers.get(amphora.load_balancer_id).provisioning_status in status.IN_DELETION:
             return False
-        job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, replacement_id=str(uuid.uuid4()), role=amphora.role
-        )
+        job = jobs.FailoverAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora_id, role=amphora.role)
         waiting: Sequence[Mapping[str, object]] = tx.jobs.page(_BOARD, load_balancer_id=job.load_balancer_id)
         if any(row["subject"] == job.subject or row["kind"] in _COVERING for row in waiting):
             return False  # its replacement waits or is under way, alone or with the whole load balancer's

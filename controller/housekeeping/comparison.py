@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import ipaddress
 import logging
-import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
@@ -319,9 +318,7 @@ class Comparison:
             what_next = f"it can't be made again: {made}"
         event = model.Fault(code=CODE, message=f"{one.sentence}, {one.whose}: {what_next}")
         kind, object_id = ("amphora", one.amphora.id) if one.amphora is not None else ("load_balancer", load_balancer_id)
-        last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == object_id][:1]
-        if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:
-            tx.faults.add_event(load_balancer_id, kind, object_id, event)
+        tx.faults.add_news(load_balancer_id, kind, object_id, event)
         LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
 
 
@@ -371,8 +368,6 @@ def _is_unchanged(seen: model.Snapshot, now: model.Snapshot) -> bool:
 def _post_failover(tx: database.Transaction, load_balancer_id: str, amphora: amphora_model.Amphora) -> None:
     if amphora.role is None:
         return
-    job = jobs.FailoverAmphora(
-        load_balancer_id=load_balancer_id, amphora_id=amphora.id, replacement_id=str(uuid.uuid4()), role=amphora.role
-    )
+    job = jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=amphora.id, role=amphora.role)
     if not tx.jobs.is_posted(job.subject):
         tx.jobs.post(job, priority=jobs.URGENT)

@@ -81,12 +81,9 @@ class TenantCertificates:
         words = f"{what} {need.reference} {'ends' if left > 0 else 'ended'} on {end:%Y-%m-%d %H:%M} UTC: "
         words += "store a new one, and update the listener or pool that names it"
         event = model.Fault(code=ENDS if left > 0 else ENDED, message=words)
-        with self._db.read() as tx:
-            if tx.faults.is_told(load_balancer_id, event):
-                return
         with self._db.begin() as tx:
-            tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
-        LOG.warning("load balancer %s: %s", load_balancer_id, words)
+            if tx.faults.add_news(load_balancer_id, "load_balancer", load_balancer_id, event, among=100):
+                LOG.warning("load balancer %s: %s", load_balancer_id, words)
 
 
 def _named(tx: database.Transaction, load_balancer_id: str) -> frozenset[str]:

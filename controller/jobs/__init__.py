@@ -81,7 +81,7 @@ class FailoverAmphora(AmphoraJob):
     """Replace one amphora: the new one serves before the old one is deleted."""
 
     kind: ClassVar[str] = "failover-amphora"
-    replacement_id: str
+    replacement_id: str = dataclasses.field(default_factory=lambda: str(uuid.uuid4()))
     role: status.Role
 
 

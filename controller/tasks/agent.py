@@ -22,16 +22,10 @@ class Configure(base.Step):
             with self.services.fence.writing(lease) as order:
                 self.services.amphora.configure(amphora, config, order=order)
         except exceptions.ControllerError as exc:
-            self._tell(load_balancer_id, amphora_id, exc, request_id)
+            event = model.Fault(code="agent_not_configured", message=str(exc), step=self.name, request_id=request_id)
+            with self.services.db.begin() as tx:
+                tx.faults.add_news(load_balancer_id, "amphora", amphora_id, event)  # it is tried again for as long as the amphora lives
             raise
-
-    def _tell(self, load_balancer_id: str, amphora_id: str, error: exceptions.ControllerError, request_id: str | None) -> None:
-        """Why it could not be told yet, unless that is known: it is tried again for as long as the amphora lives."""
-        event = model.Fault(code="agent_not_configured", message=str(error), step=self.name, request_id=request_id)
-        with self.services.db.begin() as tx:
-            last = [row for row in tx.faults.events(load_balancer_id) if row["object_id"] == amphora_id][:1]
-            if [(row["code"], row["message"]) for row in last] != [(event.code, event.message)]:
-                tx.faults.add_event(load_balancer_id, "amphora", amphora_id, event)
 
 
 class NoteConfigured(base.Step):

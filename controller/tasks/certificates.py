@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-import uuid
 
 from amphora_agent.protocol import boot
 from controller import exceptions, jobs
@@ -91,9 +90,7 @@ class RenewCertificate(base.Step):
             return
         if tx.certificates.replacing() >= _REPLACED_AT_ONCE:
             return  # its turn comes with one of the next tries
-        job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, replacement_id=str(uuid.uuid4()), role=amphora.role
-        )
+        job = jobs.FailoverAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, role=amphora.role)
         tx.jobs.post(job, request_id=request_id)
         words = f"it is replaced, because its certificate can't be renewed: {error}"
         self._tell(tx, amphora, "certificate_replacement", words, request_id)
@@ -109,12 +106,9 @@ class RenewCertificate(base.Step):
     ) -> None:
         """Once, until something else is to be told of the amphora."""
         assert amphora.load_balancer_id is not None
-        last = [row for row in tx.faults.events(amphora.load_balancer_id) if row["object_id"] == amphora.id]
-        if any((row["code"], row["message"]) == (code, words) for row in last[:3]):
-            return
         later = None if next_try_at is None else datetime.datetime.fromtimestamp(next_try_at, datetime.UTC)
         event = model.Fault(code=code, message=words, step=self.name, request_id=request_id, next_try_at=later)
-        tx.faults.add_event(amphora.load_balancer_id, "amphora", amphora.id, event)
+        tx.faults.add_news(amphora.load_balancer_id, "amphora", amphora.id, event, among=3)
 
 
 def identity(ca: ca_interface.CertificateAuthority, issued: ca_interface.IssuedCertificate) -> boot.Identity:

@@ -147,9 +147,7 @@ class Push(base.Step):
     def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
         if amphora.role is None or amphora.load_balancer_id is None:
             return False
-        job = jobs.FailoverAmphora(
-            load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, replacement_id=amphora.id, role=amphora.role
-        )
+        job = jobs.FailoverAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, role=amphora.role)
         with self.services.db.read() as tx:
             return tx.jobs.is_posted(job.subject)
 

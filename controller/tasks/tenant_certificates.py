@@ -113,8 +113,7 @@ class Keeper:
                 reason = "the secret store can't be used now"
         event = model.Fault(code=NOT_READ, message=f"{need.reference} can't be read anew, what was read before serves on: {reason}")
         with self._db.begin(lease) as tx:
-            if not tx.faults.is_told(load_balancer_id, event):
-                tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+            tx.faults.add_news(load_balancer_id, "load_balancer", load_balancer_id, event, among=100)
 
 
 class _Contents(Mapping[str, bytes]):

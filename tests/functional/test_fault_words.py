@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from controller import exceptions, jobs
 from controller import services as services_module
 from controller.db import tables
+from controller.model import load_balancer as model
 from controller.model import words
 from controller.model.status import Role, Topology
 from tests import pausing
@@ -109,3 +110,16 @@ def test_no_fault_tells_a_path_or_an_address_of_ours(kind: str) -> None:
         if not failing.where:
             break
     assert met, "nothing failed"
+
+
+def test_what_was_said_last_of_an_object_is_no_news_though_a_path_was_left_out_of_it() -> None:
+    site = flow_site.Site()
+    try:
+        load_balancer_id = site.accept_load_balancer()
+        event = model.Fault(code="agent_not_configured", message=f"no room for {FOLDER}/state.json")
+        with site.db.begin() as tx:
+            news = [tx.faults.add_news(load_balancer_id, "amphora", amphora_id, event) for amphora_id in ("a1", "a1", "a2", "a1")]
+        assert news == [True, False, True, False]
+        assert site.events(load_balancer_id).count(event.code) == 2
+    finally:
+        site.close()

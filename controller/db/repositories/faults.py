@@ -57,10 +57,12 @@ class Faults(rows.Repository):
         whose = {"load_balancer_id": load_balancer_id, "object_type": object_type, "object_id": object_id}
         self._connection.execute(sa.insert(tables.events).values({**whose, **_columns(event)}))
 
-    def is_told(self, load_balancer_id: str, event: model.Fault) -> bool:
-        """Whether a load balancer's newest events have this one, in the same words."""
-        told = (event.code, words.for_tenants(event.message))
-        return any((row["code"], row["message"]) == told for row in self.events(load_balancer_id))
+    def add_news(self, load_balancer_id: str, object_type: str, object_id: str, event: model.Fault, among: int = 1) -> bool:
+        """Remember that something happened, unless one of the newest events of the object says the same; whether it was remembered."""
+        told = [(row["code"], row["message"]) for row in self.events(load_balancer_id) if row["object_id"] == object_id][:among]
+        if is_news := (event.code, words.for_tenants(event.message)) not in told:
+            self.add_event(load_balancer_id, object_type, object_id, event)
+        return is_news
 
     def count(self, code: str, object_type: str, within: float) -> int:
         """How many events of a code happened to objects of a type within these seconds, by the clock that stamps them."""
