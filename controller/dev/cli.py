@@ -72,7 +72,7 @@ def _state(options: argparse.Namespace) -> pathlib.Path:
 
 
 def _found(options: argparse.Namespace) -> instance.Instance:
-    found = instance.find(_state(options))
+    found = instance.find(_state(options), _tell)
     if found is None:
         raise instance.DevError(f"nothing is up in {_state(options)}: figlina dev up")
     return found

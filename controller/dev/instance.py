@@ -304,7 +304,7 @@ class Instance:
         }
 
     def _amphorae(self) -> list[dict[str, Any]]:
-        """Machines that exist, each with what the database knows of it."""
+        """Machines that exist, each with what the database knows of it, if it can be asked."""
         from controller.db import database  # takes longer to import than everything else here, and only `status` needs it
 
         machines_there, known = list(self.compute.list_ours()), {}
@@ -313,14 +313,10 @@ class Instance:
                 for machine in machines_there:
                     with contextlib.suppress(exceptions.NotFound):
                         known[machine.amphora_id] = tx.amphorae.get(machine.amphora_id)
-        except (ImportError, ValueError) as exc:
-            raise DevError(
-                f"the database of [database] connection can't be used: {exc} (pip install 'figlina[mysql]', or [postgresql])"
-            ) from exc
         except Exception as exc:
-            if not database.is_transient(exc):
+            if not isinstance(exc, (ImportError, ValueError)) and not database.is_transient(exc):
                 raise
-            raise DevError(f"the database does not answer: {getattr(exc, 'orig', exc)}") from exc
+            self._tell(f"the database of [database] connection can't be asked which amphora is whose: {getattr(exc, 'orig', exc)}")
         return [self._shown(machine.amphora_id, known.get(machine.amphora_id)) for machine in machines_there]
 
     def _shown(self, amphora_id: str, row: amphora.Amphora | None) -> dict[str, Any]:

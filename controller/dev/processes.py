@@ -64,7 +64,7 @@ class Processes:
         """Ask processes to end, all at once; after `patience` seconds kill what is left of them, children included."""
         found = {name: linux.recorded(self._record(name)) for name in names}
         living = [process for process in found.values() if process and process.alive]
-        trees = [mark for process in living for pid in linux.descendants(process.pid) if (mark := linux.ProcessMark.of(pid))]
+        trees = linux.marks(pid for process in living for pid in linux.descendants(process.pid))
         for process in found.values():
             if process is not None:
                 process.send(signal.SIGTERM)
@@ -72,7 +72,7 @@ class Processes:
         for process in found.values():
             if process is not None:
                 process.wait_gone(max(0.0, deadline - time.monotonic()))
-        _kill(trees)
+        linux.kill(trees)
         for name in found:
             self._reap(name)
             self._record(name).unlink(missing_ok=True)
@@ -81,7 +81,7 @@ class Processes:
         """Stop every process that was ever recorded, and whatever else bears our mark."""
         if self._records.is_dir():
             self.stop(sorted(path.stem for path in self._records.glob("*.stat")))
-        _kill(_marked(self._state))
+        linux.kill(_marked(self._state))
 
     def last_words(self, name: str, lines: int = 15) -> str:
         try:
@@ -92,7 +92,7 @@ class Processes:
     def _reap(self, name: str) -> None:
         """Children that outlived their killed parent would hold its ports: end them before it starts again, and after it was stopped."""
         if not self.running(name):
-            _kill(_marked(self._state, name))
+            linux.kill(_marked(self._state, name))
 
     def _record(self, name: str) -> pathlib.Path:
         return self._records / f"{name}.stat"
@@ -102,14 +102,6 @@ def python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _kill(marks: Iterable[linux.ProcessMark]) -> None:
-    found = list(marks)
-    for mark in found:
-        mark.send(signal.SIGKILL)
-    for mark in found:
-        mark.wait_gone(5.0)
-
-
 def _marked(state: pathlib.Path, name: str | None = None) -> list[linux.ProcessMark]:
     """Processes that carry our mark (of one name, or of any) in their environment, whatever became of their record."""
     wanted = {f"{MARK}={state}".encode()} | ({f"{MARK_NAME}={name}".encode()} if name else set())
@@ -117,10 +109,10 @@ def _marked(state: pathlib.Path, name: str | None = None) -> list[linux.ProcessM
     for folder in pathlib.Path("/proc").glob("[0-9]*"):
         try:
             if wanted <= set((folder / "environ").read_bytes().split(b"\0")) and int(folder.name) != os.getpid():
-                found.append(linux.ProcessMark.of(int(folder.name)))
+                found.append(int(folder.name))
         except OSError:
             continue
-    return [mark for mark in found if mark is not None]
+    return linux.marks(found)
 
 
 def _program(pid: int) -> str:

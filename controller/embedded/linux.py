@@ -306,11 +306,19 @@ def kill_inside(host: Host, namespace: str) -> None:
         if namespace_exists(namespace):
             raise
         return
-    marks = [mark for pid in pids if (mark := ProcessMark.of(int(pid)))]
-    for mark in marks:
-        mark.send(signal.SIGKILL)
-    for mark in marks:
-        mark.wait_gone(5.0)
+    kill(marks(map(int, pids)))
+
+
+def kill(processes: Sequence[ProcessMark]) -> list[ProcessMark]:
+    """Kill processes, all at once; returns those that do not end."""
+    for one in processes:
+        one.send(signal.SIGKILL)
+    return [one for one in processes if not one.wait_gone(5.0)]
+
+
+def marks(pids: Iterable[int]) -> list[ProcessMark]:
+    """The processes that have these ids now."""
+    return [mark for pid in pids if (mark := ProcessMark.of(pid))]
 
 
 def descendants(pid: int) -> list[int]:

@@ -19,7 +19,6 @@ import os
 import pathlib
 import re
 import shutil
-import signal
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -224,12 +223,8 @@ def _kill(folder: pathlib.Path) -> None:
     process = process_of(folder)
     if process is None or not process.alive:
         return
-    inside = [mark for pid in linux.descendants(process.pid) if (mark := linux.ProcessMark.of(pid))]
-    for mark in inside:
-        mark.send(signal.SIGKILL)
-    for mark in inside:
-        if not mark.wait_gone(5.0):
-            raise exceptions.Transient(f"process {mark.pid} of amphora {folder.name} does not end")
+    for left in linux.kill(linux.marks(linux.descendants(process.pid))):
+        raise exceptions.Transient(f"process {left.pid} of amphora {folder.name} does not end")
 
 
 @contextlib.contextmanager
