@@ -28,15 +28,11 @@ _NEEDED = {Topology.SINGLE: 2, Topology.ACTIVE_STANDBY: 3}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(VipRequest):
     """Where the VIP will be; without an address, the network service chooses one."""
 
     network_id: str
     subnet_id: str
-    address: str | None = None
-    port_id: str | None = None
-    qos_policy_id: str | None = None
-    additional: tuple[WantedAddress, ...] = ()
     versions: frozenset[int] = frozenset()  # of IP, of this VIP and of all additional ones
 
 
@@ -186,17 +182,9 @@ def allocated(asking: Asking, load_balancer_id: str, project_id: str, place: Pla
     :raises Conflict: the address is taken.
     """
     network = asking.services.network
-    request = VipRequest(
-        port_id=place.port_id,
-        network_id=place.network_id,
-        subnet_id=place.subnet_id,
-        address=place.address,
-        qos_policy_id=place.qos_policy_id,
-        additional=place.additional,
-    )
     try:
         with visibility.in_a_body():
-            vip = network.allocate_vip(load_balancer_id, project_id, request)
+            vip = network.allocate_vip(load_balancer_id, project_id, place)
     except exceptions.Conflict as error:
         raise exceptions.AddressInUse(f"The VIP IP address is already in use. {error}") from error
     try:

@@ -11,10 +11,10 @@ from controller.model.amphora import Amphora
 from controller.model.status import Topology
 from controller.model.tls import Need
 from controller.render import boot, datagrams, haproxy, keepalived, safe, tls
-from controller.render.interfaces import HostRoute, MemberNetwork, Networks, VipSubnet, interfaces
+from controller.render.interfaces import MemberNetwork, Networks, VipSubnet, interfaces
 from controller.render.settings import Settings
 
-__all__ = ["HostRoute", "MemberNetwork", "Networks", "Settings", "VipSubnet", "boot", "tls", "wanted_state"]
+__all__ = ["MemberNetwork", "Networks", "Settings", "VipSubnet", "boot", "tls", "wanted_state"]
 
 _DEFAULTS = Settings()
 _NO_CERTIFICATES: Mapping[Need, str] = {}

@@ -9,17 +9,9 @@ from amphora_agent.protocol import rest
 from controller.model import access
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
-from controller.model.network import FixedIp
+from controller.model.network import FixedIp, HostRoute
 from controller.model.status import Topology
 from controller.render import keepalived, safe
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class HostRoute:
-    """A route that a subnet gives to its hosts."""
-
-    destination: str
-    nexthop: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

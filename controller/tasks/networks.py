@@ -12,7 +12,7 @@ from controller.drivers.network import interface, remembered
 from controller.model import addresses, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import FixedIp, Port, Subnet
+from controller.model.network import FixedIp, Port
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render
     """
     mtu = known.network(vip.network_id).mtu
     subnets = [known.subnet(one.subnet_id) for one in vip.addresses]
-    return tuple(render.VipSubnet(cidr=one.cidr, gateway_ip=one.gateway_ip, mtu=mtu, host_routes=_routes(one)) for one in subnets)
+    return tuple(render.VipSubnet(cidr=one.cidr, gateway_ip=one.gateway_ip, mtu=mtu, host_routes=one.host_routes) for one in subnets)
 
 
 def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: remembered.RememberedNetworks) -> tuple[str, ...]:
@@ -147,9 +147,5 @@ def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: rem
         mtu=known.network(port.network_id).mtu,
         is_guarded=port.vnic_type == "normal",
         addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
-        host_routes=tuple(route for subnet in subnets for route in _routes(subnet)),
+        host_routes=tuple(route for subnet in subnets for route in subnet.host_routes),
     )
-
-
-def _routes(subnet: Subnet) -> tuple[render.HostRoute, ...]:
-    return tuple(render.HostRoute(route.destination, route.nexthop) for route in subnet.host_routes)

@@ -13,6 +13,7 @@ from hypothesis import strategies
 
 from controller import exceptions, render
 from controller.model import load_balancer as model
+from controller.model.network import HostRoute
 from controller.model.status import Topology
 from tests import builders
 from tests.unit.controller.render import tools
@@ -268,7 +269,7 @@ def test_a_number_out_of_range_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "networks",
-    [{"cidr": "198.19.10.0/24 x"}, {"gateway_ip": "198.19.10.1 dev"}, {"host_routes": (render.HostRoute("x", "y"),)}],
+    [{"cidr": "198.19.10.0/24 x"}, {"gateway_ip": "198.19.10.1 dev"}, {"host_routes": (HostRoute("x", "y"),)}],
 )
 def test_hostile_facts_about_networks_are_refused(networks: dict[str, Any]) -> None:
     snapshot = _whole()

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from amphora_agent.protocol import rest
 from controller import exceptions, render
 from controller.model import load_balancer as model
+from controller.model.network import HostRoute
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tests import builders
 from tests.unit.controller.render import tools
@@ -206,7 +207,7 @@ def test_amphorae_of_before_are_told_the_state_of_one_vip_as_ever() -> None:
 
 def test_networks_of_members_get_nics_after_the_vips() -> None:
     snapshot = builders.a_serving_snapshot()
-    route = render.HostRoute("10.1.0.0/16", "10.0.0.1")
+    route = HostRoute("10.1.0.0/16", "10.0.0.1")
     member = render.MemberNetwork(mac="FA:16:3E:00:00:02", mtu=1400, addresses=("10.0.0.5/24", "2001:db8::5/64"), host_routes=(route,))
     networks = dataclasses.replace(tools.NETWORKS, members=(member,))
     nics = render.wanted_state(snapshot, snapshot.amphorae[0], networks).interfaces

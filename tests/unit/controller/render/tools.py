@@ -16,14 +16,14 @@ from amphora_agent.protocol import rest
 from controller import render
 from controller.drivers.secrets import bundles
 from controller.model import load_balancer as model
-from controller.model.network import FixedIp
+from controller.model.network import FixedIp, HostRoute
 from controller.model.tls import Need
 from tests import builders, tls_material
 
 NETWORKS = render.Networks(vips=(render.VipSubnet(cidr=builders.VIP_SUBNET_CIDR, gateway_ip=builders.VIP_GATEWAY, mtu=1450),))
 ADDITIONAL = (
     render.VipSubnet(cidr="2001:db8:10::/64", gateway_ip="2001:db8:10::1", mtu=1450),
-    render.VipSubnet(cidr="192.0.2.0/24", gateway_ip="192.0.2.1", mtu=1450, host_routes=(render.HostRoute("203.0.113.0/24", "192.0.2.2"),)),
+    render.VipSubnet(cidr="192.0.2.0/24", gateway_ip="192.0.2.1", mtu=1450, host_routes=(HostRoute("203.0.113.0/24", "192.0.2.2"),)),
 )
 """The subnets of further VIPs, in this order."""
 
