@@ -210,7 +210,6 @@ class AmphoraUnreachable(Transient):
 
     def __init__(self, amphora_id: str, reason: str) -> None:
         super().__init__(f"amphora {amphora_id} did not answer: {reason}")
-        self.amphora_id = amphora_id
         self.reason = reason
 
 
@@ -227,8 +226,6 @@ class AmphoraRefused(ControllerError):
 
     def __init__(self, amphora_id: str, words: str) -> None:
         super().__init__(f"amphora {amphora_id} refused: {words}")
-        self.amphora_id = amphora_id
-        self.words = words
 
 
 class AmphoraAhead(AmphoraRefused, StaleOrder):
@@ -238,8 +235,6 @@ class AmphoraAhead(AmphoraRefused, StaleOrder):
 
     def __init__(self, amphora_id: str, token: int = 0, generation: int = 0) -> None:
         StaleOrder.__init__(self, f"amphora {amphora_id}", token, generation)
-        self.amphora_id = amphora_id
-        self.words = str(self)
 
 
 class ConfigRefused(AmphoraRefused):

@@ -147,24 +147,6 @@ def encode_report(report: dict[str, Any]) -> list[bytes]:
     return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE))
 
 
-def decode_report(parts: list[bytes]) -> dict[str, Any]:
-    """The report that these bodies carry, in order.
-
-    :raises Rejected: not a report, or a larger one than `MAX_REPORT`.
-    """
-    unpacker = zlib.decompressobj()
-    try:
-        text = unpacker.decompress(b"".join(parts), MAX_REPORT)
-        if unpacker.unconsumed_tail or not unpacker.eof:
-            raise Rejected("the report is cut, or too large")
-        report = json.loads(text)
-    except (zlib.error, ValueError) as exc:
-        raise Rejected(f"not a report: {exc}") from exc
-    if not isinstance(report, dict):
-        raise Rejected("a report is an object")
-    return report
-
-
 def encode_counters(report: dict[str, Any]) -> bytes:
     """What a beat carries of the counters of a report; nothing if they don't fit into one."""
     listeners = report["listeners"]

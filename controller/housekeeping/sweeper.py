@@ -47,12 +47,7 @@ class Sweeper:
             self._ring()
 
     def _post(self, load_balancer_ids: Collection[str], may_go_on: Callable[[], bool]) -> int:
-        posted = 0
-        for load_balancer_id in load_balancer_ids:
-            if not may_go_on():
-                break
-            posted += self._post_one(load_balancer_id)
-        return posted
+        return sum(self._post_one(one) for one in load_balancer_ids if may_go_on())
 
     def _post_one(self, load_balancer_id: str) -> bool:
         with self._db.begin() as tx:

@@ -189,7 +189,7 @@ def test_haproxys_words_come_back_and_the_old_state_runs_on(case: Case) -> None:
     case.driver.apply(case.amphora, old, {})
     with pytest.raises(exceptions.ConfigRefused, match=r"unknown keyword 'frob'|default_backend: 'frob'") as refusal:
         case.driver.apply(case.amphora, case.spoil(dataclasses.replace(old, generation=2)), {})
-    assert refusal.value.amphora_id == case.amphora.id
+    assert case.amphora.id in str(refusal.value)
     assert case.driver.info(case.amphora).load_balancers == {old.load_balancer_id: 1}
     assert case.driver.apply(case.amphora, dataclasses.replace(old, generation=3), {}).how is interface.How.NONE
 

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import http.server
 import ipaddress
+import json
 import os
 import pathlib
 import secrets
@@ -22,6 +23,7 @@ import sys
 import threading
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -180,7 +182,7 @@ class Beats:
         self.sock.settimeout(timeout)
         datagram, self.sender = self.sock.recvfrom(65536)
         header, body = heartbeat.unpack(datagram, self.key)
-        return header, heartbeat.decode_report([body]) if header.kind == heartbeat.REPORT else None
+        return header, json.loads(zlib.decompress(body)) if header.kind == heartbeat.REPORT else None
 
     def report(self, condition: Callable[[dict[str, Any]], bool] = lambda _: True, within: float = 15.0) -> dict[str, Any]:
         """The next report that fits."""

@@ -151,8 +151,6 @@ def test_everything_that_is_shown_of_an_amphora_is_set_by_a_step() -> None:
 CALLED_FROM_OUTSIDE = {
     "store_bundle": "puts a secret into a store of ours: whoever runs the store does, through the contract that all stores have",
     "store_secret": "the same for one word",
-    "decode_report": "the other direction of what agents send, for whoever listens to them without a controller",
-    "may_become": "the table of states, which the repositories are about to ask",
     "set_task_progress": "taskflow asks for it by name",
 }
 """What nothing of the product calls by its name, and why it is there."""

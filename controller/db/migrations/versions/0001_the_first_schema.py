@@ -53,6 +53,11 @@ def _resource() -> list[sa.schema.SchemaItem]:
     return [_id(), *own, *state, *times, sa.Index(None, "project_id", "created_at", "id")]
 
 
+def _below() -> list[sa.schema.SchemaItem]:
+    """The same below a load balancer."""
+    return [*_resource(), _of("load_balancer_id", "load_balancers.id")]
+
+
 def _fault() -> list[sa.Column[Any]]:
     """What happened, in words."""
     said = [*_needed(sa.String(64), "code"), *_needed(sa.Text, "message"), *_maybe(_TEXT, "step"), *_maybe(sa.String(64), "request_id")]
@@ -85,15 +90,16 @@ sa.Table(
     *_maybe(sa.Double, "deleted_at"),
     sa.Index(None, "created_at", "id"),
 )
-sa.Table(
-    "availability_zone_profiles",
-    _schema,
-    _id(),
-    *_needed(_TEXT, "name"),
-    *_needed(sa.String(64), "provider_name"),
-    *_needed(sa.Text, "availability_zone_data"),
-    *_needed(columns.UtcDateTime, "created_at"),
-)
+for _choice in ("availability_zone", "flavor"):
+    sa.Table(
+        f"{_choice}_profiles",
+        _schema,
+        _id(),
+        *_needed(_TEXT, "name"),
+        *_needed(sa.String(64), "provider_name"),
+        *_needed(sa.Text, f"{_choice}_data"),
+        *_needed(columns.UtcDateTime, "created_at"),
+    )
 sa.Table(
     "events",
     _schema,
@@ -110,15 +116,6 @@ sa.Table(
     sa.Column("object_id", _ID, primary_key=True),
     sa.Column("load_balancer_id", _ID, index=True),
     *_fault(),
-)
-sa.Table(
-    "flavor_profiles",
-    _schema,
-    _id(),
-    *_needed(_TEXT, "name"),
-    *_needed(sa.String(64), "provider_name"),
-    *_needed(sa.Text, "flavor_data"),
-    *_needed(columns.UtcDateTime, "created_at"),
 )
 sa.Table(
     "flow_records",
@@ -214,8 +211,7 @@ sa.Table(
 sa.Table(
     "pools",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     *_needed(_WORD, "protocol"),
     *_needed(sa.String(32), "lb_algorithm"),
     *_maybe(sa.JSON(none_as_null=True), "session_persistence tls_versions alpn_protocols"),
@@ -226,8 +222,7 @@ sa.Table(
 sa.Table(
     "health_monitors",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     _of("pool_id", "pools.id"),
     *_needed(_WORD, "type"),
     *_needed(sa.Integer, "delay timeout max_retries max_retries_down"),
@@ -239,8 +234,7 @@ sa.Table(
 sa.Table(
     "listeners",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     *_needed(sa.String(32), "protocol"),
     *_needed(sa.Integer, "protocol_port connection_limit timeout_client_data timeout_member_connect timeout_member_data timeout_tcp_inspect"),
     _of("default_pool_id", "pools.id", nullable=True),
@@ -255,8 +249,7 @@ sa.Table(
 sa.Table(
     "members",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     _of("pool_id", "pools.id"),
     *_needed(sa.String(64), "address"),
     *_needed(sa.Integer, "protocol_port weight"),
@@ -269,8 +262,7 @@ sa.Table(
 sa.Table(
     "l7policies",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     _of("listener_id", "listeners.id"),
     *_needed(sa.String(32), "action"),
     _of("redirect_pool_id", "pools.id", nullable=True),
@@ -281,8 +273,7 @@ sa.Table(
 sa.Table(
     "l7rules",
     _schema,
-    *_resource(),
-    _of("load_balancer_id", "load_balancers.id"),
+    *_below(),
     _of("l7policy_id", "l7policies.id"),
     *_needed(sa.String(32), "type"),
     *_needed(_WORD, "compare_type"),
