@@ -22,7 +22,9 @@ def _cloud(conf: Any) -> bool:
     return _nova(conf) or _neutron(conf)
 
 
-def _check(run: Callable[[Site], Iterable[Finding]], applies: Callable[[Any], bool] = lambda conf: True, *needs: str) -> Check[Site]:
+def _check(
+    run: Callable[[Site], Finding | Iterable[Finding]], applies: Callable[[Any], bool] = lambda conf: True, *needs: str
+) -> Check[Site]:
     return Check(
         name=run.__name__.replace("_", "-"), question=(run.__doc__ or "").split("\n", maxsplit=1)[0], run=run, applies=applies, needs=needs
     )

@@ -30,16 +30,15 @@ _GIVE = "openstack role add --project {project} --user {user} admin"
 _PATIENCE = 10.0  # seconds
 
 
-def credentials(site: Site) -> Iterator[Finding]:
+def credentials(site: Site) -> Finding:
     """Does Keystone take us for who we say we are?"""
     try:
         access = site.access
     except exceptions.Misconfigured as error:
         fix = "[service_auth] cloud, or auth_type, auth_url, username, password, project_name and both domains: is the project missing?"
-        yield failure("credentials", str(error), fix)
-        return
+        return failure("credentials", str(error), fix)
     who = f"{access.username} of project {access.project_name} ({access.project_id})"
-    yield ok(f"{who}, roles {', '.join(sorted(access.role_names))}")
+    return ok(f"{who}, roles {', '.join(sorted(access.role_names))}")
 
 
 def endpoints(site: Site) -> Iterator[Finding]:
@@ -159,15 +158,13 @@ def catalogue(site: Site) -> Iterator[Finding]:
         yield ok(f"{url} answers, {len(versions)} versions")
 
 
-def roles(site: Site) -> Iterator[Finding]:
+def roles(site: Site) -> Finding:
     """Do the roles exist that tenants are given?"""
     try:
         known = {one["name"] for one in site.cloud.service("identity").get("/roles")["roles"]}
     except errors.NotAllowed:
-        yield ok("not for this user to see; reader, member and admin work in any case")
-        return
+        return ok("not for this user to see; reader, member and admin work in any case")
     missing = [name for name in ROLES if name not in known]
     if missing:
-        yield warning("roles", f"missing: {', '.join(missing)}; reader, member and admin work", f"openstack role create {missing[0]} ...")
-        return
-    yield ok("all five of load-balancer_*")
+        return warning("roles", f"missing: {', '.join(missing)}; reader, member and admin work", f"openstack role create {missing[0]} ...")
+    return ok("all five of load-balancer_*")

@@ -87,21 +87,17 @@ def _disk(found: Document | None) -> int:
     return max(int(found["min_disk"] or 0), math.ceil(size / _GIB))
 
 
-def quota(site: Site) -> Iterator[Finding]:
+def quota(site: Site) -> Finding:
     """How many load balancers fit into the quota of our project?"""
     rooms = {what: room // need for what, (room, need) in _rooms(site).items() if room is not None}
     if not rooms:
-        yield ok("nothing is limited")
-        return
+        return ok("nothing is limited")
     what = min(rooms, key=lambda one: rooms[one])
     fix = f"openstack quota set --{what} NUMBER {site.access.project_id}"
     words = f"room for {rooms[what]} load balancers ({what} is the narrowest)"
     if rooms[what] < 1:
-        yield failure("quota-full", words, fix)
-    elif rooms[what] < _FEW:
-        yield warning("quota-low", words, fix)
-    else:
-        yield ok(words)
+        return failure("quota-full", words, fix)
+    return warning("quota-low", words, fix) if rooms[what] < _FEW else ok(words)
 
 
 def _rooms(site: Site) -> Mapping[str, tuple[int | None, int]]:
@@ -128,27 +124,24 @@ def _left(quotas: Mapping[str, int], used: str) -> int | None:
     return None if quotas["limit"] < 0 else max(0, quotas["limit"] - quotas[used] - quotas.get("reserved", 0))
 
 
-def ssh_key(site: Site) -> Iterator[Finding]:
+def ssh_key(site: Site) -> Finding:
     """Is the SSH key there that the configuration names?"""
     name = site.conf.controller_worker.amp_ssh_key_name
     if not name:
-        yield ok("none is named: nobody logs in to amphorae")
-        return
+        return ok("none is named: nobody logs in to amphorae")
     try:
         found: Any = site.compute.get(f"/os-keypairs/{name}")["keypair"]
     except errors.Missing:
         fix = f"openstack keypair create --public-key FILE {name}, as the user of [service_auth]"
-        yield failure("key-missing", f"{site.access.username} has no key pair {name}", fix)
-        return
-    yield ok(f"{name} {found['fingerprint']}")
+        return failure("key-missing", f"{site.access.username} has no key pair {name}", fix)
+    return ok(f"{name} {found['fingerprint']}")
 
 
-def affinity(site: Site) -> Iterator[Finding]:
+def affinity(site: Site) -> Finding:
     """Can the two halves of a pair be kept on two hosts?"""
     nova, worker = site.conf.nova, site.conf.controller_worker
     if not nova.enable_anti_affinity:
-        yield ok("[nova] enable_anti_affinity is off: the scheduler decides")
-        return
+        return ok("[nova] enable_anti_affinity is off: the scheduler decides")
     hosts = _hosts(site)
     if (
         hosts is not None
@@ -157,8 +150,8 @@ def affinity(site: Site) -> Iterator[Finding]:
         and worker.loadbalancer_topology == "ACTIVE_STANDBY"
     ):
         words = f"there is {hosts} compute host that is up, and each pair needs two"
-        yield failure("affinity-hosts", words, "[nova] anti_affinity_policy = soft-anti-affinity")
-    yield ok(f"{nova.anti_affinity_policy}, {'hosts not for us to see' if hosts is None else f'{hosts} hosts'}")
+        return failure("affinity-hosts", words, "[nova] anti_affinity_policy = soft-anti-affinity")
+    return ok(f"{nova.anti_affinity_policy}, {'hosts not for us to see' if hosts is None else f'{hosts} hosts'}")
 
 
 def _hosts(site: Site) -> int | None:

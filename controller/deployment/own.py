@@ -37,65 +37,56 @@ def options(site: Site) -> Iterator[Finding]:
     yield ok(", ".join(site.conf.config_file or ["no file: the defaults"]))
 
 
-def database(site: Site) -> Iterator[Finding]:
+def database(site: Site) -> Finding:
     """Is the database there, with the newest schema?"""
     schema = migration.Schema(site.conf.database.connection)
     try:
         current = schema.existing()
     except exceptions.Misconfigured as error:
-        yield failure("database-away", str(error), f"[database] connection; start the server; a new database: {_MIGRATE}")
-        return
+        return failure("database-away", str(error), f"[database] connection; start the server; a new database: {_MIGRATE}")
     if current != schema.newest():
-        yield failure("database-schema", f"the schema is at {current or 'nothing'}, this program needs {schema.newest()}", _MIGRATE)
-        return
-    yield ok(f"{schema.where} has the schema {current}")
+        return failure("database-schema", f"the schema is at {current or 'nothing'}, this program needs {schema.newest()}", _MIGRATE)
+    return ok(f"{schema.where} has the schema {current}")
 
 
-def heartbeat_key(site: Site) -> Iterator[Finding]:
+def heartbeat_key(site: Site) -> Finding:
     """Is there a key for heartbeats that nobody guesses?"""
     try:
         keys = health_manager.deployment_keys(site.conf.health_manager.heartbeat_key)
     except ValueError as error:
-        yield failure("heartbeat-key", str(error), "[health_manager] heartbeat_key = $(openssl rand -hex 32), the same on every host")
-        return
-    yield ok(f"{len(keys)} of good strength")
+        return failure("heartbeat-key", str(error), "[health_manager] heartbeat_key = $(openssl rand -hex 32), the same on every host")
+    return ok(f"{len(keys)} of good strength")
 
 
-def certificates(site: Site) -> Iterator[Finding]:
+def certificates(site: Site) -> Finding:
     """Are the roots there which vouch for amphorae and controllers, and how long?"""
     options = site.conf.certificates
     if site.conf.controller_worker.ca_driver != "local":
-        yield ok(f"the authority `{site.conf.controller_worker.ca_driver}` is its own business")
-        return
+        return ok(f"the authority `{site.conf.controller_worker.ca_driver}` is its own business")
     folder = pathlib.Path(options.ca_path)
     if not (folder / "server_ca.pem").exists():
-        yield failure("certificates", f"there is no server_ca.pem in {folder}", _CREATE)
-        return
+        return failure("certificates", f"there is no server_ca.pem in {folder}", _CREATE)
     try:
         services.Services.load(site.conf).ca.trust()
     except exceptions.Misconfigured as error:
-        yield failure("certificates", str(error), f"mend what the sentence names, or make a new directory: {_CREATE}")
-        return
+        return failure("certificates", str(error), f"mend what the sentence names, or make a new directory: {_CREATE}")
     phrase = options.ca_private_key_passphrase
     roots = rollover.RollOver(folder, phrase.encode() if phrase else None, datetime.timedelta(0)).roots()
     end = min(root.not_after for root in roots)
     if end - datetime.datetime.now(datetime.UTC) < _MONTH:
-        yield warning("certificates-end", f"a root ends on {end:%Y-%m-%d}", "figlina ca start --config-file FILE")
-        return
-    yield ok(f"{len(roots)} roots, the first ends on {end:%Y-%m-%d}")
+        return warning("certificates-end", f"a root ends on {end:%Y-%m-%d}", "figlina ca start --config-file FILE")
+    return ok(f"{len(roots)} roots, the first ends on {end:%Y-%m-%d}")
 
 
-def secrets(site: Site) -> Iterator[Finding]:
+def secrets(site: Site) -> Finding:
     """Can tenants' certificates be kept?"""
     if site.conf.controller_worker.secrets_driver == "local" and not pathlib.Path(site.conf.certificates.storage_path).is_dir():
-        yield failure("secrets", f"there is no folder {site.conf.certificates.storage_path}", _CREATE)
-        return
+        return failure("secrets", f"there is no folder {site.conf.certificates.storage_path}", _CREATE)
     try:
         kept = services.Services.load(site.conf).secrets
     except exceptions.Misconfigured as error:
-        yield failure("secrets", str(error), "what the sentence says")
-        return
-    yield ok(f"{type(kept).__name__} opens")
+        return failure("secrets", str(error), "what the sentence says")
+    return ok(f"{type(kept).__name__} opens")
 
 
 def drivers(site: Site) -> Iterator[Finding]:
@@ -115,7 +106,7 @@ def drivers(site: Site) -> Iterator[Finding]:
     yield ok(", ".join(f"{kind} {name}" for kind, name in named.items()))
 
 
-def strangers(site: Site) -> Iterator[Finding]:
+def strangers(site: Site) -> Finding:
     """Is all that housekeeping takes for ours explained by a row? It deletes the rest, be it another Figlina's of the same name."""
     everything = services.Services.load(site.conf)
     try:
@@ -133,37 +124,32 @@ def strangers(site: Site) -> Iterator[Finding]:
         fix = (
             "[house_keeping] delete_orphans = false while another one works in this cloud; several Figlinas: [controller_worker] deployment"
         )
-        yield warning("strangers", f"{words}; housekeeping would delete them", fix)
-        return
-    yield ok(f"{len(amphorae)} amphorae and {len(vips)} VIP ports, {len(unknown)} of them unexplained")
+        return warning("strangers", f"{words}; housekeeping would delete them", fix)
+    return ok(f"{len(amphorae)} amphorae and {len(vips)} VIP ports, {len(unknown)} of them unexplained")
 
 
-def callers(site: Site) -> Iterator[Finding]:
+def callers(site: Site) -> Finding:
     """Are callers of the API proved, and can they be?"""
     strategy = site.conf.api_settings.auth_strategy
     if strategy != "keystone":
         word = "whoever reaches the API administers every load balancer"
-        yield warning("callers-unproved", f"auth_strategy is {strategy}: {word}", "[api_settings] auth_strategy = keystone")
-        return
+        return warning("callers-unproved", f"auth_strategy is {strategy}: {word}", "[api_settings] auth_strategy = keystone")
     try:
         auth, session = _as_middleware(site.conf)
         access = auth.get_access(session)
     except exceptions.Misconfigured as error:
-        yield failure(
+        return failure(
             "callers-nobody", str(error), "[keystone_authtoken] auth_type, auth_url, username, password, project_name, ..._domain_name"
         )
-        return
     except Exception as error:  # keystoneauth has no class for a password that is missing
-        yield failure("callers-refused", f"Keystone does not take [keystone_authtoken]: {error}", "the password and project there")
-        return
+        return failure("callers-refused", f"Keystone does not take [keystone_authtoken]: {error}", "the password and project there")
     if not _proves(site, access, session):
-        yield failure(
+        return failure(
             "callers-rights",
             f"{access.username} (roles {', '.join(access.role_names)}) may not prove the tokens of others",
             f"openstack role add --project {access.project_name} --user {access.username} service",
         )
-        return
-    yield ok(f"{access.username} of {access.project_name} proves tokens (roles {', '.join(sorted(access.role_names))})")
+    return ok(f"{access.username} of {access.project_name} proves tokens (roles {', '.join(sorted(access.role_names))})")
 
 
 def _proves(site: Site, access: Any, session: sessions.Session) -> bool:

@@ -42,7 +42,7 @@ class Check(Generic[Site]):
 
     name: str
     question: str
-    run: Callable[[Site], Iterable[Finding]]
+    run: Callable[[Site], Finding | Iterable[Finding]]
     applies: Callable[[Any], bool] = lambda conf: True
     needs: tuple[str, ...] = ()
 
@@ -86,7 +86,8 @@ def run(checks: Sequence[Check[Site]], site: Site, conf: Any) -> Iterator[Told]:
 
 def _found(check: Check[Site], site: Site) -> Iterator[Finding]:
     try:
-        yield from check.run(site)
+        found = check.run(site)
+        yield from [found] if isinstance(found, Finding) else found
     except Exception as error:
         yield failure(
             "unanswered",
