@@ -13,6 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from amphora_agent.protocol import heartbeat
 from controller.db import columns
 from controller.db.columns import UtcDateTime
 from controller.model import quota
@@ -33,8 +34,13 @@ def _id() -> sa.Column[str]:
     return sa.Column("id", sa.String(36), primary_key=True)
 
 
-def _load_balancer_id(**kwargs: Any) -> sa.Column[str]:
-    return sa.Column("load_balancer_id", sa.String(36), sa.ForeignKey("load_balancers.id"), index=True, **kwargs)
+def _of(name: str, whose: str, **more: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.String(36), sa.ForeignKey(whose), index=True, **more)
+
+
+def _maybe(kind: Any, names: str) -> list[sa.Column[Any]]:
+    """Columns of one kind that may be null."""
+    return [sa.Column(name, kind) for name in names.split()]
 
 
 def _resource() -> list[sa.Column[Any]]:
@@ -57,6 +63,11 @@ def _resources(name: str, schema: Schema, *own: sa.Column[Any] | sa.Index) -> sa
     said = [*_resource(), *(item for item in own if isinstance(item, sa.Column))]
     declared = columns.of(schema, without={column.name for column in said})
     return sa.Table(name, metadata, *_resource(), *declared, *own, sa.Index(None, "project_id", "created_at", "id"))
+
+
+def _below(name: str, schema: Schema, *own: sa.Column[Any]) -> sa.Table:
+    """The same below a load balancer."""
+    return _resources(name, schema, _of("load_balancer_id", "load_balancers.id", nullable=False), *own)
 
 
 def _fault() -> list[sa.Column[Any]]:
@@ -94,43 +105,38 @@ load_balancers = _resources(
     sa.Index(None, "provisioning_status", "next_try_at"),
 )
 
-pools = _resources("pools", pool.SCHEMA, _load_balancer_id(nullable=False))
+pools = _below("pools", pool.SCHEMA)
 
-listeners = _resources(
+listeners = _below(
     "listeners",
     listener.SCHEMA,
-    _load_balancer_id(nullable=False),
-    sa.Column("default_pool_id", sa.String(36), sa.ForeignKey("pools.id"), index=True),
+    _of("default_pool_id", "pools.id"),
 )
 
-members = _resources(
+members = _below(
     "members",
     member.SCHEMA,
-    _load_balancer_id(nullable=False),
-    sa.Column("pool_id", sa.String(36), sa.ForeignKey("pools.id"), nullable=False, index=True),
+    _of("pool_id", "pools.id", nullable=False),
     sa.Column("vnic_type", sa.String(16), nullable=False, default="normal"),
 )
 
-health_monitors = _resources(
+health_monitors = _below(
     "health_monitors",
     health_monitor.SCHEMA,
-    _load_balancer_id(nullable=False),
-    sa.Column("pool_id", sa.String(36), sa.ForeignKey("pools.id"), nullable=False, index=True),
+    _of("pool_id", "pools.id", nullable=False),
 )
 
-l7policies = _resources(
+l7policies = _below(
     "l7policies",  # positions count from 1, without gaps among those of a listener that are not being deleted
     l7policy.SCHEMA,
-    _load_balancer_id(nullable=False),
-    sa.Column("listener_id", sa.String(36), sa.ForeignKey("listeners.id"), nullable=False, index=True),
-    sa.Column("redirect_pool_id", sa.String(36), sa.ForeignKey("pools.id"), index=True),
+    _of("listener_id", "listeners.id", nullable=False),
+    _of("redirect_pool_id", "pools.id"),
 )
 
-l7rules = _resources(
+l7rules = _below(
     "l7rules",
     l7rule.SCHEMA,
-    _load_balancer_id(nullable=False),
-    sa.Column("l7policy_id", sa.String(36), sa.ForeignKey("l7policies.id"), nullable=False, index=True),
+    _of("l7policy_id", "l7policies.id", nullable=False),
 )
 
 RESOURCES: Mapping[str, sa.Table] = {
@@ -157,39 +163,25 @@ quotas = sa.Table(
 )
 
 
-def _choice_profile(data: str) -> list[sa.Column[Any]]:
-    """What a flavor or an availability zone means to a provider."""
-    return [
+def _choices(schema: Schema, *key: sa.Column[str]) -> tuple[sa.Table, sa.Table]:
+    """Flavors or availability zones, and the profiles that say what they mean to a provider."""
+    what, profile_id = schema.name, f"{schema.name}_profile_id"
+    profiles = sa.Table(
+        f"{what}_profiles",
+        metadata,
         _id(),
         sa.Column("name", sa.String(255), nullable=False),
         sa.Column("provider_name", sa.String(64), nullable=False),
-        sa.Column(data, sa.Text, nullable=False),  # a JSON object
+        sa.Column(f"{what}_data", sa.Text, nullable=False),  # a JSON object
         sa.Column("created_at", UtcDateTime, nullable=False),
-    ]
+    )
+    points = sa.Column(profile_id, sa.String(36), sa.ForeignKey(profiles.c.id), nullable=False)
+    own = [*key, *columns.of(schema, without=("name", profile_id)), points, sa.Column("created_at", UtcDateTime, nullable=False)]
+    return sa.Table(f"{what}s", metadata, *own), profiles
 
 
-flavor_profiles = sa.Table("flavor_profiles", metadata, *_choice_profile("flavor_data"))
-
-flavors = sa.Table(
-    "flavors",
-    metadata,
-    _id(),
-    sa.Column("name", sa.String(255), nullable=False, unique=True),
-    *columns.of(choice.FLAVOR, without=("name", "flavor_profile_id")),
-    sa.Column("flavor_profile_id", sa.String(36), sa.ForeignKey("flavor_profiles.id"), nullable=False),
-    sa.Column("created_at", UtcDateTime, nullable=False),
-)
-
-availability_zone_profiles = sa.Table("availability_zone_profiles", metadata, *_choice_profile("availability_zone_data"))
-
-availability_zones = sa.Table(
-    "availability_zones",
-    metadata,
-    sa.Column("name", sa.String(255), primary_key=True),
-    *columns.of(choice.AVAILABILITY_ZONE, without=("name", "availability_zone_profile_id")),
-    sa.Column("availability_zone_profile_id", sa.String(36), sa.ForeignKey("availability_zone_profiles.id"), nullable=False),
-    sa.Column("created_at", UtcDateTime, nullable=False),
-)
+flavors, flavor_profiles = _choices(choice.FLAVOR, _id(), sa.Column("name", sa.String(255), nullable=False, unique=True))
+availability_zones, availability_zone_profiles = _choices(choice.AVAILABILITY_ZONE, sa.Column("name", sa.String(255), primary_key=True))
 
 tags = sa.Table(
     "tags",
@@ -224,27 +216,18 @@ amphorae = sa.Table(
     _id(),
     sa.Column("load_balancer_id", sa.String(36), index=True),
     sa.Column("status", sa.String(32), nullable=False, index=True),
-    sa.Column("role", sa.String(16)),
-    sa.Column("compute_id", sa.String(255)),
-    sa.Column("management_address", sa.String(64)),
-    sa.Column("management_port_id", sa.String(36)),
-    sa.Column("vrrp_ip", sa.String(64)),
+    *_maybe(sa.String(16), "role vrrp_interface"),
+    *_maybe(sa.String(255), "compute_id cached_zone compute_flavor"),
+    *_maybe(sa.String(64), "management_address vrrp_ip ha_ip"),
+    *_maybe(sa.String(36), "management_port_id vrrp_port_id ha_port_id image_id"),
     sa.Column("additional_vrrp_ips", sa.JSON(none_as_null=True)),  # on the subnets of additional VIPs; null: it was made without any
-    sa.Column("vrrp_port_id", sa.String(36)),
     sa.Column("vrrp_mac", sa.String(17)),
-    sa.Column("ha_ip", sa.String(64)),
-    sa.Column("ha_port_id", sa.String(36)),
-    sa.Column("vrrp_interface", sa.String(16)),
-    sa.Column("vrrp_id", sa.Integer),
-    sa.Column("vrrp_priority", sa.Integer),
+    *_maybe(sa.Integer, "vrrp_id vrrp_priority"),
     sa.Column("cert_expiration", UtcDateTime),
     sa.Column("cert_busy", sa.Boolean, nullable=False, default=False),
     sa.Column("cert_trust", sa.String(64)),  # `CertificateAuthority.trust` when the certificate was given
     sa.Column("cert_renew_at", sa.Double, nullable=False, default=0.0, index=True),
     sa.Column("cert_failures", sa.Integer, nullable=False, default=0),  # renewals that failed in a row
-    sa.Column("cached_zone", sa.String(255)),
-    sa.Column("image_id", sa.String(36)),
-    sa.Column("compute_flavor", sa.String(255)),
     sa.Column("member_ports", sa.JSON(none_as_null=True)),  # what is plugged towards members; null: nobody has written it down
     sa.Column("applied_generation", sa.BigInteger, nullable=False, default=0),
     sa.Column("confirmed_hash", sa.String(64)),  # of the state in its last receipt; null: not known, so reports are not compared with it
@@ -258,8 +241,7 @@ amphora_health = sa.Table(
     "amphora_health",  # narrow, because it is written all the time
     metadata,
     sa.Column("amphora_id", sa.String(36), primary_key=True),
-    sa.Column("first_heartbeat_at", sa.Double),
-    sa.Column("last_heartbeat_at", sa.Double),
+    *_maybe(sa.Double, "first_heartbeat_at last_heartbeat_at"),
     sa.Column("told_restarts", sa.String(255)),  # how many restarts of its programs were told: `health_manager/restarts.py`
     sa.Index(None, "last_heartbeat_at"),
 )
@@ -279,11 +261,7 @@ listener_statistics = sa.Table(
     sa.Column("listener_id", sa.String(36), primary_key=True),
     sa.Column("amphora_id", sa.String(36), primary_key=True),
     sa.Column("load_balancer_id", sa.String(36), nullable=False, index=True),
-    sa.Column("bytes_in", sa.BigInteger, nullable=False, default=0),
-    sa.Column("bytes_out", sa.BigInteger, nullable=False, default=0),
-    sa.Column("active_connections", sa.BigInteger, nullable=False, default=0),
-    sa.Column("total_connections", sa.BigInteger, nullable=False, default=0),
-    sa.Column("request_errors", sa.BigInteger, nullable=False, default=0),
+    *(sa.Column(name, sa.BigInteger, nullable=False, default=0) for name in heartbeat.COUNTERS),
 )
 
 jobs = sa.Table(

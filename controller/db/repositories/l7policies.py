@@ -19,12 +19,10 @@ from controller.model import load_balancer as model
 from controller.model import status
 
 _T = tables.l7policies
-_LAST = sa.select(sa.func.count()).where(
-    _T.c.listener_id == sa.bindparam("listener_id"), _T.c.provisioning_status != resources.PENDING_DELETE
-)
+_LAST = sa.select(sa.func.count()).where(_T.c.listener_id == sa.bindparam("listener_id"), resources.lives(_T))
 _USER = (
     sa.select(_T.c.id)
-    .where(_T.c.redirect_pool_id == sa.bindparam("pool_id"), _T.c.provisioning_status != resources.PENDING_DELETE)
+    .where(_T.c.redirect_pool_id == sa.bindparam("pool_id"), resources.lives(_T))
     .order_by(_T.c.created_at, _T.c.id)
     .limit(1)
 )
@@ -35,7 +33,7 @@ _HEAD = sa.select(
     _T.c.project_id,
     _T.c.provisioning_status,
     sa.select(sa.func.count())
-    .where(tables.l7rules.c.l7policy_id == _T.c.id, tables.l7rules.c.provisioning_status != resources.PENDING_DELETE)
+    .where(tables.l7rules.c.l7policy_id == _T.c.id, resources.lives(tables.l7rules))
     .scalar_subquery()
     .label("rules"),
 ).where(_T.c.id == sa.bindparam("id"))
@@ -93,7 +91,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
 
     def _shift(self, listener_id: str, condition: sa.ColumnElement[bool], by: int, generation: int) -> None:
         """Clients see the new positions at once, and no change of state: that is how the compatible API does it."""
-        moved = sa.update(_T).where(_T.c.listener_id == listener_id, condition, _T.c.provisioning_status != resources.PENDING_DELETE)
+        moved = sa.update(_T).where(_T.c.listener_id == listener_id, condition, resources.lives(_T))
         self._connection.execute(moved.values(position=_T.c.position + by, generation=generation))
 
     def user_of(self, pool_id: str) -> str | None:

@@ -32,7 +32,7 @@ _ABOVE: dict[str, tuple[sa.Table, sa.Column[str]]] = {
 _LIVE_CHILDREN = sa.select(
     sa.or_(
         *(
-            sa.exists().where(table.c.load_balancer_id == sa.bindparam("object_id"), table.c.provisioning_status != _P.PENDING_DELETE)
+            sa.exists().where(table.c.load_balancer_id == sa.bindparam("object_id"), resources.lives(table))
             for table in (tables.listeners, tables.pools)
         )
     )
@@ -115,7 +115,7 @@ _L = tables.listeners
 _PORTS = sa.select(_L.c.id, _L.c.protocol).where(
     _L.c.load_balancer_id == sa.bindparam("load_balancer_id"),
     _L.c.protocol_port == sa.bindparam("port"),
-    _L.c.provisioning_status != resources.PENDING_DELETE,
+    resources.lives(_L),
 )
 
 
@@ -142,9 +142,7 @@ class Listeners(resources.Resources[model.Listener]):
 
     def any_with_cidrs(self, load_balancer_id: str) -> bool:
         """Whether a listener, which is not being deleted, lets only some clients in."""
-        wanted = sa.select(_L.c.allowed_cidrs).where(
-            _L.c.load_balancer_id == load_balancer_id, _L.c.provisioning_status != resources.PENDING_DELETE
-        )
+        wanted = sa.select(_L.c.allowed_cidrs).where(_L.c.load_balancer_id == load_balancer_id, resources.lives(_L))
         return any(self._connection.execute(wanted).scalars())
 
     def detach(self, pool_id: str, generation: int) -> None:

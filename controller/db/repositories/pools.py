@@ -16,12 +16,8 @@ from controller.model import addresses, status
 from controller.model import load_balancer as model
 
 _T = tables.pools
-_RULES = sa.exists().where(
-    tables.l7rules.c.l7policy_id == tables.l7policies.c.id, tables.l7rules.c.provisioning_status != resources.PENDING_DELETE
-)
-_REDIRECTING = sa.and_(
-    tables.l7policies.c.admin_state_up.is_(sa.true()), tables.l7policies.c.provisioning_status != resources.PENDING_DELETE, _RULES
-)
+_RULES = sa.exists().where(tables.l7rules.c.l7policy_id == tables.l7policies.c.id, resources.lives(tables.l7rules))
+_REDIRECTING = sa.and_(tables.l7policies.c.admin_state_up.is_(sa.true()), resources.lives(tables.l7policies), _RULES)
 _HEAD = rows.Prepared(
     sa.select(
         _T.c.id,
@@ -29,9 +25,7 @@ _HEAD = rows.Prepared(
         _T.c.project_id,
         _T.c.protocol,
         _T.c.provisioning_status,
-        sa.exists()
-        .where(tables.health_monitors.c.pool_id == _T.c.id, tables.health_monitors.c.provisioning_status != resources.PENDING_DELETE)
-        .label("has_monitor"),
+        sa.exists().where(tables.health_monitors.c.pool_id == _T.c.id, resources.lives(tables.health_monitors)).label("has_monitor"),
         tables.load_balancers.c.vip_address,
         tables.load_balancers.c.additional_vips,
     ).where(_T.c.id == sa.bindparam("id"), tables.load_balancers.c.id == _T.c.load_balancer_id)
@@ -105,7 +99,7 @@ _TWIN = rows.Prepared(
         _M.c.pool_id == sa.bindparam("pool_id"),
         _M.c.address == sa.bindparam("address"),
         _M.c.protocol_port == sa.bindparam("port"),
-        _M.c.provisioning_status != resources.PENDING_DELETE,
+        resources.lives(_M),
     )
 )
 
@@ -114,7 +108,7 @@ _IPV6_TWINS = sa.select(_M.c.address).where(
     _M.c.pool_id == sa.bindparam("pool_id"),
     _M.c.address.contains(":"),
     _M.c.protocol_port == sa.bindparam("port"),
-    _M.c.provisioning_status != resources.PENDING_DELETE,
+    resources.lives(_M),
 )
 
 

@@ -64,6 +64,11 @@ def touched(table: sa.Table) -> sa.ColumnElement[datetime.datetime]:
     return sa.case((table.c.provisioning_status == PENDING_CREATE, table.c.updated_at), else_=rows.NOW)
 
 
+def lives(table: sa.Table) -> sa.ColumnElement[bool]:
+    """Nobody has asked to delete it."""
+    return table.c.provisioning_status != PENDING_DELETE
+
+
 class Resources(rows.Repository, Generic[R]):
     """Queries that are the same for every resource of a project."""
 
