@@ -30,6 +30,7 @@ TENANT_NAMESPACE = "haproxy"
 
 _ADDED = frozenset({"counters_interval", "hard_stop_after", "max_former_workers", "memory_reserve"})
 """Fields that came later, which an older controller does not name, and an older agent does not know."""
+_NEEDED = ("heartbeat_interval", "full_report_interval")
 _KINDS: Mapping[str, Callable[[Any], Any]] = {"float": float, "int": int}
 """By the annotations of fields: what reads their values of JSON; others are taken as they are."""
 
@@ -84,7 +85,7 @@ class AgentConfig:
         try:
             data = json.loads(content)
             data["health_managers"] = tuple((str(address), int(port)) for address, port in data["health_managers"])
-            known = [field for field in dataclasses.fields(cls) if field.name in data]
+            known = [field for field in dataclasses.fields(cls) if field.name in data or field.name in _NEEDED]
             return cls(**{field.name: _KINDS.get(str(field.type), lambda value: value)(data[field.name]) for field in known})
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError, RecursionError) as exc:
             raise ValueError(f"not {cls.TITLE}: {exc}") from exc

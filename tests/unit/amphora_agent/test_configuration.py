@@ -59,6 +59,12 @@ def test_what_no_agent_could_live_by_is_refused(spoiled: dict[str, object]) -> N
         boot.AgentConfig.parse(json.dumps(json.loads(TOLD.dump()) | spoiled).encode())
 
 
+@pytest.mark.parametrize("name", ["health_managers", "heartbeat_key", "heartbeat_interval", "full_report_interval"])
+def test_what_lacks_a_field_that_every_controller_names_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"not an agent's configuration: .*{name}"):
+        boot.AgentConfig.parse(json.dumps({key: value for key, value in json.loads(TOLD.dump()).items() if key != name}).encode())
+
+
 def test_a_boot_configuration_that_no_agent_could_live_by_is_refused_too() -> None:
     assert boot.BootConfig.parse(BOOTED.dump()) == BOOTED
     with pytest.raises(ValueError, match="not a boot configuration: health_managers is empty"):
