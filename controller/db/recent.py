@@ -7,9 +7,11 @@ below may be older than that, except PENDING_DELETE, which comes with a new gene
 
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
 import threading
+
+import cachetools
 
 from controller.db import database, tables
 from controller.model import load_balancer as model
@@ -23,10 +25,8 @@ class RecentSnapshots:
 
     def __init__(self, db: database.Database, objects: int = _OBJECTS) -> None:
         self._db = db
-        self._room = objects
         self._lock = threading.Lock()
-        self._kept: collections.OrderedDict[str, model.Snapshot] = collections.OrderedDict()
-        self._size = 0
+        self._kept = cachetools.LRUCache[str, model.Snapshot](objects, _size)
 
     def get(self, load_balancer_id: str) -> model.Snapshot:
         """The load balancer as it is now: two statements if its generation is known, seven otherwise.
@@ -55,21 +55,13 @@ class RecentSnapshots:
     def forget(self, load_balancer_id: str) -> None:
         """It will not be asked for again."""
         with self._lock:
-            self._drop(load_balancer_id)
+            self._kept.pop(load_balancer_id, None)
 
     def _keep(self, snapshot: model.Snapshot) -> model.Snapshot:
-        with self._lock:
-            self._drop(snapshot.load_balancer.id)
-            if (size := _size(snapshot)) <= self._room:
-                self._kept[snapshot.load_balancer.id] = snapshot
-                self._size += size
-            while self._size > self._room:
-                self._drop(next(iter(self._kept)))
+        with self._lock, contextlib.suppress(ValueError):  # it is larger than all that is kept
+            self._kept.pop(snapshot.load_balancer.id, None)
+            self._kept[snapshot.load_balancer.id] = snapshot
         return snapshot
-
-    def _drop(self, load_balancer_id: str) -> None:
-        if (gone := self._kept.pop(load_balancer_id, None)) is not None:
-            self._size -= _size(gone)
 
 
 def _size(snapshot: model.Snapshot) -> int:
