@@ -350,11 +350,9 @@ host_name = matching(
 def http_version(value: Any) -> float:
     """1.0 or 1.1."""
     try:
-        if isinstance(value, bool):
-            raise ValueError
-        number = float(value)
+        number = 0.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise Reject("Value should be one of: 1.0, 1.1") from None
+        number = 0.0
     if number not in (1.0, 1.1):
         raise Reject("Value should be one of: 1.0, 1.1")
     return number

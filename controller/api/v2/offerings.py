@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import types
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import flask
 
 from controller.api import current, nouns, paging
 from controller.api.v2 import collections
 from controller.changes import offerings
-from controller.changes.asking import Asking
 
 
 def _routes(name: str, path: str, key: str, kind: offerings.Kind, about: Mapping[str, str]) -> flask.Blueprint:
     """What can be chosen, callers may look at in the name of their own project; at profiles those only who may anywhere."""
-    changes = {verb: functools.partial(_change, getattr(offerings, verb), kind) for verb in ("create", "update", "delete")}
-    noun = nouns.Noun(policy=kind.policy, schema=kind.schema, repository=kind.repository, changes=types.SimpleNamespace(**changes))
+    changes = types.SimpleNamespace(
+        create=lambda asking, wanted: offerings.create(asking, kind, wanted),
+        update=lambda asking, key, values: offerings.update(asking, kind, key, values),
+        delete=lambda asking, key: offerings.delete(asking, kind, key),
+    )
+    noun = nouns.Noun(policy=kind.policy, schema=kind.schema, repository=kind.repository, changes=changes)
 
     def let_look(action: str) -> None:
         current.authorize(f"{kind.policy}:{action}", current.context().project_id if kind.profiles else None)
@@ -37,10 +38,6 @@ def _routes(name: str, path: str, key: str, kind: offerings.Kind, about: Mapping
         return collections.shown(noun, found)
 
     return collections.routes(name, path, key, noun, about, words=(name.removesuffix("s"), name), list=index, get=get)
-
-
-def _change(change: Callable[..., Any], kind: offerings.Kind, asking: Asking, *arguments: Any) -> Any:
-    return change(asking, kind, *arguments)
 
 
 def _of_choices(one: str, several: str) -> dict[str, str]:
