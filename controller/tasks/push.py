@@ -130,7 +130,7 @@ class Push(base.Step):
                 sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
         errors = _errors(sent)
         if not errors:
-            self.sender.certificates.register(snapshot)
+            self.sender.certificates.register(load_balancer_id)
         if isinstance(self.snapshots, passes.Pass) and not errors:
             self.snapshots.confirmed.update(_taken(sent))
             return

@@ -38,6 +38,7 @@ class Keeper:
         self._db = db
         self._store = store
         self._cipher = cipher_of
+        self._untold: tuple[str, ...] = ()  # references of which the store does not know yet that they are used
 
     def gather(self, snapshot: model.Snapshot, lease: jobs.Lease) -> Material:
         """What this snapshot needs; what was named by a request is a copy from then. Where the store is away or refuses what is to be read
@@ -64,28 +65,26 @@ class Keeper:
                 with self._db.begin(lease) as tx:
                     tx.tenant_certificates.keep(load_balancer_id, read)
         known |= {need: copy for need, (copy, _) in read.items()}
+        applied = snapshot.load_balancer.applied_generation
+        new = (need.reference for need in wanted if known[need].read_for > applied and not known[need].is_registered)
+        self._untold = tuple(dict.fromkeys(sorted(new)))
         names = {need: known[need].name for need in wanted}
         return Material(names, _Contents(self._db, self._cipher, load_balancer_id, frozenset(names.values())))
 
-    def register(self, snapshot: model.Snapshot) -> None:
-        """Tell the store of what is used since this generation; while the store is away, housekeeping comes back to it."""
-        wanted, load_balancer = tls.needs(snapshot), snapshot.load_balancer
-        if not wanted:
-            return
-        with self._db.read() as tx:
-            known = tx.tenant_certificates.of(load_balancer.id)
-        new = (need for need in wanted if need in known and known[need].read_for > load_balancer.applied_generation)
+    def register(self, load_balancer_id: str) -> None:
+        """Tell the store of what was gathered that is new; while the store is away, housekeeping comes back to it."""
         told = []
-        for reference in sorted({need.reference for need in new if not known[need].is_registered}):
+        for reference in self._untold:
             try:
-                self._store().register(reference, load_balancer.id)
+                self._store().register(reference, load_balancer_id)
             except exceptions.ControllerError as exc:
-                LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer.id, reference, exc)
+                LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer_id, reference, exc)
                 break
             told.append(reference)
+        self._untold = ()
         if told:
             with self._db.begin() as tx:
-                tx.tenant_certificates.mark_registered(load_balancer.id, told)
+                tx.tenant_certificates.mark_registered(load_balancer_id, told)
 
     def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> dict[Need, tuple[Copy, bytes]]:
         """The copy and its encrypted content; nothing if the copy of before serves on."""

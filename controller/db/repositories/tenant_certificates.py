@@ -10,6 +10,11 @@ from controller.db import rows, tables
 from controller.model import tls
 
 _T = tables.tenant_certificates.c
+_KNOWN = rows.Prepared(
+    sa.select(_T.reference, _T.kind, _T.name, _T.not_after, _T.read_for, _T.asked_for, _T.is_registered).where(
+        _T.load_balancer_id == sa.bindparam("load_balancer_id")
+    )
+)
 
 
 class TenantCertificates(rows.Repository):
@@ -17,13 +22,12 @@ class TenantCertificates(rows.Repository):
 
     def of(self, load_balancer_id: str) -> Mapping[tls.Need, tls.Copy]:
         """What a load balancer has, without the contents."""
-        columns = (_T.reference, _T.kind, _T.name, _T.not_after, _T.read_for, _T.asked_for, _T.is_registered)
-        found = self._rows(sa.select(*columns).where(_T.load_balancer_id == load_balancer_id))
+        found = _KNOWN.all(self._connection, {"load_balancer_id": load_balancer_id})
         return {
-            tls.Need(row["reference"], tls.Kind(row["kind"])): tls.Copy(
-                **{name: row[name] for name in ("name", "not_after", "read_for", "asked_for", "is_registered")}
+            tls.Need(reference, tls.Kind(kind)): tls.Copy(
+                name=name, not_after=not_after, read_for=read_for, asked_for=asked_for, is_registered=bool(is_registered)
             )
-            for row in found
+            for reference, kind, name, not_after, read_for, asked_for, is_registered in found
         }
 
     def contents(self, load_balancer_id: str, names: Collection[str]) -> Mapping[str, bytes]:
