@@ -43,7 +43,7 @@ def main() -> None:
 def _case(
     site: Site, balancer: Balancer, name: str, times: int, disturb: Callable[[Site, Balancer], None], goal: float, calibration: float
 ) -> None:
-    silences, gaps, failed, kept, sessions = [], [], 0, 0, 0
+    silences, gaps, failed, kept, sessions, unanswered = [], [], 0, 0, 0, 0
     for _ in range(times):
         eventually(lambda: _holders(site, balancer) != [], 20, "nobody has the VIP")
         time.sleep(3)  # the halves have told each other their tables
@@ -53,7 +53,9 @@ def _case(
             with site.traffic(balancer.vip, rate=RATE) as traffic:
                 disturb(site, balancer)
                 time.sleep(1)
-            kept += sum(_browse(site, balancer, jar) == home for jar, home in homes.items())
+            answers = {jar: _browse(site, balancer, jar) for jar in homes}
+            kept += sum(answers[jar] == home for jar, home in homes.items())
+            unanswered += sum(not answer for answer in (*homes.values(), *answers.values()))
             sessions += len(homes)
         silences.append(traffic["longest_silence"])
         gaps.append(traffic["longest_gap"])
@@ -66,6 +68,7 @@ def _case(
         gap_p95_seconds=harness.percentile(gaps, 0.95),
         failed_requests=failed,
         sessions_kept=f"{kept} of {sessions}",
+        sessions_unanswered=unanswered,
         times=times,
         goal_silence_seconds=goal,
         calibration_seconds=calibration,
