@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from controller.dev import certificates, processes
 from controller.dev.client import eventually
 from controller.embedded import linux
 from tests.integration import speaking
@@ -77,6 +81,55 @@ def test_a_pair_without_connections_serves_and_is_taken_over(dual: Dual, balance
     (holder,) = dual.holders(made)
     dual.site.kill(holder["pids"])
     eventually(lambda: _answers(dual, made), 10)
+    dual.site.api.wait_active(made["id"])
+
+
+_ASK_AS = """
+import json, socket, sys
+vip, *sources = sys.argv[1:]
+found = {}
+for source in sources:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((source, 0))
+        sock.settimeout(1)
+        sock.connect((vip, 53))
+        try:
+            sock.send(b"who?")
+            found[source] = json.loads(sock.recv(65536))["member"]
+        except OSError:
+            found[source] = None
+print(json.dumps(found))
+"""
+"""Asks from many addresses, and prints who answered each."""
+
+
+def test_clients_keep_their_member_when_a_pair_is_taken_over(dual: Dual, balancer: Callable[..., dict[str, Any]]) -> None:
+    sources = [f"198.19.200.{number}" for number in range(200, 220)]
+    lines = "".join(f"address add {source}/24 dev eth0\n" for source in sources)
+    linux.Host().ip_batch(dual.namespace("client"), lines.splitlines())
+    pem = certificates.ensure_self_signed(dual.site.folder / "member.pem", "member", dual.addresses["back-web"][4])
+    second = dual.addresses["front-web"][4]
+    dual.run("front-web", processes.python("tests.integration.speaking", "front-4", second, "--pem", str(pem)))
+    where = {"protocol_port": speaking.port("datagram"), "weight": 1}
+    both = [
+        {**where, "name": "back-4", "address": dual.addresses["back-web"][4], "subnet_id": dual.subnets["back"][4]},
+        {**where, "name": "front-4", "address": second, "subnet_id": dual.subnets["front"][4]},
+    ]
+    held = {"type": "SOURCE_IP", "persistence_timeout": 600}
+    made = balancer("UDP", "ACTIVE_STANDBY", {"session_persistence": held, "members": both})
+
+    def answers() -> dict[str, str | None]:
+        command = [*linux.enter(dual.namespace("client")), sys.executable, "-c", _ASK_AS, made["vip_address"], *sources]
+        found: dict[str, str | None] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        return found
+
+    eventually(lambda: None not in answers().values(), 30)
+    before = answers()
+    assert set(before.values()) == {"back-4", "front-4"}
+    (holder,) = dual.holders(made)
+    dual.site.kill(holder["pids"])
+    eventually(lambda: None not in answers().values(), 30)
+    assert answers() == before
     dual.site.api.wait_active(made["id"])
 
 
