@@ -6,9 +6,9 @@ import collections
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from amphora_agent import datagram_rules, system
+from amphora_agent import datagram_rules, netlink, system
 from amphora_agent.protocol import datagrams
 
 LOG = logging.getLogger(__name__)
@@ -16,15 +16,11 @@ _INTERVAL = 5.0
 """Seconds at least between two looks, unless something has changed."""
 _SHARE = 0.02
 """Of the time at most is spent on counting: so seldom flows are looked at, if there are many."""
-COMMAND = "conntrack"
-
-Place = tuple[str, str, int]
-"""Transport, address and port of a service."""
 
 
 @dataclasses.dataclass(slots=True)
 class Flows:
-    """Looks at them by conntrack(8), in a network namespace. `counts` are the open ones by service and mark, as they were found last."""
+    """Those of a network namespace. `counts` are the open ones by service and mark, as they were found last."""
 
     namespace: str
     counts: Mapping[str, Mapping[int, int]] = dataclasses.field(default_factory=dict)
@@ -33,59 +29,49 @@ class Flows:
     def look(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], at_once: bool = False) -> None:
         """Count, and end the flows of members that are not `present` (by service), and of nobody where there is somebody to take them.
 
-        The next packet of such a flow is that of a new one.
+        The next packet of such a flow is that of a new one. What fails is tried again with the next look.
         """
         began = time.monotonic()
         if began < self._next_at and not at_once:
             return
-        self._next_at = 0.0  # soon again, if this fails
-        places = {(one.transport, address, one.port): one for one in services for address in one.addresses}
-        found: dict[Place, collections.Counter[int]] = collections.defaultdict(collections.Counter)
-        for transport, version in sorted({(one.transport, version) for one in services for version in one.versions}):
-            for address, port, mark in self._list(transport, version):
-                if (transport, address, port) in places:
-                    found[transport, address, port][mark] += 1
-        counts: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
-        for place, marks in found.items():
-            service = places[place]
-            numbers = datagram_rules.numbers(service)
-            fit = {numbers[one.id] for one in service.members if one.id in present[service.id]}
-            if not fit and marks.keys() - {0}:
-                self._end(place, None)  # all at once: each time, the whole table is gone through
-                continue
-            for mark, count in marks.items():
-                if mark in fit:
-                    counts[service.id][mark] += count
-                elif fit:
-                    self._end(place, mark)
-        self.counts = counts
-        self._next_at = time.monotonic() + max(_INTERVAL, (time.monotonic() - began) / _SHARE)
+        counts: dict[str, collections.Counter[int]] = {one.id: collections.Counter() for one in services}
+        numbers = {one.id: datagram_rules.numbers(one) for one in services}
+        fit = {one.id: {numbers[one.id][member.id] for member in one.members if member.id in present[one.id]} for one in services}
 
-    def end_all(self, services: Sequence[datagrams.Service]) -> None:
-        """End all flows of services that are no more."""
-        for one in services:
-            for address in one.addresses:
-                self._end((one.transport, address, one.port), None)
+        def is_over(service_id: str, mark: int) -> bool:
+            if mark in fit[service_id]:
+                counts[service_id][mark] += 1
+                return False
+            return bool(fit[service_id] or mark)
 
-    def _list(self, transport: str, version: int) -> Iterator[tuple[str, int, int]]:
-        """Destination and mark of each flow, as its client sees it."""
-        for line in self._run("-L", "-f", f"ipv{version}", "-p", transport).splitlines():
-            words = [word.partition("=") for word in line.split()]
-            first = {name: value for name, _, value in reversed(words) if value}  # what the client sent stands first
-            if "dst" in first and "dport" in first:
-                yield first["dst"], int(first["dport"]), int(first.get("mark", "0"))
+        if self._end(services, is_over):
+            self.counts = counts
+            self._next_at = time.monotonic() + max(_INTERVAL, (time.monotonic() - began) / _SHARE)
+        else:
+            self._next_at = 0.0
 
-    def _end(self, place: Place, mark: int | None) -> None:
-        transport, address, port = place
-        which = [] if mark is None else ["-m", f"{mark}/0xffffffff"]
-        family = "ipv6" if ":" in address else "ipv4"
-        self._run("-D", "-f", family, "-p", transport, "--orig-dst", address, "--orig-port-dst", str(port), *which)
+    def end_all(self, services: Collection[datagrams.Service]) -> None:
+        """End all flows of services that are no more; those that can't be ended end by their time-outs."""
+        if services:
+            self._end(services, lambda *_: True)
 
-    def _run(self, *arguments: str) -> str:
+    def _end(self, services: Collection[datagrams.Service], is_over: Callable[[str, int], bool]) -> bool:
+        """Go through all flows once, and end those of which `is_over` says so by their service and mark; whether that was done."""
+        places = {(netlink.PROTOCOLS[one.transport], address, one.port): one.id for one in services for address in one.addresses}
+
+        def go() -> None:
+            for version in sorted({version for one in services for version in one.versions}):
+                netlink.end_flows(version, _over(netlink.flows(version), places, is_over))
+
         try:
-            return system.run(system.in_tenant_namespace(self.namespace, [COMMAND, *arguments]), with_errors=False)
-        except system.NotRun:
-            raise
-        except system.CommandFailed as exc:  # it calls it a failure if there was nothing to end
-            LOG.debug("%s", exc)
-            return ""
+            system.inside_namespace(self.namespace, go)
+        except OSError as exc:
+            LOG.warning("Flows of UDP and SCTP can't be looked at: %s", exc)
+            return False
+        return True
+
+
+def _over(
+    found: Iterable[netlink.Flow], places: Mapping[tuple[int, str, int], str], is_over: Callable[[str, int], bool]
+) -> list[netlink.Flow]:
+    return [one for one in found if (place := places.get(one.place)) is not None and is_over(place, one.mark)]

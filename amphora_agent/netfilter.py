@@ -68,9 +68,8 @@ class Netfilter(program.Program):
         services = datagrams.parse(text)
         if any(one.transport == "sctp" for one in services) and not _SCTP.exists():
             raise errors.ConfigRefused(self.name, "this amphora's kernel does not track SCTP: it needs one with CONFIG_NF_CT_PROTO_SCTP")
-        for command in (_COMMAND, flows.COMMAND):
-            if shutil.which(command) is None:
-                raise errors.ProgramFailed(command, "can't be run: it is not installed")
+        if shutil.which(_COMMAND) is None:
+            raise errors.ProgramFailed(_COMMAND, "can't be run: it is not installed")
         with self._lock:
             try:
                 self._nft(self._script(services, self._present(), everything=True), "-c")
@@ -125,10 +124,7 @@ class Netfilter(program.Program):
                 self._nft([f"delete table {datagram_rules.TABLE}"])
             gone, self._services = self._services, ()
             self._checks.set({}, {})
-            try:
-                self._flows.end_all(gone)
-            except system.CommandFailed as exc:
-                LOG.warning("Flows of what is served no more end by their time-outs: %s", exc)
+            self._flows.end_all(gone)
             for path in (self._config, self._known):
                 path.unlink(missing_ok=True)
 

@@ -1,25 +1,37 @@
-"""Asks the kernel's packet filter for counters and tables without a program: nft(8) would read the elements of all maps first (1.0.6).
+"""Asks the kernel's packet filter for counters, tables and flows, and ends flows, without a program: nft(8) would read the elements of all
+maps first (1.0.6), and conntrack(8) goes through all flows for each member whose flows are to end.
 
-The messages are those of linux/netlink.h, nfnetlink.h and nf_tables.h.
+The messages are those of linux/netlink.h, nfnetlink.h, nf_tables.h and nfnetlink_conntrack.h.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _NETFILTER = 12  # netlink's family
 _REQUEST, _DUMP, _INTERRUPTED = 0x1, 0x300, 0x10
 _ERROR, _DONE = 2, 3
+_NESTED = 0x8000
 _GET_TABLE = (10 << 8) | 1
 _NEW_OBJECT, _GET_OBJECT = (10 << 8) | 18, (10 << 8) | 19
 _INET = 1  # the family of the table
 _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
 _COUNTER = 1
 _BYTES, _PACKETS = 1, 2
+PROTOCOLS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": 132}
+"""Their numbers in IP."""
+_GET_FLOW, _DELETE_FLOW = (1 << 8) | 1, (1 << 8) | 2
+_ASKED, _MARK, _ID = 1, 8, 12  # of a flow: as its first packet had it, its mark, and what tells it from one that comes after it
+_OF_IP, _OF_PROTOCOL, _NUMBER, _PORT = 1, 2, 1, 3  # of how a packet is addressed
+_DESTINATIONS = {4: 2, 6: 4}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_AT_ONCE = 100  # flows that one call ends
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _FAMILY_SIZE = 4
@@ -53,6 +65,60 @@ def has_table(table: str) -> bool:
     return number == 0
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Flow:
+    """One that the kernel tracks; `place`: number of its protocol, address and port that its client sends to."""
+
+    place: tuple[int, str, int]
+    mark: int
+    key: bytes
+    """By which it is ended."""
+
+
+def flows(version: int) -> Iterator[Flow]:
+    """Those of a version of IP that have ports, in this thread's namespace.
+
+    :raises OSError: the kernel does not tell.
+    """
+    with _socket() as asking:
+        _send(asking, _GET_FLOW, _REQUEST | _DUMP, b"", _FAMILIES[version])
+        while True:
+            for kind, _, content in _messages(asking.recv(1 << 20)):
+                if kind == _DONE:
+                    return
+                _raise(kind, content)
+                fields = dict(_attributes(content[_FAMILY_SIZE:]))
+                asked = dict(_attributes(fields[_ASKED]))
+                protocol = dict(_attributes(asked[_OF_PROTOCOL]))
+                if _PORT not in protocol:
+                    continue
+                address = socket.inet_ntop(_FAMILIES[version], dict(_attributes(asked[_OF_IP]))[_DESTINATIONS[version]])
+                place = protocol[_NUMBER][0], address, int.from_bytes(protocol[_PORT][:2], "big")
+                key = _attribute(_ASKED | _NESTED, fields[_ASKED]) + _attribute(_ID, fields[_ID])
+                yield Flow(place, int.from_bytes(fields.get(_MARK, b""), "big"), key)
+
+
+def end_flows(version: int, some: Sequence[Flow]) -> None:
+    """End flows of a version of IP, in this thread's namespace; those that have ended meanwhile are passed over.
+
+    :raises OSError: the kernel does not end them.
+    """
+    with _socket() as asking:
+        asking.setblocking(False)
+        for begin in range(0, len(some), _AT_ONCE):
+            asking.send(b"".join(_message(_DELETE_FLOW, _REQUEST, one.key, _FAMILIES[version]) for one in some[begin : begin + _AT_ONCE]))
+            with contextlib.suppress(BlockingIOError):  # it answers at once, and errors alone
+                while True:
+                    for kind, _, content in _messages(asking.recv(1 << 16)):
+                        _raise(kind, content, errno.ENOENT)
+
+
+def _raise(kind: int, content: bytes, passed_over: int = 0) -> None:
+    """:raises OSError: a message says so."""
+    if kind == _ERROR and (number := -struct.unpack_from("=i", content)[0]) not in (0, passed_over):
+        raise OSError(number, os.strerror(number))
+
+
 def _socket() -> socket.socket:
     asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETFILTER)
     asking.settimeout(5)
@@ -60,9 +126,13 @@ def _socket() -> socket.socket:
     return asking
 
 
-def _send(asking: socket.socket, kind: int, flags: int, attributes: bytes) -> None:
-    body = struct.pack("=BBH", _INET, 0, 0) + attributes
-    asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+def _send(asking: socket.socket, kind: int, flags: int, attributes: bytes, family: int = _INET) -> None:
+    asking.send(_message(kind, flags, attributes, family))
+
+
+def _message(kind: int, flags: int, attributes: bytes, family: int) -> bytes:
+    body = struct.pack("=BBH", family, 0, 0) + attributes
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body
 
 
 def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None:
@@ -76,8 +146,7 @@ def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None
             interrupted = interrupted or bool(flags & _INTERRUPTED)
             if kind == _DONE:
                 return None if interrupted else found
-            if kind == _ERROR and (number := -struct.unpack_from("=i", content)[0]):
-                raise OSError(number, os.strerror(number))
+            _raise(kind, content)
             if kind == _NEW_OBJECT:
                 fields = dict(_attributes(content[_FAMILY_SIZE:]))
                 counted = dict(_attributes(fields[_DATA]))

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, programs, sctp, system
+from amphora_agent import admission, datagram_rules, errors, interfaces, netfilter, netlink, programs, sctp, system
 from amphora_agent.protocol import datagrams, rest
 from tests.integration import associations
 from tests.integration.agent_amphora import eventually
@@ -451,15 +451,15 @@ def test_when_all_members_go_their_flows_are_ended_at_once(site: Site, monkeypat
     site.apply(service(*[member(port) for port in ports]))
     flows = [site.client() for _ in ports]
     assert {ask(sock)["port"] for sock in flows} == set(ports)
-    run, ended = system.run, []
+    find, found = netlink.flows, []
 
-    def watch(command: Sequence[str], *args: Any, **options: Any) -> str:
-        ended.extend([command] * ("-D" in command))
-        return run(command, *args, **options)
+    def watch(version: int) -> Iterator[netlink.Flow]:
+        found.append(version)
+        return find(version)
 
-    monkeypatch.setattr(system, "run", watch)
+    monkeypatch.setattr(netlink, "flows", watch)
     site.apply(service(*[member(port, enabled=False) for port in ports]))
-    assert len(ended) == 1
+    assert found == [4, 6], "once for each version of IP, however many members went"
     assert "dport=53" not in system.run(["ip", "netns", "exec", site.inside, "conntrack", "-L", "-p", "udp"])
     with pytest.raises(ConnectionRefusedError):
         ask(flows[0])
@@ -772,7 +772,7 @@ def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest
     assert site.apply(service(member(5001))) == "none"
 
 
-@pytest.mark.parametrize("failing", ["nft", "conntrack"])
+@pytest.mark.parametrize("failing", ["nft", "flows"])
 def test_what_could_not_be_followed_at_once_is_followed_within_a_second(site: Site, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     site.start(5001, 5002)
     site.apply(service(member(5001), member(5002), check=dataclasses.replace(CHECK, fall=1)))
@@ -787,7 +787,18 @@ def test_what_could_not_be_followed_at_once_is_followed_within_a_second(site: Si
             raise system.NotRun(command, 124, "gave no answer")
         return run(command, *args, **options)
 
-    monkeypatch.setattr(system, "run", fail_once)
+    find = netlink.flows
+
+    def fail_to_find_once(version: int) -> Iterator[netlink.Flow]:
+        if not site.program._checks.states()["l-1", "m-5001"] and not failed.is_set():
+            failed.set()
+            raise OSError(105, "No buffer space available")
+        return find(version)
+
+    if failing == "nft":
+        monkeypatch.setattr(system, "run", fail_once)
+    else:
+        monkeypatch.setattr(netlink, "flows", fail_to_find_once)
     site.stop(5001)
     assert failed.wait(20)
     site.look()
@@ -798,7 +809,7 @@ def test_what_could_not_be_followed_at_once_is_followed_within_a_second(site: Si
 
 
 @pytest.mark.parametrize(
-    "event", ["stop", "stop, and nft fails", "stop, and conntrack fails", "the table is gone", "the table is gone, and nft fails"]
+    "event", ["stop", "stop, and nft fails", "stop, and no flow can be ended", "the table is gone", "the table is gone, and nft fails"]
 )
 def test_nothing_is_forwarded_while_no_table_says_what_may_pass(site: Site, monkeypatch: pytest.MonkeyPatch, event: str) -> None:
     site.start(5001)
@@ -813,11 +824,16 @@ def test_nothing_is_forwarded_while_no_table_says_what_may_pass(site: Site, monk
         seen.append((_forwards(site), "inet figlina" in run(["ip", "netns", "exec", site.inside, "nft", "list", "tables"])))
         return answer
 
+    def refuse(_: int) -> Iterator[netlink.Flow]:
+        raise OSError(105, "No buffer space available")
+
     assert _forwards(site)
     if what != "stop":
         site.nft("delete", "table", "inet", "figlina")
     with monkeypatch.context() as patch:
         patch.setattr(system, "run", watch)
+        if failing == "no flow can be ended":
+            patch.setattr(netlink, "flows", refuse)
         if what != "stop":
             assert site.program.ensure_running() == (programs.DOWN if failing else programs.RUNS)
         elif failing == "nft fails":
@@ -827,7 +843,7 @@ def test_nothing_is_forwarded_while_no_table_says_what_may_pass(site: Site, monk
             site.program.stop()
     assert (True, False) not in seen
     assert _forwards(site) is (event == "the table is gone")
-    if failing == "conntrack fails":
+    if failing == "no flow can be ended":
         assert not site.program.configured
     elif what != "stop" or failing:
         site.look()
@@ -839,11 +855,10 @@ def _forwards(site: Site) -> bool:
     return system.inside_namespace(site.inside, lambda: pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text()) == "1\n"
 
 
-@pytest.mark.parametrize("missing", ["nft", "conntrack"])
-def test_what_is_not_installed_is_named_and_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_what_is_not_installed_is_named_and_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     there = shutil.which
-    monkeypatch.setattr(shutil, "which", lambda name: None if name == missing else there(name))
-    with pytest.raises(errors.ProgramFailed, match=f"^{missing} can't be run: it is not installed"):
+    monkeypatch.setattr(shutil, "which", lambda name: None if name == "nft" else there(name))
+    with pytest.raises(errors.ProgramFailed, match=r"^nft can't be run: it is not installed"):
         site.apply(service(member(5001)))
     assert not site.program.configured
 
