@@ -1,7 +1,8 @@
 """What an amphora is told of listeners of UDP and SCTP: the text of the program `datagrams` in a wanted state, JSON.
 
 It says what is wanted, not how: the agent makes rules of it for what its kernel has. Times are seconds. A `Service` is a listener with its
-default pool; members that are switched off are in it, for they are reported.
+default pool; members that are switched off are in it, for they are reported. A pool of several listeners is written with the first of them,
+and the others say whose it is (`like`): thousands of members below dozens of listeners fit into one push.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ HTTP, TCP, UDP_CONNECT, SCTP = "HTTP", "TCP", "UDP-CONNECT", "SCTP"
 CHECKS = (HTTP, TCP, UDP_CONNECT, SCTP)
 MOST_WEIGHT = 256
 _LONGEST = 2**31
+_OF_POOL = ("pool_id", "algorithm", "persistence", "check", "members")
+"""The fields of a service that its pool decides."""
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}").fullmatch
 _METHOD = re.compile(r"[A-Z]{3,10}").fullmatch
 _PATH = re.compile(r"/[\x21-\x7e]*").fullmatch
@@ -103,7 +106,16 @@ class Service:
 
 def dump(services: tuple[Service, ...]) -> str:
     """The text, of one line for each service; equal services give equal texts."""
-    lines = (json.dumps(dataclasses.asdict(one), sort_keys=True, separators=(",", ":")) for one in services)
+    first: dict[tuple[object, ...], str] = {}
+    lines = []
+    for one in services:
+        like = first.setdefault(tuple(getattr(one, name) for name in _OF_POOL), one.id)
+        if like != one.id and one.members:
+            own = [field.name for field in dataclasses.fields(one) if field.name not in _OF_POOL]
+            fields = {name: getattr(one, name) for name in own} | {"like": like}
+        else:
+            fields = dataclasses.asdict(one)
+        lines.append(json.dumps(fields, sort_keys=True, separators=(",", ":")))
     return "[" + ",\n".join(lines) + "]\n"
 
 
@@ -114,7 +126,8 @@ def parse(text: str) -> tuple[Service, ...]:
     :raises Malformed: it is not JSON, a field is missing or is not what it should be, or two services have the same place.
     """
     try:
-        services = tuple(_service(item) for item in json.loads(text))
+        known: dict[str, Service] = {}
+        services = tuple(_service(item, known) for item in json.loads(text))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         raise rest.Malformed(f"not services of datagrams: {exc}") from exc
     places = [(one.transport, address, one.port) for one in services for address in one.addresses]
@@ -123,25 +136,35 @@ def parse(text: str) -> tuple[Service, ...]:
     return services
 
 
-def _service(data: Mapping[str, Any]) -> Service:
-    members = tuple(_member(item) for item in data["members"])
-    if len({one.id for one in members}) < len(members):
-        raise rest.Malformed("two members of a service have the same id")
+def _service(data: Mapping[str, Any], known: dict[str, Service]) -> Service:
+    """`known` are those before it, by id; it comes to them."""
     addresses = tuple(_address(item) for item in data["addresses"])
     if not addresses:
         raise rest.Malformed("a service has no address")
-    return Service(
+    made = Service(
         id=_word(data["id"], _ID),
         transport=_one_of(data["transport"], TRANSPORTS),
         addresses=addresses,
         port=_number(data["port"], 1, 65535),
         most_flows=_number(data["most_flows"], 0),
-        pool_id=_or_none(data["pool_id"], lambda value: _word(value, _ID)),
-        algorithm=_one_of(data["algorithm"], ALGORITHMS),
-        persistence=_or_none(data["persistence"], _persistence),
-        check=_or_none(data["check"], _check),
-        members=members,
+        **(_pool(data) if "like" not in data else {name: getattr(known[data["like"]], name) for name in _OF_POOL}),
     )
+    known[made.id] = made
+    return made
+
+
+def _pool(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `_OF_POOL`."""
+    members = tuple(_member(item) for item in data["members"])
+    if len({one.id for one in members}) < len(members):
+        raise rest.Malformed("two members of a service have the same id")
+    return {
+        "pool_id": _or_none(data["pool_id"], lambda value: _word(value, _ID)),
+        "algorithm": _one_of(data["algorithm"], ALGORITHMS),
+        "persistence": _or_none(data["persistence"], _persistence),
+        "check": _or_none(data["check"], _check),
+        "members": members,
+    }
 
 
 def _member(data: Mapping[str, Any]) -> Member:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from amphora_agent.protocol import datagrams
 from controller import exceptions
@@ -26,15 +27,16 @@ def config(snapshot: model.Snapshot) -> str | None:
     if not l7.serves(snapshot.load_balancer):
         return None
     listeners = [one for one in snapshot.listeners if l7.serves(one) and PROTOCOLS[one.protocol].program == datagrams.NAME]
-    services = tuple(_service(snapshot, one) for one in sorted(listeners, key=lambda item: item.id))
+    of_pools: dict[str, Mapping[str, Any]] = {}
+    services = tuple(_service(snapshot, one, of_pools) for one in sorted(listeners, key=lambda item: item.id))
     return datagrams.dump(services) if services else None
 
 
-def _service(snapshot: model.Snapshot, listener: model.Listener) -> datagrams.Service:
+def _service(snapshot: model.Snapshot, listener: model.Listener, of_pools: dict[str, Mapping[str, Any]]) -> datagrams.Service:
+    """`of_pools` are the fields that pools decide, by their ids; what is made comes to them."""
     pool = snapshot.pools_by_id.get(listener.default_pool_id) if listener.default_pool_id else None
     if pool is not None and not l7.serves(pool):
         pool = None
-    monitor = snapshot.health_monitor_by_pool.get(pool.id) if pool is not None else None
     load_balancer = snapshot.load_balancer
     named = f"VIP address of load balancer {load_balancer.id}"
     service = datagrams.Service(
@@ -46,14 +48,20 @@ def _service(snapshot: model.Snapshot, listener: model.Listener) -> datagrams.Se
     )
     if pool is None:
         return service
-    return dataclasses.replace(
-        service,
-        pool_id=safe.object_id("pool id", pool.id),
-        algorithm=_algorithm(pool),
-        persistence=_persistence(pool),
-        check=_check(monitor, service.addresses[0]) if monitor is not None and l7.serves(monitor) else None,
-        members=_members(snapshot.members_by_pool.get(pool.id, ())),
-    )
+    if pool.id not in of_pools:
+        of_pools[pool.id] = _of_pool(snapshot, pool, service.addresses[0])
+    return dataclasses.replace(service, **of_pools[pool.id])
+
+
+def _of_pool(snapshot: model.Snapshot, pool: model.Pool, vip_address: str) -> Mapping[str, Any]:
+    monitor = snapshot.health_monitor_by_pool.get(pool.id)
+    return {
+        "pool_id": safe.object_id("pool id", pool.id),
+        "algorithm": _algorithm(pool),
+        "persistence": _persistence(pool),
+        "check": _check(monitor, vip_address) if monitor is not None and l7.serves(monitor) else None,
+        "members": _members(snapshot.members_by_pool.get(pool.id, ())),
+    }
 
 
 def _members(members: Sequence[model.Member]) -> tuple[datagrams.Member, ...]:

@@ -75,6 +75,7 @@ def test_an_amphora_of_datagrams_alone(amphora: Amphora) -> None:
     report = beats.report(lambda found: found["programs"]["datagrams"]["died"] == 1)
     assert report["programs"]["datagrams"]["state"] == "runs"
     eventually(lambda: _ask(amphora) == "5001")
+    eventually(lambda: amphora.call("GET", "/")[0] == 200, within=60)  # an agent beats before it listens
     status, answer = amphora.put(amphora.wanted(3, None, datagrams_config=_text(one, transport="dccp")))
     assert (status, b"can't stand here" in answer) == (400, True), answer
     assert _ask(amphora) == "5001"

@@ -1010,3 +1010,18 @@ def test_two_hundred_members_are_served_and_replaced(site: Site) -> None:
         sock.close()
     site.apply(service(*[member(port, 1 + port % 256) for port in ports[100:]], algorithm="SOURCE_IP"))
     assert {site.flow(source=source) for source in CLIENTS[4]} <= set(ports[100:])
+
+
+def test_flows_of_many_dead_members_are_ended_in_one_look(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = range(6000, 6150)  # more than one call to the kernel ends
+    site.start(*ports)
+    site.apply(service(*[member(port) for port in ports]))
+    flows = [site.client() for _ in ports]
+    assert {ask(sock)["port"] for sock in flows} == set(ports)
+    find, looks = netlink.flows, []
+    monkeypatch.setattr(netlink, "flows", lambda version: looks.append(version) or find(version))
+    site.apply(service(member(6000), *[member(port, enabled=False) for port in ports[1:]]))
+    assert looks == [4, 6]
+    assert {ask(sock)["port"] for sock in flows} == {6000}
+    for sock in flows:
+        sock.close()

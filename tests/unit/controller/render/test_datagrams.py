@@ -135,6 +135,23 @@ def test_an_agent_takes_nothing_that_could_be_something_else(field: str, value: 
         datagrams.parse(json.dumps([body]))
 
 
+def test_a_pool_of_many_listeners_is_told_once() -> None:
+    members = tuple(
+        datagrams.Member(id=f"m-{number}", address=address, port=53, weight=1, check_address=address, check_port=53)
+        for number in range(2000)
+        for address in [f"198.19.{number // 250}.{number % 250 + 1}"]
+    )
+    own = {"transport": "udp", "addresses": ("198.19.0.1",)}
+    services = [datagrams.Service(id=f"l-{at}", port=at + 1, pool_id="p", members=members, most_flows=at, **own) for at in range(44)]
+    services.append(dataclasses.replace(services[0], id="other", port=99, pool_id="q"))
+    text = datagrams.dump(tuple(services))
+    assert datagrams.parse(text) == tuple(services)
+    assert len(text) < 2.1 * len(datagrams.dump((services[0],))) < 1024 * 1024
+    for line in ('{"id":"x","like":"nobody"', '{"id":"x","like":["l-0"]'):
+        with pytest.raises(rest.Malformed):
+            datagrams.parse(f'[{line},"addresses":["198.19.0.1"],"most_flows":0,"port":1,"transport":"udp"}}]')
+
+
 def test_two_services_have_two_places() -> None:
     one = datagrams.Service(id="l", transport="udp", addresses=("2001:db8::1",), port=53)
     with pytest.raises(rest.Malformed, match="same id or place"):
