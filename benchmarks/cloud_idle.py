@@ -21,8 +21,8 @@ REST = 60.0  # seconds
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-_OPTIONS = {"api_settings": {"answer_timeout": "90"}, "house_keeping": {"orphan_interval": "60"}}
-"""Guests that boot by emulation leave the cloud's own services little of two processors; a minute has one comparison, as by default."""
+_OPTIONS = {"house_keeping": {"orphan_interval": "60"}}
+"""A minute has one comparison, as by default."""
 
 
 def main() -> None:

@@ -259,7 +259,8 @@ class Site:
             "neutron": {"endpoint_override": self.proxy.url("network")},
             "glance": {"endpoint_override": self.proxy.url("image")},
             "lbaasv2": {"passthrough_url": self.proxy.url("network")},
-            "api_settings": {"bind_port": str(self._port), "auth_strategy": "keystone", "healthcheck_enabled": "true"},
+            "api_settings": {"bind_port": str(self._port), "auth_strategy": "keystone", "healthcheck_enabled": "true"}
+            | {"answer_timeout": "90"},  # guests that boot by emulation leave the cloud little of the processors
             "controller_worker": {
                 "deployment": f"figlina-{uuid.uuid4().hex[:8]}",
                 "compute_driver": "nova",
