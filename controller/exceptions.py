@@ -204,9 +204,10 @@ class ComputeFault(ControllerError):
 
 
 class AmphoraUnreachable(Transient):
-    """The agent of an amphora did not answer in time."""
+    """The agent of an amphora did not answer in time. `is_there`: its machine took the connection all the same."""
 
     code = "amphora_unreachable"
+    is_there = False
 
     def __init__(self, amphora_id: str, reason: str) -> None:
         super().__init__(f"amphora {amphora_id} did not answer: {reason}")

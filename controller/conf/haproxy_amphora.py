@@ -23,11 +23,11 @@ OPTS = [
     ),
     cfg.FloatOpt(
         "connection_retry_time",
-        default=30.0,
+        default=90.0,
         min=0.0,
-        help="Seconds for which a refused or broken connection to an agent is tried again within one call. A fresh amphora announces "
-        "itself before its agent listens, so this must cover the agent's start. 0 tries once. One that has served before is tried for two "
-        "seconds at most, because its replacement may be waiting.",
+        help="Seconds for which a refused connection to a fresh amphora is tried again within one call. It announces itself before its "
+        "agent listens, so this must cover the agent's start on a crowded host. 0 tries once. A broken connection is tried again for "
+        "eight seconds at most, one that has served before for two, because its replacement may be waiting.",
     ),
     cfg.FloatOpt("connection_retry_interval", default=0.1, min=0.01, help="Seconds between two such tries."),
     cfg.IntOpt(

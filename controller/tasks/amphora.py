@@ -73,7 +73,10 @@ class AwaitFirstHeartbeats(retries.Patient):
 
 
 class JudgeAmphorae(base.Step):
-    """Ask the amphorae that serve whether they are there. Who does not answer counts no more: nobody pushes to it or waits for it."""
+    """Ask the amphorae that serve whether they are there. Who does not answer counts no more: nobody pushes to it or waits for it.
+
+    One whose machine takes the connection, and that was heard just now, is slow, as on a crowded host: it counts.
+    """
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         with self.services.db.read() as tx:
@@ -92,10 +95,17 @@ class JudgeAmphorae(base.Step):
         try:
             self.services.amphora.info(amphora, timeout=_QUESTION)
         except exceptions.AmphoraUnreachable as exc:
-            return str(exc)
+            if not (exc.is_there and self._beats(amphora)):
+                return str(exc)
+            LOG.warning("%s; it beats, and so it counts", exc)
         except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
             LOG.warning("amphora %s: %s", amphora.id, exc)
         return None
+
+    def _beats(self, amphora: amphora_model.Amphora) -> bool:
+        """Whether it was heard within two intervals of heartbeats; nobody takes one for dead so soon."""
+        at = amphora.last_heartbeat_at
+        return at is not None and self.services.db.now() - at.timestamp() <= 2 * self.services.settings.heartbeat_interval
 
 
 class DeleteDiscarded(base.Step):

@@ -145,8 +145,9 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up(authority: fake_ca.F
     with socket.create_server(("127.0.0.1", 0)) as mute:
         driver = rest.RestAmphora(authority, port=mute.getsockname()[1], retry_time=0.0)
         began = time.monotonic()
-        with pytest.raises(exceptions.AmphoraUnreachable):
+        with pytest.raises(exceptions.AmphoraUnreachable) as caught:
             driver.info(agent_stand_in.an_amphora_here(), timeout=0.2)
+        assert caught.value.is_there, "its machine took the connection"
         assert time.monotonic() - began < 10
 
 

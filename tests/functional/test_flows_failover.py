@@ -9,6 +9,7 @@ import pytest
 
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs
+from controller.db import tables
 from controller.drivers.amphora import interface
 from controller.model.amphora import Amphora
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
@@ -208,6 +209,22 @@ def test_after_a_death_even_a_lost_job_ends_well(site: flow_site.Site, topology:
     site.settle(load_balancer_id)
     assert site.leaks() == []
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_half_that_beats_and_is_slow_to_answer_is_not_lost(site: flow_site.Site, beats: bool) -> None:
+    """Its host is crowded, or a process of it stood still for some seconds. One that does not beat either is lost."""
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    before = site.amphorae(load_balancer_id)
+    dies(site, before[Role.MASTER])
+    site.amphora.be_slow(before[Role.BACKUP])
+    with site.db.begin() as tx:
+        heard = {"last_heartbeat_at": site.db.now() - (5 if beats else 60)}
+        tx.connection.execute(tables.amphora_health.update().values(heard))
+    site.succeed(of_amphora(before[Role.MASTER], load_balancer_id, Role.MASTER))
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert (site.amphorae(load_balancer_id)[Role.BACKUP] == before[Role.BACKUP]) == beats
 
 
 def test_both_halves_dead_are_both_replaced(site: flow_site.Site) -> None:

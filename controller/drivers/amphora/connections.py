@@ -53,6 +53,11 @@ def is_distrust(error: BaseException) -> bool:
     return any(isinstance(one, ssl.SSLCertVerificationError) or (isinstance(one, ssl.SSLError) and _is_alert(one)) for one in _chain(error))
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the machine is there, and nobody listens."""
+    return any(isinstance(one, ConnectionRefusedError) for one in _chain(error))
+
+
 _OUT_OF_TIME = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 

@@ -30,6 +30,7 @@ class FakeAmphora(interface.AmphoraDriver):
         self._distrusts: collections.Counter[str] = collections.Counter()
         self.renewals: collections.Counter[str] = collections.Counter()
         self._silences: collections.Counter[str | None] = collections.Counter()
+        self._slow: collections.Counter[str] = collections.Counter()
         self._tokens: collections.Counter[str] = collections.Counter()
         self._lock = threading.RLock()
 
@@ -105,12 +106,18 @@ class FakeAmphora(interface.AmphoraDriver):
         with self._lock:
             self._silences[amphora_id] += calls
 
+    def be_slow(self, amphora_id: str, calls: int = 1) -> None:
+        """Take the next connections to an amphora, and give no answer in time."""
+        with self._lock:
+            self._slow[amphora_id] += calls
+
     def recover(self) -> None:
         """Forget all refusals and silences that were still to come."""
         with self._lock:
             self._refusals.clear()
             self._distrusts.clear()
             self._silences.clear()
+            self._slow.clear()
 
     def die(self, amphora_id: str) -> None:
         """Forget what an amphora ran, as its death does."""
@@ -123,6 +130,11 @@ class FakeAmphora(interface.AmphoraDriver):
             if self._silences[key] > 0:
                 self._silences[key] -= 1
                 raise exceptions.AmphoraUnreachable(amphora.id, "it was told to be silent")
+        if self._slow[amphora.id] > 0:
+            self._slow[amphora.id] -= 1
+            unanswered = exceptions.AmphoraUnreachable(amphora.id, "connected, but no answer in time")
+            unanswered.is_there = True
+            raise unanswered
         if amphora.management_address is None:
             raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
 

@@ -30,6 +30,8 @@ _PORTION = 1024 * 1024
 _CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
 
 
+_STARTING_RETRY_TIME = 8.0
+"""Seconds for which a fresh one is tried again that does not even refuse: its machine may be gone."""
 _SERVING_RETRY_TIME = 2.0
 """Seconds for which one that has served before is tried again: enough for an agent that is being restarted. If it is dead, its failover
 waits for the lease that the caller holds."""
@@ -38,7 +40,7 @@ waits for the lease that the caller holds."""
 class RestAmphora(interface.AmphoraDriver):
     """Every request may be repeated with the same effect, so a broken connection is simply tried again for a while.
 
-    `retry_time` is for amphorae that have just been booted: those announce themselves before their agents listen.
+    `retry_time` is for amphorae that have just been booted and refuse: those announce themselves before their agents listen.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class RestAmphora(interface.AmphoraDriver):
         port: int = rest.PORT,
         connect_timeout: float = 3.0,
         read_timeout: float = 60.0,
-        retry_time: float = 30.0,
+        retry_time: float = 90.0,
         retry_interval: float = 0.1,
         pool_size: int = 256,
         sleep: Callable[[float], None] = time.sleep,
@@ -159,7 +161,7 @@ class RestAmphora(interface.AmphoraDriver):
 
         A caller's own `timeout` is the whole time that there is: then it is tried once.
         """
-        deadline = self._clock() + (self._patience(amphora) if timeout is None else 0.0)
+        begun = self._clock()
         any_time = False
         while True:
             try:
@@ -173,13 +175,16 @@ class RestAmphora(interface.AmphoraDriver):
                     self._mend(amphora, order)
                 continue
             except exceptions.AmphoraUnreachable as exc:
-                if not _may_pass(exc) or self._clock() + self._retry_interval > deadline:
+                patience = self._patience(amphora, exc) if timeout is None else 0.0
+                if not _may_pass(exc) or self._clock() + self._retry_interval > begun + patience:
                     raise
                 LOG.debug("%s; trying again", exc)
             self._sleep(self._retry_interval)
 
-    def _patience(self, amphora: Amphora) -> float:
-        return self._retry_time if amphora.applied_generation == 0 else min(self._retry_time, _SERVING_RETRY_TIME)
+    def _patience(self, amphora: Amphora, exc: exceptions.AmphoraUnreachable) -> float:
+        if amphora.applied_generation == 0:
+            return self._retry_time if connections.is_refusal(exc) else min(self._retry_time, _STARTING_RETRY_TIME)
+        return min(self._retry_time, _SERVING_RETRY_TIME)
 
     def _mend(self, amphora: Amphora, order: Order | None) -> None:
         """Give an agent whose certificate has run out a new one. Its row tells of it when housekeeping renews it once more."""
@@ -215,7 +220,9 @@ class RestAmphora(interface.AmphoraDriver):
 def _unanswered(amphora: Amphora, error: Exception) -> exceptions.AmphoraUnreachable:
     if connections.is_distrust(error):
         return exceptions.AmphoraDistrusted(amphora.id, _words(error))
-    return exceptions.AmphoraUnreachable(amphora.id, _words(error))
+    unreachable = exceptions.AmphoraUnreachable(amphora.id, _words(error))
+    unreachable.is_there = isinstance(error, urllib3.exceptions.ReadTimeoutError)
+    return unreachable
 
 
 def _may_pass(unreachable: exceptions.AmphoraUnreachable) -> bool:
