@@ -170,6 +170,5 @@ def test_some_hundred_signed_reports_of_every_shape(db: database.Database) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)  # on a busy machine; a minute and a half on a quiet one
 def test_ten_thousand_signed_reports_of_every_shape(db: database.Database) -> None:
     _throw(db, 1000)

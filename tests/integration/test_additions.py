@@ -12,7 +12,7 @@ from controller.dev.client import eventually
 from tests.fuzz import bodies
 from tests.integration.site import QUICK_MONITOR, Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 
 def _statuses(balancer: Balancer, count: int, where: str = "client", *more: str) -> list[str]:

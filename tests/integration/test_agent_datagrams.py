@@ -16,7 +16,6 @@ from tests.integration.agent_amphora import VIP, WEB, Amphora, config, eventuall
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(120),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
 ]
 

@@ -13,7 +13,7 @@ from controller.dev import processes
 from controller.dev.client import eventually
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 LIFETIME = 15
 OPTIONS = {
     "certificates.cert_validity_time": str(LIFETIME),

@@ -12,7 +12,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import Balancer, Site, haproxy_workers, in_threads
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 MEMBER_CHANGES = 100
 STRUCTURAL_CHANGES = 20

@@ -14,7 +14,7 @@ from controller.dev.client import eventually
 from tests.integration import site as sites
 from tests.integration.site import Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration]
 
 OPTIONS = {"health_manager.heartbeat_interval": "1", "health_manager.heartbeat_timeout": "30"}
 AMPHORAE = "/v2/octavia/amphorae"

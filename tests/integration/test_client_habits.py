@@ -18,7 +18,7 @@ from tests.integration.habits import Client, Refused, Service
 from tests.integration.site import Site
 from tests.integration.terraform import Terraform
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 LISTENERS = 50
 WRITES = 5 * LISTENERS

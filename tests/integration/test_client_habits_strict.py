@@ -14,7 +14,7 @@ from tests.integration.habits import Client, Refused
 from tests.integration.site import Site
 from tests.integration.terraform import Terraform
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 OPTIONS = {"api_settings.immutable_while_pending": "true"}
 LISTENERS = 50

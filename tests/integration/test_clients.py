@@ -11,7 +11,7 @@ from tests.functional.api.test_clients_cli import Shell
 from tests.integration.site import Site
 from tests.walks import clients
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from amphora_agent import system
 from controller.dev.client import eventually
 from tests.integration.site import Balancer, Site, haproxy_workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OPTIONS = {"haproxy_amphora.memory_reserve": "1000000"}
 """MiB: more than any machine of a test has, so that memory is always short."""

@@ -11,7 +11,7 @@ import tempfile
 
 import pytest
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration]
 
 
 def _left_behind() -> set[str]:

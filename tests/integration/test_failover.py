@@ -9,7 +9,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import Balancer, Site, agent_pids
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration]
 
 
 def _replaced(balancer: Balancer, dead: str, count: int) -> bool:

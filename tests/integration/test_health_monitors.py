@@ -29,7 +29,6 @@ from tests.integration.site import Site
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
 ]
 TOPOLOGY = "SINGLE"

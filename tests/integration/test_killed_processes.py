@@ -15,7 +15,7 @@ from controller.dev.client import eventually
 from tests.integration.killing import Killer
 from tests.integration.site import Site, in_threads
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 PROCESSES = ("api", "worker", "health_manager", "housekeeping")
 

@@ -8,7 +8,7 @@ from controller.model.status import Topology
 from tests.integration import killing
 from tests.integration.site import Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration]
 
 TOPOLOGY = "ACTIVE_STANDBY"
 CASES = killing.cases(Topology(TOPOLOGY))

@@ -11,7 +11,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import QUICK_MONITOR, Balancer, Site, haproxy_workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 
 SECRET = 'it\'s#a %[src] "secret"'
 QUOTED = '"it\'s#a %[src] \\"secret\\""'

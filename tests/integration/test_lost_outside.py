@@ -15,7 +15,7 @@ from controller.dev.client import eventually
 from controller.embedded import linux
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OPTIONS = {"house_keeping.compare_interval": "1"}
 WITHIN = 60.0

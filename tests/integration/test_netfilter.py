@@ -27,7 +27,6 @@ from tests.integration.agent_amphora import eventually
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.timeout(60),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
 ]
 
@@ -493,7 +492,6 @@ def test_a_dead_member_is_found_out_below_many_listeners(site: Site, version: in
         time.sleep(0.2)
 
 
-@pytest.mark.timeout(120)
 def test_dead_ports_of_one_machine_are_all_found_out_and_come_back(site: Site) -> None:
     ports = range(5001, 5009)
     site.start(*ports)

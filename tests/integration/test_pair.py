@@ -13,7 +13,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration]
 
 TOPOLOGY = "ACTIVE_STANDBY"
 

@@ -23,7 +23,7 @@ from tests.functional import flow_site, test_flows_paused
 from tests.integration import killing
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 OPTIONS = {"controller_worker.claim_expiry": "3"}
 WITHIN = 60.0

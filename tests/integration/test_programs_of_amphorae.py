@@ -22,7 +22,7 @@ from controller.dev.client import eventually
 from tests.integration import vip_holders
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPOLOGY = "ACTIVE_STANDBY"
 BOUND = vip_holders.BOUND

@@ -10,7 +10,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration]
 
 POISON = 4242
 """A connection limit that the HAProxy of this module refuses."""

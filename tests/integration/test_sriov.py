@@ -11,7 +11,7 @@ import pytest
 from controller.dev.client import eventually
 from tests.integration.site import Site, agent_pids
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration]
 ELSEWHERE = "203.0.113.0/24"
 
 

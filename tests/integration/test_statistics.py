@@ -22,7 +22,6 @@ from tests.integration.site import Site, agent_pids, haproxy_workers
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.slow,
-    pytest.mark.timeout(300),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces"),
 ]
 _PORTS = (9000, 9001)  # of the listeners, and of their members

@@ -24,7 +24,7 @@ from tests import tls_material
 from tests.integration import tls_member
 from tests.integration.site import Site, haproxy_workers
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration]
 TOPOLOGY = "SINGLE"
 
 ROOT = tls_material.issue("root.example", is_ca=True)

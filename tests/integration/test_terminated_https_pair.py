@@ -12,5 +12,5 @@ from tests.integration.test_terminated_https import (  # noqa: F401
     test_failover_and_delete_need_no_secret_store_and_nothing_leaks,
 )
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 TOPOLOGY = "ACTIVE_STANDBY"

@@ -17,7 +17,7 @@ from controller.dev.client import eventually
 from tests.integration import vip_holders
 from tests.integration.site import Balancer, Site
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPOLOGY = "ACTIVE_STANDBY"
 TOLD_WITHIN = 12.0

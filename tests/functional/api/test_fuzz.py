@@ -16,7 +16,6 @@ from tests.fuzz.run import Run
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
 def test_whatever_is_sent_breaks_nothing_and_becomes_no_line_of_a_configuration(api: Api, tmp_path: pathlib.Path) -> None:
     run = Run(api, 1, tmp_path)
     run.go(2500)
