@@ -51,6 +51,7 @@ _SERVER_VALUES = frozenset(
         *(
             "init-state",
             "inter",
+            "log-proto",
             "maxconn",
             "minconn",
             "pool-max-conn",
@@ -111,7 +112,13 @@ def _acl(words: list[str]) -> bool:
     return all(word in ("-i", "-m", "str", "beg", "end", "sub", "reg", "dir", "dom", "found", "int") for word in flags)
 
 
-_RULES = frozenset(("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "track-sc0"))
+_RULES = frozenset(("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "set-log-level", "track-sc0"))
+_RING_OF_LOG = re.compile(r"ring@[a-z-]{1,64}").fullmatch
+
+
+def _log(words: list[str]) -> bool:
+    """To a ring, or as datagrams to an address, and nothing else: no socket in the file system, no descriptor."""
+    return words[:1] != [] and (_ADDRESS(words[0]) or _RING_OF_LOG(words[0])) is not None
 
 
 def _answer(words: list[str]) -> bool:
@@ -142,7 +149,9 @@ _TIMEOUTS = _one_of(
     "check", "client", "client-fin", "connect", "http-keep-alive", "http-request", "queue", "server", "server-fin", "tunnel"
 )
 _HTTP_RULES: Mapping[str, _Check] = dict.fromkeys(("http-request", "http-response", "http-after-response"), _header_rule)
-_OPTIONS = _one_of("allbackups", "external-check", "forwardfor", "httpchk", "idle-close-on-response", "redispatch", "tcp-check")
+_OPTIONS = _one_of(
+    *("allbackups", "external-check", "forwardfor", "httpchk", "idle-close-on-response", "log-separate-errors", "redispatch"), "tcp-check"
+)
 _COMMON: Mapping[str, _Check] = {"mode": _one_of("http", "tcp"), "option": _OPTIONS, "timeout": _TIMEOUTS, "retries": _anything}
 _BACKEND: Mapping[str, _Check] = {
     **_COMMON,
@@ -165,11 +174,14 @@ _FRONTEND: Mapping[str, _Check] = {
     **_HTTP_RULES,
     "acl": _acl,
     "bind": _bind,
+    "capture": lambda words: words[:2] == ["request", "header"],
     "default_backend": _anything,
     "http-error": _answer,
+    "log": _log,
+    "log-format": _anything,
     "maxconn": _anything,
     "stick-table": _anything,
-    "tcp-request": _one_of("inspect-delay"),
+    "tcp-request": lambda words: words[:1] == ["inspect-delay"] or words[:2] == ["content", "set-log-level"],
     "use_backend": _anything,
 }
 _DEFAULTS: Mapping[str, _Check] = {
@@ -182,13 +194,18 @@ _SECTIONS: Mapping[str, Mapping[str, _Check]] = {
     "defaults": _DEFAULTS,
     "frontend": _FRONTEND,
     "peers": {"peer": _peer},
+    "ring": {
+        **dict.fromkeys(("format", "maxlen", "size"), _anything),
+        "server": _server,
+        "timeout": _one_of("connect", "server"),
+    },
 }
 
 _WORD = re.compile(r"""(?:[^\s\\"'#]|\\.|"(?:[^"\\]|\\.)*"|'[^']*')+|#.*""")
 _MARKS = re.compile(r"""\\(?:x([0-9A-Fa-f]{2})|(.))|["']""")
 _READS = re.compile(r"\b(?:env|map(?:_[a-z_]+)?)\(|\blua\.")
-_NAMED = re.compile(r"\b(?:re[qs]\.(?:cook|f?hdr)|ssl_c_s_dn)\([^()]*\)")
-"""A cookie, a header or a field of a name in an expression, by the name that a tenant gave: it may be called `lua.x`."""
+_NAMED = re.compile(r"\b(?:re[qs]\.(?:cook|f?hdr)|ssl_c_s_dn|str)\([^()]*\)")
+"""A cookie, a header, a field of a name or a text in an expression, as a tenant named it: it may be called `lua.x`."""
 _EVALUATED = re.compile(r"(?<!%)(?:%%)*%(?:\([^)]*\)|\{[^}]*\})*\[(.*)")
 _FOREIGN = re.compile(r"[^\x20-\x7e\n]")
 _VRRP_KEYWORDS = frozenset(

@@ -48,7 +48,7 @@ LAYERS = {
         {"fully_populated", "member_batch"},
         {"listeners", "members", "health_monitors", "l7rules", "vip"},
         {"l7policies", "placement", "offerings"},
-        {"pools", "quotas", "amphorae", "secrets"},
+        {"access_logs", "pools", "quotas", "amphorae", "secrets"},
         {"certificates", "visibility"},
         {"asking", "tls"},
         {"dialect", "regular_expressions", "settings"},

@@ -31,25 +31,30 @@ class Fields:
 
     served: tuple[str, ...]  # certificates with their keys; a field may hold a list
     authority: str
-    revocations: str
+    revocations: str | None = None
+
+    @property
+    def _verifying(self) -> tuple[str, ...]:
+        return (self.authority,) if self.revocations is None else (self.authority, self.revocations)
 
     def named(self, values: Mapping[str, Any]) -> bool:
         """Whether the values name any."""
-        return any(values.get(name) for name in (*self.served, self.authority, self.revocations))
+        return any(values.get(name) for name in (*self.served, *self._verifying))
 
     def references(self, values: Mapping[str, Any], noun: Any) -> list[str]:
         """What an object names that gets these values."""
-        return _references(values.get(name, getattr(noun, name)) for name in (*self.served, self.authority, self.revocations))
+        return _references(values.get(name, getattr(noun, name)) for name in (*self.served, *self._verifying))
 
     def after(self, values: Mapping[str, Any], noun: Any) -> dict[str, Any]:
         """What has to be read when an object gets these values: the new ones; of CA and revocations, what stays beside a new one too."""
-        pair = (self.authority, self.revocations)
+        pair = self._verifying
         kept = {name: getattr(noun, name) for name in pair} if any(values.get(name) for name in pair) else {}
         return {**kept, **{name: value for name, value in values.items() if name in (*self.served, *pair)}}
 
 
 LISTENER = Fields(("default_tls_container_ref", "sni_container_refs"), "client_ca_tls_container_ref", "client_crl_container_ref")
 POOL = Fields(("tls_container_ref",), "ca_tls_container_ref", "crl_container_ref")
+ACCESS_LOG = Fields((), "ca_tls_container_ref")
 
 
 def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str) -> Read:
@@ -64,7 +69,7 @@ def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id:
     for reference in _references(values.get(name) for name in fields.served):
         reader.read(reference, Kind.BUNDLE)
     authorities = reader.read(values.get(fields.authority), Kind.AUTHORITIES)
-    revoked = reader.read(values.get(fields.revocations), Kind.REVOCATIONS)
+    revoked = reader.read(values.get(fields.revocations) if fields.revocations else None, Kind.REVOCATIONS)
     if reader.unreadable:
         raise exceptions.InvalidRequest(reader.sentence(), code=Refusal.UNREADABLE_CERTIFICATE)
     revocations = None if revoked is None else revoked.revocations  # an empty list is false by itself

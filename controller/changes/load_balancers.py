@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from controller.changes import certificates, fully_populated, members, placement, vip, visibility
+from controller.changes import access_logs, certificates, fully_populated, members, placement, vip, visibility
 from controller.changes.asking import Asking, new_row
 from controller.db import rows
 from controller.exceptions import RuleBroken
@@ -15,7 +15,7 @@ from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
 from controller.providers.interface import Create, Delete, Failover
 from controller.refusals import Refusal
-from controller.resources import declare
+from controller.resources import declare, kinds
 from controller.resources.declare import Values
 from controller.resources.load_balancer import SCHEMA
 
@@ -36,6 +36,8 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     choice = placement.choose(asking, wanted)
     wanted["provider"] = choice.provider
     place = vip.find(asking, wanted, choice)
+    of_log = access_logs.check(asking, wanted["access_log"], project_id)
+    access_logs.check_versions(wanted["access_log"], place.versions)
     below = fully_populated.plan(asking.settings, wanted)
     secrets = fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
     with asking.read() as tx:
@@ -47,9 +49,11 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     with vip.allocated(asking, row["id"], project_id, place) as allocated:
         chosen = {"topology": choice.topology, "vip_vnic_type": choice.vip_vnic_type}
         asked = {"vip_generation": int(bool(wanted["vip_sg_ids"])), "qos_generation": int(bool(wanted["vip_qos_policy_id"]))}
+        vips = [one.ip_address for one in allocated.addresses]
+        access_logs.check_no_vip(wanted["access_log"], vips)
         for item in below.members:
-            members.check_no_vip(item, [one.ip_address for one in allocated.addresses])
-        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice, secrets)
+            members.check_no_vip(item, vips)
+        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice, {**secrets, **of_log})
 
 
 def _store(
@@ -74,37 +78,46 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
     :raises Immutable: it takes no change now.
     :raises NotSupported: the provider can't do it.
     """
-    _check_vip_changes(asking, load_balancer_id, values)
+    secrets = _check_outside(asking, load_balancer_id, values)
     with asking.change() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
         asking.authorize("loadbalancer:put", load_balancer.project_id)
         generation = asking.accept(tx, load_balancer_id)
         if values.get("vip_sg_ids") and tx.listeners.any_with_cidrs(load_balancer_id):
             raise RuleBroken("vip_sg_ids can't be used together with allowed_cidrs, which a listener of this load balancer has.")
+        if target := values.get("access_log"):
+            access_logs.check_versions(target, load_balancer.vip.versions)
+            access_logs.check_no_vip(target, [one.ip_address for one in load_balancer.vip.addresses])
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
+        kept = values.get("access_log", kinds.as_given(load_balancer.access_log))
+        if kept is not None and (authority := kept["ca_tls_container_ref"]) is not None:
+            tx.tenant_certificates.ask_again(load_balancer_id, [authority], generation)
+        certificates.keep(tx, load_balancer_id, secrets, generation)
         stamped = {"vip_sg_ids": "vip_generation", "vip_qos_policy_id": "qos_generation"}
         stamps = {column: generation for name, column in stamped.items() if name in values}
         tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **stamps}, generation)
         return tx.load_balancers.get(load_balancer_id)
 
 
-def _check_vip_changes(asking: Asking, load_balancer_id: str, values: Mapping[str, Any]) -> None:
-    """What the network service has to say to new values, before the transaction, which must not wait for it.
+def _check_outside(asking: Asking, load_balancer_id: str, values: Mapping[str, Any]) -> certificates.Read:
+    """What the network service and the secret store have to say to new values, before the transaction, which must not wait for them.
 
     :raises Forbidden: the caller may not choose security groups.
-    :raises InvalidRequest: it has no such policy or group, or they can have no effect.
+    :raises InvalidRequest: they have no such policy, group or authority, or it can have no effect.
     """
-    if "vip_qos_policy_id" not in values and "vip_sg_ids" not in values:
-        return
+    if not values.keys() & {"vip_qos_policy_id", "vip_sg_ids", "access_log"}:
+        return {}
     with asking.read() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
     asking.authorize("loadbalancer:put", load_balancer.project_id)
+    secrets = access_logs.check(asking, values.get("access_log"), load_balancer.project_id)
     with visibility.in_a_body():
         if "vip_qos_policy_id" in values:
             vip.check_qos(asking, values["vip_qos_policy_id"], asked_for=True)
         if "vip_sg_ids" in values:
             asking.authorize("loadbalancer:put:vip_sg_ids", load_balancer.project_id)
             vip.check_groups(asking, values["vip_sg_ids"], load_balancer.vip.vnic_type)
+    return secrets
 
 
 def delete(asking: Asking, load_balancer_id: str, *, cascade: bool = False) -> None:

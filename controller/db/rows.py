@@ -158,6 +158,7 @@ def _resource(row: Row, tags: Sequence[str], fault: model.Fault | None) -> dict[
 
 
 COMPOSED: Mapping[str, Callable[[Any], Any]] = {
+    "access_log": lambda stored: model.AccessLog(**stored),
     "error_page": lambda stored: model.Page(**stored),
     "fixed_response": lambda stored: model.FixedResponse(**stored),
     "rate_limit": lambda stored: model.RateLimit(**stored),

@@ -98,6 +98,17 @@ class Resource:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class AccessLog:
+    """Where lines about requests and connections are sent; the last two say who must be there, with TLS."""
+
+    protocol: str
+    address: str
+    port: int
+    ca_tls_container_ref: str | None = None
+    host_name: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancer(Resource):
     """`generation` is the newest accepted state, `applied_generation` the newest that every serving amphora runs."""
 
@@ -111,6 +122,7 @@ class LoadBalancer(Resource):
     qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: nobody ever asked for any
     flavor_id: str | None
     availability_zone: str | None
+    access_log: AccessLog | None
     listener_ids: tuple[str, ...] = ()
     pool_ids: tuple[str, ...] = ()
 

@@ -16,7 +16,7 @@ from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
 from controller.model.protocols import PROTOCOLS
 from controller.model.status import AMPHORA_IN_DELETION, ProvisioningStatus, Topology
-from controller.render import health_checks, l7, safe, templating, tls
+from controller.render import access_log, health_checks, l7, safe, templating, tls
 from controller.render.settings import Settings
 
 _BALANCE = {
@@ -111,6 +111,7 @@ def config(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> st
     return templating.fill(
         "haproxy.cfg.j2",
         peers=peers if any(_uses_stick_table(backend) for backend in backends) else None,
+        access_log=access_log.sections(load_balancer),
         frontends=frontends,
         backends=backends,
         default_connect_timeout=settings.timeout_member_connect,
@@ -177,7 +178,7 @@ def _frontend(
     load_balancer: model.LoadBalancer, listener: model.Listener, pool: model.Pool | None, policies: l7.Policies, settings: Settings
 ) -> _Frontend:
     mode = _mode(listener)
-    directives = []
+    directives = access_log.directives(load_balancer, listener, mode, PROTOCOLS[listener.protocol].ends_tls)
     if mode == "http":
         # A client whose idle connection ends in a reload would see an error on its next request: let the old process answer it first.
         directives.append("option idle-close-on-response")

@@ -15,7 +15,7 @@ from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.protocols import PROTOCOLS
 from controller.model.tls import Kind, Need
-from controller.render import l7, safe
+from controller.render import access_log, l7, safe
 from controller.resources import kinds
 
 _VERIFY = {"NONE": "none", "OPTIONAL": "optional", "MANDATORY": "required"}
@@ -111,6 +111,9 @@ def _served(listener: model.Listener) -> dict[str, str]:
 
 
 def _named(snapshot: model.Snapshot) -> Iterator[tuple[str, Need]]:
+    balancer = snapshot.load_balancer
+    if l7.serves(balancer) and balancer.access_log is not None and balancer.access_log.ca_tls_container_ref:
+        yield access_log.AUTHORITY, Need(balancer.access_log.ca_tls_container_ref, Kind.AUTHORITIES)
     for listener in _listeners(snapshot):
         yield from ((name, Need(reference, Kind.BUNDLE)) for name, reference in _served(listener).items())
         yield from _verifying(listener.id, listener.client_ca_tls_container_ref, listener.client_crl_container_ref)

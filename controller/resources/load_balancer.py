@@ -66,6 +66,18 @@ _ADDITIONAL_VIP = Schema(
     ],
 )
 
+_ACCESS_LOG = Schema(
+    name="access_log",
+    shows_fault=False,
+    fields=[
+        Field("protocol", kinds.one_of("UDP", "TCP", "TLS"), "How lines are sent: as syslog over UDP, TCP or TLS.", required=True),
+        Field("address", kinds.ip_address, "Where somebody takes them, reached by way of the VIP's subnet.", required=True),
+        Field("port", kinds.integer(1, 65535, example=514), "The port there.", required=True),
+        Field("ca_tls_container_ref", kinds.reference, "For TLS: the authority that signs the target's certificate, in the secret store."),
+        Field("host_name", kinds.host_name, "For TLS: for which name that certificate must be; null: any of the authority's will do."),
+    ],
+)
+
 SCHEMA = Schema(
     name="loadbalancer",
     collection="loadbalancers",
@@ -175,6 +187,13 @@ SCHEMA = Schema(
             attribute="pool_ids",
             show=kinds.ids,
             lbaasv2=also(post=False),
+        ),
+        Field(
+            "access_log",
+            _ACCESS_LOG.nested(f"{_PATH}.access_log"),
+            "Where a line of JSON is sent for each request of HTTP and each connection of TCP that has ended. null: nowhere.",
+            show=kinds.as_given,
+            added=True,
         ),
     ],
 )

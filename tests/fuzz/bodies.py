@@ -106,8 +106,15 @@ class Bodies:
 
     def _load_balancer(self) -> Body:
         made = self._common("description") | {"vip_subnet_id": self._subnet_id}
+        made |= self._sometimes(access_log=self._access_log)
         found = {"flavor_id": self._find("flavor"), "availability_zone": self._find("availability_zone")}
         return made | {name: value for name, value in found.items() if value and self.rng.random() < 0.1}
+
+    def _access_log(self) -> Body:
+        target = {"protocol": self.rng.choice(("UDP", "TCP", "TLS")), "address": "10.8.7.6", "port": self._number(1, 65535)}
+        if target["protocol"] != "TLS":
+            return target
+        return target | {"ca_tls_container_ref": self._reference("authorities")} | self._sometimes(host_name=lambda: self.rng.choice(HOSTS))
 
     def _listener(self) -> Body:
         rng = self.rng

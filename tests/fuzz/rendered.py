@@ -133,7 +133,8 @@ def _anonymous(snapshot: model.Snapshot) -> model.Snapshot:
 def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
     """The same shape, with nothing in its strings."""
     return dataclasses.replace(
-        _anonymous(snapshot),
+        anonymous := _anonymous(snapshot),
+        load_balancer=_load_balancer(anonymous.load_balancer),
         listeners=tuple(_tls(_listener(item)) for item in snapshot.listeners),
         pools=tuple(_pool(item) for item in snapshot.pools),
         health_monitors=tuple(_monitor(item) for item in snapshot.health_monitors),
@@ -145,6 +146,13 @@ def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
 def _nameless(item: Any) -> Any:
     without = {name: "" for name in ("name", "description") if hasattr(item, name)}
     return dataclasses.replace(item, **without, tags=())
+
+
+def _load_balancer(balancer: model.LoadBalancer) -> model.LoadBalancer:
+    if (log := balancer.access_log) is None:
+        return balancer
+    reference, host = log.ca_tls_container_ref and "local:x", log.host_name and "x.example"
+    return dataclasses.replace(balancer, access_log=dataclasses.replace(log, ca_tls_container_ref=reference, host_name=host))
 
 
 def _pool(pool: model.Pool) -> model.Pool:

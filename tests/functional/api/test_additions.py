@@ -11,7 +11,9 @@ from controller.resources import catalog
 from tests.functional.api.conftest import Api
 from tests.functional.api.lbaasv2.conftest import Old
 
+_TARGET = {"protocol": "UDP", "address": "203.0.113.9", "port": 514, "ca_tls_container_ref": None, "host_name": None}
 SET: dict[str, dict[str, Any]] = {
+    "loadbalancer": {"access_log": _TARGET},
     "listener": {
         "rate_limit": {"requests": 20, "period": 3},
         "error_page": {"content_type": "text/plain", "body": 'Closed.\n\tZürück um 12 "%[env(HOME)]"'},
@@ -36,7 +38,12 @@ class Site:
         self.policy = api.create("l7policy", "/l7policies", listener_id=self.listener, action="REJECT")["id"]
 
     def path(self, kind: str) -> str:
-        return {"listener": f"/listeners/{self.listener}", "pool": f"/pools/{self.pool}", "l7policy": f"/l7policies/{self.policy}"}[kind]
+        return {
+            "loadbalancer": f"/loadbalancers/{self.load_balancer}",
+            "listener": f"/listeners/{self.listener}",
+            "pool": f"/pools/{self.pool}",
+            "l7policy": f"/l7policies/{self.policy}",
+        }[kind]
 
     def change(self, kind: str, **values: Any) -> Any:
         return self.api.ok("PUT", self.path(kind), {kind: values})[kind]
@@ -74,10 +81,11 @@ def test_it_is_seen_while_it_is_set(site: Site, kind: str, name: str) -> None:
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> None:
     old = Old(api)
-    load_balancer = old.load_balancer()["id"]
-    listener = old.listener(load_balancer)
+    load_balancer = old.load_balancer()
+    listener = old.listener(load_balancer["id"])
     policy = old.create("l7policy", "/l7policies", listener_id=listener["id"], action="REJECT")
-    made = {"listener": listener, "pool": old.pool(listener_id=listener["id"]), "l7policy": policy}[kind]
+    pool = old.pool(listener_id=listener["id"])
+    made = {"loadbalancer": load_balancer, "listener": listener, "pool": pool, "l7policy": policy}[kind]
     path = {"l7policy": "/l7policies"}.get(kind, f"/{kind}s") + f"/{made['id']}"
     said = old.send("PUT", path, {kind: {name: SET[kind][name]}})
     assert (said.status_code, f"'{name}'" in said.get_data(as_text=True)) == (400, True)
@@ -100,6 +108,28 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
         ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"body": "a"}}, "Mandatory field missing"),
         ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"status": 199}}, "Value should be greater or equal to 200"),
         ("l7policy", {"action": "FIXED_RESPONSE", "fixed_response": {"status": 204, "body": "a"}}, "an answer of status 204 has no body"),
+        ("loadbalancer", {"access_log": {"protocol": "UDP", "port": 514}}, "Mandatory field missing"),
+        ("loadbalancer", {"access_log": _TARGET | {"protocol": "RELP"}}, "Value should be one of: UDP, TCP, TLS"),
+        ("loadbalancer", {"access_log": _TARGET | {"port": 0}}, "Value should be greater or equal to 1"),
+        ("loadbalancer", {"access_log": _TARGET | {"host_name": "a b"}}, "Value must be a valid host name"),
+        ("loadbalancer", {"access_log": _TARGET | {"address": "logs.example"}}, "Value should be IPv4 or IPv6 format"),
+        *(
+            ("loadbalancer", {"access_log": _TARGET | {"address": one}}, f"{one} is not a valid address of a target: no other machine")
+            for one in ("127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "::1", "::ffff:127.0.0.1", "fe80::1")
+        ),
+        ("loadbalancer", {"access_log": _TARGET | {"address": "2001:db8::1"}}, "can't be reached by a load balancer without an IPv6 VIP"),
+        ("loadbalancer", {"access_log": _TARGET | {"host_name": "a.example"}}, "host_name can be given with protocol TLS only"),
+        (
+            "loadbalancer",
+            {"access_log": _TARGET | {"ca_tls_container_ref": "x"}},
+            "ca_tls_container_ref can be given with protocol TLS only",
+        ),
+        ("loadbalancer", {"access_log": _TARGET | {"protocol": "TLS"}}, "protocol TLS needs a ca_tls_container_ref"),
+        (
+            "loadbalancer",
+            {"access_log": _TARGET | {"protocol": "TLS", "ca_tls_container_ref": "local:nothing"}},
+            "Could not retrieve certificate: ['local:nothing']",
+        ),
         ("pool", {"drain_timeout": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 86401}, "Value should be lower or equal to 86400"),
@@ -134,7 +164,8 @@ def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:
     pool = {"name": "kilns", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **SET["pool"]}
     listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **SET["listener"]}
     listener["l7policies"] = [SET["l7policy"] | WITH["fixed_response"]]
-    made = api.load_balancer(listeners=[listener, {"protocol": "TCP", "protocol_port": 81}])
+    made = api.load_balancer(listeners=[listener, {"protocol": "TCP", "protocol_port": 81}], **SET["loadbalancer"])
+    assert {name: made[name] for name in SET["loadbalancer"]} == SET["loadbalancer"]
     first, second = made["listeners"]
     assert {name: first[name] for name in SET["listener"]} == SET["listener"]
     assert not second.keys() & SET["listener"].keys()
@@ -151,3 +182,16 @@ def test_a_policy_keeps_its_answer_until_it_does_something_else(site: Site) -> N
     assert "fixed_response" not in site.change("l7policy", fixed_response=value), "as with the targets of other actions"
     said = site.change("l7policy", action="FIXED_RESPONSE", fixed_response={"status": 204})
     assert (said["redirect_url"], said["fixed_response"]["body"]) == (None, "")
+
+
+def test_lines_are_not_sent_to_the_load_balancer_itself(site: Site) -> None:
+    vip = site.api.get("loadbalancer", site.path("loadbalancer"))["vip_address"]
+    for spelled in (vip, f"::ffff:{vip}") if ":" not in vip else (vip,):
+        said = site.refused("loadbalancer", access_log=_TARGET | {"address": spelled})
+        assert "VIP" in said
+    subnet = site.api.get("loadbalancer", site.path("loadbalancer"))["vip_subnet_id"]
+    chosen = f"{vip.rpartition('.')[0]}.77"
+    body = {"loadbalancer": {"vip_subnet_id": subnet, "vip_address": chosen, "access_log": _TARGET | {"address": chosen}}}
+    assert "is a VIP of this load balancer" in site.api.refused(400, "POST", "/loadbalancers", body)
+    body["loadbalancer"]["access_log"] = None
+    site.api.create("loadbalancer", "/loadbalancers", **body["loadbalancer"])  # the address was given back

@@ -305,6 +305,12 @@ def _additions() -> model.Snapshot:
     return dataclasses.replace(snapshot, l7policies=tuple(policies), l7rules=tuple(rules))
 
 
+def _logged(snapshot: model.Snapshot, **target: Any) -> model.Snapshot:
+    """The same, with an access log."""
+    log = model.AccessLog(**{"address": "198.19.10.99", "port": 514} | target)
+    return dataclasses.replace(snapshot, load_balancer=dataclasses.replace(snapshot.load_balancer, access_log=log))
+
+
 CASES: dict[str, Callable[[], model.Snapshot]] = {
     "http-single": _http_single,
     "app-cookie-pair": _cookies_in_a_pair,
@@ -316,6 +322,9 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "l7": _l7,
     "tls": _tls_to_both_sides,
     "additions": _additions,
+    "access-log-udp": lambda: _logged(_shared_and_partly_off(), protocol="UDP", address="2001:db8::99"),
+    "access-log-tcp": lambda: _logged(_shared_and_partly_off(), protocol="TCP"),
+    "access-log-tls": lambda: _logged(_tls_to_both_sides(), protocol="TLS", ca_tls_container_ref="local:log", host_name="logs.example"),
     "several-vips": lambda: tools.with_additional_vips(_one_pool("several-vips", listener={}, pool={})),
 }
 

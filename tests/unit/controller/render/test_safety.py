@@ -49,8 +49,9 @@ def _whole() -> model.Snapshot:
         )
         for position, action in enumerate(("REDIRECT_TO_URL", "REDIRECT_PREFIX", "REDIRECT_TO_POOL", "FIXED_RESPONSE"), start=1)
     ]
+    log = model.AccessLog(protocol="TLS", address="192.0.2.9", port=514, ca_tls_container_ref="local:e", host_name="logs.example")
     snapshot = builders.a_snapshot(
-        builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY),
+        builders.a_load_balancer(id=builders.an_id("safe"), topology=Topology.ACTIVE_STANDBY, access_log=log),
         listeners=[
             builders.a_listener(id=http, default_pool_id=pools["app"], insert_headers={"X-Forwarded-For": "true"}, error_page=page),
             builders.a_listener(default_pool_id=pools["plain"], protocol="TCP", protocol_port=81),
@@ -106,6 +107,10 @@ _PLACES: list[tuple[str | None, int, tuple[str, ...]]] = [
     (None, 0, ("name",)),
     (None, 0, ("vip", "addresses", "0", "ip_address")),
     (None, 0, ("vip", "addresses", "2", "ip_address")),
+    (None, 0, ("access_log", "protocol")),
+    (None, 0, ("access_log", "address")),
+    (None, 0, ("access_log", "host_name")),
+    (None, 0, ("access_log", "ca_tls_container_ref")),
     ("amphorae", 0, ("additional_vrrp_ips", "0", "ip_address")),
     ("listeners", 1, ("id",)),  # the other one has policies, which name it
     ("listeners", 0, ("protocol",)),

@@ -38,7 +38,7 @@ STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
 }
 _BY_ANOTHER = {
     *(("loadbalancer", "additional_vips"), ("pool", "session_persistence"), ("l7policy", "fixed_response")),
-    *(("listener", "rate_limit"), ("listener", "error_page")),
+    *(("listener", "rate_limit"), ("listener", "error_page"), ("loadbalancer", "access_log")),
 }
 """Attributes that are objects of the model, made of what the column holds."""
 
