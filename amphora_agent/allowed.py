@@ -112,7 +112,9 @@ def _acl(words: list[str]) -> bool:
     return all(word in ("-i", "-m", "str", "beg", "end", "sub", "reg", "dir", "dom", "found", "int") for word in flags)
 
 
-_RULES = frozenset(("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "set-log-level", "track-sc0"))
+_RULES = frozenset(
+    ("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "set-log-level", "set-var(txn.split)", "track-sc0")
+)
 _RING_OF_LOG = re.compile(r"ring@[a-z-]{1,64}").fullmatch
 
 

@@ -130,6 +130,10 @@ def _check_use(named: Values | None, listener_protocol: str, named_pools: Mappin
 
 def _check_policy(values: Values, listener_protocol: str, named_pools: Mapping[str, Values]) -> None:
     _check_use(values["redirect_pool"], listener_protocol, named_pools)
+    if (split := values["split"]) is not None:
+        for share in split["pools"]:
+            _check_use({"name": share["pool_name"]}, listener_protocol, named_pools)
+        values["split"] = split | {"pools": [{"pool_id": one["pool_name"], "weight": one["weight"]} for one in split["pools"]]}
     values["redirect_pool_id"] = values["redirect_pool"] and values["redirect_pool"]["name"]  # until the pool has an id
     l7policies.complete(values)
     l7policies.check_listener(listener_protocol)
@@ -200,7 +204,13 @@ def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str,
     tx.listeners.add(new_listeners)
     policies = [
         (
-            row(l7policy.SCHEMA, values) | {"listener_id": owner["id"], "redirect_pool_id": ids.get(values["redirect_pool_id"])},
+            row(l7policy.SCHEMA, values)
+            | {
+                "listener_id": owner["id"],
+                "redirect_pool_id": ids.get(values["redirect_pool_id"]),
+                "split": values["split"]
+                and values["split"] | {"pools": [one | {"pool_id": ids[one["pool_id"]]} for one in values["split"]["pools"]]},
+            },
             values["rules"],
         )
         for owner, below in zip(new_listeners, graph.listeners, strict=True)

@@ -17,6 +17,7 @@ from controller.resources import kinds
 from controller.resources.declare import Values
 from controller.resources.l7policy import DEFAULT_HTTP_CODE, FIXED, PREFIX, SCHEMA, TARGETS, TO_POOL, TO_URL
 
+_MOST_POOLS = 10
 _WITHOUT_BODY = (204, 205, 304)  # RFC 9110, sections 15.3.5, 15.3.6 and 15.4.5
 _WITH_CODE, _WITHOUT_CODE = (TO_URL, PREFIX), (TO_POOL, FIXED)
 
@@ -38,7 +39,8 @@ def create(asking: Asking, wanted: Values) -> model.L7Policy:
         generation = asking.accept(tx, listener.load_balancer_id)
         asking.need_mutable(listener.load_balancer_id, "Listener", listener.id, listener.provisioning_status)
         tx.listeners.touch(listener.id, generation)
-        _check_pool(tx, wanted["redirect_pool_id"], listener)
+        for pool_id in _pools(wanted):
+            _check_pool(tx, pool_id, listener)
         position = min(wanted["position"], tx.l7policies.last_position(listener.id) + 1)
         asking.reserve(tx, listener.project_id, l7policy=1)
         provider = asking.provider_of(tx, listener.load_balancer_id)
@@ -50,7 +52,7 @@ def create(asking: Asking, wanted: Values) -> model.L7Policy:
         }
         tx.l7policies.make_room(listener.id, position, generation)
         tx.l7policies.add([row])
-        _touch_users(tx, generation, wanted["redirect_pool_id"])
+        _touch_users(tx, generation, _pools(wanted))
         return tx.l7policies.get(row["id"])
 
 
@@ -71,15 +73,19 @@ def update(asking: Asking, policy_id: str, values: Values) -> model.L7Policy:
         listener = tx.listeners.get(stored.listener_id)
         tx.listeners.touch(listener.id, generation)
         complete_change(values, stored)
-        if values["redirect_pool_id"] != stored.redirect_pool_id:
-            _check_pool(tx, values["redirect_pool_id"], listener)
+        for pool_id in _pools(values):
+            if pool_id not in stored.pool_ids:
+                _check_pool(tx, pool_id, listener)
         asking.supports(asking.provider_of(tx, head.load_balancer_id), "l7policy", values)
         if "position" in values:
             values["position"] = min(values["position"], tx.l7policies.last_position(listener.id))
             tx.l7policies.move(stored, values["position"], generation)
-        _touch_users(tx, generation, stored.redirect_pool_id)
-        tx.l7policies.change(policy_id, asking.columns(SCHEMA, values), generation)
-        _touch_users(tx, generation, values["redirect_pool_id"])
+        _touch_users(tx, generation, stored.pool_ids)
+        row = asking.columns(SCHEMA, values)
+        if values["split"] is None and stored.split is None:
+            del row["split"]  # there is nothing to write
+        tx.l7policies.change(policy_id, row, generation)
+        _touch_users(tx, generation, _pools(values))
         return tx.l7policies.get(policy_id)
 
 
@@ -99,13 +105,17 @@ def delete(asking: Asking, policy_id: str) -> None:
         tx.l7rules.mark_deleted_in(policy_id, generation)
         tx.l7policies.close_gap(stored.listener_id, stored.position, generation)
         tx.listeners.touch(stored.listener_id, generation)
-        _touch_users(tx, generation, stored.redirect_pool_id)
+        _touch_users(tx, generation, stored.pool_ids)
 
 
-def _check_pool(tx: database.Transaction, pool_id: str | None, listener: model.Listener) -> None:
+def _pools(values: Values) -> list[str]:
+    """The pools that a policy with these values gives requests to."""
+    shares = [share["pool_id"] for share in values["split"]["pools"]] if values["split"] else []
+    return [one for one in dict.fromkeys((values["redirect_pool_id"], *shares)) if one is not None]
+
+
+def _check_pool(tx: database.Transaction, pool_id: str, listener: model.Listener) -> None:
     """Whether requests of the listener can be given to the pool, read under the load balancer's lock."""
-    if pool_id is None:
-        return
     pool = tx.pools.head(pool_id)
     if pool.load_balancer_id != listener.load_balancer_id:
         raise exceptions.NotFound("Pool", pool_id)
@@ -114,8 +124,8 @@ def _check_pool(tx: database.Transaction, pool_id: str | None, listener: model.L
     pools.check_protocol(pool.protocol, listener.protocol)
 
 
-def _touch_users(tx: database.Transaction, generation: int, pool_id: str | None) -> None:
-    if pool_id is not None:
+def _touch_users(tx: database.Transaction, generation: int, pool_ids: Iterable[str]) -> None:
+    for pool_id in pool_ids:
         tx.listeners.touch_users(pool_id, generation)
 
 
@@ -135,7 +145,14 @@ def complete_change(values: Values, stored: model.L7Policy) -> None:
     :raises InvalidRequest: neither the new values nor the stored ones have what the action needs.
     """
     action = values.get("action", stored.action)
-    targets = {name: values[name] if name in values else kinds.as_given(getattr(stored, name)) for name in TARGETS.values()}
+    names = (*TARGETS.values(), "split")
+    targets = {name: values[name] if name in values else kinds.as_given(getattr(stored, name)) for name in names}
+    if (
+        values.get("split")
+        and "redirect_pool_id" not in values
+        and stored.redirect_pool_id not in _pools({**targets, "redirect_pool_id": None})
+    ):
+        targets["redirect_pool_id"] = None  # the first of the new ones takes its place
     _keep_target(targets, action)
     values.update(targets)
     if action != stored.action:
@@ -150,6 +167,10 @@ def _keep_target(values: Values, action: str) -> None:
 
     :raises InvalidRequest: that of this action is missing.
     """
+    if action != TO_POOL:
+        values["split"] = None
+    elif values["split"] is not None:
+        _check_split(values)
     for of_action, name in TARGETS.items():
         if of_action != action:
             values[name] = None
@@ -158,6 +179,25 @@ def _keep_target(values: Values, action: str) -> None:
     response = values["fixed_response"]
     if response is not None and response["body"] and response["status"] in _WITHOUT_BODY:
         raise RuleBroken(f"fixed_response: an answer of status {response['status']} has no body.")
+
+
+def _check_split(values: Values) -> None:
+    """Check how requests are split between pools, the first of which is the policy's if none is named.
+
+    :raises InvalidRequest: they can't be.
+    """
+    shares = values["split"]["pools"]
+    ids = [share["pool_id"] for share in shares]
+    if not 2 <= len(ids) <= _MOST_POOLS or len(set(ids)) < len(ids):
+        raise RuleBroken(f"split: requests are split between 2 to {_MOST_POOLS} pools, each named once.")
+    if not any(share["weight"] for share in shares):
+        raise RuleBroken("split: at least one pool needs a weight above 0.")
+    if values["redirect_pool_id"] is None:
+        values["redirect_pool_id"] = ids[0]
+    elif values["redirect_pool_id"] not in ids:
+        raise RuleBroken(
+            f"split: redirect_pool_id {values['redirect_pool_id']} is none of its pools. Change both together, or set split to null."
+        )
 
 
 def _http_code(action: str, code: int | None) -> int | None:

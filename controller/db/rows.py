@@ -162,6 +162,7 @@ COMPOSED: Mapping[str, Callable[[Any], Any]] = {
     "error_page": lambda stored: model.Page(**stored),
     "fixed_response": lambda stored: model.FixedResponse(**stored),
     "rate_limit": lambda stored: model.RateLimit(**stored),
+    "split": lambda stored: model.Split(by=stored["by"], pools=tuple(model.Share(**one) for one in stored["pools"])),
     "session_persistence": lambda stored: model.SessionPersistence(**stored),
 }
 """Columns whose JSON, if there is any, stands for a value of the model, which is shown as it is stored."""

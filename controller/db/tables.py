@@ -133,6 +133,13 @@ l7policies = _below(
     _of("redirect_pool_id", "pools.id"),
 )
 
+l7policy_pools = sa.Table(
+    "l7policy_pools",  # the pools that a policy splits requests between; their weights stand in the policy's row
+    metadata,
+    sa.Column("l7policy_id", sa.String(36), sa.ForeignKey("l7policies.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("pool_id", sa.String(36), sa.ForeignKey("pools.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+
 l7rules = _below(
     "l7rules",
     l7rule.SCHEMA,

@@ -246,6 +246,22 @@ class HealthMonitor(Resource):
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """What a pool gets of the requests that are split, in relation to the other pools' weights."""
+
+    pool_id: str
+    weight: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """Requests that are split between pools: each by itself, or all of a client alike (`SOURCE_IP`)."""
+
+    pools: tuple[Share, ...]
+    by: str = "REQUEST"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class L7Policy(Resource):
     """What a listener does with a request that meets all the rules of the policy: reject it, redirect it, or give it to another pool."""
 
@@ -257,8 +273,15 @@ class L7Policy(Resource):
     redirect_prefix: str | None
     redirect_http_code: int | None
     fixed_response: FixedResponse | None
+    split: Split | None
     position: int  # from 1, without gaps
     rule_ids: tuple[str, ...] = ()
+
+    @property
+    def pool_ids(self) -> tuple[str, ...]:
+        """The pools that it gives requests to."""
+        shares = () if self.split is None else (share.pool_id for share in self.split.pools)
+        return tuple(one for one in dict.fromkeys((self.redirect_pool_id, *shares)) if one is not None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

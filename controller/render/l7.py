@@ -7,6 +7,7 @@ Documented for users is this order: rejects, redirects to URLs, redirects to poo
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -20,6 +21,11 @@ _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
 _NUMBERS = {"SSL_CONN_HAS_CERT": "ssl_c_used", "SSL_VERIFY_RESULT": "ssl_c_verify"}
+_VARIABLE = "txn.split"
+_CHANCE = f"var({_VARIABLE})"
+"""A number that is drawn for each request."""
+_CLIENT = "src,ipmask(32,64),xxh32"
+"""One that is the same for all requests of a client, on both halves of a pair: whoever has one address of IPv6 has a /64 (RFC 6177)."""
 _HTTP_CODES = ("301", "302", "303", "307", "308")
 
 
@@ -48,16 +54,31 @@ def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model
     redirects: list[tuple[model.Pool, str]] = []
     for policy in sorted(filter(serves, below), key=lambda item: (_class(item), item.position, item.id)):
         matching = sorted(filter(serves, rules.get(policy.id, ())), key=lambda item: item.id)
-        pool = pools.get(policy.redirect_pool_id or "")
-        if not matching or (policy.action == "REDIRECT_TO_POOL" and (pool is None or not serves(pool))):
+        shares = _shares(policy, pools) if policy.action == "REDIRECT_TO_POOL" else []
+        if not matching or (policy.action == "REDIRECT_TO_POOL" and not shares):
             continue
         condition = " ".join(f"{'!' if rule.invert else ''}{safe.object_id('rule id', rule.id)}" for rule in matching)
         acls.extend(acl for rule in matching for acl in _acls(rule))
-        if policy.action == "REDIRECT_TO_POOL" and pool is not None:
-            redirects.append((pool, condition))
+        if shares:
+            redirects.extend((pool, f"{condition}{limit}") for pool, limit in shares)
         else:
             requests.append(f"{_request(policy)} if {condition}")
+    if any(_CHANCE in condition for _, condition in redirects):
+        requests.append(f"http-request set-var({_VARIABLE}) rand")
     return Policies(tuple(acls), tuple(requests), tuple(redirects))
+
+
+def _shares(policy: model.L7Policy, pools: Mapping[str, model.Pool]) -> list[tuple[model.Pool, str]]:
+    """The pools of a policy that serve, each with the further condition under which it gets a request that those before it did not get."""
+    split = policy.split or model.Split(pools=(model.Share(pool_id=policy.redirect_pool_id or "", weight=1),))
+    named = [(pools.get(share.pool_id), int(share.weight)) for share in split.pools if share.weight > 0]
+    serving = [(pool, weight) for pool, weight in named if pool is not None and serves(pool)]
+    chosen = {"REQUEST": _CHANCE, "SOURCE_IP": _CLIENT}[safe.one_of(f"by of L7 policy {policy.id!r}", split.by, ("REQUEST", "SOURCE_IP"))]
+    total, limits = sum(weight for _, weight in serving), itertools.accumulate(weight for _, weight in serving)
+    return [
+        (pool, "" if limit == total else f" {{ {chosen},mod({total}) lt {limit} }}")
+        for (pool, _), limit in zip(serving, limits, strict=True)
+    ]
 
 
 def serves(resource: model.Resource) -> bool:

@@ -55,6 +55,27 @@ _FIXED_RESPONSE = Schema(
     ],
 )
 
+_WEIGHT = Field("weight", kinds.integer(0, 1000, example=90), "Its share, in relation to the other pools' weights.", required=True)
+
+
+def split_schema(pool: Field, path: str) -> Schema:
+    """How requests are split between pools, each known by `pool`; `path` is where in the body."""
+    shares = Schema(name="pools", shows_fault=False, fields=[pool, _WEIGHT])
+    by = kinds.one_of("REQUEST", "SOURCE_IP")
+    return Schema(
+        name="split",
+        shows_fault=False,
+        fields=[
+            Field("pools", shares.nested_list(f"{path}.pools"), "From two to ten pools.", required=True),
+            Field("by", by, "Whether each request is given to a pool by itself, or all of a client's to one of them.", default="REQUEST"),
+        ],
+    )
+
+
+SPLIT_PATH = "l7policy.l7policy.split"
+ABOUT_SPLIT = "How requests are split between pools, for REDIRECT_TO_POOL; redirect_pool_id is one of them. null: it gets all of them."
+_SPLIT = split_schema(Field("pool_id", kinds.uuid, "A pool.", required=True), SPLIT_PATH)
+
 SCHEMA = Schema(
     name="l7policy",
     collection="l7policies",
@@ -104,6 +125,7 @@ SCHEMA = Schema(
             show=kinds.as_given,
             added=True,
         ),
+        Field("split", _SPLIT.nested(SPLIT_PATH), ABOUT_SPLIT, show=kinds.as_given, added=True),
         related("rules", "rule_ids", "Its rules."),
     ],
 )

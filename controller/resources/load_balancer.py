@@ -34,10 +34,14 @@ NESTED_POOL = _nested(
     _below("healthmonitor", _HEALTH_MONITOR.nested("healthmonitor"), "Its health monitor."),
     optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
 )
+_SPLIT = l7policy.split_schema(
+    Field("pool_name", kinds.name, "A pool that is defined elsewhere in the body.", required=True), f"{_PATH}.listeners.l7policies.split"
+)
 _L7RULE = _nested(l7rule.SCHEMA, ["project_id"])
 _L7POLICY = _nested(
     l7policy.SCHEMA,
     ["project_id", "listener_id", "redirect_pool_id"],
+    _below("split", _SPLIT.nested(f"{_PATH}.listeners.l7policies.split"), l7policy.ABOUT_SPLIT),
     _below(
         "redirect_pool",
         NESTED_POOL.nested(f"{_PATH}.listeners.l7policies.redirect_pool"),

@@ -63,6 +63,7 @@ def test_policies_become_active_and_vanish_with_their_rules_and_tags(site: flow_
     assert ("'/api'" in text, "'/secret'" in text, f"backend {pool}:" in text) == (True, True, True)
     with site.db.begin() as tx:
         tx.connection.execute(tables.tags.insert().values(resource_id=redirect, tag="blue"))
+        tx.connection.execute(tables.l7policy_pools.insert().values(l7policy_id=redirect, pool_id=pool))
     site.accept(load_balancer_id, flow_site.gone(tables.l7policies, redirect), flow_site.gone(tables.pools, pool))
     site.succeed(flow_site.an_update(load_balancer_id))
     after = site.snapshot(load_balancer_id)
@@ -70,6 +71,7 @@ def test_policies_become_active_and_vanish_with_their_rules_and_tags(site: flow_
     assert pool not in _text(site, load_balancer_id)
     with site.db.read() as tx:
         assert tx.connection.execute(tables.tags.select()).first() is None
+        assert tx.connection.execute(tables.l7policy_pools.select()).first() is None
     site.accept(load_balancer_id, flow_site.gone(tables.listeners, after.listeners[0].id))
     site.succeed(flow_site.an_update(load_balancer_id))
     after = site.snapshot(load_balancer_id)

@@ -79,7 +79,7 @@ class Bodies:
                 made = {name: value for name, value in made.items() if name != "insert_headers"} | {"protocol": "HTTP"}
             made |= {"protocol_port": 8000 + number, "default_pool": {"name": rng.choice(pools)["name"]}}
             if rng.random() < 0.6:
-                policy = {name: value for name, value in self._policy().items() if name not in ("listener_id", "redirect_pool_id")}
+                policy = {name: value for name, value in self._policy().items() if name not in ("listener_id", "redirect_pool_id", "split")}
                 policy |= {"redirect_pool": {"name": "pool-0"}} if policy["action"] == "REDIRECT_TO_POOL" else {}
                 made["l7policies"] = [policy | {"rules": [self._rule() for _ in range(rng.randint(0, 2))]}]
             listeners.append(made)
@@ -232,6 +232,9 @@ class Bodies:
             fixed = {"status": rng.choice((200, 204, 404, 599)), "body": rng.choice(("", *PAGES)), "content_type": rng.choice(TYPES)}
             others = {"redirect_pool_id": self._find("pool"), "fixed_response": fixed}
             made[target] = others[target] if target in others else rng.choice(URLS)
+        if made["action"] == "REDIRECT_TO_POOL" and rng.random() < 0.3:
+            shares = [{"pool_id": self._find("pool"), "weight": self._number(0, 1000)} for _ in range(rng.randint(1, 3))]
+            made["split"] = {"pools": shares, "by": rng.choice(("REQUEST", "SOURCE_IP"))}
         return made | self._sometimes(
             position=lambda: self._number(1, 2147483647), redirect_http_code=lambda: rng.choice((301, 302, 303, 307, 308))
         )

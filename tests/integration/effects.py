@@ -165,6 +165,7 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         lambda kind: [Change(kind, "redirect_prefix", {}, {"action": "REDIRECT_PREFIX", "redirect_prefix": "http://www.example.com"})],
         lambda kind: [Change(kind, "redirect_http_code", _TO_URL, {"redirect_http_code": 308})],
         lambda kind: [Change(kind, "fixed_response", {}, {"action": "FIXED_RESPONSE", "fixed_response": _FIXED})],
+        lambda kind: [Change(kind, "split", {}, {"action": "REDIRECT_TO_POOL", "split": OTHER_POOL})],
         _value("position", 7),
     ),
 }
@@ -263,7 +264,10 @@ def _cell(change: Change, state: str, port: int) -> Cell:
 
 
 def _with(parts: Parts, change: Change, values: Mapping[str, Any]) -> Parts:
-    named = {key: parts["other_pool"].id if value == OTHER_POOL else value for key, value in values.items()}
+    other = parts["other_pool"].id
+    shares = tuple(model.Share(pool_id=pool_id, weight=1) for pool_id in (other, parts["pool"].id))
+    meant: dict[str, Any] = {"split": model.Split(pools=shares)}  # of any other field: the pool
+    named = {key: meant.get(key, other) if value == OTHER_POOL else value for key, value in values.items()}
     return parts | {change.kind: dataclasses.replace(parts[change.kind], **named)}
 
 

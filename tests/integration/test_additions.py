@@ -124,3 +124,48 @@ def test_clients_see_the_page_of_the_listener_while_no_member_answers(site: Site
     balancer.wait_active()
     assert b"503 Service Unavailable" in _answer(balancer, "/")[2]
     balancer.delete()
+
+
+def _served_by(balancer: Balancer, count: int, where: str = "client") -> collections.Counter[str]:
+    """Which servers answer so many requests."""
+    command = [*balancer.site.machine.entrance(where), "curl", "--silent", "--max-time", "20", f"http://{balancer.vip}/canary[1-{count}]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return collections.Counter(line for line in done.stdout.splitlines() if line.startswith("web-"))
+
+
+def test_requests_are_split_between_pools_by_weight(site: Site) -> None:
+    balancer = site.balancer(["web-1"])
+    pool = {"loadbalancer_id": balancer.id, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    canary = site.api.post("/pools", {"pool": pool})["pool"]["id"]
+    site.api.post(f"/pools/{canary}/members", {"member": {"address": site.web["web-2"], "protocol_port": 80}})
+
+    def split(stable: int, canaries: int, by: str = "REQUEST") -> dict[str, object]:
+        return {"by": by, "pools": [{"pool_id": balancer.pool_id, "weight": stable}, {"pool_id": canary, "weight": canaries}]}
+
+    body = {"listener_id": balancer.listener_id, "action": "REDIRECT_TO_POOL", "split": split(3, 1)}
+    policy = site.api.post("/l7policies", {"l7policy": body})["l7policy"]["id"]
+    rule = {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/canary"}
+    site.api.post(f"/l7policies/{policy}/rules", {"rule": rule})
+    balancer.wait_active()
+
+    def change(value: dict[str, object]) -> None:
+        site.api.put(f"/l7policies/{policy}", {"l7policy": {"split": value}})
+        balancer.wait_active()
+
+    seen = _served_by(balancer, 400)
+    assert seen.total() == 400
+    assert 55 <= seen["web-2"] <= 145, "five standard deviations about a quarter"
+    assert site.fetch(balancer.vip) == "web-1", "others go where they went"
+    change(split(1, 0))
+    assert _served_by(balancer, 50) == {"web-1": 50}
+    change(split(0, 1))
+    assert _served_by(balancer, 50) == {"web-2": 50}
+    change(split(1, 1, "SOURCE_IP"))
+    first = {where: _served_by(balancer, 30, where) for where in ("client", "web-1", "web-2")}
+    assert all(seen.total() == 30 and len(seen) == 1 for seen in first.values()), first
+    with site.traffic(balancer.vip) as traffic:
+        for weight in (2, 1):
+            change(split(weight, weight, "SOURCE_IP"))
+    assert traffic["failed"] == 0, traffic
+    assert {where: _served_by(balancer, 30, where) for where in first} == first, "over reloads, too"
+    balancer.delete()

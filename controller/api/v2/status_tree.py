@@ -36,12 +36,12 @@ def tree(snapshot: model.Snapshot) -> dict[str, Any]:
     return {"loadbalancer": _statuses(snapshot.load_balancer) | {"listeners": listeners}}
 
 
-def _redirects(snapshot: model.Snapshot) -> dict[str, list[str | None]]:
-    """The pools that enabled policies redirect to, by listener, in the order of positions."""
-    found: dict[str, list[str | None]] = {}
+def _redirects(snapshot: model.Snapshot) -> dict[str, list[str]]:
+    """The pools that enabled policies give requests to, by listener, in the order of positions."""
+    found: dict[str, list[str]] = {}
     for policy in sorted(snapshot.l7policies, key=lambda item: item.position):
         if policy.admin_state_up and policy.provisioning_status is not ProvisioningStatus.PENDING_DELETE:
-            found.setdefault(policy.listener_id, []).append(policy.redirect_pool_id)
+            found.setdefault(policy.listener_id, []).extend(policy.pool_ids)
     return found
 
 

@@ -58,6 +58,9 @@ class Silent:
 
 _LISTENERS = sa.select(_L.c.load_balancer_id, _L.c.id, _L.c.default_pool_id)
 _REDIRECTS = sa.select(_P.c.load_balancer_id, _P.c.listener_id, _P.c.redirect_pool_id).where(_P.c.redirect_pool_id.is_not(None))
+_SPLITS = sa.select(_P.c.load_balancer_id, _P.c.listener_id, tables.l7policy_pools.c.pool_id).where(
+    tables.l7policy_pools.c.l7policy_id == _P.c.id
+)
 _MEMBERS = sa.select(_M.c.pool_id, sa.func.count().label("members")).group_by(_M.c.pool_id)
 
 _SKEW = 60.0
@@ -195,7 +198,8 @@ class Health(rows.Repository):
                 listeners[owner].add(listener_id)
                 if pool_id is not None:
                     used[owner].add((listener_id, pool_id))
-            for owner, listener_id, pool_id in self._connection.execute(_REDIRECTS.where(_P.c.load_balancer_id.in_(chunk))):
+            redirects = sa.union_all(*(one.where(_P.c.load_balancer_id.in_(chunk)) for one in (_REDIRECTS, _SPLITS)))
+            for owner, listener_id, pool_id in self._connection.execute(redirects):
                 used[owner].add((listener_id, pool_id))
             members = {row.pool_id: row.members for row in self._connection.execute(_MEMBERS.where(_M.c.load_balancer_id.in_(chunk)))}
             for owner in chunk:

@@ -7,8 +7,8 @@ policy that is being deleted keeps its last position and no longer counts.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 
@@ -19,10 +19,17 @@ from controller.model import load_balancer as model
 from controller.model import status
 
 _T = tables.l7policies
+_S = tables.l7policy_pools
 _LAST = sa.select(sa.func.count()).where(_T.c.listener_id == sa.bindparam("listener_id"), resources.lives(_T))
 _USER = (
     sa.select(_T.c.id)
-    .where(_T.c.redirect_pool_id == sa.bindparam("pool_id"), resources.lives(_T))
+    .where(
+        sa.or_(
+            _T.c.redirect_pool_id == sa.bindparam("pool_id"),
+            _T.c.id.in_(sa.select(_S.c.l7policy_id).where(_S.c.pool_id == sa.bindparam("pool_id"))),
+        ),
+        resources.lives(_T),
+    )
     .order_by(_T.c.created_at, _T.c.id)
     .limit(1)
 )
@@ -70,6 +77,22 @@ class L7Policies(resources.Resources[model.L7Policy]):
             raise exceptions.NotFound(self.title, policy_id)
         return Head(**dict(found._mapping, provisioning_status=status.ProvisioningStatus(found.provisioning_status)))
 
+    def add(self, objects: Sequence[Mapping[str, Any]]) -> None:
+        super().add(objects)
+        self._split({item["id"]: item["split"] for item in objects if item.get("split")})
+
+    def change(self, object_id: str, values: Mapping[str, Any], generation: int) -> None:
+        super().change(object_id, values, generation)
+        if "split" in values:
+            self._connection.execute(sa.delete(_S).where(_S.c.l7policy_id == object_id))
+            self._split({object_id: values["split"]} if values["split"] else {})
+
+    def _split(self, splits: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note between which pools policies split requests."""
+        new = [{"l7policy_id": policy, "pool_id": share["pool_id"]} for policy, split in splits.items() for share in split["pools"]]
+        if new:
+            self._connection.execute(sa.insert(_S), new)
+
     def last_position(self, listener_id: str) -> int:
         """How many policies a listener has, which is the position of the last one."""
         return int(self._connection.execute(_LAST, {"listener_id": listener_id}).scalar_one())
@@ -95,7 +118,7 @@ class L7Policies(resources.Resources[model.L7Policy]):
         self._connection.execute(moved.values(position=_T.c.position + by, generation=generation))
 
     def user_of(self, pool_id: str) -> str | None:
-        """The id of a policy that redirects to a pool; those being deleted no longer count."""
+        """The id of a policy that gives requests to a pool; those being deleted no longer count."""
         return self._connection.execute(_USER, {"pool_id": pool_id}).scalar()
 
 

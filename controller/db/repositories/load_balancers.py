@@ -156,9 +156,13 @@ def _users(pool_id: str | sa.BindParameter[str]) -> sa.ColumnElement[bool]:
     """Listeners whose default pool this is, or that redirect to it."""
     pool, policy = tables.pools.c, tables.l7policies.c
     redirecting = sa.select(policy.listener_id).where(policy.redirect_pool_id == pool_id)
+    split = tables.l7policy_pools.c
+    splitting = sa.select(policy.listener_id).where(policy.id == split.l7policy_id, split.pool_id == pool_id)
     # The load balancer is named only so that MySQL, which joins no indexes here, need not look through all listeners.
     owner = sa.select(pool.load_balancer_id).where(pool.id == pool_id).scalar_subquery()
-    return sa.and_(_L.c.load_balancer_id == owner, sa.or_(_L.c.default_pool_id == pool_id, _L.c.id.in_(redirecting)))
+    return sa.and_(
+        _L.c.load_balancer_id == owner, sa.or_(_L.c.default_pool_id == pool_id, _L.c.id.in_(redirecting), _L.c.id.in_(splitting))
+    )
 
 
 _TOUCH_USERS = Listeners._stamping(_users(sa.bindparam("of_pool")))

@@ -18,6 +18,11 @@ from controller.model import load_balancer as model
 _T = tables.pools
 _RULES = sa.exists().where(tables.l7rules.c.l7policy_id == tables.l7policies.c.id, resources.lives(tables.l7rules))
 _REDIRECTING = sa.and_(tables.l7policies.c.admin_state_up.is_(sa.true()), resources.lives(tables.l7policies), _RULES)
+_SPLITTING = (
+    sa.select(tables.l7policy_pools.c.pool_id, tables.l7policies.c.listener_id, tables.l7policies.c.created_at)
+    .where(tables.l7policy_pools.c.l7policy_id == tables.l7policies.c.id, _REDIRECTING)
+    .subquery()
+)
 _HEAD = rows.Prepared(
     sa.select(
         _T.c.id,
@@ -61,15 +66,17 @@ class Pools(resources.Resources[model.Pool]):
         resources.Relation("health_monitors", tables.health_monitors, "pool_id"),
         resources.Relation("listeners", tables.listeners, "default_pool_id"),
         resources.Relation("redirecting", tables.l7policies, "redirect_pool_id", "listener_id", condition=_REDIRECTING),
+        resources.Relation("splitting", _SPLITTING, "pool_id", "listener_id"),
     )
 
     def _build(self, row: rows.Row, fault: model.Fault | None, related: shown.Related) -> model.Pool:
-        monitors, listeners = (of(related, name, row["id"]) for name in ("health_monitors", "listeners"))
+        monitors = of(related, "health_monitors", row["id"])
+        users = (one for name in ("listeners", "redirecting", "splitting") for one in of(related, name, row["id"]))
         return rows.pool(
             row,
             of(related, "tags", row["id"]),
             fault,
-            listener_ids=tuple(dict.fromkeys((*listeners, *of(related, "redirecting", row["id"])))),
+            listener_ids=tuple(dict.fromkeys(users)),
             member_ids=tuple(of(related, "members", row["id"])),
             health_monitor_id=monitors[-1] if monitors else None,  # the newest: an older one can only be on its way out
         )

@@ -22,7 +22,7 @@ from controller.model import status
 from controller.resources import declare
 
 R = TypeVar("R", bound=model.Resource)
-Wanted = Callable[[sa.Column[Any]], sa.ColumnElement[bool]]
+Wanted = Callable[[sa.ColumnElement[Any]], sa.ColumnElement[bool]]
 
 PENDING_CREATE = status.ProvisioningStatus.PENDING_CREATE
 PENDING_DELETE = status.ProvisioningStatus.PENDING_DELETE
@@ -36,7 +36,7 @@ class Relation:
     """One member of the union of what is related: `value`s of the table, by the id in its column `owner`."""
 
     name: str
-    table: sa.Table
+    table: sa.FromClause
     owner: str
     value: str = "id"
     order: str = "created_at"  # all relations of a resource that have this column are sorted by values of one kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -19,10 +20,14 @@ SET: dict[str, dict[str, Any]] = {
         "error_page": {"content_type": "text/plain", "body": 'Closed.\n\tZürück um 12 "%[env(HOME)]"'},
     },
     "pool": {"slow_start": 30, "drain_timeout": 300},
-    "l7policy": {"fixed_response": {"status": 200, "content_type": "application/json", "body": "{}"}},
+    "l7policy": {
+        "fixed_response": {"status": 200, "content_type": "application/json", "body": "{}"},
+        "split": {"pools": [{"pool_id": "first", "weight": 90}, {"pool_id": "second", "weight": 10}], "by": "SOURCE_IP"},
+    },
 }
-"""By resource and field: a value."""
-WITH, WITHOUT = {"fixed_response": {"action": "FIXED_RESPONSE"}}, {"fixed_response": {"action": "REJECT"}}
+"""By resource and field: a value, in which pools have other names than their ids."""
+WITH = {"fixed_response": {"action": "FIXED_RESPONSE"}, "split": {"action": "REDIRECT_TO_POOL", "redirect_pool_id": "first"}}
+WITHOUT = {"fixed_response": {"action": "REJECT"}}
 """What else an object says to have the field, and to have it no more (the field is null otherwise)."""
 FIELDS = [(kind, name) for kind, values in SET.items() for name in values]
 
@@ -35,6 +40,7 @@ class Site:
         self.load_balancer = api.load_balancer()["id"]
         self.listener = api.listener(self.load_balancer)["id"]
         self.pool = api.pool(loadbalancer_id=self.load_balancer)["id"]
+        self.second = api.pool(loadbalancer_id=self.load_balancer)["id"]
         self.policy = api.create("l7policy", "/l7policies", listener_id=self.listener, action="REJECT")["id"]
 
     def path(self, kind: str) -> str:
@@ -45,11 +51,15 @@ class Site:
             "l7policy": f"/l7policies/{self.policy}",
         }[kind]
 
+    def named(self, values: Any) -> Any:
+        """The same with the ids of pools."""
+        return json.loads(json.dumps(values).replace('"first"', f'"{self.pool}"').replace('"second"', f'"{self.second}"'))
+
     def change(self, kind: str, **values: Any) -> Any:
-        return self.api.ok("PUT", self.path(kind), {kind: values})[kind]
+        return self.api.ok("PUT", self.path(kind), {kind: self.named(values)})[kind]
 
     def refused(self, kind: str, **values: Any) -> str:
-        return self.api.refused(400, "PUT", self.path(kind), {kind: values})
+        return self.api.refused(400, "PUT", self.path(kind), {kind: self.named(values)})
 
 
 @pytest.fixture
@@ -64,18 +74,18 @@ def test_all_that_are_declared_are_here() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
 def test_it_is_seen_while_it_is_set(site: Site, kind: str, name: str) -> None:
-    value = SET[kind][name]
+    value, with_it = site.named(SET[kind][name]), site.named(WITH.get(name, {}))
     before = site.api.get(kind, site.path(kind))
     assert name not in before
-    assert site.change(kind, **{name: value}, **WITH.get(name, {}))[name] == value
+    assert site.change(kind, **{name: value}, **with_it)[name] == value
     after = site.api.get(kind, site.path(kind))
-    assert after == before | {name: value, **WITH.get(name, {}), **{key: after[key] for key in ("updated_at", "provisioning_status")}}
+    assert after == before | {name: value, **with_it, **{key: after[key] for key in ("updated_at", "provisioning_status")}}
     collection = site.path(kind).rpartition("/")[0]
-    assert [one[name] for one in site.api.ok("GET", collection)[collection[1:]]] == [value]
+    assert [one[name] for one in site.api.ok("GET", collection)[collection[1:]] if name in one] == [value]
     assert site.api.get(kind, f"{site.path(kind)}?fields={name}") == {name: value}
     assert site.change(kind, name="another")[name] == value
     assert name not in site.change(kind, **WITHOUT.get(name, {name: None}))
-    assert name not in site.api.ok("GET", collection)[collection[1:]][0]
+    assert all(name not in one for one in site.api.ok("GET", collection)[collection[1:]])
 
 
 @pytest.mark.parametrize(("kind", "name"), FIELDS)
@@ -130,6 +140,20 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
             {"access_log": _TARGET | {"protocol": "TLS", "ca_tls_container_ref": "local:nothing"}},
             "Could not retrieve certificate: ['local:nothing']",
         ),
+        ("l7policy", {**WITH["split"], "split": {"pools": []}}, "between 2 to 10 pools, each named once"),
+        (
+            "l7policy",
+            {**WITH["split"], "split": {"pools": [{"pool_id": "first", "weight": 1}] * 2}},
+            "between 2 to 10 pools, each named once",
+        ),
+        (
+            "l7policy",
+            {**WITH["split"], "split": {"pools": [{"pool_id": one, "weight": 0} for one in ("first", "second")]}},
+            "at least one pool needs a weight above 0",
+        ),
+        ("l7policy", {**WITH["split"], "split": {"pools": [{"pool_id": "first"}]}}, "Mandatory field missing"),
+        ("l7policy", {**WITH["split"], "split": {"pools": [{"pool_id": "first", "weight": -1}]}}, "greater or equal to 0"),
+        ("l7policy", {**WITH["split"], "split": SET["l7policy"]["split"] | {"by": "COOKIE"}}, "Value should be one of: REQUEST, SOURCE_IP"),
         ("pool", {"drain_timeout": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 86401}, "Value should be lower or equal to 86400"),
@@ -163,14 +187,31 @@ def test_what_is_for_streams_is_refused_for_datagrams(site: Site, protocol: str,
 def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:
     pool = {"name": "kilns", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", **SET["pool"]}
     listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool, **SET["listener"]}
-    listener["l7policies"] = [SET["l7policy"] | WITH["fixed_response"]]
-    made = api.load_balancer(listeners=[listener, {"protocol": "TCP", "protocol_port": 81}], **SET["loadbalancer"])
+    response = SET["l7policy"]["fixed_response"]
+    shares = [{"pool_name": "canaries", "weight": 1}, {"pool_name": "kilns", "weight": 9}]
+    split = {"action": "REDIRECT_TO_POOL", "split": {"pools": shares}}
+    listener["l7policies"] = [{"fixed_response": response, **WITH["fixed_response"]}, split]
+    canaries = {"name": "canaries", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    made = api.load_balancer(pools=[canaries], listeners=[listener, {"protocol": "TCP", "protocol_port": 81}], **SET["loadbalancer"])
     assert {name: made[name] for name in SET["loadbalancer"]} == SET["loadbalancer"]
     first, second = made["listeners"]
     assert {name: first[name] for name in SET["listener"]} == SET["listener"]
     assert not second.keys() & SET["listener"].keys()
-    assert {name: first["l7policies"][0][name] for name in SET["l7policy"]} == SET["l7policy"]
-    assert {name: made["pools"][0][name] for name in SET["pool"]} == SET["pool"]
+    pools = {pool["name"]: pool for pool in made["pools"]}
+    assert first["l7policies"][0]["fixed_response"] == response
+    ids = [pools["canaries"]["id"], pools["kilns"]["id"]]
+    shares = [{"pool_id": pool_id, "weight": weight} for pool_id, weight in zip(ids, (1, 9), strict=True)]
+    assert first["l7policies"][1]["split"] == {"pools": shares, "by": "REQUEST"}
+    assert first["l7policies"][1]["redirect_pool_id"] == ids[0]
+    assert {name: pools["kilns"][name] for name in SET["pool"]} == SET["pool"]
+
+
+def test_a_split_of_a_whole_load_balancer_names_pools_of_its_body(api: Api) -> None:
+    split = {"pools": [{"pool_name": "here", "weight": 1}, {"pool_name": "nowhere", "weight": 1}]}
+    listener = {"protocol": "HTTP", "protocol_port": 80, "l7policies": [{"action": "REDIRECT_TO_POOL", "split": split}]}
+    pool = {"name": "here", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+    body = {"loadbalancer": {"vip_subnet_id": api.network.subnet_id, "pools": [pool], "listeners": [listener]}}
+    assert "Details of pool 'nowhere' are missing" in api.refused(400, "POST", "/loadbalancers", body)
 
 
 def test_a_policy_keeps_its_answer_until_it_does_something_else(site: Site) -> None:
@@ -195,3 +236,48 @@ def test_lines_are_not_sent_to_the_load_balancer_itself(site: Site) -> None:
     assert "is a VIP of this load balancer" in site.api.refused(400, "POST", "/loadbalancers", body)
     body["loadbalancer"]["access_log"] = None
     site.api.create("loadbalancer", "/loadbalancers", **body["loadbalancer"])  # the address was given back
+
+
+def test_pools_of_a_split_are_in_use(site: Site) -> None:
+    value = SET["l7policy"]["split"]
+    site.change("l7policy", **WITH["split"], split=value)
+    for pool_id in (site.pool, site.second):
+        assert f"in use by L7 policy {site.policy}" in site.api.refused(409, "DELETE", f"/pools/{pool_id}")
+    (listener,) = site.api.ok("GET", f"/loadbalancers/{site.load_balancer}/status")["statuses"]["loadbalancer"]["listeners"]
+    assert [pool["id"] for pool in listener["pools"]] == [site.pool, site.second]
+    site.api.create("rule", f"/l7policies/{site.policy}/rules", type="PATH", compare_type="EQUAL_TO", value="/")
+    for pool_id in (site.pool, site.second):
+        assert [one["id"] for one in _listeners(site, pool_id)] == [site.listener]
+    site.change("l7policy", split=None)
+    assert _listeners(site, site.second) == []
+    site.api.ok("DELETE", f"/pools/{site.second}", status=204)
+    assert f"in use by L7 policy {site.policy}" in site.api.refused(409, "DELETE", f"/pools/{site.pool}")
+
+
+def test_the_pool_of_a_policy_is_one_of_its_split(site: Site) -> None:
+    value = SET["l7policy"]["split"]
+    assert site.change("l7policy", action="REDIRECT_TO_POOL", split=value)["redirect_pool_id"] == site.pool
+    third = site.api.pool(loadbalancer_id=site.load_balancer)["id"]
+    assert f"redirect_pool_id {third} is none of its pools" in site.refused("l7policy", redirect_pool_id=third)
+    both = {"pools": [{"pool_id": third, "weight": 1}, {"pool_id": "second", "weight": 1}]}
+    assert site.change("l7policy", split=both)["redirect_pool_id"] == third, "the pool of before is no more there"
+    assert site.change("l7policy", redirect_pool_id="second")["redirect_pool_id"] == site.second
+    shown = site.change("l7policy", split=None)
+    assert (shown["redirect_pool_id"], "split" in shown) == (site.second, False)
+    shown = site.change("l7policy", action="REJECT", split=value)
+    assert (shown["redirect_pool_id"], "split" in shown) == (None, False), "as with the targets of other actions"
+
+
+def test_pools_of_a_split_must_be_there_and_fit(site: Site) -> None:
+    elsewhere = site.api.pool(loadbalancer_id=site.api.load_balancer()["id"])["id"]
+    plain = site.api.pool(loadbalancer_id=site.load_balancer, protocol="TCP")["id"]
+    for pool_id, status, words in ((elsewhere, 404, f"Pool {elsewhere} not found"), (plain, 400, "pool protocol 'TCP' is invalid")):
+        split = {"pools": [{"pool_id": site.pool, "weight": 1}, {"pool_id": pool_id, "weight": 1}]}
+        change = {"l7policy": {"action": "REDIRECT_TO_POOL", "split": split}}
+        assert words in site.api.refused(status, "PUT", site.path("l7policy"), change)
+        body = {"l7policy": {"listener_id": site.listener, **change["l7policy"]}}
+        assert words in site.api.refused(status, "POST", "/l7policies", body)
+
+
+def _listeners(site: Site, pool_id: str) -> Any:
+    return site.api.get("pool", f"/pools/{pool_id}")["listeners"]

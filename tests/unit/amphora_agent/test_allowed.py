@@ -41,6 +41,7 @@ def test_what_is_rendered_for_keepalived_is_taken(path: pathlib.Path) -> None:
         "ring x\n    backing-file /tmp/x",
         "ring x\n    server s 10.0.0.1:514 ssl crt /etc/shadow",
         "ring x\n    server s /run/s.sock",
+        "log-forward x",
         "frontend x\n    log /dev/log local0",
         "frontend x\n    log fd@1 local0",
         "frontend x\n    log stdout format raw local0",

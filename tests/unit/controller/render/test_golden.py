@@ -305,6 +305,22 @@ def _additions() -> model.Snapshot:
     return dataclasses.replace(snapshot, l7policies=tuple(policies), l7rules=tuple(rules))
 
 
+def _split() -> model.Snapshot:
+    """Two policies of the case `l7` that split requests between pools, in both ways; of one of them, a pool is off."""
+    snapshot = _l7()
+    serving, *others = [pool.id for pool in snapshot.pools if pool.admin_state_up]
+    off = [pool.id for pool in snapshot.pools if not pool.admin_state_up]
+    splits = iter(("REQUEST", "SOURCE_IP"))
+    policies = []
+    for one in snapshot.l7policies:
+        if one.action == "REDIRECT_TO_POOL" and (by := next(splits, None)) is not None:
+            weights = [(serving, 90), *((pool_id, 10) for pool_id in others), *((pool_id, 50) for pool_id in off)]
+            shares = tuple(model.Share(pool_id=pool_id, weight=weight) for pool_id, weight in weights)
+            one = dataclasses.replace(one, split=model.Split(pools=shares, by=by))
+        policies.append(one)
+    return dataclasses.replace(snapshot, l7policies=tuple(policies))
+
+
 def _logged(snapshot: model.Snapshot, **target: Any) -> model.Snapshot:
     """The same, with an access log."""
     log = model.AccessLog(**{"address": "198.19.10.99", "port": 514} | target)
@@ -322,6 +338,7 @@ CASES: dict[str, Callable[[], model.Snapshot]] = {
     "l7": _l7,
     "tls": _tls_to_both_sides,
     "additions": _additions,
+    "split": _split,
     "access-log-udp": lambda: _logged(_shared_and_partly_off(), protocol="UDP", address="2001:db8::99"),
     "access-log-tcp": lambda: _logged(_shared_and_partly_off(), protocol="TCP"),
     "access-log-tls": lambda: _logged(_tls_to_both_sides(), protocol="TLS", ca_tls_container_ref="local:log", host_name="logs.example"),

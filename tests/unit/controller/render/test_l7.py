@@ -54,6 +54,29 @@ def test_rejects_come_first_then_redirects_then_pools_each_by_position() -> None
     assert text.count("\nbackend ") == 2  # one for a pool, however many policies lead there
 
 
+def _shares(by: str, *weights: tuple[str, int]) -> model.Split:
+    return model.Split(by=by, pools=tuple(model.Share(pool_id=builders.an_id(f"l7-{pool}"), weight=weight) for pool, weight in weights))
+
+
+@pytest.mark.parametrize(("by", "chosen"), [("REQUEST", "var(txn.split)"), ("SOURCE_IP", "src,ipmask(32,64),xxh32")])
+def test_requests_are_split_between_the_pools_that_serve(by: str, chosen: str) -> None:
+    policy = {"action": "REDIRECT_TO_POOL", "split": _shares(by, ("other", 90), ("gone", 5), ("default", 10))}
+    lines = tools.section(tools.haproxy_config(_snapshot(policy)), "frontend ")
+    first, second = (line.partition(" if ") for line in lines if line.startswith("use_backend"))
+    assert (first[0].split()[1], second[0].split()[1]) == tuple(
+        f"{builders.an_id(f'l7-{pool}')}:{builders.an_id('l7-listener')}" for pool in ("other", "default")
+    )
+    assert first[2] == f"{second[2]} {{ {chosen},mod(100) lt 90 }}", "the last one gets what is left"
+    assert ("http-request set-var(txn.split) rand" in lines) is (by == "REQUEST")
+
+
+@pytest.mark.parametrize("shares", [[("other", 1), ("default", 0)], [("other", 1), ("gone", 7)]])
+def test_who_is_left_alone_gets_everything(shares: list[tuple[str, int]]) -> None:
+    split = _snapshot({"action": "REDIRECT_TO_POOL", "split": _shares("REQUEST", *shares)})
+    plain = dataclasses.replace(split, l7policies=tuple(dataclasses.replace(one, split=None) for one in split.l7policies))
+    assert tools.haproxy_config(split) == tools.haproxy_config(plain)
+
+
 @pytest.mark.parametrize("fields", [{"admin_state_up": False}, {"redirect_pool_id": None}, {"redirect_pool_id": builders.an_id("gone")}])
 def test_a_policy_that_can_not_act_leaves_no_trace(fields: dict[str, Any]) -> None:
     without = tools.haproxy_config(_snapshot())

@@ -37,7 +37,7 @@ STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
     "availability_zone_profile": (choice.AvailabilityZoneProfile, tables.availability_zone_profiles),
 }
 _BY_ANOTHER = {
-    *(("loadbalancer", "additional_vips"), ("pool", "session_persistence"), ("l7policy", "fixed_response")),
+    *(("loadbalancer", "additional_vips"), ("pool", "session_persistence"), ("l7policy", "fixed_response"), ("l7policy", "split")),
     *(("listener", "rate_limit"), ("listener", "error_page"), ("loadbalancer", "access_log")),
 }
 """Attributes that are objects of the model, made of what the column holds."""
