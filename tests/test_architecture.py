@@ -83,6 +83,7 @@ HOMES = {
     "oslo_middleware": {"api"},
     "oslo_policy": {"api"},
     "openstack": {"openstack"},
+    "osc_lib": {"cmd"},
     "jinja2": {"render"},
     "paramiko": {"drivers", "tasks"},
 }

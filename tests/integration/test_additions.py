@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import collections
+import json
+import os
+import pathlib
 import subprocess
+import sys
 import time
 
 import pytest
@@ -168,4 +172,33 @@ def test_requests_are_split_between_pools_by_weight(site: Site) -> None:
             change(split(weight, weight, "SOURCE_IP"))
     assert traffic["failed"] == 0, traffic
     assert {where: _served_by(balancer, 30, where) for where in first} == first, "over reloads, too"
+    balancer.delete()
+
+
+def test_the_openstack_command_sets_shows_and_unsets_them(site: Site) -> None:
+    balancer = site.balancer(["web-1"])
+    policy = {"name": "closed", "listener_id": balancer.listener_id, "action": "REJECT"}
+    policy_id = site.api.post("/l7policies", {"l7policy": policy})["l7policy"]["id"]
+    access = {**os.environ, "OS_AUTH_TYPE": "none", "OS_ENDPOINT": site.machine.settings.api_url}
+    program = str(pathlib.Path(sys.executable).with_name("openstack"))
+
+    def figlina(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([program, "figlina", *words], env=access, capture_output=True, text=True, check=False, timeout=120)
+
+    assert figlina("listener", "set", balancer.listener_id, "--rate-limit", "requests=7", "period=60").returncode == 0
+    assert figlina("l7policy", "set", policy_id, "--fixed-response", "status=418", "body=tea").returncode == 0
+    balancer.wait_active()
+    made = site.api.get(f"/l7policies/{policy_id}")["l7policy"]
+    assert (made["action"], made["fixed_response"]["status"], made["fixed_response"]["body"]) == ("FIXED_RESPONSE", 418, "tea")
+    shown = json.loads(figlina("show", "listener", balancer.listener_id, "-f", "json").stdout)
+    assert shown == {"id": balancer.listener_id, "name": "http", "rate_limit": {"requests": 7, "period": 60}}
+    assert _statuses(balancer, 20).count("429 60") == 13
+    assert figlina("listener", "set", balancer.listener_id, "--no-rate-limit").returncode == 0
+    assert "rate_limit" not in site.api.get(f"/listeners/{balancer.listener_id}")["listener"]
+    for words, sentence in (
+        (("listener", "set", "nobody", "--no-rate-limit"), "There is no listener 'nobody'."),
+        (("listener", "set", balancer.listener_id, "--rate-limit", "requests=0"), "Value should be greater or equal to 1"),
+    ):
+        refused = figlina(*words)
+        assert (refused.returncode, sentence in refused.stderr) == (1, True), refused.stderr
     balancer.delete()

@@ -152,6 +152,8 @@ CALLED_FROM_OUTSIDE = {
     "store_bundle": "puts a secret into a store of ours: whoever runs the store does, through the contract that all stores have",
     "store_secret": "the same for one word",
     "set_task_progress": "taskflow asks for it by name",
+    "make_client": "python-openstackclient asks a plug-in for it",
+    "build_option_parser": "the same",
 }
 """What nothing of the product calls by its name, and why it is there."""
 
