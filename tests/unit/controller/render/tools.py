@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import ipaddress
+import os
 import pathlib
 import shutil
 import subprocess
@@ -112,16 +113,17 @@ def section(text: str, start: str) -> list[str]:
 
 
 def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> None:
-    """Have the real HAProxy check a text: it neither complains nor warns."""
+    """Have the real HAProxy check a text, and those that `FIGLINA_HAPROXIES` names (`scripts/other-haproxy`): none complains or warns."""
     if shutil.which("haproxy") is None:
         pytest.skip("haproxy is not installed: nothing can check the text")
     (folder / "servers-state").write_text("1\n")  # the version alone: no server's state is known yet
     file = folder / "haproxy.cfg"
     names = {"checks": rest.CHECKS_VARIABLE, "certificates": rest.CERTIFICATES_VARIABLE, "metrics": rest.METRICS_BACKEND}
     file.write_text(_HAPROXY_PREAMBLE.format(folder=folder, **names) + text)
-    run = subprocess.run(["haproxy", "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
-    complaints = [line for line in run.stderr.splitlines() if "[NOTICE]" not in line]
-    assert (run.returncode, complaints) == (0, []), run.stderr
+    for command in ["haproxy", *filter(None, os.environ.get("FIGLINA_HAPROXIES", "").split(os.pathsep))]:
+        run = subprocess.run([command, "-c", "-L", peer_name, "-f", str(file)], capture_output=True, text=True, check=False)
+        complaints = [line for line in run.stderr.splitlines() if "[NOTICE]" not in line]
+        assert (run.returncode, complaints) == (0, []), f"{command}: {run.stderr}"
 
 
 def ask_keepalived(text: str, folder: pathlib.Path) -> None:
