@@ -36,7 +36,11 @@ class _Attention(selectors.DefaultSelector):
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         self._counted, began = self.time(), time.monotonic()
         found = super().select(timeout)
+        took = time.monotonic() - began
+        if timeout is None or took <= max(0.0, timeout) + _WORK:
+            self._counted += took
+        else:  # it was stopped in here, nobody knows when: nobody's time is up, but who is always late comes to an end, too
+            self._counted += max(0.0, timeout) / 2
+            found = found or super().select(0)  # epoll_wait(2) is interrupted, and has not looked
         self._looked_at = time.monotonic()
-        took = self._looked_at - began
-        self._counted += took if timeout is None else min(took, max(0.0, timeout) + _WORK)
         return found
