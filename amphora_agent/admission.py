@@ -4,7 +4,7 @@ One nftables table in the tenants' namespace, which is replaced as a whole. It l
 addresses, so it holds for whoever serves them. Beside what is admitted passes what was asked for from here (replies of members), and
 what IPv6 can't do without: neighbor discovery (RFC 4861) and the queries by which switches learn who listens for it (RFC 2710, RFC 3810).
 Each packet of a client has to be admitted, for a flow of datagrams may have no end. A TCP connection that stands is reset with its next
-segment when its client is admitted no more, so that it waits for nothing.
+segment when its client is admitted no more, so that it waits for nothing; the client's own resets pass, so that HAProxy's half of it ends.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def _chain(interface: rest.Interface) -> Iterator[str]:
     yield "  ct state established ct direction reply accept"
     yield f"  {_NEEDED}"
     yield from (f"  {_rule(one)}" for one in interface.admits or ())
+    yield "  ct state established tcp flags rst accept"
     yield "  ct state established meta l4proto tcp reject with tcp reset"
     yield "  drop"
     yield " }"

@@ -112,22 +112,30 @@ def test_it_outlives_the_agent_and_what_is_gone_admits_all_again(amphora: Amphor
 @pytest.mark.parametrize("source", [STRANGER, STRANGER6])
 def test_a_connection_that_stands_ends_with_its_client_s_admission_and_not_before(amphora: Amphora, source: str) -> None:
     amphora.web(9001)
-    amphora.apply(1, text(amphora), interfaces=(nic((ANY,)),))
+    patient = text(amphora).replace("timeout client 20s", "timeout client 5m")
+    amphora.apply(1, patient, interfaces=(nic((ANY,)),))
     vip = VIP6 if ":" in source else VIP
     with contextlib.ExitStack() as stack:
-        held, idle = (stack.enter_context(amphora.outdoors(lambda: _connected(vip, source))) for _ in range(2))
-        broken = text(amphora).replace("balance roundrobin", "balance nonsense")
+        held, idle, waiting = (stack.enter_context(amphora.outdoors(lambda: _connected(vip, source))) for _ in range(3))
+        waiting.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        broken = patient.replace("balance roundrobin", "balance nonsense")
         status, _ = amphora.put(amphora.wanted(2, broken, interfaces=(nic((FRIENDS,)),)))
         assert status == rest.CONFIG_REFUSED
         held.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert held.recv(100).startswith(b"HTTP/1.1 200")
         assert who(amphora) == {FRIEND, STRANGER, FRIEND6, STRANGER6}, "what served before goes on serving"
-        amphora.apply(3, text(amphora), interfaces=(nic((FRIENDS,)),))
+        amphora.apply(3, patient, interfaces=(nic((FRIENDS,)),))
         assert who(amphora) == {FRIEND}
-        for one in (held, idle):
+        port = waiting.getsockname()[1]
+        for one in (held, idle, waiting):
             one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             with pytest.raises(ConnectionResetError):
                 _read_all(one)
+        assert amphora.tenant("ss", "-Htan", f"dport = :{port}") != ""
+        amphora.release(9001)
+        eventually(
+            lambda: amphora.tenant("ss", "-Htan", f"dport = :{port}") == "", within=15
+        )  # HAProxy has heard of it, too: it knows by time-outs later
 
 
 def test_a_flow_of_datagrams_ends_when_its_client_is_admitted_no_more(amphora: Amphora) -> None:
