@@ -30,6 +30,8 @@ _HELD = 65536
 _SEED = "seed 0x1"
 _FAMILIES = {4: "ip", 6: "ip6"}
 _ADDRESSES = {4: "ipv4_addr", 6: "ipv6_addr"}
+_BEGINS_NOTHING = "ct state new meta l4proto sctp @th,96,8 != 1"
+"""A first chunk that is no INIT (RFC 9260, section 3.3.2), of a flow that is known no more. Of most, conntrack makes no flow by itself."""
 REFUSED = 3
 """Seconds for which it is known who has refused a client."""
 _REFUSALS = {
@@ -70,6 +72,9 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
         *(_rule(name, "meta l4proto tcp notrack") for name in ("untracked_in", "untracked_out") if not tracks_connections),
         *(_map(f"ways{version}", f"type {words} : mark") for version, words in _ADDRESSES.items()),
     ]  # fmt: skip
+    # Translated, it would meet a member that knows nothing of it; left alone, it would hold the place of its client's next INIT.
+    lines.append(_rule("meet", f"meta nfproto ipv4 {_BEGINS_NOTHING} reject with icmp type prot-unreachable"))
+    lines.append(_rule("meet", f"{_BEGINS_NOTHING} drop"))  # IPv6 has no such answer that nftables could give
     for version, family in _FAMILIES.items():
         place = f"{family} daddr . meta l4proto . th dport"
         lines += [_rule("meet", f"ct mark != 0 {place} vmap @holding{version}"), _rule("arrive", f"{place} vmap @services{version}")]

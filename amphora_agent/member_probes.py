@@ -18,7 +18,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 
 from amphora_agent import attentive_loop, outages, sctp, system
 from amphora_agent.member_checks import Place, Target
@@ -43,7 +43,8 @@ _BUFFER = 16 * 1024 * 1024  # bytes: datagrams to thousands of machines that are
 _IP_RECVERR, _IPV6_RECVERR = 11, 25  # linux/in.h, linux/in6.h: also what is no final error is told
 _SO_ATTACH_FILTER = 26  # asm-generic/socket.h, as the next two
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
-_BPF_RETURN = 0x06  # linux/bpf_common.h: with 0, nothing of what comes in is taken
+_BPF_RETURN = 0x06  # linux/bpf_common.h, as the next three: take so many bytes of what comes in
+_BPF_HEADER_OF_IP, _BPF_LOAD, _BPF_IS = 0xB1, 0x40, 0x15  # X: its length; A: the word that begins X bytes behind; whether A is that
 _ASK_AGAIN = 1.0
 """Seconds after which an INIT without an answer is sent again (RTO.Initial of RFC 9260, section 16)."""
 _EPHEMERAL = range(49152, 65536)
@@ -86,7 +87,8 @@ class Probes:
                 await self._datagrams.turn(target.place)
             began = time.monotonic()
             try:
-                good = await asyncio.wait_for(self._check(target, since), target.check.timeout)
+                async with asyncio.timeout(target.check.timeout):  # not wait_for: it may lose a cancellation (Python 3.11)
+                    good = await self._check(target, since)
                 trouble.over()
             except (OSError, TimeoutError, ValueError) as exc:
                 LOG.debug("%s port %s: %s", *target.place, exc)
@@ -143,27 +145,61 @@ async def _sctp(target: Target) -> bool:
     loop, port, tag = asyncio.get_running_loop(), random.choice(_EPHEMERAL), random.randrange(1, 1 << 32)  # noqa: S311
     asking = sctp.Packet(port, target.port, 0, (sctp.beginning(sctp.INIT, tag),)).pack()
     with _socket(target, socket.SOCK_RAW, sctp.PROTOCOL) as sock:
-        sock.connect((target.address, 0))  # it hears this member alone, and what ICMP says of it
+        _take_only(sock, _from_port_to_port(sock.family, target.port, port))
+        _tell_errors(sock)
+        sock.connect((target.address, 0))
         ask_at = loop.time()
         while True:
-            if loop.time() >= ask_at:
-                await loop.sock_sendall(sock, asking)
-                ask_at = loop.time() + _ASK_AGAIN
+            await asyncio.sleep(0)  # or whoever sends without end would let nobody else be checked
             try:
-                packet = await asyncio.wait_for(loop.sock_recv(sock, _LONGEST_LINE), max(0.0, ask_at - loop.time()))
+                if loop.time() >= ask_at:
+                    ask_at = loop.time() + _ASK_AGAIN
+                    _ask(sock, asking)
+                async with asyncio.timeout_at(ask_at):
+                    packet = await loop.sock_recv(sock, _LONGEST_LINE)
             except TimeoutError:
                 continue
-            await asyncio.sleep(0)  # or whoever sends without end would let nobody else be checked
+            except OSError:
+                if _speak_of(asking, sock):
+                    raise
+                continue
             with contextlib.suppress(ValueError):  # nonsense
                 answer = sctp.parse(packet if ":" in target.address else packet[(packet[0] & 0x0F) * 4 :])
-                if (answer.source_port, answer.destination_port, answer.tag) != (target.port, port, tag):
+                if answer.tag != tag:
                     continue
                 first = answer.chunks[0]
                 if first.type == sctp.INIT_ACK:
-                    await loop.sock_sendall(sock, sctp.Packet(port, target.port, sctp.tag_of(first), (sctp.Chunk(sctp.ABORT),)).pack())
+                    _ask(sock, sctp.Packet(port, target.port, sctp.tag_of(first), (sctp.Chunk(sctp.ABORT),)).pack())
                     return True
                 if first.type == sctp.ABORT:
                     return False
+
+
+def _ask(sock: socket.socket, packet: bytes) -> None:
+    """Send it, whatever is heard meanwhile of what others have sent to that machine.
+
+    :raises OSError: it could not be sent, or is refused.
+    """
+    for last in (False, False, True):
+        try:
+            sock.send(packet)
+            return
+        except OSError as exc:
+            if _speak_of(packet, sock) or last or exc.errno in _OWN_TROUBLE:
+                raise
+
+
+def _speak_of(packet: bytes, sock: socket.socket) -> bool:
+    """Whether one of the errors that have come is of this INIT: what ICMP quotes has its ports and tags (RFC 9260, section 10, ICMP7).
+
+    A raw socket hears of all packets that anybody has sent to that machine.
+    """
+    found = False
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            quoted, *_ = sock.recvmsg(64, 512, socket.MSG_ERRQUEUE)
+            found |= (quoted[:8], quoted[16:20]) == (packet[:8], packet[16:20])
+    return found
 
 
 @dataclasses.dataclass(slots=True)
@@ -250,13 +286,9 @@ class _Datagrams:
         heard.sent_at = now
 
     def _open(self, target: Target, family: int) -> socket.socket:
-        import ctypes  # few amphorae have a use for it
-
         sock = _socket(target, socket.SOCK_DGRAM)
-        level, option = (socket.IPPROTO_IPV6, _IPV6_RECVERR) if family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_RECVERR)
-        sock.setsockopt(level, option, 1)
-        nothing = ctypes.create_string_buffer(struct.pack("=HBBI", _BPF_RETURN, 0, 0, 0))  # what members say is thrown away unheard
-        sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(nothing)))
+        _tell_errors(sock)
+        _take_only(sock, [(_BPF_RETURN, 0, 0, 0)])  # what members say is thrown away unheard
         for forced in (_SO_SNDBUFFORCE, _SO_RCVBUFFORCE):
             with contextlib.suppress(PermissionError):  # without the right to, it is large enough for some hundred
                 sock.setsockopt(socket.SOL_SOCKET, forced, _BUFFER)
@@ -288,3 +320,29 @@ def _socket(target: Target, kind: int, protocol: int = 0) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if ":" in target.address else socket.AF_INET, kind, protocol)
     sock.setblocking(False)
     return sock
+
+
+def _tell_errors(sock: socket.socket) -> None:
+    """Have the kernel tell all that it hears of what was sent, and quote it."""
+    level, option = (socket.IPPROTO_IPV6, _IPV6_RECVERR) if sock.family == socket.AF_INET6 else (socket.IPPROTO_IP, _IP_RECVERR)
+    sock.setsockopt(level, option, 1)
+
+
+def _take_only(sock: socket.socket, what: Sequence[tuple[int, int, int, int]]) -> None:
+    """A filter of classic BPF: the code of each instruction, how many to jump over if it is true and if not, and its operand."""
+    import ctypes  # few amphorae have a use for it
+
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in what))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(what), ctypes.addressof(program)))
+
+
+def _from_port_to_port(family: int, source: int, destination: int) -> list[tuple[int, int, int, int]]:
+    """Takes nothing else. A raw socket of IPv4 is shown the header of IP, too."""
+    header = [(_BPF_HEADER_OF_IP, 0, 0, 0)] if family == socket.AF_INET else []
+    return [
+        *header,
+        (_BPF_LOAD, 0, 0, 0),
+        (_BPF_IS, 0, 1, source << 16 | destination),
+        (_BPF_RETURN, 0, 0, _LONGEST_LINE),
+        (_BPF_RETURN, 0, 0, 0),
+    ]

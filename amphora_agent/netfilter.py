@@ -66,8 +66,6 @@ class Netfilter(program.Program):
 
     def check(self, text: str, wanted: rest.WantedState) -> None:
         services = datagrams.parse(text)
-        if any(one.transport == "sctp" for one in services) and not _SCTP.exists():
-            raise errors.ConfigRefused(self.name, "this amphora's kernel does not track SCTP: it needs one with CONFIG_NF_CT_PROTO_SCTP")
         if shutil.which(_COMMAND) is None:
             raise errors.ProgramFailed(_COMMAND, "can't be run: it is not installed")
         with self._lock:
@@ -75,6 +73,9 @@ class Netfilter(program.Program):
                 self._nft(self._script(services, self._present(), everything=True), "-c")
             except system.CommandFailed as exc:
                 raise _refused(exc) from exc
+        # Not before: rules that go by tracking load its module.
+        if any(one.transport == "sctp" for one in services) and not _SCTP.exists():
+            raise errors.ConfigRefused(self.name, "this amphora's kernel does not track SCTP: it needs one with CONFIG_NF_CT_PROTO_SCTP")
 
     def apply(self, text: str, wanted: rest.WantedState) -> str:
         services = datagrams.parse(text)

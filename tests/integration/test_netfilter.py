@@ -75,6 +75,9 @@ class Association:
     def send(self, content: bytes) -> None:
         self._made.send(content)
 
+    def say(self, kind: associations.Kind) -> None:
+        self._made.say(sctp.Chunk(kind, bytes(8)))
+
     def recv(self, _: int) -> bytes:
         return self._made.receive()
 
@@ -161,7 +164,10 @@ class Site:
         return self.program.report(state)
 
     def nft(self, *words: str) -> str:
-        return system.run(["ip", "netns", "exec", self.inside, "nft", *words])
+        return self.indoors("nft", *words)
+
+    def indoors(self, *command: str) -> str:
+        return system.run(["ip", "netns", "exec", self.inside, *command])
 
     def outdoors(self, action: Callable[[], Any]) -> Any:
         return system.inside_namespace(self.outside, action)
@@ -204,7 +210,11 @@ class Site:
 
 
 def _udp(version: int) -> socket.socket:
-    return socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    return socket.socket(_family(version), socket.SOCK_DGRAM)
+
+
+def _family(version: int) -> socket.AddressFamily:
+    return socket.AF_INET if version == 4 else socket.AF_INET6
 
 
 def ask(sock: Any, size: int = 5) -> dict[str, Any]:
@@ -337,6 +347,44 @@ def test_associations_with_a_member_that_dies_are_ended_and_begin_anew_elsewhere
     eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=30)
 
 
+_BEGIN_NOTHING = (associations.Kind.HEARTBEAT, associations.Kind.HEARTBEAT_ACK, associations.Kind.SHUTDOWN_ACK)
+"""What conntrack takes for the beginning of a flow all the same."""
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_what_begins_no_association_begins_no_flow(site: Site, version: int) -> None:
+    site.start(5001, version=version)
+    site.apply(service(member(5001, version=version)))
+    site.indoors("sysctl", "-qw", "net.ipv4.icmp_ratelimit=0")
+    for port, kind in enumerate(_BEGIN_NOTHING, 50000):
+        packet = sctp.Packet(port, PORT, 7, (sctp.Chunk(kind, bytes(8)),)).pack()
+        with site.outdoors(lambda: socket.socket(_family(version), socket.SOCK_RAW, sctp.PROTOCOL)) as sock:
+            sock.connect((VIP[version], 0))
+            sock.settimeout(30)
+            sock.send(packet)
+            if version == 4:
+                with pytest.raises(OSError, match="Protocol not available"):
+                    sock.recv(100)
+        assert f"sport={port} dport=53" not in site.indoors("conntrack", "-L", "-p", "sctp")
+        assert site.flow(version, source_port=port) == 5001
+    assert site.look().listeners["l-1"]["stats"]["total_connections"] == len(_BEGIN_NOTHING)
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_an_association_whose_flow_was_ended_is_aborted_whatever_comes_first(site: Site, version: int) -> None:
+    site.start(5001, version=version)
+    site.apply(service(member(5001, version=version)))
+    for kind in _BEGIN_NOTHING:
+        with site.client(version) as sock:
+            assert ask(sock)["port"] == 5001
+            site.indoors("conntrack", "-F")
+            sock.say(kind)
+            with pytest.raises(ConnectionAbortedError, match="was aborted"):
+                ask(sock)
+
+
 @pytest.mark.parametrize("transport", ["sctp"])
 @VERSIONS
 def test_a_message_of_many_packets_arrives_over_sctp(site: Site, version: int) -> None:
@@ -431,6 +479,61 @@ def test_a_machine_without_sctp_is_known_at_once(site: Site, version: int) -> No
     slow = dataclasses.replace(CHECK, delay=60, timeout=50, fall=1)
     site.apply(service(member(5001, version=version), check=slow))
     eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "DOWN"}, within=30)
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_a_check_of_sctp_ends_in_time_whatever_comes_meanwhile(site: Site, version: int) -> None:
+    """Another's tag, again and again."""
+    lies: collections.deque[bytes] = collections.deque(maxlen=10)
+    done = threading.Event()
+
+    def chatter() -> None:
+        while not done.wait(0.0005):
+            for one in tuple(lies):
+                liar.sock.sendto(one, (OWN[version], 0))
+
+    liar = site.outdoors(lambda: _Liar(OUTSIDE[version], lambda right: lies.append(_LIES["another's tag"][1](right) or b"")))
+    chatting = threading.Thread(target=chatter)
+    chatting.start()
+    try:
+        some = [member(port, version=version) for port in range(5001, 5011)]
+        site.apply(service(*some, check=dataclasses.replace(CHECK, fall=1)))
+        eventually(lambda: set(site.look().pools["p:l-1"]["members"].values()) == {"DOWN"}, within=30)
+        assert lies
+        site.apply(service(*some))
+        eventually(lambda: ":0084" not in site.indoors("cat", f"/proc/net/raw{'6' * (version == 6)}"), within=30)
+    finally:
+        done.set()
+        chatting.join()
+        liar.sock.close()
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@VERSIONS
+def test_refusals_of_some_ports_say_nothing_of_another_of_that_machine(site: Site, version: int) -> None:
+    limit = {4: "net.ipv4.icmp_ratelimit", 6: "net.ipv6.icmp.ratelimit"}[version]
+    refusing = "table inet t { chain c { type filter hook input priority 0; sctp dport 5002-5009 reject; }; }"
+    for command in (["sysctl", "-qw", f"{limit}=0"], ["nft", "-f", "-"]):
+        system.run(["ip", "netns", "exec", site.outside, *command], stdin=refusing)
+    asked = threading.Semaphore(0)
+
+    def answer_late(right: sctp.Packet) -> bytes:
+        asked.release()
+        time.sleep(0.9)  # others are asked, and refuse, within each second
+        return right.pack()
+
+    liar = site.outdoors(lambda: _Liar(OUTSIDE[version], answer_late))
+    try:
+        ports = range(5001, 5010)
+        site.apply(service(*[member(port, version=version) for port in ports], check=dataclasses.replace(CHECK, timeout=20, fall=1)))
+        expected = {f"m-{port}": "UP" if port == 5001 else "DOWN" for port in ports}
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == expected, within=30)
+        for _ in range(5):
+            assert asked.acquire(timeout=30)
+            assert site.look().pools["p:l-1"]["members"] == expected
+    finally:
+        liar.sock.close()
 
 
 def test_a_service_without_members_refuses_and_takes_its_clients_later(site: Site) -> None:
@@ -859,6 +962,31 @@ def test_what_is_not_installed_is_named_and_changes_nothing(site: Site, monkeypa
     with pytest.raises(errors.ProgramFailed, match=r"^nft can't be run: it is not installed"):
         site.apply(service(member(5001)))
     assert not site.program.configured
+
+
+@pytest.mark.parametrize("transport", ["sctp"])
+@pytest.mark.parametrize("option", [True, False])
+def test_whether_the_kernel_tracks_sctp_is_asked_when_tracking_is_loaded(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path, option: bool
+) -> None:
+    """Where it is a module, rules that go by it load it: there is no such setting before."""
+    run = system.run
+
+    def load(command: Sequence[str], *args: Any, **options: Any) -> str:
+        answer = run(command, *args, **options)
+        if option and "nft" in command:
+            (tmp_path / "setting").touch()
+        return answer
+
+    monkeypatch.setattr(netfilter, "_SCTP", tmp_path / "setting")
+    monkeypatch.setattr(system, "run", load)
+    if option:
+        assert site.apply(service(member(5001))) == "runtime"
+    else:
+        with pytest.raises(errors.ConfigRefused) as caught:
+            site.apply(service(member(5001)))
+        assert "CONFIG_NF_CT_PROTO_SCTP" in caught.value.details
+        assert not site.program.configured
 
 
 def test_an_agent_that_begins_goes_by_what_the_former_one_knew(site: Site) -> None:
