@@ -45,11 +45,13 @@ def _until_active(bed: Bed, kind: str, *words: str) -> None:
     bed.openstack("devstack", *kind.split(), "create", "--wait", *words, timeout=600)
 
 
-def test_a_load_balancer_of_the_command_line_serves_traffic_and_nothing_is_left(with_machines: stacked.Site) -> None:
+def test_a_load_balancer_of_the_command_line_serves_traffic_and_nothing_is_left(
+    with_machines: stacked.Site, tmp_path: pathlib.Path
+) -> None:
     bed = with_machines.bed
     with contextlib.ExitStack() as stack:
         backend, client = (stack.enter_context(contextlib.closing(_machine(with_machines.cloud))) for _ in range(2))
-        backend.serve()
+        backend.serve(backend.name, tmp_path)
         _until_active(bed, "loadbalancer", "--name", "ds-web", "--vip-subnet-id", "private-subnet")
         with_machines.ours.add(bed.openstack("devstack", "loadbalancer", "show", "ds-web", "-f", "value", "-c", "id"))
         _until_active(bed, "loadbalancer listener", "--name", "ds-http", "--protocol", "HTTP", "--protocol-port", "80", "ds-web")

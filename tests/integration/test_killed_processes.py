@@ -23,7 +23,8 @@ PROCESSES = ("api", "worker", "health_manager", "housekeeping")
 @pytest.fixture(autouse=True)
 def _all_processes_run(site: Site) -> None:
     """Whatever the test before left."""
-    site.machine.revive()
+    for name in PROCESSES:
+        site.machine.start(name)
 
 
 def _create(site: Site, name: str) -> str:
