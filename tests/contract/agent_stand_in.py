@@ -69,7 +69,7 @@ class AgentStandIn:
         try:
             return self._route(method, path, body, None if token is None else Order("", token))
         except exceptions.ConfigRefused as exc:
-            return _error(rest.CONFIG_REFUSED, "config_refused", "HAProxy refused the configuration.", exc.words)
+            return _error(rest.CONFIG_REFUSED, "config_refused", "HAProxy refused the configuration.", str(exc))
         except exceptions.AmphoraAhead as exc:
             seen = {"generation": exc.generation, "lease_token": exc.token}
             return rest.STALE_ORDER, json.dumps({"code": rest.STALE_CODES[1], "message": str(exc), "details": None, **seen}).encode()
