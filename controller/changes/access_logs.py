@@ -18,13 +18,13 @@ from controller.model import addresses
 _OF_TLS = ("ca_tls_container_ref", "host_name")
 
 
-def check(asking: Asking, target: Mapping[str, Any] | None, project_id: str) -> certificates.Read:
-    """What can be told before there is a VIP; asks the secret store.
+def check(asking: Asking, target: Mapping[str, Any] | None, project_id: str, since: int = 0) -> certificates.Read:
+    """What can be told before there is a VIP; asks the secret store. `since`: as in `certificates.Read`.
 
     :raises InvalidRequest: nobody can be there, or its parts contradict each other, or the authority can't be read.
     """
     if target is None:
-        return {}
+        return certificates.NOTHING
     if addresses.is_no_server(target["address"], asking.settings.reserved_ips):
         raise RuleBroken(f"access_log: {target['address']} is not a valid address of a target: no other machine can be there.")
     if target["protocol"] != "TLS":
@@ -32,7 +32,7 @@ def check(asking: Asking, target: Mapping[str, Any] | None, project_id: str) -> 
             raise RuleBroken(f"access_log: {', '.join(named)} can be given with protocol TLS only.")
     elif target["ca_tls_container_ref"] is None:
         raise RuleBroken("access_log: protocol TLS needs a ca_tls_container_ref, by which the target is verified.")
-    return certificates.check(asking, certificates.ACCESS_LOG, target, project_id)
+    return certificates.check(asking, certificates.ACCESS_LOG, target, project_id, since)
 
 
 def check_versions(target: Mapping[str, Any] | None, vip_versions: Collection[int]) -> None:

@@ -21,8 +21,17 @@ from controller.refusals import Refusal
 
 LOG = logging.getLogger(__name__)
 
-Read = Mapping[Need, tuple[reading.Secret, bytes]]
-"""What was read of the secret store, and beside it its content as it is kept: encrypted."""
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Read:
+    """What was read of the secret store, and beside it its content as it is kept: encrypted. `since`: the load balancer's generation before
+    that; 0: there was none."""
+
+    found: Mapping[Need, tuple[reading.Secret, bytes]] = dataclasses.field(default_factory=dict)
+    since: int = 0
+
+
+NOTHING = Read()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,14 +66,14 @@ POOL = Fields(("tls_container_ref",), "ca_tls_container_ref", "crl_container_ref
 ACCESS_LOG = Fields((), "ca_tls_container_ref")
 
 
-def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str) -> Read:
-    """Read what the values name, all of it before saying what is wrong.
+def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str, since: int = 0) -> Read:
+    """Read what the values name, all of it before saying what is wrong. `since`: as in `Read`.
 
     :raises InvalidRequest: something can't be read, or a list of revoked certificates is not its CA's.
     :raises Transient: the secret store did not answer.
     """
     if not fields.named(values):
-        return {}
+        return NOTHING
     reader = _Reader(asking, project_id)
     for reference in _references(values.get(name) for name in fields.served):
         reader.read(reference, Kind.BUNDLE)
@@ -75,16 +84,16 @@ def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id:
     revocations = None if revoked is None else revoked.revocations  # an empty list is false by itself
     if authorities is not None and revocations is not None and not bundles.is_signed_by(revocations, authorities.certificates):
         raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
-    return _encrypted(asking, reader.found)
+    return Read(_encrypted(asking, reader.found), since)
 
 
 def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation: int) -> None:
     """Keep what was read for a change, in its transaction."""
-    copies = {need: (secret.copy(generation), content) for need, (secret, content) in read.items()}
-    tx.tenant_certificates.keep(load_balancer_id, copies)
+    copies = {need: (secret.copy(generation), content) for need, (secret, content) in read.found.items()}
+    tx.tenant_certificates.keep(load_balancer_id, copies, since=read.since)
 
 
-def _encrypted(asking: Asking, found: Mapping[Need, reading.Secret]) -> Read:
+def _encrypted(asking: Asking, found: Mapping[Need, reading.Secret]) -> Mapping[Need, tuple[reading.Secret, bytes]]:
     try:
         cipher = asking.services.cipher
     except exceptions.Misconfigured as exc:

@@ -166,14 +166,14 @@ def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_g
     visibility.subnets(asking, (item["subnet_id"] for item in graph.members))
     secrets: dict[Any, Any] = {}
     for values in graph.listeners:
-        secrets |= certificates.check(asking, certificates.LISTENER, values, project_id)
+        secrets |= certificates.check(asking, certificates.LISTENER, values, project_id).found
     for values in graph.pools.values():
-        secrets |= certificates.check(asking, certificates.POOL, values, project_id)
+        secrets |= certificates.check(asking, certificates.POOL, values, project_id).found
     for values in graph.listeners:
         listeners.check_cidrs(values["allowed_cidrs"], place.versions, own_groups=own_groups)
     for item in graph.members:
         members.check_sriov(item, allow_member_sriov)
-    return secrets
+    return certificates.Read(secrets)
 
 
 def supported(asking: Asking, provider_name: str, graph: Graph, vip_versions: Collection[int]) -> None:

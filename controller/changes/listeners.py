@@ -76,9 +76,9 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
             check_cidrs(values["allowed_cidrs"], load_balancer.vip.versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
+        certificates.keep(tx, listener.load_balancer_id, secrets, generation)
         if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it
             tx.tenant_certificates.ask_again(listener.load_balancer_id, certificates.LISTENER.references(values, listener), generation)
-        certificates.keep(tx, listener.load_balancer_id, secrets, generation)
         tx.listeners.change(listener_id, asking.columns(SCHEMA, values), generation)
         return tx.listeners.get(listener_id)
 
@@ -102,22 +102,23 @@ def delete(asking: Asking, listener_id: str) -> None:
 def _check_secrets(asking: Asking, values: Mapping[str, Any]) -> certificates.Read:
     """What a new listener names of the secret store, read before the transaction, which must not wait for it."""
     if not certificates.LISTENER.named(values):
-        return {}
+        return certificates.NOTHING
     with asking.read() as tx:
-        project_id = tx.load_balancers.get(values["loadbalancer_id"]).project_id
-    asking.authorize("listener:post", project_id)
-    return certificates.check(asking, certificates.LISTENER, values, project_id)
+        load_balancer = tx.load_balancers.get(values["loadbalancer_id"])
+    asking.authorize("listener:post", load_balancer.project_id)
+    return certificates.check(asking, certificates.LISTENER, values, load_balancer.project_id, load_balancer.generation)
 
 
 def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_id: str) -> certificates.Read:
     """The same for a listener that changes: a CA and its revocations are looked at together, even if only one of them is new."""
     if not certificates.LISTENER.named(values):
-        return {}
+        return certificates.NOTHING
     with asking.read() as tx:
         listener = tx.listeners.get(listener_id)
+        since = tx.load_balancers.get(listener.load_balancer_id).generation
     asking.authorize("listener:put", listener.project_id)
     complete_change(asking.settings, dict(values), listener)
-    return certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id)
+    return certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id, since)
 
 
 def _check_default_pool(asking: Asking, tx: database.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:

@@ -53,7 +53,13 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
         access_logs.check_no_vip(wanted["access_log"], vips)
         for item in below.members:
             members.check_no_vip(item, vips)
-        return _store(asking, {**row, **vip.columns(allocated), **chosen, **asked}, below, choice, {**secrets, **of_log})
+        return _store(
+            asking,
+            {**row, **vip.columns(allocated), **chosen, **asked},
+            below,
+            choice,
+            certificates.Read({**secrets.found, **of_log.found}),
+        )
 
 
 def _store(
@@ -89,10 +95,10 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
             access_logs.check_versions(target, load_balancer.vip.versions)
             access_logs.check_no_vip(target, [one.ip_address for one in load_balancer.vip.addresses])
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
+        certificates.keep(tx, load_balancer_id, secrets, generation)
         kept = values.get("access_log", kinds.as_given(load_balancer.access_log))
         if kept is not None and (authority := kept["ca_tls_container_ref"]) is not None:
             tx.tenant_certificates.ask_again(load_balancer_id, [authority], generation)
-        certificates.keep(tx, load_balancer_id, secrets, generation)
         stamped = {"vip_sg_ids": "vip_generation", "vip_qos_policy_id": "qos_generation"}
         stamps = {column: generation for name, column in stamped.items() if name in values}
         tx.load_balancers.change(load_balancer_id, {**asking.columns(SCHEMA, values), **stamps}, generation)
@@ -106,11 +112,11 @@ def _check_outside(asking: Asking, load_balancer_id: str, values: Mapping[str, A
     :raises InvalidRequest: they have no such policy, group or authority, or it can have no effect.
     """
     if not values.keys() & {"vip_qos_policy_id", "vip_sg_ids", "access_log"}:
-        return {}
+        return certificates.NOTHING
     with asking.read() as tx:
         load_balancer = tx.load_balancers.get(load_balancer_id)
     asking.authorize("loadbalancer:put", load_balancer.project_id)
-    secrets = access_logs.check(asking, values.get("access_log"), load_balancer.project_id)
+    secrets = access_logs.check(asking, values.get("access_log"), load_balancer.project_id, load_balancer.generation)
     with visibility.in_a_body():
         if "vip_qos_policy_id" in values:
             vip.check_qos(asking, values["vip_qos_policy_id"], asked_for=True)

@@ -71,9 +71,9 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         asking.need_users(tx, pool_id, pool.load_balancer_id)
         complete_change(asking.settings, values, pool)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", {**wanted, "protocol": pool.protocol})
+        certificates.keep(tx, pool.load_balancer_id, secrets, generation)
         if pool.tls_enabled:
             tx.tenant_certificates.ask_again(pool.load_balancer_id, certificates.POOL.references(values, pool), generation)
-        certificates.keep(tx, pool.load_balancer_id, secrets, generation)
         tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)
         tx.listeners.touch_users(pool_id, generation)
         return tx.pools.get(pool_id)
@@ -116,22 +116,24 @@ def _parents(asking: Asking, tx: database.Transaction, wanted: Values) -> tuple[
 def _check_secrets(asking: Asking, wanted: Values) -> certificates.Read:
     """What a new pool names of the secret store, read before the transaction, which must not wait for it."""
     if not certificates.POOL.named(wanted):
-        return {}
+        return certificates.NOTHING
     with asking.read() as tx:
-        _load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
+        load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
+        since = tx.load_balancers.get(load_balancer_id).generation
     asking.authorize("pool:post", project_id)
-    return certificates.check(asking, certificates.POOL, wanted, project_id)
+    return certificates.check(asking, certificates.POOL, wanted, project_id, since)
 
 
 def _check_changed_secrets(asking: Asking, values: Values, pool_id: str) -> certificates.Read:
     """The same for a pool that changes."""
     if not certificates.POOL.named(values):
-        return {}
+        return certificates.NOTHING
     with asking.read() as tx:
         pool = tx.pools.get(pool_id)
+        since = tx.load_balancers.get(pool.load_balancer_id).generation
     asking.authorize("pool:put", pool.project_id)
     complete_change(asking.settings, dict(values), pool)
-    return certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id)
+    return certificates.check(asking, certificates.POOL, certificates.POOL.after(values, pool), pool.project_id, since)
 
 
 def _check_listener(asking: Asking, listener: model.Listener, protocol: str) -> None:

@@ -187,7 +187,9 @@ def _reencrypt(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     everything = services.Services.load(conf)
     store = everything.secrets
     secrets = store.reencrypt() if isinstance(store, local_secrets.LocalSecrets) else 0
-    with everything.db.begin() as tx:
-        copies = tx.tenant_certificates.reencrypt(everything.cipher.rotate)
+    copies, missed = 0, 1
+    while missed:
+        with everything.db.begin() as tx:
+            copies, missed = tx.tenant_certificates.reencrypt(everything.cipher.rotate)
     print(f"{secrets} secrets and {copies} copies are encrypted with the first key: older keys can be taken away.")
     return 0

@@ -31,7 +31,7 @@ OPTS = [
         default=[],
         secret=True,
         help="Fernet keys of the `local` store (32 bytes in URL-safe base64). The first one encrypts, all of them decrypt: to change the "
-        "key, put a new one in front. Empty: the lines of `keys` in storage_path.",
+        "key, add a new one behind it, restart everywhere, and put it in front then. Empty: the lines of `keys` in storage_path.",
     ),
     cfg.IntOpt(
         "tenant_cert_warning",

@@ -35,7 +35,7 @@ def take_role_over(services: Services, role: status.Role, successor_id: str) -> 
     Alone, the successor is proven first, and takes the VIP last: what clients notice lies between the predecessor's letting go and the
     push right after it. In a pair, VRRP moves the VIP, and the other half learns its new partner.
     """
-    sender = haproxy_config.sender(services)
+    sender = haproxy_config.sender(services, reads_anew=False)
     steps = [
         push.Push(services, services.snapshots, sender, (successor_id,), of=role),
         amphora.DeletePredecessors(services, role, successor_id, of=role),

@@ -31,5 +31,5 @@ def _replace(services: Services, name: str, coming: amphora_tasks.Coming) -> lin
         *(amphora.take_role_over(services, role, amphora_id) for amphora_id, role in reversed(coming)),
         network.CloseToPredecessors(services),
         haproxy_config.release(services),
-        status.Settle(services),
+        status.Settle(services, reads_anew=False),
     )

@@ -37,14 +37,14 @@ def release(services: Services, only_if_changed: bool = False, seen: passes.Pass
     return network.ReleaseMemberNetworks(services, seen or services.snapshots, only_if_changed)
 
 
-def sender(services: Services) -> push.Sender:
-    """Renders and sends."""
+def sender(services: Services, *, reads_anew: bool = True) -> push.Sender:
+    """Renders and sends; `reads_anew`: of the secret store, too, what was asked for again (`tenant_certificates.Keeper`)."""
     return push.Sender(
         amphora=services.amphora,
         fence=services.fence,
         network=services.network,
         known=services.networks,
         settings=services.settings.render,
-        certificates=tenant_certificates.Keeper(services.db, lambda: services.secrets, lambda: services.cipher),
+        certificates=tenant_certificates.Keeper(services.db, lambda: services.secrets, lambda: services.cipher, reads_anew=reads_anew),
         side_by_side=services.pushers,
     )

@@ -57,10 +57,12 @@ class Settle(base.Step):
     """Everything stamped with the generation that was applied, or before, is ACTIVE, or gone if it was to go.
 
     If an amphora is missing, or serves an older state, the load balancer stays PENDING_UPDATE: more is owed, and the next flow does it.
-    The `ending` of the job is written along: what the tenant sees as done and what the board says is one moment.
+    The `ending` of the job is written along: what the tenant sees as done and what the board says is one moment. With `reads_anew` False,
+    the flow has read no secret again, so what was asked for since the last settlement is owed, too.
     """
 
     seen: passes.Pass | None = None
+    reads_anew: bool = True
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease, ending: passes.Ending | None = None) -> None:
         with self.services.db.begin(lease) as tx:  # holds the row, so that what is read from here on is what is settled
@@ -68,6 +70,9 @@ class Settle(base.Step):
                 tx.amphorae.confirm(self.seen.confirmed, generation)
             now = tx.snapshots.outline(load_balancer_id)
             complete = owed.is_complete(now) and all(one.applied_generation >= generation for one in owed.serving(now))
+            if not self.reads_anew:
+                known = tx.tenant_certificates.of(load_balancer_id).values()
+                complete &= not any(one.is_stale and one.asked_for > now.load_balancer.applied_generation for one in known)
             active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)
             if ending is not None:
                 ending.write(tx)

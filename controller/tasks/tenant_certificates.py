@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from controller import exceptions, jobs
 from controller.db import database
@@ -32,17 +33,28 @@ NOTHING = Material()
 
 
 class Keeper:
-    """Reads the secret store for what is new or was asked for again, and keeps copies. `store` and `cipher` are made when first needed."""
+    """Reads the secret store for what is new or was asked for again, and keeps copies. `store` and `cipher` are made when first needed.
 
-    def __init__(self, db: database.Database, store: Callable[[], interface.SecretStore], cipher_of: Callable[[], cipher.Cipher]) -> None:
+    With `reads_anew` False, what has a copy is not read again: whoever replaces an amphora can't wait for a store that hangs.
+    """
+
+    def __init__(
+        self,
+        db: database.Database,
+        store: Callable[[], interface.SecretStore],
+        cipher_of: Callable[[], cipher.Cipher],
+        *,
+        reads_anew: bool = True,
+    ) -> None:
         self._db = db
         self._store = store
         self._cipher = cipher_of
+        self._reads_anew = reads_anew
         self._untold: tuple[str, ...] = ()  # references of which the store does not know yet that they are used
 
     def gather(self, snapshot: model.Snapshot, lease: jobs.Lease) -> Material:
         """What this snapshot needs; what was named by a request is a copy from then. Where the store is away or refuses what is to be read
-        anew, the copy of before serves on.
+        anew, the copy of before serves on; a store that is away is asked once.
 
         :raises Transient: the store did not answer, and there is no copy.
         :raises InvalidRequest, NotFound: what it has can't be used, and there is no copy.
@@ -55,21 +67,51 @@ class Keeper:
         with self._db.read() as tx:
             known = dict(tx.tenant_certificates.of(load_balancer_id))
         read: dict[Need, tuple[Copy, bytes]] = {}
+        is_there = True
         try:
-            for need in sorted(wanted):
-                copy = known.get(need)
-                if copy is None or copy.is_stale:
-                    read |= self._read_anew(snapshot, need, copy, lease)
+            for need in sorted(wanted, key=lambda need: (need in known, need)):  # what there is no copy of comes first
+                if need not in known:
+                    read[need] = self._read(snapshot, need)
+                elif known[need].is_stale and self._reads_anew and is_there:
+                    try:
+                        read[need] = self._read(snapshot, need)
+                    except exceptions.ControllerError as exc:
+                        self._tell(load_balancer_id, need, exc, lease)
+                        is_there = not isinstance(exc, exceptions.Transient)
         finally:
-            if read:
-                with self._db.begin(lease) as tx:
-                    tx.tenant_certificates.keep(load_balancer_id, read)
-        known |= {need: copy for need, (copy, _) in read.items()}
+            known |= self._keep(snapshot, read, lease)
         applied = snapshot.load_balancer.applied_generation
         new = (need.reference for need in wanted if known[need].read_for > applied and not known[need].is_registered)
         self._untold = tuple(dict.fromkeys(sorted(new)))
         names = {need: known[need].name for need in wanted}
-        return Material(names, _Contents(self._db, self._cipher, load_balancer_id, frozenset(names.values())))
+        return Material(names, _Contents(self, snapshot, names, lease))
+
+    def encrypted(self, load_balancer_id: str, names: Iterable[str]) -> Mapping[str, bytes]:
+        """The contents of copies, by their names."""
+        with self._db.read() as tx:
+            return tx.tenant_certificates.contents(load_balancer_id, frozenset(names))
+
+    def opened(self, content: bytes) -> bytes | None:
+        """What a copy holds; None if it was made with a key that we have not."""
+        try:
+            return self._cipher().decrypt(content)
+        except cipher.Broken:
+            return None
+
+    def replaced(self, snapshot: model.Snapshot, needs: Iterable[Need], lease: jobs.Lease) -> Mapping[str, bytes]:
+        """Read again what can't be opened, and keep it with our own key; the encrypted contents, by their names.
+
+        :raises Misconfigured: the store does not give it.
+        """
+        try:
+            read = {need: self._read(snapshot, need) for need in needs}
+        except exceptions.ControllerError as exc:
+            raise exceptions.Misconfigured(
+                "A copy of a tenant's certificate can't be opened with any of our keys, and the secret store does not give it anew: put "
+                f"the key back that the copy was made with ({exc})"
+            ) from exc
+        self._keep(snapshot, read, lease)
+        return {copy.name: content for copy, content in read.values()}
 
     def register(self, load_balancer_id: str) -> None:
         """Tell the store of what was gathered that is new; while the store is away, housekeeping comes back to it."""
@@ -86,23 +128,26 @@ class Keeper:
             with self._db.begin() as tx:
                 tx.tenant_certificates.mark_registered(load_balancer_id, told)
 
-    def _read_anew(self, snapshot: model.Snapshot, need: Need, copy: Copy | None, lease: jobs.Lease) -> dict[Need, tuple[Copy, bytes]]:
-        """The copy and its encrypted content; nothing if the copy of before serves on."""
+    def _read(self, snapshot: model.Snapshot, need: Need) -> tuple[Copy, bytes]:
+        """The copy and its encrypted content."""
         load_balancer = snapshot.load_balancer
-        try:
-            secret = reading.read(self._store(), load_balancer.project_id, need)
-        except exceptions.ControllerError as exc:
-            if copy is None:
-                raise
-            LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer.id, need.reference, exc)
-            self._tell(load_balancer.id, need, exc, lease)
-            return {}
+        secret = reading.read(self._store(), load_balancer.project_id, need)
         read = secret.copy(snapshot.generation)
         LOG.info("load balancer %s: %s was read as %s %s", load_balancer.id, need.reference, need.kind, read.name)
-        return {need: (read, self._cipher().encrypt(secret.content))}
+        return read, self._cipher().encrypt(secret.content)
+
+    def _keep(self, snapshot: model.Snapshot, read: Mapping[Need, tuple[Copy, bytes]], lease: jobs.Lease) -> Mapping[Need, Copy]:
+        """What there is of it then: a request may have read later than we."""
+        if not read:
+            return {}
+        with self._db.begin(lease) as tx:
+            tx.tenant_certificates.keep(snapshot.load_balancer.id, read, since=snapshot.generation)
+            known = tx.tenant_certificates.of(snapshot.load_balancer.id)
+        return {need: known[need] for need in read}
 
     def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
         """An event, once; what is wrong on our side is no tenant's business."""
+        LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer_id, need.reference, error)
         match error:
             case exceptions.NotFound() | exceptions.InvalidRequest():
                 reason = str(error)
@@ -116,30 +161,38 @@ class Keeper:
 
 
 class _Contents(Mapping[str, bytes]):
-    """Read when somebody asks, and decrypted one by one; whoever asks for nothing has nothing decrypted."""
+    """Read when somebody asks, and decrypted one by one; whoever asks for nothing has nothing decrypted. Threads share it."""
 
-    def __init__(self, db: database.Database, cipher_of: Callable[[], cipher.Cipher], load_balancer_id: str, names: frozenset[str]) -> None:
-        self._db = db
-        self._cipher = cipher_of
-        self._load_balancer_id = load_balancer_id
-        self._names = names
-        self._encrypted: Mapping[str, bytes] = {}
+    def __init__(self, keeper: Keeper, snapshot: model.Snapshot, names: Mapping[Need, str], lease: jobs.Lease) -> None:
+        self._keeper = keeper
+        self._snapshot = snapshot
+        self._needs = names
+        self._names = frozenset(names.values())
+        self._lease = lease
+        self._lock = threading.Lock()
+        self._encrypted: dict[str, bytes] = {}
 
     def __getitem__(self, name: str) -> bytes:
         if name not in self._names:
             raise KeyError(name)
-        if not self._encrypted:
-            with self._db.read() as tx:
-                self._encrypted = tx.tenant_certificates.contents(self._load_balancer_id, self._names)
+        with self._lock:
+            if not self._encrypted:
+                self._encrypted.update(self._keeper.encrypted(self._snapshot.load_balancer.id, self._names))
+            content = self._keeper.opened(self._there(name))
+            if content is None:  # such as one of a process that was told of a new key first
+                LOG.warning("load balancer %s: the copy %s was made with no key of ours: read anew", self._snapshot.load_balancer.id, name)
+                del self._encrypted[name]
+                needs = [need for need, one in self._needs.items() if one == name]
+                self._encrypted.update(self._keeper.replaced(self._snapshot, needs, self._lease))
+                content = self._keeper.opened(self._there(name))
+        assert content is not None, "we have just encrypted it"
+        return content
+
+    def _there(self, name: str) -> bytes:
         content = self._encrypted.get(name)
         if content is None:
             raise exceptions.Transient("A tenant's certificate was read anew, or forgotten, while it was to be sent; it is tried again.")
-        try:
-            return self._cipher().decrypt(content)
-        except cipher.Broken as exc:
-            raise exceptions.Misconfigured(
-                "The copies of tenants' certificates can't be opened with any of our keys: put the key back that they were made with."
-            ) from exc
+        return content
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)

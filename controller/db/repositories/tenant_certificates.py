@@ -35,8 +35,12 @@ class TenantCertificates(rows.Repository):
         wanted = sa.select(_T.name, _T.content).where(_T.load_balancer_id == load_balancer_id, _T.name.in_(list(names)))
         return {row["name"]: row["content"] for row in self._rows(wanted)}
 
-    def keep(self, load_balancer_id: str, read: Mapping[tls.Need, tuple[tls.Copy, bytes]]) -> None:
-        """Store what was read now, with its encrypted content, for what was read before; what was asked for meanwhile still is."""
+    def keep(self, load_balancer_id: str, read: Mapping[tls.Need, tuple[tls.Copy, bytes]], *, since: int) -> None:
+        """Store what was read, with its encrypted content, for what was read before; what was asked for meanwhile still is.
+
+        `since` is the load balancer's generation before it was read. What somebody else has read, or asked for, for a newer one may be of
+        later: it stays, and has to be read anew for a generation of ours that is newer still.
+        """
         if not read:
             return
         known = self.of(load_balancer_id)
@@ -45,7 +49,10 @@ class TenantCertificates(rows.Repository):
             values = {"name": copy.name, "not_after": copy.not_after, "read_for": copy.read_for, "content": content}
             if need in known:
                 own = self._is(load_balancer_id, need)
-                self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(**values))
+                known_before = sa.and_(own, _T.read_for <= since, _T.asked_for <= since)
+                if not self._connection.execute(sa.update(tables.tenant_certificates).where(known_before).values(**values)).rowcount:
+                    older = sa.and_(own, _T.asked_for < copy.read_for)
+                    self._connection.execute(sa.update(tables.tenant_certificates).where(older).values(asked_for=copy.read_for))
             else:
                 whose = {"load_balancer_id": load_balancer_id, "reference": need.reference, "kind": need.kind}
                 new.append({**whose, **values, "asked_for": 0, "is_registered": False})
@@ -73,13 +80,17 @@ class TenantCertificates(rows.Repository):
         found = sa.select(_T.load_balancer_id).distinct().where(_T.load_balancer_id > after).order_by(_T.load_balancer_id).limit(limit)
         return list(self._connection.execute(found).scalars())
 
-    def reencrypt(self, rotate: Callable[[bytes], bytes]) -> int:
-        """Encrypt every copy anew by `rotate(content)`; how many there are."""
-        found = self._rows(sa.select(_T.load_balancer_id, _T.reference, _T.kind, _T.content))
+    def reencrypt(self, rotate: Callable[[bytes], bytes]) -> tuple[int, int]:
+        """Encrypt every copy anew by `rotate(content)`; how many that were, and how many were read anew or forgotten meanwhile: as long as
+        there are any, it has to be done again."""
+        found = self._rows(sa.select(_T.load_balancer_id, _T.reference, _T.kind, _T.name, _T.content))
+        done = 0
         for row in found:
             own = self._is(row["load_balancer_id"], tls.Need(row["reference"], tls.Kind(row["kind"])))
-            self._connection.execute(sa.update(tables.tenant_certificates).where(own).values(content=rotate(row["content"])))
-        return len(found)
+            same = sa.and_(own, _T.name == row["name"])
+            changed = sa.update(tables.tenant_certificates).where(same).values(content=rotate(row["content"]))
+            done += self._connection.execute(changed).rowcount
+        return done, len(found) - done
 
     @staticmethod
     def _is(load_balancer_id: str, need: tls.Need) -> sa.ColumnElement[bool]:

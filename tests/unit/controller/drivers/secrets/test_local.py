@@ -116,7 +116,7 @@ def test_an_operator_has_everything_encrypted_anew(tmp_path: pathlib.Path, capsy
     need, copy = tls.Need("local:x", tls.Kind.BUNDLE), tls.Copy(name="0.pem")
     db = database.Database(f"sqlite:///{tmp_path}/figlina.db")
     with db.begin() as tx:
-        tx.tenant_certificates.keep("lb", {need: (copy, fernet.Fernet(old).encrypt(b"copied"))})
+        tx.tenant_certificates.keep("lb", {need: (copy, fernet.Fernet(old).encrypt(b"copied"))}, since=0)
     options = f"[certificates]\nstorage_path = {tmp_path}/secrets\nserver_certs_key_passphrase = {new.decode()},{old.decode()}\n"
     (tmp_path / "figlina.conf").write_text(f"{options}[database]\nconnection = sqlite:///{tmp_path}/figlina.db\n")
     assert figlina.main(["secrets", "reencrypt", "--config-file", str(tmp_path / "figlina.conf")]) == 0
@@ -124,3 +124,22 @@ def test_an_operator_has_everything_encrypted_anew(tmp_path: pathlib.Path, capsy
     assert LocalSecrets(tmp_path / "secrets", [new]).get_secret("p", reference) == b"payload"
     with db.read() as tx:
         assert fernet.Fernet(new).decrypt(tx.tenant_certificates.contents("lb", ["0.pem"])["0.pem"]) == b"copied"
+
+
+def test_a_copy_that_was_read_anew_while_it_was_encrypted_keeps_its_content(tmp_path: pathlib.Path) -> None:
+    """Else its name, which is its hash, would stand for the content of before."""
+    migration.Schema(f"sqlite:///{tmp_path}/figlina.db").upgrade()
+    db = database.Database(f"sqlite:///{tmp_path}/figlina.db")
+    need = tls.Need("local:x", tls.Kind.BUNDLE)
+    with db.begin() as tx:
+        tx.tenant_certificates.keep("lb", {need: (tls.Copy(name="0.pem", read_for=1), b"old")}, since=0)
+
+        def rotate(content: bytes) -> bytes:
+            if content == b"old":
+                tx.tenant_certificates.keep("lb", {need: (tls.Copy(name="1.pem", read_for=2), b"new")}, since=1)
+            return content + b" again"
+
+        assert tx.tenant_certificates.reencrypt(rotate) == (0, 1)
+        assert tx.tenant_certificates.contents("lb", ["1.pem"]) == {"1.pem": b"new"}
+        assert tx.tenant_certificates.reencrypt(rotate) == (1, 0)
+        assert tx.tenant_certificates.contents("lb", ["1.pem"]) == {"1.pem": b"new again"}
