@@ -6,13 +6,14 @@ in each list. So a text with other certificates is another text: it is checked, 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import pathlib
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from amphora_agent import haproxy_runtime, system
 from amphora_agent.protocol import rest
@@ -78,6 +79,7 @@ class Certificates:
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
         self._ends: dict[str, float] = {}  # by file
+        self._whole: set[str] = set()  # files that were looked at
 
     def put(self, manifest: Manifest) -> None:
         """Have the names stand for these files, and the lists hold these names.
@@ -91,12 +93,20 @@ class Certificates:
             if system.read_file(self.directory / name) != content:
                 system.write_file(self.directory / name, content, system.FOR_PROGRAMS, durable=False)  # made anew before each start
 
+    def missing(self, files: Collection[str]) -> list[str]:
+        """Which of these files are not there, or not as they were sent, as where a disk has lost something. Each is read once."""
+        for file in files:
+            if file not in self._whole and file_name(system.read_file(self.directory / file) or b"") == file:
+                self._whole.add(file)
+        return [file for file in files if file not in self._whole or not (self.directory / file).is_file()]
+
     def keep(self, wanted: rest.WantedState) -> None:
         """Forget all that does not belong to this state."""
         kept = {*wanted.certificates, *wanted.names, *wanted.lists}
         for path in (*self.directory.glob("*.pem"), *self.directory.glob("*.list")):
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+        self._whole &= kept
 
     def lead(self, runtime: haproxy_runtime.RuntimeApi, old: Manifest, new: Manifest) -> None:
         """Give a running HAProxy what differs; what differs in other ways than these follows from another configuration.
@@ -122,14 +132,14 @@ class Certificates:
         :raises RuntimeFailed: no answer in time.
         """
         listed = {name: manifest.names[name] for names in manifest.lists.values() for name in names}
-        known = {file: end for file, end in self._ends.items() if file in listed.values()}
+        self._ends = known = {file: end for file, end in self._ends.items() if file in listed.values()}
         for name, file in listed.items():
             if file not in known:
                 said = runtime.ask(f"show ssl cert {self.directory / name}")
                 end, content = _NOT_AFTER.search(said), system.read_file(self.directory / file) or b""
-                if end and _fingerprint(content.decode()) in said:  # else it is about to be given this one
-                    known[file] = float(ssl.cert_time_to_seconds(end[1]))
-        self._ends = known
+                with contextlib.suppress(ValueError):  # one that makes no sense has no end; the others have
+                    if end and _fingerprint(content.decode()) in said:  # else it is about to be given this one
+                        known[file] = float(ssl.cert_time_to_seconds(end[1]))
         ends = {one: [known[listed[name]] for name in names if listed[name] in known] for one, names in manifest.lists.items()}
         return {one.removesuffix(".list"): min(found) for one, found in ends.items() if found}
 
@@ -165,6 +175,11 @@ class Certificates:
         for line in runtime.ask(f"show ssl crt-list {self.directory / name}").splitlines():
             if line.strip() and not line.startswith("#"):
                 yield pathlib.Path(line.split()[0]).name
+
+
+def file_name(content: bytes) -> str:
+    """The name of the file that holds it."""
+    return f"{hashlib.sha256(content).hexdigest()}.pem"
 
 
 def _fingerprint(pem: str) -> str:

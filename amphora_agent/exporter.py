@@ -139,6 +139,9 @@ class Exporter:
             self._before = metrics.of_those_in(present, self._before)
             for counted in (self._before, *self._leaving.values()):
                 metrics.add(present, metrics.of_those_in(present, counted))
-        for listener, end in self.expiries().items():
-            present.setdefault(metrics.EXPIRY, {})[("listener", listener),] = end
+        try:
+            for listener, end in self.expiries().items():
+                present.setdefault(metrics.EXPIRY, {})[("listener", listener),] = end
+        except (haproxy_runtime.RuntimeFailed, OSError, ValueError) as exc:  # a look at one costs not all the others their metrics
+            LOG.warning("The ends of certificates are not told: %s", exc)
         return metrics.text(present, load)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import json
 import logging
@@ -40,6 +39,7 @@ class LoadBalancer:
     ) -> None:
         rights = rights or privileges.Rights()
         self._state, self._nics = state, nics
+        self._certificates = certificates.Certificates(state / "certificates")
         self._lock = threading.Lock()
         self._wanted: rest.WantedState | None = None
         self._hash = ""  # of the state above: made of the whole of it, so not made twice
@@ -136,13 +136,9 @@ class LoadBalancer:
 
         :raises ValueError: a name is not its content's hash; then none is kept.
         """
-        for name, pem in pems.items():
-            if not certificates.FILE(name) or hashlib.sha256(pem).hexdigest() != name.removesuffix(".pem"):
-                raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
-        folder = self._state / "certificates"
-        for name, pem in pems.items():
-            system.write_file(folder / name, pem, system.FOR_PROGRAMS, durable=False)
-        system.make_durable(folder, pems)
+        if not all(certificates.FILE(name) and certificates.file_name(pem) == name for name, pem in pems.items()):
+            raise ValueError("the name of a certificate is the SHA-256 of its content, followed by .pem")
+        system.write_files(self._certificates.directory, pems, system.FOR_PROGRAMS)
 
     def look(self) -> dict[str, Any] | None:
         """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares."""
@@ -204,8 +200,7 @@ class LoadBalancer:
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
         _refuse_malformed(wanted)
         self._refuse_programs(wanted)
-        missing = [name for name in wanted.certificates if not (self._state / "certificates" / name).is_file()]
-        if missing:
+        if missing := self._certificates.missing(wanted.certificates):
             raise errors.MissingCertificates(missing)
         new_interfaces = self._bring_interfaces(wanted)
         for one in self._programs:
@@ -217,7 +212,7 @@ class LoadBalancer:
         self._nics.drop(self._known_nics, wanted.interfaces)
         self._nics.admit(wanted.interfaces)
         self._known_nics = wanted.interfaces
-        certificates.Certificates(self._state / "certificates").keep(wanted)
+        self._certificates.keep(wanted)
         return program.RUNTIME if how == program.NONE and changed else how
 
     def _bring_interfaces(self, wanted: rest.WantedState) -> bool:

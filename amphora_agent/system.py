@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from typing import Any, TypeVar
 
@@ -134,14 +134,29 @@ def link(path: pathlib.Path, target: str) -> None:
     beside.replace(path)
 
 
-def make_durable(folder: pathlib.Path, names: Iterable[str]) -> None:
-    """Have files that were written without that survive the death of the machine: the folder is written once for all of them.
+def write_files(folder: pathlib.Path, contents: Mapping[str, bytes], mode: int = 0o600) -> None:
+    """Put many files in place, each as a whole or not at all, also if the machine dies: the disk writes all of them at once, and only then
+    do they get their names.
 
-    :raises OSError: one is not there, or the disk failed.
+    :raises OSError: they can't be written (the disk is full, for instance); what has no name by then is removed.
     """
-    for name in names:
-        _sync(folder / name)
-    _sync(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = {folder / f".{name}.{threading.get_ident()}": name for name in contents}
+    try:
+        for path, name in beside.items():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(contents[name])
+        for path in beside:
+            _sync(path)
+        for path, name in beside.items():
+            path.replace(folder / name)
+        _sync(folder)
+    except OSError:
+        for path in beside:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _sync(path: pathlib.Path) -> None:

@@ -97,7 +97,7 @@ def parse_certificates(body: bytes) -> dict[str, bytes]:
     try:
         return {name: pem.encode() for name, pem in json.loads(body).items()}
     except (ValueError, AttributeError, RecursionError) as exc:
-        raise Malformed(f"not certificates by their names: {exc!r}") from exc
+        raise Malformed(f"not certificates by their names: {type(exc).__name__}") from exc
 
 
 INFO_PATH = f"{PREFIX}/info"

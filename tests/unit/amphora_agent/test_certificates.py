@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
 import pathlib
 from collections.abc import Callable
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 
-from amphora_agent import allowed, certificates, haproxy_config, haproxy_runtime
+from amphora_agent import allowed, certificates, haproxy_config, haproxy_runtime, system
 from amphora_agent.protocol import rest
 from controller.drivers.secrets import bundles
 from tests import tls_material
@@ -134,3 +135,94 @@ def test_the_end_of_the_first_certificate_of_a_listener_is_told_once_haproxy_has
     assert known.ends(Runtime(tmp_path), manifest) == {"one": five, "two": nine}
     assert known.ends(Runtime(tmp_path), manifest) == {"one": five, "two": nine}
     assert len(asked) == 3
+
+
+class Failing(haproxy_runtime.RuntimeApi):
+    """Answers about one certificate, and then no more for once; what it says of another makes no sense."""
+
+    def __init__(self, folder: pathlib.Path, said: dict[str, str]) -> None:
+        super().__init__(folder)
+        self.said, self.asked, self.fails_at = said, 0, 2
+
+    def ask(self, command: str, timeout: float | None = None) -> str:
+        self.asked += 1
+        if self.asked == self.fails_at:
+            raise haproxy_runtime.RuntimeFailed("HAProxy does not answer")
+        return self.said[pathlib.Path(command.split()[-1]).name]
+
+
+def test_ends_that_were_found_are_not_asked_again_after_a_failure_and_one_without_sense_hides_none(tmp_path: pathlib.Path) -> None:
+    names, said, ends = {}, {}, {}
+    for number in range(4):
+        own = (issued := tls_material.issue(f"n{number}.example")).certificate
+        names[name := f"n{number}.pem"] = file = f"{number:064}.pem"
+        (tmp_path / file).write_bytes(b"" if number == 2 else bundles.pem(issued.bundle))  # that one is lost
+        end = own.not_valid_after_utc.strftime("%b %e %H:%M:%S %Y GMT")
+        said[name] = f"notAfter: {end}\nSHA1 FingerPrint: {own.fingerprint(hashes.SHA1()).hex().upper()}\n"
+        ends[f"l{number}"] = own.not_valid_after_utc.timestamp()
+    manifest = certificates.Manifest(names, {f"l{number}.list": (f"n{number}.pem",) for number in range(4)})
+    known, runtime = certificates.Certificates(tmp_path), Failing(tmp_path, said)
+    with pytest.raises(haproxy_runtime.RuntimeFailed):
+        known.ends(runtime, manifest)
+    runtime.asked, runtime.fails_at = 0, -1
+    del ends["l2"]
+    assert known.ends(runtime, manifest) == ends
+    assert runtime.asked == 3, "the first one is known"
+
+
+def test_files_that_come_together_have_their_names_once_the_disk_has_them(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that dies in between comes back without them, or with them: not with empty ones under their names."""
+    done: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, pathlib.Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        done.append(("on disk", pathlib.Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def noted_replace(path: pathlib.Path, target: pathlib.Path) -> pathlib.Path:
+        done.append(("named", path.name))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(pathlib.Path, "replace", noted_replace)
+    contents = {f"{number}.pem": f"{number}".encode() * 1000 for number in range(200)}
+    system.write_files(tmp_path / "new", contents, system.FOR_PROGRAMS)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "new").iterdir()} == contents
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {system.FOR_PROGRAMS}
+    before = {name for what, name in done[:200] if what == "on disk"}
+    assert [what for what, _ in done[200:]] == ["named"] * 200 + ["on disk"]
+    assert {name for what, name in done if what == "named"} == before
+    assert done[-1] == ("on disk", "new")
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0.pem").write_bytes(b"before")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        system.write_files(tmp_path, {"0.pem": b"0", "1.pem": b"1"})
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"0.pem": b"before"}
+
+
+@pytest.mark.parametrize("left", [b"", b"-----BEGIN CERT", None])
+def test_what_is_not_as_it_was_sent_is_missing(tmp_path: pathlib.Path, left: bytes | None) -> None:
+    whole, other = (certificates.file_name(content) for content in (b"whole", b"other"))
+    (tmp_path / whole).write_bytes(b"whole")
+    if left is not None:
+        (tmp_path / other).write_bytes(left)
+    known = certificates.Certificates(tmp_path)
+    assert known.missing((whole, other)) == [other]
+    (tmp_path / other).write_bytes(b"other")
+    assert known.missing((whole, other)) == []
+    (tmp_path / whole).unlink()
+    assert known.missing((whole, other)) == [whole]
+
+
+@pytest.mark.parametrize("body", ['{"a.pem": "KEY \\ud800"}', '["KEY"]', '{"a.pem": {"KEY": 1}}', '{"a.pem": "KEY'])
+def test_what_is_said_of_malformed_certificates_repeats_none_of_them(body: str) -> None:
+    with pytest.raises(rest.Malformed) as refused:
+        rest.parse_certificates(body.encode())
+    assert "KEY" not in str(refused.value)

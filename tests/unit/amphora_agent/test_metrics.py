@@ -155,6 +155,20 @@ def test_a_haproxy_that_hangs_holds_up_one_scraper_and_not_each_after_the_other(
     assert asked.asked == 1
 
 
+def test_metrics_are_told_where_the_ends_of_certificates_can_not_be(tmp_path: pathlib.Path) -> None:
+    made = exporter.Exporter(tmp_path / "metrics.sock", Counting())
+    made.ensure_serving()
+
+    def failing() -> dict[str, float]:
+        raise haproxy_runtime.RuntimeFailed("no answer")
+
+    made.expiries = failing
+    answer = fetch(tmp_path / "metrics.sock")
+    assert answer.startswith(b"HTTP/1.0 200 ")
+    assert b"octavia_" in answer
+    assert metrics.EXPIRY.encode() not in answer
+
+
 def test_a_socket_that_could_not_be_opened_is_opened_the_next_time(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = exporter.Exporter(tmp_path / "metrics.sock", Counting())
     with monkeypatch.context() as patch:

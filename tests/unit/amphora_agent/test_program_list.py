@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -165,3 +166,20 @@ def test_the_load_balancer_names_no_program() -> None:
     }
     assert "roster" in named
     assert not [word for word in named if "haproxy" in word or "keepalived" in word]
+
+
+def test_a_certificate_that_the_disk_has_lost_is_asked_for_again(balancer: load_balancer.LoadBalancer, tmp_path: pathlib.Path) -> None:
+    """As a machine may come back whose agent gave files their names before the disk had them."""
+    pem = b"a certificate and its key"
+    name = f"{hashlib.sha256(pem).hexdigest()}.pem"
+    asked_for = dataclasses.replace(wanted(1, one="a"), certificates=(name,))
+    path = tmp_path / "state" / "certificates" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    with pytest.raises(errors.MissingCertificates):
+        balancer.apply(asked_for)
+    with pytest.raises(ValueError, match="SHA-256"):
+        balancer.store_certificates({name: b"another one"})
+    balancer.store_certificates({name: pem})
+    balancer.apply(asked_for)
+    assert path.read_bytes() == pem
