@@ -17,7 +17,7 @@ class CertificateBundle:
     certificate: bytes
     private_key: bytes = dataclasses.field(repr=False)
     intermediates: tuple[bytes, ...] = ()
-    is_checked: bool = False
+    is_checked: bool = dataclasses.field(default=False, compare=False)
 
 
 class SecretStore(abc.ABC):
