@@ -29,6 +29,7 @@ LOG = logging.getLogger(__name__)
 CODE, WAITING = "lost_outside", "replacements_wait"
 _BOARD = 50
 _HOUR = 3600.0
+_UNANSWERED = 3  # load balancers one after the other of which the services say nothing: they are away
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,27 +73,32 @@ class Comparison:
         self._waiting = 0
         self._cursor = ""
         self._groups: frozenset[str] | None = None  # of servers, as they were seen for this page
+        self._machines: Mapping[str, compute_interface.Instance] | None = None  # by their ids, as they were seen for these pages
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
-        """One page; before the first one, what passes and drops packets, all at once."""
+        """One page; before the first one, what passes and drops packets, all at once. A list that can't be had costs a question for each
+        thing on it, and the page ends early where those are not answered, either."""
         if not self._cursor:
             self._compare_filter()
+            self._machines = None
         with self.db.read() as tx:
             ids, self._cursor = tx.housekeeping.settled(self._cursor, self.page_size)
             outlines = [tx.snapshots.outline(one) for one in ids]  # what is there is read after the rows that explain it
         waited, self._waiting, self._groups = self._waiting, 0, None
-        try:
-            lists = self._lists(outlines) if outlines else self._now
-        except exceptions.ControllerError as exc:  # such as a service that does not answer: nothing is known then
-            LOG.warning("%s load balancers could not be compared with what is there: %s", len(outlines), exc)
-            return
+        lists = self._lists(outlines) if outlines else self._now
+        unanswered = 0
         for outline in outlines:
             if not may_go_on():
                 return
             try:
                 self._compare_one(outline, lists)
+                unanswered = 0
             except exceptions.ControllerError as exc:
                 LOG.warning("Load balancer %s could not be compared with what is there: %s", outline.load_balancer.id, exc)
+                unanswered = unanswered + 1 if isinstance(exc, exceptions.Transient) else 0
+                if unanswered == _UNANSWERED:
+                    self._cursor = outline.load_balancer.id  # the others are not passed over
+                    break
         if self._waiting:
             self._tell_of_waiting(is_news=not waited)
 
@@ -102,9 +108,20 @@ class Comparison:
         return Sight(self.network, self.compute.get)
 
     def _lists(self, outlines: Sequence[model.Snapshot]) -> Sight:
-        """All that belongs to them, by a few lists. A machine that is on none is asked for by its id."""
-        machines = {machine.id: machine for machine in self.compute.list_ours()}
-        return Sight(self.network.listed(outlines), lambda compute_id: machines.get(compute_id) or self.compute.get(compute_id))
+        """All that belongs to them, by a few lists; that of machines is one for all pages. A machine that is not on it is asked for by its
+        id, and so is everything of which there is no list now (as from a Nova of which a cell is down)."""
+        try:
+            if self._machines is None:
+                self._machines = {machine.id: machine for machine in self.compute.list_ours()}
+        except exceptions.ControllerError as exc:
+            LOG.warning("There is no list of machines to compare with, each is asked for: %s", exc)
+        try:
+            listed = self.network.listed(outlines)
+        except exceptions.ControllerError as exc:
+            LOG.warning("There are no lists of ports and groups to compare with, each is asked for: %s", exc)
+            listed = self.network
+        machines = self._machines or {}
+        return Sight(listed, lambda compute_id: machines.get(compute_id) or self.compute.get(compute_id))
 
     def _tell_of_waiting(self, is_news: bool) -> None:
         """Once for as long as page after page has some."""
@@ -141,8 +158,14 @@ class Comparison:
         differs = next(self._differences(snapshot, lists), None) is not None
         if differs and (found := self._bounded(self._differences(snapshot, self._now))):
             self._mend(snapshot, found)
-        elif not _is_in_error(snapshot) and loops.look(self.db, snapshot, networks.floating(snapshot, lists.network, self.known)):
+        elif not _is_in_error(snapshot) and self._look_for_loops(snapshot, lists.network):
             self.ring()
+
+    def _look_for_loops(self, snapshot: model.Snapshot, listed: interface.NetworkDriver) -> bool:
+        """The same with floating IPs: if those of the list mean something new, the service is asked."""
+        if not loops.is_news(self.db, snapshot, networks.floating(snapshot, listed, self.known)):
+            return False
+        return loops.look(self.db, snapshot, networks.floating(snapshot, self.network, self.known))
 
     def _bounded(self, found: Iterator[Difference]) -> list[Difference]:
         """Without the amphorae whose replacement has to wait."""

@@ -18,15 +18,18 @@ _WORDS = "its address leads back to this load balancer, so it is left out: give 
 _NAMED = 5
 
 
+def is_news(db: database.Database, snapshot: model.Snapshot, floating: Collection[str]) -> bool:
+    """Whether something else was said of its members than these addresses mean; `floating` as in `look`."""
+    return _said(db, snapshot) != snapshot.loops(floating).keys()
+
+
 def look(db: database.Database, snapshot: model.Snapshot, floating: Collection[str]) -> bool:
     """Say which members are the load balancer itself now, and which are not any more; True if a repair was posted for what changed.
 
     `floating` are the addresses that lead to its VIP.
     """
     load_balancer_id = snapshot.load_balancer.id
-    loops = snapshot.loops(floating)
-    with db.read() as tx:
-        said = {key for key, fault in tx.faults.of_load_balancer(load_balancer_id).items() if fault.code == CODE}
+    loops, said = snapshot.loops(floating), _said(db, snapshot)
     if said == loops.keys():
         return False
     with db.begin() as tx:
@@ -37,6 +40,11 @@ def look(db: database.Database, snapshot: model.Snapshot, floating: Collection[s
         if is_news := _tell(tx, load_balancer_id, _event(sorted(set(loops.values())))):
             tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
     return is_news
+
+
+def _said(db: database.Database, snapshot: model.Snapshot) -> set[str]:
+    with db.read() as tx:
+        return {key for key, fault in tx.faults.of_load_balancer(snapshot.load_balancer.id).items() if fault.code == CODE}
 
 
 def _event(found: Sequence[str]) -> model.Fault:

@@ -16,7 +16,7 @@ from controller.drivers.network import neutron
 from controller.model import load_balancer as model
 from controller.model.network import AccessRule, VipRequest
 from controller.openstack import cloud as openstack
-from tests import simulated
+from tests import builders, simulated
 from tests.contract import openstack_cloud
 from tests.contract.cloud import new_id
 
@@ -366,6 +366,36 @@ def test_lists_that_come_in_pages_are_read_to_their_end(world: World) -> None:
         world.services.network.page = None
     for amphora_id in ids:
         world.network.delete_amphora_ports(amphora_id)
+
+
+def test_lists_of_which_no_id_is_needed_come_in_pages_too(world: World) -> None:
+    """The next page is asked for by the last id of the one before."""
+    vip = world.allocate()
+    addresses = {f"203.0.113.{number}" for number in (1, 2, 3)}
+    for address in addresses:
+        world.services.network.add("floatingips", port_id=vip.port_id, floating_ip_address=address, project_id=world.project_id)
+    for load_balancer_id in (several := [world.load_balancer_id, new_id(), new_id()]):
+        world.network._groups.make(load_balancer_id)
+    world.services.network.page = 1
+    try:
+        assert world.network.floating_addresses(vip.port_id) == addresses
+        assert set(world.network.list_vip_groups()) >= set(several)
+    finally:
+        world.services.network.page = None
+        world.services.network.rows["floatingips"].clear()
+    for load_balancer_id in several:
+        world.network.delete_vip_access(load_balancer_id)
+    _clean_up(world)
+
+
+def test_a_neutron_without_routers_has_no_floating_ips(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.services.network, "has_routers", False)
+    vip = world.allocate()
+    assert world.network.floating_addresses(vip.port_id) == frozenset()
+    listed = world.network.listed([builders.a_snapshot(load_balancer=builders.a_load_balancer(id=world.load_balancer_id, vip=vip))])
+    assert listed.floating_addresses(vip.port_id) == frozenset()
+    assert listed.get_port(vip.port_id).id == vip.port_id
+    _clean_up(world)
 
 
 def test_a_port_that_somebody_takes_just_now_is_not_adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,6 +159,16 @@ def test_what_was_changed_is_told_and_written_again(site: CloudSite, topology: T
     assert housekeep(site) == 0, "once is enough"
 
 
+def test_a_cloud_without_routers_is_compared_too(site: CloudSite) -> None:
+    """Its Neutron knows no floating IPs: a member that might be at one is served, and what was changed is found."""
+    site.cloud.services.network.has_routers = False
+    load_balancer_id = built(site, Topology.SINGLE)
+    words = a_vrrp_port_that_is_switched_off(site, load_balancer_id)
+    assert housekeep(site) == 1
+    with site.db.read() as tx:
+        assert any(words in row["message"] for row in tx.faults.events(load_balancer_id))
+
+
 def test_many_load_balancers_are_compared_by_as_few_calls_as_one(site: CloudSite) -> None:
     """Lists of what belongs to a page; each thing by itself only where they show a difference."""
 

@@ -223,20 +223,71 @@ def test_lists_that_were_read_before_a_change_are_not_believed(site: flow_site.S
     assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False)
 
 
-def test_a_service_that_gives_no_lists_costs_one_round(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("service", "which"), [("network", "listed"), ("compute", "list_ours")])
+def test_what_no_list_tells_is_asked_for_by_itself(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch, service: str, which: str) -> None:
+    """A list may fail for ever: where a cell of Nova is down, or for a thing of one load balancer on the page."""
     load_balancer_id = built(site, Topology.SINGLE)
-    a_machine(site, load_balancer_id)
 
-    def fails(_: object) -> network.FakeNetwork:
+    def fails(*_: object) -> None:
+        raise exceptions.Transient("the service gives no lists")
+
+    monkeypatch.setattr(getattr(site, service), which, fails)
+    housekeeping = compares(site)
+    housekeeping.compare(lambda: True)
+    assert (posted(site), comparison.CODE in site.events(load_balancer_id)) == ([], False)
+    a_machine(site, load_balancer_id)
+    housekeeping.compare(lambda: True)
+    assert comparison.CODE in site.events(load_balancer_id)
+
+
+def test_services_that_answer_nothing_are_asked_for_few_and_nothing_is_passed_over(
+    site: flow_site.Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each question may last a minute. Those that are left come first in the next round."""
+    several = sorted(built(site, Topology.SINGLE) for _ in range(5))
+    for load_balancer_id in several:
+        a_machine(site, load_balancer_id)
+    asked: list[object] = []
+
+    def fails(*what: object) -> None:
+        asked.append(what)
         raise exceptions.Transient("the network service does not answer")
 
     housekeeping = compares(site)
     with monkeypatch.context() as away:
         away.setattr(site.network, "listed", fails)
+        away.setattr(site.network, "get_port", fails)
         housekeeping.compare(lambda: True)
-        assert comparison.CODE not in site.events(load_balancer_id)
+    assert len(asked) == 1 + 3
+    assert posted(site) == []
     housekeeping.compare(lambda: True)
-    assert comparison.CODE in site.events(load_balancer_id)
+    assert {job.load_balancer_id for job in posted(site)} == set(several[3:])
+    housekeeping.compare(lambda: True)
+    assert {job.load_balancer_id for job in posted(site)} == set(several)
+
+
+def test_machines_are_listed_once_for_all_pages(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    several = sorted(built(site, Topology.SINGLE) for _ in range(3))
+    listed, list_ours = [], site.compute.list_ours
+
+    def counted() -> object:
+        listed.append("list")
+        return list_ours()
+
+    monkeypatch.setattr(site.compute, "list_ours", counted)
+    housekeeping = dataclasses.replace(compares(site), page_size=1)
+    housekeeping.compare(lambda: True)
+    late = built(site, Topology.SINGLE)  # it is on no list
+    a_machine(site, several[-1])
+    for _ in range(4):
+        housekeeping.compare(lambda: True)
+    assert listed == ["list"]
+    assert comparison.CODE not in site.events(late)
+    for _ in range(5):
+        housekeeping.compare(lambda: True)
+    assert listed == ["list"] * 2
+    assert comparison.CODE in site.events(several[-1]), "in the second round at the latest"
+    assert comparison.CODE not in site.events(late)
 
 
 @pytest.mark.parametrize("halves", [1, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -131,6 +132,26 @@ def test_a_member_that_is_left_out_is_in_error(site: flow_site.Site) -> None:
     found = verdict.operating_statuses(snapshot, {amphora.id: report}, ())
     assert found.members[left_out] is OperatingStatus.ERROR
     assert OperatingStatus.ERROR not in {status for member, status in found.members.items() if member != left_out}
+
+
+def test_a_floating_ip_that_a_list_alone_lacks_or_has_changes_nothing(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was said stands, and no request is sent round and round for it."""
+    load_balancer_id = built(site)
+    port_id = site.snapshot(load_balancer_id).load_balancer.vip.port_id
+
+    def as_listed(*addresses: str) -> None:
+        seen = copy.copy(site.network)
+        seen.floating_addresses = lambda _: frozenset(addresses)  # type: ignore[method-assign]
+        monkeypatch.setattr(site.network, "listed", lambda _: seen)
+
+    as_listed(FLOATING)
+    assert (housekeep(site), faults(site, load_balancer_id)) == (0, {})
+    site.network.give_floating(port_id, FLOATING)
+    assert housekeep(site) == 1
+    told, events = faults(site, load_balancer_id), site.events(load_balancer_id)
+    assert loops.CODE in told.values()
+    as_listed()
+    assert (housekeep(site), faults(site, load_balancer_id), site.events(load_balancer_id)) == (0, told, events)
 
 
 def test_no_floating_ip_is_asked_for_where_all_members_are_on_the_vips_subnet(

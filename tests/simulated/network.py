@@ -50,8 +50,8 @@ _EXTENSIONS = ("allowed-address-pairs", "security-group", "standard-attr-tag", "
 class Network:
     """Neutron's documents, by collection and id. Nova changes `device_id` of ports, see `bind` and `unbind`.
 
-    `port_quota` is how many ports a project may have, `page` the longest list that is answered at once, `has_qos` whether the extension is
-    there.
+    `port_quota` is how many ports a project may have, `page` the longest list that is answered at once, `has_qos` and `has_routers` whether
+    these extensions are there.
     """
 
     def __init__(self, cloud: SimulatedCloud) -> None:
@@ -61,6 +61,7 @@ class Network:
         self.port_quota: int | None = None
         self.page: int | None = None
         self.has_qos = True
+        self.has_routers = True
         self.used_elsewhere = 0  # addresses of each subnet
         self.blueprint = flask.Blueprint("network", __name__)
         self.blueprint.get("/")(self._versions)
@@ -279,6 +280,8 @@ class Network:
             return {word: made[0]} if word in body else {f"{word}s": made}, 201
 
     def _list(self, collection: str) -> Row:
+        if collection == "floatingips" and not self.has_routers:
+            _refuse(404, "HTTPNotFound", "The resource could not be found.")
         asked = flask.request.args
         filters = {name: asked.getlist(name) for name in asked if name not in ("limit", "marker", "fields")}
         key = {"qos/policies": "policies", "rbac-policies": "rbac_policies"}.get(collection, f"{WORDS[collection]}s")

@@ -108,7 +108,7 @@ class NeutronNetwork(interface.NetworkDriver):
         rows = {
             "ports": ports,
             "security-groups": self._groups.of_many(one.load_balancer.id for one in load_balancers),
-            "floatingips": list(named("floatingips", vip_ports, ("port_id", "floating_ip_address"), by="port_id")),
+            "floatingips": self._neutron.floating_ips(vip_ports),
         }
         found = copy.copy(self)
         found._neutron = Read(self._asked, self._deployment, rows)
@@ -469,7 +469,7 @@ class NeutronNetwork(interface.NetworkDriver):
             return frozenset()
 
     def floating_addresses(self, port_id: str) -> frozenset[str]:
-        return frozenset(row["floating_ip_address"] for row in self._neutron.list("floatingips", ("floating_ip_address",), port_id=port_id))
+        return frozenset(row["floating_ip_address"] for row in self._neutron.floating_ips([port_id]))
 
     def delete_vip_access(self, load_balancer_id: str, order: Order | None = None) -> None:
         self._groups.delete(load_balancer_id)

@@ -57,8 +57,9 @@ class Neutron:
         return next(iter(found.values()))
 
     def list(self, collection: str, fields: Sequence[str], **filters: str | Sequence[str]) -> list[Row]:
-        """All objects that have these values: one of several, where several are given. Neutron may answer in pages."""
-        params: dict[str, Any] = {"fields": list(fields), **filters}
+        """All objects that have these values: one of several, where several are given. Neutron may answer in pages, of which the next
+        one is asked for by the last id: each row has its `id`."""
+        params: dict[str, Any] = {"fields": list(dict.fromkeys((*fields, "id"))), **filters}
         key = collection.replace("-", "_")
         rows: list[Row] = []
         while True:
@@ -72,6 +73,13 @@ class Neutron:
         """Those of many ids, or of many values of another field, that exist."""
         for first in range(0, len(names), _CHUNK):
             yield from self.list(collection, fields, **{by: names[first : first + _CHUNK]}, **filters)
+
+    def floating_ips(self, port_ids: Sequence[str]) -> Sequence[Row]:
+        """Those that lead to these ports; none on a Neutron without routers, which has no such collection."""
+        try:
+            return list(self.named("floatingips", port_ids, ("port_id", "floating_ip_address"), by="port_id"))
+        except errors.Missing:
+            return ()
 
     def create_port(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
         """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one.
