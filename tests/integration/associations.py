@@ -99,13 +99,13 @@ class Association:
             raise ConnectionAbortedError("the association has ended")
         return found
 
-    def close(self) -> None:
-        """End it as section 9.2 says; abort it if the peer does not answer."""
+    def close(self, again: float = _AGAIN) -> None:
+        """End it as section 9.2 says, asked for `again` after so many seconds; abort it if the peer does not answer."""
         for _ in range(8):
             if self.ended.is_set():
                 break
             self.say(sctp.Chunk(Kind.SHUTDOWN, self._arrived.to_bytes(4, "big")))
-            self.ended.wait(_AGAIN)
+            self.ended.wait(again)
         else:
             self.say(sctp.Chunk(Kind.ABORT))
         self._endpoint.forget(self)
@@ -198,13 +198,13 @@ class Endpoint:
         made = self._known[address, port] = Association(self, (address, port), tag, 0)
         until = time.monotonic() + within
         while not made.established.is_set():
-            if time.monotonic() > until:
-                raise TimeoutError("nobody has established the association")
+            late = time.monotonic() > until  # is asked for once more: who was stopped may not have heard what has come
             if made.echo is None:
                 self.send(made.peer, 0, sctp.beginning(Kind.INIT, tag))
             else:
                 made.say(sctp.Chunk(Kind.COOKIE_ECHO, made.echo))
-            made.established.wait(_AGAIN)
+            if not made.established.wait(_AGAIN) and late:
+                raise TimeoutError("nobody has established the association")
         if made.aborted:
             raise ConnectionRefusedError("the association is refused")
         return made
