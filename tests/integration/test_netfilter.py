@@ -150,11 +150,11 @@ class Site:
             sock.shutdown(socket.SHUT_RDWR)
         sock.close()
 
-    def apply(self, *services: datagrams.Service) -> str:
-        """Have them served, as a push does; over SCTP where this site is of it, and checked so instead of by datagrams."""
+    def apply(self, *services: datagrams.Service, checked_alike: bool = True) -> str:
+        """Have them served, as a push does; over SCTP where this site is of it, and `checked_alike` instead of by datagrams."""
         self.generation += 1
         if self.transport == "sctp":
-            kinds = {"UDP-CONNECT": "SCTP"}
+            kinds = {"UDP-CONNECT": "SCTP"} if checked_alike else {}
             checks = [one.check and dataclasses.replace(one.check, type=kinds.get(one.check.type, one.check.type)) for one in services]
             services = tuple(dataclasses.replace(one, transport="sctp", check=check) for one, check in zip(services, checks, strict=True))
         text = datagrams.dump(services)
@@ -680,7 +680,8 @@ def test_a_member_is_checked_by_the_way_that_there_is_now(site: Site) -> None:
     eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=30)
 
 
-@pytest.mark.parametrize("kind", ["HTTP", "TCP"])
+@TRANSPORTS
+@pytest.mark.parametrize("kind", [datagrams.HTTP, datagrams.TCP])
 def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Site, kind: str) -> None:
     site.start(5001, 5002)
     _Health.answers = 200
@@ -690,7 +691,7 @@ def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Sit
         check = HTTP_CHECK if kind == "HTTP" else dataclasses.replace(CHECK, type="TCP")
         site.apply(service(member(5001, check_port=8080), member(5002, check_port=8081), check=check))
         eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
-        eventually(lambda: {site.flow() for _ in range(4)} == {5001}, within=20)
+        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=20)
         if kind == "HTTP":
             _Health.answers = 503
             eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=20)
@@ -699,6 +700,22 @@ def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Sit
     finally:
         server.shutdown()
         server.server_close()
+
+
+@TRANSPORTS
+@pytest.mark.parametrize("kind", [datagrams.UDP_CONNECT, datagrams.SCTP])
+def test_members_are_checked_by_datagrams_and_by_sctp_whatever_they_serve(site: Site, kind: str) -> None:
+    site.start(5001, 5002)
+    check = dataclasses.replace(CHECK, type=kind)
+    with contextlib.ExitStack() as stack:
+        if kind == datagrams.SCTP:
+            stack.enter_context(site.outdoors(lambda: associations.Endpoint(OUTSIDE[4], 8080, lambda content, _: content)))
+        else:
+            stack.enter_context(site.outdoors(lambda: _udp(4))).bind((OUTSIDE[4], 8080))
+        site.apply(service(member(5001, check_port=8080), member(5002, check_port=8081), check=check), checked_alike=False)
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
+        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=20)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=30)
 
 
 @TRANSPORTS
