@@ -110,6 +110,13 @@ def test_nftables_takes_datagrams_to_members_by_their_hashes(machine: vm.Machine
     assert _told(machine, "nftables.sh") == {"one client": 1, "in turns": 2, "remembered": 1}
 
 
+def test_an_association_whose_flow_was_ended_is_aborted(machine: vm.Machine) -> None:
+    """By the kernel's SCTP, which is loaded once the agent runs. Clients on Linux heed nothing else."""
+    waits = "for try in $(busybox seq 60); do grep -q '^sctp ' /proc/modules && break; sleep 0.5; done; cut -d ' ' -f 1 /proc/modules"
+    assert "sctp" in machine.ssh(waits).split()
+    assert _told(machine, "sctp.sh") == {"served": True, "ended": True, "heard": "ECONNRESET"}
+
+
 def _told(machine: vm.Machine, name: str) -> dict[str, Any]:
     """What one of the scripts of `guest/` has seen between a client and a member."""
     script = "".join((GUEST_SCRIPTS / part).read_text() for part in ("routed.sh", name))
