@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -34,6 +36,16 @@ def _keep_files_in_memory() -> None:
 
 
 _keep_files_in_memory()
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_logs_stay() -> Iterator[None]:
+    """What a command sets for its process is over with its test."""
+    loggers = [logging.getLogger(), logging.getLogger("controller")]
+    before = [one.level for one in loggers]
+    yield
+    for one, level in zip(loggers, before, strict=True):
+        one.setLevel(level)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
