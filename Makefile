@@ -5,7 +5,7 @@ BIN := .venv/bin
 export PYTHON
 unexport PYTHONDONTWRITEBYTECODE  # or each process of a test run would compile everything anew
 
-.PHONY: help install demo demo-vm dev down image quick test test-cloud test-tempest lint types bench sample clean
+.PHONY: help install demo demo-vm dev down image quick test test-cloud test-matrices test-tempest lint types bench sample clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -47,7 +47,10 @@ types: install ## mypy, strict
 
 test: install ## every test that this machine can run; says what it skipped and why
 	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
-	@$(BIN)/pytest -n 2 --dist loadfile -m "integration or vm or cloud"
+	@$(BIN)/pytest -n 2 --dist loadfile -m "(integration or vm or cloud) and not matrix"
+
+test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)
+	@$(BIN)/pytest -n 2 --dist loadfile -m matrix
 
 test-cloud: install ## tests on the real cloud that OS_CLIENT_CONFIG_FILE names, with VMs of build/image (see tests/cloud/README.md; an hour by emulation)
 	@test -n "$$OS_CLIENT_CONFIG_FILE" || { echo "OS_CLIENT_CONFIG_FILE names no clouds.yaml: see tests/cloud/README.md" >&2; exit 1; }

@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
+from _pytest.mark import ParameterSet
 from taskflow import flow as taskflow_flow
 from taskflow import task as taskflow_task
 
@@ -56,6 +58,14 @@ def task_names(topology: Topology) -> dict[str, list[str]]:
 def cases(topology: Topology) -> list[tuple[str, int, str]]:
     """Kind of job, which task is the last, its name."""
     return [(kind, number, name) for kind, names in task_names(topology).items() for number, name in enumerate(names, 1)]
+
+
+def each_third(cases: list[tuple[str, int, str]], first: int) -> list[ParameterSet]:
+    """All of them as parameters; but for each third one they are for `make test-matrices`."""
+    return [
+        pytest.param(*case, id="-".join(map(str, case)), marks=[] if place % 3 == first else pytest.mark.matrix)
+        for place, case in enumerate(cases)
+    ]
 
 
 class Killer:

@@ -19,6 +19,6 @@ def killer(site: Site) -> killing.Killer:
     return killing.Killer(site)
 
 
-@pytest.mark.parametrize(("kind", "after", "task"), CASES, ids=[f"{kind}-{after}-{task}" for kind, after, task in CASES])
+@pytest.mark.parametrize(("kind", "after", "task"), killing.each_third(CASES, 1))
 def test_the_next_worker_finishes_what_the_killed_one_began(killer: killing.Killer, kind: str, after: int, task: str) -> None:
     killer.kill(kind, after)
