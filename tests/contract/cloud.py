@@ -33,7 +33,7 @@ class Cloud(abc.ABC):
     """Whether the first and the last address of a subnet of IPv6 may be a port's: nothing is broadcast there (RFC 4291, section 2.6.1)."""
     shares_with_projects = True
     """Whether an object can be shared with one project alone."""
-    patience = 10.0
+    patience = 120.0
     """Seconds after which what was asked for can be seen."""
 
     @abc.abstractmethod
