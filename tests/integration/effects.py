@@ -264,11 +264,16 @@ def _cell(change: Change, state: str, port: int) -> Cell:
 
 
 def _with(parts: Parts, change: Change, values: Mapping[str, Any]) -> Parts:
-    other = parts["other_pool"].id
-    shares = tuple(model.Share(pool_id=pool_id, weight=1) for pool_id in (other, parts["pool"].id))
-    meant: dict[str, Any] = {"split": model.Split(pools=shares)}  # of any other field: the pool
-    named = {key: meant.get(key, other) if value == OTHER_POOL else value for key, value in values.items()}
+    named = {key: _other_pool(parts, key) if value == OTHER_POOL else value for key, value in values.items()}
     return parts | {change.kind: dataclasses.replace(parts[change.kind], **named)}
+
+
+def _other_pool(parts: Parts, field: str) -> model.Split | str:
+    """How a field names it: a split beside the pool, any other by its id."""
+    other: str = parts["other_pool"].id
+    if field != "split":
+        return other
+    return model.Split(pools=tuple(model.Share(pool_id=one, weight=1) for one in (other, parts["pool"].id)))
 
 
 def _parts(word: str, state: str, port: int, change: Change) -> Parts:
