@@ -75,7 +75,7 @@ def post(services: small_flows.Services, load_balancer_id: str) -> None:
         tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id))
 
 
-def eventually(is_so: Callable[[], object], within: float = 30.0) -> None:
+def eventually(is_so: Callable[[], object], within: float = 60.0) -> None:
     end = time.monotonic() + within
     while not is_so():
         assert time.monotonic() < end, "it did not happen in time"

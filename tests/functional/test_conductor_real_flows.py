@@ -34,7 +34,7 @@ def working(site: flow_site.Site, folder: pathlib.Path, poll_interval: float = 0
         assert not thread.is_alive()
 
 
-def eventually(is_so: Callable[[], object], within: float = 30.0) -> None:
+def eventually(is_so: Callable[[], object], within: float = 60.0) -> None:
     end = time.monotonic() + within
     while not is_so():
         assert time.monotonic() < end, "it did not happen in time"

@@ -291,8 +291,10 @@ def test_one_that_dies_while_its_beats_are_lost_is_found_as_soon_as_by_its_beats
     amphora.send_report()
     keep_beating(amphora, seconds=0.8)
     eventually(lambda: "heartbeats_lost" in bench.events())
+    time.sleep(1.0)  # a beat may have waited for its turn until now, and be lost anew
+    told = bench.events()
     time.sleep(1.0)
-    assert bench.events().count("heartbeats_lost") == 1
+    assert bench.events() == told
     bench.agents.be_silent(calls=1000)
     eventually(bench.failovers)
 

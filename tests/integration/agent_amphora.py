@@ -45,7 +45,7 @@ _T = TypeVar("_T")
 _INIT = 'mount -t tmpfs tmpfs /run; trap "exit 0" TERM; while :; do "$@" >> "$AGENT_LOG" 2>&1 & wait $!; sleep 0.2; done'
 
 
-def eventually(condition: Callable[[], _T], within: float = 15.0) -> _T:
+def eventually(condition: Callable[[], _T], within: float = 60.0) -> _T:
     """The first truthy value of a condition."""
     until = time.monotonic() + within
     while True:

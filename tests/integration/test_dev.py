@@ -35,7 +35,7 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def eventually(condition: Callable[[], bool], within: float = 15.0) -> None:
+def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

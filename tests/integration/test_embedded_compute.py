@@ -91,7 +91,7 @@ def amphora_id() -> str:
     return str(uuid.uuid4())
 
 
-def eventually(condition: Callable[[], bool], within: float = 10.0) -> None:
+def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
     deadline = time.monotonic() + within
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
