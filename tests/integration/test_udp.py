@@ -76,10 +76,10 @@ def _answers(dual: Dual, balancer: dict[str, Any], client: str = "client") -> bo
 @PROTOCOLS
 def test_a_pair_without_connections_serves_and_is_taken_over(dual: Dual, balancer: Callable[..., dict[str, Any]], protocol: str) -> None:
     made = balancer(protocol, "ACTIVE_STANDBY", {"session_persistence": {"type": "SOURCE_IP", "persistence_timeout": 60}})
-    eventually(lambda: _answers(dual, made), 10)
+    eventually(lambda: _answers(dual, made), 60)
     (holder,) = dual.holders(made)
     dual.site.kill(holder["pids"])
-    eventually(lambda: _answers(dual, made), 10)
+    eventually(lambda: _answers(dual, made), 60)
     dual.site.api.wait_active(made["id"])
 
 
@@ -155,7 +155,7 @@ def test_members_statuses_and_statistics_are_told(dual: Dual, balancer: Callable
 @PROTOCOLS
 def test_only_allowed_ranges_reach_a_listener(dual: Dual, balancer: Callable[..., dict[str, Any]], protocol: str) -> None:
     made = balancer(protocol, "SINGLE", {}, allowed_cidrs=[f"{dual.addresses['client'][4]}/32"])
-    eventually(lambda: _answers(dual, made), 10)
+    eventually(lambda: _answers(dual, made), 60)
     assert not _answers(dual, made, "stranger")
     listener = made["listeners"][0]["id"]
     dual.site.api.put(f"/listeners/{listener}", {"listener": {"allowed_cidrs": [f"{dual.addresses['stranger'][4]}/32"]}})
