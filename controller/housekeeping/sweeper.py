@@ -1,6 +1,7 @@
 """Work that a row owes and no job carries: a job was lost, its worker died at the worst moment, or the time of a retry has come."""
 
 import datetime
+import itertools
 import logging
 from collections.abc import Callable, Collection
 
@@ -47,7 +48,7 @@ class Sweeper:
             self._ring()
 
     def _post(self, load_balancer_ids: Collection[str], may_go_on: Callable[[], bool]) -> int:
-        return sum(self._post_one(one) for one in load_balancer_ids if may_go_on())
+        return sum(map(self._post_one, itertools.takewhile(lambda _: may_go_on(), load_balancer_ids)))
 
     def _post_one(self, load_balancer_id: str) -> bool:
         with self._db.begin() as tx:

@@ -95,6 +95,14 @@ def test_every_lost_job_is_found_whatever_the_page_size(db: database.Database) -
     assert len(board(db)) == 25
 
 
+def test_a_leader_that_was_another_for_a_moment_does_not_go_on(db: database.Database) -> None:
+    for _ in range(5):
+        stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE)
+    leads = iter([True, True, True, False])  # for the page and two of its rows; then again
+    a_sweeper(db).sweep(lambda: next(leads, True))
+    assert len(board(db)) == 2
+
+
 def test_what_is_settled_leased_carried_or_not_due_is_left_alone(db: database.Database) -> None:
     stored(db)
     leased = stored(db, provisioning_status=ProvisioningStatus.PENDING_UPDATE).load_balancer.id
