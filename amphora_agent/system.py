@@ -102,21 +102,32 @@ def write_file(path: pathlib.Path, content: bytes, mode: int = 0o600, durable: b
 
     :raises OSError: it can't be written (the disk is full, for instance); what was there before still is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{threading.get_ident()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    write_files(path.parent, {path.name: content}, mode, durable)
+
+
+def write_files(folder: pathlib.Path, contents: Mapping[str, bytes], mode: int = 0o600, durable: bool = True) -> None:
+    """Put files in place, each as a whole or not at all; if `durable`, also if the machine dies: the disk writes all of them at once, and
+    only then do they get their names.
+
+    :raises OSError: they can't be written (the disk is full, for instance); what has no name by then is removed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = {folder / f".{name}.{threading.get_ident()}": name for name in contents}
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
-        beside.replace(path)
-        if durable:  # the name is part of the folder: without this, a machine that dies now comes back with the old file
-            _sync(path.parent)
+        for path, name in beside.items():
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(contents[name])
+        for path in beside if durable else ():
+            _sync(path)
+        for path, name in beside.items():
+            path.replace(folder / name)
+        if durable:  # the names are part of the folder: without this, a machine that dies now comes back with the old files
+            _sync(folder)
     except OSError:  # on a full disk what was begun would take the room that the next try needs
-        beside.unlink(missing_ok=True)
+        for path in beside:
+            path.unlink(missing_ok=True)
         raise
 
 
@@ -132,31 +143,6 @@ def link(path: pathlib.Path, target: str) -> None:
     beside.unlink(missing_ok=True)
     beside.symlink_to(target)
     beside.replace(path)
-
-
-def write_files(folder: pathlib.Path, contents: Mapping[str, bytes], mode: int = 0o600) -> None:
-    """Put many files in place, each as a whole or not at all, also if the machine dies: the disk writes all of them at once, and only then
-    do they get their names.
-
-    :raises OSError: they can't be written (the disk is full, for instance); what has no name by then is removed.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = {folder / f".{name}.{threading.get_ident()}": name for name in contents}
-    try:
-        for path, name in beside.items():
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(file.fileno(), mode)
-                file.write(contents[name])
-        for path in beside:
-            _sync(path)
-        for path, name in beside.items():
-            path.replace(folder / name)
-        _sync(folder)
-    except OSError:
-        for path in beside:
-            path.unlink(missing_ok=True)
-        raise
 
 
 def _sync(path: pathlib.Path) -> None:
