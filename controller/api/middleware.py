@@ -85,16 +85,20 @@ def around(application: WSGIApplication, conf: Any) -> WSGIApplication:
     Pages of `[cors] allowed_origin` may read it; what `Forwarded` or `X-Forwarded-*` say is believed if `[oslo_middleware]
     enable_proxy_headers_parsing` says so.
     """
-    made = application
-    if conf.cors.allowed_origin:
-        made = _for_pages(made, _Cors(made, conf))
+    made = for_pages(application, conf)
     if conf.oslo_middleware.enable_proxy_headers_parsing:
         made = http_proxy_to_wsgi.HTTPProxyToWSGI(made, conf)
     return made
 
 
-def _for_pages(application: WSGIApplication, with_headers: WSGIApplication) -> WSGIApplication:
-    """Every answer tells caches that another origin gets another one, which oslo.middleware tells to origins that are allowed only."""
+def for_pages(application: WSGIApplication, conf: Any) -> WSGIApplication:
+    """Let pages of `[cors] allowed_origin` read the answers of this application, if the configuration names any.
+
+    Every answer tells caches that another origin gets another one, which oslo.middleware tells to origins that are allowed only.
+    """
+    if not conf.cors.allowed_origin:
+        return application
+    with_headers = _Cors(application, conf)
 
     def enter(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:

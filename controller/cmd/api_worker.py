@@ -15,7 +15,7 @@ import uvloop
 from gunicorn.workers import base
 
 from controller.api import middleware
-from controller.api.serving import connections, threads
+from controller.api.serving import connections, refusals, threads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -67,7 +67,13 @@ class Worker(base.Worker):
         # A server's database is waited for in every statement, a file's in hardly any.
         patience = None if str(conf.database.connection).startswith("sqlite") else 0.0
         application = cast("WSGIApplication", self.wsgi)
-        answering = threads.Threads(application, count=options.threads, answer_timeout=options.answer_timeout, patience=patience)
+        answering = threads.Threads(
+            application,
+            count=options.threads,
+            answer_timeout=options.answer_timeout,
+            patience=patience,
+            refusing=middleware.for_pages(refusals.application, conf),
+        )
         door = connections.Door(limits, answering)
         listening = [
             await loop.create_server(lambda: connections.Connection(door), sock=one.sock, backlog=2048)

@@ -262,7 +262,7 @@ class Connection(asyncio.Protocol):
             request.body.add(body)
         except requests.NoRoom as error:
             LOG.error("A body could not be held on the disk: %s", error)
-            self._refuse(*refusals.no_room())
+            self._refuse(refusals.no_room())
         else:
             if request.body.size > DRAINED:
                 self._refuse_body()
@@ -341,13 +341,14 @@ class Connection(asyncio.Protocol):
 
     def refuse(self, code: int, text: str) -> None:
         """Say why, after what is owed already, and close."""
-        self._refuse(*refusals.refusal(code, text))
+        self._refuse(refusals.refusal(code, text))
 
-    def _refuse(self, code: int, headers: refusals.Headers, text: bytes) -> None:
+    def _refuse(self, answer: refusals.Answer) -> None:
+        refused = requests.Request(self._peer, requests.Body(0, self._door.room))
         if self._request is not None:
             self._request.body.close()
-        refused = requests.Request(self._peer, requests.Body(0, self._door.room))
-        refused.refused = threads.encode(refused, code, headers, text)
+            refused.method, refused.headers = self._request.method, self._request.headers
+        refused.refused = self._door.threads.refuse(refused, answer)
         self._take_last(refused)
 
     def _refuse_body(self) -> None:
@@ -367,7 +368,7 @@ class Connection(asyncio.Protocol):
         if request is not None:
             LOG.error("%s %r has no answer %g s after its deadline", request.method, request.path, PATIENCE_WITH_THREADS)
             text = "The request did not come to an end in time. Please look whether it took effect, and repeat it if not."
-            self._deliver(request, threads.encode(request, *refusals.refusal(503, text)))
+            self._deliver(request, self._door.threads.refuse(request, refusals.refusal(503, text)))
 
     def leave(self) -> None:
         """Make room for another one."""

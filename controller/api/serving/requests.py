@@ -172,17 +172,20 @@ def environ(request: Request) -> WSGIEnvironment:
 
     :raises NoRoom: its body does not fit on the disk.
     """
-    made: WSGIEnvironment = {
-        **request.peer.fixed,
-        **request.headers,
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": urllib.parse.unquote_to_bytes(request.path).decode("latin-1"),
-        "QUERY_STRING": request.query.decode("latin-1"),
-        "SERVER_PROTOCOL": f"HTTP/{request.version}",
-        "CONTENT_LENGTH": str(request.body.size),
-        "wsgi.input": request.body.opened(),
-    }
+    made = head(request) | {"CONTENT_LENGTH": str(request.body.size), "wsgi.input": request.body.opened()}
     made.pop("HTTP_TRANSFER_ENCODING", None)
     if not made.get("HTTP_HOST"):  # or links would begin with nothing
         made.pop("HTTP_HOST", None)
     return made
+
+
+def head(request: Request) -> WSGIEnvironment:
+    """The part of the WSGI environment that is told before the body. Of a request that is refused, it may be less than was sent."""
+    return {
+        **request.peer.fixed,
+        **request.headers,
+        "REQUEST_METHOD": request.method or "GET",
+        "PATH_INFO": urllib.parse.unquote_to_bytes(request.path).decode("latin-1"),
+        "QUERY_STRING": request.query.decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{request.version}",
+    }

@@ -38,12 +38,22 @@ class Threads:
     with it, and the loop fetches its answers meanwhile: waking the loop for each costs as much as a statement of the database.
     """
 
-    def __init__(self, application: WSGIApplication, *, count: int, answer_timeout: float, patience: float | None = None) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        *,
+        count: int,
+        answer_timeout: float,
+        patience: float | None = None,
+        refusing: WSGIApplication = refusals.application,
+    ) -> None:
         """`answer_timeout`: seconds from a whole request to its answer; what finds no thread in that time is told 503.
 
-        `patience` 0 wakes a thread for every request: where each waits for a database server, all of them may wait at once.
+        `patience` 0 wakes a thread for every request: where each waits for a database server, all of them may wait at once. `refusing`
+        is `refusals.application` with what stands around it.
         """
         self._application = application
+        self._refusing = refusing
         self._answer_timeout = answer_timeout
         self._loop = asyncio.get_running_loop()
         self._patience = _PATIENCE if patience is None else patience
@@ -113,31 +123,38 @@ class Threads:
 
     def _answer(self, request: requests.Request, deadline: float) -> list[bytes]:
         if time.monotonic() > deadline:
-            return encode(request, *refusals.refusal(503, "Too many requests are waiting, so nothing was done. Please repeat the request."))
+            text = "Too many requests are waiting, so nothing was done. Please repeat the request."
+            return self.refuse(request, refusals.refusal(503, text))
         try:
             with deadlines.until(deadline):
-                return encode(request, *self._ask(requests.environ(request)))
+                return encode(request, *_ask(self._application, requests.environ(request)))
         except requests.NoRoom as error:
             LOG.error("A body could not be held on the disk: %s", error)
-            return encode(request, *refusals.no_room())
+            return self.refuse(request, refusals.no_room())
         except Exception:
             LOG.exception("%s %r failed", request.method, request.path)
-            return encode(request, *refusals.refusal(500, "An unexpected error occurred; please look whether the request took effect."))
+            return self.refuse(request, refusals.refusal(500, "An unexpected error occurred; please look whether the request took effect."))
 
-    def _ask(self, environ: WSGIEnvironment) -> tuple[int, refusals.Headers, bytes]:
-        begun: list[tuple[str, list[tuple[str, str]]]] = []
+    def refuse(self, request: requests.Request, answer: refusals.Answer) -> list[bytes]:
+        """What a client is told in the application's place, of whose request as much was read as this one says."""
+        environ = requests.head(request) | {refusals.REFUSAL: answer}
+        return encode(request, *_ask(self._refusing, environ))
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
-            begun[:] = [(status, headers)]
-            return lambda _: None
 
-        parts = self._application(environ, start_response)
-        try:
-            content = b"".join(parts)
-        finally:
-            getattr(parts, "close", bool)()
-        status, headers = begun[0]
-        return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], content
+def _ask(application: WSGIApplication, environ: WSGIEnvironment) -> refusals.Answer:
+    begun: list[tuple[str, list[tuple[str, str]]]] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Callable[[bytes], object]:
+        begun[:] = [(status, headers)]
+        return lambda _: None
+
+    parts = application(environ, start_response)
+    try:
+        content = b"".join(parts)
+    finally:
+        getattr(parts, "close", bool)()
+    status, headers = begun[0]
+    return int(status[:3]), [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers], content
 
 
 def encode(request: requests.Request, status: int, headers: refusals.Headers, body: bytes) -> list[bytes]:

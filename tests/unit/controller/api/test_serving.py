@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 import uvloop
 
-from controller.api.serving import connections, requests, threads
+from controller.api.serving import connections, refusals, requests, threads
 
 POST = b"POST /v2/%C3%A9?a=b HTTP/1.1\r\nHost: a\r\n"
 
@@ -54,9 +54,10 @@ def ask(application: Any, *clients: bytes, count: int = 1, wait: float = 0.0, **
         **options,
     }
     number_of_threads = limits.pop("threads", 2)
+    around = {name: limits.pop(name) for name in ("refusing",) if name in limits}
 
     async def run() -> list[list[Answer]]:
-        answering = threads.Threads(application, count=number_of_threads, answer_timeout=limits["answer_timeout"])
+        answering = threads.Threads(application, count=number_of_threads, answer_timeout=limits["answer_timeout"], **around)
         door = connections.Door(connections.Limits(**limits), answering)
         server = await asyncio.get_running_loop().create_server(lambda: connections.Connection(door), "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -90,6 +91,15 @@ def _is_whole(heard: bytes, count: int) -> bool:
     except (IndexError, ValueError):
         return False
     return all(len(one.body) == int(one.headers.get("content-length", 0)) for one in answers)
+
+
+def refuse_to(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """Refuse, and say whose page asked."""
+
+    def begin(status: str, headers: list[tuple[str, str]]) -> None:
+        start_response(status, [*headers, ("X-Page", environ.get("HTTP_ORIGIN", ""))])
+
+    return refusals.application(environ, begin)
 
 
 class Application:
@@ -197,12 +207,12 @@ def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
         start_response("200 OK", [])
         return [b""]
 
-    get = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    answers = [answer for (answer,) in ask(slow, get, get, threads=1, answer_timeout=0.3)]
+    get = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n"
+    answers = [answer for (answer,) in ask(slow, get, get, threads=1, answer_timeout=0.3, refusing=refuse_to)]
     assert sorted(answer.status for answer in answers) == [200, 503]
     assert len(asked) == 1
     refused = next(answer for answer in answers if answer.status == 503)
-    assert refused.headers["retry-after"] == "5"
+    assert (refused.headers["retry-after"], refused.headers["x-page"]) == ("5", "b")
     assert "nothing was done" in json.loads(refused.body)["faultstring"]
 
 
@@ -216,9 +226,10 @@ def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeyp
         start_response("200 OK", [])
         return []
 
-    hanging, quick = ask(hangs, b"GET /hangs HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", answer_timeout=0.2)
+    asked = [b"GET %s HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n" % path for path in (b"/hangs", b"/")]
+    hanging, quick = ask(hangs, *asked, answer_timeout=0.2, refusing=refuse_to)
     go_on.set()
-    assert (hanging[0].status, "retry-after" in hanging[0].headers) == (503, True)
+    assert (hanging[0].status, hanging[0].headers["x-page"], "retry-after" in hanging[0].headers) == (503, "b", True)
     assert quick[0].status == 200
 
 
@@ -241,8 +252,8 @@ def test_a_fault_of_the_application_is_told_without_its_words(caplog: pytest.Log
     def broken(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         raise RuntimeError("/srv/secret")
 
-    ((answer,),) = ask(broken, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-    assert answer.status == 500
+    ((answer,),) = ask(broken, b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n", refusing=refuse_to)
+    assert (answer.status, answer.headers["x-page"]) == (500, "b")
     assert b"/srv/secret" not in answer.body
     assert "/srv/secret" in caplog.text
 
