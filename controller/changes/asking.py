@@ -17,6 +17,8 @@ from controller.changes.dialect import OCTAVIA, Dialect
 from controller.changes.settings import Settings
 from controller.db import database, rows
 from controller.db.repositories import l7policies, pools
+from controller.drivers.network import interface as network_interface
+from controller.drivers.secrets import interface as secrets_interface
 from controller.model.status import ProvisioningStatus
 from controller.providers.interface import Change, Provider, Update
 from controller.refusals import Refusal
@@ -54,7 +56,6 @@ class Block:
         self.tx = tx
         self.rings = False  # whether workers are wanted once it is committed
         self.changed: set[str] = set()  # load balancers
-        self.undo = contextlib.ExitStack()  # what to do outside of the database if nothing is stored after all
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,15 +102,30 @@ class Asking:
 
         What a strict deployment refuses to others while work is under way is no conflict with the block's own changes: nothing of it is
         under way before the block ends. So a load balancer takes children in the block that made it.
+
+        What others have to say was looked at before, by `looked()` of each noun: while a block's rows are locked, nobody outside is asked.
         """
-        with contextlib.ExitStack() as undo:
-            with self.services.db.begin() as tx:
-                block = Block(tx)
-                undo.push(block.undo)
-                yield dataclasses.replace(self, block=block)
-            undo.pop_all()
+        with self.services.db.begin() as tx:
+            block = Block(tx)
+            yield dataclasses.replace(self, block=block)
         if block.rings:
             self.services.wake()
+
+    @property
+    def network(self) -> network_interface.NetworkDriver:
+        """The network service, which is asked before a transaction begins."""
+        self._need_no_block()
+        return self.services.network
+
+    @property
+    def secrets(self) -> secrets_interface.SecretStore:
+        """The secret store, which is asked before a transaction begins."""
+        self._need_no_block()
+        return self.services.secrets
+
+    def _need_no_block(self) -> None:
+        if self.block is not None:
+            raise RuntimeError("a change of a block asks somebody outside, for whom everybody who writes would wait: look before it begins")
 
     def mutable(self, load_balancer_id: str) -> Collection[ProvisioningStatus]:
         """The states in which a load balancer, and what is below it, take a change."""

@@ -113,7 +113,7 @@ class _Reader:
 
     def __init__(self, asking: Asking, project_id: str) -> None:
         self._project_id = project_id
-        self._store = asking.services.secrets
+        self._store = asking.secrets
         self._token = None if asking.caller.is_admin else asking.caller.token  # who administers names what is their tenants'
         self.found: dict[Need, reading.Secret] = {}
         self.unreadable: dict[str, str] = {}  # with the reason, where it is not simply not there

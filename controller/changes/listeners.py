@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
 _ONLY_WHERE_REQUESTS_ARE_SEEN = {"rate_limit": None, "error_page": None}
 
 
-def create(asking: Asking, wanted: Values) -> model.Listener:
+def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = None) -> model.Listener:
     """Store a listener as PENDING_CREATE, to be built.
 
     :raises InvalidRequest: its fields contradict each other or the load balancer, or a certificate can't be read.
@@ -38,7 +39,7 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
     :raises NotSupported: the provider can't do it.
     """
     complete(asking.settings, wanted)
-    secrets = _check_secrets(asking, wanted)
+    secrets = _check_secrets(asking, wanted) if seen is None else seen
     with asking.change() as tx:
         load_balancer = tx.load_balancers.get(wanted["loadbalancer_id"])
         asking.authorize("listener:post", load_balancer.project_id)
@@ -54,6 +55,18 @@ def create(asking: Asking, wanted: Values) -> model.Listener:
         tx.listeners.add([row])
         certificates.keep(tx, load_balancer.id, secrets, generation)
         return tx.listeners.get(row["id"])
+
+
+def looked(
+    asking: Asking, wanted: Sequence[Values], parent_id: str | None = None, project_id: str | None = None
+) -> contextlib.AbstractContextManager[Sequence[certificates.Read]]:
+    """What new listeners name of the secret store, read before a block. `project_id`: whose they will be, below what is yet to be made.
+
+    :raises ControllerError: as `create()`.
+    """
+    for values in wanted:
+        complete(asking.settings, dict(values))
+    return contextlib.nullcontext([_check_secrets(asking, values, project_id) for values in wanted])
 
 
 def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
@@ -99,14 +112,20 @@ def delete(asking: Asking, listener_id: str) -> None:
         tx.l7policies.mark_deleted_in(listener_id, generation)
 
 
-def _check_secrets(asking: Asking, values: Mapping[str, Any]) -> certificates.Read:
-    """What a new listener names of the secret store, read before the transaction, which must not wait for it."""
+def _check_secrets(asking: Asking, values: Mapping[str, Any], project_id: str | None = None) -> certificates.Read:
+    """What a new listener names of the secret store, read before the transaction, which must not wait for it.
+
+    `project_id` is given where there is no load balancer yet.
+    """
     if not certificates.LISTENER.named(values):
         return certificates.NOTHING
-    with asking.read() as tx:
-        load_balancer = tx.load_balancers.get(values["loadbalancer_id"])
-    asking.authorize("listener:post", load_balancer.project_id)
-    return certificates.check(asking, certificates.LISTENER, values, load_balancer.project_id, load_balancer.generation)
+    since = 0
+    if project_id is None:
+        with asking.read() as tx:
+            load_balancer = tx.load_balancers.get(values["loadbalancer_id"])
+        project_id, since = load_balancer.project_id, load_balancer.generation
+    asking.authorize("listener:post", project_id)
+    return certificates.check(asking, certificates.LISTENER, values, project_id, since)
 
 
 def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_id: str) -> certificates.Read:

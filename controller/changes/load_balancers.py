@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import collections
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from controller.changes import access_logs, certificates, fully_populated, members, placement, vip, visibility
@@ -20,7 +23,17 @@ from controller.resources.declare import Values
 from controller.resources.load_balancer import SCHEMA
 
 
-def create(asking: Asking, wanted: Values) -> fully_populated.Created:
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """A load balancer that can be stored: everything outside was looked at, and its VIP port is there."""
+
+    row: dict[str, Any]
+    below: fully_populated.Graph
+    choice: placement.Choice
+    secrets: certificates.Read
+
+
+def create(asking: Asking, wanted: Values, *, seen: Seen | None = None) -> fully_populated.Created:
     """Allocate the VIP, and store everything as PENDING_CREATE, to be built; with all that `wanted` holds below it.
 
     :raises InvalidRequest: a rule is broken, or something is named that is not there.
@@ -28,6 +41,28 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     :raises QuotaExceeded: the project may not have so many.
     :raises NotSupported: the provider can't do it.
     """
+    if seen is not None:
+        return _store(asking, seen)
+    with looked(asking, [wanted]) as (found,):
+        return _store(asking, found)
+
+
+@contextlib.contextmanager
+def looked(
+    asking: Asking, wanted: Sequence[Values], parent_id: str | None = None, project_id: str | None = None
+) -> Iterator[Sequence[Seen]]:
+    """Everything about new load balancers that comes before their transaction. VIP ports that come to nothing are given back.
+
+    :raises ControllerError: as `create()`.
+    """
+    counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+    with contextlib.ExitStack() as ports:
+        yield [ports.enter_context(_looked_at(asking, values, counts)) for values in wanted]
+
+
+@contextlib.contextmanager
+def _looked_at(asking: Asking, wanted: Values, counts: Mapping[str, collections.Counter[str]]) -> Iterator[Seen]:
+    """`counts` are the objects of each project that are to be made together."""
     project_id = _project(asking, wanted)
     asking.authorize("loadbalancer:post", project_id)
     if wanted["vip_sg_ids"]:
@@ -40,8 +75,9 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
     access_logs.check_versions(wanted["access_log"], place.versions)
     below = fully_populated.plan(asking.settings, wanted)
     secrets = fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    counts[project_id].update({"load_balancer": 1, **below.counts})
     with asking.read() as tx:
-        tx.quotas.check(project_id, {"load_balancer": 1, **below.counts}, asking.settings.quotas)
+        tx.quotas.check(project_id, counts[project_id], asking.settings.quotas)
     provider = asking.provider(choice.provider)
     asking.supports(provider, "loadbalancer", wanted)
     fully_populated.supported(asking, choice.provider, below, place.versions)
@@ -53,24 +89,22 @@ def create(asking: Asking, wanted: Values) -> fully_populated.Created:
         access_logs.check_no_vip(wanted["access_log"], vips)
         for item in below.members:
             members.check_no_vip(item, vips)
-        return _store(
-            asking,
-            {**row, **vip.columns(allocated), **chosen, **asked},
-            below,
-            choice,
-            certificates.Read({**secrets.found, **of_log.found}),
+        yield Seen(
+            row={**row, **vip.columns(allocated), **chosen, **asked},
+            below=below,
+            choice=choice,
+            secrets=certificates.Read({**secrets.found, **of_log.found}),
         )
 
 
-def _store(
-    asking: Asking, row: dict[str, Any], below: fully_populated.Graph, choice: placement.Choice, secrets: certificates.Read
-) -> fully_populated.Created:
+def _store(asking: Asking, seen: Seen) -> fully_populated.Created:
+    row, below, choice = seen.row, seen.below, seen.choice
     with asking.change() as tx:
         asking.reserve(tx, row["project_id"], load_balancer=1, **below.counts)
         choice.hold(tx)
         tx.load_balancers.add([row])
         fully_populated.add(asking, tx, below, row["project_id"], row["id"])
-        certificates.keep(tx, row["id"], secrets, generation=1)
+        certificates.keep(tx, row["id"], seen.secrets, generation=1)
         change = Create(load_balancer_id=row["id"], request_id=asking.caller.request_id, topology=choice.topology)
         asking.give(tx, asking.provider(choice.provider), change)
         return fully_populated.created(tx, row["id"], bool(below))

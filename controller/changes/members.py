@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -24,7 +25,7 @@ from controller.resources.member import SCHEMA
 _ADDRESSES = (("address", "member address"), ("monitor_address", "member monitor address"))
 
 
-def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
+def create(asking: Asking, pool_id: str, wanted: Values, *, seen: bool = False) -> model.Member:
     """Store a member as PENDING_CREATE, to be added to what serves.
 
     :raises InvalidRequest: it has an address at which no server can be.
@@ -33,7 +34,8 @@ def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
     :raises QuotaExceeded: the project may not have another one.
     """
     check_addresses(asking.settings, wanted)
-    check_subnets(asking, pool_id, [wanted["subnet_id"]], ["post"])
+    if not seen:
+        check_subnets(asking, pool_id, [wanted["subnet_id"]], ["post"])
     with asking.change() as tx:
         pool = tx.pools.head(pool_id)
         asking.authorize("member:post", pool.project_id)
@@ -45,6 +47,19 @@ def create(asking: Asking, pool_id: str, wanted: Values) -> model.Member:
         (row,) = new_rows(asking, tx, pool, [wanted], generation)
         tx.members.add([row])
         return tx.members.get(row["id"])
+
+
+def looked(
+    asking: Asking, wanted: Sequence[Values], parent_id: str | None = None, project_id: str | None = None
+) -> contextlib.AbstractContextManager[Sequence[bool]]:
+    """The subnets of new members of a pool, looked at before a block; `project_id`: whose they will be, in pools that are yet to be made.
+
+    :raises ControllerError: as `create()`.
+    """
+    for values in wanted:
+        check_addresses(asking.settings, values)
+    check_subnets(asking, parent_id, [values["subnet_id"] for values in wanted], ["post"], project_id)
+    return contextlib.nullcontext([True] * len(wanted))
 
 
 def update(asking: Asking, pool_id: str, member_id: str, values: Values) -> model.Member:
@@ -90,8 +105,12 @@ def get(tx: database.Transaction, pool_id: str, member_id: str) -> model.Member:
     return member
 
 
-def check_subnets(asking: Asking, pool_id: str, subnet_ids: Iterable[str | None], actions: Iterable[str]) -> None:
+def check_subnets(
+    asking: Asking, pool_id: str | None, subnet_ids: Iterable[str | None], actions: Iterable[str], project_id: str | None = None
+) -> None:
     """Have the network service look at the subnets of members, for who may do this with members of the pool, and before the transaction.
+
+    `project_id` is given where there is no pool yet.
 
     :raises Forbidden: the caller may not, so nothing is looked at for them.
     :raises NotFound: there is no such pool, or a subnet that the caller does not see.
@@ -99,8 +118,9 @@ def check_subnets(asking: Asking, pool_id: str, subnet_ids: Iterable[str | None]
     named = [one for one in subnet_ids if one is not None]
     if not named:
         return
-    with asking.read() as tx:
-        project_id = tx.pools.head(pool_id).project_id
+    if project_id is None:
+        with asking.read() as tx:
+            project_id = tx.pools.head(str(pool_id)).project_id
     for action in actions:
         asking.authorize(f"member:{action}", project_id)
     visibility.subnets(asking, named)

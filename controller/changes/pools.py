@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
@@ -27,7 +28,7 @@ _OF_STREAMS = {"slow_start": None, "drain_timeout": None}
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
 
 
-def create(asking: Asking, wanted: Values) -> model.Pool:
+def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = None) -> model.Pool:
     """Store a pool as PENDING_CREATE, below its listener if it names one, to be built.
 
     :raises InvalidRequest: its fields contradict each other or its listener, or a certificate can't be read.
@@ -37,7 +38,7 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
     :raises NotSupported: the provider can't do it.
     """
     complete(asking.settings, wanted)
-    secrets = _check_secrets(asking, wanted)
+    secrets = _check_secrets(asking, wanted) if seen is None else seen
     with asking.change() as tx:
         load_balancer_id, project_id, listener = _parents(asking, tx, wanted)
         asking.authorize("pool:post", project_id)
@@ -52,6 +53,18 @@ def create(asking: Asking, wanted: Values) -> model.Pool:
         if listener is not None:
             tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
         return tx.pools.get(row["id"])
+
+
+def looked(
+    asking: Asking, wanted: Sequence[Values], parent_id: str | None = None, project_id: str | None = None
+) -> contextlib.AbstractContextManager[Sequence[certificates.Read]]:
+    """What new pools name of the secret store, read before a block. `project_id`: whose they will be, below what is yet to be made.
+
+    :raises ControllerError: as `create()`.
+    """
+    for values in wanted:
+        complete(asking.settings, dict(values))
+    return contextlib.nullcontext([_check_secrets(asking, values, project_id) for values in wanted])
 
 
 def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
@@ -113,13 +126,18 @@ def _parents(asking: Asking, tx: database.Transaction, wanted: Values) -> tuple[
     return load_balancer.id, load_balancer.project_id, None
 
 
-def _check_secrets(asking: Asking, wanted: Values) -> certificates.Read:
-    """What a new pool names of the secret store, read before the transaction, which must not wait for it."""
+def _check_secrets(asking: Asking, wanted: Values, project_id: str | None = None) -> certificates.Read:
+    """What a new pool names of the secret store, read before the transaction, which must not wait for it.
+
+    `project_id` is given where there is no load balancer yet.
+    """
     if not certificates.POOL.named(wanted):
         return certificates.NOTHING
-    with asking.read() as tx:
-        load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
-        since = tx.load_balancers.get(load_balancer_id).generation
+    since = 0
+    if project_id is None:
+        with asking.read() as tx:
+            load_balancer_id, project_id, _listener = _parents(asking, tx, wanted)
+            since = tx.load_balancers.get(load_balancer_id).generation
     asking.authorize("pool:post", project_id)
     return certificates.check(asking, certificates.POOL, wanted, project_id, since)
 

@@ -39,7 +39,7 @@ def store(asking: Asking, values: Mapping[str, Any]) -> str:
     if not project_id or not rows.may_exist(project_id):
         raise _invalid("project_id", "Value should be the id of a project")
     asking.authorize("secret:post", project_id)
-    kept_in = asking.services.secrets
+    kept_in = asking.secrets
     if not kept_in.takes_uploads:
         raise exceptions.NotSupported(
             "The secret store of this deployment takes no uploads here: store the secret there, and name its address."
@@ -59,9 +59,9 @@ def forget(asking: Asking, reference: str) -> None:
     """
     project_id = asking.caller.project_id
     asking.authorize("secret:delete", project_id)
-    if not asking.services.secrets.takes_uploads:
+    if not asking.secrets.takes_uploads:
         raise exceptions.NotSupported("The secret store of this deployment takes no uploads here: delete the secret there.")
-    asking.services.secrets.delete(project_id or "", reference)
+    asking.secrets.delete(project_id or "", reference)
 
 
 def _bytes(payload: str) -> bytes:

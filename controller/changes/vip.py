@@ -116,7 +116,7 @@ def _same(wanted: str | None, address: str) -> bool:
 
 def _subnet_of(asking: Asking, network: Network, address: str | None, needed: int) -> Subnet:
     """The subnet that holds the address; without one, the first that has room, those of IPv4 before the others."""
-    service = asking.services.network
+    service = asking.network
     subnets = sorted((service.get_subnet(found) for found in network.subnet_ids), key=lambda subnet: subnet.ip_version)
     if address is not None:
         subnets = [subnet for subnet in subnets if ipaddress.ip_address(address) in ipaddress.ip_network(subnet.cidr)]
@@ -156,7 +156,7 @@ def check_qos(asking: Asking, policy_id: str | None, *, asked_for: bool) -> None
     :raises InvalidRequest: it has none.
     :raises NotFound: there is no such policy.
     """
-    if asked_for and not asking.services.network.has_qos():
+    if asked_for and not asking.network.has_qos():
         raise RuleBroken("vip_qos_policy_id: the network service of this deployment has no QoS policies.")
     if policy_id is not None:
         visibility.qos_policy(asking, policy_id)
@@ -181,7 +181,7 @@ def allocated(asking: Asking, load_balancer_id: str, project_id: str, place: Pla
     :raises InvalidRequest: the network service no longer knows the place, or it has no room.
     :raises Conflict: the address is taken.
     """
-    network = asking.services.network
+    network = asking.network
     try:
         with visibility.in_a_body():
             vip = network.allocate_vip(load_balancer_id, project_id, place)
@@ -192,8 +192,6 @@ def allocated(asking: Asking, load_balancer_id: str, project_id: str, place: Pla
     except BaseException:
         _give_back(network, load_balancer_id, vip)
         raise
-    if asking.block is not None:  # it may still come to nothing
-        asking.block.undo.callback(_give_back, network, load_balancer_id, vip)
 
 
 def columns(vip: model.Vip) -> dict[str, Any]:

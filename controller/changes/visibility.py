@@ -16,7 +16,7 @@ from controller.model.network import Network, Port, QosPolicy, SecurityGroup, Su
 
 def network(asking: Asking, network_id: str) -> Network:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = asking.services.network.get_network(network_id)
+    found = asking.network.get_network(network_id)
     visible = found.shared or _belongs(asking, found.project_id) or _is_shared(asking, "network", network_id)
     _see(asking, visible or _is_shared(asking, "external_network", network_id), "Network", network_id)
     return found
@@ -24,7 +24,7 @@ def network(asking: Asking, network_id: str) -> Network:
 
 def subnet(asking: Asking, subnet_id: str) -> Subnet:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = asking.services.network.get_subnet(subnet_id)
+    found = asking.network.get_subnet(subnet_id)
     _see(asking, _belongs(asking, found.project_id) or _network_is_shared(asking, found.network_id), "Subnet", subnet_id)
     return found
 
@@ -41,14 +41,14 @@ def subnets(asking: Asking, subnet_ids: Iterable[str | None]) -> None:
 
 def port(asking: Asking, port_id: str) -> Port:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = asking.services.network.get_port(port_id)
+    found = asking.network.get_port(port_id)
     _see(asking, _belongs(asking, found.project_id), "Port", port_id)
     return found
 
 
 def qos_policy(asking: Asking, policy_id: str) -> QosPolicy:
     """:raises NotFound: there is none, or the caller does not see it."""
-    found = asking.services.network.get_qos_policy(policy_id)
+    found = asking.network.get_qos_policy(policy_id)
     visible = found.shared or _belongs(asking, found.project_id) or _is_shared(asking, "qos_policy", policy_id)
     _see(asking, visible, "QoS Policy", policy_id)
     return found
@@ -57,7 +57,7 @@ def qos_policy(asking: Asking, policy_id: str) -> QosPolicy:
 def security_group(asking: Asking, group_id: str) -> SecurityGroup:
     """:raises NotFound: there is none, or the caller does not see it."""
     try:
-        found = asking.services.network.get_security_group(group_id)
+        found = asking.network.get_security_group(group_id)
     except exceptions.NotFound as error:
         raise exceptions.NotFound("Security Group", group_id) from error
     _see(asking, _belongs(asking, found.project_id) or _is_shared(asking, "security_group", group_id), "Security Group", group_id)
@@ -86,14 +86,14 @@ def _belongs(asking: Asking, project_id: str | None) -> bool:
 
 
 def _network_is_shared(asking: Asking, network_id: str) -> bool:
-    found = asking.services.network.get_network(network_id)
+    found = asking.network.get_network(network_id)
     return found.shared or found.project_id == asking.caller.project_id or _is_shared(asking, "network", network_id)
 
 
 def _is_shared(asking: Asking, kind: str, object_id: str) -> bool:
     """With the caller's project alone."""
     project_id = asking.caller.project_id
-    return project_id is not None and asking.services.network.is_shared_with(kind, object_id, project_id)
+    return project_id is not None and asking.network.is_shared_with(kind, object_id, project_id)
 
 
 def _see(asking: Asking, visible: bool, kind: str, object_id: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flask
@@ -17,6 +21,9 @@ from controller.resources.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_load_balancers", __name__)
 
+_NOTHING: Mapping[str, Any] = {}
+_LATER = str(uuid.uuid4())
+"""Stands where the id of a part will be that is yet to be made."""
 _COUNTERS = ("active_connections", "bytes_in", "bytes_out", "total_connections")
 
 
@@ -41,51 +48,96 @@ def create_graph() -> flask.Response:
     """A load balancer with everything below it: one transaction, in which the parts are made one after the other."""
     graph = resources.envelope(resources.body(), "graph")
     wanted = resources.envelope(graph if isinstance(graph, dict) else {}, "loadbalancer")
-    own, listeners = _parts(wanted, "listeners")
-    with resources.asking().together() as asking:
-        made = _make(asking, attributes.LOAD_BALANCER, own)
-        for listener in _many(listeners, "listeners"):
-            _add_listener(asking, made, listener)
-        with asking.read() as tx:
-            view = _graph(tx, made)
+    mine = resources.asking()
+    parts = _Reader(mine).read(wanted)
+    with _looked(mine, parts), mine.together() as together:
+        for part in parts:
+            _store(together, part)
+        with together.read() as tx:
+            view = _graph(tx, parts[0].id)
     return current.json({"graph": {"loadbalancer": view}}, 201)
 
 
-def _add_listener(asking: Asking, load_balancer_id: str, wanted: Any) -> None:
-    own, pool, policies = _parts(wanted, "default_pool", "l7policies")
-    made = _make(asking, attributes.LISTENER, own | {"loadbalancer_id": load_balancer_id})
-    if pool is not None:
-        _add_pool(asking, pool, {"listener_id": made})
-    for policy in _many(policies, "l7policies"):
-        _add_policy(asking, load_balancer_id, made, policy)
+@dataclasses.dataclass
+class _Part:
+    """One object of a graph. Fields named in `above` are to have the ids of those parts; `parent` is the one that its path would name."""
+
+    resource: Resource
+    wanted: Values
+    above: Mapping[str, _Part]
+    parent: _Part | None = None
+    seen: Any = None
+    id: str = ""
 
 
-def _add_pool(asking: Asking, wanted: Any, parent: Values) -> str:
-    own, members, monitor = _parts(wanted, "members", "healthmonitor")
-    made = _make(asking, attributes.POOL, own | parent)
-    for member in _many(members, "members"):
-        _make(asking, attributes.MEMBER, member, made)
-    if monitor:
-        _make(asking, attributes.HEALTH_MONITOR, _parts(monitor)[0] | {"pool_id": made})
-    return made
+class _Reader:
+    """Reads a graph into its parts, in the order in which they can be made; the load balancer is the first one."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._parts: list[_Part] = []
+
+    def read(self, wanted: Any) -> list[_Part]:
+        """:raises ControllerError: a part is not as declared, or a rule of LBaaS v2 is broken."""
+        own, listeners = _split(wanted, "listeners")
+        top = self._add(attributes.LOAD_BALANCER, own)
+        for listener in _many(listeners, "listeners"):
+            self._add_listener(top, listener)
+        return self._parts
+
+    def _add_listener(self, top: _Part, wanted: Any) -> None:
+        own, pool, policies = _split(wanted, "default_pool", "l7policies")
+        listener = self._add(attributes.LISTENER, own, {"loadbalancer_id": top})
+        if pool is not None:
+            self._add_pool(pool, {"listener_id": listener})
+        for policy in _many(policies, "l7policies"):
+            self._add_policy(top, listener, policy)
+
+    def _add_pool(self, wanted: Any, above: Mapping[str, _Part]) -> _Part:
+        own, members, monitor = _split(wanted, "members", "healthmonitor")
+        pool = self._add(attributes.POOL, own, above)
+        for member in _many(members, "members"):
+            self._add(attributes.MEMBER, member, parent=pool)
+        if monitor:
+            self._add(attributes.HEALTH_MONITOR, _split(monitor)[0], {"pool_id": pool})
+        return pool
+
+    def _add_policy(self, top: _Part, listener: _Part, wanted: Any) -> None:
+        own, pool, rules = _split(wanted, "redirect_pool", "rules")
+        above = {"listener_id": listener}
+        if pool is not None:
+            above["redirect_pool_id"] = self._add_pool(pool, {"loadbalancer_id": top})
+        policy = self._add(attributes.L7POLICY, own, above)
+        for rule in _many(rules, "rules"):
+            self._add(attributes.L7RULE, rule, parent=policy)
+
+    def _add(self, resource: Resource, given: Any, above: Mapping[str, _Part] = _NOTHING, parent: _Part | None = None) -> _Part:
+        values = resource.created(given | dict.fromkeys(above, _LATER) if above else given)
+        part = _Part(resource, resources.whole(self._asking, resource, values), above, parent)
+        self._parts.append(part)
+        return part
 
 
-def _add_policy(asking: Asking, load_balancer_id: str, listener_id: str, wanted: Any) -> None:
-    own, pool, rules = _parts(wanted, "redirect_pool", "rules")
-    values = own | {"listener_id": listener_id}
-    if pool is not None:
-        values["redirect_pool_id"] = _add_pool(asking, pool, {"loadbalancer_id": load_balancer_id})
-    made = _make(asking, attributes.L7POLICY, values)
-    for rule in _many(rules, "rules"):
-        _make(asking, attributes.L7RULE, rule, made)
+@contextlib.contextmanager
+def _looked(asking: Asking, parts: Sequence[_Part]) -> Iterator[None]:
+    """Look at all that the parts name outside, and have the VIP's port made."""
+    with contextlib.ExitStack() as stack:
+        project_id = None
+        for resource in attributes.RESOURCES:  # the load balancer, whose the others are, is the first
+            same = [part for part in parts if part.resource is resource]
+            seen = stack.enter_context(resource.noun.looked(asking, [part.wanted for part in same], None, project_id))
+            for part, one in zip(same, seen, strict=True):
+                part.seen = one
+            project_id = project_id or parts[0].seen.row["project_id"]
+        yield
 
 
-def _make(asking: Asking, resource: Resource, given: Any, parent_id: str | None = None) -> str:
-    """Make a part; its id."""
-    return resources.create(asking, resource, resource.created(given), parent_id).id
+def _store(asking: Asking, part: _Part) -> None:
+    wanted = part.wanted | {name: above.id for name, above in part.above.items()}
+    part.id = resources.store(asking, part.resource, wanted, part.parent.id if part.parent else None, part.seen).id
 
 
-def _parts(given: Any, *children: str) -> list[Any]:
+def _split(given: Any, *children: str) -> list[Any]:
     """An object without its children, and each of them (None if there is none)."""
     if not isinstance(given, dict):
         raise errors.bad_request("Every part of a graph must be an object")

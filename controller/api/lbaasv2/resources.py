@@ -70,7 +70,8 @@ def _create(resource: Resource, parent_id: str | None = None) -> flask.Response:
     given = body()
     if set(given) == {resource.collection}:
         return _create_many(resource, given[resource.collection], parent_id)
-    made = create(asking(), resource, resource.created(envelope(given, resource.name)), parent_id)
+    mine = asking()
+    made = store(mine, resource, whole(mine, resource, resource.created(envelope(given, resource.name))), parent_id)
     return current.json({resource.name: shapes.shown(resource, [made])[0]}, 201)
 
 
@@ -79,10 +80,11 @@ def _create_many(resource: Resource, given: Any, parent_id: str | None) -> flask
     if not isinstance(given, list) or not given:
         raise errors.bad_request("Resources required")
     errors.no_more_than(kinds.MOST_ITEMS, resource.collection, given)
-    wanted = [resource.created(one) for one in given]
-    with asking().together() as together:
+    mine = asking()
+    wanted = [whole(mine, resource, values) for values in [resource.created(one) for one in given]]
+    with resource.noun.looked(mine, wanted, parent_id, None) as seen, mine.together() as together:
         _lock_parents(together, wanted)
-        made = [create(together, resource, values, parent_id) for values in wanted]
+        made = [store(together, resource, values, parent_id, one) for values, one in zip(wanted, seen, strict=True)]
     return current.json({resource.collection: shapes.shown(resource, made)}, 201)
 
 
@@ -93,14 +95,23 @@ def _lock_parents(asking: Asking, wanted: Sequence[Values]) -> None:
         tx.load_balancers.lock_several(named, None if asking.caller.is_admin else asking.caller.project_id)
 
 
-def create(asking: Asking, resource: Resource, values: Values, parent_id: str | None = None) -> model.Resource:
-    """Make one, of values that are checked already.
+def whole(asking: Asking, resource: Resource, values: Values) -> Values:
+    """The values of a new object as changes take them, when the rules of LBaaS v2 are met.
 
-    :raises ControllerError: a rule is broken.
+    :raises ControllerError: one is broken.
     """
     if resource.name in rules.CREATES:
         rules.CREATES[resource.name](asking, values)
-    made = resource.noun.changes.create(asking, *_ids(parent_id), resource.complete(values))
+    return resource.complete(values)
+
+
+def store(asking: Asking, resource: Resource, wanted: Values, parent_id: str | None = None, seen: Any = None) -> model.Resource:
+    """Make one; `seen` is what was looked at before a block.
+
+    :raises ControllerError: a rule is broken.
+    """
+    looked_at = {} if seen is None else {"seen": seen}
+    made = resource.noun.changes.create(asking, *_ids(parent_id), wanted, **looked_at)
     created: model.Resource = made.load_balancer if resource is attributes.LOAD_BALANCER else made
     return created
 

@@ -128,9 +128,9 @@ class Tree:
     l7rule: model.L7Rule
 
 
-def plant(ask: asking.Asking, site: Site) -> Tree:
-    """Make one object of each noun."""
-    top = load_balancers.create(ask, site.load_balancer()).load_balancer
+def plant(ask: asking.Asking, site: Site, seen: load_balancers.Seen | None = None) -> Tree:
+    """Make one object of each noun; in a block, of a load balancer that was `seen` before."""
+    top = load_balancers.create(ask, site.load_balancer(), seen=seen).load_balancer
     http = listeners.create(ask, wanted(listener.SCHEMA, loadbalancer_id=top.id, protocol="HTTP", protocol_port=80))
     servers = pools.create(ask, wanted(pool.SCHEMA, listener_id=http.id, protocol="HTTP", lb_algorithm="ROUND_ROBIN"))
     server = members.create(ask, servers.id, wanted(member.SCHEMA, address="10.0.0.1", protocol_port=80))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from controller import changes, exceptions
 from controller.changes import member_batch, offerings
 from controller.changes.asking import Asking
 from controller.resources import choice, health_monitor, l7policy, l7rule, listener, member, pool
+from tests import outside
 from tests.functional.api import secrets_site
 from tests.functional.changes.conftest import PROJECT, Site, Tree, wanted
 
@@ -163,45 +163,19 @@ def test_a_strict_deployment_changes_nothing_of_what_is_being_changed(site: Site
     assert site.rows() == before
 
 
-class _Outside:
-    """A driver that may be asked only while its thread has no write transaction."""
-
-    def __init__(self, inner: Any, writing: threading.local, calls: list[str]) -> None:
-        self._inner, self._writing, self._calls = inner, writing, calls
-
-    def __getattr__(self, name: str) -> Any:
-        assert not getattr(self._writing, "now", False), f"{name}() was called within a write transaction"
-        self._calls.append(name)
-        return getattr(self._inner, name)
-
-
 @pytest.fixture
-def outside(site: Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def asked(site: Site) -> Iterator[list[str]]:
     """The calls of the network service and the secret store; they fail while rows are locked."""
-    writing, calls, begin = threading.local(), [], site.db.begin
-
-    class Guarded:
-        def __enter__(self) -> Any:
-            self._block = begin()
-            found = self._block.__enter__()
-            writing.now = True
-            return found
-
-        def __exit__(self, *error: Any) -> Any:
-            writing.now = False
-            return self._block.__exit__(*error)
-
-    monkeypatch.setattr(site.db, "begin", Guarded)
-    site.services.made |= {kind: _Outside(getattr(site, kind), writing, calls) for kind in ("network", "secrets")}
-    return calls
+    with outside.guarded(site.services) as calls:
+        yield calls
 
 
 @pytest.mark.parametrize("name", _TENANTS)
-def test_nobody_outside_is_asked_while_rows_are_locked(site: Site, planted: Tree, outside: list[str], name: str) -> None:
+def test_nobody_outside_is_asked_while_rows_are_locked(site: Site, planted: Tree, asked: list[str], name: str) -> None:
     _TENANTS[name](site.asking(), site, planted)
 
 
-def test_certificates_subnets_and_vips_are_looked_at_before_the_transaction(site: Site, planted: Tree, outside: list[str]) -> None:
+def test_certificates_subnets_and_vips_are_looked_at_before_the_transaction(site: Site, planted: Tree, asked: list[str]) -> None:
     named = secrets_site.store(site.secrets, PROJECT)
     asking = site.asking(settings={"refuse_unsupported": False})
     tls = wanted(
@@ -220,5 +194,5 @@ def test_certificates_subnets_and_vips_are_looked_at_before_the_transaction(site
     _module("pools").update(asking, servers.id, {"tls_container_ref": named["other"]})
     on_subnet = wanted(member.SCHEMA, **_SERVER, subnet_id=site.network.subnet_id)
     _module("members").create(asking, servers.id, on_subnet)
-    assert outside.count("get_bundle") == 4
-    assert "get_subnet" in outside
+    assert asked.count("get_bundle") == 4
+    assert "get_subnet" in asked

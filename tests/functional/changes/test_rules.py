@@ -52,6 +52,11 @@ def _monitor(tree: Tree, **fields: Any) -> Any:
     return wanted(health_monitor.SCHEMA, **({"pool_id": tree.pool.id, "type": "HTTP", "delay": 5, "timeout": 3, "max_retries": 2} | fields))
 
 
+def _delete_member_of_another_pool(ask: Asking, tree: Tree) -> None:
+    with ask.together() as block:
+        members.delete(block, pools.create(block, _pool(tree)).id, tree.member.id)
+
+
 Broken = tuple[str, Callable[[Asking, Site, Tree], Any]]
 BROKEN: dict[str, Broken] = {
     "a load balancer without a place for its VIP": (
@@ -104,7 +109,7 @@ BROKEN: dict[str, Broken] = {
     ),
     "a member of another pool": (
         Refusal.NOT_FOUND,
-        lambda ask, site, tree: members.delete(ask, pools.create(ask, _pool(tree)).id, tree.member.id),
+        lambda ask, site, tree: _delete_member_of_another_pool(ask, tree),
     ),
     "a server twice in a batch": (
         Refusal.MEMBER_EXISTS,
@@ -134,8 +139,8 @@ BROKEN: dict[str, Broken] = {
 def test_a_broken_rule_has_its_code_and_leaves_nothing(site: Site, tree: Tree, what: str) -> None:
     code, change = BROKEN[what]
     before, ports, rings = site.rows(), site.ports(), site.rings
-    with pytest.raises(exceptions.ControllerError) as refused, site.asking().together() as block:
-        change(block, site, tree)
+    with pytest.raises(exceptions.ControllerError) as refused:
+        change(site.asking(), site, tree)
     assert refused.value.code == code
     assert (site.rows(), site.ports(), site.rings) == (before, ports, rings)
 
