@@ -2,8 +2,9 @@
 
 A new flow gets a mark, the number of its member: of the one that holds its client (`held`), or of the one that stands in the table of
 shares (`slots`) beside a number that is counted up or hashed. Conntrack keeps it for all packets that follow. Counters and held clients are
-objects of their own, so that changed rules leave them as they are. All is in the table `figlina` of the tenant's namespace; what is to be
-forwarded and is not of such a flow is dropped.
+objects of their own, so that changed rules leave them as they are. What a pool decides is written down once, in the maps of the first of
+its services, by which the others go, too. All is in the table `figlina` of the tenant's namespace; what is to be forwarded and is not of
+such a flow is dropped.
 
 What nft(8) 1.0.6 and Linux 6.1 can't do shapes it: a hash can't be looked up in a map that holds marks, hence the way over the packet's own
 mark; a map of verdicts can't be filled by packets, hence numbers.
@@ -15,7 +16,7 @@ import dataclasses
 import ipaddress
 import itertools
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from amphora_agent import addresses, datagram_shares
 from amphora_agent.protocol import datagrams
@@ -39,8 +40,10 @@ _REFUSALS = {
     6: "icmpv6 type destination-unreachable icmpv6 code port-unreachable",
 }
 _BYTES = ("in", "out")
-_PARTS = ("slots", "targets", "bound", "held")
+_OF_MEMBERS = ("slots", "targets", "bound")
+_PARTS = (*_OF_MEMBERS, "held")
 """The maps of a service, of each version of IP."""
+_CHAINS = tuple(f"{kind}{version}" for kind, version in itertools.product(("pick", "hold"), _FAMILIES))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +53,33 @@ class Standing:
     present: frozenset[str] = frozenset()
     flows: tuple[tuple[str, int], ...] = ()
     turn: int = 0
+
+
+class Leads:
+    """Who leads: the first service of a pool that is spoken to in a version of IP. Its maps of members are those of the others, too."""
+
+    def __init__(self, services: Iterable[datagrams.Service]) -> None:
+        self._first: dict[tuple[str | None, int], datagrams.Service] = {}
+        self._slots: dict[tuple[str, int], int] = {}
+        for one in services:
+            for version in one.versions:
+                self._first.setdefault((one.pool_id, version), one)
+
+    def of(self, service: datagrams.Service, version: int) -> datagrams.Service:
+        """The service whose maps of members it goes by: itself, unless another one is of the same pool."""
+        first = self._first.get((service.pool_id, version), service)
+        return first if service.pool_id is not None and first.shares_pool(service) else service
+
+    def of_all(self, service: datagrams.Service) -> tuple[str, ...]:
+        """Their ids, by which it is known whether another one leads than before."""
+        return tuple(self.of(service, version).id for version in service.versions)
+
+    def slots(self, service: datagrams.Service, version: int, count: Callable[[], int]) -> int:
+        """Between how many numbers its lead's flows are shared out; `count` is asked once for each lead."""
+        key = (self.of(service, version).id, version)
+        if key not in self._slots:
+            self._slots[key] = count()
+        return self._slots[key]
 
 
 def base(services: Collection[datagrams.Service], tracks_connections: bool = False) -> list[str]:
@@ -131,35 +161,53 @@ def declaration(service: datagrams.Service) -> list[str]:
     return lines
 
 
-def rules(service: datagrams.Service, standing: Standing) -> list[str]:
+def rules(service: datagrams.Service, standing: Standing, leads: Leads) -> list[str]:
     """The rules of a service, in the place of former ones."""
     lines = []
     for version in _FAMILIES:
         names = {part: chain(part, service, version) for part in (*_PARTS, "pick", "hold")}
         lines += [f"flush chain {TABLE} {names['pick']}", f"flush chain {TABLE} {names['hold']}"]
-        lines += [f"flush map {TABLE} {names[part]}" for part in ("slots", "targets", "bound")]
+        lines += [f"flush map {TABLE} {names[part]}" for part in _OF_MEMBERS]
         if version in service.versions:
-            lines += _of_version(service, standing, version, names)
+            lines += _of_version(service, standing, version, names, leads)
     return lines
 
 
-def _of_version(service: datagrams.Service, standing: Standing, version: int, names: Mapping[str, str]) -> list[str]:
-    marks = numbers(service)
-    present = [one for one in service.members if one.version == version and one.id in standing.present]
-    serving = [one for one in present if one.weight and not one.backup] or [one for one in present if one.weight]
-    bound = [one for one in present if not one.backup or one in serving]
-    slots = _slots(service, serving, standing, version)
+def _of_version(service: datagrams.Service, standing: Standing, version: int, names: Mapping[str, str], leads: Leads) -> Iterator[str]:
+    lead = leads.of(service, version)
+    led = {part: chain(part, lead, version) for part in _OF_MEMBERS if part != "slots" or not by_fewest(service)}
+    slots = _slots(service, standing, version) if lead is service or by_fewest(service) else []
+    count = len(slots) or leads.slots(service, version, lambda: len(_slots(service, standing, version)))
     source = _source(service, version)
-    lines = [_rule(names["pick"], words) for words in _picking(service, version, len(slots), source, names)]
+    for words in _picking(service, version, count, source, {**names, **led}):
+        yield _rule(names["pick"], words)
     if service.persistence is not None:
-        lines.append(_rule(names["hold"], _holding(service.persistence, source, names)))
+        yield _rule(names["hold"], _holding(service.persistence, source, names))
+    marks = numbers(service) if slots or lead is service else {}
     if slots:
-        lines.append(_element(names["slots"], [f"{place} : {marks[name]}" for place, name in enumerate(slots)]))
+        yield _element(names["slots"], [f"{place} : {marks[name]}" for place, name in enumerate(slots)])
+    if lead is service:
+        yield from _members(service, standing, version, names, marks)
+
+
+def _members(
+    service: datagrams.Service, standing: Standing, version: int, names: Mapping[str, str], marks: Mapping[str, int]
+) -> Iterator[str]:
+    """Where flows of each mark go, and who may hold a client."""
+    present = _present(service, standing, version)
+    serving = _serving(present)
     if present:
-        lines.append(_element(names["targets"], [f"{marks[one.id]} : {one.address} . {one.port}" for one in present]))
-    if bound:
-        lines.append(_element(names["bound"], [f"{marks[one.id]} : {marks[one.id]}" for one in bound]))
-    return lines
+        yield _element(names["targets"], [f"{marks[one.id]} : {one.address} . {one.port}" for one in present])
+    if bound := [one for one in present if not one.backup or one in serving]:
+        yield _element(names["bound"], [f"{marks[one.id]} : {marks[one.id]}" for one in bound])
+
+
+def _present(service: datagrams.Service, standing: Standing, version: int) -> list[datagrams.Member]:
+    return [one for one in service.members if one.version == version and one.id in standing.present]
+
+
+def _serving(present: Collection[datagrams.Member]) -> list[datagrams.Member]:
+    return [one for one in present if one.weight and not one.backup] or [one for one in present if one.weight]
 
 
 def _picking(service: datagrams.Service, version: int, slots: int, source: str, names: Mapping[str, str]) -> Iterator[str]:
@@ -205,14 +253,20 @@ def _source(service: datagrams.Service, version: int) -> str:
     return f"{words} & {mask}"
 
 
-def _slots(service: datagrams.Service, serving: Collection[datagrams.Member], standing: Standing, version: int) -> list[str]:
+def by_fewest(service: datagrams.Service) -> bool:
+    """Whether the flows that its members have decide who gets the next one."""
+    return service.algorithm == datagrams.LEAST_CONNECTIONS and service.persistence is None
+
+
+def _slots(service: datagrams.Service, standing: Standing, version: int) -> list[str]:
     """Ids of members by the numbers that flows are given; two at least, for the kernel shares nothing among one."""
+    serving = _serving(_present(service, standing, version))
     present = tuple((one.id, one.weight) for one in serving)
     if not _counts(service):
         backup = any(one.backup for one in serving)
         all_of_them = [one for one in service.members if one.version == version and one.weight and one.backup == backup]
         found = list(datagram_shares.by_hash(tuple((one.id, one.weight) for one in all_of_them), {name for name, _ in present}))
-    elif service.algorithm == datagrams.LEAST_CONNECTIONS:
+    elif by_fewest(service):
         found = list(datagram_shares.by_fewest(present, dict(standing.flows), _TURN_OF_FEWEST))
     else:
         turn = list(datagram_shares.in_turn(present))
@@ -228,15 +282,14 @@ def limit(service: datagrams.Service) -> list[str]:
     return [*lines, _rule(name, f"ct count over {service.most_flows} drop")] if service.most_flows else lines
 
 
-def removal(service_id: str) -> list[str]:
-    """Take the objects of a service away, which nothing names any more."""
-    key = _key(service_id)
-    chains = [f"{kind}{version}_{key}" for kind, version in itertools.product(("pick", "hold"), _FAMILIES)] + [f"limit_{key}"]
-    maps = [f"{part}{version}_{key}" for part, version in itertools.product(_PARTS, _FAMILIES)]
+def removal(service_ids: Collection[str]) -> list[str]:
+    """Take the objects of services away, which no others name any more; they may name each other's."""
+    keys = [_key(one) for one in service_ids]
+    chains = [name for key in keys for name in (*(f"{kind}_{key}" for kind in _CHAINS), f"limit_{key}")]
     lines = [f"flush chain {TABLE} {name}" for name in chains]
     lines += [f"delete chain {TABLE} {name}" for name in chains]
-    lines += [f"delete map {TABLE} {name}" for name in maps]
-    return lines + [f"delete counter {TABLE} {counter(kind, service_id)}" for kind in ("new", *_BYTES)]
+    lines += [f"delete map {TABLE} {part}{version}_{key}" for key in keys for part, version in itertools.product(_PARTS, _FAMILIES)]
+    return lines + [f"delete counter {TABLE} {counter(kind, one)}" for one in service_ids for kind in ("new", *_BYTES)]
 
 
 def numbers(service: datagrams.Service) -> dict[str, int]:

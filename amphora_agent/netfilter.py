@@ -45,7 +45,7 @@ class Netfilter(program.Program):
         self._lock = threading.RLock()  # of all below
         self._services: tuple[datagrams.Service, ...] = ()
         self._laid_out: tuple[datagrams.Service, ...] | None = None  # those that the kernel knows; None: nobody knows
-        self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object]] = {}  # by which its rules were made
+        self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object, object]] = {}  # by which its rules were made
         self._limits: dict[str, int] = {}
         self._left_alone = False  # what an earlier agent left serves on: this one does not understand its text
         self._settled_at = 0.0  # until then the first checks after a restart of the agent may be under way
@@ -281,7 +281,8 @@ class Netfilter(program.Program):
         if not script:
             return False
         self._nft(script)
-        self._standing = {one.id: (one, present[one.id], self._fewest(one)) for one in self._services}
+        leads = datagram_rules.Leads(self._services)
+        self._standing = {one.id: (one, present[one.id], self._fewest(one), leads.of_all(one)) for one in self._services}
         self._limits = {one.id: one.most_flows for one in self._services}
         if everything:
             self._laid_out, self._tracks = self._services, self._guards
@@ -290,30 +291,26 @@ class Netfilter(program.Program):
 
     def _script(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], everything: bool) -> list[str]:
         lines: list[str] = []
+        leads = datagram_rules.Leads(services)
         for one in services:
             who, fewest = present.get(one.id, frozenset()), self._fewest(one)
             known = self._standing.get(one.id) if self._laid_out is not None else None
             if everything:
                 lines += datagram_rules.declaration(one)
                 lines += datagram_rules.limit(one) if self._limits.get(one.id) != one.most_flows or known is None else []
-            if known != (one, who, fewest):
-                lines += datagram_rules.rules(one, Standing(who, fewest, secrets.randbelow(datagram_rules.TURNS)))
+            if known != (one, who, fewest, leads.of_all(one)):
+                lines += datagram_rules.rules(one, Standing(who, fewest, secrets.randbelow(datagram_rules.TURNS)), leads)
         if not everything:
             return lines
         self._exists()
         wanted = {datagram_rules.counter("new", one.id) for one in services}
-        lines = [
-            f"add table {datagram_rules.TABLE}",
-            *lines,
-            *datagram_rules.base(services, self._guards),
-        ]
-        for name in sorted(name for name in self._there if name.startswith("new_") and name not in wanted):
-            lines += datagram_rules.removal(name.removeprefix("new_"))
-        return lines
+        gone = sorted(name.removeprefix("new_") for name in self._there if name.startswith("new_") and name not in wanted)
+        base = datagram_rules.base(services, self._guards)
+        return [f"add table {datagram_rules.TABLE}", *lines, *base, *datagram_rules.removal(gone)]
 
     def _fewest(self, service: datagrams.Service) -> tuple[tuple[str, int], ...]:
         """The flows of its members, where they decide."""
-        if service.algorithm != datagrams.LEAST_CONNECTIONS or service.persistence is not None:
+        if not datagram_rules.by_fewest(service):
             return ()
         counts = self._flows.counts.get(service.id, {})
         return tuple((name, counts.get(number, 0)) for name, number in datagram_rules.numbers(service).items())

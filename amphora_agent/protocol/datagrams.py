@@ -103,6 +103,10 @@ class Service:
         """Its addresses of a version of IP."""
         return tuple(one for one in self.addresses if (":" in one) == (version == 6))
 
+    def shares_pool(self, other: Service) -> bool:
+        """Whether all that a pool decides is the same."""
+        return all(getattr(self, name) == getattr(other, name) for name in _OF_POOL)
+
 
 def dump(services: tuple[Service, ...]) -> str:
     """The text, of one line for each service; equal services give equal texts."""

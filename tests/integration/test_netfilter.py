@@ -890,6 +890,38 @@ def test_listeners_come_change_and_go_without_a_trace(site: Site) -> None:
     assert not _forwards(site)
 
 
+@TRANSPORTS
+@pytest.mark.parametrize("algorithm", ["ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP_PORT"])
+@pytest.mark.parametrize("held", [None, datagrams.Persistence(timeout=60)])
+def test_listeners_of_one_pool_serve_and_go_each_for_itself(site: Site, algorithm: str, held: datagrams.Persistence | None) -> None:
+    ports = iter(range(30000, 40000))  # known ones, so that hashes are the same each time
+
+    def some(*members: int) -> list[datagrams.Service]:
+        of_pool = {"algorithm": algorithm, "persistence": held, "check": CHECK}
+        return [service(*map(member, members), id=f"l-{at}", port=PORT + at, **of_pool) for at in (1, 2, 3)]
+
+    def met(at: int, begin: int = 0) -> set[int]:
+        return {site.flow(port=PORT + at, source=source, source_port=next(ports)) for source in CLIENTS[4][begin : begin + 20]}
+
+    site.start(5001, 5002, 5003)
+    assert site.apply(*some(5001, 5002)) == "runtime"
+    assert [met(at) for at in (1, 2, 3)] == [{5001, 5002}] * 3
+    with site.client(port=PORT + 3) as stays:
+        first = ask(stays)["port"]
+        site.apply(*some(5001, 5002)[1:])  # the first one goes, by whose members the others went
+        assert [met(at) for at in (2, 3)] == [{5001, 5002}] * 2
+        with pytest.raises(OSError):
+            site.flow(port=PORT + 1, within=_SHORT)
+        site.apply(*some(5001, 5002, 5003))
+        assert all(5003 in met(at, begin=20) for at in (1, 2, 3))
+        assert ask(stays)["port"] == first
+    site.members.pop(5003).close()
+    eventually(lambda: not any(5003 in met(at, begin=20) for at in (1, 2, 3)), within=30)
+    site.apply(some(5002)[2])
+    assert met(3) == {5002}
+    assert "l_1" not in site.nft("list", "ruleset")
+
+
 def test_what_the_kernel_refuses_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.start(5001)
     site.apply(service(member(5001)))

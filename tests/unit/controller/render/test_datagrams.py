@@ -65,7 +65,8 @@ def test_golden(name: str, request: pytest.FixtureRequest) -> None:
     (service,) = datagrams.parse(text)
     assert datagrams.dump((service,)) == text
     standing = datagram_rules.Standing(frozenset(one.id for one in service.members if one.enabled))
-    lines = [f"add table {datagram_rules.TABLE}", *datagram_rules.declaration(service), *datagram_rules.rules(service, standing)]
+    leads = datagram_rules.Leads([service])
+    lines = [f"add table {datagram_rules.TABLE}", *datagram_rules.declaration(service), *datagram_rules.rules(service, standing, leads)]
     script = "\n".join([*lines, *datagram_rules.limit(service), *datagram_rules.base([service])]) + "\n"
     if name == "udp":  # the tables of hashes are long
         _compare(f"{name}.nft", script, request)
