@@ -37,6 +37,8 @@ LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 2.0
+_PAUSES = 10
+"""So many times as long as the counters of a worker took to read they are left alone while its successor starts."""
 CONFIG = "haproxy.cfg"
 """The file of the configuration that is meant to run: while there is none, no HAProxy is."""
 
@@ -178,11 +180,13 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
     def check(self, text: str, wanted: rest.WantedState) -> None:
-        """It is asked, unless all that differs from what it runs are weights and switches."""
-        config = certificates.noted(text, wanted)
-        running, preamble = self.config, self._preamble(config, wanted.peer_name)
-        known = running is not None and _split_mark(system.read_file(self._global))[1] == preamble
-        if not known or running is None or not haproxy_config.differ_in_weights_only(running, config):
+        """It is asked, unless it runs nothing yet, for then its start is its answer, or what differs from what it runs is plain."""
+        config, running = certificates.noted(text, wanted), self.config
+        if running is None:
+            return
+        preamble = self._preamble(config, wanted.peer_name)
+        known = _split_mark(system.read_file(self._global))[1] == preamble
+        if not known or not haproxy_config.differ_plainly(running, config):
             self._ask(config, preamble)
 
     def _ask(self, config: str, preamble: str) -> None:
@@ -193,7 +197,6 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """
         if self._accepted == (preamble, config):
             return
-        self._certificates.directory.mkdir(parents=True, exist_ok=True)
         self._certificates.put(certificates.of(config))
         self._ensure_run_files()
         self._ensure_exporting(config)
@@ -206,6 +209,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             raise errors.ProgramFailed("HAProxy", exc.reason) from exc
         except system.CommandFailed as exc:
             self._certificates.put(certificates.of(self.config or ""))
+            if self.config == config and self.master() is None:
+                self.stop()  # an agent that was killed while it started HAProxy has left it: it never ran
             raise errors.ConfigRefused("HAProxy", self._without_paths(exc.output)) from exc
         finally:
             beside.unlink(missing_ok=True)
@@ -225,7 +230,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self.changes.drains.follow(running or "", config)
         worker = self.runtime.worker()
         if running is None or worker is None or self.master() is None:
-            self._ask(config, preamble)
+            if running is not None:
+                self._ask(config, preamble)
+            self._ensure_exporting(config)
             self._replace(config, preamble, self._start_afresh)
             return program.RELOAD
         if self._text_of(worker) == _mark(running, preamble):
@@ -234,7 +241,11 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             if running != config and self.changes.apply(running, config):
                 self._note_led(worker, config, preamble)
                 return program.RUNTIME
-        self._ask(config, preamble)
+        try:
+            self._ask(config, preamble)
+        except errors.ConfigRefused:  # not asked before, so what differs is plain: what of it was carried out at run time is undone
+            self._reload(self._count_quietly)
+            raise
         self._replace(config, preamble, lambda: self._reload(self._count_quietly))
         return program.RELOAD
 
@@ -398,9 +409,13 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             return self._start_afresh()
         old = None if before is None else self._texts.get(self._text_of(before))
         with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._former_counts.beside(self.runtime) as succeeded:
+            counts_at = time.monotonic()
 
             def watch() -> None:
-                count()
+                nonlocal counts_at
+                if (began := time.monotonic()) >= counts_at:
+                    count()
+                    counts_at = time.monotonic() + _PAUSES * (time.monotonic() - began)
                 tables.read()
 
             if not self._hand_over(watch, master, before, expected, None if forget_health else old):
@@ -410,7 +425,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return True
 
     def _hand_over(
-        self, count: Callable[[], None], master: int, before: haproxy_runtime.Worker | None, expected: str, old: str | None
+        self, watch: Callable[[], None], master: int, before: haproxy_runtime.Worker | None, expected: str, old: str | None
     ) -> bool:
         self._arrange()
         self._write_check_addresses()
@@ -419,7 +434,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         outcome: list[bool] = []
 
         def decided() -> bool:
-            count()
+            watch()
             now = self.runtime.worker()
             if now is not None and (before is None or now.pid != before.pid) and now.description == expected:
                 outcome.append(True)
@@ -588,7 +603,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         system.write_file(self._server_state, text.encode(), system.FOR_PROGRAMS, durable=False)
 
     def _ensure_run_files(self) -> None:
-        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self._pid_file.parent, self._certificates.directory):
+            directory.mkdir(parents=True, exist_ok=True)
         if not self._server_state.exists():
             self._write_server_states("1\n")
         _write_if_new(self._checks / "ping", _PING, mode=0o755)

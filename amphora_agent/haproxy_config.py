@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import ipaddress
 import re
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,8 +14,10 @@ from amphora_agent import certificates
 _SECTION = (
     r"(?:backend|cache|defaults|fcgi-app|frontend|global|http-errors|listen|log-forward|mailers|peers|program|resolvers|ring|userlist)\b"
 )
-_CUT = re.compile(rf"(?m)^[ \t]*(?={_SECTION})")
+_CUT = re.compile(rf"\n[ \t]*(?={_SECTION})")  # begins with a letter, so that most of a text is passed over quickly
 _HEADER = re.compile(_SECTION)
+_LIMIT = re.compile(r"(?m)^[ \t]*maxconn[ \t]+([0-9]+)(?=\s|$)").search
+_NAME = re.compile(r"[0-9A-Za-z_.:-]+").fullmatch
 DEFAULT_MAXCONN = 50_000
 HIGHEST_MAXCONN = 1_000_000
 _SESSIONS = 10_000
@@ -81,13 +84,17 @@ class Plan:
     limited: tuple[tuple[str, int], ...] = ()  # frontends with another number of connections
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=3)
 def cut(text: str) -> tuple[str, ...]:
     """The text of each section, its header first.
 
-    Kept of the two texts that a change is about, because it asks several times, and thousands of servers take a while.
+    Kept of the texts that a change is about (the one before, the next one, and that with its notes), because it asks several times, and
+    thousands of servers take a while.
     """
-    return tuple(chunk for chunk in _CUT.split(text) if any(_lines(chunk)))
+    before, *chunks = _CUT.split(f"\n{text}")
+    ended = [f"{before[1:]}\n", *(f"{chunk}\n" for chunk in chunks)]
+    ended[-1] = ended[-1][:-1]
+    return tuple(chunk for chunk in ended if chunk[:1].isalpha() or any(_lines(chunk)))
 
 
 def has_stick_table(line: str) -> bool:
@@ -208,14 +215,43 @@ def plan(old: str, new: str) -> Plan | None:
     return Plan(tuple(added), tuple(renewed), tuple(weighed), tuple(switched), tuple(removed), tuple(names), tuple(limited))
 
 
-def differ_in_weights_only(old: str, new: str) -> bool:
-    """Whether `new` is `old` but for weights and switches of servers, so plainly that HAProxy takes the one if it took the other."""
+def differ_plainly(old: str, new: str) -> bool:
+    """Whether `new` is `old` but for servers, so plainly that HAProxy takes the one if it took the other: weights, switches, servers less,
+    and servers more of whose kind their backend has others.
+    """
     found = plan(old, new)
-    if certificates.of(old) != certificates.of(new):
+    if found is None or found.limited or not new.isascii() or certificates.of(old) != certificates.of(new):
         return False
-    if found is None or found.added or found.renewed or found.removed or found.limited or not new.isascii():
+    if found.removed and " track " in new:
         return False
-    return all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in found.weighed)
+    kinds = {section.backend: _kinds(section, found.added) for section, _ in found.added}
+    return (
+        all(0 <= server.weight <= HIGHEST_WEIGHT for _, server in (*found.weighed, *found.added))
+        and all(_is_plain(server) and server.words in kinds[section.backend] for section, server in found.added)
+        and all(_has_unique_names(chunk) for chunk in cut(new) if chunk.startswith("backend") and _name(chunk) in found.touched)
+    )
+
+
+def _kinds(section: Section, added: Collection[tuple[Section, Server]]) -> set[tuple[str, ...]]:
+    """What stands in the lines of servers that a backend had before."""
+    come = {server.name for one, server in added if one.backend == section.backend}
+    return {server.words for server in section.servers.values() if server.name not in come}
+
+
+def _is_plain(server: Server) -> bool:
+    """Whether its name and its address are such for HAProxy, and it has nothing that another one may have already."""
+    host, _, port = server.address.rpartition(":")
+    version = 6 if host.startswith("[") and host.endswith("]") else 4
+    try:
+        known = ipaddress.ip_address(host.strip("[]")).version == version and 0 < int(port) < 65536
+    except ValueError:
+        return False
+    return known and port.isdecimal() and _NAME(server.name) is not None and not {"id", "track"}.intersection(server.words)
+
+
+def _has_unique_names(chunk: str) -> bool:
+    lines = [line for line in _lines(chunk) if line.startswith("server ")]
+    return len(lines) == len(_section(chunk).servers)
 
 
 def with_defaults(section: Section, chunks: Sequence[str]) -> Section:
@@ -269,8 +305,8 @@ def room_for_connections(text: str) -> int:
 
     HAProxy takes another limit of a frontend at run time, but none of the process that is above the one it was started with.
     """
-    room = SMALLEST_ROOM
-    while room < maximum_connections(text):
+    room, wanted = SMALLEST_ROOM, maximum_connections(text)
+    while room < wanted:
         room *= 2
     return min(room, HIGHEST_MAXCONN)
 
@@ -286,7 +322,8 @@ def remembered_sessions(memory: int) -> int:
 
 def maximum_connections(text: str) -> int:
     """The sum of the frontends' limits, each the default where it has none."""
-    limits = [_limit(_section(chunk)) for chunk in cut(text) if chunk.startswith("frontend")]
+    found = [_LIMIT(chunk) for chunk in cut(text) if chunk.startswith("frontend")]
+    limits = [DEFAULT_MAXCONN if one is None else int(one[1]) for one in found]
     return max(1, min(sum(limits), HIGHEST_MAXCONN))
 
 

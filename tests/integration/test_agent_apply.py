@@ -172,6 +172,44 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(amphora
     assert amphora.apply(3, good) in ("none", "runtime")
 
 
+@pytest.mark.parametrize("left_over", [False, True])
+def test_a_first_configuration_is_refused_by_its_start_and_forgotten(amphora: Amphora, left_over: bool) -> None:
+    good = config(f"m1 {amphora.web(9001)} weight 1")
+    bad = good.replace("default_backend p1:l1", "default_backend nowhere")
+    kept = amphora.folder / "state" / "haproxy.cfg"
+    eventually(lambda: amphora.call("GET", rest.INFO_PATH)[0] == 200)
+    if left_over:  # by an agent that was killed while it started HAProxy
+        kept.write_text(bad)
+    status, answer = amphora.put(amphora.wanted(1, bad))
+    assert status == rest.CONFIG_REFUSED, answer
+    assert "unable to find required default_backend: 'nowhere'" in json.loads(answer)["details"]
+    for secret in (str(amphora.folder), "/run"):
+        assert secret not in json.loads(answer)["details"]
+    assert not kept.exists()
+    assert amphora.pids("haproxy") == []
+    assert amphora.apply(2, good) == "reload"
+    assert amphora.fetch() == "9001"
+
+
+def test_a_member_of_a_kind_that_its_pool_has_comes_without_asking_haproxy_and_outlives_a_reload(tmp_path: pathlib.Path) -> None:
+    command, asked = tmp_path / "haproxy", tmp_path / "asked"
+    command.write_text(f'#!/bin/sh\ncase " $* " in *" -c "*) echo once >> {asked};; esac\nexec haproxy "$@"\n')
+    command.chmod(0o755)
+    with agent_amphora.running(tmp_path / "amphora", haproxy_command=str(command)) as amphora:
+        one, two, three = (amphora.web(port) for port in (9001, 9002, 9003))
+        amphora.apply(1, config(f"m1 {one} weight 1 {CHECK}"))
+        workers = amphora.workers()
+        both = config(f"m1 {one} weight 1 {CHECK}", f"m2 {two} weight 3 {CHECK}")
+        assert amphora.apply(2, both) == "runtime"
+        assert amphora.fetch_all() == {"9001", "9002"}
+        assert amphora.workers() == workers
+        assert not asked.exists(), "its start was its answer, and a server of a known kind needs none"
+        assert amphora.apply(3, both.replace("retries 3", "retries 2")) == "reload"
+        assert amphora.fetch_all() == {"9001", "9002"}
+        assert amphora.apply(4, config(f"m1 {one} weight 1 {CHECK}", f"m3 {three} weight 1")) == "reload"
+        assert asked.read_text().split() == ["once", "once"]
+
+
 def test_a_port_that_can_not_be_bound_leaves_the_old_one_serving_and_says_why(amphora: Amphora) -> None:
     one = amphora.web(9001)
     good = config(f"m1 {one} weight 1")

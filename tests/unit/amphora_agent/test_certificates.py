@@ -32,7 +32,7 @@ def test_a_text_with_other_certificates_is_another_text_and_the_same_configurati
     plan = haproxy_config.plan(one, other)
     assert plan is not None
     assert (plan.added, plan.removed, plan.weighed) == ((), (), ())
-    assert not haproxy_config.differ_in_weights_only(one, other)
+    assert not haproxy_config.differ_plainly(one, other)
 
 
 @pytest.mark.parametrize("name", ["../x.pem", "x/y.pem", "x.pem\n", "X.pem", ".pem", "x", "x.list", "x.pem y", _A])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from amphora_agent import haproxy_config
 from amphora_agent.haproxy_config import Server
@@ -106,25 +108,47 @@ def test_connection_limits_add_up_and_are_capped() -> None:
     assert haproxy_config.maximum_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
 
 
+SAME = ("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1")
+
+
 @pytest.mark.parametrize(
-    ("servers", "only_weights"),
+    ("servers", "plain"),
     [
         (("one 10.0.0.1:80 weight 9 check", "two 10.0.0.2:80 weight 1 disabled"), True),
         (("one 10.0.0.1:80 weight 257 check", "two 10.0.0.2:80 weight 1"), False),
         (("one 10.0.0.1:80 weight check", "two 10.0.0.2:80 weight 1"), False),
         (("one 10.0.0.1:80 weight \u0663 check", "two 10.0.0.2:80 weight 1"), False),
-        (("one 10.0.0.1:80 weight 1 check",), False),
+        (("one 10.0.0.1:80 weight 1 check",), True),
+        ((), True),
         (("one 10.0.0.1:80 weight 1 chekc", "two 10.0.0.2:80 weight 1"), False),
-        (("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1", "three 10.0.0.3:80 weight 1"), False),
+        ((*SAME, "three 10.0.0.3:80 weight 1"), True),
+        ((*SAME, "three 10.0.0.3:80 weight 7 check disabled"), True),
+        ((*SAME, "three [2001:db8::3]:80 weight 1 check"), True),
+        ((*SAME, "three 10.0.0.3:80 weight 1 check inter 1s"), False),
+        ((*SAME, "three 10.0.0.3:80 weight 257"), False),
+        ((*SAME, "three 10.0.0.300:80 weight 1"), False),
+        ((*SAME, "three [10.0.0.3]:80 weight 1"), False),
+        ((*SAME, "three 2001:db8::3:80 weight 1"), False),
+        ((*SAME, "three 10.0.0.3:80000 weight 1"), False),
+        ((*SAME, "three 10.0.0.3 weight 1"), False),
+        ((*SAME, "thr/ee 10.0.0.3:80 weight 1"), False),
+        ((*SAME, "three 10.0.0.3:80 weight 1", "three 10.0.0.3:80 weight 1"), False),
+        ((*SAME, "two 10.0.0.2:80 weight 2"), False),
     ],
 )
-def test_only_weights_and_switches_go_without_asking_haproxy(servers: tuple[str, ...], only_weights: bool) -> None:
+def test_only_what_haproxy_is_sure_to_take_goes_without_asking_it(servers: tuple[str, ...], plain: bool) -> None:
     def text(*lines: str) -> str:
         return "backend b\n    balance roundrobin\n" + "".join(f"    server {line}\n" for line in lines)
 
-    old = text("one 10.0.0.1:80 weight 1 check", "two 10.0.0.2:80 weight 1")
-    assert haproxy_config.differ_in_weights_only(old, text(*servers)) is only_weights
-    assert haproxy_config.differ_in_weights_only(old, old)
+    assert haproxy_config.differ_plainly(text(*SAME), text(*servers)) is plain
+    assert haproxy_config.differ_plainly(text(*SAME), text(*SAME))
+
+
+@pytest.mark.parametrize("words", ["check id 7", "check track b/one"])
+def test_a_server_with_what_others_may_have_or_lose_is_asked_about(words: str) -> None:
+    before = f"backend b\n    server one 10.0.0.1:80 weight 1\n    server two 10.0.0.2:80 weight 1 {words}\n"
+    assert not haproxy_config.differ_plainly(before, f"{before}    server three 10.0.0.3:80 weight 1 {words}\n")
+    assert haproxy_config.differ_plainly(before, before.replace("    server one 10.0.0.1:80 weight 1\n", "")) is ("track" not in words)
 
 
 def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_seldom_a_change() -> None:
@@ -133,7 +157,7 @@ def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_sel
     assert found is not None
     assert [limit for _, limit in found.limited] == [3000]
     assert not found.touched
-    assert not haproxy_config.differ_in_weights_only(before, after)
+    assert not haproxy_config.differ_plainly(before, after)
     assert haproxy_config.plan(before, after.replace("bind ", "bind  1")) is None
     assert haproxy_config.plan(before, text(ONE, maxconn="")) is None
     assert haproxy_config.room_for_connections(before) == haproxy_config.room_for_connections(after) == haproxy_config.SMALLEST_ROOM
@@ -144,3 +168,17 @@ def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_sel
 @pytest.mark.parametrize(("mebibytes", "sessions"), [(128, 10_000), (256, 10_000), (512, 30_000), (1024, 60_000), (65536, 100_000)])
 def test_tls_sessions_are_remembered_as_memory_allows(mebibytes: int, sessions: int) -> None:
     assert haproxy_config.remembered_sessions(mebibytes << 20) == sessions
+
+
+@given(
+    st.lists(
+        st.sampled_from(["", " ", "\t", "x", "# frontend", "frontend f", "  backend b", "\tlisten l", "frontends", "backend-x", " # x"])
+    )
+)
+def test_a_text_is_cut_where_sections_begin_and_nothing_but_comments_is_lost(lines: list[str]) -> None:
+    chunks = haproxy_config.cut("\n".join(lines))
+    kept = [line.strip() for chunk in chunks for line in chunk.splitlines()]
+    assert [line for line in kept if line[:1] not in ("", "#")] == [line.strip() for line in lines if line.strip()[:1] not in ("", "#")]
+    begins = [chunk.split(maxsplit=1)[0] for chunk in chunks if not chunk[:1].isspace()]
+    wanted = [line.split()[0] for line in lines if line.strip().startswith(("frontend f", "backend", "listen"))]
+    assert [one for one in begins if one in ("frontend", "backend", "backend-x", "listen")] == wanted
