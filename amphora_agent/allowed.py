@@ -8,9 +8,9 @@ hold neither quotes nor escapes, which they would take away from it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
-from amphora_agent import certificates
+from amphora_agent import certificates, haproxy_config
 from amphora_agent.protocol import rest
 
 
@@ -209,7 +209,8 @@ _READS = re.compile(r"\b(?:env|map(?:_[a-z_]+)?)\(|\blua\.")
 _NAMED = re.compile(r"\b(?:re[qs]\.(?:cook|f?hdr)|ssl_c_s_dn|str)\([^()]*\)")
 """A cookie, a header, a field of a name or a text in an expression, as a tenant named it: it may be called `lua.x`."""
 _EVALUATED = re.compile(r"(?<!%)(?:%%)*%(?:\([^)]*\)|\{[^}]*\})*\[(.*)")
-_FOREIGN = re.compile(r"[^\x20-\x7e\n]")
+_SUSPECT = re.compile(r"""[\\"'#%(]|lua\.|-f(?:\s|$)""").search
+"""Without any of it, words are what stands between blanks, and none of them reads a file (`_reads_files`)."""
 _VRRP_KEYWORDS = frozenset(
     (
         *(
@@ -235,27 +236,43 @@ _VRRP_WORD = re.compile(r"[A-Za-z0-9_.:/-]+").fullmatch
 
 
 def check_haproxy(text: str, taken: str = "") -> None:
-    """Make sure that a configuration of HAProxy has none but known sections and keywords. Lines of one that was `taken` are not looked at
-    again, for a large one takes a while; none of those that are taken anywhere harms in another section.
+    """Make sure that a configuration of HAProxy has none but known sections and keywords. Sections and lines of one that was `taken` are
+    not looked at again, for a large one takes a while; none of those that are taken anywhere harms in another section.
 
     :raises NotAllowed: the first line that has another one.
     """
+    _refuse_foreign(text)
     section: Mapping[str, _Check] | None = None
-    known = {line.strip(" ") for line in taken.split("\n")}
-    for number, line in _lines(text):
-        if line in known:
-            section = _SECTIONS.get(line.partition(" ")[0], section)
+    before, now = haproxy_config.cut(taken), haproxy_config.cut(text)
+    same = frozenset(before).intersection(now)
+    known = {line.strip(" ") for chunk in before if chunk not in same for line in chunk.split("\n")}
+    place = 0
+    for chunk in now:
+        place = text.index(chunk, place)
+        if chunk in same:
+            section = _SECTIONS.get(chunk.split(maxsplit=1)[0], section)
             continue
+        for number, line in enumerate(chunk.split("\n"), text.count("\n", 0, place) + 1):
+            section = _check_line(number, line.strip(" "), section, known)
+
+
+def _check_line(number: int, line: str, section: Mapping[str, _Check] | None, known: Collection[str]) -> Mapping[str, _Check] | None:
+    """The section in which the next line stands."""
+    if line in known:
+        return _SECTIONS.get(line.partition(" ")[0], section)
+    words = line.split()
+    if _SUSPECT(line):
         words = [word for word in _WORD.findall(line) if not word.startswith("#")]
         if _WORD.sub("", line).strip(" ") or _reads_files(words):
             raise NotAllowed(_sentence("HAProxy", number, line))
-        if not words:
-            continue
-        first, others = words[0], words[1:]
-        if first in _SECTIONS:
-            section = _SECTIONS[first]
-        elif section is None or first not in section or not section[first](others):
-            raise NotAllowed(_sentence("HAProxy", number, line))
+    if not words:
+        return section
+    first, others = words[0], words[1:]
+    if first in _SECTIONS:
+        return _SECTIONS[first]
+    if section is None or first not in section or not section[first](others):
+        raise NotAllowed(_sentence("HAProxy", number, line))
+    return section
 
 
 def check_keepalived(text: str) -> None:
@@ -312,10 +329,16 @@ def _takes(inside: list[str], words: list[str]) -> bool:
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
-    """:raises NotAllowed: there is a character that is no printable ASCII, or a line that ends in a backslash."""
-    if _FOREIGN.search(text) or "\\\n" in text or text.endswith("\\"):
-        raise NotAllowed("an amphora takes printable ASCII in configurations, and no line that goes on in the next one")
+    """:raises NotAllowed: a character or a line is not as it has to be."""
+    _refuse_foreign(text)
     return [(number, line.strip(" ")) for number, line in enumerate(text.split("\n"), 1)]
+
+
+def _refuse_foreign(text: str) -> None:
+    """:raises NotAllowed: there is a character that is no printable ASCII, or a line that ends in a backslash."""
+    printable = text.isascii() and text.replace("\n", " ").isprintable()
+    if not printable or "\\\n" in text or text.endswith("\\"):
+        raise NotAllowed("an amphora takes printable ASCII in configurations, and no line that goes on in the next one")
 
 
 def _sentence(program: str, number: int, line: str) -> str:

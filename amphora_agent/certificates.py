@@ -38,7 +38,7 @@ class Manifest:
 
 def refuse_notes(text: str) -> None:
     """:raises Malformed: a text brings notes of its own."""
-    if _COMMENT.search(text):
+    if _comments(text):
         raise rest.Malformed("a configuration notes no certificates: they go beside it")
 
 
@@ -65,12 +65,18 @@ def of(text: str) -> Manifest:
     """The certificates that were noted in a text. Kept of the two texts that a change is about, because it asks several times."""
     names: dict[str, str] = {}
     lists: dict[str, tuple[str, ...]] = {}
-    for name, value in _COMMENT.findall(text):
+    for name, value in _comments(text):
         if name.endswith(".list"):
             lists[name] = (*lists.get(name, ()), value)
         else:
             names[name] = value
     return Manifest(names, lists)
+
+
+def _comments(text: str) -> list[tuple[str, str]]:
+    """Notes stand at the end, so what is before the first is not read: a large configuration takes a while."""
+    begin = text.find("# certificate ")
+    return [] if begin < 0 else _COMMENT.findall(text, begin)
 
 
 class Certificates:
@@ -98,14 +104,15 @@ class Certificates:
         for file in files:
             if file not in self._whole and file_name(system.read_file(self.directory / file) or b"") == file:
                 self._whole.add(file)
-        return [file for file in files if file not in self._whole or not (self.directory / file).is_file()]
+        there = system.names_in(self.directory)
+        return [file for file in files if file not in self._whole or file not in there]
 
     def keep(self, wanted: rest.WantedState) -> None:
         """Forget all that does not belong to this state."""
         kept = {*wanted.certificates, *wanted.names, *wanted.lists}
-        for path in (*self.directory.glob("*.pem"), *self.directory.glob("*.list")):
-            if path.name not in kept:
-                path.unlink(missing_ok=True)
+        for name in system.names_in(self.directory) - kept:
+            if name.endswith((".pem", ".list")):
+                (self.directory / name).unlink(missing_ok=True)
         self._whole &= kept
 
     def lead(self, runtime: haproxy_runtime.RuntimeApi, old: Manifest, new: Manifest) -> None:

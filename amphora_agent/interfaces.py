@@ -117,7 +117,9 @@ class Interfaces:
         :raises SettingRefused: the kernel does not take it; what held before still holds.
         """
         script = admission.script(wanted)
-        if script == self._admitting or (self._admitting is None and script == _ADMITTING_ALL and not self._has_admission()):
+        if self._admitting is None and script == _ADMITTING_ALL and not self._has_admission():
+            self._admitting = script
+        if script == self._admitting:
             return
         try:
             system.run(system.in_tenant_namespace(self._namespace, ["nft", "-f", "-"]), stdin=script)
@@ -162,6 +164,8 @@ class Interfaces:
 
     def drop(self, known: Sequence[rest.Interface], wanted: Sequence[rest.Interface]) -> None:
         """Take away what we had set and nobody wants any more; what others set (keepalived) is not touched."""
+        if tuple(known) == tuple(wanted):
+            return
         for version, sources in _sources(known, without=wanted).items():
             _batch([*self._inside, version], [f"rule delete {rule}" for source in sources for rule in _rules(source)], force=True)
         keep = {interface.mac.lower(): interface for interface in wanted}

@@ -199,9 +199,9 @@ class LoadBalancer:
 
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
         _refuse_malformed(wanted)
-        self._refuse_programs(wanted)
-        if missing := self._certificates.missing(wanted.certificates):
+        if missing := self._certificates.missing(wanted.certificates):  # they are sent together with the same state again
             raise errors.MissingCertificates(missing)
+        self._refuse_programs(wanted)
         new_interfaces = self._bring_interfaces(wanted)
         for one in self._programs:
             if (text := wanted.programs.get(one.name)) is not None:
@@ -301,11 +301,8 @@ class LoadBalancer:
 
     def _remember(self) -> None:
         assert self._wanted is not None
-        data = {
-            "wanted": {**self._wanted.fields(), "hash": self._hash},
-            "interfaces": [item.fields() for item in self._known_nics],
-        }
-        system.write_file(self._state / configuration.SERVED, json.dumps(data).encode())
+        nics = json.dumps([item.fields() for item in self._known_nics])
+        system.write_file(self._state / configuration.SERVED, b'{"interfaces":%b,"wanted":%b}' % (nics.encode(), self._wanted.dump()))
 
 
 def _is_address(word: str) -> bool:

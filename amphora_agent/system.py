@@ -136,13 +136,17 @@ def link(path: pathlib.Path, target: str) -> None:
 
     :raises OSError: it can't be made.
     """
-    if path.is_symlink() and os.readlink(path) == target:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{threading.get_ident()}")
-    beside.unlink(missing_ok=True)
-    beside.symlink_to(target)
-    beside.replace(path)
+    with contextlib.suppress(OSError):  # it is not there, or is no link
+        if os.readlink(path) == target:
+            return
+    beside = f"{path.parent}/.{path.name}.{threading.get_ident()}"
+    try:
+        os.symlink(target, beside)
+    except (FileExistsError, FileNotFoundError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pathlib.Path(beside).unlink(missing_ok=True)
+        os.symlink(target, beside)
+    os.replace(beside, path)
 
 
 def _sync(path: pathlib.Path) -> None:
@@ -166,6 +170,14 @@ def read_file(path: pathlib.Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+
+
+def names_in(directory: pathlib.Path) -> set[str]:
+    """What there is in a directory; nothing if it is not there."""
+    try:
+        return set(os.listdir(directory))
+    except FileNotFoundError:
+        return set()
 
 
 def recall(path: pathlib.Path, parse: Callable[[bytes], _Result]) -> _Result | None:

@@ -26,6 +26,7 @@ Errors are `{"code": word, "message": sentence, "details": the tool's own words 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -154,7 +155,7 @@ class Interface:
         return {name: value for name, value in body.items() if value is not None or name != "admits"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class WantedState:
     """All that an amphora has to do for a load balancer.
 
@@ -182,23 +183,32 @@ class WantedState:
     names: Mapping[str, str] = dataclasses.field(default_factory=dict)
     lists: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
-    @property
+    @functools.cached_property
     def hash(self) -> str:
         """SHA-256 (hex) of everything but the generation: two generations may want the same."""
-        body = self.fields()
-        del body["generation"]
-        return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        return hashlib.sha256(self._content()).hexdigest()
 
     def dump(self) -> bytes:
         """As the body of a request."""
-        return json.dumps({**self.fields(), "hash": self.hash}).encode()
+        content = self._content()  # written once, for a large configuration takes a while
+        self.__dict__.setdefault("hash", hashlib.sha256(content).hexdigest())
+        return content[:-1] + f',"generation":{self.generation},"hash":"{self.hash}"}}'.encode()
+
+    def _content(self) -> bytes:
+        """What the hash is of."""
+        return json.dumps(self.fields(), sort_keys=True, separators=(",", ":")).encode()
 
     def fields(self) -> dict[str, Any]:
-        """In JSON, but for the hash."""
-        body = dataclasses.asdict(self) | {"interfaces": [one.fields() for one in self.interfaces]}
-        named = dict.fromkeys(_FIRST_PROGRAMS) | body.pop("programs")
-        body = {name: value for name, value in body.items() if value or name not in ("names", "lists")}
-        return body | {f"{name}{_CONFIG}": text for name, text in named.items()}
+        """In JSON, but for the generation."""
+        optional = {name: value for name, value in (("names", self.names), ("lists", self.lists)) if value}
+        return {
+            "load_balancer_id": self.load_balancer_id,
+            "peer_name": self.peer_name,
+            "interfaces": [one.fields() for one in self.interfaces],
+            "certificates": self.certificates,
+            **optional,
+            **{f"{name}{_CONFIG}": text for name, text in {**dict.fromkeys(_FIRST_PROGRAMS), **self.programs}.items()},
+        }
 
     @classmethod
     def parse(cls, body: bytes) -> WantedState:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Iterator
+import socket
+from collections.abc import Collection, Iterable, Iterator
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 _THIS_NETWORK = ipaddress.IPv4Network("0.0.0.0/8")  # RFC 1122, section 3.2.1.3: a host on this network, never a destination
 _TRANSLATED = (
@@ -21,6 +23,21 @@ def is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+class Ranges:
+    """Some ranges; whether an address as a text is in one of them is found without parsing it at length, as thousands are asked for."""
+
+    def __init__(self, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> None:
+        self._ranges = [(one.version, int(one.network_address), int(one.netmask)) for one in ranges]
+
+    def __contains__(self, address: str) -> bool:
+        version = 6 if ":" in address else 4
+        try:
+            number = int.from_bytes(socket.inet_pton(_FAMILIES[version], address), "big")
+        except (OSError, ValueError):
+            return False
+        return any(version == of and number & mask == begin for of, begin, mask in self._ranges)
 
 
 def canonical(address: str) -> str:

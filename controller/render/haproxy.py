@@ -308,9 +308,11 @@ def _servers(pool: model.Pool, members: Sequence[model.Member], common: str, own
     kind = pool.session_persistence.type if pool.session_persistence is not None else None
     backup = " backup non-stick" if kind in ("SOURCE_IP", "APP_COOKIE") else " backup"  # clients of backups come back
     lines = [_server(member, common, own_words, backup) for member in serving]
+    if pool.lb_algorithm != "SOURCE_IP" and kind != "HTTP_COOKIE":
+        return lines
     numbers = _numbers(serving, by_role=kind == "HTTP_COOKIE")
     if pool.lb_algorithm != "SOURCE_IP":
-        numbers = {member.id: numbers[member.id] for member in serving if member.backup and kind == "HTTP_COOKIE"}
+        numbers = {member.id: numbers[member.id] for member in serving if member.backup}
     return [f"{line} id {numbers[member.id]}" if member.id in numbers else line for line, member in zip(lines, serving, strict=True)]
 
 

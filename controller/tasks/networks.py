@@ -63,15 +63,11 @@ def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: 
     """
     vip = snapshot.load_balancer.vip
     own = [ipaddress.ip_network(known.subnet(one.subnet_id).cidr) for one in vip.addresses]
-    near = {one: (*own, *_without_floating(one, known)) for one in {member.subnet_id for member in snapshot.members}}
-    if all(not addresses.is_address(one.address) or _is_in(one.address, near[one.subnet_id]) for one in snapshot.members):
+    subnets = {member.subnet_id for member in snapshot.members}
+    near = {one: addresses.Ranges((*own, *_without_floating(one, known))) for one in subnets}
+    if all(one.address in near[one.subnet_id] or not addresses.is_address(one.address) for one in snapshot.members):
         return ()
     return tuple(sorted(network.floating_addresses(vip.port_id)))
-
-
-def _is_in(address: str, ranges: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
-    place = ipaddress.ip_address(address)
-    return any(place in one for one in ranges)
 
 
 def _without_floating(

@@ -69,10 +69,11 @@ class Keeper:
         read: dict[Need, tuple[Copy, bytes]] = {}
         is_there = True
         try:
-            for need in sorted(wanted, key=lambda need: (need in known, need)):  # what there is no copy of comes first
+            unread = [need for need in wanted if need not in known or (known[need].is_stale and self._reads_anew)]
+            for need in sorted(unread, key=lambda need: (need in known, need)):  # what there is no copy of comes first
                 if need not in known:
                     read[need] = self._read(snapshot, need)
-                elif known[need].is_stale and self._reads_anew and is_there:
+                elif is_there:
                     try:
                         read[need] = self._read(snapshot, need)
                     except exceptions.ControllerError as exc:

@@ -196,3 +196,24 @@ def test_any_text_is_taken_or_refused(text: str, after: bool) -> None:
         except allowed.NotAllowed:
             continue
         assert "global" not in text.split("\n")[-1].split()
+
+
+@pytest.mark.parametrize("text", [HTTP, PING, L7], ids=["http", "ping", "l7"])
+def test_what_is_new_beside_what_was_taken_is_looked_at_wherever_it_stands(text: str) -> None:
+    lines = text.split("\n")
+    for number in range(1, len(lines) + 1):
+        for bad in ("    lua-load /tmp/x.lua", "program x", "    http-request deny if { path -f /etc/shadow }"):
+            changed = "\n".join([*lines[: number - 1], bad, *lines[number - 1 :]])
+            with pytest.raises(allowed.NotAllowed, match=f"line {number} of"):
+                allowed.check_haproxy(changed, text)
+            with pytest.raises(allowed.NotAllowed, match=f"line {number} of"):
+                allowed.check_haproxy(changed)
+
+
+def test_a_line_of_another_section_may_come_to_one_that_was_taken_and_none_of_a_third() -> None:
+    taken = "frontend x\n    maxconn 10\n\nbackend y\n    balance roundrobin\n"
+    allowed.check_haproxy(taken.replace("maxconn 10", "maxconn 11"), taken)
+    with pytest.raises(allowed.NotAllowed, match="line 5 of"):
+        allowed.check_haproxy(taken.replace("balance roundrobin", "default_backend y"), taken)
+    with pytest.raises(allowed.NotAllowed, match="line 1 of"):
+        allowed.check_haproxy("    maxconn 11\n" + taken, taken)
