@@ -1,8 +1,8 @@
-"""A large load balancer on this machine, and changes under load: `python -m benchmarks.large` (root, wrk; about three minutes).
+"""Large load balancers on this machine, and changes under load: `python -m benchmarks.large` (root, wrk; about three minutes).
 
 50 listeners that end TLS, with 200 certificates by name, 50 pools, 2,000 members: how long until it is ACTIVE, until a change that takes a
-reload is, until a member's is live, and what HAProxy and the agent take of the memory. Then a thousand changes of members while wrk asks
-as fast as one of its threads can.
+reload is, until a member's is live, and what HAProxy and the agent take of the memory. The same with 100 listeners of HTTP and 5,000
+members. Then a thousand changes of members while wrk asks as fast as one of its threads can. `large` or `load` as an argument: that alone.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import pathlib
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from typing import Any
@@ -22,8 +23,8 @@ from controller.drivers.secrets import local
 from tests import tls_material
 from tests.integration.site import Site, agent_pids, haproxy_workers
 
-LISTENERS, MEMBERS, NAMES = 50, 40, 4
-"""Of each listener the last two."""
+CASES = ((50, 40, 4), (100, 50, 0))
+"""Listeners, and of each the members and the certificates by name, beside one of its own; with none it speaks HTTP."""
 RELOADS, WEIGHTS, ADDED = 5, 30, 10
 CHANGES = 1000
 
@@ -34,25 +35,26 @@ def main() -> None:
         site = Site(pathlib.Path(folder))
         try:
             site.up()
-            _large(site, calibration)
-            with contextlib.ExitStack() as members:
+            for listeners, members, names in CASES if "load" not in sys.argv else ():
+                _large(site, calibration, listeners, members, names)
+            if "large" in sys.argv:
+                return
+            with contextlib.ExitStack() as serving:
                 for name in ("web-1", "web-2"):
-                    members.enter_context(throughput.haproxy(site, name, throughput.MEMBER))
+                    serving.enter_context(throughput.haproxy(site, name, throughput.MEMBER))
                 _changes_under_load(site, calibration)
         finally:
             site.down()
 
 
-def _large(site: Site, calibration: float) -> None:
+def _large(site: Site, calibration: float, listeners: int, members: int, names: int) -> None:
     store = local.LocalSecrets(site.folder / "secrets")
-    references = [
-        store.store_bundle("demo", "t", tls_material.issue(f"{one}.example", names=[f"{one}.example"]).bundle)
-        for one in range(LISTENERS * (NAMES + 1))
-    ]
+    names_of = [[f"{one}-{at}.example" for at in range(names + 1 if names else 0)] for one in range(listeners)]
+    references = [[store.store_bundle("demo", "t", tls_material.issue(one, names=[one]).bundle) for one in some] for some in names_of]
     body: dict[str, Any] = {
         "name": "large",
         "vip_subnet_id": site.subnet_id,
-        "listeners": [_listener(site, one, references) for one in range(LISTENERS)],
+        "listeners": [_listener(site, one, members, references[one]) for one in range(listeners)],
     }
     began = time.perf_counter()
     made = site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
@@ -71,9 +73,9 @@ def _large(site: Site, calibration: float) -> None:
         reloads.append(time.perf_counter() - asked)
     of_reloads, spent = (_spent(site, made["id"]) - spent) / RELOADS, _spent(site, made["id"])
     pool, listener = made["listeners"][7]["default_pool_id"], made["listeners"][7]["id"]
-    members = site.api.get(f"/pools/{pool}/members")["members"]
+    member = site.api.get(f"/pools/{pool}/members")["members"][0]["id"]
     workers = haproxy_workers(_amphora(site, made["id"]))
-    weights = _until_live(site, amphora, pool, listener, members[0]["id"])
+    weights = _until_live(site, amphora, pool, listener, member)
     of_weights = (_spent(site, made["id"]) - spent) / WEIGHTS
     added = []
     for turn in range(ADDED):
@@ -83,7 +85,7 @@ def _large(site: Site, calibration: float) -> None:
         site.api.wait_active(made["id"], 60)
         added.append(time.perf_counter() - asked)
     harness.emit(
-        f"{LISTENERS} listeners, {LISTENERS * NAMES} certificates by name, {LISTENERS * MEMBERS} members",
+        f"{listeners} listeners, {listeners * names} certificates by name, {listeners * members} members",
         answered_seconds=answered - began,
         active_after_answer_seconds=created - answered,
         reload_to_active_p50_seconds=statistics.median(reloads),
@@ -103,16 +105,15 @@ def _large(site: Site, calibration: float) -> None:
     site.api.wait_gone(f"/loadbalancers/{made['id']}")
 
 
-def _listener(site: Site, number: int, references: list[str]) -> dict[str, Any]:
-    first = number * (NAMES + 1)
-    members = [{"address": site.web["web-1"], "protocol_port": 10_000 + number * MEMBERS + one} for one in range(MEMBERS)]
+def _listener(site: Site, number: int, members: int, references: list[str]) -> dict[str, Any]:
+    servers = [{"address": site.web["web-1"], "protocol_port": 10_000 + number * members + one} for one in range(members)]
+    tls = {"default_tls_container_ref": references[0], "sni_container_refs": references[1:]} if references else {}
     return {
         "name": f"l{number}",
-        "protocol": "TERMINATED_HTTPS",
+        "protocol": "TERMINATED_HTTPS" if references else "HTTP",
         "protocol_port": 1000 + number,
-        "default_tls_container_ref": references[first],
-        "sni_container_refs": references[first + 1 : first + 1 + NAMES],
-        "default_pool": {"name": f"p{number}", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": members},
+        "default_pool": {"name": f"p{number}", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": servers},
+        **tls,
     }
 
 
