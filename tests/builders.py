@@ -48,7 +48,7 @@ def _unsaid(schema: Schema) -> dict[str, Any]:
     """Attributes of the noun that clients may leave out, and what it has then."""
     found = {}
     for field in schema.fields.values():
-        if field.post and field.attribute is not None and "." not in field.attribute:
+        if (field.post or field.added) and field.attribute is not None and "." not in field.attribute:
             is_operators = field.operator is not None and field.operator.always
             value = field.operator.default if field.operator is not None and is_operators else field.default
             found[field.attribute] = tuple(value) if isinstance(value, list) else value

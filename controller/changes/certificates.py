@@ -93,6 +93,12 @@ def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation
     tx.tenant_certificates.keep(load_balancer_id, copies, since=read.since)
 
 
+def tell_ends(tx: database.Transaction, load_balancer_id: str, fields: Fields, values: Mapping[str, Any]) -> None:
+    """Have the ends of certificates shown as they are now that an object got these values, if they name any or none any more."""
+    if any(name in values for name in fields.served):
+        tx.tenant_certificates.tell_ends(load_balancer_id)
+
+
 def _encrypted(asking: Asking, found: Mapping[Need, reading.Secret]) -> Mapping[Need, tuple[reading.Secret, bytes]]:
     try:
         cipher = asking.services.cipher

@@ -54,6 +54,8 @@ def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = N
         asking.supports(asking.provider_of(tx, load_balancer.id), "listener", wanted)
         tx.listeners.add([row])
         certificates.keep(tx, load_balancer.id, secrets, generation)
+        if PROTOCOLS[wanted["protocol"]].ends_tls:
+            tx.tenant_certificates.tell_ends(load_balancer.id)
         return tx.listeners.get(row["id"])
 
 
@@ -93,6 +95,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
         if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it
             tx.tenant_certificates.ask_again(listener.load_balancer_id, certificates.LISTENER.references(values, listener), generation)
         tx.listeners.change(listener_id, asking.columns(SCHEMA, values), generation)
+        certificates.tell_ends(tx, listener.load_balancer_id, certificates.LISTENER, values)
         return tx.listeners.get(listener_id)
 
 

@@ -105,6 +105,8 @@ def _store(asking: Asking, seen: Seen) -> fully_populated.Created:
         tx.load_balancers.add([row])
         fully_populated.add(asking, tx, below, row["project_id"], row["id"])
         certificates.keep(tx, row["id"], seen.secrets, generation=1)
+        if seen.secrets.found:
+            tx.tenant_certificates.tell_ends(row["id"])
         change = Create(load_balancer_id=row["id"], request_id=asking.caller.request_id, topology=choice.topology)
         asking.give(tx, asking.provider(choice.provider), change)
         return fully_populated.created(tx, row["id"], bool(below))

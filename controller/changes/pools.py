@@ -52,6 +52,8 @@ def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = N
         certificates.keep(tx, load_balancer_id, secrets, generation)
         if listener is not None:
             tx.listeners.change(listener.id, {"default_pool_id": row["id"]}, generation)
+        if wanted["tls_container_ref"]:
+            tx.tenant_certificates.tell_ends(load_balancer_id)
         return tx.pools.get(row["id"])
 
 
@@ -89,6 +91,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
             tx.tenant_certificates.ask_again(pool.load_balancer_id, certificates.POOL.references(values, pool), generation)
         tx.pools.change(pool_id, asking.columns(SCHEMA, values), generation)
         tx.listeners.touch_users(pool_id, generation)
+        certificates.tell_ends(tx, pool.load_balancer_id, certificates.POOL, values)
         return tx.pools.get(pool_id)
 
 

@@ -1,6 +1,7 @@
 """`openstack figlina <resource> set`, and `show`: the fields that only we have, for whoever has the `openstack` command.
 
-A plug-in of python-openstackclient, which logs in. Its options are made of the declarations: a field with `added=True` has one.
+A plug-in of python-openstackclient, which logs in. Its options are made of the declarations: a field with `added=True` has one, if clients
+may write it.
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def added(schema: Schema) -> list[Field]:
     return [field for field in schema.fields.values() if field.added]
 
 
+def settable(schema: Schema) -> list[Field]:
+    """Those of them that clients write."""
+    return [field for field in added(schema) if field.put]
+
+
 KINDS = {schema.name: schema for schema in catalog.SCHEMAS if added(schema)}
 """The resources that have some, by their names."""
 
@@ -55,7 +61,7 @@ class Set(command.Command):
         """An option for each field, and one that unsets it."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
         parser.add_argument("object", metavar="NAME_OR_ID")
-        for field in added(self.schema):
+        for field in settable(self.schema):
             option = field.name.replace("_", "-")
             is_object = (kinds.schema_of(field.kind) or {}).get("type") == "object"
             shown: dict[str, Any] = {"nargs": "+", "metavar": "KEY=VALUE"} if is_object else {"metavar": "VALUE"}
@@ -79,7 +85,7 @@ SetLoadBalancer, SetListener, SetPool, SetL7Policy = map(_setting, ("loadbalance
 
 
 class Show(command.ShowOne):
-    """Show the fields that only Figlina has, and are set."""
+    """Show the fields that only Figlina has, those that are set or known."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The kind, and which one."""
@@ -102,7 +108,7 @@ def wanted(schema: Schema, options: dict[str, Any]) -> dict[str, Any]:
     :raises CommandError: they ask for none, or a value is not what it should be.
     """
     changes: dict[str, Any] = {}
-    for field in added(schema):
+    for field in settable(schema):
         given = options[field.name]
         if options[f"no_{field.name}"]:
             changes[field.name] = None
@@ -111,7 +117,7 @@ def wanted(schema: Schema, options: dict[str, Any]) -> dict[str, Any]:
             if field.name in _ACTIONS:
                 changes["action"] = _ACTIONS[field.name]
     if not changes:
-        raise exceptions.CommandError(f"Say what to set: {', '.join(f'--{field.name}'.replace('_', '-') for field in added(schema))}")
+        raise exceptions.CommandError(f"Say what to set: {', '.join(f'--{field.name}'.replace('_', '-') for field in settable(schema))}")
     return changes
 
 

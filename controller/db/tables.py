@@ -82,6 +82,11 @@ def _fault() -> list[sa.Column[Any]]:
     ]
 
 
+def _certificate_end() -> sa.Column[Any]:
+    """Written whenever a copy of a certificate is kept, or other certificates are named (`TenantCertificates.tell_ends`)."""
+    return sa.Column("certificate_expires_at", UtcDateTime)
+
+
 load_balancers = _resources(
     "load_balancers",
     load_balancer.SCHEMA,
@@ -105,12 +110,13 @@ load_balancers = _resources(
     sa.Index(None, "provisioning_status", "next_try_at"),
 )
 
-pools = _below("pools", pool.SCHEMA)
+pools = _below("pools", pool.SCHEMA, _certificate_end())
 
 listeners = _below(
     "listeners",
     listener.SCHEMA,
     _of("default_pool_id", "pools.id"),
+    _certificate_end(),
 )
 
 members = _below(

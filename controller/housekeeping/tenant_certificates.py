@@ -52,9 +52,8 @@ class TenantCertificates:
             if self._is_told(load_balancer_id, reference, used=True):
                 with self._db.begin() as tx:
                     tx.tenant_certificates.mark_registered(load_balancer_id, [reference])
-        for need, copy in sorted(copies.items()):
-            if need.reference in named and copy.not_after is not None:
-                self._announce(load_balancer_id, need, copy.not_after)
+        ends = [(need, copy.not_after) for need, copy in sorted(copies.items()) if need.reference in named and copy.not_after is not None]
+        self._announce(load_balancer_id, [event for need, end in ends if (event := self._event(need, end))])
 
     def _forget(self, load_balancer_id: str, reference: str, needs: Sequence[tls.Need]) -> None:
         """Unless somebody has named it again meanwhile: then the next round tells the store so."""
@@ -73,17 +72,28 @@ class TenantCertificates:
             return False
         return True
 
-    def _announce(self, load_balancer_id: str, need: tls.Need, end: datetime.datetime) -> None:
+    def _event(self, need: tls.Need, end: datetime.datetime) -> model.Fault | None:
+        """What is to be told of an end; None: nothing yet."""
         left = end.timestamp() - self._db.now()
         if left > self._warning:
-            return
+            return None
         what = "the list of revocations" if need.kind is tls.Kind.REVOCATIONS else "the certificate"
         words = f"{what} {need.reference} {'ends' if left > 0 else 'ended'} on {end:%Y-%m-%d %H:%M} UTC: "
         words += "store a new one, and update the listener or pool that names it"
-        event = model.Fault(code=ENDS if left > 0 else ENDED, message=words)
+        return model.Fault(code=ENDS if left > 0 else ENDED, message=words)
+
+    def _announce(self, load_balancer_id: str, events: Sequence[model.Fault]) -> None:
+        """Each once; where all were told before, nothing is written."""
+        if not events:
+            return
+        with self._db.read() as tx:
+            news = tx.faults.untold(load_balancer_id, events)
+        if not news:
+            return
         with self._db.begin() as tx:
-            if tx.faults.add_news(load_balancer_id, "load_balancer", load_balancer_id, event, among=100):
-                LOG.warning("load balancer %s: %s", load_balancer_id, words)
+            for event in tx.faults.untold(load_balancer_id, news):
+                tx.faults.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+                LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
 
 
 def _named(tx: database.Transaction, load_balancer_id: str) -> frozenset[str]:

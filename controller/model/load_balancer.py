@@ -178,6 +178,7 @@ class Listener(Resource):
     hsts_preload: bool
     rate_limit: RateLimit | None
     error_page: Page | None
+    certificate_expires_at: datetime.datetime | None  # the first one's of those that it shows
     l7policy_ids: tuple[str, ...] = ()  # by position
 
 
@@ -208,6 +209,7 @@ class Pool(Resource):
     alpn_protocols: tuple[str, ...] | None
     slow_start: int | None  # seconds
     drain_timeout: int | None  # seconds
+    certificate_expires_at: datetime.datetime | None  # of what it shows members
     listener_ids: tuple[str, ...] = ()  # the listeners whose default pool this is, or that redirect to it
     member_ids: tuple[str, ...] = ()
     health_monitor_id: str | None = None

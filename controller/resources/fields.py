@@ -115,6 +115,12 @@ def timestamp(name: str, about: str = "") -> Field:
     return read_only(name, kinds.timestamp, f"{about} In UTC." if about else "", show=kinds.naive)
 
 
+def certificate_end(what: str) -> Field:
+    """When the first of the certificates that an object shows runs out. We write it down when one is read, so nobody is asked about it."""
+    about = f"When the first of {what} runs out. In UTC. Only there while it has one that is known."
+    return read_only("certificate_expires_at", kinds.timestamp, about, show=kinds.naive, added=True)
+
+
 def common(*, description: bool = True, project: bool = True) -> tuple[Field, ...]:
     """What every resource of a project has; `project=False`: the one of its parent is taken, whatever the body says."""
     fields = (

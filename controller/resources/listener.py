@@ -172,5 +172,6 @@ SCHEMA = Schema(
             show=kinds.as_given,
             added=True,
         ),
+        fields.certificate_end("the listener's own certificates (default_tls_container_ref, sni_container_refs)"),
     ],
 )

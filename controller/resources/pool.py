@@ -135,6 +135,7 @@ SCHEMA = Schema(
             "then its connections are cut. null: as long as they last.",
             added=True,
         ),
+        fields.certificate_end("the certificates that are shown to members (tls_container_ref)"),
     ],
 )
 

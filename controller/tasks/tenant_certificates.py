@@ -143,6 +143,7 @@ class Keeper:
             return {}
         with self._db.begin(lease) as tx:
             tx.tenant_certificates.keep(snapshot.load_balancer.id, read, since=snapshot.generation)
+            tx.tenant_certificates.tell_ends(snapshot.load_balancer.id)
             known = tx.tenant_certificates.of(snapshot.load_balancer.id)
         return {need: known[need] for need in read}
 

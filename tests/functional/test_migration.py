@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -61,6 +62,47 @@ def test_amphorae_of_before_have_one_address_on_the_vips_network(url: str) -> No
     with database.Database(url).read() as tx:
         found = tx.amphorae.get("a")
     assert (found.vrrp_ip, found.additional_vrrp_ips) == ("192.0.2.7", ())
+
+
+def test_ends_of_certificates_that_are_known_are_shown_at_once(url: str) -> None:
+    schema, engine = migration.Schema(url), sa.create_engine(url)
+    schema.upgrade("0015")
+    end = datetime.datetime(2030, 5, 17, 12, 0, 1, tzinfo=datetime.UTC)
+    copies = {"first": end, "later": end + datetime.timedelta(days=9), "authority": end - datetime.timedelta(days=9), "endless": None}
+    old = sa.MetaData()
+    old.reflect(engine)
+    with engine.begin() as connection:
+        _row(connection, old.tables["load_balancers"], id="lb")
+        for name, named in (
+            ("both", {"default_tls_container_ref": "later", "sni_container_refs": ["authority", "first"], "protocol": "TERMINATED_HTTPS"}),
+            ("neither", {"default_tls_container_ref": "endless", "protocol": "TERMINATED_HTTPS"}),
+            ("plain", {"protocol": "HTTP"}),
+        ):
+            _row(connection, old.tables["listeners"], id=name, load_balancer_id="lb", **named)
+        for name, reference in (("shown", "later"), ("hidden", None)):
+            _row(connection, old.tables["pools"], id=name, load_balancer_id="lb", tls_container_ref=reference)
+        for reference, not_after in copies.items():
+            kind = "authorities" if reference == "authority" else "bundle"
+            copy = {"load_balancer_id": "lb", "reference": reference, "kind": kind, "name": "x", "content": b"x", "not_after": not_after}
+            connection.execute(sa.insert(tables.tenant_certificates).values(**copy, read_for=1, asked_for=0, is_registered=True))
+    schema.upgrade()
+    with engine.begin() as connection:
+        found = {
+            row.id: row.certificate_expires_at
+            for table in (tables.listeners, tables.pools)
+            for row in connection.execute(sa.select(table.c.id, table.c.certificate_expires_at))
+        }
+    engine.dispose()
+    assert found == {"both": end, "neither": None, "plain": None, "shown": copies["later"], "hidden": None}
+
+
+def _row(connection: sa.Connection, table: sa.Table, **values: Any) -> None:
+    """One whose other columns hold something."""
+    now = datetime.datetime(2026, 1, 1)
+    fillers = {sa.JSON: [], sa.DateTime: now, sa.VARCHAR: "x", sa.Boolean: True}
+    needed = [column for column in table.columns if not column.nullable and column.name not in values]
+    made = {column.name: next((value for kind, value in fillers.items() if isinstance(column.type, kind)), 0) for column in needed}
+    connection.execute(sa.insert(table).values(**made, **values))
 
 
 def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -264,3 +264,38 @@ def test_what_nobody_names_is_forgotten_once_the_store_is_told(site: flow_site.S
     with site.db.read() as tx:
         assert not tx.tenant_certificates.of(load_balancer_id)
     assert store.users == set()
+
+
+def test_housekeeping_writes_only_what_it_has_not_told(site: flow_site.Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More certificates than events are looked at by page: each is told once, however many rounds there are."""
+    load_balancer_id = site.built()
+    references = [store.store_bundle(PROJECT, "web", WEB.bundle) for _ in range(120)]
+    values = {"default_tls_container_ref": references[0], "sni_container_refs": references[1:]}
+    site.accept(load_balancer_id, flow_site.a_listener(443, protocol="TERMINATED_HTTPS", **values))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10)
+    begun = []
+    begin = site.db.begin
+    monkeypatch.setattr(site.db, "begin", lambda *lease: (begun.append(lease), begin(*lease))[1])
+    for transactions in (1, 0, 0):
+        begun.clear()
+        keeping.look(lambda: True)
+        assert len(begun) == transactions
+    with site.db.read() as tx:
+        told = [row["message"] for row in tx.faults.events(load_balancer_id, limit=1000) if row["code"] == tenant_certificates.ENDS]
+    assert len(told) == len(references)
+    assert all(any(reference in message for message in told) for reference in references)
+
+
+def test_what_a_worker_reads_anew_is_shown_with_its_new_end(site: flow_site.Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    for issued in (WEB, OTHER):
+        monkeypatch.setattr(store, "get_bundle", lambda _project_id, _reference, issued=issued: issued.bundle)
+        _renew(site, load_balancer_id, reference)
+        site.succeed(flow_site.an_update(load_balancer_id))
+        with site.db.read() as tx:
+            ends = {one.protocol: one.certificate_expires_at for one in tx.listeners.of_load_balancer(load_balancer_id)}
+        assert ends == {"HTTP": None, "TERMINATED_HTTPS": issued.certificate.not_valid_after_utc}

@@ -64,6 +64,13 @@ class Faults(rows.Repository):
             self.add_event(load_balancer_id, object_type, object_id, event)
         return is_news
 
+    def untold(self, load_balancer_id: str, events: Sequence[model.Fault]) -> list[model.Fault]:
+        """Those that the load balancer's own events do not tell, however many came after them."""
+        own = (_E.load_balancer_id == load_balancer_id, _E.object_id == load_balancer_id)
+        of_these = sa.select(_E.code, _E.message).where(*own, _E.code.in_({event.code for event in events}))
+        told = {(row.code, row.message) for row in self._connection.execute(of_these)}
+        return [event for event in events if (event.code, words.for_tenants(event.message)) not in told]
+
     def count(self, code: str, object_type: str, within: float) -> int:
         """How many events of a code happened to objects of a type within these seconds, by the clock that stamps them."""
         since = rows.now() - datetime.timedelta(seconds=within)

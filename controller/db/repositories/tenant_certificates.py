@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import datetime
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -14,6 +15,15 @@ _KNOWN = rows.Prepared(
     sa.select(_T.reference, _T.kind, _T.name, _T.not_after, _T.read_for, _T.asked_for, _T.is_registered).where(
         _T.load_balancer_id == sa.bindparam("load_balancer_id")
     )
+)
+_Showing = tuple[str, Iterable[str], datetime.datetime | None]
+"""Who shows certificates, which ones (None among them names nothing), and when the first one ends as it is written."""
+_L, _P = tables.listeners.c, tables.pools.c
+_SHOWN = (_L.id, _L.default_tls_container_ref, _L.sni_container_refs, _L.certificate_expires_at)
+_LISTENERS = rows.Prepared(sa.select(*_SHOWN).where(_L.load_balancer_id == sa.bindparam("of"), _L.protocol == "TERMINATED_HTTPS"))
+_WITH_ONE = sa.or_(_P.tls_container_ref.is_not(None), _P.certificate_expires_at.is_not(None))
+_POOLS = rows.Prepared(
+    sa.select(_P.id, _P.tls_container_ref, _P.certificate_expires_at).where(_P.load_balancer_id == sa.bindparam("of"), _WITH_ONE)
 )
 
 
@@ -58,6 +68,28 @@ class TenantCertificates(rows.Repository):
                 new.append({**whose, **values, "asked_for": 0, "is_registered": False})
         if new:
             self._connection.execute(sa.insert(tables.tenant_certificates), new)
+
+    def tell_ends(self, load_balancer_id: str) -> None:
+        """Write beside listeners and pools when the first of the certificates that they show ends, where it is not written so already.
+
+        Whoever keeps copies, or names others, calls it in the same transaction, under the load balancer's lock.
+        """
+        known = self.of(load_balancer_id)
+        ends = {need.reference: copy.not_after for need, copy in known.items() if need.kind is tls.Kind.BUNDLE}
+        for table, found in ((tables.listeners, self._of_listeners(load_balancer_id)), (tables.pools, self._of_pools(load_balancer_id))):
+            for object_id, references, written in found:
+                end = min((one for one in map(ends.get, references) if one is not None), default=None)
+                if end != written:
+                    told = sa.update(table).where(table.c.id == object_id).values(certificate_expires_at=end)
+                    self._connection.execute(told)
+
+    def _of_listeners(self, load_balancer_id: str) -> Iterator[_Showing]:
+        for object_id, default, others, written in _LISTENERS.all(self._connection, {"of": load_balancer_id}):
+            yield object_id, (default, *others), written
+
+    def _of_pools(self, load_balancer_id: str) -> Iterator[_Showing]:
+        for object_id, reference, written in _POOLS.all(self._connection, {"of": load_balancer_id}):
+            yield object_id, (reference,), written
 
     def ask_again(self, load_balancer_id: str, references: Collection[str] | None, generation: int) -> int:
         """Have these references, or all (None), read anew for a generation; how many there are."""

@@ -16,7 +16,7 @@ from controller.resources import catalog, kinds
 from controller.resources.declare import Schema
 from controller.resources.fields import Field
 
-FIELDS = [(schema, field) for schema in catalog.SCHEMAS for field in schema.fields.values() if field.added]
+FIELDS = [(schema, field) for schema in catalog.SCHEMAS for field in schema.fields.values() if field.added and field.put]
 EVERY = pytest.mark.parametrize(("schema", "field"), FIELDS, ids=lambda one: one.name)
 SETUP = pathlib.Path(__file__).parents[4] / "setup.cfg"
 
@@ -64,6 +64,16 @@ def test_values_are_json_text_or_what_is_in_a_file(tmp_path: pathlib.Path) -> No
     policy = openstack_commands.KINDS["l7policy"]
     changes = openstack_commands.wanted(policy, _parsed(policy, "--fixed-response", "status=204"))
     assert changes == {"fixed_response": {"status": 204}, "action": "FIXED_RESPONSE"}, "no other command knows the action"
+
+
+@pytest.mark.parametrize("kind", ["listener", "pool"])
+def test_what_clients_do_not_write_is_shown_and_can_not_be_set(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = openstack_commands.KINDS[kind]
+    assert "certificate_expires_at" in [field.name for field in openstack_commands.added(schema)]
+    for option in ("--certificate-expires-at", "--no-certificate-expires-at"):
+        with pytest.raises(SystemExit):
+            _parsed(schema, option, "2030-01-01")
+        assert "unrecognized arguments" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
