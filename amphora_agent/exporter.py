@@ -12,7 +12,7 @@ import pathlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from amphora_agent import haproxy_runtime, metrics, system
 from amphora_agent.protocol import rest
@@ -51,6 +51,7 @@ class Exporter:
         self._processor: Sequence[int] = ()
         self._before: metrics.Families = {}  # what workers counted that have ended
         self.expiries: Callable[[], Mapping[str, float]] = dict  # of listeners: when the first of their certificates ends
+        self.others: Callable[[], Iterable[Mapping[str, str]]] = tuple  # rows as of `show stat`, of what HAProxy does not serve
         self._leaving: dict[int, metrics.Families] = {}  # the same of those that have a successor and finish their connections
 
     @property
@@ -139,6 +140,7 @@ class Exporter:
             self._before = metrics.of_those_in(present, self._before)
             for counted in (self._before, *self._leaving.values()):
                 metrics.add(present, metrics.of_those_in(present, counted))
+        metrics.add_rows(present, self.others())
         try:
             for listener, end in self.expiries().items():
                 present.setdefault(metrics.EXPIRY, {})[("listener", listener),] = end

@@ -7,7 +7,7 @@ import logging
 import pathlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from amphora_agent import (
     certificates,
@@ -50,6 +50,10 @@ class ReportingHAProxy(program.Program):
         self._former_counts = former_counts.FormerCounts(self._counters, self._exporter)
         self._counting = threading.Lock()
         self._is_replacing = False  # True while it is being replaced because somebody wants another state
+
+    def tell_also(self, others: Callable[[], Iterable[Mapping[str, str]]]) -> None:
+        """Have scrapers told of what somebody else serves, by rows as of `show stat`."""
+        self._exporter.others = others
 
     def is_busy(self) -> bool:
         """Whether the newest worker works or waits for a processor; older ones may be busy with connections that they finish."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 EXPIRY = "figlina_listener_earliest_cert_expiry"
@@ -112,10 +112,15 @@ def families(statistics: str, info: str, is_own: Callable[[str], bool]) -> Famil
     found: Families = {}
     _add(found, "octavia_loadbalancer", (), _PROCESS, said := _pairs(info))
     _add(found, "octavia_memory", (), _MEMORY, said)
-    for row in csv.DictReader(io.StringIO(statistics.removeprefix("# "))):
-        if not is_own(row["pxname"]) and row["svname"]:
-            _add_row(found, row)
+    rows = csv.DictReader(io.StringIO(statistics.removeprefix("# ")))
+    add_rows(found, (row for row in rows if not is_own(row["pxname"]) and row["svname"]))
     return found
+
+
+def add_rows(families: Families, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add what rows of `show stat` say, by the names of its fields."""
+    for row in rows:
+        _add_row(families, row)
 
 
 def counts(statistics: str, info: str, is_own: Callable[[str], bool]) -> Families:

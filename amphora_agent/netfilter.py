@@ -16,9 +16,21 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 
-from amphora_agent import admission, counters, datagram_rules, errors, flows, member_checks, netlink, program, programs, system
+from amphora_agent import (
+    admission,
+    counters,
+    datagram_reports,
+    datagram_rules,
+    errors,
+    flows,
+    member_checks,
+    netlink,
+    program,
+    programs,
+    system,
+)
 from amphora_agent.datagram_rules import Standing
-from amphora_agent.protocol import datagrams, heartbeat, rest
+from amphora_agent.protocol import datagrams, rest
 
 LOG = logging.getLogger(__name__)
 NFTABLES = "nftables"
@@ -43,6 +55,8 @@ class Netfilter(program.Program):
         self._flows = flows.Flows(namespace)
         self._checks = member_checks.MemberChecks(namespace, self._follow_checks)
         self._lock = threading.RLock()  # of all below
+        self.known = datagram_reports.NOTHING
+        """What was reported last. No lock has to be held to look at it."""
         self._services: tuple[datagrams.Service, ...] = ()
         self._laid_out: tuple[datagrams.Service, ...] | None = None  # those that the kernel knows; None: nobody knows
         self._standing: dict[str, tuple[datagrams.Service, frozenset[str], object, object]] = {}  # by which its rules were made
@@ -169,26 +183,12 @@ class Netfilter(program.Program):
 
     def report(self, state: str | None) -> program.Part | None:
         if state != programs.RUNS:
+            self.known = datagram_reports.NOTHING
             return program.Part()
-        services, counted, states = self._services, self._counted, self._checks.states()
+        services, counted = self._services, self._counted
         totals = self._counters.take(_kernel(), {one.id: _raw(one, counted) for one in services})
-        part = program.Part(others={self.name: {"path": NFTABLES}})
-        for one in services:
-            active = sum(self._flows.counts.get(one.id, {}).values())
-            bytes_in, bytes_out, total, failed = totals[one.id]
-            part.listeners[one.id] = {
-                "status": "FULL" if one.most_flows and active >= one.most_flows else "OPEN",
-                "stats": {
-                    "bytes_in": bytes_in,
-                    "bytes_out": bytes_out,
-                    "active_connections": active,
-                    "total_connections": total,
-                    "request_errors": failed,
-                },
-            }
-            if one.pool_id is not None:
-                part.pools[f"{one.pool_id}:{one.id}"] = _pool(one, states)
-        return part
+        self.known = datagram_reports.Known(services, totals, self._flows.counts, self._checks.states())
+        return self.known.part(NFTABLES)
 
     def save(self) -> None:
         self._counters.save()
@@ -374,25 +374,6 @@ def _raw(service: datagrams.Service, counted: Mapping[str, tuple[int, int]]) -> 
     """In the order of `counters.FIELDS`."""
     new, into, out = (counted.get(datagram_rules.counter(kind, service.id), (0, 0)) for kind in ("new", "in", "out"))
     return [into[1], out[1], new[0], 0]
-
-
-def _pool(service: datagrams.Service, states: Mapping[member_checks.Key, bool | None]) -> dict[str, object]:
-    words = {one.id: _word(service, one, states.get((service.id, one.id))) for one in service.members}
-    serving = any(words[one.id] in ("UP", "no check") and one.weight for one in service.members)
-    status = "UP" if serving or not words else heartbeat.UNCHECKED if heartbeat.UNCHECKED in words.values() else "DOWN"
-    return {"status": status, "members": words}
-
-
-def _word(service: datagrams.Service, member: datagrams.Member, up: bool | None) -> str:
-    if not member.enabled:
-        return "MAINT"
-    if service.check is None:
-        return "no check"
-    if up is None:
-        return heartbeat.UNCHECKED
-    if not up:
-        return "DOWN"
-    return "UP" if member.weight else "DRAIN"
 
 
 def _refused(exc: system.CommandFailed) -> errors.AgentError:

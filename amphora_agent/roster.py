@@ -46,4 +46,6 @@ def make(
         rights.as_keepalived,
         rights.alive_script,
     )
-    return Roster(served_by, netfilter.Netfilter(state, namespace, record), announced_by)
+    datagrams = netfilter.Netfilter(state, namespace, record)
+    served_by.tell_also(lambda: datagrams.known.rows())
+    return Roster(served_by, datagrams, announced_by)

@@ -15,8 +15,9 @@ import pytest
 from controller.dev import certificates, processes
 from controller.dev.client import eventually
 from controller.embedded import linux
-from tests.integration import speaking
+from tests.integration import speaking, test_metrics
 from tests.integration.dual import Dual
+from tests.integration.site import agent_pids
 from tests.integration.test_protocol_matrix import members
 
 pytestmark = [
@@ -150,6 +151,57 @@ def test_members_statuses_and_statistics_are_told(dual: Dual, balancer: Callable
     assert min(told()["bytes_in"], told()["bytes_out"]) >= 6 * (len(SENT) + HEADERS)
     tree = dual.site.api.get(f"/loadbalancers/{made['id']}/status")["statuses"]["loadbalancer"]
     assert (tree["operating_status"], tree["listeners"][0]["operating_status"]) == ("DEGRADED", "ONLINE")
+
+
+@PROTOCOLS
+def test_metrics_tell_of_datagrams_what_clients_did(dual: Dual, balancer: Callable[..., dict[str, Any]], protocol: str) -> None:
+    """Beside the listener there is one for metrics; counts go on when the agent dies."""
+    made = balancer(protocol, "SINGLE", {}, connection_limit=1000)
+    own = {"protocol": "PROMETHEUS", "protocol_port": test_metrics.PORT, "loadbalancer_id": made["id"]}
+    dual.site.api.post("/listeners", {"listener": own})
+    dual.site.api.wait_active(made["id"])
+    eventually(lambda: dual.statuses(made) == {"back-4": "ONLINE", "closed": "ERROR"}, 60, lambda: str(dual.statuses(made)))
+    listener, pool = made["listeners"][0]["id"], made["pools"][0]["id"]
+    members_of_it = {one["name"]: one["id"] for one in dual.site.api.get(f"/pools/{pool}/members")["members"]}
+    found: dict[str, float] = {}
+
+    def of_listener(what: str) -> float:
+        return found.get(f'octavia_listener_{what}{{listener="{listener}"}}', -1)
+
+    def counted(flows: int) -> bool:
+        text, _, status = test_metrics.scrape(dual, made["vip_address"]).rpartition("\n")
+        if not status.startswith("200 "):  # an agent that begins
+            return False
+        found.clear()
+        found.update(test_metrics.samples(text))
+        return of_listener("sessions_total") == flows
+
+    def agree() -> bool:
+        """With what the API tells, which tests of statistics compare with what clients sent."""
+        stats = dual.site.api.get(f"/listeners/{listener}/stats")["stats"]
+        of_pool = [found[f'octavia_pool_bytes_{way}_total{{pool="{pool}"}}'] for way in ("in", "out")]
+        return counted(7) and of_pool == [of_listener(f"bytes_{way}_total") for way in ("in", "out")] == [
+            stats["bytes_in"],
+            stats["bytes_out"],
+        ]
+
+    assert {_ask(dual, made).member for _ in range(6)} == {"back-4"}
+    eventually(lambda: counted(6), 60, lambda: str(found))
+    if protocol == "UDP":
+        assert of_listener("bytes_in_total") == 6 * (len(SENT) + HEADERS)
+    assert of_listener("limit_sessions") == 1000
+    assert [found[f'octavia_pool_{one}_members{{pool="{pool}"}}'] for one in ("active", "backup")] == [1, 0]
+    states = {name: [one for one in ("UP", "DOWN") if found[_state(pool, member, one)]] for name, member in members_of_it.items()}
+    assert states == {"back-4": ["UP"], "closed": ["DOWN"]}
+    (amphora,) = dual.amphorae(made)
+    dual.site.kill(agent_pids(amphora))
+    assert _ask(dual, made).member == "back-4"
+    eventually(lambda: counted(7), 60, lambda: str(found))
+    eventually(agree, 60, lambda: str(found))
+
+
+def _state(pool: str, member: str, state: str) -> str:
+    return f'octavia_member_status{{pool="{pool}",member="{member}",state="{state}"}}'
 
 
 @PROTOCOLS

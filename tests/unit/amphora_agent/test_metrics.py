@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from amphora_agent import exporter, haproxy_runtime, metrics
+from amphora_agent import datagram_reports, datagram_rules, exporter, haproxy_runtime, metrics
+from amphora_agent.protocol import datagrams
 from tests import recorded
 
 KNOWN = set((pathlib.Path(recorded.__file__).parent / "octavia-metrics.txt").read_text().split())
@@ -78,6 +79,55 @@ def test_a_shared_member_that_one_listener_finds_down_is_down_and_up() -> None:
     rows = [f"p:{one},m{',' * (place - 1)}{status}" for one, status in (("a", "UP"), ("b", "DOWN"))]
     found = samples(metrics.text(metrics.families("\n".join([head, *rows]), "", lambda _: False), {}))
     assert [found[f'octavia_member_status{{pool="p",member="m",state="{one}"}}'] for one in ("UP", "DOWN", "MAINT")] == [1, 1, 0]
+
+
+def _service(name: str, *members: datagrams.Member) -> datagrams.Service:
+    check = datagrams.Check(type="UDP-CONNECT", delay=3, timeout=1, rise=1, fall=1)
+    return datagrams.Service(
+        id=name, transport="udp", addresses=("192.0.2.1",), port=53, most_flows=9, pool_id="p", check=check, members=members
+    )
+
+
+def test_services_of_datagrams_are_told_by_the_same_names() -> None:
+    """Two listeners have the pool; one of its members is fit, one is a backup, one is away."""
+    some = [
+        datagrams.Member(id=name, address="192.0.2.2", port=1, weight=weight, check_address="192.0.2.2", check_port=1, backup=name == "b")
+        for name, weight in (("m", 5), ("b", 1), ("x", 1))
+    ]
+    services = [_service("l", *some), _service("k", *some)]
+    mark = datagram_rules.numbers(services[0])["m"]
+    known = datagram_reports.Known(
+        services,
+        {"l": [1000, 2000, 7, 0], "k": [1, 2, 3, 0]},
+        {"l": {mark: 4}, "k": {mark: 2}},
+        {(one, name): up for one in "lk" for name, up in (("m", True), ("b", True), ("x", False))},
+    )
+    found: metrics.Families = {}
+    metrics.add_rows(found, known.rows())
+    said = samples(metrics.text(found, {}))
+    assert {key.partition("{")[0] for key in said} - KNOWN == set()
+    expected = {
+        'listener_bytes_in_total{listener="l"}': 1000,
+        'listener_bytes_out_total{listener="l"}': 2000,
+        'listener_sessions_total{listener="l"}': 7,
+        'listener_connections_total{listener="k"}': 3,
+        'listener_current_sessions{listener="l"}': 4,
+        'listener_limit_sessions{listener="l"}': 9,
+        'listener_status{listener="l",state="UP"}': 1,
+        'pool_bytes_in_total{pool="p"}': 1001,
+        'pool_sessions_total{pool="p"}': 10,
+        'pool_current_sessions{pool="p"}': 6,
+        'pool_active_members{pool="p"}': 1,
+        'pool_backup_members{pool="p"}': 1,
+        'pool_status{pool="p",state="UP"}': 1,
+        'member_current_sessions{pool="p",member="m"}': 6,
+        'member_current_sessions{pool="p",member="x"}': 0,
+        'member_weight{pool="p",member="m"}': 5,
+        'member_status{pool="p",member="m",state="UP"}': 1,
+        'member_status{pool="p",member="x",state="DOWN"}': 1,
+        'member_status{pool="p",member="x",state="UP"}': 0,
+    }
+    assert {key: said[f"octavia_{key}"] for key in expected} == expected
 
 
 def test_load_is_that_since_the_last_look() -> None:
