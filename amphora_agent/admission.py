@@ -3,14 +3,18 @@
 One nftables table in the tenants' namespace, which is replaced as a whole. It looks at packets before anything translates their
 addresses, so it holds for whoever serves them. Beside what is admitted passes what was asked for from here (replies of members), and
 what IPv6 can't do without: neighbor discovery (RFC 4861) and the queries by which switches learn who listens for it (RFC 2710, RFC 3810).
-Each packet of a client has to be admitted, for a flow of datagrams may have no end. A TCP connection that stands is reset with its next
-segment when its client is admitted no more, so that it waits for nothing; the client's own resets pass, so that HAProxy's half of it ends.
+Each packet of a client has to be admitted, for a flow of datagrams may have no end. A TCP connection that stands is ended when its client
+is admitted no more (`end_others`); one that nobody saw is reset with its next segment, so that it waits for nothing, and the client's own
+resets pass, so that HAProxy's half of it ends.
 """
 
 from __future__ import annotations
 
+import collections
+import ipaddress
 from collections.abc import Iterable, Iterator
 
+from amphora_agent import sockets
 from amphora_agent.protocol import rest
 
 TABLE = "figlina_admission"
@@ -25,6 +29,35 @@ def script(interfaces: Iterable[rest.Interface]) -> str:
     if guarded:
         lines += [f"table inet {TABLE} {{", *(line for one in guarded for line in _chain(one)), *_arriving(guarded), "}"]
     return "\n".join(lines) + "\n"
+
+
+def end_others(interfaces: Iterable[rest.Interface], former: Iterable[rest.Interface]) -> int:
+    """End connections to what listens here whose clients these NICs do not admit, and how many those were. In this thread's namespace.
+
+    They are those to ports that these NICs admit somebody to, or have admitted (`former`).
+
+    :raises OSError: the kernel does not do it.
+    """
+    admitted, ended = _tcp(interfaces), 0
+    ports = {*admitted, *_tcp(former)}
+    for version in (4, 6):
+        found = [one for one in sockets.tcp(version) if one.port in ports]
+        places = {(one.address, one.port) for one in found if one.listens}
+        connections = [one for one in found if not one.listens and (one.address, one.port) in places]
+        over = [one for one in connections if not any(one.peer in network for network in admitted.get(one.port, ()))]
+        sockets.end(over)
+        ended += len(over)
+    return ended
+
+
+def _tcp(interfaces: Iterable[rest.Interface]) -> dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]]:
+    """From where they admit connections, by port."""
+    found: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = collections.defaultdict(list)
+    for admission in (one for interface in interfaces for one in interface.admits or ()):
+        if admission.protocol == "tcp" and admission.port is not None:
+            everywhere = ("0.0.0.0/0", "::/0") if admission.source is None else (admission.source,)
+            found[admission.port] += [ipaddress.ip_network(source) for source in everywhere]
+    return found
 
 
 def _chain(interface: rest.Interface) -> Iterator[str]:

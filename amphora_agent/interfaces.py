@@ -61,6 +61,7 @@ class Interfaces:
         self.namespace = self._namespace = namespace
         self._fetch = fetch
         self._appear_timeout = appear_timeout
+        self._admitted: Sequence[rest.Interface] = ()  # what was let in before; nobody knows what an earlier agent did
         self._admitting: str | None = None  # the script that the kernel was given last; None: an earlier agent's, if any
 
     def configure_management(self, config: boot.BootConfig) -> None:
@@ -111,8 +112,8 @@ class Interfaces:
             _batch(self._inside, _lines(interface))
         self._heed_sources(wanted)
 
-    def admit(self, wanted: Iterable[rest.Interface]) -> None:
-        """Let in by these NICs what they admit, and everything by those that do not say.
+    def admit(self, wanted: Sequence[rest.Interface]) -> None:
+        """Let in by these NICs what they admit, and everything by those that do not say. Connections that are admitted no more end.
 
         :raises SettingRefused: the kernel does not take it; what held before still holds.
         """
@@ -126,6 +127,21 @@ class Interfaces:
         except system.CommandFailed as exc:
             raise errors.SettingRefused("nft -f", " ".join(exc.output.split())) from exc
         self._admitting = script
+        self._end_others(wanted)
+
+    def _end_others(self, wanted: Sequence[rest.Interface]) -> None:
+        """Connections that say nothing would stand until somebody speaks; where the kernel can't end them, they do."""
+        former, self._admitted = self._admitted, wanted
+        guarded = [one for one in wanted if one.admits is not None]
+        if not guarded:
+            return
+        try:
+            ended = system.inside_namespace(self._namespace, lambda: admission.end_others(guarded, former))
+        except OSError as exc:
+            LOG.warning("Connections that are admitted no more end when somebody speaks: the kernel does not end them (%s)", exc)
+        else:
+            if ended:
+                LOG.info("%d connections were ended whose clients are admitted no more", ended)
 
     def _has_admission(self) -> bool:
         """Whether an earlier agent left a table here. Where nobody can tell, none could make one."""

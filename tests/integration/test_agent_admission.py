@@ -60,8 +60,35 @@ def reaches(amphora: Amphora, source: str, port: int = 80) -> bool:
         return False
 
 
-def _connected(vip: str, source: str) -> socket.socket:
-    return socket.create_connection((vip, 80), 30, source_address=(source, 0))
+@pytest.mark.parametrize("source", [STRANGER, STRANGER6])
+def test_a_connection_that_says_nothing_ends_at_once_when_its_client_is_admitted_no_more(amphora: Amphora, source: str) -> None:
+    """On both sides, and no other one: neither one that may stay, nor those to members."""
+    amphora.web(9001)
+    patient = text(amphora).replace("timeout client 20s", "timeout client 5m").replace("timeout server 20s", "timeout server 5m")
+    amphora.apply(1, patient, interfaces=(nic((ANY, OTHER_PORT)),))
+    vip, friend = (VIP6, FRIEND6) if ":" in source else (VIP, FRIEND)
+    with contextlib.ExitStack() as stack:
+        idle, asked, staying, elsewhere = (
+            stack.enter_context(amphora.outdoors(lambda who=who, port=port: _connected(vip, who, port)))
+            for who, port in ((source, 80), (source, 80), (friend, 80), (source, 8080))
+        )
+        for one in (asked, staying, elsewhere):
+            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+        amphora.apply(2, patient, interfaces=(nic((rest.Admission("tcp", 80, f"{friend}/{128 if ':' in friend else 32}"), OTHER_PORT)),))
+        for one in (idle, asked):
+            one.settimeout(5)
+            with pytest.raises(ConnectionResetError):
+                _read_all(one)
+            port = one.getsockname()[1]
+            eventually(lambda port=port: amphora.tenant("ss", "-Htan", f"dport = :{port}") == "", within=5)
+        for one in (staying, elsewhere):
+            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert one.recv(4096).startswith(b"HTTP/1.1 200")
+
+
+def _connected(vip: str, source: str, port: int = 80) -> socket.socket:
+    return socket.create_connection((vip, port), 30, source_address=(source, 0))
 
 
 def _read_all(sock: socket.socket) -> None:
@@ -126,16 +153,9 @@ def test_a_connection_that_stands_ends_with_its_client_s_admission_and_not_befor
         assert who(amphora) == {FRIEND, STRANGER, FRIEND6, STRANGER6}, "what served before goes on serving"
         amphora.apply(3, patient, interfaces=(nic((FRIENDS,)),))
         assert who(amphora) == {FRIEND}
-        port = waiting.getsockname()[1]
         for one in (held, idle, waiting):
-            one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             with pytest.raises(ConnectionResetError):
                 _read_all(one)
-        assert amphora.tenant("ss", "-Htan", f"dport = :{port}") != ""
-        amphora.release(9001)
-        eventually(
-            lambda: amphora.tenant("ss", "-Htan", f"dport = :{port}") == "", within=15
-        )  # HAProxy has heard of it, too: it knows by time-outs later
 
 
 def test_a_flow_of_datagrams_ends_when_its_client_is_admitted_no_more(amphora: Amphora) -> None:
