@@ -4,6 +4,10 @@ An old worker of HAProxy teaches its tables to the new one over the `peers` sect
 waits for others for twice 5 seconds first. Until then what it has learned from clients would be lost, for it empties its tables when it is
 to end. So the agent has a connection to the old worker, reads the tables until the new one serves, and sets there what that one has not
 learned.
+
+Nor does a new worker pass on what an old one is just teaching it: the new half of a pair, which asks it in that moment, gets nothing, and
+is not taught later. So where a peer is named that was not before, all entries are set, which makes them news for peers; and the reload is
+over only when the new peer was sent them, for what follows may be the end of the half that knew them.
 """
 
 from __future__ import annotations
@@ -23,8 +27,13 @@ _ENTRY = re.compile(r"0x[0-9a-f]+: key=(?P<key>.*) use=\d+ (?:.* )?server_id=(?P
 _SIZES = re.compile(r"(?m)^# table: (?P<table>[^,\s]+), .*\bused:(?P<used>\d+)").finditer
 _SAFE_KEY = re.compile(r"(?:[!-\[\]-~]|\\[\\= ])+").fullmatch
 """What HAProxy shows of a key and takes back as it is: printable ASCII, with a backslash before another, `=` and a blank."""
+_PEER = re.compile(r"id=(?P<name>\S+?)\((?:local|remote),").search
+_SENT = re.compile(r"\blast_pushed=(\d+)").search
+_NEWS = re.compile(r"\blocalupdate=(\d+)").search
 LESSON = 1.0
 """Seconds that a worker has for what another one teaches it: it takes some milliseconds, more with many clients."""
+INTRODUCTION = 3.0
+"""Seconds until a peer that was not known before is connected and was sent all entries."""
 _LINE = 12_000
 """Bytes of commands in one line: HAProxy's buffer for one takes 16 KiB."""
 
@@ -40,7 +49,7 @@ def kept(runtime: haproxy_runtime.RuntimeApi, old: str | None, new: str) -> Iter
                 session, teaches = stack.enter_context(runtime.session()), _teaches(runtime.ask("show peers"))
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("Clients may change servers by this reload: %s", exc)
-        carrier = Carrier(runtime, session, tables, teaches)
+        carrier = Carrier(runtime, session, tables, teaches, new_peers(old or "", new))
         carrier.read()
         yield carrier
 
@@ -49,9 +58,14 @@ class Carrier:
     """Carries entries from the worker at the other end of a session to the present one, as far as it does not teach them itself."""
 
     def __init__(
-        self, runtime: haproxy_runtime.RuntimeApi, old: haproxy_runtime.Session | None, tables: Iterable[str], teaches: bool
+        self,
+        runtime: haproxy_runtime.RuntimeApi,
+        old: haproxy_runtime.Session | None,
+        tables: Iterable[str],
+        teaches: bool,
+        new_peers: frozenset[str],
     ) -> None:
-        self._runtime, self._old, self._teaches = runtime, old, teaches
+        self._runtime, self._old, self._teaches, self._new_peers = runtime, old, teaches, new_peers
         self._found: dict[str, dict[str, str]] = {table: {} for table in tables}  # server's name by key, by table
 
     def read(self) -> None:
@@ -75,6 +89,8 @@ class Carrier:
             present = haproxy_states.rows(self._runtime.server_states()) if wanted else {}
             for table in wanted:
                 self._fill(table, present)
+            if wanted and self._new_peers:
+                self._await_new_peers(wanted)
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("Clients may have changed servers: %s", exc)
 
@@ -83,11 +99,19 @@ class Carrier:
         return all(sizes.get(table, 0) >= count for table, count in wanted.items())
 
     def _fill(self, table: str, servers: Mapping[haproxy_states.Key, haproxy_states.Row]) -> None:
-        taken = {key for key, _ in entries(self._runtime.ask(f"show table {table}"), table, servers)}
-        missing = [(key, name) for key, name in self._found[table].items() if key not in taken]
-        for line in _lines(commands(table, missing, servers)):
+        taken = dict(entries(self._runtime.ask(f"show table {table}"), table, servers))
+        missing = {key: name for key, name in self._found[table].items() if key not in taken}
+        for line in _lines(commands(table, ({**missing, **taken} if self._new_peers else missing).items(), servers)):
             self._runtime.ask(line)
         LOG.info("%s entries of table %s were carried to the new worker", len(missing), table)
+
+    def _await_new_peers(self, tables: Iterable[str]) -> None:
+        def are_told() -> bool:
+            said = self._runtime.ask("show peers")
+            return all(is_told(said, peer, tables) for peer in self._new_peers)
+
+        if not system.wait_until(are_told, INTRODUCTION):
+            LOG.warning("A new peer was not sent all clients yet: %s", ", ".join(sorted(self._new_peers)))
 
 
 def same_tables(old: str, new: str) -> Iterator[str]:
@@ -99,6 +123,25 @@ def same_tables(old: str, new: str) -> Iterator[str]:
         lines = _sticking(section)
         if lines and section.backend is not None and before.get(section.backend) == lines:
             yield section.backend
+
+
+def new_peers(old: str, new: str) -> frozenset[str]:
+    """The names of peers that only the new configuration has."""
+    return frozenset(_peers(new) - _peers(old))
+
+
+def is_told(shown: str, peer: str, tables: Iterable[str]) -> bool:
+    """Whether, by the answer to `show peers`, a peer was sent the newest of each of these tables."""
+    told: set[str] = set()
+    name, sent = "", 0
+    for line in shown.splitlines():
+        if found := _PEER(line):
+            name = found["name"]
+        elif pushed := _SENT(line):
+            sent = int(pushed[1])
+        elif name == peer and (news := _NEWS(line)) and sent >= int(news[1]):
+            told.update(word.removeprefix("id=") for word in line.split() if word.startswith("id="))
+    return told >= set(tables)
 
 
 def entries(dump: str, table: str, servers: Mapping[haproxy_states.Key, haproxy_states.Row]) -> list[tuple[str, str]]:
@@ -136,6 +179,11 @@ def _lines(several: Iterable[str]) -> Iterator[str]:
 def _sticking(section: haproxy_config.Section) -> tuple[str, ...]:
     """What keys are, and where they are found; how many are kept and for how long does not change what they mean."""
     return tuple(line.partition(" size ")[0] for line in section.lines if line.startswith(("stick-table ", "stick ")))
+
+
+def _peers(text: str) -> set[str]:
+    lines = (line.split() for chunk in haproxy_config.cut(text) if chunk.startswith("peers") for line in chunk.splitlines())
+    return {words[1] for words in lines if len(words) > 1 and words[0] == "peer"}
 
 
 def _teaches(peers: str) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import http.client
+import pathlib
 import random
 import socket
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from amphora_agent import haproxy_config, system
+from amphora_agent import haproxy_config, haproxy_runtime, system
 from tests.integration import agent_amphora
 from tests.integration.agent_amphora import Amphora, config
 
@@ -104,6 +107,56 @@ def test_clients_stay_over_a_reload_that_the_old_worker_teaches(amphora: Amphora
         amphora.apply(generation, sticky(PORTS, APP_COOKIE, generation), peer_name="me")
         assert asked_again(clients) == homes
         agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=20)
+
+
+OTHER = """
+global
+    stats socket {path} level admin
+defaults
+    mode http
+    timeout client 5s
+    timeout server 5s
+    timeout connect 5s
+peers lb_peers
+    peer me 127.0.0.1:1025
+    peer other-{number} 127.0.0.1:{port}
+backend p1:l1
+{lines}
+    server somebody 127.0.0.1:9
+"""
+
+
+@contextlib.contextmanager
+def another_half(amphora: Amphora, folder: pathlib.Path, number: int) -> Iterator[Callable[[], str]]:
+    """A HAProxy that knows the amphora's as a peer, which does not know it yet; and what is in its table."""
+    path, file, pid = (folder / f"{number}.{kind}" for kind in ("sock", "cfg", "pid"))
+    file.write_text(OTHER.format(path=path, number=number, port=2000 + number, lines=APP_COOKIE))
+    start = f"echo $$ > {pid}; exec haproxy -db -L other-{number} -f {file}"
+    with subprocess.Popen(amphora.in_tenant("sh", "-c", start), stderr=subprocess.DEVNULL):
+        try:
+            agent_amphora.eventually(path.exists)
+            yield lambda: haproxy_runtime.RuntimeApi(path).ask("show table p1:l1")
+        finally:
+            amphora.exec("kill", pid.read_text().strip())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clients", [40, 4000])
+def test_a_new_peer_knows_all_clients_when_it_is_named(amphora: Amphora, tmp_path: pathlib.Path, clients: int) -> None:
+    amphora.apply(1, sticky(PORTS, APP_COOKIE), peer_name="me")
+    home = haproxy_config.number(f"m{PORTS[1]}")
+    names = [f"{index:05d}" for index in range(clients)]
+    starts = range(0, len(names), 100)
+    talk(
+        amphora, *(";".join(f"set table p1:l1 key {name} data.server_id {home}" for name in names[start : start + 100]) for start in starts)
+    )
+    agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=30)  # from now on each worker teaches the next
+    for number in range(2, 8):
+        with another_half(amphora, tmp_path, number) as table:
+            peer = f"\n    peer other-{number} 127.0.0.1:{2000 + number}\n\nfrontend"
+            named = sticky(PORTS, APP_COOKIE, number).replace("\n\nfrontend", peer, 1)
+            assert amphora.apply(number, named, peer_name="me") == "reload"
+            assert f"used:{clients}" in table().splitlines()[0]
 
 
 def test_a_table_with_thousands_of_clients_goes_over(amphora: Amphora) -> None:

@@ -56,3 +56,34 @@ STICKY = ("    stick-table type ipv6 size 10k peers p", "    stick on src")
 )
 def test_a_table_is_the_same_if_keys_and_their_finding_are(old: str, new: str, same: list[str]) -> None:
     assert list(haproxy_tables.same_tables(old, new)) == same
+
+
+SHOWN_PEERS = """0x1: [29/Nov/2026:16:08:06] id=lb_peers disabled=0 flags=0x1103 resync_timeout=3s task_calls=2
+  0x2: id=other(remote,active) addr=127.0.0.1:2002 last_status=ESTA last_hdshk=1s
+        last_local_table:0x3 id=p1:l1 local_id=1 remote_id=0
+        shared tables:
+          0x3 local_id=1 remote_id=0 flags=0x0 remote_data=0x0
+              last_acked=0 last_pushed={sent} last_get=0 teaching_origin=0 update=8
+              table:0x4 id=p1:l1 update=8 localupdate=8 commitupdate=8 refcnt=1
+  0x5: id=me(local,inactive) addr=127.0.0.1:1025 last_status=ESTA last_hdshk=1s
+        shared tables:
+          0x6 local_id=1 remote_id=1 flags=0x0 remote_data=0x80001
+              last_acked=4 last_pushed=0 last_get=4 teaching_origin=0 update=0
+              table:0x4 id=p1:l1 update=8 localupdate=8 commitupdate=8 refcnt=1
+"""
+
+
+def test_a_peer_is_told_when_it_was_sent_the_newest_of_every_table() -> None:
+    all_sent, some_sent = SHOWN_PEERS.format(sent=8), SHOWN_PEERS.format(sent=7)
+    assert haproxy_tables.is_told(all_sent, "other", ["p1:l1"])
+    assert not haproxy_tables.is_told(some_sent, "other", ["p1:l1"])
+    assert not haproxy_tables.is_told(all_sent, "other", ["p1:l1", "p2:l1"])
+    assert not haproxy_tables.is_told(all_sent, "me", ["p1:l1"])
+    assert not haproxy_tables.is_told(all_sent, "who", ["p1:l1"])
+
+
+def test_new_peers_are_those_that_were_not_named_before() -> None:
+    alone = "peers p\n    peer me 127.0.0.1:1025\n\nbackend b\n    server peer 127.0.0.1:1\n"
+    paired = alone.replace("\n\n", "\n    peer other 198.19.0.2:1025\n\n", 1)
+    assert haproxy_tables.new_peers(alone, paired) == {"other"}
+    assert haproxy_tables.new_peers(paired, alone) == haproxy_tables.new_peers(paired, paired) == frozenset()
