@@ -204,10 +204,14 @@ class ComputeFault(ControllerError):
 
 
 class AmphoraUnreachable(Transient):
-    """The agent of an amphora did not answer in time. `is_there`: its machine took the connection all the same."""
+    """The agent of an amphora did not answer in time.
+
+    `is_there`: its machine took the connection all the same. `is_starting`: something answered there that it isn't ready yet.
+    """
 
     code = "amphora_unreachable"
     is_there = False
+    is_starting = False
 
     def __init__(self, amphora_id: str, reason: str) -> None:
         super().__init__(f"amphora {amphora_id} did not answer: {reason}")

@@ -213,7 +213,9 @@ class RestAmphora(interface.AmphoraDriver):
         except _NO_ANSWER as exc:
             raise _unanswered(amphora, exc) from exc
         if answer.status in _NOT_READY:
-            raise exceptions.AmphoraUnreachable(amphora.id, f"it answered {answer.status}: {_said(answer)}")
+            unready = exceptions.AmphoraUnreachable(amphora.id, f"it answered {answer.status}: {_said(answer)}")
+            unready.is_starting = True
+            raise unready
         return answer
 
 
@@ -230,10 +232,8 @@ def _may_pass(unreachable: exceptions.AmphoraUnreachable) -> bool:
 
     A time-out was long enough already, and a stranger's certificate will not become the right one.
     """
-    cause = unreachable.__cause__
-    if isinstance(cause, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProtocolError | ConnectionError):
-        return True
-    return cause is None and unreachable.reason.startswith("it answered")
+    refused = urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProtocolError | ConnectionError
+    return unreachable.is_starting or isinstance(unreachable.__cause__, refused)
 
 
 def _words(error: Exception) -> str:

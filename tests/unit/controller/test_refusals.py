@@ -142,6 +142,8 @@ def test_no_module_reads_a_sentence_of_ours() -> None:
         "says(str(error)) if re.compile('x').search(error.args[0]) else 0",
         "f'{error}'.partition(': ')",
         "error.for_clients.removeprefix('x')",
+        "error.reason.startswith('it answered')",
+        "if error.detail == 'it is in use': pass",
     ],
 )
 @pytest.mark.parametrize(
@@ -184,7 +186,7 @@ def _is_ours(kind: ast.expr) -> bool:
 
 
 def _is_sentence(node: ast.expr, name: str) -> bool:
-    """`str(error)`, `f"{error}"`, `error.args[0]` or `error.for_clients`."""
+    """`str(error)`, `f"{error}"`, `error.args[0]`, or an attribute that holds words."""
     match node:
         case ast.Call(func=ast.Name(id="str"), args=[ast.Name(id=found)]):
             return found == name
@@ -192,6 +194,6 @@ def _is_sentence(node: ast.expr, name: str) -> bool:
             return any(isinstance(one, ast.FormattedValue) and isinstance(one.value, ast.Name) and one.value.id == name for one in values)
         case ast.Subscript(value=ast.Attribute(value=ast.Name(id=found), attr="args")):
             return found == name
-        case ast.Attribute(value=ast.Name(id=found), attr="for_clients"):
+        case ast.Attribute(value=ast.Name(id=found), attr="for_clients" | "reason" | "detail"):
             return found == name
     return False
