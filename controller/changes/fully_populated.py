@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, pools, vip, visibility
+from controller.changes import certificates, health_monitors, l7policies, l7rules, listeners, members, placement, pools, vip, visibility
 from controller.changes.asking import Asking, new_row
 from controller.changes.settings import Settings
 from controller.db import database
@@ -156,7 +156,7 @@ def _check_pool(settings: Settings, values: Values) -> None:
         servers.add(server)
 
 
-def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_groups: bool, allow_member_sriov: bool) -> certificates.Read:
+def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_groups: bool, choice: placement.Choice) -> certificates.Read:
     """What needs the network service, the secret store, or the load balancer above: subnets and certificates are there, and good, and what
     listeners and members ask of the load balancer can be had.
 
@@ -172,20 +172,22 @@ def check(asking: Asking, graph: Graph, project_id: str, place: vip.Place, own_g
     for values in graph.listeners:
         listeners.check_cidrs(values["allowed_cidrs"], place.versions, own_groups=own_groups)
     for item in graph.members:
-        members.check_sriov(item, allow_member_sriov)
+        members.check_sriov(item, asking.provider(choice.provider), choice.placement)
     return certificates.Read(secrets)
 
 
 def supported(asking: Asking, provider_name: str, graph: Graph, vip_versions: Collection[int]) -> None:
     """The last rule: the provider of that name can do all of it.
 
-    :raises NotSupported: it can't, or there is no VIP from which a member can be reached.
+    :raises NotSupported: it can't.
     """
     provider = asking.provider(provider_name)
     for schema, values, protocol in graph.objects():
-        if schema is member.SCHEMA:
-            members.check_reachable(values["address"], protocol, vip_versions, provider_name)
-        asking.supports(provider, schema.name, {**values, "listener_protocol": protocol} if schema is l7policy.SCHEMA else values)
+        if schema is l7policy.SCHEMA:
+            values = {**values, "listener_protocol": protocol}
+        elif schema is member.SCHEMA:
+            values = members.deciding(values, protocol, vip_versions)
+        asking.supports(provider, schema.name, values)
 
 
 def add(asking: Asking, tx: database.Transaction, graph: Graph, project_id: str, load_balancer_id: str) -> None:

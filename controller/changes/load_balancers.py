@@ -74,7 +74,7 @@ def _looked_at(asking: Asking, wanted: Values, counts: Mapping[str, collections.
     of_log = access_logs.check(asking, wanted["access_log"], project_id)
     access_logs.check_versions(wanted["access_log"], place.versions)
     below = fully_populated.plan(asking.settings, wanted)
-    secrets = fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice.placement.allow_member_sriov)
+    secrets = fully_populated.check(asking, below, project_id, place, bool(wanted["vip_sg_ids"]), choice)
     counts[project_id].update({"load_balancer": 1, **below.counts})
     with asking.read() as tx:
         tx.quotas.check(project_id, counts[project_id], asking.settings.quotas)

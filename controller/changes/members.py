@@ -14,10 +14,10 @@ from controller.changes.settings import Settings
 from controller.db import database
 from controller.db.repositories.pools import Head
 from controller.exceptions import RuleBroken
-from controller.model import addresses
+from controller.model import addresses, choice
 from controller.model import load_balancer as model
-from controller.model.protocols import PROTOCOLS
 from controller.model.status import OperatingStatus
+from controller.providers.interface import Provider
 from controller.refusals import Refusal
 from controller.resources.declare import Values
 from controller.resources.member import SCHEMA
@@ -132,7 +132,7 @@ def new_rows(
     """The rows of new members, when the last rules about them are met.
 
     :raises InvalidRequest: the load balancer's flavor does not allow ports by SR-IOV.
-    :raises NotSupported: it has no VIP from which a member can be reached, or the provider can't do it.
+    :raises NotSupported: the provider can't do it.
     """
     _check_place(asking, tx, pool, wanted)
     parents, status = {"load_balancer_id": pool.load_balancer_id, "pool_id": pool.id}, first_status(pool.has_monitor)
@@ -148,18 +148,15 @@ def new_rows(
 
 
 def _check_place(asking: Asking, tx: database.Transaction, pool: Head, wanted: Sequence[Mapping[str, Any]]) -> None:
-    """What new members of a pool ask of their load balancer, which is read only if they do."""
-    if any(item["request_sriov"] for item in wanted):
-        allowed = tx.placements.get(pool.load_balancer_id).allow_member_sriov
-        for item in wanted:
-            check_sriov(item, allowed)
-    if PROTOCOLS[pool.protocol].transport != "tcp":
-        load_balancer = tx.load_balancers.get(pool.load_balancer_id)
-        for item in wanted:
-            check_reachable(item["address"], pool.protocol, load_balancer.vip.versions, load_balancer.provider)
+    """What new members of a pool ask of their load balancer, whose flavor is read only if they do."""
     provider = asking.provider_of(tx, pool.load_balancer_id)
+    if any(item["request_sriov"] for item in wanted):
+        placement = tx.placements.get(pool.load_balancer_id)
+        for item in wanted:
+            check_sriov(item, provider, placement)
+    vip_versions = {ipaddress.ip_address(one).version for one in pool.vip_addresses}
     for item in wanted:
-        asking.supports(provider, "member", item)
+        asking.supports(provider, "member", deciding(item, pool.protocol, vip_versions))
 
 
 def check_addresses(settings: Settings, values: Mapping[str, Any]) -> None:
@@ -195,12 +192,13 @@ def same_server(address: str, port: int) -> exceptions.Conflict:
     return exceptions.Conflict(words, code=Refusal.MEMBER_EXISTS)
 
 
-def check_sriov(values: Mapping[str, Any], allowed: bool) -> None:
-    """A port that is a part of the host's network card is for load balancers whose flavor has them.
+def check_sriov(values: Mapping[str, Any], provider: Provider, placement: choice.Placement) -> None:
+    """A port that is a part of the host's network card is for load balancers whose flavor has them, where the provider's flavors say it.
 
     :raises InvalidRequest: this one's has not.
     """
-    if values["request_sriov"] and not allowed:
+    is_asked = any(one.name == "allow_member_sriov" for one in provider.flavor_capabilities)
+    if values["request_sriov"] and is_asked and not placement.allow_member_sriov:
         raise RuleBroken("request_sriov: the flavor of this load balancer does not allow member ports by SR-IOV (allow_member_sriov).")
 
 
@@ -209,17 +207,9 @@ def vnic_type(values: Mapping[str, Any]) -> str:
     return "direct" if values["request_sriov"] else "normal"
 
 
-def check_reachable(address: str, pool_protocol: str, vip_versions: Collection[int], provider: str) -> None:
-    """Datagrams are not translated from one IP version to the other on their way.
-
-    :raises NotSupported: no VIP has the version of this member.
-    """
-    version = ipaddress.ip_address(address).version
-    if PROTOCOLS[pool_protocol].transport != "tcp" and version not in vip_versions:
-        raise exceptions.NotSupported(
-            f"Provider '{provider}' does not support a requested option: an IPv{version} member {address} in a {pool_protocol} pool "
-            f"of a load balancer without an IPv{version} VIP"
-        )
+def deciding(values: Mapping[str, Any], pool_protocol: str, vip_versions: Collection[int]) -> Values:
+    """The values of a member, and those of its pool and its load balancer that decide whether a provider can do it."""
+    return {**values, "pool_protocol": pool_protocol, "vip_versions": vip_versions}
 
 
 def first_status(has_monitor: bool) -> OperatingStatus:

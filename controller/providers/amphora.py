@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import uuid
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
@@ -34,10 +35,12 @@ class AmphoraProvider(interface.Provider):
     supported: ClassVar[Mapping[str, Mapping[str, Collection[Any]]]] = SUPPORTED
 
     def supports(self, resource: str, values: Mapping[str, Any]) -> None:
-        """Compare with the table.
+        """Compare with the table, and with the versions of IP.
 
         :raises NotSupported: no amphora can do that yet.
         """
+        if resource == "member":
+            _check_version(values)
         protocol = PROTOCOLS.get(values.get("protocol", ""))
         besides = _OF_DATAGRAMS.get(resource, {}) if protocol is not None and protocol.transport != "tcp" else {}
         for name, possible in self.supported.get(resource, {}).items():
@@ -70,6 +73,18 @@ class AmphoraProvider(interface.Provider):
                 raise exceptions.NotSupported(f"Provider 'amphora' does not know how to {type(change).__name__.lower()} a load balancer")
         post(tx, job, change.request_id)
         return generation
+
+
+def _check_version(member: Mapping[str, Any]) -> None:
+    """Datagrams are not translated from one version of IP to the other on their way.
+
+    :raises NotSupported: no VIP has the version of this member.
+    """
+    address, protocol = member["address"], member["pool_protocol"]
+    version = ipaddress.ip_address(address).version
+    if PROTOCOLS[protocol].transport != "tcp" and version not in member["vip_versions"]:
+        words = f"of a load balancer without an IPv{version} VIP"
+        raise unsupported(f"an IPv{version} member", f"{address} in a {protocol} pool {words}")
 
 
 def _failover(tx: database.Transaction, change: interface.Failover) -> jobs.FailoverLoadBalancer:

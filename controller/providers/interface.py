@@ -75,7 +75,7 @@ class Provider(abc.ABC):
         """Refuse what is valid, and yet more than it can do. Called when every rule is met, so that 501 means that nothing else is wrong.
 
         `resource` and `values` are named as in the API (`listener`, `{"protocol": "UDP"}`). Beside those there are values that decide on a
-        resource and stand in another one: `listener_protocol` of an `l7policy`; and the data of the `flavor` that was chosen.
+        resource and stand in another one: `listener_protocol` of an `l7policy`, `pool_protocol` and `vip_versions` (of IP) of a `member`.
 
         :raises NotSupported: the message names the option and its value.
         """

@@ -17,6 +17,7 @@ from controller.db import tables
 from controller.jobs import owed
 from tests.functional.api.conftest import Api
 
+_DATAGRAMS = {"protocol": "UDP", "lb_algorithm": "ROUND_ROBIN"}
 _ENABLED = ("api_settings", "enabled_provider_drivers"), {"amphora": "Machines.", "kiln": "For tests."}
 
 MODULE = '''
@@ -121,6 +122,26 @@ def test_each_provider_says_itself_what_it_can_t_do(site: Api) -> None:
     assert "'amphora'" in site.refused(
         501, "POST", "/loadbalancers", {"loadbalancer": {**whole, "listeners": [], "pools": [{"name": "p", **by_port}]}}
     )
+
+
+def test_each_provider_says_itself_which_members_datagrams_reach(site: Api) -> None:
+    ours, theirs = site.load_balancer()["id"], site.load_balancer(provider="kiln")["id"]
+    six: dict[str, Any] = {"address": "2001:db8:1::1", "protocol_port": 53}
+    whole = {"vip_subnet_id": site.network.subnet_id, "pools": [{"name": "p", **_DATAGRAMS, "members": [six]}]}
+    by_parent = {one: site.pool(loadbalancer_id=one, **_DATAGRAMS)["id"] for one in (ours, theirs)}
+    assert "'amphora'" in site.refused(501, "POST", f"/pools/{by_parent[ours]}/members", {"member": six})
+    assert "'amphora'" in site.refused(501, "POST", "/loadbalancers", {"loadbalancer": whole})
+    site.member(by_parent[theirs], **six)
+    site.ok("POST", "/loadbalancers", {"loadbalancer": {**whole, "provider": "kiln"}}, 201)
+
+
+def test_ports_by_sriov_need_a_flavor_only_where_the_providers_flavors_have_them(site: Api) -> None:
+    fast = {"address": "10.0.0.1", "protocol_port": 80, "request_sriov": True}
+    whole = {"vip_subnet_id": site.network.subnet_id, "pools": [{"name": "p", **_DATAGRAMS, "members": [fast]}]}
+    for provider, status in (("amphora", 400), ("kiln", 201)):
+        pool = site.pool(loadbalancer_id=site.load_balancer(provider=provider)["id"])["id"]
+        assert site.send("POST", f"/pools/{pool}/members", {"member": fast}).status_code == status
+        assert site.send("POST", "/loadbalancers", {"loadbalancer": {**whole, "provider": provider}}).status_code == status
 
 
 def test_profiles_say_to_each_provider_what_it_understands(site: Api) -> None:

@@ -47,8 +47,7 @@ def test_a_member_port_by_sriov_needs_a_flavor_that_has_them(api_with: Any) -> N
     assert [member["vnic_type"] for member in shown] == ["direct", "direct", "normal"]  # what a batch says of a known one is ignored
 
 
-def test_datagrams_reach_members_of_a_vips_version_only(api_with: Any) -> None:
-    api = api_with((SETTINGS, "refuse_unsupported"), False)
+def test_datagrams_reach_members_of_a_vips_version_only(api: Api) -> None:
     subnet = api.network.create_subnet("private", "six", "2001:db8::/64")
     four = _pool(api, api.load_balancer(), protocol="UDP")
     both = api.load_balancer(additional_vips=[{"subnet_id": subnet, "ip_address": "2001:db8::5"}])
