@@ -76,6 +76,7 @@ HOMES = {
     "alembic": {"db"},
     "taskflow": {"jobs", "worker", "flows", "tasks"},
     "flask": {"api"},
+    "werkzeug": {"api"},
     "gunicorn": {"cmd"},
     "httptools": {"api"},
     "uvloop": {"cmd"},
