@@ -207,6 +207,20 @@ def test_only_what_may_change_changes(site: flow_site.Site) -> None:
         tx.amphorae.update("a", load_balancer_id="another")
 
 
+@pytest.mark.parametrize("column", ["provisioning_status", "operating_status"])
+def test_a_change_gives_no_status(site: flow_site.Site, column: str) -> None:
+    load_balancer_id = site.built()
+    member = site.snapshot(load_balancer_id).members[0]
+    with site.db.begin() as tx:
+        at = tx.load_balancers.advance(load_balancer_id)
+        with pytest.raises(TypeError, match=column):
+            tx.members.change(member.id, {column: "ERROR"}, at)
+        with pytest.raises(TypeError, match=column):
+            tx.members.change_many([{"id": member.id, column: "ERROR"}], at)
+    found = site.snapshot(load_balancer_id).members[0]
+    assert (found.provisioning_status, found.operating_status) == (member.provisioning_status, member.operating_status)
+
+
 def test_amphorae_of_a_load_balancer_are_those_that_are_not_deleted(site: flow_site.Site) -> None:
     with site.db.begin() as tx:
         for name, owner in (("a", "lb-1"), ("b", "lb-2"), ("c", "lb-1")):

@@ -36,6 +36,12 @@ def check_seen(table: sa.Table, statuses: Collection[str]) -> None:
         raise ValueError(f"no row of {table.name} is ever {', '.join(sorted(odd))}")
 
 
+def check_values(names: Collection[str]) -> None:
+    """:raises TypeError: a status is among the columns of a change: it would be written past the tables."""
+    if statuses := {"provisioning_status", "operating_status"}.intersection(names):
+        raise TypeError(f"no change gives a status: {', '.join(sorted(statuses))}")
+
+
 def to(table: sa.Table, new: ProvisioningStatus, **values: Any) -> sa.Update:
     """Rows that may become this, become it, with other values; so do those that are it already. The caller says which rows are meant."""
     return _moving(table, _life(table).before(new) | {new}, new, values)

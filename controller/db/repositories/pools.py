@@ -139,7 +139,7 @@ class Members(resources.Resources[model.Member]):
         return self.page(paging.Query(filters=(paging.Filter("pool_id", pool_id),)))
 
     def change_many(self, changes: Sequence[Mapping[str, Any]], generation: int) -> None:
-        """Write new values to many members, which are not being deleted; each change has an `id`, perhaps `tags`, and its columns.
+        """Write new values to many members, which are not being deleted; each change has an `id`, perhaps `tags`, and columns but statuses.
 
         One `executemany` per set of columns, and members that differ in nothing but their names share one.
         """
@@ -148,6 +148,7 @@ class Members(resources.Resources[model.Member]):
             columns = tuple(sorted(name for name in item if name not in ("id", "tags")))
             by_columns.setdefault(columns, []).append({"object_id": item["id"], **{f"new_{name}": item[name] for name in columns}})
         for columns, parameters in by_columns.items():
+            moves.check_values(columns)
             values: dict[str, Any] = {name: sa.bindparam(f"new_{name}") for name in columns}
             statement = moves.changed(_M, generation=generation, updated_at=rows.NOW, **values)
             self._connection.execute(statement.where(_M.c.id == sa.bindparam("object_id")), parameters)

@@ -160,10 +160,11 @@ class Resources(rows.Repository, Generic[R]):
         self._add_tags({item["id"]: item.get("tags", ()) for item in objects})
 
     def change(self, object_id: str, values: Mapping[str, Any], generation: int) -> None:
-        """Write new values, stamp the generation, and owe an update.
+        """Write new values, none of which is a status, stamp the generation, and owe an update.
 
         :raises Conflict: the object is being deleted.
         """
+        moves.check_values(values.keys())
         columns = {name: value for name, value in values.items() if name != "tags"}
         updated = self._stamp(self.table.c.id == object_id, generation, {**columns, "updated_at": rows.NOW})
         if not updated:

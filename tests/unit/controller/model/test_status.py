@@ -85,7 +85,7 @@ def _writes(path: pathlib.Path) -> Iterator[int]:
 
 
 def test_one_module_writes_statuses() -> None:
-    """SQL is made below `controller/db` alone, as tests/test_architecture.py sees to."""
+    """Beside `controller/db`, only the embedded cloud makes SQL (tests/test_architecture.py), and that on tables of its own."""
     modules = [path for path in sorted((ROOT / "controller/db").rglob("*.py")) if path != WRITER and "versions" not in path.parts]
     found = [f"{path.relative_to(ROOT)}:{line}" for path in modules for line in _writes(path) if path.name != "rows.py"]
     assert not found, f"only {WRITER.name} writes statuses, for it asks the tables of model/status.py: {', '.join(found)}"
