@@ -260,7 +260,7 @@ class Split:
     """Requests that are split between pools: each by itself, or all of a client alike (`SOURCE_IP`)."""
 
     pools: tuple[Share, ...]
-    by: str = "REQUEST"
+    by: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,7 +70,7 @@ def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model
 
 def _shares(policy: model.L7Policy, pools: Mapping[str, model.Pool]) -> list[tuple[model.Pool, str]]:
     """The pools of a policy that serve, each with the further condition under which it gets a request that those before it did not get."""
-    split = policy.split or model.Split(pools=(model.Share(pool_id=policy.redirect_pool_id or "", weight=1),))
+    split = policy.split or model.Split(by="REQUEST", pools=(model.Share(pool_id=policy.redirect_pool_id or "", weight=1),))
     named = [(pools.get(share.pool_id), int(share.weight)) for share in split.pools if share.weight > 0]
     serving = [(pool, weight) for pool, weight in named if pool is not None and serves(pool)]
     chosen = {"REQUEST": _CHANCE, "SOURCE_IP": _CLIENT}[safe.one_of(f"by of L7 policy {policy.id!r}", split.by, ("REQUEST", "SOURCE_IP"))]

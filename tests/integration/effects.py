@@ -273,7 +273,7 @@ def _other_pool(parts: Parts, field: str) -> model.Split | str:
     other: str = parts["other_pool"].id
     if field != "split":
         return other
-    return model.Split(pools=tuple(model.Share(pool_id=one, weight=1) for one in (other, parts["pool"].id)))
+    return model.Split(by="REQUEST", pools=tuple(model.Share(pool_id=one, weight=1) for one in (other, parts["pool"].id)))
 
 
 def _parts(word: str, state: str, port: int, change: Change) -> Parts:

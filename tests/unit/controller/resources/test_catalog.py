@@ -104,6 +104,33 @@ def test_an_attribute_is_of_the_kind_of_its_field_and_has_no_default_of_its_own(
             assert attribute.default_factory is dataclasses.MISSING
 
 
+@pytest.mark.parametrize(
+    ("noun", "field"),
+    [
+        pytest.param(STORED[schema.name][0], field, id=f"{schema.name}-{field.name}")
+        for schema in SCHEMAS
+        for field in schema.fields.values()
+        if (schema.name, field.name) in _BY_ANOTHER and "properties" in (kinds.schema_of(field.kind) or {})
+    ],
+)
+def test_what_an_object_of_the_model_holds_is_declared_and_has_its_default_there_alone(noun: type[Any], field: Field) -> None:
+    _check_parts(typing.get_args(typing.get_type_hints(noun)[str(field.attribute)])[0], kinds.schema_of(field.kind) or {})
+
+
+def _check_parts(made: type[Any], declared: Mapping[str, Any]) -> None:
+    """Null may be left out where an object is made: some columns hold only what was given."""
+    hints, attributes = typing.get_type_hints(made), {one.name: one for one in dataclasses.fields(made)}
+    assert attributes.keys() == declared["properties"].keys()
+    for name, said in declared["properties"].items():
+        arguments = typing.get_args(hints[name])
+        annotated = arguments[0] if isinstance(hints[name], types.UnionType) else hints[name]
+        assert _json_type(annotated) in said["type"], f"{made.__name__}.{name}"
+        assert attributes[name].default in (dataclasses.MISSING, None), f"{made.__name__}.{name}"
+        assert attributes[name].default is dataclasses.MISSING or said.get("default") is None, f"{made.__name__}.{name}"
+        if said.get("items", {}).get("properties"):
+            _check_parts(arguments[0], said["items"])
+
+
 def _json_type(annotated: Any) -> str:
     known = {str: "string", int: "integer", bool: "boolean", float: "number", tuple: "array", Mapping: "object"}
     origin = typing.get_origin(annotated) or annotated
