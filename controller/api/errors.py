@@ -1,4 +1,4 @@
-"""From exceptions to answers: the status of each code, and the two shapes of bodies that clients know (spec `api.md` §4)."""
+"""From exceptions to answers: the status of each code, and the two shapes of bodies that clients know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The VIP of a load balancer: what the deployment allows, then the network service's word, before anything is stored (`api.md` §7.2)."""
+"""The VIP of a load balancer: what the deployment allows, then the network service's word, before anything is stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An amphora: the small machine that serves one load balancer, alone or as half of a pair (spec `api.md` §19)."""
+"""An amphora: the small machine that serves one load balancer, alone or as half of a pair."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What operators prepare and tenants choose by name: flavors and availability zones, each with the profile that says what it means.
 
-A profile's data is a JSON object, kept as the text that the operator wrote (spec `api.md` §16-§18).
+A profile's data is a JSON object, kept as the text that the operator wrote.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a tenant asks for: a load balancer, its VIP, and the listeners, pools, members and health monitors below it (spec `api.md` §7-§12).
+"""What a tenant asks for: a load balancer, its VIP, and the listeners, pools, members and health monitors below it.
 
 Times are aware UTC datetimes, timeouts of listeners are milliseconds, those of health monitors seconds. Fields bear the names of the API,
 and what they are when a client says nothing stands in `resources`, where they are declared; a field that no code reads needs no line here.

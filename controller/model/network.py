@@ -115,7 +115,7 @@ class WantedAddress:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class VipRequest:
-    """What a tenant asked for; at least one of the first three is given (spec `api.md` §7.2). `additional` ones are on the same port.
+    """What a tenant asked for; at least one of the first three is given. `additional` ones are on the same port.
 
     The address gets the spelling of RFC 5952.
     """

@@ -1,6 +1,7 @@
 """The protocols that listeners speak with clients and pools with members, in one table: whoever asks about a protocol asks here.
 
-Which pools go below which listeners stands in spec `api.md` §9.4, which monitors probe which pools in §12, headers in §9.3.
+Which pools go below which listeners, which monitors probe which pools, and which headers can be inserted is as in the Octavia API, whose
+reference lists them.
 """
 
 from __future__ import annotations

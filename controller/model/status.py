@@ -119,7 +119,7 @@ UNSETTLED = frozenset(_P) - {_P.ACTIVE, _P.DELETED}
 
 
 class AmphoraStatus(enum.StrEnum):
-    """Where an amphora is in its life (spec `api.md` §19, `controller.md` §8)."""
+    """Where an amphora is in its life."""
 
     BOOTING = "BOOTING"
     ALLOCATED = "ALLOCATED"

@@ -15,7 +15,7 @@ from controller.model.status import ProvisioningStatus
 from controller.render import health_checks, l7, safe
 
 _PERSISTENCE_TIMEOUT = 360
-"""Seconds, where a pool says none (spec `amphora.md` §5)."""
+"""Seconds, where a pool says none: the six minutes of keepalived.conf(5)."""
 
 
 def config(snapshot: model.Snapshot) -> str | None:

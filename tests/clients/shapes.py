@@ -1,4 +1,4 @@
-"""What clients of the compatible API parse, field by field (spec `api.md`, appendix A): the type of each, and when it is null.
+"""What clients of the compatible API parse, field by field: the type of each, and when it is null.
 
 `faults()` holds an answer against this table at one of four moments of an object's life. A field that is missing, one that nobody expects,
 a value of another type and a null in the wrong place are faults.

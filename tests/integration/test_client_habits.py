@@ -1,4 +1,4 @@
-"""Clients with the habits of those that people use, on a whole site: none is refused, and what they made serves (spec `api.md` §21)."""
+"""Clients with the habits of those that people use, on a whole site: none is refused, and what they made serves."""
 
 from __future__ import annotations
 

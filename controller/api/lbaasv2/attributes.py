@@ -1,4 +1,4 @@
-"""What each resource of LBaaS v2 may be given by POST and PUT, and what it shows (spec `lbaasv2.md` §2).
+"""What each resource of LBaaS v2 may be given by POST and PUT, and what it shows.
 
 Each attribute is a field of the first API that says what is otherwise here (`fields.also()`), so a new one needs no line in this module;
 here stand those that only LBaaS v2 has, and how it refuses.

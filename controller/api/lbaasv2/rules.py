@@ -1,4 +1,4 @@
-"""Rules that LBaaS v2 has and the others have not, or have otherwise (spec `lbaasv2.md` §2-§5)."""
+"""Rules that LBaaS v2 has and the others have not, or have otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What typed clients send to unset, how they read answers, and how they walk lists (spec `api.md` §21); the walks with a data plane are in
+"""What typed clients send to unset, how they read answers, and how they walk lists; the walks with a data plane are in
 `tests/integration/test_client_habits.py`.
 """
 

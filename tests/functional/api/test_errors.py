@@ -1,4 +1,4 @@
-"""Every mistake of a client has its status and its sentence (spec `api.md` §4)."""
+"""Every mistake of a client has its status and its sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""L7 policies and their rules (spec `api.md` §13, §14): shapes, positions, what an action needs, what a rule may say, who stamps whom."""
+"""L7 policies and their rules: shapes, positions, what an action needs, what a rule may say, who stamps whom."""
 
 from __future__ import annotations
 

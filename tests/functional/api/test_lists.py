@@ -1,4 +1,4 @@
-"""Pages, sorting, filters, fields and tags (spec `api.md` §5)."""
+"""Pages, sorting, filters, fields and tags."""
 
 from __future__ import annotations
 

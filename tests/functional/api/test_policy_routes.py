@@ -1,5 +1,5 @@
-"""Every route, found in the application's own map, asks for the right leave: each role is let through or refused as the rules promise (spec
-`api.md` §20). A route that is new must be told here who may call it; one that asks nobody's leave fails."""
+"""Every route, found in the application's own map, asks for the right leave: each role is let through or refused as the rules promise.
+A route that is new must be told here who may call it; one that asks nobody's leave fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the routes table (spec `api.md` §1.1) by name, in every spelling; and that there are no others."""
+"""Every row of the routes table by name, in every spelling; and that there are no others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of listeners (spec `api.md` §9), of what the data plane can do and of what it can't do yet."""
+"""The rules of listeners, of what the data plane can do and of what it can't do yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of load balancers and of their VIPs, in their order (spec `api.md` §7), and whose objects a body may name."""
+"""The rules of load balancers and of their VIPs, in their order, and whose objects a body may name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of members, alone and in a batch (spec `api.md` §11)."""
+"""The rules of members, alone and in a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules of pools and health monitors (spec `api.md` §10, §12), of what the data plane can do and of what it can't do yet."""
+"""The rules of pools and health monitors, of what the data plane can do and of what it can't do yet."""
 
 from __future__ import annotations
 

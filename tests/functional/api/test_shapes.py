@@ -1,4 +1,4 @@
-"""The exact keys and values that clients parse (spec `api.md` appendix A), in the answer to a minimal create and in a GET."""
+"""The exact keys and values that clients parse, in the answer to a minimal create and in a GET."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole load balancer in one body, its status tree, and the batch of members (spec `api.md` §7.3, §8, §11.1)."""
+"""A whole load balancer in one body, its status tree, and the batch of members."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every request: spellings of paths, verbs, headers, discovery (spec `api.md` §1-§3)."""
+"""What holds for every request: spellings of paths, verbs, headers, discovery."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a write leaves behind: states, generations, jobs and a ring; and what is accepted while work is under way (spec `api.md` §6)."""
+"""What a write leaves behind: states, generations, jobs and a ring; and what is accepted while work is under way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of protocols says what spec `api.md` §9.3, §9.4 and §12 say, and no other module has one of its own."""
+"""The table of protocols says what clients of the Octavia API know of them, and no other module has one of its own."""
 
 from __future__ import annotations
 
