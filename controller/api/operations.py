@@ -10,7 +10,6 @@ import itertools
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from controller.changes import secrets
 from controller.providers import amphora as amphora_provider
 from controller.resources import (
     amphora,
@@ -26,6 +25,7 @@ from controller.resources import (
     member,
     pool,
     quota,
+    secret,
 )
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
@@ -298,17 +298,8 @@ def _children() -> Iterator[Operation]:
 
 def _secrets() -> Iterator[Operation]:
     reference = _said("What listeners and pools name.", "local:5d1f8d3a-7b0a-4a3f-9a35-6f1b1d1f2c3e")
-    asked = {
-        "name": _said("A name for people.", "shop"),
-        "kind": _said(
-            "What it is: a certificate with its key and chain, an authority, or a list of revocations.", "ca", enum=list(secrets.KINDS)
-        ),
-        "payload": _said("PEM, or PKCS #12 in base64. It is never shown again.", "-----BEGIN CERTIFICATE-----..."),
-        "passphrase": _said("Of the private key; it is not kept.", "of the key"),
-        "project_id": _said("Whose it is; yours, if it is left out.", "b7f3c1d2e4a5468f9c0d1e2f3a4b5c6d"),
-    }
-    body = {"type": "object", "properties": asked, "required": ["payload"], "additionalProperties": False}
-    yield Operation(method="POST", path="/secrets", status=201, answer=envelope(secret=envelope(ref=reference)), body=envelope(secret=body))
+    body = envelope(secret=json_schema.for_post(secret.SCHEMA))
+    yield Operation(method="POST", path="/secrets", status=201, answer=envelope(secret=envelope(ref=reference)), body=body)
     yield Operation(method="DELETE", path="/secrets/{}", status=204)
 
 

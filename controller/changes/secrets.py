@@ -4,52 +4,40 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any
 
 from controller import exceptions
 from controller.changes.asking import Asking
 from controller.db import rows
 from controller.drivers.secrets import bundles
-from controller.refusals import Refusal
+from controller.resources import dialects
+from controller.resources.declare import Values
+from controller.resources.secret import AUTHORITY, CERTIFICATE
 
-KINDS = ("certificate", "ca", "crl")
-FIELDS = ("name", "kind", "payload", "passphrase", "project_id")
 
-
-def store(asking: Asking, values: Mapping[str, Any]) -> str:
+def store(asking: Asking, values: Values) -> str:
     """Keep a certificate with its key and chain (PEM, or PKCS #12 in base64), a CA, or a list of revocations; its reference.
 
     Nothing that was given is repeated in an error.
 
-    :raises InvalidRequest: a field is not what it should be, or the certificate can't be served.
+    :raises InvalidRequest: the content is not what it should be, or the certificate can't be served.
     :raises NotSupported: the secret store of this deployment takes none from us.
     """
-    if unknown := sorted(values.keys() - set(FIELDS)):
-        raise exceptions.InvalidRequest(f"Unknown attribute for argument secret_: {', '.join(unknown)}", code=Refusal.UNKNOWN_FIELD)
-    for name in FIELDS:
-        if not isinstance(values.get(name, ""), str):
-            raise _invalid(name, "Value should be a string")
-    kind, payload, name = values.get("kind", KINDS[0]), values.get("payload", ""), values.get("name", "")
-    if kind not in KINDS:
-        raise _invalid("kind", f"Value should be one of: {', '.join(KINDS)}")
-    if not payload:
-        raise _invalid("payload", "Mandatory field missing")
-    project_id = values.get("project_id") or asking.caller.project_id
+    project_id = values["project_id"] or asking.caller.project_id
     if not project_id or not rows.may_exist(project_id):
-        raise _invalid("project_id", "Value should be the id of a project")
+        raise dialects.withheld("project_id", "Value should be the id of a project.")
     asking.authorize("secret:post", project_id)
     kept_in = asking.secrets
     if not kept_in.takes_uploads:
         raise exceptions.NotSupported(
             "The secret store of this deployment takes no uploads here: store the secret there, and name its address."
         )
-    content = _bytes(payload)
-    if kind == "certificate":
-        bundle = bundles.read(content, values.get("passphrase", "").encode() or None)
+    content = _bytes(values["payload"])
+    if values["kind"] == CERTIFICATE:
+        bundle = bundles.read(content, (values["passphrase"] or "").encode() or None)
         bundles.check_named(bundles.check(bundle))
-        return kept_in.store_bundle(project_id, name[:255], bundle)
-    return kept_in.store_secret(project_id, name[:255], (bundles.authorities_pem if kind == "ca" else bundles.revocations_pem)(content))
+        return kept_in.store_bundle(project_id, values["name"], bundle)
+    checked = bundles.authorities_pem if values["kind"] == AUTHORITY else bundles.revocations_pem
+    return kept_in.store_secret(project_id, values["name"], checked(content))
 
 
 def forget(asking: Asking, reference: str) -> None:
@@ -71,7 +59,3 @@ def _bytes(payload: str) -> bytes:
         return base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError):
         return payload.encode()  # which will be refused with what to do
-
-
-def _invalid(name: str, words: str) -> exceptions.InvalidRequest:
-    return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. {words}.", code=Refusal.INVALID_FIELD)

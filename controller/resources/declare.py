@@ -230,14 +230,14 @@ def load(body: bytes) -> Any:
         raise exceptions.InvalidRequest("Request is not in valid JSON format", code=Refusal.MALFORMED_BODY) from None
 
 
-def envelope(body: bytes, argument: str, key: str) -> Any:
-    """What a body holds under its one key.
+def envelope(body: bytes, argument: str, key: str, *, repeats: bool = True) -> Any:
+    """What a body holds under its one key; errors tell what else it is, if they may repeat it.
 
     :raises InvalidRequest: the body is no JSON object, has other keys, or lacks this one.
     """
     given = load(body)
     if not isinstance(given, dict):
-        raise dialects.no_object(argument, given)
+        raise dialects.no_object(argument, given) if repeats else dialects.withheld(argument, dialects.NO_OBJECT)
     if given.keys() - {key}:
         raise dialects.unknown(given.keys() - {key}, argument)
     if given.get(key) is None:

@@ -55,9 +55,12 @@ class LoadBalancing(Dialect):
         return invalid(field.name, value, str(reason), field.refusal)
 
 
+MISSING, NO_OBJECT = "Mandatory field missing.", "Value should be a JSON object"
+
+
 def no_object(name: str, given: Any) -> exceptions.InvalidRequest:
     """The error of something else than a JSON object."""
-    return invalid(name, given, "Value should be a JSON object")
+    return invalid(name, given, NO_OBJECT)
 
 
 def unknown(names: Collection[str], path: str) -> exceptions.InvalidRequest:
@@ -68,12 +71,17 @@ def unknown(names: Collection[str], path: str) -> exceptions.InvalidRequest:
 
 def missing(name: str) -> exceptions.InvalidRequest:
     """The error of a field that must be there."""
-    return invalid(name, None, "Mandatory field missing.")
+    return invalid(name, None, MISSING)
 
 
 def invalid(name: str, value: Any, reason: str, code: Refusal = Refusal.INVALID_FIELD) -> exceptions.InvalidRequest:
     """The error of a field's value."""
     return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. Value: '{shortened(str(value))}'. {reason}", code=code)
+
+
+def withheld(name: str, reason: str) -> exceptions.InvalidRequest:
+    """The error of a field's value that is repeated nowhere."""
+    return exceptions.InvalidRequest(f"Invalid input for field/attribute {name}. {reason}", code=Refusal.INVALID_FIELD)
 
 
 def shortened(shown: str) -> str:

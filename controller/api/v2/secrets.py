@@ -7,6 +7,7 @@ import flask
 from controller.api import current
 from controller.changes import secrets
 from controller.resources import declare
+from controller.resources.secret import SCHEMA
 
 blueprint = flask.Blueprint("secrets", __name__)
 
@@ -14,10 +15,9 @@ blueprint = flask.Blueprint("secrets", __name__)
 @blueprint.post("/secrets")
 def create_secret() -> flask.Response:
     """Store a certificate with its key, a CA or a list of revocations; the answer is the reference that listeners and pools name."""
-    given = declare.envelope(flask.request.get_data(), "secret_", "secret")
-    if not isinstance(given, dict):
-        raise declare.invalid("secret", "", "Value should be a JSON object")
-    return current.json({"secret": {"ref": secrets.store(current.asking(), given)}}, 201)
+    given = declare.envelope(flask.request.get_data(), SCHEMA.argument, SCHEMA.name, repeats=False)
+    values = SCHEMA.created(given, SCHEMA.argument)
+    return current.json({"secret": {"ref": secrets.store(current.asking(), values)}}, 201)
 
 
 @blueprint.delete("/secrets/<reference>")

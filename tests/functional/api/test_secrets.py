@@ -42,6 +42,12 @@ def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
         ({}, "payload. Mandatory field missing"),
         ({"payload": 5}, "payload. Value should be a string"),
         ({"payload": ["-----BEGIN PRIVATE KEY-----"]}, "payload. Value should be a string"),
+        ({"payload": ""}, "payload. Mandatory field missing"),
+        ({"payload": "x", "passphrase": [WEB.key_pem().decode()]}, "passphrase. Value should be a string"),
+        ({"payload": "x", "name": WEB.key_pem().decode()}, "name. Value should"),
+        ({"payload": "x", "project_id": WEB.key_pem().decode()}, "project_id. Value should"),
+        ({"payload": "x", "kind": WEB.key_pem().decode()}, "kind. Value should be one of: certificate, ca, crl"),
+        (WEB.key_pem().decode(), "secret. Value should be a JSON object"),
         ({"payload": "x", "kind": "key"}, "kind. Value should be one of: certificate, ca, crl"),
         ({"payload": "x", "colour": "red"}, "Unknown attribute for argument secret_: colour"),
         ({"payload": WEB.key_pem().decode()}, "The certificate can't be read"),
@@ -49,10 +55,15 @@ def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
         ({"payload": WEB.pem.decode(), "kind": "crl"}, "The revocation list can't be read"),
     ],
 )
-def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: dict[str, Any], words: str) -> None:
+def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: Any, words: str) -> None:
     said = api.refused(400, "POST", "/secrets", {"secret": fields})
     assert words in said
     assert WEB.key_pem().decode().splitlines()[1] not in said
+
+
+def test_a_key_in_the_place_of_the_whole_body_is_not_repeated_either(api: Api) -> None:
+    said = api.refused(400, "POST", "/secrets", WEB.key_pem().decode())
+    assert said == "Invalid input for field/attribute secret_. Value should be a JSON object"
 
 
 def test_nobody_fills_the_disk_with_secrets(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:

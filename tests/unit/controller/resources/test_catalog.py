@@ -16,11 +16,13 @@ from controller.db import columns, tables
 from controller.model import amphora as amphora_model
 from controller.model import choice
 from controller.model import load_balancer as model
-from controller.resources import json_schema, kinds, load_balancer, nouns, pool
+from controller.resources import json_schema, kinds, load_balancer, nouns, pool, secret
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
 
-EVERY = pytest.mark.parametrize("schema", [*SCHEMAS, load_balancer.NESTED_POOL, pool.PERSISTENCE], ids=lambda schema: schema.name)
+EVERY = pytest.mark.parametrize(
+    "schema", [*SCHEMAS, load_balancer.NESTED_POOL, pool.PERSISTENCE, secret.SCHEMA], ids=lambda schema: schema.name
+)
 
 STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
     "loadbalancer": (model.LoadBalancer, tables.load_balancers),
