@@ -20,5 +20,11 @@ class Dialect:
         :raises ControllerError: it may not.
         """
 
+    def check_times(self, delay: int, timeout: int) -> None:
+        """A health monitor may ask in such intervals, and wait so long for an answer.
+
+        :raises ControllerError: it may not.
+        """
+
 
 OCTAVIA = Dialect()

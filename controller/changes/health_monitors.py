@@ -28,6 +28,7 @@ def create(asking: Asking, wanted: Values) -> model.HealthMonitor:
         pool = tx.pools.head(wanted["pool_id"])
         asking.authorize("healthmonitor:post", pool.project_id)
         complete(asking.settings, wanted, pool.protocol)
+        asking.dialect.check_times(wanted["delay"], wanted["timeout"])
         generation = asking.accept_below(tx, pool)
         if tx.pools.head(pool.id).has_monitor:  # asked again, under the load balancer's lock
             raise exceptions.Conflict("This pool already has a health monitor", code=Refusal.MONITOR_EXISTS)
@@ -51,6 +52,7 @@ def update(asking: Asking, monitor_id: str, values: Values) -> model.HealthMonit
         pool = tx.pools.head(monitor.pool_id)
         generation = asking.accept_below(tx, pool)
         complete_change(asking.settings, values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
+        asking.dialect.check_times(values.get("delay", monitor.delay), values.get("timeout", monitor.timeout))
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", values)
         tx.health_monitors.change(monitor_id, asking.columns(SCHEMA, values), generation)
         return tx.health_monitors.get(monitor_id)

@@ -22,8 +22,6 @@ from controller.resources.declare import Values
 
 blueprint = flask.Blueprint("lbaasv2_resources", __name__)
 
-_DIALECT = rules.Dialect()
-
 
 def _routes(resource: Resource) -> None:
     """Add the five routes of a collection."""
@@ -148,7 +146,7 @@ def _ids(*found: str | None) -> list[str]:
 
 def asking() -> Asking:
     """What changes are asked for with: as by the first API, and with the rules of LBaaS v2 beside those for all."""
-    return current.asking(_DIALECT)
+    return current.asking(rules.Dialect(monitor_delay_over_timeout=current.settings().monitor_delay_over_timeout))
 
 
 def body() -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from controller import exceptions
-from controller.api import current
 from controller.api.lbaasv2 import errors, shapes
 from controller.changes import dialect
 from controller.changes.asking import Asking
@@ -20,6 +19,9 @@ from controller.resources.declare import Values
 class Dialect(dialect.Dialect):
     """What clients of LBaaS v2 may not combine, looked at where changes have the rows at hand."""
 
+    def __init__(self, *, monitor_delay_over_timeout: bool) -> None:
+        self._monitor_delay_over_timeout = monitor_delay_over_timeout
+
     def check_port(self, load_balancer_id: str, port: int, taken: Collection[str]) -> None:
         """No two listeners share a port, whatever they speak."""
         if taken:
@@ -31,6 +33,12 @@ class Dialect(dialect.Dialect):
         if pool_protocol not in PROTOCOLS[listener_protocol].lbaasv2_pools:
             words = f"Listener protocol {listener_protocol} and pool protocol {pool_protocol} are not compatible."
             raise errors.Fault(409, "ListenerPoolProtocolMismatch", words)
+
+    def check_times(self, delay: int, timeout: int) -> None:
+        """Where the operator wants it so, a check is over before the next one begins."""
+        if self._monitor_delay_over_timeout and delay < timeout:
+            words = "The delay of a health monitor must be greater than or equal to its timeout"
+            raise errors.Fault(400, "DelayOrTimeoutInvalid", words)
 
 
 def _delete_listener(asking: Asking, listener_id: str) -> None:
@@ -80,7 +88,6 @@ def _create_pool(asking: Asking, values: Values) -> None:
 
 
 def _create_monitor(asking: Asking, values: Values) -> None:
-    _check_times(values["delay"], values["timeout"])
     if values["type"] not in ("HTTP", "HTTPS"):
         _drop_http(values)
 
@@ -89,14 +96,8 @@ def _change_monitor(asking: Asking, monitor_id: str, values: Values) -> None:
     with asking.read() as tx:
         stored = tx.health_monitors.get(monitor_id)
     asking.authorize("healthmonitor:get_one", stored.project_id)
-    _check_times(values.get("delay", stored.delay), values.get("timeout", stored.timeout))
     if stored.type not in ("HTTP", "HTTPS"):
         _drop_http(values)
-
-
-def _check_times(delay: int, timeout: int) -> None:
-    if current.settings().monitor_delay_over_timeout and delay < timeout:
-        raise errors.Fault(400, "DelayOrTimeoutInvalid", "The delay of a health monitor must be greater than or equal to its timeout")
 
 
 def _drop_http(values: Values) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from controller.api.lbaasv2 import errors, rules
-from controller.changes import listeners, pools
+from controller.changes import health_monitors, listeners, pools
 from controller.changes.asking import Asking
-from controller.resources import listener, pool
+from controller.resources import health_monitor, listener, pool
 from tests.functional.changes.conftest import Site, Tree, plant, wanted
 
-LBAASV2 = rules.Dialect()
+LBAASV2 = rules.Dialect(monitor_delay_over_timeout=True)
 
 
 def _create_listener(ask: Asking, on: Tree, tcp: str, http: str) -> None:
@@ -56,3 +56,23 @@ def test_a_port_that_only_one_api_forbids(site: Site) -> None:
     assert site.rows() == before
     listeners.create(site.asking(settings=settings), dict(udp))
     assert site.rows() != before
+
+
+def test_a_monitor_that_asks_again_before_it_has_an_answer_is_forbidden_by_one_api_alone(site: Site) -> None:
+    """Where its operator wants it so; of a change, what stays counts, too."""
+    on = plant(site.asking(), site)
+    pool_id = pools.create(
+        site.asking(), wanted(pool.SCHEMA, loadbalancer_id=on.load_balancer.id, protocol="HTTP", lb_algorithm="ROUND_ROBIN")
+    ).id
+    hasty = wanted(health_monitor.SCHEMA, pool_id=pool_id, type="HTTP", delay=2, timeout=3, max_retries=2)
+    before = site.rows()
+    for create_or_change in (
+        lambda ask: health_monitors.create(ask, dict(hasty)),
+        lambda ask: health_monitors.update(ask, on.health_monitor.id, {"delay": 2}),
+        lambda ask: health_monitors.update(ask, on.health_monitor.id, {"timeout": 6}),
+    ):
+        with pytest.raises(errors.Fault, match="must be greater than or equal to its timeout"):
+            create_or_change(site.asking(dialect=LBAASV2))
+        assert site.rows() == before
+        create_or_change(site.asking(dialect=rules.Dialect(monitor_delay_over_timeout=False)))
+        before = site.rows()
