@@ -100,7 +100,7 @@ def public(path: str) -> str:
 
 def _parameters(path: str) -> Json:
     names = _PARAMETER.findall(path)
-    return {"parameters": [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]} if names else {}
+    return {"parameters": [operations.in_path(name) for name in names]} if names else {}
 
 
 def _operation(operation: operations.Operation, endpoint: str, path: str, view: Any, components: Json) -> Json:

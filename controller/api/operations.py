@@ -69,10 +69,25 @@ def an_array(items: Json, **more: Any) -> Json:
     return {"type": "array", "items": items, **more}
 
 
-def parameter(name: str, schema: Mapping[str, Any], about: str = "") -> Json:
+_PATHS = {
+    "availability_zone_name": "The name of the availability zone.",
+    "monitor_id": "The id of the health monitor.",
+    "policy_id": "The id of the L7 policy.",
+    "provider": "The name of the provider.",
+    "reference": "The reference of the secret, with which its creation was answered.",
+    "rule_id": "The id of the L7 rule.",
+}
+
+
+def in_path(name: str) -> Json:
+    """The description of a parameter in the path."""
+    about = _PATHS.get(name) or f"The id of the {name.removesuffix('_id').replace('_', ' ')}."
+    return {"name": name, "in": "path", "required": True, "description": about, "schema": dict(_WORD)}
+
+
+def parameter(name: str, schema: Mapping[str, Any], about: str) -> Json:
     """The description of a parameter in the query string."""
-    described = {"description": about} if about else {}
-    return {"name": name, "in": "query", "schema": dict(schema)} | described
+    return {"name": name, "in": "query", "description": about, "schema": dict(schema)}
 
 
 _WORD: Json = {"type": "string"}
@@ -82,9 +97,9 @@ _PAGING = (
     parameter("limit", {"anyOf": [{"type": "integer"}, {"const": "infinite"}]}, "The length of a page; the operator's limit holds too."),
     parameter("marker", _WORD, "The id of the last item of the page before."),
     parameter("page_reverse", {"type": "boolean"}, "The page before the marker; only the literal `True` counts."),
-    parameter("sort", _WORD, "`key[:asc|desc]`, with commas."),
-    parameter("sort_key", _WORD, "Keys with commas; not looked at beside `sort`."),
-    parameter("sort_dir", _WORD, "Directions with commas, for `sort_key`."),
+    parameter("sort", _WORD, "The keys to sort by, each with its direction (`key[:asc|desc]`), separated by commas."),
+    parameter("sort_key", _WORD, "The keys to sort by, separated by commas; not looked at beside `sort`."),
+    parameter("sort_dir", _WORD, "The directions of `sort_key` (`asc` or `desc`), separated by commas."),
     _FIELDS,
 )
 _TAGS = (
@@ -198,13 +213,17 @@ def _of(field: Field) -> Json:
 
 _REFERENCE = dict(REFERENCE)
 _FAULT = envelope(
-    faultcode={"type": "string", "enum": ["Client", "Server"], "description": "Who can mend it."},
+    faultcode={
+        "type": "string",
+        "enum": ["Client", "Server"],
+        "description": "Whose fault it is: the client has to ask otherwise, or the server has to be mended.",
+    },
     faultstring=_said("What is wrong, for people.", "Listener 8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10 not found."),
     debuginfo={"type": "null", "description": "Nothing: details are in the log, under the request id."},
 )
 _ROUTING_ERROR = envelope(
-    code={"type": "integer", "description": "The status code.", "examples": [404]},
-    title=_said("Its name.", "Not Found"),
+    code={"type": "integer", "description": "The status code of the answer.", "examples": [404]},
+    title=_said("What the status code is called.", "Not Found"),
     description={"type": ["string", "null"], "description": "What is wrong, for people.", "examples": [None]},
 )
 _COUNTERS = {
@@ -215,7 +234,7 @@ _COUNTERS = {
     "total_connections": _counted("Connections that were ever opened.", 26189172),
 }
 _BOTH_STATUSES = {name: _of(load_balancer.SCHEMA.fields[name]) for name in ("id", "name", "operating_status", "provisioning_status")} | {
-    "name": _said("Its name.", "shop")
+    "name": _said("The name of the object.", "shop")
 }
 
 
@@ -235,13 +254,19 @@ _SHAPES: Json = {
         "type": ["array", "null"],
         "description": "The pages before and after; null where paging is switched off.",
         "items": envelope(
-            rel={"type": "string", "enum": ["next", "previous"], "description": "Which page."},
-            href=_said("Its URL.", "https://balancers.example.com/v2/lbaas/listeners?limit=1&marker=8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10"),
+            rel={"type": "string", "enum": ["next", "previous"], "description": "Whether it is the page after this one or before it."},
+            href=_said(
+                "The URL of the page.",
+                "https://balancers.example.com/v2/lbaas/listeners?limit=1&marker=8f2a3c1e-5d64-4b1f-9c0a-7e6b2d9f4a10",
+            ),
         ),
     },
     "description": {
         "type": "object",
-        "properties": {"name": _said("Its name.", "amphora"), "description": _said("What it is, for people.", "A pair of machines.")},
+        "properties": {
+            "name": _said("The name of the provider or of the capability.", "amphora"),
+            "description": _said("What it is, for people.", "A pair of machines."),
+        },
         "additionalProperties": False,
     },
     "stats": envelope(**_COUNTERS),
@@ -255,10 +280,10 @@ _SHAPES: Json = {
     "versions": envelope(
         versions=an_array(
             envelope(
-                id=_said("Its name.", "v2.28"),
+                id=_said("The name of the version.", "v2.28"),
                 status={"type": "string", "enum": ["CURRENT", "SUPPORTED"], "description": "CURRENT is the newest."},
                 updated=_said("When it was made.", "2026-01-31T12:00:00Z"),
-                links=an_array(envelope(href=_said("Its URL.", "https://balancers.example.com/v2"), rel={"const": "self"})),
+                links=an_array(envelope(href=_said("The URL of the version.", "https://balancers.example.com/v2"), rel={"const": "self"})),
             )
         )
     ),
@@ -286,9 +311,10 @@ def _load_balancers() -> Iterator[Operation]:
 def _children() -> Iterator[Operation]:
     yield from _usual("/listeners", listener.SCHEMA)
     yield Operation(method="GET", path="/listeners/{}/stats", answer=envelope(stats=ref("stats")))
-    yield from _usual("/pools", pool.SCHEMA, asked_too=[parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD)])
+    probed_by = parameter("healthmonitor_id", kinds.schema_of(kinds.uuid) or _WORD, pool.SCHEMA.fields["healthmonitor_id"].about)
+    yield from _usual("/pools", pool.SCHEMA, asked_too=[probed_by])
     yield from _usual("/pools/{}/members", member.SCHEMA)
-    additive = parameter("additive_only", {"type": "boolean"}, "Delete none.")
+    additive = parameter("additive_only", {"type": "boolean"}, "Keep the members that the body does not name, instead of deleting them.")
     batch = envelope(members=an_array(ref("member_create"), maxItems=kinds.MOST_OBJECTS))
     yield Operation(method="PUT", path="/pools/{}/members", status=202, body=batch, query=(additive,))
     yield from _usual("/healthmonitors", health_monitor.SCHEMA)
@@ -320,7 +346,11 @@ def _offerings() -> Iterator[Operation]:
     yield from _usual("/flavorprofiles", choice.FLAVOR_PROFILE)
     yield from _usual("/availabilityzones", choice.AVAILABILITY_ZONE)
     yield from _usual("/availabilityzoneprofiles", choice.AVAILABILITY_ZONE_PROFILE)
-    query = (_FIELDS, parameter("name", _WORD), parameter("description", _WORD))
+    query = (
+        _FIELDS,
+        parameter("name", _WORD, "Show what has this name only."),
+        parameter("description", _WORD, "Show what has this description only."),
+    )
     for path in ("/providers", "/providers/{}/flavor_capabilities", "/providers/{}/availability_zone_capabilities"):
         yield Operation(method="GET", path=path, answer=envelope(**{path.rsplit("/", 1)[-1]: an_array(ref("description"))}), query=query)
 

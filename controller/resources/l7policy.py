@@ -49,7 +49,7 @@ _FIXED_RESPONSE = Schema(
     name="fixed_response",
     shows_fault=False,
     fields=[
-        Field("status", kinds.integer(200, 599, example=200), "The status code.", required=True),
+        Field("status", kinds.integer(200, 599, example=200), "The status code of the answer.", required=True),
         Field("content_type", kinds.content_type, "What the body is.", default="text/plain; charset=utf-8"),
         Field("body", kinds.page(), "What follows the headers; it may be empty.", default=""),
     ],
@@ -74,7 +74,7 @@ def split_schema(pool: Field, path: str) -> Schema:
 
 SPLIT_PATH = "l7policy.l7policy.split"
 ABOUT_SPLIT = "How requests are split between pools, for REDIRECT_TO_POOL; redirect_pool_id is one of them. null: it gets all of them."
-_SPLIT = split_schema(Field("pool_id", kinds.uuid, "A pool.", required=True), SPLIT_PATH)
+_SPLIT = split_schema(Field("pool_id", kinds.uuid, "The pool that gets this share.", required=True), SPLIT_PATH)
 
 SCHEMA = Schema(
     name="l7policy",
@@ -126,6 +126,6 @@ SCHEMA = Schema(
             added=True,
         ),
         Field("split", _SPLIT.nested(SPLIT_PATH), ABOUT_SPLIT, show=kinds.as_given, added=True),
-        related("rules", "rule_ids", "Its rules."),
+        related("rules", "rule_ids", "The rules of the policy."),
     ],
 )

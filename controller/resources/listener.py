@@ -30,7 +30,7 @@ _ERROR_PAGE = Schema(
     shows_fault=False,
     fields=[
         Field("content_type", kinds.content_type, "What the page is.", default="text/html; charset=utf-8"),
-        Field("body", kinds.page(shortest=1), "The page.", required=True),
+        Field("body", kinds.page(shortest=1), "The page that clients are shown.", required=True),
     ],
 )
 

@@ -30,8 +30,8 @@ _HEALTH_MONITOR = _nested(health_monitor.SCHEMA, ["project_id", "pool_id"])
 NESTED_POOL = _nested(
     pool.SCHEMA,
     ["project_id", "listener_id", "loadbalancer_id"],
-    _below("members", _MEMBER.nested_list("members"), "Its members.", []),
-    _below("healthmonitor", _HEALTH_MONITOR.nested("healthmonitor"), "Its health monitor."),
+    _below("members", _MEMBER.nested_list("members"), "The members of the pool.", []),
+    _below("healthmonitor", _HEALTH_MONITOR.nested("healthmonitor"), "The health monitor of the pool."),
     optional=["protocol", "lb_algorithm"],  # a pool with nothing but a name refers to one that is defined elsewhere in the body
 )
 _SPLIT = l7policy.split_schema(
@@ -47,7 +47,7 @@ _L7POLICY = _nested(
         NESTED_POOL.nested(f"{_PATH}.listeners.l7policies.redirect_pool"),
         "The pool that gets the request, for REDIRECT_TO_POOL; with nothing but its name, if it is defined elsewhere in the body.",
     ),
-    _below("rules", _L7RULE.nested_list("rules"), "Its rules.", []),
+    _below("rules", _L7RULE.nested_list("rules"), "The rules of the policy.", []),
 )
 _LISTENER = _nested(
     listener.SCHEMA,
@@ -76,7 +76,7 @@ _ACCESS_LOG = Schema(
     fields=[
         Field("protocol", kinds.one_of("UDP", "TCP", "TLS"), "How lines are sent: as syslog over UDP, TCP or TLS.", required=True),
         Field("address", kinds.ip_address, "Where somebody takes them, reached by way of the VIP's subnet.", required=True),
-        Field("port", kinds.integer(1, 65535, example=514), "The port there.", required=True),
+        Field("port", kinds.integer(1, 65535, example=514), "The port at that address.", required=True),
         Field("ca_tls_container_ref", kinds.reference, "For TLS: the authority that signs the target's certificate, in the secret store."),
         Field("host_name", kinds.host_name, "For TLS: for which name that certificate must be; null: any of the authority's will do."),
     ],

@@ -79,7 +79,7 @@ SCHEMA = Schema(
         ),
         related("listeners", "listener_ids", "The listeners that use it."),
         related("loadbalancers", "load_balancer_id", "The load balancer that it belongs to, as a list of one.", kinds.one_id),
-        related("members", "member_ids", "Its members."),
+        related("members", "member_ids", "The members of the pool."),
         read_only(
             "healthmonitor_id",
             about="Its health monitor; only there if it has one.",

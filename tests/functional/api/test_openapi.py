@@ -62,6 +62,29 @@ def test_every_operation_has_a_name_of_its_own_a_summary_and_a_policy_rule(docum
         assert operation.get("security") == [] or operation["x-policy"], where
 
 
+def test_every_parameter_and_property_is_described_in_a_sentence(document: Any) -> None:
+    said = {where: described.get("description", "") for where, described in _described("", document)}
+    assert len(said) > 500
+    thin = {where: words for where, words in said.items() if not re.fullmatch(r"\S+( \S+){2,}[.:]", words, re.DOTALL)}
+    assert not thin
+
+
+def _described(where: str, part: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """What users look words up for: parameters, and values in bodies of which something is said."""
+    if isinstance(part, list):
+        part = dict(enumerate(part))
+    if not isinstance(part, dict):
+        return
+    if part.get("in") in ("path", "query"):
+        yield where, part
+    for name, value in part.get("properties", {}).items():
+        if "description" in value:
+            yield f"{where} {name}", value
+    for name, value in part.items():
+        if name not in ("example", "examples"):
+            yield from _described(f"{where}/{name}", value)
+
+
 def test_the_addresses_in_the_document_are_those_that_the_client_used(api: Api, document: Any) -> None:
     assert document["openapi"] == "3.1.0"
     assert document["servers"] == [{"url": "http://localhost"}]
