@@ -626,16 +626,17 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _make_preamble(self, config: str, peer_name: str | None) -> str:
         identity = [f"    localpeer {peer_name}"] if peer_name else []
+        memory = system.memory().get("MemTotal", 0) << 10
         if rest.CHECKS_VARIABLE in config:
             identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
         if rest.CERTIFICATES_VARIABLE in config:
             identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
-            identity.append(f"    tune.ssl.cachesize {haproxy_config.remembered_sessions(system.memory().get('MemTotal', 0) << 10)}")
+            identity.append(f"    tune.ssl.cachesize {haproxy_config.remembered_sessions(memory)}")
         made = _GLOBAL.format(
             socket=self._pid_file.with_name("haproxy.sock"),
             state=self._server_state,
             certificates=self._certificates.directory,
-            maxconn=haproxy_config.room_for_connections(config),
+            maxconn=haproxy_config.room_for_connections(config, memory),
             identity="\n".join(identity + _user_lines()),
             limits=self.limits.lines(),
         )

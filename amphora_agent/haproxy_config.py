@@ -22,6 +22,8 @@ DEFAULT_MAXCONN = 50_000
 HIGHEST_MAXCONN = 1_000_000
 _SESSIONS = 10_000
 SMALLEST_ROOM = 65_536
+_LEAST_OF_A_CONNECTION = 4096
+"""Bytes that a connection takes at least, in HAProxy and in the kernel, if nothing is under way on it."""
 HIGHEST_WEIGHT = 256
 _STATIC_SERVER_DEFAULTS = {"pool-max-conn": "-1", "pool-purge-delay": "5s"}
 
@@ -300,13 +302,15 @@ def enable_commands(section: Section, server: Server) -> list[str]:
     return [first, f"enable server {target}", f"set server {target} health down", last]
 
 
-def room_for_connections(text: str) -> int:
-    """The limit of a whole process: what its frontends have together, in steps, so that few changes of one of them change it.
+def room_for_connections(text: str, memory: int) -> int:
+    """The limit of a whole process on a machine of so many bytes: what its frontends have together, in steps, so that few changes of one of
+    them change it, and no more than could ever be there. HAProxy lays out a table for all of them when it starts: for a million, 117 MB in
+    each worker, and up to half a second (measured with 2.6).
 
     HAProxy takes another limit of a frontend at run time, but none of the process that is above the one it was started with.
     """
     room, wanted = SMALLEST_ROOM, maximum_connections(text)
-    while room < wanted:
+    while room < wanted and 2 * room * _LEAST_OF_A_CONNECTION <= memory:
         room *= 2
     return min(room, HIGHEST_MAXCONN)
 

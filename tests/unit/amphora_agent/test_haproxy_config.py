@@ -160,9 +160,16 @@ def test_another_limit_of_a_frontend_is_a_runtime_command_and_of_the_process_sel
     assert not haproxy_config.differ_plainly(before, after)
     assert haproxy_config.plan(before, after.replace("bind ", "bind  1")) is None
     assert haproxy_config.plan(before, text(ONE, maxconn="")) is None
-    assert haproxy_config.room_for_connections(before) == haproxy_config.room_for_connections(after) == haproxy_config.SMALLEST_ROOM
-    assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 70000")) == 2 * haproxy_config.SMALLEST_ROOM
-    assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 9999999")) == haproxy_config.HIGHEST_MAXCONN
+    rooms = [haproxy_config.room_for_connections(one, 8 << 30) for one in (before, after, text(ONE, maxconn="    maxconn 70000"))]
+    assert rooms == [haproxy_config.SMALLEST_ROOM, haproxy_config.SMALLEST_ROOM, 2 * haproxy_config.SMALLEST_ROOM]
+
+
+@pytest.mark.parametrize(("mebibytes", "room"), [(0, 65_536), (480, 65_536), (1024, 262_144), (1023, 131_072), (8192, 1_000_000)])
+def test_there_is_room_for_as_many_connections_as_memory_could_hold(mebibytes: int, room: int) -> None:
+    frontends = "".join(f"frontend f{number}\n    maxconn 50000\n" for number in range(50))
+    assert haproxy_config.room_for_connections(frontends, mebibytes << 20) == room
+    assert haproxy_config.room_for_connections(text(ONE, maxconn="    maxconn 9999999"), mebibytes << 20) == room
+    assert haproxy_config.room_for_connections(text(ONE), mebibytes << 20) == haproxy_config.SMALLEST_ROOM
 
 
 @pytest.mark.parametrize(("mebibytes", "sessions"), [(128, 10_000), (256, 10_000), (512, 30_000), (1024, 60_000), (65536, 100_000)])
