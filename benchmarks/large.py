@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def _large(site: Site, calibration: float, listeners: int, members: int, names: int) -> None:
-    store = local.LocalSecrets(site.folder / "secrets")
+    store = local.LocalSecrets(site.folder / "secrets", create=True)
     names_of = [[f"{one}-{at}.example" for at in range(names + 1 if names else 0)] for one in range(listeners)]
     references = [[store.store_bundle("demo", "t", tls_material.issue(one, names=[one]).bundle) for one in some] for some in names_of]
     body: dict[str, Any] = {

@@ -27,6 +27,8 @@ def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, p
     found: dict[str, dict[str, None]] = {}
     vip = snapshot.load_balancer.vip
     own, versions = {one.subnet_id for one in vip.addresses}, vip.versions
+    if {one.subnet_id for one in snapshot.members} <= {None, *own}:
+        return {}
     wanted = [one for one in snapshot.members if not _is_going(snapshot, one, pushed)]
     for subnet_id in dict.fromkeys(one.subnet_id for one in wanted):
         if subnet_id is None or subnet_id in own:
