@@ -26,7 +26,7 @@ _ONLY_WHERE_TLS_ENDS: dict[str, Any] = {
 }
 """Fields that only TERMINATED_HTTPS knows, and what they are elsewhere."""
 
-_ONLY_WHERE_REQUESTS_ARE_SEEN = {"rate_limit": None, "error_page": None}
+_ONLY_WHERE_REQUESTS_ARE_SEEN = {name: SCHEMA.fields[name].default for name in ("rate_limit", "error_page")}
 
 
 def create(asking: Asking, wanted: Values, *, seen: certificates.Read | None = None) -> model.Listener:

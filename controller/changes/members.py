@@ -16,6 +16,7 @@ from controller.db.repositories.pools import Head
 from controller.exceptions import RuleBroken
 from controller.model import addresses, choice
 from controller.model import load_balancer as model
+from controller.model.network import DIRECT, NORMAL
 from controller.model.status import OperatingStatus
 from controller.providers.interface import Provider
 from controller.refusals import Refusal
@@ -204,7 +205,7 @@ def check_sriov(values: Mapping[str, Any], provider: Provider, placement: choice
 
 def vnic_type(values: Mapping[str, Any]) -> str:
     """How the port to a new member is made."""
-    return "direct" if values["request_sriov"] else "normal"
+    return DIRECT if values["request_sriov"] else NORMAL
 
 
 def deciding(values: Mapping[str, Any], pool_protocol: str, vip_versions: Collection[int]) -> Values:

@@ -12,6 +12,7 @@ from controller.changes.settings import Settings
 from controller.db import database
 from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import choice as model
+from controller.model.network import DIRECT, NORMAL
 from controller.model.status import Topology
 
 _NO_MEANING: Mapping[str, Any] = {}
@@ -30,7 +31,7 @@ class Choice:
     @property
     def vip_vnic_type(self) -> str:
         """How the VIP's port is made."""
-        return "direct" if self.placement.sriov_vip else "normal"
+        return DIRECT if self.placement.sriov_vip else NORMAL
 
     def allows_vip_on(self, settings: Settings, network_id: str) -> bool:
         """Whether the VIP may be on this network: the zone's own list replaces the deployment's; a denied one is denied everywhere."""

@@ -17,14 +17,14 @@ from controller.model.protocols import PROTOCOLS, fits
 from controller.refusals import Refusal
 from controller.resources import kinds
 from controller.resources.declare import Values
-from controller.resources.pool import SCHEMA
+from controller.resources.pool import PERSISTENCE, SCHEMA
 
 _TLS_FIELDS: dict[str, Any] = {
     name: SCHEMA.fields[name].default
     for name in ("tls_enabled", "tls_container_ref", "ca_tls_container_ref", "crl_container_ref", *tls.OPTIONS)
 }
 """Fields about TLS to the members, and what they are when nothing is asked for."""
-_OF_STREAMS = {"slow_start": None, "drain_timeout": None}
+_OF_STREAMS = {name: SCHEMA.fields[name].default for name in ("slow_start", "drain_timeout")}
 _BY_IPVS = ("persistence_timeout", "persistence_granularity")
 
 
@@ -229,7 +229,7 @@ def _persistence(given: Mapping[str, Any] | None, stored: Mapping[str, Any] | No
         return None
     if not given:
         raise RuleBroken("Invalid session_persistence provided.", Refusal.SESSION_PERSISTENCE)
-    whole = {"type": None, "cookie_name": None, "persistence_timeout": None, "persistence_granularity": None, **(stored or {}), **given}
+    whole = {**PERSISTENCE.defaults, **(stored or {}), **given}
     kind = whole["type"]
     if kind is None:
         raise RuleBroken("session_persistence must have a type.", Refusal.SESSION_PERSISTENCE)

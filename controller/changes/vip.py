@@ -17,7 +17,7 @@ from controller.changes.settings import Settings
 from controller.drivers.network import interface
 from controller.exceptions import NotAllowed, RuleBroken
 from controller.model import load_balancer as model
-from controller.model.network import Network, Port, Subnet, VipRequest, WantedAddress
+from controller.model.network import DIRECT, Network, Port, Subnet, VipRequest, WantedAddress
 from controller.model.status import Topology
 from controller.refusals import Refusal
 
@@ -170,7 +170,7 @@ def check_groups(asking: Asking, group_ids: Sequence[str], vnic_type: str) -> No
     """
     for group_id in group_ids:
         visibility.security_group(asking, group_id)
-    if group_ids and vnic_type == "direct":
+    if group_ids and vnic_type == DIRECT:
         raise RuleBroken("vip_sg_ids: security groups have no effect on a VIP of type direct (SR-IOV).")
 
 

@@ -2,6 +2,8 @@
 
 from oslo_config import cfg
 
+from controller.model import renewal
+
 GROUP = "certificates"
 OPTS = [
     cfg.StrOpt(
@@ -47,7 +49,7 @@ OPTS = [
     ),
     cfg.FloatOpt(
         "cert_renew_after",
-        default=0.667,
+        default=renewal.RENEW_AFTER,
         min=0.2,
         max=0.9,
         help="The part of its lifetime after which an amphora's certificate is renewed; each amphora's turn comes up to a tenth of the "

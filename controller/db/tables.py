@@ -17,7 +17,7 @@ from amphora_agent.protocol import heartbeat
 from controller.db import columns
 from controller.db.columns import UtcDateTime
 from controller.model import quota
-from controller.resources import choice, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
+from controller.resources import amphora, choice, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
 from controller.resources.declare import Schema
 
 metadata = sa.MetaData(
@@ -92,7 +92,7 @@ load_balancers = _resources(
     load_balancer.SCHEMA,
     sa.Column("applied_generation", sa.BigInteger, nullable=False, default=0),
     sa.Column("topology", sa.String(16), nullable=False),
-    sa.Column("vip_vnic_type", sa.String(16), nullable=False, default="normal"),
+    columns.column(load_balancer.SCHEMA.fields["vip_vnic_type"]),
     sa.Column("vip_port_is_ours", sa.Boolean, nullable=False, default=True),
     sa.Column("vip_generation", sa.BigInteger, nullable=False, default=0),  # when the tenant's own security groups last changed; 0: never
     sa.Column("qos_generation", sa.BigInteger, nullable=False, default=0),  # when the API last named the VIP's QoS policy; 0: it never did
@@ -123,7 +123,7 @@ members = _below(
     "members",
     member.SCHEMA,
     _of("pool_id", "pools.id", nullable=False),
-    sa.Column("vnic_type", sa.String(16), nullable=False, default="normal"),
+    columns.column(member.SCHEMA.fields["vnic_type"]),
 )
 
 health_monitors = _below(
@@ -237,7 +237,7 @@ amphorae = sa.Table(
     sa.Column("vrrp_mac", sa.String(17)),
     *_maybe(sa.Integer, "vrrp_id vrrp_priority"),
     sa.Column("cert_expiration", UtcDateTime),
-    sa.Column("cert_busy", sa.Boolean, nullable=False, default=False),
+    columns.column(amphora.SCHEMA.fields["cert_busy"]),
     sa.Column("cert_trust", sa.String(64)),  # `CertificateAuthority.trust` when the certificate was given
     sa.Column("cert_renew_at", sa.Double, nullable=False, default=0.0, index=True),
     sa.Column("cert_failures", sa.Integer, nullable=False, default=0),  # renewals that failed in a row

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from controller.embedded import networking
+from controller.model.network import NORMAL
 from controller.resources import dialects, kinds
 from controller.resources.declare import Schema
 from controller.resources.fields import ABSENT, REFUSED, Field
@@ -227,7 +228,7 @@ DECLARED: Mapping[str, Schema] = {
             _exact("port_security_enabled", kinds.boolean),
             _text("dns_name", kinds.text(63)),
             _text("dns_domain"),
-            _exact("binding:vnic_type", word("normal")),
+            _exact("binding:vnic_type", word(NORMAL)),
             _text("binding:host_id", admin=True),
             _exact("binding:profile", _IGNORED, admin=True),
             _list("extra_dhcp_opts", _IGNORED),

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from controller import exceptions
 from controller.db import rows as db_rows
 from controller.embedded import rows, tables
-from controller.model.network import AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
+from controller.model.network import DIRECT, NORMAL, AccessRule, Attachment, FixedIp, HostRoute, Network, Port, SecurityGroup, Subnet
 from controller.model.order import Order
 
 VIP, VRRP, MEMBER, MANAGEMENT = "vip", "vrrp", "member", "management"
@@ -80,7 +80,7 @@ class Effects:
         """A router without legs was deleted."""
 
 
-VNIC_TYPE, DIRECT = "binding:vnic_type", "direct"
+VNIC_TYPE = "binding:vnic_type"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class Contents:
             device_id=row.device_id,
             device_owner=row.device_owner,
             project_id=row.project_id,
-            vnic_type=row.details.get(VNIC_TYPE, "normal"),
+            vnic_type=row.details.get(VNIC_TYPE, NORMAL),
             attachment=Attachment(row.bridge, self.effects.namespace) if self.effects.namespace else None,
         )
 

@@ -9,7 +9,7 @@ from controller.embedded import front, tables, vip_groups
 from controller.embedded.contents import MANAGEMENT, MEMBER, OF_AMPHORAE, VIP, VNIC_TYPE, VRRP, Contents
 from controller.embedded.inventory import Inventory
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Network, Port, SecurityGroup, Subnet, VipRequest
+from controller.model.network import NORMAL, AccessRule, Network, Port, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 
 
@@ -155,7 +155,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
                         contents.give_back(port_id, fixed)
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
     ) -> Port:
         with self._changing(order) as contents:
             subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]
@@ -177,7 +177,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         subnet_ids: Sequence[str],
         load_balancer_id: str | None = None,
         allowed: Sequence[str] = (),
-        vnic_type: str = "normal",
+        vnic_type: str = NORMAL,
     ) -> Port:
         for port in contents.ports_of_device(amphora_id, [kind]):
             if port.network_id == network_id:
@@ -188,7 +188,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         port = contents.add_port(name, network_id, addresses, {"kind": kind, **of_device})
         for address in allowed:
             contents.allow_address(port.id, address)
-        if vnic_type != "normal":  # a cable like any other here, but as unguarded as the part of a card that it stands for
+        if vnic_type != NORMAL:  # a cable like any other here, but as unguarded as the part of a card that it stands for
             known = contents.rows.get(tables.ports, port.id).details
             contents.rows.set(tables.ports, {"id": port.id}, details={**known, VNIC_TYPE: vnic_type, "port_security_enabled": False})
             port = contents.port(port.id)

@@ -13,6 +13,7 @@ from controller.embedded import networking, tables
 from controller.embedded.contents import Contents
 from controller.embedded.networking import Document
 from controller.embedded.rows import Row
+from controller.model.network import NORMAL
 
 ROUTER_INTERFACE, ROUTER_GATEWAY, FLOATING_OWNER = "network:router_interface", "network:router_gateway", "network:floatingip"
 _hidden = sa.select(tables.networks.c.id).where(tables.networks.c.hidden)
@@ -116,7 +117,7 @@ def _ports(contents: Contents, rows: Sequence[Row], only: str | None) -> list[Do
     groups = _by(contents, tables.port_groups, "port_id", only)
     return [
         {
-            "binding:vnic_type": "normal",
+            "binding:vnic_type": NORMAL,
             "binding:host_id": "",
             "binding:profile": {},
             "binding:vif_type": "bridge" if row.device_id else "unbound",

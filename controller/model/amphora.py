@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 from collections.abc import Collection, Iterable
 
-from controller.model.network import FixedIp
+from controller.model.network import NORMAL, FixedIp
 from controller.model.status import AmphoraStatus, Role
 
 
@@ -17,7 +17,7 @@ class MemberPort:
     network_id: str
     mac_address: str
     fixed_ips: tuple[FixedIp, ...]
-    vnic_type: str = "normal"
+    vnic_type: str = NORMAL
 
     def covers(self, subnet_ids: Iterable[str]) -> bool:
         """Whether it has an address on each of these subnets."""

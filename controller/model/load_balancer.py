@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from controller.model import addresses
 from controller.model.amphora import Amphora
-from controller.model.network import FixedIp
+from controller.model.network import NORMAL, FixedIp
 from controller.model.status import OperatingStatus, ProvisioningStatus, Topology
 
 R = TypeVar("R", bound="Resource")
@@ -33,7 +33,7 @@ class Vip:
     network_id: str
     qos_policy_id: str | None = None
     sg_ids: tuple[str, ...] = ()
-    vnic_type: str = "normal"
+    vnic_type: str = NORMAL
     port_is_ours: bool = True  # we made the VIP port, so we delete it; a tenant's port is only released
     qos_is_asked: bool = False  # the API was asked for the QoS policy; else a tenant's port brought it, and they may change it there
 

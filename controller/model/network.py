@@ -58,6 +58,10 @@ class Attachment:
     namespace: str | None
 
 
+NORMAL, DIRECT = "normal", "direct"
+"""How a port is made (`vnic_type`): like most, or as a part of the host's network card (SR-IOV), which no security group guards."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
     """A port. `attachment` is None where the compute service finds the way by itself (Nova)."""
@@ -73,7 +77,7 @@ class Port:
     project_id: str | None = None
     attachment: Attachment | None = None
     qos_policy_id: str | None = None
-    vnic_type: str = "normal"  # or "direct": a part of the host's network card (SR-IOV), which no security group guards
+    vnic_type: str = NORMAL
 
     def address_on(self, subnet_id: str | None = None) -> FixedIp:
         """Its address on this subnet, or else the first one of IPv4, or else the first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-RENEW_AFTER = 2 / 3
+RENEW_AFTER = 0.667
 SPREAD = 0.1
 """Part of a lifetime over which renewals of amphorae that were made together are spread, ahead of the time that `renew_after` names."""
 LONGEST_PAUSE = 3600.0

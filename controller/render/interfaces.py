@@ -9,7 +9,7 @@ from amphora_agent.protocol import rest
 from controller.model import access
 from controller.model import load_balancer as model
 from controller.model.amphora import Amphora
-from controller.model.network import FixedIp, HostRoute
+from controller.model.network import NORMAL, FixedIp, HostRoute
 from controller.model.status import Topology
 from controller.render import keepalived, safe
 
@@ -98,7 +98,7 @@ def _vip_routes(vips: Sequence[FixedIp], subnets: Sequence[VipSubnet]) -> tuple[
 
 def _admitted(snapshot: model.Snapshot, peer_port: int) -> tuple[rest.Admission, ...] | None:
     """What a VIP's NIC admits that is a part of the host's card: no security group guards it."""
-    if snapshot.load_balancer.vip.vnic_type == "normal":
+    if snapshot.load_balancer.vip.vnic_type == NORMAL:
         return None
     wanted = {
         rest.Admission(one.protocol, one.port, None if one.cidr is None else str(safe.network("range that may reach the VIP", one.cidr)))

@@ -6,6 +6,14 @@ import dataclasses
 
 from oslo_config import cfg
 
+from controller.resources import listener
+
+
+def _operators(name: str) -> int:
+    """What listeners have where neither they nor the operator say anything, as it is declared."""
+    operator = listener.SCHEMA.fields[name].operator
+    return int(operator.default) if operator is not None else 0
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -15,9 +23,9 @@ class Settings:
     stick_expire: int = 86400
     peer_port: int = 1025
     default_connection_limit: int = 50000
-    timeout_client_data: int = 50000
-    timeout_member_connect: int = 5000
-    timeout_member_data: int = 50000
+    timeout_client_data: int = _operators("timeout_client_data")
+    timeout_member_connect: int = _operators("timeout_member_connect")
+    timeout_member_data: int = _operators("timeout_member_data")
     vrrp_advert_interval: float = 0.2
     garp_refresh_interval: int = 5
     garp_refresh_count: int = 2

@@ -35,7 +35,7 @@ SCHEMA = Schema(
         read_only("vrrp_port_id", about="The port of its own address on the network of the VIP.", example=kinds.uuid.example),
         read_only("ha_port_id", about="The port of the VIP.", example=kinds.uuid.example),
         timestamp("cert_expiration", "When its certificate expires."),
-        read_only("cert_busy", kinds.boolean, "Whether it is being given a new certificate.", example=False),
+        read_only("cert_busy", kinds.boolean, "Whether it is being given a new certificate.", default=False, example=False),
         read_only("role", about="What it is in its load balancer: alone, or one of a pair.", example=str(Role.STANDALONE)),
         read_only("status", about="What it is doing, or what is being done with it.", example=str(AmphoraStatus.ALLOCATED)),
         read_only("vrrp_interface", about="The name of its interface on the network of the VIP.", example="eth1"),

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from controller.model.network import DIRECT, NORMAL
 from controller.model.status import OperatingStatus, ProvisioningStatus
 from controller.refusals import Refusal
 from controller.resources import kinds
@@ -98,6 +99,11 @@ def also(**otherwise: Any) -> Mapping[str, Any]:
 def read_only(name: str, kind: kinds.Parser = kinds.name, about: str = "", **keywords: Any) -> Field:
     """A field that only we write."""
     return Field(name, kind, about, post=False, put=False, **keywords)
+
+
+def vnic_type(name: str, about: str, **keywords: Any) -> Field:
+    """How a port is made; the same for all that say nothing."""
+    return read_only(name, kinds.one_of(NORMAL, DIRECT), about, default=NORMAL, **keywords)
 
 
 def related(name: str, attribute: str, about: str, show: Callable[[Any], Any] = kinds.ids) -> Field:

@@ -7,7 +7,7 @@ from typing import Any
 
 from controller.resources import fields, health_monitor, kinds, l7policy, l7rule, listener, member, pool
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import Operator, also, loosened, read_only
+from controller.resources.fields import Operator, also, loosened
 
 _PATH = "load_balancer.loadbalancer"
 
@@ -154,12 +154,7 @@ SCHEMA = Schema(
             default=[],
             attribute="vip.sg_ids",
         ),
-        read_only(
-            "vip_vnic_type",
-            about="How the port of the VIP is made: normal, or direct for SR-IOV.",
-            example="normal",
-            attribute="vip.vnic_type",
-        ),
+        fields.vnic_type("vip_vnic_type", "How the port of the VIP is made: normal, or direct for SR-IOV.", attribute="vip.vnic_type"),
         Field(
             "additional_vips",
             _ADDITIONAL_VIP.nested_list(f"{_PATH}.additional_vips"),

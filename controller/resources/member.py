@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from controller.resources import fields, kinds
 from controller.resources.declare import Field, Schema
-from controller.resources.fields import also, read_only
+from controller.resources.fields import also
 
 SCHEMA = Schema(
     name="member",
@@ -40,7 +40,7 @@ SCHEMA = Schema(
             column=None,
             attribute=None,
         ),
-        read_only("vnic_type", about="How the port to the member is made: normal, or direct for SR-IOV.", example="normal"),
+        fields.vnic_type("vnic_type", "How the port to the member is made: normal, or direct for SR-IOV."),
     ],
 )
 

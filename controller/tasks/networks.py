@@ -12,7 +12,7 @@ from controller.drivers.network import interface, remembered
 from controller.model import addresses, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import FixedIp, Port
+from controller.model.network import DIRECT, NORMAL, FixedIp, Port
 
 LOG = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, p
 def vnic_type(snapshot: model.Snapshot, subnet_ids: Collection[str]) -> str:
     """How the port to these subnets is made: a part of a card, as soon as one of the members there asks for it."""
     there = [one for one in snapshot.members if one.subnet_id in subnet_ids and not _is_going(snapshot, one)]
-    return "direct" if any(one.vnic_type == "direct" for one in there) else "normal"
+    return DIRECT if any(one.vnic_type == DIRECT for one in there) else NORMAL
 
 
 def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render.VipSubnet, ...]:
@@ -143,7 +143,7 @@ def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: rem
     return render.MemberNetwork(
         mac=port.mac_address,
         mtu=known.network(port.network_id).mtu,
-        is_guarded=port.vnic_type == "normal",
+        is_guarded=port.vnic_type == NORMAL,
         addresses=tuple(f"{fixed.ip_address}/{prefix}" for fixed, prefix in zip(port.fixed_ips, prefixes, strict=True)),
         host_routes=tuple(route for subnet in subnets for route in subnet.host_routes),
     )

@@ -17,7 +17,7 @@ from controller import exceptions
 from controller.drivers import script
 from controller.drivers.network import interface, vips
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, FixedIp, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
+from controller.model.network import NORMAL, AccessRule, FixedIp, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 
 MANAGEMENT_NETWORK = "management"
@@ -171,7 +171,7 @@ class Cloud:
         """:raises NotFound: a group does not exist."""
         plug.groups = frozenset(self.find("SecurityGroup", self.groups, one).id for one in groups)
         if plug.load_balancer_id is not None:
-            for carrier in (one for one in self.carriers(plug.load_balancer_id) if one.port.vnic_type == "normal"):
+            for carrier in (one for one in self.carriers(plug.load_balancer_id) if one.port.vnic_type == NORMAL):
                 carrier.groups = self.groups_of_vips(plug.load_balancer_id)
 
     def carriers(self, load_balancer_id: str) -> list[_Plug]:
@@ -320,12 +320,12 @@ class FakeNetwork(interface.NetworkDriver):
             plug = self._ensure(amphora_id, _VRRP, vip.network_id, [one.subnet_id for one in vip.addresses])
             if plug.load_balancer_id is None:
                 plug.load_balancer_id = load_balancer_id
-                plug.groups = cloud.groups_of_vips(load_balancer_id) if vip.vnic_type == "normal" else frozenset()
+                plug.groups = cloud.groups_of_vips(load_balancer_id) if vip.vnic_type == NORMAL else frozenset()
                 plug.port = dataclasses.replace(plug.port, qos_policy_id=cloud.qos_policy(vip.qos_policy_id), vnic_type=vip.vnic_type)
             return plug.port
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
     ) -> Port:
         with self._by(order) as cloud:
             subnets = subnet_ids or cloud.network(network_id).subnet_ids[:1]
@@ -334,7 +334,7 @@ class FakeNetwork(interface.NetworkDriver):
             plug.port = dataclasses.replace(plug.port, fixed_ips=(*plug.port.fixed_ips, *(cloud.take(one, None) for one in missing)))
             return plug.port
 
-    def _ensure(self, amphora_id: str, kind: str, network_id: str, subnet_ids: Sequence[str], vnic_type: str = "normal") -> _Plug:
+    def _ensure(self, amphora_id: str, kind: str, network_id: str, subnet_ids: Sequence[str], vnic_type: str = NORMAL) -> _Plug:
         for plug in self._cloud.of_amphora(amphora_id, kind):
             if plug.port.network_id == network_id:
                 return plug

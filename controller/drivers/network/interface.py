@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller import exceptions
 from controller.drivers.network import remembered
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
+from controller.model.network import NORMAL, AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 
 
@@ -126,7 +126,7 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
     ) -> Port:
         """The port `octavia-lb-member-<amphora id>` on a network of members, with an address on each of these subnets at least.
 

@@ -19,7 +19,7 @@ from controller.drivers.network import neutron_shapes as shapes
 from controller.drivers.network.neutron_api import BY_MAC, Neutron, Read, ours
 from controller.drivers.network.neutron_shapes import PORT_FIELDS, Row
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
+from controller.model.network import DIRECT, NORMAL, AccessRule, Network, Port, QosPolicy, SecurityGroup, Subnet, VipRequest
 from controller.model.order import Order
 from controller.openstack import cloud, errors
 
@@ -336,7 +336,7 @@ class NeutronNetwork(interface.NetworkDriver):
         body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id)}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]}
         body |= {"qos_policy_id": vip.qos_policy_id} if vip.qos_policy_id else {}
-        if vip.vnic_type == "direct":
+        if vip.vnic_type == DIRECT:
             body |= shapes.DIRECT
         elif shapes.is_secured(of_vip):
             beside_vip = any(set(row["security_groups"]) - set(of_vip["security_groups"]) for row in carriers)
@@ -350,10 +350,10 @@ class NeutronNetwork(interface.NetworkDriver):
             return self._port(self._create(body)[0])
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = "normal"
+        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
     ) -> Port:
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
-        body |= shapes.DIRECT if vnic_type == "direct" else {}
+        body |= shapes.DIRECT if vnic_type == DIRECT else {}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(*subnet_ids)):
             row = self._neutron.port_like(body) or self._create(body)[0]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from controller.model import network as model
 from controller.model.network import FixedIp, HostRoute, Network, Port, QosPolicy, SecurityGroup, Subnet
 
 Row = Mapping[str, Any]
@@ -36,7 +37,7 @@ PORT_FIELDS = (
 )
 
 
-DIRECT: Row = {"binding:vnic_type": "direct", "port_security_enabled": False}
+DIRECT: Row = {"binding:vnic_type": model.DIRECT, "port_security_enabled": False}
 """What a port has that is a part of a host's network card (SR-IOV), which no security group guards."""
 
 
@@ -130,7 +131,7 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
         device_owner=row["device_owner"],
         project_id=row["project_id"],
         qos_policy_id=row.get("qos_policy_id"),
-        vnic_type=row.get("binding:vnic_type", "normal"),
+        vnic_type=row.get("binding:vnic_type", model.NORMAL),
     )
 
 

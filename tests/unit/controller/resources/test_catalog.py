@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import pathlib
 import types
 import typing
 from collections.abc import Mapping
@@ -12,11 +14,13 @@ import jsonschema
 import pytest
 import sqlalchemy as sa
 
+import controller
 from controller.db import columns, tables
 from controller.model import amphora as amphora_model
 from controller.model import choice
 from controller.model import load_balancer as model
-from controller.resources import json_schema, kinds, load_balancer, nouns, pool, secret
+from controller.model.network import DIRECT, NORMAL
+from controller.resources import json_schema, kinds, load_balancer, member, nouns, pool, secret
 from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Field, Schema
 
@@ -79,11 +83,9 @@ def test_a_column_holds_what_its_field_takes(schema: Schema, field: Field) -> No
     if isinstance(column.type, sa.Text):
         return
     assert type(column.type) is type(declared.type) or {type(column.type), type(declared.type)} == {sa.BigInteger, sa.Integer}
-    if field.post or field.put:
+    assert (column.default.arg if column.default is not None else None) == (declared.default.arg if declared.default is not None else None)
+    if field.post or field.put or field.default is not None:
         assert getattr(column.type, "length", None) == getattr(declared.type, "length", None)
-        assert (column.default.arg if column.default is not None else None) == (
-            declared.default.arg if declared.default is not None else None
-        )
     if field.is_never_null:
         assert not column.nullable
 
@@ -100,10 +102,27 @@ def test_an_attribute_is_of_the_kind_of_its_field_and_has_no_default_of_its_own(
     assert _json_type(parts[0]) == (kinds.schema_of(field.kind) or {})["type"], f"{noun.__name__}.{name}"
     if field.post or field.put:
         assert (type(None) in parts) != field.is_never_null, f"{noun.__name__}.{name}"
-        if owner is not model.Vip:
-            attribute = {one.name: one for one in dataclasses.fields(owner)}[name]
-            assert attribute.default is dataclasses.MISSING
-            assert attribute.default_factory is dataclasses.MISSING
+    if computed is None or not isinstance(computed, property):
+        attribute = {one.name: one for one in dataclasses.fields(owner)}[name]
+        # What the network service, or only we, say may be left out, and is then as it is declared.
+        may_be_left_out = owner is model.Vip or not (field.post or field.put)
+        declared = tuple(field.default) if isinstance(field.default, list) else field.default
+        assert attribute.default is dataclasses.MISSING or (may_be_left_out and attribute.default == declared)
+        assert attribute.default_factory is dataclasses.MISSING
+
+
+def test_how_ports_are_made_is_spelled_once() -> None:
+    """What those have that say nothing (`normal`) stands in the declaration, by its one name."""
+    package = pathlib.Path(controller.__file__).parent
+    spelled = {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(isinstance(node, ast.Constant) and node.value in (NORMAL, DIRECT) for node in ast.walk(ast.parse(path.read_text())))
+    }
+    assert spelled == {"model/network.py"}
+    assert {schema.fields[name].default for schema, name in ((member.SCHEMA, "vnic_type"), (load_balancer.SCHEMA, "vip_vnic_type"))} == {
+        NORMAL
+    }
 
 
 @pytest.mark.parametrize(
