@@ -47,7 +47,7 @@ while True:
     if answer != last:
         last = answer
         print(time.monotonic(), (answer or [b"?"])[0].decode(), flush=True)
-    if select.select([sys.stdin], [], [], 0.002)[0]:
+    if select.select([sys.stdin], [], [], float(sys.argv[2]))[0]:
         break
 """
 
@@ -310,10 +310,10 @@ def _whole(balancer: Balancer, old: str) -> bool:
 
 
 @contextlib.contextmanager
-def watching(site: Site, amphora_id: str, server: str) -> Iterator[queue.Queue[tuple[float, str]]]:
-    """Every change of a server's weight in HAProxy: when (monotonic clock), and to what."""
+def watching(site: Site, amphora_id: str, server: str, interval: float = 0.002) -> Iterator[queue.Queue[tuple[float, str]]]:
+    """Every change of a server's weight in HAProxy: when (monotonic clock), and to what. It is asked at this interval, in seconds."""
     seen: queue.Queue[tuple[float, str]] = queue.Queue()
-    command = [*site.machine.entrance(amphora_id), "python3", "-c", _WATCH, server]
+    command = [*site.machine.entrance(amphora_id), "python3", "-c", _WATCH, server, str(interval)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watcher:
         assert watcher.stdin is not None
         assert watcher.stdout is not None

@@ -27,6 +27,8 @@ CASES = ((50, 40, 4), (100, 50, 0))
 """Listeners, and of each the members and the certificates by name, beside one of its own; with none it speaks HTTP."""
 RELOADS, WEIGHTS, ADDED = 5, 30, 10
 CHANGES = 1000
+_WATCHED_EVERY = 0.01
+"""Seconds between two looks at a weight: who looks all the time takes the processor from those who work."""
 
 
 def main() -> None:
@@ -120,7 +122,7 @@ def _listener(site: Site, number: int, members: int, references: list[str]) -> d
 def _until_live(site: Site, amphora: dict[str, Any], pool: str, listener: str, member: str) -> list[float]:
     """Seconds from the API's answer to a weight until HAProxy has it."""
     found = []
-    with embedded.watching(site, amphora["id"], f"{pool}:{listener}/{member}") as seen:
+    with embedded.watching(site, amphora["id"], f"{pool}:{listener}/{member}", _WATCHED_EVERY) as seen:
         for turn in range(WEIGHTS):
             site.api.put(f"/pools/{pool}/members/{member}", {"member": {"weight": 2 + turn}})
             answered = time.monotonic()
