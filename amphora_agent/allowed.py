@@ -169,7 +169,7 @@ _BACKEND: Mapping[str, _Check] = {
     "server": _server,
     "stick": _one_of("match", "on", "store-request", "store-response"),
     "stick-table": _anything,
-    "tcp-check": _one_of("connect", "expect", "send"),
+    "tcp-check": _one_of("connect", "expect", "send", "send-binary"),
 }
 _FRONTEND: Mapping[str, _Check] = {
     **_COMMON,

@@ -53,6 +53,7 @@ def update(asking: Asking, monitor_id: str, values: Values) -> model.HealthMonit
         generation = asking.accept_below(tx, pool)
         complete_change(asking.settings, values, monitor.type, {name: getattr(monitor, name) for name in HTTP_ONLY})
         asking.dialect.check_times(values.get("delay", monitor.delay), values.get("timeout", monitor.timeout))
+        _check_grpc(values, pool.protocol)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "healthmonitor", values)
         tx.health_monitors.change(monitor_id, asking.columns(SCHEMA, values), generation)
         return tx.health_monitors.get(monitor_id)
@@ -82,6 +83,7 @@ def complete(settings: Settings, values: Values, pool_protocol: str) -> None:
     if kind not in (PROTOCOLS[pool_protocol].monitors or ()):
         raise RuleBroken(f"The health monitor type '{kind}' is invalid for a pool of protocol '{pool_protocol}'.")
     complete_change(settings, values, kind, {})
+    _check_grpc(values, pool_protocol)
 
 
 def complete_change(settings: Settings, values: Values, kind: str, stored: Mapping[str, Any]) -> None:
@@ -103,3 +105,8 @@ def complete_change(settings: Settings, values: Values, kind: str, stored: Mappi
     after = {**stored, **values}
     if after.get("domain_name") is not None and after.get("http_version") != 1.1:
         raise RuleBroken("http_version must be 1.1 where a health monitor has a domain_name.")
+
+
+def _check_grpc(values: Mapping[str, Any], pool_protocol: str) -> None:
+    if values.get("grpc_service") is not None and PROTOCOLS[pool_protocol].transport != "tcp":
+        raise RuleBroken(f"A health monitor of a pool of protocol {pool_protocol} can't have grpc_service: that is for pools over TCP.")

@@ -81,7 +81,9 @@ def _setting(kind: str) -> type[Set]:
     return type(f"Set{kind.title()}", (Set,), {"schema": KINDS[kind], "__doc__": words, "__module__": __name__})
 
 
-SetLoadBalancer, SetListener, SetPool, SetL7Policy = map(_setting, ("loadbalancer", "listener", "pool", "l7policy"))
+SetLoadBalancer, SetListener, SetPool, SetHealthMonitor, SetL7Policy = map(
+    _setting, ("loadbalancer", "listener", "pool", "healthmonitor", "l7policy")
+)
 
 
 class Show(command.ShowOne):

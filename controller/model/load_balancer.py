@@ -245,6 +245,7 @@ class HealthMonitor(Resource):
     expected_codes: str | None
     http_version: float | None
     domain_name: str | None
+    grpc_service: str | None  # "": all of a member
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -242,7 +242,7 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
     check = health_checks.check(monitor if monitor and l7.serves(monitor) else None, vip_address, with_tls=pool.tls_enabled)
     proxy = _send_proxy(pool, listener)
     slowly = f" slowstart {int(pool.slow_start)}s" if pool.slow_start else ""
-    common = f"{check.words}{{}}{slowly}{proxy}{tls.server(pool, listener, mode, bool(check.words))}"
+    common = f"{check.words}{{}}{slowly}{proxy}{tls.server(pool, listener, mode, bool(check.words) and not check.speaks_http2)}"
     own_words = " check-send-proxy" if proxy else ""
     drain = (f"# drain-timeout {int(pool.drain_timeout)}",) if pool.drain_timeout else ()  # for the agent
     reuse = ("http-reuse safe",) if mode == "http" else ()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
 from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
-from controller.render import safe
+from controller.render import grpc_checks, safe
 from controller.resources.health_monitor import HTTP_DEFAULTS, METHODS
 
 _TLS, _UNVERIFIED = " check-ssl", " verify none"  # members' certificates are rarely signed by anyone whom an amphora knows
@@ -19,6 +20,7 @@ class Check:
 
     directives: tuple[str, ...] = ()
     words: str = ""
+    speaks_http2: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,10 @@ def check(monitor: model.HealthMonitor | None, vip_address: str, with_tls: bool 
     tls = _TLS if with_tls else _TLS + _UNVERIFIED
     timeout = f"timeout check {max(1, monitor.timeout):d}s"
     match monitor.type:
+        case "HTTP" | "HTTPS" if monitor.grpc_service is not None:
+            words += tls + _server_name(monitor) if monitor.type == "HTTPS" else ""
+            over_tls = with_tls or monitor.type == "HTTPS"
+            return Check((timeout, *_grpc(monitor, vip_address, over_tls)), words + (" check-alpn h2" if over_tls else ""), True)
         case "TCP":
             return Check((timeout,), words)
         case "TLS-HELLO":
@@ -91,6 +97,13 @@ def _http(monitor: model.HealthMonitor, vip_address: str) -> tuple[str, ...]:
         f"http-check send meth {asked.method} uri {asked.escaped_path} ver HTTP/{asked.version}{host}",
         f"http-check expect status {asked.codes}",
     )
+
+
+def _grpc(monitor: model.HealthMonitor, vip_address: str, with_tls: bool) -> Iterator[str]:
+    named = f"of health monitor {monitor.id!r}"
+    name = monitor.domain_name
+    authority = safe.host_name(f"domain_name {named}", name) if name else safe.bracketed("VIP address", vip_address)
+    return grpc_checks.directives(safe.grpc_service(f"grpc_service {named}", monitor.grpc_service or ""), authority, with_tls)
 
 
 def _server_name(monitor: model.HealthMonitor) -> str:

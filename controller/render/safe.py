@@ -16,6 +16,7 @@ from controller import exceptions
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,63}").fullmatch
 _IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}", re.ASCII).fullmatch
 _HOST_NAME = re.compile(r"(?!-)[0-9A-Za-z_-]{1,63}(?:\.[0-9A-Za-z_-]{1,63})*\.?").fullmatch
+_GRPC_SERVICE = re.compile(r"[0-9A-Za-z_./-]{0,100}").fullmatch
 _URL_PATH = re.compile(r"/[0-9A-Za-z._~!$&'()*+,;=:@/?%#-]*").fullmatch
 _COOKIE_NAME = re.compile(r"[0-9A-Za-z!#$%&'*+.^_`|~-]+").fullmatch
 _STATUS_CODES = re.compile(r"[1-5][0-9]{2}(?:-[1-5][0-9]{2})?(?:,[1-5][0-9]{2}(?:-[1-5][0-9]{2})?)*").fullmatch
@@ -98,6 +99,14 @@ def host_name(field: str, value: str) -> str:
     :raises UnsafeValue: it holds what no host name does (a `%` would start a variable here).
     """
     return value if len(value) <= 255 and _HOST_NAME(value) else _refuse(field, value)
+
+
+def grpc_service(field: str, value: str) -> str:
+    """The name of a service of gRPC.
+
+    :raises UnsafeValue: anything else.
+    """
+    return value if _GRPC_SERVICE(value) else _refuse(field, value)
 
 
 def url_path(field: str, value: str) -> str:

@@ -64,10 +64,11 @@ def headers(listener: model.Listener) -> Iterator[str]:
         yield f'http-after-response set-header Strict-Transport-Security "max-age={listener.hsts_max_age:d}{more}"'
 
 
-def server(pool: model.Pool, listener: model.Listener, mode: str, is_checked: bool) -> str:
+def server(pool: model.Pool, listener: model.Listener, mode: str, asks_http1: bool) -> str:
     """What a server's line says of TLS to the member, with a blank before; nothing of a pool without it.
 
-    The name that a client asked for is passed on, and then it is by this name that the member's certificate is verified.
+    The name that a client asked for is passed on, and then it is by this name that the member's certificate is verified. `asks_http1`: so
+    does a check, which asks one question: HTTP/2 would be no better for it.
     """
     if not pool.tls_enabled:
         return ""
@@ -81,8 +82,8 @@ def server(pool: model.Pool, listener: model.Listener, mode: str, is_checked: bo
     if pool.crl_container_ref and pool.ca_tls_container_ref:
         words.append(f"crl-file {name}-crl.pem")
     spoken = _spoken(f"of pool {name}", pool, with_protocols=mode == "http")
-    if is_checked and mode == "http" and pool.alpn_protocols:
-        spoken.append("check-alpn http/1.1")  # a check asks one question: HTTP/2 would be no better for it
+    if asks_http1 and mode == "http" and pool.alpn_protocols:
+        spoken.append("check-alpn http/1.1")
     return " " + " ".join([*words, *spoken])
 
 

@@ -10,7 +10,7 @@ TYPES = ("HTTP", "HTTPS", "PING", "SCTP", "TCP", "TLS-HELLO", "UDP-CONNECT")
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 HTTP_DEFAULTS = {"http_method": "GET", "url_path": "/", "expected_codes": "200"}
 """What a monitor of type HTTP or HTTPS has when nothing was said."""
-HTTP_ONLY = (*HTTP_DEFAULTS, "http_version", "domain_name")
+HTTP_ONLY = (*HTTP_DEFAULTS, "http_version", "domain_name", "grpc_service")
 
 _seconds = kinds.integer(0, 2147483)  # what HAProxy can count in milliseconds
 _seconds_of_lbaasv2 = kinds.integer(0, 86400)
@@ -80,5 +80,13 @@ SCHEMA = Schema(
         ),
         Field("http_version", kinds.http_version, "The version of HTTP of the request; null: 1.0."),
         Field("domain_name", kinds.host_name, "The host that the request names, with HTTP 1.1.", blank=""),
+        Field(
+            "grpc_service",
+            kinds.grpc_service,
+            "Members are asked by gRPC's health protocol (grpc.health.v1) whether they serve this service; an empty string: whether they "
+            "serve at all. For HTTP (HTTP/2 without TLS) and HTTPS, with pools over TCP; method, path and codes have no effect then. "
+            "null: they are asked by a request as these say.",
+            added=True,
+        ),
     ],
 )

@@ -346,6 +346,14 @@ host_name = matching(
 )
 
 
+grpc_service = matching(
+    r"^[0-9A-Za-z_./-]*$",
+    "Value should be the name of a service of gRPC: letters, digits, dots, dashes, slashes and underscores",
+    example="shop.Cart",
+    longest=100,
+)
+
+
 @described("number", example=1.1, enum=[1.0, 1.1])
 def http_version(value: Any) -> float:
     """1.0 or 1.1."""

@@ -222,6 +222,8 @@ class Bodies:
             )
             if rng.random() < 0.3:
                 made |= {"http_version": rng.choice((1.1, "1.1")), "domain_name": rng.choice(HOSTS)}
+            if rng.random() < 0.3:
+                made["grpc_service"] = rng.choice(("", "shop.Cart", *HOSTS, *PATHS))
         return made
 
     def _policy(self) -> Body:

@@ -181,7 +181,8 @@ def _tls(item: Any) -> Any:
 
 def _monitor(monitor: model.HealthMonitor) -> model.HealthMonitor:
     path, host = monitor.url_path and "/x", monitor.domain_name and "x.example"
-    return dataclasses.replace(_nameless(monitor), url_path=path, domain_name=host)
+    service = monitor.grpc_service and "x"
+    return dataclasses.replace(_nameless(monitor), url_path=path, domain_name=host, grpc_service=service)
 
 
 def _policy(policy: model.L7Policy) -> model.L7Policy:

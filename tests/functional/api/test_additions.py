@@ -20,6 +20,7 @@ SET: dict[str, dict[str, Any]] = {
         "error_page": {"content_type": "text/plain", "body": 'Closed.\n\tZürück um 12 "%[env(HOME)]"'},
     },
     "pool": {"slow_start": 30, "drain_timeout": 300},
+    "healthmonitor": {"grpc_service": "shop.Cart"},
     "l7policy": {
         "fixed_response": {"status": 200, "content_type": "application/json", "body": "{}"},
         "split": {"pools": [{"pool_id": "first", "weight": 90}, {"pool_id": "second", "weight": 10}], "by": "SOURCE_IP"},
@@ -40,6 +41,9 @@ class Site:
         self.load_balancer = api.load_balancer()["id"]
         self.listener = api.listener(self.load_balancer)["id"]
         self.pool = api.pool(loadbalancer_id=self.load_balancer)["id"]
+        self.monitor = api.create("healthmonitor", "/healthmonitors", pool_id=self.pool, type="HTTP", delay=5, timeout=3, max_retries=2)[
+            "id"
+        ]
         self.second = api.pool(loadbalancer_id=self.load_balancer)["id"]
         self.policy = api.create("l7policy", "/l7policies", listener_id=self.listener, action="REJECT")["id"]
 
@@ -48,6 +52,7 @@ class Site:
             "loadbalancer": f"/loadbalancers/{self.load_balancer}",
             "listener": f"/listeners/{self.listener}",
             "pool": f"/pools/{self.pool}",
+            "healthmonitor": f"/healthmonitors/{self.monitor}",
             "l7policy": f"/l7policies/{self.policy}",
         }[kind]
 
@@ -95,7 +100,9 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
     listener = old.listener(load_balancer["id"])
     policy = old.create("l7policy", "/l7policies", listener_id=listener["id"], action="REJECT")
     pool = old.pool(listener_id=listener["id"])
-    made = {"loadbalancer": load_balancer, "listener": listener, "pool": pool, "l7policy": policy}[kind]
+    monitor = old.create("healthmonitor", "/healthmonitors", pool_id=pool["id"], type="HTTP", delay=5, timeout=3, max_retries=2)
+    nouns = {"loadbalancer": load_balancer, "listener": listener, "pool": pool, "healthmonitor": monitor, "l7policy": policy}
+    made = nouns[kind]
     path = {"l7policy": "/l7policies"}.get(kind, f"/{kind}s") + f"/{made['id']}"
     said = old.send("PUT", path, {kind: {name: SET[kind][name]}})
     assert (said.status_code, f"'{name}'" in said.get_data(as_text=True)) == (400, True)
@@ -158,6 +165,8 @@ def test_lbaas_v2_neither_takes_nor_shows_it(api: Api, kind: str, name: str) -> 
         ("pool", {"slow_start": 0}, "Value should be greater or equal to 1"),
         ("pool", {"slow_start": 86401}, "Value should be lower or equal to 86400"),
         ("pool", {"slow_start": "soon"}, "Value should be integer"),
+        ("healthmonitor", {"grpc_service": "shop Cart"}, "Value should be the name of a service of gRPC"),
+        ("healthmonitor", {"grpc_service": "a" * 101}, "a maximum character requirement of 100"),
     ],
 )
 def test_a_value_that_is_none_is_refused(site: Site, kind: str, values: dict[str, Any], sentence: str) -> None:
@@ -182,6 +191,21 @@ def test_what_is_for_streams_is_refused_for_datagrams(site: Site, protocol: str,
     fields = {"loadbalancer_id": site.load_balancer, "protocol": protocol, "lb_algorithm": "ROUND_ROBIN", name: SET["pool"][name]}
     said = site.api.refused(400, "POST", "/pools", {"pool": fields})
     assert f"A pool of protocol {protocol} can't have {name}: that is for pools over TCP." in said
+
+
+@pytest.mark.parametrize("kind", ["UDP-CONNECT", "HTTP"])
+def test_members_of_datagrams_are_not_asked_by_grpc(site: Site, kind: str) -> None:
+    pool = site.api.pool(loadbalancer_id=site.load_balancer, protocol="UDP")["id"]
+    monitor = {"pool_id": pool, "type": kind, "delay": 5, "timeout": 3, "max_retries": 2}
+    said = site.api.refused(400, "POST", "/healthmonitors", {"healthmonitor": monitor | {"grpc_service": ""}})
+    assert ("that is for pools over TCP" if kind == "HTTP" else "grpc_service is not a valid option") in said
+    made = site.api.create("healthmonitor", "/healthmonitors", **monitor)
+    assert said == site.api.refused(400, "PUT", f"/healthmonitors/{made['id']}", {"healthmonitor": {"grpc_service": ""}})
+
+
+def test_all_of_members_is_a_service_too(site: Site) -> None:
+    assert site.change("healthmonitor", grpc_service="")["grpc_service"] == ""
+    assert site.change("healthmonitor", delay=6)["grpc_service"] == ""
 
 
 def test_all_of_them_come_with_a_whole_load_balancer(api: Api) -> None:

@@ -59,6 +59,20 @@ def _http_single() -> model.Snapshot:
     )
 
 
+def _grpc() -> model.Snapshot:
+    return _one_pool(
+        "grpc",
+        listener={"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": "local:web", "alpn_protocols": ("h2",)},
+        pool={"tls_enabled": True, "alpn_protocols": ("h2",)},
+        monitor={"type": "HTTPS", "grpc_service": "shop.Cart", "http_version": 1.1, "domain_name": "web.example"},
+    )
+
+
+def _grpc_over_tcp() -> model.Snapshot:
+    """Clients and members speak HTTP/2 with each other."""
+    return _one_pool("grpc-tcp", listener={"protocol": "TCP"}, pool={"protocol": "TCP"}, monitor={"grpc_service": ""})
+
+
 def _cookies_in_a_pair() -> model.Snapshot:
     persistence = model.SessionPersistence(type="APP_COOKIE", cookie_name="JSESSION#ID'`|~$%&*+!")
     return _one_pool("app-cookie-pair", listener={}, pool={"session_persistence": persistence}, topology=Topology.ACTIVE_STANDBY)
@@ -328,6 +342,8 @@ def _logged(snapshot: model.Snapshot, **target: Any) -> model.Snapshot:
 
 
 CASES: dict[str, Callable[[], model.Snapshot]] = {
+    "grpc": _grpc,
+    "grpc-tcp": _grpc_over_tcp,
     "http-single": _http_single,
     "app-cookie-pair": _cookies_in_a_pair,
     "http-cookie": _inserted_cookie,

@@ -1,0 +1,51 @@
+"""A question of gRPC's health protocol (grpc.health.v1), as bytes of HTTP/2 that HAProxy sends, and the bytes of a good answer.
+
+HAProxy has no such check, and an `http-check` can't send a body with zeros. So it is said by hand: the preface, no settings, one request
+(RFC 9113) whose headers are literals that no table of HPACK changes (RFC 7541, section 6.2.2), and one message. What is waited for is the
+message that says SERVING; a member that says anything else has not said it in time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+_DATA, _HEADERS, _SETTINGS = 0, 1, 4  # kinds of frames
+_END_STREAM, _END_HEADERS = 0x1, 0x4
+_SERVICE, _STATUS_SERVING = b"\x0a", b"\x08\x01"  # field 1 of the question, a string; field 1 of the answer, the number 1
+
+
+def directives(service: str, authority: str, with_tls: bool) -> Iterator[str]:
+    """Of a backend; `service` is what members are asked about, "" is all of them."""
+    headers = {
+        ":method": "POST",
+        ":scheme": "https" if with_tls else "http",
+        ":path": "/grpc.health.v1.Health/Check",
+        ":authority": authority,
+        "content-type": "application/grpc",
+        "te": "trailers",
+    }
+    block = b"".join(b"\x00" + _string(name) + _string(value) for name, value in headers.items())
+    asked = _SERVICE + _string(service) if service else b""
+    frames = _frame(_SETTINGS, 0, 0, b"") + _frame(_HEADERS, _END_HEADERS, 1, block) + _frame(_DATA, _END_STREAM, 1, _message(asked))
+    yield "option tcp-check"
+    yield f"tcp-check send-binary {(_PREFACE + frames).hex()}"
+    yield f"tcp-check expect binary {_message(_STATUS_SERVING).hex()}"
+
+
+def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes((kind, flags)) + stream.to_bytes(4, "big") + payload
+
+
+def _message(content: bytes) -> bytes:
+    """As gRPC sends it: not compressed, behind its length."""
+    return b"\x00" + len(content).to_bytes(4, "big") + content
+
+
+def _string(value: str) -> bytes:
+    """Behind its length (RFC 7541, sections 5.1 and 5.2). Names of services are so short that protocol buffers write them alike."""
+    raw = value.encode("ascii")
+    if len(raw) < 127:
+        return bytes((len(raw),)) + raw
+    more, low = divmod(len(raw) - 127, 128)
+    return b"\x7f" + (bytes((low | 0x80, more)) if more else bytes((low,))) + raw
