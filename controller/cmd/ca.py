@@ -22,6 +22,7 @@ from controller.drivers.secrets import local as local_secrets
 from controller.model import status
 from controller.providers import amphora as amphora_provider
 from controller.providers import interface as provider
+from controller.resources import secret
 
 _Act = Callable[[cfg.ConfigOpts, argparse.Namespace], int]
 _PHASES = {
@@ -61,7 +62,7 @@ def add_commands(ca: argparse.ArgumentParser, secrets: argparse.ArgumentParser) 
     store.add_argument("files", nargs="+", type=pathlib.Path, help="PEM (certificate, key, chain, in any order) or one PKCS #12 file")
     store.add_argument("--project", required=True, help="id of the project whose load balancers may name it")
     store.add_argument("--name", default="", help="a name for people")
-    store.add_argument("--kind", choices=["certificate", "ca", "crl"], default="certificate", help="what it is")
+    store.add_argument("--kind", choices=secret.KINDS, default=secret.CERTIFICATE, help="what it is")
     store.add_argument("--passphrase-file", type=pathlib.Path, help="file with the passphrase of the private key")
     forget = add(stored, "delete", _forget, "forget a secret of the `local` store; what is served with it is served on")
     forget.add_argument("reference")
@@ -155,13 +156,13 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
 def _store(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     content = b"".join(path.read_bytes() for path in options.files)
     store = services.Services.load(conf).secrets
-    if options.kind == "certificate":
+    if options.kind == secret.CERTIFICATE:
         passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
         bundle = bundles.read(content, passphrase)
         bundles.check_named(bundles.check(bundle))
         print(store.store_bundle(options.project, options.name, bundle))
     else:
-        written = bundles.authorities_pem(content) if options.kind == "ca" else bundles.revocations_pem(content)
+        written = bundles.authorities_pem(content) if options.kind == secret.AUTHORITY else bundles.revocations_pem(content)
         print(store.store_secret(options.project, options.name, written))
     return 0
 

@@ -8,7 +8,7 @@ from controller import exceptions
 from controller.resources import dialects, kinds
 from controller.resources.declare import Field, Schema
 
-CERTIFICATE, AUTHORITY, REVOCATIONS = "certificate", "ca", "crl"
+KINDS = (CERTIFICATE, AUTHORITY, REVOCATIONS) = ("certificate", "ca", "crl")
 
 
 class _Withholding(dialects.LoadBalancing):
@@ -52,7 +52,7 @@ SCHEMA = Schema(
         _given("name", kinds.name, "A name for people.", example="shop", default=""),
         _given(
             "kind",
-            kinds.one_of(CERTIFICATE, AUTHORITY, REVOCATIONS),
+            kinds.one_of(*KINDS),
             "What it is: a certificate with its private key and chain, the certificates of authorities, or a list of revocations.",
             default=CERTIFICATE,
         ),
