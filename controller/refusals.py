@@ -64,6 +64,6 @@ class Refusal(enum.StrEnum):
     L7RULE_KEY_UNUSED = "l7rule_key_unused"
     L7RULE_REGEX = "l7rule_regex"
     L7RULE_VALUE = "l7rule_value"
-    CHOICE_IN_USE = "choice_in_use"
+    OFFERING_IN_USE = "offering_in_use"
     """A flavor, an availability zone or a profile of one that something uses."""
     NAME_EXISTS = "name_exists"

@@ -13,7 +13,6 @@ from typing import Any, Final
 from controller.providers import amphora as amphora_provider
 from controller.resources import (
     amphora,
-    choice,
     event,
     health_monitor,
     json_schema,
@@ -23,6 +22,7 @@ from controller.resources import (
     listener,
     load_balancer,
     member,
+    offering,
     pool,
     quota,
     secret,
@@ -342,10 +342,10 @@ def _quotas() -> Iterator[Operation]:
 
 def _offerings() -> Iterator[Operation]:
     """What operators offer and tenants choose from."""
-    yield from _usual("/flavors", choice.FLAVOR)
-    yield from _usual("/flavorprofiles", choice.FLAVOR_PROFILE)
-    yield from _usual("/availabilityzones", choice.AVAILABILITY_ZONE)
-    yield from _usual("/availabilityzoneprofiles", choice.AVAILABILITY_ZONE_PROFILE)
+    yield from _usual("/flavors", offering.FLAVOR)
+    yield from _usual("/flavorprofiles", offering.FLAVOR_PROFILE)
+    yield from _usual("/availabilityzones", offering.AVAILABILITY_ZONE)
+    yield from _usual("/availabilityzoneprofiles", offering.AVAILABILITY_ZONE_PROFILE)
     query = (
         _FIELDS,
         parameter("name", _WORD, "Show what has this name only."),

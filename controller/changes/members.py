@@ -14,7 +14,7 @@ from controller.changes.settings import Settings
 from controller.db import database
 from controller.db.repositories.pools import Head
 from controller.exceptions import RuleBroken
-from controller.model import addresses, choice
+from controller.model import addresses, offering
 from controller.model import load_balancer as model
 from controller.model.network import DIRECT, NORMAL
 from controller.model.status import OperatingStatus
@@ -193,7 +193,7 @@ def same_server(address: str, port: int) -> exceptions.Conflict:
     return exceptions.Conflict(words, code=Refusal.MEMBER_EXISTS)
 
 
-def check_sriov(values: Mapping[str, Any], provider: Provider, placement: choice.Placement) -> None:
+def check_sriov(values: Mapping[str, Any], provider: Provider, placement: offering.Placement) -> None:
     """A port that is a part of the host's network card is for load balancers whose flavor has them, where the provider's flavors say it.
 
     :raises InvalidRequest: this one's has not.

@@ -16,7 +16,7 @@ from controller.changes import visibility
 from controller.changes.asking import Asking
 from controller.db import database
 from controller.providers.interface import Capability
-from controller.resources import choice
+from controller.resources import offering
 from controller.resources.declare import Schema, Values
 
 
@@ -38,23 +38,23 @@ class Kind:
         return getattr(tx, self.repository)
 
 
-FLAVOR = Kind(policy="flavor", schema=choice.FLAVOR, repository="flavors", profiles="flavor_profiles")
+FLAVOR = Kind(policy="flavor", schema=offering.FLAVOR, repository="flavors", profiles="flavor_profiles")
 AVAILABILITY_ZONE = Kind(
     policy="availability-zone",
-    schema=choice.AVAILABILITY_ZONE,
+    schema=offering.AVAILABILITY_ZONE,
     repository="availability_zones",
     profiles="availability_zone_profiles",
 )
 FLAVOR_PROFILE = Kind(
     policy="flavor-profile",
-    schema=choice.FLAVOR_PROFILE,
+    schema=offering.FLAVOR_PROFILE,
     repository="flavor_profiles",
     data="flavor_data",
     known="flavor_capabilities",
 )
 AVAILABILITY_ZONE_PROFILE = Kind(
     policy="availability-zone-profile",
-    schema=choice.AVAILABILITY_ZONE_PROFILE,
+    schema=offering.AVAILABILITY_ZONE_PROFILE,
     repository="availability_zone_profiles",
     data="availability_zone_data",
     known="availability_zone_capabilities",

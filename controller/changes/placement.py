@@ -11,7 +11,7 @@ from controller.changes.asking import Asking
 from controller.changes.settings import Settings
 from controller.db import database
 from controller.exceptions import NotAllowed, RuleBroken
-from controller.model import choice as model
+from controller.model import offering as model
 from controller.model.network import DIRECT, NORMAL
 from controller.model.status import Topology
 

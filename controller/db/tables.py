@@ -17,7 +17,7 @@ from amphora_agent.protocol import heartbeat
 from controller.db import columns
 from controller.db.columns import UtcDateTime
 from controller.model import quota
-from controller.resources import amphora, choice, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool
+from controller.resources import amphora, health_monitor, l7policy, l7rule, listener, load_balancer, member, offering, pool
 from controller.resources.declare import Schema
 
 metadata = sa.MetaData(
@@ -176,7 +176,7 @@ quotas = sa.Table(
 )
 
 
-def _choices(schema: Schema, *key: sa.Column[str]) -> tuple[sa.Table, sa.Table]:
+def _offerings(schema: Schema, *key: sa.Column[str]) -> tuple[sa.Table, sa.Table]:
     """Flavors or availability zones, and the profiles that say what they mean to a provider."""
     what, profile_id = schema.name, f"{schema.name}_profile_id"
     profiles = sa.Table(
@@ -193,8 +193,8 @@ def _choices(schema: Schema, *key: sa.Column[str]) -> tuple[sa.Table, sa.Table]:
     return sa.Table(f"{what}s", metadata, *own), profiles
 
 
-flavors, flavor_profiles = _choices(choice.FLAVOR, _id(), sa.Column("name", sa.String(255), nullable=False, unique=True))
-availability_zones, availability_zone_profiles = _choices(choice.AVAILABILITY_ZONE, sa.Column("name", sa.String(255), primary_key=True))
+flavors, flavor_profiles = _offerings(offering.FLAVOR, _id(), sa.Column("name", sa.String(255), nullable=False, unique=True))
+availability_zones, availability_zone_profiles = _offerings(offering.AVAILABILITY_ZONE, sa.Column("name", sa.String(255), primary_key=True))
 
 tags = sa.Table(
     "tags",

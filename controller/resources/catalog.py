@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controller.resources import amphora, choice, event, health_monitor, l7policy, l7rule, listener, load_balancer, member, pool, quota
+from controller.resources import amphora, event, health_monitor, l7policy, l7rule, listener, load_balancer, member, offering, pool, quota
 from controller.resources.declare import Schema
 
 SCHEMAS: tuple[Schema, ...] = (
@@ -14,10 +14,10 @@ SCHEMAS: tuple[Schema, ...] = (
     l7policy.SCHEMA,
     l7rule.SCHEMA,
     quota.SCHEMA,
-    choice.FLAVOR,
-    choice.FLAVOR_PROFILE,
-    choice.AVAILABILITY_ZONE,
-    choice.AVAILABILITY_ZONE_PROFILE,
+    offering.FLAVOR,
+    offering.FLAVOR_PROFILE,
+    offering.AVAILABILITY_ZONE,
+    offering.AVAILABILITY_ZONE_PROFILE,
     amphora.SCHEMA,
     event.SCHEMA,
 )

@@ -19,7 +19,7 @@ def _path_name(value: Any) -> str:
     return kinds.name(value)
 
 
-def _choice(name: str, *known_by: Field, key: str, choosers: str, example: str | None = None) -> Schema:
+def _offering(name: str, *known_by: Field, key: str, choosers: str, example: str | None = None) -> Schema:
     """What tenants choose: `known_by` which fields, and what those who have chosen it do when it is disabled."""
     return Schema(
         name=name,
@@ -39,7 +39,7 @@ def _choice(name: str, *known_by: Field, key: str, choosers: str, example: str |
 
 
 def _profile(name: str, of: str, example: str, data: str) -> Schema:
-    """What a choice means to a provider; `data` is an example."""
+    """What an offering means to a provider; `data` is an example."""
     return Schema(
         name=name,
         collection=f"{name}s",
@@ -62,7 +62,7 @@ def _profile(name: str, of: str, example: str, data: str) -> Schema:
     )
 
 
-FLAVOR = _choice(
+FLAVOR = _offering(
     "flavor",
     read_only("id", kinds.uuid, "The id of the flavor."),
     Field("name", about="The name by which it is known; no other flavor has it.", example="pair", required=True),
@@ -71,7 +71,7 @@ FLAVOR = _choice(
 )
 FLAVOR_PROFILE = _profile("flavorprofile", "flavor", "pair", '{"loadbalancer_topology": "ACTIVE_STANDBY"}')
 
-AVAILABILITY_ZONE = _choice(
+AVAILABILITY_ZONE = _offering(
     "availability_zone",
     Field("name", _path_name, "The name by which it is known; no other zone has it.", required=True, put=False),
     key="name",

@@ -9,7 +9,7 @@ import flask
 from controller.api import current
 from controller.api.lbaasv2 import attributes, errors, lists, neutron
 from controller.embedded import networking
-from controller.model import choice
+from controller.model import offering
 
 blueprint = flask.Blueprint("lbaasv2_service", __name__)
 
@@ -87,7 +87,7 @@ def _matching(key: str, both: list[dict[str, Any]], *filters: str) -> flask.Resp
     return current.json({key: [lists.selected(one) for one in matching]})
 
 
-def _flavor(flavor: choice.Flavor) -> dict[str, Any]:
+def _flavor(flavor: offering.Flavor) -> dict[str, Any]:
     shown = {name: getattr(flavor, name) for name in ("id", "name", "description", "enabled")}
     return shown | {"service_type": "LOADBALANCERV2", "service_profiles": []}
 

@@ -40,7 +40,7 @@ def _routes(name: str, path: str, key: str, kind: offerings.Kind, about: Mapping
     return collections.routes(name, path, key, noun, about, words=(name.removesuffix("s"), name), list=index, get=get)
 
 
-def _of_choices(one: str, several: str) -> dict[str, str]:
+def _of_offerings(one: str, several: str) -> dict[str, str]:
     return {
         "list": f"List the {several}, among which every tenant may choose.",
         "create": f"Create {one}: a name for a profile, which tenants may choose.",
@@ -64,8 +64,8 @@ def _of_profiles(one: str, several: str) -> dict[str, str]:
 _FLAVOR, _ZONE = ("a flavor", "flavors"), ("an availability zone", "availability zones")
 _AVAILABILITY_ZONE, _ZONE_PROFILE = offerings.AVAILABILITY_ZONE, offerings.AVAILABILITY_ZONE_PROFILE
 BLUEPRINTS = (
-    _routes("flavors", "/flavors", "flavor_id", offerings.FLAVOR, _of_choices(*_FLAVOR)),
+    _routes("flavors", "/flavors", "flavor_id", offerings.FLAVOR, _of_offerings(*_FLAVOR)),
     _routes("flavor_profiles", "/flavorprofiles", "profile_id", offerings.FLAVOR_PROFILE, _of_profiles(*_FLAVOR)),
-    _routes("availability_zones", "/availabilityzones", "path:availability_zone_name", _AVAILABILITY_ZONE, _of_choices(*_ZONE)),
+    _routes("availability_zones", "/availabilityzones", "path:availability_zone_name", _AVAILABILITY_ZONE, _of_offerings(*_ZONE)),
     _routes("availability_zone_profiles", "/availabilityzoneprofiles", "profile_id", _ZONE_PROFILE, _of_profiles(*_ZONE)),
 )

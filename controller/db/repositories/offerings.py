@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import paging
-from controller.model import choice as model
+from controller.model import offering as model
 from controller.model import status
 from controller.refusals import Refusal
 
@@ -95,7 +95,7 @@ class _Named(rows.Repository, Generic[N]):
     def refuse_if_used(self, name: str) -> None:
         """:raises Conflict: something uses it."""
         if self._connection.execute(sa.select(self._used(name))).scalar():
-            raise exceptions.Conflict(f"{self.title} {name} is in use and cannot be modified.", code=Refusal.CHOICE_IN_USE)
+            raise exceptions.Conflict(f"{self.title} {name} is in use and cannot be modified.", code=Refusal.OFFERING_IN_USE)
 
     def _hold(self, name: str, *, share: bool) -> None:
         wanted = sa.select(self.table.c[self.key]).where(self._is(name)).with_for_update(read=share)
@@ -140,7 +140,7 @@ class AvailabilityZoneProfiles(_Named[model.AvailabilityZoneProfile]):
     users = tables.availability_zones.c.availability_zone_profile_id
 
 
-class _Choices(_Named[N]):
+class _Offerings(_Named[N]):
     """What load balancers choose."""
 
     profiles: ClassVar[sa.Table]
@@ -165,7 +165,7 @@ class _Choices(_Named[N]):
         return sa.exists().where(self.users == name, _LIVING)
 
 
-class Flavors(_Choices[model.Flavor]):
+class Flavors(_Offerings[model.Flavor]):
     title = "Flavor"
     table = tables.flavors
     noun = model.Flavor
@@ -175,7 +175,7 @@ class Flavors(_Choices[model.Flavor]):
     users = tables.load_balancers.c.flavor_id
 
 
-class AvailabilityZones(_Choices[model.AvailabilityZone]):
+class AvailabilityZones(_Offerings[model.AvailabilityZone]):
     """Availability zones; their key is their name."""
 
     title = "Availability Zone"

@@ -188,7 +188,7 @@ WRITES: dict[str, tuple[int, Callable[[Site], object]]] = {
     "fail over an amphora": (8, lambda on: on.api.ok("PUT", f"{on.amphora}/failover", status=202)),
     "configure an amphora": (8, lambda on: on.api.ok("PUT", f"{on.amphora}/config", status=202)),
     "delete an amphora": (8, lambda on: on.delete(on.broken_amphora)),
-    "create flavors and availability zones": (14, lambda on: _choices(on.api)),
+    "create flavors and availability zones": (14, lambda on: _offerings(on.api)),
     "change a flavor profile": (6, lambda on: on.put(on.paths["flavorprofile"], "flavorprofile", name="y")),
     "change a flavor": (4, lambda on: on.put(on.paths["flavor"], "flavor", enabled=False)),
     "change an availability zone profile": (
@@ -215,19 +215,19 @@ def sites() -> Iterator[list[tuple[Api, int]]]:
         yield [(little, 1), (much, MANY)]
 
 
-def _choices(api: Api) -> dict[str, str]:
+def _offerings(api: Api) -> dict[str, str]:
     """The path of a new one of everything that tenants can choose, and of profiles that nothing uses."""
     paths = {}
-    for word, data, choice, choices in (
+    for word, data, offering, offerings in (
         ("flavorprofile", "flavor_data", "flavor", "flavors"),
         ("availability_zone_profile", "availability_zone_data", "availability_zone", "availabilityzones"),
     ):
         collection = f"/{word.replace('_', '')}s"
         named = str(uuid.uuid4())
         used, unused = (api.create(word, collection, name="p", provider_name="amphora", **{data: "{}"})["id"] for _ in range(2))
-        made = api.create(choice, f"/{choices}", name=named, **{f"{word.replace('rprof', 'r_prof')}_id": used})
+        made = api.create(offering, f"/{offerings}", name=named, **{f"{word.replace('rprof', 'r_prof')}_id": used})
         paths |= {word: f"{collection}/{used}", f"unused {word}": f"{collection}/{unused}"}
-        paths[choice] = f"/{choices}/{made.get('id', named)}"
+        paths[offering] = f"/{offerings}/{made.get('id', named)}"
     return paths
 
 
@@ -243,7 +243,7 @@ def _amphora(api: Api, load_balancer: Any, status: str) -> str:
 
 def _site(api: Api, size: int) -> Site:
     whole = _whole(api, size)
-    return Site(api, whole, size, _choices(api), _amphora(api, whole, "ALLOCATED"), _amphora(api, whole, "ERROR"))
+    return Site(api, whole, size, _offerings(api), _amphora(api, whole, "ALLOCATED"), _amphora(api, whole, "ERROR"))
 
 
 def _settled(api: Api, size: int) -> Site:

@@ -18,7 +18,7 @@ UNKNOWN = "11111111-1111-4111-8111-111111111111"  # the same in each worker of p
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Kind:
-    """One of the two pairs of a choice and its profile."""
+    """One of the two pairs of an offering and its profile."""
 
     name: str
     path: str

@@ -14,13 +14,13 @@ import pytest
 from controller.db import tables
 from controller.resources import (
     amphora,
-    choice,
     health_monitor,
     l7policy,
     l7rule,
     listener,
     load_balancer,
     member,
+    offering,
     pool,
 )
 from tests.fake_network import FakeNetwork
@@ -38,10 +38,10 @@ SCHEMAS = {
     "/l7policies": l7policy.SCHEMA,
     "/l7policies/{policy}/rules": l7rule.SCHEMA,
     "//v2/octavia/amphorae": amphora.SCHEMA,
-    "/flavors": choice.FLAVOR,
-    "/flavorprofiles": choice.FLAVOR_PROFILE,
-    "/availabilityzones": choice.AVAILABILITY_ZONE,
-    "/availabilityzoneprofiles": choice.AVAILABILITY_ZONE_PROFILE,
+    "/flavors": offering.FLAVOR,
+    "/flavorprofiles": offering.FLAVOR_PROFILE,
+    "/availabilityzones": offering.AVAILABILITY_ZONE,
+    "/availabilityzoneprofiles": offering.AVAILABILITY_ZONE_PROFILE,
 }
 HOSTILE = [
     "\0",

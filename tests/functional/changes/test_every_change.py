@@ -13,7 +13,7 @@ import pytest
 from controller import changes, exceptions
 from controller.changes import member_batch, offerings
 from controller.changes.asking import Asking
-from controller.resources import choice, health_monitor, l7policy, l7rule, listener, member, pool
+from controller.resources import health_monitor, l7policy, l7rule, listener, member, offering, pool
 from tests import outside
 from tests.functional.api import secrets_site
 from tests.functional.changes.conftest import PROJECT, Site, Tree, wanted
@@ -93,10 +93,12 @@ _OPERATORS: dict[str, Change] = {
     "amphorae.configure": _call("amphorae.configure", _is("nobody")),
     "amphorae.delete": _call("amphorae.delete", _is("nobody")),
     "amphorae.fail_over": _call("amphorae.fail_over", _is("nobody")),
-    "offerings.create": _call("offerings.create", _is(offerings.FLAVOR), _new(choice.FLAVOR, name="f", flavor_profile_id=PROJECT)),
+    "offerings.create": _call("offerings.create", _is(offerings.FLAVOR), _new(offering.FLAVOR, name="f", flavor_profile_id=PROJECT)),
     "offerings.delete": _call("offerings.delete", _is(offerings.AVAILABILITY_ZONE), _is("a")),
     "offerings.update": _call("offerings.update", _is(offerings.FLAVOR), _is("f"), _values(enabled=False)),
-    "offerings.create a profile": _call("offerings.create", _is(offerings.FLAVOR_PROFILE), _new(choice.FLAVOR_PROFILE, **_FLAVOR_PROFILE)),
+    "offerings.create a profile": _call(
+        "offerings.create", _is(offerings.FLAVOR_PROFILE), _new(offering.FLAVOR_PROFILE, **_FLAVOR_PROFILE)
+    ),
     "offerings.delete a profile": _call("offerings.delete", _is(offerings.FLAVOR_PROFILE), _is("p")),
     "offerings.update a profile": _call("offerings.update", _is(offerings.FLAVOR_PROFILE), _is("p"), _values(name="q")),
     "quotas.reset": _call("quotas.reset", _is(PROJECT)),

@@ -42,7 +42,6 @@ _BAD, _TAKEN = (400, "HTTPBadRequest"), (409, "Conflict")
 ANSWERS: dict[Refusal, tuple[type[exceptions.ControllerError], int, tuple[int, str]]] = {
     Refusal.ADDRESS_IN_USE: (exceptions.AddressInUse, 409, (409, "IpAddressAlreadyAllocated")),
     Refusal.ADDRESS_NOT_ON_SUBNET: (exceptions.AddressNotOnSubnet, 400, (400, "InvalidIpForSubnet")),
-    Refusal.CHOICE_IN_USE: (_CONFLICT, 409, _TAKEN),
     Refusal.CONFLICT: (_CONFLICT, 409, _TAKEN),
     Refusal.DEFAULT_POOL_EXISTS: (_CONFLICT, 409, (409, "OnePoolPerListener")),
     Refusal.FORBIDDEN: (exceptions.Forbidden, 403, (403, "PolicyNotAuthorized")),
@@ -67,6 +66,7 @@ ANSWERS: dict[Refusal, tuple[type[exceptions.ControllerError], int, tuple[int, s
     Refusal.NOT_FOUND: (exceptions.NotFound, 404, (404, "EntityNotFound")),
     Refusal.NOT_SUPPORTED: (exceptions.NotSupported, 501, (501, "UnsupportedOption")),
     Refusal.OBJECT_IMMUTABLE: (exceptions.ObjectImmutable, 409, (409, "StateInvalid")),
+    Refusal.OFFERING_IN_USE: (_CONFLICT, 409, _TAKEN),
     Refusal.POOL_IN_USE: (_CONFLICT, 409, (409, "EntityInUse")),
     Refusal.PORT_IN_USE: (_CONFLICT, 409, (409, "LoadBalancerListenerProtocolPortExists")),
     Refusal.PROTOCOL_MISMATCH: (_RULE, 400, (409, "ListenerPoolProtocolMismatch")),

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 import controller
 from controller.db import columns, tables
 from controller.model import amphora as amphora_model
-from controller.model import choice
 from controller.model import load_balancer as model
+from controller.model import offering
 from controller.model.network import DIRECT, NORMAL
 from controller.resources import json_schema, kinds, load_balancer, member, nouns, pool, secret
 from controller.resources.catalog import SCHEMAS
@@ -37,10 +37,10 @@ STORED: Mapping[str, tuple[type[Any], sa.Table]] = {
     "l7policy": (model.L7Policy, tables.l7policies),
     "rule": (model.L7Rule, tables.l7rules),
     "amphora": (amphora_model.Amphora, tables.amphorae),
-    "flavor": (choice.Flavor, tables.flavors),
-    "flavorprofile": (choice.FlavorProfile, tables.flavor_profiles),
-    "availability_zone": (choice.AvailabilityZone, tables.availability_zones),
-    "availability_zone_profile": (choice.AvailabilityZoneProfile, tables.availability_zone_profiles),
+    "flavor": (offering.Flavor, tables.flavors),
+    "flavorprofile": (offering.FlavorProfile, tables.flavor_profiles),
+    "availability_zone": (offering.AvailabilityZone, tables.availability_zones),
+    "availability_zone_profile": (offering.AvailabilityZoneProfile, tables.availability_zone_profiles),
 }
 _BY_ANOTHER = {
     *(("loadbalancer", "additional_vips"), ("pool", "session_persistence"), ("l7policy", "fixed_response"), ("l7policy", "split")),
