@@ -113,8 +113,19 @@ def _acl(words: list[str]) -> bool:
 
 
 _RULES = frozenset(
-    ("add-header", "deny", "redirect", "replace-header", "sc-inc-gpc0(0)", "set-header", "set-log-level", "set-var(txn.split)", "track-sc0")
+    (
+        "add-header",
+        "deny",
+        "redirect",
+        "replace-header",
+        "sc-inc-gpc0(0)",
+        "set-header",
+        "set-log-level",
+        "set-var(txn.version)",
+        "track-sc0",
+    )
 )
+_OF_SPLIT = re.compile(rf"set-var\({re.escape(rest.SPLIT_VARIABLE)}[0-9_]{{0,16}}\)").fullmatch
 _RING_OF_LOG = re.compile(r"ring@[a-z-]{1,64}").fullmatch
 
 
@@ -138,7 +149,7 @@ def _is_literal(words: list[str], place: int) -> bool:
 def _header_rule(words: list[str]) -> bool:
     if words[:1] == ["return"]:
         return _answer(words[1:])
-    known = words[:1] != [] and words[0] in _RULES
+    known = words[:1] != [] and (words[0] in _RULES or _OF_SPLIT(words[0]) is not None)
     return known and not any(_plain(word) in ("errorfile", "errorfiles", "file", "lf-file") for word in words)
 
 

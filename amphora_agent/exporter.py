@@ -25,7 +25,6 @@ QUEUE_TIMEOUT, ANSWER_TIMEOUT = 3, 5
 FRESH = 1.0
 """Seconds for which an answer is given again."""
 _SHARE = 10
-_IS_OWN = rest.METRICS_BACKEND.__eq__
 _SLOW = 0.1
 _LONGEST_HEAD = 16_384
 _UNAVAILABLE = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -84,7 +83,7 @@ class Exporter:
         :raises RuntimeFailed: it does not answer.
         """
         if self._listening is not None:
-            counted = metrics.counts(former.ask("show stat"), former.ask("show info"), _IS_OWN)
+            counted = metrics.counts(former.ask("show stat"), former.ask("show info"), rest.is_own)
             with self._counting:
                 self._leaving[worker] = counted
 
@@ -135,7 +134,7 @@ class Exporter:
         processor = [int(word) for word in first.split()[1:9]]
         load = metrics.load(processor, self._processor or [0] * len(processor), system.memory())
         self._processor = processor
-        present = metrics.families(self._runtime.ask("show stat"), self._runtime.ask("show info"), _IS_OWN)
+        present = metrics.families(self._runtime.ask("show stat"), self._runtime.ask("show info"), rest.is_own)
         with self._counting:
             self._before = metrics.of_those_in(present, self._before)
             for counted in (self._before, *self._leaving.values()):

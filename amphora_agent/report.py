@@ -36,7 +36,7 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
         if len(columns) <= _CHECK_STATUS or line.startswith("#"):
             continue
         proxy, name, status = columns[0], columns[1], columns[_STATUS]
-        if proxy == rest.METRICS_BACKEND:
+        if rest.is_own(proxy):
             continue
         if name == "FRONTEND":
             statistics.raw[proxy] = [_number(columns[i]) for i in (_BYTES_IN, _BYTES_OUT, _TOTAL, _ERRORS)]

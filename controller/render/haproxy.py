@@ -108,6 +108,7 @@ def config(snapshot: model.Snapshot, amphora: Amphora, settings: Settings) -> st
         frontends.append(_frontend(load_balancer, listener, pool, policies, settings))
         used = {one.id: one for one in ((pool,) if pool is not None else ()) + policies.pools}
         backends.extend(_backend(snapshot, listener, one, peers.section, settings) for one in used.values())
+        backends.extend(_weights(name, servers, settings) for name, servers in policies.weighed)
     return templating.fill(
         "haproxy.cfg.j2",
         peers=peers if any(_uses_stick_table(backend) for backend in backends) else None,
@@ -254,6 +255,10 @@ def _backend(snapshot: model.Snapshot, listener: model.Listener, pool: model.Poo
         directives=[*drain, *balance, *reuse, *_persistence(pool, mode, peers, settings), *check.directives],
         servers=_servers(pool, snapshot.members_by_pool.get(pool.id, ()), common, own_words if check.words else None),
     )
+
+
+def _weights(name: str, servers: list[str], settings: Settings) -> _Backend:
+    return _Backend(name, "http", settings.timeout_member_connect, settings.timeout_member_data, [], servers)
 
 
 def _persistence(pool: model.Pool, mode: str, peers: str, settings: Settings) -> list[str]:

@@ -7,10 +7,10 @@ Documented for users is this order: rejects, redirects to URLs, redirects to poo
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from amphora_agent.protocol import rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
@@ -21,11 +21,13 @@ _ESCAPED = re.compile(r'\\(["\\])').sub
 _ORDER = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
 _MATCHES = {"CONTAINS": "sub", "ENDS_WITH": "end", "EQUAL_TO": "str", "REGEX": "reg", "STARTS_WITH": "beg"}
 _NUMBERS = {"SSL_CONN_HAS_CERT": "ssl_c_used", "SSL_VERIFY_RESULT": "ssl_c_verify"}
-_VARIABLE = "txn.split"
+_VARIABLE = rest.SPLIT_VARIABLE
 _CHANCE = f"var({_VARIABLE})"
 """A number that is drawn for each request."""
 _CLIENT = "src,ipmask(32,64),xxh32"
 """One that is the same for all requests of a client, on both halves of a pair: whoever has one address of IPv6 has a /64 (RFC 6177)."""
+_UNIT = 256
+"""No server has a weight above it, so a share is that of a server and so many times that of another one."""
 _HTTP_CODES = ("301", "302", "303", "307", "308")
 
 
@@ -36,6 +38,7 @@ class Policies:
     acls: tuple[str, ...] = ()
     requests: tuple[str, ...] = ()
     redirects: tuple[tuple[model.Pool, str], ...] = ()  # pool, condition
+    weighed: tuple[tuple[str, list[str]], ...] = ()  # backend, its servers: they serve nobody, but have weights
 
     @property
     def pools(self) -> tuple[model.Pool, ...]:
@@ -52,6 +55,8 @@ def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model
     acls: list[str] = []
     requests: list[str] = []
     redirects: list[tuple[model.Pool, str]] = []
+    split: list[model.L7Policy] = []
+    weighed: list[tuple[str, list[str]]] = []
     for policy in sorted(filter(serves, below), key=lambda item: (_class(item), item.position, item.id)):
         matching = sorted(filter(serves, rules.get(policy.id, ())), key=lambda item: item.id)
         shares = _shares(policy, pools) if policy.action == "REDIRECT_TO_POOL" else []
@@ -59,26 +64,60 @@ def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model
             continue
         condition = " ".join(f"{'!' if rule.invert else ''}{safe.object_id('rule id', rule.id)}" for rule in matching)
         acls.extend(acl for rule in matching for acl in _acls(rule))
-        if shares:
-            redirects.extend((pool, f"{condition}{limit}") for pool, limit in shares)
+        if len(shares) > 1:
+            weighed.append(_weighed(policy, shares))
+            requests.extend(_sums(len(weighed), policy, shares))
+            redirects.extend(_chosen(len(weighed), policy, shares, condition))
+            split.append(policy)
+        elif shares:
+            redirects.append((shares[0][0], condition))
         else:
             requests.append(f"{_request(policy)} if {condition}")
-    if any(_CHANCE in condition for _, condition in redirects):
+    if any(policy.split is not None and policy.split.by == "REQUEST" for policy in split):
         requests.append(f"http-request set-var({_VARIABLE}) rand")
-    return Policies(tuple(acls), tuple(requests), tuple(redirects))
+    return Policies(tuple(acls), tuple(requests), tuple(redirects), tuple(weighed))
 
 
-def _shares(policy: model.L7Policy, pools: Mapping[str, model.Pool]) -> list[tuple[model.Pool, str]]:
-    """The pools of a policy that serve, each with the further condition under which it gets a request that those before it did not get."""
+def _shares(policy: model.L7Policy, pools: Mapping[str, model.Pool]) -> list[tuple[model.Pool, int]]:
+    """The pools of a policy that serve, with their weights; none if none of them is to get anything."""
     split = policy.split or model.Split(by="REQUEST", pools=(model.Share(pool_id=policy.redirect_pool_id or "", weight=1),))
-    named = [(pools.get(share.pool_id), int(share.weight)) for share in split.pools if share.weight > 0]
+    named = [(pools.get(share.pool_id), int(share.weight)) for share in split.pools]
     serving = [(pool, weight) for pool, weight in named if pool is not None and serves(pool)]
-    chosen = {"REQUEST": _CHANCE, "SOURCE_IP": _CLIENT}[safe.one_of(f"by of L7 policy {policy.id!r}", split.by, ("REQUEST", "SOURCE_IP"))]
-    total, limits = sum(weight for _, weight in serving), itertools.accumulate(weight for _, weight in serving)
-    return [
-        (pool, "" if limit == total else f" {{ {chosen},mod({total}) lt {limit} }}")
-        for (pool, _), limit in zip(serving, limits, strict=True)
-    ]
+    return serving if any(weight for _, weight in serving) else []
+
+
+def _weighed(policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]]) -> tuple[str, list[str]]:
+    """Weights as those of servers: HAProxy takes others at run time, and conditions can ask for them."""
+    servers = []
+    for pool, weight in shares:
+        name = safe.object_id("pool id", pool.id)
+        servers += [f"{name} 127.0.0.1:1 weight {weight % _UNIT}", f"{name}-{_UNIT} 127.0.0.1:1 weight {weight // _UNIT}"]
+    return _weights_of(policy), servers
+
+
+def _weights_of(policy: model.L7Policy) -> str:
+    return f"{rest.SPLIT_BACKEND}{safe.object_id('L7 policy id', policy.id)}"
+
+
+def _sums(number: int, policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]]) -> list[str]:
+    """For each pool of the split of this number, what it and those before it get."""
+    lines, weights = [], _weights_of(policy)
+    for place, (pool, _) in enumerate(shares, 1):
+        server = f"{weights}/{safe.object_id('pool id', pool.id)}"
+        before = f",add({_VARIABLE}_{number}_{place - 1})" if place > 1 else ""
+        lines.append(f"http-request set-var({_VARIABLE}_0) srv_uweight({server}-{_UNIT}),mul({_UNIT}){before}")
+        lines.append(f"http-request set-var({_VARIABLE}_{number}_{place}) srv_uweight({server}),add({_VARIABLE}_0)")
+    return lines
+
+
+def _chosen(
+    number: int, policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]], condition: str
+) -> Iterator[tuple[model.Pool, str]]:
+    """Each pool with the condition under which it gets a request that those before it did not get."""
+    by = "REQUEST" if policy.split is None else safe.one_of(f"by of L7 policy {policy.id!r}", policy.split.by, ("REQUEST", "SOURCE_IP"))
+    drawn = f"{_CHANCE if by == 'REQUEST' else _CLIENT},mod({_VARIABLE}_{number}_{len(shares)})"
+    for place, (pool, _) in enumerate(shares, 1):
+        yield pool, condition if place == len(shares) else f"{condition} {{ {drawn},sub({_VARIABLE}_{number}_{place}) lt 0 }}"
 
 
 def serves(resource: model.Resource) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from controller.dev.client import eventually
 from tests.fuzz import bodies
-from tests.integration.site import QUICK_MONITOR, Balancer, Site
+from tests.integration.site import QUICK_MONITOR, Balancer, Site, haproxy_workers
 
 pytestmark = [pytest.mark.integration]
 
@@ -137,6 +137,11 @@ def _served_by(balancer: Balancer, count: int, where: str = "client") -> collect
     return collections.Counter(line for line in done.stdout.splitlines() if line.startswith("web-"))
 
 
+def _workers(balancer: Balancer) -> set[int]:
+    (amphora,) = balancer.amphorae()
+    return haproxy_workers(amphora)
+
+
 def test_requests_are_split_between_pools_by_weight(site: Site) -> None:
     balancer = site.balancer(["web-1"])
     pool = {"loadbalancer_id": balancer.id, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
@@ -160,17 +165,29 @@ def test_requests_are_split_between_pools_by_weight(site: Site) -> None:
     assert seen.total() == 400
     assert 55 <= seen["web-2"] <= 145, "five standard deviations about a quarter"
     assert site.fetch(balancer.vip) == "web-1", "others go where they went"
+    workers = _workers(balancer)
     change(split(1, 0))
     assert _served_by(balancer, 50) == {"web-1": 50}
     change(split(0, 1))
     assert _served_by(balancer, 50) == {"web-2": 50}
+    change(split(333, 999))
+    seen = _served_by(balancer, 400)
+    assert 255 <= seen["web-2"] <= 345, "five standard deviations about three quarters"
+    assert _workers(balancer) == workers, "a reload"
     change(split(1, 1, "SOURCE_IP"))
+    eventually(lambda: len(_workers(balancer)) == 2, 60, "the former worker does not end")
+    workers = _workers(balancer)
     first = {where: _served_by(balancer, 30, where) for where in ("client", "web-1", "web-2")}
     assert all(seen.total() == 30 and len(seen) == 1 for seen in first.values()), first
     with site.traffic(balancer.vip) as traffic:
         for weight in (2, 1):
             change(split(weight, weight, "SOURCE_IP"))
     assert traffic["failed"] == 0, traffic
+    assert {where: _served_by(balancer, 30, where) for where in first} == first, "who was with a pool stays with it"
+    assert _workers(balancer) == workers, "a reload"
+    site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"timeout_client_data": 60_000}})
+    balancer.wait_active()
+    assert _workers(balancer) != workers
     assert {where: _served_by(balancer, 30, where) for where in first} == first, "over reloads, too"
     balancer.delete()
 

@@ -112,3 +112,9 @@ def test_the_digest_changes_with_every_status_and_with_no_counter() -> None:
 def test_a_listener_that_disappears_changes_the_digest() -> None:
     statistics = report.read_statistics(TABLE)
     assert report.digest(made_of(statistics, {})) != report.digest(made_of(statistics, TOTALS))
+
+
+def test_backends_of_our_own_are_no_pools() -> None:
+    own = [row(name, "BACKEND", "UP") for name in ("figlina-metrics", "figlina-split-1")]
+    found = report.read_statistics("\n".join([*own, row("figlina-split-1", "pool-256", "no check"), row("pool", "BACKEND", "UP")]))
+    assert (found.pools, found.members) == ({"pool": "UP"}, {"pool": {}})

@@ -66,15 +66,33 @@ def test_requests_are_split_between_the_pools_that_serve(by: str, chosen: str) -
     assert (first[0].split()[1], second[0].split()[1]) == tuple(
         f"{builders.an_id(f'l7-{pool}')}:{builders.an_id('l7-listener')}" for pool in ("other", "default")
     )
-    assert first[2] == f"{second[2]} {{ {chosen},mod(100) lt 90 }}", "the last one gets what is left"
+    assert first[2] == f"{second[2]} {{ {chosen},mod(txn.split_1_2),sub(txn.split_1_1) lt 0 }}", "the last one gets what is left"
     assert ("http-request set-var(txn.split) rand" in lines) is (by == "REQUEST")
 
 
-@pytest.mark.parametrize("shares", [[("other", 1), ("default", 0)], [("other", 1), ("gone", 7)]])
+@pytest.mark.parametrize("shares", [[("other", 1), ("gone", 7)], [("other", 999), ("gone", 0)]])
 def test_who_is_left_alone_gets_everything(shares: list[tuple[str, int]]) -> None:
     split = _snapshot({"action": "REDIRECT_TO_POOL", "split": _shares("REQUEST", *shares)})
     plain = dataclasses.replace(split, l7policies=tuple(dataclasses.replace(one, split=None) for one in split.l7policies))
     assert tools.haproxy_config(split) == tools.haproxy_config(plain)
+
+
+def test_a_change_of_weights_is_no_reload_but_who_takes_part_is() -> None:
+    snapshot = _snapshot({"action": "REDIRECT_TO_POOL"})
+
+    def config(*shares: tuple[str, int]) -> str:
+        split = [dataclasses.replace(one, split=_shares("REQUEST", *shares)) for one in snapshot.l7policies]
+        return tools.haproxy_config(dataclasses.replace(snapshot, l7policies=tuple(split)))
+
+    first = config(("other", 1000), ("default", 0))
+    assert not haproxy_config.differ_in_weights_only(first, config(("other", 3)))
+    assert haproxy_config.differ_in_weights_only(first, config(("other", 0), ("default", 300)))
+    plan = haproxy_config.plan(first, config(("other", 1000), ("default", 300)))
+    assert plan is not None
+    other, default = (builders.an_id(f"l7-{pool}") for pool in ("other", "default"))
+    assert {server.name: server.weight for _, server in plan.weighed} == {default: 44, f"{default}-256": 1}
+    servers = haproxy_config.servers_of(first)[plan.touched[0]]
+    assert {name: server.weight for name, server in servers.items()} == {other: 232, f"{other}-256": 3, default: 0, f"{default}-256": 0}
 
 
 @pytest.mark.parametrize("fields", [{"admin_state_up": False}, {"redirect_pool_id": None}, {"redirect_pool_id": builders.an_id("gone")}])
