@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-import time
 from collections.abc import Callable, Collection, Iterator
 
 from amphora_agent import counters, exporter, haproxy_runtime, report, system
 
 LOG = logging.getLogger(__name__)
-_TRIES = 10
 _QUESTION = ("show info", "show stat -1 1 -1")  # of all proxies the frontends (HAProxy's management guide, section 9.3)
 
 
@@ -48,7 +46,7 @@ class FormerCounts:
         with contextlib.ExitStack() as stack:
             session: haproxy_runtime.Session | None = None
             try:
-                session, self._leaving = self._session(runtime, stack)
+                session, self._leaving = stack.enter_context(runtime.present_session(self._former))
             except haproxy_runtime.RuntimeFailed as exc:
                 LOG.warning("What the old worker still counts will not be in the statistics: %s", exc)
 
@@ -61,18 +59,6 @@ class FormerCounts:
                 yield succeeded
             finally:
                 self._leaving = None
-
-    def _session(self, runtime: haproxy_runtime.RuntimeApi, stack: contextlib.ExitStack) -> tuple[haproxy_runtime.Session, int | None]:
-        """A connection to the present worker: one of before it may still answer for a moment, as the two share a socket."""
-        for _ in range(_TRIES):
-            with contextlib.ExitStack() as attempt:
-                session = attempt.enter_context(runtime.session())
-                worker = haproxy_runtime.worker_in(session.ask("show info"))
-                if worker not in self._former:
-                    stack.push(attempt.pop_all())
-                    return session, worker
-            time.sleep(0.05)
-        raise haproxy_runtime.RuntimeFailed(f"worker {worker}, which has a successor, answers for it")
 
     def adopt(self, workers: Collection[int], master: haproxy_runtime.RuntimeApi) -> None:
         """Of workers that an agent before this one has left, the master tells the counts; those of their last connection are lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import logging
@@ -13,12 +14,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from amphora_agent import (
     allowed,
     certificates,
     errors,
+    former_logs,
     former_workers,
     haproxy_config,
     haproxy_drains,
@@ -149,6 +151,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._to_master = haproxy_runtime.RuntimeApi(self._master_socket, of_master=True)
         self.limits = Limits()
         self._former = former_workers.FormerWorkers()
+        self._former_logs = former_logs.FormerLogs(namespace, lambda: self.config or "", places.certificates)
 
     @property
     def config(self) -> str | None:
@@ -408,7 +411,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         if master is None:
             return self._start_afresh()
         old = None if before is None else self._texts.get(self._text_of(before))
-        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._former_counts.beside(self.runtime) as succeeded:
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._beside(old) as succeeded:
             counts_at = time.monotonic()
 
             def watch() -> None:
@@ -423,6 +426,18 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             succeeded()
             tables.carry()
         return True
+
+    @contextlib.contextmanager
+    def _beside(self, old: str | None) -> Iterator[Callable[[], None]]:
+        """Around a reload: what is yielded is to be called once there is a new worker."""
+        former = self._former_counts.workers
+        with self._former_logs.beside(self.runtime, old, former) as told, self._former_counts.beside(self.runtime) as counted:
+
+            def succeeded() -> None:
+                counted()
+                told()
+
+            yield succeeded
 
     def _hand_over(
         self, watch: Callable[[], None], master: int, before: haproxy_runtime.Worker | None, expected: str, old: str | None
@@ -484,7 +499,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             now = self.runtime.worker()
             return now is not None and now.pid != before.pid and self.master() not in (None, master)
 
-        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._former_counts.beside(self.runtime) as succeeded:
+        with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._beside(old) as succeeded:
             if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
                 return False
             process = self._process

@@ -7,6 +7,7 @@ import dataclasses
 import pathlib
 import select
 import socket
+import time
 from collections.abc import Collection, Iterator
 
 _ASKED_IN_ONE_LINE = 50
@@ -27,6 +28,7 @@ class Worker:
 
 _PROMPT = b"\n> "
 _MOMENT = 0.05  # seconds
+_TRIES = 10
 
 
 class Session:
@@ -71,6 +73,17 @@ class Session:
         except OSError as exc:
             raise RuntimeFailed(f"an old worker of HAProxy does not answer `{command}`: {exc}") from exc
         return answer
+
+    def follow(self, command: str) -> socket.socket:
+        """Give a command that tells without end: the connection, on which comes what it tells and nothing else.
+
+        :raises RuntimeFailed: the worker has ended.
+        """
+        try:
+            self._connection.sendall(f"{command}\n".encode())
+        except OSError as exc:
+            raise RuntimeFailed(f"an old worker of HAProxy does not take `{command}`: {exc}") from exc
+        return self._connection
 
     def _send(self, commands: tuple[str, ...]) -> None:
         self._asked, self._awaited = commands, self._awaited + len(commands)
@@ -132,6 +145,25 @@ class RuntimeApi:
             session = Session(connection)
             session.ask("prompt")
             yield session
+
+    @contextlib.contextmanager
+    def present_session(self, former: Collection[int]) -> Iterator[tuple[Session, int]]:
+        """A connection to the present worker that stays, and its process id: one of the `former` may still answer for a moment, as two that
+        follow each other share a socket.
+
+        :raises RuntimeFailed: it does not answer.
+        """
+        with contextlib.ExitStack() as stack:
+            for _ in range(_TRIES):
+                with contextlib.ExitStack() as attempt:
+                    session = attempt.enter_context(self.session())
+                    worker = worker_in(session.ask("show info"))
+                    if worker is not None and worker not in former:
+                        stack.push(attempt.pop_all())
+                        yield session, worker
+                        return
+                time.sleep(_MOMENT)
+            raise RuntimeFailed(f"worker {worker}, which has a successor, answers for it")
 
     def order(self, command: str, expected: str = "") -> None:
         """Give a command that answers with exactly `expected` when it works.

@@ -3,6 +3,9 @@
 HAProxy sends datagrams by itself. What goes over TCP waits in a ring, which forgets the oldest lines while nobody takes them, so no client
 ever waits for it.
 
+A worker sends nothing of its ring any more once it has a successor. So lines that it writes then have a blank before the last brace, by
+which the agent finds them and sends them (`amphora_agent/former_logs.py`).
+
 A frontend also says when it is stopped, as a warning, and that is no JSON: lines about requests and connections are made errors, less is
 not sent, and what is sent is marked as information (`err info`).
 """
@@ -26,6 +29,9 @@ _TIME = '"time":"%[date,utime(%Y-%m-%dT%H:%M:%SZ)]"'
 _POOL = '"pool_id":%{+Q}[be_name,regsub(:.*|^[^:]*$,)]'
 """Of the backend `<pool>:<listener>`; empty where the backend has no pool."""
 _CLIENT = '"client_address":"%ci","client_port":%cp'
+_VERSION = "txn.version"
+"""A variable: what is captured of a request calls HTTP/2 HTTP/1.1."""
+_LATE = '%[stopping,iif(" }",})]'
 _END = f'"bytes_in":%U,"bytes_out":%B,{_POOL},"member_id":%{{+Q}}[srv_name],"termination":"%ts"'
 
 
@@ -62,15 +68,18 @@ def directives(load_balancer: model.LoadBalancer, listener: model.Listener, mode
     own = f'"load_balancer_id":"{safe.object_id("load balancer id", load_balancer.id)}","listener_id":"%f"'
     if mode == "http":
         captured = [f"capture request header {name.replace('_', '-')} len {length}" for name, length in _HEADERS.items()]
+        captured.append(f"http-request set-var({_VERSION}) req.ver")
         headers = ",".join(f'"{name}":{_json(f"capture.req.hdr({place})")}' for place, name in enumerate(_HEADERS))
-        request = f'"method":{_json("capture.req.method")},"path":{_json("capture.req.uri")},"http_version":{_json("capture.req.ver")}'
+        version = f'"http_version":{_json(f"var({_VERSION}),regsub(^,HTTP/)")}'
+        request = f'"method":{_json("capture.req.method")},"path":{_json("capture.req.uri")},{version}'
         spoken = ',"tls_version":%{+Q}[ssl_fc_protocol]' if ends_tls else ""
         line = f'{_TIME},{own},{_CLIENT},{request},{headers}{spoken},"status":%ST,"duration_ms":%Ta,{_END}'
         raised = "http-request set-log-level err"
     else:
         captured, line, raised = [], f'{_TIME},{own},{_CLIENT},"duration_ms":%Tt,{_END}', "tcp-request content set-log-level err"
     log = f"log {to} len {_LONGEST} format rfc5424 local0 err info"
-    return [log, "option log-separate-errors", raised, *captured, f"log-format '{{{line}}}'"]
+    end = "}" if _protocol(target) == "UDP" else _LATE
+    return [log, "option log-separate-errors", raised, *captured, f"log-format '{{{line}{end}'"]
 
 
 def _json(sample: str) -> str:

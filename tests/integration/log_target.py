@@ -20,7 +20,7 @@ import time
 def main() -> None:
     protocol, address, port, file, *pem = sys.argv[1:]
     kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
-    listening = socket.socket(socket.AF_INET, kind)
+    listening = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20 if protocol == "UDP" else 4096)
     listening.bind((address, int(port)))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from controller.dev.client import eventually
 from controller.drivers.secrets import bundles, local
+from controller.embedded import linux
 from tests import tls_material
 from tests.integration import hostile_client, log_target
+from tests.integration.dual import Dual
 from tests.integration.site import Balancer, Site, haproxy_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -25,17 +28,18 @@ _PORT, _WITHIN = 6514, 60
 
 
 class Target:
-    """Somebody who takes lines, beside web-2."""
+    """Somebody who takes lines: beside web-2, or at another address behind the entrance of its machine."""
 
-    def __init__(self, site: Site, folder: pathlib.Path) -> None:
+    def __init__(self, site: Site, folder: pathlib.Path, address: str = "", entrance: Sequence[str] = ()) -> None:
         self.site, self.file, self.pem = site, folder / "lines", folder / "target.pem"
+        self.address, self.entrance = address or site.web["web-2"], entrance or site.machine.entrance("web-2")
         self.file.touch()
         self.pem.write_bytes(bundles.pem(tls_material.issue("logs.example", ROOT, names=["logs.example"]).bundle))
 
     @contextlib.contextmanager
     def listening(self, protocol: str, port: int = _PORT) -> Iterator[None]:
-        words = [protocol, self.site.web["web-2"], str(port), str(self.file), *([str(self.pem)] if protocol == "TLS" else [])]
-        command = [*self.site.machine.entrance("web-2"), sys.executable, log_target.__file__, *words]
+        words = [protocol, self.address, str(port), str(self.file), *([str(self.pem)] if protocol == "TLS" else [])]
+        command = [*self.entrance, sys.executable, log_target.__file__, *words]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as running:
             try:
                 assert running.stdout is not None
@@ -45,16 +49,18 @@ class Target:
                 running.kill()
 
     def fields(self, protocol: str, **more: Any) -> dict[str, Any]:
-        return {"protocol": protocol, "address": self.site.web["web-2"], "port": _PORT} | more
+        return {"protocol": protocol, "address": self.address, "port": _PORT} | more
 
     def raw(self) -> list[bytes]:
         return self.file.read_bytes().split(b"\n")[:-1]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was told; each message has RFC 5424's header (severity: information), and JSON behind it."""
+        """What was told; each message has RFC 5424's header (severity: information), and JSON behind it, or says that some are lost."""
         found = []
         for line in self.raw():
             head, _, told = line.partition(b" - - ")
+            if head.startswith(b"<133>1 ") and re.fullmatch(rb"\d+ events? dropped", told):
+                continue
             assert head.startswith(b"<134>1 "), line
             found.append(json.loads(told.decode("ascii")))
         return found
@@ -145,8 +151,12 @@ def test_every_request_and_connection_is_told_in_json_whoever_asked(site: Site, 
         _ask(balancer, "/tcp", url=f"http://{balancer.vip}:81")
         assert "path" not in target.wait_for(listener_id=tcp, **served)
         if protocol == "TLS":
-            _ask(balancer, "/tls", url=f"https://{balancer.vip}")
-            target.wait_for(listener_id=https, path="/tls", status=200, tls_version="TLSv1.3")
+            _ask(balancer, "/tls", "--http1.1", url=f"https://{balancer.vip}")
+            target.wait_for(listener_id=https, path="/tls", status=200, tls_version="TLSv1.3", http_version="HTTP/1.1")
+            _ask(balancer, "/streams/[1-5]", "--http2", url=f"https://{balancer.vip}")
+            over_h2: dict[str, Any] = {"http_version": "HTTP/2.0", "method": "GET", "host": balancer.vip, "listener_id": https}
+            for stream in range(1, 6):
+                target.wait_for(path=f"/streams/{stream}", status=200, **over_h2)
         _set(balancer, None)
         told = len(target.raw())
         _ask(balancer, "/untold")
@@ -157,14 +167,21 @@ def test_every_request_and_connection_is_told_in_json_whoever_asked(site: Site, 
     balancer.delete()
 
 
-def test_a_connection_that_outlives_reloads_is_told_when_it_ends(site: Site, target: Target) -> None:
+@pytest.mark.parametrize("protocol", ["UDP", "TCP", "TLS"])
+def test_a_connection_that_outlives_reloads_is_told_when_it_ends(site: Site, target: Target, protocol: str) -> None:
+    """Once, as is what was told before the reload; and the worker that has told it ends."""
     balancer = site.balancer(["web-1"])
-    with target.listening("UDP"):
-        _set(balancer, target.fields("UDP"))
+    log = target.fields(protocol)
+    if protocol == "TLS":
+        log |= {"ca_tls_container_ref": _stored_authority(site, balancer), "host_name": "logs.example"}
+    with target.listening(protocol):
+        _set(balancer, log)
         held = [*site.machine.entrance("client"), sys.executable, "-c", _HOLD, balancer.vip]
         with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:
             assert client.stdout is not None
             assert client.stdout.readline() == b"begun\n"
+            _ask(balancer, "/before")
+            target.wait_for(path="/before")
             before = _workers(balancer)
             for timeout in (60_000, 70_000):
                 site.api.put(f"/listeners/{balancer.listener_id}", {"listener": {"timeout_client_data": timeout}})
@@ -173,6 +190,8 @@ def test_a_connection_that_outlives_reloads_is_told_when_it_ends(site: Site, tar
             assert not [line for line in target.lines() if line["path"] == "/held"]
             client.communicate(b"\n", timeout=60)
         target.wait_for(path="/held", status=200)
+        eventually(lambda: len(_workers(balancer)) == 2, _WITHIN, "a former worker does not end")
+        assert [line["path"] for line in target.lines() if line["path"] in ("/before", "/held")] == ["/before", "/held"]
     balancer.delete()
 
 
@@ -195,10 +214,15 @@ def test_a_target_in_trouble_costs_no_client(site: Site, target: Target, protoco
     log |= {"ca_tls_container_ref": _stored_authority(site, balancer)} if protocol == "TLS" else {}
     with target.listening(listening) if listening else contextlib.nullcontext():
         _set(balancer, log)
+        _ask(balancer, "/[1-300]")
+        (worker,) = _workers(balancer) - {min(_workers(balancer))}
+        before = _resident(worker)
         with site.traffic(balancer.vip, rate=150) as traffic:
+            _ask(balancer, f"/[1-4000]?{'x' * 900}")  # five times as many bytes of lines as a ring has
             time.sleep(6)
         assert traffic["failed"] == 0, traffic
         assert traffic["requests"] > 300, traffic
+        assert _resident(worker) - before < 3 << 20, "what nobody takes piles up"
     with target.listening(protocol):
         count = iter(range(1_000_000))
 
@@ -209,6 +233,12 @@ def test_a_target_in_trouble_costs_no_client(site: Site, target: Target, protoco
         target.file.write_bytes(b"")
         eventually(told, _WITHIN, lambda: "it is not told again")
     balancer.delete()
+
+
+def _resident(pid: int) -> int:
+    """Bytes of memory that a process has."""
+    (line,) = (one for one in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines() if one.startswith("VmRSS:"))
+    return int(line.split()[1]) << 10
 
 
 def test_a_target_is_told_nothing_before_it_has_shown_who_it_is(site: Site, target: Target) -> None:
@@ -227,3 +257,56 @@ def test_a_target_is_told_nothing_before_it_has_shown_who_it_is(site: Site, targ
         _ask(balancer, "/open")
         eventually(lambda: b'"path":"\\/open"' in target.file.read_bytes(), _WITHIN, lambda: str(target.raw()[:5]))
     balancer.delete()
+
+
+@pytest.mark.parametrize("protocol", ["UDP", "TCP", "TLS"])
+def test_of_a_pair_over_ipv6_the_half_that_serves_tells_and_after_a_takeover_the_other_one(
+    dual: Dual, tmp_path: pathlib.Path, protocol: str
+) -> None:
+    """Each request once: who stands by has nothing to tell."""
+    site, vip_and_target = dual.site, 6
+    target = Target(site, tmp_path, dual.addresses["front-web"][vip_and_target], linux.enter(dual.namespace("front-web")))
+    made = dual.balancer(vip_and_target, "ACTIVE_STANDBY", {"back-web-4": "back"})
+    vip = made["vip_address"]
+    log = target.fields(protocol)
+    if protocol == "TLS":
+        body = {"secret": {"kind": "ca", "payload": ROOT.pem.decode(), "project_id": made["project_id"]}}
+        log |= {"ca_tls_container_ref": site.api.post("/secrets", body)["secret"]["ref"], "host_name": "logs.example"}
+    dual.all_answer(vip, {"back-web-4"})
+    with target.listening(protocol):
+        site.api.put(f"/loadbalancers/{made['id']}", {"loadbalancer": {"access_log": log}})
+        site.api.wait_active(made["id"])
+        _ask_over_ipv6(dual, vip, "/first")
+        line = target.wait_for(path="/first", status=200, listener_id=made["listeners"][0]["id"])
+        assert line["client_address"] == dual.addresses["client"][6]
+        eventually(lambda: len(dual.holders(made)) == 1, _WITHIN, "not exactly one half has the VIP")
+        (victim,) = dual.holders(made)
+        site.kill(victim["pids"])
+        eventually(lambda: dual.fetch(vip) == "back-web-4", _WITHIN, "nobody takes over")
+        _ask_over_ipv6(dual, vip, "/second")
+        target.wait_for(path="/second", status=200)
+
+        def ids() -> set[str]:
+            return {one["id"] for one in dual.amphorae(made)}
+
+        eventually(lambda: len(ids()) == 2 and victim["id"] not in ids(), 120, "the lost half was not replaced")
+        site.api.wait_active(made["id"], 120)
+        _ask_over_ipv6(dual, vip, "/third")
+        target.wait_for(path="/third", status=200)
+    dual.delete(made)
+
+
+def _ask_over_ipv6(dual: Dual, vip: str, path: str) -> None:
+    """Until it is answered: for a moment after a takeover a connection may lead to nobody."""
+    command = [
+        *linux.enter(dual.namespace("client")),
+        "curl",
+        "--silent",
+        "--globoff",
+        "--fail",
+        "--max-time",
+        "5",
+        f"http://[{vip}]{path}",
+    ]
+    asked = subprocess.run([*command, "--retry", "5", "--retry-all-errors"], capture_output=True, check=False, timeout=60)
+    assert asked.returncode == 0, asked
