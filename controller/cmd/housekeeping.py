@@ -49,7 +49,7 @@ def duties(conf: cfg.ConfigOpts, everything: services.Services, ring: Callable[[
         failovers_per_hour=section.compare_failovers_per_hour,
     )
     copies = tenant_certificates.TenantCertificates(
-        db, lambda: everything.secrets, warning=conf.certificates.tenant_cert_warning, page_size=section.compare_page_size
+        db, lambda: everything.secrets, ring, warning=conf.certificates.tenant_cert_warning, page_size=section.compare_page_size
     )
     renewals = certificates.Renewal(db, lambda: everything.ca, ring, at_once=section.cert_rotate_threads)
     return [

@@ -254,6 +254,12 @@ def distrust(me: Condition, timeout: float, threshold: int | None) -> Verdict:
     return Verdict(False, f"{me.silent} of {me.fleet} amphorae are silent")
 
 
+def _is_owed(listener: model.Listener, report: Report) -> bool:
+    """Whether who runs what it reports has to serve a listener; one in ERROR may have been left out."""
+    settled = listener.provisioning_status is not ProvisioningStatus.ERROR
+    return listener.admin_state_up and settled and listener.generation <= report.generation
+
+
 def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) -> str | None:
     """The sentence that says how an amphora in service differs from what it confirmed once, or None."""
     if amphora.status is not AmphoraStatus.ALLOCATED or report is None or amphora.applied_generation == 0:
@@ -262,7 +268,7 @@ def mismatch(snapshot: model.Snapshot, amphora: Amphora, report: Report | None) 
         return f"it runs generation {report.generation}, and confirmed {amphora.applied_generation} once"
     if amphora.confirmed_hash is not None and report.config_hash != amphora.confirmed_hash:
         return f"it runs the state {report.config_hash[:12] or '(none)'}, and confirmed {amphora.confirmed_hash[:12]}"
-    owed = [item.id for item in _wanted(snapshot.listeners) if item.admin_state_up and item.generation <= report.generation]
+    owed = [item.id for item in _wanted(snapshot.listeners) if _is_owed(item, report)]
     up = snapshot.load_balancer.admin_state_up
     if up and owed and not report.listeners and _serves(report):  # one that does not run is started again, or found silent
         return f"it serves none of its {len(owed)} listeners"

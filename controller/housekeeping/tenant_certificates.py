@@ -1,6 +1,7 @@
 """Copies of tenants' certificates: what nobody names is forgotten, the secret store is told who uses what, and an end is announced.
 
-Only here copies are forgotten, so a store that is away while a load balancer is deleted is told later.
+Only here copies are forgotten, so a store that is away while a load balancer is deleted is told later. And what amphorae leave out, because
+it names a secret that was never read, is tried again.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import datetime
 import logging
 from collections.abc import Callable, Sequence
 
-from controller import exceptions
+from controller import exceptions, jobs
 from controller.db import database
 from controller.drivers.secrets import interface
 from controller.model import load_balancer as model
@@ -23,15 +24,19 @@ ENDS, ENDED = "certificate_ends", "certificate_ended"
 class TenantCertificates:
     """One page of load balancers a round. `warning`: seconds before a certificate's end at which it is announced."""
 
-    def __init__(self, db: database.Database, store: Callable[[], interface.SecretStore], *, warning: float, page_size: int) -> None:
+    def __init__(
+        self, db: database.Database, store: Callable[[], interface.SecretStore], ring: Callable[[], None], *, warning: float, page_size: int
+    ) -> None:
         self._db = db
         self._store = store
+        self._ring = ring
         self._warning = warning
         self._page_size = page_size
         self._cursor = ""
 
     def look(self, may_go_on: Callable[[], bool]) -> None:
         """Make one round."""
+        self._try_again()
         with self._db.read() as tx:
             page = tx.tenant_certificates.load_balancers(self._cursor, self._page_size)
         self._cursor = page[-1] if len(page) == self._page_size else ""
@@ -39,6 +44,16 @@ class TenantCertificates:
             if not may_go_on():
                 return
             self._look_at(load_balancer_id)
+
+    def _try_again(self) -> None:
+        """Of whom something is left out, because a secret was never read, gets another push: that reads again."""
+        with self._db.read() as tx:
+            incomplete = tx.faults.leaving_out(self._page_size)
+        if incomplete:
+            with self._db.begin() as tx:
+                for load_balancer_id in incomplete:
+                    tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+            self._ring()
 
     def _look_at(self, load_balancer_id: str) -> None:
         with self._db.read() as tx:
@@ -97,14 +112,15 @@ class TenantCertificates:
 
 
 def _named(tx: database.Transaction, load_balancer_id: str) -> frozenset[str]:
-    """The references that a load balancer's listeners and pools name, switched on or not; none if it is deleted."""
+    """The references that a load balancer, its listeners and its pools name, switched on or not; none if it is deleted."""
     try:
         snapshot = tx.snapshots.get(load_balancer_id)
     except exceptions.NotFound:
         return frozenset()
     if snapshot.load_balancer.provisioning_status is status.ProvisioningStatus.DELETED:
         return frozenset()
-    found: set[str | None] = set()
+    log = snapshot.load_balancer.access_log
+    found: set[str | None] = {log.ca_tls_container_ref if log is not None else None}
     for listener in snapshot.listeners:
         found |= {listener.default_tls_container_ref, listener.client_ca_tls_container_ref, listener.client_crl_container_ref}
         found |= set(listener.sni_container_refs)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from amphora_agent.protocol import rest
 from controller import exceptions
@@ -36,6 +36,13 @@ class Files:
 def needs(snapshot: model.Snapshot) -> frozenset[Need]:
     """What of the secret store has to be known to render a snapshot."""
     return frozenset(need for _, need in _named(snapshot))
+
+
+def lacking(snapshot: model.Snapshot, unread: Collection[Need]) -> Iterator[tuple[model.Listener | model.Pool, Need]]:
+    """The listeners and pools that need one of these, each with the first of them."""
+    for one in _users(snapshot):
+        if found := [need for _, need in _named_by(one) if need in unread]:
+            yield one, found[0]
 
 
 def files(snapshot: model.Snapshot, known: Mapping[Need, str]) -> Files:
@@ -102,6 +109,10 @@ def _pools(snapshot: model.Snapshot) -> list[model.Pool]:
     return [pool for pool in snapshot.pools if l7.serves(pool) and pool.tls_enabled] if l7.serves(snapshot.load_balancer) else []
 
 
+def _users(snapshot: model.Snapshot) -> list[model.Listener | model.Pool]:
+    return [*_listeners(snapshot), *_pools(snapshot)]
+
+
 def _served(listener: model.Listener) -> dict[str, str]:
     """The names of what a listener serves with their references: first the default, then those that are chosen by name (SNI)."""
     references = [one for one in (listener.default_tls_container_ref, *listener.sni_container_refs) if one]
@@ -115,13 +126,18 @@ def _named(snapshot: model.Snapshot) -> Iterator[tuple[str, Need]]:
     balancer = snapshot.load_balancer
     if l7.serves(balancer) and balancer.access_log is not None and balancer.access_log.ca_tls_container_ref:
         yield access_log.AUTHORITY, Need(balancer.access_log.ca_tls_container_ref, Kind.AUTHORITIES)
-    for listener in _listeners(snapshot):
-        yield from ((name, Need(reference, Kind.BUNDLE)) for name, reference in _served(listener).items())
-        yield from _verifying(listener.id, listener.client_ca_tls_container_ref, listener.client_crl_container_ref)
-    for pool in _pools(snapshot):
-        if pool.tls_container_ref:
-            yield f"{pool.id}.pem", Need(pool.tls_container_ref, Kind.BUNDLE)
-        yield from _verifying(pool.id, pool.ca_tls_container_ref, pool.crl_container_ref)
+    for one in _users(snapshot):
+        yield from _named_by(one)
+
+
+def _named_by(one: model.Listener | model.Pool) -> Iterator[tuple[str, Need]]:
+    if isinstance(one, model.Listener):
+        yield from ((name, Need(reference, Kind.BUNDLE)) for name, reference in _served(one).items())
+        yield from _verifying(one.id, one.client_ca_tls_container_ref, one.client_crl_container_ref)
+        return
+    if one.tls_container_ref:
+        yield f"{one.id}.pem", Need(one.tls_container_ref, Kind.BUNDLE)
+    yield from _verifying(one.id, one.ca_tls_container_ref, one.crl_container_ref)
 
 
 def _verifying(name: str, authority: str | None, revocations: str | None) -> Iterator[tuple[str, Need]]:

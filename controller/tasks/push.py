@@ -60,6 +60,7 @@ class Sender:
         :raises ControllerError: a certificate that is new can't be had of the secret store.
         """
         material = self.certificates.gather(snapshot, lease)
+        snapshot = tenant_certificates.without(snapshot, self.certificates.left_out)
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:
@@ -130,6 +131,7 @@ class Push(base.Step):
                 sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
         errors = _errors(sent)
         if not errors:
+            self._note_left_out(snapshot, lease)
             self.sender.certificates.register(load_balancer_id)
         if isinstance(self.snapshots, passes.Pass) and not errors:
             self.snapshots.confirmed.update(_taken(sent))
@@ -143,6 +145,12 @@ class Push(base.Step):
         if isinstance(self.snapshots, passes.Pass) and self.snapshots.confirmed:
             with self.services.db.begin(lease) as tx:
                 tx.amphorae.confirm(self.snapshots.confirmed, self.snapshots.get(load_balancer_id).generation)
+
+    def _note_left_out(self, snapshot: model.Snapshot, lease: jobs.Lease) -> None:
+        certificates = self.sender.certificates
+        if certificates.left_out or certificates.was_left_out:
+            with self.services.db.begin(lease) as tx:
+                tx.settlement.leave_out(snapshot.load_balancer.id, snapshot.generation, certificates.left_out, lease)
 
     def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
         if amphora.role is None or amphora.load_balancer_id is None:

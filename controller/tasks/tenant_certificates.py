@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from controller import exceptions, jobs
 from controller.db import database
@@ -19,6 +21,10 @@ from controller.render import tls
 
 LOG = logging.getLogger(__name__)
 NOT_READ = "certificate_not_read"
+_REST = 10
+"""So many times as long as a question took without an answer, the store is not asked again."""
+_LONGEST_REST = 120.0
+"""Seconds of such a rest at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,42 +56,76 @@ class Keeper:
         self._store = store
         self._cipher = cipher_of
         self._reads_anew = reads_anew
+        self.left_out: dict[tuple[str, str], model.Fault] = {}  # by word and id, what was last gathered without
+        self.was_left_out = False  # something, by what is written down
         self._untold: tuple[str, ...] = ()  # references of which the store does not know yet that they are used
 
     def gather(self, snapshot: model.Snapshot, lease: jobs.Lease) -> Material:
         """What this snapshot needs; what was named by a request is a copy from then. Where the store is away or refuses what is to be read
         anew, the copy of before serves on; a store that is away is asked once.
 
-        :raises Transient: the store did not answer, and there is no copy.
-        :raises InvalidRequest, NotFound: what it has can't be used, and there is no copy.
+        What has no copy and can't be read is in nobody's way: listeners and pools that need it are `left_out`, if they serve nobody yet.
+
+        :raises Transient: the store did not answer, there is no copy, and somebody is served who needs it.
+        :raises InvalidRequest, NotFound: the same, where what the store has can't be used.
         :raises StaleLease: another worker took the load balancer over.
         """
+        self.left_out, self.was_left_out = {}, False
         wanted = tls.needs(snapshot)
         if not wanted:
             return NOTHING
         load_balancer_id = snapshot.load_balancer.id
         with self._db.read() as tx:
             known = dict(tx.tenant_certificates.of(load_balancer_id))
+            self.was_left_out = bool(tx.faults.left_out(load_balancer_id))
         read: dict[Need, tuple[Copy, bytes]] = {}
-        is_there = True
+        unread: dict[Need, exceptions.ControllerError] = {}
+        away: exceptions.Transient | None = None
         try:
-            unread = [need for need in wanted if need not in known or (known[need].is_stale and self._reads_anew)]
-            for need in sorted(unread, key=lambda need: (need in known, need)):  # what there is no copy of comes first
-                if need not in known:
+            asked = [need for need in wanted if need not in known or (known[need].is_stale and self._reads_anew)]
+            for need in sorted(asked, key=lambda need: (need in known, need)):  # what there is no copy of comes first
+                if need in known and away is not None:
+                    continue
+                try:
+                    if away is not None:
+                        raise away
                     read[need] = self._read(snapshot, need)
-                elif is_there:
-                    try:
-                        read[need] = self._read(snapshot, need)
-                    except exceptions.ControllerError as exc:
+                except exceptions.ControllerError as exc:
+                    away = exc if isinstance(exc, exceptions.Transient) else away
+                    if need in known:
                         self._tell(load_balancer_id, need, exc, lease)
-                        is_there = not isinstance(exc, exceptions.Transient)
+                    else:
+                        unread[need] = exc
         finally:
             known |= self._keep(snapshot, read, lease)
+        wanted -= self._leave_out(snapshot, unread)
         applied = snapshot.load_balancer.applied_generation
         new = (need.reference for need in wanted if known[need].read_for > applied and not known[need].is_registered)
         self._untold = tuple(dict.fromkeys(sorted(new)))
         names = {need: known[need].name for need in wanted}
         return Material(names, _Contents(self, snapshot, names, lease))
+
+    def _leave_out(self, snapshot: model.Snapshot, unread: Mapping[Need, exceptions.ControllerError]) -> frozenset[Need]:
+        """What needs not be known, because nobody is served who needs it.
+
+        :raises ControllerError: somebody is: of a listener that serves, a part of a change must not be applied.
+        """
+        if not unread:
+            return frozenset()
+        lacking = {("listener" if isinstance(one, model.Listener) else "pool", one.id): need for one, need in tls.lacking(snapshot, unread)}
+        with self._db.read() as tx:
+            idle = tx.settlement.idle(lacking)
+        for (word, child), need in lacking.items():
+            if (word, child) not in idle:
+                raise unread[need]
+            LOG.warning("load balancer %s: %s %s is left out: %s", snapshot.load_balancer.id, word, child, unread[need])
+            why = f"it is not served, because {need.reference} was never read: {_reason(unread[need])}"
+            self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=why)
+        left = tls.needs(without(snapshot, self.left_out))
+        for need, exc in unread.items():
+            if need in left:
+                raise exc
+        return frozenset(unread)
 
     def encrypted(self, load_balancer_id: str, names: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of copies, by their names."""
@@ -132,7 +172,7 @@ class Keeper:
     def _read(self, snapshot: model.Snapshot, need: Need) -> tuple[Copy, bytes]:
         """The copy and its encrypted content."""
         load_balancer = snapshot.load_balancer
-        secret = reading.read(self._store(), load_balancer.project_id, need)
+        secret = _asked(self._store(), load_balancer.project_id, need)
         read = secret.copy(snapshot.generation)
         LOG.info("load balancer %s: %s was read as %s %s", load_balancer.id, need.reference, need.kind, read.name)
         return read, self._cipher().encrypt(secret.content)
@@ -150,16 +190,50 @@ class Keeper:
     def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
         """An event, once; what is wrong on our side is no tenant's business."""
         LOG.warning("load balancer %s: %s can't be read anew, its copy serves on: %s", load_balancer_id, need.reference, error)
-        match error:
-            case exceptions.NotFound() | exceptions.InvalidRequest():
-                reason = str(error)
-            case exceptions.Transient():
-                reason = "the secret store does not answer"  # its own words are others each time
-            case _:
-                reason = "the secret store can't be used now"
-        event = model.Fault(code=NOT_READ, message=f"{need.reference} can't be read anew, what was read before serves on: {reason}")
+        said = f"{need.reference} can't be read anew, what was read before serves on: {_reason(error)}"
+        event = model.Fault(code=NOT_READ, message=said)
         with self._db.begin(lease) as tx:
             tx.faults.add_news(load_balancer_id, "load_balancer", load_balancer_id, event, among=100)
+
+
+def _asked(store: interface.SecretStore, project_id: str, need: Need) -> reading.Secret:
+    """What the store has. One that hangs is left alone for a while, so that it takes a tenth of a worker's time at most.
+
+    :raises Transient: it did not answer, or not a moment ago; :raises NotFound, InvalidRequest: what it has can't be used.
+    """
+    began = time.monotonic()
+    if began < _resting.get(store, 0.0):
+        raise exceptions.Transient("The secret store did not answer a moment ago, and is asked again soon.")
+    try:
+        return reading.read(store, project_id, need)
+    except exceptions.Transient:
+        now = time.monotonic()
+        _resting[store] = now + min(_LONGEST_REST, _REST * (now - began))
+        raise
+
+
+_resting: weakref.WeakKeyDictionary[interface.SecretStore, float] = weakref.WeakKeyDictionary()
+"""Until when a store is left alone, by the monotonic clock."""
+
+
+def without(snapshot: model.Snapshot, left_out: Collection[tuple[str, str]]) -> model.Snapshot:
+    """The same without these listeners and pools, known by word and id."""
+    if not left_out:
+        return snapshot
+    listeners = tuple(one for one in snapshot.listeners if ("listener", one.id) not in left_out)
+    return dataclasses.replace(
+        snapshot, listeners=listeners, pools=tuple(one for one in snapshot.pools if ("pool", one.id) not in left_out)
+    )
+
+
+def _reason(error: exceptions.ControllerError) -> str:
+    match error:
+        case exceptions.NotFound() | exceptions.InvalidRequest():
+            return str(error)
+        case exceptions.Transient():
+            return "the secret store does not answer"  # its own words are others each time
+        case _:
+            return "the secret store can't be used now"
 
 
 class _Contents(Mapping[str, bytes]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from controller.changes import asking, listeners, pools, settings
 from controller.db import tables
 from controller.drivers.secrets import bundles, fake
 from controller.housekeeping import tenant_certificates
+from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.status import ProvisioningStatus, Topology
 from controller.providers import amphora
@@ -38,6 +40,7 @@ class Store(fake.FakeSecrets):
         super().__init__()
         self.reads = 0
         self.away = False
+        self.patience = 0.0
         self.questions = 0
         self.meanwhile: Callable[[], None] = lambda: None
         self.users: set[tuple[str, str]] = set()
@@ -59,6 +62,7 @@ class Store(fake.FakeSecrets):
     def _be_there(self) -> None:
         self.questions += 1
         if self.away:
+            time.sleep(self.patience)
             raise exceptions.Transient(f"the secret store is away (GET /v1/secrets/x, request req-{self.questions})")
 
 
@@ -133,12 +137,96 @@ def test_a_store_that_is_away_delays_only_what_is_new(site: flow_site.Site, stor
     )
     assert list(site.amphora.certificates(replacement).values()) == [bundles.pem(WEB.bundle)]
     new = store.store_bundle(PROJECT, "other", OTHER.bundle)
-    _a_listener(site, load_balancer_id, new, 8443)
+    listener_id = _a_listener(site, load_balancer_id, new, 8443)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert _child(site, load_balancer_id, listener_id) is ProvisioningStatus.ERROR
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    store.away = False
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    assert _child(site, load_balancer_id, listener_id) is ProvisioningStatus.ACTIVE
+
+
+def _child(site: flow_site.Site, load_balancer_id: str, child_id: str) -> ProvisioningStatus:
+    snapshot = site.snapshot(load_balancer_id)
+    return next(one.provisioning_status for one in (*snapshot.listeners, *snapshot.pools) if one.id == child_id)
+
+
+def _text(site: flow_site.Site, load_balancer_id: str) -> str:
+    [serving] = site.snapshot(load_balancer_id).amphorae
+    running = site.amphora.running(serving.id, load_balancer_id)
+    return "" if running is None else running.programs.get("haproxy", "")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_who_names_what_was_never_read_is_in_nobodys_way(site: flow_site.Site, store: Store, gone: bool) -> None:
+    """The store does not have it, or is away: all others are served, and changed; it says itself why it is not, until it is."""
+    load_balancer_id = site.built()
+    site.accept(load_balancer_id, flow_site.a_listener(8080))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    other = next(one for one in site.snapshot(load_balancer_id).listeners if one.protocol_port == 8080)
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    lost = store._kept.pop((PROJECT, reference)) if gone else None
+    store.away = not gone
+    listener_id = _a_listener(site, load_balancer_id, reference)
+    tls = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "tls_enabled": True, "tls_container_ref": reference}
+    pool_id = builders.an_id()
+    site.accept(load_balancer_id, (tables.pools, {"new_id": pool_id, **tls}))
+    for _ in range(2):
+        site.accept(load_balancer_id, flow_site.a_listener(9000 + len(site.snapshot(load_balancer_id).listeners)))
+        asked = store.questions
+        site.succeed(flow_site.an_update(load_balancer_id))
+        assert store.questions - asked <= 1
+        assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+        assert {_child(site, load_balancer_id, one) for one in (listener_id, pool_id)} == {ProvisioningStatus.ERROR}
+        faults = site.faults(load_balancer_id)
+        assert {faults[one].code for one in (listener_id, pool_id)} == {model.LEFT_OUT}
+        assert reference in faults[listener_id].message
+        others = {one.provisioning_status for one in site.snapshot(load_balancer_id).listeners if one.id != listener_id}
+        assert others == {ProvisioningStatus.ACTIVE}
+        assert other.id in _text(site, load_balancer_id)
+        assert listener_id not in _text(site, load_balancer_id)
+    with site.db.read() as tx:
+        told = [row["object_id"] for row in tx.faults.events(load_balancer_id) if row["code"] == model.LEFT_OUT]
+    assert sorted(told) == sorted([listener_id, pool_id]), "each once"
+    if lost is not None:
+        store._kept[PROJECT, reference] = lost
+    store.away = False
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=10)
+    keeping.look(lambda: True)
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    assert {_child(site, load_balancer_id, one) for one in (listener_id, pool_id)} == {ProvisioningStatus.ACTIVE}
+    assert listener_id in _text(site, load_balancer_id)
+    assert not site.faults(load_balancer_id).keys() & {listener_id, pool_id}
+
+
+def test_who_serves_is_not_left_out_for_what_was_never_read(site: flow_site.Site, store: Store) -> None:
+    """A part of its change must not be applied; what it had before serves on."""
+    load_balancer_id = site.built()
+    listener_id = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    with site.db.begin() as tx:
+        generation = tx.load_balancers.advance(load_balancer_id)
+        changed = {"default_tls_container_ref": "nowhere", "generation": generation, "provisioning_status": "PENDING_UPDATE"}
+        seen = {"operating_status": "ONLINE"}
+        tx.connection.execute(sa.update(tables.listeners).where(tables.listeners.c.id == listener_id).values(**changed, **seen))
+    before = _text(site, load_balancer_id)
     result = site.work(flow_site.an_update(load_balancer_id))
     assert result is not None
-    assert "the secret store is away" in result.words
-    store.away = False
+    assert "nowhere" in result.words
+    assert _text(site, load_balancer_id) == before
+
+
+def test_a_store_that_hangs_is_left_alone_for_a_while(site: flow_site.Site, store: Store) -> None:
+    """Ten times as long as the question lasted."""
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
     site.succeed(flow_site.an_update(load_balancer_id))
+    store.away, store.patience, asked = True, 2.0, store.questions
+    for _ in range(3):
+        _renew(site, load_balancer_id, reference)
+        site.succeed(flow_site.an_update(load_balancer_id))
+    assert store.questions - asked == 1
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
 
 
@@ -217,7 +305,7 @@ def test_a_certificate_that_is_named_again_while_it_is_being_forgotten_is_kept(s
         site.succeed(flow_site.an_update(load_balancer_id))
 
     store.meanwhile = named_again
-    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=0, page_size=10)
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=10)
     keeping.look(lambda: True)
     with site.db.read() as tx:
         assert len(tx.tenant_certificates.of(load_balancer_id)) == 1, "a failover needs it while the store is away"
@@ -244,7 +332,7 @@ def test_what_nobody_names_is_forgotten_once_the_store_is_told(site: flow_site.S
     reference = store.store_bundle(PROJECT, "web", WEB.bundle)
     listener_id = _a_listener(site, load_balancer_id, reference)
     site.succeed(flow_site.an_update(load_balancer_id))
-    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10)
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=30 * 86400, page_size=10)
     keeping.look(lambda: True)
     with site.db.read() as tx:
         assert tx.tenant_certificates.of(load_balancer_id)
@@ -273,7 +361,7 @@ def test_housekeeping_writes_only_what_it_has_not_told(site: flow_site.Site, sto
     values = {"default_tls_container_ref": references[0], "sni_container_refs": references[1:]}
     site.accept(load_balancer_id, flow_site.a_listener(443, protocol="TERMINATED_HTTPS", **values))
     site.succeed(flow_site.an_update(load_balancer_id))
-    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10)
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=30 * 86400, page_size=10)
     begun = []
     begin = site.db.begin
     monkeypatch.setattr(site.db, "begin", lambda *lease: (begun.append(lease), begin(*lease))[1])

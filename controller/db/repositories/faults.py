@@ -37,15 +37,26 @@ class Faults(rows.Repository):
         values = {"load_balancer_id": load_balancer_id, **_columns(fault)}
         self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
 
-    def clear(self, load_balancer_id: str) -> int:
-        """Nothing of the load balancer is in ERROR any more; how much was. What is to be looked at stays (`model.WARNINGS`)."""
-        failed = (_F.load_balancer_id == load_balancer_id, _F.code.not_in(model.WARNINGS))
+    def clear(self, load_balancer_id: str, left_out: Collection[str] = ()) -> int:
+        """Nothing of the load balancer is in ERROR any more, but what is left out; how much was. What is to be looked at stays, too
+        (`model.WARNINGS`)."""
+        failed = (_F.load_balancer_id == load_balancer_id, _F.code.not_in(model.WARNINGS), _F.object_id.not_in(list(left_out)))
         return self._connection.execute(sa.delete(tables.faults).where(*failed)).rowcount
 
     def with_code(self, code: str, limit: int) -> list[str]:
         """Load balancers that have a fault of this code, themselves."""
         own = (_F.code == code, _F.object_id == _F.load_balancer_id)
         return list(self._connection.execute(sa.select(_F.object_id).where(*own).limit(limit)).scalars())
+
+    def left_out(self, load_balancer_id: str) -> frozenset[str]:
+        """The objects that no amphora serves for now."""
+        own = (_F.load_balancer_id == load_balancer_id, _F.code == model.LEFT_OUT)
+        return frozenset(self._connection.execute(sa.select(_F.object_id).where(*own)).scalars())
+
+    def leaving_out(self, limit: int) -> list[str]:
+        """Load balancers of which something is left out."""
+        found = sa.select(_F.load_balancer_id).distinct().where(_F.code == model.LEFT_OUT).limit(limit)
+        return list(self._connection.execute(found).scalars())
 
     def clear_code(self, object_id: str, code: str) -> bool:
         """An object's fault of this code is over; False if there was none."""

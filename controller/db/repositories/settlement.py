@@ -7,6 +7,7 @@ says why it takes so long, until it is gone.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,12 @@ _UNSETTLED = sa.union_all(
             table.c.provisioning_status != _P.ACTIVE,
         )
         for word, table in _CHILDREN.items()
-    )
+    ),
+    sa.select(sa.literal_column("'left out'"), tables.faults.c.object_id, tables.faults.c.step).where(
+        tables.faults.c.load_balancer_id == sa.bindparam("load_balancer_id"), tables.faults.c.code == model.LEFT_OUT
+    ),
 )
+"""And in one question what is left out, and by which step."""
 _STATE = (
     sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation, _LB.admin_state_up, _LB.operating_status)
     .where(_LB.id == sa.bindparam("load_balancer_id"))
@@ -78,13 +83,14 @@ class Settlement(rows.Repository):
         """
         self._check(lease)
         state = self._connection.execute(_STATE, {"load_balancer_id": load_balancer_id}).one()
-        unsettled = self._unsettled(load_balancer_id, generation)
+        unsettled, left_out = self._unsettled(load_balancer_id, generation)
+        told = faults.Faults(self._connection)
         for word, children in unsettled.items():
-            self._activate(word, [child for child, own in children if own != _P.PENDING_DELETE], served=state.admin_state_up)
+            applied = [child for child, own in children if own != _P.PENDING_DELETE and child not in left_out]
+            self._activate(word, applied, served=state.admin_state_up)
         self._remove({word: [child for child, own in of if own == _P.PENDING_DELETE] for word, of in unsettled.items()})
         self._switch(load_balancer_id, generation, state)
-        told = faults.Faults(self._connection)
-        healed = told.clear(load_balancer_id)
+        healed = told.clear(load_balancer_id, left_out)
         settled = complete and int(state.generation) <= generation
         found, wanted = _P(state.provisioning_status), _P.ACTIVE if settled else _P.PENDING_UPDATE
         applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
@@ -105,7 +111,7 @@ class Settlement(rows.Repository):
         """
         self._check(lease)
         failed = [load_balancer_id]
-        for word, children in self._unsettled(load_balancer_id, generation).items():
+        for word, children in self._unsettled(load_balancer_id, generation)[0].items():
             for some in rows.chunks([child for child, _ in children]):
                 self._connection.execute(moves.to(_CHILDREN[word], _P.ERROR).where(_CHILDREN[word].c.id.in_(some)))
             failed.extend(child for child, _ in children)
@@ -116,6 +122,32 @@ class Settlement(rows.Repository):
         recorded.put(load_balancer_id, failed, fault)
         recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
         return becomes
+
+    def leave_out(self, load_balancer_id: str, generation: int, left_out: Mapping[tuple[str, str], model.Fault], lease: jobs.Lease) -> None:
+        """What is served of `generation` is all but these children, known by word and id, each for its reason: they are in ERROR.
+
+        :raises StaleLease: another worker took the load balancer over.
+        """
+        self._check(lease)
+        told = faults.Faults(self._connection)
+        for known in told.left_out(load_balancer_id) - {child for _, child in left_out}:
+            told.clear_code(known, model.LEFT_OUT)
+        for (word, child), fault in left_out.items():
+            own = _CHILDREN[word].c
+            failed = moves.to(_CHILDREN[word], _P.ERROR).where(own.id == child, own.generation <= generation)
+            if self._connection.execute(failed).rowcount:
+                told.put(load_balancer_id, [child], dataclasses.replace(fault, step=_pushed(generation)))
+                told.add_news(load_balancer_id, word, child, fault)
+
+    def idle(self, children: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of these children, known by word and id, that are not ACTIVE and that nobody sees at work."""
+        found = set()
+        for word, child in children:
+            own = _CHILDREN[word].c
+            idle = (own.id == child, own.provisioning_status != _P.ACTIVE, own.operating_status.in_([_O.OFFLINE, _O.ERROR]))
+            if self._connection.execute(sa.select(own.id).where(*idle)).first() is not None:
+                found.add((word, child))
+        return frozenset(found)
 
     def remove(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         """Nothing is left in the cloud: remove all rows below the load balancer. Its own says DELETED, and waits for the purge.
@@ -139,12 +171,14 @@ class Settlement(rows.Repository):
     def _check(self, lease: jobs.Lease) -> None:
         leases.Leases(self._connection).check(lease)
 
-    def _unsettled(self, load_balancer_id: str, generation: int) -> Mapping[str, Sequence[tuple[str, str]]]:
-        """Ids and statuses of what is below the load balancer, was last changed at `generation` or before, and is not ACTIVE."""
+    def _unsettled(self, load_balancer_id: str, generation: int) -> tuple[Mapping[str, Sequence[tuple[str, str]]], Collection[str]]:
+        """Ids and statuses of what is below the load balancer, was last changed at `generation` or before, and is not ACTIVE. And the ids
+        of what that generation was pushed without."""
         found: dict[str, list[tuple[str, str]]] = {}
         for row in self._connection.execute(_UNSETTLED, {"load_balancer_id": load_balancer_id, "generation": generation}):
             found.setdefault(row.word, []).append((row.id, row.provisioning_status))
-        return found
+        left_out = [child for child, step in found.pop("left out", ()) if step == _pushed(generation)]
+        return found, left_out
 
     def _activate(self, word: str, ids: Sequence[str], *, served: bool) -> None:
         """These children were applied. What can be said of their work without looking is said at once; heartbeats say the rest.
@@ -208,6 +242,11 @@ class Settlement(rows.Repository):
     def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
         for some in rows.chunks(values):
             self._connection.execute(sa.delete(table).where(table.c[column].in_(some)))
+
+
+def _pushed(generation: int) -> str:
+    """The step that left something out: what was left out of an earlier generation says nothing of this one."""
+    return f"push of generation {generation}"
 
 
 def _at_once(word: str, *, served: bool) -> sa.ColumnElement[str]:
