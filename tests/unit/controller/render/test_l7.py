@@ -85,8 +85,8 @@ def test_a_change_of_weights_is_no_reload_but_who_takes_part_is() -> None:
         return tools.haproxy_config(dataclasses.replace(snapshot, l7policies=tuple(split)))
 
     first = config(("other", 1000), ("default", 0))
-    assert not haproxy_config.differ_in_weights_only(first, config(("other", 3)))
-    assert haproxy_config.differ_in_weights_only(first, config(("other", 0), ("default", 300)))
+    assert not haproxy_config.differ_plainly(first, config(("other", 3)))
+    assert haproxy_config.differ_plainly(first, config(("other", 0), ("default", 300)))
     plan = haproxy_config.plan(first, config(("other", 1000), ("default", 300)))
     assert plan is not None
     other, default = (builders.an_id(f"l7-{pool}") for pool in ("other", "default"))
