@@ -68,7 +68,8 @@ class TenantCertificates:
                 with self._db.begin() as tx:
                     tx.tenant_certificates.mark_registered(load_balancer_id, [reference])
         ends = [(need, copy.not_after) for need, copy in sorted(copies.items()) if need.reference in named and copy.not_after is not None]
-        self._announce(load_balancer_id, [event for need, end in ends if (event := self._event(need, end))])
+        events = dict.fromkeys(event for need, end in ends if (event := self._event(need, end)))  # one may be an authority, too
+        self._announce(load_balancer_id, tuple(events))
 
     def _forget(self, load_balancer_id: str, reference: str, needs: Sequence[tls.Need]) -> None:
         """Unless somebody has named it again meanwhile: then the next round tells the store so."""

@@ -17,7 +17,7 @@ from controller.db import tables
 from controller.drivers.secrets import bundles, fake
 from controller.housekeeping import tenant_certificates
 from controller.model import load_balancer as model
-from controller.model import status
+from controller.model import status, tls
 from controller.model.status import ProvisioningStatus, Topology
 from controller.providers import amphora
 from controller.resources import listener as listener_fields
@@ -373,6 +373,19 @@ def test_housekeeping_writes_only_what_it_has_not_told(site: flow_site.Site, sto
         told = [row["message"] for row in tx.faults.events(load_balancer_id, limit=1000) if row["code"] == tenant_certificates.ENDS]
     assert len(told) == len(references)
     assert all(any(reference in message for message in told) for reference in references)
+
+
+def test_the_end_of_a_certificate_that_is_its_own_authority_is_told_once(site: flow_site.Site, store: Store) -> None:
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    ends = WEB.certificate.not_valid_after_utc
+    copies = {tls.Need(reference, kind): (tls.Copy(name=kind, not_after=ends), b"") for kind in (tls.Kind.BUNDLE, tls.Kind.AUTHORITIES)}
+    with site.db.begin() as tx:
+        tx.tenant_certificates.keep(load_balancer_id, copies, since=0)
+    tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10).look(lambda: True)
+    with site.db.read() as tx:
+        assert [row["code"] for row in tx.faults.events(load_balancer_id)].count(tenant_certificates.ENDS) == 1
 
 
 def test_what_a_worker_reads_anew_is_shown_with_its_new_end(site: flow_site.Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

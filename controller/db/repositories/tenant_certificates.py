@@ -49,7 +49,7 @@ class TenantCertificates(rows.Repository):
         """Store what was read, with its encrypted content, for what was read before; what was asked for meanwhile still is.
 
         `since` is the load balancer's generation before it was read. What somebody else has read, or asked for, for a newer one may be of
-        later: it stays, and has to be read anew for a generation of ours that is newer still.
+        later: it stays, and has to be read anew for a generation of ours that is newer still, unless both read the same.
         """
         if not read:
             return
@@ -61,7 +61,7 @@ class TenantCertificates(rows.Repository):
                 own = self._is(load_balancer_id, need)
                 known_before = sa.and_(own, _T.read_for <= since, _T.asked_for <= since)
                 if not self._connection.execute(sa.update(tables.tenant_certificates).where(known_before).values(**values)).rowcount:
-                    older = sa.and_(own, _T.asked_for < copy.read_for)
+                    older = sa.and_(own, _T.asked_for < copy.read_for, _T.name != copy.name)
                     self._connection.execute(sa.update(tables.tenant_certificates).where(older).values(asked_for=copy.read_for))
             else:
                 whose = {"load_balancer_id": load_balancer_id, "reference": need.reference, "kind": need.kind}

@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from controller.db import tables
+from tests.functional.api import secrets_site
+from tests.functional.api.conftest import PROJECT
 from tests.functional.api.lbaasv2.conftest import Old
 
 _HTTP = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
@@ -102,6 +104,20 @@ def test_a_graph_is_one_request_and_its_answer_shows_it_whole(api_with: Any, str
     assert "create" in str(old.api.jobs()[0]).lower()
     tree = old.ok("GET", f"/loadbalancers/{made['id']}/statuses")["statuses"]["loadbalancer"]
     assert [len(one["l7policies"]) for one in tree["listeners"]] == [1, 0]
+
+
+@pytest.mark.parametrize("way", ["bulk", "graph"])
+def test_a_certificate_that_several_of_them_name_is_not_read_again(old: Old, way: str) -> None:
+    ends = {"protocol": "TERMINATED_HTTPS", "default_tls_container_ref": secrets_site.store(old.api.secrets, PROJECT)["server"]}
+    listeners = [ends | {"protocol_port": port} for port in (443, 444)]
+    if way == "graph":
+        wanted = {"vip_subnet_id": old.api.network.subnet_id, "listeners": listeners}
+        made = old.ok("POST", "/graphs", {"graph": {"loadbalancer": wanted}}, 201)["graph"]["loadbalancer"]
+    else:
+        made = old.load_balancer()
+        old.ok("POST", "/listeners", {"listeners": [one | {"loadbalancer_id": made["id"]} for one in listeners]}, 201)
+    with old.api.db.read() as tx:
+        assert [copy.is_stale for copy in tx.tenant_certificates.of(made["id"]).values()] == [False]
 
 
 def test_a_graph_with_one_mistake_leaves_nothing_behind(old: Old) -> None:
