@@ -54,17 +54,17 @@ def recorded(db: database.Database) -> harness.Stopwatch:
     with db.begin() as tx:
         lease = tx.leases.take("lb", "benchmark", 3600.0)
     assert lease is not None
-    backend = persistence.DatabasePersistence(database=db)
+    records = persistence.Records(db)
     job = jobs.UpdateLoadBalancer(load_balancer_id="lb")
     with futures.ThreadPoolExecutor(4) as pool, harness.measured() as watch:
         for _ in range(_RUNS):
             flow, job_id = _flow(), str(uuid.uuid4())
-            detail = backend.open(job_id, flow.name, engine.definition(flow, job), lease)
-            runner = engine.FlowEngine(flow, detail, backend, pool)
+            opened = records.open(job_id, flow.name, engine.definition(flow, job), lease)
+            runner = engine.FlowEngine(flow, opened, pool)
             runner.storage.inject({"load_balancer_id": "lb"}, transient=True)
             result = runner.advance()
             assert result.outcome is engine.Outcome.SUCCEEDED, result
-            backend.forget(job_id)
+            records.close(opened)
     return watch
 
 

@@ -83,7 +83,7 @@ class Conductor:
         self._catalog = catalog
         self._options = options
         self._listener_factories = listener_factories
-        self._persistence = persistence.DatabasePersistence(database=self._db)
+        self._records = persistence.Records(self._db)
         self._bell = _bell(options.wakeup_directory)
         self._renewer = Renewer(self._db, options.claim_expiry)
         self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
@@ -188,7 +188,8 @@ class Conductor:
                 LOG.exception("%s: failed outside its flow", run)
                 self._fail_outside_flow(run, exc)
         finally:
-            self._persistence.forget(run.claim.id)
+            if run.flow is not None:
+                self._records.close(run.flow)
             self._renewer.remove(run)
 
     def _work(self, run: Run) -> None:
@@ -239,8 +240,8 @@ class Conductor:
     def _run_flow(self, run: Run, job: jobs.Job, seen: passes.Look, ending: passes.Ending) -> engine.Result:
         flow = self._catalog.build(self._services, job, seen)
         recorded = getattr(flow, "recorded", True)
-        detail = self._persistence.open(run.claim.id, flow.name, engine.definition(flow, job), run.lease, recorded)
-        flow_engine = engine.FlowEngine(flow, detail, self._persistence, self._steps, self._stopping.is_set, lambda: run.lost)
+        run.flow = self._records.open(run.claim.id, flow.name, engine.definition(flow, job), run.lease, recorded)
+        flow_engine = engine.FlowEngine(flow, run.flow, self._steps, self._stopping.is_set, lambda: run.lost)
         fields = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
         known = {"lease": run.lease, "request_id": run.claim.request_id, "ending": ending if job.settles else None}
         flow_engine.storage.inject({**fields, **known}, transient=True)
@@ -277,7 +278,8 @@ class Conductor:
     def ended(self, run: Run) -> None:
         """What `succeed` wrote is committed: the load balancer may be another worker's by now."""
         run.ended = True
-        self._persistence.end(run.claim.id)
+        if run.flow is not None:
+            run.flow.end()
         self._renewer.remove(run)
 
     def _interrupt(self, run: Run, error: Exception) -> None:

@@ -27,7 +27,6 @@ from taskflow import storage as taskflow_storage
 from taskflow import task as taskflow_task
 from taskflow.engines.action_engine import engine as action_engine
 from taskflow.engines.action_engine import executor
-from taskflow.persistence import models
 from taskflow.types import failure
 
 from controller import exceptions, jobs
@@ -73,13 +72,12 @@ class FlowEngine(action_engine.ActionEngine):
     def __init__(
         self,
         flow: taskflow_flow.Flow,
-        detail: models.FlowDetail,
-        backend: persistence.DatabasePersistence,
+        opened: persistence.OpenFlow,
         pool: futures.Executor,
         should_stop: Callable[[], bool] = lambda: False,
         is_lost: Callable[[], bool] = lambda: False,
     ) -> None:
-        super().__init__(flow, detail, backend, {"gather_statistics": False})
+        super().__init__(flow, opened.detail, opened, {"gather_statistics": False})
         self._task_executor = _Executor(self, pool)
         self._should_stop = should_stop
         self._is_lost = is_lost

@@ -11,7 +11,6 @@ first task, and could wait for ever otherwise.
 from __future__ import annotations
 
 import collections
-import dataclasses
 import logging
 from typing import Any
 
@@ -36,28 +35,57 @@ _WORTH_WRITING = frozenset({states.SUCCESS, states.FAILURE, states.REVERTED, sta
 _LEFT_OUT_OF_META = ("progress", "progress_details")
 
 
-@dataclasses.dataclass(slots=True)
-class _OpenFlow:
-    """A flow in memory. `changed`: something is not written yet that would be lost with this process; `recorded`: it is to be written."""
+class OpenFlow(base.Backend):
+    """The flow of one run, in memory, and what its engine writes to. A job may have two runs in one worker: one that has lost its lease,
+    and ends when its step does, and the next one. They know nothing of each other.
 
-    detail: models.FlowDetail
-    definition: str
-    lease: jobs.Lease
-    recorded: bool
-    changed: bool = False
+    `changed`: something is not written yet that would be lost with this process; `recorded`: it is to be written.
+    """
 
-
-class DatabasePersistence(base.Backend):
-    """One per worker; every flow under way is open in it."""
-
-    def __init__(self, database: db.Database) -> None:
+    def __init__(self, database: db.Database, detail: models.FlowDetail, definition: str, lease: jobs.Lease, recorded: bool) -> None:
         super().__init__({})
         self.database = database
-        self.flows: dict[str, _OpenFlow] = {}
-        self.flow_of_atom: dict[str, str] = {}
+        self.detail = detail
+        self.definition = definition
+        self.lease = lease
+        self.recorded = recorded
+        self.changed = False
+        self.is_closed = False
+
+    def end(self) -> None:
+        """The job is off the board, and its record with it: nothing more is written of its flow."""
+        self.recorded = False
+
+    def write(self) -> None:
+        """Write a record, if the flow is to have one.
+
+        :raises StaleLease: another worker runs the flow now.
+        """
+        if not self.recorded:
+            return
+        record = flow_records.FlowRecord(self.detail.uuid, self.definition, self.lease.token, dump(self.detail))
+        with self.database.begin() as tx:
+            if not tx.flow_records.put(record, self.lease):
+                raise exceptions.StaleLease(self.lease.load_balancer_id)
+        self.changed = False
+
+    def get_connection(self) -> Connection:
+        """What taskflow's storage talks to."""
+        return Connection(self)
+
+    def close(self) -> None:
+        """Take no more changes."""
+        self.is_closed = True
+
+
+class Records:
+    """One per worker: it opens the flows of jobs as they were left."""
+
+    def __init__(self, database: db.Database) -> None:
+        self.database = database
         self._waits: collections.OrderedDict[str, models.FlowDetail] = collections.OrderedDict()
 
-    def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease, recorded: bool = True) -> models.FlowDetail:
+    def open(self, job_id: str, name: str, definition: str, lease: jobs.Lease, recorded: bool = True) -> OpenFlow:
         """The flow of a job as it was left, or a new one if there is no record, or it is of another definition, or it shall have none."""
         record = None
         if recorded:
@@ -74,8 +102,7 @@ class DatabasePersistence(base.Backend):
         detail = self._anew(job_id, name) if record is None else read(record)
         # Whatever it was doing, it is not doing it now; and the engine takes a flow in REVERTED as one to be started again.
         detail.state = None if record is None else states.SUSPENDED
-        self.keep(_OpenFlow(detail, definition, lease, recorded))
-        return detail
+        return OpenFlow(self.database, detail, definition, lease, recorded)
 
     def _anew(self, job_id: str, name: str) -> models.FlowDetail:
         """A flow at its beginning, whose tasks have waited for as long as they did when it was put aside."""
@@ -86,56 +113,24 @@ class DatabasePersistence(base.Backend):
             atom.reset(states.PENDING)
         return waited
 
-    def end(self, job_id: str) -> None:
-        """The job is off the board, and its record with it: nothing more is written of its flow."""
-        self.flows[job_id].recorded = False
-
-    def keep(self, flow: _OpenFlow) -> None:
-        """Have a flow in memory."""
-        self.flows[flow.detail.uuid] = flow
-        self.flow_of_atom.update((atom.uuid, flow.detail.uuid) for atom in flow.detail)
-
-    def forget(self, job_id: str) -> None:
-        """Drop a flow from memory; its record, if there is one, stays, and so does how long one without a record has waited."""
-        if (flow := self.flows.pop(job_id, None)) is not None:
-            for atom in flow.detail:
-                self.flow_of_atom.pop(atom.uuid, None)
-            if not flow.recorded and any((atom.meta or {}).get(WAITED) is not None for atom in flow.detail):
-                self._waits[job_id] = flow.detail
-                if len(self._waits) > _WAITS:
-                    self._waits.popitem(last=False)
-
-    def write(self, flow: _OpenFlow) -> None:
-        """Write a record, if the flow is to have one.
-
-        :raises StaleLease: another worker runs the flow now.
-        """
-        if not flow.recorded:
-            return
-        record = flow_records.FlowRecord(flow.detail.uuid, flow.definition, flow.lease.token, dump(flow.detail))
-        with self.database.begin() as tx:
-            if not tx.flow_records.put(record, flow.lease):
-                raise exceptions.StaleLease(flow.lease.load_balancer_id)
-        flow.changed = False
-
-    def get_connection(self) -> Connection:
-        """What taskflow's storage talks to."""
-        return Connection(self)
-
-    def close(self) -> None:
-        self.flows.clear()
-        self.flow_of_atom.clear()
+    def close(self, flow: OpenFlow) -> None:
+        """Its run is over. Its record, if there is one, stays, and so does how long one without a record has waited."""
+        flow.close()
+        if not flow.recorded and any((atom.meta or {}).get(WAITED) is not None for atom in flow.detail):
+            self._waits[flow.detail.uuid] = flow.detail
+            if len(self._waits) > _WAITS:
+                self._waits.popitem(last=False)
 
 
 class Connection(base.Connection):
-    """Costs nothing to open: each write takes its own connection from the database's pool. It takes changes only of flows that are open."""
+    """Costs nothing to open: each write takes its own connection from the database's pool. It takes changes as long as its flow is open."""
 
-    def __init__(self, backend: DatabasePersistence) -> None:
-        self._backend = backend
+    def __init__(self, flow: OpenFlow) -> None:
+        self._flow = flow
 
     @property
-    def backend(self) -> DatabasePersistence:
-        return self._backend
+    def backend(self) -> OpenFlow:
+        return self._flow
 
     def close(self) -> None:
         """There is nothing to close: no connection is held."""
@@ -149,29 +144,25 @@ class Connection(base.Connection):
 
     def update_atom_details(self, atom_detail: models.AtomDetail) -> models.AtomDetail:
         """Take a change of a task or retry controller; write if it has finished or was reverted."""
-        flow_uuid = self._backend.flow_of_atom.get(atom_detail.uuid)
-        if flow_uuid is None:
+        flow = self._flow
+        ours = None if flow.is_closed else flow.detail.find(atom_detail.uuid)
+        if ours is None:
             raise taskflow_exceptions.NotFound(f"no flow under way has an atom {atom_detail.uuid}")
-        flow = self._backend.flows[flow_uuid]
-        ours = flow.detail.find(atom_detail.uuid)
         finished = atom_detail.state in _WORTH_WRITING and atom_detail.state != ours.state
         ours.update(atom_detail)
         flow.changed = True
         if finished:
-            self._backend.write(flow)
+            flow.write()
         return ours
 
     def update_flow_details(self, flow_detail: models.FlowDetail) -> models.FlowDetail:
         """Take a change of a flow; write if it was put aside with something unwritten."""
-        flow = self._backend.flows.get(flow_detail.uuid)
-        if flow is None:
+        flow = self._flow
+        if flow.is_closed or flow_detail.uuid != flow.detail.uuid:
             raise taskflow_exceptions.NotFound(f"no flow {flow_detail.uuid} is under way")
-        known = len(flow.detail)
         flow.detail.update(flow_detail)
-        if len(flow.detail) != known:
-            self._backend.keep(flow)
         if flow.changed and flow.detail.state == states.SUSPENDED:
-            self._backend.write(flow)
+            flow.write()
         return flow.detail
 
 

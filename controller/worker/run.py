@@ -6,6 +6,7 @@ import time
 
 from controller import jobs, outages
 from controller.db import database
+from controller.worker import persistence
 
 LOG = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ class Run:
         self.lease = lease
         self.lost = False
         self.ended = False  # the job is off the board; claim and lease were given back
+        self.flow: persistence.OpenFlow | None = None
         self.renewed_at = time.monotonic()
 
     def __str__(self) -> str:
@@ -52,7 +54,8 @@ class Renewer:
 
     def remove(self, run: Run) -> None:
         with self._lock:
-            self._runs.pop(run.claim.id, None)
+            if self._runs.get(run.claim.id) is run:  # not the next one of its job, which may have begun
+                del self._runs[run.claim.id]
 
     def renew(self) -> None:
         """Renew all, and mark what was lost: taken by another worker, or not renewed in time because the database could not be reached."""
@@ -82,7 +85,7 @@ class Renewer:
 
     def _is_kept(self, run: Run) -> bool:
         with self._lock:
-            return run.claim.id in self._runs
+            return self._runs.get(run.claim.id) is run
 
     def _lose(self, run: Run, words: str) -> None:
         run.lost = True

@@ -158,7 +158,7 @@ class Site:
         services: services_module.Services | None = None,
     ) -> engine.Result | None:
         """Do a job as the worker would, with a step or two spoiled, by another worker's services; None if nothing of it is owed."""
-        worker = persistence.DatabasePersistence(database=self.db)  # a new one each time: what it had in memory died with it
+        worker = persistence.Records(self.db)  # a new one each time: what it had in memory died with it
         with self.db.begin() as tx:
             tx.connection.execute(sa.update(tables.load_balancers).values(lease_expires_at=0.0))  # whoever had it is long dead
             lease = tx.leases.take(job.load_balancer_id, "worker", 30.0)
@@ -173,10 +173,10 @@ class Site:
         flow = catalog.build(services or self.services, wanted, look)
         for step in steps(flow):
             spoil(step)
-        detail = worker.open(
+        opened = worker.open(
             job_id or str(uuid.uuid4()), flow.name, engine.definition(flow, wanted), lease, getattr(flow, "recorded", True)
         )
-        flow_engine = engine.FlowEngine(flow, detail, worker, self._pool)
+        flow_engine = engine.FlowEngine(flow, opened, self._pool)
         facts = {name: getattr(wanted, name) for name in jobs.dump(wanted)}
         flow_engine.storage.inject({**facts, "lease": lease, "request_id": "req-1"}, transient=True)
         result = flow_engine.advance()

@@ -142,6 +142,18 @@ class Slow(Step):
         return self.name
 
 
+class Hold(Step):
+    """Holds its thread until there is a file of its run's number, and says when it began and ended."""
+
+    def execute(self, load_balancer_id: str) -> str:
+        number = 1 + sum(line.startswith("hold ") for line in self.services.journal(load_balancer_id))
+        self.services.write(f"{load_balancer_id} hold {number}")
+        while not (self.services.folder / f"go-{number}").exists():
+            time.sleep(0.01)
+        self.services.write(f"{load_balancer_id} held {number}")
+        return self.name
+
+
 class Meet(Step):
     """Two of them succeed only side by side."""
 
@@ -206,6 +218,8 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
         "expires": lambda: [step("two"), Await(services, "signal", patience=0.3)],
         "fails": lambda: [step("two"), step("three"), step("fourth", FailWhile)],
         "slow": lambda: [step("two", Slow)],
+        "holds": lambda: [step("two"), step("three", Hold), step("fourth")],
+        "forgetful": lambda: [step("two"), step("three", Hold), step("fourth")],
         "beside": lambda: [unordered_flow.Flow("both").add(step("a", Meet), step("b", Meet))],
         "stubborn": lambda: [step("two", Stubborn), step("three", FailWhile)],
         "stolen": lambda: [step("two"), step("three", Stolen)],
@@ -215,6 +229,8 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
     flow = linear_flow.Flow("small").add(Fault(services), Load(services, "load"), *middle)
     if not job.load_balancer_id.startswith("lazy"):
         flow.add(Settle(services, "settle"))
+    if job.load_balancer_id.startswith("forgetful"):
+        flow.recorded = False  # type: ignore[attr-defined]
     return flow
 
 

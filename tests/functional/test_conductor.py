@@ -132,6 +132,38 @@ def _faults(services: small_flows.Services) -> list[str]:
         return list(tx.connection.execute(sa.select(tables.faults.c.message)).scalars())
 
 
+@pytest.mark.parametrize("load_balancer_id", ["holds-1", "forgetful-1"])
+def test_a_run_that_has_lost_its_lease_does_not_touch_the_next_run_of_its_job_in_the_same_worker(
+    services: small_flows.Services, load_balancer_id: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where a worker got no processor time for longer than its claims live: it takes its own job again while a step still runs."""
+    job_id = post(services, load_balancer_id)
+
+    def journal(line: str) -> bool:
+        return line in services.journal(load_balancer_id)
+
+    def let(*runs: int) -> None:
+        for number in runs:
+            (services.folder / f"go-{number}").touch()
+
+    with working(services), contextlib.ExitStack() as whatever_happens:
+        whatever_happens.callback(let, 1, 2, 3)
+        eventually(lambda: journal("hold 1"))
+        with services.db.begin() as tx:
+            tx.connection.execute(sa.update(tables.load_balancers).values(lease_expires_at=0.0))
+            tx.connection.execute(sa.update(tables.jobs).values(claim_expires_at=0.0, available_at=0.0))
+        eventually(lambda: journal("hold 2"))
+        let(1)
+        eventually(lambda: "another worker has taken the load balancer over" in caplog.text)
+        until = _row(services, job_id)["claim_expires_at"]
+        eventually(lambda: _row(services, job_id)["claim_expires_at"] != until)  # the second run's claim is still renewed
+        let(2)
+        eventually(lambda: is_settled(services, load_balancer_id) and nothing_is_left(services))
+    assert not _faults(services)
+    assert small_flows.state(services.db, load_balancer_id)["failures"] == 0
+    assert services.journal(load_balancer_id)[-3:] == ["held 2", "fourth", "settle"]
+
+
 def test_a_flow_whose_revert_fails_too_still_tells_why(services: small_flows.Services) -> None:
     (services.folder / "broken").touch()
     post(services, "stubborn-1")

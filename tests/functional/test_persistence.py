@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
+from taskflow import exceptions as taskflow_exceptions
 from taskflow import retry, states, task
 from taskflow.patterns import linear_flow
 
@@ -64,9 +65,8 @@ class Number(task.Task):
 
 def advance(db: database.Database, lease: jobs.Lease, flow: linear_flow.Flow, pool: futures.Executor) -> engine.Result:
     """A run by a worker that has nothing in memory."""
-    backend = persistence.DatabasePersistence(database=db)
-    detail = backend.open("job", flow.name, engine.definition(flow, JOB), lease)
-    return engine.FlowEngine(flow, detail, backend, pool).advance()
+    opened = persistence.Records(db).open("job", flow.name, engine.definition(flow, JOB), lease)
+    return engine.FlowEngine(flow, opened, pool).advance()
 
 
 def record(db: database.Database) -> flow_records.FlowRecord | None:
@@ -75,22 +75,22 @@ def record(db: database.Database) -> flow_records.FlowRecord | None:
 
 
 def test_a_record_is_written_once_a_task(db: database.Database, lease: jobs.Lease, pool: futures.Executor) -> None:
-    backend = persistence.DatabasePersistence(database=db)
+    records = persistence.Records(db)
     flow = linear_flow.Flow("f").add(*[Number(number, []) for number in range(10)])
+    opened = records.open("job", flow.name, engine.definition(flow, JOB), lease)
     writes: list[str] = []
-    write = backend.write
+    write = opened.write
 
-    def counting(of: Any) -> None:
-        writes.append(of.detail.uuid)
-        write(of)
+    def counting() -> None:
+        writes.append(opened.detail.uuid)
+        write()
 
-    backend.write = counting  # type: ignore[method-assign]
-    detail = backend.open("job", flow.name, engine.definition(flow, JOB), lease)
-    assert engine.FlowEngine(flow, detail, backend, pool).advance().outcome is engine.Outcome.SUCCEEDED
+    opened.write = counting  # type: ignore[method-assign]
+    assert engine.FlowEngine(flow, opened, pool).advance().outcome is engine.Outcome.SUCCEEDED
     assert len(writes) == 10
-    backend.forget("job")
-    assert not backend.flows
-    assert not backend.flow_of_atom
+    records.close(opened)
+    with pytest.raises(taskflow_exceptions.NotFound):
+        opened.get_connection().update_flow_details(opened.detail)
 
 
 def test_a_flow_of_twenty_tasks_has_a_small_record(db: database.Database, lease: jobs.Lease, pool: futures.Executor) -> None:
@@ -142,17 +142,16 @@ def test_a_flow_found_failed_is_reverted(db: database.Database, lease: jobs.Leas
     class Dies(Exception):
         pass
 
-    backend = persistence.DatabasePersistence(database=db)
-    detail = backend.open("job", "f", engine.definition(flow(), JOB), lease)
-    write = backend.write
+    opened = persistence.Records(db).open("job", "f", engine.definition(flow(), JOB), lease)
+    write = opened.write
 
-    def dying(of: Any) -> None:
-        write(of)
-        if any(atom.state == states.FAILURE for atom in of.detail):
+    def dying() -> None:
+        write()
+        if any(atom.state == states.FAILURE for atom in opened.detail):
             raise Dies
 
-    backend.write = dying  # type: ignore[method-assign]
-    engine.FlowEngine(flow(), detail, backend, pool).advance()
+    opened.write = dying  # type: ignore[method-assign]
+    engine.FlowEngine(flow(), opened, pool).advance()
     assert runs == ["step-0", "step-1"]
 
     result = advance(db, lease, flow(), pool)
