@@ -383,7 +383,7 @@ def test_the_end_of_a_certificate_that_is_its_own_authority_is_told_once(site: f
     copies = {tls.Need(reference, kind): (tls.Copy(name=kind, not_after=ends), b"") for kind in (tls.Kind.BUNDLE, tls.Kind.AUTHORITIES)}
     with site.db.begin() as tx:
         tx.tenant_certificates.keep(load_balancer_id, copies, since=0)
-    tenant_certificates.TenantCertificates(site.db, lambda: store, warning=30 * 86400, page_size=10).look(lambda: True)
+    tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=30 * 86400, page_size=10).look(lambda: True)
     with site.db.read() as tx:
         assert [row["code"] for row in tx.faults.events(load_balancer_id)].count(tenant_certificates.ENDS) == 1
 
