@@ -2,7 +2,8 @@
 
 Requests and TLS handshakes per second, and the 99th percentile of the latency, through a namespace amphora and through `EXPERT` in the same
 amphora, on other ports of the VIP: cables, packet filter and members are the same. Both are loaded in turns of some seconds in one run, so
-that whatever else the machine does meets both; the ratio is what counts.
+that whatever else the machine does meets both; the ratio is what counts. Each HAProxy is in a session of its own, as those of amphorae are:
+Linux gives each session its share of the processors (autogroup, sched(7)), and what shares one with wrk and the members gets more of them.
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ def haproxy(site: Site, where: str, text: str, *entrance: str) -> Iterator[None]
     file = site.folder / f"{where}.cfg"
     file.write_text(text)
     command = [*site.machine.entrance(where), *entrance, "haproxy", "-db", "-f", str(file)]
-    running = subprocess.Popen(command, stderr=file.with_suffix(".log").open("wb"))
+    running = subprocess.Popen(command, stderr=file.with_suffix(".log").open("wb"), start_new_session=True)
     try:
         time.sleep(1)
         if running.poll() is not None:
