@@ -56,7 +56,7 @@ def _tcp(interfaces: Iterable[rest.Interface]) -> dict[int, list[ipaddress.IPv4N
     for admission in (one for interface in interfaces for one in interface.admits or ()):
         if admission.protocol == "tcp" and admission.port is not None:
             everywhere = ("0.0.0.0/0", "::/0") if admission.source is None else (admission.source,)
-            found[admission.port] += [ipaddress.ip_network(source) for source in everywhere]
+            found[admission.port] += [ipaddress.ip_network(source, strict=False) for source in everywhere]
     return found
 
 

@@ -87,3 +87,8 @@ def test_nft_takes_it_also_in_place_of_itself(nics: tuple[rest.Interface, ...]) 
     assert done.returncode == 0, done.stderr
     names = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("\tchain ")]
     assert names == [f"nic_{one.name}" for one in nics if one.admits is not None] + ["arriving"] * bool(names)
+
+
+def test_a_source_is_a_network_also_when_it_is_written_as_an_address_within() -> None:
+    found = admission._tcp([guarded(rest.Admission("tcp", 80, "203.0.113.5/24"))])
+    assert [str(one) for one in found[80]] == ["203.0.113.0/24"]
