@@ -375,6 +375,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words or "it says nothing")
         if kept[0] is None or kept[1] is None:
             self.stop()
+            self._ask(config, preamble)  # it was not asked before: what is wrong is said best in its answer
         else:
             system.write_file(self._config, kept[0])
             system.write_file(self._global, kept[1], system.FOR_PROGRAMS)

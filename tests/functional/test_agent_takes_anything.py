@@ -209,7 +209,8 @@ def test_what_became_of_a_program_is_named(
     run = system.run
     monkeypatch.setattr(system, "run", lambda command, stdin=None, timeout=1.0: run(command, stdin, 1.0))
     client = an_agent(tmp_path, dataclasses.replace(BOOTED, haproxy_command=command))
-    answer = client.put(rest.load_balancer_path(ID), data=dataclasses.replace(WANTED, certificates=()).dump())
+    alone = dataclasses.replace(WANTED, certificates=(), programs={"haproxy": WANTED.programs["haproxy"]})
+    answer = client.put(rest.load_balancer_path(ID), data=alone.dump())
     assert answer.json is not None
     if reason is None:
         assert (answer.status_code, answer.json["details"]) == (rest.CONFIG_REFUSED, recorded.refusal())
