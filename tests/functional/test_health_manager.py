@@ -24,6 +24,8 @@ from tests.functional.heartbeat_fleet import KEY, SimulatedAmphora, a_report
 QUICK = watcher.Settings(
     heartbeat_interval=0.1, heartbeat_timeout=0.6, health_check_interval=0.05, record_interval=0.2, question_timeout=0.5
 )
+PATIENT = dataclasses.replace(QUICK, heartbeat_timeout=600.0)
+"""For what is not about silence: nobody dies of a pause of the test's own."""
 
 
 def eventually(condition: Callable[[], object], *beating: SimulatedAmphora, within: float = 60.0) -> None:
@@ -316,7 +318,7 @@ def test_an_amphora_that_runs_an_older_generation_than_it_confirmed_is_repaired(
     confirmed = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=5)
     snapshot = builders.a_snapshot(snapshot.load_balancer, listeners=snapshot.listeners, pools=snapshot.pools, amphorae=[confirmed])
     heartbeat_fleet.store(bench.db, snapshot)
-    bench.start(repair_grace=0.1)
+    bench.start(PATIENT, repair_grace=0.1)
     amphora = bench.amphora(snapshot)
     amphora.report = a_report(snapshot, generation=3)
     amphora.send_report()
@@ -332,7 +334,7 @@ def test_an_amphora_that_runs_another_state_of_the_same_generation_is_repaired_o
     with bench.db.begin() as tx:
         lease = tx.leases.take(snapshot.load_balancer.id, "a worker that pushes", 60.0)
     assert lease is not None
-    bench.start(repair_grace=0.05)
+    bench.start(PATIENT, repair_grace=0.05)
     amphora = bench.amphora(snapshot)
     amphora.report = a_report(snapshot, generation=5) | {"hash": "decade" * 8}
     amphora.send_report()
