@@ -496,7 +496,7 @@ def running(folder: pathlib.Path, **boot_changes: Any) -> Iterator[Amphora]:
     try:
         amphora.make()
         amphora.start()
-        eventually(lambda: amphora.call("GET", "/")[0] == 200, within=30)
+        eventually(lambda: amphora.call("GET", "/")[0] == 200)
         yield amphora
     except BaseException:
         with contextlib.suppress(OSError):
