@@ -29,7 +29,7 @@ _SAFE_KEY = re.compile(r"(?:[!-\[\]-~]|\\[\\= ])+").fullmatch
 """What HAProxy shows of a key and takes back as it is: printable ASCII, with a backslash before another, `=` and a blank."""
 _PEER = re.compile(r"id=(?P<name>\S+?)\((?:local|remote),").search
 _SENT = re.compile(r"\blast_pushed=(\d+)").search
-_NEWS = re.compile(r"\blocalupdate=(\d+)").search
+_NEWS = re.compile(r"\bid=(?P<table>\S+) .*\blocalupdate=(?P<newest>\d+)").search
 LESSON = 1.0
 """Seconds that a worker has for what another one teaches it: it takes some milliseconds, more with many clients."""
 INTRODUCTION = 3.0
@@ -139,8 +139,8 @@ def is_told(shown: str, peer: str, tables: Iterable[str]) -> bool:
             name = found["name"]
         elif pushed := _SENT(line):
             sent = int(pushed[1])
-        elif name == peer and (news := _NEWS(line)) and sent >= int(news[1]):
-            told.update(word.removeprefix("id=") for word in line.split() if word.startswith("id="))
+        elif name == peer and (news := _NEWS(line)) and sent >= int(news["newest"]):
+            told.add(news["table"])
     return told >= set(tables)
 
 
