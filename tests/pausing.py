@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from controller import services as services_module
 from controller.drivers.amphora import interface as amphora
 from controller.drivers.compute import interface as compute
 from controller.drivers.network import interface as network
@@ -62,3 +63,16 @@ class Watched:
             return found(*arguments, **named)
 
         return told
+
+
+def watch(services: services_module.Services, before: Before, also_looks: bool = False) -> None:
+    """From now on, writes of all drivers of these services are told of beforehand, also of drivers that are made later."""
+    make = services.make
+
+    def watched(kind: str) -> Any:
+        made = make(kind)
+        return Watched(made, kind, before, also_looks) if kind in CONTRACTS else made
+
+    services.make = watched
+    for kind in services.made.keys() & CONTRACTS.keys():
+        services.made[kind] = Watched(services.made[kind], kind, before, also_looks)

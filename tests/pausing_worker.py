@@ -41,16 +41,13 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGSTOP)
             time.sleep(0.2)  # another thread may take the signal: this one is not to go on before all stand still
 
-    make = services.Services._get
+    make = services.Services.__init__
 
-    def watched(self: services.Services, kind: str) -> Any:
-        made = make(self, kind)
-        if kind not in pausing.CONTRACTS or isinstance(made, pausing.Watched):
-            return made
-        self._made[kind] = pausing.Watched(made, kind, before)
-        return self._made[kind]
+    def watched(self: services.Services, *arguments: Any, **named: Any) -> None:
+        make(self, *arguments, **named)
+        pausing.watch(self, before)
 
-    services.Services._get = watched  # type: ignore[method-assign]
+    services.Services.__init__ = watched  # type: ignore[method-assign]
     return worker.main(others)
 
 

@@ -48,14 +48,9 @@ class Pause:
 
 def watched_services(site: flow_site.Site, before: pausing.Before) -> services_module.Services:
     """Another worker's: the same database and cloud, through drivers that tell of each write."""
-    return services_module.Services(
-        site.db,
-        pausing.Watched(site.compute, "compute", before),  # type: ignore[arg-type]
-        pausing.Watched(site.network, "network", before),  # type: ignore[arg-type]
-        pausing.Watched(site.amphora, "amphora", before),  # type: ignore[arg-type]
-        site.services.ca,
-        settings=site.services.settings,
-    )
+    own = services_module.Services(site.db, site.compute, site.network, site.amphora, site.services.ca, settings=site.services.settings)
+    pausing.watch(own, before)
+    return own
 
 
 def prepared(site: flow_site.Site, topology: Topology, kind: str) -> tuple[str, jobs.Job]:

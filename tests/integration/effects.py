@@ -155,6 +155,8 @@ _CHANGES: dict[str, tuple[Callable[[str], list[Change]], ...]] = {
         _value("expected_codes", "418", "200,503"),
         _value("http_version", 1.1),
         _value("domain_name", "www.example.com"),
+        _value("grpc_service", "", "shop"),
+        _value("grpc_service", None, before="", word="unset"),
     ),
     "policy": (
         *_COMMON,
