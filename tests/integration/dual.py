@@ -146,13 +146,23 @@ class Dual:
 
     def holders(self, load_balancer: dict[str, Any]) -> list[dict[str, Any]]:
         """The amphorae that have the VIP."""
+        return [one for one in self.amphorae(load_balancer) if self._has(one["id"], load_balancer["vip_address"])]
+
+    def _has(self, amphora_id: str, address: str) -> bool:
         inside = ["ip", "netns", "exec", "haproxy", "ip", "-brief", "address"]
-        return [
-            one
-            for one in self.amphorae(load_balancer)
-            if f" {load_balancer['vip_address']}/"
-            in subprocess.run([*self.site.machine.entrance(one["id"]), *inside], capture_output=True, text=True, check=False).stdout
-        ]
+        try:
+            entrance = self.site.machine.entrance(amphora_id)
+        except processes.DevError:  # it runs no more, or not yet
+            return False
+        return f" {address}/" in subprocess.run([*entrance, *inside], capture_output=True, text=True, check=False).stdout
+
+    def kill(self, amphora: dict[str, Any], load_balancer: dict[str, Any]) -> None:
+        """kill -9 to all that runs in the amphora that has the VIP, and wait until the other one has it.
+
+        Until then the kernel of the dead one may go on with datagrams: an answer alone does not say who was asked.
+        """
+        self.site.kill(amphora["pids"])
+        eventually(lambda: [one["id"] != amphora["id"] for one in self.holders(load_balancer)] == [True], 60)
 
     def delete(self, load_balancer: dict[str, Any]) -> None:
         self.site.api.delete(f"/loadbalancers/{load_balancer['id']}?cascade=true")

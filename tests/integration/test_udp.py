@@ -79,7 +79,7 @@ def test_a_pair_without_connections_serves_and_is_taken_over(dual: Dual, balance
     made = balancer(protocol, "ACTIVE_STANDBY", {"session_persistence": {"type": "SOURCE_IP", "persistence_timeout": 60}})
     eventually(lambda: _answers(dual, made), 60)
     (holder,) = dual.holders(made)
-    dual.site.kill(holder["pids"])
+    dual.kill(holder, made)
     eventually(lambda: _answers(dual, made), 60)
     dual.site.api.wait_active(made["id"])
 
@@ -127,7 +127,7 @@ def test_clients_keep_their_member_when_a_pair_is_taken_over(dual: Dual, balance
     before = answers()
     assert set(before.values()) == {"back-4", "front-4"}
     (holder,) = dual.holders(made)
-    dual.site.kill(holder["pids"])
+    dual.kill(holder, made)
     eventually(lambda: None not in answers().values(), 30)
     assert answers() == before
     dual.site.api.wait_active(made["id"])
