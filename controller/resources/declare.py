@@ -239,7 +239,7 @@ def envelope(body: bytes, argument: str, key: str, *, repeats: bool = True) -> A
     if not isinstance(given, dict):
         raise dialects.no_object(argument, given) if repeats else dialects.withheld(argument, dialects.NO_OBJECT)
     if given.keys() - {key}:
-        raise dialects.unknown(given.keys() - {key}, argument)
+        raise dialects.unknown(given.keys() - {key}, argument) if repeats else dialects.unknown_withheld([key], argument)
     if given.get(key) is None:
         raise dialects.missing(key)
     return given[key]

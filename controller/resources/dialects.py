@@ -69,6 +69,12 @@ def unknown(names: Collection[str], path: str) -> exceptions.InvalidRequest:
     return exceptions.InvalidRequest(words, code=Refusal.UNKNOWN_FIELD)
 
 
+def unknown_withheld(taken: Collection[str], path: str) -> exceptions.InvalidRequest:
+    """The same where the keys are repeated nowhere: it says which ones the object takes."""
+    words = f"Unknown attribute for argument {path}: it takes {', '.join(sorted(taken))} alone"
+    return exceptions.InvalidRequest(words, code=Refusal.UNKNOWN_FIELD)
+
+
 def missing(name: str) -> exceptions.InvalidRequest:
     """The error of a field that must be there."""
     return invalid(name, None, MISSING)

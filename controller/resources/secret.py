@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from controller import exceptions
@@ -16,6 +17,9 @@ class _Withholding(dialects.LoadBalancing):
 
     def no_object(self, schema: Schema, given: Any) -> exceptions.InvalidRequest:
         return dialects.withheld(schema.name, dialects.NO_OBJECT)
+
+    def refused(self, schema: Schema, names: Collection[str], path: str, *, creating: bool) -> exceptions.InvalidRequest:
+        return dialects.unknown_withheld([field.name for field in schema.fields.values() if field.post], path)
 
     def missing(self, schema: Schema, field: Field) -> exceptions.InvalidRequest:
         return dialects.withheld(field.name, dialects.MISSING)

@@ -49,7 +49,8 @@ def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
         ({"payload": "x", "kind": WEB.key_pem().decode()}, "kind. Value should be one of: certificate, ca, crl"),
         (WEB.key_pem().decode(), "secret. Value should be a JSON object"),
         ({"payload": "x", "kind": "key"}, "kind. Value should be one of: certificate, ca, crl"),
-        ({"payload": "x", "colour": "red"}, "Unknown attribute for argument secret_: colour"),
+        ({"payload": "x", "colour": "red"}, "argument secret_: it takes kind, name, passphrase, payload, project_id alone"),
+        ({"payload": "x", WEB.key_pem().decode(): "x"}, "argument secret_: it takes kind, name, passphrase, payload, project_id alone"),
         ({"payload": WEB.key_pem().decode()}, "The certificate can't be read"),
         ({"payload": WEB.pem.decode()}, "there is no block PRIVATE KEY"),
         ({"payload": WEB.pem.decode(), "kind": "crl"}, "The revocation list can't be read"),
@@ -64,6 +65,8 @@ def test_what_can_not_be_is_refused_and_not_repeated(api: Api, fields: Any, word
 def test_a_key_in_the_place_of_the_whole_body_is_not_repeated_either(api: Api) -> None:
     said = api.refused(400, "POST", "/secrets", WEB.key_pem().decode())
     assert said == "Invalid input for field/attribute secret_. Value should be a JSON object"
+    said = api.refused(400, "POST", "/secrets", {WEB.key_pem().decode(): {"payload": "x"}})
+    assert said == "Unknown attribute for argument secret_: it takes secret alone"
 
 
 def test_nobody_fills_the_disk_with_secrets(api: Api, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> None:
