@@ -14,10 +14,10 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import exceptions, services
+from controller.changes import secrets as uploads
 from controller.cmd import process
 from controller.db.repositories import certificates as rows
 from controller.drivers.ca import rollover
-from controller.drivers.secrets import bundles
 from controller.drivers.secrets import local as local_secrets
 from controller.model import status
 from controller.providers import amphora as amphora_provider
@@ -155,15 +155,9 @@ def _roll_over(conf: cfg.ConfigOpts) -> rollover.RollOver:
 
 def _store(conf: cfg.ConfigOpts, options: argparse.Namespace) -> int:
     content = b"".join(path.read_bytes() for path in options.files)
-    store = services.Services.load(conf).secrets
-    if options.kind == secret.CERTIFICATE:
-        passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
-        bundle = bundles.read(content, passphrase)
-        bundles.check_named(bundles.check(bundle))
-        print(store.store_bundle(options.project, options.name, bundle))
-    else:
-        written = bundles.authorities_pem(content) if options.kind == secret.AUTHORITY else bundles.revocations_pem(content)
-        print(store.store_secret(options.project, options.name, written))
+    passphrase = options.passphrase_file.read_bytes().strip() if options.passphrase_file else None
+    given = uploads.Given(options.kind, options.name, content, passphrase)
+    print(uploads.keep(services.Services.load(conf).secrets, options.project, given))
     return 0
 
 

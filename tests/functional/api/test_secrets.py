@@ -99,3 +99,22 @@ def test_the_operators_command_stores_and_deletes(tmp_path: pathlib.Path, capsys
     assert bundles.pem(store.get_bundle(PROJECT, reference)) == bundles.pem(bundles.read(WEB.pem + WEB.key_pem()))
     assert figlina.main(["secrets", "delete", reference, *config]) == 0
     assert not list((tmp_path / "secrets").glob("*/*.secret"))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(WEB.pem, "certificate"), (WEB.key_pem(), "certificate"), (WEB.pem, "crl"), (b"nothing", "ca"), (b"", "certificate")],
+)
+def test_the_operators_command_refuses_what_the_api_refuses(
+    api: Api, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str], content: bytes, kind: str
+) -> None:
+    """In the same words; so it does with a store that takes nothing of us, and for what can be no project."""
+    (tmp_path / "figlina.conf").write_text(f"[certificates]\nstorage_path = {tmp_path}/secrets\ncreate = true\n")
+    (tmp_path / "given").write_bytes(content)
+    store = ["secrets", "store", str(tmp_path / "given"), "--kind", kind, "--config-file", str(tmp_path / "figlina.conf"), "--project"]
+    assert figlina.main([*store, PROJECT]) == 1
+    said = capsys.readouterr().err.strip().removeprefix("figlina: ")
+    if content:
+        assert api.refused(400, "POST", "/secrets", {"secret": {"payload": content.decode(), "kind": kind}}) == said
+    assert figlina.main([*store, "p" * 37]) == 1
+    assert "project_id. Value should be the id of a project" in capsys.readouterr().err
