@@ -21,6 +21,7 @@ from benchmarks import harness
 from controller import jobs
 from controller.db import database
 from controller.model import load_balancer as model
+from controller.tasks import passes
 from controller.worker import conductor, engine, persistence
 from tests.functional import small_flows
 
@@ -69,11 +70,15 @@ def recorded(db: database.Database) -> harness.Stopwatch:
 
 
 class _Catalog:
+    def look(self, services: Any, tx: database.Transaction, job: jobs.Job) -> passes.Look:
+        """Nothing is below these load balancers."""
+        return small_flows.look(services, tx, job)
+
     def admit(self, snapshot: model.Snapshot, job: jobs.Job) -> jobs.Job | None:
         """All are wanted."""
         return job
 
-    def build(self, services: Any, job: jobs.Job) -> linear_flow.Flow:
+    def build(self, services: Any, job: jobs.Job, seen: passes.Look | None = None) -> linear_flow.Flow:
         """Ten empty tasks."""
         return _flow()
 

@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from controller.providers import amphora_profiles as capabilities
+from controller.providers import interface
 from tests.integration import keystone
 from tests.integration.site import Site
 
@@ -64,7 +65,7 @@ def _sections(cloud: Cloud, folder: pathlib.Path, *, ipv6: bool) -> Mapping[str,
     }
 
 
-def _described(known: Iterable[capabilities.Capability], name: str) -> str:
+def _described(known: Iterable[interface.Capability], name: str) -> str:
     (description,) = [one.about for one in known if one.name == name]
     return f"{name}:{description}"
 
