@@ -54,7 +54,7 @@ def _server() -> str:
     from tests.functional import mariadb, postgresql
 
     running = {"postgresql": postgresql, "mariadb": mariadb}[KIND].server()
-    url = running.__enter__()
+    url: str = running.__enter__()
     atexit.register(running.__exit__, None, None, None)
     return url
 

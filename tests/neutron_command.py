@@ -43,8 +43,7 @@ class Neutron:
         self._shell: subprocess.Popen[str] | None = None
         if hurry:
             command = [str(COMMAND.with_name("python")), "-W", "ignore", "-c", _LOOP]
-            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            self._shell = subprocess.Popen(command, env=self._environment, text=True, **pipes)
+            self._shell = subprocess.Popen(command, env=self._environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def close(self) -> None:
         """End the process, if there is one."""

@@ -33,7 +33,8 @@ class _Guarded:
 @contextlib.contextmanager
 def guarded(world: services.Services) -> Iterator[list[str]]:
     """The names of the methods that are called within the block."""
-    writing, calls, begin, made = threading.local(), [], world.db.begin, dict(world.made)
+    calls: list[str] = []
+    writing, begin, made = threading.local(), world.db.begin, dict(world.made)
 
     @contextlib.contextmanager
     def watched(*arguments: Any, **named: Any) -> Iterator[database.Transaction]:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from amphora_agent.protocol import boot, rest
 from controller import exceptions
@@ -152,7 +152,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 def _handler(owner: AgentStandIn) -> type[http.server.BaseHTTPRequestHandler]:
     class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version: ClassVar[str] = "HTTP/1.1"
+        protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
         def _serve(self) -> None:

@@ -20,7 +20,7 @@ class FakeCloud(cloud.Cloud):
 
     def __init__(self) -> None:
         self._name = f"contract-{uuid.uuid4()}"
-        self.compute = compute.FakeCompute(self._name)
+        self.compute: compute.FakeCompute = compute.FakeCompute(self._name)
         self.network: network.FakeNetwork = network.FakeNetwork(self._name)
         self.create_qos_policy()  # so that the service knows policies
 

@@ -42,7 +42,7 @@ def ids() -> dict[str, str]:
     file = _clouds()
     assert file is not None
     lines = file.with_name("testcloud.env").read_text().splitlines()
-    return dict(line.partition("=")[::2] for line in lines if "=" in line)  # type: ignore[misc]
+    return dict(line.partition("=")[::2] for line in lines if "=" in line)
 
 
 def configuration(text: str) -> cfg.ConfigOpts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def private(cloud: Cloud, request: pytest.FixtureRequest) -> Network:
     return cloud.a_network(request.param)
 
 
-def on(network: Network, **parts: str) -> VipRequest:
+def on(network: Network, **parts: Any) -> VipRequest:
     return VipRequest(network_id=network.id, **parts)
 
 
@@ -172,7 +173,8 @@ def test_adopting_twice_is_fine_but_a_port_in_use_is_refused(cloud: Cloud, priva
 
 def test_a_port_that_does_not_have_what_was_asked_for_is_refused(cloud: Cloud, private: Network) -> None:
     port, elsewhere = cloud.create_port(private.id), cloud.a_network("198.18.9.0/28")
-    for parts in ({"address": "203.0.113.9"}, {"subnet_id": elsewhere.subnet_ids[0]}, {"network_id": elsewhere.id}):
+    others: tuple[dict[str, Any], ...] = ({"address": "203.0.113.9"}, {"subnet_id": elsewhere.subnet_ids[0]}, {"network_id": elsewhere.id})
+    for parts in others:
         with pytest.raises(exceptions.InvalidRequest, match=port.id):
             cloud.network.allocate_vip(new_id(), cloud.project_id, VipRequest(port_id=port.id, **parts))
     assert cloud.network.get_port(port.id).device_id == ""

@@ -97,9 +97,15 @@ def test_the_successor_of_a_single_amphora_gets_its_port_without_a_look_at_group
     private, load_balancer_id = cloud.a_network("198.18.7.0/28"), new_id()
     vip = cloud.network.allocate_vip(load_balancer_id, cloud.project_id, VipRequest(network_id=private.id))
     first = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
-    looks, service = [], cloud.network._neutron.service
+    looks: list[str] = []
+    service = cloud.network._neutron.service
+
+    def get(*arguments: Any) -> Any:
+        looks.append(arguments[0])
+        return type(service).get(service, *arguments)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(service, "get", lambda *arguments: looks.append(arguments[0]) or type(service).get(service, *arguments))
+        patch.setattr(service, "get", get)
         second = cloud.network.ensure_vrrp_port(new_id(), load_balancer_id, vip)
     assert looks.count("/security-groups") == 0, looks
     assert cloud.groups_of(second.id) == cloud.groups_of(first.id) == cloud.groups_of(vip.port_id)

@@ -99,6 +99,11 @@ def world(simulation: openstack_cloud.Simulated) -> World:
     return World(services, network, hasty, simulation.project_id, made.id, subnets, other, group, policy)
 
 
+def _release(world: World) -> None:
+    for port in world.network.member_ports(world.amphora_id):
+        world.network.release_member_port(port.id, world.subnet_ids[:1])
+
+
 Step = Callable[[World], object]
 
 # Each method with what comes before it: (what has to be there, what is tried)
@@ -114,7 +119,7 @@ METHODS: dict[str, tuple[list[Step], Step]] = {
     ),
     "release_member_port": (
         [lambda w: w.network.ensure_member_port(w.amphora_id, w.network_id, w.subnet_ids)],
-        lambda w: [w.network.release_member_port(port.id, w.subnet_ids[:1]) for port in w.network.member_ports(w.amphora_id)],
+        _release,
     ),
     "set_vip_access": ([World.allocate, lambda w: _plug(w)], lambda w: w.network.set_vip_access(w.load_balancer_id, _vip(w), w.pair())),
     "set_vip_access again": (

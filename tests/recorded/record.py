@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from tests import recorded
 
@@ -69,7 +69,7 @@ class _Web(http.server.BaseHTTPRequestHandler):
     healthy = True
 
     def do_GET(self) -> None:
-        unloved = self.server.server_address[0] == "127.0.0.2" and _Web.gone
+        unloved = cast(http.server.HTTPServer, self.server).server_address[0] == "127.0.0.2" and _Web.gone
         self.send_response(404 if unloved else 200)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -117,7 +117,7 @@ def main() -> None:
     webs = [_WebServer((host, WEB), _Web) for host in ("127.0.0.1", "127.0.0.2")]
     falling = _WebServer(("127.0.0.1", AGENT + 12), _Web)
     rising = _WebServer(("127.0.0.1", AGENT + 11), _Web)
-    servers = [*webs, socketserver.ThreadingTCPServer(("127.0.0.1", AGENT), _Agent)]
+    servers: list[socketserver.BaseServer] = [*webs, socketserver.ThreadingTCPServer(("127.0.0.1", AGENT), _Agent)]
     with tempfile.TemporaryDirectory() as name, serving(servers):
         folder = pathlib.Path(name)
         (folder / "haproxy.cfg").write_text(REFUSED.format(folder=folder))

@@ -58,6 +58,7 @@ class SimulatedCloud:
         self.network = network.Network(self)
         self.key_manager = key_manager.KeyManager(self)
         self._server = serving.make_server("127.0.0.1", 0, self._app(), threaded=True, request_handler=_Handler)
+        assert isinstance(self._server, serving.ThreadedWSGIServer)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -122,7 +123,7 @@ class SimulatedCloud:
     def _app(self) -> flask.Flask:
         app = flask.Flask("simulated-cloud")
         app.url_map.strict_slashes = False
-        services = {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}
+        services: dict[str, Any] = {"identity": self.identity, "compute": self.compute, "image": self.images, "network": self.network}
         for name, service in {**services, "key_manager": self.key_manager}.items():
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
         app.get("/volume/v3")(self._volumes)

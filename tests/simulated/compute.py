@@ -86,7 +86,7 @@ class Compute:
 
     def made(self, word: str, row: documents.Row) -> documents.Row:
         """With what Nova finds by itself."""
-        plain = {
+        plain: dict[str, documents.Row] = {
             "flavor": {"os-flavor-access:is_public": True},
             "keypair": {"fingerprint": "aa:bb"},
             "servers": {"created": "2026-01-01T00:00:00Z", "OS-EXT-STS:task_state": None, "tags": []},

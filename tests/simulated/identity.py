@@ -66,9 +66,8 @@ class Identity:
             ("admin", "admin", "admin"),
             ("red", "red", "member"),
         ):
-            self.assigned.add(
-                tuple(self.cloud.named(f"{k}s", n)["id"] for k, n in zip(("project", "user", "role"), (project, user, role), strict=True))
-            )  # type: ignore[arg-type]
+            named = self.cloud.named
+            self.assigned.add((named("projects", project)["id"], named("users", user)["id"], named("roles", role)["id"]))
         for kind, path in _PATHS.items():
             self.offer(kind, path)
 

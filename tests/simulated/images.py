@@ -50,7 +50,8 @@ class Images:
 
     def new(self, values: dict[str, Any]) -> dict[str, Any]:
         """Put a document there."""
-        plain = {"id": str(uuid.uuid4()), "tags": [], "visibility": "shared", "size": None, "min_disk": 0, "virtual_size": None}
+        plain: dict[str, Any] = {"id": str(uuid.uuid4()), "tags": [], "visibility": "shared"}
+        plain |= {"size": None, "min_disk": 0, "virtual_size": None}
         row = {**plain, "created_at": f"2026-01-01T00:00:{len(self.rows):02d}Z", **values}
         self.rows[row["id"]] = row
         return row

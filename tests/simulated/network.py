@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import flask
 
-from tests.simulated import identity
+from tests.simulated import documents, identity
 
 if typing.TYPE_CHECKING:
     from tests.simulated import SimulatedCloud
@@ -106,8 +106,8 @@ class Network:
         :raises werkzeug.exceptions.HTTPException: in Neutron's words.
         """
         now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        document = {"id": str(uuid.uuid4()), "name": "", "description": "", "project_id": identity.PROJECT, "created_at": now}
-        document |= {"revision_number": 0, "tags": [], **values}
+        document: documents.Row = {"id": str(uuid.uuid4()), "name": "", "description": "", "project_id": identity.PROJECT}
+        document |= {"created_at": now, "revision_number": 0, "tags": [], **values}
         getattr(self, "_new_" + WORDS[collection])(document)
         self.rows[collection][document["id"]] = document
         return document
