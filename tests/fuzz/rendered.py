@@ -6,7 +6,7 @@ import dataclasses
 import ipaddress
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from amphora_agent.protocol import rest
 from controller import exceptions
@@ -130,6 +130,9 @@ def _anonymous(snapshot: model.Snapshot) -> model.Snapshot:
     return dataclasses.replace(snapshot, load_balancer=_nameless(snapshot.load_balancer), **below)
 
 
+_T = TypeVar("_T")
+
+
 def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
     """The same shape, with nothing in its strings."""
     return dataclasses.replace(
@@ -143,9 +146,10 @@ def _harmless(snapshot: model.Snapshot) -> model.Snapshot:
     )
 
 
-def _nameless(item: Any) -> Any:
-    without = {name: "" for name in ("name", "description") if hasattr(item, name)}
-    return dataclasses.replace(item, **without, tags=())
+def _nameless(item: _T) -> _T:
+    without: dict[str, Any] = {name: "" for name in ("name", "description") if hasattr(item, name)}
+    changed: _T = dataclasses.replace(cast(Any, item), **without, tags=())
+    return changed
 
 
 def _load_balancer(balancer: model.LoadBalancer) -> model.LoadBalancer:
@@ -159,7 +163,8 @@ def _pool(pool: model.Pool) -> model.Pool:
     persistence = pool.session_persistence
     if persistence is not None and persistence.cookie_name is not None:
         persistence = dataclasses.replace(persistence, cookie_name="x")
-    return dataclasses.replace(_tls(_nameless(pool)), session_persistence=persistence)
+    changed: model.Pool = dataclasses.replace(_tls(_nameless(pool)), session_persistence=persistence)
+    return changed
 
 
 def _tls(item: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 
 import pytest
 
@@ -39,7 +40,7 @@ class Worker:
 class Site:
     def __init__(self, path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path, self.now = path, 1000.0
-        monkeypatch.setattr(haproxy_drains.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
         self.worker, self.former = Worker(), Worker()
         self.begin()
 

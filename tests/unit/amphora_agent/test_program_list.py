@@ -88,7 +88,7 @@ def balancer(tmp_path: pathlib.Path, said: list[str]) -> load_balancer.LoadBalan
         heartbeat_key="00" * 32,
     )
     made = load_balancer.LoadBalancer(config, tmp_path / "state", tmp_path / "run", Nics(said))  # type: ignore[arg-type]
-    made._programs = (Told("one", said), Told("two", said), Told("bringer", said, brings_clients=True))  # type: ignore[assignment]
+    made._programs = (Told("one", said), Told("two", said), Told("bringer", said, brings_clients=True))
     return made
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import pathlib
 import time
+from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import pytest
 
-from amphora_agent import errors, keepalived, keepalived_dump, programs, watch
+from amphora_agent import errors, keepalived, keepalived_dump, programs, system, watch
 
 
 class Clock:
@@ -23,7 +25,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock() -> mock.Mock:
+def clock() -> Iterator[Clock]:
     with mock.patch.object(time, "monotonic", Clock()) as clock:
         yield clock
 
@@ -90,7 +92,7 @@ def test_a_record_that_can_not_be_read_starts_from_nothing(tmp_path: pathlib.Pat
 
 def test_a_full_disk_keeps_nobody_from_being_started_again(tmp_path: pathlib.Path) -> None:
     record = programs.Record(tmp_path / "programs.json")
-    with mock.patch.object(programs.system, "write_file", side_effect=OSError(28, "No space left on device")):
+    with mock.patch.object(system, "write_file", side_effect=OSError(28, "No space left on device")):
         record.note(programs.HAPROXY, programs.DIED)
     assert record.show({programs.HAPROXY: programs.RUNS})["haproxy"]["died"] == 1
 
@@ -113,7 +115,9 @@ def test_the_addresses_that_keepalived_hands_over_are_read_from_its_configuratio
 
 
 def test_keepalived_is_told_what_is_new_and_nothing_twice() -> None:
-    answers, told, changes = iter([False, False, None, True, True, None, False]), [], []
+    answers = iter([False, False, None, True, True, None, False])
+    told: list[Any] = []
+    changes: list[None] = []
     watcher = watch.Watch(lambda: True, lambda: next(answers), told.append, lambda: changes.append(None))
     waits = {watcher.turn() for _ in range(7)}
     assert (told, len(changes), waits) == ([False, True, False], 2, {watch.INTERVAL})
@@ -145,9 +149,9 @@ def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
     (tmp_path / "keepalived.conf").write_text(text)
     half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "haproxy", "1", programs.Record(tmp_path / "programs.json"), "")
     half.vrrp = None if state is None else keepalived_dump.Vrrp(state)
-    with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset({"127.0.0.1", *held})):
+    with mock.patch.object(system, "local_addresses", return_value=frozenset({"127.0.0.1", *held})):
         assert half._differs() is differs
-    with mock.patch.object(keepalived.system, "local_addresses", return_value=frozenset()):
+    with mock.patch.object(system, "local_addresses", return_value=frozenset()):
         assert half._differs() is False, "what the kernel holds is not known"
 
 

@@ -69,7 +69,7 @@ def test_under_test_everybody_is_who_he_says_he_is() -> None:
     ask(asked, x_roles="admin", openstack_system_scope="all")
     ask(asked)
     joe, admin, nobody = inside.callers
-    assert (joe.project_id, joe.user_id, joe.roles, joe.is_admin) == ("mine", "joe", {"member", "reader"}, False)
+    assert (joe.project_id, joe.user_id, joe.roles, joe.is_admin) == ("mine", "joe", frozenset({"member", "reader"}), False)
     assert (admin.is_admin, admin.system_scope, admin.project_id) == (True, "all", None)
     assert (nobody.is_admin, nobody.roles) == (False, frozenset())
 
@@ -189,7 +189,7 @@ def test_an_open_door_to_the_network_is_warned_of(host: str, warned: bool, caplo
 def test_memcached_without_its_client_is_refused_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     conf = configuration.load([], [])
     keystone.register_options(conf)
-    keystone.loading.register_auth_conf_options(conf, keystone.GROUP)
+    loading.register_auth_conf_options(conf, keystone.GROUP)
     conf.set_override("auth_type", "password", group=keystone.GROUP)
     conf.set_override("memcached_servers", ["127.0.0.1:11211"], group=keystone.GROUP)
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from controller import exceptions
 from controller.api.lbaasv2 import app, attributes, errors, neutron, shapes
 from controller.embedded import networking
-from controller.resources import json_schema
+from controller.resources import json_schema, kinds
 
 THEIRS, OURS = "http://neutron:9696", "https://cloud.example/network"
 
@@ -17,7 +18,7 @@ THEIRS, OURS = "http://neutron:9696", "https://cloud.example/network"
 @pytest.mark.parametrize("size", [1, 7, 64, 10_000])
 @pytest.mark.parametrize("separators", [(", ", ": "), (",", ":")])
 def test_links_are_found_wherever_the_text_is_cut(size: int, separators: tuple[str, str]) -> None:
-    document = {
+    document: dict[str, Any] = {
         "links": [{"href": f"{THEIRS}/v2.0/ports?marker={i}", "rel": "next"} for i in range(20)],
         "other": [f"{THEIRS}/v2.0", f'"href": "{THEIRS}/x', {"href": f"{THEIRS}9/x"}, {"href": THEIRS}, {"href": "http://elsewhere/"}],
     }
@@ -132,7 +133,7 @@ def test_what_the_network_refuses_has_the_name_that_old_clients_know(error: exce
 def test_an_object_that_passed_here_is_stored_as_if_the_first_api_had_taken_it(resource: attributes.Resource) -> None:
     """Only what the first API would look at otherwise is looked at again; nothing that it fills in is left out."""
     fields = [field for field in (*resource.schema.fields.values(), *resource.fields.values()) if field.post and field.required]
-    required = {field.name: field.kind.example for field in fields}
+    required = {field.name: kinds.example_of(field.kind) for field in fields}
     everything = {name: value for name, value in json_schema.example_of_post(resource).items() if name != "tenant_id"}
     for given in (required, required | everything):
         assert resource.complete(resource.created(given)) == resource.schema.created(given)

@@ -10,7 +10,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 from unittest import mock
 
@@ -96,8 +96,9 @@ def _is_whole(heard: bytes, count: int) -> bool:
 def refuse_to(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Refuse, and say whose page asked."""
 
-    def begin(status: str, headers: list[tuple[str, str]]) -> None:
-        start_response(status, [*headers, ("X-Page", environ.get("HTTP_ORIGIN", ""))])
+    def begin(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[[bytes], object]:
+        written: Callable[[bytes], object] = start_response(status, [*headers, ("X-Page", environ.get("HTTP_ORIGIN", ""))])
+        return written
 
     return refusals.application(environ, begin)
 

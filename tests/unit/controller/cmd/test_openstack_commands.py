@@ -31,7 +31,8 @@ def _commands() -> dict[str, Any]:
 
 def _parsed(schema: Schema, *words: str) -> dict[str, Any]:
     command = _commands()[f"figlina_{schema.name}_set"](None, None)
-    return vars(command.get_parser("set").parse_args(["it", *words]))
+    parsed: dict[str, Any] = vars(command.get_parser("set").parse_args(["it", *words]))
+    return parsed
 
 
 def test_there_is_a_command_for_each_resource_that_has_such_fields() -> None:

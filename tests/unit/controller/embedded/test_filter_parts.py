@@ -37,7 +37,7 @@ def test_a_rule_is_said_in_the_words_of_the_filter(changes: dict[str, Any], matc
 
 def test_rules_for_single_ports_are_one_for_the_filter() -> None:
     tcp = {"remote_group_id": None, **RULE, "protocol": "tcp"}
-    rules = [{**tcp, "port_min": port, "port_max": port} for port in (443, 80, 80)]
+    rules: list[dict[str, Any]] = [{**tcp, "port_min": port, "port_max": port} for port in (443, 80, 80)]
     rules += [{**tcp, "port_min": 90, "port_max": 99}, {**tcp, "port_min": 80, "port_max": 80, "prefix": "192.0.2.0/24"}, tcp]
     assert filter_parts.matches(SimpleNamespace(**rule) for rule in rules) == [
         "ether type ip meta l4proto 6 th dport 90-99",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from tests.unit.controller.health_manager.test_verdict import a_report
 class Scene:
     """A pair, and what its halves say, with a clock that a test sets."""
 
-    def __init__(self, **fields: object) -> None:
+    def __init__(self, **fields: Any) -> None:
         self.snapshot: model.Snapshot = builders.a_serving_snapshot(topology=Topology.ACTIVE_STANDBY)
         if fields:
             changed = dataclasses.replace(self.snapshot.load_balancer, **fields)

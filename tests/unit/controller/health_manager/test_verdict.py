@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,8 @@ def judge(snapshot: model.Snapshot, *reports: Report | None, silent: tuple[str, 
 def changed(snapshot: model.Snapshot, kind: str, place: int = 0, **fields: object) -> model.Snapshot:
     items = list(getattr(snapshot, kind))
     items[place] = dataclasses.replace(items[place], **fields)
-    return dataclasses.replace(snapshot, **{kind: tuple(items)})
+    changes: dict[str, Any] = {kind: tuple(items)}
+    return dataclasses.replace(snapshot, **changes)
 
 
 @pytest.fixture
@@ -297,7 +299,7 @@ def test_silence_is_judged_by_its_length_and_explained() -> None:
 
 
 def a_condition(**fields: float) -> verdict.Condition:
-    defaults = {
+    defaults: dict[str, Any] = {
         "uptime": 1000.0, "lag": 0.0, "received": 1000, "dropped": 0, "fleet": 100, "silent": 1, "longest_silence": 11.0,
     }  # fmt: skip
     return verdict.Condition(**(defaults | fields))

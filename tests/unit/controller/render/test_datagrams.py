@@ -27,9 +27,10 @@ HTTP = {"type": "HTTP", "http_version": 1.1, "expected_codes": "200, 202-204", "
 
 def _snapshot(pool: dict[str, Any] | None = None, monitor: dict[str, Any] | None = None, **listener: Any) -> model.Snapshot:
     pool_id = builders.an_id("udp-pool")
+    differing: list[dict[str, Any]] = [{}, {"weight": 3}, {"backup": True}, {"admin_state_up": False}, {"monitor_port": 8080}]
     some = [
         builders.a_member(id=builders.an_id(f"udp-{number}"), pool_id=pool_id, address=f"198.19.10.10{number}", protocol_port=53, **fields)
-        for number, fields in enumerate([{}, {"weight": 3}, {"backup": True}, {"admin_state_up": False}, {"monitor_port": 8080}], start=1)
+        for number, fields in enumerate(differing, start=1)
     ]
     gone = builders.a_member(pool_id=pool_id, provisioning_status=ProvisioningStatus.PENDING_DELETE)
     checks = {"id": builders.an_id("udp-monitor"), "pool_id": pool_id, "type": "UDP-CONNECT", **(monitor or {})}
@@ -142,7 +143,7 @@ def test_a_pool_of_many_listeners_is_told_once() -> None:
         for number in range(2000)
         for address in [f"198.19.{number // 250}.{number % 250 + 1}"]
     )
-    own = {"transport": "udp", "addresses": ("198.19.0.1",)}
+    own: dict[str, Any] = {"transport": "udp", "addresses": ("198.19.0.1",)}
     services = [datagrams.Service(id=f"l-{at}", port=at + 1, pool_id="p", members=members, most_flows=at, **own) for at in range(44)]
     services.append(dataclasses.replace(services[0], id="other", port=99, pool_id="q"))
     text = datagrams.dump(tuple(services))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from controller import render
 from controller.model import load_balancer as model
 from controller.model import protocols
 from controller.model.network import FixedIp
@@ -337,7 +338,8 @@ def _split() -> model.Snapshot:
 
 def _logged(snapshot: model.Snapshot, **target: Any) -> model.Snapshot:
     """The same, with an access log."""
-    log = model.AccessLog(**{"address": "198.19.10.99", "port": 514} | target)
+    values: dict[str, Any] = {"address": "198.19.10.99", "port": 514} | target
+    log = model.AccessLog(**values)
     return dataclasses.replace(snapshot, load_balancer=dataclasses.replace(snapshot.load_balancer, access_log=log))
 
 
@@ -388,7 +390,7 @@ def test_keepalived_accepts_what_a_person_has_read(version: int, half: int, tmp_
         owner = dataclasses.replace(snapshot.load_balancer, vip=builders.a_vip(address="2001:db8:10::10"))
         snapshot = builders.a_snapshot(owner, amphorae=amphorae)
         networks = dataclasses.replace(networks, vips=(dataclasses.replace(networks.vips[0], cidr="2001:db8:10::/64", gateway_ip=None),))
-    text = tools.render.wanted_state(snapshot, snapshot.amphorae[half], networks).programs.get("keepalived")
+    text = render.wanted_state(snapshot, snapshot.amphorae[half], networks).programs.get("keepalived")
     assert text is not None
     _compare(f"vrrp-ipv{version}-{'master' if half == 0 else 'backup'}.conf", text, request)
     tools.ask_keepalived(text, tmp_path)
@@ -403,7 +405,7 @@ def test_an_instance_of_keepalived_speaks_one_version_of_ip_and_moves_vips_of_bo
     if first == 6:
         snapshot, subnets = _with_ipv6_first(snapshot), (subnets[1], subnets[0], subnets[2])
     networks = dataclasses.replace(tools.NETWORKS, vips=subnets)
-    text = tools.render.wanted_state(snapshot, snapshot.amphorae[0], networks).programs.get("keepalived")
+    text = render.wanted_state(snapshot, snapshot.amphorae[0], networks).programs.get("keepalived")
     assert text is not None
     _compare(f"vrrp-several-vips-ipv{first}-first.conf", text, request)
     tools.ask_keepalived(text, tmp_path)

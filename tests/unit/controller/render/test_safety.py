@@ -175,7 +175,8 @@ def _poisoned(place: tuple[str | None, int, tuple[str, ...]], value: object) -> 
         return dataclasses.replace(snapshot, load_balancer=_with(snapshot.load_balancer, path, value))
     things = list(getattr(snapshot, kind))
     things[index] = _with(things[index], path, value)
-    return dataclasses.replace(snapshot, **{kind: tuple(things)})
+    changes: dict[str, Any] = {kind: tuple(things)}
+    return dataclasses.replace(snapshot, **changes)
 
 
 def _shape(text: str) -> list[tuple[str, int]]:

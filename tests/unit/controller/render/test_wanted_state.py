@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import random
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -29,7 +30,7 @@ def _changed(snapshot: model.Snapshot, **fields: object) -> model.Snapshot:
 
 def test_equal_snapshots_give_equal_texts_whatever_the_order_of_their_rows() -> None:
     snapshot = builders.a_serving_snapshot(listeners=5, members=7, topology=Topology.ACTIVE_STANDBY, monitor="HTTP", word="order")
-    shuffled = {
+    shuffled: dict[str, Any] = {
         name: tuple(random.Random(7).sample(getattr(snapshot, name), len(getattr(snapshot, name))))
         for name in ("listeners", "pools", "members", "health_monitors", "amphorae")
     }
@@ -82,7 +83,7 @@ def test_nothing_runs_without_a_listener() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"admin_state_up": False}, {"provisioning_status": ProvisioningStatus.PENDING_DELETE}])
-def test_nothing_runs_while_the_load_balancer_is_off(fields: dict[str, object]) -> None:
+def test_nothing_runs_while_the_load_balancer_is_off(fields: dict[str, Any]) -> None:
     assert tools.wanted(builders.a_serving_snapshot(**fields)).programs.get("haproxy") is None
 
 

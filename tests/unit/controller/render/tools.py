@@ -9,6 +9,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ def put_certificates(state: rest.WantedState, folder: pathlib.Path) -> None:
         (folder / name).write_text("".join(f"{one}\n" for one in names))
 
 
-def haproxy_config(snapshot: model.Snapshot, **settings: object) -> str:
+def haproxy_config(snapshot: model.Snapshot, **settings: Any) -> str:
     """HAProxy's text for a snapshot that has one."""
     text = wanted(snapshot, **settings).programs.get("haproxy")
     assert text is not None

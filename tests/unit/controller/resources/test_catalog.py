@@ -77,13 +77,18 @@ def test_examples_are_what_they_are_examples_of(schema: Schema) -> None:
     jsonschema.Draft202012Validator(json_schema.for_view(schema)).validate(json_schema.example_of_view(schema))
 
 
+def _default(column: sa.Column[Any]) -> Any:
+    default: Any = column.default
+    return default.arg if default is not None else None
+
+
 @EVERY_STORED
 def test_a_column_holds_what_its_field_takes(schema: Schema, field: Field) -> None:
     column, declared = STORED[schema.name][1].c[str(field.column)], columns.column(field)
     if isinstance(column.type, sa.Text):
         return
     assert type(column.type) is type(declared.type) or {type(column.type), type(declared.type)} == {sa.BigInteger, sa.Integer}
-    assert (column.default.arg if column.default is not None else None) == (declared.default.arg if declared.default is not None else None)
+    assert _default(column) == _default(declared)
     if field.post or field.put or field.default is not None:
         assert getattr(column.type, "length", None) == getattr(declared.type, "length", None)
     if field.is_never_null:
