@@ -13,6 +13,7 @@ import pathlib
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,7 +63,7 @@ class Step(task.Task):
 
     def execute(self, load_balancer_id: str) -> str:
         self.services.write(f"{load_balancer_id} {self.name}")
-        return self.name
+        return str(self.name)
 
     def revert(self, load_balancer_id: str, **_: Any) -> None:
         self.services.write(f"{load_balancer_id} undo {self.name}")
@@ -90,7 +91,7 @@ class Fault(task.Task):
 class Settle(Step):
     """Marks what was applied."""
 
-    def execute(self, load_balancer_id: str, lease: jobs.Lease, generation: int) -> None:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease, generation: int) -> None:  # type: ignore[override]  # a flow gives what a step asks for
         # In this order: a worker that dies in between settles again, while a settled row would never be settled a second time.
         self.services.write(f"{load_balancer_id} settle")
         with self.services.db.begin() as tx:
@@ -102,7 +103,7 @@ class Load(Step):
 
     default_provides = "generation"
 
-    def execute(self, load_balancer_id: str) -> int:
+    def execute(self, load_balancer_id: str) -> int:  # type: ignore[override]
         super().execute(load_balancer_id)
         with self.services.db.read() as tx:
             return tx.snapshots.get(load_balancer_id).generation
@@ -139,7 +140,7 @@ class Slow(Step):
         self.services.write(f"{load_balancer_id} begin {os.getpid()}")
         time.sleep(0.5)
         self.services.write(f"{load_balancer_id} end {os.getpid()}")
-        return self.name
+        return str(self.name)
 
 
 class Hold(Step):
@@ -151,7 +152,7 @@ class Hold(Step):
         while not (self.services.folder / f"go-{number}").exists():
             time.sleep(0.01)
         self.services.write(f"{load_balancer_id} held {number}")
-        return self.name
+        return str(self.name)
 
 
 class Meet(Step):
@@ -174,7 +175,7 @@ class Stubborn(Step):
 class Stolen(Step):
     """Another worker takes the load balancer over while this step runs, as long as a file exists."""
 
-    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> str:
+    def execute(self, load_balancer_id: str, lease: jobs.Lease) -> str:  # type: ignore[override]
         stolen = self.services.folder / "stolen"
         if not stolen.exists():
             stolen.touch()
@@ -206,7 +207,7 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
     def step(name: str, kind: type[Step] = Step) -> Step:
         return kind(services, name)
 
-    middle: list[Any] = {
+    middles: dict[str, Callable[[], list[Any]]] = {
         "steps": lambda: [step("two"), step("three")],
         "waits": lambda: [step("two"), Await(services, "signal"), step("three")],
         "pair": lambda: [
@@ -225,12 +226,13 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
         "stolen": lambda: [step("two"), step("three", Stolen)],
         "bug": lambda: [][1],
         "lazy": list,
-    }[job.load_balancer_id.partition("-")[0]]()
+    }
+    middle = middles[job.load_balancer_id.partition("-")[0]]()
     flow = linear_flow.Flow("small").add(Fault(services), Load(services, "load"), *middle)
     if not job.load_balancer_id.startswith("lazy"):
         flow.add(Settle(services, "settle"))
     if job.load_balancer_id.startswith("forgetful"):
-        flow.recorded = False  # type: ignore[attr-defined]
+        flow.recorded = False
     return flow
 
 

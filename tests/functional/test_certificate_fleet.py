@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import time
 import uuid
+from typing import cast
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from amphora_agent.protocol import boot
 from controller import exceptions, jobs
 from controller.db import tables
+from controller.drivers.ca import fake as fake_ca
 from controller.housekeeping import certificates
 from controller.model import renewal
 from controller.model.order import Order
@@ -121,7 +123,7 @@ def test_two_hundred_are_renewed_in_time_spread_out_and_few_at_once(fleet: Fleet
         for amphora_id in silent if day == 19 else []:
             fleet.site.amphora.be_silent(amphora_id=amphora_id, calls=2)
         per_day.append(len(fleet.until_nothing_is_due()))
-        left = [(row.cert_expiration - datetime.datetime.now(datetime.UTC)).total_seconds() / DAY for row in fleet.rows().values()]  # type: ignore[attr-defined]
+        left = [(row.cert_expiration - datetime.datetime.now(datetime.UTC)).total_seconds() / DAY for row in fleet.rows().values()]
         assert min(left) > 8.5, f"day {day}"
         fleet.at(1.0)
     assert fleet.most_at_once == AT_ONCE
@@ -135,7 +137,7 @@ def test_two_hundred_are_renewed_in_time_spread_out_and_few_at_once(fleet: Fleet
     assert events["certificate_replacement"] == 0
     assert fleet.board(jobs.FailoverAmphora.kind) == []
     rows = fleet.rows().values()
-    assert not any(row.cert_busy or row.cert_failures for row in rows)  # type: ignore[attr-defined]
+    assert not any(row.cert_busy or row.cert_failures for row in rows)
 
 
 @pytest.mark.slow
@@ -146,7 +148,7 @@ def test_a_fleet_that_was_away_until_every_certificate_ran_out_is_mended(fleet: 
     assert fleet.most_at_once == AT_ONCE
     assert fleet.board(jobs.FailoverAmphora.kind) == []
     now = datetime.datetime.now(datetime.UTC)
-    assert all(row.cert_expiration > now for row in fleet.rows().values())  # type: ignore[attr-defined]
+    assert all(row.cert_expiration > now for row in fleet.rows().values())
 
 
 @pytest.mark.slow
@@ -225,7 +227,7 @@ def test_an_agent_too_old_to_be_told_is_replaced_when_its_time_is_over_and_not_b
 @pytest.mark.slow
 def test_the_whole_fleet_follows_another_root_few_at_once(fleet: Fleet) -> None:
     assert fleet.until_nothing_is_due() == []
-    fleet.site.services.ca.trusts = "the next root"  # type: ignore[attr-defined]
+    cast(fake_ca.FakeCertificateAuthority, fleet.site.services.ca).trusts = "the next root"
     tried = fleet.until_nothing_is_due()
     assert sorted(tried) == sorted(fleet.amphorae)
     assert fleet.most_at_once == AT_ONCE
@@ -247,8 +249,8 @@ def test_a_clock_that_jumps_by_ten_minutes_moves_a_renewal_by_ten_minutes_and_no
     assert few.board(jobs.FailoverAmphora.kind) == []
     now = real()
     for row in few.rows().values():
-        assert row.cert_expiration.timestamp() - now > 20 * DAY  # type: ignore[attr-defined]
-        assert row.cert_renew_at - now == pytest.approx(20 * DAY - 1.5 * DAY, abs=1.6 * DAY)  # type: ignore[attr-defined]
+        assert row.cert_expiration.timestamp() - now > 20 * DAY
+        assert row.cert_renew_at - now == pytest.approx(20 * DAY - 1.5 * DAY, abs=1.6 * DAY)
 
 
 def test_the_key_is_in_no_record_of_the_flow(few: Fleet) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -27,7 +28,7 @@ NAME = builders.an_id("amphora")
 YEAR = datetime.timedelta(days=365)
 
 
-def a_ca(folder: pathlib.Path, ahead: float = 0.0, **options: datetime.timedelta) -> local.LocalCertificateAuthority:
+def a_ca(folder: pathlib.Path, ahead: float = 0.0, **options: Any) -> local.LocalCertificateAuthority:
     """The authority as a process sees it whose clock is ahead by so many seconds; it looks at the disk each time."""
     shift = datetime.timedelta(seconds=ahead)
     return local.LocalCertificateAuthority(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ class CloudSite(flow_site.Site):
         self.services.close()
         self.cloud = openstack_cloud.Simulated()
         machines = BeatingNova.from_conf(self.cloud.conf)
+        assert isinstance(machines, BeatingNova)
         machines.heard = self.beat
         self.subnet_id = self.cloud.a_network("198.19.0.0/16").subnet_ids[0]
         self.cloud.network.subnet_id = self.subnet_id  # type: ignore[attr-defined]
@@ -148,15 +150,12 @@ def test_members_on_another_network_ask_for_nothing_once_it_is_plugged(site: Clo
     load_balancer_id = site.built(topology)
     (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
     pool_id = site.snapshot(load_balancer_id).pools[0].id
-    plug, *changes = [
-        site.asked(
-            lambda place=place: (  # type: ignore[misc]
-                site.accept(load_balancer_id, flow_site.a_member(pool_id, f"198.18.9.{place}", subnet_id=subnet_id)),
-                site.succeed(flow_site.an_update(load_balancer_id)),
-            )
-        )
-        for place in (10, 11, 12)
-    ]
+
+    def put(place: int) -> None:
+        site.accept(load_balancer_id, flow_site.a_member(pool_id, f"198.18.9.{place}", subnet_id=subnet_id))
+        site.succeed(flow_site.an_update(load_balancer_id))
+
+    plug, *changes = [site.asked(functools.partial(put, place)) for place in (10, 11, 12)]
     assert plug["POST /servers/ID/os-interface"] == plug["POST /ports"] == len(topology.roles)
     assert changes == [{}, {}], "a change of members is between us and the agents"
     assert [len(site.cloud.network.member_ports(one)) for one in site.amphorae(load_balancer_id).values()] == [1] * len(topology.roles)

@@ -98,7 +98,7 @@ def a_machine_that_was_rebuilt(site: flow_site.Site, load_balancer_id: str) -> N
     site.compute.rebuild(next(iter(site.amphorae(load_balancer_id).values())), "somebody-elses-image")
 
 
-MACHINES = {
+MACHINES: dict[Callable[[flow_site.Site, str], None], str] = {
     a_machine_that_was_stopped: "which was stopped",
     a_machine_that_is_in_error: "the host is on fire",
     a_machine_that_was_rebuilt: "rebuilt from the image somebody-elses-image",
@@ -211,6 +211,7 @@ def test_lists_that_were_read_before_a_change_are_not_believed(site: flow_site.S
     """A half is replaced between the lists and the look at its load balancer: it is left to the next round."""
     load_balancer_id = built(site, Topology.ACTIVE_STANDBY)
     (role, lost), *_ = site.amphorae(load_balancer_id).items()
+    assert role is not None
 
     def replaced(_: object) -> network.FakeNetwork:
         job = jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=lost, replacement_id=str(uuid.uuid4()), role=Role(role))

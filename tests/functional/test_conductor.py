@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -102,7 +103,7 @@ def test_a_job_of_a_newer_version_is_left_on_the_board(services: small_flows.Ser
     assert _row(services, job_id)["available_at"] > time.time() + 10
 
 
-def _row(services: small_flows.Services, job_id: str) -> dict[str, object]:
+def _row(services: small_flows.Services, job_id: str) -> dict[str, Any]:
     with services.db.read() as tx:
         (found,) = [row for row in tx.jobs.page(1000) if row["id"] == job_id]
     return dict(found)

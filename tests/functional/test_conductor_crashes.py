@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import signal
@@ -100,7 +101,7 @@ def test_a_flow_survives_the_death_of_its_worker_at_every_task(
     deaths = 0
     for _ in range(10):
         worker = start("--after", "1" if when == "finished" else "2", "--when", when)
-        eventually(lambda process=worker: process.poll() is not None or settled(services))
+        eventually(functools.partial(lambda process: process.poll() is not None or settled(services), worker))
         if settled(services):
             break
         assert worker.returncode == -signal.SIGKILL
@@ -121,7 +122,7 @@ def test_a_revert_survives_the_death_of_its_worker_at_every_task(
     post(services, "fails-1")
     for _ in range(10):
         worker = start("--after", "1")
-        eventually(lambda process=worker: process.poll() is not None)
+        eventually(functools.partial(lambda process: process.poll() is not None, worker))
         assert worker.returncode == -signal.SIGKILL
         if any(line.startswith("undo fault") for line in services.journal("fails-1")):
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -42,7 +42,7 @@ class Store(life.Store):
 
 
 @pytest.fixture
-def store(site: flow_site.Site) -> Iterator[Store]:
+def store(site: flow_site.Site) -> Store:
     made = Store()
     site.services.made["secrets"] = made
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def snapshot(db: database.Database) -> model.Snapshot:
     return hostile_reports.a_stored_load_balancer(db, listeners=3)
 
 
-def counters(snapshot: model.Snapshot, **values: int) -> bytes:
+def counters(snapshot: model.Snapshot, **values: Any) -> bytes:
     return heartbeat.NO_ANSWER + heartbeat.encode_counters(heartbeat_fleet.a_report(snapshot, **values))
 
 

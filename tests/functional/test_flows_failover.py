@@ -105,8 +105,17 @@ def test_a_single_successor_is_proven_first_and_takes_the_vip_last(site: flow_si
         return apply(amphora, wanted, certificates, order)
 
     monkeypatch.setattr(site.amphora, "apply", told)
-    monkeypatch.setattr(site.amphora, "remove", lambda *args, **named: (story.append("predecessor lets go"), remove(*args, **named))[1])
-    monkeypatch.setattr(site.compute, "delete", lambda amphora_id: (story.append("predecessor is deleted"), delete(amphora_id))[1])
+
+    def lets_go(*args: Any, **named: Any) -> None:
+        story.append("predecessor lets go")
+        remove(*args, **named)
+
+    def is_deleted(amphora_id: str) -> None:
+        story.append("predecessor is deleted")
+        delete(amphora_id)
+
+    monkeypatch.setattr(site.amphora, "remove", lets_go)
+    monkeypatch.setattr(site.compute, "delete", is_deleted)
     site.succeed(of_amphora(old, load_balancer_id, Role.STANDALONE))
     assert list(dict.fromkeys(story)) == [
         "successor is prepared",
@@ -142,8 +151,9 @@ def test_the_other_half_learns_its_new_partner(site: flow_site.Site) -> None:
     running = site.amphora.running(before[Role.BACKUP], load_balancer_id)
     assert running is not None
     assert "keepalived" in running.programs
-    assert addresses[Role.MASTER] is not None
-    assert addresses[Role.MASTER] in running.programs["keepalived"]
+    address = addresses[Role.MASTER]
+    assert address is not None
+    assert address in running.programs["keepalived"]
 
 
 @pytest.mark.parametrize("after", [flow_site.NOT_QUICK, True], ids=["before its work", "after its work"])

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -80,13 +81,13 @@ class Bench:
 
     def operating(self, table: sa.Table, object_id: str) -> str:
         with self.db.read() as tx:
-            return tx.connection.execute(sa.select(table.c.operating_status).where(table.c.id == object_id)).scalar_one()
+            return str(tx.connection.execute(sa.select(table.c.operating_status).where(table.c.id == object_id)).scalar_one())
 
-    def board(self) -> list[dict]:
+    def board(self) -> list[dict[str, Any]]:
         with self.db.read() as tx:
             return [dict(row) for row in tx.jobs.page(100)]
 
-    def failovers(self) -> list[dict]:
+    def failovers(self) -> list[dict[str, Any]]:
         return [row for row in self.board() if row["kind"] == jobs.FailoverAmphora.kind]
 
     def events(self) -> list[str]:
@@ -106,8 +107,9 @@ def bench(db: database.Database) -> Iterator[Bench]:
     made.stop()
 
 
-def a_stored_load_balancer(bench: Bench, **kwargs: object) -> model.Snapshot:
-    snapshot = builders.a_serving_snapshot(operating_status=OperatingStatus.OFFLINE, **{"monitor": "HTTP"} | kwargs)
+def a_stored_load_balancer(bench: Bench, **kwargs: Any) -> model.Snapshot:
+    kwargs.setdefault("monitor", "HTTP")
+    snapshot = builders.a_serving_snapshot(operating_status=OperatingStatus.OFFLINE, **kwargs)
     heartbeat_fleet.store(bench.db, snapshot)
     return snapshot
 

@@ -7,6 +7,7 @@ import datetime
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -17,6 +18,7 @@ from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute
 from controller.housekeeping import orphans, periodic, purge, sweeper
 from controller.model import load_balancer as model
+from controller.model.amphora import Amphora
 from controller.model.network import VipRequest
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
 from tests import builders, fake_network
@@ -34,7 +36,7 @@ def db(tmp_path: Path) -> Iterator[database.Database]:
     made.close()
 
 
-def stored(db: database.Database, amphorae: list | None = None, **fields: object) -> model.Snapshot:
+def stored(db: database.Database, amphorae: list[Amphora] | None = None, **fields: object) -> model.Snapshot:
     snapshot = builders.a_snapshot(builders.a_load_balancer(**fields), amphorae=amphorae)
     heartbeat_fleet.store(db, snapshot)
     return snapshot
@@ -148,7 +150,8 @@ def test_a_claim_of_a_dead_worker_is_freed(db: database.Database) -> None:
 
 
 def a_purge(db: database.Database, **ages: float) -> purge.Purge:
-    return purge.Purge(db, **({"load_balancer_age": 100.0, "amphora_age": 100.0, "event_age": 100.0, "page_size": 3} | ages))
+    wanted: dict[str, Any] = {"load_balancer_age": 100.0, "amphora_age": 100.0, "event_age": 100.0, "page_size": 3} | ages
+    return purge.Purge(db, **wanted)
 
 
 def test_rows_of_deleted_things_are_purged_when_their_time_is_over_and_not_before(db: database.Database) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import database, tables
+from controller.model import status
 from tests.functional import small_flows
 
 UPDATE = jobs.UpdateLoadBalancer(load_balancer_id="steps-1")
@@ -45,7 +46,7 @@ def due(db: database.Database, limit: int = 10, now: float | None = None) -> lis
 
 
 def test_a_posted_job_is_due_and_comes_back_as_it_was(db: database.Database) -> None:
-    job = jobs.CreateLoadBalancer(load_balancer_id="steps-1", topology=jobs.status.Topology.SINGLE, amphora_ids=("a",))
+    job = jobs.CreateLoadBalancer(load_balancer_id="steps-1", topology=status.Topology.SINGLE, amphora_ids=("a",))
     job_id = post(db, job, request_id="req-7")
     assert due(db) == [job_id]
     claimed = claim(db, job_id)
@@ -75,7 +76,7 @@ def test_a_claimed_job_is_not_found_by_a_second_post(db: database.Database) -> N
 
 def test_jobs_of_another_kind_or_amphora_are_others(db: database.Database) -> None:
     failovers = [
-        jobs.FailoverAmphora(load_balancer_id="steps-1", amphora_id=amphora, replacement_id="r", role=jobs.status.Role.MASTER)
+        jobs.FailoverAmphora(load_balancer_id="steps-1", amphora_id=amphora, replacement_id="r", role=status.Role.MASTER)
         for amphora in "ab"
     ]
     assert (

@@ -141,7 +141,7 @@ def test_a_floating_ip_that_a_list_alone_lacks_or_has_changes_nothing(site: flow
 
     def as_listed(*addresses: str) -> None:
         seen = copy.copy(site.network)
-        seen.floating_addresses = lambda _: frozenset(addresses)  # type: ignore[method-assign]
+        seen.floating_addresses = lambda port_id: frozenset(addresses)  # type: ignore[method-assign]
         monkeypatch.setattr(site.network, "listed", lambda _: seen)
 
     as_listed(FLOATING)
@@ -160,7 +160,12 @@ def test_no_floating_ip_is_asked_for_where_all_members_are_on_the_vips_subnet(
     snapshot = site.snapshot(built(site))
     known = site.services.networks
     asked: list[str] = []
-    monkeypatch.setattr(site.network, "floating_addresses", lambda port_id: asked.append(port_id) or frozenset({FLOATING}))
+
+    def floating(port_id: str) -> frozenset[str]:
+        asked.append(port_id)
+        return frozenset({FLOATING})
+
+    monkeypatch.setattr(site.network, "floating_addresses", floating)
     assert networks.floating(snapshot, site.network, known) == (FLOATING,)
     near = snapshot.load_balancer.vip.address.rpartition(".")[0] + ".200"
     inside = dataclasses.replace(snapshot, members=tuple(dataclasses.replace(one, address=near) for one in snapshot.members))

@@ -30,8 +30,8 @@ class Asked:
         monkeypatch.setattr(site.network, "floating_addresses", noted)
 
     def calls(self) -> list[str]:
-        logs = zip((self._site.compute, self._site.network), self._first, strict=True)
-        return [name for one, first in logs for name, _ in one.script.calls[first:] if name not in FACTS] + self._floating
+        logs = zip((self._site.compute.script, self._site.network.script), self._first, strict=True)
+        return [name for one, first in logs for name, _ in one.calls[first:] if name not in FACTS] + self._floating
 
 
 def another_worker(site: flow_site.Site) -> services.Services:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from controller import jobs
-from controller.db import tables
+from controller.db import database, tables
 from controller.health_manager import repairs, replacements, statuses
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
@@ -30,9 +30,10 @@ STEP = 15.0
 class Scene:
     """A load balancer, health managers that hear it, and a worker that does what they post."""
 
-    def __init__(self, db: Any, topology: Topology, says: Says) -> None:
+    def __init__(self, db: database.Database, topology: Topology, says: Says) -> None:
         self.db, self.says, self.clock = db, says, SetClock()
-        db._clock._clock = self.clock
+        clock: Any = db._clock
+        clock._clock = self.clock
         snapshot = builders.a_serving_snapshot(topology=topology)
         self.id, self.generation = snapshot.load_balancer.id, snapshot.generation
         heartbeat_fleet.store(db, snapshot)

@@ -284,7 +284,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
 
 def _codes() -> set[str]:
     """Every word for something wrong, from the code: the first arguments of `failure` and `warning`, and what is tried."""
-    found = set(identity.TRIES)
+    found: set[object] = set(identity.TRIES)
     for path in _FOLDER.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("failure", "warning"):
@@ -375,7 +375,7 @@ def test_an_embedded_cloud_is_asked_what_it_has(world: World) -> None:
 def test_the_exit_code_tells_the_worst(
     world: World, code: str | None, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checks.networks.Site, "__init__", functools.partialmethod(_with_host, world.host))
+    monkeypatch.setattr(Site, "__init__", functools.partialmethod(_with_host, world.host))
     if code:
         BREAKS[code](world)
     assert status.main(["check", "--config-file", str(world.file), "--json"]) == expected

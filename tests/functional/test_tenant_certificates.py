@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -67,7 +67,7 @@ class Store(fake.FakeSecrets):
 
 
 @pytest.fixture
-def store(site: flow_site.Site) -> Iterator[Store]:
+def store(site: flow_site.Site) -> Store:
     made = Store()
     site.services.made["secrets"] = made
     return made
@@ -247,7 +247,7 @@ def test_what_a_request_named_is_there_when_the_store_is_not(site: flow_site.Sit
     """It goes away between the answer and the push: all is served, also by a replacement, and can be deleted."""
     load_balancer_id = site.built()
     kinds = iter(("bundle", "ca", "crl", "bundle", "bundle", "bundle", "bundle", "bundle", "ca", "crl"))
-    references = []
+    references: list[str] = []
 
     def new() -> str:
         kind = next(kinds)
@@ -362,9 +362,14 @@ def test_housekeeping_writes_only_what_it_has_not_told(site: flow_site.Site, sto
     site.accept(load_balancer_id, flow_site.a_listener(443, protocol="TERMINATED_HTTPS", **values))
     site.succeed(flow_site.an_update(load_balancer_id))
     keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=30 * 86400, page_size=10)
-    begun = []
+    begun: list[tuple[Any, ...]] = []
     begin = site.db.begin
-    monkeypatch.setattr(site.db, "begin", lambda *lease: (begun.append(lease), begin(*lease))[1])
+
+    def noted(*lease: Any) -> Any:
+        begun.append(lease)
+        return begin(*lease)
+
+    monkeypatch.setattr(site.db, "begin", noted)
     for transactions in (1, 0, 0):
         begun.clear()
         keeping.look(lambda: True)

@@ -53,7 +53,7 @@ class Counted:
 
 
 @contextlib.contextmanager
-def a_worker(site: flow_site.Site, folder: pathlib.Path) -> Iterator[Callable[[], None]]:
+def a_worker(site: flow_site.Site, folder: pathlib.Path) -> Iterator[Callable[[], object]]:
     """A worker that has had its first looks; yields what wakes it. At the end, all that it had begun has ended."""
     bell = str(folder / "bell")
     options = conductor.Options(host="test", poll_interval=QUIET, claim_expiry=QUIET, coalesce_interval=0.0, wakeup_directory=bell)
@@ -61,7 +61,12 @@ def a_worker(site: flow_site.Site, folder: pathlib.Path) -> Iterator[Callable[[]
     thread = threading.Thread(target=worker.run)
     looked = threading.Event()
     bell_waits = worker._bell.wait
-    worker._bell.wait = lambda seconds: (looked.set(), bell_waits(seconds))[1]  # type: ignore[method-assign]
+
+    def waits(timeout: float) -> bool:
+        looked.set()
+        return bell_waits(timeout)
+
+    worker._bell.wait = waits  # type: ignore[method-assign]
     thread.start()
     assert looked.wait(30)
     try:

@@ -66,7 +66,8 @@ def main() -> None:
     with contextlib.redirect_stdout(sys.stderr), conftest.an_api() as api, tempfile.TemporaryDirectory() as folder:
         found: dict[str, Any] = {"package": controller.__file__, "api": _in_the_api(api), "document": _in_the_document(api)}
         found["migration"] = _in_a_database_of_before(folder)
-    options = [option for group, options in configuration.list_opts() for option in options if option.name == "default_idle_limit"]
+    listed: list[Any] = [option for group, options in configuration.list_opts() for option in options]
+    options = [option for option in listed if option.name == "default_idle_limit"]
     found["options"] = [[option.type.min, option.type.max, option.default, option.help] for option in options]
     json.dump(found, sys.stdout)
 

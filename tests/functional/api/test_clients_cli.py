@@ -123,7 +123,7 @@ def test_load_balancers(served: tuple[Api, str], shell: Shell, web: str) -> None
 
 
 def test_a_load_balancer_with_vips_on_two_subnets(served: tuple[Api, str], shell: Shell) -> None:
-    network = served[0].network
+    network: Any = served[0].network  # the embedded one
     network_id = network.get_subnet(network.subnet_id).network_id
     values = {"name": "six", "network_id": network_id, "cidr": "2001:db8::/64", "project_id": PROJECT}
     six = network.tenants.create(networking.SUBNET, values)["id"]

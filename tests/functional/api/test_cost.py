@@ -217,7 +217,7 @@ def sites() -> Iterator[list[tuple[Api, int]]]:
 
 def _offerings(api: Api) -> dict[str, str]:
     """The path of a new one of everything that tenants can choose, and of profiles that nothing uses."""
-    paths = {}
+    paths: dict[str, str] = {}
     for word, data, offering, offerings in (
         ("flavorprofile", "flavor_data", "flavor", "flavors"),
         ("availability_zone_profile", "availability_zone_data", "availability_zone", "availabilityzones"),

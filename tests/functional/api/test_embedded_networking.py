@@ -287,7 +287,8 @@ def test_a_port_can_not_pass_for_one_of_a_router(api: Api) -> None:
     made = make(api, "port", "/ports", **{**port, "device_owner": "compute:nova"})
     call(api, "PUT", f"/ports/{made['id']}", {"port": {"device_owner": "network:router_gateway"}}, 400)
     (leg,) = call(api, "GET", f"/ports?device_id={router['id']}&device_owner=network:router_interface")["ports"]
-    for change in ({"fixed_ips": []}, {"device_id": ""}, {"mac_address": "02:00:00:00:00:01"}):
+    changes: tuple[dict[str, Any], ...] = ({"fixed_ips": []}, {"device_id": ""}, {"mac_address": "02:00:00:00:00:01"})
+    for change in changes:
         call(api, "PUT", f"/ports/{leg['id']}", {"port": change}, 409)
 
 

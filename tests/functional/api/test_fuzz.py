@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from controller.render import haproxy, l7, tls
+from controller.render import haproxy, safe
 from tests import builders
 from tests.functional.api.conftest import Api
 from tests.fuzz import rendered
@@ -52,7 +52,7 @@ def test_a_value_in_its_place_is_found_to_be_one(value: str) -> None:
     ],
 )
 def test_a_value_that_leaves_its_place_is_found(monkeypatch: pytest.MonkeyPatch, value: str, complaint: str) -> None:
-    monkeypatch.setattr(l7.safe, "quoted", lambda _field, written: written)
+    monkeypatch.setattr(safe, "quoted", lambda _field, written: written)
     with pytest.raises(rendered.Injected, match=complaint):
         rendered.checked(_snapshot(value=value))
 
@@ -64,7 +64,7 @@ def test_ciphers_that_leave_their_place_are_found(monkeypatch: pytest.MonkeyPatc
     hostile = dataclasses.replace(snapshot, listeners=(dataclasses.replace(snapshot.listeners[0], **ending),))
     with pytest.raises(rendered.Injected, match="refused by the renderer"):
         rendered.checked(hostile)
-    monkeypatch.setattr(tls.safe, "ciphers", lambda _field, written: written)
+    monkeypatch.setattr(safe, "ciphers", lambda _field, written: written)
     with pytest.raises(rendered.Injected, match=r"words|lines|comment"):
         rendered.checked(hostile)
 

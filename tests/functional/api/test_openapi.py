@@ -14,6 +14,7 @@ import pytest
 from controller import exceptions
 from controller.api import docs_viewer, openapi, operations
 from controller.resources import kinds
+from controller.resources.catalog import SCHEMAS
 from controller.resources.declare import Schema
 from tests.functional.api.conftest import Api
 
@@ -35,7 +36,7 @@ def test_every_route_is_described_and_nothing_else_is(api: Api) -> None:
     assert routes == operations.catalogue().keys()
 
 
-@pytest.mark.parametrize("schema", operations.SCHEMAS, ids=lambda schema: schema.name)
+@pytest.mark.parametrize("schema", SCHEMAS, ids=lambda schema: schema.name)
 def test_every_field_says_what_it_takes_and_shows(schema: Schema) -> None:
     for field in schema.fields.values():
         assert field.ignored or kinds.schema_of(field.kind) is not None, f"{schema.name}.{field.name}: its kind has no JSON Schema"

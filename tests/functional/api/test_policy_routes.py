@@ -194,7 +194,8 @@ def test_each_rule_is_asked_by_a_route_and_names_the_routes_that_ask_it(world: W
     allows = policy.Policy.allows
 
     def noting(self: policy.Policy, action: str, *rest: Any) -> bool:
-        asked.add((action, *here))
+        method, path = here
+        asked.add((action, method, path))
         return allows(self, action, *rest)
 
     monkeypatch.setattr(policy.Policy, "allows", noting)

@@ -29,7 +29,8 @@ _KINDS: dict[type[Resources[Any]], Any] = {
 
 
 def _subclasses(parent: type) -> Iterator[type]:
-    for child in parent.__subclasses__():
+    children: list[type] = parent.__subclasses__()
+    for child in children:
         yield child
         yield from _subclasses(child)
 

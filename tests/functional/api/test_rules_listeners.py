@@ -88,7 +88,7 @@ def _failure(sentence: str) -> str:
 
 @pytest.mark.parametrize("protocol", ["HTTP", "HTTPS", "TCP", "UDP", "SCTP", "PROMETHEUS"])
 def test_a_listener_that_ends_no_tls_has_no_field_of_it(site: Site, protocol: str) -> None:
-    asked_for = {
+    asked_for: dict[str, Any] = {
         "default_tls_container_ref": "@server",
         "sni_container_refs": ["@server"],
         "client_ca_tls_container_ref": "@ca",
@@ -217,7 +217,7 @@ def test_certificates_of_another_project_are_not_there(site: Site) -> None:
 
 
 def test_what_the_operator_forbids(strict: Site, api_with: Any) -> None:
-    good = {"protocol": TLS, "default_tls_container_ref": "@server"}
+    good: dict[str, Any] = {"protocol": TLS, "default_tls_container_ref": "@server"}
     made = strict.create(**good)
     for fields, sentence in (
         ({"tls_ciphers": "AES128-SHA:RC4-SHA"}, "tls_ciphers: RC4-SHA must not be used in this deployment."),
@@ -247,7 +247,9 @@ def test_what_the_operator_forbids(strict: Site, api_with: Any) -> None:
     ],
 )
 def test_which_headers_a_listener_inserts(site: Site, protocol: str, header: str, allowed: bool) -> None:
-    fields = {"protocol": protocol, "insert_headers": {header: "TRUE"}, **({"sni_container_refs": ["@server"]} if protocol == TLS else {})}
+    fields: dict[str, Any] = {"protocol": protocol, "insert_headers": {header: "TRUE"}}
+    if protocol == TLS:
+        fields["sni_container_refs"] = ["@server"]
     if allowed:
         assert site.create(**fields)["insert_headers"] == {header: "TRUE"}
     else:
@@ -268,7 +270,7 @@ def test_ports_are_shared_between_transport_protocols_only(site: Site) -> None:
     [("UDP", {"UDP"}), ("SCTP", {"SCTP"}), ("PROMETHEUS", set()), (TLS, {"HTTP", "PROXY", "PROXYV2"})],
 )
 def test_which_pools_fit_the_listeners_that_are_to_come(site: Site, protocol: str, fitting: set[str]) -> None:
-    tls = {"default_tls_container_ref": "@server"} if protocol == TLS else {}
+    tls: dict[str, Any] = {"default_tls_container_ref": "@server"} if protocol == TLS else {}
     for pool, pool_id in site.pools.items():
         if pool in fitting:
             assert site.create(protocol=protocol, default_pool_id=pool_id, **tls)["default_pool_id"] == pool_id
@@ -278,7 +280,8 @@ def test_which_pools_fit_the_listeners_that_are_to_come(site: Site, protocol: st
 
 
 def test_a_listener_alone_has_no_nested_pool_and_no_nested_policies(site: Site) -> None:
-    for field, value in (("default_pool", {"name": "p"}), ("l7policies", [])):
+    nested: dict[str, Any] = {"default_pool": {"name": "p"}, "l7policies": []}
+    for field, value in nested.items():
         assert site.refused(**{field: value}) == f"Unknown attribute for argument listener_.listener: {field}"
 
 

@@ -119,7 +119,7 @@ def test_further_vips_have_subnets_of_their_own_on_the_network_of_the_first(leni
     six, seven = (network.create_subnet("private", name, cidr) for name, cidr in (("six", "2001:db8::/64"), ("seven", "2001:db8:7::/64")))
     network.create_network("elsewhere")
     foreign = network.create_subnet("elsewhere", "foreign", "192.0.2.0/24")
-    place = {"vip_subnet_id": network.subnet_id}
+    place: dict[str, Any] = {"vip_subnet_id": network.subnet_id}
     for vips, sentence in (
         ([{"subnet_id": network.subnet_id}], f"subnet {network.subnet_id} holds another VIP of this load balancer; each needs its own."),
         ([{"subnet_id": six}, {"subnet_id": six}], f"subnet {six} holds another VIP of this load balancer; each needs its own."),
@@ -157,7 +157,8 @@ def test_all_vips_are_addresses_of_one_port(api: Api) -> None:
     whole = network.create_port_with("whole", network.network_id, [(network.subnet_id, None), (six, None)])
     four, other = network.create_port("four", network.network_id, network.subnet_id), network.create_port("six", network.network_id, six)
     one_port = _failure(f"additional_vips: all VIPs are addresses of one port; to use port {other.id}, name it as vip_port_id.")
-    for place in ({"vip_subnet_id": network.subnet_id}, {"vip_port_id": four.id}):
+    places: list[dict[str, Any]] = [{"vip_subnet_id": network.subnet_id}, {"vip_port_id": four.id}]
+    for place in places:
         assert _refused(api, **place, additional_vips=[{"subnet_id": six, "port_id": other.id}]) == one_port
     lacking = f"additional_vips: the port {four.id} does not have an address on subnet {six}."
     assert _refused(api, vip_port_id=four.id, additional_vips=[{"subnet_id": six}]) == lacking

@@ -107,7 +107,7 @@ def test_persistence_that_is_none(site: Site) -> None:
 
 @pytest.mark.parametrize("protocol", ["UDP", "SCTP"])
 def test_pools_of_datagrams_speak_no_tls(site: Site, protocol: str) -> None:
-    asked_for = {
+    asked_for: dict[str, Any] = {
         "tls_enabled": True,
         "tls_container_ref": "@server",
         "ca_tls_container_ref": "@ca",

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from controller import exceptions
+from controller import exceptions, jobs
 from controller.api import current
 from controller.db import database
 from controller.embedded import inventory, linux
@@ -72,10 +72,8 @@ class AwayDatabase(database.Database):
     def __init__(self, error: Callable[[], Exception]) -> None:
         self._error = error
 
-    @contextlib.contextmanager
-    def begin(self) -> Iterator[Any]:
+    def begin(self, lease: jobs.Lease | None = None) -> Any:
         raise self._error()
-        yield
 
     read = begin
 
@@ -105,7 +103,7 @@ def _without(api: Api, name: str, stand_in: Any) -> Iterator[list[Any]]:
             yield answers
     finally:
         api.app.extensions[current.EXTENSION] = services, settings
-        del api.send  # type: ignore[attr-defined]
+        del api.send
 
 
 def _judge(answers: list[Any]) -> None:

@@ -14,7 +14,14 @@ from tests.functional.api.conftest import PROJECT, Api
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?").fullmatch
 _OWNED = {"project_id": PROJECT, "tenant_id": PROJECT}
-_NEW = {"admin_state_up": True, "name": "", "provisioning_status": "PENDING_CREATE", "tags": [], "updated_at": None, **_OWNED}
+_NEW: dict[str, Any] = {
+    "admin_state_up": True,
+    "name": "",
+    "provisioning_status": "PENDING_CREATE",
+    "tags": [],
+    "updated_at": None,
+    **_OWNED,
+}
 
 
 def _checked(shown: dict[str, Any], expected: dict[str, Any]) -> None:

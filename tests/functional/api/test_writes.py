@@ -369,7 +369,7 @@ def test_a_load_balancer_that_was_never_built_can_not_be_failed_over(api: Api) -
 )
 def test_null_goes_back_to_the_default(tree: Tree, key: str, where: str, nulls: dict[str, Any], shown: dict[str, Any]) -> None:
     api = tree.api
-    others = {
+    by_noun: dict[str, dict[str, Any]] = {
         "load_balancer": {"name": "x", "description": "x", "admin_state_up": False},
         "listener": {
             "connection_limit": 5,
@@ -380,7 +380,8 @@ def test_null_goes_back_to_the_default(tree: Tree, key: str, where: str, nulls: 
         "pool": {"session_persistence": {"type": "SOURCE_IP"}},
         "member": {"weight": 5, "backup": True, "monitor_address": "10.0.0.2", "monitor_port": 81},
         "monitor": {"http_method": "HEAD", "url_path": "/x", "expected_codes": "200-299", "max_retries_down": 5, "http_version": "1.1"},
-    }[where]
+    }
+    others = by_noun[where]
     paths = {
         "load_balancer": f"/loadbalancers/{tree.load_balancer}",
         "listener": f"/listeners/{tree.listener}",

@@ -61,7 +61,7 @@ class Site:
 
     def asking(self, **parts: Any) -> asking.Asking:
         """Who asks, and with what; `settings` may be given as a mapping of those that differ."""
-        values = {
+        values: dict[str, Any] = {
             "caller": Caller(),
             "may": self._may,
             "settings": self.settings,

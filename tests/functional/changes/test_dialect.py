@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -66,11 +67,12 @@ def test_a_monitor_that_asks_again_before_it_has_an_answer_is_forbidden_by_one_a
     ).id
     hasty = wanted(health_monitor.SCHEMA, pool_id=pool_id, type="HTTP", delay=2, timeout=3, max_retries=2)
     before = site.rows()
-    for create_or_change in (
+    asked: tuple[Callable[[Asking], Any], ...] = (
         lambda ask: health_monitors.create(ask, dict(hasty)),
         lambda ask: health_monitors.update(ask, on.health_monitor.id, {"delay": 2}),
         lambda ask: health_monitors.update(ask, on.health_monitor.id, {"timeout": 6}),
-    ):
+    )
+    for create_or_change in asked:
         with pytest.raises(errors.Fault, match="must be greater than or equal to its timeout"):
             create_or_change(site.asking(dialect=LBAASV2))
         assert site.rows() == before

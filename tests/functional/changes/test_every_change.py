@@ -63,7 +63,7 @@ def _batch(site: Site, tree: Tree) -> list[member_batch.Wanted]:
     return [member_batch.Wanted(values, frozenset({"address", "protocol_port", "subnet_id"}))]
 
 
-_SERVER = {"address": "10.0.0.2", "protocol_port": 80}
+_SERVER: dict[str, Any] = {"address": "10.0.0.2", "protocol_port": 80}
 _NAMED = {
     "listeners": ("listener", _new(listener.SCHEMA, "loadbalancer_id", "load_balancer", protocol="HTTP", protocol_port=81)),
     "pools": ("pool", _new(pool.SCHEMA, "loadbalancer_id", "load_balancer", protocol="TCP", lb_algorithm="ROUND_ROBIN")),

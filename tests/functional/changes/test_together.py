@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from controller import exceptions
@@ -78,7 +81,7 @@ def test_a_block_does_not_ask_outside_what_was_not_looked_at_before(site: Site, 
     """It is a mistake of ours, which would let everybody wait who writes."""
     tls = {"loadbalancer_id": tree.load_balancer.id, "protocol": "TERMINATED_HTTPS", "protocol_port": 443}
     server = {"address": "10.0.0.2", "protocol_port": 80, "subnet_id": site.network.subnet_id}
-    forgetful = {
+    forgetful: dict[str, Callable[[Any], Any]] = {
         "load balancer": lambda block: load_balancers.create(block, site.load_balancer()),
         "member": lambda block: members.create(block, tree.pool.id, wanted(member.SCHEMA, **server)),
         "listener": lambda block: listeners.create(block, wanted(listener.SCHEMA, **tls, default_tls_container_ref="https://a/b")),

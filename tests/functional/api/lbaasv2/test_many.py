@@ -123,7 +123,8 @@ def test_a_certificate_that_several_of_them_name_is_not_read_again(old: Old, way
 def test_a_graph_with_one_mistake_leaves_nothing_behind(old: Old) -> None:
     before = _rows(old)
     old.refused(400, "L7RuleInvalidRegex", "POST", "/graphs", _graph(old, type="PATH", compare_type="REGEX", value="("))
-    for wrong in ({}, {"loadbalancer": []}, {"loadbalancer": {"listeners": {}}}):
+    wrongs: tuple[dict[str, Any], ...] = ({}, {"loadbalancer": []}, {"loadbalancer": {"listeners": {}}})
+    for wrong in wrongs:
         old.refused(400, "HTTPBadRequest", "POST", "/graphs", {"graph": wrong})
     assert (_rows(old), _ports(old), old.api.rings) == (before, 0, 0)
 

@@ -89,7 +89,7 @@ _BY_V2 = _cells({name: _posted(resource.schema) for name, resource in _NOUNS.ite
 
 def _fields(world: World, noun: str, field: str | None, number: int = 1) -> dict[str, Any]:
     """A good object, with this field."""
-    own: dict[str, Any] = {
+    by_noun: dict[str, dict[str, Any]] = {
         "loadbalancer": {},
         "listener": {"protocol": "TERMINATED_HTTPS", "protocol_port": 442 + number},
         "pool": {"name": f"pool-{number}", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"},
@@ -97,7 +97,8 @@ def _fields(world: World, noun: str, field: str | None, number: int = 1) -> dict
         "healthmonitor": {"type": "TCP", "delay": 5, "timeout": 3, "max_retries": 2},
         "l7policy": {"action": "REJECT"},
         "rule": {"type": "PATH", "compare_type": "STARTS_WITH", "value": f"/{number}"},
-    }[noun]
+    }
+    own = by_noun[noun]
     more = {*_WITH.get(noun, ()), *([field, *_WITH.get(field, ())] if field else ())}
     if "vip_port_id" in more:
         more.discard("vip_subnet_id")

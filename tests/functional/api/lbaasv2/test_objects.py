@@ -136,7 +136,8 @@ def test_bodies_are_checked_as_declared(old: Old) -> None:
     assert "read-only attribute vip_address" in old.refused(400, bad, "PUT", path, {"loadbalancer": {"vip_address": "10.0.0.1"}})
     assert "'tags'" in old.refused(400, bad, "PUT", path, {"loadbalancer": {"tags": ["x"]}})
     assert "Invalid input for name" in old.refused(400, bad, "PUT", path, {"loadbalancer": {"name": "x" * 256}})
-    for body in ({}, [], {"listener": {}}, {"loadbalancer": []}, {"loadbalancer": {}, "x": 1}, {"loadbalancers": []}):
+    bodies: tuple[Any, ...] = ({}, [], {"listener": {}}, {"loadbalancer": []}, {"loadbalancer": {}, "x": 1}, {"loadbalancers": []})
+    for body in bodies:
         old.refused(400, bad, "POST", "/loadbalancers", body)
     wanted = {"loadbalancer_id": load_balancer["id"], "protocol": "UDP", "protocol_port": 53}
     assert "protocol" in old.refused(400, bad, "POST", "/listeners", {"listener": wanted})
