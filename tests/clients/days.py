@@ -167,7 +167,7 @@ class Day:
         }[noun]  # fmt: skip
 
     def _changes(self, noun: str) -> dict[str, Any]:
-        return {
+        changes: dict[str, dict[str, Any]] = {
             "loadbalancer": {"name": "evening", "description": "", "tags": ["three"]},
             "listener": {"name": "evening", "connection_limit": 200, "allowed_cidrs": ["198.19.0.0/16", "10.0.0.0/8"]},
             "pool": {"name": "evening", "lb_algorithm": "LEAST_CONNECTIONS"},
@@ -175,7 +175,8 @@ class Day:
             "healthmonitor": {"name": "evening", "delay": 7, "url_path": "/other"},
             "l7policy": {"name": "evening", "action": "REDIRECT_TO_URL", "redirect_url": "http://evening.example/"},
             "rule": {"value": "/other"},
-        }[noun]
+        }
+        return changes[noun]
 
 
 class NotFound(Exception):

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from typing import Any
 
 from heat.common import config, context, messaging
 from heat.db import api as db_api
@@ -20,10 +21,11 @@ def main() -> None:
     """Answer until the standard input ends; the first argument is a folder for the database."""
     logging.basicConfig(filename=f"{sys.argv[1]}/heat.log", level=logging.INFO)
     ctx = _context(sys.argv[1])
-    made = None
+    made: stack.Stack | None = None
     for line in sys.stdin:
         wanted = json.loads(line)
         if wanted is None:
+            assert made is not None
             made = stack.Stack.load(ctx, stack_id=made.id)
             made.delete()
         elif made is None:
@@ -41,7 +43,7 @@ def main() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _seen(made: stack.Stack) -> dict:
+def _seen(made: stack.Stack) -> dict[str, dict[str, Any]]:
     found = {}
     for name, resource in made.resources.items():
         attributes = [word for word in resource.attributes_schema if word != "show"]

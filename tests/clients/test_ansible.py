@@ -69,7 +69,7 @@ class Playbook:
         play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": steps}]
         file = self._folder / "playbook.yaml"
         file.write_text(json.dumps(play))  # JSON is YAML, too
-        command = [_BIN / "ansible-playbook", "-i", "localhost,", file]
+        command: list[str | pathlib.Path] = [_BIN / "ansible-playbook", "-i", "localhost,", file]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         found: dict[str, dict[str, Any]] = json.loads(results.read_text())
@@ -96,7 +96,7 @@ def test_a_playbook_makes_changes_and_removes_everything_and_repeats_nothing(clo
     again = playbook.run(wanted)
     assert {noun: result["changed"] for noun, result in again.items()} == dict.fromkeys(wanted, False)
     _compare(cloud, again)
-    changed = {
+    changed: dict[str, dict[str, Any]] = {
         "loadbalancer": {"description": "evening"},
         "listener": {"timeout_client_data": 2000},
         "pool": {"description": "evening"},

@@ -33,7 +33,8 @@ class Heat:
     """Heat's engine in a process of its own."""
 
     def __init__(self, cloud: Cloud, folder: pathlib.Path) -> None:
-        command = [_ROOT / ".venv-heat" / "bin" / "python", "-W", "ignore", pathlib.Path(__file__).with_name("heat_stack.py"), folder]
+        engine = pathlib.Path(__file__).with_name("heat_stack.py")
+        command: list[str | pathlib.Path] = [_ROOT / ".venv-heat" / "bin" / "python", "-W", "ignore", engine, folder]
         self._said = folder / "said"
         with self._said.open("w") as said:
             pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": said}

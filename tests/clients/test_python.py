@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from openstack import connection
 
@@ -15,7 +17,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]  # the first ru
 
 @pytest.fixture(scope="module")
 def connected(cloud: Cloud) -> connection.Connection:
-    words = {name.removeprefix("OS_").lower(): value for name, value in cloud.environment().items() if name.startswith("OS_")}
+    given = {name: value for name, value in cloud.environment().items() if name.startswith("OS_")}
+    words: dict[str, Any] = {name.removeprefix("OS_").lower(): value for name, value in given.items()}
     return connection.Connection(**words)
 
 

@@ -7,9 +7,18 @@ import fcntl
 import pathlib
 import tempfile
 from collections.abc import Iterator
+from typing import cast
+
+from openstack.connection import Connection
+from openstack.identity.v3 import _proxy
 
 WAIT = 2400.0
 """Seconds that a test may have to wait until another one is through: its time limit."""
+
+
+def identity(connection: Connection) -> _proxy.Proxy:
+    """The service that has the catalogue; in version 3, as every cloud of today."""
+    return cast(_proxy.Proxy, connection.identity)
 
 
 @contextlib.contextmanager

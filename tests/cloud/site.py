@@ -23,7 +23,7 @@ from openstack.connection import Connection
 
 from controller.dev import client
 from controller.dev.client import eventually
-from tests.cloud import inventory, proxy, tenant
+from tests.cloud import catalogue, inventory, proxy, tenant
 from tests.integration.keystone import free_port
 
 NAMES = {"admin": "testcloud-admin", "service": "testcloud-lb", "tenant": "testcloud-demo"}
@@ -96,7 +96,7 @@ class Site:
     def up(self) -> None:
         """Start everything, and wait until the API answers."""
         endpoints = {name: self.users.service.session.get_endpoint(service_type=name, interface="public") for name in _SERVICES}
-        self.proxy = proxy.Proxy({name: address.rstrip("/") for name, address in endpoints.items()})
+        self.proxy = proxy.Proxy({name: str(address).rstrip("/") for name, address in endpoints.items()})
         self._cleanup.callback(self.proxy.close)
         self.configuration = self.folder / "figlina.conf"
         self.configuration.write_text(self._configuration())
@@ -147,7 +147,8 @@ class Site:
         """A machine of the tenant, in a namespace of this host, that answers HTTP and HTTPS with this name, or its own; gone when the site
         is.
         """
-        made = tenant.Machine(self.users.admin, self.users.tenant.current_project_id, network_id, self.host, groups or [self.open_group])
+        project_id = str(self.users.tenant.current_project_id)
+        made = tenant.Machine(self.users.admin, project_id, network_id, self.host, groups or [self.open_group])
         self._machines.append(made)
         made.serve(name or made.name, self.folder)
         return made
@@ -205,7 +206,7 @@ class Site:
     @contextlib.contextmanager
     def catalogued(self, url: str = "") -> Iterator[None]:
         """The load balancing service stands in the catalog within this block, at its API or at what stands before that."""
-        identity = self.users.admin.identity
+        identity = catalogue.identity(self.users.admin)
         service = identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
         region = self.users.admin.config.region_name
         endpoint = identity.create_endpoint(service_id=service.id, interface="public", url=url or self.api_url, region_id=region)

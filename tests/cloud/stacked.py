@@ -41,7 +41,7 @@ def checkout() -> pathlib.Path:
 
 def _everything(admin: Connection) -> dict[str, set[str]]:
     """What a cloud and its database server hold, over all projects, by kind; each with its id, name and project."""
-    identity, network, compute = admin.identity, admin.network, admin.compute
+    identity, network, compute = catalogue.identity(admin), admin.network, admin.compute
     listed = {
         "users": identity.users(),
         "projects": identity.projects(),
@@ -110,7 +110,7 @@ class Site:
         """The phases of stack.sh, unstack.sh or clean.sh."""
         url = self.cloud.admin.config.auth["auth_url"].removesuffix("/v3")
         said = self.bed.run(mode, url, MYSQL_TCP_PORT=str(server().port))
-        self.ours |= {one.id for one in self.cloud.admin.identity.projects(name=f"{PREFIX}-figlina")}
+        self.ours |= {one.id for one in catalogue.identity(self.cloud.admin).projects(name=f"{PREFIX}-figlina")}
         return said
 
     def left(self) -> dict[str, set[str]]:

@@ -68,6 +68,7 @@ def test_what_amphorae_need_is_in_the_cloud_and_in_the_configuration(without_mac
         "users": {f"{stacked.PREFIX}-figlina"},
     }
     network = without_machines.cloud.admin.network.find_network(f"{stacked.PREFIX}-mgmt")
+    assert network is not None
     (subnet,) = without_machines.cloud.admin.network.subnets(network_id=network.id)
     assert (subnet.cidr, subnet.allocation_pools) == ("198.18.7.0/24", [{"start": "198.18.7.50", "end": "198.18.7.99"}])
     conf = (without_machines.bed.conf / "figlina.conf").read_text()

@@ -21,15 +21,16 @@ pytestmark = [pytest.mark.cloud, pytest.mark.timeout(catalogue.WAIT)]
 def catalogued(cloud: Cloud) -> Iterator[Cloud]:
     """The load balancing service stands in the catalogue for the time of the tests."""
     with catalogue.alone():
-        service = cloud.admin.identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
-        endpoint = cloud.admin.identity.create_endpoint(
+        identity = catalogue.identity(cloud.admin)
+        service = identity.create_service(name=f"figlina-{uuid.uuid4()}", type="load-balancer")
+        endpoint = identity.create_endpoint(
             service_id=service.id, interface="public", url=cloud.api_url, region_id=cloud.admin.config.region_name
         )
         try:
             yield cloud
         finally:
-            cloud.admin.identity.delete_endpoint(endpoint)
-            cloud.admin.identity.delete_service(service)
+            identity.delete_endpoint(endpoint)
+            identity.delete_service(service)
 
 
 def _anew(connection: Connection) -> Connection:
@@ -101,6 +102,7 @@ def test_what_the_network_service_refuses_is_refused_in_its_words(cloud: Cloud) 
     asked = f"/v2.0/networks/{uuid.uuid4()}"
     through_us = requests.get(cloud.network_url + asked, headers={"X-Auth-Token": token}, timeout=30)
     endpoint = cloud.tenant.session.get_endpoint(service_type="network", interface="public")
+    assert endpoint is not None
     itself = requests.get(endpoint.rstrip("/") + asked, headers={"X-Auth-Token": token}, timeout=30)
     assert through_us.status_code == itself.status_code == 404
     assert through_us.json() == itself.json()

@@ -15,7 +15,7 @@ from controller.cmd import figlina
 from controller.deployment import checks, report
 from controller.deployment.site import Site
 from controller.openstack import cloud
-from tests.cloud import inventory
+from tests.cloud import catalogue, inventory
 from tests.cloud.site import NAMES, Users
 
 pytestmark = pytest.mark.cloud
@@ -107,10 +107,11 @@ def prefix(users: Users) -> Iterator[str]:
     name = f"t{uuid.uuid4().hex[:8]}"
     yield name
     figlina.main(["cloud", "remove", "--os-cloud", _name("admin"), "--prefix", name])
-    for user in users.admin.identity.users(name=name):
-        users.admin.identity.delete_user(user)
-    for project in users.admin.identity.projects(name=name):
-        users.admin.identity.delete_project(project)
+    identity = catalogue.identity(users.admin)
+    for user in identity.users(name=name):
+        identity.delete_user(user)
+    for project in identity.projects(name=name):
+        identity.delete_project(project)
 
 
 def test_a_real_cloud_is_prepared_once_and_cleared(

@@ -93,7 +93,7 @@ class Bed:
     def end(self) -> None:
         """End whatever runs still."""
         for unit in self.processes():
-            words = [self.folder / "bin" / "systemctl", "stop", f"{unit}.service"]
+            words: list[str | pathlib.Path] = [self.folder / "bin" / "systemctl", "stop", f"{unit}.service"]
             subprocess.run(
                 words, env={"STANDIN_UNITS": str(self.folder / "units"), "HOME": "/nonexistent", "PATH": "/usr/bin:/bin"}, check=False
             )

@@ -49,7 +49,7 @@ def run(folder: pathlib.Path, configuration: str, *, select: str = ALL, jobs: in
     environment = {**os.environ, "TEMPEST_CONFIG_DIR": str(folder), "TEMPEST_CONFIG": "tempest.conf", "OS_LOG_CAPTURE": "1"}
     environment["PYTHON"] = str(PROGRAMS / "python")  # stestr runs the tests with it, and make exports another one
     with (folder / "run.log").open("wb") as log:
-        command = [PROGRAMS / "stestr", "run", "--concurrency", str(jobs), "--suppress-attachments", select]
+        command: list[str | pathlib.Path] = [PROGRAMS / "stestr", "run", "--concurrency", str(jobs), "--suppress-attachments", select]
         subprocess.run(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, timeout=limit, check=False)
     return list(_results(folder))
 

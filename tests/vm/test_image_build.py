@@ -31,7 +31,7 @@ def test_the_same_inputs_give_the_same_bits_whoever_builds(image_folder: pathlib
     others = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LC_", "LANG"))}
     if "PYTHONDONTWRITEBYTECODE" not in os.environ:
         others["PYTHONDONTWRITEBYTECODE"] = "1"
-    build = [REPOSITORY / "images" / "build", "--output", tmp_path / "again"]
+    build: list[str | pathlib.Path] = [REPOSITORY / "images" / "build", "--output", tmp_path / "again"]
     subprocess.run(build, check=True, env={**others, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"})
     names = ("vmlinuz", "initrd.img", "amphora.packages", "amphora.qcow2")
     assert [_digest(tmp_path / "again" / name) for name in names] == [_digest(image_folder / name) for name in names]

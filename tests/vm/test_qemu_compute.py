@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def test_a_guest_that_talks_for_ever_does_not_fill_the_disk(cloud: QemuCloud) ->
     machine = cloud.boot(clouds.new_id())
     folder = cloud.file.parent / "amphorae" / machine.id
     now, before = folder / "console.log", folder / "console.log.1"
-    seen = set()
+    seen: set[Any] = set()
 
     def began_anew() -> bool:
         assert sum(path.stat().st_size for path in (now, before) if path.exists()) <= KEPT

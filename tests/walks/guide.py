@@ -130,7 +130,7 @@ class Walk:
 
         def active() -> bool:
             seen.update(self.hurried.shown(f"lbaas-loadbalancer-show {name}"))
-            return seen["provisioning_status"] == "ACTIVE"
+            return bool(seen["provisioning_status"] == "ACTIVE")
 
         eventually(active, self.place.patience, lambda: str(seen))
         return seen
