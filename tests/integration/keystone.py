@@ -151,7 +151,7 @@ class Cloud:
     projects: dict[str, str] = dataclasses.field(default_factory=dict)
     _sessions: dict[str, keystone_session.Session] = dataclasses.field(default_factory=dict)
 
-    def credentials(self, user: str) -> dict[str, str]:
+    def credentials(self, user: str) -> dict[str, Any]:
         """How a user logs in to their project, in the words of clouds.yaml."""
         project = "admin" if user == "admin" else USERS[user][0]
         domains = {"user_domain_name": "Default", "project_domain_name": "Default"}

@@ -17,6 +17,10 @@ import threading
 import time
 
 
+def _hold(_: socket.socket) -> None:
+    time.sleep(3600)
+
+
 def main() -> None:
     protocol, address, port, file, *pem = sys.argv[1:]
     kind = socket.SOCK_DGRAM if protocol == "UDP" else socket.SOCK_STREAM
@@ -38,7 +42,7 @@ def main() -> None:
     while True:
         connection, _ = listening.accept()
         if protocol == "DEAF":
-            threading.Thread(target=lambda one: time.sleep(3600) or one, args=(connection,), daemon=True).start()
+            threading.Thread(target=_hold, args=(connection,), daemon=True).start()
         else:
             threading.Thread(target=_serve, args=(connection, context, written), daemon=True).start()
 

@@ -130,9 +130,9 @@ def test_every_request_and_connection_is_told_in_json_whoever_asked(site: Site, 
     with target.listening(protocol):
         _set(balancer, log)
         _ask(balancer, "/first?a=b", "--user-agent", 'x "y" \\z', "--referer", "http://r.example/ü")
-        served = {"pool_id": balancer.pool_id, "member_id": member["id"], "termination": "--"}
+        served: dict[str, Any] = {"pool_id": balancer.pool_id, "member_id": member["id"], "termination": "--"}
         common = {"load_balancer_id": balancer.id, "listener_id": balancer.listener_id, "http_version": "HTTP/1.1", **served}
-        headers = {"host": balancer.vip, "user_agent": 'x "y" \\z', "referer": "http://r.example/ü"}
+        headers: dict[str, Any] = {"host": balancer.vip, "user_agent": 'x "y" \\z', "referer": "http://r.example/ü"}
         line = target.wait_for(path="/first?a=b", method="GET", status=200, **headers, **common)
         assert line["client_address"].startswith("198.19."), line
         assert line["client_port"] > 0

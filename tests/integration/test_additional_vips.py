@@ -8,6 +8,7 @@ import itertools
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -175,7 +176,7 @@ def test_the_other_half_takes_all_vips_over_together(several: Several, places: t
     eventually(lambda: several.answers(vips), 10)
     assert time.monotonic() - began < 5
     eventually(lambda: several.held(made, vips)[-1:] == [set(vips.values())], 5, lambda: str(several.held(made, vips)))
-    ids = lambda: [one["id"] for one in dual.amphorae(made)]  # noqa: E731
+    ids: Callable[[], list[str]] = lambda: [one["id"] for one in dual.amphorae(made)]  # noqa: E731
     eventually(lambda: len(ids()) == 2 and victim["id"] not in ids(), 60, "the lost half was not replaced")
     dual.site.api.wait_active(made["id"], 60)
     eventually(lambda: several.held(made, vips) == [set(vips.values())], 20, lambda: str(several.held(made, vips)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import socket
 import subprocess
@@ -69,7 +70,7 @@ def test_a_connection_that_says_nothing_ends_at_once_when_its_client_is_admitted
     vip, friend = (VIP6, FRIEND6) if ":" in source else (VIP, FRIEND)
     with contextlib.ExitStack() as stack:
         idle, asked, staying, elsewhere = (
-            stack.enter_context(amphora.outdoors(lambda who=who, port=port: _connected(vip, who, port)))
+            stack.enter_context(amphora.outdoors(functools.partial(_connected, vip, who, port)))
             for who, port in ((source, 80), (source, 80), (friend, 80), (source, 8080))
         )
         for one in (asked, staying, elsewhere):
@@ -81,7 +82,7 @@ def test_a_connection_that_says_nothing_ends_at_once_when_its_client_is_admitted
             with pytest.raises(ConnectionResetError):
                 _read_all(one)
             port = one.getsockname()[1]
-            eventually(lambda port=port: amphora.tenant("ss", "-Htan", f"dport = :{port}") == "", within=5)
+            eventually(functools.partial(_no_connection, amphora, port), within=5)
         for one in (staying, elsewhere):
             one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert one.recv(4096).startswith(b"HTTP/1.1 200")
@@ -89,6 +90,11 @@ def test_a_connection_that_says_nothing_ends_at_once_when_its_client_is_admitted
 
 def _connected(vip: str, source: str, port: int = 80) -> socket.socket:
     return socket.create_connection((vip, port), 30, source_address=(source, 0))
+
+
+def _no_connection(amphora: Amphora, port: int) -> bool:
+    """Whether nothing of the amphora is connected with this port."""
+    return amphora.tenant("ss", "-Htan", f"dport = :{port}") == ""
 
 
 def _read_all(sock: socket.socket) -> None:

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -268,7 +269,7 @@ def table(amphora: Amphora) -> dict[str, list[str]]:
     ],
     ids=["MTU too small for IPv6", "multicast gateway", "gateway of the other version"],
 )
-def test_a_setting_that_the_kernel_refuses_is_named(amphora: Amphora, change: dict[str, object], named: str) -> None:
+def test_a_setting_that_the_kernel_refuses_is_named(amphora: Amphora, change: dict[str, Any], named: str) -> None:
     one = amphora.web(9001)
     amphora.apply(1, config(f"m1 {one} weight 1"))
     (nic,) = amphora.wanted(2, None).interfaces

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from amphora_agent import programs
+from amphora_agent.protocol import heartbeat
 from tests.integration import agent_amphora
 from tests.integration.agent_amphora import VIP, Amphora, Beats, config, eventually
 from tests.integration.test_agent_life import PAIR
@@ -87,7 +88,7 @@ def test_while_a_program_does_not_answer_no_heartbeat_claims_that_all_is_well(ha
         header, report = beats.next(BOUND)
         while report is not None and _states(report) != {programs.RUNS}:
             header, report = beats.next(BOUND)
-        assert header.kind == agent_amphora.heartbeat.REPORT, "a beat came before the report which says that it runs again"
+        assert header.kind == heartbeat.REPORT, "a beat came before the report which says that it runs again"
         assert f" {VIP}/" not in amphora.tenant("ip", "-brief", "address"), "who was killed has left the VIP behind"
 
 
@@ -143,7 +144,7 @@ def _now(amphora: Amphora, beats: Beats, condition: Callable[[dict[str, Any]], b
         if time.monotonic() - asked_at < 1.2:
             continue
         asked_at = time.monotonic()
-        wanted = agent_amphora.heartbeat.REPORT_WANTED
-        request = agent_amphora.heartbeat.Header(wanted, header.amphora_id, header.boot_id, 1, time.time(), os.urandom(16))
-        beats.sock.sendto(agent_amphora.heartbeat.pack(request, b"", amphora.key), beats.sender)
+        wanted = heartbeat.REPORT_WANTED
+        request = heartbeat.Header(wanted, header.amphora_id, header.boot_id, 1, time.time(), os.urandom(16))
+        beats.sock.sendto(heartbeat.pack(request, b"", amphora.key), beats.sender)
     raise AssertionError("no such report")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -82,7 +83,7 @@ def test_members_serve_while_they_say_so_by_grpc(site: Site, member: subprocess.
     assert member.stdin is not None
     for word, now in (("NOT_SERVING", {name: ["shop"] if name == "one" else [] for name in fit}), ("SERVING", fit)):
         print(word, file=member.stdin, flush=True)
-        eventually(lambda now=now: serving() == now, 60, lambda: str(serving()))
+        eventually(functools.partial(lambda wanted: serving() == wanted, now), 60, lambda: str(serving()))
     (monitor,) = (one for one in site.api.get("/healthmonitors")["healthmonitors"] if one["pools"][0]["id"] == _pool(made, "all"))
     assert monitor["grpc_service"] == ""
     site.api.put(f"/healthmonitors/{monitor['id']}", {"healthmonitor": {"grpc_service": grpc_member.SERVICE}})

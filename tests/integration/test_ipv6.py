@@ -6,6 +6,7 @@ import ipaddress
 import os
 import subprocess
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_the_other_half_takes_an_ipv6_vip_over_and_the_pair_is_completed(dual: D
     began = time.monotonic()
     eventually(lambda: dual.fetch(made["vip_address"]) != "", 10)
     assert time.monotonic() - began < 5
-    ids = lambda: [one["id"] for one in dual.amphorae(made)]  # noqa: E731
+    ids: Callable[[], list[str]] = lambda: [one["id"] for one in dual.amphorae(made)]  # noqa: E731
     eventually(lambda: len(ids()) == 2 and victim["id"] not in ids(), 60, "the lost half was not replaced")
     dual.site.api.wait_active(made["id"], 60)
     eventually(lambda: len(dual.holders(made)) == 1, 20)

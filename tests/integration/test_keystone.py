@@ -174,7 +174,8 @@ def _application_credential(cloud: keystone.Cloud, **wanted: Any) -> str:
         f"{cloud.keystone_url}/users/{session.get_user_id()}/application_credentials",
         json={"application_credential": {"name": str(time.monotonic()), **wanted}},
     ).json()["application_credential"]
-    identity = {"methods": ["application_credential"], "application_credential": {"id": made["id"], "secret": made["secret"]}}
+    secret = {"id": made["id"], "secret": made["secret"]}
+    identity: dict[str, Any] = {"methods": ["application_credential"], "application_credential": secret}
     answer = requests.post(f"{cloud.keystone_url}/auth/tokens", json={"auth": {"identity": identity}}, timeout=30)
     assert answer.status_code == 201, answer.text
     return answer.headers["X-Subject-Token"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import threading
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from controller.dev import client
 from controller.dev.client import eventually
 from tests.integration.killing import Killer
 from tests.integration.site import Site, in_threads
@@ -76,7 +76,7 @@ def test_what_the_api_answered_survives_its_kill(site: Site) -> None:
     refused = in_threads(60, write)
     killer.join()
     assert refused, "every request was answered before the kill: nothing was tried"
-    assert all(isinstance(one, OSError | client.http.client.HTTPException) for one in refused), refused
+    assert all(isinstance(one, OSError | http.client.HTTPException) for one in refused), refused
     site.machine.restart("api")
     balancer.wait_active()
     assert {one["id"] for one in balancer.members().values()} >= set(accepted)

@@ -1204,8 +1204,14 @@ def test_flows_of_many_dead_members_are_ended_in_one_look(site: Site, monkeypatc
     site.apply(service(*[member(port) for port in ports]))
     flows = [site.client() for _ in ports]
     assert {ask(sock)["port"] for sock in flows} == set(ports)
-    find, looks = netlink.flows, []
-    monkeypatch.setattr(netlink, "flows", lambda version: looks.append(version) or find(version))
+    find = netlink.flows
+    looks: list[int] = []
+
+    def flows_of(version: int) -> Any:
+        looks.append(version)
+        return find(version)
+
+    monkeypatch.setattr(netlink, "flows", flows_of)
     site.apply(service(member(6000), *[member(port, enabled=False) for port in ports[1:]]))
     assert looks == [4, 6]
     assert {ask(sock)["port"] for sock in flows} == {6000}

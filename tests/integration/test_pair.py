@@ -6,6 +6,7 @@ import pathlib
 import random
 import subprocess
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,7 +37,7 @@ def test_the_death_of_the_master_is_a_short_gap_and_the_pair_is_completed(site: 
         site.kill(victim["pids"])
         time.sleep(3)
     assert traffic["longest_silence"] < 1.5, traffic
-    ids = lambda: [one["id"] for one in balancer.amphorae()]  # noqa: E731
+    ids: Callable[[], list[str]] = lambda: [one["id"] for one in balancer.amphorae()]  # noqa: E731
     eventually(lambda: len(ids()) == 2 and victim["id"] not in ids(), 60, "the lost half was not replaced")
     balancer.wait_active()
     balancer.serves({"web-1", "web-2"})

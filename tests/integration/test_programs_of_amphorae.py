@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pytest
@@ -78,7 +79,8 @@ class Scene:
         return f"{self.number.name} {self.place}"
 
     def victim(self) -> dict[str, Any]:
-        holding, others = [], []
+        holding: list[dict[str, Any]] = []
+        others: list[dict[str, Any]] = []
         for amphora in self.balancer.amphorae():
             (holding if vip_holders.holds(self.balancer, amphora) else others).append(amphora)
         assert len(holding) == 1, f"{len(holding)} amphorae hold the VIP"
@@ -103,7 +105,7 @@ def test_the_processes_of_an_amphora_are_these(scenes: list[Scene]) -> None:
     for scene in scenes:
         for amphora in scene.balancer.amphorae():
             expected = EXPECTED.keys() - (ONLY_IN_PAIRS if scene.place == "alone" else set())
-            eventually(lambda one=amphora, kinds=expected: _processes(one).keys() == kinds, 15, lambda one=amphora: _processes(one))
+            eventually(functools.partial(_are, amphora, expected), 15, functools.partial(_words, amphora))
 
 
 @pytest.mark.parametrize("process", EXPECTED)
@@ -164,6 +166,14 @@ def _play(site: Site, scene: Scene, process: str) -> None:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
+
+
+def _are(amphora: dict[str, Any], kinds: Collection[str]) -> bool:
+    return _processes(amphora).keys() == kinds
+
+
+def _words(amphora: dict[str, Any]) -> str:
+    return str(_processes(amphora))
 
 
 def _processes(amphora: dict[str, Any]) -> dict[str, list[int]]:

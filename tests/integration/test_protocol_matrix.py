@@ -83,7 +83,8 @@ class Cell:
 
 def _cells() -> list[Cell]:
     pairs = [(listener, pool) for listener, pool in itertools.product(OF_LISTENERS, OF_POOLS) if fits(pool, listener)]
-    cells = [Cell(*pair, *rest) for *rest, pair in itertools.product(_VERSIONS, _VERSIONS, TOPOLOGIES, pairs)]
+    every = itertools.product(_VERSIONS, _VERSIONS, TOPOLOGIES, pairs)
+    cells = [Cell(*pair, vip, member, topology) for vip, member, topology, pair in every]
     # Datagrams are passed on as they are, so the API refuses (501) members of another version of IP than the VIP has.
     return [one for one in cells if PROTOCOLS[one.listener].transport == "tcp" or one.vip_version == one.member_version]
 
@@ -130,7 +131,7 @@ def _listener(dual: Dual, cell: Cell) -> dict[str, Any]:
         "subnet_id": dual.subnets["back"][cell.member_version],
     }
     pool = {"name": str(cell), "protocol": cell.pool, "lb_algorithm": "ROUND_ROBIN", "members": [member]}
-    fields = _FIELDS.get(cell.listener, lambda _: {})(dual)
+    fields = _FIELDS[cell.listener](dual) if cell.listener in _FIELDS else {}
     return {"name": str(cell), "protocol": cell.listener, "protocol_port": cell.port, "default_pool": pool, **fields}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
 import http.cookiejar
 import http.server
@@ -11,7 +12,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -37,7 +38,7 @@ class _Web(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         cookies = self.headers.get("Cookie", "")
-        body = f"{self.server.server_address[0]!s} {cookies}".encode()
+        body = f"{cast(http.server.HTTPServer, self.server).server_address[0]!s} {cookies}".encode()
         self.send_response(200)
         if "sid=" not in cookies:
             self.send_header("Set-Cookie", f"sid=s{next(self.sessions)}; path=/")
@@ -60,9 +61,8 @@ class Site:
         """Serve a snapshot, whose members are all there."""
         self.haproxy.start(snapshot, **settings)
         for member in snapshot.members:
-            server = self.haproxy.inside(
-                lambda member=member: http.server.ThreadingHTTPServer((member.address, member.protocol_port), _Web)
-            )  # type: ignore[misc]
+            at = (member.address, member.protocol_port)
+            server = self.haproxy.inside(functools.partial(http.server.ThreadingHTTPServer, at, _Web))
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
             self._servers.append(server)
 

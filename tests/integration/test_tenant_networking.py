@@ -7,7 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -74,10 +74,11 @@ def test_a_member_at_a_floating_ip_of_its_own_vip_gets_no_request(site: Site) ->
     site.api.post(balancer.members_path, {"member": member})
     balancer.wait_active()
     assert [site.fetch(balancer.vip) for _ in range(6)] == ["web-1"] * 6
-    eventually(lambda: balancer.members()["loop"]["operating_status"] == "ERROR", 20, lambda: balancer.members()["loop"])
-    eventually(lambda: (balancer.members()["loop"].get("fault") or {}).get("code") == "member_loop", 90, lambda: balancer.members()["loop"])
+    seen: Callable[[], str] = lambda: str(balancer.members()["loop"])  # noqa: E731
+    eventually(lambda: balancer.members()["loop"]["operating_status"] == "ERROR", 20, seen)
+    eventually(lambda: (balancer.members()["loop"].get("fault") or {}).get("code") == "member_loop", 90, seen)
     openstack(site, "floating", "ip", "unset", "--port", floating)
-    eventually(lambda: not balancer.members()["loop"].get("fault"), 90, lambda: balancer.members()["loop"])
+    eventually(lambda: not balancer.members()["loop"].get("fault"), 90, seen)
     balancer.delete()
 
 

@@ -395,7 +395,7 @@ def test_an_operator_has_a_changed_secret_taken_up(bed: Bed) -> None:
     path = bed.store._path(bed.project, reference)
     assert path is not None
     record = {"project_id": bed.project, "reference": reference, "name": "t", "kind": "bundle"}
-    content = {"certificate": kept.certificate.decode(), "private_key": kept.private_key.decode()}
+    content: dict[str, Any] = {"certificate": kept.certificate.decode(), "private_key": kept.private_key.decode()}
     content |= {"intermediates": [one.decode() for one in kept.intermediates]}
     path.write_bytes(bed.store._cipher.encrypt(json.dumps({**record, "content": content}).encode()))  # as one that is renewed in its place
     assert figlina.main(["secrets", "refresh", bed.id, "--config-file", str(bed.site.folder / "figlina.conf")]) == 0

@@ -19,6 +19,7 @@ from tests.integration import speaking, test_metrics
 from tests.integration.dual import Dual
 from tests.integration.site import agent_pids
 from tests.integration.test_protocol_matrix import members
+from tests.unit.amphora_agent.test_metrics import samples
 
 pytestmark = [
     pytest.mark.integration,
@@ -173,7 +174,7 @@ def test_metrics_tell_of_datagrams_what_clients_did(dual: Dual, balancer: Callab
         if not status.startswith("200 "):  # an agent that begins
             return False
         found.clear()
-        found.update(test_metrics.samples(text))
+        found.update(samples(text))
         return of_listener("sessions_total") == flows
 
     def agree() -> bool:

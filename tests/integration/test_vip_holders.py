@@ -97,7 +97,7 @@ def _is_told(site: Site, pair: Balancer, before: list[str]) -> None:
     """Of two holders: by its status and by an event."""
     eventually(lambda: pair.show()["operating_status"] == "DEGRADED", TOLD_WITHIN, lambda: pair.show()["operating_status"])
     told: Callable[[], list[str]] = lambda: vip_holders.events(site, pair)[len(before) :]  # noqa: E731
-    eventually(lambda: any("both halves of the pair hold the VIP address" in one for one in told()), TOLD_WITHIN, told)
+    eventually(lambda: any("both halves of the pair hold the VIP address" in one for one in told()), TOLD_WITHIN, lambda: str(told()))
 
 
 def _holders(pair: Balancer) -> list[dict[str, Any]]:
