@@ -42,7 +42,7 @@ lint: install ## ruff: style, imports, common mistakes; bashate and shellcheck f
 	@$(BIN)/bashate --ignore E006 $(BASH_FILES)
 	@$(BIN)/shellcheck --shell bash $(BASH_FILES)
 
-types: install ## mypy, strict
+types: install ## mypy, strict, of tests and benchmarks as well
 	@$(BIN)/mypy
 
 test: install ## every test that this machine can run; says what it skipped and why

@@ -79,7 +79,7 @@ class Api:
             "wsgi.run_once": False,
         }
         statuses: list[str] = []
-        answered = self._app.wsgi_app(environ, lambda status, headers, exc_info=None: statuses.append(status))  # type: ignore[arg-type, misc, return-value]
+        answered = self._app.wsgi_app(environ, lambda status, headers, exc_info=None: statuses.append(status))  # type: ignore[arg-type]
         answer = b"".join(answered)
         if not statuses[0].startswith("2"):
             raise RuntimeError(f"{method} {path}: {statuses[0]}: {answer.decode()}")

@@ -209,7 +209,7 @@ def _deaths(site: Site, case: str, calibration: float) -> None:
         with site.traffic(balancer.vip, rate=200) as traffic:
             site.kill(victim["pids"])
             died = time.perf_counter()
-            eventually(lambda old=victim["id"], one=balancer: _whole(one, old), 60)
+            eventually(functools.partial(_whole, balancer, victim["id"]), 60)
             balancer.wait_active()
             repairs.append(time.perf_counter() - died)
             time.sleep(0.5)
@@ -244,7 +244,7 @@ def _hangs(site: Site, case: str, calibration: float) -> None:
             time.sleep(8)
         gaps.append(traffic["longest_gap"])
         silences.append(traffic["longest_silence"])
-        eventually(lambda one=balancer: one.show()["operating_status"] == "ONLINE", 30)
+        eventually(functools.partial(lambda one: one.show()["operating_status"] == "ONLINE", balancer), 30)
     replaced = len(before - {one["id"] for one in balancer.amphorae()})
     balancer.delete()
     harness.emit(
@@ -270,7 +270,7 @@ def _planned(site: Site, calibration: float) -> None:
         before = {one["id"] for one in balancer.amphorae()}
         with site.traffic(balancer.vip, rate=100) as traffic:
             site.api.put(f"/loadbalancers/{balancer.id}/failover")
-            eventually(lambda one=balancer, old=before: not old & {half["id"] for half in one.amphorae()}, 90)
+            eventually(functools.partial(lambda one, old: not old & {half["id"] for half in one.amphorae()}, balancer, before), 90)
             balancer.wait_active()
             time.sleep(1)
         gaps.append(traffic["longest_gap"])
