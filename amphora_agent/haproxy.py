@@ -183,14 +183,31 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
     def check(self, text: str, wanted: rest.WantedState) -> None:
-        """It is asked, unless it runs nothing yet, for then its start is its answer, or what differs from what it runs is plain."""
+        """It is asked, unless it runs nothing yet, for then its start is its answer, or what differs from what it runs is plain. What lies
+        on disk and no worker says that it runs is no base of anything plain."""
         config, running = certificates.noted(text, wanted), self.config
         if running is None:
             return
         preamble = self._preamble(config, wanted.peer_name)
-        known = _split_mark(system.read_file(self._global))[1] == preamble
-        if not known or not haproxy_config.differ_plainly(running, config):
+        if not haproxy_config.differ_plainly(running, config) or not self._is_run(running, preamble):
             self._ask(config, preamble)
+
+    def _is_run(self, config: str, preamble: str) -> bool:
+        """Whether a worker says that it runs this."""
+        worker = self.runtime.worker()
+        return worker is not None and self._text_of(worker) == _mark(config, preamble)
+
+    def go_back_to(self, wanted: rest.WantedState | None) -> None:
+        config, (_, preamble) = self.config, _split_mark(system.read_file(self._global))
+        if config is None or (wanted is not None and self.is_set_to(wanted)) or self._is_run(config, preamble):
+            return
+        LOG.warning("An agent was killed while it tried a configuration that HAProxy does not run: it is forgotten")
+        text = None if wanted is None else wanted.programs.get(self.name)
+        if wanted is None or text is None:
+            self.stop()
+            return
+        good = certificates.noted(text, wanted)
+        self._write(good, self._preamble(good, wanted.peer_name))
 
     def _ask(self, config: str, preamble: str) -> None:
         """Ask HAProxy.
@@ -212,8 +229,6 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             raise errors.ProgramFailed("HAProxy", exc.reason) from exc
         except system.CommandFailed as exc:
             self._certificates.put(certificates.of(self.config or ""))
-            if self.config == config and self.master() is None:
-                self.stop()  # an agent that was killed while it started HAProxy has left it: it never ran
             raise errors.ConfigRefused("HAProxy", self._without_paths(exc.output)) from exc
         finally:
             beside.unlink(missing_ok=True)
@@ -361,31 +376,37 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _replace(self, config: str, preamble: str, go: Callable[[], bool]) -> None:
         kept = (system.read_file(self._config), system.read_file(self._global))
-        try:
-            system.write_file(self._global, _with_mark(config, preamble).encode(), system.FOR_PROGRAMS)
-            system.write_file(self._config, config.encode())
-        except OSError:
-            if kept[1] is not None:
-                system.write_file(self._global, kept[1], system.FOR_PROGRAMS)
-            raise
         said_before = self._log.stat().st_size if self._log.exists() else 0
-        if go() and self._is_as_told():
-            return
+        with contextlib.ExitStack() as broken_off:  # when something can't be written: no worker is known to run it
+            broken_off.callback(self._put_back, *kept)
+            self._write(config, preamble)
+            if go() and self._is_as_told():
+                broken_off.pop_all()
+                return
         words = self._said_since(said_before)
         LOG.error("HAProxy does not serve with the new configuration, the old one is put back: %s", words or "it says nothing")
         if kept[0] is None or kept[1] is None:
             self.stop()
             self._ask(config, preamble)  # it was not asked before: what is wrong is said best in its answer
-        else:
-            system.write_file(self._config, kept[0])
-            system.write_file(self._global, kept[1], system.FOR_PROGRAMS)
-            if not self._reload():
-                self._start_afresh()
+        elif not self._reload():
+            self._start_afresh()
         if program_path(self._command) is None:  # then the words are those of the program that was to start it
             raise errors.ProgramFailed("HAProxy", "can't be run: it is not installed")
         if not words:
             raise errors.ProgramFailed("HAProxy", "did not start with the new configuration in time")
         raise errors.ConfigRefused("HAProxy", words)
+
+    def _write(self, config: str, preamble: str) -> None:
+        system.write_file(self._global, _with_mark(config, preamble).encode(), system.FOR_PROGRAMS)
+        system.write_file(self._config, config.encode())
+
+    def _put_back(self, config: bytes | None, preamble: bytes | None) -> None:
+        """Have the files as they were."""
+        for path, content, mode in ((self._global, preamble, system.FOR_PROGRAMS), (self._config, config, 0o600)):
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                system.write_file(path, content, mode)
 
     def _is_as_told(self) -> bool:
         """Whether a new worker's servers are the wanted ones; if not, another worker gets a try that knows nothing of those before."""

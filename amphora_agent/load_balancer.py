@@ -175,6 +175,7 @@ class LoadBalancer:
         """Read what was remembered. If it can't be read, what runs goes on running until the controller sends its wish again."""
         content = system.read_file(self._state / configuration.SERVED)
         if content is None:
+            self._go_back()
             return
         try:
             data = json.loads(content)
@@ -184,9 +185,17 @@ class LoadBalancer:
             LOG.error("What ran before is not known: %s", exc)
             return
         self._wanted, self._hash = wanted, wanted.hash
+        self._go_back()
         # An agent that was killed half way may have left newer files than it remembers.
         self._settled = all(one.is_set_to(wanted) for one in self._programs)
         LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
+
+    def _go_back(self) -> None:
+        for one in self._programs:
+            try:
+                one.go_back_to(self._wanted)
+            except OSError as exc:
+                LOG.error("%s may be set to what never served: %s", one.name, exc)
 
     def _resume_interfaces(self, step: Callable[[tuple[rest.Interface, ...]], None]) -> None:
         if self._wanted is None:

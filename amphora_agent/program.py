@@ -82,6 +82,10 @@ class Program(abc.ABC):
     def forget(self) -> None:
         """Its load balancer is gone: nothing of it is kept."""
 
+    def go_back_to(self, wanted: rest.WantedState | None) -> None:
+        """An agent begins, and one before it may have been killed while it tried something new: be set to what served last (None: nothing
+        did), unless the new one is known to run. What runs goes on."""
+
     def resume(self) -> None:
         """An agent begins and finds it as an earlier one left it."""
 

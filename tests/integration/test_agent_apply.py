@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import http.client
 import json
 import pathlib
 import shutil
@@ -173,23 +174,38 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(amphora
     assert amphora.apply(3, good) in ("none", "runtime")
 
 
-@pytest.mark.parametrize("left_over", [False, True])
-def test_a_first_configuration_is_refused_by_its_start_and_forgotten(amphora: Amphora, left_over: bool) -> None:
+def test_a_first_configuration_is_refused_by_its_start_and_forgotten(amphora: Amphora) -> None:
     good = config(f"m1 {amphora.web(9001)} weight 1")
-    bad = good.replace("default_backend p1:l1", "default_backend nowhere")
-    kept = amphora.folder / "state" / "haproxy.cfg"
     eventually(lambda: amphora.call("GET", rest.INFO_PATH)[0] == 200)
-    if left_over:  # by an agent that was killed while it started HAProxy
-        kept.write_text(bad)
+    _is_refused_and_forgotten(amphora, good.replace("default_backend p1:l1", "default_backend nowhere"))
+    assert amphora.apply(2, good) == "reload"
+    assert amphora.fetch() == "9001"
+
+
+def test_a_first_configuration_that_killed_its_agent_is_no_base_of_a_plain_change(tmp_path: pathlib.Path) -> None:
+    command, killed = tmp_path / "haproxy", tmp_path / "killed"
+    command.write_text(f'#!/bin/sh\nif mkdir {killed} 2> /dev/null; then kill -9 $PPID; fi\nexec haproxy "$@"\n')
+    command.chmod(0o755)
+    with agent_amphora.running(tmp_path / "amphora", haproxy_command=str(command)) as amphora:
+        good = config(f"m1 {amphora.web(9001)} weight 1")
+        bad = good.replace("default_backend p1:l1", "default_backend nowhere")
+        with pytest.raises((OSError, http.client.HTTPException)):
+            amphora.put(amphora.wanted(1, bad))
+        assert killed.exists()
+        eventually(lambda: amphora.call("GET", rest.INFO_PATH)[0] == 200)
+        _is_refused_and_forgotten(amphora, bad.replace("weight 1", "weight 2"))
+        assert amphora.apply(2, good) == "reload"
+        assert amphora.fetch() == "9001"
+
+
+def _is_refused_and_forgotten(amphora: Amphora, bad: str) -> None:
     status, answer = amphora.put(amphora.wanted(1, bad))
     assert status == rest.CONFIG_REFUSED, answer
     assert "unable to find required default_backend: 'nowhere'" in json.loads(answer)["details"]
     for secret in (str(amphora.folder), "/run"):
         assert secret not in json.loads(answer)["details"]
-    assert not kept.exists()
+    assert not (amphora.folder / "state" / "haproxy.cfg").exists()
     assert amphora.pids("haproxy") == []
-    assert amphora.apply(2, good) == "reload"
-    assert amphora.fetch() == "9001"
 
 
 def test_a_member_of_a_kind_that_its_pool_has_comes_without_asking_haproxy_and_outlives_a_reload(tmp_path: pathlib.Path) -> None:

@@ -160,6 +160,19 @@ def test_an_agent_and_a_haproxy_that_die_together_come_back_with_the_last_good_c
     assert (status, rest.Receipt.parse(answer).generation) == (200, 1)
 
 
+def test_what_was_tried_when_both_died_gives_way_to_what_served(amphora: Amphora) -> None:
+    good = config(f"m1 {amphora.web(9001)} weight 1")
+    amphora.apply(1, good)
+    kept, agent = amphora.folder / "state" / "haproxy.cfg", amphora.agent_pid()
+    os.kill(agent, signal.SIGSTOP)
+    kept.write_text(good.replace("default_backend p1:l1", "default_backend nowhere"))
+    for pid in [*amphora.pids("haproxy"), agent]:
+        agent_amphora.kill(pid)
+    eventually(lambda: kept.read_text() == good and amphora.fetch() == "9001")
+    eventually(lambda: amphora.call("GET", rest.INFO_PATH)[0] == 200)
+    assert amphora.apply(2, good.replace("weight 1", "weight 2")) in ("runtime", "reload")
+
+
 def test_a_full_disk_is_told_and_harms_neither_traffic_nor_heartbeats(amphora: Amphora) -> None:
     one, state = amphora.web(9001), amphora.folder / "state"
     # Before HAProxy starts, because that gets a mount namespace of its own and would go on to read the large disk.
