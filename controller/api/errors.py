@@ -11,7 +11,7 @@ from typing import Any
 import flask
 import werkzeug.exceptions
 
-from controller import exceptions
+from controller import exceptions, outages
 from controller.api import current
 from controller.api.serving import refusals
 from controller.db import database
@@ -33,6 +33,10 @@ STATUS: Mapping[str, int] = {
 """Of whole classes of errors; a code that does not stand here is answered as the class of its error."""
 _EXHAUSTED = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 """What a full disk, or a machine at its limits, says."""
+_OTHER_SCHEMA = (
+    "The database's schema is not that of this program, so nothing was changed. Its operator has to upgrade one of them "
+    "(`figlina-db-manage upgrade` brings an older schema on); please repeat the request then."
+)
 Handler = Callable[[Any], flask.Response]
 METHODS = "DELETE, GET, POST, PUT"
 
@@ -78,6 +82,9 @@ def broken(error: Exception) -> flask.Response:
 def explained(error: Exception) -> tuple[int, str]:
     """The status of an error that nobody expected, and what a client is told of it; the log gets the rest."""
     asked = f"{flask.request.method} {flask.request.path!r}"
+    if outages.is_of_another_schema(error):
+        LOG.error("%s: %s can't be worked with: %s", asked, outages.SCHEMA, outages.words(error))
+        return 503, _OTHER_SCHEMA
     if database.is_transient(error):
         LOG.error("%s: the database is busy or away: %s", asked, getattr(error, "orig", None) or error)
         return 503, "The database is busy or away; nothing was changed. Please repeat the request."

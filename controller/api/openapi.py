@@ -30,7 +30,7 @@ _ERRORS = {
     409: "It conflicts with what exists, or the load balancer takes no changes now.",
     413: "The body is too large.",
     501: "A valid request for what the data plane can't do as yet.",
-    503: "The database or another service is busy or away; nothing was changed.",
+    503: "The database or another service is busy or away, or the database has another schema; nothing was changed.",
 }
 _SUCCESSES = {
     200: "What was asked for, or what was changed, as it is stored now.",

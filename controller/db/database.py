@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import orjson
 import sqlalchemy as sa
 
-from controller import deadlines, jobs
+from controller import deadlines, jobs, outages
 from controller.db import clock as clocks
 from controller.db import rows
 from controller.db.repositories.amphorae import Amphorae
@@ -164,8 +164,9 @@ class Database:
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the database was away, busy or saw a deadlock: the same transaction may be tried again."""
-    if isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)):
+    """Whether the database was away, busy, saw a deadlock or has a schema that an operator is about to bring on: the same transaction may
+    be tried again."""
+    if outages.is_of_another_schema(error) or isinstance(error, (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)):
         return True
     return isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
 

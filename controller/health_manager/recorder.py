@@ -95,7 +95,8 @@ class Recorder:
         try:
             self.turn(0.0)
         except Exception as exc:
-            LOG.error("The last heartbeats could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
+            known = database.is_transient(exc)
+            LOG.error("The last heartbeats could not be written: %s", outages.words(exc), exc_info=None if known else exc)
 
     def turn(self, timeout: float) -> None:
         """Take what was received since the last turn, and write it. If the database does not take it, it is kept for the next turn."""
@@ -362,7 +363,7 @@ class Recorder:
             with self.db.begin() as tx:
                 tx.faults.add_event(load_balancer_id, kind, object_id, load_balancer.Fault(code=code, message=message))
         except Exception as exc:  # the log has what it says
-            LOG.error("An event could not be written: %s", exc, exc_info=None if database.is_transient(exc) else exc)
+            LOG.error("An event could not be written: %s", outages.words(exc), exc_info=None if database.is_transient(exc) else exc)
 
     def _news_of(self, load_balancer_id: str) -> None:
         with self._judge_lock:

@@ -226,7 +226,7 @@ class Watcher:
         except Exception as exc:
             known = database.is_transient(exc)
             words = "Amphora %s is silent, and looking into it failed: it is tried again: %s"
-            LOG.error(words, item.row.amphora_id, type(exc).__name__ if known else exc, exc_info=None if known else exc)
+            LOG.error(words, item.row.amphora_id, outages.words(exc) if known else exc, exc_info=None if known else exc)
             case.next_look = self.clock.monotonic() + _POSTED_AGAIN_AFTER
         finally:
             with self._lock:

@@ -283,8 +283,9 @@ class Conductor:
         self._renewer.remove(run)
 
     def _interrupt(self, run: Run, error: Exception) -> None:
-        """The database is away or busy: look again soon. If not even that can be written, claim and lease expire by themselves."""
-        LOG.warning("%s: interrupted, because the database did not answer: %s", run, error)
+        """The database is away or busy, or has another schema: look again soon. If not even that can be written, claim and lease expire by
+        themselves."""
+        LOG.warning("%s: interrupted by the database: %s", run, outages.words(error))
         try:
             self._put_aside(run, self._db.now() + self._options.poll_interval)
         except Exception:
