@@ -66,7 +66,7 @@ def policies(below: Iterable[model.L7Policy], rules: Mapping[str, Sequence[model
         acls.extend(acl for rule in matching for acl in _acls(rule))
         if len(shares) > 1:
             weighed.append(_weighed(policy, shares))
-            requests.extend(_sums(len(weighed), policy, shares))
+            requests.extend(_sums(len(weighed), policy, shares, condition))
             redirects.extend(_chosen(len(weighed), policy, shares, condition))
             split.append(policy)
         elif shares:
@@ -99,15 +99,20 @@ def _weights_of(policy: model.L7Policy) -> str:
     return f"{rest.SPLIT_BACKEND}{safe.object_id('L7 policy id', policy.id)}"
 
 
-def _sums(number: int, policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]]) -> list[str]:
-    """For each pool of the split of this number, what it and those before it get."""
-    lines, weights = [], _weights_of(policy)
+def _sums(number: int, policy: model.L7Policy, shares: Sequence[tuple[model.Pool, int]], condition: str) -> Iterator[str]:
+    """For each pool of the split of this number, what it and those before it get.
+
+    They are reckoned for requests that the policy is about only: HAProxy looks for a variable among all that are set, so with hundreds of
+    splits each request would cost milliseconds.
+    """
+    matches, weights = f"{_VARIABLE}_{number}", _weights_of(policy)
+    yield f"http-request set-var({matches}) bool(true) if {condition}"
+    only = f" if {{ var({matches}) -m bool }}"
     for place, (pool, _) in enumerate(shares, 1):
         server = f"{weights}/{safe.object_id('pool id', pool.id)}"
         before = f",add({_VARIABLE}_{number}_{place - 1})" if place > 1 else ""
-        lines.append(f"http-request set-var({_VARIABLE}_0) srv_uweight({server}-{_UNIT}),mul({_UNIT}){before}")
-        lines.append(f"http-request set-var({_VARIABLE}_{number}_{place}) srv_uweight({server}),add({_VARIABLE}_0)")
-    return lines
+        yield f"http-request set-var({_VARIABLE}_0) srv_uweight({server}-{_UNIT}),mul({_UNIT}){before}{only}"
+        yield f"http-request set-var({_VARIABLE}_{number}_{place}) srv_uweight({server}),add({_VARIABLE}_0){only}"
 
 
 def _chosen(

@@ -70,6 +70,16 @@ def test_requests_are_split_between_the_pools_that_serve(by: str, chosen: str) -
     assert ("http-request set-var(txn.split) rand" in lines) is (by == "REQUEST")
 
 
+def test_a_split_is_reckoned_only_for_requests_that_it_is_about() -> None:
+    """HAProxy looks for a variable among all that are set: those of hundreds of splits would cost each request milliseconds."""
+    policy = {"action": "REDIRECT_TO_POOL", "split": _shares("REQUEST", ("other", 90), ("default", 10))}
+    lines = tools.section(tools.haproxy_config(_snapshot(policy)), "frontend ")
+    noted, *reckoned = [line.partition(" if ") for line in lines if line.startswith("http-request set-var(txn.split_")]
+    last = next(line for line in reversed(lines) if line.startswith("use_backend"))
+    assert noted == ("http-request set-var(txn.split_1) bool(true)", " if ", last.partition(" if ")[2])
+    assert [condition for _, _, condition in reckoned] == ["{ var(txn.split_1) -m bool }"] * 4
+
+
 @pytest.mark.parametrize("shares", [[("other", 1), ("gone", 7)], [("other", 999), ("gone", 0)]])
 def test_who_is_left_alone_gets_everything(shares: list[tuple[str, int]]) -> None:
     split = _snapshot({"action": "REDIRECT_TO_POOL", "split": _shares("REQUEST", *shares)})
