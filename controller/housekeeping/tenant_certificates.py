@@ -32,7 +32,7 @@ class TenantCertificates:
         self._ring = ring
         self._warning = warning
         self._page_size = page_size
-        self._cursor = ""
+        self._cursor = self._tried = ""
 
     def look(self, may_go_on: Callable[[], bool]) -> None:
         """Make one round."""
@@ -46,9 +46,11 @@ class TenantCertificates:
             self._look_at(load_balancer_id)
 
     def _try_again(self) -> None:
-        """Of whom something is left out, because a secret was never read, gets another push: that reads again."""
+        """Of whom something is left out, because a secret was never read, gets another push: that reads again. A page of them in each
+        round, for there may be many whose secrets never come."""
         with self._db.read() as tx:
-            incomplete = tx.faults.leaving_out(self._page_size)
+            incomplete = tx.faults.leaving_out(self._tried, self._page_size)
+        self._tried = incomplete[-1] if len(incomplete) == self._page_size else ""
         if incomplete:
             with self._db.begin() as tx:
                 for load_balancer_id in incomplete:

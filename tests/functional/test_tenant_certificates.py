@@ -199,6 +199,21 @@ def test_who_names_what_was_never_read_is_in_nobodys_way(site: flow_site.Site, s
     assert not site.faults(load_balancer_id).keys() & {listener_id, pool_id}
 
 
+def test_all_of_whom_something_is_left_out_are_tried_again(site: flow_site.Site, store: Store) -> None:
+    """Also behind a page of those whose secrets never come."""
+    store.away = True
+    incomplete = [site.built() for _ in range(3)]
+    for load_balancer_id in incomplete:
+        _a_listener(site, load_balancer_id, "nowhere")
+        site.succeed(flow_site.an_update(load_balancer_id))
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=2)
+    for _ in range(2):
+        keeping.look(lambda: True)
+    repairs = sa.select(tables.jobs.c.load_balancer_id).where(tables.jobs.c.kind == jobs.RepairLoadBalancer.kind)
+    with site.db.read() as tx:
+        assert set(tx.connection.execute(repairs).scalars()) == set(incomplete)
+
+
 def test_who_serves_is_not_left_out_for_what_was_never_read(site: flow_site.Site, store: Store) -> None:
     """A part of its change must not be applied; what it had before serves on."""
     load_balancer_id = site.built()

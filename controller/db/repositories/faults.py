@@ -53,9 +53,10 @@ class Faults(rows.Repository):
         own = (_F.load_balancer_id == load_balancer_id, _F.code == model.LEFT_OUT)
         return frozenset(self._connection.execute(sa.select(_F.object_id).where(*own)).scalars())
 
-    def leaving_out(self, limit: int) -> list[str]:
-        """Load balancers of which something is left out."""
-        found = sa.select(_F.load_balancer_id).distinct().where(_F.code == model.LEFT_OUT).limit(limit)
+    def leaving_out(self, after: str, limit: int) -> list[str]:
+        """Load balancers of which something is left out, by page."""
+        own = (_F.code == model.LEFT_OUT, _F.load_balancer_id > after)
+        found = sa.select(_F.load_balancer_id).distinct().where(*own).order_by(_F.load_balancer_id).limit(limit)
         return list(self._connection.execute(found).scalars())
 
     def clear_code(self, object_id: str, code: str) -> bool:
