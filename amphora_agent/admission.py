@@ -18,6 +18,9 @@ from amphora_agent import sockets
 from amphora_agent.protocol import rest
 
 TABLE = "figlina_admission"
+_Ranges = dict[tuple[int, int], set[int]]
+"""By version of IP, and by how many bits of an address do not count: the other bits. There may be a thousand ranges, and tens of thousands
+of connections that are looked for in them."""
 _NEEDED = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } accept"
 _VRRP = 112  # its protocol number (RFC 5798, section 5.1.1.4)
 
@@ -44,20 +47,27 @@ def end_others(interfaces: Iterable[rest.Interface], former: Iterable[rest.Inter
         found = [one for one in sockets.tcp(version) if one.port in ports]
         places = {(one.address, one.port) for one in found if one.listens}
         connections = [one for one in found if not one.listens and (one.address, one.port) in places]
-        over = [one for one in connections if not any(one.peer in network for network in admitted.get(one.port, ()))]
+        over = [one for one in connections if not _is_in(one.peer, admitted.get(one.port, {}))]
         sockets.end(over)
         ended += len(over)
     return ended
 
 
-def _tcp(interfaces: Iterable[rest.Interface]) -> dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]]:
+def _tcp(interfaces: Iterable[rest.Interface]) -> dict[int, _Ranges]:
     """From where they admit connections, by port."""
-    found: dict[int, list[ipaddress.IPv4Network | ipaddress.IPv6Network]] = collections.defaultdict(list)
+    found: dict[int, _Ranges] = collections.defaultdict(lambda: collections.defaultdict(set))
     for admission in (one for interface in interfaces for one in interface.admits or ()):
         if admission.protocol == "tcp" and admission.port is not None:
             everywhere = ("0.0.0.0/0", "::/0") if admission.source is None else (admission.source,)
-            found[admission.port] += [ipaddress.ip_network(source, strict=False) for source in everywhere]
+            for network in (ipaddress.ip_network(source, strict=False) for source in everywhere):
+                shift = network.max_prefixlen - network.prefixlen
+                found[admission.port][network.version, shift].add(int(network.network_address) >> shift)
     return found
+
+
+def _is_in(address: ipaddress.IPv4Address | ipaddress.IPv6Address, ranges: _Ranges) -> bool:
+    number = int(address)
+    return any(version == address.version and number >> shift in some for (version, shift), some in ranges.items())
 
 
 def _chain(interface: rest.Interface) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import shutil
 import subprocess
 
@@ -89,6 +90,32 @@ def test_nft_takes_it_also_in_place_of_itself(nics: tuple[rest.Interface, ...]) 
     assert names == [f"nic_{one.name}" for one in nics if one.admits is not None] + ["arriving"] * bool(names)
 
 
-def test_a_source_is_a_network_also_when_it_is_written_as_an_address_within() -> None:
-    found = admission._tcp([guarded(rest.Admission("tcp", 80, "203.0.113.5/24"))])
-    assert [str(one) for one in found[80]] == ["203.0.113.0/24"]
+_SOURCES = ("203.0.113.5/24", "198.51.100.7", "2001:db8:0:8000::/49", "10.0.0.0/9")
+
+
+@pytest.mark.parametrize(
+    ("client", "is_admitted"),
+    [
+        ("203.0.113.0", True),  # a source is a network also where it is written as an address within
+        ("203.0.113.255", True),
+        ("203.0.112.255", False),
+        ("203.0.114.0", False),
+        ("198.51.100.7", True),
+        ("198.51.100.6", False),
+        ("2001:db8:0:8000::", True),
+        ("2001:db8:0:ffff:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:0:7fff::1", False),
+        ("2001:db8:1::1", False),
+        ("::cb00:7105", False),  # the bits of 203.0.113.5, and another version of IP
+        ("10.127.255.255", True),
+        ("10.128.0.0", False),
+    ],
+)
+def test_clients_are_in_what_is_admitted_or_not(client: str, is_admitted: bool) -> None:
+    ranges = admission._tcp([guarded(*(rest.Admission("tcp", 80, one) for one in _SOURCES))])[80]
+    assert admission._is_in(ipaddress.ip_address(client), ranges) is is_admitted
+
+
+def test_who_says_nothing_of_clients_admits_all() -> None:
+    ranges = admission._tcp([guarded(rest.Admission("tcp", 80))])[80]
+    assert all(admission._is_in(ipaddress.ip_address(one), ranges) for one in ("0.0.0.0", "255.255.255.255", "::1", "ff::"))
