@@ -1,7 +1,7 @@
 """Copies of tenants' certificates: what nobody names is forgotten, the secret store is told who uses what, and an end is announced.
 
 Only here copies are forgotten, so a store that is away while a load balancer is deleted is told later. And what amphorae leave out, because
-it names a secret that was never read, is tried again.
+it names a secret that was never read, is tried again; so is what was to be read anew, and could not be.
 """
 
 from __future__ import annotations
@@ -52,15 +52,20 @@ class TenantCertificates:
             incomplete = tx.faults.leaving_out(self._tried, self._page_size)
         self._tried = incomplete[-1] if len(incomplete) == self._page_size else ""
         if incomplete:
-            with self._db.begin() as tx:
-                for load_balancer_id in incomplete:
-                    tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
-            self._ring()
+            self._have_pushed(incomplete)
+
+    def _have_pushed(self, load_balancer_ids: Sequence[str]) -> None:
+        with self._db.begin() as tx:
+            for load_balancer_id in load_balancer_ids:
+                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+        self._ring()
 
     def _look_at(self, load_balancer_id: str) -> None:
         with self._db.read() as tx:
             copies = tx.tenant_certificates.of(load_balancer_id)
             named = _named(tx, load_balancer_id)
+        if any(copy.is_stale for need, copy in copies.items() if need.reference in named):
+            self._have_pushed([load_balancer_id])
         unused = [need for need in copies if need.reference not in named]
         for reference in sorted({need.reference for need in unused}):
             if self._is_told(load_balancer_id, reference, used=False):

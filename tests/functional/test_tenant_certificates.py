@@ -199,6 +199,29 @@ def test_who_names_what_was_never_read_is_in_nobodys_way(site: flow_site.Site, s
     assert not site.faults(load_balancer_id).keys() & {listener_id, pool_id}
 
 
+def test_what_could_not_be_read_anew_is_tried_again(site: flow_site.Site, store: Store) -> None:
+    """Nobody changes the load balancer once more: it is ACTIVE, and serves what was read before."""
+    load_balancer_id = site.built()
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    _a_listener(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    store._kept[PROJECT, reference] = store._kept[PROJECT, store.store_bundle(PROJECT, "new", OTHER.bundle)]
+    store.away = True
+    _renew(site, load_balancer_id, reference)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    store.away = False
+    keeping = tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=10)
+    repairs = sa.select(tables.jobs.c.load_balancer_id).where(tables.jobs.c.kind == jobs.RepairLoadBalancer.kind)
+    for expected in ([load_balancer_id], []):
+        keeping.look(lambda: True)
+        with site.db.read() as tx:
+            assert list(tx.connection.execute(repairs).scalars()) == expected
+        site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+        with site.db.begin() as tx:
+            tx.connection.execute(sa.delete(tables.jobs))
+    assert all(bundles.pem(OTHER.bundle) in sent.values() for sent in _sent(site, load_balancer_id))
+
+
 def test_all_of_whom_something_is_left_out_are_tried_again(site: flow_site.Site, store: Store) -> None:
     """Also behind a page of those whose secrets never come."""
     store.away = True
