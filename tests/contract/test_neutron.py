@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from controller import exceptions
+from controller.drivers.network import remembered
 from controller.model.network import AccessRule, VipRequest, WantedAddress
 from tests.contract.cloud import new_id
 from tests.contract.conftest import OPENSTACKS
@@ -149,3 +150,19 @@ def test_what_was_changed_of_a_port_that_bears_the_vip_is_seen_and_mended(cloud:
     assert all(theirs in one["security_groups"] and len(one["security_groups"]) == 2 for one in mended[:2])
     cloud.delete_port(vip.port_id)
     assert cloud.network.stray_ports(load_balancer_id, vip) == []
+
+
+@pytest.mark.parametrize("keep", [0.0, 30.0])
+def test_networks_of_ports_are_told_apart_however_little_of_them_is_remembered(
+    cloud: OpenstackCloud, monkeypatch: pytest.MonkeyPatch, keep: float
+) -> None:
+    monkeypatch.setattr(remembered, "_MANY", 1)
+    monkeypatch.setattr(cloud.network, "remembered", remembered.RememberedNetworks(cloud.network, keep))
+    balancers = {mtu: new_id() for mtu in (1400, 1450)}
+    vips = {}
+    for mtu, one in balancers.items():
+        private = cloud.a_network(f"198.18.{mtu % 100}.0/28", mtu)
+        vips[mtu] = cloud.network.allocate_vip(one, cloud.project_id, VipRequest(network_id=private.id))
+    found = {port.id: port.mtu for port in cloud.network.list_ours()}
+    assert {mtu: found[vip.port_id] for mtu, vip in vips.items()} == {mtu: mtu for mtu in balancers}
+    assert {mtu: cloud.network.get_port(vip.port_id).mtu for mtu, vip in vips.items()} == {mtu: mtu for mtu in balancers}

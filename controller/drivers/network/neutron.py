@@ -138,11 +138,13 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def _ports(self, rows: Sequence[Row]) -> list[Port]:
         """The networks of all of them are asked for their MTU at once, unless it is known."""
-        unknown = self.remembered.unknown(row["network_id"] for row in rows)
-        self.remembered.note(map(shapes.network, self._neutron.named("networks", unknown, shapes.NETWORK_FIELDS)))
-        gone = set(self.remembered.unknown(row["network_id"] for row in rows))
-        mtus = {one: _MTU if one in gone else self.remembered.network(one).mtu for one in {row["network_id"] for row in rows}}
-        return [shapes.port(row, mtus[row["network_id"]], self._neutron.project_id) for row in rows]
+        wanted = list(dict.fromkeys(row["network_id"] for row in rows))
+        known = self.remembered.known(wanted)
+        unknown = [one for one in wanted if one not in known]
+        asked = list(map(shapes.network, self._neutron.named("networks", unknown, shapes.NETWORK_FIELDS)))
+        self.remembered.note(asked)
+        mtus = {one.id: one.mtu for one in (*known.values(), *asked)}
+        return [shapes.port(row, mtus.get(row["network_id"], _MTU), self._neutron.project_id) for row in rows]
 
     # VIPs
 

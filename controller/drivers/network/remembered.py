@@ -17,7 +17,10 @@ if typing.TYPE_CHECKING:
 
 T = TypeVar("T")
 _AT_ONCE = 64  # different things that are asked for side by side
-_MANY = 10_000  # networks, and subnets
+_MANY = 10_000
+"""So many networks and so many subnets are remembered. Of more, those that were asked for longest ago are forgotten, and asked for again:
+whether one is known says nothing of whether it exists.
+"""
 
 
 class RememberedNetworks:
@@ -44,10 +47,11 @@ class RememberedNetworks:
             self._networks.update({network.id: network for network in networks})
             self._subnets.update({subnet.id: subnet for subnet in subnets})
 
-    def unknown(self, network_ids: Iterable[str]) -> list[str]:
-        """Networks that would have to be asked for, each once."""
+    def known(self, network_ids: Iterable[str]) -> dict[str, Network]:
+        """Those of these networks that need not be asked for."""
         with self._lock:
-            return [one for one in dict.fromkeys(network_ids) if one not in self._networks]
+            found = {one: self._networks.get(one) for one in network_ids}
+        return {one: network for one, network in found.items() if network is not None}
 
     def _recall(self, known: cachetools.TTLCache[str, T, float], key: str, ask: Callable[[str], T]) -> T:
         """Threads that want the same at once ask once: the others wait for the first one's answer."""

@@ -6,6 +6,8 @@ import threading
 import uuid
 from concurrent import futures
 
+import pytest
+
 from controller.drivers.network import remembered
 from controller.model.network import Network
 from tests import fake_network
@@ -39,3 +41,17 @@ def test_threads_that_want_the_same_at_once_ask_once() -> None:
     now[0] = 31.0
     known.network(wanted)
     assert network.asked == 3
+
+
+def test_of_more_than_a_number_the_oldest_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "_MANY", 3)
+    network = SlowNetwork()
+    network.may_answer.set()
+    known = remembered.RememberedNetworks(network)
+    there = [network.create_network(name) for name in ("one", "two", "three", "four", "five")]
+    known.note(map(network.get_network, there))
+    assert list(known.known(there)) == there[2:]
+    before = network.asked
+    assert [known.network(one).id for one in there] == there
+    assert before < network.asked <= before + len(there)
+    assert list(known.known(there)) == there[2:]
