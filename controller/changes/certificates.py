@@ -16,6 +16,7 @@ from controller.changes.asking import Asking
 from controller.db import database
 from controller.drivers.secrets import bundles, reading
 from controller.exceptions import RuleBroken
+from controller.model import load_balancer as model
 from controller.model.tls import Kind, Need
 from controller.refusals import Refusal
 
@@ -91,6 +92,20 @@ def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation
     """Keep what was read for a change, in its transaction."""
     copies = {need: (secret.copy(generation), content) for need, (secret, content) in read.found.items()}
     tx.tenant_certificates.keep(load_balancer_id, copies, since=read.since)
+
+
+def keep_former(tx: database.Transaction, fields: Fields, values: Mapping[str, Any], noun: Any, generation: int) -> None:
+    """Keep how an object was before a change by which it needs other secrets: where workers can't read these, it serves on as before.
+
+    Called before anything of the change is written.
+    """
+    if not fields.named(values) and not values.get("tls_enabled"):
+        return
+    load_balancer_id = noun.id if isinstance(noun, model.LoadBalancer) else noun.load_balancer_id
+    read = {need.reference for need in tx.tenant_certificates.of(load_balancer_id)}
+    present = noun.access_log if isinstance(noun, model.LoadBalancer) else noun
+    is_read = present is None or read.issuperset(fields.references({}, present))
+    tx.served_before.keep(load_balancer_id, noun, generation, is_read=is_read)
 
 
 def tell_ends(tx: database.Transaction, load_balancer_id: str, fields: Fields, values: Mapping[str, Any]) -> None:

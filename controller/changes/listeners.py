@@ -91,6 +91,7 @@ def update(asking: Asking, listener_id: str, values: Values) -> model.Listener:
             check_cidrs(values["allowed_cidrs"], load_balancer.vip.versions, own_groups=bool(load_balancer.vip.sg_ids))
         _check_default_pool(asking, tx, values.get("default_pool_id"), listener.load_balancer_id, listener.protocol)
         asking.supports(asking.provider_of(tx, listener.load_balancer_id), "listener", values)
+        certificates.keep_former(tx, certificates.LISTENER, values, listener, generation)
         certificates.keep(tx, listener.load_balancer_id, secrets, generation)
         if PROTOCOLS[listener.protocol].ends_tls:  # a secret that was changed in the store is taken up by any update of who uses it
             tx.tenant_certificates.ask_again(listener.load_balancer_id, certificates.LISTENER.references(values, listener), generation)

@@ -86,6 +86,7 @@ def update(asking: Asking, pool_id: str, values: Values) -> model.Pool:
         asking.need_users(tx, pool_id, pool.load_balancer_id)
         complete_change(asking.settings, values, pool)
         asking.supports(asking.provider_of(tx, pool.load_balancer_id), "pool", {**wanted, "protocol": pool.protocol})
+        certificates.keep_former(tx, certificates.POOL, values, pool, generation)
         certificates.keep(tx, pool.load_balancer_id, secrets, generation)
         if pool.tls_enabled:
             tx.tenant_certificates.ask_again(pool.load_balancer_id, certificates.POOL.references(values, pool), generation)

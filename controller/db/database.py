@@ -34,6 +34,7 @@ from controller.db.repositories.offerings import AvailabilityZoneProfiles, Avail
 from controller.db.repositories.pools import HealthMonitors, Members, Pools
 from controller.db.repositories.quotas import Quotas
 from controller.db.repositories.replacements import Replacements
+from controller.db.repositories.served_before import ServedBefore
 from controller.db.repositories.settlement import Settlement
 from controller.db.repositories.snapshots import Snapshots
 from controller.db.repositories.statistics import Statistics
@@ -69,6 +70,7 @@ class Transaction:
     amphorae = _queries(Amphorae)
     certificates = _queries(Certificates)
     tenant_certificates = _queries(TenantCertificates)
+    served_before = _queries(ServedBefore)
     flavors = _queries(Flavors)
     flavor_profiles = _queries(FlavorProfiles)
     availability_zones = _queries(AvailabilityZones)

@@ -328,3 +328,12 @@ tenant_certificates = sa.Table(
     sa.Column("asked_for", sa.BigInteger, nullable=False),
     sa.Column("is_registered", sa.Boolean, nullable=False),  # the secret store knows that it is used
 )
+
+served_before = sa.Table(
+    "served_before",  # what an object was before a change named secrets, which may not be read yet; gone when the change is applied
+    metadata,
+    sa.Column("object_id", sa.String(36), primary_key=True),
+    sa.Column("load_balancer_id", sa.String(36), nullable=False, index=True),
+    sa.Column("generation", sa.BigInteger, nullable=False),  # of the newest such change
+    sa.Column("fields", sa.JSON, nullable=False),  # by column, what clients can change
+)

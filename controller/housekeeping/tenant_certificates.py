@@ -120,18 +120,23 @@ class TenantCertificates:
 
 
 def _named(tx: database.Transaction, load_balancer_id: str) -> frozenset[str]:
-    """The references that a load balancer, its listeners and its pools name, switched on or not; none if it is deleted."""
+    """The references that a load balancer, its listeners and its pools name, switched on or not, and those that they named before changes
+    that are not applied; none if it is deleted."""
     try:
         snapshot = tx.snapshots.get(load_balancer_id)
     except exceptions.NotFound:
         return frozenset()
     if snapshot.load_balancer.provisioning_status is status.ProvisioningStatus.DELETED:
         return frozenset()
-    log = snapshot.load_balancer.access_log
-    found: set[str | None] = {log.ca_tls_container_ref if log is not None else None}
-    for listener in snapshot.listeners:
-        found |= {listener.default_tls_container_ref, listener.client_ca_tls_container_ref, listener.client_crl_container_ref}
-        found |= set(listener.sni_container_refs)
-    for pool in snapshot.pools:
-        found |= {pool.tls_container_ref, pool.ca_tls_container_ref, pool.crl_container_ref}
+    found: set[str | None] = set()
+    former = tx.served_before.of(load_balancer_id).values()
+    for one in (snapshot.load_balancer, *snapshot.listeners, *snapshot.pools, *former):
+        match one:
+            case model.LoadBalancer():
+                found.add(one.access_log.ca_tls_container_ref if one.access_log is not None else None)
+            case model.Listener():
+                found |= {one.default_tls_container_ref, one.client_ca_tls_container_ref, one.client_crl_container_ref}
+                found |= set(one.sni_container_refs)
+            case model.Pool():
+                found |= {one.tls_container_ref, one.ca_tls_container_ref, one.crl_container_ref}
     return frozenset(reference for reference in found if reference)

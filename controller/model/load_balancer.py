@@ -78,7 +78,8 @@ class Fault:
 WARNINGS = frozenset({"replaced_in_vain", "member_loop"})
 """Codes of faults that tell what a person has to look at though nothing has failed: a settlement leaves them, until they are over."""
 LEFT_OUT = "certificate_missing"
-"""The code of the fault of a listener or a pool that is left out, because what it names of the secret store was never read."""
+"""The code of the fault of a listener or a pool that is left out, or is served as it was before its change, because what it names of the
+secret store was never read; and of a load balancer whose access log is."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,10 @@ _SUITE = "TLS_"
 """How the names of TLS 1.3's cipher suites begin; HAProxy and OpenSSL have them in a list of their own."""
 
 
+User = model.LoadBalancer | model.Listener | model.Pool
+"""Who can need something of the secret store; a load balancer for its access log."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Files:
     """By the names that the configuration uses: which file each stands for, and which names each list holds, the default first."""
@@ -38,11 +42,17 @@ def needs(snapshot: model.Snapshot) -> frozenset[Need]:
     return frozenset(need for _, need in _named(snapshot))
 
 
-def lacking(snapshot: model.Snapshot, unread: Collection[Need]) -> Iterator[tuple[model.Listener | model.Pool, Need]]:
-    """The listeners and pools that need one of these, each with the first of them."""
-    for one in _users(snapshot):
+def lacking(snapshot: model.Snapshot, unread: Collection[Need]) -> Iterator[tuple[User, Need]]:
+    """The listeners and pools that need one of these, each with the first of them; and the load balancer whose access log needs it."""
+    for one in (snapshot.load_balancer, *_users(snapshot)):
         if found := [need for _, need in _named_by(one) if need in unread]:
             yield one, found[0]
+
+
+def needs_of(one: User) -> frozenset[Need]:
+    """What of the secret store one of them needs by itself."""
+    speaks_tls = one.tls_enabled if isinstance(one, model.Pool) else isinstance(one, model.LoadBalancer) or _ends_tls(one)
+    return frozenset(need for _, need in _named_by(one)) if speaks_tls else frozenset()
 
 
 def files(snapshot: model.Snapshot, known: Mapping[Need, str]) -> Files:
@@ -123,14 +133,15 @@ def _served(listener: model.Listener) -> dict[str, str]:
 
 
 def _named(snapshot: model.Snapshot) -> Iterator[tuple[str, Need]]:
-    balancer = snapshot.load_balancer
-    if l7.serves(balancer) and balancer.access_log is not None and balancer.access_log.ca_tls_container_ref:
-        yield access_log.AUTHORITY, Need(balancer.access_log.ca_tls_container_ref, Kind.AUTHORITIES)
-    for one in _users(snapshot):
+    for one in (snapshot.load_balancer, *_users(snapshot)):
         yield from _named_by(one)
 
 
-def _named_by(one: model.Listener | model.Pool) -> Iterator[tuple[str, Need]]:
+def _named_by(one: User) -> Iterator[tuple[str, Need]]:
+    if isinstance(one, model.LoadBalancer):
+        if l7.serves(one) and one.access_log is not None and one.access_log.ca_tls_container_ref:
+            yield access_log.AUTHORITY, Need(one.access_log.ca_tls_container_ref, Kind.AUTHORITIES)
+        return
     if isinstance(one, model.Listener):
         yield from ((name, Need(reference, Kind.BUNDLE)) for name, reference in _served(one).items())
         yield from _verifying(one.id, one.client_ca_tls_container_ref, one.client_crl_container_ref)

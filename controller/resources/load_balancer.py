@@ -70,7 +70,7 @@ _ADDITIONAL_VIP = Schema(
     ],
 )
 
-_ACCESS_LOG = Schema(
+ACCESS_LOG = Schema(
     name="access_log",
     shows_fault=False,
     fields=[
@@ -189,7 +189,7 @@ SCHEMA = Schema(
         ),
         Field(
             "access_log",
-            _ACCESS_LOG.nested(f"{_PATH}.access_log"),
+            ACCESS_LOG.nested(f"{_PATH}.access_log"),
             "Where a line of JSON is sent for each request of HTTP and each connection of TCP that has ended. null: nowhere.",
             show=kinds.as_given,
             added=True,

@@ -60,7 +60,7 @@ class Sender:
         :raises ControllerError: a certificate that is new can't be had of the secret store.
         """
         material = self.certificates.gather(snapshot, lease)
-        snapshot = tenant_certificates.without(snapshot, self.certificates.left_out)
+        snapshot = self.certificates.served(snapshot)
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:

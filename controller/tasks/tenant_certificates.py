@@ -11,6 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from controller import exceptions, jobs
 from controller.db import database
@@ -25,6 +26,11 @@ _REST = 10
 """So many times as long as a question took without an answer, the store is not asked again."""
 _LONGEST_REST = 120.0
 """Seconds of such a rest at most."""
+
+_TO_DO = "It is taken up once it can be read: look at it, or name another one"
+_LOG = "load_balancer"
+"""The word of whoever has an access log."""
+_NOT_SERVED = {"listener": "it is not served", "pool": "it is not served", _LOG: "its access log is not sent"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +62,8 @@ class Keeper:
         self._store = store
         self._cipher = cipher_of
         self._reads_anew = reads_anew
-        self.left_out: dict[tuple[str, str], model.Fault] = {}  # by word and id, what was last gathered without
+        self.left_out: dict[tuple[str, str], model.Fault] = {}  # by word and id, what was last gathered not as it is asked for
+        self._instead: dict[str, Any] = {}  # by id, what takes its place: one of its kind, or None
         self.was_left_out = False  # something, by what is written down
         self._untold: tuple[str, ...] = ()  # references of which the store does not know yet that they are used
 
@@ -64,13 +71,14 @@ class Keeper:
         """What this snapshot needs; what was named by a request is a copy from then. Where the store is away or refuses what is to be read
         anew, the copy of before serves on; a store that is away is asked once.
 
-        What has no copy and can't be read is in nobody's way: listeners and pools that need it are `left_out`, if they serve nobody yet.
+        What has no copy and can't be read is in nobody's way: who was changed to it goes on with what was served before, if that has
+        copies; if not, or if they serve nobody yet, listeners and pools are left out. They are `left_out`, either way.
 
-        :raises Transient: the store did not answer, there is no copy, and somebody is served who needs it.
+        :raises Transient: the store did not answer, there is no copy, and somebody is served who needs it, and needed it before.
         :raises InvalidRequest, NotFound: the same, where what the store has can't be used.
         :raises StaleLease: another worker took the load balancer over.
         """
-        self.left_out, self.was_left_out = {}, False
+        self.left_out, self._instead, self.was_left_out = {}, {}, False
         wanted = tls.needs(snapshot)
         if not wanted:
             return NOTHING
@@ -98,34 +106,45 @@ class Keeper:
                         unread[need] = exc
         finally:
             known |= self._keep(snapshot, read, lease)
-        wanted -= self._leave_out(snapshot, unread)
+        if unread:
+            self._do_without(snapshot, unread, known)
+            wanted = tls.needs(self.served(snapshot))
         applied = snapshot.load_balancer.applied_generation
         new = (need.reference for need in wanted if known[need].read_for > applied and not known[need].is_registered)
         self._untold = tuple(dict.fromkeys(sorted(new)))
         names = {need: known[need].name for need in wanted}
         return Material(names, _Contents(self, snapshot, names, lease))
 
-    def _leave_out(self, snapshot: model.Snapshot, unread: Mapping[Need, exceptions.ControllerError]) -> frozenset[Need]:
-        """What needs not be known, because nobody is served who needs it.
+    def served(self, snapshot: model.Snapshot) -> model.Snapshot:
+        """The same as it can be served with what was gathered."""
+        if not self._instead:
+            return snapshot
+        return dataclasses.replace(
+            snapshot,
+            load_balancer=self._instead.get(snapshot.load_balancer.id, snapshot.load_balancer),
+            listeners=tuple(one for kept in snapshot.listeners if (one := self._instead.get(kept.id, kept)) is not None),
+            pools=tuple(one for kept in snapshot.pools if (one := self._instead.get(kept.id, kept)) is not None),
+        )
 
-        :raises ControllerError: somebody is: of a listener that serves, a part of a change must not be applied.
+    def _do_without(self, snapshot: model.Snapshot, unread: Mapping[Need, exceptions.ControllerError], known: Collection[Need]) -> None:
+        """Settle what takes the place of everybody who needs what could not be read: what it was before its change, or nothing.
+
+        :raises ControllerError: a listener or a pool that serves was not changed to it, so it must not be taken away.
         """
-        if not unread:
-            return frozenset()
-        lacking = {("listener" if isinstance(one, model.Listener) else "pool", one.id): need for one, need in tls.lacking(snapshot, unread)}
+        lacking = {(_word(one), one.id): (one, need) for one, need in tls.lacking(snapshot, unread)}
         with self._db.read() as tx:
-            idle = tx.settlement.idle(lacking)
-        for (word, child), need in lacking.items():
-            if (word, child) not in idle:
+            idle = tx.settlement.idle([whose for whose in lacking if whose[0] != _LOG])
+            former = tx.served_before.of(snapshot.load_balancer.id)
+        for (word, child), (one, need) in lacking.items():
+            before = former.get(child)
+            if before is None and word != _LOG and (word, child) not in idle:
                 raise unread[need]
-            LOG.warning("load balancer %s: %s %s is left out: %s", snapshot.load_balancer.id, word, child, unread[need])
-            why = f"it is not served, because {need.reference} was never read: {_reason(unread[need])}"
+            goes_on = before is not None and before.admin_state_up and tls.needs_of(before) <= set(known)
+            self._instead[child] = _instead(one, before if goes_on else None)
+            what = "it is served as it was before its change" if goes_on else _NOT_SERVED[word]
+            LOG.warning("load balancer %s: %s %s: %s: %s", snapshot.load_balancer.id, word, child, what, unread[need])
+            why = f"{what}, because {need.reference} was never read: {_reason(unread[need])}. {_TO_DO}"
             self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=why)
-        left = tls.needs(without(snapshot, self.left_out))
-        for need, exc in unread.items():
-            if need in left:
-                raise exc
-        return frozenset(unread)
 
     def encrypted(self, load_balancer_id: str, names: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of copies, by their names."""
@@ -216,14 +235,15 @@ _resting: weakref.WeakKeyDictionary[interface.SecretStore, float] = weakref.Weak
 """Until when a store is left alone, by the monotonic clock."""
 
 
-def without(snapshot: model.Snapshot, left_out: Collection[tuple[str, str]]) -> model.Snapshot:
-    """The same without these listeners and pools, known by word and id."""
-    if not left_out:
-        return snapshot
-    listeners = tuple(one for one in snapshot.listeners if ("listener", one.id) not in left_out)
-    return dataclasses.replace(
-        snapshot, listeners=listeners, pools=tuple(one for one in snapshot.pools if ("pool", one.id) not in left_out)
-    )
+def _word(one: tls.User) -> str:
+    return "listener" if isinstance(one, model.Listener) else "pool" if isinstance(one, model.Pool) else _LOG
+
+
+def _instead(one: tls.User, before: tls.User | None) -> tls.User | None:
+    """What takes its place, if this is what it was; of a load balancer the secret is needed for its access log alone."""
+    if not isinstance(one, model.LoadBalancer):
+        return before
+    return dataclasses.replace(one, access_log=before.access_log if isinstance(before, model.LoadBalancer) else None)
 
 
 def _reason(error: exceptions.ControllerError) -> str:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import rows, tables
-from controller.db.repositories import faults, leases, moves
+from controller.db.repositories import faults, leases, moves, served_before
 from controller.model import load_balancer as model
 from controller.model import status
 
@@ -47,8 +47,12 @@ _UNSETTLED = sa.union_all(
     sa.select(sa.literal_column("'left out'"), tables.faults.c.object_id, tables.faults.c.step).where(
         tables.faults.c.load_balancer_id == sa.bindparam("load_balancer_id"), tables.faults.c.code == model.LEFT_OUT
     ),
+    sa.select(sa.literal_column("'before'"), tables.served_before.c.object_id, sa.literal_column("''")).where(
+        tables.served_before.c.load_balancer_id == sa.bindparam("load_balancer_id"),
+        tables.served_before.c.generation <= sa.bindparam("generation"),
+    ),
 )
-"""And in one question what is left out, and by which step."""
+"""And in one question what is left out, and by which step; and of what it is known how it was before."""
 _STATE = (
     sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation, _LB.admin_state_up, _LB.operating_status)
     .where(_LB.id == sa.bindparam("load_balancer_id"))
@@ -83,12 +87,13 @@ class Settlement(rows.Repository):
         """
         self._check(lease)
         state = self._connection.execute(_STATE, {"load_balancer_id": load_balancer_id}).one()
-        unsettled, left_out = self._unsettled(load_balancer_id, generation)
+        unsettled, left_out, before = self._unsettled(load_balancer_id, generation)
         told = faults.Faults(self._connection)
         for word, children in unsettled.items():
             applied = [child for child, own in children if own != _P.PENDING_DELETE and child not in left_out]
             self._activate(word, applied, served=state.admin_state_up)
         self._remove({word: [child for child, own in of if own == _P.PENDING_DELETE] for word, of in unsettled.items()})
+        served_before.ServedBefore(self._connection).forget([one for one in before if one not in left_out])
         self._switch(load_balancer_id, generation, state)
         healed = told.clear(load_balancer_id, left_out)
         settled = complete and int(state.generation) <= generation
@@ -124,7 +129,8 @@ class Settlement(rows.Repository):
         return becomes
 
     def leave_out(self, load_balancer_id: str, generation: int, left_out: Mapping[tuple[str, str], model.Fault], lease: jobs.Lease) -> None:
-        """What is served of `generation` is all but these children, known by word and id, each for its reason: they are in ERROR.
+        """What is served of `generation` is all but these objects, known by word and id, each for its reason: they are in ERROR. A load
+        balancer that lacks only its access log is not: the fault alone is there.
 
         :raises StaleLease: another worker took the load balancer over.
         """
@@ -133,11 +139,13 @@ class Settlement(rows.Repository):
         for known in told.left_out(load_balancer_id) - {child for _, child in left_out}:
             told.clear_code(known, model.LEFT_OUT)
         for (word, child), fault in left_out.items():
-            own = _CHILDREN[word].c
-            failed = moves.to(_CHILDREN[word], _P.ERROR).where(own.id == child, own.generation <= generation)
-            if self._connection.execute(failed).rowcount:
-                told.put(load_balancer_id, [child], dataclasses.replace(fault, step=_pushed(generation)))
-                told.add_news(load_balancer_id, word, child, fault)
+            if word in _CHILDREN:
+                own = _CHILDREN[word].c
+                failed = moves.to(_CHILDREN[word], _P.ERROR).where(own.id == child, own.generation <= generation)
+                if not self._connection.execute(failed).rowcount:
+                    continue
+            told.put(load_balancer_id, [child], dataclasses.replace(fault, step=_pushed(generation)))
+            told.add_news(load_balancer_id, word, child, fault, among=1 if word in _CHILDREN else 100)
 
     def idle(self, children: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
         """Those of these children, known by word and id, that are not ACTIVE and that nobody sees at work."""
@@ -171,14 +179,16 @@ class Settlement(rows.Repository):
     def _check(self, lease: jobs.Lease) -> None:
         leases.Leases(self._connection).check(lease)
 
-    def _unsettled(self, load_balancer_id: str, generation: int) -> tuple[Mapping[str, Sequence[tuple[str, str]]], Collection[str]]:
+    def _unsettled(
+        self, load_balancer_id: str, generation: int
+    ) -> tuple[Mapping[str, Sequence[tuple[str, str]]], Collection[str], Collection[str]]:
         """Ids and statuses of what is below the load balancer, was last changed at `generation` or before, and is not ACTIVE. And the ids
-        of what that generation was pushed without."""
+        of what that generation was pushed without, and of what it is known how it was before."""
         found: dict[str, list[tuple[str, str]]] = {}
         for row in self._connection.execute(_UNSETTLED, {"load_balancer_id": load_balancer_id, "generation": generation}):
             found.setdefault(row.word, []).append((row.id, row.provisioning_status))
         left_out = [child for child, step in found.pop("left out", ()) if step == _pushed(generation)]
-        return found, left_out
+        return found, left_out, [child for child, _ in found.pop("before", ())]
 
     def _activate(self, word: str, ids: Sequence[str], *, served: bool) -> None:
         """These children were applied. What can be said of their work without looking is said at once; heartbeats say the rest.
@@ -235,9 +245,10 @@ class Settlement(rows.Repository):
         return {word: list(ids) for word, ids in everything.items()}
 
     def _delete_facts(self, ids: Sequence[str]) -> None:
-        """Forget the tags and faults of what is going to be removed."""
+        """Forget the tags and faults of what is going to be removed, and what it was before."""
         self._delete(tables.tags, "resource_id", ids)
         self._delete(tables.faults, "object_id", ids)
+        self._delete(tables.served_before, "object_id", ids)
 
     def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
         for some in rows.chunks(values):
