@@ -17,6 +17,7 @@ from controller.db import database
 from controller.drivers.secrets import bundles, reading
 from controller.exceptions import RuleBroken
 from controller.model import load_balancer as model
+from controller.model.status import ProvisioningStatus
 from controller.model.tls import Kind, Need
 from controller.refusals import Refusal
 
@@ -95,17 +96,24 @@ def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation
 
 
 def keep_former(tx: database.Transaction, fields: Fields, values: Mapping[str, Any], noun: Any, generation: int) -> None:
-    """Keep how an object was before a change by which it needs other secrets: where workers can't read these, it serves on as before.
+    """Keep how an object was before a change by which it needs other secrets: where workers can't read these, it serves on as before,
+    or stays switched off.
 
     Called before anything of the change is written.
     """
-    if not fields.named(values) and not values.get("tls_enabled"):
+    needs_others = fields.named(values) or values.get("tls_enabled")
+    if not needs_others and not (values.get("admin_state_up") and _is_off(noun) and fields.references({}, noun)):
         return
     load_balancer_id = noun.id if isinstance(noun, model.LoadBalancer) else noun.load_balancer_id
     read = {need.reference for need in tx.tenant_certificates.of(load_balancer_id)}
     present = noun.access_log if isinstance(noun, model.LoadBalancer) else noun
     is_read = present is None or read.issuperset(fields.references({}, present))
     tx.served_before.keep(load_balancer_id, noun, generation, is_read=is_read)
+
+
+def _is_off(noun: Any) -> bool:
+    """Whether it serves nobody, because it is switched off, and amphorae were told so."""
+    return not noun.admin_state_up and noun.provisioning_status is ProvisioningStatus.ACTIVE
 
 
 def tell_ends(tx: database.Transaction, load_balancer_id: str, fields: Fields, values: Mapping[str, Any]) -> None:

@@ -133,11 +133,11 @@ class Keeper:
         """
         lacking = {(_word(one), one.id): (one, need) for one, need in tls.lacking(snapshot, unread)}
         with self._db.read() as tx:
-            idle = tx.settlement.idle([whose for whose in lacking if whose[0] != _LOG])
+            new = tx.settlement.new([whose for whose in lacking if whose[0] != _LOG])
             former = tx.served_before.of(snapshot.load_balancer.id)
         for (word, child), (one, need) in lacking.items():
             before = former.get(child)
-            if before is None and word != _LOG and (word, child) not in idle:
+            if before is None and word != _LOG and (word, child) not in new:
                 raise unread[need]
             goes_on = before is not None and before.admin_state_up and tls.needs_of(before) <= set(known)
             self._instead[child] = _instead(one, before if goes_on else None)

@@ -237,21 +237,78 @@ def test_all_of_whom_something_is_left_out_are_tried_again(site: flow_site.Site,
         assert set(tx.connection.execute(repairs).scalars()) == set(incomplete)
 
 
-def test_who_serves_is_not_left_out_for_what_was_never_read(site: flow_site.Site, store: Store) -> None:
-    """A part of its change must not be applied; what it had before serves on."""
+@pytest.mark.parametrize("seen", ["ONLINE", "ERROR", "OFFLINE"])
+def test_who_serves_is_not_left_out_for_what_was_never_read(site: flow_site.Site, store: Store, seen: str) -> None:
+    """A part of its change must not be applied; what it had before serves on, whatever is seen of it: in ERROR are also those whose
+    amphorae were silent a moment ago."""
     load_balancer_id = site.built()
     listener_id = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
     site.succeed(flow_site.an_update(load_balancer_id))
     with site.db.begin() as tx:
         generation = tx.load_balancers.advance(load_balancer_id)
         changed = {"default_tls_container_ref": "nowhere", "generation": generation, "provisioning_status": "PENDING_UPDATE"}
-        seen = {"operating_status": "ONLINE"}
-        tx.connection.execute(sa.update(tables.listeners).where(tables.listeners.c.id == listener_id).values(**changed, **seen))
+        changed["operating_status"] = seen
+        tx.connection.execute(sa.update(tables.listeners).where(tables.listeners.c.id == listener_id).values(**changed))
     before = _text(site, load_balancer_id)
+    for _ in range(2):
+        result = site.work(flow_site.an_update(load_balancer_id))
+        assert result is not None
+        assert "nowhere" in result.words
+        assert _text(site, load_balancer_id) == before
+
+
+@pytest.mark.parametrize("is_left_out_first", [True, False])
+def test_who_was_never_served_is_known_also_after_a_failure(site: flow_site.Site, store: Store, is_left_out_first: bool) -> None:
+    """The fault is another one then, and the status says only that something failed."""
+    load_balancer_id = site.built()
+    store.away = True
+    listener_id = _a_listener(site, load_balancer_id, "nowhere")
+    if is_left_out_first:
+        site.succeed(flow_site.an_update(load_balancer_id))
+        site.accept(load_balancer_id, (tables.listeners, {"id": listener_id, "name": "changed"}))
+    failed = site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.failing(["Push"], exceptions.Misconfigured("nobody knows")))
+    assert failed is not None
+    assert site.faults(load_balancer_id)[listener_id].code != model.LEFT_OUT
+    site.accept(load_balancer_id, (tables.listeners, {"id": listener_id, "name": "and again"}))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.faults(load_balancer_id)[listener_id].code == model.LEFT_OUT
+    assert listener_id not in _text(site, load_balancer_id)
+
+
+def test_who_served_although_its_first_push_failed_in_the_end_is_not_taken_away(site: flow_site.Site, store: Store) -> None:
+    """The amphora took it; a later step failed, and the copy is lost."""
+    load_balancer_id = site.built()
+    listener_id = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
+    spoil = flow_site.failing(["ReleaseMemberNetworks"], exceptions.Misconfigured("nobody knows"))
+    failed = site.work(flow_site.an_update(load_balancer_id), spoil=spoil)
+    assert failed is not None
+    assert listener_id in _text(site, load_balancer_id)
+    with site.db.begin() as tx:
+        tx.connection.execute(sa.delete(tables.tenant_certificates))
+    store.away = True
     result = site.work(flow_site.an_update(load_balancer_id))
     assert result is not None
-    assert "nowhere" in result.words
-    assert _text(site, load_balancer_id) == before
+    assert listener_id in _text(site, load_balancer_id)
+
+
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_who_is_switched_on_is_in_nobodys_way_if_it_was_off(site: flow_site.Site, store: Store, is_applied: bool) -> None:
+    """If amphorae were never told that it is off, it serves, and must not be taken away."""
+    load_balancer_id = site.built()
+    listener_id = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    asking = _asking(site)
+    for state in (False, True):
+        listeners.update(asking, listener_id, listener_fields.SCHEMA.updated({"admin_state_up": state}, "test"))
+        if is_applied and not state:
+            site.succeed(flow_site.an_update(load_balancer_id))
+    with site.db.begin() as tx:
+        tx.connection.execute(sa.delete(tables.tenant_certificates))
+    store.away = True
+    result = site.work(flow_site.an_update(load_balancer_id))
+    assert result is not None
+    assert (listener_id in _text(site, load_balancer_id)) is not is_applied
+    assert (site.state(load_balancer_id) is ProvisioningStatus.ACTIVE) is is_applied
 
 
 def test_a_store_that_hangs_is_left_alone_for_a_while(site: flow_site.Site, store: Store) -> None:

@@ -30,7 +30,7 @@ _KINDS: Mapping[type, tuple[sa.Table, tuple[str, ...], Callable[[rows.Row], Any]
 
 
 class ServedBefore(rows.Repository):
-    """One row for each object of which such a change is not applied yet."""
+    """One row for each object of which such a change is not applied yet, and for each that could not be applied since it was made."""
 
     def keep(self, load_balancer_id: str, user: User, generation: int, *, is_read: bool) -> None:
         """Call it before the change is written. What was kept before stays, unless all that the object names now `is_read`."""
@@ -43,8 +43,17 @@ class ServedBefore(rows.Repository):
         values = {"object_id": user.id, "load_balancer_id": load_balancer_id, "generation": generation, "fields": dict(row)}
         self._connection.execute(sa.insert(tables.served_before).values(values))
 
+    def keep_nothing(self, load_balancer_id: str, object_ids: Collection[str], generation: int) -> None:
+        """These were never applied: they served nobody before. What is known of them stays."""
+        for some in rows.chunks(object_ids):
+            known = set(self._connection.execute(sa.select(_T.object_id).where(_T.object_id.in_(some))).scalars())
+            nothing = {"load_balancer_id": load_balancer_id, "generation": generation, "fields": {}}
+            if new := [nothing | {"object_id": one} for one in some if one not in known]:
+                self._connection.execute(sa.insert(tables.served_before), new)
+
     def of(self, load_balancer_id: str) -> Mapping[str, User]:
-        """What there is of a load balancer, by id: the objects with what clients had asked for before; all else is as it is now."""
+        """What there is of a load balancer, by id: the objects with what clients had asked for before; all else is as it is now. Who
+        served nobody before is as it is now altogether, so where that can't be read, nothing takes its place."""
         kept = {
             row["object_id"]: row["fields"]
             for row in self._rows(sa.select(tables.served_before).where(_T.load_balancer_id == load_balancer_id))

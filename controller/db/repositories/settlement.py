@@ -116,7 +116,9 @@ class Settlement(rows.Repository):
         """
         self._check(lease)
         failed = [load_balancer_id]
-        for word, children in self._unsettled(load_balancer_id, generation)[0].items():
+        unsettled = self._unsettled(load_balancer_id, generation)[0]
+        self._note_unserved(load_balancer_id, generation, unsettled)
+        for word, children in unsettled.items():
             for some in rows.chunks([child for child, _ in children]):
                 self._connection.execute(moves.to(_CHILDREN[word], _P.ERROR).where(_CHILDREN[word].c.id.in_(some)))
             failed.extend(child for child, _ in children)
@@ -144,16 +146,20 @@ class Settlement(rows.Repository):
                 failed = moves.to(_CHILDREN[word], _P.ERROR).where(own.id == child, own.generation <= generation)
                 if not self._connection.execute(failed).rowcount:
                     continue
+                served_before.ServedBefore(self._connection).keep_nothing(load_balancer_id, [child], generation)
             told.put(load_balancer_id, [child], dataclasses.replace(fault, step=_pushed(generation)))
             told.add_news(load_balancer_id, word, child, fault, among=1 if word in _CHILDREN else 100)
 
-    def idle(self, children: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
-        """Those of these children, known by word and id, that are not ACTIVE and that nobody sees at work."""
+    def new(self, children: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+        """Those of these children, known by word and id, of which no push has come to its end yet: they serve nobody.
+
+        What is seen at work says nothing of it: who serves is in ERROR while all amphorae are silent, or all members down.
+        """
         found = set()
         for word, child in children:
             own = _CHILDREN[word].c
-            idle = (own.id == child, own.provisioning_status != _P.ACTIVE, own.operating_status.in_([_O.OFFLINE, _O.ERROR]))
-            if self._connection.execute(sa.select(own.id).where(*idle)).first() is not None:
+            is_new = (own.id == child, own.provisioning_status == _P.PENDING_CREATE)
+            if self._connection.execute(sa.select(own.id).where(*is_new)).first() is not None:
                 found.add((word, child))
         return frozenset(found)
 
@@ -189,6 +195,16 @@ class Settlement(rows.Repository):
             found.setdefault(row.word, []).append((row.id, row.provisioning_status))
         left_out = [child for child, step in found.pop("left out", ()) if step == _pushed(generation)]
         return found, left_out, [child for child, _ in found.pop("before", ())]
+
+    def _note_unserved(self, load_balancer_id: str, generation: int, failed: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        """In ERROR nobody can tell any more what was never applied: it is written down, unless an amphora took this generation."""
+        new = [child for word in ("listener", "pool") for child, own in failed.get(word, ()) if own == _P.PENDING_CREATE]
+        if not new:
+            return
+        own = tables.amphorae.c
+        took = sa.select(own.id).where(own.load_balancer_id == load_balancer_id, own.applied_generation >= generation)
+        if self._connection.execute(took).first() is None:
+            served_before.ServedBefore(self._connection).keep_nothing(load_balancer_id, new, generation)
 
     def _activate(self, word: str, ids: Sequence[str], *, served: bool) -> None:
         """These children were applied. What can be said of their work without looking is said at once; heartbeats say the rest.
