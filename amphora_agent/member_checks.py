@@ -35,6 +35,7 @@ class Target:
 
     @property
     def place(self) -> Place:
+        """Address and port that are checked."""
         return self.address, self.port
 
 

@@ -28,6 +28,7 @@ class Wanted:
 
     @property
     def server(self) -> _Server:
+        """Address (in its canonical spelling) and port: what makes two members the same one."""
         return addresses.canonical(self.values["address"]), self.values["protocol_port"]
 
 

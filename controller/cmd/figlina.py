@@ -12,6 +12,7 @@ from controller.dev import cli, demo, settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; its exit code."""
     parser = argparse.ArgumentParser(prog="figlina", description="Load balancers as a service.")
     commands = parser.add_subparsers(dest="command", required=True)
     dev = commands.add_parser("dev", help="all of Figlina on this machine, in network namespaces of its own")

@@ -36,6 +36,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; exit code 0, 1 (warnings), 2 (failures) or 255 (the configuration can't be read)."""
     parser = argparse.ArgumentParser(prog="figlina-status", description=__doc__)
     add_commands(parser)
     options = parser.parse_args(arguments)

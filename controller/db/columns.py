@@ -47,6 +47,7 @@ def _stored(fields: Iterable[Field]) -> Iterable[Field]:
 
 
 def column(field: Field) -> sa.Column[Any]:
+    """The column in which a declared field is stored, with its default."""
     default = None if field.default is ABSENT else field.default
     return sa.Column(str(field.column), kind_of(field.kind), nullable=not field.is_never_null, default=default)
 

@@ -59,14 +59,17 @@ class Site:
 
     @property
     def compute(self) -> clouds.Service:
+        """Nova, as the service user."""
         return self.cloud.service("compute")
 
     @property
     def network(self) -> clouds.Service:
+        """Neutron, as the service user."""
         return self.cloud.service("network")
 
     @property
     def image_service(self) -> clouds.Service:
+        """Glance, as the service user."""
         return self.cloud.service("image")
 
     @functools.cached_property

@@ -222,6 +222,7 @@ class Instance:
             time.sleep(0.05)
 
     def api_answers(self) -> bool:
+        """Whether the API of this instance answers within five seconds, with whatever status."""
         try:
             with urllib.request.urlopen(self.settings.api_url + "/", timeout=5):
                 return True

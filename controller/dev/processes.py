@@ -26,9 +26,11 @@ class Processes:
         self._logs = state / "logs"
 
     def log(self, name: str) -> pathlib.Path:
+        """The file to which a process writes its standard output and error."""
         return self._logs / f"{name}.log"
 
     def running(self, name: str) -> bool:
+        """Whether the process that was started under this name still runs."""
         process = linux.recorded(self._record(name))
         return process is not None and process.alive
 
@@ -84,6 +86,7 @@ class Processes:
         linux.kill(_marked(self._state))
 
     def last_words(self, name: str, lines: int = 15) -> str:
+        """The last lines of its log; empty if it has none."""
         try:
             return "\n".join(self.log(name).read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
@@ -99,6 +102,7 @@ class Processes:
 
 
 def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module by the interpreter of this process."""
     return [sys.executable, "-m", module, *arguments]
 
 

@@ -57,10 +57,12 @@ class Settings:
 
     @property
     def api_url(self) -> str:
+        """Where clients on this machine reach the API."""
         return f"http://127.0.0.1:{self.api_port}"
 
     @property
     def controller_address(self) -> str:
+        """The controller's address on the management network."""
         return _place(self.management_cidr, _CONTROLLER_PLACE)
 
     @property
@@ -76,9 +78,11 @@ class Settings:
 
     @property
     def machines(self) -> tuple[str, ...]:
+        """The names of all namespaces that are no amphorae: the controller, tenants' machines, machines outside."""
         return ("controller", *self.tenants, *self.outsiders)
 
     def namespace(self, name: str) -> str:
+        """The network namespace of one of them."""
         return f"{self.prefix}-{name}"
 
     def configuration(self, state: pathlib.Path) -> str:

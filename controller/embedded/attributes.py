@@ -86,6 +86,7 @@ def word(*known: str) -> Parser:
 
 
 def address(value: Any) -> str:
+    """An IPv4 or IPv6 address, in its canonical spelling."""
     return str(ipaddress.ip_address(kinds.ip_address(value)))
 
 
@@ -95,6 +96,7 @@ def address_or_cidr(value: Any) -> str:
 
 
 def mac(value: Any) -> str:
+    """The MAC address of one host (no multicast address), in lower case."""
     if not isinstance(value, str) or not re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", value) or int(value[:2], 16) & 1:
         raise Reject("Value should be the MAC address of one host")
     return value.lower()

@@ -101,6 +101,7 @@ class Plug:
 
     @property
     def id(self) -> str:
+        """The id of its port."""
         return self.port.id
 
     @property
@@ -154,6 +155,7 @@ class Contents:
         )
 
     def bridges(self) -> list[str]:
+        """The bridges of all networks, sorted by name."""
         return sorted(row.bridge for row in self.rows.all(tables.networks))
 
     # Ports
@@ -216,6 +218,7 @@ class Contents:
         raise exceptions.NotFound("Port", wanted)
 
     def find_port(self, name: str, kind: str) -> Port | None:
+        """A port of this name and kind; None if there is none."""
         return next(iter(self.ports("name", name=name, kind=kind)), None)
 
     def ports_of_device(self, device_id: str, kinds: Sequence[str]) -> list[Port]:
@@ -380,12 +383,14 @@ class Contents:
         return frozenset(self.all_pair_rules(load_balancer_id=load_balancer_id).get(load_balancer_id, ()))
 
     def all_pair_rules(self, **equal: Any) -> dict[str, list[AccessRule]]:
+        """What the halves of pairs admit from each other, by load balancer."""
         found: dict[str, list[AccessRule]] = {}
         for row in self.rows.all(tables.pair_rules, **equal):
             found.setdefault(row.load_balancer_id, []).append(AccessRule(row.protocol, row.port or None, row.cidr or None, True))
         return found
 
     def set_pair_rules(self, load_balancer_id: str, wanted: Iterable[AccessRule]) -> None:
+        """Replace what the halves of this load balancer's pair admit from each other."""
         self.rows.delete(tables.pair_rules, load_balancer_id=load_balancer_id)
         own = {"load_balancer_id": load_balancer_id}
         self.rows.put(

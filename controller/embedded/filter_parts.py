@@ -54,6 +54,7 @@ class Part:
 
 
 def together(parts: Iterable[Part]) -> Part:
+    """One part that is all of these."""
     sets: dict[str, str] = {}
     chains: dict[str, tuple[str, ...]] = {}
     elements: set[Element] = set()
@@ -106,10 +107,12 @@ def egress(group_id: str) -> str:
 
 
 def names_of(group_id: str) -> list[str]:
+    """The chains and sets that a security group has in the filter."""
     return [ingress(group_id), egress(group_id), _members(group_id, 4), _members(group_id, 6)]
 
 
 def member(group_id: str, address: str) -> Element:
+    """The element that makes an address a member of a group, for rules that name it as their remote group."""
     return (_members(group_id, ipaddress.ip_address(address).version), address)
 
 

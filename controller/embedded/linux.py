@@ -88,6 +88,7 @@ def namespace_exists(namespace: str) -> bool:
 
 
 def namespaces(prefix: str) -> list[str]:
+    """The network namespaces of this machine whose names begin so, sorted."""
     if not NAMESPACES.is_dir():
         return []
     return sorted(entry.name for entry in NAMESPACES.iterdir() if entry.name.startswith(prefix))
@@ -232,6 +233,7 @@ class ProcessMark:
 
     @property
     def alive(self) -> bool:
+        """Whether the same process still runs, and not another one that was given its number."""
         return ProcessMark.of(self.pid) == self
 
     def send(self, number: signal.Signals) -> None:

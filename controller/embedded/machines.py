@@ -273,6 +273,7 @@ class Record:
 
     @classmethod
     def of(cls, request: interface.BootRequest, flavor: str) -> Record:
+        """The record of a machine that is to be booted; its first address is that on the management network."""
         addresses = [fixed.ip_address for port in request.ports[:1] for fixed in port.fixed_ips]
         record = cls(name=request.name, flavor=flavor, management_address=next(iter(addresses), None))
         for port in request.ports:
@@ -281,6 +282,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: pathlib.Path) -> Record:
+        """What is written in a machine's folder; an empty record if there is none, or none that can be read."""
         try:
             found = json.loads((folder / "machine.json").read_bytes())
             return cls(**{field.name: found[field.name] for field in dataclasses.fields(cls) if field.name in found})
@@ -288,21 +290,34 @@ class Record:
             return cls()
 
     def with_cable(self, port: Port) -> Record:
+        """The same with one more port plugged; a port that is plugged already changes nothing.
+
+        :raises ComputeFault: the port has no bridge on this machine.
+        """
         namespace = bridge_namespace(port)
         there = self.cables.get(namespace, ())
         return self if port.id in there else dataclasses.replace(self, cables={**self.cables, namespace: [*there, port.id]})
 
     def write(self, folder: pathlib.Path) -> None:
+        """Keep it in the machine's folder, in one step."""
         write(folder / "machine.json", json.dumps(dataclasses.asdict(self)).encode())
 
 
 def bridge_namespace(port: Port) -> str:
+    """The network namespace in which the bridge of a port is.
+
+    :raises ComputeFault: it has none on this machine.
+    """
     if port.attachment is None or port.attachment.namespace is None:
         raise exceptions.ComputeFault(f"port {port.id} has no bridge in a namespace of this machine: its network driver does not fit")
     return port.attachment.namespace
 
 
 def inner_path(folder: pathlib.Path, path: str) -> pathlib.Path:
+    """Where, in a machine's folder, the file lies that the machine sees at an absolute path.
+
+    :raises ComputeFault: the path is not absolute, or leads out of the folder.
+    """
     inner = pathlib.PurePosixPath(path)
     if not inner.is_absolute() or ".." in inner.parts:
         raise exceptions.ComputeFault(f"{path!r} is not an absolute path")

@@ -17,6 +17,7 @@ Row = Any
 
 
 def new_id() -> str:
+    """An id for a new row: a random UUID."""
     return str(uuid.uuid4())
 
 
@@ -53,6 +54,7 @@ class Rows:
         return _select(table, *_shape(equal)).rows(self._connection, _flat(equal))
 
     def first(self, table: sa.Table, **equal: Any) -> Row | None:
+        """Any row with these values; None if there is none."""
         return next(iter(self.all(table, **equal)), None)
 
     def get(self, table: sa.Table, object_id: str) -> Row:
@@ -63,6 +65,7 @@ class Rows:
         return found
 
     def count(self, table: sa.Table, **equal: Any) -> int:
+        """How many rows have these values."""
         return int(_count(table, *_shape(equal)).all(self._connection, _flat(equal))[0][0])
 
     def put(self, table: sa.Table, *rows: Mapping[str, Any]) -> int:
@@ -77,6 +80,7 @@ class Rows:
         return str(columns["id"])
 
     def set(self, table: sa.Table, equal: Mapping[str, Any], **columns: Any) -> None:
+        """Change columns of all rows with the values of `equal`."""
         if columns:
             changed = _update(table, tuple(columns), *_shape(equal))
             changed.change(self._connection, _flat(equal) | _new(columns))

@@ -19,6 +19,7 @@ _OF_PORT = (*_STANDARD, "dns_name", "dns_domain", "extra_dhcp_opts", "binding:pr
 
 
 def create_network(contents: Contents, values: Mapping[str, Any]) -> str:
+    """Make a network with its bridge; its id."""
     made = rows.new_id()
     bridge = f"br-{made.replace('-', '')[:11]}"
     columns = {name: values[name] for name in ("name", "mtu", "project_id", "shared")}

@@ -20,6 +20,7 @@ def group_id(load_balancer_id: str) -> str:
 
 
 def exists(contents: Contents, load_balancer_id: str) -> bool:
+    """Whether there is a group of what the listeners of this load balancer open."""
     return contents.rows.first(tables.security_groups, id=group_id(load_balancer_id)) is not None
 
 

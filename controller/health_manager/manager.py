@@ -74,6 +74,7 @@ class HealthManager:
         ]
 
     def start(self) -> None:
+        """Begin to receive, record, judge and repair, each in a thread of its own."""
         for thread in self._threads:
             thread.start()
 

@@ -25,6 +25,7 @@ class Pace:
         return self._full_until.get(key, float("-inf")) - self._clock.monotonic() <= self._patience
 
     def note(self, key: Hashable) -> None:
+        """This one was told just now."""
         self._full_until[key] = max(self._clock.monotonic(), self._full_until.get(key, float("-inf"))) + self._seldom
 
     def take(self, key: Hashable) -> bool:

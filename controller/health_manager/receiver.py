@@ -128,9 +128,11 @@ class Receiver:
 
     @property
     def port(self) -> int:
+        """The UDP port on which it hears: the one that was asked for, or that the system chose for 0."""
         return int(self._socket.getsockname()[1])
 
     def run(self, stop: threading.Event) -> None:
+        """Take in what comes, until told to stop; whatever fails in a turn is logged."""
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         self._last_turn = self._clock.monotonic()

@@ -51,6 +51,7 @@ class Repairs:
         self._cursor = ""
 
     def run(self, stop: threading.Event) -> None:
+        """Look at all amphorae at each interval, until told to stop; whatever fails in a turn is logged, and the next one comes."""
         outage, pause = outages.Outage(LOG, "The repair of amphorae"), self.interval
         while not stop.wait(pause):
             pause = max(self.interval, outage.outlives(self.turn))

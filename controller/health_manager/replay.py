@@ -152,6 +152,7 @@ class Assembly:
         return None not in self.bodies
 
     def body(self) -> bytes:
+        """The parts that have come, in their order: the whole report once all are there."""
         return b"".join(body for body in self.bodies if body is not None)
 
 
@@ -173,6 +174,7 @@ class Assemblies:
 
     @property
     def size(self) -> int:
+        """Bytes that unfinished reports hold."""
         return self._bytes
 
     def add(self, sender: Sender, header: heartbeat.Header, body: bytes, now: float) -> bytes | None:

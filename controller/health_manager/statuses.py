@@ -99,6 +99,7 @@ class Statuses:
             return list(self._mismatches.values())
 
     def settle_mismatch(self, amphora_id: str) -> None:
+        """This one has been dealt with: it is no mismatch until it reports one again."""
         with self._lock:
             self._mismatches.pop(amphora_id, None)
 

@@ -97,6 +97,7 @@ class Watcher:
         self._fleet, self._fleet_counted_at = 0, float("-inf")
 
     def run(self, stop: threading.Event) -> None:
+        """Look for silent amphorae every `health_check_interval` seconds, until told to stop; whatever fails in a turn is logged."""
         self._started_at = self._last_turn = self.clock.monotonic()
         outage = outages.Outage(LOG, "The watch over silent amphorae")
         while not stop.wait(self.settings.health_check_interval):  # always: a pause would look like a manager that lags

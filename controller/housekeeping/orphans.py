@@ -48,6 +48,10 @@ class Orphans:
         self._suspects: dict[tuple[str, str], _Suspect] = {}
 
     def collect(self, may_go_on: Callable[[], bool]) -> None:
+        """Delete the machines, ports and groups of ours that no row explains, each once it was seen long enough; stop when told so.
+
+        :raises Transient: a service or the database did not answer; the next round goes on.
+        """
         amphora_ids, vip_ports = self._ours()
         owners = vip_ports.keys() | set(self.compute.list_server_groups()) | set(self.network.list_vip_groups())
         with self.db.read() as tx:

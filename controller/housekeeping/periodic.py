@@ -71,6 +71,7 @@ class Housekeeper:
         self._threads += [threading.Thread(target=self._attend, args=(duty,), name=duty.name, daemon=True) for duty in duties]
 
     def start(self) -> None:
+        """Begin in threads of its own; it works once it leads."""
         for thread in self._threads:
             thread.start()
 

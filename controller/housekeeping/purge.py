@@ -20,6 +20,7 @@ class Purge:
         self._page_size = page_size
 
     def purge(self, may_go_on: Callable[[], bool]) -> None:
+        """Remove rows that were deleted, and events, longer ago than their ages, page by page; stop when told so."""
         now, size = self._db.now(), self._page_size
         oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
         steps: list[tuple[str, Callable[[database.Transaction], Sized | int]]] = [

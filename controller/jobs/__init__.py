@@ -28,6 +28,7 @@ class Job:
 
     @property
     def subject(self) -> str:
+        """Kind and load balancer: of jobs with one subject, at most one waits unclaimed."""
         return f"{self.kind}/{self.load_balancer_id}"
 
 

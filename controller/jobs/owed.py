@@ -45,10 +45,12 @@ def outstanding(snapshot: model.Snapshot, new_id: Callable[[], str] | None = Non
 
 
 def serving(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
+    """The amphorae that take traffic, or would if they answered: a push goes to all of them."""
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.SERVING)
 
 
 def discarded(snapshot: model.Snapshot) -> tuple[amphora_model.Amphora, ...]:
+    """The amphorae that nobody counts on any more, and that are still to be deleted."""
     return tuple(amphora for amphora in snapshot.amphorae if amphora.status in status.DISCARDED)
 
 

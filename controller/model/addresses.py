@@ -18,6 +18,7 @@ _TRANSLATED = (
 
 
 def is_address(text: str) -> bool:
+    """Whether this is an IPv4 or IPv6 address, in any spelling."""
     try:
         ipaddress.ip_address(text)
     except ValueError:

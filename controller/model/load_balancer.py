@@ -320,10 +320,12 @@ class Snapshot:
 
     @property
     def generation(self) -> int:
+        """The generation of the load balancer at which all of this was read."""
         return self.load_balancer.generation
 
     @functools.cached_property
     def pools_by_id(self) -> Mapping[str, Pool]:
+        """Its pools, each by its id."""
         return {pool.id: pool for pool in self.pools}
 
     @functools.cached_property
@@ -359,6 +361,7 @@ class Snapshot:
 
     @functools.cached_property
     def health_monitor_by_pool(self) -> Mapping[str, HealthMonitor]:
+        """Its health monitors, each by the id of the pool that it checks."""
         return {monitor.pool_id: monitor for monitor in self.health_monitors}
 
 

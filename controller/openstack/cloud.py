@@ -59,6 +59,7 @@ class Service:
         self._proxy: Any = None
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
+        """What the service answers to a GET, as JSON; errors as of `call`."""
         return self.call("GET", path, params=params, microversion=microversion)
 
     def post(self, path: str, body: Any, *, microversion: str | None = None) -> Any:
@@ -66,6 +67,7 @@ class Service:
         return self.call("POST", path, body, microversion=microversion)
 
     def put(self, path: str, body: Any = None, *, microversion: str | None = None) -> Any:
+        """The same to a PUT with a body of JSON."""
         return self.call("PUT", path, body, microversion=microversion)
 
     def delete(self, path: str, *, microversion: str | None = None) -> None:

@@ -4,6 +4,7 @@ import os
 
 
 def name(host: str) -> str:
+    """The name under which this process holds claims and leases on this host."""
     return f"{host}:{os.getpid()}:{_start(os.getpid())}"
 
 

@@ -41,6 +41,7 @@ class Renewer:
         self._outage = outages.Outage(LOG, "The renewal of claims and leases")
 
     def start(self) -> None:
+        """Begin, in a thread of its own."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -49,10 +50,12 @@ class Renewer:
         self._thread.join(timeout=5)
 
     def add(self, run: Run) -> None:
+        """Renew the claim and the lease of this run from now on."""
         with self._lock:
             self._runs[run.claim.id] = run
 
     def remove(self, run: Run) -> None:
+        """Renew them no more."""
         with self._lock:
             if self._runs.get(run.claim.id) is run:  # not the next one of its job, which may have begun
                 del self._runs[run.claim.id]

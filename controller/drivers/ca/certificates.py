@@ -43,6 +43,7 @@ def key_pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 
 
 def certificate_pem(certificate: x509.Certificate) -> bytes:
+    """A certificate as PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
@@ -112,6 +113,7 @@ def names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def is_issued_by(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    """Whether a certificate bears the name and a good signature of this root; dates are not looked at."""
     try:
         certificate.verify_directly_issued_by(root)
     except (ValueError, TypeError, InvalidSignature):

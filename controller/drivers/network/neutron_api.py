@@ -38,6 +38,7 @@ class Neutron:
 
     @property
     def project_id(self) -> str:
+        """The project of our own user, to which amphorae's ports belong."""
         return self._cloud.project_id
 
     @property

@@ -104,6 +104,7 @@ def network(row: Row) -> Network:
 
 
 def subnet(row: Row) -> Subnet:
+    """A subnet of Neutron's as our noun."""
     return Subnet(
         id=row["id"],
         name=row["name"],
@@ -136,8 +137,10 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
 
 
 def qos_policy(row: Row) -> QosPolicy:
+    """A QoS policy of Neutron's as our noun."""
     return QosPolicy(row["id"], row["name"], row["project_id"], row["shared"])
 
 
 def security_group(row: Row) -> SecurityGroup:
+    """A security group of Neutron's as our noun."""
     return SecurityGroup(row["id"], row["name"], row["project_id"])
