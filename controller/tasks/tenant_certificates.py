@@ -26,6 +26,8 @@ _REST = 10
 """So many times as long as a question took without an answer, the store is not asked again."""
 _LONGEST_REST = 120.0
 """Seconds of such a rest at most."""
+_SEVERAL = 3
+"""After so many projects that had no answer, and none that had one, it is the store that does not answer, and no tenant's own reference."""
 
 _TO_DO = "It is taken up once it can be read: look at it, or name another one"
 _LOG = "load_balancer"
@@ -161,10 +163,13 @@ class Keeper:
     def replaced(self, snapshot: model.Snapshot, needs: Iterable[Need], lease: jobs.Lease) -> Mapping[str, bytes]:
         """Read again what can't be opened, and keep it with our own key; the encrypted contents, by their names.
 
+        :raises Transient: the store does not answer; it is tried again.
         :raises Misconfigured: the store does not give it.
         """
         try:
             read = {need: self._read(snapshot, need) for need in needs}
+        except exceptions.Transient:
+            raise
         except exceptions.ControllerError as exc:
             raise exceptions.Misconfigured(
                 "A copy of a tenant's certificate can't be opened with any of our keys, and the secret store does not give it anew: put "
@@ -220,19 +225,51 @@ def _asked(store: interface.SecretStore, project_id: str, need: Need) -> reading
 
     :raises Transient: it did not answer, or not a moment ago; :raises NotFound, InvalidRequest: what it has can't be used.
     """
+    rests = _rests.setdefault(store, _Rests())
     began = time.monotonic()
-    if began < _resting.get(store, 0.0):
+    if rests.is_left_alone(project_id, began):
         raise exceptions.Transient("The secret store did not answer a moment ago, and is asked again soon.")
     try:
-        return reading.read(store, project_id, need)
+        found = reading.read(store, project_id, need)
     except exceptions.Transient:
-        now = time.monotonic()
-        _resting[store] = now + min(_LONGEST_REST, _REST * (now - began))
+        rests.unanswered(project_id, began, time.monotonic())
         raise
+    except (exceptions.NotFound, exceptions.InvalidRequest):
+        rests.answered()
+        raise
+    rests.answered()
+    return found
 
 
-_resting: weakref.WeakKeyDictionary[interface.SecretStore, float] = weakref.WeakKeyDictionary()
-"""Until when a store is left alone, by the monotonic clock."""
+class _Rests:
+    """Until when a store is left alone, by the monotonic clock: for each project by itself, for a reference that can't be answered is no
+    trouble of other tenants'; and for all once several projects had no answer. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._until: dict[str, float] = {}  # by project
+        self._until_for_all = 0.0
+        self._silent: set[str] = set()  # the projects that had no answer since anybody had one
+
+    def is_left_alone(self, project_id: str, now: float) -> bool:
+        with self._lock:
+            return now < max(self._until_for_all, self._until.get(project_id, 0.0))
+
+    def unanswered(self, project_id: str, began: float, now: float) -> None:
+        end = now + min(_LONGEST_REST, _REST * (now - began))
+        with self._lock:
+            self._until = {project: until for project, until in self._until.items() if until > now} | {project_id: end}
+            self._silent.add(project_id)
+            if len(self._silent) >= _SEVERAL:
+                self._until_for_all = end
+
+    def answered(self) -> None:
+        with self._lock:
+            self._silent.clear()
+            self._until_for_all = 0.0
+
+
+_rests: weakref.WeakKeyDictionary[interface.SecretStore, _Rests] = weakref.WeakKeyDictionary()
 
 
 def _word(one: tls.User) -> str:

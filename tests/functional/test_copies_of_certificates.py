@@ -14,6 +14,7 @@ from controller.drivers.secrets import bundles, cipher
 from controller.model.status import ProvisioningStatus, Role, Topology
 from controller.resources import listener as listener_fields
 from controller.resources import pool as pool_fields
+from controller.worker import engine
 from tests import builders, tls_material
 from tests.functional import flow_site
 from tests.functional import test_tenant_certificates as life
@@ -128,13 +129,21 @@ def test_a_copy_that_was_made_with_another_key_is_read_anew(site: flow_site.Site
 def test_a_copy_that_nobody_can_open_or_read_anew_says_what_to_do(site: flow_site.Site, store: Store) -> None:
     load_balancer_id = site.built()
     theirs, site.services.made["cipher"] = cipher.ephemeral(), cipher.ephemeral()
-    _keep_by(site, theirs, load_balancer_id, store.store_bundle(PROJECT, "web", OLD.bundle))
-    store.away = True
+    reference = store.store_bundle(PROJECT, "web", OLD.bundle)
+    _keep_by(site, theirs, load_balancer_id, reference)
+    lost = store._kept.pop((PROJECT, reference))
     result = site.work(flow_site.an_update(load_balancer_id))
     assert result is not None
     assert "put the key back" in result.words
-    assert "is away" in result.words
+    assert reference in result.words
+    store.away = True  # which is over by itself, and calls for no key
+    for _ in range(2):
+        result = site.work(flow_site.an_update(load_balancer_id))
+        assert result is not None
+        assert result.outcome is engine.Outcome.FAILED
+        assert "key" not in result.words
     store.away = False
+    store._kept[PROJECT, reference] = lost
     site.settle(load_balancer_id)
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
 

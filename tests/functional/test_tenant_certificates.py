@@ -325,6 +325,40 @@ def test_a_store_that_hangs_is_left_alone_for_a_while(site: flow_site.Site, stor
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
 
 
+def _of_another_project(site: flow_site.Site, store: Store) -> tuple[str, str]:
+    """A load balancer, and a secret of its project that was never read."""
+    load_balancer_id, project_id = site.built(), builders.an_id().replace("-", "")
+    with site.db.begin() as tx:
+        row = sa.update(tables.load_balancers).where(tables.load_balancers.c.id == load_balancer_id)
+        tx.connection.execute(row.values(project_id=project_id))
+    return load_balancer_id, store.store_bundle(project_id, "web", WEB.bundle)
+
+
+def test_a_reference_that_is_never_answered_is_no_other_projects_trouble(site: flow_site.Site, store: Store) -> None:
+    hanging = _a_listener(site, ours := site.built(), "never answered")
+    theirs, reference = _of_another_project(site, store)
+    store.away, store.patience = True, 2.0
+    site.succeed(flow_site.an_update(ours))
+    store.away = False
+    assert _child(site, ours, hanging) is ProvisioningStatus.ERROR
+    listener_id = _a_listener(site, theirs, reference)
+    site.succeed(flow_site.an_update(theirs))
+    assert _child(site, theirs, listener_id) is ProvisioningStatus.ACTIVE
+    asked = store.questions
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=ours))
+    assert store.questions == asked, "it rests for who asked"
+
+
+def test_a_store_that_answers_no_project_is_left_alone_by_all(site: flow_site.Site, store: Store) -> None:
+    several = [_of_another_project(site, store) for _ in range(6)]
+    for load_balancer_id, reference in several:
+        _a_listener(site, load_balancer_id, reference)
+    store.away, store.patience = True, 0.7
+    for load_balancer_id, _ in several[:5]:
+        site.succeed(flow_site.an_update(load_balancer_id))
+    assert store.questions == 3
+
+
 def _named_by_requests(asking: Any, load_balancer_id: str, new: Callable[[], str]) -> None:
     """Every field of a listener and a pool that names a secret, by a POST and by a PUT; no reference twice."""
     ends = {"loadbalancer_id": load_balancer_id, "protocol": "TERMINATED_HTTPS", "protocol_port": 8443}
