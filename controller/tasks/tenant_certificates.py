@@ -49,7 +49,8 @@ NOTHING = Material()
 class Keeper:
     """Reads the secret store for what is new or was asked for again, and keeps copies. `store` and `cipher` are made when first needed.
 
-    With `reads_anew` False, what has a copy is not read again: whoever replaces an amphora can't wait for a store that hangs.
+    With `reads_anew` False, what has a copy is not read again, nor what only those lack who are left out for it already: whoever replaces
+    an amphora can't wait for a store that hangs.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Keeper:
         :raises InvalidRequest, NotFound: the same, where what the store has can't be used.
         :raises StaleLease: another worker took the load balancer over.
         """
+        told = {child: fault.message for (_, child), fault in self.left_out.items()}  # by an earlier step of the same flow
         self.left_out, self._instead, self.was_left_out = {}, {}, False
         wanted = tls.needs(snapshot)
         if not wanted:
@@ -87,13 +89,17 @@ class Keeper:
         load_balancer_id = snapshot.load_balancer.id
         with self._db.read() as tx:
             known = dict(tx.tenant_certificates.of(load_balancer_id))
-            self.was_left_out = bool(tx.faults.left_out(load_balancer_id))
+            recorded = tx.faults.left_out(load_balancer_id)
+        self.was_left_out = bool(recorded)
+        told = {} if self._reads_anew else recorded | told
+        missing = frozenset(need for need in wanted if need not in known)
+        asked = frozenset(_untold_of(snapshot, missing, told)) if told else missing
+        stale = [need for need in wanted if need in known and known[need].is_stale and self._reads_anew]
         read: dict[Need, tuple[Copy, bytes]] = {}
-        unread: dict[Need, exceptions.ControllerError] = {}
+        unread = {need: exceptions.ControllerError(f"{need.reference} was not asked for again") for need in missing - asked}
         away: exceptions.Transient | None = None
         try:
-            asked = [need for need in wanted if need not in known or (known[need].is_stale and self._reads_anew)]
-            for need in sorted(asked, key=lambda need: (need in known, need)):  # what there is no copy of comes first
+            for need in (*sorted(asked), *sorted(stale)):  # what there is no copy of comes first
                 if need in known and away is not None:
                     continue
                 try:
@@ -109,7 +115,7 @@ class Keeper:
         finally:
             known |= self._keep(snapshot, read, lease)
         if unread:
-            self._do_without(snapshot, unread, known)
+            self._do_without(snapshot, unread, known, told)
             wanted = tls.needs(self.served(snapshot))
         applied = snapshot.load_balancer.applied_generation
         new = (need.reference for need in wanted if known[need].read_for > applied and not known[need].is_registered)
@@ -128,8 +134,15 @@ class Keeper:
             pools=tuple(one for kept in snapshot.pools if (one := self._instead.get(kept.id, kept)) is not None),
         )
 
-    def _do_without(self, snapshot: model.Snapshot, unread: Mapping[Need, exceptions.ControllerError], known: Collection[Need]) -> None:
-        """Settle what takes the place of everybody who needs what could not be read: what it was before its change, or nothing.
+    def _do_without(
+        self,
+        snapshot: model.Snapshot,
+        unread: Mapping[Need, exceptions.ControllerError],
+        known: Collection[Need],
+        told: Mapping[str, str],
+    ) -> None:
+        """Settle what takes the place of everybody who needs what could not be read: what it was before its change, or nothing. What is
+        `told` of an object for the same secret is told on.
 
         :raises ControllerError: a listener or a pool that serves was not changed to it, so it must not be taken away.
         """
@@ -145,8 +158,9 @@ class Keeper:
             self._instead[child] = _instead(one, before if goes_on else None)
             what = "it is served as it was before its change" if goes_on else _NOT_SERVED[word]
             LOG.warning("load balancer %s: %s %s: %s: %s", snapshot.load_balancer.id, word, child, what, unread[need])
-            why = f"{what}, because {need.reference} was never read: {_reason(unread[need])}. {_TO_DO}"
-            self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=why)
+            why = f"{what}{_because(need)}{_reason(unread[need])}. {_TO_DO}"
+            is_told = told.get(child, "").startswith(f"{what}{_because(need)}")
+            self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=told[child] if is_told else why)
 
     def encrypted(self, load_balancer_id: str, names: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of copies, by their names."""
@@ -281,6 +295,17 @@ def _instead(one: tls.User, before: tls.User | None) -> tls.User | None:
     if not isinstance(one, model.LoadBalancer):
         return before
     return dataclasses.replace(one, access_log=before.access_log if isinstance(before, model.LoadBalancer) else None)
+
+
+def _because(need: Need) -> str:
+    return f", because {need.reference} was never read: "
+
+
+def _untold_of(snapshot: model.Snapshot, missing: Collection[Need], told: Mapping[str, str]) -> Iterator[Need]:
+    """What of this is needed by others than those that are left out for it, as it is `told` of them."""
+    for one, first in tls.lacking(snapshot, missing):
+        if _because(first) not in told.get(one.id, ""):
+            yield from (need for need in tls.needs_of(one) if need in missing)
 
 
 def _reason(error: exceptions.ControllerError) -> str:

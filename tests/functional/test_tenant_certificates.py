@@ -222,6 +222,38 @@ def test_what_could_not_be_read_anew_is_tried_again(site: flow_site.Site, store:
     assert all(bundles.pem(OTHER.bundle) in sent.values() for sent in _sent(site, load_balancer_id))
 
 
+@pytest.mark.parametrize("has_failed", [False, True])
+def test_no_failover_waits_for_what_is_left_out(site: flow_site.Site, store: Store, has_failed: bool) -> None:
+    """Not even after a push that failed because the amphora is dead. Its reason stays as it was told."""
+    load_balancer_id = site.built()
+    left_out = _a_listener(site, load_balancer_id, "nowhere")
+    site.succeed(flow_site.an_update(load_balancer_id))
+    reason = site.faults(load_balancer_id)[left_out].message
+    if has_failed:
+        site.accept(load_balancer_id, flow_site.a_listener(8080))
+        site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.failing(["Push"], exceptions.Misconfigured("nobody knows")))
+    store.away, asked = True, store.questions
+    _fail_over(site, load_balancer_id)
+    assert store.questions == asked
+    assert site.faults(load_balancer_id)[left_out].message == reason
+    assert left_out not in _text(site, load_balancer_id)
+    store.away = False
+    site.accept(load_balancer_id, (tables.listeners, {"id": left_out, "default_tls_container_ref": "elsewhere"}))
+    read = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle), 8443)
+    asked = store.questions
+    _fail_over(site, load_balancer_id)
+    assert store.questions - asked == 3, "what nobody has tried yet is, once, and the store is told of what it gave"
+    assert "elsewhere" in site.faults(load_balancer_id)[left_out].message
+    assert read in _text(site, load_balancer_id)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+
+
+def _fail_over(site: flow_site.Site, load_balancer_id: str) -> None:
+    [serving] = site.snapshot(load_balancer_id).amphorae
+    new, role = builders.an_id(), status.Role.STANDALONE
+    site.succeed(jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=serving.id, replacement_id=new, role=role))
+
+
 def test_all_of_whom_something_is_left_out_are_tried_again(site: flow_site.Site, store: Store) -> None:
     """Also behind a page of those whose secrets never come."""
     store.away = True
@@ -259,7 +291,7 @@ def test_who_serves_is_not_left_out_for_what_was_never_read(site: flow_site.Site
 
 @pytest.mark.parametrize("is_left_out_first", [True, False])
 def test_who_was_never_served_is_known_also_after_a_failure(site: flow_site.Site, store: Store, is_left_out_first: bool) -> None:
-    """The fault is another one then, and the status says only that something failed."""
+    """Its status says only that something failed."""
     load_balancer_id = site.built()
     store.away = True
     listener_id = _a_listener(site, load_balancer_id, "nowhere")
@@ -268,7 +300,7 @@ def test_who_was_never_served_is_known_also_after_a_failure(site: flow_site.Site
         site.accept(load_balancer_id, (tables.listeners, {"id": listener_id, "name": "changed"}))
     failed = site.work(flow_site.an_update(load_balancer_id), spoil=flow_site.failing(["Push"], exceptions.Misconfigured("nobody knows")))
     assert failed is not None
-    assert site.faults(load_balancer_id)[listener_id].code != model.LEFT_OUT
+    assert (site.faults(load_balancer_id)[listener_id].code == model.LEFT_OUT) is is_left_out_first
     site.accept(load_balancer_id, (tables.listeners, {"id": listener_id, "name": "and again"}))
     site.succeed(flow_site.an_update(load_balancer_id))
     assert site.faults(load_balancer_id)[listener_id].code == model.LEFT_OUT

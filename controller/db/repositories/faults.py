@@ -48,10 +48,10 @@ class Faults(rows.Repository):
         own = (_F.code == code, _F.object_id == _F.load_balancer_id)
         return list(self._connection.execute(sa.select(_F.object_id).where(*own).limit(limit)).scalars())
 
-    def left_out(self, load_balancer_id: str) -> frozenset[str]:
-        """The objects that no amphora serves for now."""
+    def left_out(self, load_balancer_id: str) -> dict[str, str]:
+        """The objects that no amphora serves as they are asked for, by id, and why."""
         own = (_F.load_balancer_id == load_balancer_id, _F.code == model.LEFT_OUT)
-        return frozenset(self._connection.execute(sa.select(_F.object_id).where(*own)).scalars())
+        return {row.object_id: row.message for row in self._connection.execute(sa.select(_F.object_id, _F.message).where(*own))}
 
     def leaving_out(self, after: str, limit: int) -> list[str]:
         """Load balancers of which something is left out, by page."""

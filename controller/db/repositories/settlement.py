@@ -109,23 +109,24 @@ class Settlement(rows.Repository):
 
     def fail(self, load_balancer_id: str, generation: int, fault: model.Fault, lease: jobs.Lease) -> _P:
         """What was pending at `generation` or before could not be applied: it is in ERROR for this reason, and so is the load balancer.
+        What was left out before keeps the reason that it has: until it can be read, no push would make it ACTIVE.
 
         A load balancer of which a newer change was accepted stays PENDING_UPDATE: that change is tried at once. Returns what it is now.
 
         :raises StaleLease: another worker took the load balancer over.
         """
         self._check(lease)
-        failed = [load_balancer_id]
+        recorded = faults.Faults(self._connection)
+        failed, left_out = [load_balancer_id], recorded.left_out(load_balancer_id)
         unsettled = self._unsettled(load_balancer_id, generation)[0]
         self._note_unserved(load_balancer_id, generation, unsettled)
         for word, children in unsettled.items():
             for some in rows.chunks([child for child, _ in children]):
                 self._connection.execute(moves.to(_CHILDREN[word], _P.ERROR).where(_CHILDREN[word].c.id.in_(some)))
-            failed.extend(child for child, _ in children)
+            failed.extend(child for child, _ in children if child not in left_out)
         mine = moves.to(tables.load_balancers, _P.ERROR).where(_LB.id == load_balancer_id, _LB.generation <= generation)
         self._connection.execute(mine)
         becomes = _P(self._connection.execute(sa.select(_LB.provisioning_status).where(_LB.id == load_balancer_id)).scalar_one())
-        recorded = faults.Faults(self._connection)
         recorded.put(load_balancer_id, failed, fault)
         recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
         return becomes
@@ -138,7 +139,7 @@ class Settlement(rows.Repository):
         """
         self._check(lease)
         told = faults.Faults(self._connection)
-        for known in told.left_out(load_balancer_id) - {child for _, child in left_out}:
+        for known in told.left_out(load_balancer_id).keys() - {child for _, child in left_out}:
             told.clear_code(known, model.LEFT_OUT)
         for (word, child), fault in left_out.items():
             if word in _CHILDREN:
