@@ -1,5 +1,7 @@
 """Copies of tenants' certificates: what nobody names is forgotten, the secret store is told who uses what, and an end is announced.
 
+It also writes ends beside listeners and pools that an API of an older release has made or changed.
+
 Only here copies are forgotten, so a store that is away while a load balancer is deleted is told later. And what amphorae leave out, because
 it names a secret that was never read, is tried again; so is what was to be read anew, and could not be.
 """
@@ -64,6 +66,9 @@ class TenantCertificates:
         with self._db.read() as tx:
             copies = tx.tenant_certificates.of(load_balancer_id)
             named = _named(tx, load_balancer_id)
+            are_ends_told = tx.tenant_certificates.are_ends_told(load_balancer_id)
+        if not are_ends_told:
+            self._tell_ends(load_balancer_id)
         if any(copy.is_stale for need, copy in copies.items() if need.reference in named):
             self._have_pushed([load_balancer_id])
         unused = [need for need in copies if need.reference not in named]
@@ -77,6 +82,12 @@ class TenantCertificates:
         ends = [(need, copy.not_after) for need, copy in sorted(copies.items()) if need.reference in named and copy.not_after is not None]
         events = dict.fromkeys(event for need, end in ends if (event := self._event(need, end)))  # one may be an authority, too
         self._announce(load_balancer_id, tuple(events))
+
+    def _tell_ends(self, load_balancer_id: str) -> None:
+        """As they are by the time that nobody else changes anything."""
+        with self._db.begin() as tx:
+            tx.load_balancers.lock(load_balancer_id)
+            tx.tenant_certificates.tell_ends(load_balancer_id)
 
     def _forget(self, load_balancer_id: str, reference: str, needs: Sequence[tls.Need]) -> None:
         """Unless somebody has named it again meanwhile: then the next round tells the store so."""

@@ -566,3 +566,25 @@ def test_what_a_worker_reads_anew_is_shown_with_its_new_end(site: flow_site.Site
         with site.db.read() as tx:
             ends = {one.protocol: one.certificate_expires_at for one in tx.listeners.of_load_balancer(load_balancer_id)}
         assert ends == {"HTTP": None, "TERMINATED_HTTPS": issued.certificate.not_valid_after_utc}
+
+
+@pytest.mark.parametrize("written", [None, OTHER.certificate.not_valid_after_utc])
+def test_housekeeping_tells_the_ends_that_an_older_api_did_not(
+    site: flow_site.Site, store: Store, written: datetime.datetime | None
+) -> None:
+    """In a rolling upgrade workers go first: the API that makes a listener, or gives it another certificate, may know nothing of ends."""
+    load_balancer_id = site.built()
+    ends = {"loadbalancer_id": load_balancer_id, "protocol": "TERMINATED_HTTPS", "protocol_port": 8443}
+    reference = store.store_bundle(PROJECT, "web", WEB.bundle)
+    named = {"default_tls_container_ref": reference}
+    listener = listeners.create(_asking(site), listener_fields.SCHEMA.created({**ends, **named}, "test"))
+    member_side = {"protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "tls_enabled": True, "tls_container_ref": reference}
+    pool = pools.create(_asking(site), pool_fields.SCHEMA.created({"loadbalancer_id": load_balancer_id, **member_side}, "test"))
+    with site.db.begin() as tx:
+        for table, one in ((tables.listeners, listener), (tables.pools, pool)):
+            tx.connection.execute(sa.update(table).where(table.c.id == one.id).values(certificate_expires_at=written))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=10).look(lambda: True)
+    with site.db.read() as tx:
+        shown = [tx.listeners.get(listener.id).certificate_expires_at, tx.pools.get(pool.id).certificate_expires_at]
+    assert shown == [WEB.certificate.not_valid_after_utc] * 2

@@ -74,14 +74,23 @@ class TenantCertificates(rows.Repository):
 
         Whoever keeps copies, or names others, calls it in the same transaction, under the load balancer's lock.
         """
+        for table, object_id, end in self._untold_ends(load_balancer_id):
+            self._connection.execute(sa.update(table).where(table.c.id == object_id).values(certificate_expires_at=end))
+
+    def are_ends_told(self, load_balancer_id: str) -> bool:
+        """Whether all is written as `tell_ends` would: it is not where a process of an older release has named other certificates."""
+        return next(self._untold_ends(load_balancer_id), None) is None
+
+    def _untold_ends(self, load_balancer_id: str) -> Iterator[tuple[sa.Table, str, datetime.datetime | None]]:
+        """Who is written with another end than the one that is known: the table, the id, and that end."""
         known = self.of(load_balancer_id)
         ends = {need.reference: copy.not_after for need, copy in known.items() if need.kind is tls.Kind.BUNDLE}
-        for table, found in ((tables.listeners, self._of_listeners(load_balancer_id)), (tables.pools, self._of_pools(load_balancer_id))):
-            for object_id, references, written in found:
-                end = min((one for one in map(ends.get, references) if one is not None), default=None)
-                if end != written:
-                    told = sa.update(table).where(table.c.id == object_id).values(certificate_expires_at=end)
-                    self._connection.execute(told)
+        shown = [(tables.listeners, each) for each in self._of_listeners(load_balancer_id)]
+        shown += [(tables.pools, each) for each in self._of_pools(load_balancer_id)]
+        for table, (object_id, references, written) in shown:
+            end = min((one for one in map(ends.get, references) if one is not None), default=None)
+            if end != written:
+                yield table, object_id, end
 
     def _of_listeners(self, load_balancer_id: str) -> Iterator[_Showing]:
         for object_id, default, others, written in _LISTENERS.all(self._connection, {"of": load_balancer_id}):
