@@ -117,8 +117,9 @@ def _is_off(noun: Any) -> bool:
 
 
 def tell_ends(tx: database.Transaction, load_balancer_id: str, fields: Fields, values: Mapping[str, Any]) -> None:
-    """Have the ends of certificates shown as they are now that an object got these values, if they name any or none any more."""
-    if any(name in values for name in fields.served):
+    """Have the ends of certificates shown as they are now that an object got these values, if they name any or none any more, or show what
+    they name from now on, or no more."""
+    if any(name in values for name in (*fields.served, "tls_enabled")):
         tx.tenant_certificates.tell_ends(load_balancer_id)
 
 

@@ -23,7 +23,9 @@ _SHOWN = (_L.id, _L.default_tls_container_ref, _L.sni_container_refs, _L.certifi
 _LISTENERS = rows.Prepared(sa.select(*_SHOWN).where(_L.load_balancer_id == sa.bindparam("of"), _L.protocol == "TERMINATED_HTTPS"))
 _WITH_ONE = sa.or_(_P.tls_container_ref.is_not(None), _P.certificate_expires_at.is_not(None))
 _POOLS = rows.Prepared(
-    sa.select(_P.id, _P.tls_container_ref, _P.certificate_expires_at).where(_P.load_balancer_id == sa.bindparam("of"), _WITH_ONE)
+    sa.select(_P.id, _P.tls_enabled, _P.tls_container_ref, _P.certificate_expires_at).where(
+        _P.load_balancer_id == sa.bindparam("of"), _WITH_ONE
+    )
 )
 
 
@@ -97,8 +99,8 @@ class TenantCertificates(rows.Repository):
             yield object_id, (default, *others), written
 
     def _of_pools(self, load_balancer_id: str) -> Iterator[_Showing]:
-        for object_id, reference, written in _POOLS.all(self._connection, {"of": load_balancer_id}):
-            yield object_id, (reference,), written
+        for object_id, is_shown, reference, written in _POOLS.all(self._connection, {"of": load_balancer_id}):
+            yield object_id, (reference,) if is_shown else (), written
 
     def ask_again(self, load_balancer_id: str, references: Collection[str] | None, generation: int) -> int:
         """Have these references, or all (None), read anew for a generation; how many there are."""

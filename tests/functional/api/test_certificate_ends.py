@@ -62,6 +62,12 @@ def test_a_pool_has_it_while_it_shows_a_certificate(site: Site) -> None:
     assert FIELD not in site.pool
     assert site.change("pool", tls_enabled=True, tls_container_ref=site.refs["soon"])[FIELD] == _shown("soon")
     assert site.listed("pools") == {site.pool["id"]: _shown("soon")}
+    assert FIELD not in site.change("pool", tls_enabled=False), "it shows what it names to nobody"
+    assert FIELD not in site.change("pool", tls_container_ref=site.refs["last"])
+    assert site.change("pool", tls_enabled=True)[FIELD] == _shown("last")
+    named = {"tls_enabled": False, "tls_container_ref": site.refs["last"]}
+    assert FIELD not in site.api.pool(loadbalancer_id=site.load_balancer, **named)
+    assert site.listed("pools") == {site.pool["id"]: _shown("last")}
     assert FIELD not in site.change("pool", tls_container_ref=None)
     assert site.listed("pools") == {}
 
