@@ -1,4 +1,4 @@
-"""An event loop whose time is that for which it could listen: it stands still while the thread waits for a processor, or is stopped.
+"""An event loop whose clock stands still while its thread waits for a processor, or is stopped: only time in which it could listen counts.
 
 Who measures other people's answers by a clock that goes on meanwhile takes their own delay for that of others.
 """

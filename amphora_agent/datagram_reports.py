@@ -13,7 +13,7 @@ _SERVES = ("UP", "no check")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """Of `services`: their `totals` (`counters.FIELDS`), the open flows by mark, and who passes the checks."""
+    """What is known of `services`: their `totals` (`counters.FIELDS`), the open flows by mark, and who passes the checks."""
 
     services: Sequence[datagrams.Service] = ()
     totals: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)

@@ -20,7 +20,7 @@ _SHARE = 0.02
 
 @dataclasses.dataclass(slots=True)
 class Flows:
-    """Those of a network namespace. `counts` are the open ones by service and mark, as they were found last."""
+    """The tracked flows of a network namespace. `counts` are the open ones by service and mark, as they were found last."""
 
     namespace: str
     counts: Mapping[str, Mapping[int, int]] = dataclasses.field(default_factory=dict)

@@ -28,7 +28,7 @@ class _Former:
 
 
 class FormerCounts:
-    """Those workers, by their process ids. Who looks and who reloads may be different threads; of each there is one at a time."""
+    """Counts what workers with a successor still carry. One thread may look while another one reloads; of each there is one at a time."""
 
     def __init__(self, counted: counters.Counters, exporting: exporter.Exporter) -> None:
         self._counters, self._exporter = counted, exporting

@@ -61,7 +61,7 @@ class _Former:
 
 
 class FormerLogs:
-    """Those workers, by their process ids. One thread, in the tenant's namespace, does what may take long; it starts when first needed."""
+    """Reads and sends what workers with a successor still write. One thread in the tenant's namespace, started when needed, does it."""
 
     def __init__(self, namespace: str, config: Callable[[], str], certificates: pathlib.Path) -> None:
         self._namespace, self._config, self._certificates = namespace, config, certificates
@@ -221,7 +221,7 @@ class FormerLogs:
 
 
 def target(config: str) -> Target | None:
-    """Who is told over a connection, by a configuration."""
+    """The target that a configuration names, if it is told over a connection."""
     for chunk in haproxy_config.cut(config):
         if chunk.startswith("ring "):
             for server in haproxy_config.parse(chunk)[0].servers.values():

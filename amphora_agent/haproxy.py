@@ -111,7 +111,7 @@ class Limits:
     memory_reserve: int = 64
 
     def lines(self) -> str:
-        """Of the `global` section."""
+        """The lines of the `global` section that say so."""
         stop = f"    hard-stop-after {self.hard_stop_after}s\n" if self.hard_stop_after else ""
         return stop + (f"    mworker-max-reloads {self.max_former_workers}\n" if self.max_former_workers else "")
 
@@ -183,8 +183,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         return system.pid_from_file(self._pid_file, str(self._pid_file))
 
     def check(self, text: str, wanted: rest.WantedState) -> None:
-        """It is asked, unless it runs nothing yet, for then its start is its answer, or what differs from what it runs is plain. What lies
-        on disk and no worker says that it runs is no base of anything plain."""
+        """Ask HAProxy whether it takes a configuration (`haproxy -c`), but not where it runs nothing yet, for then its start is the answer,
+        nor where what differs from what it runs is plain. A text that lies on disk and that no worker says it runs counts for nothing here.
+
+        :raises ConfigRefused: HAProxy refuses it.
+        :raises ProgramFailed: HAProxy could not be asked.
+        """
         config, running = certificates.noted(text, wanted), self.config
         if running is None:
             return

@@ -142,7 +142,7 @@ class Drains:
 
 
 def timeouts(config: str) -> dict[str, int]:
-    """Of each backend that has one."""
+    """The seconds of `drain_timeout`, of each backend that has one."""
     if "# drain-timeout " not in config:
         return {}
     found = ((_backend(chunk), _COMMENT(chunk)) for chunk in haproxy_config.cut(config))

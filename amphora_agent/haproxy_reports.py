@@ -31,7 +31,7 @@ QUESTION_TIMEOUT = 0.5
 
 
 class ReportingHAProxy(program.Program):
-    """The half of it that is asked. No lock has to be held for a report."""
+    """The half of `haproxy.HAProxy` that is asked and reports; the other half changes. No lock has to be held for a report."""
 
     name = programs.HAPROXY
 

@@ -89,7 +89,7 @@ class MemberChecks:
             self._probes.arrange(set(targets.values()), unknown)
 
     def states(self) -> dict[Key, bool | None]:
-        """Who is up; None: not checked yet."""
+        """Whether each member is up; None: not checked yet."""
         with self._lock:
             return {key: one.up for key, one in self._known.items()}
 

@@ -204,7 +204,7 @@ def _speak_of(packet: bytes, sock: socket.socket) -> bool:
 
 @dataclasses.dataclass(slots=True)
 class _Heard:
-    """Of one place; times are monotonic."""
+    """What was heard of one place (address and port); times are monotonic."""
 
     sent_at: float = float("-inf")
     refused_at: float = float("-inf")

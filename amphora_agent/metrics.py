@@ -124,7 +124,7 @@ def add_rows(families: Families, rows: Iterable[Mapping[str, str]]) -> None:
 
 
 def counts(statistics: str, info: str, is_own: Callable[[str], bool]) -> Families:
-    """Those of them that only rise."""
+    """The metrics of `families` that only rise."""
     return {name: samples for name, samples in families(statistics, info, is_own).items() if name.endswith("_total")}
 
 
@@ -137,7 +137,7 @@ def add(sums: Families, counted: Families) -> None:
 
 
 def of_those_in(present: Families, counted: Families) -> Families:
-    """Without what is there no more."""
+    """What was counted of the listeners, pools and members that are still there."""
     return {
         name: {labels: value for labels, value in samples.items() if labels in present.get(name, ())} for name, samples in counted.items()
     }

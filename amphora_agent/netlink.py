@@ -67,7 +67,7 @@ def has_table(table: str) -> bool:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Flow:
-    """One that the kernel tracks; `place`: number of its protocol, address and port that its client sends to."""
+    """A flow that the kernel tracks; `place`: number of its protocol, address and port that its client sends to."""
 
     place: tuple[int, str, int]
     mark: int
@@ -76,7 +76,7 @@ class Flow:
 
 
 def flows(version: int) -> Iterator[Flow]:
-    """Those of a version of IP that have ports, in this thread's namespace.
+    """The tracked flows of a version of IP that have ports, in this thread's namespace.
 
     :raises OSError: the kernel does not tell.
     """

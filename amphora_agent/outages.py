@@ -9,7 +9,7 @@ _MOST_KINDS = 20
 
 
 class Outage:
-    """Of one loop. Not for several threads."""
+    """Outlives, in one loop, whatever goes wrong outside, and tells its beginning and its end once. Not for several threads."""
 
     def __init__(self, log: logging.Logger, loop: str) -> None:
         """`loop` names the loop at the beginning of a sentence."""

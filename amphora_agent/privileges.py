@@ -56,7 +56,7 @@ class Sockets:
                 self._senders[family] = socket.socket(family, socket.SOCK_DGRAM)
 
     def sender(self, family: int) -> socket.socket:
-        """One to send from, to be closed by whoever asked."""
+        """A socket to send from, to be closed by whoever asked."""
         return self._senders[family].dup()
 
 

@@ -90,10 +90,10 @@ class Program(abc.ABC):
         """An agent begins and finds it as an earlier one left it."""
 
     def assert_again(self) -> None:
-        """Somebody sends what it runs already: something may be wrong that we do not see."""
+        """The state that runs already was sent again: something may be wrong that we do not see, so have it done anew."""
 
     def tend(self) -> None:
-        """It runs, a second has passed: look after it."""
+        """Look after the program, once a second while it runs."""
 
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take what a configuration of the agent says of it."""

@@ -12,7 +12,7 @@ from amphora_agent.protocol import boot
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Roster:
-    """Those that an amphora has."""
+    """The programs of an amphora."""
 
     haproxy: haproxy.HAProxy
     netfilter: netfilter.Netfilter
@@ -20,7 +20,7 @@ class Roster:
 
     @property
     def programs(self) -> tuple[program.Program, ...]:
-        """In the order of starting."""
+        """All of them, in the order of starting."""
         return self.haproxy, self.netfilter, self.keepalived
 
     def watch(self, on_change: Callable[[], None]) -> watch.Watch:

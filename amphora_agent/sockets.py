@@ -33,7 +33,7 @@ _PLACE = struct.Struct("!HH16s16s")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Socket:
-    """One that `listens` has an unspecified peer."""
+    """A TCP socket of the kernel's list; one that `listens` has an unspecified peer."""
 
     version: int
     address: _Address
@@ -44,7 +44,7 @@ class Socket:
 
 
 def tcp(version: int) -> Iterator[Socket]:
-    """Those of a version of IP, in this thread's namespace.
+    """The TCP sockets of a version of IP, in this thread's namespace.
 
     :raises OSError: the kernel does not tell.
     """

@@ -58,7 +58,7 @@ _SERVICES = _Services()
 
 
 class Outage:
-    """Of one loop. Not for several threads."""
+    """Outlives, in one loop, whatever goes wrong outside, and tells its beginning and its end once. Not for several threads."""
 
     def __init__(
         self,

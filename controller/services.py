@@ -141,7 +141,7 @@ class Services:
 
     @classmethod
     def load(cls, conf: cfg.ConfigOpts, db: database.Database | None = None, wake: Callable[[], None] = lambda: None) -> Services:
-        """From a configuration: drivers are found by their entry points."""
+        """The services of a configuration; drivers are found by their entry points."""
         db = db or database.Database(conf.database.connection, conf.database.busy_timeout)
         return cls(db, wake=wake, make=functools.partial(_from_conf, conf))
 

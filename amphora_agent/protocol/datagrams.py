@@ -96,7 +96,7 @@ class Service:
 
     @property
     def versions(self) -> tuple[int, ...]:
-        """Of IP, in which it is spoken to."""
+        """The versions of IP in which the service is spoken to."""
         return tuple(version for version in (4, 6) if self.addresses_of(version))
 
     def addresses_of(self, version: int) -> tuple[str, ...]:

@@ -160,7 +160,7 @@ class Interface:
     admits: tuple[Admission, ...] | None = None
 
     def fields(self) -> dict[str, Any]:
-        """In JSON."""
+        """The interface as it stands in the JSON of a request."""
         body = dataclasses.asdict(self)
         body["routes"] = [{name: value for name, value in route.items() if value or name != "source"} for route in body["routes"]]
         return {name: value for name, value in body.items() if value is not None or name != "admits"}

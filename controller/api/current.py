@@ -92,7 +92,7 @@ def _given() -> tuple[Services, Settings]:
 
 
 def context() -> Context:
-    """Who is calling."""
+    """The caller of the request in hand."""
     return cast("Context", flask.g.context)
 
 

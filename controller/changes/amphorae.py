@@ -11,7 +11,7 @@ from controller.providers import amphora as provider
 
 
 def get(tx: database.Transaction, amphora_id: str) -> Amphora:
-    """One that is not forgotten yet.
+    """An amphora that clients may see: also a deleted one, until its row is purged.
 
     :raises NotFound: there is none.
     """

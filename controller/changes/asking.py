@@ -42,7 +42,7 @@ class Caller(Protocol):
 
     @property
     def token(self) -> str | None:
-        """By which other services are asked with their rights, where there is one."""
+        """The caller's token, by which other services are asked with the caller's rights; None where there is none."""
 
     @property
     def request_id(self) -> str:
@@ -215,7 +215,7 @@ class Asking:
         self.need_at_rest(tx, parent)
 
     def need_at_rest(self, tx: database.Transaction, parent: Parent) -> None:
-        """Something that others are below takes changes there in the same states as its load balancer.
+        """Check that a parent takes changes below it: it does in the same states as its load balancer.
 
         :raises Conflict: it is in another one.
         """
@@ -224,7 +224,7 @@ class Asking:
             self.need_users(tx, parent.id, parent.load_balancer_id)
 
     def need_users(self, tx: database.Transaction, pool_id: str, load_balancer_id: str) -> None:
-        """In the strict mode, a pool and what is below it change only while the listeners that use the pool are at rest.
+        """Check, in the strict mode, that the listeners that use a pool are at rest: only then may it, or what is below it, change.
 
         :raises Conflict: one is not.
         """

@@ -31,7 +31,7 @@ class Graph:
 
     @property
     def members(self) -> list[Values]:
-        """Those of all pools."""
+        """The members of all pools."""
         return [item for values in self.pools.values() for item in values["members"]]
 
     @property

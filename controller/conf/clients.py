@@ -10,7 +10,7 @@ PLAIN = {"barbican": "Barbican", "glance": "Glance", "neutron": "Neutron"}
 
 
 def options(service: str) -> list[cfg.Opt]:
-    """Those of one service."""
+    """The options of one service of the cloud."""
     return [
         cfg.StrOpt("region_name", help=f"The region of {service}'s endpoint; default is that of [service_auth]."),
         cfg.ListOpt(

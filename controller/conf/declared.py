@@ -9,7 +9,7 @@ from controller.resources.fields import Operator
 
 
 def options(group: str) -> list[cfg.Opt]:
-    """Those of one section of the configuration file."""
+    """The options of one section of the configuration file, as the fields that name them declare them."""
     found = [field for schema in catalog.SCHEMAS for field in schema.fields.values()]
     return [_option(field.kind, field.operator) for field in found if field.operator is not None and field.operator.group == group]
 

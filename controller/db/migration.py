@@ -44,7 +44,7 @@ class Schema:
         return sa.make_url(self._url).render_as_string()
 
     def existing(self) -> str | None:
-        """As `current`, of a database that has to be there: an SQLite file is not made by looking.
+        """The same as `current`, of a database that has to exist already: an SQLite file is not made by looking.
 
         :raises Misconfigured: it does not answer, or its driver is not installed; the message says so.
         """

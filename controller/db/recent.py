@@ -53,7 +53,7 @@ class RecentSnapshots:
         return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
 
     def forget(self, load_balancer_id: str) -> None:
-        """It will not be asked for again."""
+        """Forget a load balancer that will not be asked for again."""
         with self._lock:
             self._kept.pop(load_balancer_id, None)
 

@@ -75,7 +75,7 @@ class Prepared:
         return connection.execute(self._statement, parameters).all()
 
     def rows(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> Sequence[Any]:
-        """As `all`, each value also by the name of its column.
+        """The rows, as of `all`, each value also by the name of its column.
 
         :raises sqlalchemy.exc.DBAPIError: the database can't answer.
         """
@@ -83,7 +83,7 @@ class Prepared:
         return [self._row(row) for row in found] if _is_direct(connection) else found
 
     def change(self, connection: sa.Connection, parameters: Mapping[str, Any]) -> int:
-        """Of a statement that finds no rows: how many it changed.
+        """Run a statement that changes rows; how many it changed.
 
         :raises sqlalchemy.exc.DBAPIError: the database can't do it.
         """

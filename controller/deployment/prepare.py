@@ -133,7 +133,7 @@ class Preparation:
         self._do(f"role {words}", lambda: service.put(path))
 
     def roles(self) -> None:
-        """Those that tenants are given."""
+        """The roles that tenants are given."""
         for name in identity.ROLES:
             self._one("identity", "roles", "role", {"name": name})
 

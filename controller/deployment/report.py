@@ -53,7 +53,7 @@ def ok(found: str) -> Finding:
 
 
 def warning(code: str, found: str, fix: str) -> Finding:
-    """It may work; somebody should look."""
+    """A finding about what may work all the same, and at which somebody should look."""
     return Finding(Level.WARNING, code, found, fix)
 
 

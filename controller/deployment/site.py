@@ -80,18 +80,18 @@ class Site:
 
     @functools.cached_property
     def networks(self) -> Mapping[str, Document | None]:
-        """Those of `amp_boot_network_list`, with their subnets; None for one that isn't there."""
+        """The networks of `amp_boot_network_list`, with their subnets; None for one that isn't there."""
         return {name: self._network(name) for name in self.conf.controller_worker.amp_boot_network_list}
 
     @property
     def management_subnets(self) -> Sequence[Document]:
-        """Those of the first network of the list, by which controllers and amphorae talk."""
+        """The subnets of the first network of the list, by which controllers and amphorae talk."""
         first = next(iter(self.networks.values()), None)
         return first["subnets"] if first else []
 
     @functools.cached_property
     def groups(self) -> Mapping[str, Document | None]:
-        """Those of `amp_secgroup_list`; None for one that isn't there."""
+        """The security groups of `amp_secgroup_list`; None for one that isn't there."""
         return {name: self._maybe(f"/security-groups/{name}", "security_group") for name in self.conf.controller_worker.amp_secgroup_list}
 
     @functools.cached_property
@@ -123,7 +123,7 @@ class Site:
         return health_manager.endpoints(self.conf.health_manager.controller_ip_port_list)
 
     def controller_addresses(self) -> list[str]:
-        """Those of this machine by which it reaches the management network."""
+        """The addresses of this machine by which it reaches the management network."""
         return sorted({source for one in self.management_subnets if (source := self.host.source(inside(one)))})
 
     def _network(self, name: str) -> Document | None:

@@ -68,7 +68,7 @@ class Effects:
         yield
 
     def network_made(self, bridge: str) -> None:
-        """There is a new network."""
+        """A network was made: give it its bridge."""
 
     def network_gone(self, bridge: str) -> None:
         """A network without ports was deleted."""
@@ -106,7 +106,7 @@ class Plug:
 
     @property
     def addresses(self) -> list[str]:
-        """From which it may send: its own, and those that are allowed beside."""
+        """The addresses from which its machine may send: the port's own, and those that are allowed beside."""
         return [*(fixed.ip_address for fixed in self.port.fixed_ips), *self.allowed]
 
 
@@ -168,7 +168,7 @@ class Contents:
         return [self._plug(row, fixed_ips.get(row.id, ()), allowed.get(row.id, ()), groups.get(row.id, ())) for row in found]
 
     def ports(self, where: str, **values: Any) -> list[Port]:
-        """As `plugs`, with fewer statements."""
+        """The ports alone of what `plugs` finds, with fewer statements."""
         if not (found := self.rows.found(_ports(where), **values)):
             return []
         fixed_ips = self._gathered(_of_ports(where, tables.fixed_ips), values)
@@ -333,7 +333,7 @@ class Contents:
             self.rows.put(tables.orders, {"load_balancer_id": order.load_balancer_id, "token": order.token})
 
     def forget_old_orders(self) -> None:
-        """Those of load balancers of which nothing is left since long ago."""
+        """Forget the order tokens of load balancers of which nothing has been left for long."""
         self.rows.run(_OLD_ORDERS, kept=_ORDERS_KEPT)
 
     # Security groups

@@ -24,7 +24,7 @@ class InventoryAway(exceptions.Transient):
 
     @property
     def for_clients(self) -> str:
-        """Not its path."""
+        """The sentence for clients, who are not shown the file's path."""
         return "The network's inventory is busy or away, so nothing was done. Please repeat the request."
 
 

@@ -35,7 +35,7 @@ class CommandFailed(exceptions.Transient):
 
     @property
     def for_clients(self) -> str:
-        """Not the command."""
+        """The sentence for clients, who are not shown the command."""
         return "The network could not be changed, so nothing was done. Please repeat the request."
 
 

@@ -54,7 +54,7 @@ class _Typed(exceptions.ControllerError):
 
 
 class NetworkConflict(_Typed, exceptions.Conflict):
-    """Something is in use, or there already."""
+    """The request contradicts what is there: it is in use, or exists already."""
 
 
 class NetworkInvalid(_Typed, exceptions.InvalidRequest):

@@ -57,7 +57,7 @@ class QemuCompute(machines.LocalCompute):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> QemuCompute:
-        """As `[embedded]` says.
+        """The driver as `[embedded]` configures it.
 
         :raises Misconfigured: the image, or a program, is missing.
         """

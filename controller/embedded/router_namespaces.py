@@ -32,7 +32,7 @@ class Router:
 
 
 def wanted(contents: Contents, router_id: str) -> Router:
-    """As the inventory says."""
+    """What a router's namespace has to be, as the inventory says."""
     legs, addresses, defaults = {}, {}, {}
     found = contents.rows.all(tables.floating_ips, router_id=router_id)
     floating = tuple(sorted((row.address, row.fixed_address) for row in found if row.port_id))

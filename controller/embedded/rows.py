@@ -27,7 +27,7 @@ def now() -> str:
 
 
 def picked(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Those of the values that were given."""
+    """Those of the `names` that have a value, with their values."""
     return {name: values[name] for name in names if name in values}
 
 
@@ -50,7 +50,7 @@ class Rows:
         return statement.change(self._connection, values)
 
     def all(self, table: sa.Table, **equal: Any) -> Sequence[Row]:
-        """In the order in which they were made."""
+        """The rows with these values, in the order in which they were made."""
         return _select(table, *_shape(equal)).rows(self._connection, _flat(equal))
 
     def first(self, table: sa.Table, **equal: Any) -> Row | None:

@@ -34,5 +34,5 @@ class ScratchNetwork(network.EmbeddedNetwork):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> ScratchNetwork:
-        """One for this process."""
+        """A network that lives as long as this process."""
         return cls()

@@ -346,7 +346,7 @@ class Comparison:
 
 
 def _addresses_of(port_id: str, sight: Sight) -> list[str] | None:
-    """None: there is no such port."""
+    """The addresses of a port; None: there is no such port."""
     try:
         return [fixed.ip_address for fixed in sight.network.get_port(port_id).fixed_ips]
     except exceptions.NotFound:

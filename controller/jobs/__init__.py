@@ -40,7 +40,7 @@ class AmphoraJob(Job):
 
     @property
     def subject(self) -> str:
-        """By the amphora."""
+        """Kind and amphora, in place of the load balancer."""
         return f"{self.kind}/{self.amphora_id}"
 
 

@@ -83,7 +83,7 @@ class Placement:
 
     @classmethod
     def of(cls, flavor: Mapping[str, Any], zone: Mapping[str, Any]) -> Placement:
-        """From the data of both profiles; an empty object for what was not chosen."""
+        """The placement that the data of a flavor's and of a zone's profile decide; an empty object for what was not chosen."""
         topology, networks = flavor.get("loadbalancer_topology"), zone.get("valid_vip_networks")
         return cls(
             topology=None if topology is None else Topology(topology),

@@ -8,7 +8,7 @@ import enum
 
 
 class Kind(enum.StrEnum):
-    """As what a secret is read."""
+    """What a secret is read as."""
 
     BUNDLE = "bundle"  # a certificate with its key and chain
     AUTHORITIES = "authorities"

@@ -212,7 +212,7 @@ class Cloud:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Cloud:
-        """As `[service_auth]` and the sections of the services say; made once for a configuration, while anybody uses it.
+        """The cloud of `[service_auth]` and of the services' sections; made once for a configuration, while anybody uses it.
 
         :raises Misconfigured: it is not said as whom the cloud is asked, or what is said can't be used.
         """
@@ -232,7 +232,7 @@ class Cloud:
 
     @property
     def user_id(self) -> str:
-        """Who we are in this cloud.
+        """The id of our user in this cloud.
 
         :raises Transient: Keystone did not answer; :raises Misconfigured: it does not accept who we are.
         """

@@ -89,7 +89,7 @@ def without_addresses(error: Exception) -> str:
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """By which the service's log can be searched; empty if it gave none."""
+    """The id by which the service's own log can be searched; empty if it gave none."""
     lower = {name.lower(): value for name, value in headers.items()}
     return lower.get("x-openstack-request-id") or lower.get("x-compute-request-id") or ""
 

@@ -23,7 +23,7 @@ class Change:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Create(Change):
-    """It is new: its row, and those of what was asked for with it, are written, at generation 1."""
+    """A load balancer is made: its row, and those of what was asked for with it, are written, at generation 1."""
 
     topology: Topology
 
@@ -37,7 +37,7 @@ class Update(Change):
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Delete(Change):
-    """It goes, and with it what is below it."""
+    """A load balancer is deleted, and with it what is below it."""
 
     allowed: Collection[ProvisioningStatus]
 

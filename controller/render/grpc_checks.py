@@ -18,7 +18,7 @@ _SERVICE, _STATUS_SERVING = b"\x0a", b"\x08\x01"  # field 1 of the question, a s
 
 
 def directives(service: str, authority: str, with_tls: bool) -> Iterator[str]:
-    """Of a backend; `service` is what members are asked about, "" is all of them."""
+    """The lines by which a backend checks its members by gRPC; `service` is what they are asked about, "" is all that they serve."""
     headers = {
         ":method": "POST",
         ":scheme": "https" if with_tls else "http",

@@ -25,7 +25,7 @@ class Check:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One of HTTP, and the `codes` (numbers and ranges with commas between) of a good answer. `escaped_path` is for HAProxy's files."""
+    """The HTTP request of a check. `codes`: those of a good answer (`200,300-399`); `escaped_path`: the path as HAProxy's files want it."""
 
     method: str
     path: str

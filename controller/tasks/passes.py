@@ -55,7 +55,7 @@ class Pass:
             return self._seen
 
     def note(self, amphora: amphora_model.Amphora) -> None:
-        """One of its amphorae, as a step has just written it down."""
+        """Take into the snapshot an amphora as a step has just written it down."""
         with self._lock:
             if self._seen is not None:
                 known = self._seen.amphorae
@@ -72,4 +72,4 @@ class Ending(Protocol):
         """
 
     def done(self) -> None:
-        """It is committed: nothing more may be written for this job."""
+        """The transaction is committed: nothing more may be written for this job."""

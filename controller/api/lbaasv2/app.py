@@ -63,6 +63,6 @@ class Mounted:
 
 
 def shortened(path: str) -> str:
-    """Without a slash, or `.json`, at its end."""
+    """The path without a slash, or `.json`, at its end."""
     trimmed = path[:-1] if len(path) > 1 and path.endswith("/") else path
     return trimmed.removesuffix(".json") or "/"

@@ -35,7 +35,7 @@ _limit = kinds.integer(-1, 2_000_000_000)
 
 @blueprint.get("/quotas")
 def list_quotas() -> flask.Response:
-    """Of all projects for which somebody set limits."""
+    """List the quotas of all projects for which somebody set limits."""
     project = current.visible_project("quota")
     within = [] if project is None else [paging.Filter("project_id", project)]
     with current.services().db.read() as tx:

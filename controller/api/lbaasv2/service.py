@@ -59,7 +59,7 @@ def get_extension(alias: str) -> flask.Response:
 
 @blueprint.get("/v2.0/service-providers")
 def list_service_providers() -> flask.Response:
-    """Those that load balancers may name, and those of the network's other services."""
+    """List the providers that load balancers may name, and those of the network's other services."""
     settings = current.settings()
     ours = [{"service_type": "LOADBALANCERV2", "name": name, "default": name == settings.default_provider} for name in settings.providers]
     theirs = [one for one in _theirs("service-providers", "service_providers") if one.get("service_type") != "LOADBALANCERV2"]
@@ -68,7 +68,7 @@ def list_service_providers() -> flask.Response:
 
 @blueprint.get("/v2.0/flavors")
 def list_flavors() -> flask.Response:
-    """Those that load balancers may name, and those of the network's other services."""
+    """List the flavors that load balancers may name, and those of the network's other services."""
     current.authorize("flavor:get_all", current.context().project_id)
     with current.services().db.read() as tx:
         ours = [_flavor(one) for one in tx.flavors.page(lists.everything())]

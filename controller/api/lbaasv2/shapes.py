@@ -17,7 +17,7 @@ _MEMBER_STATUSES = {"ERROR": "OFFLINE", "DRAINING": "ONLINE"}
 
 
 def operating_status(status: str, *, of_member: bool = False) -> str:
-    """In words that LBaaS v2 has: it knows neither ERROR nor DRAINING."""
+    """An operating status in words that LBaaS v2 has: it knows neither ERROR nor DRAINING."""
     return (_MEMBER_STATUSES if of_member else _STATUSES).get(status, str(status))
 
 

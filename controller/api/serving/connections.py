@@ -64,18 +64,18 @@ class Waiting:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Connection) -> None:
-        """It waits from now on; one that waits already goes on waiting."""
+        """Have a connection wait from now on; one that waits already goes on with the time that it has left."""
         if connection not in self._until:
             self._until[connection] = self._loop.time() + self._seconds
             if self._timer is None:
                 self._timer = self._loop.call_later(self._seconds, self._look)
 
     def discard(self, connection: Connection) -> None:
-        """It waits no more."""
+        """A connection waits no more."""
         self._until.pop(connection, None)
 
     def first(self) -> Connection | None:
-        """Who has waited for longest."""
+        """The connection that has waited for longest; None if none waits."""
         return next(iter(self._until), None)
 
     def _look(self) -> None:
@@ -111,7 +111,7 @@ class Door:
         return True
 
     def forget(self, connection: Connection) -> None:
-        """It waits for nothing any more."""
+        """A connection is closed, or gone: it waits for nothing any more."""
         for waiting in (self.unfinished, self.unanswered, self.idle):
             waiting.discard(connection)
 
@@ -355,7 +355,7 @@ class Connection(asyncio.Protocol):
         self.refuse(413, f"A body has at most {self._door.limits.body} bytes.")
 
     def request_is_late(self) -> None:
-        """It is not whole in time."""
+        """The request was not whole in time."""
         if self._request is None:
             self.end()
         else:

@@ -37,7 +37,7 @@ class Room:
             self.left -= size
 
     def give_back(self, size: int) -> None:
-        """It is free again."""
+        """Give back what was taken of the room."""
         with self._lock:
             self.left += size
 

@@ -37,6 +37,6 @@ class Leaders(rows.Repository):
         return bool(self._connection.execute(statement).rowcount)
 
     def current(self, name: str, now: float | None = None) -> str | None:
-        """Who leads now, or None."""
+        """The process that leads now, or None."""
         now = self._now() if now is None else now
         return self._connection.execute(sa.select(_LEADERS.owner).where(_LEADERS.name == name, _LEADERS.expires_at > now)).scalar()

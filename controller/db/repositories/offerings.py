@@ -148,7 +148,7 @@ class _Offerings(_Named[N]):
     data: ClassVar[str]
 
     def meaning(self, name: str) -> model.Meaning:
-        """It and its profile, in one statement.
+        """A flavor or availability zone with its profile, read in one statement.
 
         :raises NotFound: there is none.
         """

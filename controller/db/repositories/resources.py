@@ -33,7 +33,7 @@ _FEW = 32  # ids in an IN whose text is always the same
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Relation:
-    """One member of the union of what is related: `value`s of the table, by the id in its column `owner`."""
+    """One kind of related objects, as a part of the union of all: `value`s of the table, by the id in its column `owner`."""
 
     name: str
     table: sa.FromClause
@@ -43,7 +43,7 @@ class Relation:
     condition: sa.ColumnElement[bool] | None = None
 
     def select(self, is_wanted: Wanted) -> sa.Select[Any]:
-        """Of the owners that are wanted."""
+        """The statement that finds what is related to the owners that are wanted."""
         column = self.table.c[self.owner]
         order = sa.type_coerce(self.table.c[self.order], sa.types.NullType()) if self.order in self.table.c else sa.null()
         found = sa.select(sa.literal_column(f"'{self.name}'"), column, self.table.c[self.value], order).where(is_wanted(column))

@@ -43,7 +43,7 @@ class Plan:
         self.statement = sa.select(*labelled, *of_fault).select_from(joined)
 
     def ids(self, found: Sequence[Sequence[Any]]) -> list[str]:
-        """Of the rows."""
+        """The ids of these rows."""
         place = self._id
         return [row[place] for row in found]
 

@@ -67,7 +67,7 @@ class RestAmphora(interface.AmphoraDriver):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> RestAmphora:
-        """As `[haproxy_amphora]` says, with the certificates of the authority that `[controller_worker] ca_driver` names."""
+        """The driver as `[haproxy_amphora]` says, with the certificates of the authority that `[controller_worker] ca_driver` names."""
         options = conf.haproxy_amphora
         authority: Any = stevedore.driver.DriverManager("figlina.ca", conf.controller_worker.ca_driver).driver
         return cls(

@@ -74,7 +74,7 @@ class ComputeDriver(abc.ABC):
 
     @abc.abstractmethod
     def get(self, compute_id: str) -> Instance:
-        """Of a machine that is being deleted, nothing is known any more.
+        """A machine by its id; one that is being deleted counts as gone.
 
         :raises NotFound: no such machine; :raises Transient: the service did not answer, or does not know what the machine does.
         """

@@ -82,7 +82,7 @@ class Settings:
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Settings:
-        """As `[nova]`, `[cinder]` and `[controller_worker]` say."""
+        """The settings that `[nova]`, `[cinder]` and `[controller_worker]` say."""
         worker = conf.controller_worker
         from_volume = worker.volume_driver == _VOLUME_DRIVER
         networks = worker.amp_boot_network_list
@@ -115,7 +115,7 @@ class NovaCompute(interface.ComputeDriver):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> NovaCompute:
-        """As the configuration says.
+        """The driver as the configuration says.
 
         :raises Misconfigured: it is not said as whom the cloud is asked.
         """

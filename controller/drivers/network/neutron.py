@@ -50,7 +50,7 @@ class NeutronNetwork(interface.NetworkDriver):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> Self:
-        """As `[service_auth]`, `[neutron]` and `[controller_worker]` say.
+        """The driver as `[service_auth]`, `[neutron]` and `[controller_worker]` say.
 
         :raises Misconfigured: it is not said as whom the cloud is asked.
         """

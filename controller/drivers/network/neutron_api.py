@@ -71,12 +71,12 @@ class Neutron:
             params = {**params, "marker": page[key][-1]["id"]}
 
     def named(self, collection: str, names: Sequence[str], fields: Sequence[str], by: str = "id", **filters: str) -> Iterator[Row]:
-        """Those of many ids, or of many values of another field, that exist."""
+        """The objects that exist of many ids, or of many values of another field."""
         for first in range(0, len(names), _CHUNK):
             yield from self.list(collection, fields, **{by: names[first : first + _CHUNK]}, **filters)
 
     def floating_ips(self, port_ids: Sequence[str]) -> Sequence[Row]:
-        """Those that lead to these ports; none on a Neutron without routers, which has no such collection."""
+        """The floating IPs that lead to these ports; none on a Neutron without routers, which has no such collection."""
         try:
             return list(self.named("floatingips", port_ids, ("port_id", "floating_ip_address"), by="port_id"))
         except errors.Missing:

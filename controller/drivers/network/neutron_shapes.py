@@ -42,7 +42,7 @@ DIRECT: Row = {"binding:vnic_type": model.DIRECT, "port_security_enabled": False
 
 
 def name_of_port(kind: str, amphora_id: str) -> str:
-    """Of a port of an amphora."""
+    """The name of a port of an amphora."""
     return f"octavia-lb-{kind}-{amphora_id}"
 
 

@@ -48,7 +48,7 @@ class RememberedNetworks:
             self._subnets.update({subnet.id: subnet for subnet in subnets})
 
     def known(self, network_ids: Iterable[str]) -> dict[str, Network]:
-        """Those of these networks that need not be asked for."""
+        """The networks among these that need not be asked for."""
         with self._lock:
             found = {one: self._networks.get(one) for one in network_ids}
         return {one: network for one, network in found.items() if network is not None}

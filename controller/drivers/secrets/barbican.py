@@ -35,7 +35,7 @@ class BarbicanSecrets(interface.SecretStore):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> BarbicanSecrets:
-        """As `[barbican]` and `[service_auth]` say."""
+        """The store as `[barbican]` and `[service_auth]` say."""
         return cls(cloud.Cloud.from_conf(conf))
 
     def admit(self, reference: str, token: str) -> None:

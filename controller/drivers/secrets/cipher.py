@@ -19,7 +19,7 @@ _GOOD_KEY = "python3 -c 'from cryptography.fernet import Fernet; print(Fernet.ge
 
 
 def from_conf(conf: cfg.ConfigOpts) -> Cipher:
-    """As `[certificates]` says.
+    """The cipher with the keys of `[certificates]`.
 
     :raises Misconfigured: as `make()`.
     """
@@ -51,7 +51,7 @@ def make(directory: pathlib.Path, keys: Sequence[bytes] = (), *, create: bool = 
 
 
 def ephemeral() -> Cipher:
-    """With a key that nobody keeps."""
+    """A cipher with a key that nobody keeps."""
     return fernet.MultiFernet([fernet.Fernet(fernet.Fernet.generate_key())])
 
 

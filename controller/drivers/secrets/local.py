@@ -35,7 +35,7 @@ class LocalSecrets(interface.SecretStore):
 
     @classmethod
     def from_conf(cls, conf: cfg.ConfigOpts) -> LocalSecrets:
-        """As `[certificates]` says."""
+        """The store as `[certificates]` says."""
         options = conf.certificates
         keys = [key.encode() for key in options.server_certs_key_passphrase]
         return cls(pathlib.Path(options.storage_path), keys, create=options.create, most=options.secrets_per_project)
