@@ -120,7 +120,7 @@ class Exporter:
                 try:
                     body = self._make().encode()
                 except (haproxy_runtime.RuntimeFailed, OSError, ValueError, KeyError) as exc:
-                    LOG.warning("There are no metrics: %s", exc)
+                    LOG.warning("Metrics can't be made: %s", exc)
                     took = time.monotonic() - began
                     self._answer, self._until = _UNAVAILABLE, began + (2 * took if took > _SLOW else 0)
                 else:
@@ -144,5 +144,5 @@ class Exporter:
             for listener, end in self.expiries().items():
                 present.setdefault(metrics.EXPIRY, {})[("listener", listener),] = end
         except (haproxy_runtime.RuntimeFailed, OSError, ValueError) as exc:  # a look at one costs not all the others their metrics
-            LOG.warning("The ends of certificates are not told: %s", exc)
+            LOG.warning("Metrics leave out when certificates end: %s", exc)
         return metrics.text(present, load)

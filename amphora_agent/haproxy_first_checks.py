@@ -43,7 +43,7 @@ class FirstChecks:
         try:
             running = haproxy_states.rows(self._runtime.server_states())
         except haproxy_runtime.RuntimeFailed as exc:
-            LOG.warning("Who waits for a first check is not known: %s", exc)
+            LOG.warning("HAProxy does not say which members wait for their first check: %s", exc)
             return
         self._waiting.update(key for key, row in running.items() if row.stopped and row.unchecked and not row.maintenance)
 
@@ -66,7 +66,7 @@ class FirstChecks:
             for backend, name in passed:
                 self._runtime.order(f"set server {backend}/{name} health up")
         except haproxy_runtime.RuntimeFailed as exc:
-            LOG.warning("First checks are looked at later: %s", exc)
+            LOG.warning("First checks can't be looked at now, and are again in a moment: %s", exc)
             return {}
         self._waiting = {key for key in self._waiting if key in running and running[key].stopped and running[key].unchecked}
         return {**running, **{key: running[key].brought_up() for key in passed}}

@@ -67,7 +67,7 @@ class ReportingHAProxy(program.Program):
                 self._former_counts.look()
             statistics, totals = self._count()
         except haproxy_runtime.RuntimeFailed as exc:
-            LOG.warning("No report: %s", exc)
+            LOG.warning("Nothing can be reported of HAProxy: %s", exc)
             return None
         return reports.part(statistics, totals)
 

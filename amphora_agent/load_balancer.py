@@ -182,7 +182,7 @@ class LoadBalancer:
             wanted = rest.WantedState.parse(json.dumps(data["wanted"]).encode())
             self._known_nics = tuple(rest.interface(item) for item in data["interfaces"])
         except (ValueError, TypeError, KeyError) as exc:
-            LOG.error("What ran before is not known: %s", exc)
+            LOG.error("What this amphora served before can't be read: %s", exc)
             return
         self._wanted, self._hash = wanted, wanted.hash
         self._go_back()
@@ -195,7 +195,7 @@ class LoadBalancer:
             try:
                 one.go_back_to(self._wanted)
             except OSError as exc:
-                LOG.error("%s may be set to what never served: %s", one.name, exc)
+                LOG.error("%s can't be set back to what served last: %s", one.name, exc)
 
     def _resume_interfaces(self, step: Callable[[tuple[rest.Interface, ...]], None]) -> None:
         if self._wanted is None:

@@ -68,7 +68,7 @@ def _let_in(keys: tuple[str, ...], host_key: bytes | None, config: boot.BootConf
     The host key is the controller's: one that was made here would be a stranger's to whoever logs in.
     """
     if host_key is None:
-        LOG.warning("Nobody can log in: the configuration drive has keys of theirs, but no %s", boot.SSH_HOST_KEY_PATH)
+        LOG.warning("Nobody can log in by SSH: the configuration drive has their public keys, but no host key %s", boot.SSH_HOST_KEY_PATH)
         return
     interfaces.Interfaces().configure_management(config)
     theirs, converted = _SSH / "host_key.openssh", _SSH / "host_key"

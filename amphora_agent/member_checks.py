@@ -119,7 +119,7 @@ class MemberChecks:
         try:
             threading.Thread(target=self._tell, name="members-changed", daemon=True).start()
         except RuntimeError as exc:  # too many threads: whoever looks after the rules finds it out within a second
-            LOG.warning("What checks have found is followed later: %s", exc)
+            LOG.warning("No thread to change the rules by what checks have found, which is done within a second: %s", exc)
             with self._lock:
                 self._told = False
 

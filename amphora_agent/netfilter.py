@@ -229,7 +229,7 @@ class Netfilter(program.Program):
         try:
             system.write_file(self._known, json.dumps(known).encode(), durable=False)
         except OSError as exc:
-            LOG.warning("Who is up can't be written down: %s", exc)
+            LOG.warning("The states of UDP and SCTP members can't be written down: %s", exc)
 
     def _recall(self) -> _Known:
         def parse(content: bytes) -> _Known:

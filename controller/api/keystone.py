@@ -87,7 +87,7 @@ def guard(conf: cfg.ConfigOpts) -> Callable[[WSGIApplication], WSGIApplication]:
     settings: dict[str, Any] = {"oslo_config_config": conf, "delay_auth_decision": False}
     tokens = None
     if options.memcached_servers and importlib.util.find_spec("memcache") is None:
-        raise exceptions.Misconfigured(f"[{GROUP}] memcached_servers needs the package python-memcached: pip install 'figlina[memcached]'")
+        raise exceptions.Misconfigured(f"[{GROUP}] memcached_servers needs the package python-memcached: `pip install python-memcached`")
     if not options.memcached_servers and not options.cache:
         settings["cache"] = _CACHE
         tokens = Tokens()
