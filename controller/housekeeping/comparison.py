@@ -46,7 +46,10 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sight:
-    """Where it is looked. `machine` gives one by its id. :raises NotFound: there is none."""
+    """Through what one load balancer is compared: lists of a page, or the services themselves.
+
+    `machine` gives a machine by its id. :raises NotFound: there is none.
+    """
 
     network: interface.NetworkDriver
     machine: Callable[[str], compute_interface.Instance]
@@ -76,8 +79,10 @@ class Comparison:
         self._machines: Mapping[str, compute_interface.Instance] | None = None  # by their ids, as they were seen for these pages
 
     def compare(self, may_go_on: Callable[[], bool]) -> None:
-        """One page; before the first one, what passes and drops packets, all at once. A list that can't be had costs a question for each
-        thing on it, and the page ends early where those are not answered, either."""
+        """Compare one page of load balancers; before the first page of a round, the network's packet filter as a whole.
+
+        Where a list can't be had, each thing on it is asked for by itself, and the page ends early if those questions get no answer, either.
+        """
         if not self._cursor:
             self._compare_filter()
             self._machines = None

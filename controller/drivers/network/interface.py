@@ -218,8 +218,10 @@ class NetworkDriver(abc.ABC):
         del load_balancer_id, vip, order
 
     def listed(self, load_balancers: Sequence[model.Snapshot]) -> "NetworkDriver":
-        """For who looks at many: a driver that answers from a few lists of all that belongs to these load balancers, read now. Outlines
-        are enough, and it is asked for nothing but looks. A driver that is asked at no cost is it itself.
+        """A driver for whoever looks at many load balancers at once: it answers from a few lists, read now, of all that belongs to them.
+
+        Outlines of the load balancers are enough. It is only looked with; nothing is changed by it. A driver that costs nothing to ask
+        returns itself.
 
         :raises Transient: the service did not answer.
         """
