@@ -19,7 +19,7 @@ OPTS = [
         "rest_request_read_timeout",
         default=60.0,
         min=0.1,
-        help="Seconds to wait for an agent's answer. It comes after HAProxy has checked, and taken over, the configuration.",
+        help="Seconds to wait for an agent's answer. It comes when HAProxy has taken over the configuration, or has refused it.",
     ),
     cfg.FloatOpt(
         "connection_retry_time",

@@ -23,7 +23,12 @@ OPTS = [
         help="Seconds between two comparisons of rows with what is there, each of `compare_page_size` load balancers: lost ports, machines "
         "and access rules are events, and are mended.",
     ),
-    cfg.IntOpt("compare_page_size", default=100, min=1, help="Load balancers that one comparison looks at; some service calls each."),
+    cfg.IntOpt(
+        "compare_page_size",
+        default=100,
+        min=1,
+        help="Load balancers that one comparison looks at: a few lists of the compute and network services are read for all of them.",
+    ),
     cfg.IntOpt(
         "compare_failovers_per_hour",
         default=10,

@@ -81,7 +81,7 @@ class Comparison:
     def compare(self, may_go_on: Callable[[], bool]) -> None:
         """Compare one page of load balancers; before the first page of a round, the network's packet filter as a whole.
 
-        Where a list can't be had, each thing on it is asked for by itself, and the page ends early if those questions get no answer, either.
+        Where a list can't be had, each thing on it is asked for by itself, and the page ends early if these questions get no answer.
         """
         if not self._cursor:
             self._compare_filter()
