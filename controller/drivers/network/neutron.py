@@ -138,13 +138,12 @@ class NeutronNetwork(interface.NetworkDriver):
 
     def _ports(self, rows: Sequence[Row]) -> list[Port]:
         """The networks of all of them are asked for their MTU at once, unless it is known."""
-        wanted = list(dict.fromkeys(row["network_id"] for row in rows))
-        known = self.remembered.known(wanted)
-        unknown = [one for one in wanted if one not in known]
-        asked = list(map(shapes.network, self._neutron.named("networks", unknown, shapes.NETWORK_FIELDS)))
-        self.remembered.note(asked)
-        mtus = {one.id: one.mtu for one in (*known.values(), *asked)}
+        networks = self.remembered.networks((row["network_id"] for row in rows), self._networks)
+        mtus = {one.id: one.mtu for one in networks.values()}
         return [shapes.port(row, mtus.get(row["network_id"], _MTU), self._neutron.project_id) for row in rows]
+
+    def _networks(self, network_ids: list[str]) -> list[Network]:
+        return [shapes.network(row) for row in self._neutron.named("networks", network_ids, shapes.NETWORK_FIELDS)]
 
     # VIPs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import typing
@@ -47,8 +48,23 @@ class RememberedNetworks:
             self._networks.update({network.id: network for network in networks})
             self._subnets.update({subnet.id: subnet for subnet in subnets})
 
-    def known(self, network_ids: Iterable[str]) -> dict[str, Network]:
-        """The networks among these that need not be asked for."""
+    def networks(self, network_ids: Iterable[str], ask: Callable[[list[str]], Iterable[Network]]) -> dict[str, Network]:
+        """Those of these networks that exist, by id; `ask` is called once with all that are not known. Threads that want the same ask once.
+
+        :raises Transient: the service did not answer.
+        """
+        wanted = list(dict.fromkeys(network_ids))
+        found = self._known(wanted)
+        with contextlib.ExitStack() as held:
+            for place in sorted({hash(one) % _AT_ONCE for one in wanted if one not in found}):  # in one order, so nobody waits in a circle
+                held.enter_context(self._asking[place])
+            found = self._known(wanted)
+            unknown = [one for one in wanted if one not in found]
+            asked = list(ask(unknown)) if unknown else []
+            self.note(asked)
+        return found | {one.id: one for one in asked}
+
+    def _known(self, network_ids: Iterable[str]) -> dict[str, Network]:
         with self._lock:
             found = {one: self._networks.get(one) for one in network_ids}
         return {one: network for one, network in found.items() if network is not None}

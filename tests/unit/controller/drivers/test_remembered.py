@@ -43,15 +43,35 @@ def test_threads_that_want_the_same_at_once_ask_once() -> None:
     assert network.asked == 3
 
 
+def test_threads_that_want_many_at_once_ask_once_for_each() -> None:
+    network = SlowNetwork()
+    there = [network.create_network(f"net-{number}") for number in range(100)]
+    known = remembered.RememberedNetworks(network)
+
+    def ask(network_ids: list[str]) -> list[Network]:
+        return [network.get_network(one) for one in network_ids]
+
+    with futures.ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(known.networks, there if number % 2 else there[::-1], ask) for number in range(8)]
+        threading.Timer(0.1, network.may_answer.set).start()
+        assert all(one.result(10).keys() == set(there) for one in asked)
+    assert network.asked == len(there)
+
+
 def test_of_more_than_a_number_the_oldest_are_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remembered, "_MANY", 3)
     network = SlowNetwork()
     network.may_answer.set()
     known = remembered.RememberedNetworks(network)
     there = [network.create_network(name) for name in ("one", "two", "three", "four", "five")]
-    known.note(map(network.get_network, there))
-    assert list(known.known(there)) == there[2:]
-    before = network.asked
+    asked: list[list[str]] = []
+
+    def ask(network_ids: list[str]) -> list[Network]:
+        asked.append(network_ids)
+        return [network.get_network(one) for one in network_ids]
+
+    for _ in range(2):
+        assert known.networks(there, ask).keys() == set(there)
+    assert known.networks(there[2:], ask).keys() == set(there[2:])
+    assert asked == [there, there[:2], there[2:4]], "the oldest of more than three"
     assert [known.network(one).id for one in there] == there
-    assert before < network.asked <= before + len(there)
-    assert list(known.known(there)) == there[2:]
