@@ -5,23 +5,33 @@ from __future__ import annotations
 import argparse
 import sys
 
+from oslo_config import cfg
+
 from controller import conf as configuration
+from controller import exceptions
 from controller.db import migration
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; exit code 0 if it did what was asked."""
+    """Run one command; exit code 0 if it did what was asked, 1 if it could not: it says why."""
     options = _parser().parse_args(arguments)
+    try:
+        print(_run(options))
+    except (exceptions.Misconfigured, cfg.Error) as error:
+        print(f"figlina-db-manage: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> str:
+    """What there is to say afterwards."""
     url = options.connection or configuration.load_files(options.config_file).database.connection
     schema = migration.Schema(url)
     if options.command == "upgrade":
         schema.upgrade(options.revision)
     elif options.command == "revision":
-        print(schema.new_revision(options.message))
-        return 0
-    current = schema.current()
-    print(f"{current or 'empty'} (newest: {schema.newest()})")
-    return 0
+        return schema.new_revision(options.message)
+    return f"{schema.current() or 'empty'} (newest: {schema.newest()})"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -87,7 +87,7 @@ SetLoadBalancer, SetListener, SetPool, SetHealthMonitor, SetL7Policy = map(
 
 
 class Show(command.ShowOne):
-    """Show the fields that only Figlina has, those that are set or known."""
+    """Show the fields that only Figlina has, those that are set or known; and the fault, where something could not be done."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """The kind, and which one."""
@@ -100,7 +100,8 @@ class Show(command.ShowOne):
         """Ask for it."""
         schema = KINDS[parsed_args.kind]
         found = _ask(self.app.client_manager, "GET", _find(self.app.client_manager, schema, parsed_args.object))[schema.name]
-        names = ["id", "name", *(field.name for field in added(schema) if field.name in found)]
+        own = [field.name for field in added(schema)]
+        names = ["id", "name", *(name for name in (*own, "fault") if name in found)]
         return names, [found[name] for name in names]
 
 

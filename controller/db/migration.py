@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 import sqlalchemy as sa
-from alembic import autogenerate, command
+from alembic import autogenerate, command, util
 from alembic import config as alembic_config
 from alembic.runtime import migration
 from alembic.script import ScriptDirectory
@@ -26,17 +28,39 @@ class Schema:
         self._config.attributes["url"] = url
 
     def upgrade(self, revision: str = "head") -> None:
-        """Bring the schema forward to a revision; being there already is fine."""
-        command.upgrade(self._config, revision)
+        """Bring the schema forward to a revision; being there already is fine.
+
+        :raises Misconfigured: the database does not answer, its driver is not installed, or there is no such revision.
+        """
+        try:
+            with self._explained():
+                command.upgrade(self._config, revision)
+        except util.CommandError as error:
+            raise exceptions.Misconfigured(f"{error}: this program knows revisions up to {self.newest()}") from error
 
     def current(self) -> str | None:
-        """The revision that the database has; None if it has none."""
-        engine = sa.create_engine(self._url)
+        """The revision that the database has; None if it has none.
+
+        :raises Misconfigured: it does not answer, or its driver is not installed; the message says so.
+        """
+        with self._explained():
+            engine = sa.create_engine(self._url)
+            try:
+                with engine.connect() as connection:
+                    return migration.MigrationContext.configure(connection).get_current_revision()
+            finally:
+                engine.dispose()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with engine.connect() as connection:
-                return migration.MigrationContext.configure(connection).get_current_revision()
-        finally:
-            engine.dispose()
+            yield
+        except sa.exc.ArgumentError as error:
+            words = f"[database] connection is no URL of SQLAlchemy, such as sqlite:////var/lib/figlina/figlina.sqlite: {error}"
+            raise exceptions.Misconfigured(words) from error
+        except (sa.exc.SQLAlchemyError, ImportError) as error:
+            said = getattr(error, "orig", None) or error
+            raise exceptions.Misconfigured(f"the database {self.where} does not answer, or refuses: {said}") from error
 
     @property
     def where(self) -> str:
@@ -48,13 +72,11 @@ class Schema:
 
         :raises Misconfigured: it does not answer, or its driver is not installed; the message says so.
         """
-        url = sa.make_url(self._url)
+        with self._explained():
+            url = sa.make_url(self._url)
         if url.get_backend_name() == "sqlite" and not pathlib.Path(str(url.database)).is_file():
             raise exceptions.Misconfigured(f"there is no database {url.database}")
-        try:
-            return self.current()
-        except (sa.exc.SQLAlchemyError, ImportError) as error:
-            raise exceptions.Misconfigured(f"the database {self.where} does not answer: {error}") from error
+        return self.current()
 
     def newest(self) -> str | None:
         """The newest revision that this program knows."""

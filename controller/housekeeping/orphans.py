@@ -30,6 +30,7 @@ _PAGE = 200
 class _Suspect:
     first_seen: float
     times: int = 0
+    is_told: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -100,8 +101,9 @@ class Orphans:
                 return
         words = "deleted what no row explains" if self.delete else "no row explains it, and deleting is turned off"
         if not self.delete:
-            if self._suspects[kind, object_id].times == 2:
+            if not self._suspects[kind, object_id].is_told:
                 self._say(kind, object_id, words)
+                self._suspects[kind, object_id].is_told = True
             return
         if kind == "amphora":
             self.compute.delete(object_id)

@@ -114,6 +114,27 @@ def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsy
     assert capsys.readouterr().out.startswith(newest)
 
 
+@pytest.mark.parametrize(
+    ("connection", "command", "words"),
+    [
+        ("no url", ["current"], "is no URL of SQLAlchemy"),
+        ("nowhere://", ["upgrade"], "is no URL of SQLAlchemy"),
+        ("sqlite:////nowhere/at/all.sqlite", ["current"], "unable to open database file"),
+        ("postgresql+psycopg://figlina:secret@127.0.0.1:1/figlina", ["upgrade"], "does not answer"),
+        ("sqlite://", ["upgrade", "4711"], "this program knows revisions up to"),
+    ],
+)
+def test_the_command_says_in_a_line_what_is_wrong(
+    connection: str, command: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert db_manage.main(["--connection", connection, *command]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("figlina-db-manage: ")
+    assert words in said
+    assert "Traceback" not in said
+    assert "secret" not in said
+
+
 def test_mariadb_compares_exactly_whatever_its_defaults_are(mariadb_server: str) -> None:
     root = sa.create_engine(mariadb_server % "test", isolation_level="AUTOCOMMIT")
     with root.connect() as connection:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import importlib
 import pathlib
 import shlex
 from typing import Any
+from unittest import mock
 
 import pytest
 from osc_lib import exceptions
@@ -75,6 +77,15 @@ def test_what_clients_do_not_write_is_shown_and_can_not_be_set(kind: str, capsys
         with pytest.raises(SystemExit):
             _parsed(schema, option, "2030-01-01")
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_a_fault_is_shown_beside_our_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    fault = {"code": "certificate_missing", "message": "it is not served"}
+    stored = {"id": "1", "name": "web", "rate_limit": None, "fault": fault, "protocol": "HTTP"}
+    monkeypatch.setattr(openstack_commands, "_find", lambda *_: "/listeners/1")
+    monkeypatch.setattr(openstack_commands, "_ask", lambda *_: {"listener": stored})
+    shown = openstack_commands.Show(mock.Mock(), None).take_action(argparse.Namespace(kind="listener", object="web"))
+    assert dict(zip(*shown, strict=True)) == {"id": "1", "name": "web", "rate_limit": None, "fault": fault}
 
 
 @pytest.mark.parametrize(
