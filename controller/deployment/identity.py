@@ -101,11 +101,23 @@ def _try_port(site: Site) -> None:
     network = next((one for one in site.networks.values() if one), None)
     if network is None:
         return  # the check of networks says so
-    wanted = {"name": _name(), "network_id": network["id"], "project_id": uuid.uuid4().hex, "admin_state_up": False}
+    project_id = uuid.uuid4().hex
+    wanted = {"name": _name(), "network_id": network["id"], "project_id": project_id, "admin_state_up": False}
     if network.get("port_security_enabled", True):  # elsewhere Neutron takes neither, and nobody needs them
         wanted |= {"security_groups": [], "allowed_address_pairs": [{"ip_address": "192.0.2.1"}]}  # RFC 5737: nobody's
-    with _made(site.network, "/ports", "port", wanted):
-        pass
+    try:
+        with _made(site.network, "/ports", "port", wanted):
+            pass
+    finally:
+        _forget_groups_of(site, project_id)
+
+
+def _forget_groups_of(site: Site, project_id: str) -> None:
+    """Neutron gives a project its group `default` with its first port, also one that does not exist. Who may not delete it leaves it."""
+    with contextlib.suppress(errors.ServiceRefused):
+        for group in site.network.get("/security-groups", {"project_id": project_id, "fields": ["id", "project_id"]})["security_groups"]:
+            if group["project_id"] == project_id:
+                site.network.delete(f"/security-groups/{group['id']}")
 
 
 def _try_group(site: Site) -> None:

@@ -340,6 +340,12 @@ def test_vip_ports_that_bear_our_name_and_no_row_explains_are_told(world: World,
     assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
 
 
+def test_what_was_tried_is_taken_away_and_what_neutron_made_for_it(world: World) -> None:
+    before = {kind: set(rows) for kind, rows in world.cloud.store.items()}
+    assert [one for one in world.check() if one.check == "rights"]
+    assert {kind: set(rows) for kind, rows in world.cloud.store.items()} == before
+
+
 def test_a_management_network_without_port_security_is_no_fault_of_rights(world: World) -> None:
     for network in world.cloud.store["networks"].values():
         network["port_security_enabled"] = False

@@ -154,8 +154,9 @@ class Network:
         row.setdefault("port_security_enabled", network["port_security_enabled"])
         row.setdefault("allowed_address_pairs", [])
         row.setdefault("binding:vnic_type", "normal")
+        default = self._default_group(row["project_id"])  # made with a project's first port, whoever asks for it
         if row["port_security_enabled"] and "security_groups" not in row:
-            row["security_groups"] = [self._default_group(row["project_id"])]
+            row["security_groups"] = [default]
         self._check_security(row)
         self._check_qos(row)
         row["fixed_ips"] = self._addresses(
