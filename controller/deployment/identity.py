@@ -105,15 +105,16 @@ def _try_port(site: Site) -> None:
     wanted = {"name": _name(), "network_id": network["id"], "project_id": project_id, "admin_state_up": False}
     if network.get("port_security_enabled", True):  # elsewhere Neutron takes neither, and nobody needs them
         wanted |= {"security_groups": [], "allowed_address_pairs": [{"ip_address": "192.0.2.1"}]}  # RFC 5737: nobody's
-    try:
-        with _made(site.network, "/ports", "port", wanted):
-            pass
-    finally:
-        _forget_groups_of(site, project_id)
+    with _made(site.network, "/ports", "port", wanted):
+        pass
+    _forget_groups_of(site, project_id)
 
 
 def _forget_groups_of(site: Site, project_id: str) -> None:
-    """Neutron gives a project its group `default` with its first port, also one that does not exist. Who may not delete it leaves it."""
+    """Neutron gives a project its group `default` with its first port, also one that does not exist. Who may not delete it leaves it.
+
+    Called only where there was a port: to ask for the groups of a project makes that group, too.
+    """
     with contextlib.suppress(errors.ServiceRefused):
         for group in site.network.get("/security-groups", {"project_id": project_id, "fields": ["id", "project_id"]})["security_groups"]:
             if group["project_id"] == project_id:
