@@ -49,9 +49,18 @@ def _serve(connection: socket.socket, context: ssl.SSLContext | None, names: lis
         head = received.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
         body = json.dumps({"before": before.hex(), "head": head, "tls": told}).encode()
         connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        _hear_out(connection)
     except OSError:
         pass
     connection.close()
+
+
+def _hear_out(connection: socket.socket) -> None:
+    """Read what is still sent: to close before resets the connection, and the answer may be lost with it (RFC 9112, section 9.6)."""
+    connection.settimeout(5)
+    connection.shutdown(socket.SHUT_WR)
+    while connection.recv(65536):
+        pass
 
 
 def _proxy_header(connection: socket.socket) -> bytes:
