@@ -158,6 +158,19 @@ def test_application_protocols_versions_and_ciphers(bed: Bed) -> None:
     assert bed.ask(narrow, "--http2")[2].startswith("HTTP/1.1 200")
 
 
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_session_is_resumed_and_no_ticket_bears_its_keys(bed: Bed, version: str) -> None:
+    """A ticket with the state in it is sealed by a key that lives as long as the process (RFC 5077, section 5.5)."""
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN))
+    path, fetch = str(bed.folder / f"session{version}"), "GET /x HTTP/1.0\r\n\r\n"
+    command = ["openssl", "s_client", "-ign_eof", version, "-connect", f"{bed.vip}:{port}", "-sess_out", path]
+    shown = bed.run(*command, input=fetch).stdout
+    assert f"New, TLSv1.{version[-1]}" in shown
+    sealed = re.findall(r"(?m)^ +[0-9a-f]{4} - ", shown.partition("TLS session ticket:")[2].partition("Start Time")[0])
+    assert len(sealed) <= 2, shown  # the name of a session that the server remembers has 32 bytes
+    assert f"Reused, TLSv1.{version[-1]}" in bed.run(*command, "-sess_in", path, input=fetch).stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RSA", "ECDSA"])
 def test_a_scanner_finds_no_weak_default(bed: Bed, kind: str) -> None:
