@@ -317,7 +317,7 @@ class Amphora:
 
     def agent_pid(self) -> int:
         """The agent's process (host's numbering)."""
-        return next(pid for pid in self._all_pids() if "amphora_agent.main" in _command_line(pid) and "sh" not in _command_line(pid)[0])
+        return next(pid for pid in self._all_pids() if "amphora_agent.main" in (words := _command_line(pid)) and words[0] == sys.executable)
 
     def workers(self) -> set[int]:
         """HAProxy's processes but the master."""
