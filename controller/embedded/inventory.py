@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from controller import exceptions
+from controller import exceptions, outages
 from controller.db import database
 from controller.embedded import contents, tables
 
@@ -26,6 +26,18 @@ class InventoryAway(exceptions.Transient):
     def for_clients(self) -> str:
         """The sentence for clients, who are not shown the file's path."""
         return "The network's inventory is busy or away, so nothing was done. Please repeat the request."
+
+
+class InventoryOfAnotherVersion(exceptions.Transient):
+    """The inventory lacks a table or a column that this program knows; the message is the operator's. To wait is of no use to clients."""
+
+    @property
+    def for_clients(self) -> str:
+        """The sentence for clients, who are not shown the file's path."""
+        return (
+            "The network's inventory was made by another version of Figlina, so nothing was done. Its operator has to run that version; "
+            "please repeat the request then."
+        )
 
 
 class Inventory:
@@ -53,7 +65,7 @@ class Inventory:
     def read(self) -> Iterator[contents.Contents]:
         """Look without locking anybody out.
 
-        :raises Transient: the file can't be read.
+        :raises Transient: the file can't be read, or is that of another version.
         """
         with self._told("can't be read"), self._database().read() as tx:
             yield contents.Contents(tx.connection, self._effects)
@@ -62,7 +74,7 @@ class Inventory:
     def change(self) -> Iterator[contents.Contents]:
         """One transaction: all of it happens, or nothing.
 
-        :raises Transient: another process held the file too long.
+        :raises Transient: another process held the file too long, or it is that of another version.
         """
         with self._told("is busy or can't be changed"), contextlib.ExitStack() as around, self._database().begin() as tx:
             changed = contents.Contents(tx.connection, self._effects)
@@ -71,8 +83,14 @@ class Inventory:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """:raises InventoryAway: the file is locked, its disk is full, or it can't be reached."""
+        """:raises InventoryAway: the file is locked, its disk is full, or it can't be reached.
+        :raises InventoryOfAnotherVersion: it can be, and is not laid out as this program knows it.
+        """
         try:
             yield
         except (sa.exc.OperationalError, sa.exc.TimeoutError, OSError) as exc:
-            raise InventoryAway(f"the network inventory {self._path} {what}: {getattr(exc, 'orig', exc)}") from exc
+            words = getattr(exc, "orig", exc)
+            if outages.is_of_another_schema(exc):
+                other = "was made by another version of Figlina, which alone can go on with it"
+                raise InventoryOfAnotherVersion(f"the network inventory {self._path} {other}: {words}") from exc
+            raise InventoryAway(f"the network inventory {self._path} {what}: {words}") from exc

@@ -37,6 +37,7 @@ OF_SERVICES: dict[str, Callable[[], Exception]] = {
     "read only": lambda: OSError(errno.EROFS, "Read-only file system", f"{SECRET}/x"),
     "out of files": lambda: OSError(errno.EMFILE, "Too many open files", f"{SECRET}/x"),
     "a command failed": lambda: linux.CommandFailed(["nft", "-f", f"{SECRET}/rules"], f"{SECRET}: Device or resource busy"),
+    "of another version": lambda: inventory.InventoryOfAnotherVersion(f"the network inventory {SECRET}/network.db was made by others"),
     "locked": lambda: inventory.InventoryAway(f"the network inventory {SECRET}/network.db is busy: database is locked"),
 }
 

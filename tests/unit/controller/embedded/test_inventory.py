@@ -132,6 +132,28 @@ def test_an_inventory_of_an_older_figlina_goes_on(older: network.EmbeddedNetwork
     assert (floating["port_id"], floating["status"]) == (None, "DOWN")
 
 
+_OTHERS = ["ports RENAME COLUMN kind TO later", "networks RENAME COLUMN mtu TO later", "ports RENAME TO later"]
+
+
+@pytest.mark.parametrize(("change", "opened"), [*((one, True) for one in _OTHERS), *((one, False) for one in _OTHERS[:2])])
+def test_an_inventory_of_another_version_is_told_as_that(tmp_path: pathlib.Path, change: str, opened: bool) -> None:
+    path = tmp_path / "network.db"
+    books = inventory.Inventory(path)
+    with books.change() as contents:
+        contents.add_network("private", "br-private")
+    other = sqlite3.connect(path)
+    other.execute(f"ALTER TABLE {change}")
+    other.close()
+    books = books if opened else inventory.Inventory(path)
+    for use in (books.read, books.change):
+        with pytest.raises(inventory.InventoryOfAnotherVersion, match=f"{path} .*another version.*: no such") as told, use() as contents:
+            (contents.network(NETWORK), contents.plugs())
+        assert "another version" in told.value.for_clients
+        assert "busy" not in str(told.value) + told.value.for_clients
+        assert str(tmp_path) not in told.value.for_clients
+        assert isinstance(told.value, exceptions.Transient)
+
+
 def test_a_new_inventory_has_the_columns_and_keys_of_an_older_one(older: network.EmbeddedNetwork, tmp_path: pathlib.Path) -> None:
     older.list_ours()
     with inventory.Inventory(tmp_path / "new.db").read():
