@@ -8,15 +8,17 @@ import argparse
 import asyncio
 import contextlib
 import functools
+import re
 import secrets
 import signal
 import ssl
 import sys
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MAX_HEAD = 64 * 1024
 MAX_SECONDS = 300.0
+_HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{1,16}").fullmatch
 
 
 async def answer_all(name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -28,12 +30,9 @@ async def answer_all(name: str, reader: asyncio.StreamReader, writer: asyncio.St
             headers = {key.strip().lower(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
             method, _, remainder = first.partition(" ")
             target, _, version = remainder.rpartition(" ")
-            status, body, more, left = "400 Bad Request", "not understood\n", "", headers.get("content-length", "0")
-            keep = bool(target) and left.isascii() and left.isdecimal()
+            status, body, more = "400 Bad Request", "not understood\n", ""
+            keep = bool(target) and await _passes_over_body(reader, headers)
             if keep:
-                remaining = int(left)
-                while remaining:
-                    remaining -= len(await reader.readexactly(min(remaining, MAX_HEAD)))
                 status, body, more = await _answer(name, urllib.parse.urlsplit(target))
                 keep = headers.get("connection", "").lower() != "close" and version == "HTTP/1.1"
             head = (
@@ -43,6 +42,39 @@ async def answer_all(name: str, reader: asyncio.StreamReader, writer: asyncio.St
             writer.write((head + (body if method != "HEAD" else "")).encode())
             await writer.drain()
     writer.close()
+
+
+async def _passes_over_body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> bool:
+    """Read a request's body and forget it; False if nobody can tell where it ends."""
+    coding = headers.get("transfer-encoding")
+    if coding is not None:
+        return coding.lower() == "chunked" and "content-length" not in headers and await _passes_over_chunks(reader)
+    length = headers.get("content-length", "0")
+    if not (length.isascii() and length.isdecimal()):
+        return False
+    await _pass_over(reader, int(length))
+    return True
+
+
+async def _passes_over_chunks(reader: asyncio.StreamReader) -> bool:
+    """The same of a body in chunks (RFC 9112, section 7.1)."""
+    while True:
+        size = (await reader.readuntil(b"\r\n")).partition(b";")[0].strip()
+        if not _HEXADECIMAL(size):
+            return False
+        if not int(size, 16):
+            break
+        await _pass_over(reader, int(size, 16))
+        if await reader.readexactly(2) != b"\r\n":
+            return False
+    while await reader.readuntil(b"\r\n") != b"\r\n":
+        pass  # a header that comes behind the last chunk
+    return True
+
+
+async def _pass_over(reader: asyncio.StreamReader, count: int) -> None:
+    while count:
+        count -= len(await reader.readexactly(min(count, MAX_HEAD)))
 
 
 async def _answer(name: str, url: urllib.parse.SplitResult) -> tuple[str, str, str]:

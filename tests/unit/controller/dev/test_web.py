@@ -51,6 +51,28 @@ def test_a_large_body_is_read_and_forgotten() -> None:
     assert bodies(told(sent)) == [b"web-1\n", b"healthy\n"]
 
 
+_CHUNKED = b"POST /anything HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"0\r\n\r\n",
+        b"4\r\nbody\r\n0\r\n\r\n",
+        b"A;name=value\r\n0123456789\r\n1 ; a\r\n\n\r\n00\r\nX-Behind: 1\r\nX-Other: 2\r\n\r\n",
+        b"%x\r\n" % (2 * web.MAX_HEAD + 1) + b"x" * (2 * web.MAX_HEAD + 1) + b"\r\n0\r\n\r\n",
+    ],
+    ids=["empty", "one", "extensions and trailers", "large"],
+)
+def test_a_body_in_chunks_is_read_and_forgotten(chunks: bytes) -> None:
+    heard = told(_CHUNKED + chunks + b"GET /health HTTP/1.0\r\n\r\n")
+    assert bodies(heard) == [b"web-1\n", b"healthy\n"]
+    assert heard.count(b"HTTP/1.1 200 OK\r\n") == 2
+    if len(chunks) < 1000:
+        pieces = (bytes([byte]) for byte in _CHUNKED + chunks + b"GET /health HTTP/1.0\r\n\r\n")
+        assert bodies(told(*pieces)) == [b"web-1\n", b"healthy\n"]
+
+
 @pytest.mark.parametrize("request_head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
 def test_it_closes_where_the_client_does_not_keep_the_connection(request_head: bytes) -> None:
     assert bodies(told(request_head)) == [b"web-1\n"]
@@ -68,7 +90,18 @@ def test_a_login_gives_a_new_cookie_each_time() -> None:
     assert len(set(cookies)) == 2
 
 
-@pytest.mark.parametrize("noise", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+        _CHUNKED + b"-1\r\n",
+        _CHUNKED + b"\r\n",
+        _CHUNKED + b"1\r\nxxx\r\n0\r\n\r\n",
+    ],
+)
 def test_noise_is_told_so_and_ends_the_connection(noise: bytes) -> None:
     assert told(noise).startswith(b"HTTP/1.1 400 ")
 
