@@ -46,7 +46,7 @@ types: install ## mypy, strict, of tests and benchmarks as well
 	@$(BIN)/mypy
 
 test: install ## every test that this machine can run; says what it skipped and why
-	@$(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
+	@FIGLINA_HAPROXIES="$${FIGLINA_HAPROXIES-$$(scripts/other-haproxies)}" $(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
 	@$(BIN)/pytest -n 2 --dist loadfile -m "(integration or vm or cloud) and not matrix"
 
 test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)

@@ -38,6 +38,23 @@ def _keep_files_in_memory() -> None:
 _keep_files_in_memory()
 
 
+def _run_the_chosen_haproxy() -> None:
+    """Let the HAProxy that `FIGLINA_TEST_HAPROXY` names (`scripts/other-haproxy`) be the one that tests, agents, and masters that execute
+    themselves anew find.
+
+    :raises pytest.UsageError: there is no such program.
+    """
+    chosen = os.environ.get("FIGLINA_TEST_HAPROXY")
+    if not chosen:
+        return
+    if os.path.basename(chosen) != "haproxy" or not os.access(chosen, os.X_OK):
+        raise pytest.UsageError(f"FIGLINA_TEST_HAPROXY={chosen} is no program of the name haproxy: scripts/other-haproxy makes one")
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(os.path.abspath(chosen)), os.environ.get("PATH", os.defpath)])
+
+
+_run_the_chosen_haproxy()
+
+
 @pytest.fixture(autouse=True)
 def _levels_of_logs_stay() -> Iterator[None]:
     """What a command sets for its process is over with its test."""
