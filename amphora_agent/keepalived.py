@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import ipaddress
 import logging
 import os
@@ -82,7 +83,8 @@ class Keepalived(program.Program):
         self._with_rights = with_rights  # what comes before its command, if it may do less than we may
         self._config = state / "keepalived.conf"
         self._script = script or run / "haproxy-alive"  # keepalived runs none that anybody but root may change
-        self._files = [self._config, run / "keepalived.pid", run / "keepalived-vrrp.pid", run / "haproxy-hangs"]
+        self._noted = run / "keepalived-read"  # which process has read which text
+        self._files = [self._config, self._noted, run / "keepalived.pid", run / "keepalived-vrrp.pid", run / "haproxy-hangs"]
         self._files += [self._script] if script is None else []
         self.flag = run / "haproxy-hangs"
         self._pid_file = run / "keepalived.pid"
@@ -123,8 +125,8 @@ class Keepalived(program.Program):
 
     def check(self, text: str, wanted: rest.WantedState) -> None:
         self.resume()
-        if self._holds(text):
-            return  # asked before it was put there
+        if self._goes_by(text):
+            return
         beside = self._config.with_suffix(".new")
         system.write_file(beside, self._whole(text), durable=False)
         try:
@@ -139,24 +141,39 @@ class Keepalived(program.Program):
             beside.unlink(missing_ok=True)
 
     def apply(self, text: str, wanted: rest.WantedState) -> str:
-        pid = self.pid()
-        if pid is not None and self._holds(text):
+        if self._goes_by(text):
             return program.NONE
-        system.write_file(self._config, self._whole(text))
+        before, pid = system.read_file(self._config), self.pid()
+        self._put(self._whole(text))
         if pid is not None and self._reload(pid):
             return program.RUNTIME
         if pid is not None:  # a process that hangs takes no new configuration, whatever the signal says
             self._record.note(programs.KEEPALIVED, programs.HUNG)
         if not self._start():
-            if shutil.which(self._command) is None:
-                raise errors.ProgramFailed("keepalived", "can't be run: it is not installed")
-            if self._process is not None and self._process.poll() is None:
-                raise errors.ProgramFailed("keepalived", "did not start with the new configuration in time")
-            raise errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
+            failure = self._why_not_started()
+            if before is None:
+                self.stop()
+            else:  # the next look starts it with this one
+                self._put(before)
+            raise failure
         return program.RUNTIME
 
     def runs(self, text: str, wanted: rest.WantedState) -> bool:
-        return self.pid() is not None
+        return self._goes_by(text)
+
+    def go_back_to(self, wanted: rest.WantedState | None) -> None:
+        content, pid = system.read_file(self._config), self.pid()
+        if content is None or self._has_read(content, pid):
+            return
+        text = None if wanted is None else wanted.programs.get(self.name)
+        if not self._holds(text):
+            LOG.warning("An agent was killed while it tried a configuration that keepalived may not have read: it is forgotten")
+        if text is None:
+            self.stop()
+            return
+        self._put(self._whole(text))
+        if pid is not None:
+            self._reload(pid)
 
     def pid(self) -> int | None:
         """The parent process, whoever started it."""
@@ -235,6 +252,34 @@ class Keepalived(program.Program):
             path.unlink(missing_ok=True)
         self.vrrp, self._child = None, None
 
+    def _put(self, content: bytes) -> None:
+        """Write its file, of which nobody knows from then on whether it was read."""
+        self._noted.unlink(missing_ok=True)
+        system.write_file(self._config, content)
+
+    def _goes_by(self, text: str) -> bool:
+        """Whether it runs, and this is what it has read last."""
+        return self._holds(text) and self._has_read(self._whole(text), self.pid())
+
+    def _has_read(self, content: bytes, pid: int | None) -> bool:
+        return pid is not None and system.read_file(self._noted) == _note(pid, content)
+
+    def _note_read(self, pid: int | None) -> None:
+        """Write down that it reads what its file holds now."""
+        if pid is None:
+            return
+        try:
+            system.write_file(self._noted, _note(pid, system.read_file(self._config) or b""), durable=False)
+        except OSError as exc:  # then the next push has it read its file again
+            LOG.warning("What keepalived has read can't be written down: %s", exc)
+
+    def _why_not_started(self) -> errors.AgentError:
+        if shutil.which(self._command) is None:
+            return errors.ProgramFailed("keepalived", "can't be run: it is not installed")
+        if self._process is not None and self._process.poll() is None:
+            return errors.ProgramFailed("keepalived", "did not start with the new configuration in time")
+        return errors.ConfigRefused("keepalived", (system.read_file(self._log) or b"").decode(errors="replace")[-2000:])
+
     def _holds(self, text: str | None) -> bool:
         """Whether this is the text of its file (None: there is none)."""
         return system.read_file(self._config) == (None if text is None else self._whole(text))
@@ -265,11 +310,19 @@ class Keepalived(program.Program):
         self._started_at = time.monotonic()
         self._pulse.answered()
         self._child, self.vrrp = None, None
-        return self.pid() is not None
+        self._note_read(pid := self.pid())
+        return pid is not None
 
     def _reload(self, pid: int) -> bool:
         """Have the parent and its child read the configuration; whether they live to do it."""
         system.send_signal(pid, signal.SIGHUP)
+        if not self._answers(pid):
+            return False
+        self._note_read(pid)
+        return True
+
+    def _answers(self, pid: int) -> bool:
+        """Whether it answers after a signal, if it can be asked."""
         if not self._dump.is_possible(pid) or time.monotonic() - self._started_at < _SETTLES_WITHIN:
             return True
         until = time.monotonic() + RELOAD_TIMEOUT
@@ -334,6 +387,11 @@ class Keepalived(program.Program):
         preamble = _PREAMBLE.format(router_id=self._router_id, script=self._script, flag=self.flag, user=user)
         tracking = _TRACKED.sub(lambda found: _TRACK_FILE.format(indent=found["indent"]) + found[0], text)
         return (preamble + tracking).encode()
+
+
+def _note(pid: int, content: bytes) -> bytes:
+    """What is written down of a process that has read a file."""
+    return f"{pid} {hashlib.sha256(content).hexdigest()}\n".encode()
 
 
 def _plain(address: str) -> str:

@@ -146,6 +146,20 @@ class Netfilter(program.Program):
     def forget(self) -> None:
         self._counters.forget()
 
+    def go_back_to(self, wanted: rest.WantedState | None) -> None:
+        text = None if wanted is None else wanted.programs.get(self.name)
+        if not self.configured or self._text() == text:
+            return
+        LOG.warning("An agent was killed while it tried rules for UDP and SCTP, which may never have served: they are forgotten")
+        if text is not None:
+            system.write_file(self._config, text.encode())
+            return
+        self._config.unlink(missing_ok=True)  # first: the namespace may be gone, and the rules with it
+        try:
+            self.stop()
+        except system.CommandFailed as exc:
+            LOG.error("They can't be taken away: %s", exc)
+
     def resume(self) -> None:
         text = self._text()
         if text is None:

@@ -80,6 +80,20 @@ def test_an_amphora_of_datagrams_alone(amphora: Amphora) -> None:
     assert _ask(amphora) == "5001"
 
 
+def test_rules_that_an_agent_tried_when_it_was_killed_give_way_to_those_that_served(amphora: Amphora) -> None:
+    one, other, next_one = (_member(amphora, port) for port in (5001, 5002, 5003))
+    served = _text(one, other)
+    amphora.apply(1, None, datagrams_config=served)
+    kept = amphora.folder / "state" / "datagrams.json"
+    kept.write_text(_text(next_one))
+    kill(amphora.agent_pid())
+    eventually(lambda: kept.read_text() == served)
+    eventually(lambda: amphora.call("GET", "/")[0] == 200, within=60)
+    assert {_ask(amphora) for _ in range(8)} == {"5001", "5002"}
+    assert amphora.apply(2, None, datagrams_config=_text(next_one)) == "runtime"
+    assert {_ask(amphora) for _ in range(8)} == {"5003"}
+
+
 def test_datagrams_and_connections_have_the_same_port_side_by_side(amphora: Amphora) -> None:
     member = _member(amphora, 5001)
     text = config(f"m1 {amphora.web(8001)}")
