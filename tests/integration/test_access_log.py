@@ -55,11 +55,14 @@ class Target:
         return self.file.read_bytes().split(b"\n")[:-1]
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was told; each message has RFC 5424's header (severity: information), and JSON behind it, or says that some are lost."""
+        """What was told; each message has RFC 5424's header (severity: information), and JSON behind it, or says that some are lost.
+
+        HAProxy 3.0 says that with a null character behind its words.
+        """
         found = []
         for line in self.raw():
             head, _, told = line.partition(b" - - ")
-            if head.startswith(b"<133>1 ") and re.fullmatch(rb"\d+ events? dropped", told):
+            if head.startswith(b"<133>1 ") and re.fullmatch(rb"\d+ events? dropped\0?", told):
                 continue
             assert head.startswith(b"<134>1 "), line
             found.append(json.loads(told.decode("ascii")))
