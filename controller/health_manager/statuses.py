@@ -111,10 +111,8 @@ class Statuses:
             generations = tx.health.generations(load_balancer_ids)
             amphorae = tx.health.amphorae_of(generations.keys())
             snapshots = {key: self._snapshot(tx.snapshots.get, key, generation) for key, generation in generations.items()}
-        gone = set(load_balancer_ids) - generations.keys()
-        with self._lock:
-            self._mismatches = {key: item for key, item in self._mismatches.items() if item.load_balancer_id not in gone}
-        self._pairs.forget(gone)
+        self._forget_all_but({one.id for of in amphorae.values() for one in of}, set(load_balancer_ids))
+        self._pairs.forget(set(load_balancer_ids) - generations.keys())
         for load_balancer_id, cached in snapshots.items():
             changed = self._judge(cached, amphorae[load_balancer_id], changes)
             touched.append((cached, changed))
@@ -125,6 +123,13 @@ class Statuses:
             for cached, changed in touched:
                 cached.written.update(changed)
         return count
+
+    def _forget_all_but(self, amphora_ids: Collection[str], load_balancer_ids: Collection[str]) -> None:
+        """These are all amphorae that these load balancers have: what was wrong with others went with them."""
+        with self._lock:
+            self._mismatches = {
+                key: item for key, item in self._mismatches.items() if item.load_balancer_id not in load_balancer_ids or key in amphora_ids
+            }
 
     def _snapshot(self, read: Callable[[str], model.Snapshot], load_balancer_id: str, generation: int) -> _Cached:
         cached = self._cache.get(load_balancer_id)

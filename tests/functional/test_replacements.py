@@ -129,6 +129,17 @@ def test_a_liar_is_gone_after_each_half_was_replaced_once(scene: Callable[..., S
     assert pair.fault() is None
 
 
+def test_whoever_was_replaced_is_repaired_no_more(scene: Callable[..., Scene], caplog: pytest.LogCaptureFixture) -> None:
+    """Managers that run for months would otherwise keep every amphora that was ever replaced so, and go on about each of them."""
+    pair = scene(Topology.ACTIVE_STANDBY, a_liar(Role.MASTER, word=True, comes_back=False))
+    pair.pass_time(600)
+    assert len(pair.replaced) == 2
+    assert [known.mismatches() for _, known in pair.managers] == [[], []]
+    caplog.clear()
+    pair.pass_time(600)
+    assert [record.getMessage() for record in caplog.records if "repair" in record.getMessage()] == []
+
+
 @pytest.mark.parametrize("word", [True, False], ids=["two holders", "none"])
 @pytest.mark.parametrize("role", [Role.MASTER, pytest.param(Role.BACKUP, marks=pytest.mark.slow)])
 def test_whoever_lies_again_and_again_has_each_half_replaced_once(scene: Callable[..., Scene], role: Role, word: bool) -> None:
