@@ -78,13 +78,16 @@ class Exporter:
             threading.Thread(target=self._serve, args=(self._listening,), name="metrics", daemon=True).start()
 
     def note(self, worker: int, former: haproxy_runtime.Session) -> None:
-        """Remember what a worker has counted that has a successor: what scrapers see goes on from there.
+        """Remember what a worker has counted that has a successor: what scrapers see goes on from there. What served before it and not
+        under it any more is forgotten, whether anybody scrapes or not.
 
         :raises RuntimeFailed: it does not answer.
         """
         if self._listening is not None:
             counted = metrics.counts(former.ask("show stat"), former.ask("show info"), rest.is_own)
             with self._counting:
+                if worker not in self._leaving:  # it has a successor just now; at its end, others may have counted what it never served
+                    self._before = metrics.of_those_in(counted, self._before)
                 self._leaving[worker] = counted
 
     def end(self, worker: int) -> None:

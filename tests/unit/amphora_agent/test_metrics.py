@@ -227,3 +227,39 @@ def test_a_socket_that_could_not_be_opened_is_opened_the_next_time(tmp_path: pat
             made.ensure_serving()
     made.ensure_serving()
     assert fetch(tmp_path / "metrics.sock").startswith(b"HTTP/1.0 200 ")
+
+
+class Worker(haproxy_runtime.Session):
+    """One that has a successor, with one member."""
+
+    def __init__(self, member: str) -> None:
+        self.member = member
+
+    def ask(self, command: str) -> str:
+        if command != "show stat":
+            return "CumReq: 3\n"
+        return f"# pxname,svname,status,bin,stot\np,{self.member},UP,5,1\n"
+
+
+def test_what_is_remembered_does_not_grow_with_each_member_that_ever_was(tmp_path: pathlib.Path) -> None:
+    """Nobody scrapes, and each change of members is a reload: an amphora lives for months."""
+    made = exporter.Exporter(tmp_path / "metrics.sock", Counting())
+    made.ensure_serving()
+    sizes = []
+    for pid in range(1, 40):
+        made.note(pid, worker := Worker(f"m{pid}"))
+        made.note(pid, worker)  # once more at its end
+        made.end(pid)
+        sizes.append(sum(len(samples) for samples in made._before.values()))
+    assert max(sizes) <= 2 * sizes[0]
+
+
+def test_a_worker_of_long_ago_that_ends_takes_nothing_from_those_after_it(tmp_path: pathlib.Path) -> None:
+    made = exporter.Exporter(tmp_path / "metrics.sock", Counting())
+    made.ensure_serving()
+    made.note(1, old := Worker("former"))
+    made.note(2, Worker("present"))
+    made.end(2)
+    made.note(1, old)  # it has finished its last connection
+    made.end(1)
+    assert (("pool", "p"), ("member", "present")) in made._before["octavia_member_bytes_in_total"]
