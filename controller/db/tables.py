@@ -269,7 +269,7 @@ replacements = sa.Table(
 )
 
 listener_statistics = sa.Table(
-    "listener_statistics",  # absolute counters of one amphora; rows of deleted amphorae stay, so that sums never fall
+    "listener_statistics",  # absolute counters of one amphora; of purged ones, one row has the sum, so that what tenants see never falls
     metadata,
     sa.Column("listener_id", sa.String(36), primary_key=True),
     sa.Column("amphora_id", sa.String(36), primary_key=True),

@@ -22,11 +22,11 @@ class Purge:
     def purge(self, may_go_on: Callable[[], bool]) -> None:
         """Remove rows that were deleted, and events, longer ago than their ages, page by page; stop when told so."""
         now, size = self._db.now(), self._page_size
-        oldest_event = datetime.datetime.fromtimestamp(now - self._event_age, datetime.UTC)
+        at, event_age = datetime.datetime.fromtimestamp(now, datetime.UTC), datetime.timedelta(seconds=self._event_age)
         steps: list[tuple[str, Callable[[database.Transaction], Sized | int]]] = [
             ("load balancers", lambda tx: tx.housekeeping.purge_load_balancers(now - self._load_balancer_age, size)),
             ("amphorae", lambda tx: tx.housekeeping.purge_amphorae(now - self._amphora_age, size)),
-            ("events", lambda tx: tx.housekeeping.purge_events(oldest_event, size)),
+            ("events", lambda tx: tx.housekeeping.purge_events(at, event_age, size)),
             ("records of flows", lambda tx: tx.housekeeping.drop_stray_records(size)),
         ]
         for what, step in steps:

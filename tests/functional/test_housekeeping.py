@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +188,40 @@ def test_counters_of_a_purged_amphora_stay_with_their_load_balancer(db: database
         assert tx.statistics.of_load_balancer(snapshot.load_balancer.id).bytes_in == 5
 
 
+def fail_over(db: database.Database, load_balancer_id: str, listeners: Collection[str], **counters: int) -> None:
+    """An amphora has counted this on each of these listeners, and is gone for long."""
+    amphora_id = builders.an_id()
+    with db.begin() as tx:
+        tx.amphorae.ensure(amphora_id, load_balancer_id, Role.STANDALONE)
+        rows = [{"listener_id": one, "amphora_id": amphora_id, "load_balancer_id": load_balancer_id, **counters} for one in listeners]
+        tx.connection.execute(sa.insert(tables.listener_statistics), rows)
+    change(db, tables.amphorae, amphora_id, status=AmphoraStatus.DELETED, deleted_at=time.time() - 1000)
+
+
+def test_counters_of_purged_amphorae_take_one_row_of_a_listener_however_many_there_were(db: database.Database) -> None:
+    load_balancer_id, listeners = stored(db).load_balancer.id, [builders.an_id(), builders.an_id()]
+    for failovers in (1, 1, 5):  # more than a page of them, too
+        for _ in range(failovers):
+            fail_over(db, load_balancer_id, listeners, bytes_in=5, total_connections=1, active_connections=3)
+        a_purge(db).purge(always)
+        assert count(db, tables.listener_statistics) == 2
+    with db.read() as tx:
+        found = tx.statistics.of_listener(listeners[1])
+        assert (found.bytes_in, found.bytes_out, found.total_connections, found.active_connections) == (35, 0, 7, 0)
+        assert tx.statistics.of_load_balancer(load_balancer_id).bytes_in == 70
+
+
+def test_counters_that_no_number_could_hold_together_stay_apart(db: database.Database) -> None:
+    """An amphora may claim what it likes, and the purge has to go on."""
+    load_balancer_id, listener = stored(db).load_balancer.id, builders.an_id()
+    for claimed in (2**63 - 1, 7, 2**63 - 1, 8):
+        fail_over(db, load_balancer_id, [listener], bytes_in=claimed)
+        a_purge(db).purge(always)
+    assert count(db, tables.listener_statistics) == 3  # what can be added is
+    with db.read() as tx:
+        assert tx.statistics.of_listener(listener).bytes_in == 2 * (2**63 - 1) + 15
+
+
 def test_old_events_are_purged(db: database.Database) -> None:
     old = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=1000)
     with db.begin() as tx:
@@ -195,6 +229,26 @@ def test_old_events_are_purged(db: database.Database) -> None:
             tx.faults.add_event(None, "amphora", builders.an_id(), model.Fault(code="x", message="y", occurred_at=when))
     a_purge(db).purge(always)
     assert count(db, tables.events) == 2
+
+
+def test_events_of_a_clock_that_was_far_ahead_do_not_keep_old_ones_for_ever(db: database.Database) -> None:
+    """Those that come first fill a page, and would be young for a year."""
+    now = datetime.datetime.now(datetime.UTC)
+    times = [now + datetime.timedelta(days=365)] * 4 + [now - datetime.timedelta(seconds=1000)] * 4 + [now] * 2
+    for when in times:
+        with db.begin() as tx:
+            tx.faults.add_event(None, "amphora", builders.an_id(), model.Fault(code="x", message="y", occurred_at=when))
+    a_purge(db).purge(always)
+    assert count(db, tables.events) == 2
+
+
+def test_a_clock_that_is_far_behind_takes_no_events(db: database.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        with db.begin() as tx:
+            tx.faults.add_event(None, "amphora", builders.an_id(), model.Fault(code="x", message="y"))
+    monkeypatch.setattr(db, "now", lambda: 1000.0)
+    a_purge(db).purge(always)
+    assert count(db, tables.events) == 5
 
 
 class Cloud:

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.db.repositories import moves
+from controller.db.repositories import moves, statistics
 from controller.model import amphora, status
 from controller.model import load_balancer as model
 
@@ -106,18 +106,26 @@ class Housekeeping(rows.Repository):
         return ids
 
     def purge_amphorae(self, before: float, limit: int) -> list[str]:
-        """Delete the rows of amphorae that are DELETED since before a time. Their counters stay with their load balancer."""
-        old = sa.select(_A.id).where(_A.status == _S.DELETED, sa.func.coalesce(_A.deleted_at, 0.0) < before).limit(limit)
-        ids = list(self._connection.execute(old).scalars())
+        """Delete the rows of amphorae that are DELETED since before a time. Their counters stay with their load balancer, added up."""
+        old = (_A.status == _S.DELETED, sa.func.coalesce(_A.deleted_at, 0.0) < before)
+        found = self._connection.execute(sa.select(_A.id, _A.load_balancer_id).where(*old).limit(limit)).all()
+        ids = [row.id for row in found]
+        if owners := {row.load_balancer_id for row in found if row.load_balancer_id}:
+            statistics.Statistics(self._connection).add_up(ids, owners)
         self._delete(tables.amphora_health, tables.amphora_health.c.amphora_id, ids)
         self._delete(tables.amphorae, _A.id, ids)
         return ids
 
-    def purge_events(self, before: datetime.datetime, limit: int) -> int:
-        """Delete the oldest events, as far as they happened before a time."""
+    def purge_events(self, now: datetime.datetime, age: datetime.timedelta, limit: int) -> int:
+        """Delete the oldest events, as far as they happened longer ago than this age, or so far ahead of now and of the newest one: of
+        those a clock was wrong, and they would keep all that follow them.
+        """
         events = tables.events.c
-        oldest = self._connection.execute(sa.select(events.id, events.occurred_at).order_by(events.id).limit(limit)).all()
-        return self._delete(tables.events, events.id, [row.id for row in oldest if row.occurred_at < before])
+        known = sa.select(events.id, events.occurred_at)
+        oldest = self._connection.execute(known.order_by(events.id).limit(limit)).all()
+        newest = self._connection.execute(known.order_by(events.id.desc()).limit(1)).all()
+        latest = max([now, *(row.occurred_at for row in newest)]) + age
+        return self._delete(tables.events, events.id, [row.id for row in oldest if not now - age <= row.occurred_at <= latest])
 
     def knows_any_load_balancer(self) -> bool:
         """Whether there is a row at all: a database without one is rather the wrong one, or a new one."""

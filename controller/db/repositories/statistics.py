@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from controller.model import status
 _S = tables.listener_statistics
 _GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
 _LOWER = 31  # bits
+_GONE = "gone"
+"""In the place of an amphora: all those of which there is no row any more."""
+_ADDABLE = 1 << 62
+"""Two counters below this have a sum that its column can hold."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +78,33 @@ class Statistics(rows.Repository):
         names = [field.name for field in dataclasses.fields(AmphoraCounters)]
         return [AmphoraCounters(**{name: row[name] for name in names}) for row in self._rows(_OF_AMPHORA, {"id": amphora_id})]
 
+    def add_up(self, amphora_ids: Collection[str], load_balancer_ids: Collection[str]) -> None:
+        """Keep what these amphorae of these load balancers have counted in one row of each listener: they are purged, and in time there is
+        no end to them. An amphora may claim more than could be added; that stays in its own row.
+        """
+        mine = (_S.c.load_balancer_id.in_(list(load_balancer_ids)), _S.c.amphora_id.in_([*amphora_ids, _GONE]))
+        found = self._rows(sa.select(_S).where(*mine).order_by(_S.c.listener_id))
+        sums = {row["listener_id"]: row for row in found if row["amphora_id"] == _GONE}
+        for row in found:
+            if row["amphora_id"] != _GONE and _is_addable(row):
+                known = sums.setdefault(row["listener_id"], row)
+                if known is row:
+                    self._execute_on(row, sa.update(_S).values(amphora_id=_GONE, active_connections=0))
+                elif _is_addable(known) and self._execute_on(row, sa.delete(_S)):
+                    sums[row["listener_id"]] = {**known, **{name: known[name] + row[name] for name in _GROWING}}
+                    more = sa.update(_S).values({name: _S.c[name] + row[name] for name in _GROWING})
+                    self._execute_on({**row, "amphora_id": _GONE}, more)
+
+    def _execute_on(self, row: rows.Row, statement: sa.Update | sa.Delete) -> bool:
+        """Change one row; False if it is gone."""
+        key = (_S.c.listener_id == row["listener_id"], _S.c.amphora_id == row["amphora_id"])
+        return self._connection.execute(statement.where(*key)).rowcount > 0
+
     def _sum(self, statement: sa.Select[Any], object_id: str) -> Counters:
         halves = [int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one()]
         active, *growing = ((upper << _LOWER) + lower for upper, lower in zip(halves[::2], halves[1::2], strict=True))
         return Counters(active_connections=active, **dict(zip(_GROWING, growing, strict=True)))
+
+
+def _is_addable(row: rows.Row) -> bool:
+    return all(row[name] < _ADDABLE for name in _GROWING)
