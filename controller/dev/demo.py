@@ -154,7 +154,7 @@ class Story:
             since.append(asked)
             return len(seen) == seen.maxlen and set(seen) == names
 
-        client.eventually(only_they, 20, lambda: f"the answers come from {list(seen)}, not from {sorted(names)}", every=0)
+        client.eventually(only_they, self._patience, lambda: f"the answers come from {list(seen)}, not from {sorted(names)}", every=0)
         return since[-len(seen)] - started
 
     def _replaced(self, old: str) -> bool:
