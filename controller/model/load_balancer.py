@@ -218,6 +218,10 @@ class Pool(Resource):
     health_monitor_id: str | None = None
 
 
+NamesSecrets = LoadBalancer | Listener | Pool
+"""Who can name something of the secret store; a load balancer for its access log."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Member(Resource):
     """A server that answers requests. Weight 0 drains it."""

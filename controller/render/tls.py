@@ -25,10 +25,6 @@ _SUITE = "TLS_"
 """How the names of TLS 1.3's cipher suites begin; HAProxy and OpenSSL have them in a list of their own."""
 
 
-User = model.LoadBalancer | model.Listener | model.Pool
-"""Who can need something of the secret store; a load balancer for its access log."""
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Files:
     """By the names that the configuration uses: which file each stands for, and which names each list holds, the default first."""
@@ -42,14 +38,14 @@ def needs(snapshot: model.Snapshot) -> frozenset[Need]:
     return frozenset(need for _, need in _named(snapshot))
 
 
-def lacking(snapshot: model.Snapshot, unread: Collection[Need]) -> Iterator[tuple[User, Need]]:
+def lacking(snapshot: model.Snapshot, unread: Collection[Need]) -> Iterator[tuple[model.NamesSecrets, Need]]:
     """The listeners and pools that need one of these, each with the first of them; and the load balancer whose access log needs it."""
     for one in (snapshot.load_balancer, *_users(snapshot)):
         if found := [need for _, need in _named_by(one) if need in unread]:
             yield one, found[0]
 
 
-def needs_of(one: User) -> frozenset[Need]:
+def needs_of(one: model.NamesSecrets) -> frozenset[Need]:
     """What of the secret store one of them needs by itself."""
     speaks_tls = one.tls_enabled if isinstance(one, model.Pool) else isinstance(one, model.LoadBalancer) or _ends_tls(one)
     return frozenset(need for _, need in _named_by(one)) if speaks_tls else frozenset()
@@ -137,7 +133,7 @@ def _named(snapshot: model.Snapshot) -> Iterator[tuple[str, Need]]:
         yield from _named_by(one)
 
 
-def _named_by(one: User) -> Iterator[tuple[str, Need]]:
+def _named_by(one: model.NamesSecrets) -> Iterator[tuple[str, Need]]:
     if isinstance(one, model.LoadBalancer):
         if l7.serves(one) and one.access_log is not None and one.access_log.ca_tls_container_ref:
             yield access_log.AUTHORITY, Need(one.access_log.ca_tls_container_ref, Kind.AUTHORITIES)

@@ -286,11 +286,11 @@ class _Rests:
 _rests: weakref.WeakKeyDictionary[interface.SecretStore, _Rests] = weakref.WeakKeyDictionary()
 
 
-def _word(one: tls.User) -> str:
+def _word(one: model.NamesSecrets) -> str:
     return "listener" if isinstance(one, model.Listener) else "pool" if isinstance(one, model.Pool) else _LOG
 
 
-def _instead(one: tls.User, before: tls.User | None) -> tls.User | None:
+def _instead(one: model.NamesSecrets, before: model.NamesSecrets | None) -> model.NamesSecrets | None:
     """What takes its place, if this is what it was; of a load balancer the secret is needed for its access log alone."""
     if not isinstance(one, model.LoadBalancer):
         return before

@@ -12,8 +12,6 @@ from controller.model import load_balancer as model
 from controller.resources import listener, pool
 from controller.resources.declare import Schema
 
-User = model.LoadBalancer | model.Listener | model.Pool
-"""Who can name secrets."""
 _T = tables.served_before.c
 
 
@@ -32,7 +30,7 @@ _KINDS: Mapping[type, tuple[sa.Table, tuple[str, ...], Callable[[rows.Row], Any]
 class ServedBefore(rows.Repository):
     """One row for each object of which such a change is not applied yet, and for each that could not be applied since it was made."""
 
-    def keep(self, load_balancer_id: str, user: User, generation: int, *, is_read: bool) -> None:
+    def keep(self, load_balancer_id: str, user: model.NamesSecrets, generation: int, *, is_read: bool) -> None:
         """Call it before the change is written. What was kept before stays, unless all that the object names now `is_read`."""
         table, names, _ = next(known for kind, known in _KINDS.items() if isinstance(user, kind))
         known = sa.update(tables.served_before).where(_T.object_id == user.id)
@@ -51,14 +49,14 @@ class ServedBefore(rows.Repository):
             if new := [nothing | {"object_id": one} for one in some if one not in known]:
                 self._connection.execute(sa.insert(tables.served_before), new)
 
-    def of(self, load_balancer_id: str) -> Mapping[str, User]:
+    def of(self, load_balancer_id: str) -> Mapping[str, model.NamesSecrets]:
         """What there is of a load balancer, by id: the objects with what clients had asked for before; all else is as it is now. Who
         served nobody before is as it is now altogether, so where that can't be read, nothing takes its place."""
         kept = {
             row["object_id"]: row["fields"]
             for row in self._rows(sa.select(tables.served_before).where(_T.load_balancer_id == load_balancer_id))
         }
-        found: dict[str, User] = {}
+        found: dict[str, model.NamesSecrets] = {}
         for table, names, noun in _KINDS.values() if kept else ():
             for row in self._rows(sa.select(table).where(table.c.id.in_(list(kept)))):
                 found[row["id"]] = noun({**row, **{name: kept[row["id"]][name] for name in names if name in kept[row["id"]]}})
