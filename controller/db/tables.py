@@ -210,6 +210,8 @@ faults = sa.Table(
     sa.Column("object_id", sa.String(36), primary_key=True),
     sa.Column("load_balancer_id", sa.String(36), index=True),
     *_fault(),
+    sa.Column("left_out_of", sa.BigInteger),  # the generation that was pushed without it; null: none, or an older release wrote it
+    sa.Column("lacks", sa.JSON(none_as_null=True)),  # what of the secret store it is left out for (`model.tls.Lack`)
 )
 
 events = sa.Table(

@@ -23,6 +23,14 @@ class Need:
     kind: Kind
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lack:
+    """The first secret that an object is left out for, and why it could not be read."""
+
+    need: Need
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """What was read of the secret store: its content is kept encrypted, by its name, which is its hash (`<sha256>.pem`)."""

@@ -73,7 +73,8 @@ class Settle(base.Step):
             if not self.reads_anew:
                 known = tx.tenant_certificates.of(load_balancer_id).values()
                 complete &= not any(one.is_stale and one.asked_for > now.load_balancer.applied_generation for one in known)
-            active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete)
+            pushed_by_us = self.seen is not None  # what is recorded may have been begun by another process
+            active = tx.settlement.settle(load_balancer_id, generation, lease, complete=complete, pushed_by_us=pushed_by_us)
             if ending is not None:
                 ending.write(tx)
         if ending is not None:

@@ -17,7 +17,7 @@ from controller import exceptions, jobs
 from controller.db import database
 from controller.drivers.secrets import cipher, interface, reading
 from controller.model import load_balancer as model
-from controller.model.tls import Copy, Need
+from controller.model.tls import Copy, Lack, Need
 from controller.render import tls
 
 LOG = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Keeper:
         self._store = store
         self._cipher = cipher_of
         self._reads_anew = reads_anew
-        self.left_out: dict[tuple[str, str], model.Fault] = {}  # by word and id, what was last gathered not as it is asked for
+        self.left_out: dict[tuple[str, str], tuple[model.Fault, Lack]] = {}  # by word and id, what was last gathered not as it is asked for
         self._instead: dict[str, Any] = {}  # by id, what takes its place: one of its kind, or None
         self.was_left_out = False  # something, by what is written down
         self._untold: tuple[str, ...] = ()  # references of which the store does not know yet that they are used
@@ -81,7 +81,7 @@ class Keeper:
         :raises InvalidRequest, NotFound: the same, where what the store has can't be used.
         :raises StaleLease: another worker took the load balancer over.
         """
-        told = {child: fault.message for (_, child), fault in self.left_out.items()}  # by an earlier step of the same flow
+        told = {child: lack for (_, child), (_, lack) in self.left_out.items()}  # by an earlier step of the same flow
         self.left_out, self._instead, self.was_left_out = {}, {}, False
         wanted = tls.needs(snapshot)
         if not wanted:
@@ -91,7 +91,7 @@ class Keeper:
             known = dict(tx.tenant_certificates.of(load_balancer_id))
             recorded = tx.faults.left_out(load_balancer_id)
         self.was_left_out = bool(recorded)
-        told = {} if self._reads_anew else recorded | told
+        told = {} if self._reads_anew else {child: lack for child, lack in recorded.items() if lack is not None} | told
         missing = frozenset(need for need in wanted if need not in known)
         asked = frozenset(_untold_of(snapshot, missing, told)) if told else missing
         stale = [need for need in wanted if need in known and known[need].is_stale and self._reads_anew]
@@ -139,10 +139,10 @@ class Keeper:
         snapshot: model.Snapshot,
         unread: Mapping[Need, exceptions.ControllerError],
         known: Collection[Need],
-        told: Mapping[str, str],
+        told: Mapping[str, Lack],
     ) -> None:
-        """Settle what takes the place of everybody who needs what could not be read: what it was before its change, or nothing. What is
-        `told` of an object for the same secret is told on.
+        """Settle what takes the place of everybody who needs what could not be read: what it was before its change, or nothing. Who lacks
+        what is `told` of it, does so for the reason that was told.
 
         :raises ControllerError: a listener or a pool that serves was not changed to it, so it must not be taken away.
         """
@@ -158,9 +158,11 @@ class Keeper:
             self._instead[child] = _instead(one, before if goes_on else None)
             what = "it is served as it was before its change" if goes_on else _NOT_SERVED[word]
             LOG.warning("load balancer %s: %s %s: %s: %s", snapshot.load_balancer.id, word, child, what, unread[need])
-            why = f"{what}{_because(need)}{_reason(unread[need])}. {_TO_DO}"
-            is_told = told.get(child, "").startswith(f"{what}{_because(need)}")
-            self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=told[child] if is_told else why)
+            lack = told.get(child)
+            if lack is None or lack.need != need:
+                lack = Lack(need, _reason(unread[need]))
+            words = f"{what}, because {need.reference} was never read: {lack.reason}. {_TO_DO}"
+            self.left_out[word, child] = model.Fault(code=model.LEFT_OUT, message=words), lack
 
     def encrypted(self, load_balancer_id: str, names: Iterable[str]) -> Mapping[str, bytes]:
         """The contents of copies, by their names."""
@@ -297,14 +299,10 @@ def _instead(one: model.NamesSecrets, before: model.NamesSecrets | None) -> mode
     return dataclasses.replace(one, access_log=before.access_log if isinstance(before, model.LoadBalancer) else None)
 
 
-def _because(need: Need) -> str:
-    return f", because {need.reference} was never read: "
-
-
-def _untold_of(snapshot: model.Snapshot, missing: Collection[Need], told: Mapping[str, str]) -> Iterator[Need]:
+def _untold_of(snapshot: model.Snapshot, missing: Collection[Need], told: Mapping[str, Lack]) -> Iterator[Need]:
     """What of this is needed by others than those that are left out for it, as it is `told` of them."""
     for one, first in tls.lacking(snapshot, missing):
-        if _because(first) not in told.get(one.id, ""):
+        if (lack := told.get(one.id)) is None or lack.need != first:
             yield from (need for need in tls.needs_of(one) if need in missing)
 
 

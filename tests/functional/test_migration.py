@@ -96,6 +96,23 @@ def test_ends_of_certificates_that_are_known_are_shown_at_once(url: str) -> None
     assert found == {"both": end, "neither": None, "plain": None, "shown": copies["later"], "hidden": None}
 
 
+def test_faults_of_before_are_kept_and_what_they_lack_is_not_guessed(url: str) -> None:
+    schema, engine = migration.Schema(url), sa.create_engine(url)
+    schema.upgrade("0018")
+    old = sa.MetaData()
+    old.reflect(engine)
+    with engine.begin() as connection:
+        for object_id, code in (("listener", "certificate_missing"), ("lb", "transient")):
+            _row(connection, old.tables["faults"], object_id=object_id, load_balancer_id="lb", code=code)
+    schema.upgrade()
+    with engine.begin() as connection:  # a process of the release before, which goes on
+        _row(connection, old.tables["faults"], object_id="pool", load_balancer_id="lb", code="certificate_missing")
+    engine.dispose()
+    with database.Database(url).read() as tx:
+        assert tx.faults.left_out("lb") == {"listener": None, "pool": None}
+        assert tx.faults.of_load_balancer("lb").keys() == {"listener", "pool", "lb"}
+
+
 def _row(connection: sa.Connection, table: sa.Table, **values: Any) -> None:
     """One whose other columns hold something."""
     now = datetime.datetime(2026, 1, 1)

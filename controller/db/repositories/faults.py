@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +13,7 @@ from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import paging
 from controller.model import load_balancer as model
-from controller.model import words
+from controller.model import tls, words
 
 _F = tables.faults.c
 _E = tables.events.c
@@ -30,12 +30,21 @@ class Faults(rows.Repository):
         return {row["object_id"]: rows.fault(row) for row in found}
 
     def put(self, load_balancer_id: str, object_ids: Collection[str], fault: model.Fault) -> None:
-        """These objects are in ERROR for this reason, whatever the reason was before."""
-        if not object_ids:
-            return
-        self._connection.execute(sa.delete(tables.faults).where(_F.object_id == sa.bindparam("known")), [{"known": i} for i in object_ids])
+        """These objects are in ERROR for this reason, whatever the reason was before. What they are left out for is known still."""
         values = {"load_balancer_id": load_balancer_id, **_columns(fault)}
-        self._connection.execute(sa.insert(tables.faults), [values | {"object_id": object_id} for object_id in object_ids])
+        for some in rows.chunks(object_ids):
+            known = set(self._connection.execute(sa.select(_F.object_id).where(_F.object_id.in_(some))).scalars())
+            if known:
+                self._connection.execute(sa.update(tables.faults).where(_F.object_id.in_(list(known))).values(values))
+            if new := [values | {"object_id": one} for one in some if one not in known]:
+                self._connection.execute(sa.insert(tables.faults), new)
+
+    def leave_out(self, load_balancer_id: str, object_id: str, fault: model.Fault, generation: int, lack: tls.Lack) -> None:
+        """The same of an object without which this generation was pushed."""
+        self.put(load_balancer_id, [object_id], fault)
+        lacks = {"reference": lack.need.reference, "kind": lack.need.kind, "reason": lack.reason}
+        left_out = sa.update(tables.faults).where(_F.object_id == object_id)
+        self._connection.execute(left_out.values(left_out_of=generation, lacks=lacks))
 
     def clear(self, load_balancer_id: str, left_out: Collection[str] = ()) -> int:
         """Nothing of the load balancer is in ERROR any more, but what is left out; how much was. What is to be looked at stays, too
@@ -48,10 +57,17 @@ class Faults(rows.Repository):
         own = (_F.code == code, _F.object_id == _F.load_balancer_id)
         return list(self._connection.execute(sa.select(_F.object_id).where(*own).limit(limit)).scalars())
 
-    def left_out(self, load_balancer_id: str) -> dict[str, str]:
-        """The objects that no amphora serves as they are asked for, by id, and why."""
-        own = (_F.load_balancer_id == load_balancer_id, _F.code == model.LEFT_OUT)
-        return {row.object_id: row.message for row in self._connection.execute(sa.select(_F.object_id, _F.message).where(*own))}
+    def left_out(self, load_balancer_id: str) -> dict[str, tls.Lack | None]:
+        """The objects that no amphora serves as they are asked for, by id, and what they lack; None: a process of an older release did
+        not write it down. A load balancer in ERROR for something else may lack what its access log needs, too."""
+        own = (_F.load_balancer_id == load_balancer_id, sa.or_(_F.code == model.LEFT_OUT, _F.left_out_of.is_not(None)))
+        return {row.object_id: _lack(row.lacks) for row in self._connection.execute(sa.select(_F.object_id, _F.lacks).where(*own))}
+
+    def take_in(self, object_ids: Collection[str]) -> None:
+        """These are not left out any more; if that was why they were in ERROR, they are not."""
+        own = _F.object_id.in_(list(object_ids))
+        self._connection.execute(sa.delete(tables.faults).where(own, _F.code == model.LEFT_OUT))
+        self._connection.execute(sa.update(tables.faults).where(own).values(left_out_of=None, lacks=None))
 
     def leaving_out(self, after: str, limit: int) -> list[str]:
         """Load balancers of which something is left out, by page."""
@@ -109,6 +125,10 @@ class Faults(rows.Repository):
     def events(self, load_balancer_id: str, limit: int = 100) -> Sequence[rows.Row]:
         """What happened to a load balancer, the newest first."""
         return self._rows(sa.select(tables.events).where(_E.load_balancer_id == load_balancer_id).order_by(_E.id.desc()).limit(limit))
+
+
+def _lack(lacks: Mapping[str, str] | None) -> tls.Lack | None:
+    return None if lacks is None else tls.Lack(tls.Need(lacks["reference"], tls.Kind(lacks["kind"])), lacks["reason"])
 
 
 def _columns(said: model.Fault) -> dict[str, Any]:

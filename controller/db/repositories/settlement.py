@@ -17,7 +17,7 @@ from controller import exceptions, jobs
 from controller.db import rows, tables
 from controller.db.repositories import faults, leases, moves, served_before
 from controller.model import load_balancer as model
-from controller.model import status
+from controller.model import status, tls
 
 _P = status.ProvisioningStatus
 _O = status.OperatingStatus
@@ -35,24 +35,25 @@ _BELOW = (
 _TOLD = ("health_monitor", "l7policy", "l7rule")
 """What nobody can see at work: it is ONLINE as soon as all amphorae were told."""
 
+_NONE: sa.ColumnElement[int] = sa.literal_column("0")
 _UNSETTLED = sa.union_all(
     *(
-        sa.select(sa.literal_column(f"'{word}'").label("word"), table.c.id, table.c.provisioning_status).where(
+        sa.select(sa.literal_column(f"'{word}'").label("word"), table.c.id, table.c.provisioning_status, _NONE.label("left_out_of")).where(
             table.c.load_balancer_id == sa.bindparam("load_balancer_id"),
             table.c.generation <= sa.bindparam("generation"),
             table.c.provisioning_status != _P.ACTIVE,
         )
         for word, table in _CHILDREN.items()
     ),
-    sa.select(sa.literal_column("'left out'"), tables.faults.c.object_id, tables.faults.c.step).where(
+    sa.select(sa.literal_column("'left out'"), tables.faults.c.object_id, sa.literal_column("''"), tables.faults.c.left_out_of).where(
         tables.faults.c.load_balancer_id == sa.bindparam("load_balancer_id"), tables.faults.c.code == model.LEFT_OUT
     ),
-    sa.select(sa.literal_column("'before'"), tables.served_before.c.object_id, sa.literal_column("''")).where(
+    sa.select(sa.literal_column("'before'"), tables.served_before.c.object_id, sa.literal_column("''"), _NONE).where(
         tables.served_before.c.load_balancer_id == sa.bindparam("load_balancer_id"),
         tables.served_before.c.generation <= sa.bindparam("generation"),
     ),
 )
-"""And in one question what is left out, and by which step; and of what it is known how it was before."""
+"""And in one question what is left out, and of which generation; and of what it is known how it was before."""
 _STATE = (
     sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation, _LB.admin_state_up, _LB.operating_status)
     .where(_LB.id == sa.bindparam("load_balancer_id"))
@@ -61,6 +62,8 @@ _STATE = (
 _OWNED = sa.union_all(
     *(sa.select(table.c.id).where(table.c.load_balancer_id == sa.bindparam("load_balancer_id")) for table in _CHILDREN.values())
 )
+LeftOut = Mapping[tuple[str, str], tuple[model.Fault, tls.Lack]]
+"""Objects by word and id, with the fault of each, and what it lacks."""
 _BUILT = model.Fault(code="built", message="the load balancer is built, and serves")
 _RECOVERED = model.Fault(code="recovered", message="what had failed is done now")
 
@@ -78,16 +81,20 @@ class Settlement(rows.Repository):
             raise exceptions.NotFound("Load Balancer", load_balancer_id)
         return int(found)
 
-    def settle(self, load_balancer_id: str, generation: int, lease: jobs.Lease, *, complete: bool = True) -> bool:
+    def settle(
+        self, load_balancer_id: str, generation: int, lease: jobs.Lease, *, complete: bool = True, pushed_by_us: bool = True
+    ) -> bool:
         """Everything stamped at `generation` or before has been applied. Tells whether the load balancer is ACTIVE now.
 
-        It is not if a newer change was accepted meanwhile, or if it is not `complete` (an amphora is missing): then more is owed.
+        It is not if a newer change was accepted meanwhile, or if it is not `complete` (an amphora is missing): then more is owed. Unless it
+        was surely `pushed_by_us`, what a process of an older release has left out, is left out: it wrote no generation.
 
         :raises StaleLease: another worker took the load balancer over.
         """
         self._check(lease)
         state = self._connection.execute(_STATE, {"load_balancer_id": load_balancer_id}).one()
-        unsettled, left_out, before = self._unsettled(load_balancer_id, generation)
+        unsettled, known, before = self._unsettled(load_balancer_id, generation)
+        left_out = [child for child, of in known.items() if of == generation or (of is None and not pushed_by_us)]
         told = faults.Faults(self._connection)
         for word, children in unsettled.items():
             applied = [child for child, own in children if own != _P.PENDING_DELETE and child not in left_out]
@@ -131,24 +138,25 @@ class Settlement(rows.Repository):
         recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
         return becomes
 
-    def leave_out(self, load_balancer_id: str, generation: int, left_out: Mapping[tuple[str, str], model.Fault], lease: jobs.Lease) -> None:
-        """What is served of `generation` is all but these objects, known by word and id, each for its reason: they are in ERROR. A load
-        balancer that lacks only its access log is not: the fault alone is there.
+    def leave_out(self, load_balancer_id: str, generation: int, left_out: LeftOut, lease: jobs.Lease) -> None:
+        """What is served of `generation` is all but these objects, each for its reason: they are in ERROR. A load balancer that lacks
+        only its access log is not: the fault alone is there.
 
         :raises StaleLease: another worker took the load balancer over.
         """
         self._check(lease)
         told = faults.Faults(self._connection)
-        for known in told.left_out(load_balancer_id).keys() - {child for _, child in left_out}:
-            told.clear_code(known, model.LEFT_OUT)
-        for (word, child), fault in left_out.items():
+        if taken_in := told.left_out(load_balancer_id).keys() - {child for _, child in left_out}:
+            told.take_in(taken_in)
+        for (word, child), (fault, lack) in left_out.items():
             if word in _CHILDREN:
                 own = _CHILDREN[word].c
                 failed = moves.to(_CHILDREN[word], _P.ERROR).where(own.id == child, own.generation <= generation)
                 if not self._connection.execute(failed).rowcount:
                     continue
                 served_before.ServedBefore(self._connection).keep_nothing(load_balancer_id, [child], generation)
-            told.put(load_balancer_id, [child], dataclasses.replace(fault, step=_pushed(generation)))
+            pushed = dataclasses.replace(fault, step=f"push of generation {generation}")  # as processes of an older release look for it
+            told.leave_out(load_balancer_id, child, pushed, generation, lack)
             told.add_news(load_balancer_id, word, child, fault, among=1 if word in _CHILDREN else 100)
 
     def new(self, children: Collection[tuple[str, str]]) -> frozenset[tuple[str, str]]:
@@ -188,13 +196,16 @@ class Settlement(rows.Repository):
 
     def _unsettled(
         self, load_balancer_id: str, generation: int
-    ) -> tuple[Mapping[str, Sequence[tuple[str, str]]], Collection[str], Collection[str]]:
+    ) -> tuple[Mapping[str, Sequence[tuple[str, str]]], Mapping[str, int | None], Collection[str]]:
         """Ids and statuses of what is below the load balancer, was last changed at `generation` or before, and is not ACTIVE. And the ids
-        of what that generation was pushed without, and of what it is known how it was before."""
+        of what is left out, with the generation, and of what it is known how it was before."""
         found: dict[str, list[tuple[str, str]]] = {}
+        left_out: dict[str, int | None] = {}
         for row in self._connection.execute(_UNSETTLED, {"load_balancer_id": load_balancer_id, "generation": generation}):
-            found.setdefault(row.word, []).append((row.id, row.provisioning_status))
-        left_out = [child for child, step in found.pop("left out", ()) if step == _pushed(generation)]
+            if row.word == "left out":
+                left_out[row.id] = row.left_out_of
+            else:
+                found.setdefault(row.word, []).append((row.id, row.provisioning_status))
         return found, left_out, [child for child, _ in found.pop("before", ())]
 
     def _note_unserved(self, load_balancer_id: str, generation: int, failed: Mapping[str, Sequence[tuple[str, str]]]) -> None:
@@ -270,11 +281,6 @@ class Settlement(rows.Repository):
     def _delete(self, table: sa.Table, column: str, values: Collection[Any]) -> None:
         for some in rows.chunks(values):
             self._connection.execute(sa.delete(table).where(table.c[column].in_(some)))
-
-
-def _pushed(generation: int) -> str:
-    """The step that left something out: what was left out of an earlier generation says nothing of this one."""
-    return f"push of generation {generation}"
 
 
 def _at_once(word: str, *, served: bool) -> sa.ColumnElement[str]:

@@ -17,7 +17,7 @@ from controller.db import columns, rows, tables
 from controller.resources import declare, fields, kinds
 
 Related = Mapping[str, Mapping[str, list[str]]]  # relation -> owner -> values
-FAULT_COLUMNS = [column for column in tables.faults.c if column.name != "load_balancer_id"]
+FAULT_COLUMNS = [column for column in tables.faults.c if column.name not in ("load_balancer_id", "left_out_of", "lacks")]
 
 
 class Plan:
