@@ -111,6 +111,23 @@ def keep_former(tx: database.Transaction, fields: Fields, values: Mapping[str, A
     tx.served_before.keep(load_balancer_id, noun, generation, is_read=is_read)
 
 
+def keep_unserved(tx: database.Transaction, values: Mapping[str, Any], load_balancer: model.LoadBalancer, generation: int) -> None:
+    """Of what is below a load balancer that is switched on, and names secrets of which there is no copy, keep that it served nobody: where
+    workers can't read these either, it is left out, and owes an update until then.
+
+    Called before anything of the change is written.
+    """
+    if not (values.get("admin_state_up") and _is_off(load_balancer)):
+        return
+    read = {need.reference for need in tx.tenant_certificates.of(load_balancer.id)}
+    for fields, children in ((LISTENER, tx.listeners), (POOL, tx.pools)):
+        below: list[Any] = children.of_load_balancer(load_balancer.id)
+        unread = [one.id for one in below if not read.issuperset(fields.references({}, one))]
+        tx.served_before.keep_nothing(load_balancer.id, unread, generation)
+        for one in unread:
+            children.touch(one, generation)
+
+
 def _is_off(noun: Any) -> bool:
     """Whether it serves nobody, because it is switched off, and amphorae were told so."""
     return not noun.admin_state_up and noun.provisioning_status is ProvisioningStatus.ACTIVE

@@ -132,6 +132,7 @@ def update(asking: Asking, load_balancer_id: str, values: Values) -> model.LoadB
             access_logs.check_no_vip(target, [one.ip_address for one in load_balancer.vip.addresses])
         asking.supports(asking.provider_of(tx, load_balancer_id), "loadbalancer", values)
         certificates.keep_former(tx, certificates.ACCESS_LOG, values.get("access_log") or {}, load_balancer, generation)
+        certificates.keep_unserved(tx, values, load_balancer, generation)
         certificates.keep(tx, load_balancer_id, secrets, generation)
         kept = values.get("access_log", kinds.as_given(load_balancer.access_log))
         if kept is not None and (authority := kept["ca_tls_container_ref"]) is not None:
