@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import tables
+from controller.housekeeping import tenant_certificates
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.model.status import ProvisioningStatus
@@ -90,6 +91,11 @@ def test_what_else_is_wrong_with_a_load_balancer_does_not_hide_what_its_access_l
     left_out(served, store, "access_log", "ca_tls_container_ref")
     with site.db.begin() as tx:
         tx.faults.put(served.id, [served.id], model.Fault(code="replaced_in_vain", message="look at it"))
+    tenant_certificates.TenantCertificates(site.db, lambda: store, lambda: None, warning=0, page_size=10).look(lambda: True)
+    with site.db.begin() as tx:
+        posted = set(tx.connection.execute(sa.select(tables.jobs.c.kind)).scalars())
+        tx.connection.execute(sa.delete(tables.jobs))
+    assert jobs.RepairLoadBalancer.kind in posted, "it is tried again"
     asked = store.questions
     fail_over(served)
     assert store.questions == asked

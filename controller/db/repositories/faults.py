@@ -70,8 +70,9 @@ class Faults(rows.Repository):
         self._connection.execute(sa.update(tables.faults).where(own).values(left_out_of=None, lacks=None))
 
     def leaving_out(self, after: str, limit: int) -> list[str]:
-        """Load balancers of which something is left out, by page."""
-        own = (_F.code == model.LEFT_OUT, _F.load_balancer_id > after)
+        """Load balancers of which something is left out, by page; those in ERROR themselves are tried again without that."""
+        hidden = sa.and_(_F.left_out_of.is_not(None), _F.code.in_(model.WARNINGS))
+        own = (sa.or_(_F.code == model.LEFT_OUT, hidden), _F.load_balancer_id > after)
         found = sa.select(_F.load_balancer_id).distinct().where(*own).order_by(_F.load_balancer_id).limit(limit)
         return list(self._connection.execute(found).scalars())
 
