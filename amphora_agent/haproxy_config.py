@@ -54,6 +54,11 @@ class Server:
         """Whether its own line asks for a health check."""
         return "check" in self.words
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether clients' requests go to it over TLS."""
+        return "ssl" in self.words
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Section:

@@ -21,7 +21,7 @@ _HEADING = (
 )
 _BACKEND, _NUMBER, _SERVER, _ADDRESS, _OPERATION, _ADMIN, _WEIGHT, _STARTING_WEIGHT = range(1, 9)
 _CHECK_STATUS, _CHECK_HEALTH = 10, 12
-_PORT, _CHECK_PORT, _CHECK_ADDRESS = 18, 21, 22
+_PORT, _TLS, _CHECK_PORT, _CHECK_ADDRESS = 18, 20, 21, 22
 _COLUMNS = 20
 _STOPPED, _RUNNING = "0", "2"
 _NOT_CHECKED, _FAILED = ("1", "0"), ("8", "2")
@@ -95,6 +95,7 @@ class Row:
             ("state", _switch(int(self.columns[_ADMIN])), "maintenance" if wanted.disabled else "ready"),
             ("address", self.columns[_ADDRESS], address.strip("[]")),
             ("port", self.columns[_PORT], port),
+            ("use of TLS", self._column(_TLS, _flag(wanted.speaks_tls)), _flag(wanted.speaks_tls)),
             ("port of its check", self._column(_CHECK_PORT, "0"), own.get("port", "0")),
             ("address of its check", self._column(_CHECK_ADDRESS, "-"), own.get("addr", "-")),
         )
@@ -126,7 +127,8 @@ def start(running: Mapping[Key, Row], old: str | None, new: str) -> Start:
 
     It is what is still true: the health of servers whose check, address and port are the same in both. Who is checked otherwise than
     before starts as in a fresh process, if it served: UP, until a check fails. Who did not serve, or is new, or is not known, has to
-    pass its first check. Weights, switches and targets of checks come from `new` alone; HAProxy would take those of the file instead.
+    pass its first check. Weights, switches, the use of TLS and targets of checks come from `new` alone; HAProxy would take those of the
+    file instead.
     """
     found = list(_beginnings(running, old, new))
     unchecked = frozenset(row.key for row in found if row.stopped and row.unchecked)
@@ -194,7 +196,12 @@ def _row(backend: str, name: str, operation: str, checked: tuple[str, str]) -> R
 def _asked_for(server: haproxy_config.Server) -> dict[int, str]:
     """What never comes from the state of an earlier worker."""
     weight, port = str(server.weight), server.address.rpartition(":")[2]
-    return {_PORT: port, _ADMIN: "0", _WEIGHT: weight, _STARTING_WEIGHT: weight, _CHECK_PORT: "0", _CHECK_ADDRESS: "-"}
+    switches = {_ADMIN: "0", _TLS: _flag(server.speaks_tls)}
+    return {_PORT: port, **switches, _WEIGHT: weight, _STARTING_WEIGHT: weight, _CHECK_PORT: "0", _CHECK_ADDRESS: "-"}
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else "0"
 
 
 def _shapes(line: str) -> bool:

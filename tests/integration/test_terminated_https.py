@@ -340,6 +340,22 @@ def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:
     assert bed.ask(port)[1]["tls"]["version"] == "TLSv1.2"
 
 
+def test_members_that_are_checked_are_spoken_to_by_tls(bed: Bed) -> None:
+    pool_id = bed.pool(port=ECHO_TLS)
+    monitor = {"pool_id": pool_id, "type": "HTTPS", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+    bed.site.api.post("/healthmonitors", {"healthmonitor": monitor})
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)
+    assert bed.ask(port)[0] == 200
+    before = bed.workers()
+    bed.change(listener_id, timeout_member_data=7000)
+    assert bed.workers() != before
+    assert bed.ask(port)[1]["tls"]["version"] == "TLSv1.3"
+    for tls_enabled, expected in ((False, 0), (True, 200)):  # a request without TLS means nothing to this member
+        bed.site.api.put(f"/pools/{pool_id}", {"pool": {"tls_enabled": tls_enabled}})
+        bed.site.api.wait_active(bed.id)
+        assert (bed.ask(port)[0] == 200) == (expected == 200)
+
+
 def test_members_are_told_of_tls_by_the_proxy_protocol(bed: Bed) -> None:
     pool_id = bed.pool(port=ECHO, protocol="PROXYV2", tls_enabled=False)
     _, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)

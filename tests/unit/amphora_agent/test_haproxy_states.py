@@ -104,6 +104,14 @@ def test_a_server_in_maintenance_was_not_checked() -> None:
     assert kept(text(ONE), text(ONE), row(admin="1")) == []
 
 
+@pytest.mark.parametrize("running", [(), (row(),)])
+@pytest.mark.parametrize(("words", "expected"), [("ssl verify none", "1"), ("", "0")])
+def test_tls_is_spoken_with_a_member_as_the_configuration_says(running: tuple[str, ...], words: str, expected: str) -> None:
+    new = text(f"{ONE} {words}")
+    [line] = haproxy_states.start(haproxy_states.rows(dump(*running)), new, new).text.splitlines()[2:]
+    assert dict(zip(RECORDED[1].removeprefix("# ").split(), line.split(), strict=True))["srv_use_ssl"] == expected
+
+
 def unchecked(old: str | None, new: str, *rows: str) -> list[str]:
     """Names of the servers that begin DOWN until they are checked."""
     return sorted(name for _, name in haproxy_states.start(haproxy_states.rows(dump(*rows)), old, new).unchecked)
@@ -154,6 +162,8 @@ def differences(*rows: str, wanted: str, lingering: frozenset[haproxy_states.Key
         ("m1 10.0.0.1:80 weight 7 disabled", "state"),
         ("m1 10.0.0.1:80 weight 7 check port 81", "port of its check"),
         ("m1 10.0.0.1:80 weight 7 check addr 10.0.0.9", "address of its check"),
+        ("m1 10.0.0.1:80 weight 7 ssl verify none", "use of TLS"),
+        ("m1 10.0.0.1:80 weight 7 check check-ssl", None),
     ],
 )
 def test_what_runs_is_compared_with_what_was_asked_for(wanted: str, difference: str | None) -> None:
