@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+import shlex
 import shutil
 import subprocess
 
@@ -108,7 +109,10 @@ mkdir -p conf
 
 
 def _script(tmp_path: pathlib.Path, settings: str, act: str) -> subprocess.CompletedProcess[str]:
-    words = _DEVSTACK.format(root=ROOT.parent) + f"{settings}\nsource {ROOT}/settings\nsource {ROOT}/lib/figlina\n{act}\n"
+    plugin = shlex.quote(str(ROOT))
+    words = (
+        _DEVSTACK.format(root=shlex.quote(str(ROOT.parent))) + f"{settings}\nsource {plugin}/settings\nsource {plugin}/lib/figlina\n{act}\n"
+    )
     return subprocess.run(["bash", "-c", words], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20)
 
 
