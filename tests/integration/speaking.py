@@ -1,7 +1,8 @@
 """Members and clients that speak every protocol of the API with real bytes, and tell what arrived.
 
 As a program it is a member: for each content and each version of the PROXY protocol it listens on a port of its own (`port`), and answers
-with one JSON object (`Heard`), so that a test sees what came through and what was said of the client. As a module it has the clients' side.
+with one JSON object (`Heard`), so that a test sees what came through and what was said of the client. To requests for `/sick` it answers
+with status 503, to those for `/login` with a new cookie `session`. As a module it has the clients' side.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import functools
 import hashlib
 import ipaddress
 import json
+import secrets
 import socket
 import ssl
 import struct
@@ -66,22 +68,29 @@ class _Sender:
 
     def hear(self, member: str) -> None:
         """Answer what is sent until there is no more."""
+        if self._content == "http" and self._connection.recv(1, socket.MSG_PEEK) == b"\x16":  # TLS where none is due
+            return
         if self._content in ("http", "tls"):
             with self._connection.makefile("rb") as requests:
-                while (first := requests.readline()) and self._answer_request(member, first.split()[0], requests):
+                while (first := requests.readline()) and self._answer_request(member, first.split(), requests):
                     pass
             return
         content = b"".join(iter(lambda: self._connection.recv(65536), b""))
         self._connection.sendall(self._words(member, content))
 
-    def _answer_request(self, member: str, method: bytes, requests: object) -> bool:
+    def _answer_request(self, member: str, asked: list[bytes], requests: object) -> bool:
         """Whether another request may follow."""
+        method, path, *_ = asked
+        if method == b"PROXY":  # a header of that protocol where none is due
+            return False
         lines: Callable[[], bytes] = requests.readline  # type: ignore[attr-defined]
         fields = [line.decode("latin-1").partition(":") for line in iter(lines, b"\r\n")]
         head = {name.strip().lower(): value.strip() for name, _, value in fields}
         content: bytes = requests.read(int(head.get("content-length", "0")))  # type: ignore[attr-defined]
         words = self._words(member, content, head)
-        first = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(words)}\r\n\r\n"
+        status = "503 Sick" if path == b"/sick" else "200 OK"
+        cookie = f"Set-Cookie: session={secrets.token_hex(8)}; Path=/\r\n" if path == b"/login" else ""
+        first = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{cookie}Content-Length: {len(words)}\r\n\r\n"
         self._connection.sendall(first.encode() + (b"" if method == b"HEAD" else words))
         return head.get("connection") != "close"
 

@@ -1,0 +1,133 @@
+"""After any changes in any order, an ACTIVE load balancer's traffic is as its objects say: a walk by chance, and an oracle.
+
+`FIGLINA_WALK_SECONDS`, `FIGLINA_WALK_SEED` and `FIGLINA_WALK_TOPOLOGY` lengthen, repeat and vary it; with `FIGLINA_WALK_SHRINK=1` a list of
+steps that led to something wrong is taken again without this step and that one, on load balancers of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from controller.dev import client
+from tests.integration.random_walk import looking, state
+from tests.integration.random_walk.steps import TROUBLES, Chooser, Step, Taker
+from tests.integration.random_walk.world import World
+from tests.integration.site import Site
+
+TOPOLOGY = os.environ.get("FIGLINA_WALK_TOPOLOGY", "SINGLE")
+SECONDS = float(os.environ.get("FIGLINA_WALK_SECONDS", "20"))
+SEED = int(os.environ.get("FIGLINA_WALK_SEED", "1"))
+SHRINK = bool(os.environ.get("FIGLINA_WALK_SHRINK"))
+SETTLED, MENDED = 40.0, 90.0
+"""Seconds within which checks have found out, and within which what was killed serves again."""
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(SECONDS + 600 + 1800 * SHRINK)]
+
+
+@pytest.fixture(scope="module")
+def world(site: Site) -> Iterator[World]:
+    made = World(site)
+    try:
+        made.build()
+        yield made
+    finally:
+        made.close()
+
+
+class Walk:
+    """Steps on a load balancer of its own."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self._api = world.site.api
+        self.id: str = self._api.post("/loadbalancers", {"loadbalancer": {"vip_subnet_id": world.site.subnet_id}})["loadbalancer"]["id"]
+        self.taker = Taker(world, self.id)
+        self.taken: list[Step] = []
+        self.late: list[str] = []
+        self._hurt = False
+
+    def take(self, steps: Sequence[Step]) -> list[str]:
+        """Take steps, and look where one should; returns what is wrong for good."""
+        for step in steps:
+            if self.taker.take(step):
+                self.taken.append(step)
+                self._hurt |= step.do in TROUBLES
+            if step.wait and (wrong := self.look()):
+                return wrong
+        return []
+
+    def look(self) -> list[str]:
+        """What is wrong, and stays so."""
+        try:
+            self._api.wait_active(self.id, MENDED)
+        except client.NeverHappened as exc:
+            return [str(exc)]
+        began = time.monotonic()
+        until = began + (MENDED if self._hurt else SETTLED)
+        first = self._wrong(statuses=False)
+        while (wrong := self._wrong()) and time.monotonic() < until:
+            time.sleep(0.2)
+        if first and not wrong:
+            hurt = "after trouble, " if self._hurt else ""
+            self.late.append(f"{hurt}{time.monotonic() - began:.1f} s after {self.taken[-3:]}: {first}")
+        self._hurt = False
+        return wrong
+
+    def _wrong(self, statuses: bool = True) -> list[str]:
+        look = looking.at(self.world, self.id)
+        return look.problems() + (look.wrong_statuses() if statuses else [])
+
+    def delete(self) -> None:
+        self.world.start_all()
+        self._api.delete(f"/loadbalancers/{self.id}?cascade=true")
+        self._api.wait_gone(f"/loadbalancers/{self.id}", MENDED)
+
+
+def _shorter(world: World, steps: list[Step]) -> list[Step]:
+    """A shorter list of steps that leads to something wrong."""
+    size = len(steps) // 2
+    while size:
+        start = 0
+        while start < len(steps):
+            fewer = [*steps[:start], *steps[start + size :]]
+            if fewer and _leads_to_something_wrong(world, fewer):
+                steps = fewer
+            else:
+                start += size
+        size //= 2
+    return steps
+
+
+def _leads_to_something_wrong(world: World, steps: Sequence[Step]) -> bool:
+    walk = Walk(world)
+    try:
+        return bool(walk.take(steps) or walk.look())
+    finally:
+        walk.delete()
+
+
+def test_traffic_is_as_the_objects_say_after_any_changes(world: World) -> None:
+    chooser = Chooser(world, random.Random(SEED))
+    walk = Walk(world)
+    until = time.monotonic() + SECONDS
+    wrong = walk.take(chooser.beginning())
+    while not wrong and time.monotonic() < until:
+        wrong = walk.take(chooser.next(state.read(world.site.api, walk.id)))
+    wrong = wrong or walk.look()
+    for words in (*walk.late, *walk.taker.refused):
+        print(words)
+    print(f"{len(walk.taken)} steps")
+    if wrong:
+        steps = walk.taken
+        if SHRINK:
+            walk.delete()
+            steps = _shorter(world, steps)
+        shown = "\n".join(map(str, steps))
+        pytest.fail("\n".join([*wrong, f"seed {SEED}; {len(steps)} steps:", shown]), pytrace=False)
+    assert len(walk.taken) > len(chooser.beginning()), "nothing was asked"
+    walk.delete()
