@@ -104,7 +104,7 @@ def main() -> None:
 def _side_by_side(site: Site, calibration: float) -> None:
     issued = tls_material.issue("bench.example", names=["bench.example"])
     (site.folder / "bench.pem").write_bytes(bundles.pem(issued.bundle))
-    reference = local.LocalSecrets(site.folder / "secrets").store_bundle("demo", "bench", issued.bundle)
+    reference = local.LocalSecrets(site.folder / "secrets", create=True).store_bundle("demo", "bench", issued.bundle)
     made = _ours(site, reference)
     vip = made["vip_address"]
     (amphora,) = [one["id"] for one in site.machine.status()["amphorae"] if one["load_balancer_id"] == made["id"]]

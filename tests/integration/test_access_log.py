@@ -126,7 +126,7 @@ def test_every_request_and_connection_is_told_in_json_whoever_asked(site: Site, 
     log = target.fields(protocol)
     if protocol == "TLS":
         log |= {"ca_tls_container_ref": _stored_authority(site, balancer), "host_name": "logs.example"}
-        store = local.LocalSecrets(site.folder / "secrets")
+        store = local.LocalSecrets(site.folder / "secrets", create=True)
         reference = store.store_bundle(balancer.show()["project_id"], "t", tls_material.issue("web.example", kind="RSA").bundle)
         ended = listener | {"protocol": "TERMINATED_HTTPS", "protocol_port": 443, "default_tls_container_ref": reference}
         https = site.api.post("/listeners", {"listener": ended})["listener"]["id"]

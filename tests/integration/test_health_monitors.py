@@ -165,7 +165,7 @@ def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]
     there = [one.at for _, members in numbered.values() for one in members.values() if one.at and one.own == "monitor_address"]
     places = {"web-1": here, "web-2": there}
     with _Listening(site, folder, places):
-        store, project = local.LocalSecrets(site.folder / "secrets"), "demo"
+        store, project = local.LocalSecrets(site.folder / "secrets", create=True), "demo"
         references = {"bundle": store.store_bundle(project, "t", GOOD.bundle), "ca": store.store_secret(project, "ca", ROOT.pem)}
         listeners = [_listener(site, cell, at, members, references) for cell, (at, members) in numbered.items()]
         body = {"name": "monitors", "vip_subnet_id": site.subnet_id, "listeners": listeners}

@@ -93,7 +93,7 @@ def _clients(site: Site, address: str) -> Iterator[list[str]]:
 
 def test_a_listener_that_is_changed_to_a_certificate_that_can_not_be_read_serves_on(site: Site) -> None:
     balancer = site.balancer(["web-1"])
-    store = local.LocalSecrets(site.folder / "secrets")
+    store = local.LocalSecrets(site.folder / "secrets", create=True)
     project = balancer.show()["project_id"]
     old, new = (store.store_bundle(project, "t", tls_material.issue(f"{word}.example", kind="RSA").bundle) for word in ("old", "new"))
     kept = _files(site)
@@ -130,7 +130,7 @@ def test_a_listener_that_is_changed_to_a_certificate_that_can_not_be_read_serves
 
 def test_a_listener_whose_certificate_was_never_read_is_in_nobodys_way(site: Site) -> None:
     balancer = site.balancer(["web-1"])
-    store = local.LocalSecrets(site.folder / "secrets")
+    store = local.LocalSecrets(site.folder / "secrets", create=True)
     project, bundle = balancer.show()["project_id"], tls_material.issue("web.example", kind="RSA").bundle
     reference = store.store_bundle(project, "t", bundle)
     kept = _files(site)

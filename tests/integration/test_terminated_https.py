@@ -46,7 +46,7 @@ class Bed:
         made = site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         self.id, self.vip, self.project = made["id"], made["vip_address"], made["project_id"]
         self.pool_id = made["pools"][0]["id"]
-        self.store = local.LocalSecrets(site.folder / "secrets")
+        self.store = local.LocalSecrets(site.folder / "secrets", create=True)
         self.serial = 442
         self.root = self.file("root.pem", ROOT.pem)
         site.api.wait_active(self.id)
