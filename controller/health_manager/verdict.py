@@ -136,7 +136,7 @@ def _member(
     if not member.admin_state_up:
         return _O.OFFLINE
     monitor = snapshot.health_monitor_by_pool.get(member.pool_id)
-    monitored = monitor is not None and monitor.admin_state_up
+    monitored = monitor is not None and _watches(monitor, reports)
     words = {view.members[member.id] for view in views.get(member.pool_id, ()) if member.id in view.members}
     if not words:
         if views.get(member.pool_id) and _known_to_all(member, reports):
@@ -152,6 +152,12 @@ def _member(
     if "no check" in words or not monitored:
         return _O.NO_MONITOR
     return _O.ONLINE if words == {"UP"} else None
+
+
+def _watches(monitor: model.HealthMonitor, reports: Iterable[Report]) -> bool:
+    """Not any more once all know that it goes: its row vanishes with that generation, and what we have read of it stays as it is."""
+    is_going = monitor.provisioning_status is ProvisioningStatus.PENDING_DELETE
+    return monitor.admin_state_up and not (is_going and _known_to_all(monitor, reports))
 
 
 def _told(items: Iterable[model.Resource], reports: Collection[Report]) -> Mapping[str, OperatingStatus]:
@@ -182,7 +188,7 @@ def _wanted(items: Iterable[R]) -> Iterator[R]:
 
 def _all_offline(snapshot: model.Snapshot) -> Statuses:
     """Of a disabled load balancer nothing serves; members without a monitor say that they have none, as always."""
-    monitored = {pool_id for pool_id, monitor in snapshot.health_monitor_by_pool.items() if monitor.admin_state_up}
+    monitored = {monitor.pool_id for monitor in _wanted(snapshot.health_monitors) if monitor.admin_state_up}
     return Statuses(
         _O.OFFLINE,
         {item.id: _O.OFFLINE for item in _wanted(snapshot.listeners)},

@@ -159,6 +159,21 @@ def test_a_pool_that_no_listener_uses_is_offline_and_its_members_with_it() -> No
     assert judge(monitored, a_report(monitored)).members[members[0].id] is O.OFFLINE
 
 
+@pytest.mark.parametrize("behind", [0, 1])
+@pytest.mark.parametrize("is_on", [True, False])
+def test_a_monitor_that_goes_watches_nobody_once_all_were_told(behind: int, is_on: bool) -> None:
+    pool = builders.a_pool()
+    members = [builders.a_member(pool_id=pool.id, weight=weight) for weight in (0, 1)]
+    monitor = builders.a_health_monitor(pool_id=pool.id)
+    snapshot = builders.a_snapshot(pools=[pool], members=members, health_monitors=[monitor])
+    going = dataclasses.replace(monitor, provisioning_status=ProvisioningStatus.PENDING_DELETE, generation=monitor.generation + behind)
+    balancer = dataclasses.replace(snapshot.load_balancer, admin_state_up=is_on)
+    snapshot = dataclasses.replace(snapshot, health_monitors=(going,), load_balancer=balancer)
+    report = dataclasses.replace(a_report(snapshot), generation=monitor.generation)
+    expected = O.OFFLINE if behind and is_on else O.NO_MONITOR
+    assert set(judge(snapshot, report).members.values()) == {expected}
+
+
 def test_members_of_a_pool_without_monitor_have_none_and_those_of_weight_0_drain() -> None:
     snapshot = builders.a_serving_snapshot(members=2)
     snapshot = changed(snapshot, "members", weight=0)
