@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from controller import jobs
 from controller.db import database, tables
+from controller.db.repositories import statistics
 from controller.drivers.compute import fake as fake_compute
 from controller.drivers.compute import interface as compute
 from controller.housekeeping import orphans, periodic, purge, sweeper
@@ -209,6 +210,22 @@ def test_counters_of_purged_amphorae_take_one_row_of_a_listener_however_many_the
         found = tx.statistics.of_listener(listeners[1])
         assert (found.bytes_in, found.bytes_out, found.total_connections, found.active_connections) == (35, 0, 7, 0)
         assert tx.statistics.of_load_balancer(load_balancer_id).bytes_in == 70
+
+
+def test_a_report_that_waited_until_its_amphora_was_purged_counts_nothing_twice(db: database.Database) -> None:
+    """A health manager was paused between its look at the amphora and its write."""
+    snapshot = builders.a_serving_snapshot()
+    heartbeat_fleet.store(db, snapshot)
+    load_balancer_id, listener = snapshot.load_balancer.id, snapshot.listeners[0].id
+    fail_over(db, load_balancer_id, [listener], bytes_in=5)
+    with db.read() as tx:
+        (amphora_id,) = tx.connection.execute(sa.select(tables.listener_statistics.c.amphora_id)).scalars()
+    a_purge(db).purge(always)
+    late = {"key_listener": listener, "key_amphora": amphora_id, "key_load_balancer": load_balancer_id, "active_connections": 1}
+    with db.begin() as tx:
+        tx.health.count([], [late | dict.fromkeys(statistics.GROWING, 5)])
+    with db.read() as tx:
+        assert tx.statistics.of_listener(listener).bytes_in == 5
 
 
 def test_counters_that_no_number_could_hold_together_stay_apart(db: database.Database) -> None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from controller.db import rows, tables
 from controller.db.repositories import moves, snapshots
+from controller.db.repositories.statistics import GROWING
 from controller.model import amphora as amphora_model
 from controller.model import status
 
@@ -20,9 +21,6 @@ _S = tables.listener_statistics
 _L = tables.listeners
 _P = tables.l7policies
 _M = tables.members
-
-GROWING = ("bytes_in", "bytes_out", "total_connections", "request_errors")
-"""Counters that never fall."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -94,6 +92,7 @@ _NEW_COUNTERS = sa.insert(_S).from_select(
         *(sa.bindparam(name, type_=_BIG) for name in ("active_connections", *GROWING)),
     )
     .where(tables.listeners.c.id == sa.bindparam("key_listener"), tables.listeners.c.load_balancer_id == sa.bindparam("key_load_balancer"))
+    .where(sa.exists().where(_A.c.id == sa.bindparam("key_amphora")).correlate(None))
     .where(
         ~sa.exists().where(_S.c.listener_id == sa.bindparam("key_listener"), _S.c.amphora_id == sa.bindparam("key_amphora")).correlate(None)
     ),
@@ -242,7 +241,8 @@ class Health(rows.Repository):
         """Write absolute counters: `counters` of pairs of listener and amphora that have a row, `begin` of those that may have none.
 
         Keys: `key_listener`, `key_amphora`, `key_load_balancer`, and the names of the counters. A counter never falls, except the number
-        of active connections. What is not a listener of the amphora's own load balancer is passed over.
+        of active connections. What is not a listener of the amphora's own load balancer is passed over, and so is an amphora
+        without a row: what one that is purged has counted is added up already.
         """
         if begin:
             self._connection.execute(_NEW_COUNTERS, sorted(begin, key=_key))

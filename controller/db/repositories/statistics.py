@@ -12,7 +12,8 @@ from controller.db import rows, tables
 from controller.model import status
 
 _S = tables.listener_statistics
-_GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
+"""Counters that never fall."""
 _LOWER = 31  # bits
 _GONE = "gone"
 """In the place of an amphora: all those of which there is no row any more."""
@@ -49,7 +50,7 @@ def _halves(counter: sa.ColumnElement[int]) -> tuple[sa.ColumnElement[Any], sa.C
 def _sums(column: sa.Column[str]) -> sa.Select[Any]:
     # What a dead amphora had open is open no longer.
     lives = sa.case((tables.amphorae.c.status == status.AmphoraStatus.ALLOCATED, _S.c.active_connections), else_=0)
-    wanted = [half for counter in (lives, *(_S.c[name] for name in _GROWING)) for half in _halves(counter)]
+    wanted = [half for counter in (lives, *(_S.c[name] for name in GROWING)) for half in _halves(counter)]
     return (
         sa.select(*wanted)
         .select_from(_S.outerjoin(tables.amphorae, tables.amphorae.c.id == _S.c.amphora_id))
@@ -91,8 +92,8 @@ class Statistics(rows.Repository):
                 if known is row:
                     self._execute_on(row, sa.update(_S).values(amphora_id=_GONE, active_connections=0))
                 elif _is_addable(known) and self._execute_on(row, sa.delete(_S)):
-                    sums[row["listener_id"]] = {**known, **{name: known[name] + row[name] for name in _GROWING}}
-                    more = sa.update(_S).values({name: _S.c[name] + row[name] for name in _GROWING})
+                    sums[row["listener_id"]] = {**known, **{name: known[name] + row[name] for name in GROWING}}
+                    more = sa.update(_S).values({name: _S.c[name] + row[name] for name in GROWING})
                     self._execute_on({**row, "amphora_id": _GONE}, more)
 
     def _execute_on(self, row: rows.Row, statement: sa.Update | sa.Delete) -> bool:
@@ -103,8 +104,8 @@ class Statistics(rows.Repository):
     def _sum(self, statement: sa.Select[Any], object_id: str) -> Counters:
         halves = [int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one()]
         active, *growing = ((upper << _LOWER) + lower for upper, lower in zip(halves[::2], halves[1::2], strict=True))
-        return Counters(active_connections=active, **dict(zip(_GROWING, growing, strict=True)))
+        return Counters(active_connections=active, **dict(zip(GROWING, growing, strict=True)))
 
 
 def _is_addable(row: rows.Row) -> bool:
-    return all(row[name] < _ADDABLE for name in _GROWING)
+    return all(row[name] < _ADDABLE for name in GROWING)
