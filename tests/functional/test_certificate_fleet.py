@@ -26,6 +26,7 @@ from tests.functional import flow_site
 FLEET = 200
 AT_ONCE = 10
 DAY = 86400.0
+LIFETIME = 30  # days
 
 
 @dataclasses.dataclass
@@ -97,7 +98,7 @@ def _made(site: flow_site.Site, count: int) -> Fleet:
         load_balancer_id = site.accept_load_balancer(Topology.SINGLE)
         amphora_id = str(uuid.uuid4())
         amphorae[amphora_id] = load_balancer_id
-        until = now + 30 * DAY
+        until = now + LIFETIME * DAY
         with site.db.begin() as tx:
             tx.amphorae.ensure(amphora_id, load_balancer_id, Role.STANDALONE)
             tx.amphorae.set_status([amphora_id], AmphoraStatus.BOOTING)
@@ -118,13 +119,16 @@ def _made(site: flow_site.Site, count: int) -> Fleet:
 def test_two_hundred_are_renewed_in_time_spread_out_and_few_at_once(fleet: Fleet) -> None:
     """Day by day through two months, with amphorae that are silent for a while: all are renewed long before the end, nobody replaced."""
     silent = sorted(fleet.amphorae)[:: FLEET // 20]  # every tenth
+    failures = 2
+    # Looks are a day apart here: one may come a day after the time that is right for an amphora, and each further try is a day later.
+    least = LIFETIME * (1 - renewal.RENEW_AFTER) - failures
     per_day: list[int] = []
     for day in range(60):
         for amphora_id in silent if day == 19 else []:
-            fleet.site.amphora.be_silent(amphora_id=amphora_id, calls=2)
+            fleet.site.amphora.be_silent(amphora_id=amphora_id, calls=failures)
         per_day.append(len(fleet.until_nothing_is_due()))
         left = [(row.cert_expiration - datetime.datetime.now(datetime.UTC)).total_seconds() / DAY for row in fleet.rows().values()]
-        assert min(left) > 8.5, f"day {day}"
+        assert min(left) > least, f"day {day}"
         fleet.at(1.0)
     assert fleet.most_at_once == AT_ONCE
     first = [count for count in per_day[:25] if count]
