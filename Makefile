@@ -46,8 +46,10 @@ types: install ## mypy, strict, of tests and benchmarks as well
 	@$(BIN)/mypy
 
 test: install ## every test that this machine can run; says what it skipped and why
-	@FIGLINA_HAPROXIES="$${FIGLINA_HAPROXIES-$$(scripts/other-haproxies)}" $(BIN)/pytest -n 3 -m "not integration and not vm and not cloud"
-	@$(BIN)/pytest -n 2 --dist loadfile -m "(integration or vm or cloud) and not matrix"
+	@failed=0; \
+	FIGLINA_HAPROXIES="$${FIGLINA_HAPROXIES-$$(scripts/other-haproxies)}" $(BIN)/pytest -n 3 -m "not integration and not vm and not cloud" || failed=1; \
+	$(BIN)/pytest -n 2 --dist loadfile -m "(integration or vm or cloud) and not matrix" || failed=1; \
+	exit $$failed
 
 test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)
 	@$(BIN)/pytest -n 2 --dist loadfile -m matrix
@@ -65,7 +67,7 @@ ON_EACH_DATABASE = $(addprefix tests/functional/,api/test_writes.py api/test_who
 	tests/integration/test_main_job.py
 
 test-databases: install ## a cut of the functional and integration tests on PostgreSQL and on MariaDB
-	@for kind in postgresql mariadb; do FIGLINA_TEST_DATABASE=$$kind $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ON_EACH_DATABASE) || exit 1; done
+	@failed=0; for kind in postgresql mariadb; do FIGLINA_TEST_DATABASE=$$kind $(BIN)/pytest -n 2 --dist loadfile -m "not slow" $(ON_EACH_DATABASE) || failed=1; done; exit $$failed
 
 bench: install ## the benchmarks, one JSON line each
 	@$(BIN)/python -m benchmarks
