@@ -275,9 +275,11 @@ def with_defaults(section: Section, chunks: Sequence[str]) -> Section:
 def add_commands(section: Section, server: Server) -> list[str]:
     """The runtime commands that bring a new server into a backend.
 
-    A server that comes at run time inherits nothing from `default-server` and keeps no idle connections unless it is told to.
+    A server that comes at run time inherits nothing from `default-server`, keeps no idle connections, and is checked without TLS and
+    without the PROXY protocol, unless it is told to.
     """
     words = [word for line in section.lines if line.startswith("default-server ") for word in line.split()[1:]] + list(server.words)
+    words += [word for word in _said_of_check(server) if word not in words]
     for word, value in _STATIC_SERVER_DEFAULTS.items():
         if word not in words:
             words += [word, value]
@@ -295,6 +297,16 @@ def add_commands(section: Section, server: Server) -> list[str]:
     if "check" not in words:
         return [*commands, f"enable server {target}"]
     return [*commands, *enable_commands(section, server)]
+
+
+def _said_of_check(server: Server) -> Iterator[str]:
+    """What a check says that goes where requests go, as HAProxy itself has it for servers of its file."""
+    if not server.checked or server.check_target:
+        return
+    if server.speaks_tls:
+        yield "check-ssl"
+    if any(word.startswith("send-proxy") for word in server.words):
+        yield "check-send-proxy"
 
 
 def enable_commands(section: Section, server: Server) -> list[str]:

@@ -1,7 +1,8 @@
 """Each type of health monitor with each kind of pool: who is fit is ONLINE, who is not is ERROR, and each is asked in the words it speaks.
 
 The cells follow from the tables of protocols and from what the provider supports. One load balancer has them all, each on a listener of
-its own; its members' statuses and what came to each of their ports are read once, when all first checks have ended.
+its own; its members' statuses and what came to each of their ports are read once, when all first checks have ended. Members are there from
+the beginning, or come at run time.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from controller.model.protocols import OF_LISTENERS, OF_POOLS, PROTOCOLS, fits
 from controller.resources.health_monitor import TYPES
 from tests import tls_material
 from tests.integration import checked
-from tests.integration.site import Site
+from tests.integration.site import Site, haproxy_workers
 
 pytestmark = [
     pytest.mark.integration,
@@ -153,8 +154,8 @@ class Seen:
     came: Mapping[str, Mapping[str, set[checked.Came]]]
 
 
-@pytest.fixture(scope="module")
-def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
+@pytest.fixture(scope="module", params=["at once", "at run time"])
+def seen(site: Site, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Seen]:
     folder = tmp_path_factory.mktemp("checked")
     pems = {name: str(folder / f"{name}.pem") for name in ("good", "foreign")}
     for name, issued in (("good", GOOD), ("foreign", FOREIGN)):
@@ -168,9 +169,12 @@ def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]
         store, project = local.LocalSecrets(site.folder / "secrets", create=True), "demo"
         references = {"bundle": store.store_bundle(project, "t", GOOD.bundle), "ca": store.store_secret(project, "ca", ROOT.pem)}
         listeners = [_listener(site, cell, at, members, references) for cell, (at, members) in numbered.items()]
+        later = _taken_out(listeners) if request.param == "at run time" else {}
         body = {"name": "monitors", "vip_subnet_id": site.subnet_id, "listeners": listeners}
         made = site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         site.api.wait_active(made["id"], 120)
+        if later:
+            _come(site, made["id"], later)
         statuses = _settled(site, made["id"], numbered)
         yield Seen(
             made["vip_address"],
@@ -185,6 +189,34 @@ def seen(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]
             },
         )
         site.api.delete(f"/loadbalancers/{made['id']}?cascade=true")
+        site.api.wait_gone(f"/loadbalancers/{made['id']}")
+
+
+def _taken_out(listeners: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """All members but those that are away, by the pool's name, of pools that take them at run time.
+
+    The authority of a pool can't come at run time, so somebody is there who brings it along.
+    """
+    pools = [pool for one in listeners if (pool := one["default_pool"])["healthmonitor"]["type"] != "PING"]
+    found = {pool["name"]: [one for one in pool["members"] if one["name"] != "away"] for pool in pools}
+    for pool in pools:
+        pool["members"] = [one for one in pool["members"] if one["name"] == "away"]
+    return found
+
+
+def _come(site: Site, balancer: str, later: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Have members come, without a reload."""
+
+    def workers() -> set[int]:
+        (amphora,) = [one for one in site.machine.status()["amphorae"] if one["load_balancer_id"] == balancer]
+        return haproxy_workers(amphora)
+
+    before = workers()
+    for pool in site.api.get(f"/pools?loadbalancer_id={balancer}")["pools"]:
+        if pool["name"] in later:
+            site.api.put(f"/pools/{pool['id']}/members?additive_only=true", {"members": later[pool["name"]]})
+    site.api.wait_active(balancer, 120)
+    assert workers() == before, "they came by a reload"
 
 
 class _Listening:

@@ -94,6 +94,27 @@ def test_a_new_server_inherits_the_defaults_that_haproxy_would_not_give_it() -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        ("check ssl verify none", "check-ssl"),
+        ("check ssl verify none check-ssl", ""),
+        ("check send-proxy", "check-send-proxy"),
+        ("check send-proxy-v2-ssl-cn ssl verify none", "check-ssl check-send-proxy"),
+        ("check port 81 send-proxy ssl verify none", ""),
+        ("send-proxy ssl verify none", ""),
+        ("check", ""),
+    ],
+)
+def test_a_new_server_is_checked_as_it_is_spoken_to_unless_its_check_goes_elsewhere(words: str, more: str) -> None:
+    plan = haproxy_config.plan(text(ONE), text(ONE, f"m2 10.0.0.2:80 weight 1 {words}"))
+    assert plan is not None
+    wanted = f"{words} {more}".rstrip()
+    assert haproxy_config.add_commands(*plan.added[0])[0] == (
+        f"add server p1:l1/m2 10.0.0.2:80 weight 1 {wanted} pool-max-conn -1 pool-purge-delay 5s"
+    )
+
+
 def test_a_new_server_gets_its_cookie_and_a_disabled_one_stays_out() -> None:
     lines = ("balance roundrobin", "cookie SRV insert indirect nocache dynamic", "dynamic-cookie-key secret")
     plan = haproxy_config.plan(text(ONE, lines=lines), text(ONE, "m2 10.0.0.2:80 weight 1 disabled", lines=lines))
