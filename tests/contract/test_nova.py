@@ -441,10 +441,11 @@ def test_a_locked_server_is_deleted_when_it_is_unlocked(cloud: Cloud, amphora_id
 
 
 def test_a_port_is_not_plugged_into_a_machine_that_is_not_up_yet_but_later(cloud: Cloud, amphora_id: str) -> None:
-    cloud.services.compute.build_time = 0.3
+    cloud.services.compute.build_time = 600.0
     machine, port = cloud.compute.boot(cloud.a_request(amphora_id)), a_port(cloud, amphora_id)
     with pytest.raises(exceptions.Transient, match="while it is in"):
         cloud.compute.attach_port(machine.id, port)
+    cloud.services.compute.finish(name(amphora_id))
     cloud.running(amphora_id)
     cloud.compute.attach_port(machine.id, port)
 

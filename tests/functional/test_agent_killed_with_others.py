@@ -122,7 +122,8 @@ def test_a_start_that_fails_leaves_the_text_of_before_and_no_first_one(folder: p
     broken.unlink()
     agent.apply(_with(2))
     assert _read(folder, 2)
-    os.kill(int(pid_file.read_text()), signal.SIGKILL)
+    os.kill(killed := int(pid_file.read_text()), signal.SIGKILL)
+    assert system.wait_until(lambda: not system.is_running(killed), 30)
     broken.touch()
     with pytest.raises(errors.ConfigRefused):
         agent.apply(_with(3))

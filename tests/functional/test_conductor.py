@@ -265,10 +265,11 @@ def test_a_step_that_finds_its_lease_stolen_undoes_nothing(services: small_flows
 
 
 def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: small_flows.Services) -> None:
-    job_id = post(services, "slow-1")
+    job_id = post(services, "holds-1")
     worker_options = dataclasses.replace(QUICK, claim_expiry=1.0, poll_interval=20.0)
-    with working(services, worker_options):
-        eventually(lambda: services.journal("slow-1")[-1:] and "begin" in services.journal("slow-1")[-1])
+    with working(services, worker_options), contextlib.ExitStack() as whatever_happens:
+        whatever_happens.callback((services.folder / "go-1").touch)
+        eventually(lambda: "hold 1" in services.journal("holds-1"))
         with services.db.begin() as tx:
             tx.connection.execute(
                 sa.update(tables.jobs)
@@ -278,9 +279,10 @@ def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: sma
             tx.connection.execute(
                 sa.update(tables.load_balancers).values(lease_owner="other", lease_token=99, lease_expires_at=time.time() + 60)
             )
-        eventually(lambda: any("end" in line for line in services.journal("slow-1")))
+        (services.folder / "go-1").touch()
+        eventually(lambda: "held 1" in services.journal("holds-1"))
         time.sleep(0.3)
-        assert "settle" not in services.journal("slow-1")
+        assert "settle" not in services.journal("holds-1")
         assert _row(services, job_id)["owner"] == "other"
 
 
@@ -336,15 +338,17 @@ def test_many_load_balancers_are_served_by_two_workers_once_each(services: small
 
 
 def test_a_worker_that_stops_ends_the_step_and_puts_the_flow_aside(services: small_flows.Services) -> None:
-    job_id = post(services, "slow-1")
-    with working(services):
-        eventually(lambda: any("begin" in line for line in services.journal("slow-1")))
-    assert [line.split()[0] for line in services.journal("slow-1")] == ["load", "begin", "end"]
+    job_id = post(services, "holds-1")
+    with working(services) as worker, contextlib.ExitStack() as whatever_happens:
+        whatever_happens.callback((services.folder / "go-1").touch)
+        eventually(lambda: "hold 1" in services.journal("holds-1"))
+        worker.stop()
+    assert services.journal("holds-1") == ["load", "two", "hold 1", "held 1"]
     assert _row(services, job_id)["owner"] is None
-    assert small_flows.state(services.db, "slow-1")["lease_owner"] is None
+    assert small_flows.state(services.db, "holds-1")["lease_owner"] is None
     with working(services):
-        eventually(lambda: is_settled(services, "slow-1") and nothing_is_left(services))
-    assert [line.split()[0] for line in services.journal("slow-1")] == ["load", "begin", "end", "settle"]
+        eventually(lambda: is_settled(services, "holds-1") and nothing_is_left(services))
+    assert services.journal("holds-1") == ["load", "two", "hold 1", "held 1", "fourth", "settle"]
 
 
 def test_an_upgraded_flow_is_run_from_the_beginning(services: small_flows.Services, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,13 +66,14 @@ def test_an_amphora_lost_during_an_update_is_replaced_and_the_update_applied(sit
 
 def test_a_refused_change_is_tried_again_and_heals_when_it_is_mended(site: flow_site.Site, tmp_path: pathlib.Path) -> None:
     load_balancer_id = site.built()
-    site.amphora.refuse("unknown keyword", times=2)
+    site.amphora.refuse("unknown keyword", times=1000)
     with flow_site.working(site, tmp_path) as post:
         site.accept(load_balancer_id, flow_site.a_listener(8080))
         post(flow_site.an_update(load_balancer_id))
         flow_site.eventually(lambda: site.state(load_balancer_id) is ProvisioningStatus.ERROR)
         fault = site.faults(load_balancer_id)[load_balancer_id]
         assert "unknown keyword" in fault.message
+        site.amphora.recover()
         flow_site.eventually(lambda: site.is_whole(load_balancer_id))
 
 

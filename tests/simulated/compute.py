@@ -117,6 +117,11 @@ class Compute:
         """The database of its cell does not answer: nobody can say what the server does (microversion 2.69)."""
         self._change(name, {"status": "UNKNOWN"})
 
+    def finish(self, name: str) -> None:
+        """What is being built will be there with the next look."""
+        for one in self.named(name):
+            self._moments[one["id"]] = (0.0, _NEVER)
+
     def remove(self, name: str) -> None:
         """`openstack server delete`, when it is done."""
         for one in self.named(name):

@@ -8,11 +8,11 @@ import pathlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from amphora_agent import counters, exporter, former_counts, haproxy_runtime
+from amphora_agent import counters, exporter, former_counts, haproxy_runtime, system
 
 _ROW = "l1,FRONTEND,,,1,1,100,{total},{bytes},{bytes},0,0,0,,,,,OPEN" + "," * 30
 
@@ -77,26 +77,22 @@ def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker
         assert total(counted, former) == 5  # another worker is asked before it is known that it has taken over
         succeeded()
     worker.counted, worker.stopping = 8, 1
-    former.look()
-    assert (total(counted, former), worker.held) == (8, 1)
+    look_until(former, lambda: total(counted, former) == 8)
+    assert worker.held == 1
     worker.answers.clear()
     worker.counted = 9
     began = time.monotonic()
     for _ in range(3):
         former.look()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3, "a session waits so long for each answer"
     assert total(counted, former) == 8
     worker.answers.set()
-    time.sleep(0.1)
+    look_until(former, lambda: total(counted, former) == 9)
+    assert former.workers == {7}
     worker.connections = 0
-    for _ in range(2):  # the answer that was awaited, and the one to the next question
-        former.look()
+    look_until(former, lambda: former.workers == set())
     assert total(counted, former) == 9
-    assert former.workers == set()
-    deadline = time.monotonic() + 5
-    while worker.held and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert worker.held == 0
+    assert system.wait_until(lambda: worker.held == 0, 30)
 
 
 def test_answers_that_come_in_pieces_are_whole_before_they_count(worker: Worker, tmp_path: pathlib.Path) -> None:
@@ -107,18 +103,21 @@ def test_answers_that_come_in_pieces_are_whole_before_they_count(worker: Worker,
         succeeded()
     worker.stopping, worker.pause = 1, 0.03
     for worker.counted in range(1, 6):
-        look_until_asked_anew(former)
-        assert (total(counted, former), former.workers) == (worker.counted, {7})
+        look_until(former, lambda: total(counted, former) == worker.counted)
+        assert former.workers == {7}
     worker.counted, worker.connections = 9, 0
-    look_until_asked_anew(former)
-    assert (total(counted, former), former.workers) == (9, set())
+    look_until(former, lambda: former.workers == set())
+    assert total(counted, former) == 9
 
 
-def look_until_asked_anew(former: former_counts.FormerCounts) -> None:
-    """Until what is answered now has been taken in."""
-    for _ in range(2):
+def look_until(former: former_counts.FormerCounts, is_so: Callable[[], bool]) -> None:
+    """Until what is answered now has been taken in, however long the worker's thread waits for a processor."""
+
+    def looked() -> bool:
         former.look()
-        time.sleep(0.15)
+        return is_so()
+
+    assert system.wait_until(looked, 30)
 
 
 @pytest.mark.parametrize("late", ["show info", "show stat"])

@@ -180,13 +180,15 @@ def at_once(path: pathlib.Path, scrapers: int) -> list[bytes]:
 
 def test_many_scrapers_cost_one_look(served: tuple[Counting, pathlib.Path]) -> None:
     asked, path = served
+    began = time.monotonic()
     answers = at_once(path, 30)
+    seconds = 1 + int((time.monotonic() - began) / exporter.FRESH)  # of which a busy machine takes several
     assert len(answers) == 30
     head, _, body = answers[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.0 200 OK\r\n")
     assert f"Content-Length: {len(body)}".encode() in head
     assert b"octavia_loadbalancer_cpu " in body
-    assert asked.asked <= 4  # two questions a second
+    assert asked.asked <= 2 * seconds, "two questions a second"
 
 
 def test_a_haproxy_that_does_not_answer_is_503_and_is_asked_again(served: tuple[Counting, pathlib.Path]) -> None:

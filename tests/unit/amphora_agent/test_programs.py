@@ -156,17 +156,18 @@ def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
 
 
 @pytest.mark.parametrize(
-    ("does", "error"), [("exec sleep 60", errors.ProgramFailed), ("echo 'unknown keyword'; exit 1", errors.ConfigRefused)]
+    ("does", "within", "error"),
+    [("exec sleep 60", 0.5, errors.ProgramFailed), ("echo 'unknown keyword'; exit 1", 30.0, errors.ConfigRefused)],
 )
 def test_a_keepalived_that_is_slow_to_start_has_not_refused_its_configuration(
-    tmp_path: pathlib.Path, does: str, error: type[errors.AgentError]
+    tmp_path: pathlib.Path, does: str, within: float, error: type[errors.AgentError]
 ) -> None:
     command = tmp_path / "program"
     command.write_text(f"#!/bin/sh\n{does}\n")
     command.chmod(0o755)
     half = keepalived.Keepalived(tmp_path, tmp_path, str(command), "", "1", programs.Record(tmp_path / "programs.json"), "")
     wanted = mock.Mock()
-    with mock.patch.object(keepalived, "START_TIMEOUT", 0.5), pytest.raises(error):
+    with mock.patch.object(keepalived, "START_TIMEOUT", within), pytest.raises(error):
         half.apply("vrrp_instance one {\n}\n", wanted)
     assert half._process is not None
     half._process.kill()

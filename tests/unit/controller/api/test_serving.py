@@ -85,6 +85,13 @@ def ask(application: Any, *clients: bytes, count: int = 1, wait: float = 0.0, **
         return runner.run(run())
 
 
+async def eventually(is_so: Callable[[], bool]) -> None:
+    """Let the loop go on until something has happened, however busy the machine is."""
+    async with asyncio.timeout(30):
+        while not is_so():
+            await asyncio.sleep(0.01)
+
+
 def _is_whole(heard: bytes, count: int) -> bool:
     try:
         answers = _parse(heard, count)
@@ -179,9 +186,16 @@ def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may
         for _, writer in slow:
             writer.write(POST + b"Content-Length: 200000\r\n\r\n" + b"x" * size)
             await writer.drain()
-        await asyncio.sleep(0.5)
+
+        def hears() -> list[asyncio.StreamReader]:
+            return [reader for reader, writer in slow if writer.is_closing() or reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
+
+        def is_here(connection: connections.Connection) -> bool:
+            return connection._request is not None and connection._request.body.size == size
+
+        await eventually(lambda: len(hears()) + sum(map(is_here, door.open)) == len(slow))
         assert door.room.left >= 0
-        refused = [reader for reader, writer in slow if writer.is_closing() or reader.at_eof() or reader._buffer]  # type: ignore[attr-defined]
+        refused = hears()
         assert len(refused) == (0 if size <= requests.IN_MEMORY else 50 - most // size)
         for reader in refused:
             with contextlib.suppress(ConnectionResetError):  # it was still sending
@@ -189,7 +203,7 @@ def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may
         assert await status(port, POST + b"Content-Length: 2\r\n\r\n{}") == 200, "who sends little needs no room"
         for _, writer in slow:
             writer.close()
-        await asyncio.sleep(0.2)
+        await eventually(lambda: door.room.left == most)
         assert await status(port, POST + b"Content-Length: 190000\r\n\r\n" + b"x" * 190_000) == 200
         server.close()
         await door.close(2, lambda: None)
@@ -204,7 +218,7 @@ def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
 
     def slow(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         asked.append(environ)
-        time.sleep(0.5)
+        time.sleep(1.5)  # a busy machine may bring the second request a second later
         start_response("200 OK", [])
         return [b""]
 
@@ -228,7 +242,7 @@ def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeyp
         return []
 
     asked = [b"GET %s HTTP/1.1\r\nHost: a\r\nOrigin: b\r\n\r\n" % path for path in (b"/hangs", b"/")]
-    hanging, quick = ask(hangs, *asked, answer_timeout=0.2, refusing=refuse_to)
+    hanging, quick = ask(hangs, *asked, answer_timeout=1.0, refusing=refuse_to)
     go_on.set()
     assert (hanging[0].status, hanging[0].headers["x-page"], "retry-after" in hanging[0].headers) == (503, "b", True)
     assert quick[0].status == 200
@@ -239,12 +253,12 @@ def test_the_answer_that_comes_after_all_is_sent_to_nobody(monkeypatch: pytest.M
 
     def late(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/late":
-            time.sleep(0.6)
+            time.sleep(1.6)
         start_response("200 OK", [])
         return [environ["PATH_INFO"].encode()]
 
     ((first, second),) = ask(
-        late, b"GET /late HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", count=2, wait=0.8, answer_timeout=0.1
+        late, b"GET /late HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n", count=2, wait=1.0, answer_timeout=1.0
     )
     assert (first.status, second.status, second.body) == (503, 200, b"/b")
 
@@ -410,7 +424,7 @@ def test_requests_do_not_wait_for_one_that_hangs(patience: float) -> None:
         for _ in range(4):
             take(b"/")
             await asyncio.wait_for(answered.get(), 3)
-        assert time.monotonic() - begun < 0.5, "each would have waited for half a second"
+        assert time.monotonic() - begun < 3 * 0.5, "each of the four would have waited for half a second"
         go_on.set()
         await asyncio.wait_for(answered.get(), 3)
 
@@ -539,7 +553,7 @@ def test_while_the_last_requests_are_finished_the_process_says_that_it_lives() -
         answering = threads.Threads(_says_its_size, count=1, answer_timeout=5.0)
         door = connections.Door(connections.Limits(request_timeout=5.0, answer_timeout=5.0, connections=20, body=9, bodies=9), answering)
         door.open.add(mock.Mock())
-        await door.close(0.3, lives)
+        await door.close(1.0, lives)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())

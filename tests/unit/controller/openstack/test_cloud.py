@@ -20,6 +20,8 @@ from controller import exceptions
 from controller.openstack import cloud, errors
 
 SERVER = {"id": "s-1"}
+_PATIENCE = 1.5
+"""Seconds; what is not silent answers sooner, on a busy machine too."""
 
 
 class Provider(http.server.ThreadingHTTPServer):
@@ -92,7 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
         elif step == "silence":
-            time.sleep(0.6)
+            time.sleep(_PATIENCE + 0.2)
             self.close_connection = True
         elif step == "endless":
             self.send_response(200)
@@ -144,7 +146,7 @@ def provider() -> Iterator[Provider]:
 def compute(request: pytest.FixtureRequest, provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> cloud.Service:
     monkeypatch.setattr(cloud, "_PAUSE", 0.01)
     if "silence" in request.node.name or "does_not_end" in request.node.name:
-        monkeypatch.setattr(cloud, "_PATIENCE", 0.4)
+        monkeypatch.setattr(cloud, "_PATIENCE", _PATIENCE)
     return _cloud(provider, tmp_path).service("compute")
 
 
