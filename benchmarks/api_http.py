@@ -31,8 +31,7 @@ import orjson
 from benchmarks import api, harness
 from controller.drivers.network import fake
 from controller.embedded import linux
-from tests import databases
-from tests.integration.site import free_port
+from tests import databases, ports
 
 HERE = pathlib.Path(__file__).parents[1]
 SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
@@ -126,7 +125,7 @@ def running(checkout: pathlib.Path = HERE, *, workers: int = 1, more: str = "", 
     :raises RuntimeError: it does not answer.
     """
     with tempfile.TemporaryDirectory(prefix="figlina-b-") as name:
-        folder, port = pathlib.Path(name), free_port()
+        folder, port = pathlib.Path(name), ports.free_port()
         python, environment = _python(checkout), {**os.environ, "PYTHONPATH": str(checkout)}
         if checkout == HERE:
             databases.write_empty(folder / "figlina.db")

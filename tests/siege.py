@@ -65,7 +65,8 @@ class Siege:
 
     def _begin(self) -> Outcome:
         client, outcome = socket.create_connection(self._address, timeout=30), Outcome()
-        client.sendall(self._kind.first)
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # it may be refused before all of it was read
+            client.sendall(self._kind.first)
         client.setblocking(False)
         self._left[client] = outcome, time.monotonic()
         self._selector.register(client, selectors.EVENT_READ)

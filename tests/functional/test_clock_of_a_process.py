@@ -50,9 +50,9 @@ class Process:
     """The health manager, and the file that says how its clock is off."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self._keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)  # so that nobody gets the port who takes any of all addresses
+        self._keeper.bind(("127.0.0.2", 0))
+        self.port = self._keeper.getsockname()[1]
         self._file = folder / "clock"
         self.set_clock(0)
         configuration = folder / "figlina.conf"
@@ -77,6 +77,7 @@ class Process:
         self.log.seek(0)
         print(self.log.read())
         self.log.close()
+        self._keeper.close()
 
 
 @pytest.fixture

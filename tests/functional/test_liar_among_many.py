@@ -133,7 +133,7 @@ def test_a_liar_among_honest_ones_harms_its_own_load_balancer_alone(bench: Bench
     finally:
         liar.ended.set()
         liar.join()
-    eventually(lambda: {_counted(bench, snapshot) for snapshot in honest} == {turn})
+    eventually(lambda: all(_told(bench, *each) for each in zip(fleet, honest, strict=True)))
     time.sleep(0.5)
     liar.say_nul()
     for amphora, snapshot in zip(fleet, honest, strict=True):
@@ -151,6 +151,15 @@ def test_a_liar_among_honest_ones_harms_its_own_load_balancer_alone(bench: Bench
     assert len(told) <= 4
     assert running.receiver._assemblies.size <= 256 * 1024
     assert running.receiver.fleet == HONEST + 1
+
+
+def _told(bench: Bench, amphora: SimulatedAmphora, snapshot: model.Snapshot) -> bool:
+    """Whether what an amphora reports is counted. It says so again, as agents do: while others flood, a datagram may be lost."""
+    (listener,) = amphora.report["listeners"].values()
+    if _counted(bench, snapshot) == listener["stats"]["bytes_in"]:
+        return True
+    amphora.send_report()
+    return False
 
 
 def _counted(bench: Bench, snapshot: model.Snapshot) -> int:
@@ -178,5 +187,4 @@ def test_the_honest_ones_are_heard_while_a_liar_floods(bench: Bench) -> None:
         time.sleep(0.02)
     assert [row for row in bench.failovers() if row["load_balancer_id"] == honest.load_balancer.id] == []
     amphora.report = a_report(honest, bytes_in=7)
-    amphora.send_report()
-    eventually(lambda: _counted(bench, honest) == 7)
+    eventually(lambda: _told(bench, amphora, honest))

@@ -143,8 +143,10 @@ class Network:
         if self.port_quota is not None and len(having) >= self.port_quota:
             _refuse(409, "OverQuota", "Quota exceeded for resources: ['port'].")
         network = self._get("networks", row["network_id"])
-        mac = row.setdefault("mac_address", ":".join(["fa", "16", "3e", *(uuid.uuid4().hex[:2] for _ in range(3))]))
-        if any((port["network_id"], port["mac_address"]) == (network["id"], mac) for port in self.ports.values()):
+        taken = {port["mac_address"] for port in self.ports.values() if port["network_id"] == network["id"]}
+        drawn = (":".join(["fa", "16", "3e", *(uuid.uuid4().hex[:2] for _ in range(3))]) for _ in itertools.count())
+        mac = row.setdefault("mac_address", next(one for one in drawn if one not in taken))
+        if mac in taken:
             words = f"Unable to complete operation for network {network['id']}. The mac address {mac} is in use."
             _refuse(409, "MacAddressInUse", words)
         row |= {

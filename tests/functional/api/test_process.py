@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from benchmarks import api_http
 from controller.drivers.network import fake
 from controller.embedded import linux
 from controller.jobs import wakeup
-from tests import databases
+from tests import databases, ports
 
 SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ANSWER_TIMEOUT = 5
@@ -42,12 +41,6 @@ class Server:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def server(tmp_path: pathlib.Path) -> Iterator[Server]:
     """A running `figlina-api` with a network service in memory."""
@@ -63,7 +56,7 @@ def server(tmp_path: pathlib.Path) -> Iterator[Server]:
 
 def _start(folder: pathlib.Path, more: str = "") -> Server:
     databases.write_empty(folder / "figlina.db")
-    bells, port, configuration = folder / "bells", _free_port(), folder / "figlina.conf"
+    bells, port, configuration = folder / "bells", ports.free_port(), folder / "figlina.conf"
     configuration.write_text(
         f"[database]\nconnection = sqlite:///{folder}/figlina.db\n[controller_worker]\nnetwork_driver = fake\n"
         f"[task_flow]\nwakeup_directory = {bells}\n[api_settings]\nbind_port = {port}\nhealthcheck_enabled = true\n"

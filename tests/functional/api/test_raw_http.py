@@ -164,13 +164,16 @@ def server() -> Iterator[api_http.Server]:
 
 
 def _answers(port: int, sent: bytes) -> list[tuple[int, bytes]]:
-    """Status and body of each answer until the server closes the connection, which it does in time."""
+    """Status and body of each answer until the server closes the connection, which it does in time, perhaps before it has read all."""
     heard = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client, contextlib.suppress(ConnectionResetError, BrokenPipeError):
-        client.sendall(sent)
-        client.shutdown(socket.SHUT_WR)
-        while part := client.recv(65536):
-            heard += part
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            client.sendall(sent)
+        with contextlib.suppress(OSError):  # not connected any more
+            client.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(65536):
+                heard += part
     return _split(heard)
 
 

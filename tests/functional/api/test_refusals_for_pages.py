@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import socket
@@ -58,13 +59,15 @@ def closed_server() -> Iterator[api_http.Server]:
 def _heard(server: api_http.Server, sent: bytes, opened_later: int = 0) -> tuple[int, dict[str, str], bytes]:
     """The status, the headers and the body of the last answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
-        client.sendall(sent)
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):  # it may be refused before all of it was read
+            client.sendall(sent)
         others = [socket.create_connection(("127.0.0.1", server.port), timeout=30) for _ in range(opened_later)]
         for other in others:
             other.sendall(b"GET / HT")
         heard = b""
-        while part := client.recv(65536):
-            heard += part
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(65536):
+                heard += part
         for other in others:
             other.close()
     head, _, body = heard[heard.rindex(b"HTTP/1.1 ") :].partition(b"\r\n\r\n")

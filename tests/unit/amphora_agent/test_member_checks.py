@@ -90,14 +90,15 @@ def test_who_has_no_descriptor_left_tells_nothing_of_members(checks: MemberCheck
 
 def test_all_who_check_a_place_hear_of_its_refusal(checks: MemberChecks) -> None:
     other = dataclasses.replace(CHECK, timeout=2)
-    with _listening("127.0.0.1") as port:
+    with _listening("127.0.0.2") as port:  # so that nobody who takes any port of all addresses gets this one meanwhile
         here = Target("127.0.0.1", port, CHECK)
         targets = {("l", "m"): here, ("k", "m"): here, ("j", "m"): Target("127.0.0.1", port, other)}
-        checks.set(targets, {})
-        assert _found(checks) == dict.fromkeys(targets, True)
-    assert system.wait_until(lambda: not any(checks.states().values()), 30.0)
-    with _listening("127.0.0.1", port=port):
-        assert system.wait_until(lambda: all(checks.states().values()), 30.0)
+        with _listening("127.0.0.1", port=port):
+            checks.set(targets, {})
+            assert _found(checks) == dict.fromkeys(targets, True)
+        assert system.wait_until(lambda: not any(checks.states().values()), 30.0)
+        with _listening("127.0.0.1", port=port):
+            assert system.wait_until(lambda: all(checks.states().values()), 30.0)
 
 
 def test_an_agent_that_was_held_up_calls_no_living_member_down(checks: MemberChecks, monkeypatch: pytest.MonkeyPatch) -> None:
