@@ -45,18 +45,27 @@ class Kiln(interface.Provider):
 '''
 
 
-@pytest.fixture
-def kiln(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An installed distribution with one module and one entry point; gives the module."""
-    (tmp_path / "figlina_kiln.py").write_text(MODULE)
-    info = tmp_path / "figlina_kiln-1.0.dist-info"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """An installed distribution with one module and one entry point; gives the module, which is the one that every API here loads."""
+    folder: pathlib.Path = tmp_path_factory.mktemp("kiln")
+    (folder / "figlina_kiln.py").write_text(MODULE)
+    info = folder / "figlina_kiln-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: figlina-kiln\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[{providers.GROUP}]\nkiln = figlina_kiln:Kiln\nlost = figlina_kiln:Lost\n")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    importlib.invalidate_caches()
-    yield importlib.import_module("figlina_kiln")
-    sys.modules.pop("figlina_kiln", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        importlib.invalidate_caches()
+        yield importlib.import_module("figlina_kiln")
+        sys.modules.pop("figlina_kiln", None)
+
+
+@pytest.fixture
+def kiln(installed: Any) -> Any:
+    """The module, which was asked nothing yet."""
+    installed.ACCEPTED.clear()
+    return installed
 
 
 @pytest.fixture
