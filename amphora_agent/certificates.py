@@ -21,6 +21,7 @@ from amphora_agent.protocol import rest
 NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.pem").fullmatch
 LIST = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.list").fullmatch
 FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
+_VERIFYING = ("-ca.pem", "-crl.pem")
 _COMMENT = re.compile(r"(?m)^# certificate (\S+) (\S+)$")
 _END = "-----END CERTIFICATE-----"
 _NOT_AFTER = re.compile(r"(?m)^notAfter: (.+? GMT)\s*$")  # HAProxy's management guide, section 9.3, "show ssl cert"
@@ -73,6 +74,14 @@ def of(text: str) -> Manifest:
     return Manifest(names, lists)
 
 
+def verify_otherwise(old: Manifest, new: Manifest) -> bool:
+    """Whether other authorities or revocations are behind the names: only a reload makes an end of whom the former ones let in.
+
+    HAProxy takes them at run time, but goes on with the sessions of clients that it remembers, and with its connections to members.
+    """
+    return any(name.endswith(_VERIFYING) and old.names.get(name, file) != file for name, file in new.names.items())
+
+
 def _comments(text: str) -> list[tuple[str, str]]:
     """Notes stand at the end, so what is before the first is not read: a large configuration takes a while."""
     begin = text.find("# certificate ")
@@ -116,7 +125,7 @@ class Certificates:
         self._whole &= kept
 
     def lead(self, runtime: haproxy_runtime.RuntimeApi, old: Manifest, new: Manifest) -> None:
-        """Give a running HAProxy what differs; what differs in other ways than these follows from another configuration.
+        """Give a running HAProxy the certificates that differ; what differs in other ways than these follows from another configuration.
 
         :raises RuntimeFailed: it did not take something, or does not show it afterwards; a reload will do.
         """
@@ -152,18 +161,17 @@ class Certificates:
 
     def _replace(self, runtime: haproxy_runtime.RuntimeApi, name: str, file: str) -> None:
         path, content = self.directory / name, (system.read_file(self.directory / file) or b"").decode()
-        kind = "ca-file" if name.endswith("-ca.pem") else "crl-file" if name.endswith("-crl.pem") else "cert"
-        command = f"set ssl {kind} {path} <<\n{content.rstrip()}\n"  # an empty line ends it
+        command = f"set ssl cert {path} <<\n{content.rstrip()}\n"  # an empty line ends it
         if len(command) > _LARGEST or "\n\n" in command:
             raise haproxy_runtime.RuntimeFailed(f"{name} is too large for a command, or has empty lines")
         said = runtime.ask(command).strip()
         if "ransaction " not in said:  # the command itself holds a key, which no message may repeat
-            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `set ssl {kind} {name}` with: {said}")
-        said = runtime.ask(f"commit ssl {kind} {path}").strip()
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `set ssl cert {name}` with: {said}")
+        said = runtime.ask(f"commit ssl cert {path}").strip()
         if not said.endswith("Success!"):
-            runtime.ask(f"abort ssl {kind} {path}")
-            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `commit ssl {kind} {name}` with: {said}")
-        if kind == "cert" and _fingerprint(content) not in runtime.ask(f"show ssl cert {path}"):
+            runtime.ask(f"abort ssl cert {path}")
+            raise haproxy_runtime.RuntimeFailed(f"HAProxy answers `commit ssl cert {name}` with: {said}")
+        if _fingerprint(content) not in runtime.ask(f"show ssl cert {path}"):
             raise haproxy_runtime.RuntimeFailed(f"HAProxy took {name}, and shows another certificate")
 
     def _lead_list(self, runtime: haproxy_runtime.RuntimeApi, name: str, was: set[str], now: set[str]) -> None:

@@ -177,7 +177,7 @@ def addresses_of_external_checks(text: str) -> dict[tuple[str, str], str]:
 def plan(old: str, new: str) -> Plan | None:
     """The way from `old` to `new` by runtime commands, or None where only a reload leads there."""
     before, after = cut(old), cut(new)
-    if len(before) != len(after):
+    if len(before) != len(after) or certificates.verify_otherwise(certificates.of(old), certificates.of(new)):
         return None
     added: list[tuple[Section, Server]] = []
     renewed: list[tuple[Section, Server]] = []

@@ -40,6 +40,7 @@ class Bed:
 
     def __init__(self, site: Site, folder: pathlib.Path) -> None:
         self.site, self.folder = site, folder
+        self.member = tls_material.issue("member.example", ROOT, names=["member.example"])
         member = {"address": site.web["web-1"], "protocol_port": ECHO}
         pool = {"name": "echo", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "members": [member]}
         body = {"name": "tls", "vip_subnet_id": site.subnet_id, "pools": [pool]}
@@ -117,8 +118,7 @@ class Bed:
 def bed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("tls")
     made = Bed(site, folder)
-    member = tls_material.issue("member.example", ROOT, names=["member.example"])
-    pem, ca = made.file("member.pem", bundles.pem(member.bundle)), made.file("ca.pem", ROOT.pem)
+    pem, ca = made.file("member.pem", bundles.pem(made.member.bundle)), made.file("ca.pem", ROOT.pem)
     with contextlib.ExitStack() as ends:
         for arguments in ([str(ECHO)], [str(ECHO_TLS), pem], [str(ECHO_CLIENTS), pem, ca]):
             program = [*site.machine.entrance("web-1"), sys.executable, tls_member.__file__, *arguments]
@@ -308,22 +308,39 @@ def test_certificates_and_lists_change_without_a_reload_and_without_a_failed_han
     assert "(runtime)" in "".join(text for name, text in bed.site.last_words() if name.startswith("amphora"))
 
 
-def test_a_new_list_of_revocations_is_taken_without_a_reload(bed: Bed) -> None:
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("changed", ["authority", "revocations"])
+def test_clients_that_are_let_in_no_more_do_not_come_by_a_session_from_before(bed: Bed, version: str, changed: str) -> None:
     client = tls_material.issue("client.example", ROOT)
     pem = bed.file("later.pem", client.pem + client.key_pem())
-    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem)
+    cas = [bed.store.store_secret(bed.project, "ca", one.pem) for one in (ROOT, FOREIGN)]
     crls = [bed.store.store_secret(bed.project, "crl", tls_material.revoke(ROOT, *revoked)) for revoked in ((), (client,))]
-    listener_id, port = bed.listener(
-        tls_material.issue("web.example", BETWEEN),
-        client_authentication="MANDATORY",
-        client_ca_tls_container_ref=ca,
-        client_crl_container_ref=crls[0],
-    )
-    assert bed.ask(port, "--cert", pem)[0] == 200
-    before = bed.workers()
-    bed.change(listener_id, client_crl_container_ref=crls[1])
-    assert bed.ask(port, "--cert", pem)[0] == 0
-    assert bed.workers() == before
+    fields = {"client_ca_tls_container_ref": cas[0]} | ({"client_crl_container_ref": crls[0]} if changed == "revocations" else {})
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), client_authentication="MANDATORY", **fields)
+    path, fetch = str(bed.folder / f"let-in{version}"), "GET /x HTTP/1.0\r\n\r\n"
+    command = ["openssl", "s_client", "-ign_eof", version, "-cert", pem, "-key", pem, "-connect", f"{bed.vip}:{port}"]
+    assert "200 OK" in bed.run(*command, "-sess_out", path, input=fetch).stdout
+    shown = bed.run(*command, "-sess_in", path, "-sess_out", path, input=fetch).stdout
+    assert f"Reused, TLSv1.{version[-1]}" in shown
+    assert "200 OK" in shown
+    later = {"client_ca_tls_container_ref": cas[1]} if changed == "authority" else {"client_crl_container_ref": crls[1]}
+    bed.change(listener_id, **later)
+    assert "200 OK" not in bed.run(*command, input=fetch).stdout
+    assert "200 OK" not in bed.run(*command, "-sess_in", path, input=fetch).stdout
+
+
+@pytest.mark.parametrize("changed", ["authority", "revocations"])
+def test_members_that_are_trusted_no_more_get_no_request_by_a_connection_from_before(bed: Bed, changed: str) -> None:
+    cas = [bed.store.store_secret(bed.project, "ca", one.pem) for one in (ROOT, FOREIGN)]
+    crls = [bed.store.store_secret(bed.project, "crl", tls_material.revoke(ROOT, *revoked)) for revoked in ((), (bed.member,))]
+    fields = {"ca_tls_container_ref": cas[0]} | ({"crl_container_ref": crls[0]} if changed == "revocations" else {})
+    pool_id = bed.pool(port=ECHO_TLS, **fields)
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)
+    assert bed.ask(port)[0] == 200
+    later = {"ca_tls_container_ref": cas[1]} if changed == "authority" else {"crl_container_ref": crls[1]}
+    bed.site.api.put(f"/pools/{pool_id}", {"pool": later})
+    bed.site.api.wait_active(bed.id)
+    assert bed.ask(port)[0] == 503
 
 
 def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:

@@ -7,7 +7,6 @@ import pytest
 from tests.integration.test_terminated_https import (  # noqa: F401
     bed,
     test_a_client_sees_the_certificate_of_the_name_that_it_asks_for,
-    test_a_new_list_of_revocations_is_taken_without_a_reload,
     test_certificates_and_lists_change_without_a_reload_and_without_a_failed_handshake,
     test_failover_and_delete_need_no_secret_store_and_nothing_leaks,
 )

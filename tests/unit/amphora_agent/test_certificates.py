@@ -35,6 +35,15 @@ def test_a_text_with_other_certificates_is_another_text_and_the_same_configurati
     assert not haproxy_config.differ_plainly(one, other)
 
 
+@pytest.mark.parametrize(("name", "by_reload"), [("l-ca.pem", True), ("l-crl.pem", True), ("access-log-ca.pem", True), ("l.pem", False)])
+def test_who_is_let_in_is_asked_anew_when_authorities_and_revocations_change(name: str, by_reload: bool) -> None:
+    """A worker would remember sessions of those whom it let in before."""
+    text = "frontend f\n    bind 10.0.0.1:443 ssl crt x.pem\n"
+    one, other = (certificates.noted(text, _wanted({name: file})) for file in (_A, _B))
+    assert (haproxy_config.plan(one, other) is None) is by_reload
+    assert haproxy_config.plan(one, one) is not None
+
+
 @pytest.mark.parametrize("name", ["../x.pem", "x/y.pem", "x.pem\n", "X.pem", ".pem", "x", "x.list", "x.pem y", _A])
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(rest.Malformed):
