@@ -295,11 +295,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
     parser.add_argument("port", type=int)
+    parser.add_argument("--from", dest="source_port", type=int, default=0, help="the client's own port; 0: any")
     options = parser.parse_args(arguments)
     with socket.socket(socket.AF_INET6 if ":" in options.address else socket.AF_INET, socket.SOCK_DGRAM) as routed:
         routed.connect((options.address, 9))
         own = routed.getsockname()[0]
-    with Endpoint(own) as endpoint:
+    with Endpoint(own, options.source_port) as endpoint:
         one = endpoint.connect(options.address, options.port)
         one.send(sys.stdin.buffer.read())
         sys.stdout.buffer.write(one.receive())

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import ipaddress
+import itertools
 import json
 import secrets
 import socket
@@ -30,6 +31,8 @@ CONTENTS = ("http", "tls", "stream", "datagram", "sctp")
 """What a member gets: HTTP; HTTP within TLS; bytes until the sender has no more; one datagram; a message over SCTP."""
 _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of the PROXY protocol's version 2 (its specification, section 2.2)
 SECONDS = 10
+_SOURCE_PORTS = itertools.cycle(range(20_000, 32_000))
+"""Of clients whose packets make a flow by themselves, each another one: from a port of before, they would go where those of before went."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -203,6 +206,18 @@ def _offered() -> Iterator[tuple[str, int]]:
 # Its clients
 
 
+_DATAGRAM = """
+import socket, sys
+address, number, own = sys.argv[1:]
+with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    sock.bind(("", int(own)))
+    sock.connect((address, int(number)))
+    sock.settimeout(3)
+    sock.send(sys.stdin.buffer.read())
+    sys.stdout.buffer.write(sock.recv(65536))
+"""
+
+
 def command(client: str, address: str, number: int) -> list[str]:
     """What sends its standard input to a listener and prints what a member answered."""
     host = f"[{address}]" if ":" in address else address
@@ -214,11 +229,11 @@ def command(client: str, address: str, number: int) -> list[str]:
         case "s_client":
             return ["openssl", "s_client", "-quiet", "-connect", f"{host}:{number}"]
         case "sctp":
-            return processes.python("tests.integration.associations", address, str(number))
-        case "stream" | "datagram":
-            kind = {"stream": "TCP", "datagram": "UDP"}[client]
-            waits = "1" if client == "datagram" else str(SECONDS)
-            return ["socat", f"-t{waits}", "-", f"{kind}{family}:{host}:{number}"]
+            return processes.python("tests.integration.associations", address, str(number), "--from", str(next(_SOURCE_PORTS)))
+        case "datagram":
+            return [sys.executable, "-c", _DATAGRAM, address, str(number), str(next(_SOURCE_PORTS))]
+        case "stream":
+            return ["socat", f"-t{SECONDS}", "-", f"TCP{family}:{host}:{number}"]
     raise AssertionError(f"there is no client {client!r}")
 
 

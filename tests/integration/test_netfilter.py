@@ -37,7 +37,9 @@ VIP = {4: "198.19.252.100", 6: "2001:db8:252::100"}
 NOBODY = {4: "198.19.252.250", 6: "2001:db8:252::250"}
 CLIENTS = {4: [f"198.19.252.{number}" for number in range(130, 170)], 6: [f"2001:db8:252::1:{number:x}" for number in range(1, 41)]}
 _SHORT = 2.0
-"""Seconds within which an association is established that may come to nothing."""
+"""Seconds within which an association is established, or a datagram answered, that may come to nothing."""
+_PATIENCE = 5.0
+"""Seconds within which a datagram is answered that will be."""
 HEADERS = {4: 28, 6: 48}
 """Bytes of the headers of IP and UDP, which are counted, too."""
 CHECK = datagrams.Check(type="UDP-CONNECT", delay=1, timeout=1, rise=2, fall=2)
@@ -103,6 +105,7 @@ class Site:
         self.members: dict[int, socket.socket | associations.Endpoint] = {}
         self.heard: collections.Counter[int] = collections.Counter()
         self.generation = 0
+        self._source_ports = iter(range(41_000, 65_000))
 
     def make(self) -> None:
         """Namespaces, a cable between them, addresses."""
@@ -179,16 +182,19 @@ class Site:
         return system.inside_namespace(self.outside, action)
 
     def client(self, version: int = 4, source: str | None = None, port: int = PORT, source_port: int = 0, within: float = 30.0) -> Any:
-        """A new flow from an address; `within` so many seconds, if it is an association.
+        """A new flow from an address, from a port that no flow had before: one that had would still be known, and go where that one went.
+
+        An association is to be established `within` so many seconds.
 
         :raises OSError: of an association that is not established.
         """
+        own = source_port or next(self._source_ports)
         if self.transport == "sctp":
-            return self.outdoors(lambda: Association(source or OUTSIDE[version], source_port, VIP[version], port, within))
+            return self.outdoors(lambda: Association(source or OUTSIDE[version], own, VIP[version], port, within))
         sock: socket.socket = self.outdoors(lambda: _udp(version))
-        sock.bind((source or OUTSIDE[version], source_port))
+        sock.bind((source or OUTSIDE[version], own))
         sock.connect((VIP[version], port))
-        sock.settimeout(1.0)
+        sock.settimeout(min(within, _PATIENCE))
         return sock
 
     def flow(self, version: int = 4, source: str | None = None, **where: Any) -> int:
@@ -321,11 +327,11 @@ def test_a_member_that_dies_leaves_with_its_flows_and_comes_back(site: Site, ver
             return all(ask(sock)["port"] == 5002 for sock in victims)
         return False
 
-    eventually(moved, within=20)
+    eventually(moved, within=60)
     part = site.look()
     assert part.pools["p:l-1"] == {"status": "UP", "members": {"m-5001": "DOWN", "m-5002": "UP"}}
     site.start(5001, version=version)
-    eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=20)
+    eventually(lambda: {site.flow(version) for _ in range(4)} == {5001, 5002}, within=60)
     for sock in flows:
         sock.close()
 
@@ -335,12 +341,12 @@ def test_a_member_that_dies_leaves_with_its_flows_and_comes_back(site: Site, ver
 def test_associations_with_a_member_that_dies_are_ended_and_begin_anew_elsewhere(site: Site, version: int) -> None:
     site.start(5001, 5002, version=version)
     site.apply(service(member(5001, version=version), member(5002, version=version), check=CHECK))
-    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=60)
     flows = [site.client(version) for _ in range(4)]
     before = [ask(sock)["port"] for sock in flows]
     assert sorted(before) == [5001, 5001, 5002, 5002]
     site.stop(5001)
-    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "DOWN", "m-5002": "UP"}, within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "DOWN", "m-5002": "UP"}, within=60)
     eventually(
         lambda: {site.flow(version, within=_SHORT) for _ in range(4)} == {5002}, within=30
     )  # rules follow what is known within milliseconds
@@ -352,7 +358,7 @@ def test_associations_with_a_member_that_dies_are_ended_and_begin_anew_elsewhere
                 ask(sock)
         sock.close()
     site.start(5001, version=version)
-    eventually(lambda: {site.flow(version, within=_SHORT) for _ in range(4)} == {5001, 5002}, within=30)
+    eventually(lambda: {site.flow(version, within=_SHORT) for _ in range(4)} == {5001, 5002}, within=60)
 
 
 _BEGIN_NOTHING = (associations.Kind.HEARTBEAT, associations.Kind.HEARTBEAT_ACK, associations.Kind.SHUTDOWN_ACK)
@@ -424,7 +430,7 @@ def test_statistics_of_sctp_are_what_clients_sent_and_got(site: Site, version: i
         sent, received = (sum(getattr(sock.endpoint, name) for sock in flows) for name in ("bytes_out", "bytes_in"))
         return (found["bytes_in"], found["bytes_out"], found["total_connections"]) == (sent, received, 3)
 
-    eventually(told, within=30)
+    eventually(told, within=60)
     for sock in flows:
         sock.close()
 
@@ -477,7 +483,7 @@ def test_only_an_init_ack_tells_that_a_member_of_sctp_is_there(site: Site, versi
     try:
         site.apply(service(member(5001, version=version), check=dataclasses.replace(CHECK, fall=1)))
         word = "UP" if good else "DOWN"
-        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": word}, within=30)
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": word}, within=60)
         assert not good or liar.aborted.wait(30), "a member keeps nothing of a check"
     finally:
         liar.sock.close()
@@ -510,10 +516,10 @@ def test_a_check_of_sctp_ends_in_time_whatever_comes_meanwhile(site: Site, versi
     try:
         some = [member(port, version=version) for port in range(5001, 5011)]
         site.apply(service(*some, check=dataclasses.replace(CHECK, fall=1)))
-        eventually(lambda: set(site.look().pools["p:l-1"]["members"].values()) == {"DOWN"}, within=30)
+        eventually(lambda: set(site.look().pools["p:l-1"]["members"].values()) == {"DOWN"}, within=60)
         assert lies
         site.apply(service(*some))
-        eventually(lambda: ":0084" not in site.indoors("cat", f"/proc/net/raw{'6' * (version == 6)}"), within=30)
+        eventually(lambda: ":0084" not in site.indoors("cat", f"/proc/net/raw{'6' * (version == 6)}"), within=60)
     finally:
         done.set()
         chatting.join()
@@ -539,7 +545,7 @@ def test_refusals_of_some_ports_say_nothing_of_another_of_that_machine(site: Sit
         ports = range(5001, 5010)
         site.apply(service(*[member(port, version=version) for port in ports], check=dataclasses.replace(CHECK, timeout=20, fall=1)))
         expected = {f"m-{port}": "UP" if port == 5001 else "DOWN" for port in ports}
-        eventually(lambda: site.look().pools["p:l-1"]["members"] == expected, within=30)
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == expected, within=60)
         for _ in range(5):
             assert asked.acquire(timeout=30)
             assert site.look().pools["p:l-1"]["members"] == expected
@@ -584,8 +590,8 @@ def test_a_machine_that_is_away_is_found_out(site: Site) -> None:
     site.start(5001)
     away = member(5002, address=NOBODY[4], check_address=NOBODY[4])
     site.apply(service(member(5001), away, check=dataclasses.replace(CHECK, delay=3)))
-    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
-    eventually(lambda: {site.flow() for _ in range(6)} == {5001}, within=20)  # rules follow what is known within milliseconds
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=60)
+    eventually(lambda: {site.flow() for _ in range(6)} == {5001}, within=60)  # rules follow what is known within milliseconds
 
 
 @VERSIONS
@@ -597,9 +603,9 @@ def test_a_dead_member_is_found_out_below_many_listeners(site: Site, version: in
         service(member(5001, version=version), id=f"l-{at}", port=60 + at, pool_id=f"p-{at}", check=checks[at % 2]) for at in range(10)
     ]
     site.apply(*listeners)
-    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"UP"}, within=30)
+    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"UP"}, within=60)
     site.stop(5001)
-    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=15)
+    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=60)
     until = time.monotonic() + 5
     while time.monotonic() < until:
         assert {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, "and for good"
@@ -614,16 +620,16 @@ def test_dead_ports_of_one_machine_are_all_found_out_and_come_back(site: Site) -
     def up() -> set[str]:
         return {name for name, word in site.look().pools["p:l-1"]["members"].items() if word == "UP"}
 
-    eventually(lambda: up() == {f"m-{port}" for port in ports}, within=30)
+    eventually(lambda: up() == {f"m-{port}" for port in ports}, within=60)
     for port in ports[:-1]:
         site.stop(port)
-    eventually(lambda: up() == {"m-5008"}, within=50)
+    eventually(lambda: up() == {"m-5008"}, within=60)
     until = time.monotonic() + 10
     while time.monotonic() < until:
         assert up() == {"m-5008"}
         time.sleep(0.2)
     site.start(*ports[:-1])
-    eventually(lambda: len(up()) == len(ports), within=30)
+    eventually(lambda: len(up()) == len(ports), within=60)
 
 
 def test_what_a_client_of_one_listener_hears_counts_for_all_of_its_pool(site: Site) -> None:
@@ -641,7 +647,7 @@ def test_what_a_client_of_one_listener_hears_counts_for_all_of_its_pool(site: Si
         accused = site.program._refusing()
     assert accused == {(OUTSIDE[4], 5001)}
     site.program._checks.accuse(accused)
-    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=30)
+    eventually(lambda: {pool["status"] for pool in site.look().pools.values()} == {"DOWN"}, within=60)
 
 
 def test_a_member_is_checked_by_the_way_that_there_is_now(site: Site) -> None:
@@ -662,10 +668,10 @@ def test_a_member_is_checked_by_the_way_that_there_is_now(site: Site) -> None:
     site.members[5002] = sock
     away = member(5002, address=far, check_address=far)
     site.apply(service(away, check=CHECK))
-    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=60)
     assert not seen
     system.run(["ip", "-n", site.inside, "route", "add", "203.0.113.0/24", "via", OUTSIDE[4]])
-    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=60)
     assert set(seen) == {OWN[4]}
     system.run(["ip", "-n", site.outside, "link", "add", "own", "type", "veth", "peer", "name", "eth2", "netns", site.inside])
     system.run(["ip", "-n", site.inside, "route", "delete", "203.0.113.0/24"])
@@ -674,10 +680,10 @@ def test_a_member_is_checked_by_the_way_that_there_is_now(site: Site) -> None:
         (site.inside, f"address add {near}/24 dev eth2\nlink set eth2 up\n"),
     ):
         system.run(["ip", "-n", name, "-batch", "-"], stdin=lines)
-    eventually(lambda: seen[-1:] == [near], within=30)
-    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=15)
+    eventually(lambda: seen[-1:] == [near], within=60)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=60)
     site.stop(5002)
-    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=60)
 
 
 @TRANSPORTS
@@ -690,13 +696,13 @@ def test_members_are_checked_by_other_protocols_where_somebody_says_so(site: Sit
     try:
         check = HTTP_CHECK if kind == "HTTP" else dataclasses.replace(CHECK, type="TCP")
         site.apply(service(member(5001, check_port=8080), member(5002, check_port=8081), check=check))
-        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
-        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=20)
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=60)
+        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=60)
         if kind == "HTTP":
             _Health.answers = 503
-            eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=20)
+            eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=60)
             _Health.answers = 203
-            eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=20)
+            eventually(lambda: site.look().pools["p:l-1"]["status"] == "UP", within=60)
     finally:
         server.shutdown()
         server.server_close()
@@ -713,9 +719,9 @@ def test_members_are_checked_by_datagrams_and_by_sctp_whatever_they_serve(site: 
         else:
             stack.enter_context(site.outdoors(lambda: _udp(4))).bind((OUTSIDE[4], 8080))
         site.apply(service(member(5001, check_port=8080), member(5002, check_port=8081), check=check), checked_alike=False)
-        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=30)
-        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=20)
-    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=30)
+        eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}, within=60)
+        eventually(lambda: {site.flow(within=_SHORT) for _ in range(4)} == {5001}, within=60)
+    eventually(lambda: site.look().pools["p:l-1"]["status"] == "DOWN", within=60)
 
 
 @TRANSPORTS
@@ -756,7 +762,7 @@ def test_backups_serve_while_nobody_else_does(site: Site) -> None:
 def test_clients_are_held_by_their_network_until_they_are_silent(site: Site, version: int) -> None:
     ports = tuple(range(5001, 5007))
     site.start(*ports, version=version)
-    held = datagrams.Persistence(timeout=2, prefix4=25, prefix6=120)
+    held = datagrams.Persistence(timeout=3, prefix4=25, prefix6=120)
     some = [member(port, version=version) for port in ports]
     site.apply(service(*some, persistence=held))
     alike = CLIENTS[version][:20]
@@ -769,15 +775,15 @@ def test_clients_are_held_by_their_network_until_they_are_silent(site: Site, ver
     site.apply(service(*some, persistence=held))
     for _ in range(6):  # longer than it would be held without a packet
         assert site.flow(version, alike[1]) == refuge, "who is held stays, though another member would be its by hash"
-        time.sleep(0.6)
-    time.sleep(2.6)
+        time.sleep(0.7)
+    time.sleep(3)
     assert site.flow(version, alike[0]) == home, "who was silent is forgotten"
 
 
 @TRANSPORTS
 def test_datagrams_of_one_flow_keep_its_client_held(site: Site) -> None:
     site.start(5001, 5002, 5003)
-    held = datagrams.Persistence(timeout=2)
+    held = datagrams.Persistence(timeout=3)
     some = [member(port) for port in (5001, 5002, 5003)]
     site.apply(service(*some, persistence=held))
     home = site.flow()
@@ -787,7 +793,7 @@ def test_datagrams_of_one_flow_keep_its_client_held(site: Site) -> None:
         site.apply(service(*some, persistence=held))
         for _ in range(6):
             ask(sock)
-            time.sleep(0.6)
+            time.sleep(0.7)
     assert site.flow() == refuge
 
 
@@ -916,7 +922,7 @@ def test_listeners_of_one_pool_serve_and_go_each_for_itself(site: Site, algorith
         assert all(5003 in met(at, begin=20) for at in (1, 2, 3))
         assert ask(stays)["port"] == first
     site.members.pop(5003).close()
-    eventually(lambda: not any(5003 in met(at, begin=20) for at in (1, 2, 3)), within=30)
+    eventually(lambda: not any(5003 in met(at, begin=20) for at in (1, 2, 3)), within=60)
     site.apply(some(5002)[2])
     assert met(3) == {5002}
     assert "l_1" not in site.nft("list", "ruleset")
@@ -1052,7 +1058,7 @@ def test_whether_the_kernel_tracks_sctp_is_asked_when_tracking_is_loaded(
 def test_an_agent_that_begins_goes_by_what_the_former_one_knew(site: Site) -> None:
     site.start(5001)
     site.apply(service(member(5001), member(5002), check=dataclasses.replace(CHECK, delay=30)))
-    eventually(lambda: len(json.loads((site.folder / "datagrams-members.json").read_text())) == 2, within=30)
+    eventually(lambda: len(json.loads((site.folder / "datagrams-members.json").read_text())) == 2, within=60)
     assert {site.flow() for _ in range(4)} == {5001}
     site.begin()
     assert site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "DOWN"}
@@ -1074,9 +1080,9 @@ def test_an_agent_that_begins_takes_out_nobody_whose_checks_changed_nothing(site
         site.look()
         assert {site.flow() for _ in range(4)} == {5001, 5002}
     assert [ask(sock)["port"] for sock in flows] == before
-    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=20)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=60)
     assert [ask(sock)["port"] for sock in flows] == before
-    eventually(lambda: len(json.loads((site.folder / "datagrams-members.json").read_text())) == 2, within=20)
+    eventually(lambda: len(json.loads((site.folder / "datagrams-members.json").read_text())) == 2, within=60)
     for sock in flows:
         sock.close()
 
@@ -1099,7 +1105,7 @@ def test_what_another_version_of_the_agent_was_told_serves_on_until_something_is
             assert {site.flow() for _ in range(4)} == {5001, 5002}
         assert site.apply(checked) == "runtime"
         assert ask(sock)["port"] == before
-    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=30)
+    eventually(lambda: site.look().pools["p:l-1"]["members"] == {"m-5001": "UP", "m-5002": "UP"}, within=60)
 
 
 @pytest.mark.parametrize("understood", [True, False])
@@ -1138,7 +1144,7 @@ def test_the_amphora_forwards_nothing_else(site: Site) -> None:
             system.run(["ip", "-n", name, "-batch", "-"], stdin=lines)
         with pytest.raises(system.CommandFailed):
             system.run(["ip", "netns", "exec", site.outside, "ping", "-c", "1", "-W", "1", "203.0.113.2"])
-        assert "1 received" in system.run(["ip", "netns", "exec", site.outside, "ping", "-c", "1", "-W", "1", "203.0.113.1"])
+        assert "1 received" in system.run(["ip", "netns", "exec", site.outside, "ping", "-c", "1", "-W", "20", "203.0.113.1"])
         assert site.flow() == 5001
     finally:
         system.run(["ip", "netns", "delete", other])
@@ -1190,7 +1196,7 @@ def test_two_hundred_members_are_served_and_replaced(site: Site) -> None:
     ports = range(6000, 6200)
     site.start(*ports)
     site.apply(service(*[member(port) for port in ports]))
-    flows = [site.client() for _ in ports]  # open together: none has the port of a former one, and so its member
+    flows = [site.client() for _ in ports]
     assert {ask(sock)["port"] for sock in flows} == set(ports)
     for sock in flows:
         sock.close()
