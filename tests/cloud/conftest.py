@@ -19,7 +19,8 @@ from openstack.connection import Connection
 
 from controller.db import database, tables
 from tests.cloud.site import Site, Users
-from tests.integration.keystone import ROOT, Process, free_port
+from tests.integration.keystone import ROOT, Process
+from tests.ports import free_port
 
 _FIGLINA = """
 [database]

@@ -24,7 +24,7 @@ from openstack.connection import Connection
 from controller.dev import client
 from controller.dev.client import eventually
 from tests.cloud import catalogue, inventory, proxy, tenant
-from tests.integration.keystone import free_port
+from tests.ports import free_port
 
 NAMES = {"admin": "testcloud-admin", "service": "testcloud-lb", "tenant": "testcloud-demo"}
 BOOT = 240.0

@@ -20,7 +20,7 @@ from openstack.connection import Connection
 from tests.cloud import catalogue
 from tests.cloud.conftest import Cloud
 from tests.devstack.bed import Bed
-from tests.integration.keystone import free_port
+from tests.ports import free_port
 
 PREFIX = "ds"
 _SERVER = "mysql://root:testcloud@127.0.0.1:13316"

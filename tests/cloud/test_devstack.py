@@ -11,7 +11,7 @@ import pytest
 
 from tests.cloud import catalogue, stacked
 from tests.cloud.conftest import Cloud
-from tests.integration.keystone import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cloud, pytest.mark.slow, pytest.mark.timeout(catalogue.WAIT)]
 

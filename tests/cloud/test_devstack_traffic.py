@@ -14,7 +14,7 @@ from tests.cloud import catalogue, stacked
 from tests.cloud.conftest import Cloud
 from tests.cloud.tenant import Machine
 from tests.devstack.bed import ROOT, Bed
-from tests.integration.keystone import free_port
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cloud, pytest.mark.slow, pytest.mark.timeout(catalogue.WAIT)]
 

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from keystoneauth1.identity import v3
 
 from controller.db import database, tables
 from controller.drivers.network import fake
+from tests.ports import free_port
 
 ROOT = pathlib.Path(__file__).parents[2]
 PROGRAMS = ROOT / ".venv-keystone" / "bin"
@@ -77,13 +77,6 @@ http_connect_timeout = 5
 [oslo_policy]
 policy_file = {folder}/policy.yaml
 """
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:

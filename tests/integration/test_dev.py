@@ -22,17 +22,12 @@ from controller.dev import instance, settings
 from controller.drivers.compute import interface
 from controller.embedded import bridge, linux, namespace
 from tests.functional import mariadb, postgresql
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes network namespaces")]
 
 MODULES = dict.fromkeys(settings.CONTROLLER_PROCESSES, "tests.integration.stand_in_process") | {"api": "tests.integration.stand_in_api"}
 CHECKOUT = pathlib.Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def eventually(condition: Callable[[], bool], within: float = 60.0) -> None:
@@ -55,7 +50,7 @@ def dev(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ins
 
 def figlina(dev: instance.Instance, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "controller.cmd.figlina", "dev", "--state", str(dev.state), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
 
 
 def boot(dev: instance.Instance, amphora_id: str = "aaaaaaaa-0000-4000-8000-000000000001") -> interface.Instance:
@@ -254,6 +249,7 @@ def test_another_folder_does_not_take_names_that_are_in_use(dev: instance.Instan
 
 def test_an_api_port_in_use_is_refused_before_anything_is_made(dev: instance.Instance) -> None:
     with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         other.bind(("127.0.0.1", dev.settings.api_port))
         other.listen()
         with pytest.raises(instance.DevError, match="--api-port"):
@@ -336,7 +332,7 @@ def test_a_command_without_an_instance_says_what_to_do(tmp_path: pathlib.Path) -
     state = ["--state", str(tmp_path / "none")]
     for words in ([*state, "status"], ["status", *state]):  # where the folder is named makes no difference
         command = [sys.executable, "-m", "controller.cmd.figlina", "dev", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 1
         assert f"nothing is up in {tmp_path / 'none'}: figlina dev up" in done.stderr
 
