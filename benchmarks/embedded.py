@@ -206,7 +206,7 @@ def _deaths(site: Site, case: str, calibration: float) -> None:
         balancer = site.balancer(("web-1", "web-2"))
         time.sleep(2)
         victim = _serving(site, balancer)
-        with site.traffic(balancer.vip, rate=200) as traffic:
+        with site.traffic(balancer.vip, rate=200, timeout=2) as traffic:
             site.kill(victim["pids"])
             died = time.perf_counter()
             eventually(functools.partial(_whole, balancer, victim["id"]), 60)
@@ -239,7 +239,7 @@ def _hangs(site: Site, case: str, calibration: float) -> None:
         time.sleep(4)
         victim = _serving(site, balancer)
         worker = max(haproxy_workers(victim), key=_started)
-        with site.traffic(balancer.vip, rate=100) as traffic:
+        with site.traffic(balancer.vip, rate=100, timeout=2) as traffic:
             os.kill(worker, signal.SIGSTOP)
             time.sleep(8)
         gaps.append(traffic["longest_gap"])
@@ -268,7 +268,7 @@ def _planned(site: Site, calibration: float) -> None:
         balancer = site.balancer(("web-1", "web-2"))
         time.sleep(3)
         before = {one["id"] for one in balancer.amphorae()}
-        with site.traffic(balancer.vip, rate=100) as traffic:
+        with site.traffic(balancer.vip, rate=100, timeout=2) as traffic:
             site.api.put(f"/loadbalancers/{balancer.id}/failover")
             eventually(functools.partial(lambda one, old: not old & {half["id"] for half in one.amphorae()}, balancer, before), 90)
             balancer.wait_active()

@@ -50,7 +50,7 @@ def _case(
         with tempfile.TemporaryDirectory() as folder:
             jars = [pathlib.Path(folder) / f"{number}" for number in range(SESSIONS)]
             homes = {jar: _browse(site, balancer, jar, "/login") for jar in jars}
-            with site.traffic(balancer.vip, rate=RATE) as traffic:
+            with site.traffic(balancer.vip, rate=RATE, timeout=2) as traffic:
                 disturb(site, balancer)
                 time.sleep(1)
             answers = {jar: _browse(site, balancer, jar) for jar in homes}

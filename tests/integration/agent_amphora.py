@@ -41,6 +41,7 @@ WEB, VRRP, VIP = "198.19.251.1", "198.19.251.2", "198.19.251.100"
 MANAGEMENT_MAC, TENANT_MAC = "02:f1:00:00:00:01", "02:f1:00:00:00:02"
 DEPLOYMENT_KEY = b"k" * 32
 _T = TypeVar("_T")
+_AGENT = "amphora_agent.main"
 # What the namespace compute driver does: process 1 keeps the agent running, and its death ends everything inside.
 _INIT = 'mount -t tmpfs tmpfs /run; trap "exit 0" TERM; while :; do "$@" >> "$AGENT_LOG" 2>&1 & wait $!; sleep 0.2; done'
 
@@ -177,14 +178,14 @@ class Beats:
     sock: socket.socket
     key: bytes
 
-    def next(self, timeout: float = 15.0) -> tuple[heartbeat.Header, dict[str, Any] | None]:
+    def next(self, timeout: float = 60.0) -> tuple[heartbeat.Header, dict[str, Any] | None]:
         """The next verified datagram; its report if it is one."""
         self.sock.settimeout(timeout)
         datagram, self.sender = self.sock.recvfrom(65536)
         header, body = heartbeat.unpack(datagram, self.key)
         return header, json.loads(zlib.decompress(body)) if header.kind == heartbeat.REPORT else None
 
-    def report(self, condition: Callable[[dict[str, Any]], bool] = lambda _: True, within: float = 15.0) -> dict[str, Any]:
+    def report(self, condition: Callable[[dict[str, Any]], bool] = lambda _: True, within: float = 60.0) -> dict[str, Any]:
         """The next report that fits."""
         until = time.monotonic() + within
         while time.monotonic() < until:
@@ -282,7 +283,7 @@ class Amphora:
     def start(self) -> None:
         """Switch the machine on."""
         agent = [
-            *(sys.executable, "-m", "amphora_agent.main", "--config", str(self.folder / "etc" / "agent.json")),
+            *(sys.executable, "-m", _AGENT, "--config", str(self.folder / "etc" / "agent.json")),
             *("--state-directory", str(self.folder / "state"), "--run-directory", "/run/figlina"),
         ]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", _INIT, "init", *agent]
@@ -315,9 +316,22 @@ class Amphora:
             if (words := _command_line(pid)) and words[0].rpartition("/")[2] == program and all(argument in words for argument in arguments)
         ]
 
+    def agents(self) -> list[int]:
+        """The agent's process (host's numbering), a child of process 1; what it has just begun is none, and may look like it."""
+        first, *others = self._all_pids()
+        return [
+            pid for pid in others if _parent(pid) == first and (words := _command_line(pid))[:1] == [sys.executable] and _AGENT in words
+        ]
+
     def agent_pid(self) -> int:
-        """The agent's process (host's numbering)."""
-        return next(pid for pid in self._all_pids() if "amphora_agent.main" in (words := _command_line(pid)) and words[0] == sys.executable)
+        """The same, of one that runs."""
+        return self.agents()[0]
+
+    def keepalived(self) -> list[int]:
+        """Keepalived, and its child; not a script that the child runs, which for a moment is keepalived, too."""
+        found = {pid: _parent(pid) for pid in self.pids("keepalived")}
+        parents = [pid for pid, parent in found.items() if parent not in found]
+        return [*parents, *(pid for pid, parent in found.items() if parent in parents)]
 
     def workers(self) -> set[int]:
         """HAProxy's processes but the master."""
@@ -380,7 +394,7 @@ class Amphora:
         """Let a web server answer its `/slow` requests."""
         self._webs[port].release.set()
 
-    def connect(self, address: str = VIP, port: int = 80, timeout: float = 5.0) -> socket.socket:
+    def connect(self, address: str = VIP, port: int = 80, timeout: float = 20.0) -> socket.socket:
         """A connection from the outside."""
         return self.outdoors(lambda: socket.create_connection((address, port), timeout))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import json
+import pathlib
 import subprocess
 from typing import Any
 
+from amphora_agent import system
 from controller.dev import processes
 from controller.dev.client import eventually
 from controller.embedded import linux, networking
@@ -123,10 +125,11 @@ class Dual:
     def fetch(self, vip: str, client: str = "client") -> str:
         """The server that answers one request, or nothing."""
         url = f"http://[{vip}]/" if ":" in vip else f"http://{vip}/"
-        command = [*linux.enter(self.namespace(client)), "curl", "--silent", "--globoff", "--max-time", "1", url]
+        words = ["curl", "--silent", "--globoff", "--connect-timeout", "1", "--max-time", "10", url]  # see `Site.fetch`
+        command = [*linux.enter(self.namespace(client)), *words]
         return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
 
-    def all_answer(self, vip: str, wanted: set[str], within: float = 20) -> None:
+    def all_answer(self, vip: str, wanted: set[str], within: float = 60) -> None:
         seen: set[str] = set()
 
         def they_do() -> bool:
@@ -155,6 +158,19 @@ class Dual:
         except processes.DevError:  # it runs no more, or not yet
             return False
         return f" {address}/" in subprocess.run([*entrance, *inside], capture_output=True, text=True, check=False).stdout
+
+    def believe_neighbours(self, *namespaces: str) -> None:
+        """Let these go by what they know of their neighbours for minutes, unless they are told of something else.
+
+        They would ask again by themselves after less than a minute (RFC 4861: reachable, delayed, probed), however nobody tells them.
+        """
+
+        def believe() -> None:
+            for setting in pathlib.Path("/proc/sys/net").glob("ipv[46]/neigh/*/base_reachable_time_ms"):
+                setting.write_text("1200000")
+
+        for namespace in namespaces:
+            system.inside_namespace(namespace, believe)
 
     def kill(self, amphora: dict[str, Any], load_balancer: dict[str, Any]) -> None:
         """kill -9 to all that runs in the amphora that has the VIP, and wait until the other one has it.

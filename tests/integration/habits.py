@@ -193,13 +193,13 @@ def remove(client: Client, service: Service) -> None:
 def answers_of(site: Site, vip: str, ports: list[int]) -> dict[int, str]:
     """Which web server answers on each port; one process of curl asks them all. Ports where nobody answers are left out."""
     urls = [f"http://{vip}:{port}/" for port in ports]
-    shown = ["--silent", "--connect-timeout", "2", "--max-time", "4", "--write-out", "%{url} %{http_code}\n"]
+    shown = ["--silent", "--connect-timeout", "2", "--max-time", "10", "--write-out", "%{url} %{http_code}\n"]
     run = subprocess.run([*site.machine.entrance("client"), "curl", *shown, *urls], capture_output=True, text=True, check=False)
     found = re.findall(r"(?:^(web-\d)\n)?^http://[^:]+:(\d+)/ (\d+)$", run.stdout, re.MULTILINE)
     return {int(port): web for web, port, status in found if status == "200"}
 
 
-def serve(site: Site, vip: str, services: list[Service], within: float = 30) -> None:
+def serve(site: Site, vip: str, services: list[Service], within: float = 60) -> None:
     """Wait until every port is answered by one of the members of its own pool."""
     seen: dict[int, str] = {}
 

@@ -29,7 +29,7 @@ _PREAMBLE = """global
 """
 
 
-def eventually(probe: Callable[[], bool], within: float = 20.0) -> bool:
+def eventually(probe: Callable[[], bool], within: float = 60.0) -> bool:
     """Whether a probe succeeds before a generous time is over."""
     deadline = time.monotonic() + within
     while time.monotonic() < deadline:

@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from controller.dev import client, instance, processes, settings
 from controller.dev.client import eventually
 from tests import databases
+from tests.ports import free_port
 from tests.walks.place import Place, printed
 
 _numbers = itertools.count(1)
@@ -53,7 +53,20 @@ class Balancer:
     def amphorae(self) -> list[dict[str, Any]]:
         return [one for one in self.site.machine.status()["amphorae"] if one["load_balancer_id"] == self.id]
 
-    def serves(self, names: Iterable[str], within: float = 20) -> None:
+    def workers(self) -> set[int]:
+        """HAProxy's master and worker in its one amphora, once workers of before have ended: a further reload makes another one."""
+        found: set[int] = set()
+
+        def are_two() -> bool:
+            (amphora,) = self.amphorae()
+            found.clear()
+            found.update(haproxy_workers(amphora))
+            return len(found) == 2
+
+        eventually(are_two, 60, "a former worker does not end")
+        return found
+
+    def serves(self, names: Iterable[str], within: float = 60) -> None:
         """Wait until exactly these web servers answer on the VIP."""
         wanted = set(names)
         seen: set[str] = set()
@@ -122,15 +135,23 @@ class Site:
         return found
 
     def fetch(self, address: str, port: int = 80, scheme: str = "http", path: str = "/") -> str:
-        """The web server that answers one request from the client's namespace; an empty string if none does."""
+        """The web server that answers one request from the client's namespace; an empty string if none does.
+
+        Kernels take connections without a program's help, so that nobody is there is known soon; who is there may be busy.
+        """
         url = f"{scheme}://{address}:{port}{path}"
-        command = [*self.machine.entrance("client"), "curl", "--silent", "--insecure", "--max-time", "2", url]
+        command = [*self.machine.entrance("client"), "curl", "--silent", "--insecure", "--connect-timeout", "2", "--max-time", "10", url]
         return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
 
     @contextlib.contextmanager
-    def traffic(self, address: str, rate: float = 200, seconds: float = 120) -> Iterator[dict[str, Any]]:
-        """Requests in the background, each on a connection of its own; the summary is filled in once the block has ended."""
-        program = processes.python("controller.dev.traffic", f"http://{address}/", "--rate", str(rate), "--seconds", str(seconds))
+    def traffic(self, address: str, rate: float = 200, seconds: float = 120, timeout: float = 20) -> Iterator[dict[str, Any]]:
+        """Requests in the background, each on a connection of its own; the summary is filled in once the block has ended.
+
+        One that is not answered within `timeout` seconds has failed; a busy machine takes its time, and how long is the benchmarks' matter.
+        """
+        options = {"rate": rate, "seconds": seconds, "timeout": timeout}
+        words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        program = processes.python("controller.dev.traffic", f"http://{address}/", *words)
         command = [*self.machine.entrance("client"), *program]
         summary: dict[str, Any] = {}
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
@@ -173,6 +194,21 @@ def agent_pids(amphora: dict[str, Any]) -> list[int]:
     return [pid for pid in amphora["pids"] if "figlina-agent" in _command_line(pid) and _command(pid) not in ("sh", "unshare", "nsenter")]
 
 
+def keepalived_pids(amphora: dict[str, Any]) -> list[int]:
+    """Its keepalived, and the child of that; not a script that the child runs, which for a moment is keepalived, too."""
+    found = {pid: parent(pid) for pid in amphora["pids"] if _command_line(pid).split(" ")[0].rpartition("/")[2] == "keepalived"}
+    parents = [pid for pid, parent in found.items() if parent not in found]
+    return [*parents, *(pid for pid, parent in found.items() if parent in parents)]
+
+
+def parent(pid: int) -> int:
+    """Of a process; 0 if it is gone."""
+    try:
+        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def _command(pid: int) -> str:
     try:
         return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
@@ -185,12 +221,6 @@ def _command_line(pid: int) -> str:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def in_threads(count: int, work: Any) -> list[BaseException]:

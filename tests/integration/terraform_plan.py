@@ -34,7 +34,7 @@ class Shop:
 def walk(site: Site, terraform: Terraform) -> None:
     """From nothing, over all that can be done to it, to nothing."""
     shop = create(site, terraform)
-    eventually(lambda: habits.answers_of(site, shop.vip, [80]).get(80, "") in WEB, 20, "nobody answers on the VIP")
+    eventually(lambda: habits.answers_of(site, shop.vip, [80]).get(80, "") in WEB, 60, "nobody answers on the VIP")
     change(site, terraform, shop)
     unset(terraform, shop)
     for resource in shop.resources:

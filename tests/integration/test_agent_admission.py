@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -23,7 +24,7 @@ FRIEND, STRANGER = "198.19.251.31", "198.19.251.32"
 ANY, FRIENDS = rest.Admission("tcp", 80), rest.Admission("tcp", 80, f"{FRIEND}/32")
 OTHER_PORT = rest.Admission("tcp", 8080)
 VIP6, FRIEND6, STRANGER6 = "fd00:f1::64", "fd00:f1::31", "fd00:f1::32"
-_PROBE = 0.6  # seconds; a dropped packet is never answered, and one that passes is within milliseconds
+_PROBE = 2.0  # seconds; a dropped packet is never answered, and one that passes is within milliseconds, if nothing keeps the processors
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def reaches(amphora: Amphora, source: str, port: int = 80) -> bool:
 
     def ask() -> bool:
         with socket.create_connection((vip, port), _PROBE, source_address=(source, 0)) as connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             return connection.recv(100).startswith(b"HTTP/1.1 200")
 
@@ -78,11 +79,11 @@ def test_a_connection_that_says_nothing_ends_at_once_when_its_client_is_admitted
             assert one.recv(4096).startswith(b"HTTP/1.1 200")
         amphora.apply(2, patient, interfaces=(nic((rest.Admission("tcp", 80, f"{friend}/{128 if ':' in friend else 32}"), OTHER_PORT)),))
         for one in (idle, asked):
-            one.settimeout(5)
+            one.settimeout(30)
             with pytest.raises(ConnectionResetError):
                 _read_all(one)
             port = one.getsockname()[1]
-            eventually(functools.partial(_no_connection, amphora, port), within=5)
+            eventually(functools.partial(_no_connection, amphora, port), within=60)
         for one in (staying, elsewhere):
             one.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             assert one.recv(4096).startswith(b"HTTP/1.1 200")
@@ -103,7 +104,11 @@ def _read_all(sock: socket.socket) -> None:
 
 
 def who(amphora: Amphora, port: int = 80) -> set[str]:
-    return {source for source in (FRIEND, STRANGER, FRIEND6, STRANGER6) if reaches(amphora, source, port)}
+    """Who is answered, asked side by side."""
+    everybody = (FRIEND, STRANGER, FRIEND6, STRANGER6)
+    with futures.ThreadPoolExecutor(len(everybody)) as threads:
+        answered = list(threads.map(lambda source: reaches(amphora, source, port), everybody))
+    return {source for source, is_answered in zip(everybody, answered, strict=True) if is_answered}
 
 
 def test_a_guarded_nic_admits_what_it_was_told_and_follows_every_change(amphora: Amphora) -> None:
@@ -210,7 +215,7 @@ def test_vrrp_comes_in_from_the_other_half_alone(amphora: Amphora) -> None:
     """Two raw packets of protocol 112; who listens in the amphora sees those that passed."""
     amphora.web(9001)
     amphora.apply(1, text(amphora), interfaces=(nic((ANY, rest.Admission("vrrp", None, f"{FRIEND}/32"))),))
-    listener = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); s.settimeout(3); print(s.recvfrom(99)[1][0])"
+    listener = "import socket; s=socket.socket(socket.AF_INET, socket.SOCK_RAW, 112); s.settimeout(60); print(s.recvfrom(99)[1][0])"
 
     def send() -> None:
         for source in (STRANGER, FRIEND):
@@ -221,7 +226,7 @@ def test_vrrp_comes_in_from_the_other_half_alone(amphora: Amphora) -> None:
     with subprocess.Popen(amphora.in_tenant("python3", "-c", listener), stdout=subprocess.PIPE, text=True) as hearing:
         eventually(lambda: ":0070" in amphora.tenant("cat", "/proc/net/raw"))
         amphora.outdoors(send)
-        assert hearing.communicate(timeout=10)[0].strip() == FRIEND
+        assert hearing.communicate(timeout=90)[0].strip() == FRIEND
 
 
 def test_a_kernel_that_does_not_take_the_rules_is_told_and_nothing_is_served_unguarded(amphora: Amphora) -> None:

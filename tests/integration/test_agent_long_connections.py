@@ -69,7 +69,7 @@ def test_connections_outlive_more_reloads_than_anybody_counts(amphora: Amphora) 
     assert _ask(quiet) == _ask(busy) == b"9001"
     quiet.close()
     busy.close()
-    eventually(lambda: len(amphora.workers()) == 1, within=30)
+    eventually(lambda: len(amphora.workers()) == 1, within=60)
 
 
 def _said(connection: socket.socket, request: str) -> bytes:

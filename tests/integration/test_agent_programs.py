@@ -21,14 +21,15 @@ pytestmark = pytest.mark.integration
 
 Victims = Callable[[Amphora], list[int]]
 PROCESSES: dict[str, tuple[str, Victims]] = {
-    "keepalived's parent": (programs.KEEPALIVED, lambda amphora: amphora.pids("keepalived")[:1]),
-    "keepalived's child": (programs.KEEPALIVED, lambda amphora: amphora.pids("keepalived")[1:]),
-    "both of keepalived": (programs.KEEPALIVED, lambda amphora: amphora.pids("keepalived")),
+    "keepalived's parent": (programs.KEEPALIVED, lambda amphora: amphora.keepalived()[:1]),
+    "keepalived's child": (programs.KEEPALIVED, lambda amphora: amphora.keepalived()[1:]),
+    "both of keepalived": (programs.KEEPALIVED, Amphora.keepalived),
     "HAProxy's master": (programs.HAPROXY, lambda amphora: sorted(set(amphora.pids("haproxy")) - amphora.workers())),
     "HAProxy's worker": (programs.HAPROXY, lambda amphora: sorted(amphora.workers())),
     "both of HAProxy": (programs.HAPROXY, lambda amphora: amphora.pids("haproxy")),
 }
-BOUND = 12.0
+BOUND = 60.0
+"""Seconds of patience: how soon things are noticed is measured by benchmarks."""
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +80,11 @@ def test_a_program_that_hangs_or_dies_is_told_and_started_again(half: tuple[Amph
 
 def test_while_a_program_does_not_answer_no_heartbeat_claims_that_all_is_well(half: tuple[Amphora, Beats]) -> None:
     amphora, beats = half
-    for program, command in ((programs.KEEPALIVED, "keepalived"), (programs.HAPROXY, "haproxy")):
+    for program, pids in (PROCESSES["both of keepalived"], PROCESSES["both of HAProxy"]):
         _now(amphora, beats, _whole)
+        time.sleep(1.5)  # the question was answered by that report or by one that comes within a second: a beat repeats its number
         beats.drain()
-        for pid in amphora.pids(command):
+        for pid in pids(amphora):
             os.kill(pid, signal.SIGSTOP)
         beats.report(lambda report, program=program: report["programs"][program]["state"] == programs.SILENT, BOUND)  # type: ignore[misc]
         header, report = beats.next(BOUND)
@@ -97,7 +99,7 @@ def test_a_new_configuration_reaches_a_keepalived_that_hangs(half: tuple[Amphora
     before = _now(amphora, beats, _whole)
     nic = dataclasses.replace(amphora.wanted(1, None).interfaces[0], vips=())
     (worker,) = amphora.workers()
-    for pid in amphora.pids("keepalived"):
+    for pid in amphora.keepalived():
         os.kill(pid, signal.SIGSTOP)
     haproxy = (amphora.folder / "state" / "haproxy.cfg").read_text()
     amphora.apply(before["generation"] + 1, haproxy, keepalived_config=PAIR.replace("priority 100", "priority 90"), interfaces=(nic,))
@@ -124,10 +126,11 @@ def test_connections_outlive_a_haproxy_master_that_hangs(half: tuple[Amphora, Be
 def test_the_agents_own_death_is_counted_and_its_orderly_end_is_not(half: tuple[Amphora, Beats]) -> None:
     amphora, beats = half
     before = _now(amphora, beats, _whole)
-    os.kill(amphora.agent_pid(), signal.SIGTERM)
+    os.kill(ending := amphora.agent_pid(), signal.SIGTERM)
     again = beats.report(lambda report: report["programs"]["agent"]["died"] == before["programs"]["agent"]["died"], BOUND)
     assert again["programs"].keys() == before["programs"].keys()
-    eventually(lambda: amphora.call("GET", "/")[0] == 200, 30)
+    eventually(lambda: amphora.agents() not in ([], [ending]))
+    eventually(lambda: amphora.call("GET", "/")[0] == 200)
     beats.drain()
     agent_amphora.kill(amphora.agent_pid())
     beats.report(lambda report: report["programs"]["agent"]["died"] == before["programs"]["agent"]["died"] + 1, BOUND)

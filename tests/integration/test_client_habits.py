@@ -123,7 +123,7 @@ def test_a_killed_worker_costs_a_client_that_never_waits_nothing(
         killed = beside.submit(kill)
         services = side_by_side(make, range(LISTENERS), threads=10)
         killed.result()
-    eventually(lambda: not site.machine.processes.running("worker"), 20, "the worker was not killed")
+    eventually(lambda: not site.machine.processes.running("worker"), 60, "the worker was not killed")
     site.machine.start("worker")
     _active_or_reasoned(client, load_balancer["id"])
     habits.settled(client, services)
@@ -179,7 +179,7 @@ def test_a_cloud_provider_makes_changes_and_drops_a_load_balancer_for_a_service(
     first, other = client.every("listeners", f"/listeners?loadbalancer_id={made['id']}")
     client.update("listener", f"/listeners/{first['id']}", allowed_cidrs=[NOWHERE], timeout_client_data=70000)
     client.wait_active(made["id"])
-    eventually(lambda: habits.answers_of(site, vip, [80, 8080]).keys() == {8080}, 20, "the range is not heeded")
+    eventually(lambda: habits.answers_of(site, vip, [80, 8080]).keys() == {8080}, 60, "the range is not heeded")
     client.update("listener", f"/listeners/{first['id']}", allowed_cidrs=["198.19.64.0/20", NOWHERE])
     client.wait_active(made["id"])
     _answered_by(site, vip, 80, {"web-1", "web-2"})
@@ -213,7 +213,7 @@ def _answered_by(site: Site, vip: str, port: int, names: set[str]) -> None:
         seen.update(site.fetch(vip, port) for _ in range(2 * len(names)))
         return seen == names
 
-    eventually(by_them, 20, lambda: f"{sorted(seen)} answer on {port}, not {sorted(names)}")
+    eventually(by_them, 60, lambda: f"{sorted(seen)} answer on {port}, not {sorted(names)}")
 
 
 def _without(client: Client, listener_id: str, load_balancer_id: str) -> None:

@@ -99,7 +99,7 @@ def test_a_failover_is_waited_for_like_any_other_change(site: Site, client: Clie
     assert client.status(shop.balancer.id) in ("PENDING_UPDATE", "ACTIVE")
     client.wait_active(shop.balancer.id)
     terraform.update(shop.listener, connection_limit=700)
-    eventually(lambda: habits.answers_of(site, shop.vip, [80]).get(80, "") in terraform_plan.WEB, 20, "nobody answers on the VIP")
+    eventually(lambda: habits.answers_of(site, shop.vip, [80]).get(80, "") in terraform_plan.WEB, 60, "nobody answers on the VIP")
     for resource in shop.resources:
         terraform.delete(resource)
     assert terraform.retries == 0

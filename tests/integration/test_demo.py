@@ -53,7 +53,7 @@ def test_every_step_of_the_demo_is_observed_and_nothing_is_left_behind() -> None
     command = [str(pathlib.Path(sys.executable).with_name("figlina")), "demo"]
     before = _left_behind()
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
-    finished = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "Every step was observed" in finished.stdout
     assert not _left_behind() - before

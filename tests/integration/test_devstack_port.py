@@ -64,7 +64,7 @@ def _run(folder: pathlib.Path, agent: str, script: str) -> subprocess.CompletedP
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
 
 
@@ -76,8 +76,9 @@ def test_heartbeats_reach_a_host_with_linux_bridges_until_it_is_unplugged(tmp_pa
     plug_figlina_mgmt_port  # again, as a second stack.sh does
     ip -j address show o-hm0 > shown
     iptables -S INPUT > rules
-    unshare --net sleep 30 & amphora=$!
-    sleep 0.5
+    unshare --net sleep 300 & amphora=$!
+    own=$(readlink /proc/$$/ns/net); theirs=$own
+    while [[ -z $theirs || $theirs == "$own" ]]; do sleep 0.05; theirs=$(readlink /proc/$amphora/ns/net || true); done
     ip link add side type veth peer name eth0 netns $amphora
     ip link set side master brq{NETWORK[:11]} up
     nsenter -t $amphora -n ip address add 198.18.9.50/24 dev eth0
@@ -86,16 +87,16 @@ def test_heartbeats_reach_a_host_with_linux_bridges_until_it_is_unplugged(tmp_pa
 import socket
 listening = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 listening.bind(("198.18.9.9", 5555))
-listening.settimeout(20)
+listening.settimeout(60)
 open("heard", "w").write(str(listening.recvfrom(100)))
 RECEIVER
-    for try in $(seq 50); do
+    for try in $(seq 200); do
         [[ -s heard ]] && break
         nsenter -t $amphora -n bash -c 'echo -n beat > /dev/udp/198.18.9.9/5555'
         sleep 0.2
     done
     wait $receiver
-    nsenter -t $amphora -n arping -I eth0 -c 2 -w 5 198.18.9.9 > answers || true
+    nsenter -t $amphora -n arping -I eth0 -c 2 -w 20 198.18.9.9 > answers || true
     kill $amphora
     unplug_figlina_mgmt_port
     unplug_figlina_mgmt_port

@@ -305,7 +305,7 @@ def test_boots_of_one_amphora_at_the_same_time_make_one_machine(machines: Machin
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     eventually(lambda: len(machines.compute.pids(amphora_id)) >= 4)
     assert len((machines.folder(amphora_id) / "state/starts").read_text().split()) == 1
 
@@ -317,7 +317,7 @@ def test_ten_amphorae_boot_side_by_side(machines: Machines) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     assert {machine.amphora_id for machine in machines.compute.list_ours()} == set(ids)
     assert all(machine.status == interface.InstanceStatus.ACTIVE for machine in machines.compute.list_ours())
 

@@ -184,7 +184,7 @@ def test_an_amphora_that_takes_over_has_the_groups_too(playground: Playground, c
     successor = carrier.amphora("amphora-2")
     for port in (8080, 8090):
         playground.serve(successor, ANSWER_TCP, carrier.vip.address, port)
-    eventually(lambda: playground.asks(client, ASK_TCP, carrier.vip.address, 8080, address, 1), 10)
+    eventually(lambda: playground.asks(client, ASK_TCP, carrier.vip.address, 8080, address, 1), 60)
     assert playground.pings(client, carrier.vip.address)
     assert playground.is_dropped(client, ASK_TCP, carrier.vip.address, 8090, address)
 

@@ -50,7 +50,7 @@ def red(cloud: keystone.Cloud) -> dict[str, Any]:
     return made
 
 
-def _wait(status: int, ask: Any, within: float = 20) -> requests.Response:
+def _wait(status: int, ask: Any, within: float = 60) -> requests.Response:
     deadline = time.monotonic() + within
     while True:
         answer: requests.Response = ask()
@@ -182,7 +182,7 @@ def _application_credential(cloud: keystone.Cloud, **wanted: Any) -> str:
 
 
 def test_an_expired_token_is_good_for_nothing_unless_a_service_passes_it_on(cloud: keystone.Cloud) -> None:
-    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=6)
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=20)
     token = _application_credential(cloud, expires_at=until.strftime("%Y-%m-%dT%H:%M:%S.%f"))
     assert cloud.ask("GET", "/pools", token).status_code == 200
     _wait(401, lambda: cloud.ask("GET", "/pools", token))

@@ -31,8 +31,10 @@ def scrape(dual: Dual, vip: str, path: str = "/metrics", who: str = "client", *m
         "curl",
         "--silent",
         *(["--globoff"] if ":" in vip else []),
+        "--connect-timeout",
+        "2",
         "--max-time",
-        "5",
+        "20",
         "--write-out",
         "\n%{http_code} %{content_type}",
         *more,
@@ -57,7 +59,7 @@ def test_metrics_count_what_clients_did(dual: Dual, version: int, topology: str)
     made = balancer(dual, version, topology)
     vip, listener, pool = made["vip_address"], made["listeners"][0]["id"], made["pools"][0]["id"]
     dual.all_answer(vip, {"back-web-4", "back-web-6"})
-    eventually(lambda: set(dual.statuses(made).values()) == {"ONLINE"}, 20)
+    eventually(lambda: set(dual.statuses(made).values()) == {"ONLINE"}, 60)
 
     def counted(before: float) -> bool:
         text, _, status = scrape(dual, vip).rpartition("\n")
@@ -71,7 +73,7 @@ def test_metrics_count_what_clients_did(dual: Dual, version: int, topology: str)
     before = found[f'octavia_listener_http_requests_total{{listener="{listener}"}}']
     for _ in range(5):
         assert dual.fetch(vip)
-    eventually(lambda: counted(before + 5), 5)
+    eventually(lambda: counted(before + 5), 60)
     assert found[f'octavia_listener_http_requests_total{{listener="{listener}"}}'] == before + 5
     members = dual.site.api.get(f"/pools/{pool}/members")["members"]
     assert [found[f'octavia_member_status{{pool="{pool}",member="{one["id"]}",state="UP"}}'] for one in members] == [1, 1]
@@ -86,7 +88,7 @@ def test_metrics_count_what_clients_did(dual: Dual, version: int, topology: str)
 def test_others_get_nothing_and_nobody_loads_the_amphora_by_asking(dual: Dual) -> None:
     made = balancer(dual, 4, "SINGLE")
     vip = made["vip_address"]
-    eventually(lambda: "octavia_" in scrape(dual, vip), 10)
+    eventually(lambda: "octavia_" in scrape(dual, vip), 60)
     assert scrape(dual, vip, who="stranger") == "\n000 "
     assert dual.fetch(vip, "stranger") != ""  # the access list is its own
     assert scrape(dual, vip, "/").rpartition("\n")[2].startswith("404 ")
@@ -115,10 +117,10 @@ def _agents_seconds(amphora: dict[str, Any]) -> float:
 def test_metrics_are_there_after_the_agent_died(dual: Dual) -> None:
     made = balancer(dual, 4, "SINGLE")
     vip = made["vip_address"]
-    eventually(lambda: "octavia_" in scrape(dual, vip), 10)
+    eventually(lambda: "octavia_" in scrape(dual, vip), 60)
     (amphora,) = dual.amphorae(made)
     dual.site.kill(agent_pids(amphora))
-    eventually(lambda: "octavia_" in scrape(dual, vip), 20)
+    eventually(lambda: "octavia_" in scrape(dual, vip), 60)
     dual.delete(made)
 
 
@@ -137,7 +139,7 @@ def test_counts_go_on_over_reloads(dual: Dual) -> None:
         seen.update(now)
         return now[requests]
 
-    eventually(lambda: look() > 0, 10)
+    eventually(lambda: look() > 0, 60)
     time.sleep(1.5)
     before = look()
     slow = [*linux.enter(dual.namespace("client")), "curl", "--silent", f"http://{vip}/slow?seconds=6"]
@@ -150,8 +152,8 @@ def test_counts_go_on_over_reloads(dual: Dual) -> None:
         assert dual.fetch(vip)
         look()
     assert all(one.communicate()[0] for one in asked)
-    eventually(lambda: look() >= before + 6, 10)
-    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in dual.amphorae(made)), 10, "a former worker does not end")
+    eventually(lambda: look() >= before + 6, 60)
+    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in dual.amphorae(made)), 60, "a former worker does not end")
     time.sleep(1.5)
     assert look() == before + 6
     dual.delete(made)

@@ -66,7 +66,7 @@ def _lose(site: Site, store: local.LocalSecrets, project: str, reference: str) -
 
 def _shown_certificate(site: Site, address: str) -> str:
     """The name in the certificate that a client is shown; an empty string if nobody answers with 200."""
-    command = ["curl", "--silent", "--fail", "--insecure", "--verbose", "--max-time", "2", f"https://{address}/"]
+    command = ["curl", "--silent", "--fail", "--insecure", "--verbose", "--connect-timeout", "2", "--max-time", "20", f"https://{address}/"]
     asked = subprocess.run([*site.machine.entrance("client"), *command], capture_output=True, text=True, check=False)
     found = re.search(r"subject: .*CN ?= ?(\S+)", asked.stderr)
     return found[1] if found and not asked.returncode else ""

@@ -105,7 +105,7 @@ def test_the_processes_of_an_amphora_are_these(scenes: list[Scene]) -> None:
     for scene in scenes:
         for amphora in scene.balancer.amphorae():
             expected = EXPECTED.keys() - (ONLY_IN_PAIRS if scene.place == "alone" else set())
-            eventually(functools.partial(_are, amphora, expected), 15, functools.partial(_words, amphora))
+            eventually(functools.partial(_are, amphora, expected), 60, functools.partial(_words, amphora))
 
 
 @pytest.mark.parametrize("process", EXPECTED)
@@ -188,7 +188,7 @@ def _processes(amphora: dict[str, Any]) -> dict[str, list[int]]:
 def _kind(pid: int) -> str | None:
     try:
         words = [word for word in pathlib.Path(f"/proc/{pid}/cmdline").read_text().split("\0") if word]
-        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = _stat(pid)
     except OSError:
         return None
     parent, age = int(fields[1]), time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
@@ -197,6 +197,8 @@ def _kind(pid: int) -> str | None:
     program = pathlib.Path(words[0]).name
     if program in ("haproxy", "keepalived"):
         child = program in _command(parent)
+        if program == "keepalived" and child and program in _command(_parent(parent)):  # a script's process, before it is the script's
+            return None
         return {"haproxy": ("HAProxy's master", "HAProxy's worker"), "keepalived": ("keepalived", "keepalived's child")}[program][child]
     if any("figlina-agent" in word for word in words[:2]):
         return "agent"
@@ -205,6 +207,17 @@ def _kind(pid: int) -> str | None:
     if program == "sh" and "unshare" in _command(parent):
         return "process 1"
     return None if age < 1.5 else " ".join(words)
+
+
+def _stat(pid: int) -> list[str]:
+    """What /proc/PID/stat says behind the program's name: its state, its parent, and so on."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(_stat(pid)[1])
+    return 0
 
 
 def _command(pid: int) -> str:

@@ -156,7 +156,7 @@ def _answer(dual: Dual, client: str, vip: str, number: int, sent: bytes) -> spea
         return bool(found)
 
     with contextlib.suppress(Exception):
-        eventually(answered, 5)
+        eventually(answered, 30)
     return found[0] if found else speaking.ask(linux.enter(dual.namespace("client")), client, vip, number, sent)
 
 

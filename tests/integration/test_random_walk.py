@@ -23,7 +23,7 @@ TOPOLOGY = os.environ.get("FIGLINA_WALK_TOPOLOGY", "SINGLE")
 STEPS = int(os.environ.get("FIGLINA_WALK_STEPS", "40"))
 SEED = int(os.environ.get("FIGLINA_WALK_SEED", "1"))
 SHRINK = bool(os.environ.get("FIGLINA_WALK_SHRINK"))
-SETTLED, MENDED = 40.0, 90.0
+SETTLED, MENDED = 90.0, 90.0
 """Seconds within which checks have found out, and within which what was killed serves again."""
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(5 * STEPS + 600 + 1800 * SHRINK)]

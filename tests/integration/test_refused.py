@@ -26,7 +26,7 @@ def test_a_refused_configuration_leaves_the_old_one_serving_and_says_why(site: S
     with site.traffic(balancer.vip, rate=50) as traffic:
         listener = site.api.post("/listeners", {"listener": body})["listener"]
         path = f"/listeners/{listener['id']}"
-        eventually(lambda: site.api.get(path)["listener"]["provisioning_status"] == "ERROR", 20, "the listener is not shown as ERROR")
+        eventually(lambda: site.api.get(path)["listener"]["provisioning_status"] == "ERROR", 60, "the listener is not shown as ERROR")
     assert traffic["failed"] == 0, traffic
     shown = site.api.get(path)["listener"]
     assert "unknown keyword 'frob'" in shown["fault"]["message"]

@@ -36,11 +36,11 @@ def test_allowed_ranges_hold_on_a_direct_vip_and_a_pair_hears_itself(site: Site,
     if topology == "ACTIVE_STANDBY":  # each hears the other, so one holds the VIP; the other one takes it over
         first = next(one for one in balancer.amphorae() if one["role"] == "MASTER")
         site.kill(first["pids"])
-        balancer.serves({"web-1", "web-2"}, within=30)
+        balancer.serves({"web-1", "web-2"}, within=60)
         site.api.wait_active(balancer.id, 120)
     else:
         site.kill(agent_pids(*balancer.amphorae()))
-        eventually(lambda: bool(agent_pids(*balancer.amphorae())), 30, "the agent does not come back")
+        eventually(lambda: bool(agent_pids(*balancer.amphorae())), 60, "the agent does not come back")
     site.api.put(listener, {"listener": {"allowed_cidrs": [ELSEWHERE]}})
     balancer.wait_active(120)
     assert {site.fetch(balancer.vip) for _ in range(3)} == {""}

@@ -33,7 +33,7 @@ class Connection:
 
     def __init__(self, bed: Bed, port: int) -> None:
         self._ledger = bed.ledger[port]
-        self._socket = system.inside_namespace(bed.client, lambda: socket.create_connection((bed.vip, port), 10))
+        self._socket = system.inside_namespace(bed.client, lambda: socket.create_connection((bed.vip, port), 30))
         self.say(1)  # a worker has it now
         self._ledger["total_connections"] += 1
 
@@ -71,7 +71,7 @@ class Bed:
         self.ledger = {port: dict.fromkeys(_GROWING, 0) for port in _PORTS}
         self.left_open: list[Connection] = []
         site.api.wait_active(self.id)
-        eventually(self.answers, 20, "nobody answers")
+        eventually(self.answers, 60, "nobody answers")
 
     def answers(self) -> bool:
         """Whether a connection is served; it counts."""
@@ -98,7 +98,7 @@ class Bed:
 
     def agree(self) -> None:
         """Wait until all views tell what clients did, and see that they go on telling it."""
-        eventually(lambda: self.seen() == self.ledger, 20, lambda: f"{self.seen()} is told, {self.ledger} was done")
+        eventually(lambda: self.seen() == self.ledger, 60, lambda: f"{self.seen()} is told, {self.ledger} was done")
         time.sleep(1.5)
         assert self.seen() == self.ledger
         of_all = {name: sum(one[name] for one in self.ledger.values()) for name in _GROWING}
@@ -196,7 +196,7 @@ def test_what_former_workers_finish_is_counted(bed: Bed) -> None:
         connection.say(40_000)
         connection.close()
     bed.agree()
-    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in bed.amphorae()), 20, "a former worker does not end")
+    eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in bed.amphorae()), 60, "a former worker does not end")
     bed.agree()
 
 
@@ -219,7 +219,7 @@ def test_a_haproxy_that_dies_takes_with_it_nothing_that_was_told(bed: Bed) -> No
     bed.agree()
     bed.site.kill(pid for one in bed.amphorae() for pid in haproxy_workers(one))
     held.close()
-    eventually(bed.answers, 30, "nobody answers")
+    eventually(bed.answers, 60, "nobody answers")
     bed.use()
     bed.agree()
 
@@ -242,7 +242,7 @@ def test_an_agent_that_comes_after_a_reload_counts_what_former_workers_finish(be
     bed.reload()
     before = {pid for one in bed.amphorae() for pid in agent_pids(one)}
     bed.site.kill(before)
-    eventually(lambda: all(set(agent_pids(one)) - before for one in bed.amphorae()), 20)
+    eventually(lambda: all(set(agent_pids(one)) - before for one in bed.amphorae()), 60)
     bed.reload()  # another agent answers, and has looked at what there is
     held[0].say(7000)
     held[0].close()
@@ -257,7 +257,7 @@ def test_a_failover_takes_nothing_away(bed: Bed) -> None:
     bed.site.api.put(f"/loadbalancers/{bed.id}/failover")
     bed.site.api.wait_active(bed.id, 120)
     assert not before & {one["id"] for one in bed.amphorae()}
-    eventually(bed.answers, 30, "nobody answers")
+    eventually(bed.answers, 60, "nobody answers")
     bed.use()
     bed.agree()
 
@@ -270,6 +270,6 @@ def test_amphorae_that_die_take_with_them_nothing_that_was_told(bed: Bed) -> Non
         bed.site.kill(next(one for one in bed.amphorae() if one["id"] == victim)["pids"])
         eventually(lambda victim=victim: victim not in {one["id"] for one in bed.amphorae()}, 60)  # type: ignore[misc]
         bed.site.api.wait_active(bed.id, 120)
-    eventually(bed.answers, 30, "nobody answers")
+    eventually(bed.answers, 60, "nobody answers")
     bed.use()
     bed.agree()

@@ -56,7 +56,7 @@ class Client:
         """Who answers."""
         source = (f"198.19.251.{200 + self.number}", 0)
         connection = http.client.HTTPConnection(agent_amphora.VIP, 80)
-        connection.sock = self.amphora.outdoors(lambda: socket.create_connection((agent_amphora.VIP, 80), 5, source))
+        connection.sock = self.amphora.outdoors(lambda: socket.create_connection((agent_amphora.VIP, 80), 20, source))
         try:
             headers = {"Connection": "close"} | ({"Cookie": self.cookie} if self.cookie else {})
             connection.request("GET", path, headers=headers)
@@ -106,7 +106,7 @@ def test_clients_stay_over_a_reload_that_the_old_worker_teaches(amphora: Amphora
     for generation in (2, 3):
         amphora.apply(generation, sticky(PORTS, APP_COOKIE, generation), peer_name="me")
         assert asked_again(clients) == homes
-        agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=20)
+        agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=60)
 
 
 OTHER = """
@@ -150,7 +150,7 @@ def test_a_new_peer_knows_all_clients_when_it_is_named(amphora: Amphora, tmp_pat
     talk(
         amphora, *(";".join(f"set table p1:l1 key {name} data.server_id {home}" for name in names[start : start + 100]) for start in starts)
     )
-    agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=30)  # from now on each worker teaches the next
+    agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=60)  # from now on each worker teaches the next
     for number in range(2, 8):
         with another_half(amphora, tmp_path, number) as table:
             peer = f"\n    peer other-{number} 127.0.0.1:{2000 + number}\n\nfrontend"

@@ -54,14 +54,14 @@ def test_a_user_opens_a_vip_to_pings_and_leads_a_floating_ip_to_it(site: Site) -
     openstack(site, "security", "group", "create", "lbaas")
     openstack(site, "security", "group", "rule", "create", "lbaas", "--protocol", "icmp")
     openstack(site, "port", "set", "--security-group", "lbaas", port)
-    eventually(lambda: pings(site, balancer.vip), 10)
+    eventually(lambda: pings(site, balancer.vip), 60)
     floating = openstack(site, "floating", "ip", "create", "public", "--port", port, "-f", "value", "-c", "floating_ip_address")
     url = f"http://{floating}/"
-    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 10)
+    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 60)
     _a_successor_keeps_them(site, balancer, url)
     _a_closed_group_in_place_of_all_others_drops(site, balancer.vip, port)
     openstack(site, "floating", "ip", "unset", "--port", floating)
-    eventually(lambda: not run(site, "outside", "curl", "--silent", "--max-time", "1", url), 10)
+    eventually(lambda: not run(site, "outside", "curl", "--silent", "--max-time", "1", url), 60)
     balancer.delete()
 
 
@@ -75,7 +75,7 @@ def test_a_member_at_a_floating_ip_of_its_own_vip_gets_no_request(site: Site) ->
     balancer.wait_active()
     assert [site.fetch(balancer.vip) for _ in range(6)] == ["web-1"] * 6
     seen: Callable[[], str] = lambda: str(balancer.members()["loop"])  # noqa: E731
-    eventually(lambda: balancer.members()["loop"]["operating_status"] == "ERROR", 20, seen)
+    eventually(lambda: balancer.members()["loop"]["operating_status"] == "ERROR", 60, seen)
     eventually(lambda: (balancer.members()["loop"].get("fault") or {}).get("code") == "member_loop", 90, seen)
     openstack(site, "floating", "ip", "unset", "--port", floating)
     eventually(lambda: not balancer.members()["loop"].get("fault"), 90, seen)
@@ -83,7 +83,7 @@ def test_a_member_at_a_floating_ip_of_its_own_vip_gets_no_request(site: Site) ->
 
 
 def fetches(site: Site, vip: str) -> bool:
-    return run(site, "client", "curl", "--silent", "--fail", "--max-time", "1", f"http://{vip}/")
+    return run(site, "client", "curl", "--silent", "--fail", "--connect-timeout", "1", "--max-time", "20", f"http://{vip}/")
 
 
 def _a_closed_group_in_place_of_all_others_drops(site: Site, vip: str, port: str) -> None:
@@ -110,4 +110,4 @@ def _a_successor_keeps_them(site: Site, balancer: Balancer, url: str) -> None:
     eventually(lambda: [one["id"] for one in balancer.amphorae()] not in ([], [amphora["id"]]) and len(balancer.amphorae()) == 1, 60)
     balancer.serves(["web-1"])
     assert pings(site, balancer.vip)
-    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 10)
+    eventually(lambda: run(site, "outside", "curl", "--silent", "--fail", "--max-time", "2", url), 60)

@@ -83,7 +83,7 @@ class Bed:
 
     def run(self, *command: str, **how: Any) -> subprocess.CompletedProcess[str]:
         entered = [*self.site.machine.entrance("client"), *command]
-        return subprocess.run(entered, capture_output=True, text=True, check=False, **{"timeout": 20, **how})
+        return subprocess.run(entered, capture_output=True, text=True, check=False, **{"timeout": 60, **how})
 
     def shown(self, port: int, name: str | None = None, *options: str) -> str:
         """What `openssl s_client` says; the whole chain must be good."""
@@ -98,7 +98,7 @@ class Bed:
 
     def ask(self, port: int, *options: str, scheme: str = "https") -> tuple[int, dict[str, Any], str]:
         """Status, what the member says, and the head of the answer; by curl."""
-        shown = ["--silent", "--include", "--insecure", "--max-time", "5", *options, f"{scheme}://{self.vip}:{port}/x"]
+        shown = ["--silent", "--include", "--insecure", "--max-time", "20", *options, f"{scheme}://{self.vip}:{port}/x"]
         done = self.run("curl", *shown).stdout
         head, _, body = done.partition("\n\n") if "\r\n\r\n" not in done else done.partition("\r\n\r\n")
         words = head.split()
@@ -110,7 +110,7 @@ class Bed:
 
     def workers(self) -> set[int]:
         """Masters and workers, once those of before an earlier reload have ended: a further reload makes another one."""
-        eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in self.amphorae()), 30, "a former worker does not end")
+        eventually(lambda: all(len(haproxy_workers(one)) == 2 for one in self.amphorae()), 60, "a former worker does not end")
         return {pid for one in self.amphorae() for pid in haproxy_workers(one)}
 
 
@@ -290,7 +290,7 @@ def test_certificates_and_lists_change_without_a_reload_and_without_a_failed_han
         tls_material.issue("first.example", BETWEEN), sni_container_refs=[bed.bundle(tls_material.issue("a.example", BETWEEN))]
     )
     before = bed.workers()
-    one = f"for i in $(seq 60); do curl -sko /dev/null -w '%{{http_code}}\\n' --max-time 5 https://{bed.vip}:{port}/x; done"
+    one = f"for i in $(seq 60); do curl -sko /dev/null -w '%{{http_code}}\\n' --max-time 20 https://{bed.vip}:{port}/x; done"
     loop = f"({one}) & ({one}) & ({one}) & wait"  # each request is a handshake of its own
     asking = subprocess.Popen([*bed.site.machine.entrance("client"), "sh", "-c", loop], stdout=subprocess.PIPE, text=True)
     others = [bed.bundle(tls_material.issue(f"{name}.example", BETWEEN)) for name in "bc"]
@@ -397,7 +397,7 @@ def test_a_hello_is_what_a_member_is_probed_by(bed: Bed) -> None:
     def statuses() -> dict[int, str]:
         return {one["protocol_port"]: one["operating_status"] for one in bed.site.api.get(f"/pools/{pool_id}/members")["members"]}
 
-    eventually(lambda: statuses() == {ECHO_TLS: "ONLINE", ECHO: "ERROR"}, 20, lambda: str(statuses()))
+    eventually(lambda: statuses() == {ECHO_TLS: "ONLINE", ECHO: "ERROR"}, 60, lambda: str(statuses()))
 
 
 def test_the_openstack_client_makes_one_of_what_was_uploaded(bed: Bed) -> None:
@@ -445,7 +445,7 @@ def test_an_operator_has_a_changed_secret_taken_up(bed: Bed) -> None:
     content |= {"intermediates": [one.decode() for one in kept.intermediates]}
     path.write_bytes(bed.store._cipher.encrypt(json.dumps({**record, "content": content}).encode()))  # as one that is renewed in its place
     assert figlina.main(["secrets", "refresh", bed.id, "--config-file", str(bed.site.folder / "figlina.conf")]) == 0
-    eventually(lambda: bed.subject(port) == "after.example", 20, "the old one is served")
+    eventually(lambda: bed.subject(port) == "after.example", 60, "the old one is served")
     bed.site.api.wait_active(bed.id)
 
 
@@ -458,13 +458,13 @@ def test_the_end_of_certificates_is_a_metric(bed: Bed) -> None:
     bed.site.api.wait_active(bed.id)
 
     def told() -> float:
-        said = bed.run("curl", "--silent", "--max-time", "5", f"http://{bed.vip}:{bed.serial}/metrics").stdout
+        said = bed.run("curl", "--silent", "--max-time", "20", f"http://{bed.vip}:{bed.serial}/metrics").stdout
         found = [line for line in said.splitlines() if line.startswith(f'figlina_listener_earliest_cert_expiry{{listener="{listener}"}}')]
         return float(found[0].rpartition(" ")[2]) if found else 0.0
 
-    eventually(lambda: told() == days[1].certificate.not_valid_after_utc.timestamp(), 20, lambda: str(told()))
+    eventually(lambda: told() == days[1].certificate.not_valid_after_utc.timestamp(), 60, lambda: str(told()))
     bed.change(listener, sni_container_refs=[])
-    eventually(lambda: told() == days[0].certificate.not_valid_after_utc.timestamp(), 20, lambda: str(told()))
+    eventually(lambda: told() == days[0].certificate.not_valid_after_utc.timestamp(), 60, lambda: str(told()))
 
 
 def test_names_in_certificates_are_nothing_but_names(bed: Bed) -> None:
@@ -488,7 +488,7 @@ def test_failover_and_delete_need_no_secret_store_and_nothing_leaks(bed: Bed) ->
     bed.site.api.put(f"/loadbalancers/{bed.id}/failover", {})
     time.sleep(1)
     bed.site.api.wait_active(bed.id, 120)
-    eventually(lambda: bed.subject(port) == "secret.example", 20, "the replacement does not serve")
+    eventually(lambda: bed.subject(port) == "secret.example", 60, "the replacement does not serve")
     key = "".join(issued.key_pem().decode().split("-----")[2].split())[40:100]
     leaks = [
         str(path)

@@ -15,13 +15,14 @@ import pytest
 
 from controller.dev.client import eventually
 from tests.integration import vip_holders
-from tests.integration.site import Balancer, Site
+from tests.integration.site import Balancer, Site, keepalived_pids
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
 TOPOLOGY = "ACTIVE_STANDBY"
-TOLD_WITHIN = 12.0
-"""Seconds: three are the grace for a take-over, up to three each until it is looked at, and looked at again."""
+TOLD_WITHIN = 60.0
+"""Seconds of patience: three are the grace for a take-over, up to three each until it is looked at, and looked at again; on a busy machine
+all of it takes longer."""
 NO_VRRP = "table inet vrrp { chain input { type filter hook input priority 0; ip protocol 112 drop; }; }"
 NETLINK_FLOOD = 4000
 """Pairs of messages, more than keepalived's buffer takes (kernel's default, 208 KiB)."""
@@ -41,7 +42,7 @@ def nobody_is_replaced(site: Site, pair: Balancer) -> Iterator[list[str]]:
     vip_holders.is_well(site, pair)
     before = vip_holders.ids(pair)
     yield vip_holders.events(site, pair)
-    vip_holders.is_well(site, pair, 15)
+    vip_holders.is_well(site, pair)
     time.sleep(1)
     assert vip_holders.ids(pair) == before, "an amphora was replaced"
 
@@ -50,7 +51,7 @@ def test_while_no_vrrp_passes_both_answer_and_that_is_told(site: Site, pair: Bal
     try:
         for amphora in pair.amphorae():
             _tenant(pair, amphora, "nft", NO_VRRP)
-        eventually(lambda: len(vip_holders.answer_arp(site, pair.vip)) == 2, 10, "only one half answers")
+        eventually(lambda: len(vip_holders.answer_arp(site, pair.vip)) == 2, 60, "only one half answers")
         _is_told(site, pair, nobody_is_replaced)
     finally:
         for amphora in pair.amphorae():
@@ -68,7 +69,7 @@ def test_a_keepalived_that_goes_by_something_else_is_mended_by_a_repair(site: Si
 def test_a_vip_that_was_left_with_the_backup_is_taken_away(site: Site, pair: Balancer, nobody_is_replaced: list[str]) -> None:
     backup = _half(pair, holds=False)
     _tenant(pair, backup, "ip", "address", "add", _address(pair, _half(pair, holds=True)), "dev", "eth1")
-    eventually(lambda: not vip_holders.holds(pair, backup), 6, "the backup has kept it")
+    eventually(lambda: not vip_holders.holds(pair, backup), 60, "the backup has kept it")
     assert len(vip_holders.answer_arp(site, pair.vip)) == 1
     time.sleep(4)
     assert vip_holders.events(site, pair) == nobody_is_replaced, "the amphora itself was to see to it"
@@ -78,7 +79,7 @@ def test_a_vip_that_was_left_with_the_backup_is_taken_away(site: Site, pair: Bal
 def test_a_vip_that_the_master_lost_comes_back(site: Site, pair: Balancer, nobody_is_replaced: list[str], heard: bool) -> None:
     master = _half(pair, holds=True)
     address = _address(pair, master)
-    child = _keepalived(master)[-1]
+    _, child = keepalived_pids(master)
     if heard:
         _tenant(pair, master, "ip", "address", "delete", address, "dev", "eth1")
     else:
@@ -88,8 +89,8 @@ def test_a_vip_that_the_master_lost_comes_back(site: Site, pair: Balancer, nobod
             _tenant(pair, master, "ip", "-batch", "-", stdin=f"{flood}address delete {address} dev eth1\n")
         finally:
             os.kill(child, signal.SIGCONT)
-    eventually(lambda: len(_holders(pair)) == 1, 8, lambda: f"{len(_holders(pair))} halves hold the VIP")
-    eventually(lambda: len(vip_holders.answer_arp(site, pair.vip)) == 1, 3, "nobody answers")
+    eventually(lambda: len(_holders(pair)) == 1, 60, lambda: f"{len(_holders(pair))} halves hold the VIP")
+    eventually(lambda: len(vip_holders.answer_arp(site, pair.vip)) == 1, 60, "nobody answers")
     assert not [one for one in vip_holders.events(site, pair)[len(nobody_is_replaced) :] if "failed over" in one]
 
 
@@ -121,16 +122,9 @@ def _address(pair: Balancer, holder: dict[str, Any]) -> str:
     return next(word for word in words if word.startswith(f"{pair.vip}/"))
 
 
-def _keepalived(amphora: dict[str, Any]) -> list[int]:
-    """The parent and its child."""
-    pids = [pid for pid in amphora["pids"] if pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"keepalived\0")]
-    parents = [pid for pid in pids if int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) not in pids]
-    return [*parents, *(pid for pid in pids if pid not in parents)]
-
-
 def _read_for_a_moment(site: Site, amphora: dict[str, Any], change: Callable[[str], str]) -> None:
     """Have keepalived read another file, and put the former one back without a word."""
-    (parent, _) = _keepalived(amphora)
+    parent, _ = keepalived_pids(amphora)
     (name,) = [word for word in pathlib.Path(f"/proc/{parent}/cmdline").read_text().split("\0") if word.endswith("keepalived.conf")]
     path = pathlib.Path(f"/proc/{parent}/root{name}")
     former = path.read_text()

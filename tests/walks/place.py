@@ -25,7 +25,18 @@ class Place:
 
     def fetch(self, address: str, path: str = "/", scheme: str = "http", where: str = "client") -> str:
         """Who answers one request; an empty string if nobody does."""
-        curl = ["curl", "--silent", "--insecure", "--noproxy", "*", "--max-time", "2", f"{scheme}://{address}{path}"]
+        curl = [
+            "curl",
+            "--silent",
+            "--insecure",
+            "--noproxy",
+            "*",
+            "--connect-timeout",
+            "2",
+            "--max-time",
+            "10",
+            f"{scheme}://{address}{path}",
+        ]
         return (self.run(where, curl).splitlines() or [""])[0]
 
 

@@ -496,7 +496,7 @@ class Taker:
         if what == "kill worker":
             running = self._site.machine.processes
             self._site.kill(running.pids("worker"))
-            client.eventually(lambda: not running.running("worker"), 10, "the worker does not end")
+            client.eventually(lambda: not running.running("worker"), 60, "the worker does not end")
             self._site.machine.start("worker")
             return
         amphorae = [one for one in self._site.machine.status()["amphorae"] if one["load_balancer_id"] == self.balancer_id and one["pids"]]

@@ -241,9 +241,9 @@ class World:
     def _wait(self, name: str) -> None:
         address = self.servers[name]
         client = self.clients[0]
-        eventually(lambda: client.send(address, speaking.port("datagram")).status == 200, 20, f"{name} does not start")
+        eventually(lambda: client.send(address, speaking.port("datagram")).status == 200, 60, f"{name} does not start")
         for port in _CONTENTS:
-            eventually(lambda: self._listens(client, address, port), 20, f"{name} does not listen on {port}")  # noqa: B023
+            eventually(lambda: self._listens(client, address, port), 60, f"{name} does not listen on {port}")  # noqa: B023
 
     @staticmethod
     def _listens(client: Client, address: str, port: int) -> bool:
