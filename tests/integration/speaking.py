@@ -2,7 +2,8 @@
 
 As a program it is a member: for each content and each version of the PROXY protocol it listens on a port of its own (`port`), and answers
 with one JSON object (`Heard`), so that a test sees what came through and what was said of the client. To requests for `/sick` it answers
-with status 503, to those for `/login` with a new cookie `session`. As a module it has the clients' side.
+with status 503, to those for `/login` with a new cookie `session`, to those for `/slow` after `SLOW` seconds. As a module it has the
+clients' side.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 from controller.dev import processes
@@ -33,6 +35,7 @@ _SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"  # of the PROXY protocol's version 2 (its s
 SECONDS = 10
 _SOURCE_PORTS = itertools.cycle(range(20_000, 32_000))
 """Of clients whose packets make a flow by themselves, each another one: from a port of before, they would go where those of before went."""
+SLOW = 3
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,7 @@ class _Sender:
         head = {name.strip().lower(): value.strip() for name, _, value in fields}
         content: bytes = requests.read(int(head.get("content-length", "0")))  # type: ignore[attr-defined]
         words = self._words(member, content, head)
+        time.sleep(SLOW if path == b"/slow" else 0)
         status = "503 Sick" if path == b"/sick" else "200 OK"
         cookie = f"Set-Cookie: session={secrets.token_hex(8)}; Path=/\r\n" if path == b"/login" else ""
         first = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\n{cookie}Content-Length: {len(words)}\r\n\r\n"
@@ -178,24 +182,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Be a member until somebody ends it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name")
-    parser.add_argument("address")
+    parser.add_argument("addresses", nargs="+")
     parser.add_argument("--pem", required=True, help="file with certificate and key")
     options = parser.parse_args(arguments)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(options.pem)
-    for content, proxy_version in _offered():
-        number = port(content, proxy_version)
-        if content == "sctp":
-            associations.Endpoint(options.address, number, functools.partial(_hear_message, options.name))
-            continue
-        made = _bound(options.address, content, number)
-        if content == "datagram":
-            threading.Thread(target=_serve_datagrams, args=(made, options.name), daemon=True).start()
-        else:
-            rest = (made, options.name, content, context, proxy_version)
-            threading.Thread(target=_serve_connections, args=rest, daemon=True).start()
+    for address, (content, proxy_version) in itertools.product(options.addresses, _offered()):
+        _listen(options.name, address, content, proxy_version, context)
     threading.Event().wait()
     return 0
+
+
+def _listen(member: str, address: str, content: str, proxy_version: int, context: ssl.SSLContext) -> None:
+    number = port(content, proxy_version)
+    if content == "sctp":
+        associations.Endpoint(address, number, functools.partial(_hear_message, member))
+        return
+    made = _bound(address, content, number)
+    if content == "datagram":
+        threading.Thread(target=_serve_datagrams, args=(made, member), daemon=True).start()
+    else:
+        threading.Thread(target=_serve_connections, args=(made, member, content, context, proxy_version), daemon=True).start()
 
 
 def _offered() -> Iterator[tuple[str, int]]:

@@ -1,6 +1,7 @@
 """After any changes in any order, an ACTIVE load balancer's traffic is as its objects say: a walk by chance, and an oracle.
 
-`FIGLINA_WALK_STEPS`, `FIGLINA_WALK_SEED` and `FIGLINA_WALK_TOPOLOGY` lengthen, repeat and vary it; with `FIGLINA_WALK_SHRINK=1` a list of
+`FIGLINA_WALK_STEPS`, `FIGLINA_WALK_SEED`, `FIGLINA_WALK_TOPOLOGY` and `FIGLINA_WALK_VIPS` (4, 6, 46 or 64: the versions of IP of its
+VIPs, by chance otherwise) lengthen, repeat and vary it; with `FIGLINA_WALK_SHRINK=1` a list of
 steps that led to something wrong is taken again without this step and that one, on load balancers of their own.
 """
 
@@ -20,8 +21,11 @@ from tests.integration.random_walk.world import World
 from tests.integration.site import Site
 
 TOPOLOGY = os.environ.get("FIGLINA_WALK_TOPOLOGY", "SINGLE")
-STEPS = int(os.environ.get("FIGLINA_WALK_STEPS", "40"))
+STEPS = int(os.environ.get("FIGLINA_WALK_STEPS", "20"))
 SEED = int(os.environ.get("FIGLINA_WALK_SEED", "1"))
+VIPS = os.environ.get("FIGLINA_WALK_VIPS") or random.Random(SEED).choice(("4", "46", "6", "64"))
+OPTIONS = {"house_keeping.compare_interval": "2"}
+"""As often is tried again what could not be read."""
 SHRINK = bool(os.environ.get("FIGLINA_WALK_SHRINK"))
 SETTLED, MENDED = 90.0, 90.0
 """Seconds within which checks have found out, and within which what was killed serves again."""
@@ -45,45 +49,56 @@ class Walk:
     def __init__(self, world: World) -> None:
         self.world = world
         self._api = world.site.api
-        self.id: str = self._api.post("/loadbalancers", {"loadbalancer": {"vip_subnet_id": world.site.subnet_id}})["loadbalancer"]["id"]
+        first, *others = (world.subnets[int(version)] for version in VIPS)
+        body = {"vip_subnet_id": first, "additional_vips": [{"subnet_id": one} for one in others]}
+        self.id: str = self._api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]["id"]
         self.taker = Taker(world, self.id)
         self.taken: list[Step] = []
         self.late: list[str] = []
         self._hurt = False
+        self._looks = 0
 
     def take(self, steps: Sequence[Step]) -> list[str]:
         """Take steps, and look where one should; returns what is wrong for good."""
         for step in steps:
             if self.taker.take(step):
+                print(f"{time.strftime('%H:%M:%S')} {step}")
                 self.taken.append(step)
-                self._hurt |= step.do in TROUBLES
+                self._hurt |= step.do in (*TROUBLES, "LOSE", "show")
             if step.wait and (wrong := self.look()):
                 return wrong
         return []
 
     def look(self) -> list[str]:
-        """What is wrong, and stays so."""
+        """What is wrong, and stays so; and at once what needs no check of a member, unless somebody was hurt."""
         try:
             self._api.wait_active(self.id, MENDED)
         except client.NeverHappened as exc:
             return [str(exc)]
+        self._looks += 1
+        if not self._hurt and (wrong := looking.at(self.world, self.id, self._looks, at_once=True).problems()):
+            return [f"as soon as it is ACTIVE, {said}" for said in wrong]
         began = time.monotonic()
         until = began + (MENDED if self._hurt else SETTLED)
-        first = self._wrong(statuses=False)
-        while (wrong := self._wrong()) and time.monotonic() < until:
+        first, statuses = self._wrong()
+        wrong = [*first, *statuses]
+        while wrong and time.monotonic() < until:
             time.sleep(0.2)
+            wrong = [one for some in self._wrong() for one in some]
         if first and not wrong:
             hurt = "after trouble, " if self._hurt else ""
             self.late.append(f"{hurt}{time.monotonic() - began:.1f} s after {self.taken[-3:]}: {first}")
         self._hurt = False
         return wrong
 
-    def _wrong(self, statuses: bool = True) -> list[str]:
-        look = looking.at(self.world, self.id)
-        return look.problems() + (look.wrong_statuses() if statuses else [])
+    def _wrong(self) -> tuple[list[str], list[str]]:
+        """What clients meet, and what statuses say."""
+        look = looking.at(self.world, self.id, self._looks)
+        return look.problems(), look.wrong_statuses()
 
     def delete(self) -> None:
         self.world.start_all()
+        self.world.show_all()
         self._api.delete(f"/loadbalancers/{self.id}?cascade=true")
         self._api.wait_gone(f"/loadbalancers/{self.id}", MENDED)
 
@@ -114,7 +129,8 @@ def _leads_to_something_wrong(world: World, steps: Sequence[Step]) -> bool:
 def test_traffic_is_as_the_objects_say_after_any_changes(world: World) -> None:
     chooser = Chooser(world, random.Random(SEED))
     walk = Walk(world)
-    wrong = walk.take(chooser.beginning())
+    beginning = chooser.beginning(state.read(world.site.api, walk.id))
+    wrong = walk.take(beginning)
     while not wrong and len(walk.taken) < STEPS:
         wrong = walk.take(chooser.next(state.read(world.site.api, walk.id)))
     wrong = wrong or walk.look()
@@ -128,5 +144,5 @@ def test_traffic_is_as_the_objects_say_after_any_changes(world: World) -> None:
             steps = _shorter(world, steps)
         shown = "\n".join(map(str, steps))
         pytest.fail("\n".join([*wrong, f"seed {SEED}; {len(steps)} steps:", shown]), pytrace=False)
-    assert len(walk.taken) > len(chooser.beginning()), "nothing was asked"
+    assert len(walk.taken) > len(beginning), "nothing was asked"
     walk.delete()

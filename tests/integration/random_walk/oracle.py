@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.integration.random_walk.state import State, Thing
-from tests.integration.random_walk.world import Ask, World
+from tests.integration.random_walk.world import IDENTITIES, REVOKED, Ask, Visit, World, version
 
-HTTP, TLS = ("HTTP", "TERMINATED_HTTPS"), ("TERMINATED_HTTPS", "HTTPS")
+HTTP, TLS, DATAGRAMS = ("HTTP", "TERMINATED_HTTPS"), ("TERMINATED_HTTPS", "HTTPS"), ("UDP", "SCTP")
 _FAILURES = frozenset({502, 503, 504})
 _PROXY = {"PROXY": 1, "PROXYV2": 2}
 _CLASSES = {"REJECT": 0, "REDIRECT_TO_URL": 1, "REDIRECT_PREFIX": 1, "FIXED_RESPONSE": 1, "REDIRECT_TO_POOL": 2}
@@ -40,10 +40,10 @@ class Expected:
 
 
 class Oracle:
-    """For one state of the API in one state of the world."""
+    """For one state of the API in one state of the world. `at_once`: what checks say of members need not be known yet."""
 
-    def __init__(self, world: World, state: State) -> None:
-        self._world, self._state = world, state
+    def __init__(self, world: World, state: State, at_once: bool = False) -> None:
+        self._world, self._state, self._at_once = world, state, at_once
 
     def serves(self, listener: Thing) -> bool:
         """Whether it is there at all."""
@@ -51,20 +51,36 @@ class Oracle:
 
     def lets_in(self, listener: Thing, address: str) -> bool:
         """Whether a client may come."""
-        allowed = [ipaddress.ip_network(cidr) for cidr in listener["allowed_cidrs"] or ("0.0.0.0/0",)]
+        allowed = [ipaddress.ip_network(cidr) for cidr in listener["allowed_cidrs"] or ("0.0.0.0/0", "::/0")]
         return self.serves(listener) and any(ipaddress.ip_address(address) in one for one in allowed)
+
+    def admits(self, listener: Mapping[str, Any], identity: str) -> bool:
+        """Whether a client with this identity is spoken to."""
+        if listener["protocol"] != "TERMINATED_HTTPS" or listener["client_authentication"] == "NONE":
+            return True
+        if not identity:
+            return bool(listener["client_authentication"] == "OPTIONAL")
+        names = {ref: name for name, ref in self._world.references.items()}
+        if names[listener["client_ca_tls_container_ref"]] != f"{IDENTITIES[identity]}.ca":
+            return False
+        return identity != REVOKED or not listener["client_crl_container_ref"]
+
+    def identity(self, listener: Thing) -> str:
+        """One who is spoken to."""
+        return next(one for one in IDENTITIES if self.admits(listener, one))
 
     # Requests
 
-    def expected(self, listener: Thing, ask: Ask) -> Expected:
+    def expected(self, visit: Visit, ask: Ask) -> Expected:
         """What somebody who may come is answered."""
+        listener = visit.listener
         if listener["protocol"] in HTTP:
             for policy in self._policies(listener):
-                if self._meets(policy, ask):
-                    return self._of_policy(listener, policy, ask)
-        return self._of_pool(listener, self._pool(listener["default_pool_id"]))
+                if self._meets(policy, visit, ask):
+                    return self._of_policy(visit, policy, ask)
+        return self._of_pool(visit, self._pool(listener["default_pool_id"]))
 
-    def _policies(self, listener: Thing) -> list[Thing]:
+    def _policies(self, listener: Mapping[str, Any]) -> list[Thing]:
         """Those that have an effect, in the order in which they are tried."""
         some = [one for one in self._state.policies[listener["id"]] if one["admin_state_up"] and self._has_effect(one)]
         return sorted(some, key=lambda one: (_CLASSES[one["action"]], one["position"]))
@@ -83,14 +99,22 @@ class Oracle:
         named = [(one["pool_id"], one["weight"]) for one in split["pools"]] if split else [(policy["redirect_pool_id"], 1)]
         return [(pool, weight) for pool_id, weight in named if (pool := self._pool(pool_id)) is not None]
 
-    def _meets(self, policy: Thing, ask: Ask) -> bool:
-        return all(_matches(rule, ask) != rule["invert"] for rule in self._rules(policy))
+    def _meets(self, policy: Thing, visit: Visit, ask: Ask) -> bool:
+        asked = self.shown(visit)
+        return all(_matches(rule, asked, ask) != rule["invert"] for rule in self._rules(policy))
+
+    def shown(self, visit: Visit) -> str | None:
+        """As whom a client has shown itself; None: it was not asked to, or not over TLS."""
+        listener = visit.listener
+        if listener["protocol"] != "TERMINATED_HTTPS":
+            return None
+        return visit.identity if listener["client_authentication"] != "NONE" else ""
 
     def _pool(self, pool_id: str | None) -> Thing | None:
         pool = self._state.pools.get(pool_id) if pool_id else None
         return pool if pool is not None and pool["admin_state_up"] else None
 
-    def _of_policy(self, listener: Thing, policy: Thing, ask: Ask) -> Expected:
+    def _of_policy(self, visit: Visit, policy: Thing, ask: Ask) -> Expected:
         code = frozenset({policy["redirect_http_code"]})
         match policy["action"]:
             case "REJECT":
@@ -103,7 +127,7 @@ class Oracle:
                 shown = policy["fixed_response"]
                 of_body = {"Content-Type": shown["content_type"]} if shown["body"] else {}
                 return Expected(statuses=frozenset({shown["status"]}), headers=of_body, body=shown["body"])
-        shares = [(self._of_pool(listener, pool), weight) for pool, weight in self._shares(policy) if weight]
+        shares = [(self._of_pool(visit, pool), weight) for pool, weight in self._shares(policy) if weight]
         if len(shares) == 1:
             return shares[0][0]
         parts = [one for one, _ in shares]
@@ -116,14 +140,18 @@ class Oracle:
             body=next((one.body for one in parts if one.body is not None), None),
         )
 
-    def _of_pool(self, listener: Thing, pool: Thing | None) -> Expected:
+    def _of_pool(self, visit: Visit, pool: Thing | None) -> Expected:
+        listener = visit.listener
         nobody = frozenset({503 if listener["protocol"] in HTTP else 0})
         page = listener.get("error_page")
         body = page["body"] if page else None
         if pool is None:
             return Expected(statuses=nobody, body=body)
         kind = (pool["session_persistence"] or {}).get("type")
-        up = [one for one in self._state.members[pool["id"]] if one["admin_state_up"] and not self.is_down(pool, one)]
+        if self._at_once and self.monitor(pool) is not None:
+            return self._of_unknown(visit, pool, bool(kind), nobody, body)
+        members = [one for one in self._state.members[pool["id"]] if self._is_reached(visit, one)]
+        up = [one for one in members if one["admin_state_up"] and not self.is_down(pool, one)]
         regular = [one for one in up if one["weight"] and not one["backup"]]
         serving = regular or [one for one in up if one["weight"] and one["backup"]]
         fit = [one for one in serving if self._is_fit(listener, pool, one)]
@@ -131,7 +159,12 @@ class Oracle:
         held = [one for one in up if not one["weight"] and not one["backup"] and kind and self._is_fit(listener, pool, one)]
         by_address = pool["lb_algorithm"] == "SOURCE_IP" or kind == "SOURCE_IP"
         sticks = pool["lb_algorithm"] == "SOURCE_IP" or bool(regular)  # nobody is bound to backups
-        by_chance = pool["lb_algorithm"] == "SOURCE_IP_PORT" or (listener["protocol"] == "UDP" and pool["lb_algorithm"] != "ROUND_ROBIN")
+        growing = self._at_once and bool(pool.get("slow_start"))  # shares change while somebody comes up
+        by_chance = (
+            growing
+            or pool["lb_algorithm"] == "SOURCE_IP_PORT"
+            or (listener["protocol"] in DATAGRAMS and pool["lb_algorithm"] != "ROUND_ROBIN")
+        )
         failing = frozenset[int]()
         if len(fit) < len(serving) or not serving:
             failing = (_FAILURES if serving else nobody) if listener["protocol"] in HTTP else frozenset({0})
@@ -139,34 +172,57 @@ class Oracle:
             may=self._names(fit) | (self._names(held) if by_address else frozenset()),
             must=() if by_address or by_chance else tuple(self._names([one]) for one in fit),
             statuses=failing,
-            one=by_address and sticks and len(fit) == len(serving),
+            one=by_address and sticks and len(fit) == len(serving) and not growing,
             body=body,
             pool=pool,
             bound=self._names(regular) if kind in ("HTTP_COOKIE", "APP_COOKIE") and len(fit) == len(serving) else frozenset(),
         )
 
+    def _of_unknown(self, visit: Visit, pool: Thing, sticky: bool, nobody: frozenset[int], body: str | None) -> Expected:
+        """Checks of the pool's members may be under way."""
+        on = [one for one in self._state.members[pool["id"]] if self._is_reached(visit, one) and one["admin_state_up"]]
+        some = [one for one in on if (one["weight"] or sticky) and self._is_fit(visit.listener, pool, one)]
+        failures = _FAILURES if visit.listener["protocol"] in HTTP else nobody
+        return Expected(may=self._names(some), statuses=failures, body=body, pool=pool)
+
     def _names(self, members: list[Thing]) -> frozenset[str]:
         return frozenset(self._world.name_of(one["address"]) for one in members)
 
-    def _is_fit(self, listener: Thing, pool: Thing, member: Thing) -> bool:
-        """Whether it understands what it is sent."""
-        if listener["protocol"] == "UDP":
-            return self._world.hears_datagrams(member["address"], member["protocol_port"])
+    @staticmethod
+    def _is_reached(visit: Visit, member: Thing) -> bool:
+        """Datagrams are passed on as they are, by the same version of IP."""
+        return visit.listener["protocol"] not in DATAGRAMS or version(visit.vip) == version(member["address"])
+
+    def _is_fit(self, listener: Mapping[str, Any], pool: Thing, member: Thing) -> bool:
+        """Whether it understands what it is sent, and shows that it is who it should be."""
+        if listener["protocol"] in DATAGRAMS:
+            return self._world.hears_datagrams(listener["protocol"], member["address"], member["protocol_port"])
+        if not self._is_trusted(pool):
+            return False
         layers = (listener["protocol"] == "HTTPS") + bool(pool["tls_enabled"])
         wanted = ("http", "tls", "nobody speaks this")[layers], _PROXY.get(pool["protocol"], 0)
         return self._world.there(member["address"], member["protocol_port"]) == wanted
 
-    def inserted(self, listener: Thing, client: str) -> dict[str, str | None]:
+    def _is_trusted(self, pool: Thing) -> bool:
+        """Whether members show what the pool's authority has signed, and not revoked."""
+        if not pool["tls_enabled"] or not pool["ca_tls_container_ref"]:
+            return True
+        return bool(pool["ca_tls_container_ref"] == self._world.references["members.ca"] and not pool["crl_container_ref"])
+
+    def inserted(self, visit: Visit) -> dict[str, str | None]:
         """What members are told in headers; None: nothing."""
-        values = dict.fromkeys(("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "X-Forwarded-IP"), client)
+        listener, identity = visit.listener, self.shown(visit)
+        values = dict.fromkeys(("X-Forwarded-For", "X-Real-IP", "X-Client-IP", "X-Forwarded-IP"), visit.address)
         values["X-Forwarded-Port"] = str(listener["protocol_port"])
         values["X-Forwarded-Proto"] = "https" if listener["protocol"] in TLS else "http"
+        values["X-SSL-Client-Has-Cert"] = "1" if identity else "0"
         return {name: value if listener["insert_headers"].get(name) == "true" else None for name, value in values.items()}
 
-    def proxied(self, listener: Thing, pool: Thing, client: str) -> list[Any] | None:
+    @staticmethod
+    def proxied(visit: Visit, pool: Thing) -> list[Any] | None:
         """What members are told by the PROXY protocol."""
-        version = _PROXY.get(pool["protocol"])
-        return None if version is None else [version, client, self._state.balancer["vip_address"], listener["protocol_port"]]
+        told = _PROXY.get(pool["protocol"])
+        return None if told is None else [told, visit.address, visit.vip, visit.port]
 
     # Checks of members
 
@@ -185,8 +241,8 @@ class Oracle:
         kind = monitor["type"]
         if kind == "PING":
             return bool(self._world.name_of(address))
-        if kind == "UDP-CONNECT":
-            return self._world.hears_datagrams(address, port)
+        if kind in ("UDP-CONNECT", "SCTP"):
+            return self._world.hears_datagrams("SCTP" if kind == "SCTP" else "UDP", address, port)
         spoken = self._world.there(address, port)
         if spoken is None:
             return False
@@ -194,6 +250,8 @@ class Oracle:
         with_tls = kind in ("HTTPS", "TLS-HELLO") or bool(own_place and pool["tls_enabled"])
         if kind == "TCP" and not with_tls:
             return True
+        if pool["tls_enabled"] and with_tls and not self._is_trusted(pool):
+            return False
         if spoken != ("tls" if with_tls else "http", _PROXY.get(pool["protocol"], 0)):
             return False
         if kind not in ("HTTP", "HTTPS"):
@@ -251,8 +309,16 @@ def _expects(codes: str, code: int) -> bool:
     return False
 
 
-def _matches(rule: Thing, ask: Ask) -> bool:
-    value, wanted = _compared(rule, ask)
+def _matches(rule: Thing, identity: str | None, ask: Ask) -> bool:
+    """Whether a request of somebody who has shown this identity is meant; None: not over TLS."""
+    match rule["type"]:
+        case "SSL_CONN_HAS_CERT":
+            return bool(identity)
+        case "SSL_VERIFY_RESULT":  # who is not verified, does not come so far
+            return identity is not None and rule["value"] == "0"
+        case "SSL_DN_FIELD" if not identity:
+            return False
+    value, wanted = (identity, rule["value"]) if rule["type"] == "SSL_DN_FIELD" else _compared(rule, ask)
     if value is None:
         return False
     match rule["compare_type"]:

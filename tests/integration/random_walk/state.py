@@ -23,6 +23,18 @@ class State:
     rules: dict[str, list[Thing]]  # by policy
 
     @property
+    def vips(self) -> list[str]:
+        """All addresses on which it listens."""
+        return [self.balancer["vip_address"], *(one["ip_address"] for one in self.balancer["additional_vips"])]
+
+    @property
+    def references(self) -> set[str]:
+        """All secrets that anybody names."""
+        things = [*self.listeners, *self.pools.values(), self.balancer.get("access_log") or {}]
+        named = [value for one in things for key, value in one.items() if "container_ref" in key]
+        return {one for value in named for one in (value if isinstance(value, list) else [value]) if one}
+
+    @property
     def ids(self) -> dict[str, str]:
         """Ids by name."""
         lists = [self.listeners, self.pools.values(), self.monitors.values(), *self.members.values(), *self.policies.values()]
