@@ -26,6 +26,8 @@ _REST = 10
 """So many times as long as a question took without an answer, the store is not asked again."""
 _LONGEST_REST = 120.0
 """Seconds of such a rest at most."""
+_HANGS = 1.0
+"""Seconds from which on a question without an answer costs so much that the store rests; one that refuses at once is asked each time."""
 _SEVERAL = 3
 """After so many projects that had no answer, and none that had one, it is the store that does not answer, and no tenant's own reference."""
 
@@ -272,6 +274,8 @@ class _Rests:
             return now < max(self._until_for_all, self._until.get(project_id, 0.0))
 
     def unanswered(self, project_id: str, began: float, now: float) -> None:
+        if now - began < _HANGS:
+            return
         end = now + min(_LONGEST_REST, _REST * (now - began))
         with self._lock:
             self._until = {project: until for project, until in self._until.items() if until > now} | {project_id: end}

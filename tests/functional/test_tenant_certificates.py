@@ -357,6 +357,18 @@ def test_a_store_that_hangs_is_left_alone_for_a_while(site: flow_site.Site, stor
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
 
 
+def test_a_store_that_refuses_at_once_is_asked_again_at_once(site: flow_site.Site, store: Store) -> None:
+    """However busy the machine is, what takes less than a second is no hanging."""
+    load_balancer_id = site.built()
+    listener_id = _a_listener(site, load_balancer_id, store.store_bundle(PROJECT, "web", WEB.bundle))
+    store.away, store.patience = True, 0.4
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert _child(site, load_balancer_id, listener_id) is ProvisioningStatus.ERROR
+    store.away = False
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    assert _child(site, load_balancer_id, listener_id) is ProvisioningStatus.ACTIVE
+
+
 def _of_another_project(site: flow_site.Site, store: Store) -> tuple[str, str]:
     """A load balancer, and a secret of its project that was never read."""
     load_balancer_id, project_id = site.built(), builders.an_id().replace("-", "")
@@ -385,7 +397,7 @@ def test_a_store_that_answers_no_project_is_left_alone_by_all(site: flow_site.Si
     several = [_of_another_project(site, store) for _ in range(6)]
     for load_balancer_id, reference in several:
         _a_listener(site, load_balancer_id, reference)
-    store.away, store.patience = True, 0.7
+    store.away, store.patience = True, 1.2
     for load_balancer_id, _ in several[:5]:
         site.succeed(flow_site.an_update(load_balancer_id))
     assert store.questions == 3
