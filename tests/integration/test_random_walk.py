@@ -55,7 +55,7 @@ class Walk:
         self.taker = Taker(world, self.id)
         self.taken: list[Step] = []
         self.late: list[str] = []
-        self._hurt = False
+        self._hurt = TOPOLOGY != "SINGLE"  # which half of a new pair has the VIP is settled within a second of its first push
         self._looks = 0
 
     def take(self, steps: Sequence[Step]) -> list[str]:
