@@ -220,6 +220,44 @@ def test_who_is_changed_to_what_can_not_be_read_serves_on_as_before(
     assert not served.kept_before()
 
 
+@pytest.mark.parametrize("word", ["listener", "pool", "access_log"])
+def test_who_is_changed_once_more_during_the_push_serves_on_as_before(
+    site: flow_site.Site, store: Store, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """The push that left it out is settled when the second change is accepted, which names no secret."""
+    served = Served(site, store)
+    before, child = served.contents(), served.object_id(word)
+    reference = served.put(word, next(name for other, name in NAMING if other == word))
+    served.forget_copies(reference)
+    lost = store.lose(reference)
+    apply = site.amphora.apply
+
+    def changed_meanwhile(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(site.amphora, "apply", apply)
+        if word == "access_log":
+            load_balancers.update(served.asking, served.id, load_balancer_fields.SCHEMA.updated({"description": "7"}, "test"))
+        else:
+            served.change(word, description="7")
+        return apply(*arguments, **named)
+
+    monkeypatch.setattr(site.amphora, "apply", changed_meanwhile)
+    site.accept(served.id, flow_site.a_listener(9000))
+    for port in (9001, 9002):
+        served.update()
+        site.accept(served.id, flow_site.a_listener(port))
+    served.update()
+    assert site.amphora.apply == apply
+    assert served.is_in(":9002")
+    assert served.contents() == before
+    assert site.state(served.id) is ProvisioningStatus.ACTIVE
+    assert "served as it was before" in site.faults(served.id)[child].message
+    store.find(reference, lost)
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=served.id))
+    assert served.is_in(BESIDE[word])
+    assert not site.faults(served.id)
+    assert not served.kept_before()
+
+
 @pytest.mark.parametrize(("word", "name"), NAMING)
 def test_who_has_nothing_of_before_either_is_left_out(site: flow_site.Site, store: Store, word: str, name: str) -> None:
     served = Served(site, store)

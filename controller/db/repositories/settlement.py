@@ -51,9 +51,14 @@ _UNSETTLED = sa.union_all(
     sa.select(sa.literal_column("'before'"), tables.served_before.c.object_id, sa.literal_column("''"), _NONE).where(
         tables.served_before.c.load_balancer_id == sa.bindparam("load_balancer_id"),
         tables.served_before.c.generation <= sa.bindparam("generation"),
+        *(
+            ~sa.exists().where(table.c.id == tables.served_before.c.object_id, table.c.generation > sa.bindparam("generation"))
+            for table in (tables.listeners, tables.pools)
+        ),
     ),
 )
-"""And in one question what is left out, and of which generation; and of what it is known how it was before."""
+"""And in one question what is left out, and of which generation; and of what it is known how it was before. Of what was changed once more
+meanwhile, nobody has told whether it was left out: how it was before stays known until that change is settled."""
 _STATE = (
     sa.select(_LB.generation, _LB.provisioning_status, _LB.applied_generation, _LB.admin_state_up, _LB.operating_status)
     .where(_LB.id == sa.bindparam("load_balancer_id"))
