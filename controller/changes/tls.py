@@ -29,6 +29,8 @@ def check(allowed: Tls, values: Mapping[str, Any]) -> None:
     for name, words in (("tls_versions", "TLS versions"), ("alpn_protocols", "ALPN protocols")):
         if values.get(name) == []:
             raise RuleBroken(f"{name}: the list of {words} must not be empty.")
+    if values.get("tls_versions") and set(values["tls_versions"]) == {"SSLv3"}:
+        raise RuleBroken("tls_versions: nothing speaks SSLv3 any more (RFC 7568): name TLSv1.2 or TLSv1.3, too.")
     too_old = [version for version in values.get("tls_versions") or () if version in allowed.refused_versions]
     if too_old:
         raise RuleBroken(f"tls_versions: {', '.join(too_old)} is older than this deployment allows.")

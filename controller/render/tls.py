@@ -159,21 +159,23 @@ def _spoken(named: str, one: model.Listener | model.Pool, with_protocols: bool =
     ciphers = [cipher for cipher in safe.ciphers(f"tls_ciphers {named}", one.tls_ciphers or "").split(":") if cipher]
     older = [cipher for cipher in ciphers if not cipher.startswith(_SUITE)]
     suites = [cipher for cipher in ciphers if cipher.startswith(_SUITE)]
-    versions = [version for version in kinds.TLS_VERSIONS if version in (one.tls_versions or ("TLSv1.2", "TLSv1.3"))]
+    asked = one.tls_versions or ("TLSv1.2", "TLSv1.3")
+    versions = [version for version in kinds.TLS_VERSIONS[1:] if version in asked] or list(asked)  # nobody speaks SSLv3 any more
     if suites and not older and "TLSv1.3" in versions:
         versions = ["TLSv1.3"]  # older ones would have no cipher, so HAProxy would take those of its own
     words = [f"ciphers {':'.join(older)}"] if older else []
     words += [f"ciphersuites {':'.join(suites)}"] if suites else []
-    words += _bounds(versions)
+    words += _bounds(versions, with_holes=isinstance(one, model.Listener))
     if with_protocols and one.alpn_protocols:
         words.append(f"alpn {','.join(safe.one_of(f'alpn_protocols {named}', each, kinds.ALPN_PROTOCOLS) for each in one.alpn_protocols)}")
     return words
 
 
-def _bounds(versions: Iterable[str]) -> list[str]:
-    """HAProxy takes a lowest and a highest version; where one between is left out, all that are."""
+def _bounds(versions: Iterable[str], *, with_holes: bool) -> list[str]:
+    """HAProxy takes a lowest and a highest version; where one between is left out, all that are. To members it speaks those between in
+    any case (seen with 2.6, which warns of it)."""
     wanted, known = [_VERSIONS[version] for version in versions], list(_VERSIONS.values())
     lowest, highest = known.index(wanted[0]), known.index(wanted[-1])
-    if known[lowest : highest + 1] == wanted:
+    if not with_holes or known[lowest : highest + 1] == wanted:
         return [f"ssl-min-ver {wanted[0]} ssl-max-ver {wanted[-1]}"]
     return [_ABSENT[version] for version in known if version not in wanted]

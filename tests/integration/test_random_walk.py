@@ -27,6 +27,8 @@ VIPS = os.environ.get("FIGLINA_WALK_VIPS") or random.Random(SEED).choice(("4", "
 OPTIONS = {"house_keeping.compare_interval": "2"}
 """As often is tried again what could not be read."""
 SHRINK = bool(os.environ.get("FIGLINA_WALK_SHRINK"))
+CALM = 5.0
+"""Seconds after trouble from which on nothing of it goes on, such as halves of a pair that settle which of them has the VIP."""
 SETTLED, MENDED = 90.0, 90.0
 """Seconds within which checks have found out, and within which what was killed serves again."""
 
@@ -57,6 +59,7 @@ class Walk:
         self.late: list[str] = []
         self._hurt = TOPOLOGY != "SINGLE"  # which half of a new pair has the VIP is settled within a second of its first push
         self._looks = 0
+        self._calm_at = 0.0
 
     def take(self, steps: Sequence[Step]) -> list[str]:
         """Take steps, and look where one should; returns what is wrong for good."""
@@ -64,7 +67,8 @@ class Walk:
             if self.taker.take(step):
                 print(f"{time.strftime('%H:%M:%S')} {step}")
                 self.taken.append(step)
-                self._hurt |= step.do in (*TROUBLES, "LOSE", "show")
+                if step.do in (*TROUBLES, "LOSE", "show"):
+                    self._hurt, self._calm_at = True, time.monotonic() + CALM
             if step.wait and (wrong := self.look()):
                 return wrong
         return []
@@ -76,7 +80,11 @@ class Walk:
         except client.NeverHappened as exc:
             return [str(exc)]
         self._looks += 1
-        if not self._hurt and (wrong := looking.at(self.world, self.id, self._looks, at_once=True).problems()):
+        if (
+            not self._hurt
+            and time.monotonic() > self._calm_at
+            and (wrong := looking.at(self.world, self.id, self._looks, at_once=True).problems())
+        ):
             return [f"as soon as it is ACTIVE, {said}" for said in wrong]
         began = time.monotonic()
         until = began + (MENDED if self._hurt else SETTLED)

@@ -138,6 +138,8 @@ def test_a_listener_that_ends_tls_has_the_operators_defaults(site: Site, strict:
         ({"client_ca_tls_container_ref": "@ca"},
          "A listener of protocol TERMINATED_HTTPS must have a default_tls_container_ref or sni_container_refs."),
         ({"default_tls_container_ref": "@server", "tls_versions": []}, "tls_versions: the list of TLS versions must not be empty."),
+        ({"default_tls_container_ref": "@server", "tls_versions": ["SSLv3"]},
+         "tls_versions: nothing speaks SSLv3 any more (RFC 7568): name TLSv1.2 or TLSv1.3, too."),
         ({"default_tls_container_ref": "@server", "alpn_protocols": []}, "alpn_protocols: the list of ALPN protocols must not be empty."),
         ({"default_tls_container_ref": "@server", "hsts_preload": True}, "hsts_include_subdomains and hsts_preload need hsts_max_age."),
         ({"default_tls_container_ref": "@server", "hsts_include_subdomains": True},

@@ -159,6 +159,8 @@ def test_a_pool_that_speaks_tls_has_the_operators_defaults(site: Site) -> None:
         ({"tls_container_ref": "nowhere", "ca_tls_container_ref": "@garbage"},
          "Could not retrieve certificate: ['nowhere', '@garbage']. @garbage: The CA certificate can't be read: it must be PEM."),
         ({"tls_enabled": True, "tls_versions": []}, _failure("tls_versions: the list of TLS versions must not be empty.")),
+        ({"tls_enabled": True, "tls_versions": ["SSLv3"]},
+         _failure("tls_versions: nothing speaks SSLv3 any more (RFC 7568): name TLSv1.2 or TLSv1.3, too.")),
         ({"tls_enabled": True, "alpn_protocols": []}, _failure("alpn_protocols: the list of ALPN protocols must not be empty.")),
         ({"tls_ciphers": "RC4-SHA"}, _failure("tls_ciphers: RC4-SHA must not be used in this deployment.")),
         ({"tls_versions": ["TLSv1", "TLSv1.2"]}, _failure("tls_versions: TLSv1 is older than this deployment allows.")),

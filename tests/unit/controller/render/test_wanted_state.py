@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import pathlib
 import random
 from typing import Any
@@ -15,6 +16,7 @@ from controller import exceptions, render
 from controller.model import load_balancer as model
 from controller.model.network import HostRoute
 from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Topology
+from controller.resources import kinds
 from tests import builders
 from tests.unit.controller.render import tools
 
@@ -260,3 +262,30 @@ def test_a_fresh_amphora_finds_its_own_heartbeat_key_and_whom_to_trust() -> None
     assert len(bytes.fromhex(config.heartbeat_key)) == 32
     assert other.heartbeat_key != config.heartbeat_key
     assert (files["/etc/figlina/certs/server.pem"], files["/etc/figlina/certs/client_roots.pem"]) == (b"server", b"roots")
+
+
+def test_haproxy_takes_every_set_of_tls_versions_that_the_api_does(tmp_path: pathlib.Path) -> None:
+    """For listeners and for pools; of SSLv3 alone is nothing to take."""
+    every = [some for size in range(1, 6) for some in itertools.combinations(kinds.TLS_VERSIONS, size)]
+    sets = [some for some in every if some != ("SSLv3",)]
+    assert len(sets) == 30
+    listeners, pools, members = [], [], []
+    for number, versions in enumerate(sets):
+        pool = builders.a_pool(id=builders.an_id(f"versions-p-{number}"), tls_enabled=True, tls_versions=versions)
+        pools.append(pool)
+        members.append(builders.a_member(id=builders.an_id(f"versions-m-{number}"), pool_id=pool.id))
+        listeners.append(
+            builders.a_listener(
+                id=builders.an_id(f"versions-l-{number}"),
+                protocol="TERMINATED_HTTPS",
+                protocol_port=1000 + number,
+                default_pool_id=pool.id,
+                default_tls_container_ref="local:one",
+                tls_versions=versions,
+            )
+        )
+    snapshot = builders.a_snapshot(listeners=listeners, pools=pools, members=members)
+    tools.put_certificates(tools.wanted(snapshot), tmp_path)
+    text = tools.haproxy_config(snapshot)
+    assert "SSLv3" not in text
+    tools.ask_haproxy(text, tmp_path)
