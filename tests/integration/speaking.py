@@ -261,5 +261,14 @@ def ask(entrance: Sequence[str], client: str, address: str, number: int, content
     return Heard(**{**found, "proxied": tuple(found["proxied"]) if found["proxied"] else None})
 
 
+def answers(entrance: Sequence[str], address: str) -> bool:
+    """Whether a member is there, asked from its own namespace: one that is not yet when it is first checked is taken for a dead one."""
+    try:
+        ask(entrance, "datagram", address, port("datagram"), b"?")
+    except AssertionError:
+        return False
+    return True
+
+
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import secrets
@@ -119,6 +120,7 @@ def members(dual: Dual) -> Iterator[None]:
     pem = certificates.ensure_self_signed(dual.site.folder / "member.pem", "member", dual.addresses["back-web"][4])
     for version, address in dual.addresses["back-web"].items():
         dual.run("back-web", processes.python("tests.integration.speaking", f"back-{version}", address, "--pem", str(pem)))
+        eventually(functools.partial(speaking.answers, linux.enter(dual.namespace("back-web")), address), 60)
     yield
 
 

@@ -111,6 +111,7 @@ def test_clients_keep_their_member_when_a_pair_is_taken_over(dual: Dual, balance
     pem = certificates.ensure_self_signed(dual.site.folder / "member.pem", "member", dual.addresses["back-web"][4])
     second = dual.addresses["front-web"][4]
     dual.run("front-web", processes.python("tests.integration.speaking", "front-4", second, "--pem", str(pem)))
+    eventually(lambda: speaking.answers(linux.enter(dual.namespace("front-web")), second), 60)
     where = {"protocol_port": speaking.port("datagram"), "weight": 1}
     both = [
         {**where, "name": "back-4", "address": dual.addresses["back-web"][4], "subnet_id": dual.subnets["back"][4]},
