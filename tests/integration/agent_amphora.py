@@ -35,6 +35,7 @@ from cryptography.x509 import oid
 from amphora_agent import report as report_module
 from amphora_agent import system
 from amphora_agent.protocol import boot, heartbeat, rest
+from tests.integration import lineage
 
 MANAGER, AGENT = "198.19.250.1", "198.19.250.2"
 WEB, VRRP, VIP = "198.19.251.1", "198.19.251.2", "198.19.251.100"
@@ -320,7 +321,9 @@ class Amphora:
         """The agent's process (host's numbering), a child of process 1; what it has just begun is none, and may look like it."""
         first, *others = self._all_pids()
         return [
-            pid for pid in others if _parent(pid) == first and (words := _command_line(pid))[:1] == [sys.executable] and _AGENT in words
+            pid
+            for pid in others
+            if lineage.parent(pid) == first and (words := _command_line(pid))[:1] == [sys.executable] and _AGENT in words
         ]
 
     def agent_pid(self) -> int:
@@ -329,14 +332,12 @@ class Amphora:
 
     def keepalived(self) -> list[int]:
         """Keepalived, and its child; not a script that the child runs, which for a moment is keepalived, too."""
-        found = {pid: _parent(pid) for pid in self.pids("keepalived")}
-        parents = [pid for pid, parent in found.items() if parent not in found]
-        return [*parents, *(pid for pid, parent in found.items() if parent in parents)]
+        return lineage.program_and_child(self.pids("keepalived"))
 
     def workers(self) -> set[int]:
         """HAProxy's processes but the master."""
         masters = set(self.pids("haproxy"))
-        return {pid for pid in masters if _parent(pid) in masters}
+        return {pid for pid in masters if lineage.parent(pid) in masters}
 
     def exec(self, *command: str) -> str:
         """Run a command inside the machine."""
@@ -364,7 +365,9 @@ class Amphora:
         machine = self._machine.pid
         namespace = _link(f"/proc/{machine}/ns/pid_for_children")
         pids = [int(path.name) for path in pathlib.Path("/proc").iterdir() if path.name.isdecimal()]
-        return sorted((pid for pid in pids if _link(f"/proc/{pid}/ns/pid") == namespace), key=lambda pid: (_parent(pid) != machine, pid))
+        return sorted(
+            (pid for pid in pids if _link(f"/proc/{pid}/ns/pid") == namespace), key=lambda pid: (lineage.parent(pid) != machine, pid)
+        )
 
     # -- outside -------------------------------------------------------------------------------------------------------------
 
@@ -539,10 +542,3 @@ def _link(path: str) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0

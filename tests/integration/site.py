@@ -17,6 +17,7 @@ from typing import Any
 from controller.dev import client, instance, processes, settings
 from controller.dev.client import eventually
 from tests import databases
+from tests.integration.lineage import program_and_child
 from tests.ports import free_port
 from tests.walks.place import Place, printed
 
@@ -196,17 +197,7 @@ def agent_pids(amphora: dict[str, Any]) -> list[int]:
 
 def keepalived_pids(amphora: dict[str, Any]) -> list[int]:
     """Its keepalived, and the child of that; not a script that the child runs, which for a moment is keepalived, too."""
-    found = {pid: parent(pid) for pid in amphora["pids"] if _command_line(pid).split(" ")[0].rpartition("/")[2] == "keepalived"}
-    parents = [pid for pid, parent in found.items() if parent not in found]
-    return [*parents, *(pid for pid, parent in found.items() if parent in parents)]
-
-
-def parent(pid: int) -> int:
-    """Of a process; 0 if it is gone."""
-    try:
-        return int(pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
+    return program_and_child(pid for pid in amphora["pids"] if _command_line(pid).split(" ")[0].rpartition("/")[2] == "keepalived")
 
 
 def _command(pid: int) -> str:

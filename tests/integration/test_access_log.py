@@ -20,7 +20,8 @@ from controller.embedded import linux
 from tests import tls_material
 from tests.integration import hostile_client, log_target
 from tests.integration.dual import Dual
-from tests.integration.site import Balancer, Site, haproxy_workers, parent
+from tests.integration.lineage import parent
+from tests.integration.site import Balancer, Site, haproxy_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 ROOT = tls_material.issue("root.example", is_ca=True)
