@@ -25,11 +25,17 @@ STOP_TIMEOUT = 0.3
 ANSWER_TIMEOUT = 0.3
 """Seconds for an answer; it comes after 1.5 ms (keepalived 2.2.7)."""
 RELOAD_TIMEOUT = 2.0
+ELECTION_TIMEOUT = 5.0
+"""Seconds that a push waits at most until one half has the VIP. It takes 3.65 advertisements (RFC 5798, section 6.1): 0.75 s by default."""
 _SHORTEST_GAP = 0.15
 """Seconds between two questions."""
+_ELECTION_GAP = 0.03
+"""Seconds between two looks at an election."""
 _SETTLES_WITHIN = 1.0
 """Seconds after its start in which it is not asked: the question is a signal, and would end a process that does not expect it yet."""
 
+_TAKES_PART = re.compile(rb"Entering \w+ STATE")
+"""What it writes when it has begun to take part; from then on it expects signals (2.2.7, 2.3.3)."""
 _PREAMBLE = """\
 global_defs {{
     router_id {router_id}
@@ -102,6 +108,7 @@ class Keepalived(program.Program):
         self._asked_at = float("-inf")
         self._ran = False  # since it was started last: a start that fails again is no further death
         self._differed = 0  # looks in a row in which the kernel did not hold what it said
+        self._log_began = 0  # where in its log what it wrote since its last start begins
         self._dump = keepalived_dump.Dump(command, run)
         self.vrrp: keepalived_dump.Vrrp | None = None
         """What it said last; None if it was not asked, or did not answer."""
@@ -156,6 +163,7 @@ class Keepalived(program.Program):
             else:  # the next look starts it with this one
                 self._put(before)
             raise failure
+        self._await_election()
         return program.RUNTIME
 
     def runs(self, text: str, wanted: rest.WantedState) -> bool:
@@ -300,6 +308,7 @@ class Keepalived(program.Program):
         if self._with_rights:  # it would look for this one in /run, where it may not write
             files += ["-b", str(self._pid_file.with_name("keepalived-bfd.pid"))]
         command = [*self._with_rights, self._command, "-n", "-P", "-l", "-D", *files]
+        self._log_began = self._log.stat().st_size if self._log.exists() else 0
         try:
             self._process = system.start(system.in_tenant_namespace(self._namespace, command), self._log, self._dump.environment)
         except system.CommandFailed as exc:
@@ -312,6 +321,31 @@ class Keepalived(program.Program):
         self._child, self.vrrp = None, None
         self._note_read(pid := self.pid())
         return pid is not None
+
+    def _await_election(self) -> None:
+        """Wait until a half has the VIP, this one or the one that it hears: whoever is told that a new pair runs connects at once.
+
+        What can't be asked, and an election that takes too long, are not waited for: the half serves as soon as it has the VIP.
+        """
+        pid = self.pid()
+        if pid is None or not self._dump.is_possible(pid):
+            return
+        until = time.monotonic() + ELECTION_TIMEOUT
+        while not self._has_a_master(pid):
+            if time.monotonic() > until or self.pid() != pid:
+                LOG.warning("keepalived runs, and neither has the VIP nor hears who has it")
+                return
+            time.sleep(_ELECTION_GAP)
+
+    def _has_a_master(self, pid: int) -> bool:
+        if not _TAKES_PART.search(self._written()):
+            return False
+        self.vrrp = self._dump.ask(pid, ANSWER_TIMEOUT)
+        return self.vrrp is not None and (self.vrrp.heard > 0 or (self.vrrp.state == keepalived_dump.MASTER and not self._differs()))
+
+    def _written(self) -> bytes:
+        """What it wrote since it was started last."""
+        return (system.read_file(self._log) or b"")[self._log_began :]
 
     def _reload(self, pid: int) -> bool:
         """Have the parent and its child read the configuration; whether they live to do it."""

@@ -27,9 +27,10 @@ _ADDRESS = re.compile(r"^\s*(?P<address>[0-9A-Fa-f:.]+(?:/[0-9]+)?)\s+dev\s+(?P<
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Vrrp:
-    """The state of the VRRP instance."""
+    """The state of the VRRP instance, and how many advertisements of a master it has heard since it was started."""
 
     state: str
+    heard: int = 0
 
 
 class Dump:
@@ -71,7 +72,9 @@ class Dump:
             content = json.loads(system.read_file(self._file) or b"")
         except ValueError:
             return None
-        return Vrrp(_STATES.get(_state(content), UNKNOWN))
+        instance = _instance(content)
+        state = _number(instance, "data", "state")
+        return Vrrp(UNKNOWN if state is None else _STATES.get(state, UNKNOWN), _number(instance, "stats", "advert_rcvd") or 0)
 
     def _signal(self) -> int | None:
         if not self._known:
@@ -89,11 +92,14 @@ def addresses(config: str) -> list[tuple[str, str]]:
     return [(found["address"], found["nic"]) for block in blocks for found in _ADDRESS.finditer(block)]
 
 
-def _state(content: Any) -> int:
-    """The state in a dump: a list of instances, or (`json_version 2`) an object with such a list."""
+def _instance(content: Any) -> dict[str, Any]:
+    """The instance that says how it fares: a dump is a list of instances, or (`json_version 2`) an object with such a list."""
     instances = content.get("vrrp", []) if isinstance(content, dict) else content
-    for instance in instances if isinstance(instances, list) else []:
-        state = instance.get("data", {}).get("state") if isinstance(instance, dict) else None
-        if isinstance(state, int):
-            return state
-    return -1
+    found = [one for one in instances if _number(one, "data", "state") is not None] if isinstance(instances, list) else []
+    return found[0] if found else {}
+
+
+def _number(instance: Any, part: str, key: str) -> int | None:
+    values = instance.get(part) if isinstance(instance, dict) else None
+    value = values.get(key) if isinstance(values, dict) else None
+    return value if isinstance(value, int) else None

@@ -44,6 +44,26 @@ def test_the_death_of_the_master_is_a_short_gap_and_the_pair_is_completed(site: 
     balancer.delete()
 
 
+def test_a_new_pair_that_is_active_answers_the_first_packet(site: Site) -> None:
+    for _ in range(3):
+        pool = {"name": "pool", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN"}
+        listener = {"protocol": "HTTP", "protocol_port": 80, "default_pool": pool}
+        body = {"name": "new", "vip_subnet_id": site.subnet_id, "listeners": [listener]}
+        balancer = Balancer(site, site.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"])
+        until = time.monotonic() + 60
+        while balancer.show()["provisioning_status"] != "ACTIVE":  # asked without a pause: what is true a moment later helps nobody
+            assert time.monotonic() < until, balancer.show()
+        assert _holder(site, balancer), "it is ACTIVE, and no half has the VIP"
+        assert _connect_once(site, balancer.vip) == 0, "it is ACTIVE, and nobody answers curl"
+        balancer.delete()
+
+
+def _connect_once(site: Site, vip: str) -> int:
+    """How a client ends who sends one SYN and no second one: that would come after a second."""
+    command = ["curl", "-s", "-o", "/dev/null", "--connect-timeout", "0.9", "-m", "20", f"http://{vip}/"]
+    return subprocess.run([*site.machine.entrance("client"), *command], check=False).returncode
+
+
 def test_member_changes_reach_both_halves(site: Site) -> None:
     balancer = site.balancer(("web-1",))
     site.api.post(balancer.members_path, {"member": {"name": "web-2", "address": site.web["web-2"], "protocol_port": 80}})

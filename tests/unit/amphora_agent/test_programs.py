@@ -156,6 +156,56 @@ def test_the_kernel_holds_every_vip_of_a_master_and_none_of_another(
 
 
 @pytest.mark.parametrize(
+    ("written", "answers", "held", "logged"),
+    [
+        ("(one) Entering BACKUP STATE (init)", [keepalived_dump.Vrrp(keepalived_dump.BACKUP, heard=1)], set(), False),
+        ("(one) Entering BACKUP STATE (init)", [None, keepalived_dump.Vrrp(keepalived_dump.MASTER)], {"192.0.2.100"}, False),
+        ("(one) Entering BACKUP STATE (init)", [keepalived_dump.Vrrp(keepalived_dump.MASTER)], set(), True),
+        ("(one) Entering BACKUP STATE (init)", [keepalived_dump.Vrrp(keepalived_dump.BACKUP)], set(), True),
+        ("(one) Entering FAULT STATE", [None], set(), True),
+        ("Starting VRRP child process", [], set(), True),
+    ],
+    ids=["the other has it", "this one has it", "not yet on the interface", "nobody", "out of service", "not begun, so not asked"],
+)
+def test_a_push_waits_until_a_half_has_the_vip_and_not_for_ever(
+    tmp_path: pathlib.Path,
+    caplog: pytest.LogCaptureFixture,
+    written: str,
+    answers: list[keepalived_dump.Vrrp | None],
+    held: set[str],
+    logged: bool,
+) -> None:
+    (tmp_path / "keepalived.conf").write_text("virtual_ipaddress {\n192.0.2.100/24 dev eth1\n}\n")
+    (tmp_path / "keepalived.log").write_text(written + "\n")
+    half = keepalived.Keepalived(tmp_path, tmp_path, "keepalived", "haproxy", "1", programs.Record(tmp_path / "programs.json"), "")
+    half._dump = mock.Mock(is_possible=lambda pid: True)
+    half._dump.ask.side_effect = itertools.chain(answers, itertools.repeat(answers[-1] if answers else None))
+    with (
+        mock.patch.object(half, "pid", return_value=1),
+        mock.patch.object(system, "local_addresses", return_value=frozenset({"127.0.0.1", *held})),
+        mock.patch.object(keepalived, "ELECTION_TIMEOUT", 0.2 if logged else 60.0),
+    ):
+        half._await_election()
+    assert ("neither has the VIP nor hears" in caplog.text) is logged
+    assert bool(half._dump.ask.mock_calls) is bool(answers)
+
+
+@pytest.mark.parametrize(
+    "dump",
+    ['[{"data": {"state": 1}, "stats": {"advert_rcvd": 7}}]', '{"vrrp": [{}, {"data": {"state": 1}, "stats": {"advert_rcvd": 7}}]}'],
+    ids=["a list", "an object"],
+)
+def test_a_dump_tells_the_state_and_what_was_heard(tmp_path: pathlib.Path, dump: str) -> None:
+    asked = keepalived_dump.Dump("keepalived", tmp_path)
+    (tmp_path / "keepalived").mkdir()
+    (tmp_path / "keepalived" / "keepalived.json").write_text(dump)
+    assert asked._read() == keepalived_dump.Vrrp(keepalived_dump.BACKUP, heard=7)
+    for broken in ('[{"data": {"state": "up"}}]', '[{"data": 3}]', "[]", "3"):
+        (tmp_path / "keepalived" / "keepalived.json").write_text(broken)
+        assert asked._read() == keepalived_dump.Vrrp(keepalived_dump.UNKNOWN)
+
+
+@pytest.mark.parametrize(
     ("does", "within", "error"),
     [("exec sleep 60", 0.5, errors.ProgramFailed), ("echo 'unknown keyword'; exit 1", 30.0, errors.ConfigRefused)],
 )
