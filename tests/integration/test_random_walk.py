@@ -28,7 +28,7 @@ OPTIONS = {"house_keeping.compare_interval": "2"}
 """As often is tried again what could not be read."""
 SHRINK = bool(os.environ.get("FIGLINA_WALK_SHRINK"))
 CALM = 5.0
-"""Seconds after trouble from which on nothing of it goes on, such as halves of a pair that settle which of them has the VIP."""
+"""Seconds after trouble from which on nothing of it goes on, such as halves of a pair that find out which of them has the VIP."""
 SETTLED, MENDED = 90.0, 90.0
 """Seconds within which checks have found out, and within which what was killed serves again."""
 
@@ -57,7 +57,7 @@ class Walk:
         self.taker = Taker(world, self.id)
         self.taken: list[Step] = []
         self.late: list[str] = []
-        self._hurt = TOPOLOGY != "SINGLE"  # which half of a new pair has the VIP is settled within a second of its first push
+        self._hurt = False
         self._looks = 0
         self._calm_at = 0.0
 
