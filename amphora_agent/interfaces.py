@@ -20,7 +20,7 @@ _PRIORITY = 1000
 """Of the rules that send what comes from an address by routes of its own: before the main table's (32766)."""
 _LINE_NUMBER = re.compile(r"Command failed -:(\d+)")
 _QUOTED = re.compile(r'"([^"]+)"')
-_SYSCTLS = {
+_SYSCTLS = {  # a new namespace has the kernel's own values, not those of the machine
     "net/ipv4/ip_nonlocal_bind": "1",  # a standby of a pair binds VIPs that its partner holds
     "net/ipv6/ip_nonlocal_bind": "1",
     "net/ipv4/conf/all/promote_secondaries": "1",  # removing one address must not take its neighbours with it
@@ -30,10 +30,20 @@ _SYSCTLS = {
     "net/ipv4/conf/all/arp_notify": "1",
     "net/ipv6/conf/all/accept_ra": "0",
     "net/ipv6/conf/default/accept_ra": "0",
+    "net/ipv4/conf/all/accept_redirects": "0",  # neighbours of a tenant's network say nothing about our routes
+    "net/ipv4/conf/default/accept_redirects": "0",
+    "net/ipv6/conf/all/accept_redirects": "0",
+    "net/ipv6/conf/default/accept_redirects": "0",
+    "net/ipv4/conf/all/accept_source_route": "0",
+    "net/ipv4/conf/default/accept_source_route": "0",
     "net/ipv4/conf/all/send_redirects": "0",  # clients go on by way of the amphora, even if a member is beside them
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/ip_local_port_range": "1025 65534",
     "net/ipv4/tcp_fin_timeout": "5",
+    "net/ipv4/tcp_keepalive_time": "300",
+    "net/ipv4/tcp_max_tw_buckets": "5800000",
+    "net/ipv4/tcp_mtu_probing": "1",
+    "net/ipv4/tcp_synack_retries": "3",
     "net/ipv4/tcp_tw_reuse": "1",
     "net/ipv4/tcp_max_syn_backlog": "65534",
     "net/ipv4/ping_group_range": "0 2147483647",  # health checks by ping need no privilege

@@ -9,17 +9,18 @@ from collections.abc import Generator, Iterator
 import pytest
 
 from tests.integration.dual import Dual
-from tests.integration.site import Site
+from tests.integration.site import COMPUTE, Site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
-    """An instance of its own; a module chooses `TOPOLOGY` and `OPTIONS` by naming them."""
+    """An instance of its own; a module chooses `TOPOLOGY`, `OPTIONS` and `COMPUTE` by naming them."""
     if os.geteuid() != 0:
         pytest.skip("needs root: it makes network namespaces")
     topology = getattr(request.module, "TOPOLOGY", "SINGLE")
     options = getattr(request.module, "OPTIONS", {})
-    made = Site(pathlib.Path(tmp_path_factory.mktemp("site")), topology, options)
+    compute = getattr(request.module, "COMPUTE", COMPUTE)
+    made = Site(pathlib.Path(tmp_path_factory.mktemp("site")), topology, options, compute)
     try:
         made.up()
         yield made

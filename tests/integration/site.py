@@ -22,8 +22,24 @@ from tests.ports import free_port
 from tests.walks.place import Place, printed
 
 _numbers = itertools.count(1)
+COMPUTE = os.environ.get("FIGLINA_TEST_COMPUTE", "namespace")
+"""What amphorae are: `qemu` for virtual machines of the image in `FIGLINA_IMAGE_FOLDER`, or in `build/image` (CONTRIBUTING.md)."""
+IMAGE = pathlib.Path(os.environ.get("FIGLINA_IMAGE_FOLDER", "build/image")) / "amphora.qcow2"
 
 QUICK_MONITOR = {"type": "HTTP", "url_path": "/health", "delay": 1, "timeout": 1, "max_retries": 1, "max_retries_down": 1}
+_SLOWNESS = {"namespace": 1.0, "qemu": 5.0}
+"""How many times as long things may take: an emulated machine boots for twenty seconds, for more where others use the host."""
+
+
+class _Api(client.Api):
+    """Waits for as long as what amphorae are may need."""
+
+    def __init__(self, url: str, slowness: float) -> None:
+        super().__init__(url)
+        self._slowness = slowness
+
+    def wait_active(self, load_balancer_id: str, within: float = 60.0) -> dict[str, Any]:
+        return super().wait_active(load_balancer_id, within * self._slowness)
 
 
 class Balancer:
@@ -88,13 +104,22 @@ class Balancer:
 class Site:
     """One instance of `figlina dev`, with names and a port of its own."""
 
-    def __init__(self, folder: pathlib.Path, topology: str = "SINGLE", options: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: pathlib.Path, topology: str = "SINGLE", options: dict[str, str] | None = None, compute: str = COMPUTE
+    ) -> None:
         prefix = f"figlina-t{os.getpid()}-{next(_numbers)}"
         where = {} if databases.KIND == "sqlite" else {"database.connection": databases.new_url(folder)}
-        chosen = settings.Settings(prefix=prefix, api_port=free_port(), topology=topology, options={**where, **(options or {})})
+        chosen = settings.Settings(
+            prefix=prefix,
+            api_port=free_port(),
+            topology=topology,
+            compute=compute,
+            image=settings.image_of(compute, IMAGE) or "",
+            options={**where, **(options or {})},
+        )
         self.folder = folder
         self.machine = instance.Instance(folder, chosen)
-        self.api = client.Api(chosen.api_url)
+        self.api = _Api(chosen.api_url, _SLOWNESS[compute])
 
     def up(self) -> None:
         self.machine.up()

@@ -79,6 +79,18 @@ def test_settings_of_the_kernel_are_those_of_a_load_balancer(machine: vm.Machine
     assert {name: " ".join(value.split()) for name, _, value in (line.partition(" = ") for line in held.splitlines())} == wanted
 
 
+def test_cards_and_the_network_namespace_of_the_tenants_have_them_too(machine: vm.Machine) -> None:
+    """Cards are found after boot has begun; a namespace has settings of its own, and cards take its `default` when they come to it."""
+    asked = "cat /proc/sys/net/ipv4/conf/{0}/accept_redirects /proc/sys/net/ipv6/conf/{0}/accept_redirects"
+    inside = "ip netns exec haproxy busybox"
+    assert set(machine.ssh(asked.format("eth*")).split()) == {"0"}
+    assert machine.ssh(f"{inside} {asked.format('default')}").split() == ["0", "0"]
+    wanted = dict(line.split(" = ") for line in SYSCTLS.read_text().splitlines() if line.startswith("net.ipv4.tcp_"))
+    del wanted["net.ipv4.tcp_max_orphans"], wanted["net.ipv4.tcp_max_syn_backlog"]  # the machine's; as somaxconn lets it
+    held = machine.ssh(f"{inside} sysctl {' '.join(wanted)}")
+    assert {name: " ".join(value.split()) for name, _, value in (line.partition(" = ") for line in held.splitlines())} == wanted
+
+
 def test_a_second_network_of_the_operators_has_its_address_and_routes_but_no_default_route(machine: vm.Machine) -> None:
     addresses, routes = machine.ssh("busybox ip address"), machine.ssh("busybox ip route").splitlines()
     assert f"inet {vm.BESIDES}/24" in addresses
