@@ -93,9 +93,9 @@ def issue(
     return Issued(certificate, key, () if by is None else (by.certificate, *by.above))
 
 
-def revoke(by: Issued, *revoked: Issued) -> bytes:
+def revoke(by: Issued, *revoked: Issued, ends: datetime.timedelta = 30 * DAY) -> bytes:
     """A list of revoked certificates, in PEM."""
-    builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject).last_update(NOW - DAY).next_update(NOW + 30 * DAY)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(by.certificate.subject).last_update(NOW - DAY).next_update(NOW + ends)
     for one in revoked:
         entry = x509.RevokedCertificateBuilder().serial_number(one.certificate.serial_number).revocation_date(NOW - DAY)
         builder = builder.add_revoked_certificate(entry.build())

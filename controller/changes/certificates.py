@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from cryptography import x509
 
 from controller import exceptions
 from controller.changes.asking import Asking
@@ -22,6 +24,8 @@ from controller.model.tls import Kind, Need
 from controller.refusals import Refusal
 
 LOG = logging.getLogger(__name__)
+_NAME = 200
+"""Characters of a CA's name that a refusal repeats."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,10 +87,17 @@ def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id:
     revoked = reader.read(values.get(fields.revocations) if fields.revocations else None, Kind.REVOCATIONS)
     if reader.unreadable:
         raise exceptions.InvalidRequest(reader.sentence(), code=Refusal.UNREADABLE_CERTIFICATE)
-    revocations = None if revoked is None else revoked.revocations  # an empty list is false by itself
-    if authorities is not None and revocations is not None and not bundles.is_signed_by(revocations, authorities.certificates):
-        raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}.")
+    if authorities is not None and revoked is not None:
+        _check_signed(fields, revoked.revocations, authorities.certificates)
     return Read(_encrypted(asking, reader.found), since)
+
+
+def _check_signed(fields: Fields, lists: Sequence[x509.CertificateRevocationList], issuers: Sequence[x509.Certificate]) -> None:
+    """:raises InvalidRequest: a list is of none of these CAs, and HAProxy would pass it over."""
+    foreign = next((one for one in lists if not bundles.is_signed_by(one, issuers)), None)
+    if foreign is not None:
+        which = f": the list of {foreign.issuer.rfc4514_string()[:_NAME]}" if len(lists) > 1 else ""
+        raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}{which}.")
 
 
 def keep(tx: database.Transaction, load_balancer_id: str, read: Read, generation: int) -> None:

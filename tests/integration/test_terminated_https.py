@@ -32,7 +32,7 @@ BETWEEN = tls_material.issue("between.example", ROOT, is_ca=True)
 FOREIGN = tls_material.issue("foreign.example", is_ca=True)
 HEADERS = ["X-Forwarded-Proto", "X-SSL-Client-Verify", "X-SSL-Client-Has-Cert", "X-SSL-Client-DN", "X-SSL-Client-CN", "X-SSL-Issuer"]
 HEADERS += ["X-SSL-Client-SHA1", "X-SSL-Client-Not-Before", "X-SSL-Client-Not-After"]
-ECHO, ECHO_TLS, ECHO_CLIENTS = 8081, 8443, 8444
+ECHO, ECHO_TLS, ECHO_CLIENTS, ECHO_BELOW = 8081, 8443, 8444, 8445
 
 
 class Bed:
@@ -119,8 +119,9 @@ def bed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     folder = tmp_path_factory.mktemp("tls")
     made = Bed(site, folder)
     pem, ca = made.file("member.pem", bundles.pem(made.member.bundle)), made.file("ca.pem", ROOT.pem)
+    below = made.file("below.pem", bundles.pem(tls_material.issue("below.example", BETWEEN, names=["below.example"]).bundle))
     with contextlib.ExitStack() as ends:
-        for arguments in ([str(ECHO)], [str(ECHO_TLS), pem], [str(ECHO_CLIENTS), pem, ca]):
+        for arguments in ([str(ECHO)], [str(ECHO_TLS), pem], [str(ECHO_CLIENTS), pem, ca], [str(ECHO_BELOW), below]):
             program = [*site.machine.entrance("web-1"), sys.executable, tls_member.__file__, *arguments]
             running = ends.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE))
             ends.callback(running.kill)
@@ -262,6 +263,36 @@ def test_clients_prove_who_they_are(bed: Bed) -> None:
     assert [outcome(word) for word in ("good", "revoked", "stranger", None)] == [200, 0, 0, 200]
     bed.change(listener_id, client_authentication="NONE")
     assert outcome(None) == 200
+
+
+def test_clients_below_an_intermediate_ca_are_known_by_the_lists_of_both_cas(bed: Bed) -> None:
+    """HAProxy asks for a list of every CA above a client."""
+    good, revoked = tls_material.issue("good.example", BETWEEN), tls_material.issue("gone.example", BETWEEN)
+    files = {one: bed.file(f"{name}-below.pem", one.pem + one.key_pem()) for name, one in (("good", good), ("revoked", revoked))}
+
+    def stored(kind: str, *parts: bytes) -> str:
+        body = {"payload": b"".join(parts).decode(), "kind": kind, "project_id": bed.project}
+        return str(bed.site.api.post("/secrets", {"secret": body})["secret"]["ref"])
+
+    ca = stored("ca", ROOT.pem, BETWEEN.pem)
+    crls = [stored("crl", tls_material.revoke(ROOT, *above), tls_material.revoke(BETWEEN, revoked)) for above in ((), (BETWEEN,))]
+    fields = {"client_ca_tls_container_ref": ca, "client_crl_container_ref": crls[0]}
+    listener_id, port = bed.listener(tls_material.issue("web.example", BETWEEN), client_authentication="MANDATORY", **fields)
+    assert [bed.ask(port, "--cert", files[one])[0] for one in (good, revoked)] == [200, 0]
+    bed.change(listener_id, client_crl_container_ref=crls[1])
+    assert [bed.ask(port, "--cert", files[one])[0] for one in (good, revoked)] == [0, 0]
+
+
+def test_a_member_below_an_intermediate_ca_is_known_by_the_lists_of_both_cas(bed: Bed) -> None:
+    ca = bed.store.store_secret(bed.project, "ca", ROOT.pem + BETWEEN.pem)
+    files = [tls_material.revoke(BETWEEN) + tls_material.revoke(ROOT, *revoked) for revoked in ((), (BETWEEN,))]
+    crls = [bed.store.store_secret(bed.project, "crl", one) for one in files]
+    pool_id = bed.pool(port=ECHO_BELOW, ca_tls_container_ref=ca, crl_container_ref=crls[0])
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)
+    assert bed.ask(port)[0] == 200
+    bed.site.api.put(f"/pools/{pool_id}", {"pool": {"crl_container_ref": crls[1]}})
+    bed.site.api.wait_active(bed.id)
+    assert bed.ask(port)[0] == 503
 
 
 def test_rules_look_at_certificates_of_clients(bed: Bed) -> None:

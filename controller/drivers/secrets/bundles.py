@@ -24,6 +24,15 @@ LARGEST = 256 * 1024
 """Bytes of a certificate with its key and chain, or of a bundle of authorities; larger ones are somebody's mistake."""
 _PEM = serialization.Encoding.PEM
 _KEY = re.compile(rb"-----BEGIN ((?:RSA |EC |ENCRYPTED )?PRIVATE KEY)-----.*?-----END \1-----", re.DOTALL)
+_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
+_LIST = re.compile(rb"-----BEGIN X509 CRL-----.*?-----END X509 CRL-----", re.DOTALL)
+_CERTIFICATE = (b"CERTIFICATE", b"X509 CERTIFICATE")
+_UNREAD = {
+    b"PKCS7": "openssl pkcs7 -print_certs",
+    b"CMS": "openssl cms -verify -noverify -certsout",
+    b"TRUSTED CERTIFICATE": "openssl x509",
+}
+"""Blocks that hold certificates, and are not read; and what makes such ones of them that are."""
 _Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 
@@ -106,7 +115,7 @@ def authorities(content: bytes) -> list[x509.Certificate]:
     try:
         return _certificates(content)
     except InvalidRequest as exc:
-        raise _refusal("The CA certificate can't be read: it must be PEM.") from exc
+        raise _refusal(str(exc).replace("The certificate can't", "The CA certificate can't")) from exc
 
 
 def authorities_pem(content: bytes) -> bytes:
@@ -117,24 +126,27 @@ def authorities_pem(content: bytes) -> bytes:
     return _pem_of(authorities(content))
 
 
-def revocations(content: bytes) -> x509.CertificateRevocationList:
-    """A list of revoked certificates.
+def revocations(content: bytes) -> list[x509.CertificateRevocationList]:
+    """Lists of revoked certificates, each once: HAProxy wants one of every CA above a certificate.
 
-    :raises InvalidRequest: it can't be read.
+    :raises InvalidRequest: one of them can't be read.
     """
     _refuse_large(content)
+    found = _LIST.findall(content) or [content]
     try:
-        return x509.load_pem_x509_crl(content)
+        lists = [x509.load_pem_x509_crl(one) for one in dict.fromkeys(found)]
     except ValueError as exc:
         raise _refusal("The revocation list can't be read: it must be PEM.") from exc
+    _refuse_cut(content, (b"X509 CRL",), len(found))
+    return lists
 
 
 def revocations_pem(content: bytes) -> bytes:
-    """The same, as HAProxy reads it.
+    """The same, as HAProxy reads them.
 
-    :raises InvalidRequest: it can't be read.
+    :raises InvalidRequest: they can't be read.
     """
-    return revocations(content).public_bytes(_PEM)
+    return b"".join(one.public_bytes(_PEM) for one in revocations(content))
 
 
 def is_signed_by(revoked: x509.CertificateRevocationList, issuers: Sequence[x509.Certificate]) -> bool:
@@ -211,10 +223,27 @@ def _is_of(key: _Key, certificate: x509.Certificate) -> bool:
 
 
 def _certificates(content: bytes) -> list[x509.Certificate]:
+    """All of them: a bundle that lost one without a word would turn away whoever needs that one.
+
+    :raises InvalidRequest: one can't be read.
+    """
+    for kind in _BEGIN.findall(content):
+        if kind in _UNREAD:
+            words = f"a block {kind.decode()} is not read: make certificates in PEM of it (`{_UNREAD[kind]}`)"
+            raise _refusal(f"The certificate can't be read: {words}.")
     try:
-        return x509.load_pem_x509_certificates(content)
+        found = x509.load_pem_x509_certificates(content)
     except ValueError as exc:
         raise _refusal("The certificate can't be read: it must be PEM.") from exc
+    _refuse_cut(content, _CERTIFICATE, len(found))
+    return found
+
+
+def _refuse_cut(content: bytes, kinds: Sequence[bytes], found: int) -> None:
+    """Refuse what begins with more blocks of these kinds than have an end."""
+    begun = sum(kind in kinds for kind in _BEGIN.findall(content))
+    if begun != found:
+        raise _refusal(f"Of {begun} blocks {kinds[0].decode()}, {begun - found} can't be read: one has no end. Store the whole file.")
 
 
 def _one(named: str, content: bytes) -> x509.Certificate:

@@ -14,12 +14,12 @@ from controller.model.tls import Copy, Kind, Need
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Secret:
-    """`certificates` are those of an authority, or the server's alone; a list of revocations has none."""
+    """`certificates` are those of an authority, or the server's alone; lists of revocations have none."""
 
     content: bytes = dataclasses.field(repr=False)
     not_after: datetime.datetime | None
     certificates: tuple[x509.Certificate, ...] = ()
-    revocations: x509.CertificateRevocationList | None = None
+    revocations: tuple[x509.CertificateRevocationList, ...] = ()
 
     def copy(self, generation: int) -> Copy:
         """What is known of it, once it was read for that generation."""
@@ -42,5 +42,6 @@ def read(store: interface.SecretStore, project_id: str, need: Need) -> Secret:
         several = bundles.authorities(found)
         end = min(one.not_valid_after_utc for one in several)
         return Secret(bundles.authorities_pem(found), end, certificates=tuple(several))
-    revoked = bundles.revocations(found)
-    return Secret(bundles.revocations_pem(found), revoked.next_update_utc, revocations=revoked)
+    lists = bundles.revocations(found)
+    ends = [one.next_update_utc for one in lists if one.next_update_utc is not None]
+    return Secret(bundles.revocations_pem(found), min(ends, default=None), revocations=tuple(lists))

@@ -36,6 +36,23 @@ def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
     assert said == f"Could not retrieve certificate: ['{references[1]}']"
 
 
+def test_lists_of_revocations_of_several_cas_are_kept_and_each_is_of_a_ca_that_is_named(api: Api) -> None:
+    between, foreign = tls_material.issue("between.example", ROOT, is_ca=True), tls_material.issue("foreign.example", is_ca=True)
+    lists = [tls_material.revoke(ROOT), tls_material.revoke(between, WEB)]
+    cas, crls = _store(api, ROOT.pem + between.pem, kind="ca"), _store(api, b"".join(lists), kind="crl")
+    assert api.secrets.get_secret(PROJECT, crls) == b"".join(lists)
+    mixed = _store(api, lists[0] + tls_material.revoke(foreign), kind="crl")
+    load_balancer_id, web = api.load_balancer()["id"], _store(api, WEB.pem + WEB.key_pem())
+    listener = {"loadbalancer_id": load_balancer_id, "protocol": "TERMINATED_HTTPS", "protocol_port": 443, "default_tls_container_ref": web}
+    pool = {"loadbalancer_id": load_balancer_id, "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "tls_enabled": True}
+    for path, word, body, prefix in (("/listeners", "listener", listener, "client_"), ("/pools", "pool", pool, "")):
+        body = {**body, f"{prefix}ca_tls_container_ref": cas}
+        said = api.refused(400, "POST", path, {word: {**body, f"{prefix}crl_container_ref": mixed}})
+        told = f"{prefix}crl_container_ref is not signed by the CA of {prefix}ca_tls_container_ref: the list of CN=foreign.example."
+        assert told in said
+        api.ok("POST", path, {word: {**body, f"{prefix}crl_container_ref": crls}}, 201)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

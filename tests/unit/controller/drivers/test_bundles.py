@@ -10,9 +10,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from controller import exceptions
-from controller.drivers.secrets import bundles, interface
+from controller.drivers.secrets import bundles, fake, interface, reading
+from controller.model.tls import Kind, Need
 from controller.refusals import Refusal
 from tests import tls_material
 
@@ -135,7 +137,49 @@ def test_authorities_and_revocations_are_written_anew() -> None:
     ]
     crl = tls_material.revoke(ROOT, BETWEEN)
     assert bundles.revocations_pem(b"words\n" + crl) == crl
-    assert bundles.is_signed_by(bundles.revocations(crl), [BETWEEN.certificate, ROOT.certificate])
+    assert [bundles.is_signed_by(one, [BETWEEN.certificate, ROOT.certificate]) for one in bundles.revocations(crl)] == [True]
     for read in (bundles.authorities, bundles.revocations):
         with pytest.raises(exceptions.InvalidRequest, match="must be PEM"):
             read(b"nonsense")
+
+
+def test_every_list_of_revocations_of_a_file_is_kept() -> None:
+    lists = [tls_material.revoke(ROOT), tls_material.revoke(BETWEEN, _WEB)]
+    assert bundles.revocations_pem(b"of the root\n" + lists[0] + b"show info\n\n" + lists[1] + lists[0]) == b"".join(lists)
+    assert [bundles.is_signed_by(one, [ROOT.certificate]) for one in bundles.revocations(b"".join(lists))] == [True, False]
+
+
+@pytest.mark.parametrize("soonest", [0, 1])
+def test_lists_of_revocations_end_with_the_first_of_them(soonest: int) -> None:
+    lists = [tls_material.revoke(by, ends=(3 if number == soonest else 9) * tls_material.DAY) for number, by in enumerate((ROOT, BETWEEN))]
+    store = fake.FakeSecrets()
+    read = reading.read(store, "p", Need(store.store_secret("p", "crl", b"".join(lists)), Kind.REVOCATIONS))
+    assert read.not_after == x509.load_pem_x509_crl(lists[soonest]).next_update_utc
+    assert read.content == b"".join(lists)
+    assert len(read.revocations) == 2
+
+
+_CUT = BETWEEN.pem[:-40]
+_PKCS7 = pkcs7.serialize_certificates([ROOT.certificate, BETWEEN.certificate], serialization.Encoding.PEM)
+_TRUSTED = BETWEEN.pem.replace(b" CERTIFICATE-", b" TRUSTED CERTIFICATE-")
+
+
+@pytest.mark.parametrize(
+    ("read", "content", "words"),
+    [
+        (bundles.authorities, ROOT.pem + _CUT, "Of 2 blocks CERTIFICATE, 1 can't be read"),
+        (bundles.authorities, ROOT.pem + _PKCS7, "openssl pkcs7 -print_certs"),
+        (bundles.authorities, _PKCS7, "The CA certificate can't be read: a block PKCS7"),
+        (bundles.authorities, ROOT.pem + _TRUSTED, "openssl x509"),
+        (bundles.authorities, ROOT.certificate.public_bytes(serialization.Encoding.DER), "must be PEM"),
+        (bundles.read, _WEB.pem + _WEB.key_pem() + _CUT, "Of 2 blocks CERTIFICATE, 1 can't be read"),
+        (bundles.read, _WEB.pem + _WEB.key_pem() + _PKCS7, "openssl pkcs7 -print_certs"),
+        (bundles.revocations, tls_material.revoke(ROOT) + tls_material.revoke(BETWEEN)[:-40], "Of 2 blocks X509 CRL, 1 can't be read"),
+        (bundles.revocations, tls_material.revoke(ROOT) + tls_material.revoke(BETWEEN).replace(b"\nMI", b"\nM!"), "must be PEM"),
+        (bundles.revocations, ROOT.pem, "must be PEM"),
+    ],
+)
+def test_nothing_of_a_file_is_left_out_without_a_word(read: Callable[[bytes], object], content: bytes, words: str) -> None:
+    with pytest.raises(exceptions.InvalidRequest, match=words) as refused:
+        read(content)
+    assert refused.value.code is Refusal.UNREADABLE_CERTIFICATE
