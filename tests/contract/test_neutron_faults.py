@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import threading
@@ -267,6 +268,78 @@ def test_a_refusal_is_told_in_the_words_of_the_service_and_leaves_nothing(world:
         error = _refusal_of(again, step)
         assert error is None or "Injected Odd" in str(error) or isinstance(error, exceptions.NotFound | exceptions.Misconfigured), error
         _clean_up(again)
+
+
+def _serve(world: World) -> None:
+    """A pair whose halves hear each other, and clients' port is open."""
+    world.allocate()
+    _plug(world)
+    world.network.set_vip_access(world.load_balancer_id, _vip(world), world.pair())
+
+
+def _lose_vip(world: World) -> None:
+    del world.services.network.ports[_vip(world).port_id]
+
+
+def _bare_vip(world: World) -> None:
+    """The port is there by an earlier try, without its group yet."""
+    world.services.network.ports[_vip(world).port_id]["security_groups"] = []
+
+
+def _lose_group(world: World) -> None:
+    """Somebody took the listeners' group off all ports, and deleted it; that of the pair is there."""
+    network = world.services.network
+    (lost,) = (key for key, row in network.rows["security-groups"].items() if row["name"] == f"lb-{world.load_balancer_id}")
+    for port in network.ports.values():
+        port["security_groups"] = [one for one in port["security_groups"] if one != lost]
+    del network.rows["security-groups"][lost]
+
+
+def _allocate_again(world: World) -> None:
+    """As housekeeping does."""
+    vip = _vip(world)
+    where = VipRequest(network_id=vip.network_id, subnet_id=vip.subnet_id, address=vip.address)
+    world.network.allocate_vip(world.load_balancer_id, world.project_id, where)
+
+
+# Each method that undoes what it did if it fails, while a load balancer serves.
+SERVING: dict[str, tuple[list[Step], Step]] = {
+    "the VIP port is lost": ([_serve, _lose_vip], _allocate_again),
+    "the VIP port is there without its group": ([_serve, _bare_vip], _allocate_again),
+    "the VIP port and the listeners' group are lost": ([_serve, _lose_group, _lose_vip], _allocate_again),
+    "the VIP port is there, and the listeners' group is lost": ([_serve, _lose_group, _bare_vip], _allocate_again),
+    "a tenant's port": ([_tenants_port, _serve], World.allocate),
+    "a tenant's port whose group is lost": ([_tenants_port, _serve, _lose_group], World.allocate),
+}
+
+
+@pytest.mark.parametrize("fault", ["503", "409", "lost after it was done"])
+@pytest.mark.parametrize("situation", SERVING)
+def test_what_fails_takes_nothing_away_that_it_did_not_make(world: World, situation: str, fault: str) -> None:
+    """A call that fails for good, and the next ones, which undo what was done, succeed."""
+    before, step = SERVING[situation]
+    calls = _calls_of(world, before, step)
+    _clean_up(world)
+    answer = _neutron(409, "Odd") if fault == "409" else FAULTS[fault][0]
+    for skip in range(calls):
+        again = dataclasses.replace(world, load_balancer_id=new_id(), amphora_id=new_id(), second_id=new_id(), adopted=None, vip=None)
+        for one in before:
+            one(again)
+        held = again.books()
+        again.services.faults.append(simulated.Fault("", "", answer, skip=skip, times=3, after=FAULTS.get(fault, (None, False))[1]))
+        with contextlib.suppress(exceptions.ControllerError):
+            step(again)
+        again.services.faults.clear()
+        assert not _missing(held, again.books()), (skip, fault)
+        step(again)
+        assert not _missing(held, again.books()), "the next try goes well"
+        _clean_up(again)
+
+
+def _missing(held: list[str], now: list[str]) -> list[str]:
+    """What is not there any more; a port that has its group again is."""
+    mended = {one: one.replace("'groups': [", "'groups': ['lb-LB', ").replace(", ]", "]") for one in held}
+    return [one for one in held if one not in now and mended[one] not in now]
 
 
 def _refusal_of(world: World, step: Step) -> exceptions.ControllerError | None:

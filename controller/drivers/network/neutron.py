@@ -151,27 +151,36 @@ class NeutronNetwork(interface.NetworkDriver):
         if request.port_id is not None:
             return self._adopt(load_balancer_id, request.port_id, request)
         row, is_new, subnet_id = self._vip_port(load_balancer_id, project_id, request)
+        path = f"/ports/{row['id']}"
+        made = [path] if is_new else []
         try:
             if not row["security_groups"] and shapes.is_secured(row):
-                group_id = self._own_group(load_balancer_id, is_new and not request.address)
+                group_id = self._own_group(load_balancer_id, made, is_first=is_new and not request.address)
                 row = self._neutron.change_port(row["id"], security_groups=[group_id])
             port = self._bare(row)
             asked = [one for one in port.fixed_ips if request.address in (None, one.ip_address) and one.subnet_id == subnet_id]
             if not asked:
+                made.insert(0, path)  # whoever made it: it would be in the way of the next try
                 raise exceptions.AddressInUse(f"The address {request.address} can't be had: its MAC address is another port's.")
             return vips.vip(port, asked[0], request, ours=True)
         except exceptions.ControllerError:
-            self._give_up(load_balancer_id, row)
+            self._take_back(load_balancer_id, made)
             raise
 
     def _bare(self, row: Row) -> Port:
         """Of which nobody needs the MTU."""
         return shapes.port(row, _MTU, self._neutron.project_id)
 
-    def _own_group(self, load_balancer_id: str, is_first: bool) -> str:
-        """`is_first`: there never was a VIP port. One that was lost is made again with its address, which is asked for then."""
-        known = None if is_first else self._groups.of(load_balancer_id)[0]
-        return str((known or self._groups.make(load_balancer_id))["id"])
+    def _own_group(self, load_balancer_id: str, made: list[str], *, is_first: bool = False) -> str:
+        """`is_first`: there never was a VIP port. One that was lost is made again with its address, which is asked for then.
+
+        A group that has to be made is added to what this call `made`.
+        """
+        group = None if is_first else self._groups.of(load_balancer_id)[0]
+        if group is None:
+            group = self._groups.make(load_balancer_id)
+            made.append(f"/security-groups/{group['id']}")
+        return str(group["id"])
 
     def _vip_port(self, load_balancer_id: str, project_id: str, request: VipRequest) -> tuple[Row, bool, str]:
         """It is made without its group, which would be left over if the port can't be."""
@@ -213,23 +222,25 @@ class NeutronNetwork(interface.NetworkDriver):
                 found.append(fixed)
         return None if len(macs) != 1 or None in macs else {"mac_address": macs.pop(), "fixed_ips": found}
 
-    def _give_up(self, load_balancer_id: str, row: Row) -> None:
-        """A VIP port that can't have its group, or has not what was asked for; what can't be deleted now is found by housekeeping."""
+    def _take_back(self, load_balancer_id: str, made: Sequence[str]) -> None:
+        """Delete what a call made that failed, and nothing else: the load balancer may have served before, and its other ports still do.
+
+        A group that a port bears by now is not taken off it. What stays is found by housekeeping.
+        """
         try:
-            self._neutron.service.delete(f"/ports/{row['id']}")
-            self._groups.delete(load_balancer_id)
+            for path in made:
+                self._neutron.service.delete(path)
         except exceptions.ControllerError as error:
-            LOG.warning("The VIP port %s of load balancer %s is left to housekeeping: %s", row["id"], load_balancer_id, error)
+            LOG.warning("Of load balancer %s, which got no VIP, %s is left to housekeeping: %s", load_balancer_id, ", ".join(made), error)
 
     def _adopt(self, load_balancer_id: str, port_id: str, request: VipRequest) -> model.Vip:
         row = self._port_row(port_id)
         vips.address_of(self._bare(row), request, load_balancer_id)
-        group = self._groups.of(load_balancer_id)[0]
+        made: list[str] = []
         try:
-            return self._adopted(load_balancer_id, row, (group or self._groups.make(load_balancer_id))["id"], request)
+            return self._adopted(load_balancer_id, row, self._own_group(load_balancer_id, made), request)
         except exceptions.ControllerError:
-            if group is None:
-                self._delete_groups_of_nothing(load_balancer_id)
+            self._take_back(load_balancer_id, made)
             raise
 
     def _adopted(self, load_balancer_id: str, row: Row, group_id: str, request: VipRequest) -> model.Vip:
@@ -266,13 +277,6 @@ class NeutronNetwork(interface.NetworkDriver):
             return named, "its range is not known"
 
         return told
-
-    def _delete_groups_of_nothing(self, load_balancer_id: str) -> None:
-        """What can't be deleted now is found by housekeeping."""
-        try:
-            self._groups.delete(load_balancer_id)
-        except exceptions.ControllerError as error:
-            LOG.warning("The group of load balancer %s, which got no VIP, is left to housekeeping: %s", load_balancer_id, error)
 
     def deallocate_vip(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         found = self._neutron.list("ports", PORT_FIELDS, device_id=f"lb-{load_balancer_id}")
