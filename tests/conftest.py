@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
 import tempfile
@@ -66,5 +67,32 @@ def _levels_of_logs_stay() -> Iterator[None]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--update-golden` writes what was rendered over `tests/golden/`; the diff is for a person to read."""
+    """`--update-golden` writes what was rendered over `tests/golden/`; the diff is for a person to read. `--cases` makes a run short."""
     parser.addoption("--update-golden", action="store_true", help="write rendered configurations over tests/golden/ instead of comparing")
+    parser.addoption("--cases", type=int, metavar="N", help="run at most N cases of each parametrized test, evenly spread")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the cases that `--cases` leaves, of those that other options (`-m`, `-k`) chose.
+
+    :raises pytest.UsageError: it leaves none.
+    """
+    most = config.getoption("--cases")
+    if most is None:
+        return
+    if most < 1:
+        raise pytest.UsageError(f"--cases {most} leaves nothing to run: at least 1")
+    tests = collections.defaultdict(list)
+    for item in items:
+        tests[item.nodeid.partition("[")[0]].append(item)
+    kept = {item for cases in tests.values() for item in _spread(cases, most)}
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = [item for item in items if item in kept]
+
+
+def _spread(cases: list[pytest.Item], most: int) -> list[pytest.Item]:
+    """So many of them, evenly spread from the first to the last; the same ones each time, for processes that share a run have to agree."""
+    if len(cases) <= most:
+        return cases
+    return [cases[number * (len(cases) - 1) // max(most - 1, 1)] for number in range(most)]
