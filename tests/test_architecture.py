@@ -128,6 +128,7 @@ def _told(found: list[tuple[Import, str]]) -> str:
     return "\n".join(f"{path.relative_to(ROOT)}:{line} imports {name}: {why}" for (path, line, name), why in found)
 
 
+@pytest.mark.lengthy
 def test_a_module_imports_only_from_lower_rows() -> None:
     found: list[tuple[Import, str]] = []
     for one in _imports("controller"):
@@ -157,6 +158,7 @@ def test_inside_a_part_imports_go_downwards_too(part: str) -> None:
     assert modules - {"__init__"} == set(rank), f"modules of {part}, and those in its layers"
 
 
+@pytest.mark.lengthy
 def test_no_module_of_ours_is_imported_behind_the_back_of_this_test() -> None:
     """Neither by a relative name, nor as `import controller`, nor by a name that a program makes."""
     found = []

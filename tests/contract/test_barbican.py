@@ -176,6 +176,7 @@ def test_a_reference_of_nothing_is_not_found_and_leads_to_no_other_host(kept: Ba
     kept.store.unregister(reference, "lb")
 
 
+@pytest.mark.lengthy
 def test_a_service_that_is_away_is_no_refusal() -> None:
     with simulated.running() as services:
         store = barbican.BarbicanSecrets(openstack.Cloud.from_conf(conf := openstack_cloud.configuration(simulated.access(services))))

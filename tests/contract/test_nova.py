@@ -140,6 +140,7 @@ def test_a_new_image_is_booted_soon_and_one_that_is_gone_is_forgotten_at_once(ma
 # With what
 
 
+@pytest.mark.lengthy
 def test_a_server_has_all_that_was_asked_for(make: Callable[[str], Cloud], amphora_id: str, tmp_path: pathlib.Path) -> None:
     more = "[controller_worker]\namp_boot_network_list = {}, {}\namp_ssh_key_name = operators\n"
     cloud = make("")
@@ -240,12 +241,14 @@ def test_a_gap_between_versions_is_told_with_what_to_do(cloud: Cloud, oldest: st
     assert cloud.services.asked == []
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("newest", ["2.64", "2.72", "2.99"])
 def test_the_newest_version_that_both_know_is_spoken(cloud: Cloud, amphora_id: str, newest: str) -> None:
     cloud.services.compute.newest = newest
     assert cloud.boot(amphora_id).flavor == cloud.flavor
 
 
+@pytest.mark.lengthy
 def test_a_service_that_was_changed_while_we_run_is_spoken_to_in_a_version_that_it_knows(cloud: Cloud, amphora_id: str) -> None:
     """An older one refuses what it does not speak, and is asked for its versions then; a newer one within five minutes."""
     compute, now = cloud.services.compute, [0.0]
@@ -306,6 +309,7 @@ def test_every_method_of_the_contract_is_in_the_matrix() -> None:
     assert set(CALLS) == interface.ComputeDriver.__abstractmethods__
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_the_cloud_answers_is_an_error_of_ours_with_its_words(
     cloud: Cloud, amphora_id: str, fault: str, monkeypatch: pytest.MonkeyPatch
@@ -338,6 +342,7 @@ def test_who_asks_for_a_moment_gets_it(cloud: Cloud, amphora_id: str, answer: Ca
     assert len(cloud.services.compute.named(request.name)) == 1
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     "answer", [simulated.reset, simulated.refusal(500, WORDS), simulated.silence(1.3)], ids=["reset", "500", "silence"]
 )

@@ -104,6 +104,7 @@ def _kinds(agent: Agent) -> dict[str, siege.Kind]:
     }
 
 
+@pytest.mark.lengthy
 def test_hundreds_without_a_certificate_lock_nobody_out_and_have_an_end(agent: Agent) -> None:
     threads = threading.active_count()
     with contextlib.ExitStack() as stack:
@@ -118,6 +119,7 @@ def test_hundreds_without_a_certificate_lock_nobody_out_and_have_an_end(agent: A
         assert threading.active_count() <= threads + len(sieges) + 3
 
 
+@pytest.mark.lengthy
 def test_who_proved_himself_and_is_slow_has_an_end_too(agent: Agent) -> None:
     begun = [
         b"GET / HT",
@@ -168,6 +170,7 @@ def test_idle_connections_of_the_controller_make_room(agent: Agent) -> None:
         connection.close()
 
 
+@pytest.mark.lengthy
 def test_a_connection_is_used_again_after_any_pause_shorter_than_its_patience(agent: Agent) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", agent.port)
     connection.sock = agent.connect()

@@ -154,12 +154,14 @@ def test_a_usual_state_gets_as_far_as_the_programs(agent: flask.testing.FlaskCli
     assert _put(agent, path, dataclasses.replace(WANTED, certificates=()).dump()) == rest.CONFIG_REFUSED
 
 
+@pytest.mark.lengthy
 @hypothesis.settings(max_examples=300)
 @hypothesis.given(_documents(json.loads(dataclasses.replace(WANTED, certificates=()).dump())))
 def test_no_wanted_state_is_a_fault_of_the_agents(agent: flask.testing.FlaskClient, document: Any) -> None:
     _put(agent, rest.load_balancer_path(ID), json.dumps(_hash(document)).encode())
 
 
+@pytest.mark.lengthy
 @hypothesis.settings(max_examples=200)
 @hypothesis.given(_documents(json.loads(BOOTED.agent.dump())))
 def test_no_configuration_is_a_fault_of_the_agents(agent: flask.testing.FlaskClient, document: Any) -> None:

@@ -89,6 +89,7 @@ def own(folder: pathlib.Path) -> x509.Certificate:
 # The controller's own certificate
 
 
+@pytest.mark.lengthy
 def test_a_process_that_runs_renews_its_certificate_and_speaks_by_the_new_one(tmp_path: pathlib.Path) -> None:
     authority = a_ca(tmp_path, client_validity=datetime.timedelta(seconds=6))
     agent, ways = Agent(tmp_path, authority), links.Links(authority, 9443, 4)

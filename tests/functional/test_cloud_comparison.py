@@ -188,6 +188,7 @@ def test_a_cloud_without_routers_is_compared_too(site: CloudSite) -> None:
         assert any(words in row["message"] for row in tx.faults.events(load_balancer_id))
 
 
+@pytest.mark.lengthy
 def test_many_load_balancers_are_compared_by_as_few_calls_as_one(site: CloudSite) -> None:
     """Lists of what belongs to a page; each thing by itself only where they show a difference."""
 

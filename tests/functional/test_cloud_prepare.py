@@ -116,6 +116,7 @@ def test_image_and_flavor_are_what_amphorae_need(cloud: simulated.SimulatedCloud
     assert {one["name"] for one in cloud.store["roles"].values()} >= set(identity.ROLES)
 
 
+@pytest.mark.lengthy
 def test_other_bits_become_another_image_and_the_same_bits_get_what_they_lack(
     cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path
 ) -> None:

@@ -109,6 +109,7 @@ def _row(services: small_flows.Services, job_id: str) -> dict[str, Any]:
     return dict(found)
 
 
+@pytest.mark.lengthy
 def test_a_failed_flow_is_reverted_told_and_tried_again_until_it_succeeds(services: small_flows.Services) -> None:
     (services.folder / "broken").touch()
     post(services, "fails-1")
@@ -133,6 +134,7 @@ def _faults(services: small_flows.Services) -> list[str]:
         return list(tx.connection.execute(sa.select(tables.faults.c.message)).scalars())
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("load_balancer_id", ["holds-1", "forgetful-1"])
 def test_a_run_that_has_lost_its_lease_does_not_touch_the_next_run_of_its_job_in_the_same_worker(
     services: small_flows.Services, load_balancer_id: str, caplog: pytest.LogCaptureFixture
@@ -264,6 +266,7 @@ def test_a_step_that_finds_its_lease_stolen_undoes_nothing(services: small_flows
     assert services.journal("stolen-1") == ["load", "two", "three", "settle"]
 
 
+@pytest.mark.lengthy
 def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: small_flows.Services) -> None:
     job_id = post(services, "holds-1")
     worker_options = dataclasses.replace(QUICK, claim_expiry=1.0, poll_interval=20.0)
@@ -286,6 +289,7 @@ def test_a_worker_that_lost_its_claim_leaves_the_flow_to_the_other(services: sma
         assert _row(services, job_id)["owner"] == "other"
 
 
+@pytest.mark.lengthy
 def test_what_a_dead_worker_of_the_same_host_held_is_taken_over_by_one_that_lives(services: small_flows.Services) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", "from controller.worker import owner; print(owner.name('test'))"], capture_output=True, text=True, check=True
@@ -300,6 +304,7 @@ def test_what_a_dead_worker_of_the_same_host_held_is_taken_over_by_one_that_live
         eventually(lambda: is_settled(services, "steps-1") and nothing_is_left(services), within=10)
 
 
+@pytest.mark.lengthy
 def test_changes_during_a_run_cause_one_more_run_and_a_hundred_coalesce(services: small_flows.Services) -> None:
     post(services, "slow-1")
     with working(services):
@@ -313,6 +318,7 @@ def test_changes_during_a_run_cause_one_more_run_and_a_hundred_coalesce(services
     assert services.journal("slow-1").count("settle") <= runs_meanwhile + 3  # the first, one cut in two by the clock, the last
 
 
+@pytest.mark.lengthy
 def test_jobs_of_one_load_balancer_never_overlap_on_two_workers(services: small_flows.Services) -> None:
     post(services, "slow-1")
     with services.db.begin() as tx:
@@ -328,6 +334,7 @@ def test_jobs_of_one_load_balancer_never_overlap_on_two_workers(services: small_
     assert len(marks) >= 4
 
 
+@pytest.mark.lengthy
 def test_many_load_balancers_are_served_by_two_workers_once_each(services: small_flows.Services) -> None:
     names = [f"steps-{number}" for number in range(30)]
     for name in names:
@@ -390,6 +397,7 @@ def test_a_folder_for_bells_that_can_not_be_made_costs_the_wake_ups_only(service
         eventually(lambda: is_settled(services, "steps-1"))
 
 
+@pytest.mark.lengthy
 def test_a_database_that_is_busy_undoes_nothing(tmp_path: pathlib.Path) -> None:
     """Somebody else holds SQLite's lock again and again, for longer than the worker waits for it."""
     small_flows.new_database(tmp_path).close()

@@ -18,6 +18,8 @@ from controller import jobs
 from controller.db import tables
 from tests.functional import small_flows
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 

@@ -20,6 +20,8 @@ from controller.health_manager import manager, receiver, watcher
 from controller.housekeeping import periodic
 from tests.functional import heartbeat_fleet, small_flows, test_conductor
 
+pytestmark = pytest.mark.lengthy
+
 PAST = "The database answers again"
 
 

@@ -73,6 +73,7 @@ def _numbers(manager: Manager) -> Iterator[int]:
         yield BURST + hour
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
 def test_a_liar_fills_no_table(db: database.Database, lie: Callable[[int], dict[str, Any]]) -> None:
     manager, liar = Manager(db), Amphora(a_stored_load_balancer(db))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 from concurrent import futures
 
+import pytest
+
 from controller import jobs
 from controller.db import tables
 from controller.model.status import ProvisioningStatus, Role, Topology
@@ -46,6 +48,7 @@ def test_a_whole_life_needs_nobody(site: flow_site.Site, tmp_path: pathlib.Path)
     assert list(site.network.list_ours()) == []
 
 
+@pytest.mark.lengthy
 def test_an_amphora_lost_during_an_update_is_replaced_and_the_update_applied(site: flow_site.Site, tmp_path: pathlib.Path) -> None:
     load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
     lost = site.amphorae(load_balancer_id)[Role.MASTER]

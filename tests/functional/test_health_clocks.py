@@ -16,6 +16,8 @@ from controller.health_manager import watcher
 from tests.functional import heartbeat_fleet
 from tests.functional.test_health_manager import Bench, a_stored_load_balancer, eventually, keep_beating
 
+pytestmark = pytest.mark.lengthy
+
 JUMPS = pytest.mark.parametrize("jump", [-600.0, 600.0], ids=["set back", "set forward"])
 SETTINGS = watcher.Settings(
     heartbeat_interval=0.1, heartbeat_timeout=0.9, health_check_interval=0.05, record_interval=0.2, question_timeout=0.5

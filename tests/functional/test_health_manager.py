@@ -141,6 +141,7 @@ def test_the_first_heartbeat_is_written_and_wakes_the_create_flow(bench: Bench) 
         assert tx.amphorae.get(amphora.id).first_heartbeat_at is not None
 
 
+@pytest.mark.lengthy
 def test_an_amphora_that_is_made_anew_under_its_old_id_is_heard_for_the_first_time_again(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.start()
@@ -242,6 +243,7 @@ def test_a_lost_report_is_asked_for_because_the_beats_digest_differs(bench: Benc
     eventually(amphora.was_asked_for_a_report)
 
 
+@pytest.mark.lengthy
 def test_an_amphora_that_is_silent_by_udp_and_over_tls_is_failed_over_once(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.agents.be_silent(calls=1000)
@@ -261,6 +263,7 @@ def test_an_amphora_that_is_silent_by_udp_and_over_tls_is_failed_over_once(bench
     eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "ONLINE")
 
 
+@pytest.mark.lengthy
 def test_the_dead_half_of_a_pair_is_failed_over_and_the_load_balancer_degraded(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)
     master = snapshot.amphorae[0].id
@@ -276,6 +279,7 @@ def test_the_dead_half_of_a_pair_is_failed_over_and_the_load_balancer_degraded(b
     assert bench.operating(tables.listeners, snapshot.listeners[0].id) == "ONLINE"
 
 
+@pytest.mark.lengthy
 def test_a_lost_udp_path_is_an_event_and_no_failover(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.start()
@@ -288,6 +292,7 @@ def test_a_lost_udp_path_is_an_event_and_no_failover(bench: Bench) -> None:
     eventually(lambda: "heartbeats_back" in bench.events())
 
 
+@pytest.mark.lengthy
 def test_one_that_dies_while_its_beats_are_lost_is_found_as_soon_as_by_its_beats(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.start()
@@ -303,6 +308,7 @@ def test_one_that_dies_while_its_beats_are_lost_is_found_as_soon_as_by_its_beats
     eventually(bench.failovers)
 
 
+@pytest.mark.lengthy
 def test_an_amphora_whose_agent_says_that_nothing_runs_is_failed_over(bench: Bench) -> None:
     snapshot = builders.a_serving_snapshot()
     serving = builders.an_amphora(id=snapshot.amphorae[0].id, applied_generation=1)
@@ -360,6 +366,7 @@ def test_an_amphora_that_was_never_heard_raises_an_alarm_once(bench: Bench) -> N
         assert tx.faults.of_load_balancer(snapshot.load_balancer.id)[amphora.id].code == "never_heard"
 
 
+@pytest.mark.lengthy
 def test_an_amphora_in_service_that_was_never_heard_is_failed_over_too(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.agents.be_silent(calls=1000)
@@ -368,6 +375,7 @@ def test_an_amphora_in_service_that_was_never_heard_is_failed_over_too(bench: Be
     assert bench.failovers()[0]["details"]["amphora_id"] == snapshot.amphorae[0].id
 
 
+@pytest.mark.lengthy
 def test_nobody_is_failed_over_when_too_much_of_the_fleet_is_silent_at_once_and_it_resumes_by_itself(bench: Bench) -> None:
     bench.agents.be_silent(calls=1000)
     snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(12)]
@@ -381,6 +389,7 @@ def test_nobody_is_failed_over_when_too_much_of_the_fleet_is_silent_at_once_and_
     assert [row["details"]["amphora_id"] for row in bench.failovers()] == [fleet[0].id]
 
 
+@pytest.mark.lengthy
 def test_amphorae_that_fall_silent_one_after_the_other_as_when_the_network_breaks_are_seen_together(bench: Bench) -> None:
     bench.agents.be_silent(calls=1000)
     snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(20)]
@@ -395,6 +404,7 @@ def test_amphorae_that_fall_silent_one_after_the_other_as_when_the_network_break
     assert bench.failovers() == []
 
 
+@pytest.mark.lengthy
 def test_beats_that_are_lost_in_our_own_buffer_fail_nobody_over(bench: Bench) -> None:
     bench.agents.be_silent(calls=1000)
     snapshots = [a_stored_load_balancer(bench, listeners=0) for _ in range(40)]
@@ -423,6 +433,7 @@ def test_a_deleted_amphora_that_still_beats_is_an_event_once(bench: Bench) -> No
         assert tx.connection.execute(sa.select(sa.func.count()).select_from(tables.amphora_health)).scalar() == 0
 
 
+@pytest.mark.lengthy
 def test_two_managers_post_one_failover(bench: Bench, db: database.Database) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.agents.be_silent(calls=1000)
@@ -445,6 +456,7 @@ def _programs(**counts: tuple[int, int]) -> dict[str, object]:
     return {"programs": {name: {"state": "runs", "died": died, "hung": hung} for name, (died, hung) in counts.items()}}
 
 
+@pytest.mark.lengthy
 def test_restarts_of_programs_are_told_once_though_two_managers_hear_of_them(bench: Bench, db: database.Database) -> None:
     snapshot = a_stored_load_balancer(bench)
     other = Bench(db)
@@ -475,6 +487,7 @@ def test_restarts_of_programs_are_told_once_though_two_managers_hear_of_them(ben
         other.stop()
 
 
+@pytest.mark.lengthy
 def test_a_program_that_dies_all_the_time_is_not_told_each_time(bench: Bench) -> None:
     snapshot = a_stored_load_balancer(bench)
     bench.start()
@@ -487,6 +500,7 @@ def test_a_program_that_dies_all_the_time_is_not_told_each_time(bench: Bench) ->
     assert len(bench.messages("restarted")) == 1
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("holds", "status", "role"), [(True, "DEGRADED", Role.BACKUP), (False, "ERROR", Role.MASTER)], ids=["two holders", "none"]
 )
@@ -525,6 +539,7 @@ def test_a_pair_without_exactly_one_holder_is_told_and_mended(
     eventually(lambda: operating() == "ONLINE", *halves)
 
 
+@pytest.mark.lengthy
 def test_two_holders_are_told_of_a_pair_that_was_first_heard_while_it_was_being_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pairs, "GRACE", 0.7)
     snapshot = a_stored_load_balancer(bench, topology=Topology.ACTIVE_STANDBY)

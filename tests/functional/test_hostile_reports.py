@@ -165,6 +165,7 @@ def test_a_database_that_takes_nothing_makes_nobody_a_liar(manager: Manager, hon
     assert manager.events() == []
 
 
+@pytest.mark.lengthy
 def test_a_report_that_names_more_than_its_load_balancer_has_is_refused_before_it_is_unpacked(
     manager: Manager, honest: Amphora, liar: Amphora
 ) -> None:

@@ -165,6 +165,7 @@ def _facts(manager: Manager, liar: Amphora) -> dict[str, Any]:
     return {name: rows[name] for name in _OWN} | {"jobs": rows["jobs"], "amphorae": rows["amphorae"]}
 
 
+@pytest.mark.lengthy
 def test_some_hundred_signed_reports_of_every_shape(db: database.Database) -> None:
     _throw(db, 40)
 

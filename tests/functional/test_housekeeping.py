@@ -386,6 +386,7 @@ def test_one_housekeeping_leads_and_another_takes_over_when_it_resigns(db: datab
     assert not first.renew()
 
 
+@pytest.mark.lengthy
 def test_duties_are_done_by_the_leader_only_and_go_on_after_an_error(db: database.Database) -> None:
     done: list[str] = []
 

@@ -23,6 +23,8 @@ from tests.functional import heartbeat_fleet, small_flows
 from tests.functional.heartbeat_fleet import SimulatedAmphora, a_report
 from tests.functional.test_health_manager import Bench, a_stored_load_balancer, eventually
 
+pytestmark = pytest.mark.lengthy
+
 SETTINGS = watcher.Settings(
     heartbeat_interval=0.3, heartbeat_timeout=2.0, health_check_interval=0.1, record_interval=0.5, question_timeout=0.5
 )

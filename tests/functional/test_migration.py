@@ -122,6 +122,7 @@ def _row(connection: sa.Connection, table: sa.Table, **values: Any) -> None:
     connection.execute(sa.insert(table).values(**made, **values))
 
 
+@pytest.mark.lengthy
 def test_the_command_upgrades_and_says_where_the_database_stands(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert db_manage.main(["--connection", url, "current"]) == 0
     assert capsys.readouterr().out.startswith("empty")
@@ -152,6 +153,7 @@ def test_the_command_says_in_a_line_what_is_wrong(
     assert "secret" not in said
 
 
+@pytest.mark.lengthy
 def test_mariadb_compares_exactly_whatever_its_defaults_are(mariadb_server: str) -> None:
     root = sa.create_engine(mariadb_server % "test", isolation_level="AUTOCOMMIT")
     with root.connect() as connection:

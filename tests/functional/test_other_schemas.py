@@ -82,6 +82,7 @@ def test_a_request_is_told_that_the_schema_does_not_fit(caplog: pytest.LogCaptur
         assert api.send("GET", path).status_code == 200
 
 
+@pytest.mark.lengthy
 def test_a_loop_says_once_that_the_schema_does_not_fit_and_once_that_it_does(
     db: database.Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

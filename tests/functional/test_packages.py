@@ -12,6 +12,8 @@ import zipfile
 
 import pytest
 
+pytestmark = pytest.mark.lengthy
+
 ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = ("controller", "amphora_agent")
 _BUILT_FROM = ("setup.cfg", "pyproject.toml", "README.md", "LICENSE")

@@ -129,6 +129,7 @@ def test_a_liar_is_gone_after_each_half_was_replaced_once(scene: Callable[..., S
     assert pair.fault() is None
 
 
+@pytest.mark.lengthy
 def test_whoever_was_replaced_is_repaired_no_more(scene: Callable[..., Scene], caplog: pytest.LogCaptureFixture) -> None:
     """Managers that run for months would otherwise keep every amphora that was ever replaced so, and go on about each of them."""
     pair = scene(Topology.ACTIVE_STANDBY, a_liar(Role.MASTER, word=True, comes_back=False))
@@ -140,6 +141,7 @@ def test_whoever_was_replaced_is_repaired_no_more(scene: Callable[..., Scene], c
     assert [record.getMessage() for record in caplog.records if "repair" in record.getMessage()] == []
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("word", [True, False], ids=["two holders", "none"])
 @pytest.mark.parametrize("role", [Role.MASTER, pytest.param(Role.BACKUP, marks=pytest.mark.slow)])
 def test_whoever_lies_again_and_again_has_each_half_replaced_once(scene: Callable[..., Scene], role: Role, word: bool) -> None:
@@ -163,6 +165,7 @@ def test_whoever_lies_again_and_again_has_each_half_replaced_once(scene: Callabl
     assert (len(pair.replaced), len(pair.told("repair")) + len(pair.told("failover"))) == (2, count), "day 31"
 
 
+@pytest.mark.lengthy
 def test_what_lasts_is_tried_once_more_after_the_interval(scene: Callable[..., Scene]) -> None:
     pair = scene(Topology.ACTIVE_STANDBY, a_liar(Role.MASTER, word=True, comes_back=True))
     pair.pass_time(600)
@@ -194,6 +197,7 @@ def test_the_fault_goes_when_all_is_well_again(scene: Callable[..., Scene]) -> N
     assert pair.fault() is None
 
 
+@pytest.mark.lengthy
 def test_a_clock_that_was_set_back_costs_one_more_replacement_at_most(scene: Callable[..., Scene]) -> None:
     pair = scene(Topology.ACTIVE_STANDBY, lambda *_: _report(True))
     pair.pass_time(600)
@@ -202,6 +206,7 @@ def test_a_clock_that_was_set_back_costs_one_more_replacement_at_most(scene: Cal
     assert sorted(pair.replaced) == [Role.BACKUP, Role.BACKUP, Role.MASTER, Role.MASTER]
 
 
+@pytest.mark.lengthy
 def test_one_that_is_wrong_and_right_in_turns_is_repaired_a_few_times_and_then_replaced(scene: Callable[..., Scene]) -> None:
     """It could cause a repair, with its event, every ten minutes otherwise, up to day 31."""
     wrong = [True]

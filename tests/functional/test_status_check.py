@@ -377,6 +377,7 @@ def test_an_embedded_cloud_is_asked_what_it_has(world: World) -> None:
     assert report.exit_code(told) == 0
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(("code", "expected"), [(None, 0), ("roles", 1), ("flavor-memory", 2)])
 def test_the_exit_code_tells_the_worst(
     world: World, code: str | None, expected: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

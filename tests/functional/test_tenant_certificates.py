@@ -343,6 +343,7 @@ def test_who_is_switched_on_is_in_nobodys_way_if_it_was_off(site: flow_site.Site
     assert (site.state(load_balancer_id) is ProvisioningStatus.ACTIVE) is is_applied
 
 
+@pytest.mark.lengthy
 def test_a_store_that_hangs_is_left_alone_for_a_while(site: flow_site.Site, store: Store) -> None:
     """Ten times as long as the question lasted."""
     load_balancer_id = site.built()
@@ -378,6 +379,7 @@ def _of_another_project(site: flow_site.Site, store: Store) -> tuple[str, str]:
     return load_balancer_id, store.store_bundle(project_id, "web", WEB.bundle)
 
 
+@pytest.mark.lengthy
 def test_a_reference_that_is_never_answered_is_no_other_projects_trouble(site: flow_site.Site, store: Store) -> None:
     hanging = _a_listener(site, ours := site.built(), "never answered")
     theirs, reference = _of_another_project(site, store)
@@ -393,6 +395,7 @@ def test_a_reference_that_is_never_answered_is_no_other_projects_trouble(site: f
     assert store.questions == asked, "it rests for who asked"
 
 
+@pytest.mark.lengthy
 def test_a_store_that_answers_no_project_is_left_alone_by_all(site: flow_site.Site, store: Store) -> None:
     several = [_of_another_project(site, store) for _ in range(6)]
     for load_balancer_id, reference in several:
@@ -527,6 +530,7 @@ def test_what_nobody_names_is_forgotten_once_the_store_is_told(site: flow_site.S
     assert store.users == set()
 
 
+@pytest.mark.lengthy
 def test_housekeeping_writes_only_what_it_has_not_told(site: flow_site.Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """More certificates than events are looked at by page: each is told once, however many rounds there are."""
     load_balancer_id = site.built()

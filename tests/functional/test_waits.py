@@ -67,6 +67,7 @@ def _waited(db: database.Database, seconds: float) -> float:
     return time.monotonic() - started
 
 
+@pytest.mark.lengthy
 def test_eight_writers_with_a_deadline_wait_side_by_side(db: database.Database, held: threading.Event) -> None:
     started = time.monotonic()
     with futures.ThreadPoolExecutor(8) as pool:
@@ -75,6 +76,7 @@ def test_eight_writers_with_a_deadline_wait_side_by_side(db: database.Database, 
     assert time.monotonic() - started < 7
 
 
+@pytest.mark.lengthy
 def test_a_deadline_of_one_request_is_none_of_the_next(db: database.Database, held: threading.Event) -> None:
     _waited(db, 1)
     threading.Timer(3, held.set).start()
@@ -113,6 +115,7 @@ def test_requests_that_wait_for_nobody_set_a_time_out_once(db: database.Database
     assert len(said) == 1
 
 
+@pytest.mark.lengthy
 def test_an_inventory_that_another_process_holds_is_waited_for_until_the_deadline(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "network.db"
     books = inventory.Inventory(path)

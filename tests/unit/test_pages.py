@@ -37,6 +37,7 @@ def test_modules_that_pages_name_are_there() -> None:
     assert not found, found
 
 
+@pytest.mark.lengthy
 def test_pages_that_code_names_are_there_and_need_no_number_of_a_section() -> None:
     found = [f"{path.relative_to(ROOT)}: {name}" for path in CODE for name in _not_there(path.read_text(), _PAGE)]
     found += [str(path.relative_to(ROOT)) for path in CODE if re.search(r"\.md`?,? §", path.read_text())]

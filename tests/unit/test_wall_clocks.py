@@ -6,6 +6,8 @@ import ast
 import pathlib
 from collections.abc import Iterator
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 READS = {
@@ -88,6 +90,7 @@ def _modules() -> list[pathlib.Path]:
     return [path for folder in ("controller", "amphora_agent") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
+@pytest.mark.lengthy
 def test_every_reader_of_a_wall_clock_is_explained() -> None:
     found = {place for path in _modules() for place in _reads(path)}
     new = sorted(found - EXPLAINED.keys())
@@ -99,6 +102,7 @@ def test_every_reader_of_a_wall_clock_is_explained() -> None:
     assert not gone, f"these do not read one any more: {gone}"
 
 
+@pytest.mark.lengthy
 def test_clocks_are_called_by_the_names_of_their_modules() -> None:
     assert [place for path in _modules() for place in _imported(path)] == []
 

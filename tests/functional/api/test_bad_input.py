@@ -126,6 +126,7 @@ def test_the_bodies_that_are_spoilt_below_are_good_ones(site: Site, kind: str) -
     assert site.check("POST", site.fill(f"v2/{_COLLECTIONS[kind]}"), body) == 201
 
 
+@pytest.mark.lengthy
 @settings
 @hypothesis.given(data=st.data())
 def test_a_body_with_wrong_values_is_refused_or_accepted_but_never_breaks(site: Site, data: st.DataObject) -> None:
@@ -139,6 +140,7 @@ def test_a_body_with_wrong_values_is_refused_or_accepted_but_never_breaks(site: 
     site.check("POST" if creating else "PUT", site.fill(f"v2/{path}"), json.dumps(site.fill(body)).encode())
 
 
+@pytest.mark.lengthy
 @settings
 @hypothesis.given(items=_values | st.lists(st.dictionaries(st.sampled_from(sorted(member.SCHEMA.fields)), _values, max_size=4), max_size=4))
 def test_a_batch_of_anything_never_breaks(site: Site, items: Any) -> None:

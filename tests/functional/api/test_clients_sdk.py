@@ -70,6 +70,7 @@ def test_a_load_balancer_lives_its_whole_life(served: tuple[Api, str], proxy: Pr
         proxy.get_load_balancer(made.id)
 
 
+@pytest.mark.lengthy
 def test_everything_below_a_load_balancer_is_made_changed_listed_and_deleted(served: tuple[Api, str], proxy: Proxy) -> None:
     api = served[0]
     parent = proxy.create_load_balancer(name="sdk-2", vip_subnet_id=api.network.subnet_id)
@@ -206,5 +207,6 @@ def test_lists_are_followed_over_their_pages(served: tuple[Api, str], proxy: Pro
     assert {item.id for item in proxy.load_balancers(name="paged", limit=2)} == made
 
 
+@pytest.mark.lengthy
 def test_no_call_was_left_out(proxy: Proxy) -> None:
     assert proxy.made == CALLS

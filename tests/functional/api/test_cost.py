@@ -280,6 +280,7 @@ def test_a_write_costs_the_same_for_one_and_for_many(sites: list[tuple[Api, int]
     assert len(few) <= at_most, "\n".join(few)
 
 
+@pytest.mark.lengthy
 def test_every_route_is_in_the_table(sites: list[tuple[Api, int]], settled: list[Site]) -> None:
     (api, size), _ = sites
     asked: set[tuple[str, str]] = set()

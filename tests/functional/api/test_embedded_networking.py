@@ -133,6 +133,7 @@ def test_a_floating_ip_is_made_moved_and_taken_away(api: Api) -> None:
     call(api, "POST", "/floatingips", private, 400)
 
 
+@pytest.mark.lengthy
 def test_a_whole_topology_is_built_and_taken_down(api: Api) -> None:
     network = make(api, "network", "/networks", name="n", admin_state_up=True)["id"]
     subnet = make(api, "subnet", "/subnets", network_id=network, cidr="10.9.0.0/24", ip_version=4, name="s")

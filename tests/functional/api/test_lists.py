@@ -249,6 +249,7 @@ def test_what_the_operator_switched_off_is_ignored(api_with: Any) -> None:
     assert body["loadbalancers_links"] is None
 
 
+@pytest.mark.lengthy
 def test_rows_of_one_instant_are_paged_by_their_ids(api: Api) -> None:
     first = api.load_balancer()["id"]
     row = api.row(tables.load_balancers, first)

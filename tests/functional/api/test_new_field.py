@@ -39,6 +39,7 @@ def _with_one_line_more(folder: pathlib.Path, line: str) -> Any:
     return found
 
 
+@pytest.mark.lengthy
 def test_one_declaration_is_a_field_of_the_api_the_document_lbaas_v2_and_the_row(tmp_path: pathlib.Path) -> None:
     found = _with_one_line_more(tmp_path, DECLARED)
     reason = "Value should be greater or equal to -1"
@@ -69,6 +70,7 @@ def test_one_declaration_is_a_field_of_the_api_the_document_lbaas_v2_and_the_row
     assert found["migration"] == {"added": [f"batch_op.add_column({column})"], "left": 0}
 
 
+@pytest.mark.lengthy
 def test_an_operators_default_is_said_in_the_same_line(tmp_path: pathlib.Path) -> None:
     found = _with_one_line_more(tmp_path, BY_OPERATOR)
     assert found["options"] == [[1, 1000, 300, "Requests per second of a listener that says nothing."]]

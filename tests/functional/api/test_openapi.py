@@ -45,6 +45,7 @@ def test_every_field_says_what_it_takes_and_shows(schema: Schema) -> None:
             assert wrapped is not None, f"{schema.name}.{field.name}: what it shows has no JSON Schema"
 
 
+@pytest.mark.lengthy
 def test_all_schemas_are_valid_and_all_references_lead_somewhere(document: Any) -> None:
     for schema in document["components"]["schemas"].values():
         jsonschema.Draft202012Validator.check_schema(schema)

@@ -172,6 +172,7 @@ def _key(path: str) -> str:
     return _KEYS.get(path.rsplit("/", 1)[-1], "none")
 
 
+@pytest.mark.lengthy
 def test_each_route_lets_through_whom_the_rules_name_and_nobody_else(world: World) -> None:
     wrong: list[str] = []
     routes = world.routes()
@@ -307,6 +308,7 @@ def _who_of_old(method: str, path: str) -> frozenset[str]:
     return who(method, re.sub(r"^/v2\.0/(?:lbaas/)?", "/v2/", path))
 
 
+@pytest.mark.lengthy
 def test_the_old_root_lets_through_the_same_roles(world: World) -> None:
     old = world.app.wsgi_app._application.mounts["/network"]._application  # behind the gate, at the mounting point, and below that
     routes = [

@@ -48,6 +48,7 @@ def _both(api: Api, path: str) -> tuple[Any, Any]:
     return direct, slow
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.__name__)
 def test_objects_and_pages_are_those_of_sqlalchemy(filled: Api, kind: type[Resources[Any]]) -> None:  # noqa: F811
     schema, path = _KINDS[kind]

@@ -23,6 +23,8 @@ from controller.embedded import linux
 from controller.jobs import wakeup
 from tests import databases, ports
 
+pytestmark = pytest.mark.lengthy
+
 SUBNET = fake.subnet_id(fake.TENANT_NETWORK, fake.TENANT_SUBNET)
 ANSWER_TIMEOUT = 5
 _PROGRAM = pathlib.Path(sys.executable).with_name("figlina-api")

@@ -202,6 +202,7 @@ def test_zero_is_none_and_a_deletion_makes_room_when_it_is_done(api: Api) -> Non
     api.load_balancer()
 
 
+@pytest.mark.lengthy
 def test_usage_is_shown_to_who_asks_only(api: Api) -> None:
     api.load_balancer()
     assert "usage" not in api.get("quota", f"/quotas/{PROJECT}")
@@ -246,6 +247,7 @@ def _at_once(acts: list[Callable[[], Any]], threads: int = 10) -> Counter[int]:
     return seen
 
 
+@pytest.mark.lengthy
 def test_fifty_creates_at_once_do_not_go_beyond_the_limit(any_engine: Api) -> None:
     api = any_engine
     ports = _ports(api)

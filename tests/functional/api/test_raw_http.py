@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks import api_http
 
+pytestmark = pytest.mark.lengthy
+
 METHODS = (
     b"GET",
     b"POST",

@@ -12,6 +12,8 @@ import pytest
 
 from benchmarks import api_http
 
+pytestmark = pytest.mark.lengthy
+
 PAGE = "https://dashboard.example"
 _HEAD = b"POST /v2/lbaas/pools HTTP/1.1\r\nHost: a\r\n"
 _OPENED_LATER = 8

@@ -95,6 +95,7 @@ def test_a_batch_with_nothing_to_do_waits_its_turn_in_the_strict_mode(api_with: 
     assert said == f"Invalid state PENDING_UPDATE of loadbalancer resource {load_balancer['id']}"
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("known", [False, True])
 def test_a_thousand_whole_members_are_one_request(api: Api, known: bool) -> None:
     pool = _pool(api, api.load_balancer())

@@ -16,6 +16,8 @@ from benchmarks import api_http
 from controller.embedded import linux
 from tests import siege
 
+pytestmark = pytest.mark.lengthy
+
 TIMEOUT = 3
 """Seconds within which a request must be whole in these tests."""
 MORE = f"request_timeout = {TIMEOUT}\n"

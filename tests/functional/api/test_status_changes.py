@@ -95,6 +95,7 @@ def test_tables_with_statuses_are_all_of_them_dated() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.lengthy
 def test_a_time_is_told_whenever_a_status_changes(watched: Worked) -> None:
     tree = Tree(watched)
     assert {key: view["updated_at"] for key, view in tree.views().items()} == dict.fromkeys(tree.paths)

@@ -79,6 +79,7 @@ def test_versions_end_with_the_current_one(api: Api) -> None:
     assert versions[-1]["updated"] == "2025-02-26T00:00:00Z"
 
 
+@pytest.mark.lengthy
 def test_links_begin_as_the_operator_says(api_with: Any) -> None:
     api = api_with(("api_settings", "api_base_uri"), "https://cloud.example/load-balancer/")
     assert api.ok("GET", "//")["versions"][0]["links"][0]["href"] == "https://cloud.example/load-balancer/v2"
@@ -92,6 +93,7 @@ def test_a_version_names_itself(api: Api, path: str) -> None:
     assert api.ok("GET", f"/{path}") == "v2"
 
 
+@pytest.mark.lengthy
 def test_the_health_check_is_there_if_it_is_wanted(api_with: Any) -> None:
     api = api_with(("api_settings", "healthcheck_enabled"), True)
     assert api.send("GET", "//healthcheck").data == b"OK"
@@ -99,6 +101,7 @@ def test_the_health_check_is_there_if_it_is_wanted(api_with: Any) -> None:
     assert api.send("POST", "//healthcheck").status_code == 405
 
 
+@pytest.mark.lengthy
 def test_options_are_answered_and_origins_are_told_if_they_are_allowed(api_with: Any) -> None:
     api = api_with(("cors", "allowed_origin"), ["https://dashboard.example"])
     answer = api.send("OPTIONS", "/pools", headers={"Origin": "https://dashboard.example"})
@@ -122,6 +125,7 @@ def test_ids_of_subnets_are_looked_up_where_the_operator_wants_it(api_with: Any)
     assert api.refused(404, "GET", "//v2/subnets/no-such") == "Subnet no-such not found."
 
 
+@pytest.mark.lengthy
 def test_a_project_comes_from_the_body_the_header_or_the_configuration(api_with: Any) -> None:
     api = api_with(("api_settings", "noauth_project_id"), "of-the-configuration")
     body = {"loadbalancer": {"vip_subnet_id": api.network.subnet_id}}

@@ -19,6 +19,7 @@ def worked(site: flow_site.Site) -> Worked:
     return Worked(site)
 
 
+@pytest.mark.lengthy
 def test_a_whole_load_balancer_is_built_changed_healed_and_removed(worked: Worked) -> None:
     pool = {"name": "web", "protocol": "HTTP", "lb_algorithm": "ROUND_ROBIN", "healthmonitor": _MONITOR}
     members = [{"address": f"10.0.0.{n}", "protocol_port": 80} for n in (1, 2)]
@@ -67,6 +68,7 @@ def test_a_load_balancer_that_is_deleted_before_it_was_built_leaves_nothing(work
     assert list(worked.network.list_ours()) == []
 
 
+@pytest.mark.lengthy
 def test_a_broken_amphora_that_is_deleted_is_replaced(worked: Worked) -> None:
     made = worked.load_balancer()["id"]
     worked.work()

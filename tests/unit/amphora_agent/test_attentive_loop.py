@@ -66,6 +66,7 @@ def _state(pid: int) -> str:
     return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(("answer", "found"), [(b"well", "well"), (b"", "timed out")])
 def test_time_outs_stand_still_while_the_process_is_stopped_and_pass_all_the_same(answer: bytes, found: str) -> None:
     assert next(one for one in (_answered_late(answer) for _ in range(10)) if one is not None) == found

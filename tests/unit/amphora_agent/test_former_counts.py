@@ -120,6 +120,7 @@ def look_until(former: former_counts.FormerCounts, is_so: Callable[[], bool]) ->
     assert system.wait_until(looked, 30)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("late", ["show info", "show stat"])
 def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_another(worker: Worker, late: str) -> None:
     with haproxy_runtime.RuntimeApi(worker.path, timeout=0.5).session() as session:

@@ -63,6 +63,7 @@ def test_thousands_of_checks_hold_one_descriptor(checks: MemberChecks) -> None:
     assert {key for key, up in states.items() if not up} == {("l", "dead")}
 
 
+@pytest.mark.lengthy
 def test_who_has_no_descriptor_left_tells_nothing_of_members(checks: MemberChecks) -> None:
     with _listening("127.0.0.1") as port, contextlib.ExitStack() as stack:
         tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -88,6 +89,7 @@ def test_who_has_no_descriptor_left_tells_nothing_of_members(checks: MemberCheck
                 os.close(descriptor)
 
 
+@pytest.mark.lengthy
 def test_all_who_check_a_place_hear_of_its_refusal(checks: MemberChecks) -> None:
     other = dataclasses.replace(CHECK, timeout=2)
     with _listening("127.0.0.2") as port:  # so that nobody who takes any port of all addresses gets this one meanwhile
@@ -101,6 +103,7 @@ def test_all_who_check_a_place_hear_of_its_refusal(checks: MemberChecks) -> None
             assert system.wait_until(lambda: all(checks.states().values()), 30.0)
 
 
+@pytest.mark.lengthy
 def test_an_agent_that_was_held_up_calls_no_living_member_down(checks: MemberChecks, monkeypatch: pytest.MonkeyPatch) -> None:
     with _listening("127.0.0.1") as port, _answering_http() as http:
         targets = {
@@ -125,6 +128,7 @@ def test_an_agent_that_was_held_up_calls_no_living_member_down(checks: MemberChe
         assert [one for one in heard if not one[1] and one[0] in targets.values()] == []
 
 
+@pytest.mark.lengthy
 def test_a_member_that_says_nothing_is_down_also_for_an_agent_that_is_held_up(checks: MemberChecks) -> None:
     with contextlib.ExitStack() as stack:
         full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))

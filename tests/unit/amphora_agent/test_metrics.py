@@ -199,6 +199,7 @@ def test_a_haproxy_that_does_not_answer_is_503_and_is_asked_again(served: tuple[
     assert fetch(path).startswith(b"HTTP/1.0 200 ")
 
 
+@pytest.mark.lengthy
 def test_a_haproxy_that_hangs_holds_up_one_scraper_and_not_each_after_the_other(served: tuple[Counting, pathlib.Path]) -> None:
     asked, path = served
     asked.is_away, asked.hangs = True, 1.0

@@ -150,6 +150,7 @@ def _leaves(handler: ast.ExceptHandler) -> bool:
     return any(isinstance(one, (ast.Raise, ast.Return)) for one in ast.walk(handler))
 
 
+@pytest.mark.lengthy
 def test_every_loop_that_outlives_errors_tells_an_outage() -> None:
     found, wrong = 0, []
     for name, function in _functions():
@@ -166,6 +167,7 @@ def test_every_loop_that_outlives_errors_tells_an_outage() -> None:
     assert wrong == [], "use outages.Outage: outlives(turn), or met(error), and over() after a good turn"
 
 
+@pytest.mark.lengthy
 def test_every_traceback_that_is_logged_elsewhere_is_of_one_thing() -> None:
     there = {name for name, function in _functions() if _calls(function, "exception", "LOG")}
     assert there - set(LOOPS_BY_ITSELF) == set()

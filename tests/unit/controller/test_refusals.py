@@ -33,6 +33,7 @@ def _raised() -> set[str]:
     return {node.attr for node in found if isinstance(node.value, ast.Name) and node.value.id == "Refusal"}
 
 
+@pytest.mark.lengthy
 def test_every_code_is_one_that_somebody_raises() -> None:
     assert {code.name for code in Refusal} == _raised()
 

@@ -6,6 +6,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ETC = pathlib.Path(__file__).parents[3] / "etc"
 
 
@@ -16,6 +18,7 @@ def _written(tmp_path: pathlib.Path, generator: str, *arguments: str) -> str:
     return written.read_text()
 
 
+@pytest.mark.lengthy
 def test_the_sample_lists_every_option_as_it_is_now(tmp_path: pathlib.Path) -> None:
     written = _written(tmp_path, "oslo-config-generator", "--config-file", str(ETC / "sample.conf"))
     assert (ETC / "figlina.conf.sample").read_text() == written, "an option has changed: make sample"

@@ -68,6 +68,7 @@ def test_no_value_of_the_samples_is_a_key() -> None:
     assert [value for value in found if len(value) < 40 and not set(value) & set("/:.%<")] == []
 
 
+@pytest.mark.lengthy
 def test_ten_thousand_random_keys_are_taken() -> None:
     drawn = random.Random(11)
     lengths = {"hexadecimal": (32, 64), "URL-safe": (22, 32, 43)}

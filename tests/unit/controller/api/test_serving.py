@@ -213,6 +213,7 @@ def test_bodies_that_come_slowly_take_no_more_of_the_disk_together_than_they_may
         runner.run(run())
 
 
+@pytest.mark.lengthy
 def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
     asked = []
 
@@ -231,6 +232,7 @@ def test_a_request_that_found_no_thread_in_time_was_not_begun() -> None:
     assert "nothing was done" in json.loads(refused.body)["faultstring"]
 
 
+@pytest.mark.lengthy
 def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PATIENCE_WITH_THREADS", 0.2)
     go_on = threading.Event()
@@ -248,6 +250,7 @@ def test_who_waits_for_a_thread_that_hangs_is_told_and_nobody_else_waits(monkeyp
     assert quick[0].status == 200
 
 
+@pytest.mark.lengthy
 def test_the_answer_that_comes_after_all_is_sent_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "PATIENCE_WITH_THREADS", 0.1)
 
@@ -545,6 +548,7 @@ def test_many_requests_that_come_at_once_are_all_answered_in_their_order() -> No
     assert paths == [answer.body.decode() for answer in heard] == asked
 
 
+@pytest.mark.lengthy
 def test_while_the_last_requests_are_finished_the_process_says_that_it_lives() -> None:
     """gunicorn ends processes that say nothing for 30 s."""
     lives = mock.Mock()

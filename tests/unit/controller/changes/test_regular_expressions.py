@@ -58,6 +58,7 @@ def pcre2() -> ctypes.CDLL:
     return library
 
 
+@pytest.mark.lengthy
 @hypothesis.given(pattern=strategies.one_of(strategies.lists(_TOKENS, max_size=12).map("".join), _NESTED).filter(lambda p: len(p) < 256))
 @hypothesis.settings(max_examples=500, deadline=None)
 def test_what_is_taken_compiles_there_too(pcre2: ctypes.CDLL, pattern: str) -> None:

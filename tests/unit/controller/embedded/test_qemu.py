@@ -25,6 +25,7 @@ def accelerators(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pat
     return tmp_path
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("does", "expected"),
     [

@@ -96,6 +96,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.lengthy
 @given(JSON | st.fixed_dictionaries({"generation": JSON, "hash": JSON, "listeners": JSON, "pools": JSON}))
 def test_whatever_comes_is_a_report_or_is_refused(data: object) -> None:
     with contextlib.suppress(heartbeat.Rejected):

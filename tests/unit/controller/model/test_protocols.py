@@ -56,6 +56,7 @@ def test_lbaasv2_has_the_pairs_that_neutron_has() -> None:
     assert protocols.OF_POOLS_IN_LBAASV2 == ("HTTP", "HTTPS", "TCP")
 
 
+@pytest.mark.lengthy
 def test_there_is_no_second_table_of_protocols() -> None:
     """A tuple, a set or a dict of three or more names of protocols would be one."""
     found = []

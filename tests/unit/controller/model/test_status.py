@@ -47,6 +47,7 @@ def _status(node: ast.expr) -> Status | None:
     return None if enumeration is None else enumeration.__members__.get(node.attr)
 
 
+@pytest.mark.lengthy
 def test_a_set_of_statuses_is_said_by_its_name() -> None:
     said = []
     modules = [path for folder in ("controller", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -20,6 +20,7 @@ from controller import exceptions
 from controller.openstack import cloud, errors
 
 SERVER = {"id": "s-1"}
+SILENCE = pytest.param("silence", marks=pytest.mark.lengthy)
 _PATIENCE = 1.5
 """Seconds; what is not silent answers sooner, on a busy machine too."""
 
@@ -202,7 +203,7 @@ def test_a_refusal_has_the_services_words_and_its_request_id(
     assert len(provider.asked) == 1, "what may have been carried out is not sent again"
 
 
-@pytest.mark.parametrize("fault", [(500, b""), (503, b""), (429, b"", {"Retry-After": "0"}), (504, b""), "reset", "silence", (200, b"{")])
+@pytest.mark.parametrize("fault", [(500, b""), (503, b""), (429, b"", {"Retry-After": "0"}), (504, b""), "reset", SILENCE, (200, b"{")])
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 def test_what_may_be_repeated_is_tried_again(provider: Provider, compute: cloud.Service, method: str, fault: Any) -> None:
     provider.script = [fault]
@@ -210,7 +211,7 @@ def test_what_may_be_repeated_is_tried_again(provider: Provider, compute: cloud.
     assert [asked[0] for asked in provider.asked] == [method] * 2
 
 
-@pytest.mark.parametrize("fault", [(500, b""), "reset", "silence", (429, b"", {"Retry-After": "600"})])
+@pytest.mark.parametrize("fault", [(500, b""), "reset", SILENCE, (429, b"", {"Retry-After": "600"})])
 def test_a_service_that_stays_broken_is_given_up_as_transient(provider: Provider, compute: cloud.Service, fault: Any) -> None:
     provider.script = [fault] * 9
     with pytest.raises(exceptions.Transient):
@@ -227,6 +228,7 @@ def test_only_a_post_that_was_not_carried_out_is_sent_again(provider: Provider, 
     assert len(provider.asked) == 4
 
 
+@pytest.mark.lengthy
 def test_an_answer_that_does_not_end_is_given_up(provider: Provider, compute: cloud.Service) -> None:
     provider.script = ["endless"]  # for a minute
     with pytest.raises(errors.NoAnswer, match="does not end"):

@@ -195,6 +195,7 @@ def _is_address(word: str) -> bool:
         return False
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("place", _PLACES, ids=lambda place: ".".join((place[0] or "load_balancer", *place[2])))
 @hypothesis.given(value=_HOSTILE)
 @hypothesis.settings(max_examples=60, deadline=None)

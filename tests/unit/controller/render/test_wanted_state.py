@@ -264,6 +264,7 @@ def test_a_fresh_amphora_finds_its_own_heartbeat_key_and_whom_to_trust() -> None
     assert (files["/etc/figlina/certs/server.pem"], files["/etc/figlina/certs/client_roots.pem"]) == (b"server", b"roots")
 
 
+@pytest.mark.lengthy
 def test_haproxy_takes_every_set_of_tls_versions_that_the_api_does(tmp_path: pathlib.Path) -> None:
     """For listeners and for pools; of SSLv3 alone is nothing to take."""
     every = [some for size in range(1, 6) for some in itertools.combinations(kinds.TLS_VERSIONS, size)]

@@ -116,6 +116,7 @@ def test_an_attribute_is_of_the_kind_of_its_field_and_has_no_default_of_its_own(
         assert attribute.default_factory is dataclasses.MISSING
 
 
+@pytest.mark.lengthy
 def test_how_ports_are_made_is_spelled_once() -> None:
     """What those have that say nothing (`normal`) stands in the declaration, by its one name."""
     package = pathlib.Path(controller.__file__).parent

@@ -81,6 +81,7 @@ _GUARDS = {
 _text = st.text(st.characters(max_codepoint=0x17F), max_size=12) | st.from_regex(r"/?[0-9A-Za-z.:%#'&-]{0,12}", fullmatch=True)
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("name", _GUARDS)
 @hypothesis.settings(max_examples=300, derandomize=True, database=None, deadline=None)
 @hypothesis.given(value=_text)

@@ -41,6 +41,7 @@ def test_a_second_start_finds_what_the_first_one_made(tmp_path: pathlib.Path) ->
     assert _fingerprint(tmp_path / "ca") == _fingerprint(tmp_path / "ca")
 
 
+@pytest.mark.lengthy
 def test_processes_that_start_together_agree(tmp_path: pathlib.Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         seen = pool.map(_fingerprint, [tmp_path / "ca"] * 6)

@@ -44,6 +44,7 @@ def test_secrets_outlive_the_process(tmp_path: pathlib.Path) -> None:
     assert LocalSecrets(tmp_path / "secrets").get_secret("p", reference) == b"payload"
 
 
+@pytest.mark.lengthy
 def test_processes_that_start_together_use_one_key(tmp_path: pathlib.Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as pool:
         references = pool.map(_store_one, [tmp_path / "secrets"] * 6)
