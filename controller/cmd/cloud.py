@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import configparser
 import dataclasses
 import ipaddress
 import os
@@ -15,11 +14,8 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import exceptions
-from controller.deployment import prepare
-from controller.drivers import files
+from controller.deployment import prepare, written
 from controller.openstack import cloud
-
-_HEAD = "# Made by `figlina cloud prepare`, which writes it anew; give it beside your own file, with a second --config-file.\n"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -82,12 +78,13 @@ def _guarded(act: Callable[[argparse.Namespace], int]) -> Callable[[argparse.Nam
 def _prepare(options: argparse.Namespace) -> int:
     if (options.user is None) != (options.project is None):
         raise ValueError("--user and --project belong together: the user gets its roles in that project")
+    file = written.Written(options.write)  # before anything is made
     conf, where = _cloud(options)
-    known = _written(options.write)
     fields = {field.name for field in dataclasses.fields(prepare.Wishes)}
     wishes = prepare.Wishes(
         **{name: value for name, value in vars(options).items() if name in fields - {"tag", "skip"}},
-        password=options.password_file.read_text().strip() if options.password_file else known.get("password"),
+        password=options.password_file.read_text().strip() if options.password_file else None,
+        known_password=_known_password(file, options),
         controllers=options.controller,
         agent_port=conf.haproxy_amphora.bind_port,
         heartbeat_port=conf.health_manager.bind_port,
@@ -95,11 +92,17 @@ def _prepare(options: argparse.Namespace) -> int:
         skip=frozenset(options.skip),
         dry=options.dry_run,
     )
-    work = prepare.Preparation(where, wishes, _tell)
+
+    def keep(settings: Mapping[str, Mapping[str, str]]) -> None:
+        file.merge(settings)
+        if not options.dry_run:
+            file.write()
+
+    work = prepare.Preparation(where, wishes, _tell, keep)
     try:
         work.run()
-    finally:  # a new user's password is known here only
-        _hand_over(work.settings, options)
+    finally:
+        _hand_over(file, work.settings, options)
     print(f"{work.made} {'to make' if options.dry_run else 'made'}, {len(work.refused)} refused")
     return 1 if work.refused else 0
 
@@ -116,37 +119,31 @@ def _cloud(options: argparse.Namespace) -> tuple[cfg.ConfigOpts, cloud.Cloud]:
     return conf, cloud.Cloud.from_conf(conf)
 
 
-def _written(file: pathlib.Path | None) -> Mapping[str, str]:
+def _known_password(file: written.Written, options: argparse.Namespace) -> str | None:
     """What a former run wrote of the service user.
 
-    :raises Misconfigured: the file is somebody else's.
+    :raises Misconfigured: it wrote of another one, whose password may be nowhere else.
     """
-    if file is None or not file.exists():
-        return {}
-    text = file.read_text()
-    if not text.startswith(_HEAD):
-        raise exceptions.Misconfigured(f"{file} was not written by this command: name another file with --write")
-    parser = configparser.ConfigParser(interpolation=None)
-    parser.read_string(text)
-    return dict(parser["service_auth"]) if parser.has_section("service_auth") else {}
+    name = file.get("service_auth", "username")
+    if options.user and name and name != options.user:
+        raise exceptions.Misconfigured(f"{options.write} is of the user {name}: for {options.user}, name another file with --write")
+    return file.get("service_auth", "password")
 
 
-def _hand_over(settings: Mapping[str, Mapping[str, str]], options: argparse.Namespace) -> None:
-    """The lines for figlina.conf."""
-    sections = dict(settings)
-    if "service_auth" not in sections and options.os_cloud:
-        sections["service_auth"] = {"cloud": options.os_cloud}
-    text = _HEAD + "".join(
-        f"\n[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in values.items()) for section, values in sections.items()
-    )
-    if options.write and not options.dry_run:
-        before = options.write.stat() if options.write.exists() else None
-        files.write(options.write, text.encode())
-        if before is not None and os.geteuid() == 0:
-            os.chown(options.write, before.st_uid, before.st_gid)  # the processes' user read it, and shall go on to
-        print(f"written: {options.write}")
-    else:
-        print(text)
+def _hand_over(file: written.Written, settings: Mapping[str, Mapping[str, str]], options: argparse.Namespace) -> None:
+    """The lines for figlina.conf, as far as they are known; those of a former run that are not reached stay."""
+    file.merge(settings)
+    if options.os_cloud and not options.user and not file.has("service_auth"):
+        file.merge({"service_auth": {"cloud": options.os_cloud}})
+    if options.write is None or options.dry_run:
+        print(file.text)
+        return
+    try:
+        file.write()
+    except OSError:
+        print(file.text)  # a new user's password would be known to nobody
+        raise
+    print(f"written: {options.write}")
 
 
 def _tell(word: str, what: str) -> None:

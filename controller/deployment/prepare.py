@@ -27,16 +27,21 @@ _DESCRIBED = "2.55"  # compute's version whose flavors have a description
 _KEY_OF_USER = "2.10"  # ... in which an administrator makes key pairs of others
 Document = Mapping[str, Any]
 Tell = Callable[[str, str], None]
+Settings = Mapping[str, Mapping[str, str]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What is to be there. Names begin with `prefix`; `project` and `user` None: those who we are."""
+    """What is to be there. Names begin with `prefix`; `project` and `user` None: those who we are.
+
+    `password` is that of a new user, `known_password` what a former run wrote, which is that of a user who is there.
+    """
 
     prefix: str = "figlina"
     project: str | None = None
     user: str | None = None
     password: str | None = None
+    known_password: str | None = None
     cidr: str = "172.31.240.0/20"
     gateway: str | None = None
     network_type: str | None = None
@@ -58,12 +63,16 @@ class Wishes:
 
 
 class Preparation:
-    """One run. `settings` are the lines for figlina.conf, by section, as far as they are known; `refused` what we may not do."""
+    """One run. `settings` are the lines for figlina.conf, by section, as far as they are known; `refused` what we may not do.
 
-    def __init__(self, where: cloud.Cloud, wishes: Wishes, tell: Tell) -> None:
+    What must not be lost is given to `keep` before it is used.
+    """
+
+    def __init__(self, where: cloud.Cloud, wishes: Wishes, tell: Tell, keep: Callable[[Settings], None]) -> None:
         self._cloud = where
         self._wishes = wishes
         self._tell = tell
+        self._keep = keep
         self._project = ""
         self._user = ""
         self.settings: dict[str, dict[str, str]] = {"controller_worker": {"compute_driver": "nova", "network_driver": "neutron"}}
@@ -100,16 +109,20 @@ class Preparation:
         who = {"auth_type": "password", "auth_url": url, "username": wishes.user, "project_name": wishes.project}
         who |= {"user_domain_name": "Default", "project_domain_name": "Default"}
         who |= {"region_name": wishes.region} if wishes.region else {}
-        password, made = wishes.password or secrets.token_urlsafe(24), self.made
-        who["password"] = password if wishes.password or not wishes.dry else "(a random one)"
-        self._known_as(who)  # before it is made: if the answer is lost, the password is not
-        user = self._one("identity", "users", "user", {"name": wishes.user, "domain_id": "default"}, password=password)
-        if self.made == made and not wishes.password:
-            del who["password"]
-            self._known_as(who)
-            self._tell(
-                "unknown", f"the password of {wishes.user}: add it as `password`, or openstack user set --password-prompt {wishes.user}"
-            )
+        named = {"name": wishes.user, "domain_id": "default"}
+        if self._found("identity", "users", named):
+            if wishes.known_password and wishes.password not in (None, wishes.known_password):
+                self._tell(
+                    "differs", f"the password of {wishes.user} is written already, and stays; if it was changed, change it there, too"
+                )
+            self._known_as(who, wishes.known_password or wishes.password)
+            user = self._one("identity", "users", "user", named)
+        else:
+            password = wishes.password or wishes.known_password or secrets.token_urlsafe(24)
+            random = wishes.dry and not (wishes.password or wishes.known_password)
+            self._known_as(who, "(a random one)" if random else password)
+            self._keep(self.settings)  # before it is made: if the answer is lost, or we are ended, the password is not
+            user = self._one("identity", "users", "user", named, password=password)
         self._project, self._user = project["id"], user["id"]
         for name in ("admin", "service"):
             role = self._one("identity", "roles", "role", {"name": name})
@@ -117,8 +130,12 @@ class Preparation:
                 f"/projects/{project['id']}/users/{user['id']}/roles/{role['id']}", f"{name} of {wishes.project} for {wishes.user}"
             )
 
-    def _known_as(self, who: Document) -> None:
-        self.settings["service_auth"] = dict(who)
+    def _known_as(self, who: Document, password: str | None) -> None:
+        if password is None:
+            name = who["username"]
+            self._tell("unknown", f"the password of {name}: add it as `password`, or openstack user set --password-prompt {name}")
+        who = {**who, **({} if password is None else {"password": password})}
+        self.settings["service_auth"] = who
         self.settings["keystone_authtoken"] = {"www_authenticate_uri": who["auth_url"], **who}
 
     def _assigned(self, path: str, words: str) -> None:
@@ -300,7 +317,7 @@ class Preparation:
         """
         asked, name = self._cloud.service(service), wanted.get("name") or more.get("name") or wanted.get("interface")
         words = f"{word.replace('_', ' ')} {name}"
-        found = [] if _NEW in wanted.values() else asked.get(f"/{collection}", wanted)[collection.replace("-", "_")]
+        found = self._found(service, collection, wanted)
         if len(found) > 1:
             ids = ", ".join(one["id"] for one in found)
             raise exceptions.Conflict(f"There are several: {words} ({ids}). Delete or rename all but one, or choose another --prefix.")
@@ -309,6 +326,12 @@ class Preparation:
             return dict(found[0])
         body = {word: {**wanted, **more}}
         return self._do(words, lambda: asked.post(f"/{collection}", body)[word])
+
+    def _found(self, service: str, collection: str, wanted: Document) -> Sequence[Document]:
+        if _NEW in wanted.values():
+            return []
+        found: Sequence[Document] = self._cloud.service(service).get(f"/{collection}", wanted)[collection.replace("-", "_")]
+        return found
 
     def _do(self, words: str, act: Callable[[], Any]) -> Document:
         self.made += 1

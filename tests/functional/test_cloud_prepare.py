@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import os
 import pathlib
@@ -16,6 +17,8 @@ from controller import conf as configuration
 from controller.cmd import figlina
 from controller.deployment import checks, identity, prepare, report
 from controller.deployment.site import Site
+from controller.drivers import files
+from controller.openstack import cloud as clouds
 from tests import simulated
 from tests.functional.test_status_check import OneAddress
 from tests.simulated import identity as keystone
@@ -237,6 +240,143 @@ def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated.SimulatedC
     assert _prepare(tmp_path) == 1
     assert "was not written by this command" in capsys.readouterr().err
     assert cloud.writes() == []
+
+
+def _read(file: pathlib.Path) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    parser.read(file)
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("makes", [False, True], ids=["reads", "writes"])
+def test_a_rerun_that_fails_anywhere_leaves_what_a_former_run_wrote(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, makes: bool
+) -> None:
+    """The cloud goes away with each request in turn, Keystone's included; `makes`: of a run that has networks and groups to make."""
+    monkeypatch.setattr(clouds, "_PAUSE", 0.0)
+    assert _prepare(tmp_path) == 0
+    file = tmp_path / "cloud.conf"
+    first = _read(file)
+    cloud.requests.clear()
+    assert _prepare(tmp_path, *["--prefix", "all"] * makes) == 0
+    expected, count = _read(file), len(cloud.requests)
+    assert count > 20
+    for answered in range(count):
+        before = _read(file)
+        cloud.away_after = answered
+        assert _prepare(tmp_path, *["--prefix", f"run{answered}"] * makes) == 1
+        cloud.away_after = None
+        after = _read(file)
+        assert {name: value for name, value in after.items() if name != "controller_worker"} == {
+            name: value for name, value in first.items() if name != "controller_worker"
+        }
+        assert after["controller_worker"].keys() == expected["controller_worker"].keys()
+        made = {one["id"] for found in cloud.store.values() for one in found.values()}
+        changed = {value for name, value in after["controller_worker"].items() if value != before["controller_worker"][name]}
+        assert changed <= made | {f"run{answered}-amphora"}
+        assert makes or after == first
+    assert Site(configuration.load(["--config-file", str(file)])).access.username == "balancer"
+
+
+def test_wrong_credentials_of_an_administrator_leave_the_file_as_it_is(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    first = (tmp_path / "cloud.conf").read_text()
+    known = (tmp_path / "clouds.yaml").read_text()
+    (tmp_path / "clouds.yaml").write_text(known.replace(keystone.PASSWORD, "wrong"))
+    assert _prepare(tmp_path) == 1
+    words = ["cloud", "prepare", "--os-cloud", "admin", "--write", str(tmp_path / "cloud.conf")]
+    assert figlina.main(words) == 1, "nor is the administrator put in the place of the service user"
+    assert (tmp_path / "cloud.conf").read_text() == first
+
+
+def test_what_an_operator_wrote_into_the_file_stays(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "cloud.conf"
+    assert _prepare(tmp_path) == 0
+    network = cloud.named("networks", "figlina-mgmt")["id"]
+    text = file.read_text().replace("[controller_worker]\n", "[controller_worker]\n; of the night shift\nloadbalancer_topology = SINGLE\n")
+    text += "cafile = /etc/ca.pem\n# why\n[nova]\navailability_zone = one,\n  two\n"
+    file.write_text(text.replace(f"amp_boot_network_list = {network}", "amp_boot_network_list: gone,\n    too"))
+    assert _prepare(tmp_path, "--tag", "other") == 0
+    assert file.read_text() == text.replace("amp_image_tag = amphora", "amp_image_tag = other")
+
+
+def test_the_administrator_written_for_want_of_a_user_makes_room_for_one(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "cloud.conf"
+    assert figlina.main(["cloud", "prepare", "--os-cloud", "admin", "--write", str(file)]) == 0
+    assert _read(file)["service_auth"] == {"cloud": "admin"}
+    assert _prepare(tmp_path) == 0
+    assert Site(configuration.load(["--config-file", str(file)])).access.username == "balancer"
+
+
+@pytest.mark.parametrize("text", ["password = before any section\n", "[service_auth\n", "[service_auth]\nno assignment\n"])
+def test_a_file_that_is_no_configuration_is_refused_before_anything_is_made(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any, text: str
+) -> None:
+    file = tmp_path / "cloud.conf"
+    assert _prepare(tmp_path, "--skip", "image") == 0
+    first = file.read_text().partition("\n")[0] + "\n" + text
+    file.write_text(first)
+    cloud.requests.clear()
+    assert _prepare(tmp_path) == 1
+    assert "can't be read (at line " in capsys.readouterr().err
+    assert (cloud.requests, file.read_text()) == ([], first)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any
+) -> None:
+    assert _prepare(tmp_path, "--write", str(tmp_path / "none" / "cloud.conf")) == 1
+    assert "make the folder" in capsys.readouterr().err
+    assert cloud.writes() == []
+
+
+def test_a_password_is_in_the_file_before_it_is_a_users(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a run that is ended without a word."""
+    made = cloud.identity.made
+    seen: list[dict[str, dict[str, str]]] = []
+
+    def looks(word: str, row: dict[str, Any]) -> dict[str, Any]:
+        seen.extend([_read(tmp_path / "cloud.conf")] * (word == "user"))
+        return made(word, row)
+
+    monkeypatch.setattr(cloud.identity, "made", looks)
+    assert _prepare(tmp_path) == 0
+    assert [one["service_auth"]["password"] for one in seen] == [cloud.named("users", "balancer")["password"]]
+
+
+def test_a_password_that_can_not_be_written_at_the_end_is_printed(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    assert _prepare(tmp_path) == 0
+    password = cloud.named("users", "balancer")["password"]
+
+    def full(path: pathlib.Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "write", full)
+    assert _prepare(tmp_path) == 1
+    told = capsys.readouterr()
+    assert f"password = {password}\n" in told.out
+    assert "No space left" in told.err
+
+
+def test_a_password_that_is_written_is_not_replaced_by_one_that_nobody_has(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any
+) -> None:
+    """`--password-file` is for a new user, and a password may have any characters."""
+    (tmp_path / "password").write_text("'$ec$$ret'\n")
+    assert _prepare(tmp_path, "--password-file", str(tmp_path / "password")) == 0
+    first = (tmp_path / "cloud.conf").read_text()
+    assert Site(configuration.load(["--config-file", str(tmp_path / "cloud.conf")])).access.username == "balancer"
+    (tmp_path / "password").write_text("another\n")
+    assert _prepare(tmp_path, "--password-file", str(tmp_path / "password")) == 0
+    assert "is written already, and stays" in capsys.readouterr().out
+    assert _prepare(tmp_path, "--user", "another") == 1
+    assert "is of the user balancer: for another, name another file" in capsys.readouterr().err
+    assert (tmp_path / "cloud.conf").read_text() == first
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")

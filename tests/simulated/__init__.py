@@ -49,6 +49,7 @@ class SimulatedCloud:
         self.refused: list[tuple[str, str, int, Any]] = []  # method or *, pattern of the whole path, status and body that come first
         self.fails_at: int | None = None  # after so many more writes one is not carried out
         self.cut: int | None = None  # after so many more writes the answer is lost
+        self.away_after: int | None = None  # after so many more requests of any kind nobody answers
         self.reads: list[str] = []  # what was read, with its query
         self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
@@ -143,6 +144,10 @@ class SimulatedCloud:
         service, _, path = flask.request.path.lstrip("/").partition("/")
         with self.lock:
             self.requests.append((flask.request.method, flask.request.path))
+            if self.away_after is not None:
+                self.away_after -= 1
+                if self.away_after < 0:
+                    documents.abort(503, {"message": "away"})
         for method, pattern, status, body in self.refused:
             if method in (flask.request.method, "*") and re.search(pattern, flask.request.path):
                 documents.abort(status, body)
