@@ -66,7 +66,7 @@ test-tempest: install ## tempest's API tests of load balancing, all of them, ove
 
 # What reads and writes most, with the flows and a whole site; all of it: FIGLINA_TEST_DATABASE=mariadb make test
 ON_EACH_DATABASE = $(addprefix tests/functional/,api/test_writes.py api/test_whole.py api/test_lists.py api/test_l7.py api/test_quotas.py \
-	test_flows_create.py test_flows_update.py test_flows_failover.py test_settlement.py test_housekeeping.py test_health_manager.py) \
+	test_flows_create.py test_flows_update.py test_flows_failover.py test_settlement.py test_deleted_listeners.py test_housekeeping.py test_health_manager.py) \
 	tests/integration/test_main_job.py
 
 test-databases: install ## a cut of the functional and integration tests on PostgreSQL and on MariaDB

@@ -271,7 +271,9 @@ replacements = sa.Table(
 )
 
 listener_statistics = sa.Table(
-    "listener_statistics",  # absolute counters of one amphora; of purged ones, one row has the sum, so that what tenants see never falls
+    # absolute counters of one amphora. So that what tenants see never falls, one row has the sum of purged ones, and one that of deleted
+    # listeners, with the load balancer's id in the place of theirs
+    "listener_statistics",
     metadata,
     sa.Column("listener_id", sa.String(36), primary_key=True),
     sa.Column("amphora_id", sa.String(36), primary_key=True),

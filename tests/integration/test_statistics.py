@@ -69,6 +69,7 @@ class Bed:
         self.listeners = {one["protocol_port"]: one["id"] for one in made["listeners"]}
         self.pools = {int(one["name"].rpartition("-")[2]): one["id"] for one in made["pools"]}
         self.ledger = {port: dict.fromkeys(_GROWING, 0) for port in _PORTS}
+        self.deleted: list[dict[str, int]] = []  # the same of listeners that are
         self.left_open: list[Connection] = []
         site.api.wait_active(self.id)
         eventually(self.answers, 60, "nobody answers")
@@ -101,7 +102,7 @@ class Bed:
         eventually(lambda: self.seen() == self.ledger, 60, lambda: f"{self.seen()} is told, {self.ledger} was done")
         time.sleep(1.5)
         assert self.seen() == self.ledger
-        of_all = {name: sum(one[name] for one in self.ledger.values()) for name in _GROWING}
+        of_all = {name: sum(one[name] for one in (*self.ledger.values(), *self.deleted)) for name in _GROWING}
         assert self.stats(f"/loadbalancers/{self.id}") == of_all
 
     def amphorae(self) -> list[dict[str, Any]]:
@@ -209,6 +210,24 @@ def test_a_listener_that_was_switched_off_goes_on_from_where_it_was(bed: Bed) ->
         bed.site.api.wait_active(bed.id)
     bed.use()
     bed.agree()
+
+
+def test_a_listener_that_is_deleted_takes_nothing_from_its_load_balancer(bed: Bed) -> None:
+    for port in (9002, 9003):
+        own = {"protocol": "TCP", "protocol_port": port, "loadbalancer_id": bed.id, "default_pool_id": bed.pools[_PORTS[0]]}
+        bed.listeners[port] = bed.site.api.post("/listeners", {"listener": own})["listener"]["id"]
+        bed.site.api.wait_active(bed.id)
+        bed.ledger[port] = dict.fromkeys(_GROWING, 0)
+        connection = Connection(bed, port)
+        connection.say(20_000)
+        connection.close()
+        bed.use()
+        bed.agree()
+        bed.site.api.delete(f"/listeners/{bed.listeners.pop(port)}")
+        bed.deleted.append(bed.ledger.pop(port))
+        bed.site.api.wait_active(bed.id)
+        bed.use()
+        bed.agree()
 
 
 def test_a_haproxy_that_dies_takes_with_it_nothing_that_was_told(bed: Bed) -> None:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import rows, tables
-from controller.db.repositories import faults, leases, moves, served_before
+from controller.db.repositories import faults, leases, moves, served_before, statistics
 from controller.model import load_balancer as model
 from controller.model import status, tls
 
@@ -104,7 +104,8 @@ class Settlement(rows.Repository):
         for word, children in unsettled.items():
             applied = [child for child, own in children if own != _P.PENDING_DELETE and child not in left_out]
             self._activate(word, applied, served=state.admin_state_up)
-        self._remove({word: [child for child, own in of if own == _P.PENDING_DELETE] for word, of in unsettled.items()})
+        doomed = {word: [child for child, own in of if own == _P.PENDING_DELETE] for word, of in unsettled.items()}
+        self._remove(load_balancer_id, doomed)
         served_before.ServedBefore(self._connection).forget([one for one in before if one not in left_out])
         self._switch(load_balancer_id, generation, state)
         healed = told.clear(load_balancer_id, left_out)
@@ -193,8 +194,8 @@ class Settlement(rows.Repository):
         for table in _CHILDREN.values():
             self._connection.execute(sa.delete(table).where(table.c.load_balancer_id == load_balancer_id))
         faults.Faults(self._connection).clear(load_balancer_id)
-        statistics = tables.listener_statistics
-        self._connection.execute(sa.delete(statistics).where(statistics.c.load_balancer_id == load_balancer_id))
+        counted = tables.listener_statistics
+        self._connection.execute(sa.delete(counted).where(counted.c.load_balancer_id == load_balancer_id))
 
     def _check(self, lease: jobs.Lease) -> None:
         leases.Leases(self._connection).check(lease)
@@ -254,13 +255,16 @@ class Settlement(rows.Repository):
         checked = (_M.pool_id.in_(pools), _M.admin_state_up, _M.weight > 0, _M.operating_status != _O.NO_MONITOR)
         self._connection.execute(moves.seen(tables.members, _O.NO_MONITOR).where(*checked))
 
-    def _remove(self, doomed: Mapping[str, Sequence[str]]) -> None:
-        """Remove children, and what is below them; a listener or a policy whose pool goes has none from then on."""
+    def _remove(self, load_balancer_id: str, doomed: Mapping[str, Sequence[str]]) -> None:
+        """Remove children, and what is below them; a listener or a policy whose pool goes has none from then on. What was counted on a
+        listener stays with its load balancer.
+        """
         if not any(doomed.values()):
             return
         everything = self._with_what_is_below(doomed)
         self._delete_facts([child for ids in everything.values() for child in ids])
-        self._delete(tables.listener_statistics, "listener_id", everything["listener"])
+        if everything["listener"]:
+            statistics.Statistics(self._connection).add_up_deleted(load_balancer_id)
         for some in rows.chunks(everything["health_monitor"]):
             self._unmonitor(tables.health_monitors.c.id.in_(some))
         for some in rows.chunks(everything["pool"]):

@@ -1,4 +1,6 @@
-"""Traffic counters, as tenants see them: sums over amphorae, those that are gone included, so that no sum ever falls."""
+"""Traffic counters, as tenants see them: sums over amphorae, and of a load balancer over listeners, those that are gone included, so that
+no sum ever falls.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ GROWING = ("bytes_in", "bytes_out", "request_errors", "total_connections")
 """Counters that never fall."""
 _LOWER = 31  # bits
 _GONE = "gone"
-"""In the place of an amphora: all those of which there is no row any more."""
+"""In the place of an amphora: all those of which there is no row any more. With the load balancer's id in the place of a listener's: of all
+listeners that are deleted, too."""
 _ADDABLE = 1 << 62
 """Two counters below this have a sum that its column can hold."""
 
@@ -47,9 +50,13 @@ def _halves(counter: sa.ColumnElement[int]) -> tuple[sa.ColumnElement[Any], sa.C
     return sa.func.sum(upper), sa.func.sum(lower)
 
 
+_LISTED = sa.exists().where(tables.listeners.c.id == _S.c.listener_id)
+
+
 def _sums(column: sa.Column[str]) -> sa.Select[Any]:
-    # What a dead amphora had open is open no longer.
-    lives = sa.case((tables.amphorae.c.status == status.AmphoraStatus.ALLOCATED, _S.c.active_connections), else_=0)
+    # What a dead amphora or a deleted listener had open is open no longer.
+    serves = sa.and_(tables.amphorae.c.status == status.AmphoraStatus.ALLOCATED, _LISTED)
+    lives = sa.case((serves, _S.c.active_connections), else_=0)
     wanted = [half for counter in (lives, *(_S.c[name] for name in GROWING)) for half in _halves(counter)]
     return (
         sa.select(*wanted)
@@ -84,27 +91,44 @@ class Statistics(rows.Repository):
         no end to them. An amphora may claim more than could be added; that stays in its own row.
         """
         mine = (_S.c.load_balancer_id.in_(list(load_balancer_ids)), _S.c.amphora_id.in_([*amphora_ids, _GONE]))
-        found = self._rows(sa.select(_S).where(*mine).order_by(_S.c.listener_id))
-        sums = {row["listener_id"]: row for row in found if row["amphora_id"] == _GONE}
+        self._gather("listener_id", *mine)
+
+    def add_up_deleted(self, load_balancer_id: str) -> None:
+        """Keep what was counted on listeners that have no row any more in one row of their load balancer, as far as it can be added.
+
+        Called before others are deleted: what a health manager has still to write of those just deleted finds the rows that it is meant
+        for, and what comes later than that finds none, so that nothing is counted twice.
+        """
+        self._gather("load_balancer_id", _S.c.load_balancer_id == load_balancer_id, ~_LISTED)
+
+    def _gather(self, of: str, *these: sa.ColumnElement[bool]) -> None:
+        """Add up these rows, those `of` one listener or load balancer in one row, under its id."""
+        wanted = sa.select(_S).where(*these).order_by(_S.c.listener_id, _S.c.amphora_id)  # in this order health managers lock them, too
+        found = self._rows(wanted.with_for_update())
+        sums = {row[of]: row for row in found if _key(row) == (row[of], _GONE)}
         for row in found:
-            if row["amphora_id"] != _GONE and _is_addable(row):
-                known = sums.setdefault(row["listener_id"], row)
+            if _key(row) != (row[of], _GONE) and _is_addable(row):
+                known = sums.setdefault(row[of], row)
                 if known is row:
-                    self._execute_on(row, sa.update(_S).values(amphora_id=_GONE, active_connections=0))
+                    self._execute_on(row, sa.update(_S).values(listener_id=row[of], amphora_id=_GONE, active_connections=0))
                 elif _is_addable(known) and self._execute_on(row, sa.delete(_S)):
-                    sums[row["listener_id"]] = {**known, **{name: known[name] + row[name] for name in GROWING}}
+                    sums[row[of]] = {**known, **{name: known[name] + row[name] for name in GROWING}}
                     more = sa.update(_S).values({name: _S.c[name] + row[name] for name in GROWING})
-                    self._execute_on({**row, "amphora_id": _GONE}, more)
+                    self._execute_on({"listener_id": row[of], "amphora_id": _GONE}, more)
 
     def _execute_on(self, row: rows.Row, statement: sa.Update | sa.Delete) -> bool:
         """Change one row; False if it is gone."""
-        key = (_S.c.listener_id == row["listener_id"], _S.c.amphora_id == row["amphora_id"])
-        return self._connection.execute(statement.where(*key)).rowcount > 0
+        listener_id, amphora_id = _key(row)
+        return self._connection.execute(statement.where(_S.c.listener_id == listener_id, _S.c.amphora_id == amphora_id)).rowcount > 0
 
     def _sum(self, statement: sa.Select[Any], object_id: str) -> Counters:
         halves = [int(value or 0) for value in self._connection.execute(statement, {"id": object_id}).one()]
         active, *growing = ((upper << _LOWER) + lower for upper, lower in zip(halves[::2], halves[1::2], strict=True))
         return Counters(active_connections=active, **dict(zip(GROWING, growing, strict=True)))
+
+
+def _key(row: rows.Row) -> tuple[str, str]:
+    return row["listener_id"], row["amphora_id"]
 
 
 def _is_addable(row: rows.Row) -> bool:
