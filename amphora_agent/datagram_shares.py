@@ -2,12 +2,14 @@
 
 `in_turn` is for numbers that are counted: every member at intervals as even as may be. `by_hash` is for hashes, and moves few clients: the
 numbers of a member that is away go to others, all else stays, and it gets its own back. The table is Maglev's (Eisenbud et al., NSDI 2016,
-section 3.4), so it is near to even, and one member more or less changes little of it. Both halves of a pair make the same.
+section 3.4), so it is near to even, and one member more or less changes little of it; the lightest have one number each at least. Both
+halves of a pair make the same.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import heapq
 import itertools
 import math
@@ -17,6 +19,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 LONGEST_TURN = 4096
 _SIZES = ((12, 251), (100, 1021), (400, 4093), (1 << 30, 16381))
 """Primes: so many numbers for so many members at most."""
+_LONGEST_WAY = 16
+"""Steps through the table: where so many lead to nobody, those who are present have few numbers, by which no shares can be told."""
 
 Weights = tuple[tuple[str, int], ...]
 """Ids of members with weights above zero."""
@@ -46,14 +50,27 @@ def by_hash(weights: Weights, present: Collection[str]) -> Sequence[str]:
         return table
     if not any(name in present for name, _ in weights):
         return ()
-    return tuple(name if name in present else _instead(table, number, present) for number, name in enumerate(table))
+    left = [(name.encode(), name, weight) for name, weight in weights if name in present]
+    if len(left) == 1:
+        return (left[0][1],) * len(table)
+    return tuple(name if name in present else _instead(table, number, present, left) for number, name in enumerate(table))
 
 
-def _instead(table: Sequence[str], number: int, present: Collection[str]) -> str:
-    """Who is met first on a way through the table that is the number's own: so whoever else leaves or comes changes it for those only."""
+def _instead(table: Sequence[str], number: int, present: Collection[str], left: Sequence[tuple[bytes, str, int]]) -> str:
+    """Who is met first on a way through the table that is the number's own: so whoever else leaves or comes changes it for those only.
+
+    After a long way, who has drawn the best lot for this number, better ones for greater weights: of the same promise, slower, and exact.
+    """
     size = len(table)
     step = zlib.crc32(b"%d" % number) % (size - 1) + 1
-    return next(name for turn in range(1, size) if (name := table[(number + turn * step) % size]) in present)
+    way = (table[(number + turn * step) % size] for turn in range(1, min(size, _LONGEST_WAY)))
+    return next((name for name in way if name in present), "") or max(left, key=lambda one: _lot(number, one[0]) / one[2])[1]
+
+
+def _lot(number: int, name: bytes) -> float:
+    """Below zero; divided by weights, the greatest is each one's as often as its weight says (weighted rendezvous)."""
+    drawn = int.from_bytes(hashlib.blake2b(b"%d %b" % (number, name), digest_size=6).digest(), "big")
+    return math.log((drawn + 0.5) / (1 << 48))
 
 
 @functools.lru_cache(maxsize=64)
@@ -63,9 +80,20 @@ def _table(weights: Weights) -> Sequence[str]:
     size = next(size for most, size in _SIZES if len(weights) <= most)
     free: list[str | None] = [None] * size
     wishes = {name: _wishes(name, size) for name, _ in weights}
-    for name in itertools.islice(_turns(_reduced(weights)), size):
+    for name in _choosing(weights, size):
         free[next(number for number in wishes[name] if free[number] is None)] = name
     return tuple(name for name in free if name is not None)
+
+
+def _choosing(weights: Weights, size: int) -> Iterator[str]:
+    """Who takes one of so many numbers, time after time: in turn, and the last ones are for those whose first turn would come too late."""
+    waiting = dict.fromkeys(name for name, _ in weights)
+    for left, name in zip(range(size, 0, -1), _turns(_reduced(weights)), strict=False):
+        if left <= len(waiting):
+            yield from itertools.islice(waiting, left)
+            return
+        waiting.pop(name, None)
+        yield name
 
 
 def _wishes(name: str, size: int) -> Iterator[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import socket
@@ -78,6 +79,19 @@ def test_an_amphora_of_datagrams_alone(amphora: Amphora) -> None:
     status, answer = amphora.put(amphora.wanted(3, None, datagrams_config=_text(one, transport="dccp")))
     assert (status, b"can't stand here" in answer) == (400, True), answer
     assert _ask(amphora) == "5001"
+
+
+def test_the_lightest_member_serves_alone(amphora: Amphora) -> None:
+    """By hash, where it has a few numbers of the table at most: it is left when all others are down, or switched off."""
+    beats = amphora.beats()
+    light = _member(amphora, 5003)
+    heavy = [dataclasses.replace(light, id=f"m-{port}", port=port, check_port=port, weight=256) for port in (5001, 5002)]
+    assert amphora.apply(1, None, datagrams_config=_text(*heavy, light, algorithm=datagrams.SOURCE_IP)) == "runtime"
+    beats.report(lambda found: found["pools"].get("p-udp:l-udp", {}).get("members") == {"m-5001": "DOWN", "m-5002": "DOWN", "m-5003": "UP"})
+    assert {_ask(amphora) for _ in range(4)} == {"5003"}
+    off = [dataclasses.replace(one, enabled=False) for one in heavy]
+    assert amphora.apply(2, None, datagrams_config=_text(*off, light, algorithm=datagrams.SOURCE_IP, check=None)) == "runtime"
+    assert {_ask(amphora) for _ in range(4)} == {"5003"}
 
 
 def test_rules_that_an_agent_tried_when_it_was_killed_give_way_to_those_that_served(amphora: Amphora) -> None:

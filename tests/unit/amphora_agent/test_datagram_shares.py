@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from amphora_agent import datagram_shares as shares
 
-_WEIGHTS = st.dictionaries(st.uuids().map(str), st.integers(1, 256), min_size=1, max_size=12).map(lambda found: tuple(found.items()))
+
+def _weights(each: st.SearchStrategy[int], most: int) -> st.SearchStrategy[shares.Weights]:
+    return st.dictionaries(st.uuids().map(str), each, min_size=1, max_size=most).map(lambda found: tuple(found.items()))
+
+
+_WEIGHTS = _weights(st.integers(1, 256), 12)
+_FAR_APART = _weights(st.sampled_from([1, 100, 256]), 30)
+_SOME = st.one_of(_WEIGHTS, _FAR_APART)
 
 
 @given(weights=_WEIGHTS)
@@ -37,7 +44,7 @@ def test_two_thousand_members_of_all_weights_have_a_turn_that_is_not_too_long() 
     assert sum(turn.values()) < 2 * shares.LONGEST_TURN
 
 
-@given(weights=_WEIGHTS)
+@given(weights=_SOME)
 def test_the_numbers_of_a_hash_are_shared_by_weight(weights: shares.Weights) -> None:
     table = shares.by_hash(weights, {name for name, _ in weights})
     found, total = collections.Counter(table), sum(weight for _, weight in weights)
@@ -45,7 +52,7 @@ def test_the_numbers_of_a_hash_are_shared_by_weight(weights: shares.Weights) -> 
         assert abs(found[name] - len(table) * weight / total) <= len(weights), "as near as turns can make it"
 
 
-@given(weights=_WEIGHTS, data=st.data())
+@given(weights=_SOME, data=st.data())
 def test_only_clients_of_a_dead_member_move_and_they_come_back(weights: shares.Weights, data: st.DataObject) -> None:
     names = [name for name, _ in weights]
     present: set[str] = set(names)
@@ -60,14 +67,35 @@ def test_only_clients_of_a_dead_member_move_and_they_come_back(weights: shares.W
     assert shares.by_hash(weights, names) == shares.by_hash(weights, set(names))
 
 
-@pytest.mark.parametrize("count", [2, 10, 50])
-def test_a_new_member_moves_little_more_than_its_share(count: int) -> None:
-    weights = tuple((f"member-{number}", 1) for number in range(count))
-    new = (*weights, ("new", 1))
-    old_table, new_table = (shares.by_hash(some, {name for name, _ in some}) for some in (weights, new))
-    if len(old_table) == len(new_table):
-        moved = sum(a != b for a, b in zip(old_table, new_table, strict=True)) / len(old_table)
-        assert moved < 4 / (count + 1)
+@given(weights=_FAR_APART, data=st.data())
+def test_whoever_is_left_serves_however_light(weights: shares.Weights, data: st.DataObject) -> None:
+    names = [name for name, _ in weights]
+    assert set(shares.by_hash(weights, names)) == set(names), "each has one number at least"
+    left = set(data.draw(st.lists(st.sampled_from(names), min_size=1)))
+    assert set(shares.by_hash(weights, left)) == left
+
+
+@pytest.mark.parametrize(
+    ("weights", "size"),
+    [([100] * 6 + [1], 251), ([256, 256, 1], 251), ([100] * 21 + [1], 1021), ([256] * 99 + [1] * 10, 4093)],
+)
+def test_the_lightest_serves_alone_and_beside_the_others(weights: list[int], size: int) -> None:
+    some = tuple((f"m-{number}", weight) for number, weight in enumerate(weights))
+    lightest, _ = some[-1]
+    table = shares.by_hash(some, [name for name, _ in some])
+    assert (len(table), table.count(lightest)) == (size, 1)
+    assert shares.by_hash(some, [lightest]) == (lightest,) * size
+
+
+@pytest.mark.parametrize("heavy", [8, 90, 300])
+def test_the_light_ones_that_are_left_share_by_weight(heavy: int) -> None:
+    """Their few numbers in the table say little of it. The bounds are six times the deviation of independent lots."""
+    light = (("a", 1), ("b", 2), ("c", 5))
+    table = shares.by_hash((*((f"m-{number}", 256) for number in range(heavy)), *light), [name for name, _ in light])
+    for name, weight in light:
+        share = weight / 8
+        wide = 6 * (share * (1 - share) / len(table)) ** 0.5
+        assert table.count(name) / len(table) == pytest.approx(share, abs=wide)
 
 
 def test_nobody_present_is_nobody_asked() -> None:
