@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import json
 import logging
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from amphora_agent import certificates, configuration, errors, interfaces, privileges, program, programs, report, roster, system
+from amphora_agent import certificates, configuration, errors, faults, interfaces, privileges, program, programs, report, roster, system
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class LoadBalancer:
         self._known_nics: tuple[rest.Interface, ...] = ()
         self._to_announce = 0  # times that the VIPs are still to be announced
         self._announced_at = 0.0
-        self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`)
+        self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`), as they say themselves
+        self._faults = faults.Faults()
         self._watcher: threading.Thread | None = None  # of what programs await
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
@@ -67,7 +69,7 @@ class LoadBalancer:
             self._resume_interfaces(self._nics.admit)
             self._resume_interfaces(self._nics.ensure)
             for one in reversed(self._programs):
-                one.resume()
+                self._faults.outlive(one.name, "resume", one.resume, None)
             self._ensure_programs()
             self._resume_interfaces(self._take_vips)
 
@@ -97,6 +99,7 @@ class LoadBalancer:
                 self._settled = False
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
             self._wanted, self._hash, self._settled = wanted, new_hash, True
+            self._faults.forget()
             self._states = {one.name: programs.RUNS for one in self._meant_to_run()}
             self._remember()
             self._watch_closely()
@@ -117,6 +120,7 @@ class LoadBalancer:
             (self._state / configuration.SERVED).unlink(missing_ok=True)
             shutil.rmtree(self._state / "certificates", ignore_errors=True)
             self._wanted, self._hash, self._known_nics, self._settled, self._states = None, "", (), True, {}
+            self._faults.forget()
         self.on_change()
 
     def receipt(self, load_balancer_id: str) -> rest.Receipt | None:
@@ -141,14 +145,17 @@ class LoadBalancer:
         system.write_files(self._certificates.directory, pems, system.FOR_PROGRAMS)
 
     def look(self) -> dict[str, Any] | None:
-        """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares."""
+        """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares.
+
+        A program whose error nobody expected is reported as down: told once, and then by silence, as if it had died.
+        """
         if not self._lock.acquire(blocking=False):
             return self._report()  # a change is under way: it does its own starting
         try:
             self._ensure_programs()
             for one in self._meant_to_run():
-                if self._states[one.name] == programs.RUNS:
-                    one.tend()
+                if self._states.get(one.name) == programs.RUNS:
+                    self._faults.outlive(one.name, "tend", one.tend, None)
             if self._serves():
                 self._announce_again()
             return self._report(tell=True)
@@ -159,7 +166,7 @@ class LoadBalancer:
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take what a configuration of the agent says of the programs."""
         for one in self._programs:
-            one.live_by(config)
+            self._faults.outlive(one.name, "live_by", functools.partial(one.live_by, config), None, grave=False)
 
     def end(self) -> None:
         """The agent ends, as it was told to; the programs go on."""
@@ -169,7 +176,7 @@ class LoadBalancer:
     def save(self) -> None:
         """Write down what is about to be told to anyone, so that it is never taken back."""
         for one in self._programs:
-            one.save()
+            self._faults.outlive(one.name, "save", one.save, None)
 
     def _recall(self) -> None:
         """Read what was remembered. If it can't be read, what runs goes on running until the controller sends its wish again."""
@@ -187,15 +194,21 @@ class LoadBalancer:
         self._wanted, self._hash = wanted, wanted.hash
         self._go_back()
         # An agent that was killed half way may have left newer files than it remembers.
-        self._settled = all(one.is_set_to(wanted) for one in self._programs)
+        self._settled = all(self._is_set_to(one, wanted) for one in self._programs)
         LOG.info("%s: going on with generation %s", wanted.load_balancer_id, wanted.generation)
 
     def _go_back(self) -> None:
         for one in self._programs:
-            try:
-                one.go_back_to(self._wanted)
-            except OSError as exc:
-                LOG.error("%s can't be set back to what served last: %s", one.name, exc)
+            self._faults.outlive(one.name, "go_back_to", functools.partial(self._set_back, one), None)
+
+    def _set_back(self, one: program.Program) -> None:
+        try:
+            one.go_back_to(self._wanted)
+        except OSError as exc:
+            LOG.error("%s can't be set back to what served last: %s", one.name, exc)
+
+    def _is_set_to(self, one: program.Program, wanted: rest.WantedState) -> bool:
+        return self._faults.outlive(one.name, "is_set_to", lambda: one.is_set_to(wanted), False, grave=False)
 
     def _resume_interfaces(self, step: Callable[[tuple[rest.Interface, ...]], None]) -> None:
         if self._wanted is None:
@@ -273,30 +286,49 @@ class LoadBalancer:
         return all(one.name not in wanted.programs or one.runs(wanted.programs[one.name], wanted) for one in self._programs)
 
     def _meant_to_run(self) -> list[program.Program]:
-        return [one for one in self._programs if one.configured]
+        return [one for one in self._programs if self._is_configured(one)]
+
+    def _is_configured(self, one: program.Program) -> bool:
+        return self._faults.outlive(one.name, "configured", lambda: one.configured, True)
 
     def _ensure_programs(self) -> None:
-        self._states = {one.name: one.ensure_running() for one in self._meant_to_run()}
+        self._states = {
+            one.name: self._faults.outlive(one.name, "ensure_running", one.ensure_running, programs.DOWN) for one in self._meant_to_run()
+        }
+
+    def _fares(self) -> dict[str, str]:
+        """How each program fares that is meant to run: one with which something is wrong is down, whatever it says itself."""
+        return {name: programs.DOWN if self._faults.has(name) else state for name, state in self._states.items()}
 
     def _serves(self) -> bool:
         """Whether every program runs that should."""
-        return all(state == programs.RUNS for state in self._states.values())
+        return all(state == programs.RUNS for state in self._fares().values())
 
     def _report(self, tell: bool = False) -> dict[str, Any] | None:
         wanted, states = self._wanted, dict(self._states)
-        parts = [(one, one.report(states.get(one.name) if wanted is not None else None)) for one in self._programs]
+        parts = [(one, self._part(one, states.get(one.name) if wanted is not None else None)) for one in self._programs]
         if not all(part for _, part in parts):
             return None
         for one, part in parts if tell else ():
-            one.told(part or program.Part())
+            self._faults.outlive(one.name, "told", functools.partial(one.told, part or program.Part()), None)
         made = report.make(wanted.generation if wanted else 0, self._hash, [part for _, part in parts if part])
-        return {**made, "programs": self._record.show(states)}
+        return {**made, "programs": self._record.show(self._fares())}
+
+    def _part(self, one: program.Program, state: str | None) -> program.Part | None:
+        nothing: program.Part | None = program.Part()
+        return self._faults.outlive(one.name, "report", lambda: one.report(state), nothing)
 
     def _watch_closely(self) -> None:
         """Have somebody look closely while a program awaits something: `look()` comes around each second only."""
-        if any(one.awaits for one in self._programs) and (self._watcher is None or not self._watcher.is_alive()):
+        if any(self._awaits(one) for one in self._programs) and (self._watcher is None or not self._watcher.is_alive()):
             self._watcher = threading.Thread(target=self._await, name="close-watch", daemon=True)
             self._watcher.start()
+
+    def _awaits(self, one: program.Program) -> bool:
+        return self._faults.outlive(one.name, "awaits", lambda: one.awaits, False, grave=False)
+
+    def _looks_closely(self, one: program.Program) -> bool:
+        return self._faults.outlive(one.name, "look_closely", one.look_closely, False, grave=False)
 
     def _await(self) -> None:
         until = time.monotonic() + CLOSE_WATCH
@@ -304,8 +336,8 @@ class LoadBalancer:
         while waiting and time.monotonic() < until:
             time.sleep(CLOSE_WATCH_INTERVAL)
             with self._lock:  # of those that hang: that is for `look()` to settle, which needs the lock
-                looked_at = [one for one in self._programs if one.awaits and one.look_closely()]
-                waiting = any(one.awaits for one in looked_at)
+                looked_at = [one for one in self._programs if self._awaits(one) and self._looks_closely(one)]
+                waiting = any(self._awaits(one) for one in looked_at)
         self.on_change()
 
     def _remember(self) -> None:

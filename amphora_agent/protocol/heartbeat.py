@@ -135,13 +135,14 @@ def encode_report(report: dict[str, Any]) -> list[bytes]:
                                      "total_connections": int, "request_errors": int}}},
          "pools": {"<pool id>:<listener id>": {"status": "UP" | "DOWN" | "unchecked",
                                                "members": {member id: "UP" | "DOWN" | "DRAIN" | "MAINT" | "no check" | "unchecked"}}},
-         "programs": {"agent" | "haproxy" | "keepalived": {"state": "runs" | "silent" | "down", "died": int, "hung": int}},
+         "programs": {"agent" | "haproxy" | "datagrams" | "keepalived": {"state": "runs" | "silent" | "down", "died": int, "hung": int}},
          "vrrp": null | {"state": "INIT" | "BACKUP" | "MASTER" | "FAULT" | "UNKNOWN", "holds_vip": bool}}
 
-    `programs` names those that are meant to run. `silent`: it runs and does not answer; `down`: it does not run. `died` and `hung` count
-    how often it did so and was started again since the amphora was made. Where a program is in another state than `runs`, one report says
-    so, and no beat follows until it is. `vrrp`, in a pair, is what keepalived says of itself, and whether the kernel has the VIP on an
-    interface. Older agents send neither: then nothing is known of them. Whoever reads a report passes over what it does not know.
+    `programs` names those that are meant to run. `silent`: it runs and does not answer; `down`: it does not run, or the agent meets errors
+    with it that nobody expected. `died` and `hung` count how often it did so and was started again since the amphora was made. Where a
+    program is in another state than `runs`, one report says so, and no beat follows until it is. `vrrp`, in a pair, is what keepalived says
+    of itself, and whether the kernel has the VIP on an interface. Older agents send neither: then nothing is known of them. Whoever reads a
+    report passes over what it does not know.
     """
     packed = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 6)
     return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE))

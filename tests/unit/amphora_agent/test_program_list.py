@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import errors, load_balancer, program, programs
+from amphora_agent import errors, load_balancer, program, programs, report
 from amphora_agent.protocol import boot, rest
 
 
@@ -23,13 +23,43 @@ class Told(program.Program):
         self.said, self.brings_clients = said, brings_clients
         self.text: str | None = None
         self.refuses = False
+        self.breaks = ""  # what raises an error that nobody expects
         self.state = programs.RUNS
+
+    def _does(self, what: str) -> None:
+        if self.breaks == what:
+            raise RuntimeError(f"{what} of {self.name}")
 
     @property
     def configured(self) -> bool:
+        self._does("configured")
         return self.text is not None
 
+    @property
+    def awaits(self) -> bool:
+        self._does("awaits")
+        return False
+
+    def tend(self) -> None:
+        self._does("tend")
+
+    def told(self, part: program.Part) -> None:
+        self._does("told")
+
+    def save(self) -> None:
+        self._does("save")
+
+    def resume(self) -> None:
+        self._does("resume")
+
+    def go_back_to(self, wanted: rest.WantedState | None) -> None:
+        self._does("go_back_to")
+
+    def live_by(self, config: boot.AgentConfig) -> None:
+        self._does("live_by")
+
     def is_set_to(self, wanted: rest.WantedState) -> bool:
+        self._does("is_set_to")
         return self.text == wanted.programs.get(self.name)
 
     def refuse(self, text: str) -> None:
@@ -50,6 +80,7 @@ class Told(program.Program):
         return self.text == text
 
     def ensure_running(self) -> str:
+        self._does("ensure_running")
         return self.state
 
     def stop(self) -> None:
@@ -57,6 +88,7 @@ class Told(program.Program):
         self.text = None
 
     def report(self, state: str | None) -> program.Part | None:
+        self._does("report")
         return None if self.state == "mute" else program.Part({f"l-{self.name}": {"status": "OPEN"}} if state == programs.RUNS else {})
 
 
@@ -78,8 +110,8 @@ def said() -> list[str]:
 
 
 @pytest.fixture
-def balancer(tmp_path: pathlib.Path, said: list[str]) -> load_balancer.LoadBalancer:
-    config = boot.BootConfig(
+def config() -> boot.BootConfig:
+    return boot.BootConfig(
         amphora_id="00000000-0000-4000-8000-000000000001",
         management_address="192.0.2.1/24",
         management_mac="02:00:00:00:00:01",
@@ -87,6 +119,10 @@ def balancer(tmp_path: pathlib.Path, said: list[str]) -> load_balancer.LoadBalan
         health_managers=(("192.0.2.2", 5555),),
         heartbeat_key="00" * 32,
     )
+
+
+@pytest.fixture
+def balancer(tmp_path: pathlib.Path, said: list[str], config: boot.BootConfig) -> load_balancer.LoadBalancer:
     made = load_balancer.LoadBalancer(config, tmp_path / "state", tmp_path / "run", Nics(said))  # type: ignore[arg-type]
     made._programs = (Told("one", said), Told("two", said), Told("bringer", said, brings_clients=True))
     return made
@@ -130,12 +166,65 @@ def test_one_that_is_no_longer_wanted_is_stopped_alone(balancer: load_balancer.L
 def test_the_amphora_claims_to_serve_while_all_run(balancer: load_balancer.LoadBalancer, place: int) -> None:
     balancer.apply(wanted(1, one="a", two="a", bringer="a"))
     balancer._programs[place].state = programs.DOWN  # type: ignore[attr-defined]
-    report = balancer.look()
-    assert report is not None
-    assert len(report["listeners"]) == 2
+    found = balancer.look()
+    assert found is not None
+    assert len(found["listeners"]) == 2
     assert balancer.generations() == {}
     balancer._programs[place].state = "mute"  # type: ignore[attr-defined]
     assert balancer.look() is None
+
+
+def _states(report: dict[str, Any] | None) -> list[str]:
+    assert report is not None
+    return [report["programs"][name]["state"] for name in ("one", "two", "bringer")]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("method", ["configured", "ensure_running", "tend", "report", "told", "save"])
+def test_a_program_that_raises_an_error_is_told_to_be_down_and_the_others_go_on(
+    balancer: load_balancer.LoadBalancer, caplog: pytest.LogCaptureFixture, place: int, method: str
+) -> None:
+    balancer.apply(wanted(1, one="a", two="a", bringer="a"))
+    assert _states(balancer.look()) == [programs.RUNS] * 3
+    faulty: Told = balancer._programs[place]  # type: ignore[assignment]
+    faulty.breaks = method
+    for _ in range(4):
+        balancer.save()
+        found = balancer.look()
+    assert _states(found) == [programs.DOWN if number == place else programs.RUNS for number in range(3)]
+    assert {f"l-{one.name}" for one in balancer._programs if one is not faulty} <= set((found or {})["listeners"])
+    assert not report.claims_life(found or {}), "so nothing is sent after the one report: it is failed over"
+    assert balancer.generations() == {}
+    assert [f"{method} of {faulty.name}" in (line.exc_text or "") for line in caplog.records if line.levelname == "ERROR"] == [True]
+    faulty.breaks = ""
+    balancer.save()
+    assert _states(balancer.look()) == [programs.RUNS] * 3
+    assert balancer.generations() == {"lb": 1}
+
+
+@pytest.mark.parametrize("method", ["awaits", "live_by"])
+def test_an_error_beside_a_programs_work_is_outlived(
+    balancer: load_balancer.LoadBalancer, config: boot.BootConfig, caplog: pytest.LogCaptureFixture, method: str
+) -> None:
+    balancer.apply(wanted(1, one="a", two="a", bringer="a"))
+    balancer._programs[1].breaks = method  # type: ignore[attr-defined]
+    for _ in range(3):
+        balancer.live_by(config.agent)
+        assert _states(balancer.look()) == [programs.RUNS] * 3
+    assert caplog.text.count(f"RuntimeError: {method} of two") == 1
+
+
+@pytest.mark.parametrize(("method", "state"), [("resume", programs.DOWN), ("go_back_to", programs.DOWN), ("is_set_to", programs.RUNS)])
+def test_an_agent_begins_though_a_program_raises_an_error(
+    balancer: load_balancer.LoadBalancer, method: str, state: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    balancer.apply(wanted(1, one="a", two="a", bringer="a"))
+    balancer._programs[1].breaks = method  # type: ignore[attr-defined]
+    balancer.resume()
+    assert _states(balancer.look()) == [programs.RUNS, state, programs.RUNS]
+    assert f"RuntimeError: {method} of two" in caplog.text
+    balancer.apply(wanted(2, one="a", two="a", bringer="a"))
+    assert _states(balancer.look()) == [programs.RUNS] * 3, "brought to a state anew"
 
 
 def test_what_no_program_here_knows_is_refused_with_a_sentence(balancer: load_balancer.LoadBalancer, said: list[str]) -> None:
