@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from amphora_agent import system
 from tests.cloud import catalogue, stacked
 from tests.cloud.conftest import Cloud
 from tests.ports import free_port
@@ -92,7 +93,7 @@ def test_unstack_and_clean_leave_nothing_and_take_nothing_else(without_machines:
     without_machines.run("unstack")
     assert without_machines.left() == {}
     assert without_machines.gone() == {}
-    assert [pid for pid in pids if pathlib.Path(f"/proc/{pid}").exists()] == []
+    assert [pid for pid in pids if system.is_running(pid)] == []
     without_machines.run("clean")
     assert not without_machines.bed.conf.exists()
     assert not without_machines.bed.figlina.exists()
