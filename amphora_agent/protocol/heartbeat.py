@@ -44,6 +44,8 @@ MAX_DATAGRAM = 60_000
 NONCE_SIZE = 16
 NO_ANSWER = bytes(NONCE_SIZE)
 """The body of a beat that answers nobody."""
+MAX_PART = MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE
+"""Bytes of a report that one datagram carries: all of its parts have so many, and the last one may have fewer."""
 MAX_REPORT = 32 * 1024 * 1024  # bytes of JSON; a larger one is refused before it is unpacked
 PORT = 5555
 UNCHECKED = "unchecked"
@@ -145,13 +147,13 @@ def encode_report(report: dict[str, Any]) -> list[bytes]:
     report passes over what it does not know.
     """
     packed = zlib.compress(json.dumps(report, separators=(",", ":")).encode(), 6)
-    return list(_slices(packed, MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE))
+    return list(_slices(packed, MAX_PART))
 
 
 def encode_counters(report: dict[str, Any]) -> bytes:
     """What a beat carries of the counters of a report; nothing if they don't fit into one."""
     listeners = report["listeners"]
-    if len(listeners) * COUNTERS_SIZE > MAX_DATAGRAM - HEADER_SIZE - SIGNATURE_SIZE - NONCE_SIZE:
+    if len(listeners) * COUNTERS_SIZE > MAX_PART - NONCE_SIZE:
         return b""
     stats = (listeners[listener]["stats"] for listener in sorted(listeners))
     return b"".join(_OF_A_LISTENER.pack(*(min(max(one[name], 0), _LARGEST) for name in COUNTERS)) for one in stats)

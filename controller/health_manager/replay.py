@@ -18,7 +18,8 @@ from amphora_agent.protocol import heartbeat
 
 _WINDOW = 64  # datagrams that may overtake one another
 _MASK = (1 << _WINDOW) - 1
-MAX_PARTS = 64
+_PARTS = 64
+"""Parts that a report may have in any case; a larger room makes it more, see `most_parts`."""
 ROOM = 256 * 1024
 """Bytes of a report (compressed) of an amphora whose load balancer has not been looked up yet."""
 
@@ -182,8 +183,8 @@ class Assemblies:
 
         :raises heartbeat.Rejected: more parts or bytes than a report of this amphora may have, or the part does not fit the others.
         """
-        if header.parts > MAX_PARTS:
-            raise heartbeat.Rejected("a report of too many parts")
+        if header.parts > most_parts(sender.room):
+            raise (Cramped if header.parts <= most_parts(heartbeat.MAX_REPORT) else heartbeat.Rejected)("a report of too many parts")
         assembly = self._of(sender.amphora_id, header, now)
         if assembly is None:
             return None
@@ -224,6 +225,11 @@ class Assemblies:
     def _drop(self, amphora_id: str) -> None:
         if (assembly := self._open.pop(amphora_id, None)) is not None:
             self._bytes -= assembly.size
+
+
+def most_parts(room: int) -> int:
+    """Parts of a report of so many bytes: each part that is awaited takes memory, too, and an honest agent fills all but the last one."""
+    return max(_PARTS, -(-room // heartbeat.MAX_PART))
 
 
 def introduce(datagram: bytes, deployment_keys: tuple[bytes, ...], id_text: str) -> tuple[bytes, heartbeat.Header, bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import tracemalloc
@@ -17,10 +18,11 @@ import sqlalchemy as sa
 from amphora_agent.protocol import heartbeat
 from controller.db import database
 from controller.db.repositories import health
-from controller.health_manager import repairs, statuses, verdict
+from controller.health_manager import repairs, replay, statuses, verdict
 from controller.model import load_balancer as model
-from tests import databases
-from tests.functional import small_flows
+from controller.model.status import OperatingStatus
+from tests import builders, databases
+from tests.functional import heartbeat_fleet, small_flows
 from tests.functional.hostile_reports import Amphora, Manager, a_stored_load_balancer, with_listeners
 
 MIB = 1024 * 1024
@@ -61,6 +63,30 @@ def memory_of_at_most(size: int) -> Iterator[None]:
 
 def a_body(text: bytes) -> bytes:
     return zlib.compress(text, 9)
+
+
+def a_large_load_balancer(db: database.Database) -> model.Snapshot:
+    """A hundred listeners with one pool of two thousand members, which each listener reports on by itself."""
+    made = builders.a_serving_snapshot(members=2000, monitor="HTTP", operating_status=OperatingStatus.OFFLINE)
+    (pool,) = made.pools
+    listeners = tuple(builders.a_listener(default_pool_id=pool.id, protocol_port=1000 + number) for number in range(100))
+    snapshot = dataclasses.replace(made, listeners=listeners)
+    heartbeat_fleet.store(db, snapshot)
+    return snapshot
+
+
+def test_a_large_amphora_is_believed_among_liars_who_copy_it(manager: Manager, db: database.Database, liar: Amphora) -> None:
+    large = Amphora(a_large_load_balancer(db))
+    manager.take(large.sign(), liar.sign())
+    bodies = heartbeat.encode_report(heartbeat_fleet.a_report(large.snapshot))
+    assert len(bodies) > 64
+    for _ in range(2):  # the first one is larger than anybody's whose load balancer was not looked at
+        for part, body in enumerate(bodies):
+            manager.receive(liar.sign(heartbeat.REPORT, body, part, len(bodies)))
+        manager.take(*large.report(bytes_in=7))
+        assert manager.receiver._assemblies.size <= replay.ROOM
+    assert (manager.operating_status(large.snapshot), manager.bytes_in(large.snapshot)) == ("ONLINE", 7)
+    assert manager.operating_status(liar.snapshot) == "OFFLINE"
 
 
 def test_a_listener_named_nul_stops_nobody(manager: Manager, honest: Amphora, liar: Amphora) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 
 import pytest
@@ -207,3 +208,37 @@ def test_reasons_for_a_refusal_are_few_whatever_is_sent(manager: Manager, agent:
         beat = agent.make()
         manager.take(beat[:2] + bytes([number % 256]) + beat[3:], agent.make(heartbeat.REPORT, b"x", 0, 100 + number), beat[:number])
     assert len(manager.receiver.rejected) < 10
+
+
+LARGE = 4_400_000
+"""Bytes that can not be compressed, about as many as a report on a hundred listeners with a pool of two thousand members has."""
+
+
+def test_a_report_may_have_all_the_parts_that_its_room_takes(manager: Manager, agent: Agent) -> None:
+    manager.take(agent.make())
+    batch = manager.take(*agent.report(LARGE))
+    assert (list(batch.cramped), batch.reports) == ([agent.id], {}), "room is looked for"
+    manager.receiver.allow(agent.id, 2 * LARGE)
+    assert list(manager.take(*agent.report(LARGE)).reports) == [agent.id]
+
+
+@pytest.mark.parametrize("parts", [65, 75, 561, 562, 65_535])
+def test_of_a_report_that_has_more_parts_than_its_room_takes_nothing_is_kept(manager: Manager, agent: Agent, parts: int) -> None:
+    manager.take(agent.make())
+    for part in range(65):
+        batch = manager.take(agent.make(heartbeat.REPORT, b"x", part, parts))
+        assert list(batch.cramped) == ([agent.id] if parts <= 561 else []), "no room is looked for where none could be enough"
+    assert (len(manager.receiver._assemblies), manager.receiver._assemblies.size) == (0, 0)
+
+
+@pytest.mark.parametrize("room", [replay.ROOM, LARGE, heartbeat.MAX_REPORT])
+def test_parts_that_are_awaited_take_no_more_than_a_thousandth_of_the_room(manager: Manager, agent: Agent, room: int) -> None:
+    manager.take(agent.make())
+    manager.receiver.allow(agent.id, room)
+    most = replay.most_parts(room)
+    assert most * heartbeat.MAX_PART >= room
+    manager.take(agent.make(heartbeat.REPORT, b"x", 0, most))
+    (open_one,) = manager.receiver._assemblies._open.values()
+    assert sys.getsizeof(open_one.bodies) <= max(1024, room / 1000)
+    manager.take(agent.make(heartbeat.REPORT, b"x", 0, most + 1))
+    assert list(manager.receiver._assemblies._open.values()) == [open_one]
