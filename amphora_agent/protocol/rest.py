@@ -265,7 +265,7 @@ class Receipt:
         try:
             data = json.loads(body)
             return cls(_text(data, "load_balancer_id"), _number(data, "generation"), _text(data, "hash"), _text(data, "applied"))
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as exc:
             raise Malformed(f"not a receipt: {exc}") from exc
 
 

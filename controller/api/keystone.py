@@ -6,7 +6,7 @@ import importlib.util
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cachetools
 from keystoneauth1 import exceptions as keystone_exceptions
@@ -15,6 +15,7 @@ from keystonemiddleware import auth_token, opts
 from oslo_config import cfg
 
 from controller import exceptions
+from controller.openstack import sessions
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -94,11 +95,12 @@ def guard(conf: cfg.ConfigOpts) -> Callable[[WSGIApplication], WSGIApplication]:
 
     def wrap(application: WSGIApplication) -> WSGIApplication:
         try:
-            middleware: WSGIApplication = auth_token.AuthProtocol(application, dict(settings))
+            middleware: Any = auth_token.AuthProtocol(application, dict(settings))
+            sessions.bound(middleware._session.session)
         except (keystone_exceptions.ClientException, cfg.Error) as error:
             raise exceptions.Misconfigured(f"[{section}] can't be used: {error}") from error
         if tokens is None:
-            return middleware
+            return cast("WSGIApplication", middleware)
 
         def with_cache(environ: Any, start_response: Any) -> Any:
             environ[_CACHE] = tokens

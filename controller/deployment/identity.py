@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +17,7 @@ from controller.deployment import machines
 from controller.deployment.report import Finding, failure, ok, warning
 from controller.deployment.site import Site
 from controller.drivers.compute import nova
-from controller.openstack import cloud, errors
+from controller.openstack import cloud, errors, sessions
 
 ROLES = tuple(f"load-balancer_{word}" for word in ("member", "observer", "global_observer", "quota_admin", "admin"))
 """Those of the older policy, which holds beside reader, member and admin."""
@@ -163,12 +165,20 @@ def catalogue(site: Site) -> Iterator[Finding]:
         return
     for url in urls:
         try:
-            versions = requests.get(url, timeout=_PATIENCE).json()["versions"]
-        except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+            versions = _told(url)["versions"]
+        except (requests.RequestException, errors.NoAnswer, ValueError, KeyError, TypeError, RecursionError) as error:
             fix = "start figlina-api, or correct the address: openstack endpoint set --url URL ID"
             yield warning("catalogue-silent", f"{url} is no load-balancer API that answers: {type(error).__name__}", fix)
             continue
         yield ok(f"{url} answers, {len(versions)} versions")
+
+
+def _told(url: str) -> Any:
+    """What whoever is at an address of the catalogue says, as JSON."""
+    with sessions.bound(requests.Session()) as asking:
+        begun = time.monotonic()
+        answer = asking.get(url, timeout=_PATIENCE, stream=True)
+        return json.loads(cloud.content_of(answer, url, begun + _PATIENCE))
 
 
 def roles(site: Site) -> Finding:

@@ -19,6 +19,7 @@ from controller.db import migration
 from controller.deployment.report import Finding, failure, ok, warning
 from controller.deployment.site import Site
 from controller.drivers.ca import rollover
+from controller.openstack import sessions as bounded
 
 _MONTH = datetime.timedelta(days=30)
 _MIGRATE = "figlina-db-manage --config-file FILE upgrade"
@@ -174,4 +175,6 @@ def _as_middleware(conf: Any) -> tuple[Any, sessions.Session]:
     options = conf[middleware.GROUP]
     auth = loading.load_auth_from_conf_options(conf, options.auth_section or middleware.GROUP)
     verify = not options.insecure and (options.cafile or True)
-    return auth, sessions.Session(auth=auth, verify=verify, timeout=options.http_connect_timeout)
+    session = sessions.Session(auth=auth, verify=verify, timeout=options.http_connect_timeout)
+    bounded.bound(session.session)
+    return auth, session

@@ -17,12 +17,12 @@ import openstack.connection
 import openstack.exceptions
 import requests
 import urllib3
-from keystoneauth1 import adapter, loading, session
+from keystoneauth1 import adapter, loading
 from keystoneauth1 import exceptions as keystone
 from oslo_config import cfg
 
 from controller import exceptions
-from controller.openstack import errors
+from controller.openstack import errors, sessions
 
 LOG = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ _POOL = 4
 """Connections to each service that are kept open by a process; more are made when more are needed. Services on eventlet (Neutron) answer at
 most a hundred connections at once, idle ones included (`wsgi_default_pool_size`), and all processes of all controllers share these."""
 _PIECE = 1024 * 1024  # bytes of a file that are sent at once
-_LARGEST = 64 * 1024 * 1024  # bytes of an answer
 
 
 class Service:
@@ -138,7 +137,7 @@ class Service:
         quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "status_code_retries": 0, "stream": True}
         begun = time.monotonic()
         response = self.translated(f"{method} {path}", lambda proxy: proxy.request(path, method, **quietly, **arguments))
-        content = _content(response, f"{self.name}: {method} {path}", begun + max(self._patience, arguments["timeout"]))
+        content = content_of(response, f"{self.name}: {method} {path}", begun + max(self._patience, arguments["timeout"]))
         level = logging.DEBUG if method == "GET" else logging.INFO
         took, traced = time.monotonic() - begun, errors.request_id(response.headers)
         LOG.log(level, "%s: %s %s: %s in %.2f s, request %s", self.name, method, path, response.status_code, took, traced or "without id")
@@ -146,7 +145,7 @@ class Service:
             raise errors.of_answer(f"{self.name}: {method} {path}", response.status_code, response.headers, content)
         try:
             return decode(content) if content else None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise errors.NoAnswer(f"{self.name}: {method} {path}: the answer is no JSON, request {traced}") from error
 
     def _found(self, call: str) -> Any:
@@ -274,8 +273,7 @@ def _connection(conf: cfg.ConfigOpts) -> openstack.connection.Connection:
             raise exceptions.Misconfigured(_ADDRESS)
     except (keystone.ClientException, openstack.exceptions.SDKException, cfg.Error) as error:
         raise exceptions.Misconfigured(f"[service_auth] can't be used: {error}") from error
-    for scheme in ("http://", "https://"):
-        made.session.session.mount(scheme, session.TCPKeepAliveAdapter(pool_maxsize=_POOL))
+    sessions.bound(made.session.session, _POOL)
     return made
 
 
@@ -290,16 +288,21 @@ def _pause(error: exceptions.Transient, method: str, attempt: int) -> float | No
     return _PAUSE * 2.0 ** (attempt - 1) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
-def _content(response: requests.Response, call: str, until: float) -> bytes:
-    """The whole body, unless it has no end."""
+def content_of(response: requests.Response, call: str, until: float) -> bytes:
+    """The whole body of an answer that is read as a stream.
+
+    :raises Transient: it does not end, or it was cut.
+    """
     content = bytearray()
     try:
         while part := response.raw.read1(65536, decode_content=True):
             content += part
-            if len(content) > _LARGEST or time.monotonic() > until:
+            if len(content) > sessions.LARGEST or time.monotonic() > until:
                 response.close()
                 raise errors.NoAnswer(f"{call}: the answer does not end")
         response.raw.release_conn()
+    except urllib3.exceptions.ReadTimeoutError as error:
+        raise errors.NoAnswer(f"{call}: the answer does not end") from error
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise errors.NoAnswer(f"{call}: the answer was cut: {errors.without_addresses(error)}") from error
     return bytes(content)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.server
+import io
 import json
 import pathlib
 import socket
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from amphora_agent.protocol import boot, rest
@@ -25,7 +26,7 @@ from tests import builders
 class AgentStandIn:
     """Listens on 127.0.0.1. `requests` lists what came in; `connections` counts TCP connections; `answers` are given before all others.
 
-    One that is `older` takes certificates one by one.
+    One that is `older` takes certificates one by one. One in wrong hands sends what `fallen` writes, and no answer.
     """
 
     older = False
@@ -37,6 +38,7 @@ class AgentStandIn:
         self.behind = behind
         self.amphora = amphora
         self.certificates: dict[str, bytes] = {}
+        self.fallen: Callable[[io.BufferedIOBase], None] | None = None
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._folder = folder
         self._show(authority.issue_amphora_certificate(amphora.id).pem)
@@ -157,6 +159,11 @@ def _handler(owner: AgentStandIn) -> type[http.server.BaseHTTPRequestHandler]:
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if owner.fallen is not None:
+                owner.requests.append((self.command, self.path))
+                self.close_connection = True
+                owner.fallen(self.wfile)
+                return
             status, content = owner.answer(self.command, self.path, body, rest.lease_token(self.headers.get(rest.LEASE_HEADER)))
             self.send_response(status)
             if status != 204:

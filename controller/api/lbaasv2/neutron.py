@@ -19,6 +19,7 @@ import orjson
 import urllib3
 from urllib3 import exceptions as http_errors
 
+from controller import answers
 from controller.api.lbaasv2 import errors
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Neutron:
             retries=False,
             ca_certs=section.passthrough_cafile,
         )
+        self._pool.pool_classes_by_scheme = answers.pools(2 * max(self._largest_answer, _LARGEST_ANSWER))  # with chunks and headers
 
     def forward(self, environ: WSGIEnvironment, start_response: StartResponse, base: str) -> Iterable[bytes]:
         """Answer a request with the service's answer. `base` is how our addresses begin.
@@ -109,7 +111,8 @@ class Neutron:
         except http_errors.HTTPError as error:
             raise _bad_gateway(error) from error
         finally:
-            answer.close() if answer.length_remaining else answer.release_conn()
+            answer.close()  # but for the connection of one that was read to its end, which was given back then
+            answer.release_conn()
         if len(content) > _LARGEST_ANSWER:
             raise _bad_gateway("its answer is too large")
         return _read(answer.status, content)

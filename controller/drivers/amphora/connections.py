@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import urllib3
 
+from controller import answers
 from controller.model.amphora import Amphora
 
 _GONE_AFTER = 5
@@ -23,6 +24,9 @@ _SOCKET_OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _GONE_AFTER * 1000),
 )
 
+
+_POOL = answers.pools(most=8 * 1024 * 1024)["https"]
+"""Whose answers end: with all that is not their body, which has a bound of its own."""
 
 _NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which the `ssl` module has no name for."""
@@ -51,6 +55,11 @@ def is_out_of_time(error: BaseException) -> bool:
 def is_distrust(error: BaseException) -> bool:
     """Whether a connection failed because one side does not believe the other: somebody is there, but we can't talk."""
     return any(isinstance(one, ssl.SSLCertVerificationError) or (isinstance(one, ssl.SSLError) and _is_alert(one)) for one in _chain(error))
+
+
+def endless(error: BaseException) -> answers.Endless | None:
+    """The error in this one that says that an answer was longer than any that an agent gives."""
+    return next((one for one in _chain(error) if isinstance(one, answers.Endless)), None)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -86,9 +95,9 @@ class Connections:
         self._port = port
         self._limit = limit
         self._lock = threading.Lock()
-        self._pools: collections.OrderedDict[tuple[str, str], urllib3.HTTPSConnectionPool] = collections.OrderedDict()
+        self._pools: collections.OrderedDict[tuple[str, str], urllib3.HTTPConnectionPool] = collections.OrderedDict()
 
-    def to(self, amphora: Amphora, address: str) -> urllib3.HTTPSConnectionPool:
+    def to(self, amphora: Amphora, address: str) -> urllib3.HTTPConnectionPool:
         """The pool to an amphora. Its certificate must bear the amphora's id: an address may have passed to another machine."""
         key = (amphora.id, address)
         with self._lock:
@@ -125,8 +134,8 @@ class Connections:
                 pool.close()
             self._pools.clear()
 
-    def _open(self, amphora_id: str, address: str) -> urllib3.HTTPSConnectionPool:
-        return urllib3.HTTPSConnectionPool(
+    def _open(self, amphora_id: str, address: str) -> urllib3.HTTPConnectionPool:
+        return _POOL(
             address,
             self._port,
             maxsize=2,  # an update and a health question may meet

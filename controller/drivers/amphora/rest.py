@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import http.client
 import json
 import logging
 import re
@@ -15,19 +17,32 @@ import urllib3
 from oslo_config import cfg
 
 from amphora_agent.protocol import boot, rest
-from controller import exceptions
+from controller import answers, exceptions
 from controller.drivers.amphora import connections, interface, links
 from controller.drivers.ca import interface as ca
 from controller.model.amphora import Amphora
 from controller.model.order import Order
 
 LOG = logging.getLogger(__name__)
-_NO_ANSWER = (urllib3.exceptions.HTTPError, OSError)
+_NO_ANSWER = (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
 _NOT_READY = (502, 503, 504)
 _END = "-----END CERTIFICATE-----"
 _PORTION = 1024 * 1024
 """Bytes of certificates that one request takes to an agent."""
+_LONGEST_ANSWER = 1024 * 1024
+"""Bytes of an answer's body. An honest one has a few thousand at most, unless it names certificates that are missing."""
+_LONGEST_NAME = 128
+"""Bytes that the name of a certificate takes in such an answer, and some."""
+_LARGEST = 2**63 - 1  # of numbers that are kept in rows
 _CERTIFICATE_ROUNDS = 3  # the agent may forget a certificate between our sending it and our using it, but not for ever
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Answer:
+    """What an agent has answered, whole."""
+
+    status: int
+    data: bytes
 
 
 _STARTING_RETRY_TIME = 8.0
@@ -58,7 +73,7 @@ class RestAmphora(interface.AmphoraDriver):
     ) -> None:
         self._authority = authority
         self._links = links.Links(authority, port, pool_size)
-        self._connect_timeout = connect_timeout
+        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
         self._timeout = urllib3.Timeout(connect=connect_timeout, read=read_timeout)
         self._retry_time = retry_time
         self._retry_interval = retry_interval
@@ -84,12 +99,13 @@ class RestAmphora(interface.AmphoraDriver):
         self, amphora: Amphora, wanted: rest.WantedState, certificates: Mapping[str, bytes], order: Order | None = None
     ) -> interface.Applied:
         path, body = rest.load_balancer_path(wanted.load_balancer_id), wanted.dump()
-        answer = self._ask(amphora, "PUT", path, body, order=order)
+        most = _LONGEST_ANSWER + _LONGEST_NAME * len(wanted.certificates)
+        answer = self._ask(amphora, "PUT", path, body, order=order, most=most)
         for _ in range(_CERTIFICATE_ROUNDS):
             if answer.status != rest.MISSING_CERTIFICATES:
                 break
             self._send_certificates(amphora, wanted, _missing(amphora, answer), certificates, order)
-            answer = self._ask(amphora, "PUT", path, body, order=order)
+            answer = self._ask(amphora, "PUT", path, body, order=order, most=most)
         _refuse_unless(amphora, answer, 200)
         try:
             receipt = rest.Receipt.parse(answer.data)
@@ -118,10 +134,10 @@ class RestAmphora(interface.AmphoraDriver):
         answer = self._ask(amphora, "GET", rest.INFO_PATH, timeout=timeout)
         _refuse_unless(amphora, answer, 200)
         try:
-            said = json.loads(answer.data)
+            said = _decoded(answer.data)
             running = {str(name): int(generation) for name, generation in said["load_balancers"].items()}
             return interface.AgentInfo(amphora_id=str(said["amphora_id"]), load_balancers=running)
-        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as exc:
             raise exceptions.AmphoraRefused(amphora.id, f"its answer can't be read: {exc!r}") from exc
 
     def close(self) -> None:
@@ -144,9 +160,16 @@ class RestAmphora(interface.AmphoraDriver):
             if answer.status not in (404, 405):
                 _refuse_unless(amphora, answer, 204)
                 continue
-            for name, pem in some.items():  # an agent of before
-                path = rest.certificate_path(wanted.load_balancer_id, name)
-                _refuse_unless(amphora, self._ask(amphora, "PUT", path, pem, order=order), 204)
+            self._send_one_by_one(amphora, wanted, some, order)
+
+    def _send_one_by_one(self, amphora: Amphora, wanted: rest.WantedState, some: Mapping[str, bytes], order: Order | None) -> None:
+        """As agents of before take them; all together may take as long as one request of others."""
+        until = self._clock() + self._read_timeout
+        for name, pem in some.items():
+            if self._clock() > until:
+                raise exceptions.AmphoraUnreachable(amphora.id, "it takes its certificates too slowly")
+            path = rest.certificate_path(wanted.load_balancer_id, name)
+            _refuse_unless(amphora, self._ask(amphora, "PUT", path, pem, order=order), 204)
 
     def _ask(
         self,
@@ -156,23 +179,25 @@ class RestAmphora(interface.AmphoraDriver):
         body: bytes | None = None,
         timeout: float | None = None,
         order: Order | None = None,
-    ) -> urllib3.BaseHTTPResponse:
+        most: int = _LONGEST_ANSWER,
+    ) -> _Answer:
         """Send a request until there is an answer, or the time for retries is over.
 
-        A caller's own `timeout` is the whole time that there is: then it is tried once.
+        A caller's own `timeout` is the whole time that there is: then it is tried once. An answer has `most` bytes in its body.
         """
         begun = self._clock()
-        any_time = False
+        any_time = mended = False
         while True:
             try:
-                return self._ask_once(amphora, method, path, body, timeout, any_time, order)
+                return self._ask_once(amphora, method, path, body, timeout, any_time, order, most)
             except exceptions.AmphoraDistrusted as exc:
-                if any_time or not connections.is_out_of_time(exc):
+                if any_time or mended or not connections.is_out_of_time(exc):
                     raise
                 # Asked how it does, or given a new certificate, it need not have a good one; for all else it gets one first.
                 any_time = method == "GET" or path == rest.IDENTITY_PATH
                 if not any_time:
                     self._mend(amphora, order)
+                    mended = True
                 continue
             except exceptions.AmphoraUnreachable as exc:
                 patience = self._patience(amphora, exc) if timeout is None else 0.0
@@ -202,14 +227,16 @@ class RestAmphora(interface.AmphoraDriver):
         timeout: float | None,
         any_time: bool,
         order: Order | None,
-    ) -> urllib3.BaseHTTPResponse:
+        most: int,
+    ) -> _Answer:
         if amphora.management_address is None:
             raise exceptions.AmphoraUnreachable(amphora.id, "it has no management address yet")
         limit = self._timeout if timeout is None else urllib3.Timeout(total=timeout)
         pool = self._links.now(any_time=any_time).to(amphora, amphora.management_address)
         headers = {"Content-Type": "application/json"} | ({} if order is None else {rest.LEASE_HEADER: str(order.token)})
         try:
-            answer = pool.request(method, path, body=body, headers=headers, timeout=limit, redirect=False)
+            said = pool.request(method, path, body=body, headers=headers, timeout=limit, redirect=False, preload_content=False)
+            answer = _Answer(said.status, answers.content(said, most))
         except _NO_ANSWER as exc:
             raise _unanswered(amphora, exc) from exc
         if answer.status in _NOT_READY:
@@ -230,10 +257,11 @@ def _unanswered(amphora: Amphora, error: Exception) -> exceptions.AmphoraUnreach
 def _may_pass(unreachable: exceptions.AmphoraUnreachable) -> bool:
     """Whether an agent that is just starting may be the reason: it refuses or drops the connection, or says itself that it isn't ready.
 
-    A time-out was long enough already, and a stranger's certificate will not become the right one.
+    A time-out was long enough already, what has no end will not get one, and a stranger's certificate will not become the right one.
     """
     refused = urllib3.exceptions.NewConnectionError | urllib3.exceptions.ProtocolError | ConnectionError
-    return unreachable.is_starting or isinstance(unreachable.__cause__, refused)
+    cause = unreachable.__cause__
+    return unreachable.is_starting or (isinstance(cause, refused) and connections.endless(cause) is None)
 
 
 def _words(error: Exception) -> str:
@@ -243,6 +271,8 @@ def _words(error: Exception) -> str:
         return "no connection in time"
     if isinstance(error, urllib3.exceptions.ReadTimeoutError):
         return "connected, but no answer in time"
+    if (endless := connections.endless(error)) is not None:
+        return str(endless)
     return _POOL.sub("", str(error)) or type(error).__name__
 
 
@@ -260,14 +290,14 @@ def _portions(certificates: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
     yield some
 
 
-def _missing(amphora: Amphora, answer: urllib3.BaseHTTPResponse) -> list[str]:
+def _missing(amphora: Amphora, answer: _Answer) -> list[str]:
     names = _error(answer).get("missing")
     if not isinstance(names, list):
         raise exceptions.AmphoraRefused(amphora.id, "its answer can't be read: it names no certificates that are missing")
     return [str(name) for name in names]
 
 
-def _refuse_unless(amphora: Amphora, answer: urllib3.BaseHTTPResponse, expected: int) -> None:
+def _refuse_unless(amphora: Amphora, answer: _Answer, expected: int) -> None:
     if answer.status == expected:
         return
     if answer.status == rest.CONFIG_REFUSED:
@@ -284,21 +314,32 @@ def _ahead(amphora: Amphora, error: Mapping[str, Any]) -> exceptions.AmphoraAhea
     if error.get("code") not in rest.STALE_CODES:
         return None
     try:
-        return exceptions.AmphoraAhead(amphora.id, token=int(error.get("lease_token", 0)), generation=int(error.get("generation", 0)))
-    except (ValueError, TypeError):
+        token, generation = (int(error.get(name, 0)) for name in ("lease_token", "generation"))
+    except (ValueError, TypeError, OverflowError):
         return None
+    if max(abs(token), abs(generation)) > _LARGEST:
+        return None
+    return exceptions.AmphoraAhead(amphora.id, token=token, generation=generation)
 
 
-def _said(answer: urllib3.BaseHTTPResponse) -> str:
+def _said(answer: _Answer) -> str:
     """The agent's words; HAProxy's own, where it quotes them."""
     error = _error(answer)
     return str(error.get("details") or error.get("message") or answer.data[:500].decode("utf-8", "replace") or "without a word")
 
 
-def _error(answer: urllib3.BaseHTTPResponse) -> Mapping[str, Any]:
+def _error(answer: _Answer) -> Mapping[str, Any]:
     """The agent's error; empty if what it answered makes no sense."""
     try:
-        found = json.loads(answer.data)
+        found = _decoded(answer.data)
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _decoded(data: bytes) -> Any:
+    """:raises ValueError: it is no JSON, or is nested as no agent's answer is."""
+    try:
+        return json.loads(data)
+    except RecursionError as exc:
+        raise ValueError("nested too deeply") from exc

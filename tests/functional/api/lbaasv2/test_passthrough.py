@@ -7,6 +7,7 @@ import http.server
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,7 @@ class _Service(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     ENDLESS, BROKEN_OFF = "without an end", "shorter than it was told to be"
+    SLOW_HEAD, SLOW_BODY = "headers letter by letter", "a body letter by letter"
     server: _Service
 
     def _answer(self) -> None:
@@ -56,6 +58,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"x" * 1024)
             self.close_connection = True
             return
+        if answer in (self.SLOW_HEAD, self.SLOW_BODY):
+            self.send_response(status)
+            self.send_header("Content-Length", "30" if answer == self.SLOW_BODY else "0")
+            self.end_headers() if answer == self.SLOW_BODY else self.flush_headers()
+            begin, end = (b"", b"") if answer == self.SLOW_BODY else (b"X: ", b"\r\n\r\n")
+            self.wfile.write(begin)
+            with contextlib.suppress(OSError):
+                for _ in range(30):
+                    self.wfile.write(b"1")
+                    time.sleep(0.1)
+                self.wfile.write(end)
+            self.close_connection = True
+            return
         content = answer if isinstance(answer, bytes) else b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/octet-stream" if isinstance(answer, bytes) else "application/json")
@@ -69,6 +84,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Quietly."""
+
+
+_SLOW = [(_Handler.SLOW_HEAD, 503, "ServiceUnavailable"), (_Handler.SLOW_BODY, 502, "HTTPBadGateway")]
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +173,17 @@ def test_an_answer_has_a_bound(service: _Service, api_with: Any, told: bool) -> 
 def test_an_answer_that_breaks_off_is_a_bad_gateway(service: _Service, old: Old) -> None:
     service.answers["GET", "/v2.0/log"] = 200, _Handler.BROKEN_OFF
     old.refused(502, "HTTPBadGateway", "GET", "//v2.0/log")
+
+
+@pytest.mark.parametrize(("way", "status", "kind"), _SLOW)
+@pytest.mark.parametrize("path", ["log", "quotas"], ids=["which is passed on", "which is read here"])
+def test_an_answer_that_comes_letter_by_letter_is_given_up(
+    service: _Service, api_with: Any, path: str, way: str, status: int, kind: str
+) -> None:
+    service.answers["GET", f"/v2.0/{path}"] = 200, way
+    old = Old(api_with(("lbaasv2", "passthrough_url"), service.url, ("lbaasv2", "passthrough_timeout"), 1.0))
+    old.refused(status, kind, "GET", f"//v2.0/{path}")
+    service.answers.clear()
 
 
 def test_load_balancers_are_served_while_the_network_service_is_away(api_with: Any) -> None:

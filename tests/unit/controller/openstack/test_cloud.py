@@ -25,6 +25,12 @@ _PATIENCE = 1.5
 """Seconds; what is not silent answers sooner, on a busy machine too."""
 
 
+_DRIPS = {
+    "a drip of an interim answer": (b"HTTP/1.1 100 Continue\r\nX: ", b"\r\n\r\n"),
+    "a drip of interim answers": (b"HTTP/1.1 100 Continue\r\n\r\n" * 2 + b"HTTP/1.1 100 Continue\r\nX: ", b"\r\n\r\n"),
+}
+
+
 class Provider(http.server.ThreadingHTTPServer):
     """Keystone below /v3, Nova below /v2.1. `script` says what Nova's next answers are; afterwards all is well."""
 
@@ -38,6 +44,7 @@ class Provider(http.server.ThreadingHTTPServer):
         self.tokens = 0
         self.refuse_password = False
         self.silent_versions = 0
+        self.slow_passwords = False
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -65,6 +72,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.server.refuse_password:
             self._answer(401, {"error": {"message": "wrong password", "code": 401, "title": "Unauthorized"}})
         else:
+            if self.server.slow_passwords:
+                self._drip("a drip of an interim answer")
             self.server.tokens += 1
             endpoint = {"interface": "public", "region": "R", "region_id": "R", "id": "e", "url": f"{self.server.url}/v2.1"}
             unversioned = {**endpoint, "id": "f", "url": f"{self.server.url}/network"}
@@ -104,8 +113,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b" ")
                 time.sleep(0.1)
             self.close_connection = True
+        elif isinstance(step, str):
+            self._drip(step)
+            self._answer(200, {"server": SERVER})
         else:
             self._answer(*step)
+
+    def _drip(self, step: str) -> None:
+        """Begin an answer that comes letter by letter, for longer than anybody has patience; the one that follows is good."""
+        begin, end = _DRIPS[step]
+        for letter in (*begin, *b"x" * 40):
+            self.wfile.write(bytes([letter]))
+            time.sleep(0.1)
+        self.wfile.write(end)
+        self.close_connection = True
 
     def _neutron(self) -> None:
         """Its endpoint in the catalog has no version, as Neutron's."""
@@ -233,6 +254,28 @@ def test_an_answer_that_does_not_end_is_given_up(provider: Provider, compute: cl
     provider.script = ["endless"]  # for a minute
     with pytest.raises(errors.NoAnswer, match="does not end"):
         compute.post("/servers", {})
+
+
+@pytest.mark.parametrize("step", _DRIPS)
+def test_an_answer_whose_beginning_does_not_end_is_given_up(provider: Provider, compute: cloud.Service, step: str) -> None:
+    provider.script = [step]
+    with pytest.raises(errors.NoAnswer, match="no answer"):
+        compute.post("/servers", {})
+
+
+def test_a_keystone_whose_answer_does_not_end_is_given_up(provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_PAUSE", 0.01)
+    provider.slow_passwords = True
+    with pytest.raises(exceptions.Transient):
+        _cloud(provider, tmp_path, "timeout = 1\n").service("compute").post("/servers", {})
+    provider.slow_passwords = False
+    assert _cloud(provider, tmp_path).service("compute").get("/servers/s-1") == {"server": SERVER}
+
+
+def test_an_answer_that_is_nested_without_an_end_is_no_json(provider: Provider, compute: cloud.Service) -> None:
+    provider.script = [(200, b"[" * 200_000)] * 3
+    with pytest.raises(errors.NoAnswer, match="no JSON"):
+        compute.get("/servers/s-1")
 
 
 def test_what_is_gone_needs_no_deletion(provider: Provider, compute: cloud.Service) -> None:
