@@ -16,6 +16,8 @@ from controller.render import health_checks, l7, safe
 
 _PERSISTENCE_TIMEOUT = 360
 """Seconds, where a pool says none: the six minutes of keepalived.conf(5)."""
+_FOR_EVER = 3 * 365 * 86400
+"""Seconds: three years. nft(8) takes none from 100,000,000 on, the API takes twenty times as many, and no amphora gets so old."""
 
 
 def config(snapshot: model.Snapshot) -> str | None:
@@ -92,12 +94,13 @@ def _algorithm(pool: model.Pool) -> str:
 
 
 def _persistence(pool: model.Pool) -> datagrams.Persistence | None:
+    """How clients are held; what a pool wants for longer than three years is held for three."""
     persistence = pool.session_persistence
     if persistence is None:
         return None
     if persistence.type != "SOURCE_IP":
         raise exceptions.NotSupported(f"An amphora does not know the session persistence {persistence.type!r} of pool {pool.id!r}.")
-    timeout = max(1, int(persistence.persistence_timeout or _PERSISTENCE_TIMEOUT))
+    timeout = min(max(1, int(persistence.persistence_timeout or _PERSISTENCE_TIMEOUT)), _FOR_EVER)
     if persistence.persistence_granularity is None:
         return datagrams.Persistence(timeout=timeout)
     mask = ipaddress.ip_address(safe.address(f"persistence_granularity of pool {pool.id}", persistence.persistence_granularity))

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar, cast
 
-from amphora_agent.protocol import rest
+from amphora_agent import datagram_rules
+from amphora_agent.protocol import datagrams, rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import Topology
+from controller.render import datagrams as rendered_datagrams
 from controller.render import haproxy, keepalived
 from controller.render.settings import Settings
 from tests import builders
@@ -28,10 +30,11 @@ class Injected(AssertionError):
 
 @dataclasses.dataclass(frozen=True)
 class Texts:
-    """Of one amphora; no HAProxy's where it is not to run."""
+    """Of one amphora; no HAProxy's where it is not to run, and no services of UDP and SCTP where there are none."""
 
     haproxy: str | None
     keepalived: str
+    services: tuple[datagrams.Service, ...]
 
 
 def checked(snapshot: model.Snapshot) -> Texts:
@@ -56,7 +59,50 @@ def checked(snapshot: model.Snapshot) -> Texts:
         _compare(text, plain)
     elif text is not plain:
         raise Injected("a string of a client decides whether there is a configuration at all")
-    return Texts(text, _checked_keepalived(snapshot, both))
+    return Texts(text, _checked_keepalived(snapshot, both), _checked_datagrams(snapshot))
+
+
+def _checked_datagrams(snapshot: model.Snapshot) -> tuple[datagrams.Service, ...]:
+    """As the agent reads them, which looks at each string itself."""
+    try:
+        text = rendered_datagrams.config(snapshot)
+    except (exceptions.UnsafeValue, exceptions.NotSupported) as error:
+        raise Injected(f"accepted by the API, refused by the renderer: {error}") from error
+    if text != rendered_datagrams.config(_anonymous(snapshot)):
+        raise Injected("a name, a description or a tag stands in what the agent is told of datagrams")
+    if text is None:
+        return ()
+    try:
+        return datagrams.parse(text)
+    except rest.Malformed as error:
+        raise Injected(f"rendered, refused by the agent: {error}") from error
+
+
+def rules(services: Sequence[datagrams.Service]) -> str:
+    """The script for nft(8) that an agent makes of services, perhaps of several load balancers; all members that are switched on are up.
+
+    :raises Injected: the agent fails, with these or with only one of them up.
+    """
+    leads = datagram_rules.Leads(services)
+    lines = [f"add table {datagram_rules.TABLE}"]
+    for one in services:
+        enabled = frozenset(member.id for member in one.members if member.enabled)
+        try:
+            lines += [*datagram_rules.declaration(one), *datagram_rules.limit(one)]
+            lines += datagram_rules.rules(one, datagram_rules.Standing(enabled), leads)
+            for standing in _standings(one):
+                datagram_rules.rules(one, standing, datagram_rules.Leads(services))
+        except Exception as error:
+            raise Injected(f"the agent fails: {error!r} with {one}") from error
+    return "\n".join([*lines, *datagram_rules.base(services)]) + "\n"
+
+
+def _standings(service: datagrams.Service) -> Iterator[datagram_rules.Standing]:
+    """Nobody is up; each one alone; all that are lighter than the heaviest."""
+    yield datagram_rules.Standing()
+    yield from (datagram_rules.Standing(frozenset([one.id])) for one in service.members)
+    most = max((one.weight for one in service.members), default=0)
+    yield datagram_rules.Standing(frozenset(one.id for one in service.members if one.weight < most))
 
 
 def _checked_keepalived(snapshot: model.Snapshot, both: Sequence[str]) -> str:

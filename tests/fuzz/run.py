@@ -7,10 +7,11 @@ import json
 import pathlib
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib import parse as urls
 
+from amphora_agent.protocol import datagrams
 from controller.drivers.secrets import bundles
 from controller.render import tls
 from tests import tls_material
@@ -189,19 +190,38 @@ class Run:
     def look(self) -> None:
         """Render every load balancer; then settle what is pending, and delete the oldest."""
         with self.api.db.read() as tx:
-            for load_balancer_id in self._ids["loadbalancer"]:
-                self._check(tx.snapshots.get(load_balancer_id))
+            found = [self._check(tx.snapshots.get(load_balancer_id)) for load_balancer_id in self._ids["loadbalancer"]]
+        self._check_datagrams([services for services in found if services])
         while len(self._ids["loadbalancer"]) > MOST["loadbalancer"] // 2:
             self._remove("loadbalancer", self._ids["loadbalancer"][0], "?cascade=true")
         self.api.settle()
         self._forget()
 
-    def _check(self, snapshot: Any) -> None:
+    def _check_datagrams(self, found: Sequence[Sequence[datagrams.Service]]) -> None:
+        """All of them in one go, for many cost little more than one; where that fails, one by one."""
+        for services in found:
+            self.figures["checked by nft"] += 1
+            self.figures["services of datagrams"] += len(services)
+        if found and not self._takes([one for services in found for one in services], tell=len(found) == 1) and len(found) > 1:
+            for services in found:
+                self._takes(services)
+
+    def _takes(self, services: Sequence[datagrams.Service], tell: bool = True) -> bool:
+        try:
+            tools.ask_nft(rendered.rules(services))
+        except AssertionError as error:
+            if tell:
+                self._fail(f"nft: {str(error)[:60]}", f"{error}\n{services}"[:5000])
+            return False
+        return True
+
+    def _check(self, snapshot: Any) -> Sequence[datagrams.Service]:
+        """Its services of UDP and SCTP, which are still to be asked about."""
         try:
             texts = rendered.checked(snapshot)
         except rendered.Injected as error:
             self._fail(str(error)[:60], f"load balancer {snapshot.load_balancer.id}: {error}")
-            return
+            return ()
         self.figures["rendered"] += 1
         self.figures["rendered with TLS"] += "ssl" in (texts.haproxy or "")
         if self.figures["rendered"] % 10 == 0:
@@ -209,6 +229,7 @@ class Run:
                 self._put_certificates(snapshot)
             self._ask("haproxy", texts.haproxy, lambda text: tools.ask_haproxy(text, self._folder, rendered.PEER))
             self._ask("keepalived", texts.keepalived, lambda text: tools.ask_keepalived(text, self._folder))
+        return texts.services
 
     def _ask(self, program: str, text: str | None, ask: Callable[[str], None]) -> None:
         if text is not None:

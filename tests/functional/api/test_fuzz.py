@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
-from controller.render import haproxy, safe
+from amphora_agent import datagram_shares
+from controller.model.load_balancer import SessionPersistence
+from controller.render import datagrams, haproxy, safe
 from tests import builders
 from tests.functional.api.conftest import Api
 from tests.fuzz import rendered
@@ -25,6 +28,54 @@ def test_whatever_is_sent_breaks_nothing_and_becomes_no_line_of_a_configuration(
     assert run.figures["rendered"] > 50
     assert run.figures["rendered with TLS"] > 10
     assert run.figures["checked by keepalived"] > 3
+
+
+def _services(**pool: Any) -> rendered.Texts:
+    made = builders.a_pool(protocol="UDP", lb_algorithm="SOURCE_IP", **pool)
+    listener = builders.a_listener(name="shop", protocol="UDP", default_pool_id=made.id)
+    members = [builders.a_member(id=builders.an_id(f"m-{weight}"), pool_id=made.id, weight=weight) for weight in (256, 1)]
+    return rendered.checked(builders.a_snapshot(listeners=[listener], pools=[made], members=members))
+
+
+def test_a_number_that_nft_refuses_is_found(api: Api, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "_FOR_EVER", 2**31 - 1)
+    found = [_services(session_persistence=SessionPersistence(type="SOURCE_IP", persistence_timeout=wanted)) for wanted in (60, 10**8)]
+    good, bad = (one.services for one in found)
+    other = tuple(dataclasses.replace(one, id=f"{one.id}-2", pool_id="other", port=one.port + 1) for one in good)
+    run = Run(api, 1, tmp_path)
+    run._check_datagrams([good, other])
+    assert run.failures == {}
+    run._check_datagrams([bad, other])
+    assert ["value too large" in text for text in run.failures.values()] == [True]
+    assert run.figures["failures"] == 1
+
+
+def test_a_member_that_the_agent_can_not_leave_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    services = _services().services
+    assert rendered.rules(services)
+    real = datagram_shares.by_hash
+
+    def fails(weights: datagram_shares.Weights, present: Collection[str]) -> Sequence[str]:
+        if len(present) == 1:
+            raise LookupError("nobody")
+        return real(weights, present)
+
+    monkeypatch.setattr(datagram_shares, "by_hash", fails)
+    with pytest.raises(rendered.Injected, match="the agent fails: LookupError"):
+        rendered.rules(services)
+
+
+def test_a_name_in_what_is_told_of_datagrams_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = datagrams.config
+    monkeypatch.setattr(datagrams, "config", lambda snapshot: f"{real(snapshot)}{snapshot.listeners[0].name}")
+    with pytest.raises(rendered.Injected, match="a name"):
+        _services()
+
+
+def test_what_the_agent_can_not_read_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datagrams, "config", lambda _snapshot: "[{}]")
+    with pytest.raises(rendered.Injected, match="refused by the agent"):
+        _services()
 
 
 def _snapshot(**fields: Any) -> Any:

@@ -17,7 +17,9 @@ from amphora_agent.protocol import datagrams, rest
 from controller import exceptions
 from controller.model import load_balancer as model
 from controller.model.status import ProvisioningStatus
+from controller.resources import declare, health_monitor, kinds, listener, member, pool
 from tests import builders
+from tests.fuzz import rendered
 from tests.unit.controller.render import tools
 
 GOLDEN = pathlib.Path(__file__).parents[3] / "golden"
@@ -97,6 +99,40 @@ def test_a_mask_counts_for_its_own_version_of_ip(mask: str | None, prefixes: tup
     held = model.SessionPersistence(type="SOURCE_IP", persistence_granularity=mask)
     (service,) = datagrams.parse(tools.wanted(_snapshot({"session_persistence": held})).programs[datagrams.NAME])
     assert service.persistence == datagrams.Persistence(timeout=360, prefix4=prefixes[0], prefix6=prefixes[1])
+
+
+@pytest.mark.parametrize(("wanted", "held"), [(None, 360), (0, 360), (1, 1), (94_607_999, 94_607_999), (2**31 - 1, 94_608_000)])
+def test_clients_are_held_as_long_as_was_wanted_and_for_three_years_at_most(wanted: int | None, held: int) -> None:
+    session = model.SessionPersistence(type="SOURCE_IP", persistence_timeout=wanted)
+    (service,) = datagrams.parse(tools.wanted(_snapshot({"session_persistence": session})).programs[datagrams.NAME])
+    assert service.persistence == datagrams.Persistence(timeout=held)
+
+
+def _limits(schema: declare.Schema, name: str) -> tuple[int, int]:
+    """The least and the greatest number that the API takes."""
+    found = kinds.schema_of(schema.fields[name].kind)
+    assert found is not None
+    return found["minimum"], found["maximum"]
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["least", "greatest"])
+@pytest.mark.parametrize("kind", ["UDP-CONNECT", "HTTP"])
+def test_each_number_that_the_api_takes_at_its_end_is_taken_by_the_agent_and_the_kernel(kind: str, end: int) -> None:
+    def number(schema: declare.Schema, name: str) -> int:
+        return _limits(schema, name)[end]
+
+    session = model.SessionPersistence(type="SOURCE_IP", persistence_timeout=number(pool.PERSISTENCE, "persistence_timeout"))
+    numbers = ("delay", "timeout", "max_retries", "max_retries_down")
+    snapshot = _snapshot(
+        {"session_persistence": session},
+        {"type": kind, **{name: number(health_monitor.SCHEMA, name) for name in numbers}},
+        connection_limit=number(listener.SCHEMA, "connection_limit"),
+        protocol_port=number(listener.SCHEMA, "protocol_port"),
+    )
+    same: dict[str, Any] = {name: number(member.SCHEMA, name) for name in ("protocol_port", "monitor_port", "weight")}
+    snapshot = dataclasses.replace(snapshot, members=tuple(dataclasses.replace(one, **same) for one in snapshot.members))
+    texts = rendered.checked(snapshot)
+    tools.ask_nft(rendered.rules(texts.services))
 
 
 @pytest.mark.parametrize("off", ["pool", "monitor"])

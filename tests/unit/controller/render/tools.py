@@ -127,6 +127,17 @@ def ask_haproxy(text: str, folder: pathlib.Path, peer_name: str = "nobody") -> N
         assert (run.returncode, complaints) == (0, []), f"{command}: {run.stderr}"
 
 
+def ask_nft(script: str) -> None:
+    """Have the kernel take the rules of a script, in a network namespace that is gone afterwards: `nft -c` alone would not ask it."""
+    if shutil.which("nft") is None:
+        pytest.skip("nft is not installed: nothing can check the rules")
+    probe = subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("a network namespace takes root")
+    run = subprocess.run(["unshare", "-n", "nft", "-f", "-"], input=script, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, ""), run.stderr[:4000]
+
+
 def ask_keepalived(text: str, folder: pathlib.Path) -> None:
     """Have the real keepalived check a text."""
     if shutil.which("keepalived") is None:
