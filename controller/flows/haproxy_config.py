@@ -27,7 +27,7 @@ def apply(
     """Bring the amphorae that serve, and those that join them, to the newest generation; if a pass is given, by what it has seen."""
     return linear_flow.Flow("apply").add(
         plug(services, joining, only_if_changed, seen),
-        push.Push(services, seen or services.snapshots, sender(services), joining),
+        push.Push(services, seen or services.snapshots, sender(services, asks_anew=not only_if_changed), joining),
         release(services, only_if_changed, seen),
     )
 
@@ -37,8 +37,10 @@ def release(services: Services, only_if_changed: bool = False, seen: passes.Pass
     return network.ReleaseMemberNetworks(services, seen or services.snapshots, only_if_changed)
 
 
-def sender(services: Services, *, reads_anew: bool = True) -> push.Sender:
-    """Renders and sends; `reads_anew`: of the secret store, too, what was asked for again (`tenant_certificates.Keeper`)."""
+def sender(services: Services, *, reads_anew: bool = True, asks_anew: bool = True) -> push.Sender:
+    """Renders and sends; `reads_anew`: of the secret store, too, what was asked for again (`tenant_certificates.Keeper`); `asks_anew`: of
+    the network service, too, what is written down.
+    """
     return push.Sender(
         amphora=services.amphora,
         fence=services.fence,
@@ -47,4 +49,5 @@ def sender(services: Services, *, reads_anew: bool = True) -> push.Sender:
         settings=services.settings.render,
         certificates=tenant_certificates.Keeper(services.db, lambda: services.secrets, lambda: services.cipher, reads_anew=reads_anew),
         side_by_side=services.pushers,
+        asks_anew=asks_anew,
     )

@@ -20,9 +20,9 @@ from controller.jobs import owed
 from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, VipRequest, WantedAddress
+from controller.model.network import AccessRule, Facts, VipRequest, WantedAddress
 from controller.model.status import AT_REST, ProvisioningStatus, Topology
-from controller.tasks import networks
+from controller.tasks import facts, networks
 
 LOG = logging.getLogger(__name__)
 
@@ -163,8 +163,34 @@ class Comparison:
         differs = next(self._differences(snapshot, lists), None) is not None
         if differs and (found := self._bounded(self._differences(snapshot, self._now))):
             self._mend(snapshot, found)
-        elif not _is_in_error(snapshot) and self._look_for_loops(snapshot, lists.network):
-            self.ring()
+        elif not _is_in_error(snapshot):
+            self._note_facts(snapshot, lists.network)
+            if self._look_for_loops(snapshot, lists.network):
+                self.ring()
+
+    def _note_facts(self, seen: model.Snapshot, listed: interface.NetworkDriver) -> None:
+        """For the next push, which does not ask, what leads to the VIP now; and what an older release has not written down."""
+        written, load_balancer_id = Facts.load(seen.load_balancer.network_facts), seen.load_balancer.id
+        known = written if written.subnets else self._facts_of(seen, listed)
+        known = dataclasses.replace(known, floating=self._leads_to(seen.load_balancer.vip, listed, written.floating))
+        if known == written:
+            return
+        with self.db.begin() as tx:
+            tx.load_balancers.lock(load_balancer_id)
+            if _is_unchanged(seen, tx.snapshots.outline(load_balancer_id)) and not _is_under_way(tx, load_balancer_id):
+                tx.load_balancers.note_facts(load_balancer_id, known)
+
+    def _facts_of(self, snapshot: model.Snapshot, listed: interface.NetworkDriver) -> Facts:
+        asked = facts.RunFacts(snapshot, listed, self.known, anew=True)
+        networks.of_vip(snapshot.load_balancer.vip, asked)
+        for network_id in networks.of_members(snapshot, asked):
+            asked.network(network_id)
+        return asked.used
+
+    def _leads_to(self, vip: model.Vip, listed: interface.NetworkDriver, written: tuple[str, ...] | None) -> tuple[str, ...]:
+        """Which floating IPs lead to it; if the list says something new, the service itself is asked."""
+        found = tuple(sorted(listed.floating_addresses(vip.port_id)))
+        return found if written in (None, found) else tuple(sorted(self.network.floating_addresses(vip.port_id)))
 
     def _look_for_loops(self, snapshot: model.Snapshot, listed: interface.NetworkDriver) -> bool:
         """The same with floating IPs: if those of the list mean something new, the service is asked."""
@@ -216,6 +242,8 @@ class Comparison:
         if load_balancer.topology is Topology.ACTIVE_STANDBY and load_balancer.id not in self._grouped(load_balancer.id):
             next_one = "it is made again for the next one; fail the load balancer over to have those that run kept apart"
             yield Difference("the server group of its machines is gone", what_next=next_one)
+        for words in facts.changed(Facts.load(load_balancer.network_facts), self.known):
+            yield Difference(words)
         wanted = networks.of_members(snapshot, self.known)
         for amphora in owed.serving(snapshot):
             if amphora.id not in broken:

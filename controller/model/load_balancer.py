@@ -11,7 +11,7 @@ import datetime
 import functools
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from controller.model import addresses
 from controller.model.amphora import Amphora
@@ -123,6 +123,7 @@ class LoadBalancer(Resource):
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
     qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: nobody ever asked for any
+    network_facts: Mapping[str, Any] | None = None  # a document of `network.Facts`; None: nobody has written them down
     flavor_id: str | None
     availability_zone: str | None
     access_log: AccessLog | None

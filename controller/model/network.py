@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +52,54 @@ class Subnet:
     host_routes: tuple[HostRoute, ...] = ()
     project_id: str | None = None
     is_automatic: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the amphorae of a load balancer are told of networks. It is written down with it, so that a change of members asks nobody.
+
+    Networks and subnets by id; a subnet that there is not any more is None. `floating`: what leads to the VIP; None: nobody has looked.
+    """
+
+    networks: Mapping[str, Network] = dataclasses.field(default_factory=dict)
+    subnets: Mapping[str, Subnet | None] = dataclasses.field(default_factory=dict)
+    floating: tuple[str, ...] | None = None
+
+    def dump(self) -> dict[str, Any]:
+        """As a document of JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, document: Mapping[str, Any] | None) -> Facts:
+        """What a document of `dump` says, also of another release's; nothing of None."""
+        written = document or {}
+        subnets = {key: one and _known(Subnet, one | {"host_routes": _routes(one)}) for key, one in written.get("subnets", {}).items()}
+        floating = written.get("floating")
+        return cls(
+            networks={key: _known(Network, one) for key, one in written.get("networks", {}).items()},
+            subnets=subnets,
+            floating=None if floating is None else tuple(floating),
+        )
+
+
+def essential_network(network: Network) -> Network:
+    """The network as far as amphorae are told of it."""
+    return Network(id=network.id, name="", mtu=network.mtu, external=network.external)
+
+
+def essential_subnet(subnet: Subnet) -> Subnet:
+    """The subnet as far as amphorae are told of it; routes in one order, for services have none."""
+    routes = sorted(subnet.host_routes, key=lambda route: (route.destination, route.nexthop))
+    return dataclasses.replace(subnet, name="", project_id=None, host_routes=tuple(routes))
+
+
+def _known(noun: type[T], document: Mapping[str, Any]) -> T:
+    named = {field.name for field in dataclasses.fields(noun)}  # type: ignore[arg-type]
+    return noun(**{name: tuple(one) if isinstance(one, list) else one for name, one in document.items() if name in named})
+
+
+def _routes(document: Mapping[str, Any]) -> tuple[HostRoute, ...]:
+    return tuple(HostRoute(one["destination"], one["nexthop"]) for one in document.get("host_routes", ()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

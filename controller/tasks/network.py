@@ -12,9 +12,9 @@ from controller.model import access, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
-from controller.model.network import AccessRule, Port
+from controller.model.network import AccessRule, Facts, Port
 from controller.services import Services
-from controller.tasks import base, networks, passes, push
+from controller.tasks import base, facts, networks, passes, push
 
 LOG = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ class PlugMemberNetworks(base.Step):
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> list[str]:
         snapshot = self.snapshots.get(load_balancer_id)
-        subnets = networks.of_members(snapshot, self.services.networks)
+        subnets = networks.of_members(snapshot, _facts(self.services, snapshot, anew=not self.only_if_changed))
         if not subnets:
             return []
         for amphora in push.targets(snapshot, self.joining):
@@ -157,7 +157,7 @@ class ReleaseMemberNetworks(base.Step):
         snapshot = self.snapshots.get(load_balancer_id)
         if self.only_if_changed and not networks.may_have_shrunk(snapshot):
             return
-        wanted = networks.of_members(snapshot, self.services.networks, pushed=generation)
+        wanted = networks.of_members(snapshot, _facts(self.services, snapshot, anew=not self.only_if_changed), pushed=generation)
         for amphora in owed.serving(snapshot):
             known = amphora.member_ports
             left = None if known is None else tuple(one.on(wanted[one.network_id]) for one in known if one.network_id in wanted)
@@ -188,6 +188,8 @@ class MendOutside(base.Step):
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         load_balancer = self.snapshots.get(load_balancer_id).load_balancer
+        told = Facts.load(load_balancer.network_facts)
+        self.services.networks.expire([*told.networks, *told.subnets])  # this may be because they changed
         with self.services.fence.writing(lease) as order:
             self.services.network.mend_ports(load_balancer_id, load_balancer.vip, order=order)
             if load_balancer.topology is status.Topology.ACTIVE_STANDBY and self.services.compute.keeps_apart():
@@ -202,6 +204,10 @@ class DeleteVip(base.Step):
             vip = tx.snapshots.outline(load_balancer_id).load_balancer.vip
         with self.services.fence.writing(lease) as order:
             self.services.network.deallocate_vip(load_balancer_id, vip, order=order)
+
+
+def _facts(services: Services, snapshot: model.Snapshot, *, anew: bool) -> facts.RunFacts:
+    return facts.RunFacts(snapshot, services.network, services.networks, anew=anew)
 
 
 def note_member_ports(

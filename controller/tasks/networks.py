@@ -6,18 +6,27 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from controller import exceptions, render
-from controller.drivers.network import interface, remembered
+from controller.drivers.network import interface
 from controller.model import addresses, status
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.network import DIRECT, NORMAL, FixedIp, Port
+from controller.tasks import facts
 
 LOG = logging.getLogger(__name__)
 
 
-def of_members(snapshot: model.Snapshot, known: remembered.RememberedNetworks, pushed: int | None = None) -> Mapping[str, tuple[str, ...]]:
+class TellsFloating(Protocol):
+    """Who tells what leads to a VIP."""
+
+    def floating_addresses(self, port_id: str) -> frozenset[str]:
+        """:raises Transient: the network service does not answer."""
+
+
+def of_members(snapshot: model.Snapshot, known: facts.Known, pushed: int | None = None) -> Mapping[str, tuple[str, ...]]:
     """Networks of members other than the VIP's, with the members' subnets there, in the order in which members first asked for them.
 
     The VIP's own network is among them for members of a version of IP of which the amphora has no address there. A subnet that
@@ -49,7 +58,7 @@ def vnic_type(snapshot: model.Snapshot, subnet_ids: Collection[str]) -> str:
     return DIRECT if any(one.vnic_type == DIRECT for one in there) else NORMAL
 
 
-def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render.VipSubnet, ...]:
+def of_vip(vip: model.Vip, known: facts.Known) -> tuple[render.VipSubnet, ...]:
     """The subnet of each address of the VIP.
 
     :raises NotFound: one does not exist any more; :raises Transient: the service did not answer.
@@ -59,7 +68,7 @@ def of_vip(vip: model.Vip, known: remembered.RememberedNetworks) -> tuple[render
     return tuple(render.VipSubnet(cidr=one.cidr, gateway_ip=one.gateway_ip, mtu=mtu, host_routes=one.host_routes) for one in subnets)
 
 
-def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: remembered.RememberedNetworks) -> tuple[str, ...]:
+def floating(snapshot: model.Snapshot, network: TellsFloating, known: facts.Known) -> tuple[str, ...]:
     """Addresses that are translated into the VIP; asked only where a member may be at one: neither on the VIP's own subnets nor on the
     one that it names, which the amphora has a leg on, unless that one is of an external network.
     """
@@ -72,9 +81,7 @@ def floating(snapshot: model.Snapshot, network: interface.NetworkDriver, known: 
     return tuple(sorted(network.floating_addresses(vip.port_id)))
 
 
-def _without_floating(
-    subnet_id: str | None, known: remembered.RememberedNetworks
-) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
+def _without_floating(subnet_id: str | None, known: facts.Known) -> Iterator[ipaddress.IPv4Network | ipaddress.IPv6Network]:
     """The range of a subnet on which nothing is translated."""
     with contextlib.suppress(exceptions.NotFound):
         if subnet_id is not None and not known.network((subnet := known.subnet(subnet_id)).network_id).external:
@@ -86,7 +93,7 @@ def of_amphora(
     amphora: amphora_model.Amphora,
     member_network_ids: Iterable[str],
     network: interface.NetworkDriver,
-    known: remembered.RememberedNetworks,
+    known: facts.Known,
 ) -> tuple[render.MemberNetwork, ...]:
     """The NICs of one amphora on these networks of members, with the addresses there that members ask for.
 
@@ -105,12 +112,12 @@ def of_amphora(
     return tuple(nics)
 
 
-def surplus(port: Port, subnet_ids: Collection[str], known: remembered.RememberedNetworks) -> list[FixedIp]:
+def surplus(port: Port, subnet_ids: Collection[str], known: facts.Known) -> list[FixedIp]:
     """Addresses of a port that no member asks for, but for those that come by themselves with one that is asked for."""
     return [one for one in port.fixed_ips if one.subnet_id not in subnet_ids and not (subnet_ids and _is_automatic(one.subnet_id, known))]
 
 
-def _is_automatic(subnet_id: str, known: remembered.RememberedNetworks) -> bool:
+def _is_automatic(subnet_id: str, known: facts.Known) -> bool:
     try:
         return known.subnet(subnet_id).is_automatic
     except exceptions.NotFound:
@@ -136,7 +143,7 @@ def noted(port: Port) -> amphora_model.MemberPort:
     return amphora_model.MemberPort(port.network_id, port.mac_address, port.fixed_ips, port.vnic_type)
 
 
-def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: remembered.RememberedNetworks) -> render.MemberNetwork:
+def _nic(port: amphora_model.MemberPort, subnet_ids: Collection[str], known: facts.Known) -> render.MemberNetwork:
     port = port.on(subnet_ids)
     subnets = [known.subnet(fixed.subnet_id) for fixed in port.fixed_ips]
     prefixes = [ipaddress.ip_network(subnet.cidr).prefixlen for subnet in subnets]

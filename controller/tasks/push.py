@@ -18,7 +18,7 @@ from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import amphora as amphora_tasks
-from controller.tasks import base, networks, passes, tenant_certificates
+from controller.tasks import base, facts, networks, passes, tenant_certificates
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,11 @@ class Sender:
     certificates: tenant_certificates.Keeper
     side_by_side: futures.Executor
     slow: float = _SLOW
+    asks_anew: bool = True
+
+    def known_of(self, snapshot: model.Snapshot) -> facts.RunFacts:
+        """What the amphorae are to be told of networks; `asks_anew`: also what is written down is asked for."""
+        return facts.RunFacts(snapshot, self.network, self.known, anew=self.asks_anew)
 
     def send(
         self,
@@ -50,6 +55,7 @@ class Sender:
         lease: jobs.Lease,
         with_vip: bool = True,
         is_given_up: Callable[[amphora_model.Amphora], bool] = lambda _: False,
+        known: facts.RunFacts | None = None,
     ) -> list[Sent]:
         """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be.
 
@@ -61,10 +67,11 @@ class Sender:
         """
         material = self.certificates.gather(snapshot, lease)
         snapshot = self.certificates.served(snapshot)
+        of_networks = known or self.known_of(snapshot)
 
         def one(amphora: amphora_model.Amphora) -> Sent:
             try:
-                return amphora, self._send(snapshot, amphora, member_network_ids, lease, with_vip, material)
+                return amphora, self._send(snapshot, amphora, member_network_ids, lease, with_vip, material, of_networks)
             except exceptions.ControllerError as exc:
                 return amphora, exc
 
@@ -87,13 +94,14 @@ class Sender:
         lease: jobs.Lease,
         with_vip: bool,
         material: tenant_certificates.Material,
+        known: facts.RunFacts,
     ) -> str:
-        facts = render.Networks(
-            vips=networks.of_vip(snapshot.load_balancer.vip, self.known),
-            members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, self.known) if member_network_ids else (),
-            floating=networks.floating(snapshot, self.network, self.known),
+        told = render.Networks(
+            vips=networks.of_vip(snapshot.load_balancer.vip, known),
+            members=networks.of_amphora(snapshot, amphora, member_network_ids, self.network, known) if member_network_ids else (),
+            floating=networks.floating(snapshot, known, known),
         )
-        wanted = render.wanted_state(snapshot, amphora, facts, self.settings, material.names)
+        wanted = render.wanted_state(snapshot, amphora, told, self.settings, material.names)
         if not with_vip:
             wanted = without_vip(wanted)
         with self.fence.writing(lease) as order:
@@ -126,11 +134,13 @@ class Push(base.Step):
         first = [one for one in wanted if one.id in self.joining]
         others = [one for one in wanted if one.id not in self.joining]
         sent: list[Sent] = []
+        known = self.sender.known_of(snapshot)
         for some in (first, others):
             if some and not _errors(sent):
-                sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up)
+                sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up, known=known)
         errors = _errors(sent)
         if not errors:
+            self._note_facts(load_balancer_id, known, lease)
             self._note_left_out(snapshot, lease)
             self.sender.certificates.register(load_balancer_id)
         if isinstance(self.snapshots, passes.Pass) and not errors:
@@ -145,6 +155,11 @@ class Push(base.Step):
         if isinstance(self.snapshots, passes.Pass) and self.snapshots.confirmed:
             with self.services.db.begin(lease) as tx:
                 tx.amphorae.confirm(self.snapshots.confirmed, self.snapshots.get(load_balancer_id).generation)
+
+    def _note_facts(self, load_balancer_id: str, known: facts.RunFacts, lease: jobs.Lease) -> None:
+        if known.is_news:
+            with self.services.db.begin(lease) as tx:
+                tx.load_balancers.note_facts(load_balancer_id, known.used)
 
     def _note_left_out(self, snapshot: model.Snapshot, lease: jobs.Lease) -> None:
         certificates = self.sender.certificates

@@ -188,12 +188,34 @@ def test_a_cloud_without_routers_is_compared_too(site: CloudSite) -> None:
         assert any(words in row["message"] for row in tx.faults.events(load_balancer_id))
 
 
+def forget(site: CloudSite) -> None:
+    site.network.remembered = site.services.networks = remembered.RememberedNetworks(site.network)
+
+
+def test_after_a_comparison_no_change_of_a_member_asks_the_cloud_anything(site: CloudSite) -> None:
+    load_balancer_id = built(site, Topology.ACTIVE_STANDBY)
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    (plugged,) = {one.subnet_id for one in site.snapshot(load_balancer_id).members} - {None}
+    first = next(one.id for one in site.snapshot(load_balancer_id).members)
+    changes = [
+        (tables.members, {"id": first, "weight": 7}),
+        flow_site.a_member(pool_id, "198.19.20.77"),
+        flow_site.a_member(pool_id, "203.0.113.9"),
+        flow_site.a_member(pool_id, "198.18.9.77", subnet_id=plugged),
+        flow_site.gone(tables.members, first),
+    ]
+    for change in changes:
+        forget(site)
+        site.accept(load_balancer_id, change)
+        assert site.asked(lambda: site.succeed(flow_site.an_update(load_balancer_id))) == {}, change
+
+
 @pytest.mark.lengthy
 def test_many_load_balancers_are_compared_by_as_few_calls_as_one(site: CloudSite) -> None:
     """Lists of what belongs to a page; each thing by itself only where they show a difference."""
 
     def asked() -> dict[str, int]:
-        site.network.remembered = remembered.RememberedNetworks(site.network)  # as half a minute later
+        forget(site)  # as half a minute later
         return site.asked(lambda: compares(site).compare(lambda: True))
 
     built(site, Topology.ACTIVE_STANDBY)

@@ -11,7 +11,7 @@ from controller import exceptions
 from controller.db import rows, tables
 from controller.db.repositories import moves, resources
 from controller.model import load_balancer as model
-from controller.model import status
+from controller.model import network, status
 
 _T = tables.load_balancers
 _P = status.ProvisioningStatus
@@ -63,6 +63,10 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
     def lock(self, load_balancer_id: str) -> None:
         """Hold the row's lock until the transaction ends, where what happens next depends on what is read now."""
         self._connection.execute(_LOCK, {"object_id": load_balancer_id})
+
+    def note_facts(self, load_balancer_id: str, facts: network.Facts) -> None:
+        """Write down what its amphorae are told of networks."""
+        self._connection.execute(sa.update(_T).where(_T.c.id == load_balancer_id).values(network_facts=facts.dump()))
 
     def lock_several(self, named: Mapping[str, Collection[str]], project_id: str | None) -> None:
         """Hold the locks of all load balancers that are named, or stand above the listeners and pools that are: `{"listener_id": [...]}`.

@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 import uuid
 from concurrent import futures
+from typing import NoReturn
 
 import pytest
 
+from controller import exceptions
 from controller.drivers.network import remembered
 from controller.model.network import Network
 from tests import fake_network
@@ -41,6 +43,42 @@ def test_threads_that_want_the_same_at_once_ask_once() -> None:
     now[0] = 31.0
     known.network(wanted)
     assert network.asked == 3
+    known.expire([wanted])
+    known.network(wanted)
+    assert network.asked == 4
+
+
+def test_what_was_told_before_is_good_while_the_service_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, now = SlowNetwork(), [0.0]
+    network.may_answer.set()
+    one, other = network.create_network("one"), network.create_network("other")
+    known = remembered.RememberedNetworks(network, keep=30.0, clock=lambda: now[0])
+    told = known.network(one)
+    now[0] = 1000.0
+    tries: list[object] = []
+
+    def away(asked: object) -> NoReturn:
+        tries.append(asked)
+        raise exceptions.Transient("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "get_network", away)
+        assert [known.network(one), known.network(one)] == [told, told]
+        assert tries == [one], "who hangs is not waited for each time"
+        now[0] = 2000.0
+        assert known.networks([one], away) == {one: told}
+        with pytest.raises(exceptions.Transient):
+            known.network(other)
+        with pytest.raises(exceptions.Transient):
+            known.networks([one, other], away)
+    network.change_network(one, mtu=1234)
+    now[0] = 3000.0
+    assert known.network(one).mtu == 1234
+    network._cloud.networks.pop(one)
+    now[0] = 4000.0
+    for _ in range(2):
+        with pytest.raises(exceptions.NotFound):
+            known.network(one)
 
 
 def test_threads_that_want_many_at_once_ask_once_for_each() -> None:
