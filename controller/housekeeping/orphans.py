@@ -107,6 +107,8 @@ class Orphans:
             return
         if kind == "amphora":
             self.compute.delete(object_id)
+            if self.compute.find(object_id) is not None:
+                raise exceptions.Transient("its machine is not gone yet")
             self.network.delete_amphora_ports(object_id)
             with self.db.begin() as tx:
                 tx.amphorae.set_status([object_id], AmphoraStatus.PENDING_DELETE)

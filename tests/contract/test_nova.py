@@ -94,7 +94,7 @@ def test_no_call_is_made_twice_or_in_vain(cloud: Cloud, amphora_id: str) -> None
         "detach": (lambda: compute.detach_port(machine.id, port), [unplug]),
         "detach again": (lambda: compute.detach_port(machine.id, port), [unplug]),
         "delete": (lambda: compute.delete(amphora_id), [detail, ("DELETE", "/servers/ID")]),
-        "delete again": (lambda: compute.delete(amphora_id), [detail]),
+        "delete again": (lambda: compute.delete(amphora_id), [detail, detail]),  # none has its name: was one renamed?
         "list": (lambda: compute.list_ours(), [detail]),
         "group": (lambda: compute.ensure_server_group("lb-1"), [groups, ("POST", "/os-server-groups")]),
         "group again": (lambda: compute.ensure_server_group("lb-1"), [groups]),
@@ -471,6 +471,34 @@ def test_a_token_that_is_worth_nothing_any_more_is_replaced(cloud: Cloud, amphor
 
 
 # What others do to servers
+
+
+def test_a_server_that_somebody_renamed_is_the_amphoras_still(cloud: Cloud, amphora_id: str) -> None:
+    machine = cloud.boot(amphora_id)
+    cloud.compute.boot(cloud.a_request(str(uuid.uuid4())))
+    (server,) = cloud.services.compute.named(name(amphora_id))
+    server["name"] = "renamed-by-an-operator"
+    cloud.services.compute.most_per_page = 1
+    found = cloud.compute.find(amphora_id)
+    assert found is not None
+    assert found.id == machine.id
+    detail = ("GET", "/servers/detail")
+    assert asked(cloud, lambda: cloud.compute.delete(amphora_id)) == [detail, *[detail] * 2, ("DELETE", "/servers/ID")]
+    assert cloud.compute.find(amphora_id) is None
+    cloud.eventually(lambda: cloud.services.compute.named("renamed-by-an-operator") == [])
+    assert len(cloud.services.compute.servers) == 1, "the other amphora's stays"
+
+
+def test_a_server_that_got_the_name_of_another_one_is_not_taken_for_it(cloud: Cloud, amphora_id: str) -> None:
+    """Neither deleted in its stead, nor as one too many."""
+    mine, other_id = cloud.boot(amphora_id), str(uuid.uuid4())
+    other = cloud.boot(other_id)
+    cloud.services.compute.servers[other.id]["name"] = name(amphora_id)
+    assert cloud.compute.boot(cloud.a_request(amphora_id)).id == mine.id
+    cloud.compute.delete(amphora_id)
+    cloud.eventually(lambda: [one["id"] for one in cloud.services.compute.named(name(amphora_id))] == [other.id])
+    assert cloud.compute.find(amphora_id) is None
+    assert cloud.compute.get(other.id).amphora_id == other_id
 
 
 def test_what_others_do_to_a_server_is_seen(cloud: Cloud, amphora_id: str) -> None:

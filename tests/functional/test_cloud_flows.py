@@ -9,9 +9,11 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+import sqlalchemy as sa
 
 from controller import jobs
 from controller import services as services_module
+from controller.db import tables
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import glance, interface, nova
 from controller.housekeeping import orphans
@@ -186,6 +188,47 @@ def test_whenever_the_worker_dies_nothing_is_left_in_the_cloud(site: CloudSite, 
     site.work(flow_site.a_deletion(load_balancer_id), spoil=flow_site.dying(step, in_the_middle))
     site.settle(load_balancer_id)
     assert site.held() == site.before
+
+
+def test_a_server_that_somebody_renamed_goes_with_its_load_balancer(site: CloudSite) -> None:
+    before, load_balancer_id = site.held(), site.built(Topology.SINGLE)
+    _rename(site)
+    site.accept_delete(load_balancer_id)
+    site.succeed(flow_site.a_deletion(load_balancer_id))
+    assert site.held() == before
+
+
+def test_an_orphan_is_said_to_be_deleted_when_it_is(site: CloudSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A renamed server that no row explains; Nova is slow to begin with its deletion."""
+    lost = str(uuid.uuid4())
+    site.accept_load_balancer(Topology.SINGLE)  # in a database that knows none, nothing is an orphan
+    site.compute.boot(site.cloud.a_request(lost))
+    _rename(site)
+    collector = orphans.Orphans(site.db, site.compute, site.network, grace=0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.cloud.services.compute, "delete_time", 600.0)
+        patch.setattr(nova, "_is_gone", lambda server: False)
+        for _ in range(3):
+            collector.collect(lambda: True)
+        assert _told_of_orphans(site) == []
+    site.cloud.services.compute.remove("renamed-by-an-operator")
+    site.compute.boot(site.cloud.a_request(lost))
+    _rename(site)
+    for _ in range(3):
+        collector.collect(lambda: True)
+    assert _told_of_orphans(site) == [("amphora", lost)]
+    assert site.compute.find(lost) is None
+
+
+def _rename(site: CloudSite) -> None:
+    for server in site.cloud.services.compute.servers.values():
+        server["name"] = "renamed-by-an-operator"
+
+
+def _told_of_orphans(site: CloudSite) -> list[tuple[str, str]]:
+    with site.db.read() as tx:
+        rows = tx.connection.execute(sa.select(tables.events).where(tables.events.c.code == "orphan")).mappings()
+        return [(row["object_type"], row["object_id"]) for row in rows]
 
 
 def test_a_group_whose_load_balancer_was_never_stored_is_an_orphan(site: CloudSite) -> None:

@@ -81,7 +81,7 @@ class ComputeDriver(abc.ABC):
 
     @abc.abstractmethod
     def find(self, amphora_id: str) -> Instance | None:
-        """The machine of an amphora, by its name; None if there is none."""
+        """The machine of an amphora, whatever somebody else named it meanwhile; None if there is none."""
 
     @abc.abstractmethod
     def delete(self, amphora_id: str) -> None:

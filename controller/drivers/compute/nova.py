@@ -1,8 +1,8 @@
 """An amphora as a server of OpenStack's compute service (Nova), booted from an image of its image service (Glance).
 
 A server is found by its name, `amphora-<amphora id>`, and by its tag, the name of this deployment: others in the same project (a second
-Figlina, an Octavia) name theirs alike. What was asked for stands in its metadata, since Nova does not show all of it. Paths and fields
-are those of Nova's API reference (https://docs.openstack.org/api-ref/compute/).
+Figlina, an Octavia) name theirs alike. Whose it is stands in its metadata, too: names can be changed. So does what was asked for, since
+Nova does not show all of it. Paths and fields are those of Nova's API reference (https://docs.openstack.org/api-ref/compute/).
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class NovaCompute(interface.ComputeDriver):
 
     def boot(self, request: interface.BootRequest) -> interface.Instance:
         """Two servers of one amphora are only there if an answer was lost for longer than anybody waits: the better one stays."""
-        found = self._named(request.name)
+        found = self._named(request.amphora_id)
         for surplus in found[1:]:
             LOG.warning("amphora %s has a server too many, %s: it is deleted", request.amphora_id, surplus["id"])
             self._nova.delete(f"/servers/{surplus['id']}")
@@ -271,20 +271,25 @@ class NovaCompute(interface.ComputeDriver):
         return _instance(server)
 
     def find(self, amphora_id: str) -> interface.Instance | None:
-        found = self._named(f"amphora-{amphora_id}")
+        found = self._of(amphora_id)
         return _instance(found[0]) if found else None
 
     def list_ours(self) -> Iterable[interface.Instance]:
-        return [_instance(server) for server in self._pages({"tags": self._settings.deployment}) if not _is_gone(server)]
+        return [_instance(server) for server in self._pages(self._tagged) if not _is_gone(server)]
 
-    def _named(self, name: str) -> list[Mapping[str, Any]]:
-        """The servers of that name, the best one first, and of equals the oldest."""
-        found = [
-            server
-            for server in self._pages({"name": f"^{name}$", "tags": self._settings.deployment})
-            if not _is_gone(server) and server["name"] == name
-        ]
-        return sorted(found, key=lambda server: (_RANK[_status(server)], server["created"], server["id"]))
+    @property
+    def _tagged(self) -> Mapping[str, str]:
+        return {"tags": self._settings.deployment}
+
+    def _of(self, amphora_id: str) -> list[Mapping[str, Any]]:
+        """The servers of an amphora. Where none has its name, somebody may have changed that: ours are looked through."""
+        return self._named(amphora_id) or _best_first(self._pages(self._tagged), amphora_id)
+
+    def _named(self, amphora_id: str) -> list[Mapping[str, Any]]:
+        """Those that have its name, and are no other one's."""
+        name = f"amphora-{amphora_id}"
+        found = self._pages({"name": f"^{name}$", **self._tagged})
+        return _best_first((server for server in found if server["name"] == name), amphora_id)
 
     def _pages(self, params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         marker: dict[str, Any] = {}
@@ -325,7 +330,7 @@ class NovaCompute(interface.ComputeDriver):
     # The end
 
     def delete(self, amphora_id: str) -> None:
-        for server in self._named(f"amphora-{amphora_id}"):
+        for server in self._of(amphora_id):
             try:
                 self._nova.delete(f"/servers/{server['id']}")
             except errors.Contradicted as error:  # it is being moved, or an administrator has locked it
@@ -369,6 +374,12 @@ class NovaCompute(interface.ComputeDriver):
 
 
 _RANK = {status: place for place, status in enumerate(("ACTIVE", "BUILD", "SHUTOFF", "ERROR"))}
+
+
+def _best_first(servers: Iterable[Mapping[str, Any]], amphora_id: str) -> list[Mapping[str, Any]]:
+    """An amphora's own of these, and of equals the oldest first."""
+    found = [server for server in servers if not _is_gone(server) and _instance(server).amphora_id == amphora_id]
+    return sorted(found, key=lambda server: (_RANK[_status(server)], server["created"], server["id"]))
 
 
 def _status(server: Mapping[str, Any]) -> interface.InstanceStatus:
