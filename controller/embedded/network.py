@@ -155,7 +155,13 @@ class EmbeddedNetwork(interface.NetworkDriver):
                         contents.give_back(port_id, fixed)
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
+        self,
+        amphora_id: str,
+        network_id: str,
+        subnet_ids: Sequence[str],
+        order: Order | None = None,
+        vnic_type: str = NORMAL,
+        plug: str = "",
     ) -> Port:
         with self._changing(order) as contents:
             subnets = subnet_ids or contents.network(network_id).subnet_ids[:1]

@@ -127,20 +127,19 @@ class PlugMemberNetworks(base.Step):
                 if not (self.only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
                     before = known[network_id].fixed_ips if network_id in known else ()
                     theirs = {*subnet_ids, *(fixed.subnet_id for fixed in before)}  # others are addresses that configure themselves
-                    plugged[network_id] = networks.noted(
-                        self._plugged(amphora, network_id, subnet_ids, networks.vnic_type(snapshot, subnet_ids), lease)
-                    ).on(theirs)
+                    plugged[network_id] = networks.noted(self._plugged(amphora, network_id, subnet_ids, snapshot, lease)).on(theirs)
             if plugged != known or amphora.member_ports is None:
                 note_member_ports(self.services, self.snapshots, amphora, tuple(plugged.values()), lease)
         return list(subnets)
 
     def _plugged(
-        self, amphora: amphora_model.Amphora, network_id: str, subnet_ids: Sequence[str], vnic_type: str, lease: jobs.Lease
+        self, amphora: amphora_model.Amphora, network_id: str, subnet_ids: Sequence[str], snapshot: model.Snapshot, lease: jobs.Lease
     ) -> Port:
         if amphora.compute_id is None:
             raise exceptions.NotFound("Machine of amphora", amphora.id)
+        vnic_type, plug = networks.vnic_type(snapshot, subnet_ids), networks.first_member(snapshot, subnet_ids)
         with self.services.fence.writing(lease) as order:
-            port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order, vnic_type=vnic_type)
+            port = self.services.network.ensure_member_port(amphora.id, network_id, subnet_ids, order=order, vnic_type=vnic_type, plug=plug)
             self.services.compute.attach_port(amphora.compute_id, port)
         return port
 

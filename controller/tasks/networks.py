@@ -58,6 +58,12 @@ def vnic_type(snapshot: model.Snapshot, subnet_ids: Collection[str]) -> str:
     return DIRECT if any(one.vnic_type == DIRECT for one in there) else NORMAL
 
 
+def first_member(snapshot: model.Snapshot, subnet_ids: Collection[str]) -> str:
+    """The id of the member for which a port to these subnets is plugged: a port that was taken back was there for others."""
+    there = (one.id for one in snapshot.members if one.subnet_id in subnet_ids and not _is_going(snapshot, one))
+    return next(there, "")
+
+
 def of_vip(vip: model.Vip, known: facts.Known) -> tuple[render.VipSubnet, ...]:
     """The subnet of each address of the VIP.
 

@@ -419,6 +419,21 @@ def test_a_mac_address_that_somebody_else_has_is_passed_over(world: World) -> No
     _clean_up(world)
 
 
+def test_a_plug_has_a_mac_address_of_its_own_that_is_the_same_for_all_who_make_it(world: World) -> None:
+    """A former one's card may still be in the machine; two workers at the same plug make one port."""
+
+    def made(plug: str) -> str:
+        port = world.network.ensure_member_port(world.amphora_id, world.network_id, world.subnet_ids[:1], plug=plug)
+        again = world.network.ensure_member_port(world.amphora_id, world.network_id, world.subnet_ids[:1], plug="while it is there")
+        assert again == port
+        world.network.release_member_port(port.id)
+        return port.mac_address
+
+    first, second, once_more = made("member 1"), made("member 2"), made("member 1")
+    assert first == once_more != second
+    _clean_up(world)
+
+
 def test_ports_of_a_network_without_port_security_have_no_groups_and_no_pairs(world: World) -> None:
     world.services.network.rows["networks"][world.network_id]["port_security_enabled"] = False
     vip = world.allocate()

@@ -164,6 +164,37 @@ def test_members_on_another_network_ask_for_nothing_once_it_is_plugged(site: Clo
     assert [len(site.cloud.network.member_ports(one)) for one in site.amphorae(load_balancer_id).values()] == [1] * len(topology.roles)
 
 
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_network_that_is_plugged_again_soon_comes_by_a_card_of_its_own(site: CloudSite, topology: Topology) -> None:
+    """Nova has taken the order to unplug it, and the guest has the former card still: an agent goes by MAC addresses."""
+    load_balancer_id = site.built(topology)
+    compute, pool_id = site.cloud.services.compute, site.snapshot(load_balancer_id).pools[0].id
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    machines_of = [f"amphora-{one}" for one in site.amphorae(load_balancer_id).values()]
+    for name in machines_of:
+        site.cloud.eventually(lambda name=name: compute.named(name)[0]["status"] == "ACTIVE")  # type: ignore[misc]
+    compute.detach_time = 600.0
+
+    def put(place: int) -> list[str]:
+        """The MAC addresses of the ports towards members."""
+        site.accept(load_balancer_id, flow_site.a_member(pool_id, f"198.18.9.{place}", subnet_id=subnet_id))
+        site.succeed(flow_site.an_update(load_balancer_id))
+        return [port.mac_address for one in site.amphorae(load_balancer_id).values() for port in site.network.member_ports(one)]
+
+    def remove() -> None:
+        (member_id,) = (one.id for one in site.snapshot(load_balancer_id).members if one.subnet_id == subnet_id)
+        site.accept(load_balancer_id, flow_site.gone(tables.members, member_id))
+        site.succeed(flow_site.an_update(load_balancer_id))
+
+    former = put(10)
+    remove()
+    new = put(11)
+    assert len(new) == len(former) == len(machines_of)
+    for name, mac, before in zip(machines_of, new, former, strict=True):
+        assert compute.cards(name).count(before) == 1, "still there"
+        assert compute.cards(name).count(mac) == 1, "there is one of which the agent can be sure"
+
+
 def ports_and_groups(calls: Calls) -> Calls:
     """Those of Neutron."""
     return {what: times for what, times in calls.items() if what not in machines(calls)}

@@ -21,7 +21,8 @@ _NEVER = float("inf")
 
 
 class Compute:
-    """`servers` and `groups` are Nova's documents by id. `build_time` and `delete_time` in seconds; `hosts` is how many there are.
+    """`servers` and `groups` are Nova's documents by id. `build_time` and `delete_time` in seconds, as `detach_time`, for which
+    a guest still has a card whose port Neutron knows no more; `hosts` is how many there are.
 
     A server that has no host to go to, whose port has another server, or for which `next_fault` is set, ends in ERROR with a fault.
     """
@@ -39,11 +40,13 @@ class Compute:
         self.newest, self.oldest = "2.93", "2.1"
         self.spoken = ""  # the version in which it was asked last
         self.build_time = self.delete_time = 0.05
+        self.detach_time = 0.0
         self.next_fault: str | None = None
         self.most_per_page = 1000
         self._moments: dict[str, tuple[float, float]] = {}  # when a server is built, and when it is gone
         self._asked: dict[str, dict[str, Any]] = {}  # what servers were made of
         self._plugged: dict[str, list[str]] = {}
+        self._leaving: list[tuple[str, str, float]] = []  # a server, the MAC address of a card, and when that is gone
         self.blueprint = self._routes()
 
     def _routes(self) -> flask.Blueprint:
@@ -134,6 +137,12 @@ class Compute:
     def plugged(self, name: str) -> list[str]:
         """Ids of its ports."""
         return self._plugged[self.named(name)[-1]["id"]]
+
+    def cards(self, name: str) -> list[str]:
+        """The MAC addresses of all cards in the newest server of that name, those that are going, too."""
+        server_id, now = self.named(name)[-1]["id"], time.monotonic()
+        going = [mac for of, mac, gone in self._leaving if of == server_id and gone > now]
+        return [*going, *(self.cloud.network.ports[one]["mac_address"] for one in self._plugged[server_id])]
 
     def _change(self, name: str, values: dict[str, Any]) -> None:
         for one in self.named(name):
@@ -331,6 +340,8 @@ class Compute:
             return _error("itemNotFound", 404, f"Instance {server_id} does not have a port with id {port_id}")
         with self.cloud.lock:
             self._plugged[server_id].remove(port_id)
+            mac = self.cloud.network.ports[port_id]["mac_address"]
+            self._leaving.append((server_id, mac, time.monotonic() + self.detach_time))
             self.cloud.network.unbind(port_id)
         return "", 202
 

@@ -325,14 +325,20 @@ class FakeNetwork(interface.NetworkDriver):
             return plug.port
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
+        self,
+        amphora_id: str,
+        network_id: str,
+        subnet_ids: Sequence[str],
+        order: Order | None = None,
+        vnic_type: str = NORMAL,
+        plug: str = "",
     ) -> Port:
         with self._by(order) as cloud:
             subnets = subnet_ids or cloud.network(network_id).subnet_ids[:1]
-            plug = self._ensure(amphora_id, _MEMBER, network_id, subnets, vnic_type=vnic_type)
-            missing = [one for one in subnets if one not in {fixed.subnet_id for fixed in plug.port.fixed_ips}]
-            plug.port = dataclasses.replace(plug.port, fixed_ips=(*plug.port.fixed_ips, *(cloud.take(one, None) for one in missing)))
-            return plug.port
+            made = self._ensure(amphora_id, _MEMBER, network_id, subnets, vnic_type=vnic_type)
+            missing = [one for one in subnets if one not in {fixed.subnet_id for fixed in made.port.fixed_ips}]
+            made.port = dataclasses.replace(made.port, fixed_ips=(*made.port.fixed_ips, *(cloud.take(one, None) for one in missing)))
+            return made.port
 
     def _ensure(self, amphora_id: str, kind: str, network_id: str, subnet_ids: Sequence[str], vnic_type: str = NORMAL) -> _Plug:
         for plug in self._cloud.of_amphora(amphora_id, kind):

@@ -126,11 +126,19 @@ class NetworkDriver(abc.ABC):
 
     @abc.abstractmethod
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
+        self,
+        amphora_id: str,
+        network_id: str,
+        subnet_ids: Sequence[str],
+        order: Order | None = None,
+        vnic_type: str = NORMAL,
+        plug: str = "",
     ) -> Port:
         """The port `octavia-lb-member-<amphora id>` on a network of members, with an address on each of these subnets at least.
 
         One that is made is of this type; one that is there keeps its own, for a machine has it. A `direct` one has no security groups.
+        `plug` is another one each time that the network is plugged anew. A service that takes its time to unplug gives the port a MAC
+        address of it, so that nobody takes the former card, which is still there, for the new one.
 
         :raises SubnetFull: a subnet has no address left.
         """

@@ -355,13 +355,19 @@ class NeutronNetwork(interface.NetworkDriver):
             return self._port(self._create(body)[0])
 
     def ensure_member_port(
-        self, amphora_id: str, network_id: str, subnet_ids: Sequence[str], order: Order | None = None, vnic_type: str = NORMAL
+        self,
+        amphora_id: str,
+        network_id: str,
+        subnet_ids: Sequence[str],
+        order: Order | None = None,
+        vnic_type: str = NORMAL,
+        plug: str = "",
     ) -> Port:
         body = self._of_amphora(shapes.MEMBER, amphora_id, network_id)
         body |= shapes.DIRECT if vnic_type == DIRECT else {}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(*subnet_ids)):
-            row = self._neutron.port_like(body) or self._create(body)[0]
+            row = self._neutron.port_like(body) or self._create(body, plug)[0]
             has = {fixed["subnet_id"] for fixed in row["fixed_ips"]}
             if missing := [one for one in subnet_ids if one not in has]:
                 fixed_ips = [*row["fixed_ips"], *({"subnet_id": one} for one in missing)]
@@ -373,8 +379,8 @@ class NeutronNetwork(interface.NetworkDriver):
         named = {"name": shapes.name_of_port(kind, amphora_id), "description": description}
         return {**named, "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
 
-    def _create(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
-        return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"]), **body})
+    def _create(self, body: Mapping[str, Any], plug: str = "") -> tuple[Row, bool]:
+        return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"], plug), **body})
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
         return self._ports(self._rows_of([amphora_id], shapes.MEMBER))

@@ -66,13 +66,13 @@ def is_secured(port: Row) -> bool:
     return bool(port.get("port_security_enabled", True))
 
 
-def mac_of(name: str, network_id: str) -> str:
-    """The MAC address of a port of ours, locally administered, the same each time.
+def mac_of(name: str, network_id: str, plug: str = "") -> str:
+    """The MAC address of a port of ours, locally administered, the same each time; another one for each `plug`.
 
     Neutron lets no two ports of a network have the same one. So a port whose answer was lost is never made a second time, however late
     the lost request is carried out.
     """
-    digest = hashlib.sha256(f"{network_id}/{name}".encode()).digest()
+    digest = hashlib.sha256("/".join((network_id, name, *([plug] if plug else []))).encode()).digest()
     return ":".join(f"{byte:02x}" for byte in (0x02, *digest[:5]))
 
 
