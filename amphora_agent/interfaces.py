@@ -7,6 +7,7 @@ import json
 import logging
 import pathlib
 import re
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -121,6 +122,23 @@ class Interfaces:
                 self._bring_in(nic, inside, interface.name)
             _batch(self._inside, _lines(interface))
         self._heed_sources(wanted)
+
+    def restore(self, wanted: Sequence[rest.Interface]) -> bool:
+        """Configure the NICs that came in place of some that have gone; whether there are any. Nobody tells us of either.
+
+        :raises SettingRefused: the kernel does not take one of its settings.
+        """
+        there = {name for _, name in system.inside_namespace(self._namespace, socket.if_nameindex)}
+        lost = [one for one in wanted if one.name not in there]
+        if not lost:
+            return False
+        for one in lost:
+            self._fetch(one.mac.lower())
+        outside = {nic.mac for nic in _nics([])}
+        back = [one for one in lost if one.mac.lower() in outside]
+        if back:
+            self.ensure(back)
+        return bool(back)
 
     def admit(self, wanted: Sequence[rest.Interface]) -> None:
         """Let in by these NICs what they admit, and everything by those that do not say. Connections that are admitted no more end.

@@ -14,7 +14,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from amphora_agent import certificates, configuration, errors, faults, interfaces, privileges, program, programs, report, roster, system
+from amphora_agent import (
+    certificates,
+    configuration,
+    errors,
+    faults,
+    interfaces,
+    outages,
+    privileges,
+    program,
+    programs,
+    report,
+    roster,
+    system,
+)
 from amphora_agent.protocol import boot, rest
 
 LOG = logging.getLogger(__name__)
@@ -50,6 +63,7 @@ class LoadBalancer:
         self._states: dict[str, str] = {}  # of the programs that are meant to run, by their names (`programs`), as they say themselves
         self._faults = faults.Faults()
         self._watcher: threading.Thread | None = None  # of what programs await
+        self._cards = outages.Outage(LOG, "Looking at the network cards")
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
@@ -153,6 +167,7 @@ class LoadBalancer:
             return self._report()  # a change is under way: it does its own starting
         try:
             self._ensure_programs()
+            self._restore_interfaces()
             for one in self._meant_to_run():
                 if self._states.get(one.name) == programs.RUNS:
                     self._faults.outlive(one.name, "tend", one.tend, None)
@@ -218,6 +233,17 @@ class LoadBalancer:
         except (errors.AgentError, system.CommandFailed) as exc:
             self._settled = False
             LOG.error("The interfaces are not as they were: %s", exc)
+
+    def _restore_interfaces(self) -> None:
+        """A card may have been unplugged after it was configured, for a service took its time, and plugged again."""
+        wanted = self._wanted.interfaces if self._wanted is not None else ()
+        try:
+            if self._nics.restore(wanted):
+                LOG.warning("A network card had gone, and its successor is configured")
+                self._take_vips(wanted)
+            self._cards.over()
+        except (errors.AgentError, system.CommandFailed, OSError) as exc:
+            self._cards.met(exc)
 
     def _bring_to(self, wanted: rest.WantedState, changed: bool) -> str:
         _refuse_malformed(wanted)

@@ -53,6 +53,19 @@ def amphora(tmp_path: pathlib.Path) -> Iterator[Amphora]:
         yield amphora
 
 
+def test_a_card_that_is_plugged_again_is_configured_as_the_former_one_was(amphora: Amphora) -> None:
+    """A compute service that takes its time unplugs it after the agent has configured it, and nobody says so."""
+    amphora.web(9001)
+    amphora.apply(1, config(f"m1 {agent_amphora.WEB}:9001 weight 1"))
+    assert amphora.fetch() == "9001"
+    for _ in range(2):
+        system.run(["ip", "-n", amphora.outside, "link", "delete", "ten"])
+        eventually(lambda: "eth1" not in amphora.tenant("ip", "link"))
+        amphora.plug("ten", agent_amphora.TENANT_MAC, f"{agent_amphora.WEB}/24")
+        eventually(lambda: amphora.fetch() == "9001")
+        assert f"{VRRP}/24" in amphora.tenant("ip", "address", "show", "dev", "eth1")
+
+
 @dataclasses.dataclass
 class Load:
     """Requests at a steady pace, half of them on connections that are kept open."""
