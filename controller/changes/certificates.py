@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
@@ -72,19 +72,30 @@ POOL = Fields(("tls_container_ref",), "ca_tls_container_ref", "crl_container_ref
 ACCESS_LOG = Fields((), "ca_tls_container_ref")
 
 
-def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str, since: int = 0) -> Read:
-    """Read what the values name, all of it before saying what is wrong. `since`: as in `Read`.
+def kept(tx: database.Transaction, fields: Fields, values: Mapping[str, Any], noun: Any) -> Collection[str]:
+    """The certificates that an object names and that have copies: a list that changes names them again without a question to the secret
+    store. What became of them there since is read by the worker that applies it (`ask_again`). Not those of a field that is named again as
+    it was: they are to be read."""
+    copies = tx.tenant_certificates.of(noun.load_balancer_id)
+    present = {name: _references([getattr(noun, name)]) for name in fields.served}
+    again = {one for name, references in present.items() if _references([values.get(name)]) == references for one in references}
+    return frozenset(one for one in _references(present.values()) if Need(one, Kind.BUNDLE) in copies) - again
+
+
+def check(asking: Asking, fields: Fields, values: Mapping[str, Any], project_id: str, since: int = 0, copied: Collection[str] = ()) -> Read:
+    """Read what the values name, all of it before saying what is wrong. `since`: as in `Read`; `copied`: of `kept()`.
 
     :raises InvalidRequest: something can't be read, or a list of revoked certificates is not its CA's.
-    :raises Transient: the secret store did not answer.
+    :raises Transient: the secret store did not answer, or not in the time that the request has.
     """
     if not fields.named(values):
         return NOTHING
     reader = _Reader(asking, project_id)
-    for reference in _references(values.get(name) for name in fields.served):
-        reader.read(reference, Kind.BUNDLE)
-    authorities = reader.read(values.get(fields.authority), Kind.AUTHORITIES)
-    revoked = reader.read(values.get(fields.revocations) if fields.revocations else None, Kind.REVOCATIONS)
+    authority = Need(values.get(fields.authority) or "", Kind.AUTHORITIES)
+    revocations = Need((fields.revocations and values.get(fields.revocations)) or "", Kind.REVOCATIONS)
+    served = [Need(one, Kind.BUNDLE) for one in _references(values.get(name) for name in fields.served) if one not in copied]
+    reader.read([need for need in (*served, authority, revocations) if need.reference])
+    authorities, revoked = reader.found.get(authority), reader.found.get(revocations)
     if reader.unreadable:
         raise exceptions.InvalidRequest(reader.sentence(), code=Refusal.UNREADABLE_CERTIFICATE)
     if authorities is not None and revoked is not None:
@@ -181,18 +192,19 @@ class _Reader:
         reasons = [f" {reference}: {words}" for reference, words in self.unreadable.items() if words]
         return f"Could not retrieve certificate: {list(self.unreadable)}" + (f".{''.join(reasons)}" if reasons else "")
 
-    def read(self, reference: str | None, kind: Kind) -> reading.Secret | None:
-        if not reference:
-            return None
-        need = Need(reference, kind)
-        try:
-            if self._token is not None:
-                self._store.admit(reference, self._token)
-            secret = reading.read(self._store, self._project_id, need)
-            if kind is Kind.BUNDLE:
-                bundles.check_named(*secret.certificates)
-        except (exceptions.NotFound, exceptions.InvalidRequest) as refusal:
-            self.unreadable[reference] = str(refusal) if isinstance(refusal, exceptions.InvalidRequest) else ""
-            return None
-        self.found[need] = secret
+    def read(self, needs: Sequence[Need]) -> None:
+        """:raises Transient: the store did not answer, or not in time."""
+        for need, answer in reading.each(needs, self._ask).items():
+            if isinstance(answer, reading.Secret):
+                self.found[need] = answer
+            elif isinstance(answer, exceptions.NotFound | exceptions.InvalidRequest):
+                self.unreadable[need.reference] = str(answer) if isinstance(answer, exceptions.InvalidRequest) else ""
+            else:
+                raise answer
+
+    def _ask(self, need: Need) -> reading.Secret:
+        store = self._store if self._token is None else self._store.admit(need.reference, self._token)
+        secret = reading.read(store, self._project_id, need)
+        if need.kind is Kind.BUNDLE:
+            bundles.check_named(*secret.certificates)
         return secret

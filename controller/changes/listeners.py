@@ -139,9 +139,11 @@ def _check_changed_secrets(asking: Asking, values: Mapping[str, Any], listener_i
     with asking.read() as tx:
         listener = tx.listeners.get(listener_id)
         since = tx.load_balancers.get(listener.load_balancer_id).generation
+        copied = certificates.kept(tx, certificates.LISTENER, values, listener)
     asking.authorize("listener:put", listener.project_id)
     complete_change(asking.settings, dict(values), listener)
-    return certificates.check(asking, certificates.LISTENER, certificates.LISTENER.after(values, listener), listener.project_id, since)
+    wanted = certificates.LISTENER.after(values, listener)
+    return certificates.check(asking, certificates.LISTENER, wanted, listener.project_id, since, copied)
 
 
 def _check_default_pool(asking: Asking, tx: database.Transaction, pool_id: str | None, load_balancer_id: str, protocol: str) -> None:

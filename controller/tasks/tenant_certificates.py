@@ -6,6 +6,7 @@ Nothing of it reaches a job, a flow's record, a log or a fault: these know refer
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import threading
 import time
@@ -99,21 +100,14 @@ class Keeper:
         stale = [need for need in wanted if need in known and known[need].is_stale and self._reads_anew]
         read: dict[Need, tuple[Copy, bytes]] = {}
         unread = {need: exceptions.ControllerError(f"{need.reference} was not asked for again") for need in missing - asked}
-        away: exceptions.Transient | None = None
         try:
-            for need in (*sorted(asked), *sorted(stale)):  # what there is no copy of comes first
-                if need in known and away is not None:
-                    continue
-                try:
-                    if away is not None:
-                        raise away
-                    read[need] = self._read(snapshot, need)
-                except exceptions.ControllerError as exc:
-                    away = exc if isinstance(exc, exceptions.Transient) else away
-                    if need in known:
-                        self._tell(load_balancer_id, need, exc, lease)
-                    else:
-                        unread[need] = exc
+            wanted_anew = (*sorted(asked), *sorted(stale))  # what there is no copy of comes first
+            answers = reading.each(wanted_anew, functools.partial(self._read, snapshot))
+            read = {need: answer for need, answer in answers.items() if not isinstance(answer, exceptions.ControllerError)}
+            for need, answer in answers.items():
+                if need not in known and isinstance(answer, exceptions.ControllerError):
+                    unread[need] = answer
+            self._tell_of(load_balancer_id, answers, known, lease)
         finally:
             known |= self._keep(snapshot, read, lease)
         if unread:
@@ -198,14 +192,12 @@ class Keeper:
 
     def register(self, load_balancer_id: str) -> None:
         """Tell the store of what was gathered that is new; while the store is away, housekeeping comes back to it."""
-        told = []
-        for reference in self._untold:
-            try:
-                self._store().register(reference, load_balancer_id)
-            except exceptions.ControllerError as exc:
-                LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer_id, reference, exc)
+        answers = reading.each(self._untold, lambda reference: self._store().register(reference, load_balancer_id))
+        told = [reference for reference, answer in answers.items() if answer is None]
+        for reference, answer in answers.items():
+            if answer is not None:
+                LOG.warning("load balancer %s: the secret store was not told that %s is used: %s", load_balancer_id, reference, answer)
                 break
-            told.append(reference)
         self._untold = ()
         if told:
             with self._db.begin() as tx:
@@ -228,6 +220,21 @@ class Keeper:
             tx.tenant_certificates.tell_ends(snapshot.load_balancer.id)
             known = tx.tenant_certificates.of(snapshot.load_balancer.id)
         return {need: known[need] for need in read}
+
+    def _tell_of(
+        self,
+        load_balancer_id: str,
+        answers: Mapping[Need, tuple[Copy, bytes] | exceptions.ControllerError],
+        known: Collection[Need],
+        lease: jobs.Lease,
+    ) -> None:
+        """Of each copy that serves on; of a store that is away once."""
+        is_away = False
+        for need, answer in answers.items():
+            is_new = not (isinstance(answer, exceptions.Transient) and is_away)
+            is_away = is_away or isinstance(answer, exceptions.Transient)
+            if need in known and isinstance(answer, exceptions.ControllerError) and is_new:
+                self._tell(load_balancer_id, need, answer, lease)
 
     def _tell(self, load_balancer_id: str, need: Need, error: exceptions.ControllerError, lease: jobs.Lease) -> None:
         """An event, once; what is wrong on our side is no tenant's business."""

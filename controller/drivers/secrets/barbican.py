@@ -38,16 +38,27 @@ class BarbicanSecrets(interface.SecretStore):
         """The store as `[barbican]` and `[service_auth]` say."""
         return cls(cloud.Cloud.from_conf(conf))
 
-    def admit(self, reference: str, token: str) -> None:
-        path = _path(reference)
-        parts = _parts(self._get(path, reference, token=token)).values()
-        for part in parts:  # whoever owns a container may name secrets of others in it, which we may read
-            self._get(part, reference, token=token)
-        for one in (path, *parts):
-            try:
-                self._barbican.get(one)
-            except errors.NotAllowed:
+    def admit(self, reference: str, token: str) -> interface.SecretStore:
+        path, shown = _path(reference), _Shown(self, token)
+        pieces = shown.pieces(path, reference)
+        for piece in pieces:  # whoever owns a container may name secrets of others in it, which we may read
+            shown._payload(piece, reference)
+        was_let = True
+        for one in dict.fromkeys((path, *pieces)):
+            was_let = was_let and self._may_read(one)  # whom nobody has let read the container, was not let read what is in it
+            if not was_let:
                 self._let_us_read(one, reference, token)
+        return shown
+
+    def pieces(self, path: str, reference: str) -> list[str]:
+        """The paths of the secrets that are read for a reference.
+
+        :raises NotFound: there are none; :raises InvalidRequest: we may not see it; :raises Transient: no answer.
+        """
+        if path.startswith("/secrets/"):
+            return [path]
+        named = _parts(self._get(path, reference))
+        return [named[name] for name in _PIECES if name in named]
 
     def get_bundle(self, project_id: str, reference: str) -> interface.CertificateBundle:
         path = _path(reference)
@@ -119,20 +130,33 @@ class BarbicanSecrets(interface.SecretStore):
         """By the caller's own right. Who may read it already still may; a secret that was private to its owner stays so for others."""
         try:
             now = self._barbican.call("GET", f"{path}/acl", token=token).get("read") or {}
-            users = [*dict.fromkeys([*(now.get("users") or ()), self._cloud.user_id])]
-            rights = {"users": users, "project-access": now.get("project-access", True)}
-            self._barbican.call("PUT", f"{path}/acl", {"read": rights}, token=token)
+            users = now.get("users") or ()
+            if self._cloud.user_id not in users:
+                rights = {"users": [*users, self._cloud.user_id], "project-access": now.get("project-access", True)}
+                self._barbican.call("PUT", f"{path}/acl", {"read": rights}, token=token)
         except errors.NotAllowed as exc:
+            if self._may_read(path):
+                return
             raise _refusal(
                 reference, f"we may not read it: let its owner run `openstack acl user add -u {self._cloud.user_id} REF`"
             ) from exc
 
-    def _get(self, path: str, reference: str, **how: Any) -> Mapping[str, Any]:
-        return self._asked(reference, lambda: self._barbican.call("GET", path, **how)) or {}
+    def _may_read(self, path: str) -> bool:
+        try:
+            self._barbican.get(path)
+        except errors.NotAllowed:
+            return False
+        return True
+
+    def _get(self, path: str, reference: str) -> Mapping[str, Any]:
+        return self._asked(reference, lambda: self._call(path)) or {}
 
     def _payload(self, path: str, reference: str) -> bytes:
         headers = {"Accept": "*/*"}
-        return self._asked(reference, lambda: self._barbican.call("GET", f"{path}/payload", headers=headers, decode=bytes)) or b""
+        return self._asked(reference, lambda: self._call(f"{path}/payload", headers=headers, decode=bytes)) or b""
+
+    def _call(self, path: str, **how: Any) -> Any:
+        return self._barbican.call("GET", path, **how)
 
     def _asked(self, reference: str, ask: Any) -> Any:
         try:
@@ -143,6 +167,21 @@ class BarbicanSecrets(interface.SecretStore):
             raise _refusal(
                 reference, "it may not be read: give the user of the load balancer service the right to (`openstack acl`)"
             ) from exc
+
+
+class _Shown(BarbicanSecrets):
+    """What the bearer of a token may read, each thing asked for once."""
+
+    def __init__(self, ours: BarbicanSecrets, token: str) -> None:
+        super().__init__(ours._cloud)
+        self._barbican = ours._barbican
+        self._token = token
+        self._seen: dict[str, Any] = {}
+
+    def _call(self, path: str, **how: Any) -> Any:
+        if path not in self._seen:
+            self._seen[path] = self._barbican.call("GET", path, token=self._token, **how)
+        return self._seen[path]
 
 
 def _consumer(reference: str, load_balancer_id: str) -> tuple[str, dict[str, str], dict[str, str]]:

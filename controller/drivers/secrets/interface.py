@@ -26,13 +26,15 @@ class SecretStore(abc.ABC):
     takes_uploads: ClassVar[bool] = True
     """Whether tenants' certificates can be given to it through us; where not, they have a way of their own."""
 
-    def admit(self, reference: str, token: str) -> None:  # noqa: B027  # local stores know whose it is
-        """Have whoever asks, by a token of the cloud, show that they may read a secret, and let us read it, too.
+    def admit(self, reference: str, token: str) -> SecretStore:
+        """Have whoever asks, by a token of the cloud, show that they may read a secret, and let us read it, too. What they showed is read
+        of the store that is returned, and costs no further question.
 
         Stores that know themselves whose a reference is need none of this.
 
         :raises NotFound: they can't see it; :raises InvalidRequest: they may not read it, or not let us; :raises Transient: no answer.
         """
+        return self
 
     def register(self, reference: str, load_balancer_id: str) -> None:  # noqa: B027  # not every store keeps account
         """Note that a load balancer uses a secret, for whoever thinks of deleting it. Noting it twice is fine.

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import pathlib
+import threading
+import time
 from typing import Any
 
 import pytest
 
+from controller import deadlines
 from controller.cmd import figlina
 from controller.drivers.secrets import barbican, bundles, local
 from tests import tls_material
@@ -30,10 +33,14 @@ def test_what_was_given_is_named_by_listeners_and_pools(api: Api) -> None:
     made = api.ok("POST", "/listeners", {"listener": {**body, **fields, "client_ca_tls_container_ref": ca}}, 201)["listener"]
     assert made["default_tls_container_ref"] == references[0]
     assert bundles.pem(api.secrets.get_bundle(PROJECT, references[0])) == bundles.pem(api.secrets.get_bundle(PROJECT, references[1]))
-    api.ok("DELETE", f"/secrets/{references[1]}", status=204)
-    api.ok("DELETE", f"/secrets/{references[1]}", status=204)
-    said = api.refused(400, "PUT", f"/listeners/{made['id']}", {"listener": {"sni_container_refs": references}})
-    assert said == f"Could not retrieve certificate: ['{references[1]}']"
+    gone = _store(api, WEB.pkcs12())
+    for reference in (references[1], gone, gone):
+        api.ok("DELETE", f"/secrets/{reference}", status=204)
+    api.settle()
+    api.ok("PUT", f"/listeners/{made['id']}", {"listener": {"sni_container_refs": references}})  # of what it names there are copies
+    api.settle()
+    said = api.refused(400, "PUT", f"/listeners/{made['id']}", {"listener": {"sni_container_refs": [*references, gone]}})
+    assert said == f"Could not retrieve certificate: ['{gone}']"
 
 
 def test_lists_of_revocations_of_several_cas_are_kept_and_each_is_of_a_ca_that_is_named(api: Api) -> None:
@@ -135,3 +142,26 @@ def test_the_operators_command_refuses_what_the_api_refuses(
         assert api.refused(400, "POST", "/secrets", {"secret": {"payload": content.decode(), "kind": kind}}) == said
     assert figlina.main([*store, "p" * 37]) == 1
     assert "project_id. Value should be the id of a project" in capsys.readouterr().err
+
+
+def test_a_request_whose_time_is_not_enough_is_told_of_the_secret_store(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    references = [api.secrets.store_bundle(PROJECT, "web", WEB.bundle) for _ in range(3)]
+    body = {"loadbalancer_id": api.load_balancer()["id"], "protocol": "TERMINATED_HTTPS", "protocol_port": 443}
+    read, go_on = api.secrets.get_bundle, threading.Event()
+
+    def slow(project_id: str, reference: str) -> Any:
+        if reference == references[2]:
+            go_on.wait(60)
+        return read(project_id, reference)
+
+    monkeypatch.setattr(api.secrets, "get_bundle", slow)
+    try:
+        with deadlines.until(time.monotonic() + 5):
+            said = api.refused(503, "POST", "/listeners", {"listener": {**body, "sni_container_refs": references}})
+    finally:
+        go_on.set()
+    assert said.startswith(
+        "The secret store took too long: it gave 2 of 3 secrets in the time that a request has; nothing was changed. Name fewer"
+    )
+    api.settle()
+    api.ok("POST", "/listeners", {"listener": {**body, "sni_container_refs": references}}, 201)
