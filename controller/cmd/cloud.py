@@ -14,7 +14,7 @@ from oslo_config import cfg
 
 from controller import conf as configuration
 from controller import exceptions
-from controller.deployment import prepare, written
+from controller.deployment import prepare, removal, written
 from controller.openstack import cloud
 
 
@@ -56,6 +56,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     make.add_argument("--write", type=pathlib.Path, metavar="FILE", help="write the lines for figlina.conf there instead of printing them")
     make.set_defaults(run=_guarded(_prepare))
     gone = commands.add_parser("remove", parents=[common], help="delete what `prepare` made: image, flavor, groups, network, service")
+    gone.add_argument("--project", help="the project of amphorae, as for `prepare` (default: that of --os-cloud)")
     gone.set_defaults(run=_guarded(_remove))
 
 
@@ -108,7 +109,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    prepare.remove(_cloud(options)[1], options.prefix, _tell, dry=options.dry_run)
+    removal.remove(_cloud(options)[1], options.prefix, _tell, project=options.project, dry=options.dry_run)
     return 0
 
 

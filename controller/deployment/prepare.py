@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -10,7 +9,7 @@ import ipaddress
 import math
 import pathlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from controller import exceptions
@@ -20,10 +19,12 @@ from controller.openstack import cloud, errors
 MARK = "Made by `figlina cloud prepare`."
 """The description of all that we make, by which `figlina cloud remove` knows it."""
 
+DESCRIBED = "2.55"
+"""Compute's version whose flavors have a description."""
+
 _SUM = "figlina_sha512"
 _NEW = "(new)"
 _PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
-_DESCRIBED = "2.55"  # compute's version whose flavors have a description
 _KEY_OF_USER = "2.10"  # ... in which an administrator makes key pairs of others
 Document = Mapping[str, Any]
 Tell = Callable[[str, str], None]
@@ -229,7 +230,7 @@ class Preparation:
             self._tell("there", f"flavor {name} ({found['id']})")
         else:
             post = {"flavor": {"name": name, **size}}
-            found = self._do(f"flavor {name}", lambda: compute.post("/flavors", post, microversion=_DESCRIBED)["flavor"])
+            found = self._do(f"flavor {name}", lambda: compute.post("/flavors", post, microversion=DESCRIBED)["flavor"])
         self._admit(found)
         self.settings["controller_worker"]["amp_flavor_id"] = found["id"]
 
@@ -354,34 +355,6 @@ STEPS: Mapping[str, Callable[[Preparation], None]] = {
     "image": Preparation.image,
     "key": Preparation.key,
 }
-
-
-def remove(where: cloud.Cloud, prefix: str, tell: Tell, *, dry: bool) -> None:
-    """Delete what `prepare` made with that prefix, and nothing else. Users, projects, roles and key pairs stay: others may use them.
-
-    :raises ControllerError: something is in use; what was deleted before is gone.
-    """
-    for service, path, name in _ours(where, prefix):
-        tell("to delete" if dry else "deleted", name)
-        if not dry:
-            where.service(service).delete(path)
-
-
-def _ours(where: cloud.Cloud, prefix: str) -> Iterator[tuple[str, str, str]]:
-    for one in where.service("image").get("/images", {"name": f"{prefix}-amphora"})["images"]:
-        if one.get("figlina_made") == MARK:
-            yield "image", f"/images/{one['id']}", f"image {one['name']} ({one['id']})"
-    for one in where.service("compute").get("/flavors/detail", {"is_public": "None"}, microversion=_DESCRIBED)["flavors"]:
-        if one.get("description") == MARK and one["name"] == f"{prefix}-amphora":
-            yield "compute", f"/flavors/{one['id']}", f"flavor {one['name']} ({one['id']})"
-    for collection, names in (("security-groups", ("mgmt", "heartbeats")), ("networks", ("mgmt",))):
-        for one in where.service("network").get(f"/{collection}")[collection.replace("-", "_")]:
-            if one["description"] == MARK and one["name"] in [f"{prefix}-{name}" for name in names]:
-                yield "network", f"/{collection}/{one['id']}", f"{collection[:-1].replace('-', ' ')} {one['name']} ({one['id']})"
-    with contextlib.suppress(errors.NotAllowed):
-        for one in where.service("identity").get("/services", {"type": "load-balancer"})["services"]:
-            if one.get("description") == MARK and one["name"] == prefix:
-                yield "identity", f"/services/{one['id']}", f"service {one['name']} ({one['id']}), with its endpoints"
 
 
 def _rule(protocol: str, port: int | None, prefix: str | None) -> Document:

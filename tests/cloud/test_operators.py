@@ -106,7 +106,7 @@ def prefix(users: Users) -> Iterator[str]:
     """Names of our own, which are gone afterwards whatever happens."""
     name = f"t{uuid.uuid4().hex[:8]}"
     yield name
-    figlina.main(["cloud", "remove", "--os-cloud", _name("admin"), "--prefix", name])
+    figlina.main(["cloud", "remove", "--os-cloud", _name("admin"), "--prefix", name, "--project", name])
     identity = catalogue.identity(users.admin)
     for user in identity.users(name=name):
         identity.delete_user(user)
@@ -128,7 +128,7 @@ def test_a_real_cloud_is_prepared_once_and_cleared(
     wanted = ("credentials", "image", "flavor", "groups", "rights")
     found = {one.check: one.finding.level for one in _told(conf, *wanted)}
     assert found == dict.fromkeys((*wanted, "endpoints"), report.Level.OK)
-    assert figlina.main(["cloud", "remove", "--os-cloud", _name("admin"), "--prefix", prefix]) == 0
+    assert figlina.main(["cloud", "remove", "--os-cloud", _name("admin"), "--prefix", prefix, "--project", prefix]) == 0
     left = inventory.left(before, inventory.of(users.admin))
     assert not [name for names in left.values() for name in names if prefix in name]
 

@@ -56,6 +56,11 @@ def _prepare(folder: pathlib.Path, *more: str, image: str = "amphora.qcow2") -> 
     return figlina.main(["cloud", "prepare", *who, *what, *where, *more])
 
 
+def _remove(folder: pathlib.Path, *more: str, project: str = "load-balancing") -> int:
+    words = ["cloud", "remove", "--os-cloud", "admin", "--config-file", str(folder / "figlina.conf")]
+    return figlina.main([*words, "--project", project, *more])
+
+
 def _shape(cloud: simulated.SimulatedCloud) -> dict[str, Any]:
     """All that is there, without ids, passwords and times."""
     ids = {one["id"]: f"{name}/{one.get('name')}" for name, found in cloud.store.items() for one in found.values()}
@@ -223,16 +228,82 @@ def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated.Simu
     strangers += [cloud.add("security-groups", name="figlina-mgmt", description="", project_id="p")]
     before = cloud.inventory()
     assert _prepare(tmp_path) == 0
-    words = ["cloud", "remove", "--os-cloud", "admin", "--config-file", str(tmp_path / "figlina.conf")]
     made = cloud.inventory()
-    assert figlina.main([*words, "--dry-run"]) == 0
+    assert _remove(tmp_path, "--dry-run") == 0
     assert cloud.inventory() == made
-    assert figlina.main(words) == 0
+    cloud.requests.clear()
+    assert _remove(tmp_path) == 0
+    deleted = [path.split("/")[3] for method, path in cloud.requests if method == "DELETE"]
+    assert deleted == ["security-groups", "security-groups", "networks", "flavors", "images", "services"]
     stays = {"users", "projects", "roles", "os-keypairs", "endpoints"}
     assert {name: found for name, found in cloud.inventory().items() if name not in stays} == {
         name: found for name, found in before.items() if name not in stays
     }
     assert all(one["id"] in {each for found in cloud.inventory().values() for each in found} for one in strangers)
+
+
+@pytest.mark.parametrize("user", ["booted-of-image", "booted-in-flavor", "on-network", "with-group"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["", "dry-run"])
+def test_remove_deletes_nothing_while_something_is_in_use(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any, user: str, more: list[str]
+) -> None:
+    assert _prepare(tmp_path) == 0
+    owner, network = cloud.named("projects", "load-balancing")["id"], cloud.named("networks", "figlina-mgmt")["id"]
+    if user.startswith("booted"):
+        word, kind = ("figlina_image", "images") if user == "booted-of-image" else ("figlina_flavor", "flavors")
+        metadata = {word: cloud.named(kind, "figlina-amphora")["id"]}
+        cloud.add("servers", name="user", tenant_id=owner, metadata=metadata, status="SHUTOFF", image="")
+    else:
+        where = network if user == "on-network" else cloud.add("networks", name="of-a-tenant", project_id="tenant")["id"]
+        groups = [] if user == "on-network" else [cloud.named("security-groups", "figlina-mgmt")["id"]]
+        cloud.add("ports", name="user", network_id=where, project_id=owner, security_groups=groups)
+    before = cloud.inventory()
+    assert _remove(tmp_path, *more) == 1
+    assert cloud.inventory() == before
+    told = capsys.readouterr().err
+    assert f"in use by {'server' if user.startswith('booted') else 'port'} user (" in told
+    assert "Nothing was deleted" in told
+
+
+def test_what_is_none_of_ours_or_goes_with_the_network_is_in_no_ones_way(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path) -> None:
+    assert _prepare(tmp_path) == 0
+    owner, flavor = cloud.named("projects", "load-balancing")["id"], cloud.named("flavors", "figlina-amphora")["id"]
+    cloud.add("servers", name="s", tenant_id="another", metadata={"figlina_flavor": flavor}, status="ACTIVE", image="")
+    cloud.add("servers", name="t", tenant_id=owner, metadata={"figlina_flavor": "another"}, status="ACTIVE", image="")
+    other = cloud.add("networks", name="of-a-tenant", project_id="tenant")["id"]
+    cloud.add("ports", name="u", network_id=other, project_id=owner, security_groups=[])
+    network = cloud.named("networks", "figlina-mgmt")["id"]
+    dhcp = cloud.add("ports", network_id=network, project_id=owner, device_owner="network:dhcp", security_groups=[])
+    assert _remove(tmp_path, "--dry-run") == 0
+    del cloud.network.ports[dhcp["id"]]  # as Neutron does by itself
+    assert _remove(tmp_path) == 0
+    assert network not in cloud.store["networks"]
+
+
+def test_remove_leaves_what_is_another_projects(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:
+    """Two deployments with the same prefix share a flavor and the place in the catalogue: the last one takes them."""
+    assert _prepare(tmp_path) == 0
+    first = cloud.inventory()
+    more = ["--project", "second", "--user", "second", "--write", str(tmp_path / "second.conf"), "--skip", "key"]
+    assert _prepare(tmp_path, *more) == 0
+    kinds = ("images", "flavors", "networks", "subnets", "security-groups", "services")
+    both = {kind: set(cloud.store[kind]) for kind in kinds}
+    shared = {kind: both[kind] & first[kind] for kind in ("flavors", "services")}
+    assert shared == {kind: both[kind] for kind in shared}
+    assert _remove(tmp_path) == 0
+    told = capsys.readouterr().out
+    assert "stays     flavor figlina-amphora" in told
+    assert "stays     service figlina" in told
+    left = {kind: set(cloud.store[kind]) for kind in kinds}
+    assert left == {kind: shared.get(kind, both[kind] - first[kind]) for kind in kinds}
+    assert cloud.named("flavors", "figlina-amphora")["access"] == [cloud.named("projects", "second")["id"]]
+    assert _remove(tmp_path, project="admin") == 0
+    assert "nothing   of figlina was made in the project" in capsys.readouterr().out
+    assert {kind: set(cloud.store[kind]) for kind in kinds} == left
+    assert _remove(tmp_path, project="no-such-project") == 1
+    assert "There is no project no-such-project" in capsys.readouterr().err
+    assert _remove(tmp_path, project="second") == 0
+    assert [one["name"] for kind in kinds for one in cloud.store[kind].values() if one["name"].startswith("figlina")] == []
 
 
 def test_a_file_of_somebody_else_is_not_written_over(cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, capsys: Any) -> None:

@@ -348,7 +348,8 @@ class Compute:
     def _access(self, flavor_id: str) -> dict[str, Any]:
         access = self.rows["flavors"][flavor_id].setdefault("access", [])
         if flask.request.method == "POST":
-            access.append(flask.request.get_json()["addTenantAccess"]["tenant"])
+            ((action, of),) = flask.request.get_json().items()
+            {"addTenantAccess": access.append, "removeTenantAccess": access.remove}[action](of["tenant"])
         return {"flavor_access": [{"flavor_id": flavor_id, "tenant_id": one} for one in access]}
 
     def _quotas(self) -> dict[str, dict[str, int]]:
