@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -30,6 +32,11 @@ QUESTIONS = {"compute": "/flavors", "network": "/networks", "image": "/images", 
 
 _GIVE = "openstack role add --project {project} --user {user} admin"
 _PATIENCE = 10.0  # seconds
+_AGAIN = "ask again when it answers: nothing was found out"
+_OLD = 3600  # seconds that no check lasts
+_NAME = "figlina-status-check-"
+_SHORTLY = {"fields": ["id", "name", "project_id"]}
+_OURS = re.compile(_NAME + r"(?:([0-9a-f]+)-)?[0-9a-f]{8}")
 
 
 def credentials(site: Site) -> Finding:
@@ -54,7 +61,7 @@ def endpoints(site: Site) -> Iterator[Finding]:
             _, newest = site.cloud.service(name).microversions()
         except exceptions.ControllerError as error:
             fix = f"openstack endpoint create --region REGION {name.replace('_', '-')} public URL, or [{section}] endpoint_override = URL"
-            yield failure("endpoint", str(error), fix)
+            yield failure("endpoint", str(error), _AGAIN if isinstance(error, errors.TryAgain) else fix)
             continue
         if name == "compute" and machines.numbers(newest) < nova.OLDEST:
             oldest = ".".join(map(str, nova.OLDEST))
@@ -82,6 +89,8 @@ def rights(site: Site) -> Iterator[Finding]:
     for code, (words, attempt) in tries.items():
         try:
             attempt(site)
+        except exceptions.Transient as error:
+            yield failure("unanswered", f"no answer whether {site.access.username} can {words}: {error}", _AGAIN)
         except errors.QuotaMet as error:
             yield failure(code, f"the quota does not let it {words}: {error.words}", "openstack quota set, see the check `quota`")
         except (errors.NotAllowed, errors.ServiceRefused) as error:
@@ -95,7 +104,7 @@ def _try_server(site: Site) -> None:
     try:
         site.compute.post("/servers", {"server": wanted})
     except errors.ServiceRefused as error:
-        if error.status not in (400, 404):
+        if isinstance(error, errors.TryAgain) or error.status not in (400, 404):
             raise
 
 
@@ -107,44 +116,92 @@ def _try_port(site: Site) -> None:
     wanted = {"name": _name(), "network_id": network["id"], "project_id": project_id, "admin_state_up": False}
     if network.get("port_security_enabled", True):  # elsewhere Neutron takes neither, and nobody needs them
         wanted |= {"security_groups": [], "allowed_address_pairs": [{"ip_address": "192.0.2.1"}]}  # RFC 5737: nobody's
-    with _made(site.network, "/ports", "port", wanted):
-        pass
+    trial = _Trial(site.network, "/ports", "port", {"network_id": network["id"], **_SHORTLY})
+    for left in trial.sweep():
+        _forget_groups_of(site, left["project_id"])
+    try:
+        with trial.made(wanted):
+            pass
+    except exceptions.Transient:
+        _forget_groups_of(site, project_id)
+        raise
     _forget_groups_of(site, project_id)
 
 
 def _forget_groups_of(site: Site, project_id: str) -> None:
     """Neutron gives a project its group `default` with its first port, also one that does not exist. Who may not delete it leaves it.
 
-    Called only where there was a port: to ask for the groups of a project makes that group, too.
+    Called only where there was a port, or may have been: to ask for the groups of a project makes that group, too.
     """
-    with contextlib.suppress(errors.ServiceRefused):
-        for group in site.network.get("/security-groups", {"project_id": project_id, "fields": ["id", "project_id"]})["security_groups"]:
-            if group["project_id"] == project_id:
+    with contextlib.suppress(errors.ServiceRefused, exceptions.Transient):
+        for group in site.network.get("/security-groups", {"project_id": project_id, "fields": ["id", "name", "project_id"]})[
+            "security_groups"
+        ]:
+            if (group["project_id"], group["name"]) == (project_id, "default"):
                 site.network.delete(f"/security-groups/{group['id']}")
 
 
 def _try_group(site: Site) -> None:
-    with _made(site.network, "/security-groups", "security_group", {"name": _name()}) as made:
+    trial = _Trial(site.network, "/security-groups", "security_group", {"project_id": site.access.project_id, **_SHORTLY})
+    trial.sweep()
+    with trial.made({"name": _name()}) as made:
         rule = {"security_group_id": made["id"], "direction": "ingress", "protocol": "tcp", "port_range_min": 80, "port_range_max": 80}
         site.network.post("/security-group-rules", {"security_group_rule": rule})
 
 
 def _try_server_group(site: Site) -> None:
-    with _made(site.compute, "/os-server-groups", "server_group", {"name": _name(), "policies": ["anti-affinity"]}):
+    trial = _Trial(site.compute, "/os-server-groups", "server_group", {"limit": 1000})
+    trial.sweep()
+    with trial.made({"name": _name(), "policies": ["anti-affinity"]}):
         pass
 
 
-@contextlib.contextmanager
-def _made(service: cloud.Service, path: str, word: str, wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    made = service.post(path, {word: dict(wanted)})[word]
-    try:
-        yield made
-    finally:
-        service.delete(f"{path}/{made['id']}")
+@dataclasses.dataclass(frozen=True)
+class _Trial:
+    """Things of one kind that are made to see whether they can be; `among` is where they are listed."""
+
+    service: cloud.Service
+    path: str
+    word: str
+    among: Mapping[str, Any]
+
+    @contextlib.contextmanager
+    def made(self, wanted: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """One that is there meanwhile. Where its answer is lost, it is looked for and deleted."""
+        try:
+            made = self.service.post(self.path, {self.word: dict(wanted)})[self.word]
+        except exceptions.Transient:
+            self._delete_those(lambda name: name == wanted["name"])
+            raise
+        try:
+            yield made
+        finally:
+            self.service.delete(f"{self.path}/{made['id']}")
+
+    def sweep(self) -> Sequence[Mapping[str, Any]]:
+        """Delete what checks of long ago have left, whose end or whose answers were lost. Those that run now are let alone."""
+        return self._delete_those(_is_old)
+
+    def _delete_those(self, which: Callable[[str], bool]) -> Sequence[Mapping[str, Any]]:
+        """What can't be deleted now is left for the next check. Returns what is gone."""
+        gone = []
+        with contextlib.suppress(errors.ServiceRefused, exceptions.Transient):
+            for one in self.service.get(self.path, self.among)[f"{self.word}s"]:
+                if _OURS.fullmatch(one["name"]) and which(one["name"]):
+                    self.service.delete(f"{self.path}/{one['id']}")
+                    gone.append(one)
+        return gone
 
 
 def _name() -> str:
-    return f"figlina-status-check-{secrets.token_hex(4)}"
+    """Of something that is made for a moment: since when, and what no other one has."""
+    return f"{_NAME}{int(time.time()):x}-{secrets.token_hex(4)}"
+
+
+def _is_old(name: str) -> bool:
+    """Names of former releases tell no time."""
+    match = _OURS.fullmatch(name)
+    return match is not None and (match[1] is None or time.time() - int(match[1], 16) > _OLD)
 
 
 TRIES: Mapping[str, tuple[str, Callable[[Site], None]]] = {

@@ -9,6 +9,7 @@ import json
 import pathlib
 import shutil
 import socket
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -344,6 +345,74 @@ def test_what_was_tried_is_taken_away_and_what_neutron_made_for_it(world: World)
     before = {kind: set(rows) for kind, rows in world.cloud.store.items()}
     assert [one for one in world.check() if one.check == "rights"]
     assert {kind: set(rows) for kind, rows in world.cloud.store.items()} == before
+
+
+_MADE = ("/ports$", "/security-groups$", "/os-server-groups$")
+
+
+def _rights(world: World) -> list[report.Finding]:
+    return [one.finding for one in world.check() if one.check == "rights"]
+
+
+@pytest.mark.parametrize("path", _MADE)
+def test_what_was_made_without_an_answer_is_taken_away(world: World, path: str) -> None:
+    before = {kind: set(rows) for kind, rows in world.cloud.store.items()}
+    world.cloud.fail("POST", path, simulated.refusal(504, "the gateway has waited long enough"), after=True)
+    (told,) = _rights(world)
+    assert {kind: set(rows) for kind, rows in world.cloud.store.items()} == before
+    assert (told.code, told.fix) == ("unanswered", identity._AGAIN)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+@pytest.mark.parametrize("path", [*_MADE, "/servers$", "/security-group-rules$"])
+def test_a_busy_cloud_is_no_lack_of_rights(world: World, path: str, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_PAUSE", 0.0)
+    before = {kind: set(rows) for kind, rows in world.cloud.store.items()}
+    world.cloud.fail("POST", path, simulated.refusal(status, "too much to do"), times=3)
+    (told,) = _rights(world)
+    assert (told.level, told.code) == (report.Level.FAILURE, "unanswered")
+    assert "too much to do" in told.found
+    assert told.fix == identity._AGAIN
+    assert {kind: set(rows) for kind, rows in world.cloud.store.items()} == before
+
+
+def test_a_gateways_word_is_not_that_of_compute(world: World) -> None:
+    """Nova's 404 for a flavor that is none shows that we may boot; that of a gateway, which bears no request's id, shows nothing."""
+    world.cloud.fail("POST", "/servers$", simulated.refusal(404, "no such page", headers={"x-openstack-request-id": ""}))
+    (told,) = _rights(world)
+    assert (told.code, told.fix) == ("unanswered", identity._AGAIN)
+
+
+def test_a_service_that_is_busy_needs_no_other_endpoint(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud, "_PAUSE", 0.0)
+    world.cloud.fail("GET", "/flavors$", simulated.refusal(503, "too much to do"), times=3)
+    (told,) = [one.finding for one in world.check() if one.finding.code == "endpoint"]
+    assert told.fix == identity._AGAIN
+
+
+def test_what_checks_of_long_ago_left_is_taken_away_and_that_of_others_stays(world: World) -> None:
+    now = int(time.time())
+    old, young = f"figlina-status-check-{now - 4000:x}-0a0b0c0d", f"figlina-status-check-{now - 3000:x}-0a0b0c0d"
+    network, owner = world.names["network"], world.names["owner"]
+    groups = {name: world.cloud.add("security-groups", name=name, project_id=owner)["id"] for name in (old, young)}
+    groups |= {name: world.cloud.add("security-groups", name=name, project_id=owner)["id"] for name in ("figlina-status-check-of-mine",)}
+    theirs = world.cloud.add("security-groups", name=old, project_id="another")["id"]
+    ports = {
+        name: world.cloud.add("ports", name=name, network_id=network, project_id=f"of-{name}", security_groups=[]) for name in (old, young)
+    }
+    former = world.cloud.add("ports", name="figlina-status-check-0a0b0c0d", network_id=network, project_id="f", security_groups=[])
+    sets = {name: world.cloud.add("os-server-groups", name=name, project_id=owner, policy="anti-affinity") for name in (old, young)}
+    before = {kind: set(rows) for kind, rows in world.cloud.store.items()}
+    (told,) = _rights(world)
+    assert told.level is report.Level.OK
+    gone = {kind: before[kind] - set(rows) for kind, rows in world.cloud.store.items()}
+    assert gone["ports"] == {ports[old]["id"], former["id"]}
+    assert gone["os-server-groups"] == {sets[old]["id"]}
+    assert groups[old] in gone["security-groups"]
+    assert not {theirs, groups[young], groups["figlina-status-check-of-mine"]} & gone["security-groups"]
+    defaults = {one["project_id"] for one in world.cloud.store["security-groups"].values() if one["name"] == "default"}
+    assert f"of-{young}" in defaults
+    assert not {f"of-{old}", "f"} & defaults
 
 
 def test_a_management_network_without_port_security_is_no_fault_of_rights(world: World) -> None:

@@ -194,7 +194,7 @@ class SimulatedCloud:
             response = fault.answer()
         if flask.g.pop("cut", False):
             response = refusal(504, "the gateway has waited long enough")()
-        response.headers["x-openstack-request-id"] = f"req-{uuid.uuid4()}"
+        response.headers.setdefault("x-openstack-request-id", f"req-{uuid.uuid4()}")  # an empty one: a gateway's answer
         return response
 
 
