@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amphora_agent import haproxy_runtime, metrics, system
+from amphora_agent import haproxy_runtime, metric_sums, metrics, system
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
@@ -42,16 +42,15 @@ backend {name}
 class Exporter:
     """Serves from the first time that it is needed."""
 
-    def __init__(self, path: pathlib.Path, runtime: haproxy_runtime.RuntimeApi) -> None:
+    def __init__(self, path: pathlib.Path, runtime: haproxy_runtime.RuntimeApi, kept: pathlib.Path) -> None:
         self._path, self._runtime = path, runtime
-        self._lock, self._counting = threading.Lock(), threading.Lock()
+        self.sums = metric_sums.Sums(kept)
+        self._lock = threading.Lock()
         self._listening: socket.socket | None = None
         self._answer, self._until = b"", 0.0
         self._processor: Sequence[int] = ()
-        self._before: metrics.Families = {}  # what workers counted that have ended
         self.expiries: Callable[[], Mapping[str, float]] = dict  # of listeners: when the first of their certificates ends
         self.others: Callable[[], Iterable[Mapping[str, str]]] = tuple  # rows as of `show stat`, of what HAProxy does not serve
-        self._leaving: dict[int, metrics.Families] = {}  # the same of those that have a successor and finish their connections
 
     @property
     def backend(self) -> str:
@@ -78,22 +77,12 @@ class Exporter:
             threading.Thread(target=self._serve, args=(self._listening,), name="metrics", daemon=True).start()
 
     def note(self, worker: int, former: haproxy_runtime.Session) -> None:
-        """Remember what a worker has counted that has a successor: what scrapers see goes on from there. What served before it and not
-        under it any more is forgotten, whether anybody scrapes or not.
+        """Remember what a worker has counted that has a successor: what scrapers see goes on from there, whether anybody scrapes or not.
 
         :raises RuntimeFailed: it does not answer.
         """
         if self._listening is not None:
-            counted = metrics.counts(former.ask("show stat"), former.ask("show info"), rest.is_own)
-            with self._counting:
-                if worker not in self._leaving:  # it has a successor just now; at its end, others may have counted what it never served
-                    self._before = metrics.of_those_in(counted, self._before)
-                self._leaving[worker] = counted
-
-    def end(self, worker: int) -> None:
-        """What was noted of a worker is all that it will have counted."""
-        with self._counting:
-            metrics.add(self._before, self._leaving.pop(worker, {}))
+            self.sums.leave(worker, metrics.counts(former.ask("show stat"), former.ask("show info"), rest.is_own))
 
     def _serve(self, listening: socket.socket) -> None:
         turns = threading.Semaphore(2 * AT_ONCE)  # two workers of HAProxy may ask, of before and after a reload
@@ -112,6 +101,7 @@ class Exporter:
                         return
                     received += chunk
                 connection.sendall(self._reply())
+            self.sums.save_now_and_then()
         finally:
             turns.release()
 
@@ -137,11 +127,10 @@ class Exporter:
         processor = [int(word) for word in first.split()[1:9]]
         load = metrics.load(processor, self._processor or [0] * len(processor), system.memory())
         self._processor = processor
-        present = metrics.families(self._runtime.ask("show stat"), self._runtime.ask("show info"), rest.is_own)
-        with self._counting:
-            self._before = metrics.of_those_in(present, self._before)
-            for counted in (self._before, *self._leaving.values()):
-                metrics.add(present, metrics.of_those_in(present, counted))
+        info, head, statistics = self._runtime.ask("show info;show stat").partition("# pxname")  # of one worker, while another one begins
+        present = metrics.families(head + statistics, info, rest.is_own)
+        counted = {name: dict(samples) for name, samples in present.items() if metrics.is_count(name)}
+        metrics.add(present, self.sums.take(haproxy_runtime.worker_in(info) or 0, counted))
         metrics.add_rows(present, self.others())
         try:
             for listener, end in self.expiries().items():

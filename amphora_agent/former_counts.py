@@ -100,7 +100,7 @@ class FormerCounts:
             LOG.warning("What worker %s has counted will be missing in the metrics: %s", worker, exc)
 
     def _let_go(self, worker: int) -> None:
-        self._exporter.end(worker)
+        self._exporter.sums.end(worker)
         held = self._former.pop(worker).held
         if held is not None:
             held.close()

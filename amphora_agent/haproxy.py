@@ -126,7 +126,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         own = places.own or places.run
         self._certificates = certificates.Certificates(places.certificates)
         reported = (own / "haproxy.sock", places.state / "counters.json", places.run / "drains.json")
-        super().__init__(*reported, self._certificates, places.run / "metrics.sock")
+        super().__init__(*reported, self._certificates, places.run / "metrics.sock", places.state / "metrics.json")
         self._exporter.expiries = lambda: self._certificates.ends(self.runtime, certificates.of(self.config or ""))
         self._command = command
         self._record = record or programs.Record(places.state / "programs.json")

@@ -42,11 +42,12 @@ class ReportingHAProxy(program.Program):
         drains: pathlib.Path,
         certificates: certificates.Certificates,
         exported: pathlib.Path,
+        exported_sums: pathlib.Path,
     ) -> None:
         self.runtime = haproxy_runtime.RuntimeApi(socket)
         self.changes = haproxy_changes.Changes(self.runtime, certificates, haproxy_drains.Drains(drains, self.runtime))
         self._counters = counters.Counters(counted)
-        self._exporter = exporter.Exporter(exported, self.runtime)
+        self._exporter = exporter.Exporter(exported, self.runtime, exported_sums)
         self._former_counts = former_counts.FormerCounts(self._counters, self._exporter)
         self._counting = threading.Lock()
         self._is_replacing = False  # True while it is being replaced because somebody wants another state
@@ -74,8 +75,13 @@ class ReportingHAProxy(program.Program):
     def save(self) -> None:
         self._counters.save()
 
+    def end(self) -> None:
+        self.save()
+        self._exporter.sums.save()
+
     def forget(self) -> None:
         self._counters.forget()
+        self._exporter.sums.forget()
 
     @property
     def awaits(self) -> bool:

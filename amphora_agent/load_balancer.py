@@ -185,7 +185,8 @@ class LoadBalancer:
 
     def end(self) -> None:
         """The agent ends, as it was told to; the programs go on."""
-        self.save()
+        for one in self._programs:
+            one.end()
         self._record.end()
 
     def save(self) -> None:

@@ -94,8 +94,8 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
 }
 _MILLISECONDS = frozenset(("ctime", "ctime_max", "qtime", "qtime_max", "rtime", "rtime_max", "ttime", "ttime_max"))
 
-_Labels = tuple[tuple[str, str], ...]
-Families = dict[str, dict[_Labels, float]]
+Labels = tuple[tuple[str, str], ...]
+Families = dict[str, dict[Labels, float]]
 """Values by labels, by the name of the metric."""
 
 
@@ -123,9 +123,14 @@ def add_rows(families: Families, rows: Iterable[Mapping[str, str]]) -> None:
         _add_row(families, row)
 
 
+def is_count(name: str) -> bool:
+    """Whether the values of a metric only rise."""
+    return name.endswith("_total")
+
+
 def counts(statistics: str, info: str, is_own: Callable[[str], bool]) -> Families:
     """The metrics of `families` that only rise."""
-    return {name: samples for name, samples in families(statistics, info, is_own).items() if name.endswith("_total")}
+    return {name: samples for name, samples in families(statistics, info, is_own).items() if is_count(name)}
 
 
 def add(sums: Families, counted: Families) -> None:
@@ -158,16 +163,16 @@ def _add_row(families: Families, row: Mapping[str, str]) -> None:
             _put(families, f"{prefix}_http_responses_total", (*labels, ("code", code)), float(row[f"hrsp_{code}"]))
 
 
-def _add(families: Families, prefix: str, labels: _Labels, fields: Mapping[str, str], values: Mapping[str, str]) -> None:
+def _add(families: Families, prefix: str, labels: Labels, fields: Mapping[str, str], values: Mapping[str, str]) -> None:
     for suffix, field in fields.items():
         if value := values.get(field):
             _put(families, f"{prefix}_{suffix}", labels, float(value) / (1000 if field in _MILLISECONDS else 1))
 
 
-def _put(families: Families, name: str, labels: _Labels, value: float) -> None:
+def _put(families: Families, name: str, labels: Labels, value: float) -> None:
     """A pool that two listeners share is two backends, and one to whoever looks: counts are added, of the rest the most is told."""
     family = families.setdefault(name, {})
-    counts = name.endswith("_total") or "_current_" in name
+    counts = is_count(name) or "_current_" in name
     before = family.get(labels)
     family[labels] = value if before is None else before + value if counts else max(before, value)
 
@@ -176,9 +181,9 @@ def _pairs(info: str) -> dict[str, str]:
     return dict(line.split(": ", 1) for line in info.splitlines() if ": " in line)
 
 
-def _lines(families: Mapping[str, Mapping[_Labels, float]]) -> Iterator[str]:
+def _lines(families: Mapping[str, Mapping[Labels, float]]) -> Iterator[str]:
     for name, samples in sorted(families.items()):
-        yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n"
+        yield f"# TYPE {name} {'counter' if is_count(name) else 'gauge'}\n"
         for labels, value in samples.items():
             named = ",".join(f'{label}="{word}"' for label, word in labels)
             yield f"{name}{{{named}}} {value:.16g}\n" if named else f"{name} {value:.16g}\n"

@@ -108,6 +108,10 @@ class Program(abc.ABC):
     def save(self) -> None:
         """Write down what is about to be told."""
 
+    def end(self) -> None:
+        """The agent ends, as it was told to: write down what the next one is to know. The program goes on."""
+        self.save()
+
     @property
     def awaits(self) -> bool:
         """Whether something is under way that is to be told at once: it is looked at ten times a second then."""

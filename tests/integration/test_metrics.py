@@ -124,21 +124,57 @@ def test_metrics_are_there_after_the_agent_died(dual: Dual) -> None:
     dual.delete(made)
 
 
+class Seen:
+    """What a scraper has seen of the counters of a load balancer: none of them may fall."""
+
+    def __init__(self, dual: Dual, made: dict[str, Any]) -> None:
+        self._dual, self._vip = dual, made["vip_address"]
+        self._requests = f'octavia_listener_http_requests_total{{listener="{made["listeners"][0]["id"]}"}}'
+        self._seen: dict[str, float] = {}
+
+    def look(self) -> float:
+        """Requests by now."""
+        text, _, status = scrape(self._dual, self._vip).rpartition("\n")
+        assert status.startswith("200 ")
+        now = {key: value for key, value in samples(text).items() if re.match(r"octavia_\w+_total\b", key)}
+        assert [key for key, value in self._seen.items() if now[key] < value] == []
+        self._seen.update(now)
+        return now[self._requests]
+
+    def look_again(self) -> float:
+        """The same, once somebody answers."""
+        eventually(lambda: scrape(self._dual, self._vip).rpartition("\n")[2].startswith("200 "), 60)
+        return self.look()
+
+
+def test_counts_go_on_over_deaths_of_the_agent_and_of_haproxy(dual: Dual) -> None:
+    made = balancer(dual, 4, "SINGLE")
+    vip, listener, seen = made["vip_address"], made["listeners"][0]["id"], Seen(dual, made)
+    dual.all_answer(vip, {"back-web-4", "back-web-6"})
+    eventually(lambda: seen.look_again() > 0, 60)
+    for number in range(2):
+        assert all(dual.fetch(vip) for _ in range(3))
+        time.sleep(1.5)  # an answer is given again for a second
+        before = seen.look()
+        dual.site.api.put(f"/listeners/{listener}", {"listener": {"timeout_client_data": 40_000 + number}})
+        dual.site.api.wait_active(made["id"])
+        dual.site.kill(pid for one in dual.amphorae(made) for pid in agent_pids(one))
+        assert dual.fetch(vip)
+        assert seen.look_again() == before + 1
+    time.sleep(1.5)
+    before = seen.look()
+    dual.site.kill(pid for one in dual.amphorae(made) for pid in haproxy_workers(one))
+    eventually(lambda: dual.fetch(vip) != "", 60)
+    time.sleep(1.5)
+    assert seen.look_again() > before
+    dual.delete(made)
+
+
 def test_counts_go_on_over_reloads(dual: Dual) -> None:
     made = balancer(dual, 4, "SINGLE")
     vip, listener = made["vip_address"], made["listeners"][0]["id"]
     dual.all_answer(vip, {"back-web-4", "back-web-6"})
-    requests = f'octavia_listener_http_requests_total{{listener="{listener}"}}'
-    seen: dict[str, float] = {}
-
-    def look() -> float:
-        text, _, status = scrape(dual, vip).rpartition("\n")
-        assert status.startswith("200 ")
-        now = {key: value for key, value in samples(text).items() if re.match(r"octavia_\w+_total\b", key)}
-        assert [key for key, value in seen.items() if now[key] < value] == []
-        seen.update(now)
-        return now[requests]
-
+    look = Seen(dual, made).look
     eventually(lambda: look() > 0, 60)
     time.sleep(1.5)
     before = look()

@@ -71,7 +71,7 @@ def total(counted: counters.Counters, former: former_counts.FormerCounts) -> int
 
 def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker, tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
     counted.take(7, {"l1": [50, 50, 5, 0]})
     with former.beside(runtime) as succeeded:
         assert total(counted, former) == 5  # another worker is asked before it is known that it has taken over
@@ -98,7 +98,7 @@ def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker
 def test_answers_that_come_in_pieces_are_whole_before_they_count(worker: Worker, tmp_path: pathlib.Path) -> None:
     """A worker that is let go after the first piece of its last answer would take its counts with it."""
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
     with former.beside(runtime) as succeeded:
         succeeded()
     worker.stopping, worker.pause = 1, 0.03
@@ -138,7 +138,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_another(worke
 
 def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
     with former.beside(runtime):
         assert former.workers == {7}
     assert former.workers == set()
@@ -146,7 +146,7 @@ def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathli
 
 def test_one_that_does_not_answer_costs_the_reload_nothing_but_its_counts(tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(tmp_path / "nobody")
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime))
+    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
     with former.beside(runtime) as succeeded:
         succeeded()
     former.look()
