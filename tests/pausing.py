@@ -51,7 +51,7 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._driver, name)
-        if name not in self._told:
+        if name not in self._told or not callable(found):
             return found
 
         @functools.wraps(found)

@@ -30,6 +30,9 @@ EXPLAINED = {
     "controller/health_manager/receiver.py:Receiver._ask": "what a request says; agents do not look at it",
     "controller/worker/engine.py:FlowEngine.may_wait": "how long a step has waited, over processes: of a gap, a minute "
     "counts at most, and nothing if it is negative",
+    "controller/deployment/identity.py:_name": "when what a status check tries was made, for a later check to see",
+    "controller/deployment/identity.py:_is_old": "whether that is left over from a check of an hour ago or more: if the clock jumps, "
+    "it stays until the next check, or a check that runs just now says that what it tries is gone",
     # Is compared with nothing but itself, or shown:
     "controller/api/lbaasv2/agents.py:view": "whether an agent is shown as alive",
     "controller/api/serving/threads.py:_date": "what an answer says of the time (RFC 9110)",

@@ -112,10 +112,7 @@ def authorities(content: bytes) -> list[x509.Certificate]:
     :raises InvalidRequest: they can't be read.
     """
     _refuse_large(content)
-    try:
-        return _certificates(content)
-    except InvalidRequest as exc:
-        raise _refusal(str(exc).replace("The certificate can't", "The CA certificate can't")) from exc
+    return _certificates(content, "CA certificate")
 
 
 def authorities_pem(content: bytes) -> bytes:
@@ -222,7 +219,7 @@ def _is_of(key: _Key, certificate: x509.Certificate) -> bool:
         return False
 
 
-def _certificates(content: bytes) -> list[x509.Certificate]:
+def _certificates(content: bytes, noun: str = "certificate") -> list[x509.Certificate]:
     """All of them: a bundle that lost one without a word would turn away whoever needs that one.
 
     :raises InvalidRequest: one can't be read.
@@ -230,11 +227,11 @@ def _certificates(content: bytes) -> list[x509.Certificate]:
     for kind in _BEGIN.findall(content):
         if kind in _UNREAD:
             words = f"a block {kind.decode()} is not read: make certificates in PEM of it (`{_UNREAD[kind]}`)"
-            raise _refusal(f"The certificate can't be read: {words}.")
+            raise _refusal(f"The {noun} can't be read: {words}.")
     try:
         found = x509.load_pem_x509_certificates(content)
     except ValueError as exc:
-        raise _refusal("The certificate can't be read: it must be PEM.") from exc
+        raise _refusal(f"The {noun} can't be read: it must be PEM.") from exc
     _refuse_cut(content, _CERTIFICATE, len(found))
     return found
 
