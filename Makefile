@@ -33,7 +33,7 @@ image: ## build the amphora image for virtual machines: build/image/amphora.qcow
 # The folders of which `quick` runs something: to read all others takes each of its processes seconds.
 QUICK = tests/test_architecture.py tests/test_linters.py tests/unit tests/contract tests/functional
 
-quick: install ## two cases of each unit, contract and functional test, nothing that takes a second: no root, no network, no database servers (under two minutes)
+quick: install ## two cases of each unit, contract and functional test, nothing that takes a second: no root, no network, no database servers (280 s of CPU on a busy machine)
 	@$(BIN)/pytest -n 3 --cases 2 -m "not integration and not vm and not cloud and not slow and not lengthy" $(QUICK)
 
 # What is written in bash, for DevStack; bashate's E006 would end lines at 79 characters.
