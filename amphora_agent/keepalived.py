@@ -345,7 +345,9 @@ class Keepalived(program.Program):
 
     def _written(self) -> bytes:
         """What it wrote since it was started last."""
-        return (system.read_file(self._log) or b"")[self._log_began :]
+        with self._log.open("rb") as log:
+            log.seek(self._log_began)
+            return log.read()
 
     def _reload(self, pid: int) -> bool:
         """Have the parent and its child read the configuration; whether they live to do it."""

@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from controller.drivers.amphora import fake
+from controller.drivers.ca import fake as fake_ca
+from tests.contract import agent_stand_in, embedded_cloud, fake_cloud, openstack_cloud
 from tests.contract import cloud as clouds
-from tests.contract import embedded_cloud, fake_cloud, openstack_cloud
 from tests.vm.conftest import image_folder  # noqa: F401  (a fixture)
 
 CLOUDS = ["fake", pytest.param("embedded", marks=pytest.mark.integration)]
@@ -41,3 +43,18 @@ def _made(request: pytest.FixtureRequest, folder: pathlib.Path) -> clouds.Cloud:
     if request.param == "qemu":
         return embedded_cloud.QemuCloud(folder, request.getfixturevalue("image_folder") / "amphora.qcow2")
     return embedded_cloud.EmbeddedCloud(folder)
+
+
+@pytest.fixture
+def authority() -> fake_ca.FakeCertificateAuthority:
+    """Who signs what the agent and its controller show."""
+    return fake_ca.FakeCertificateAuthority()
+
+
+@pytest.fixture
+def agent(authority: fake_ca.FakeCertificateAuthority, tmp_path: pathlib.Path) -> Iterator[agent_stand_in.AgentStandIn]:
+    """One that answers as an amphora's does, on this machine."""
+    stand_in = agent_stand_in.AgentStandIn(authority, agent_stand_in.an_amphora_here(), fake.FakeAmphora(), tmp_path)
+    stand_in.start()
+    yield stand_in
+    stand_in.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
-import pathlib
 import ssl
 import threading
 import tracemalloc
@@ -18,7 +17,7 @@ import pytest
 from amphora_agent.protocol import boot
 from amphora_agent.protocol import rest as protocol
 from controller import exceptions
-from controller.drivers.amphora import fake, interface, rest
+from controller.drivers.amphora import interface, rest
 from controller.drivers.ca import fake as fake_ca
 from controller.model.amphora import Amphora
 from controller.tasks import certificates
@@ -88,19 +87,6 @@ WAYS: dict[str, tuple[Callable[[io.BufferedIOBase], None], str]] = {
     "a drip of interim answers": (_drip(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TIME),
     "a drip of trailers": (_drip(_CHUNKED + b"0\r\n", b"X: y\r\n"), TIME),
 }
-
-
-@pytest.fixture
-def authority() -> fake_ca.FakeCertificateAuthority:
-    return fake_ca.FakeCertificateAuthority()
-
-
-@pytest.fixture
-def agent(authority: fake_ca.FakeCertificateAuthority, tmp_path: pathlib.Path) -> Iterator[agent_stand_in.AgentStandIn]:
-    stand_in = agent_stand_in.AgentStandIn(authority, agent_stand_in.an_amphora_here(), fake.FakeAmphora(), tmp_path)
-    stand_in.start()
-    yield stand_in
-    stand_in.stop()
 
 
 @pytest.fixture

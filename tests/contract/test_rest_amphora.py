@@ -15,26 +15,13 @@ import pytest
 from amphora_agent.protocol import rest as protocol
 from controller import conf as configuration
 from controller import exceptions
-from controller.drivers.amphora import fake, rest
+from controller.drivers.amphora import rest
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.ca import local as local_ca
 from tests import builders
 from tests.contract import agent_stand_in
 
 WANTED = protocol.WantedState(load_balancer_id=builders.an_id("lb"), generation=1, programs={"haproxy": "defaults\n"})
-
-
-@pytest.fixture
-def authority() -> fake_ca.FakeCertificateAuthority:
-    return fake_ca.FakeCertificateAuthority()
-
-
-@pytest.fixture
-def agent(authority: fake_ca.FakeCertificateAuthority, tmp_path: pathlib.Path) -> Iterator[agent_stand_in.AgentStandIn]:
-    stand_in = agent_stand_in.AgentStandIn(authority, agent_stand_in.an_amphora_here(), fake.FakeAmphora(), tmp_path)
-    stand_in.start()
-    yield stand_in
-    stand_in.stop()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from controller.model.status import OperatingStatus, Topology
 from controller.tasks import networks
 from tests import builders
 from tests.functional import flow_site
-from tests.functional.test_comparison import compares, posted
+from tests.functional.test_comparison import compares, work_off
 from tests.unit.controller.health_manager.test_verdict import a_report
 
 FLOATING = "203.0.113.77"
@@ -39,12 +39,7 @@ def configurations(site: flow_site.Site, load_balancer_id: str) -> list[str]:
 def housekeep(site: flow_site.Site) -> int:
     """Look, and do what is posted; how many jobs that were."""
     compares(site).compare(lambda: True)
-    waiting = posted(site)
-    with site.db.begin() as tx:
-        tx.connection.execute(tables.jobs.delete())
-    for job in waiting:
-        site.succeed(job)
-    return len(waiting)
+    return work_off(site)
 
 
 def faults(site: flow_site.Site, load_balancer_id: str) -> dict[str, str]:

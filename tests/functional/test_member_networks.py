@@ -17,7 +17,7 @@ from controller.drivers.network import remembered
 from controller.model.network import HostRoute
 from controller.model.status import ProvisioningStatus, Topology
 from tests.functional import flow_site
-from tests.functional.test_comparison import compares, posted
+from tests.functional.test_comparison import compares, posted, work_off
 from tests.functional.test_flows_given_back import away, built, member_ports
 
 FACTS = {"get_network", "get_subnet"}
@@ -185,16 +185,6 @@ def test_a_member_at_a_floating_ip_is_left_out_by_what_the_last_comparison_saw(
 
 
 # What is written down of networks
-
-
-def work_off(site: flow_site.Site) -> int:
-    """Do what was posted; how many jobs that were."""
-    waiting = posted(site)
-    with site.db.begin() as tx:
-        tx.connection.execute(tables.jobs.delete())
-    for job in waiting:
-        site.succeed(job)
-    return len(waiting)
 
 
 def forget(site: flow_site.Site, keep: float = 30.0) -> None:
