@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import pathlib
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from amphora_agent import system
 
 LOG = logging.getLogger(__name__)
 FIELDS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+DAMAGED = ".damaged"
+"""What a file is called that was set aside, behind its own name."""
+_LARGEST = (1 << 63) - 1
+"""What the controller can keep: nothing that was counted comes near to it."""
 _ABSENT = 1000
 """So many listeners keep their totals that are not served at present: one that is switched on again goes on from there."""
 
@@ -80,14 +86,35 @@ class Counters:
         return total or [0] * len(FIELDS)
 
     def _load(self) -> None:
+        """Go on from what was written down, as far as it makes sense: better wrong statistics than no amphora."""
         try:
-            data = json.loads(system.read_file(self._path) or b"{}")
+            content = system.read_file(self._path)
+            data = {} if content is None else json.loads(content)
             self._worker = data.get("worker")
             # Agents of before knew one worker at a time.
             workers = data.get("workers", {self._worker: data["last"]} if "last" in data and self._worker is not None else {})
-            self._base, self._last = dict(data.get("base", {})), {int(worker): dict(last) for worker, last in workers.items()}
-        except (ValueError, TypeError, AttributeError):
-            self._base, self._last = {}, {}  # better wrong statistics than no amphora
+            base, last = data.get("base", {}), {int(worker): known for worker, known in workers.items()}
+            self._base, self._last = _sound(base), {worker: _sound(known) for worker, known in last.items()}
+            whole = (self._base, self._last) == (base, last) and (self._worker is None or type(self._worker) is int)
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            self._base, self._last, whole = {}, {}, False
+        if not whole:
+            self._set_aside()
+
+    def _set_aside(self) -> None:
+        LOG.error("%s is damaged: it is kept as %s%s, and counting goes on from what can be read", self._path, self._path.name, DAMAGED)
+        self._worker = self._worker if type(self._worker) is int else None
+        with contextlib.suppress(OSError):
+            self._path.replace(f"{self._path}{DAMAGED}")
+
+
+def _sound(known: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Those that may have been counted."""
+    return {name: values for name, values in known.items() if _is_count(values)}
+
+
+def _is_count(values: object) -> bool:
+    return isinstance(values, list) and len(values) == len(FIELDS) and all(type(one) is int and 0 <= one <= _LARGEST for one in values)
 
 
 def _sum(base: list[int] | None, values: list[int]) -> list[int]:

@@ -88,8 +88,46 @@ def test_what_an_agent_of_before_has_written_is_read(path: pathlib.Path) -> None
     assert counters.Counters(path).take(3, {"l1": [1, 0, 0, 0]}) == {"l1": [16, 0, 0, 0]}
 
 
-def test_a_broken_file_costs_the_statistics_and_not_the_amphora(path: pathlib.Path) -> None:
-    path.write_text("[not json")
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[not json",
+        b"\xff\xfe",
+        b"[]",
+        b"7",
+        b"null",
+        b"[" * 100_000,
+        b'{"base": []}',
+        b'{"base": {"l1": 5}}',
+        b'{"workers": {"one": {}}}',
+        b'{"workers": {"1": {"l1": [9, 9, 9]}}}',
+        b'{"worker": "one"}',
+        b'{"worker": [1]}',
+        *(b'{"worker": 1, "base": {"l1": [%s, 0, 0, 0]}}' % number for number in (b"-1", b'"1"', b"1.5", b"NaN", b"-Infinity", b"1e999",
+                                                                           b"true", b"null", b"[1]", b"1" * 20, b"9" * 5000)),
+    ],
+)  # fmt: skip
+def test_a_damaged_file_is_set_aside_and_counting_goes_on(path: pathlib.Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path.write_bytes(content)
+    totals = counters.Counters(path)
+    assert f"{path} is damaged" in caplog.text
+    assert pathlib.Path(f"{path}{counters.DAMAGED}").read_bytes() == content
+    assert totals.take(1, {"l1": [1, 0, 0, 0]}) == {"l1": [1, 0, 0, 0]}
+    totals.save()
+    caplog.clear()
+    assert counters.Counters(path).take(2, {"l1": [1, 0, 0, 0]}) == {"l1": [2, 0, 0, 0]}
+    assert caplog.text == ""
+
+
+def test_what_is_sound_of_a_damaged_file_is_gone_on_from(path: pathlib.Path) -> None:
+    path.write_text('{"worker": 1, "base": {"l1": [10, 0, 0, 0], "l2": [-1, 0, 0, 0]}, "workers": {"1": {"l1": [5, 0, 0, 0], "l2": 7}}}')
+    totals = counters.Counters(path)
+    assert totals.take(2, {"l1": [1, 0, 0, 0], "l2": [1, 0, 0, 0]}) == {"l1": [16, 0, 0, 0], "l2": [1, 0, 0, 0]}
+
+
+def test_a_file_that_can_not_be_read_or_moved_costs_no_amphora(path: pathlib.Path) -> None:
+    path.mkdir()
+    pathlib.Path(f"{path}{counters.DAMAGED}").write_text("in the way")
     assert counters.Counters(path).take(1, {"l1": [1, 0, 0, 0]}) == {"l1": [1, 0, 0, 0]}
 
 
