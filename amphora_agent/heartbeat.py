@@ -22,6 +22,9 @@ LOG = logging.getLogger(__name__)
 POLL_INTERVAL = 1.0
 SHORTEST_GAP_OF_REQUESTED = 1.0
 """A request for a report may be repeated by anyone who saw it on the wire; this bounds what that costs."""
+REST, LONGEST_REST = 3, 0.5
+"""So many times as long as a look took nobody looks again, and no longer than so many seconds: to be told of thousands of members takes a
+while, and one change after the other would have it done all the time."""
 _MANAGERS = 16  # whose requests are answered at once
 
 
@@ -104,11 +107,13 @@ class Heart:
         """Beat for ever; a bad turn is logged and outlived."""
         outage = outages.Outage(LOG, "The heartbeat")
         while True:
+            began = time.monotonic()
             try:
                 self.turn()
                 outage.over()
             except Exception as exc:
                 outage.met(exc)
+            time.sleep(min(REST * (time.monotonic() - began), LONGEST_REST))
             self._wait(POLL_INTERVAL if self.first_sent.is_set() and not self._in_doubt else 0.2)
 
     def turn(self) -> None:

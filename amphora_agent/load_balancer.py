@@ -65,6 +65,7 @@ class LoadBalancer:
         self._watcher: threading.Thread | None = None  # of what programs await
         self._cards = outages.Outage(LOG, "Looking at the network cards")
         self._settled = True  # False while a change is half done: a second try may not be answered with `none`
+        self._changes = 0  # that were begun: what was seen before one may not be taken for what is
         self.on_change: Callable[[], None] = lambda: None
         run.mkdir(parents=True, exist_ok=True)  # HAProxy's user runs its checks from there
         state.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ class LoadBalancer:
                 for one in self._meant_to_run():  # whoever sends what runs already does so to have something mended
                     one.assert_again()
             else:
-                self._settled = False
+                self._settled, self._changes = False, self._changes + 1
                 how = self._bring_to(wanted, changed=new_hash != self._hash)
             self._wanted, self._hash, self._settled = wanted, new_hash, True
             self._faults.forget()
@@ -126,6 +127,7 @@ class LoadBalancer:
         with self._lock:
             if self._wanted is not None and self._wanted.load_balancer_id != load_balancer_id:
                 return
+            self._changes += 1
             self._stop(brings_clients=True)
             self._nics.drop_vips(self._known_nics)  # before servers end: a client without an answer asks again, a refused one gives up
             self._stop(brings_clients=False)
@@ -161,10 +163,11 @@ class LoadBalancer:
     def look(self) -> dict[str, Any] | None:
         """Start again what died or hangs, and return the report; None while a program that runs does not say how it fares.
 
-        A program whose error nobody expected is reported as down: told once, and then by silence, as if it had died.
+        A change does not wait for the report: two thousand members take a while to be told of. A program whose error nobody expected is
+        reported as down: told once, and then by silence, as if it had died.
         """
         if not self._lock.acquire(blocking=False):
-            return self._report()  # a change is under way: it does its own starting
+            return self._report(self._served())  # a change is under way: it does its own starting
         try:
             self._ensure_programs()
             self._restore_interfaces()
@@ -173,10 +176,11 @@ class LoadBalancer:
                     self._faults.outlive(one.name, "tend", one.tend, None)
             if self._serves():
                 self._announce_again()
-            return self._report(tell=True)
+            served, changes = self._served(), self._changes
         finally:
             self._watch_closely()
             self._lock.release()
+        return self._report(served, changes)
 
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take what a configuration of the agent says of the programs."""
@@ -331,14 +335,23 @@ class LoadBalancer:
         """Whether every program runs that should."""
         return all(state == programs.RUNS for state in self._fares().values())
 
-    def _report(self, tell: bool = False) -> dict[str, Any] | None:
-        wanted, states = self._wanted, dict(self._states)
+    def _served(self) -> tuple[rest.WantedState | None, str, dict[str, str]]:
+        """What runs, its hash, and how each program fares."""
+        return self._wanted, self._hash, dict(self._states)
+
+    def _report(self, served: tuple[rest.WantedState | None, str, dict[str, str]], changes: int | None = None) -> dict[str, Any] | None:
+        """What is to be reported. Programs are told of it if nothing has changed since there were so many changes."""
+        wanted, hash_of_it, states = served
         parts = [(one, self._part(one, states.get(one.name) if wanted is not None else None)) for one in self._programs]
         if not all(part for _, part in parts):
             return None
-        for one, part in parts if tell else ():
-            self._faults.outlive(one.name, "told", functools.partial(one.told, part or program.Part()), None)
-        made = report.make(wanted.generation if wanted else 0, self._hash, [part for _, part in parts if part])
+        if changes is not None and self._lock.acquire(blocking=False):
+            try:
+                for one, part in parts if changes == self._changes else ():
+                    self._faults.outlive(one.name, "told", functools.partial(one.told, part or program.Part()), None)
+            finally:
+                self._lock.release()
+        made = report.make(wanted.generation if wanted else 0, hash_of_it, [part for _, part in parts if part])
         return {**made, "programs": self._record.show(self._fares())}
 
     def _part(self, one: program.Program, state: str | None) -> program.Part | None:

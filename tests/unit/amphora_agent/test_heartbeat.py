@@ -181,3 +181,27 @@ def test_counters_that_fit_into_no_beat_wait_for_the_report() -> None:
     assert protocol.encode_counters({"listeners": listeners}) == b""
     body = protocol.encode_counters({"listeners": {name: listeners[name] for name in ("1", "2")}})
     assert protocol.decode_counters(body[protocol.COUNTERS_SIZE :]) == (2**64 - 1,) * 5
+
+
+@pytest.mark.parametrize(("took", "rest"), [(0.002, 0.006), (0.1, 0.3), (4.0, 0.5)])
+def test_looks_that_take_long_leave_the_time_between_to_changes(
+    told: Told, monkeypatch: pytest.MonkeyPatch, took: float, rest: float
+) -> None:
+    now, rests, looks = [1000.0], list[float](), list[float]()
+
+    def look() -> None:
+        now[0] += took
+        looks.append(took)
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+
+    def sleep(seconds: float) -> None:
+        rests.append(seconds)
+
+    told.heart.tell_of(look, told.save, None)
+    monkeypatch.setattr(told.heart, "_wait", lambda _: None)
+    monkeypatch.setattr("amphora_agent.heartbeat.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("amphora_agent.heartbeat.time.sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        told.heart.run()
+    assert rests == pytest.approx([rest, rest])

@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -25,6 +27,8 @@ class Told(program.Program):
         self.refuses = False
         self.breaks = ""  # what raises an error that nobody expects
         self.state = programs.RUNS
+        self.while_asked: Callable[[], object] = lambda: None  # happens while it is asked for its part of a report
+        self.heard: list[program.Part] = []
 
     def _does(self, what: str) -> None:
         if self.breaks == what:
@@ -45,6 +49,7 @@ class Told(program.Program):
 
     def told(self, part: program.Part) -> None:
         self._does("told")
+        self.heard.append(part)
 
     def save(self) -> None:
         self._does("save")
@@ -89,6 +94,7 @@ class Told(program.Program):
 
     def report(self, state: str | None) -> program.Part | None:
         self._does("report")
+        self.while_asked()
         return None if self.state == "mute" else program.Part({f"l-{self.name}": {"status": "OPEN"}} if state == programs.RUNS else {})
 
 
@@ -160,6 +166,39 @@ def test_one_that_is_no_longer_wanted_is_stopped_alone(balancer: load_balancer.L
     assert "stop two" in said
     assert "stop one" not in said
     assert list((balancer.look() or {})["listeners"]) == ["l-one"]
+
+
+def _change_in_another_thread(balancer: load_balancer.LoadBalancer, change: Callable[[], object]) -> None:
+    changing = threading.Thread(target=change, daemon=True)
+    changing.start()
+    changing.join(5)
+    assert not changing.is_alive(), "it waits for the report"
+
+
+@pytest.mark.parametrize("how", ["apply", "remove", "refused"])
+def test_a_change_does_not_wait_for_a_report_and_is_not_told_of_what_was_before(balancer: load_balancer.LoadBalancer, how: str) -> None:
+    balancer.apply(wanted(1, one="a", two="a"))
+    first: Told = balancer._programs[0]  # type: ignore[assignment]
+    balancer.look()
+    assert len(first.heard) == 1
+
+    def refused() -> None:
+        with pytest.raises(rest.Malformed):
+            balancer.apply(wanted(2, one="harm", two="b"))
+
+    changes: dict[str, Callable[[], object]] = {
+        "apply": lambda: balancer.apply(wanted(2, one="b", two="b")),
+        "remove": lambda: balancer.remove("lb"),
+        "refused": refused,
+    }
+    first.while_asked = lambda: _change_in_another_thread(balancer, changes[how])
+    found = balancer.look()
+    assert found is not None
+    assert found["generation"] == 1, "what is reported is what was seen"
+    assert len(first.heard) == 1, "somebody changed it meanwhile"
+    first.while_asked = lambda: None
+    balancer.look()
+    assert len(first.heard) == 2
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
