@@ -38,6 +38,8 @@ from amphora_agent.protocol import boot, rest
 LOG = logging.getLogger(__name__)
 _FAILED, _RELOADING = b"Loading failure", b"Reloading HAProxy"  # what a master says of a reload
 START_TIMEOUT = 10.0
+FIRST_START_TIMEOUT = 30.0
+"""Where nothing serves, waiting costs nobody anything: an emulated processor of a crowded host was seen to need more than ten seconds."""
 STOP_TIMEOUT = 2.0
 _PAUSES = 10
 """So many times as long as the counters of a worker took to read they are left alone while its successor starts."""
@@ -581,7 +583,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         process = self._process
         assert process is not None
         system.wait_until(
-            lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), START_TIMEOUT
+            lambda: process.poll() is not None or (self.runtime.worker() is not None and self.master() is not None), FIRST_START_TIMEOUT
         )
         self._begun(start)
         return process.poll() is None and self.runtime.worker() is not None
