@@ -7,8 +7,11 @@ import os
 import pathlib
 import shutil
 import subprocess
+from collections.abc import Generator
 
 import pytest
+
+from tests.vm import machine as vm
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
@@ -33,3 +36,14 @@ def _is_of_today(image: pathlib.Path) -> bool:
     """Whether nothing that goes into an image has changed since it was built."""
     sources = [path for name in ("images", "amphora_agent") for path in (REPOSITORY / name).rglob("*") if "__pycache__" not in path.parts]
     return image.exists() and image.stat().st_mtime > max(path.stat().st_mtime for path in sources)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a test that fails what its machines have said at last: a fixture of the module does not see the failure."""
+    report = yield
+    if report.failed:
+        for name, found in getattr(item, "funcargs", {}).items():
+            if isinstance(found, vm.Machine) and found.console.exists():
+                report.sections.append((f"console of {name}", found.log()[-8000:]))
+    return report
