@@ -57,7 +57,10 @@ def _take(drive: config_drive.Drive) -> None:
         elif not besides.isdisjoint(link.networks):
             _bring_up_besides(link)
     if drive.keys:
-        _let_in(drive.keys, drive.files.get(boot.SSH_HOST_KEY_PATH), config)
+        try:
+            _let_in(drive.keys, drive.files.get(boot.SSH_HOST_KEY_PATH), config)
+        except system.CommandFailed as exc:  # clients do not need it; and where a start was broken off, a server may run already
+            LOG.warning("Nobody can log in by SSH, or only as before: %s", exc)
     system.write_file(pathlib.Path(boot.CONFIG_PATH), last)
     LOG.info("Configured as %s, with %d files", drive.name, len(drive.files))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import config_drive, interfaces, load_balancer, machine, programs, report
+from amphora_agent import config_drive, interfaces, load_balancer, machine, programs, report, system
 from amphora_agent.protocol import boot
 
 LATER = {"argparse", "cryptography", "csv", "ctypes", "flask", "runpy", "ssl"}
@@ -58,3 +58,26 @@ CONFIG = boot.BootConfig(
 def test_a_drive_is_heeded_where_it_says_more_of_the_management_network(fields: dict[str, Any], more: bool) -> None:
     usual = {"mac": CONFIG.management_mac, "mtu": 1400, "addresses": ("192.0.2.5/24",), "routes": (("0.0.0.0/0", "192.0.2.1"),)}
     assert machine._says_more(config_drive.Link(**{**usual, **fields}), CONFIG) is more
+
+
+@pytest.mark.parametrize("broken", ["dropbearconvert", "dropbear"])
+def test_a_machine_starts_though_its_ssh_server_does_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: pathlib.Path, broken: str
+) -> None:
+    """One of a start that was broken off may have the port."""
+    files = {boot.CONFIG_PATH: CONFIG.dump(), boot.SSH_HOST_KEY_PATH: b"a key"}
+    written: dict[str, bytes] = {}
+
+    def run(command: list[str], **_: Any) -> str:
+        if command[0] == broken:
+            raise system.CommandFailed(command, 1, "Address already in use")
+        return ""
+
+    monkeypatch.setattr(system, "run", run)
+    monkeypatch.setattr(system, "write_file", lambda path, content: written.update({str(path): content}))
+    monkeypatch.setattr(interfaces.Interfaces, "configure_management", lambda self, config: None)
+    monkeypatch.setattr(machine, "_SSH", tmp_path)
+    monkeypatch.setattr("socket.sethostname", lambda name: None)
+    machine._take(config_drive.Drive("amphora-1", files, keys=("ssh-ed25519 AAAA",)))
+    assert boot.CONFIG_PATH in written
+    assert "Address already in use" in caplog.text
