@@ -25,7 +25,6 @@ from controller.drivers.network import remembered
 from controller.drivers.secrets import cipher as ciphers
 from controller.drivers.secrets import interface as secrets_interface
 from controller.model import renewal
-from controller.model.network import AccessRule
 
 T = TypeVar("T")
 
@@ -126,13 +125,9 @@ class Services:
         wake: Callable[[], None] = lambda: None,
         make: Callable[[str], Any] | None = None,
     ) -> None:
-        """Drivers that are not given are made by `make(kind)`. `wake` rings the workers after a job was posted.
-
-        `opened` is what this process has opened last for each load balancer, and for which generation.
-        """
+        """Drivers that are not given are made by `make(kind)`. `wake` rings the workers after a job was posted."""
         self.db = db
         self.wake = wake
-        self.opened: dict[str, tuple[int, tuple[AccessRule, ...]]] = {}
         self.lock = threading.RLock()
         given: dict[str, Any] = {"compute": compute, "network": network, "amphora": amphora, "ca": ca, "secrets": secrets}
         given |= {"settings": settings, "cipher": cipher}

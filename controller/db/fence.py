@@ -52,6 +52,7 @@ class Fence:
                 return
         LOG.warning("load balancer %s: its lease was lost around a write: the newest state is written again", lease.load_balancer_id)
         with self._db.begin() as tx:
+            tx.load_balancers.cross_access_out(lease.load_balancer_id)  # what came late may have been this, and the repair may fail
             tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=lease.load_balancer_id))
         self._wake()
         raise exceptions.StaleLease(lease.load_balancer_id)

@@ -97,6 +97,8 @@ load_balancers = _resources(
     sa.Column("vip_generation", sa.BigInteger, nullable=False, default=0),  # when the tenant's own security groups last changed; 0: never
     sa.Column("qos_generation", sa.BigInteger, nullable=False, default=0),  # when the API last named the VIP's QoS policy; 0: it never did
     sa.Column("network_facts", sa.JSON(none_as_null=True)),  # what amphorae are told of networks; null: nobody has written it down
+    sa.Column("access_hash", sa.String(64)),  # of what may reach the VIP, as it was set last; null: not known, or it is being set
+    sa.Column("access_generation", sa.BigInteger, nullable=False, default=0),  # settled last by a release that writes `access_hash`
     # The lease: who may change this load balancer's amphorae now. The token rises with each taking; a stale owner's writes fail on it.
     sa.Column("lease_owner", sa.String(255)),
     sa.Column("lease_token", sa.BigInteger, nullable=False, default=0),

@@ -164,21 +164,38 @@ class Comparison:
         if differs and (found := self._bounded(self._differences(snapshot, self._now))):
             self._mend(snapshot, found)
         elif not _is_in_error(snapshot):
-            self._note_facts(snapshot, lists.network)
-            if self._look_for_loops(snapshot, lists.network):
+            is_to_be_pushed = self._note_facts(snapshot, lists.network)
+            if self._look_for_loops(snapshot, lists.network) or is_to_be_pushed:
                 self.ring()
 
-    def _note_facts(self, seen: model.Snapshot, listed: interface.NetworkDriver) -> None:
-        """For the next push, which does not ask, what leads to the VIP now; and what an older release has not written down."""
+    def _note_facts(self, seen: model.Snapshot, listed: interface.NetworkDriver) -> bool:
+        """For the next push, which does not ask, what leads to the VIP now; and what an older release has not written down.
+
+        True if a repair was posted: a member is left out for an address that leads to the VIP no more, or is served at one that does now.
+        """
         written, load_balancer_id = Facts.load(seen.load_balancer.network_facts), seen.load_balancer.id
         known = written if written.subnets else self._facts_of(seen, listed)
         known = dataclasses.replace(known, floating=self._leads_to(seen.load_balancer.vip, listed, written.floating))
-        if known == written:
-            return
+        opens = self._is_known_to_be_open(seen, listed)
+        if known == written and opens is None:
+            return False
+        is_to_be_pushed = seen.loops(written.floating or ()) != seen.loops(known.floating or ())
         with self.db.begin() as tx:
             tx.load_balancers.lock(load_balancer_id)
-            if _is_unchanged(seen, tx.snapshots.outline(load_balancer_id)) and not _is_under_way(tx, load_balancer_id):
-                tx.load_balancers.note_facts(load_balancer_id, known)
+            if not _is_unchanged(seen, tx.snapshots.outline(load_balancer_id)) or _is_under_way(tx, load_balancer_id):
+                return False
+            tx.load_balancers.note_facts(load_balancer_id, known)
+            if opens is not None:
+                tx.load_balancers.note_access(load_balancer_id, opens)
+            if is_to_be_pushed:
+                tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+        return is_to_be_pushed
+
+    def _is_known_to_be_open(self, seen: model.Snapshot, listed: interface.NetworkDriver) -> str | None:
+        """What is to be written down of what may reach the VIP, which does not differ from what is asked for; None: it is, or can't be."""
+        owner, rules = seen.load_balancer, access.rules(seen, self.peer_port)
+        is_new = not access.is_open(owner, rules) and listed.vip_access(owner.id) is not None
+        return access.digest(owner.vip.port_id, rules) if is_new else None
 
     def _facts_of(self, snapshot: model.Snapshot, listed: interface.NetworkDriver) -> Facts:
         asked = facts.RunFacts(snapshot, listed, self.known, anew=True)
@@ -334,6 +351,7 @@ class Comparison:
                 _post_failover(tx, load_balancer.id, amphora)
             hopeless = all(one.vip_has_moved for one in found)  # nothing that a repair could write would change it
             in_vain = isinstance(made, str) and (_is_in_error(now) or hopeless)  # its own next tries go on, more and more rarely
+            tx.load_balancers.cross_access_out(load_balancer.id)  # somebody was at it; a repair may fail, and its next try is an update
             if not doomed and not in_vain:
                 tx.jobs.post(jobs.RepairLoadBalancer(load_balancer_id=load_balancer.id))
         self.ring()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+from collections.abc import Iterable
 
 from controller.model import load_balancer as model
 from controller.model import status
@@ -29,3 +31,14 @@ def _of_pair(snapshot: model.Snapshot, peer_port: int) -> list[AccessRule]:
     ]
     speaking = (("vrrp", None), ("tcp", peer_port))
     return [AccessRule(protocol, port, half, between_amphorae=True) for half in halves for protocol, port in speaking]
+
+
+def digest(vip_port_id: str, rules: Iterable[AccessRule]) -> str:
+    """What tells these rules for this port from others, whatever their order."""
+    return hashlib.sha256("\n".join([vip_port_id, *sorted(map(repr, rules))]).encode()).hexdigest()
+
+
+def is_open(owner: model.LoadBalancer, rules: Iterable[AccessRule]) -> bool:
+    """Whether this is what may reach the VIP, as it is written down, by whichever worker. Processes of an older release write nothing."""
+    is_true = owner.access_generation == owner.applied_generation
+    return is_true and owner.access_hash == digest(owner.vip.port_id, rules)

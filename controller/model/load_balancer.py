@@ -123,6 +123,8 @@ class LoadBalancer(Resource):
     vip: Vip
     vip_generation: int = 0  # in which the tenant's own security groups on the VIP last changed; 0: there never were any
     qos_generation: int = 0  # in which the VIP's QoS policy last changed; 0: nobody ever asked for any
+    access_hash: str | None = None  # of what may reach the VIP, as it was set last (`access.digest`); None: not known
+    access_generation: int = 0  # settled last by a process that writes `access_hash`
     network_facts: Mapping[str, Any] | None = None  # a document of `network.Facts`; None: nobody has written them down
     flavor_id: str | None
     availability_zone: str | None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from controller import exceptions, jobs
 from controller.jobs import owed
@@ -13,13 +14,13 @@ from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model.amphora import VRRP_PRIORITY, VRRP_ROUTER_ID
 from controller.model.network import AccessRule, Facts, Port
+from controller.model.order import Order
 from controller.services import Services
 from controller.tasks import base, facts, networks, passes, push
 
 LOG = logging.getLogger(__name__)
 
 _VIP_INTERFACE = "eth1"
-_MANY = 10_000  # load balancers; then all are forgotten
 
 
 class PlugPorts(base.Step):
@@ -71,24 +72,12 @@ class OpenListenerPorts(base.Step):
         if owner.qos_generation > (applied if is_certain else 0):
             with self.services.fence.writing(lease) as order:
                 self.services.network.set_vip_qos(load_balancer_id, owner.vip, order=order)
-        if not is_certain or owner.vip_generation > applied or self._may_differ(snapshot, rules):
-            with self.services.fence.writing(lease) as order:
+        if not is_certain or owner.vip_generation > applied or _may_differ(snapshot, rules):
+            with _opening(self.services, owner, rules, lease) as order:
                 if owner.vip.sg_ids or owner.vip_generation > applied:  # what a tenant put on the port themselves stays
                     self.services.network.set_vip_security_groups(load_balancer_id, owner.vip, owner.vip.sg_ids, order=order)
                 self.services.network.set_vip_access(load_balancer_id, owner.vip, rules, order=order)
-        if len(self.services.opened) >= _MANY:
-            self.services.opened.clear()
-        self.services.opened[load_balancer_id] = snapshot.generation, rules
         return snapshot.generation
-
-    def _may_differ(self, snapshot: model.Snapshot, rules: tuple[AccessRule, ...]) -> bool:
-        """A listener counts as changed by each change of its members, too. What this process opened for the generation that was applied
-        last, and for none later, is what stands.
-        """
-        applied = snapshot.load_balancer.applied_generation
-        if all(listener.generation <= applied for listener in snapshot.listeners):
-            return False
-        return self.services.opened.get(snapshot.load_balancer.id) != (applied, rules)
 
 
 class CloseToPredecessors(base.Step):
@@ -97,10 +86,35 @@ class CloseToPredecessors(base.Step):
     def execute(self, load_balancer_id: str, lease: jobs.Lease) -> None:
         snapshot = self.services.snapshots.get(load_balancer_id)
         rules = access.rules(snapshot, self.services.settings.render.peer_port)
-        if self.services.opened.get(load_balancer_id) == (snapshot.generation, rules):
+        if access.is_open(snapshot.load_balancer, rules):
             return  # only halves of a pair admit each other
-        with self.services.fence.writing(lease) as order:
+        with _opening(self.services, snapshot.load_balancer, rules, lease) as order:
             self.services.network.set_vip_access(load_balancer_id, snapshot.load_balancer.vip, rules, order=order)
+
+
+def _may_differ(snapshot: model.Snapshot, rules: tuple[AccessRule, ...]) -> bool:
+    """Where an older release was the last to settle, which writes nothing down, only a listener that changed is a reason to look: each
+    change of its members counts as one.
+    """
+    owner = snapshot.load_balancer
+    if owner.access_generation != owner.applied_generation:
+        return any(listener.generation > owner.applied_generation for listener in snapshot.listeners)
+    return not access.is_open(owner, rules)
+
+
+@contextlib.contextmanager
+def _opening(services: Services, owner: model.LoadBalancer, rules: tuple[AccessRule, ...], lease: jobs.Lease) -> Iterator[Order]:
+    """What may reach the VIP is crossed out before it is set, and written down after: a death between leaves nothing that is not so.
+
+    :raises StaleLease: another worker took the load balancer over.
+    """
+    if owner.access_hash is not None:
+        with services.db.begin(lease) as tx:
+            tx.load_balancers.cross_access_out(owner.id)
+    with services.fence.writing(lease) as order:
+        yield order
+    with services.db.begin(lease) as tx:
+        tx.load_balancers.note_access(owner.id, access.digest(owner.vip.port_id, rules))
 
 
 class PlugMemberNetworks(base.Step):

@@ -15,6 +15,7 @@ from tests.contract.openstack_network import ask
 from tests.functional import flow_site
 from tests.functional.test_cloud_flows import CloudSite
 from tests.functional.test_comparison import compares, posted
+from tests.functional.test_member_networks import accept, work
 
 Breaks = Callable[[CloudSite, str], str]
 """Changes something of a load balancer, and returns what is said of it."""
@@ -206,8 +207,8 @@ def test_after_a_comparison_no_change_of_a_member_asks_the_cloud_anything(site: 
     ]
     for change in changes:
         forget(site)
-        site.accept(load_balancer_id, change)
-        assert site.asked(lambda: site.succeed(flow_site.an_update(load_balancer_id))) == {}, change
+        accept(site, load_balancer_id, change)
+        assert site.asked(lambda: work(site, load_balancer_id, by_another=True)) == {}, change
 
 
 @pytest.mark.lengthy

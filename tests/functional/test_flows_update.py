@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from controller import exceptions, jobs
+from controller import exceptions, jobs, services
 from controller.db import tables
 from controller.flows import catalog
 from controller.health_manager import watcher
+from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model.network import QosPolicy
 from controller.model.status import SERVING, AmphoraStatus, ProvisioningStatus, Role, Topology
@@ -24,6 +25,7 @@ from controller.worker import engine
 from controller.worker.engine import Outcome
 from tests import recorded
 from tests.functional import flow_site
+from tests.functional.test_comparison import posted
 
 STEPS = flow_site.step_names(flow_site.an_update("any"))
 HAPROXY = recorded.refusal()
@@ -145,14 +147,97 @@ def test_the_network_service_is_not_asked_for_members_whose_listeners_are_stampe
     assert len(site.network.script.calls_of("set_vip_access")) == asked
 
 
-def test_what_another_worker_may_have_opened_meanwhile_is_set_again(site: flow_site.Site) -> None:
-    load_balancer_id = site.built()
-    generation, rules = site.services.opened[load_balancer_id]
-    site.services.opened[load_balancer_id] = generation - 1, rules
+@pytest.mark.parametrize("topology", list(Topology))
+def test_another_worker_does_not_ask_for_members_either(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = site.built(topology)
     asked = len(site.network.script.calls_of("set_vip_access"))
-    _a_new_member_as_the_api_accepts_it(site, load_balancer_id)
+    for _ in range(2):  # it is known to the next one, too
+        _a_new_member_as_the_api_accepts_it(site, load_balancer_id)
+        _another_worker_does(site, load_balancer_id)
+    assert len(site.network.script.calls_of("set_vip_access")) == asked
+
+
+def _another_worker_does(site: flow_site.Site, load_balancer_id: str) -> None:
+    one = site.services
+    another = services.Services(one.db, one.compute, one.network, one.amphora, one.ca, settings=one.settings)
+    site.work(flow_site.an_update(load_balancer_id), services=another)
+    another.close()
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE, site.faults(load_balancer_id)
+
+
+def opened(site: flow_site.Site, load_balancer_id: str) -> set[int | None]:
+    return {rule.port for rule in site.network.vip_access(load_balancer_id)}
+
+
+def test_what_a_worker_that_died_may_have_opened_is_set_again(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port is opened, nobody hears of it, and it is to be closed by the next change."""
+    load_balancer_id = site.built()
+    real = site.network.set_vip_access
+
+    def opens_and_dies(*arguments: Any, **named: Any) -> None:
+        real(*arguments, **named)
+        raise exceptions.StaleLease("(the worker died here)")
+
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    with monkeypatch.context() as patch:
+        patch.setattr(site.network, "set_vip_access", opens_and_dies)
+        site.work(flow_site.an_update(load_balancer_id))
+    assert opened(site, load_balancer_id) == {80, 8443}
+    (new,) = [one.id for one in site.snapshot(load_balancer_id).listeners if one.protocol_port == 8443]
+    site.accept(load_balancer_id, flow_site.gone(tables.listeners, new))
     site.succeed(flow_site.an_update(load_balancer_id))
-    assert len(site.network.script.calls_of("set_vip_access")) == asked + 1
+    assert opened(site, load_balancer_id) == {80}
+
+
+def test_what_a_paused_worker_opens_late_is_closed_though_the_repair_fails(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its lease is another's by then, and what that one wrote down is not so any more."""
+    load_balancer_id = site.built()
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    late = site.snapshot(load_balancer_id)
+    site.succeed(flow_site.an_update(load_balancer_id))
+    (new,) = [one.id for one in site.snapshot(load_balancer_id).listeners if one.protocol_port == 8443]
+    with site.db.begin() as tx:
+        paused = tx.leases.take(load_balancer_id, "paused", -1.0)
+    assert paused is not None
+
+    def is_paused_and_writes_late() -> None:
+        with site.services.fence.writing(paused):
+            site.accept(load_balancer_id, flow_site.gone(tables.listeners, new))
+            site.succeed(flow_site.an_update(load_balancer_id))
+            assert opened(site, load_balancer_id) == {80}
+            rules = access.rules(late, site.services.settings.render.peer_port)
+            site.network.set_vip_access(load_balancer_id, late.load_balancer.vip, rules)
+
+    with pytest.raises(exceptions.StaleLease):
+        is_paused_and_writes_late()
+    assert opened(site, load_balancer_id) == {80, 8443}
+    (repair,) = posted(site)
+    with monkeypatch.context() as patch:
+        patch.setattr(site.network, "mend_ports", _refuses)
+        site.work(repair)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert opened(site, load_balancer_id) == {80}
+
+
+def _refuses(*_: Any, **__: Any) -> None:
+    raise exceptions.InvalidRequest("The network service refuses it")
+
+
+def test_what_a_worker_of_an_older_release_opened_is_looked_at_again(site: flow_site.Site) -> None:
+    """While an upgrade goes on it works, and writes down nothing."""
+    load_balancer_id = site.built()
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    with site.db.read() as tx:
+        row = tx.connection.execute(sa.select(tables.load_balancers)).mappings().one()
+    site.succeed(flow_site.an_update(load_balancer_id))
+    with site.db.begin() as tx:
+        known = {name: row[name] for name in ("access_hash", "access_generation")}
+        tx.connection.execute(tables.load_balancers.update().values(known))
+    (new,) = [one.id for one in site.snapshot(load_balancer_id).listeners if one.protocol_port == 8443]
+    site.accept(load_balancer_id, flow_site.gone(tables.listeners, new))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert opened(site, load_balancer_id) == {80}
 
 
 def test_security_groups_of_the_tenant_take_the_place_of_the_load_balancers_own_and_give_it_back(site: flow_site.Site) -> None:

@@ -182,6 +182,10 @@ def test_a_member_at_a_floating_ip_is_left_out_by_what_the_last_comparison_saw(
         work(site, load_balancer_id, False)
         assert address not in served(site, load_balancer_id)
     assert asked.calls() == []
+    site.network.give_floating(snapshot.load_balancer.vip.port_id)
+    compares(site).compare(lambda: True)
+    assert work_off(site) == 1
+    assert {"203.0.113.7", "203.0.113.8"} <= served(site, load_balancer_id)
 
 
 # What is written down of networks
@@ -198,7 +202,7 @@ class NetworkService:
     def __init__(self, site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
         self.how = "answers"
-        for name in ("get_network", "get_subnet", "floating_addresses", "member_ports", "ensure_member_port"):
+        for name in ("get_network", "get_subnet", "floating_addresses", "member_ports", "ensure_member_port", "set_vip_access"):
             monkeypatch.setattr(site.network, name, self._noting(name, getattr(site.network, name)))
 
     def _noting(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -210,6 +214,13 @@ class NetworkService:
             raise exceptions.Transient("Neutron answered 503" if self.how == "refuses" else "Neutron did not answer in time")
 
         return ask
+
+
+def accept(site: flow_site.Site, load_balancer_id: str, change: tuple[sa.Table, dict[str, Any]]) -> None:
+    """As the API does: the listeners that use the pool are stamped as well, for clients look at their states."""
+    generation = site.accept(load_balancer_id, change)
+    with site.db.begin() as tx:
+        tx.listeners.touch_users(site.snapshot(load_balancer_id).pools[0].id, generation)
 
 
 def a_change(site: flow_site.Site, load_balancer_id: str, kind: str, subnet_id: str) -> tuple[sa.Table, dict[str, Any]]:
@@ -236,7 +247,7 @@ def test_no_change_of_a_member_asks_a_network_service_however_it_fares(
     service = NetworkService(site, monkeypatch)
     service.how = how
     changed = a_change(site, load_balancer_id, kind, subnet_id)
-    site.accept(load_balancer_id, changed)
+    accept(site, load_balancer_id, changed)
     work(site, load_balancer_id, by_another=memory == "fresh")
     assert service.asked == []
     assert changed[1].get("address", "10.77.0.9") in served(site, load_balancer_id)
@@ -245,7 +256,7 @@ def test_no_change_of_a_member_asks_a_network_service_however_it_fares(
 def of_an_older_release(site: flow_site.Site, load_balancer_id: str) -> None:
     """It wrote nothing down."""
     with site.db.begin() as tx:
-        tx.connection.execute(tables.load_balancers.update().values(network_facts=None))
+        tx.connection.execute(tables.load_balancers.update().values(network_facts=None, access_hash=None, access_generation=0))
 
 
 @pytest.mark.parametrize("kind", ["weight", "inside", "routed", "plugged"])
@@ -263,7 +274,7 @@ def test_what_a_worker_heard_long_ago_is_good_while_nobody_answers(
     service.how, service.asked = "answers", []
     site.accept(load_balancer_id, flow_site.a_listener(8080))
     work(site, load_balancer_id, by_another=False)
-    assert service.asked == ["floating_addresses"], "what could not be looked at is looked at by the next push"
+    assert service.asked == ["set_vip_access", "floating_addresses"], "a port opens; what nobody could look at is looked at now"
 
 
 def test_a_worker_that_knows_nothing_says_so_and_tries_again(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +283,7 @@ def test_a_worker_that_knows_nothing_says_so_and_tries_again(site: flow_site.Sit
     forget(site)
     service = NetworkService(site, monkeypatch)
     service.how = "refuses"
-    site.accept(load_balancer_id, a_change(site, load_balancer_id, "weight", subnet_id))
+    accept(site, load_balancer_id, a_change(site, load_balancer_id, "weight", subnet_id))
     site.work(flow_site.an_update(load_balancer_id))
     assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
     assert "Neutron answered 503" in site.faults(load_balancer_id)[load_balancer_id].message

@@ -68,6 +68,17 @@ class LoadBalancers(resources.Resources[model.LoadBalancer]):
         """Write down what its amphorae are told of networks."""
         self._connection.execute(sa.update(_T).where(_T.c.id == load_balancer_id).values(network_facts=facts.dump()))
 
+    def note_access(self, load_balancer_id: str, digest: str) -> None:
+        """Write down what may reach the VIP (`access.digest`): by whoever has set it, or has seen that it is so."""
+        self._write_access(load_balancer_id, access_hash=digest, access_generation=_T.c.applied_generation)
+
+    def cross_access_out(self, load_balancer_id: str) -> None:
+        """What may reach the VIP is being changed, or was by nobody knows whom."""
+        self._write_access(load_balancer_id, access_hash=None)
+
+    def _write_access(self, load_balancer_id: str, **values: Any) -> None:
+        self._connection.execute(sa.update(_T).where(_T.c.id == load_balancer_id).values(values))
+
     def lock_several(self, named: Mapping[str, Collection[str]], project_id: str | None) -> None:
         """Hold the locks of all load balancers that are named, or stand above the listeners and pools that are: `{"listener_id": [...]}`.
 

@@ -111,8 +111,8 @@ class Settlement(rows.Repository):
         healed = told.clear(load_balancer_id, left_out)
         settled = complete and int(state.generation) <= generation
         found, wanted = _P(state.provisioning_status), _P.ACTIVE if settled else _P.PENDING_UPDATE
-        applied_generation = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
-        row = moves.settled(wanted, applied_generation=applied_generation, failures=0, next_try_at=0.0)
+        newest = sa.case((_LB.applied_generation > generation, _LB.applied_generation), else_=generation)
+        row = moves.settled(wanted, applied_generation=newest, access_generation=newest, failures=0, next_try_at=0.0)
         self._connection.execute(row.where(_LB.id == load_balancer_id))
         if not state.applied_generation:
             told.add_event(load_balancer_id, "load_balancer", load_balancer_id, _BUILT)
