@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import http.client
 import http.server
+import json
 import re
 import socket
 import struct
@@ -21,13 +22,18 @@ _ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Call:
-    """One request: when it came (monotonic clock), for which service, what was asked, the status of the answer (0: none was given)."""
+    """One request: when it came and was answered (monotonic clock), for which service, what was asked, the status of the answer (0: none
+    was given).
+    """
 
     at: float
+    until: float
     service: str
     method: str
     path: str
     status: int
+    made: str = ""
+    """The id of what a POST made."""
 
     @property
     def shape(self) -> str:
@@ -37,8 +43,8 @@ class Call:
 
 
 Fault = Callable[[str, str, str], str | None]
-"""Told service, method and path; answers how the call is broken: `500`, `503`, `reset` (before it is carried out), `lost` (carried out,
-but its answer never comes), `slow` (its answer comes after two minutes); None: not at all."""
+"""Told service, method and path; answers how the call is broken: `429`, `500`, `503`, `reset` (before it is carried out), `lost` (carried
+out, but its answer never comes), `slow` (its answer comes after two minutes); None: not at all."""
 
 
 class Proxy:
@@ -115,16 +121,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         service, _, path = self.path.lstrip("/").partition("/")
         fault = self.proxy.fault_of(service, self.command, f"/{path}")
-        status = 0
+        status, made = 0, ""
         try:
             if fault == "reset":
                 self._reset()
                 return
-            if fault in ("500", "503"):
+            if fault in ("429", "500", "503"):
                 status = int(fault)
-                self._answer(status, {"Content-Type": "text/plain"}, b"The tests have broken this call.")
+                later = {"Retry-After": "1"} if fault == "429" else {}
+                self._answer(status, {"Content-Type": "text/plain", **later}, b"The tests have broken this call.")
                 return
             status, headers, content = self._ask(service, path, body)
+            made = _id_within(content) if self.command == "POST" else ""
             if fault == "lost":
                 status = 0
                 self._reset()
@@ -135,7 +143,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
         finally:
-            self.proxy.note(Call(at, service, self.command, f"/{path}", status))
+            self.proxy.note(Call(at, time.monotonic(), service, self.command, f"/{path}", status, made))
 
     def _ask(self, service: str, path: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
         target = self.proxy.target(service)
@@ -162,3 +170,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.close_connection = True
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _pass_on
+
+
+def _id_within(answer: bytes) -> str:
+    """The id of the one thing that an answer is about; an empty string: it is about none, or several."""
+    try:
+        (thing,) = json.loads(answer).values()
+        return str(thing["id"])
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return ""

@@ -176,6 +176,14 @@ class Site:
         made: dict[str, Any] = self.api.post("/loadbalancers", {"loadbalancer": body})["loadbalancer"]
         return made
 
+    @functools.cached_property
+    def pair(self) -> str:
+        """The id of a flavor of ours: ACTIVE_STANDBY."""
+        profile = {"name": "pair", "provider_name": "amphora", "flavor_data": '{"loadbalancer_topology": "ACTIVE_STANDBY"}'}
+        made = self.admin_api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]
+        flavor = {"name": "pair", "flavor_profile_id": made["id"], "enabled": True}
+        return str(self.admin_api.post("/flavors", {"flavor": flavor})["flavor"]["id"])
+
     def active(self, load_balancer_id: str, within: float = BOOT) -> dict[str, Any]:
         """Wait until it is ACTIVE; what a configuration has to say is not waited for."""
 

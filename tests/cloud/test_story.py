@@ -143,11 +143,7 @@ def test_a_single_amphora(site: Site, tenant: Tenant) -> None:
 
 
 def test_a_pair(site: Site, tenant: Tenant) -> None:
-    profile = {"name": "pair", "provider_name": "amphora", "flavor_data": '{"loadbalancer_topology": "ACTIVE_STANDBY"}'}
-    made_profile = site.admin_api.post("/flavorprofiles", {"flavorprofile": profile})["flavorprofile"]
-    flavor = {"name": "pair", "flavor_profile_id": made_profile["id"], "enabled": True}
-    made_flavor = site.admin_api.post("/flavors", {"flavor": flavor})["flavor"]
-    made = site.create(tenant.subnet_id, [_member(one) for one in tenant.web], flavor_id=made_flavor["id"])
+    made = site.create(tenant.subnet_id, [_member(one) for one in tenant.web], flavor_id=site.pair)
     site.active(made["id"], 2 * BOOT)
     vip = made["vip_address"]
     pair = site.amphorae(made["id"])
