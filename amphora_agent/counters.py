@@ -39,24 +39,34 @@ class Counters:
 
         `former` are workers that have a successor and are still asked: what others counted is final.
         """
+        self.note(worker, raw, former)
+        return {listener: self._total(listener) for listener in raw}
+
+    def note(self, worker: int, raw: Mapping[str, list[int]], former: Collection[int] = ()) -> None:
+        """The same, without totals."""
         self.take_former(worker, raw)
         if worker != self._worker and worker not in former:  # one that has a successor may still answer for it
             self._worker, self.former_worker = worker, self._worker
         for ended in self._last.keys() - {worker, self._worker, *former}:
             for listener, values in self._last.pop(ended).items():
                 self._add(listener, values)
-        for absent in [listener for listener in self._base if listener not in raw][:-_ABSENT]:
-            del self._base[absent]
-        return {listener: self._total(listener) for listener in raw}
+        self._forget_absent(raw)
 
     def take_former(self, worker: int, raw: Mapping[str, list[int]]) -> None:
         """Take in what a worker counts, whether it has a successor or not."""
         last = self._last.setdefault(worker, {})
         for listener, values in raw.items():
             before = last.get(listener)
+            if before == values:
+                continue
             if before is not None and any(now < then for now, then in zip(values, before, strict=True)):
                 self._add(listener, before)  # another process of the same id
             last[listener] = list(values)
+
+    def begin_anew(self, name: str) -> None:
+        """What is counted by this name begins at zero again, though its worker is the same."""
+        if self._worker is not None and (values := self._last.get(self._worker, {}).pop(name, None)) is not None:
+            self._add(name, values)
 
     def save(self) -> None:
         """Write them down, if they changed, so that totals once reported are never taken back."""
@@ -75,14 +85,18 @@ class Counters:
         self._worker, self.former_worker, self._base, self._last, self._saved = None, None, {}, {}, None
         self._path.unlink(missing_ok=True)
 
+    def _forget_absent(self, raw: Mapping[str, list[int]]) -> None:
+        for absent in [listener for listener in self._base if listener not in raw][:-_ABSENT]:
+            del self._base[absent]
+
     def _add(self, listener: str, values: list[int]) -> None:
-        self._base[listener] = _sum(self._base.get(listener), values)
+        self._base[listener] = add(self._base.get(listener), values)
 
     def _total(self, listener: str) -> list[int]:
         total = self._base.get(listener)
         for last in self._last.values():
             if listener in last:
-                total = _sum(total, last[listener])
+                total = add(total, last[listener])
         return total or [0] * len(FIELDS)
 
     def _load(self) -> None:
@@ -117,5 +131,6 @@ def _is_count(values: object) -> bool:
     return isinstance(values, list) and len(values) == len(FIELDS) and all(type(one) is int and 0 <= one <= _LARGEST for one in values)
 
 
-def _sum(base: list[int] | None, values: list[int]) -> list[int]:
+def add(base: list[int] | None, values: list[int]) -> list[int]:
+    """What both count together; a base of None counts nothing."""
     return list(values) if base is None else [a + b for a, b in zip(base, values, strict=True)]

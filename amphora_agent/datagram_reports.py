@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from amphora_agent import datagram_rules, member_checks, program
+from amphora_agent import datagram_rules, member_checks, member_counters, program
+from amphora_agent import report as reports
 from amphora_agent.protocol import datagrams, heartbeat
 
 _SERVES = ("UP", "no check")
@@ -13,12 +14,15 @@ _SERVES = ("UP", "no check")
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of `services`: their `totals` (`counters.FIELDS`), the open flows by mark, and who passes the checks."""
+    """What is known of `services`: their `totals` (`counters.FIELDS`), those of pools and members `by_id`, the open flows by mark, and who
+    passes the checks.
+    """
 
     services: Sequence[datagrams.Service] = ()
     totals: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
     flows: Mapping[str, Mapping[int, int]] = dataclasses.field(default_factory=dict)
     states: Mapping[member_checks.Key, bool | None] = dataclasses.field(default_factory=dict)
+    by_id: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
 
     def part(self, path: str) -> program.Part:
         """Their part of the report; `path` is the data plane."""
@@ -39,7 +43,16 @@ class Known:
             if one.pool_id is not None:
                 words = self._words(one)
                 part.pools[f"{one.pool_id}:{one.id}"] = {"status": _status(one, words), "members": words}
+        part.counts = reports.counts(self.by_id, dict(self._open()))
         return part
+
+    def _open(self) -> Iterator[tuple[str, int]]:
+        """Flows by the names by which members and pools are counted."""
+        for one in self.services:
+            if one.pool_id is not None and self.flows.get(one.id):
+                pool, marks, flows = f"{one.pool_id}:{one.id}", datagram_rules.numbers(one), self.flows[one.id]
+                yield member_counters.of_pool(pool), self._active(one)
+                yield from ((member_counters.of_member(pool, name), flows[mark]) for name, mark in marks.items() if mark in flows)
 
     def rows(self) -> Iterator[Mapping[str, str]]:
         """The same as rows of HAProxy's `show stat` (management guide, section 9.1): a flow is a session. Bytes are counted by listener,

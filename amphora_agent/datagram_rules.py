@@ -28,6 +28,8 @@ _TURN_OF_FEWEST = 256
 """So many flows are shared out ahead where those count that are open."""
 _HELD = 65536
 """Clients of one listener that are held at most."""
+_COUNTED = 65536
+"""Members of one listener that are counted at most, those that are gone included."""
 _SEED = "seed 0x1"
 _FAMILIES = {4: "ip", 6: "ip6"}
 _ADDRESSES = {4: "ipv4_addr", 6: "ipv6_addr"}
@@ -43,6 +45,8 @@ _BYTES = ("in", "out")
 _OF_MEMBERS = ("slots", "targets", "bound")
 _PARTS = (*_OF_MEMBERS, "held")
 """The maps of a service, of each version of IP."""
+_MEMBERS = tuple(f"members_{kind}" for kind in ("new", *_BYTES))
+"""Sets of the marks that have had packets, each with its counters: flows that were begun, packets to the member, packets from it."""
 _CHAINS = tuple(f"{kind}{version}" for kind, version in itertools.product(("pick", "hold"), _FAMILIES))
 
 
@@ -99,6 +103,8 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
         *(_map(f"{name}{version}", f"type {_ADDRESSES[version]} . inet_proto . inet_service : verdict")
           for name, version in itertools.product(("services", "holding"), _FAMILIES)),
         *(_map(name, f"type {_ADDRESSES[version]} . inet_service : counter") for name, version in _counter_maps()),
+        *(_map(f"counting_{transport}{version}", f"type {_ADDRESSES[version]} . inet_service : verdict")
+          for transport, version in itertools.product(datagrams.TRANSPORTS, _FAMILIES)),
         *(_rule(name, "meta l4proto tcp notrack") for name in ("untracked_in", "untracked_out") if not tracks_connections),
         *(_map(f"ways{version}", f"type {words} : mark") for version, words in _ADDRESSES.items()),
     ]  # fmt: skip
@@ -120,6 +126,8 @@ def base(services: Collection[datagrams.Service], tracks_connections: bool = Fal
         for way, direction in zip(_BYTES, ("original", "reply"), strict=True):
             found = f"ct original {family} daddr . ct original proto-dst map @{way}_{transport}{version}"
             lines.append(_rule("pass", f"ct status dnat meta l4proto {transport} ct direction {direction} counter name {found}"))
+        place = f"ct original {family} daddr . ct original proto-dst vmap @counting_{transport}{version}"
+        lines.append(_rule("pass", f"ct status dnat meta l4proto {transport} {place}"))
     lines += [
         _rule("pass", "ct status dnat accept"),
         # A member beside its clients would otherwise be recommended to them (RFC 4861, section 8).
@@ -134,6 +142,8 @@ def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
         yield f"flush map {TABLE} {name}{version}"
     for name, _ in _counter_maps():
         yield f"flush map {TABLE} {name}"
+    for transport, version in itertools.product(datagrams.TRANSPORTS, _FAMILIES):
+        yield f"flush map {TABLE} counting_{transport}{version}"
     for version in _FAMILIES:
         yield f"flush map {TABLE} ways{version}"
     for address in dict.fromkeys(address for one in services for address in one.addresses):
@@ -147,12 +157,20 @@ def _directory(services: Collection[datagrams.Service]) -> Iterator[str]:
                 yield _element(f"holding{version}", [f"{place} : goto {chain('hold', one, version)}"])
             for way in _BYTES:
                 yield _element(f"{way}_{one.transport}{version}", [f'{address} . {one.port} : "{counter(way, one.id)}"'])
+            yield _element(f"counting_{one.transport}{version}", [f"{address} . {one.port} : jump {_counting(one.id)}"])
 
 
 def declaration(service: datagrams.Service) -> list[str]:
     """The objects of a service; what is there already stays as it is."""
     lines = [f"add counter {TABLE} {counter(kind, service.id)}" for kind in ("new", *_BYTES)]
-    lines.append(f"add chain {TABLE} limit_{_key(service.id)}")
+    lines += [f"add chain {TABLE} limit_{_key(service.id)}", f"add chain {TABLE} {_counting(service.id)}"]
+    lines += [f"add set {TABLE} {name} {{ type mark; flags dynamic; size {_COUNTED}; }}" for name in member_sets(service.id)]
+    _, into, out = member_sets(service.id)
+    lines.append(f"flush chain {TABLE} {_counting(service.id)}")
+    lines += [
+        _rule(_counting(service.id), f"ct direction {direction} update @{name} {{ ct mark counter }}")
+        for direction, name in (("original", into), ("reply", out))
+    ]
     for version in _FAMILIES:
         lines += [f"add chain {TABLE} {chain(kind, service, version)}" for kind in ("pick", "hold")]
         types = ("mark : mark", f"mark : {_ADDRESSES[version]} . inet_service", "mark : mark")
@@ -224,6 +242,7 @@ def _picking(service: datagrams.Service, version: int, slots: int, source: str, 
         yield _holding(service.persistence, source, names)
     yield f"jump limit_{_key(service.id)}"
     yield f"counter name {counter('new', service.id)}"
+    yield f"update @{member_sets(service.id)[0]} {{ ct mark counter }}"
     yield f"meta l4proto {service.transport} dnat {_FAMILIES[version]} to ct mark map @{names['targets']}"
 
 
@@ -285,10 +304,11 @@ def limit(service: datagrams.Service) -> list[str]:
 def removal(service_ids: Collection[str]) -> list[str]:
     """Take the objects of services away, which no others name any more; they may name each other's."""
     keys = [_key(one) for one in service_ids]
-    chains = [name for key in keys for name in (*(f"{kind}_{key}" for kind in _CHAINS), f"limit_{key}")]
+    chains = [name for key in keys for name in (*(f"{kind}_{key}" for kind in _CHAINS), f"limit_{key}", _counting(key))]
     lines = [f"flush chain {TABLE} {name}" for name in chains]
     lines += [f"delete chain {TABLE} {name}" for name in chains]
     lines += [f"delete map {TABLE} {part}{version}_{key}" for key in keys for part, version in itertools.product(_PARTS, _FAMILIES)]
+    lines += [f"delete set {TABLE} {name}" for key in keys for name in member_sets(key)]
     return lines + [f"delete counter {TABLE} {counter(kind, one)}" for one in service_ids for kind in ("new", *_BYTES)]
 
 
@@ -306,6 +326,15 @@ def numbers(service: datagrams.Service) -> dict[str, int]:
 def counter(kind: str, service_id: str) -> str:
     """The name of a counter: `new` flows, and packets `in` and `out`."""
     return f"{kind}_{_key(service_id)}"
+
+
+def member_sets(service_id: str) -> tuple[str, ...]:
+    """The names of the sets in which members count, by their marks (`numbers`): `new` flows, and packets `in` and `out`."""
+    return tuple(f"{name}_{_key(service_id)}" for name in _MEMBERS)
+
+
+def _counting(service_id: str) -> str:
+    return f"counting_{_key(service_id)}"
 
 
 def chain(kind: str, service: datagrams.Service, version: int) -> str:

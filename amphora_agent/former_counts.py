@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator
 
-from amphora_agent import counters, exporter, haproxy_runtime, report, system
+from amphora_agent import counters, exporter, haproxy_runtime, member_counters, report, system
 
 LOG = logging.getLogger(__name__)
-_QUESTION = ("show info", "show stat -1 1 -1")  # of all proxies the frontends (HAProxy's management guide, section 9.3)
+_QUESTION = ("show info", "show stat -1 7 -1")
+_LOOK = 0.25
+"""Seconds after which a look goes on another time with those that it has not come to: many workers may have many members each."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,9 +33,10 @@ class _Former:
 class FormerCounts:
     """Counts what workers with a successor still carry. One thread may look while another one reloads; of each there is one at a time."""
 
-    def __init__(self, counted: counters.Counters, exporting: exporter.Exporter) -> None:
-        self._counters, self._exporter = counted, exporting
+    def __init__(self, counted: counters.Counters, members: member_counters.MemberCounters, exporting: exporter.Exporter) -> None:
+        self._counters, self._members, self._exporter = counted, members, exporting
         self._former: dict[int, _Former] = {}
+        self._looked_at: int | None = None  # last
         self._leaving: int | None = None  # is about to get a successor
 
     @property
@@ -77,7 +81,11 @@ class FormerCounts:
 
     def look(self) -> None:
         """Take in what they count, and let those go that have no connection left. Nobody is waited for."""
-        for worker, former in list(self._former.items()):
+        until = time.monotonic() + _LOOK
+        for worker, former in self._in_turn():
+            if time.monotonic() > until:
+                return
+            self._looked_at = worker
             try:
                 answer = former.answer()
                 if answer is not None and haproxy_runtime.worker_in(answer) != worker:
@@ -87,11 +95,19 @@ class FormerCounts:
                 self._let_go(worker)
                 continue
             if answer is not None:
-                self._counters.take_former(worker, report.read_statistics(answer).raw)
+                statistics = report.read_statistics(answer)
+                self._counters.take_former(worker, statistics.raw)
+                self._members.take_former(worker, statistics.raw_of_members)
                 if haproxy_runtime.has_finished(answer):
                     if former.session is not None:
                         self._note(worker, former.session)
                     self._let_go(worker)
+
+    def _in_turn(self) -> Iterator[tuple[int, _Former]]:
+        """All of them, from the one behind that which was looked at last."""
+        all_of_them = list(self._former.items())
+        begin = next((place for place, (worker, _) in enumerate(all_of_them, 1) if worker == self._looked_at), 0)
+        yield from (*all_of_them[begin:], *all_of_them[:begin])
 
     def _note(self, worker: int, session: haproxy_runtime.Session) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from amphora_agent import certificates, haproxy_config, haproxy_drains, haproxy_first_checks, haproxy_runtime, haproxy_states, report
 
@@ -19,6 +19,9 @@ class Changes:
         self._certificates = certificates
         self._lingering: set[tuple[str, str]] = set()
         self.first_checks = haproxy_first_checks.FirstChecks(runtime)
+        self.before_renewals: Callable[[], None] = lambda: None
+        self.on_deleted: Callable[[str, str], None] = lambda backend, server: None
+        """What a server has counted goes with it: before one is made anew it can be taken in, and afterwards it begins at zero."""
 
     @property
     def lingering(self) -> frozenset[tuple[str, str]]:
@@ -76,6 +79,7 @@ class Changes:
                 return
             if answer in ("Server deleted.", "No such server.", "No such backend."):
                 self._lingering.discard((backend, name))
+                self.on_deleted(backend, name)
 
     def _add(self, section: haproxy_config.Section, server: haproxy_config.Server) -> None:
         if (section.backend or "", server.name) in self._lingering:
@@ -90,6 +94,7 @@ class Changes:
     def _renew(self, section: haproxy_config.Section, server: haproxy_config.Server) -> None:
         """Let a server out of maintenance. A new one of its name is checked at once, the old one only when its interval is over."""
         if self._runtime.ask(f"del server {section.backend}/{server.name}").strip() == "Server deleted.":
+            self.on_deleted(section.backend or "", server.name)
             self._add(section, server)
             return
         for command in haproxy_config.enable_commands(section, server):  # it still has connections, from before it was taken out
@@ -103,6 +108,8 @@ class Changes:
             self._certificates.lead(self._runtime, was, now)
 
     def _carry_out(self, plan: haproxy_config.Plan) -> None:
+        if plan.renewed or any((section.backend or "", server.name) in self._lingering for section, server in plan.added):
+            self.before_renewals()
         for section, server in plan.added:
             self._add(section, server)
         for section, server in plan.renewed:

@@ -17,6 +17,7 @@ from amphora_agent import (
     haproxy_changes,
     haproxy_drains,
     haproxy_runtime,
+    member_counters,
     program,
     programs,
     watch,
@@ -47,9 +48,11 @@ class ReportingHAProxy(program.Program):
         self.runtime = haproxy_runtime.RuntimeApi(socket)
         self.changes = haproxy_changes.Changes(self.runtime, certificates, haproxy_drains.Drains(drains, self.runtime))
         self._counters = counters.Counters(counted)
+        self._members = member_counters.MemberCounters(counted.with_name(f"members-{counted.name}"))
         self._exporter = exporter.Exporter(exported, self.runtime, exported_sums)
-        self._former_counts = former_counts.FormerCounts(self._counters, self._exporter)
+        self._former_counts = former_counts.FormerCounts(self._counters, self._members, self._exporter)
         self._counting = threading.Lock()
+        self.changes.before_renewals, self.changes.on_deleted = self._count_quietly, self._count_anew
         self._is_replacing = False  # True while it is being replaced because somebody wants another state
 
     def tell_also(self, others: Callable[[], Iterable[Mapping[str, str]]]) -> None:
@@ -66,14 +69,16 @@ class ReportingHAProxy(program.Program):
         try:
             with self._counting:
                 self._former_counts.look()
-            statistics, totals = self._count()
+            statistics, totals, by_id = self._count()
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("Nothing can be reported of HAProxy: %s", exc)
             return None
-        return reports.part(statistics, totals)
+        return reports.part(statistics, totals, by_id)
 
     def save(self) -> None:
-        self._counters.save()
+        with self._counting:
+            self._counters.save()
+            self._members.save()
 
     def end(self) -> None:
         self.save()
@@ -81,6 +86,7 @@ class ReportingHAProxy(program.Program):
 
     def forget(self) -> None:
         self._counters.forget()
+        self._members.forget()
         self._exporter.sums.forget()
 
     @property
@@ -110,15 +116,19 @@ class ReportingHAProxy(program.Program):
         finally:
             self._is_replacing = False
 
-    def _count(self) -> tuple[reports.Statistics, dict[str, list[int]]]:
-        """Asked and taken in one go, so that an old worker is never counted after a new one.
+    def _count(self) -> tuple[reports.Statistics, dict[str, list[int]], dict[str, list[int]]]:
+        """What the present worker says, totals of listeners, and those of pools and members by id.
+
+        Asked and taken in one go, so that an old worker is never counted after a new one.
 
         :raises RuntimeFailed: HAProxy does not answer.
         """
         with self._counting:
             answer = self._ask_present_worker("show info;show stat -1 7 -1")
             statistics = reports.read_statistics(answer, self.changes.lingering)
-            return statistics, self._counters.take(haproxy_runtime.worker_in(answer) or 0, statistics.raw, self._former_counts.workers)
+            worker, former = haproxy_runtime.worker_in(answer) or 0, self._former_counts.workers
+            self._members.note(worker, statistics.raw_of_members, former)
+            return statistics, self._counters.take(worker, statistics.raw, former), self._members.by_id()
 
     def _ask_present_worker(self, question: str) -> str:
         """:raises RuntimeFailed: HAProxy does not answer."""
@@ -133,3 +143,8 @@ class ReportingHAProxy(program.Program):
         """Take in the counters of a worker that is about to go."""
         with contextlib.suppress(haproxy_runtime.RuntimeFailed):
             self._count()
+
+    def _count_anew(self, backend: str, server: str) -> None:
+        """HAProxy knows a server no more: one that comes by its name begins at zero."""
+        with self._counting:
+            self._members.begin_anew(member_counters.of_member(backend, server))

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from amphora_agent import outages
@@ -26,6 +26,42 @@ REST, LONGEST_REST = 3, 0.5
 """So many times as long as a look took nobody looks again, and no longer than so many seconds: to be told of thousands of members takes a
 while, and one change after the other would have it done all the time."""
 _MANAGERS = 16  # whose requests are answered at once
+_COUNTS_SAID = 3
+"""So often is a count of a pool or member said, one datagram after another: one that is lost takes no news with it."""
+
+
+class Counts:
+    """What was counted on pools and members: which of it is still to be said. All is said again now and then: managers may have
+    been away.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Sequence[int], bytes, bytes]] = {}  # counters, and how a datagram tells of whom and what
+        self._to_say: dict[str, int] = {}  # how often
+        self._all_said_at = float("-inf")
+
+    def take(self, counts: Mapping[str, Sequence[int]]) -> None:
+        """By ids: totals and open connections, in the order of `protocol.COUNTERS`. What has not an id of the API's is passed over."""
+        for name, values in counts.items():
+            known = self._known.get(name)
+            if known is None or known[0] != values:
+                try:
+                    key = uuid.UUID(name).bytes if known is None else known[1]
+                except ValueError:
+                    continue
+                self._known[name] = values, key, protocol.pack_counters(values)
+                self._to_say[name] = _COUNTS_SAID
+        for name in self._known.keys() - counts.keys():
+            del self._known[name]
+
+    def due(self, now: float, all_interval: float) -> dict[bytes, bytes]:
+        """What is to be said now; it counts as said."""
+        if now - self._all_said_at >= all_interval:
+            self._all_said_at = now
+            self._to_say = dict.fromkeys(self._known, 1) | self._to_say
+        said = {known[1]: known[2] for name in self._to_say if (known := self._known.get(name)) is not None}
+        self._to_say = {name: times - 1 for name, times in self._to_say.items() if times > 1}
+        return said
 
 
 @dataclasses.dataclass(slots=True)
@@ -75,6 +111,7 @@ class Heart:
         self._boot_id = os.urandom(8)
         self._sequence = 0
         self._memory = Memory()
+        self._counts = Counts()
         self._requested = False
         self._questions: dict[bytes, None] = {}  # numbers of requests that wait for an answer
         self._in_doubt = False  # a program does not run or does not answer: it is looked at more often
@@ -121,9 +158,10 @@ class Heart:
         if (config := self._next) is not None:
             self._next = None if self._next is config else self._next
             self._take(config)
-        report = self._look()
-        if report is None:
+        looked = self._look()
+        if looked is None:
             return  # silence is the message: something that should run does not
+        report = reports.without_counts(looked)
         self._in_doubt = not reports.claims_life(report)
         now = time.monotonic()
         self._memory.digest = reports.digest(report)
@@ -145,6 +183,7 @@ class Heart:
         )
         if kind is None:
             return
+        self._send_counts(looked.get(reports.COUNTS, {}), now)  # first: managers heed the counters of the newest datagram only
         sent = self._send_report(report) if kind == "report" else self._send_beat(counters)
         if not sent:
             return
@@ -179,6 +218,13 @@ class Heart:
     def _send_report(self, report: Mapping[str, Any]) -> bool:
         self._before_report()
         return self._send(protocol.REPORT, protocol.encode_report(dict(report)))
+
+    def _send_counts(self, counts: Mapping[str, Sequence[int]], now: float) -> None:
+        self._counts.take(counts)
+        if said := self._counts.due(now, self._config.full_report_interval):
+            self._before_report()
+            for body in protocol.encode_counts(said):
+                self._send(protocol.COUNTS, [body])
 
     def _send(self, kind: int, bodies: list[bytes]) -> bool:
         """Whether at least one health manager could be sent to."""

@@ -11,6 +11,7 @@ import logging
 import pathlib
 import secrets
 import shutil
+import sys
 import threading
 import time
 import zlib
@@ -24,6 +25,7 @@ from amphora_agent import (
     errors,
     flows,
     member_checks,
+    member_counters,
     netlink,
     program,
     programs,
@@ -33,9 +35,9 @@ from amphora_agent.datagram_rules import Standing
 from amphora_agent.protocol import datagrams, rest
 
 LOG = logging.getLogger(__name__)
-NFTABLES = "nftables"
-"""The path, as reports call it."""
 _COMMAND = "nft"
+_TABLE = datagram_rules.TABLE.split()[1]
+_SHARE = 20
 _PATIENCE = 1.0
 """Seconds at most for which a push waits for first checks."""
 _FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -52,6 +54,8 @@ class Netfilter(program.Program):
         self._config, self._known = state / "datagrams.json", state / "datagrams-members.json"
         self._namespace, self._record = namespace, record
         self._counters = counters.Counters(state / "datagrams-counters.json")
+        self._members = member_counters.MemberCounters(state / "members-datagrams-counters.json", pools_are_sums=True)
+        self._counting = threading.Lock()  # of these two, and of what is below, as long as it is taken in
         self._flows = flows.Flows(namespace)
         self._checks = member_checks.MemberChecks(namespace, self._follow_checks)
         self._lock = threading.RLock()  # of all below
@@ -64,6 +68,9 @@ class Netfilter(program.Program):
         self._left_alone = False  # what an earlier agent left serves on: this one does not understand its text
         self._settled_at = 0.0  # until then the first checks after a restart of the agent may be under way
         self._counted: Mapping[str, tuple[int, int]] = {}  # packets and bytes by counter, as they were read last
+        self._of_members: dict[str, list[int]] = {}  # the same of members, by the names of `member_counters`
+        self._marked: dict[str, tuple[datagrams.Service, dict[int, str]]] = {}  # services, and those names by mark, also of who is gone
+        self._members_at = 0.0  # they are read again
         self._refusals_at = 0.0
         self._there: frozenset[str] = frozenset()  # counters that the kernel has
         self._guards = self._tracks = False  # a NIC is guarded by tracking, as was found last; the kernel's rules let TCP be tracked
@@ -136,7 +143,10 @@ class Netfilter(program.Program):
             self._laid_out, self._left_alone = None, False
             self._forward(False)  # first: the table says what may pass
             if self._exists():
+                self._read(members=True)
+                self._take_counts([one for one, _ in self._marked.values()])
                 self._nft([f"delete table {datagram_rules.TABLE}"])
+                self._count_anew(list(self._marked))
             gone, self._services = self._services, ()
             self._checks.set({}, {})
             self._flows.end_all(gone)
@@ -145,6 +155,7 @@ class Netfilter(program.Program):
 
     def forget(self) -> None:
         self._counters.forget()
+        self._members.forget()
 
     def go_back_to(self, wanted: rest.WantedState | None) -> None:
         text = None if wanted is None else wanted.programs.get(self.name)
@@ -199,13 +210,35 @@ class Netfilter(program.Program):
         if state != programs.RUNS:
             self.known = datagram_reports.NOTHING
             return program.Part()
-        services, counted = self._services, self._counted
-        totals = self._counters.take(_kernel(), {one.id: _raw(one, counted) for one in services})
-        self.known = datagram_reports.Known(services, totals, self._flows.counts, self._checks.states())
-        return self.known.part(NFTABLES)
+        services = self._services
+        totals, by_id = self._take_counts(services)
+        self.known = datagram_reports.Known(services, totals, self._flows.counts, self._checks.states(), by_id)
+        return self.known.part(datagrams.NFTABLES)
 
     def save(self) -> None:
-        self._counters.save()
+        with self._counting:
+            self._counters.save()
+            self._members.save()
+
+    def _take_counts(self, services: Sequence[datagrams.Service]) -> tuple[dict[str, list[int]], dict[str, list[int]]]:
+        """Take in what was read of the kernel: totals of services, and those of pools and members by id."""
+        with self._counting:
+            counted = self._counted
+            totals = self._counters.take(_kernel(), {one.id: _raw(one, counted) for one in services})
+            self._members.note(_kernel(), self._of_members)
+            return totals, self._members.by_id()
+
+    def _count_anew(self, gone: Sequence[str]) -> None:
+        """These services are there no more: if they come again, they and their members begin at zero."""
+        with self._counting:
+            counters_of_them = {datagram_rules.counter(kind, service) for service in gone for kind in ("new", "in", "out")}
+            self._counted = {name: counted for name, counted in self._counted.items() if name not in counters_of_them}
+            for service in gone:
+                self._counters.begin_anew(service)
+                _, names = self._marked.pop(service, (None, {}))
+                for name in names.values():
+                    self._members.begin_anew(name)
+                    self._of_members.pop(name, None)
 
     def _runs(self, text: str, services: tuple[datagrams.Service, ...]) -> bool:
         known = services == self._services and self._text() == text and self._exists()
@@ -294,7 +327,12 @@ class Netfilter(program.Program):
         script = self._script(self._services, present, everything)
         if not script:
             return False
+        gone = sorted(self._marked.keys() - {one.id for one in self._services}) if everything else []
+        if gone:
+            self._read(members=True)
+            self._take_counts([one for one, _ in self._marked.values()])
         self._nft(script)
+        self._count_anew(gone)
         leads = datagram_rules.Leads(self._services)
         self._standing = {one.id: (one, present[one.id], self._fewest(one), leads.of_all(one)) for one in self._services}
         self._limits = {one.id: one.most_flows for one in self._services}
@@ -331,19 +369,46 @@ class Netfilter(program.Program):
 
     def _exists(self) -> bool:
         """Whether the table is there, and each service in it; its counters are read by the way, and whether a NIC is guarded."""
+        counted = self._read(time.monotonic() >= self._members_at)
+        self._there = frozenset(counted)  # nobody knows, or there are none: what was counted stays
+        return bool(counted) and all(datagram_rules.counter("new", one.id) in self._there for one in self._services)
+
+    def _read(self, members: bool) -> Mapping[str, tuple[int, int]]:
+        """Counters as the kernel has them now; none if nobody knows. Those of `members`, who may be many, take a twentieth of the time."""
+
+        def ask() -> tuple[dict[str, tuple[int, int]], bool]:
+            counted = netlink.counters(_TABLE)
+            if members and counted:
+                began = time.monotonic()
+                self._read_members(counted)
+                self._members_at = (now := time.monotonic()) + _SHARE * (now - began)
+            return counted, netlink.has_table(admission.TABLE)
+
         try:
-            counted, self._guards = system.inside_namespace(
-                self._namespace, lambda: (netlink.counters(datagram_rules.TABLE.split()[1]), netlink.has_table(admission.TABLE))
-            )
+            counted, self._guards = system.inside_namespace(self._namespace, ask)
         except OSError as exc:
             LOG.warning("The rules for UDP and SCTP can't be asked for: %s", exc)
-            counted = {}
-        if not counted:  # nobody knows, or there are none: what was counted stays
-            self._there = frozenset()
-            return False
-        self._counted = counted
-        self._there = frozenset(self._counted)
-        return all(datagram_rules.counter("new", one.id) in self._there for one in self._services)
+            return {}
+        if counted:
+            self._counted = counted
+        return counted
+
+    def _read_members(self, counted: Mapping[str, tuple[int, int]]) -> None:
+        """:raises OSError: the kernel does not tell."""
+        for one in self._services:
+            known, names = self._marked.get(one.id, (None, {}))
+            if known is not one:
+                names = {**names, **_names(one)}
+                self._marked[one.id] = one, names
+        found: dict[str, list[int]] = {}
+        for one, names in list(self._marked.values()):
+            if datagram_rules.counter("new", one.id) not in counted:
+                continue
+            new, into, out = (netlink.counted_elements(_TABLE, name) for name in datagram_rules.member_sets(one.id))
+            for mark in new.keys() | into.keys() | out.keys():
+                if (name := names.get(int.from_bytes(mark, sys.byteorder))) is not None:
+                    found[name] = [into.get(mark, (0, 0))[1], out.get(mark, (0, 0))[1], new.get(mark, (0, 0))[0], 0]
+        self._of_members = found
 
     def _nft(self, lines: Sequence[str], *options: str) -> str:
         """:raises CommandFailed: the kernel does not take them."""
@@ -388,6 +453,12 @@ def _raw(service: datagrams.Service, counted: Mapping[str, tuple[int, int]]) -> 
     """In the order of `counters.FIELDS`."""
     new, into, out = (counted.get(datagram_rules.counter(kind, service.id), (0, 0)) for kind in ("new", "in", "out"))
     return [into[1], out[1], new[0], 0]
+
+
+def _names(service: datagrams.Service) -> dict[int, str]:
+    """By what names members are counted, by their marks."""
+    pool = f"{service.pool_id}:{service.id}"
+    return {mark: member_counters.of_member(pool, name) for name, mark in datagram_rules.numbers(service).items() if service.pool_id}
 
 
 def _refused(exc: system.CommandFailed) -> errors.AgentError:

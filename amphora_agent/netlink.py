@@ -20,6 +20,9 @@ _ERROR, _DONE = 2, 3
 _NESTED = 0x8000
 _GET_TABLE = (10 << 8) | 1
 _NEW_OBJECT, _GET_OBJECT = (10 << 8) | 18, (10 << 8) | 19
+_NEW_ELEMENT, _GET_ELEMENT = (10 << 8) | 12, (10 << 8) | 13
+_OF_TABLE, _OF_SET, _ELEMENTS = 1, 2, 3  # of a list of elements
+_KEY, _EXPRESSION, _VALUE, _EXPRESSION_DATA = 1, 7, 1, 2
 _INET = 1  # the family of the table
 _TABLE, _NAME, _TYPE, _DATA = 1, 2, 3, 4
 _COUNTER = 1
@@ -46,6 +49,20 @@ def counters(table: str) -> dict[str, tuple[int, int]]:
     with _socket() as asking:
         for _ in range(_TRIES):
             found = _ask(asking, table)
+            if found is not None:
+                return found
+    raise OSError("the packet filter changes all the time")
+
+
+def counted_elements(table: str, name: str) -> dict[bytes, tuple[int, int]]:
+    """Packets and bytes of each element of a set whose elements count, by its key; none if there is no such set. In this thread's
+    namespace.
+
+    :raises OSError: the kernel does not tell.
+    """
+    with _socket() as asking:
+        for _ in range(_TRIES):
+            found = _elements(asking, table, name)
             if found is not None:
                 return found
     raise OSError("the packet filter changes all the time")
@@ -152,6 +169,28 @@ def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None
                 counted = dict(_attributes(fields[_DATA]))
                 packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
                 found[fields[_NAME].rstrip(b"\0").decode()] = packets, size
+
+
+def _elements(asking: socket.socket, table: str, name: str) -> dict[bytes, tuple[int, int]] | None:
+    """None if what was asked for changed meanwhile."""
+    wanted = _attribute(_OF_TABLE, table.encode() + b"\0") + _attribute(_OF_SET, name.encode() + b"\0")
+    _send(asking, _GET_ELEMENT, _REQUEST | _DUMP, wanted)
+    found: dict[bytes, tuple[int, int]] = {}
+    interrupted = False
+    while True:
+        for kind, flags, content in _messages(asking.recv(1 << 20)):
+            interrupted = interrupted or bool(flags & _INTERRUPTED)
+            if kind == _DONE:
+                return None if interrupted else found
+            _raise(kind, content, errno.ENOENT)
+            if kind == _ERROR:
+                return found
+            for _, element in _attributes(dict(_attributes(content[_FAMILY_SIZE:])).get(_ELEMENTS, b"")):
+                fields = dict(_attributes(element))
+                if _EXPRESSION in fields:
+                    counted = dict(_attributes(dict(_attributes(fields[_EXPRESSION]))[_EXPRESSION_DATA]))
+                    packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
+                    found[dict(_attributes(fields[_KEY]))[_VALUE]] = packets, size
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -20,10 +20,12 @@ NONE, RUNTIME, RELOAD = "none", "runtime", "reload"
 
 @dataclasses.dataclass(slots=True)
 class Part:
-    """A program's part of the report, as `protocol/heartbeat.py` lays it out; `others` are keys of its own."""
+    """A program's part of the report, as `protocol/heartbeat.py` lays it out; `counts` are of pools and members, by id, in the order of
+    `heartbeat.COUNTERS`; `others` are keys of its own."""
 
     listeners: dict[str, Any] = dataclasses.field(default_factory=dict)
     pools: dict[str, Any] = dataclasses.field(default_factory=dict)
+    counts: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     others: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 

@@ -8,20 +8,26 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from amphora_agent import program, programs
+from amphora_agent import member_counters, program, programs
 from amphora_agent.protocol import heartbeat, rest
 
 _STATUS, _WEIGHT, _CHECK_STATUS = 17, 18, 36
 _NOT_CHECKED = "INI"
 _ACTIVE, _LIMIT, _TOTAL, _BYTES_IN, _BYTES_OUT, _ERRORS = 4, 6, 7, 8, 9, 12
+_NOT_CONNECTED, _NOT_ANSWERED = 13, 14
 _COLUMNS = 37
+COUNTS = "counts"
+"""The key of what was counted on pools and members, by their ids, beside what a report says."""
 
 
 @dataclasses.dataclass(slots=True)
 class Statistics:
-    """What one `show stat` says. `raw` holds the counters of this worker in the order of `counters.FIELDS`."""
+    """What one `show stat` says. `raw` holds the counters of this worker in the order of `counters.FIELDS`, `raw_of_members` those of pools
+    and members by the names of `member_counters`; `active` are connections that are open, by both kinds of names.
+    """
 
     raw: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    raw_of_members: dict[str, list[int]] = dataclasses.field(default_factory=dict)
     active: dict[str, int] = dataclasses.field(default_factory=dict)
     full: set[str] = dataclasses.field(default_factory=set)
     pools: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -46,13 +52,22 @@ def read_statistics(text: str, lingering: Collection[tuple[str, str]] = ()) -> S
         elif name == "BACKEND":
             statistics.pools[proxy] = "UP" if status.startswith("UP") else "DOWN"
             statistics.members.setdefault(proxy, {})
+            _count(statistics, member_counters.of_pool(proxy), columns)
         elif (proxy, name) not in lingering:
             word = member_status(status, columns[_WEIGHT], columns[_CHECK_STATUS])
             statistics.members.setdefault(proxy, {})[name] = word
+            _count(statistics, member_counters.of_member(proxy, name), columns)
     for proxy, word in statistics.pools.items():
         if word == "DOWN" and heartbeat.UNCHECKED in statistics.members[proxy].values():
             statistics.pools[proxy] = heartbeat.UNCHECKED
     return statistics
+
+
+def _count(statistics: Statistics, name: str, columns: Sequence[str]) -> None:
+    errors = _number(columns[_NOT_CONNECTED]) + _number(columns[_NOT_ANSWERED])
+    statistics.raw_of_members[name] = [*(_number(columns[i]) for i in (_BYTES_IN, _BYTES_OUT, _TOTAL)), errors]
+    if columns[_ACTIVE] not in ("", "0"):
+        statistics.active[name] = _number(columns[_ACTIVE])
 
 
 def member_status(status: str, weight: str, check: str = "") -> str:
@@ -75,8 +90,9 @@ def limit_of(text: str) -> int | None:
 
 def make(generation: int, config_hash: str, parts: Sequence[program.Part]) -> dict[str, Any]:
     """The report, as `protocol/heartbeat.py` lays it out. What serves a pool does so for one listener, so no two parts name the same."""
-    made: dict[str, Any] = {"generation": generation, "hash": config_hash, "listeners": {}, "pools": {}}
+    made: dict[str, Any] = {"generation": generation, "hash": config_hash, "listeners": {}, "pools": {}, COUNTS: {}}
     for one in parts:
+        made[COUNTS].update(one.counts)
         made["listeners"].update(one.listeners)
         made["pools"].update(one.pools)
         made.update(one.others)
@@ -88,8 +104,8 @@ def idle(record: programs.Record) -> dict[str, Any]:
     return {**make(0, "", []), "vrrp": None, "programs": record.show({})}
 
 
-def part(statistics: Statistics, totals: Mapping[str, list[int]]) -> program.Part:
-    """HAProxy's part of it."""
+def part(statistics: Statistics, totals: Mapping[str, list[int]], by_id: Mapping[str, list[int]]) -> program.Part:
+    """HAProxy's part of it; `by_id` are the totals of pools and members."""
     listeners = {
         listener: {
             "status": "FULL" if listener in statistics.full else "OPEN",
@@ -104,7 +120,16 @@ def part(statistics: Statistics, totals: Mapping[str, list[int]]) -> program.Par
         for listener, values in totals.items()
     }
     pools = {pool: {"status": status, "members": statistics.members[pool]} for pool, status in statistics.pools.items()}
-    return program.Part(listeners, pools)
+    return program.Part(listeners, pools, counts(by_id, statistics.active))
+
+
+def counts(by_id: Mapping[str, list[int]], active: Mapping[str, int]) -> dict[str, list[int]]:
+    """Totals of pools and members with the connections that are open, in the order of `heartbeat.COUNTERS`."""
+    open_now: dict[str, int] = {}
+    for name, number in active.items():
+        key = member_counters.id_of(name)
+        open_now[key] = open_now.get(key, 0) + number
+    return {key: [into, out, open_now.get(key, 0), total, errors] for key, (into, out, total, errors) in by_id.items()}
 
 
 def claims_life(report: Mapping[str, Any]) -> bool:
@@ -112,9 +137,14 @@ def claims_life(report: Mapping[str, Any]) -> bool:
     return all(program["state"] == programs.RUNS for program in report.get("programs", {}).values())
 
 
+def without_counts(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report itself; `COUNTS` travel by themselves."""
+    return {key: value for key, value in report.items() if key != COUNTS}
+
+
 def digest(report: Mapping[str, Any]) -> bytes:
     """16 bytes that change whenever anything but the counters does."""
-    state = {**report, "listeners": {listener: value["status"] for listener, value in report["listeners"].items()}}
+    state = {**without_counts(report), "listeners": {listener: value["status"] for listener, value in report["listeners"].items()}}
     return hashlib.sha256(json.dumps(state, sort_keys=True, separators=(",", ":")).encode()).digest()[:16]
 
 

@@ -19,6 +19,8 @@ from amphora_agent.protocol import rest
 
 NAME = "datagrams"
 """Of the program, in wanted states and reports."""
+NFTABLES = "nftables"
+"""What serves them, as reports call it: the packet filter of the kernel, whatever else that has."""
 TRANSPORTS = ("udp", "sctp")
 ROUND_ROBIN, LEAST_CONNECTIONS, SOURCE_IP, SOURCE_IP_PORT = "ROUND_ROBIN", "LEAST_CONNECTIONS", "SOURCE_IP", "SOURCE_IP_PORT"
 ALGORITHMS = (ROUND_ROBIN, LEAST_CONNECTIONS, SOURCE_IP, SOURCE_IP_PORT)

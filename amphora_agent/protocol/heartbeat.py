@@ -5,7 +5,8 @@ Layout, network byte order, version 1::
     offset size
     0      2    magic b"FB"
     2      1    version
-    3      1    kind: 1 beat, 2 report (amphora to manager), 3 report wanted (manager to amphora, an empty body)
+    3      1    kind: 1 beat, 2 report (amphora to manager), 3 report wanted (manager to amphora, an empty body), 4 counts (amphora to
+                manager; those of before refuse it, which costs a line in their log)
     4      16   amphora id (the UUID's bytes)
     20     8    boot id (random at the agent's start; a new one restarts the sequence)
     28     8    sequence, rising by one with each datagram of this boot
@@ -16,7 +17,8 @@ Layout, network byte order, version 1::
     62     2    parts of this report
     64     n    body: of a beat, 16 bytes: the number of a request that it answers, or zeros (older agents: nothing), and behind
                 zeros the counters, if they are others than in the last report of this digest: five 64-bit numbers (see `COUNTERS`)
-                for each listener of that report, in the order of their ids; a slice of the zlib-compressed JSON of a report
+                for each listener of that report, in the order of their ids; a slice of the zlib-compressed JSON of a report; of
+                counts, for each pool and member that has news its id (16 bytes) and the five numbers, since the amphora was made
     64+n   32   HMAC-SHA256 over everything before it
 
 The key is HMAC-SHA256(deployment's key, amphora id as its 36-character text). A receiver drops what it can't verify, what is
@@ -31,12 +33,12 @@ import json
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 VERSION = 1
 MAGIC = b"FB"
-BEAT, REPORT, REPORT_WANTED = 1, 2, 3
+BEAT, REPORT, REPORT_WANTED, COUNTS = 1, 2, 3, 4
 _HEADER = struct.Struct("!2sBB16s8sQd16sHH")
 SIGNATURE_SIZE = 32
 HEADER_SIZE = _HEADER.size
@@ -55,6 +57,9 @@ COUNTERS = ("bytes_in", "bytes_out", "active_connections", "total_connections", 
 _OF_A_LISTENER = struct.Struct(f"!{len(COUNTERS)}Q")
 COUNTERS_SIZE = _OF_A_LISTENER.size
 """Bytes of one listener's counters."""
+ID_SIZE = 16
+COUNT_SIZE = ID_SIZE + COUNTERS_SIZE
+"""Bytes of what is counted on one pool or member, its id before the counters."""
 _LARGEST = 2**64 - 1
 
 
@@ -122,7 +127,7 @@ def unpack(datagram: bytes, key: bytes) -> tuple[Header, bytes]:
     if not hmac.compare_digest(hmac.digest(key, message, "sha256"), signature):
         raise Rejected("the signature does not fit")
     _, _, kind, amphora_id, boot_id, sequence, sent_at, digest, part, parts = _HEADER.unpack_from(message)
-    if kind not in (BEAT, REPORT, REPORT_WANTED) or part >= parts:
+    if kind not in (BEAT, REPORT, REPORT_WANTED, COUNTS) or part >= parts:
         raise Rejected("malformed header")
     return Header(kind, amphora_id, boot_id, sequence, sent_at, digest, part, parts), message[HEADER_SIZE:]
 
@@ -156,7 +161,27 @@ def encode_counters(report: dict[str, Any]) -> bytes:
     if len(listeners) * COUNTERS_SIZE > MAX_PART - NONCE_SIZE:
         return b""
     stats = (listeners[listener]["stats"] for listener in sorted(listeners))
-    return b"".join(_OF_A_LISTENER.pack(*(min(max(one[name], 0), _LARGEST) for name in COUNTERS)) for one in stats)
+    return b"".join(pack_counters([one[name] for name in COUNTERS]) for one in stats)
+
+
+def pack_counters(values: Sequence[int]) -> bytes:
+    """`COUNTERS_SIZE` bytes for numbers in the order of `COUNTERS`; one that does not fit is the largest that does."""
+    return _OF_A_LISTENER.pack(*(min(max(one, 0), _LARGEST) for one in values))
+
+
+def encode_counts(counts: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Bodies of as many datagrams as it takes, of which each tells by itself; keys are ids (`ID_SIZE` bytes), values packed counters."""
+    yield from _slices(b"".join(key + counters for key, counters in counts.items()), MAX_PART // COUNT_SIZE * COUNT_SIZE)
+
+
+def decode_counts(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Ids and packed counters.
+
+    :raises Rejected: it is cut.
+    """
+    if len(body) % COUNT_SIZE:
+        raise Rejected("counts that are cut")
+    yield from ((body[at : at + ID_SIZE], body[at + ID_SIZE : at + COUNT_SIZE]) for at in range(0, len(body), COUNT_SIZE))
 
 
 def decode_counters(listener: bytes) -> tuple[int, ...]:

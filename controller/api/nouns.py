@@ -36,6 +36,7 @@ class Noun:
     parent: Noun | None = None
     looked: Callable[..., contextlib.AbstractContextManager[Sequence[Any]]] = _nothing
     view: Callable[[Any], Values] | None = None  # if the declaration's own shows too much
+    statistics: str = "statistics"  # the repository of its counters
 
     def rows(self, tx: database.Transaction) -> Any:
         """The repository."""
@@ -50,8 +51,24 @@ LOAD_BALANCER = Noun(
     policy="loadbalancer", schema=load_balancer.SCHEMA, repository="load_balancers", changes=load_balancers, looked=load_balancers.looked
 )
 LISTENER = Noun(policy="listener", schema=listener.SCHEMA, repository="listeners", changes=listeners, looked=listeners.looked)
-POOL = Noun(policy="pool", schema=pool.SCHEMA, repository="pools", changes=pools, looked=pools.looked, view=pool.view)
-MEMBER = Noun(policy="member", schema=member.SCHEMA, repository="members", changes=members, looked=members.looked, parent=POOL)
+POOL = Noun(
+    policy="pool",
+    schema=pool.SCHEMA,
+    repository="pools",
+    changes=pools,
+    looked=pools.looked,
+    view=pool.view,
+    statistics="member_statistics",
+)
+MEMBER = Noun(
+    policy="member",
+    schema=member.SCHEMA,
+    repository="members",
+    changes=members,
+    looked=members.looked,
+    parent=POOL,
+    statistics="member_statistics",
+)
 HEALTH_MONITOR = Noun(policy="healthmonitor", schema=health_monitor.SCHEMA, repository="health_monitors", changes=health_monitors)
 L7POLICY = Noun(policy="l7policy", schema=l7policy.SCHEMA, repository="l7policies", changes=l7policies)
 L7RULE = Noun(policy="l7rule", schema=l7rule.SCHEMA, repository="l7rules", changes=l7rules, parent=L7POLICY)

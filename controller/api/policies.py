@@ -129,10 +129,12 @@ def _children() -> Iterable[policy.DocumentedRuleDefault]:
         yield from _five(resource, words, path, variable, READ, WRITE)
         yield _global(resource, words, path)
     yield _rule("listener:get_stats", READ, "Show the statistics of a listener.", f"GET {_LBAAS}/listeners/{{listener_id}}/stats")
+    yield _rule("pool:get_stats", READ, "Show the statistics of a pool.", f"GET {_LBAAS}/pools/{{pool_id}}/stats")
     members = f"{_LBAAS}/pools/{{pool_id}}/members"
     yield _rule("member:get_all", f"{READ} or rule:service", "List the members of a pool.", f"GET {members}")
     yield _rule("member:post", WRITE, "Create a member, alone or in a batch.", f"POST {members}", f"PUT {members}")
     yield _rule("member:get_one", READ, "Show a member.", f"GET {members}/{{member_id}}")
+    yield _rule("member:get_stats", READ, "Show the statistics of a member.", f"GET {members}/{{member_id}}/stats")
     yield _rule("member:put", WRITE, "Change a member, alone or in a batch.", f"PUT {members}/{{member_id}}", f"PUT {members}")
     yield _rule("member:delete", WRITE, "Delete a member, alone or by a batch.", f"DELETE {members}/{{member_id}}", f"PUT {members}")
     yield from _five("l7rule", "L7 rule", f"{_LBAAS}/l7policies/{{l7policy_id}}/rules", "l7rule_id", READ, WRITE)

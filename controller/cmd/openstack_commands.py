@@ -1,4 +1,4 @@
-"""`openstack figlina <resource> set`, and `show`: the fields that only we have, for whoever has the `openstack` command.
+"""`openstack figlina <resource> set`, `show` and `pool stats show`: what only we have, for whoever has the `openstack` command.
 
 A plug-in of python-openstackclient, which logs in. Its options are made of the declarations: a field with `added=True` has one, if clients
 may write it.
@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from osc_lib import exceptions
 from osc_lib.command import command
 
-from controller.resources import catalog, kinds, l7policy
+from controller.resources import catalog, kinds, l7policy, member, pool
 from controller.resources.declare import Schema
 from controller.resources.fields import Field
 
@@ -105,6 +105,26 @@ class Show(command.ShowOne):
         return names, [found[name] for name in names]
 
 
+class ShowPoolStats(command.ShowOne):
+    """Show the traffic of a pool, or of one of its members."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Which pool, and which member."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument("object", metavar="NAME_OR_ID")
+        parser.add_argument("--member", metavar="NAME_OR_ID", help="Show that of this member only.")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Iterable[Any]]:
+        """Ask for it."""
+        clients = self.app.client_manager
+        path = _find(clients, pool.SCHEMA, parsed_args.object)
+        if parsed_args.member is not None:
+            path = _find(clients, member.SCHEMA, parsed_args.member, path)
+        found = _ask(clients, "GET", f"{path}/stats")["stats"]
+        return list(found), list(found.values())
+
+
 def wanted(schema: Schema, options: dict[str, Any]) -> dict[str, Any]:
     """The change that options ask for; an action that nothing but the field makes sense of comes with it.
 
@@ -155,17 +175,17 @@ def example(field: Field) -> str:
     return f"For example {shlex.join(words)}."
 
 
-def _find(clients: Any, schema: Schema, name_or_id: str) -> str:
-    """Where the object is.
+def _find(clients: Any, schema: Schema, name_or_id: str, below: str = "") -> str:
+    """Where the object is, `below` another one if need be.
 
     :raises CommandError: there is none, or there are several of that name.
     """
     for by in ("id", "name"):
-        found = _ask(clients, "GET", f"/{schema.collection}", params={by: name_or_id, "fields": "id"})[schema.collection]
+        found = _ask(clients, "GET", f"{below}/{schema.collection}", params={by: name_or_id, "fields": "id"})[schema.collection]
         if len(found) > 1:
             raise exceptions.CommandError(f"There are {len(found)} of the name {name_or_id!r}: say which one by its id.")
         if found:
-            return f"/{schema.collection}/{found[0]['id']}"
+            return f"{below}/{schema.collection}/{found[0]['id']}"
     raise exceptions.CommandError(f"There is no {schema.name} {name_or_id!r}.")
 
 

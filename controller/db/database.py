@@ -30,6 +30,7 @@ from controller.db.repositories.l7policies import L7Policies, L7Rules
 from controller.db.repositories.leaders import Leaders
 from controller.db.repositories.leases import Leases
 from controller.db.repositories.load_balancers import Listeners, LoadBalancers
+from controller.db.repositories.member_statistics import MemberStatistics
 from controller.db.repositories.offerings import AvailabilityZoneProfiles, AvailabilityZones, FlavorProfiles, Flavors, Placements
 from controller.db.repositories.pools import HealthMonitors, Members, Pools
 from controller.db.repositories.quotas import Quotas
@@ -86,6 +87,7 @@ class Transaction:
     replacements = _queries(Replacements)
     housekeeping = _queries(Housekeeping)
     statistics = _queries(Statistics)
+    member_statistics = _queries(MemberStatistics)
     leaders = _queries(Leaders)
 
 

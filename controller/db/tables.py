@@ -284,6 +284,14 @@ listener_statistics = sa.Table(
     *(sa.Column(name, sa.BigInteger, nullable=False, default=0) for name in heartbeat.COUNTERS),
 )
 
+member_statistics = sa.Table(
+    "member_statistics",  # absolute counters of pools and members that one amphora has, and in one row the sums of purged ones
+    metadata,
+    sa.Column("amphora_id", sa.String(36), primary_key=True),  # of the sums: the load balancer's
+    sa.Column("load_balancer_id", sa.String(36), nullable=False, index=True),
+    sa.Column("counts", sa.LargeBinary(16_000_000), nullable=False),  # as in heartbeats: ids of 16 bytes, each before its five numbers
+)
+
 jobs = sa.Table(
     "jobs",  # hints for workers; the rows above are the truth
     metadata,

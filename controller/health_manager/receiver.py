@@ -7,12 +7,13 @@ means nothing.
 
 import collections
 import dataclasses
+import itertools
 import logging
 import select
 import socket
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Self
 
 from amphora_agent.protocol import heartbeat
@@ -29,6 +30,7 @@ _BATCH = 4096
 _BATCH_BYTES = 32 * 1024 * 1024
 _BEAT = bytes([heartbeat.BEAT])
 _EMPTY_BEAT = heartbeat.HEADER_SIZE + heartbeat.SIGNATURE_SIZE
+_MOST_COUNTS = 20_000  # of pools and members of one amphora, while nobody takes them
 _POLL = 0.2
 _GATHER = 0.1
 _ASK_AGAIN = 1.0  # seconds between two requests for a report of the same amphora
@@ -51,13 +53,14 @@ class Batch:
     """What was heard since the last look, by amphora id, so that it is bounded while nobody takes it.
 
     `fresh` are amphorae that this manager has never heard before, or not since they booted; `cramped` those whose report was larger than
-    they were allowed. `counters` are of beats that came after the newest whole report.
+    they were allowed. `counters` are of beats that came after the newest whole report, `counts` of pools and members, by their ids.
     """
 
     fresh: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
     heard: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
     reports: dict[str, Received] = dataclasses.field(default_factory=dict)
     counters: dict[str, Received] = dataclasses.field(default_factory=dict)
+    counts: dict[str, dict[bytes, bytes]] = dataclasses.field(default_factory=dict)
     cramped: dict[str, replay.Sender] = dataclasses.field(default_factory=dict)
 
     def add(self, later: Self) -> None:
@@ -66,6 +69,11 @@ class Batch:
         self.heard |= later.heard
         self.reports |= later.reports
         self.counters = {key: one for key, one in self.counters.items() if key not in later.reports} | later.counters
+        for amphora_id, counts in later.counts.items():
+            known = self.counts.setdefault(amphora_id, {})
+            known.update(counts)
+            for key in list(itertools.islice(known, max(0, len(known) - _MOST_COUNTS))):
+                del known[key]
         self.cramped |= later.cramped
 
 
@@ -246,7 +254,7 @@ class Receiver:
                 if self._try(item, turn):
                     self.skipped += len(plain) - place
                     break
-        if turn.batch.fresh or turn.batch.heard or turn.batch.reports or turn.batch.cramped:
+        if turn.batch.fresh or turn.batch.heard or turn.batch.reports or turn.batch.counts or turn.batch.cramped:
             self._publish(turn)
 
     def _try(self, item: Datagram, turn: _Turn) -> bool:
@@ -283,6 +291,9 @@ class Receiver:
             turn.batch.heard[sender.amphora_id] = sender
         if header.kind == heartbeat.REPORT:
             self._take_report(sender, header, body, turn)
+        elif header.kind == heartbeat.COUNTS:
+            counts = turn.batch.counts.setdefault(sender.amphora_id, {})
+            counts.update(itertools.islice(heartbeat.decode_counts(body), sender.room // heartbeat.COUNT_SIZE))
         elif header.sequence == sender.newest:
             if header.digest != sender.digest or (doubtful and body):
                 self._ask(sender, header, address, now)
@@ -363,9 +374,17 @@ class Receiver:
         urgent = sum(sender.is_urgent(turn.monotonic) for sender in turn.batch.fresh.values()) > 0  # each one is to be asked
         with self._news:
             self._batch.add(turn.batch)
+            self._bound(turn.batch.counts)
             self._urgent |= urgent
             if urgent or turn.batch.reports:
                 self._news.notify_all()
+
+    def _bound(self, amphora_ids: Collection[str]) -> None:
+        """Nobody claims to have more pools and members than its room holds, whatever its datagrams say: what is older goes."""
+        for amphora_id in amphora_ids:
+            counts, most = self._batch.counts[amphora_id], self._senders[id_bytes(amphora_id)].room // heartbeat.COUNT_SIZE
+            for key in list(counts)[: max(0, len(counts) - most)]:
+                del counts[key]
 
     def _reject(self, reason: str, address: replay.Address, now: float) -> None:
         self.rejected[reason] += 1

@@ -28,6 +28,8 @@ _EVALUATED_AT_ONCE = 100
 _FORGOTTEN_AFTER = 3600.0
 _TOLD_EVERY = 10.0
 """Seconds between two tales of restarts in one amphora, even of the first ones: what happens at once is told in one sentence."""
+_MOST_COUNTS = 20_000
+"""So many counts of an amphora are remembered, so that what is said again is not written again."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 """What is written of it changes no row, and succeeds if the database can be written at all."""
 
@@ -46,6 +48,7 @@ class _Known:
     told_at: float = float("-inf")
     order: tuple[str, ...] = ()  # of the listeners whose counters come in beats
     counters: bytes = b""  # those that a beat brought last, since the report
+    counts: dict[bytes, bytes] = dataclasses.field(default_factory=dict)  # of pools and members, as they were written last
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -109,6 +112,7 @@ class Recorder:
             self._news_of(load_balancer_id)
         self._record_counters()
         self._judge()
+        self._record_counts()
         if self.clock.monotonic() - self._pruned_at > _FORGOTTEN_AFTER / 6:
             self._prune()
 
@@ -178,7 +182,7 @@ class Recorder:
             self._known[amphora_id] = _Known(load_balancer_id, now, now)
         else:
             if known.load_balancer_id != load_balancer_id:
-                known.digest, known.counted = b"", set()
+                known.digest, known.counted, known.counts = b"", set(), {}
             known.load_balancer_id, known.looked_up_at = load_balancer_id, now
 
     def _heard_again(self, amphora_id: str, now: float, complete: bool, heard_at: float) -> None:
@@ -317,6 +321,26 @@ class Recorder:
             tx.health.count([row for *_, rows in items for row in rows], [])
         for _, known, body, _ in items:
             known.counters = body
+
+    def _record_counts(self) -> None:
+        """Write what was counted on pools and members, as far as it is news."""
+        items: list[tuple[str, _Known, dict[bytes, bytes]]] = []
+        for amphora_id, counts in self._backlog.counts.items():
+            known = self._known.get(amphora_id)
+            if known is not None and known.load_balancer_id is not None:
+                news = {key: counters for key, counters in counts.items() if known.counts.get(key) != counters}
+                if news:
+                    items.append((amphora_id, known, news))
+        for (amphora_id, known, _), exc in batches.write(items, self._write_counts, self._probe_counters):
+            words = "what it counted on pools and members could not be written and was dropped"
+            self._give_up(amphora_id, known.load_balancer_id, "report_dropped", words, exc)
+        self._backlog.counts = {}
+
+    def _write_counts(self, items: Sequence[tuple[str, _Known, dict[bytes, bytes]]]) -> None:
+        with self.db.begin() as tx:
+            tx.member_statistics.count({amphora_id: (known.load_balancer_id or "", news) for amphora_id, known, news in items})
+        for _, known, news in items:
+            known.counts = {**known.counts, **news} if len(known.counts) + len(news) < _MOST_COUNTS else news
 
     def _judge(self) -> None:
         with self._judge_lock:

@@ -1,4 +1,6 @@
-"""A member that sends back what it gets, byte by byte: `echoing.py ADDRESS PORT`. Standard library only."""
+"""A member that sends back what it gets, byte by byte, but for the first one, which it answers with a LETTER of its own:
+`echoing.py ADDRESS PORT LETTER`. Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ import threading
 
 
 def main() -> None:
-    address, port = sys.argv[1:]
+    address, port, letter = sys.argv[1:]
     listening = socket.create_server((address, int(port)), backlog=128)
     print("ready", flush=True)
     while True:
-        threading.Thread(target=_echo, args=(listening.accept()[0],), daemon=True).start()
+        threading.Thread(target=_echo, args=(listening.accept()[0], letter.encode()), daemon=True).start()
 
 
-def _echo(connection: socket.socket) -> None:
+def _echo(connection: socket.socket, letter: bytes) -> None:
     with contextlib.suppress(OSError), connection:
+        if connection.recv(1):
+            connection.sendall(letter)
         while part := connection.recv(65536):
             connection.sendall(part)
 

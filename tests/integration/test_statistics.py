@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,10 +32,13 @@ class Connection:
     """A client's, through one listener; what it sends comes back."""
 
     def __init__(self, bed: Bed, port: int) -> None:
-        self._ledger = bed.ledger[port]
         self._socket = system.inside_namespace(bed.client, lambda: socket.create_connection((bed.vip, port), 30))
-        self.say(1)  # a worker has it now
-        self._ledger["total_connections"] += 1
+        self._socket.sendall(b"?")
+        letter = self._socket.recv(1)  # a member has it now
+        assert letter, "the connection was cut"
+        pool = bed.pool_ports[port]
+        self._ledgers = [bed.ledger[port], bed.of_pool[pool], bed.of_member[bed.members[pool, letter.decode()]]]
+        self._write(1, connections=1)
 
     def say(self, count: int) -> None:
         self._socket.sendall(content := secrets.token_bytes(count))
@@ -45,8 +48,13 @@ class Connection:
             assert part, "the connection was cut"
             heard += part
         assert heard == content
-        self._ledger["bytes_in"] += count
-        self._ledger["bytes_out"] += count
+        self._write(count)
+
+    def _write(self, count: int, connections: int = 0) -> None:
+        for ledger in self._ledgers:
+            ledger["bytes_in"] += count
+            ledger["bytes_out"] += count
+            ledger["total_connections"] += connections
 
     def close(self) -> None:
         self._socket.close()
@@ -69,10 +77,21 @@ class Bed:
         self.listeners = {one["protocol_port"]: one["id"] for one in made["listeners"]}
         self.pools = {int(one["name"].rpartition("-")[2]): one["id"] for one in made["pools"]}
         self.ledger = {port: dict.fromkeys(_GROWING, 0) for port in _PORTS}
+        self.pool_ports = {port: port for port in _PORTS}  # by those of listeners
+        self.of_pool = {port: dict.fromkeys(_GROWING, 0) for port in _PORTS}
+        self.of_member: dict[str, dict[str, int]] = {}  # by id
+        self.members: dict[tuple[int, str], str] = {}  # by port of the pool, and last letter of the name
         self.deleted: list[dict[str, int]] = []  # the same of listeners that are
         self.left_open: list[Connection] = []
         site.api.wait_active(self.id)
+        for port, pool in self.pools.items():
+            for one in site.api.get(f"/pools/{pool}/members")["members"]:
+                self.has_member(port, one)
         eventually(self.answers, 60, "nobody answers")
+
+    def has_member(self, port: int, member: dict[str, Any]) -> None:
+        self.members[port, member["name"][-1]] = member["id"]
+        self.of_member[member["id"]] = dict.fromkeys(_GROWING, 0)
 
     def answers(self) -> bool:
         """Whether a connection is served; it counts."""
@@ -90,6 +109,19 @@ class Bed:
     def seen(self) -> dict[int, dict[str, int]]:
         return {port: self.stats(f"/listeners/{key}") for port, key in self.listeners.items()}
 
+    def seen_of_pools(self) -> dict[str, dict[str, int]]:
+        """By the ids of pools and members."""
+        of_members = {
+            member: self.stats(f"/pools/{self.pools[port]}/members/{member}")
+            for (port, _), member in self.members.items()
+            if member in self.of_member
+        }
+        return {pool: self.stats(f"/pools/{pool}") for pool in self.pools.values()} | of_members
+
+    @property
+    def done_to_pools(self) -> dict[str, dict[str, int]]:
+        return {self.pools[port]: ledger for port, ledger in self.of_pool.items()} | self.of_member
+
     def use(self, count: int = 5) -> None:
         for port in _PORTS:
             for _ in range(count):
@@ -100,8 +132,10 @@ class Bed:
     def agree(self) -> None:
         """Wait until all views tell what clients did, and see that they go on telling it."""
         eventually(lambda: self.seen() == self.ledger, 60, lambda: f"{self.seen()} is told, {self.ledger} was done")
+        eventually(lambda: self.seen_of_pools() == self.done_to_pools, 60, lambda: f"{self.seen_of_pools()}, {self.done_to_pools} was done")
         time.sleep(1.5)
         assert self.seen() == self.ledger
+        assert self.seen_of_pools() == self.done_to_pools
         of_all = {name: sum(one[name] for one in (*self.ledger.values(), *self.deleted)) for name in _GROWING}
         assert self.stats(f"/loadbalancers/{self.id}") == of_all
 
@@ -120,6 +154,8 @@ class Bed:
     def never_falling(self) -> Iterator[None]:
         """All views are looked at all the time."""
         paths = [f"/loadbalancers/{self.id}", *(f"/listeners/{key}" for key in self.listeners.values())]
+        paths += [f"/pools/{pool}" for pool in self.pools.values()]
+        paths += [f"/pools/{self.pools[port]}/members/{self.members[port, '2']}" for port in _PORTS]  # nobody deletes these
         fallen: list[tuple[str, dict[str, int], dict[str, int]]] = []
         ended = threading.Event()
 
@@ -147,7 +183,7 @@ def bed(site: Site, request: pytest.FixtureRequest) -> Iterator[Bed]:
     with contextlib.ExitStack() as ends:
         for name in ("web-1", "web-2"):
             for port in _PORTS:
-                program = [sys.executable, "-m", "tests.integration.echoing", site.web[name], str(port)]
+                program = [sys.executable, "-m", "tests.integration.echoing", site.web[name], str(port), name[-1]]
                 running = subprocess.Popen([*site.machine.entrance(name), *program], stdout=subprocess.PIPE)
                 ends.callback(running.wait)
                 ends.callback(running.kill)
@@ -175,14 +211,27 @@ def test_changes_of_members_take_nothing_away(bed: Bed) -> None:
     bed.site.api.put(f"{path}/{member['id']}", {"member": {"weight": 7}})
     bed.use()
     bed.site.api.delete(f"{path}/{member['id']}")
+    bed.of_member.pop(member["id"])
     bed.site.api.wait_active(bed.id)
     first.say(3000)
     bed.use()
-    bed.site.api.post(path, {"member": {"name": "web-1", "address": bed.site.web["web-1"], "protocol_port": _PORTS[0]}})
+    again = {"name": "web-1", "address": bed.site.web["web-1"], "protocol_port": _PORTS[0]}
+    bed.has_member(_PORTS[0], bed.site.api.post(path, {"member": again})["member"])
     bed.site.api.wait_active(bed.id)
     first.say(3000)
     first.close()
     bed.use()
+    bed.agree()
+
+
+def test_a_member_that_was_switched_off_goes_on_from_where_it_was(bed: Bed) -> None:
+    """HAProxy has a new server of its name then, which begins at zero."""
+    path = f"/pools/{bed.pools[_PORTS[0]]}/members/{bed.members[_PORTS[0], '2']}"
+    bed.use()
+    for state in (False, True):
+        bed.site.api.put(path, {"member": {"admin_state_up": state}})
+        bed.site.api.wait_active(bed.id)
+        bed.use(8)
     bed.agree()
 
 
@@ -217,7 +266,7 @@ def test_a_listener_that_is_deleted_takes_nothing_from_its_load_balancer(bed: Be
         own = {"protocol": "TCP", "protocol_port": port, "loadbalancer_id": bed.id, "default_pool_id": bed.pools[_PORTS[0]]}
         bed.listeners[port] = bed.site.api.post("/listeners", {"listener": own})["listener"]["id"]
         bed.site.api.wait_active(bed.id)
-        bed.ledger[port] = dict.fromkeys(_GROWING, 0)
+        bed.ledger[port], bed.pool_ports[port] = dict.fromkeys(_GROWING, 0), _PORTS[0]
         connection = Connection(bed, port)
         connection.say(20_000)
         connection.close()
@@ -292,3 +341,60 @@ def test_amphorae_that_die_take_with_them_nothing_that_was_told(bed: Bed) -> Non
     eventually(bed.answers, 60, "nobody answers")
     bed.use()
     bed.agree()
+
+
+def test_requests_are_counted_on_the_members_that_answered_them(site: Site) -> None:
+    """Of HTTP, over a reload: on each member its requests, on the pool those of both listeners, and bytes as on the listeners."""
+    balancer = site.balancer(name="counted-http")
+    second = {
+        "name": "second",
+        "protocol": "HTTP",
+        "protocol_port": 81,
+        "loadbalancer_id": balancer.id,
+        "default_pool_id": balancer.pool_id,
+    }
+    listeners = [balancer.listener_id, site.api.post("/listeners", {"listener": second})["listener"]["id"]]
+    balancer.wait_active()
+    heard = {"web-1": 0, "web-2": 0}
+
+    def stats(path: str) -> dict[str, int]:
+        found: dict[str, int] = site.api.get(f"{path}/stats")["stats"]
+        return {name: found[name] for name in _GROWING}
+
+    def seen() -> dict[str, dict[str, int]]:
+        return {name: stats(f"{balancer.members_path}/{one['id']}") for name, one in balancer.members().items()}
+
+    def use(count: int) -> None:
+        for number in range(count):
+            heard[site.fetch(balancer.vip, 80 + number % 2).strip()] += 1
+
+    before = _settled(seen)
+    use(20)
+    site.api.put(f"/listeners/{listeners[0]}", {"listener": {"timeout_client_data": 51_000}})
+    balancer.wait_active()
+    use(21)
+    assert all(heard.values())
+
+    def since() -> dict[str, int]:
+        return {name: one["total_connections"] - before[name]["total_connections"] for name, one in seen().items()}
+
+    def carried() -> list[tuple[int, int]]:
+        """Bytes on both members, on the pool, and on both listeners."""
+        of_listeners = [stats(f"/listeners/{one}") for one in listeners]
+        views = (seen().values(), [stats(f"/pools/{balancer.pool_id}")], of_listeners)
+        return [(sum(one["bytes_in"] for one in view), sum(one["bytes_out"] for one in view)) for view in views]
+
+    eventually(lambda: since() == heard, 60, lambda: f"{since()} is told, {heard} was done")
+    eventually(lambda: len(set(carried())) == 1, 60, lambda: str(carried()))
+    balancer.delete()
+
+
+def _settled(look: Callable[[], Any]) -> Any:
+    """What is told when nothing is on its way any more."""
+    found = look()
+    for _ in range(100):
+        time.sleep(3.0)
+        if (again := look()) == found:
+            return found
+        found = again
+    raise AssertionError("it changes all the time")

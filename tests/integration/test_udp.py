@@ -161,6 +161,52 @@ def test_members_statuses_and_statistics_are_told(dual: Dual, balancer: Callable
 
 
 @PROTOCOLS
+def test_statistics_of_pools_and_members_are_what_clients_did(dual: Dual, balancer: Callable[..., dict[str, Any]], protocol: str) -> None:
+    """Over changes of members, a listener that is switched off, the death of the agent and a failover."""
+    made = balancer(protocol, "SINGLE", {})
+    listener, pool = made["listeners"][0]["id"], f"/pools/{made['pools'][0]['id']}"
+    ids = {one["name"]: one["id"] for one in dual.site.api.get(f"{pool}/members")["members"]}
+    growing = ("bytes_in", "bytes_out", "total_connections", "request_errors")
+    asked = 0
+
+    def stats(path: str) -> dict[str, int]:
+        found: dict[str, int] = dual.site.api.get(f"{path}/stats")["stats"]
+        return {name: found[name] for name in growing}
+
+    def told() -> list[dict[str, int]]:
+        return [stats(path) for path in (f"/listeners/{listener}", pool, f"{pool}/members/{ids['back-4']}")]
+
+    def ask(count: int) -> None:
+        nonlocal asked
+        eventually(lambda: dual.statuses(made)["back-4"] == "ONLINE", 60, lambda: str(dual.statuses(made)))
+        for _ in range(count):
+            assert _ask(dual, made).member == "back-4"
+            asked += 1
+        eventually(lambda: told()[0]["total_connections"] == asked and told().count(told()[0]) == 3, 60, lambda: f"{told()}, {asked} asked")
+        if protocol == "UDP":
+            assert told()[1]["bytes_in"] == asked * (len(SENT) + HEADERS)
+        assert stats(f"{pool}/members/{ids['closed']}") == dict.fromkeys(growing, 0)
+
+    def change(path: str, **body: Any) -> None:
+        dual.site.api.put(path, body)
+        dual.site.api.wait_active(made["id"])
+
+    ask(3)
+    change(f"{pool}/members/{ids['back-4']}", member={"weight": 7})
+    ask(2)
+    for state in (False, True):
+        change(f"/listeners/{listener}", listener={"admin_state_up": state})
+    ask(4)
+    (amphora,) = [one for one in dual.site.machine.status()["amphorae"] if one["load_balancer_id"] == made["id"]]
+    assert amphora["datagrams"] == "nftables"
+    dual.site.kill(agent_pids(amphora))
+    ask(2)
+    dual.site.api.put(f"/loadbalancers/{made['id']}/failover")
+    dual.site.api.wait_active(made["id"], 120)
+    ask(3)
+
+
+@PROTOCOLS
 def test_metrics_tell_of_datagrams_what_clients_did(dual: Dual, balancer: Callable[..., dict[str, Any]], protocol: str) -> None:
     """Beside the listener there is one for metrics; counts go on when the agent dies."""
     made = balancer(protocol, "SINGLE", {}, connection_limit=1000)

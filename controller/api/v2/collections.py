@@ -71,7 +71,7 @@ def counted(noun: nouns.Noun, **ids: str) -> flask.Response:
     """The traffic of an object."""
     with current.services().db.read() as tx:
         found = noun.get(tx, *ids.values())
-        counters = getattr(tx.statistics, f"of_{noun.repository.removesuffix('s')}")(*ids.values())
+        counters = getattr(getattr(tx, noun.statistics), f"of_{noun.repository.removesuffix('s')}")(*ids.values())
     current.authorize(f"{noun.policy}:get_stats", found.project_id)
     return current.json({"stats": dataclasses.asdict(counters)})
 

@@ -31,6 +31,15 @@ def replace_members(pool_id: str) -> flask.Response:
     return current.empty(202)
 
 
+@blueprint.get("/pools/<pool_id>/members/<member_id>/stats")
+def get_member_stats(pool_id: str, member_id: str) -> flask.Response:
+    """Show the traffic of a member of a pool, summed over all listeners that lead to it and all amphorae that have ever served it.
+
+    Of HTTP, a connection is counted for each request: those of one client may be for several members.
+    """
+    return collections.counted(nouns.MEMBER, pool_id=pool_id, member_id=member_id)
+
+
 def _batch(body: bytes) -> list[member_batch.Wanted]:
     given = declare.envelope(body, "members_", "members")
     if not isinstance(given, list):

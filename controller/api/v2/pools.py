@@ -39,3 +39,12 @@ def _of_monitors(tx: database.Transaction, query: pages.Query) -> pages.Query:
 
 
 blueprint = collections.routes("pools", "/pools", "pool_id", nouns.POOL, _ABOUT, words=("pool", "pools"), list=_list)
+
+
+@blueprint.get("/pools/<pool_id>/stats")
+def get_pool_stats(pool_id: str) -> flask.Response:
+    """Show the traffic of a pool, summed over all listeners that lead to it and all amphorae that have ever served it.
+
+    What its members could not be asked, or did not answer, counts as an error.
+    """
+    return collections.counted(nouns.POOL, pool_id=pool_id)

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from controller.db import rows, tables
-from controller.db.repositories import moves, statistics
+from controller.db.repositories import member_statistics, moves, statistics
 from controller.model import amphora, status
 from controller.model import load_balancer as model
 
@@ -99,7 +99,14 @@ class Housekeeping(rows.Repository):
         """Delete the rows of load balancers that are DELETED since before a time, with all that was said and counted of them."""
         old = sa.select(_LB.id).where(_LB.provisioning_status == _P.DELETED, sa.func.coalesce(_LB.deleted_at, 0.0) < before).limit(limit)
         ids = list(self._connection.execute(old).scalars())
-        for table in (*tables.CHILDREN.values(), tables.listener_statistics, tables.events, tables.faults, tables.replacements):
+        for table in (
+            *tables.CHILDREN.values(),
+            tables.listener_statistics,
+            tables.member_statistics,
+            tables.events,
+            tables.faults,
+            tables.replacements,
+        ):
             self._delete(table, table.c.load_balancer_id, ids)
         self._delete(tables.tags, tables.tags.c.resource_id, ids)
         self._delete(tables.load_balancers, _LB.id, ids)
@@ -112,6 +119,7 @@ class Housekeeping(rows.Repository):
         ids = [row.id for row in found]
         if owners := {row.load_balancer_id for row in found if row.load_balancer_id}:
             statistics.Statistics(self._connection).add_up(ids, owners)
+            member_statistics.MemberStatistics(self._connection).add_up(ids, owners)
         self._delete(tables.amphora_health, tables.amphora_health.c.amphora_id, ids)
         self._delete(tables.amphorae, _A.id, ids)
         return ids

@@ -194,8 +194,8 @@ class Settlement(rows.Repository):
         for table in _CHILDREN.values():
             self._connection.execute(sa.delete(table).where(table.c.load_balancer_id == load_balancer_id))
         faults.Faults(self._connection).clear(load_balancer_id)
-        counted = tables.listener_statistics
-        self._connection.execute(sa.delete(counted).where(counted.c.load_balancer_id == load_balancer_id))
+        for counted in (tables.listener_statistics, tables.member_statistics):
+            self._connection.execute(sa.delete(counted).where(counted.c.load_balancer_id == load_balancer_id))
 
     def _check(self, lease: jobs.Lease) -> None:
         leases.Leases(self._connection).check(lease)

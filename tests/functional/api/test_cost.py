@@ -142,6 +142,8 @@ READS: dict[str, tuple[int, Callable[[Site], object]]] = {
     "status tree": (8, lambda on: on.get(f"{on.here}/status")),
     "stats of a load balancer": (3, lambda on: on.get(f"{on.here}/stats")),
     "stats of a listener": (3, lambda on: on.get(f"{on.listener}/stats")),
+    "stats of a pool": (3, lambda on: on.get(f"{on.pool}/stats")),
+    "stats of a member": (3, lambda on: on.get(f"{on.member}/stats")),
     "statuses": (8, lambda on: on.get(f"{on.here}/statuses")),
     "get default quotas": (0, lambda on: on.get("/quotas/defaults")),
     "get a project's default quotas": (0, lambda on: on.get(f"/quotas/{PROJECT}/default")),

@@ -213,6 +213,7 @@ def test_what_does_not_exist_below_an_object(site: Site) -> None:
         assert api.refused(404, "GET", f"/loadbalancers/{UNKNOWN}/{path}") == f"Load Balancer {UNKNOWN} not found."
     assert api.refused(404, "PUT", f"/loadbalancers/{UNKNOWN}/failover") == f"Load Balancer {UNKNOWN} not found."
     assert api.refused(404, "GET", f"/listeners/{UNKNOWN}/stats") == f"Listener {UNKNOWN} not found."
+    assert api.refused(404, "GET", f"/pools/{UNKNOWN}/stats") == f"Pool {UNKNOWN} not found."
     for method, path in (("GET", ""), ("GET", "/stats"), ("PUT", "/failover"), ("PUT", "/config"), ("DELETE", "")):
         assert api.refused(404, method, f"//v2/octavia/amphorae/{UNKNOWN}{path}") == f"Amphora {UNKNOWN} not found."
 

@@ -125,7 +125,14 @@ def test_strings_that_postgresql_refuses_find_nothing(api: Api, paths: dict[str,
             answer = api.send("GET", f"{path}?{name}={quoted}")
             assert answer.status_code in (200, 400), (path, name, answer.get_data(as_text=True))
         assert api.send("GET", f"{path}/{quoted}").status_code in (200, 404)
-    for below in ("loadbalancers/{}/status", "loadbalancers/{}/stats", "loadbalancers/{}/events", "listeners/{}/stats", "pools/{}/members"):
+    for below in (
+        "loadbalancers/{}/status",
+        "loadbalancers/{}/stats",
+        "loadbalancers/{}/events",
+        "listeners/{}/stats",
+        "pools/{}/stats",
+        "pools/{}/members",
+    ):
         for root in ("/", "//network/v2.0/lbaas/"):
             assert api.send("GET", root + below.format(quoted)).status_code in (200, 404), (root, below, word)
 

@@ -35,12 +35,14 @@ GET    200 /listeners/{listener}/stats
 GET    200 /pools
 POST   201 /pools
 GET    200 /pools/{pool}
+GET    200 /pools/{pool}/stats
 PUT    200 /pools/{pool}
 DELETE 204 /pools/{pool}
 GET    200 /pools/{pool}/members
 POST   201 /pools/{pool}/members
 PUT    202 /pools/{pool}/members
 GET    200 /pools/{pool}/members/{member}
+GET    200 /pools/{pool}/members/{member}/stats
 PUT    200 /pools/{pool}/members/{member}
 DELETE 204 /pools/{pool}/members/{member}
 GET    200 /healthmonitors
@@ -128,7 +130,13 @@ v2.28 2023-11-08T00:00:00Z
 v2.29 2024-10-15T00:00:00Z
 v2.30 2025-02-26T00:00:00Z
 """
-OURS = {("GET", "/loadbalancers/{}/events"), ("POST", "/secrets"), ("DELETE", "/secrets/{}")}
+OURS = {
+    ("GET", "/loadbalancers/{}/events"),
+    ("GET", "/pools/{}/stats"),
+    ("GET", "/pools/{}/members/{}/stats"),
+    ("POST", "/secrets"),
+    ("DELETE", "/secrets/{}"),
+}
 """Routes of the versioned API that the compatible one has not."""
 PATHS = list(dict.fromkeys(path for _method, _status, path in ROUTES))
 METHODS = ("GET", "POST", "PUT", "DELETE")

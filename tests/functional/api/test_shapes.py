@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import uuid
 from typing import Any
 
 import sqlalchemy as sa
 
+from amphora_agent.protocol import heartbeat
 from controller.db import rows, tables
 from controller.model.status import AmphoraStatus
 from tests import builders, recorded
@@ -229,6 +231,25 @@ def test_what_a_dead_amphora_counted_still_counts_except_what_was_open(api: Api)
         )
     shown = api.ok("GET", f"/loadbalancers/{parent}/stats")["stats"]
     assert (shown["bytes_in"], shown["total_connections"], shown["active_connections"]) == (20, 6, 1)
+
+
+def test_counters_of_pools_and_members_are_shown_of_the_right_pool_only(api: Api) -> None:
+    parent = api.load_balancer()["id"]
+    pool, other = (api.create("pool", "/pools", protocol="HTTP", lb_algorithm="ROUND_ROBIN", loadbalancer_id=parent) for _ in range(2))
+    member = api.create("member", f"/pools/{pool['id']}/members", address="10.0.0.1", protocol_port=80)
+    nothing = {"active_connections": 0, "bytes_in": 0, "bytes_out": 0, "request_errors": 0, "total_connections": 0}
+    path = f"/pools/{pool['id']}/members/{member['id']}/stats"
+    assert api.ok("GET", path) == api.ok("GET", f"/pools/{pool['id']}/stats") == {"stats": nothing}
+    amphora = builders.an_id("amphora")
+    api.write(sa.insert(tables.amphorae).values(id=amphora, load_balancer_id=parent, status=AmphoraStatus.ALLOCATED, created_at=rows.now()))
+    with api.db.begin() as tx:
+        counted = {uuid.UUID(one["id"]).bytes: heartbeat.pack_counters(range(n, n + 5)) for n, one in ((1, member), (10, pool))}
+        tx.member_statistics.count({amphora: (parent, counted)})
+    names = ("bytes_in", "bytes_out", "active_connections", "total_connections", "request_errors")
+    assert api.ok("GET", path) == {"stats": dict(zip(names, range(1, 6), strict=True))}
+    assert api.ok("GET", f"/pools/{pool['id']}/stats") == {"stats": dict(zip(names, range(10, 15), strict=True))}
+    assert api.ok("GET", f"/pools/{other['id']}/stats") == {"stats": nothing}
+    assert api.refused(404, "GET", f"/pools/{other['id']}/members/{member['id']}/stats") == f"Member {member['id']} not found."
 
 
 def test_a_fault_is_shown_while_there_is_one(api: Api) -> None:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from amphora_agent import counters, exporter, former_counts, haproxy_runtime, system
+from amphora_agent import counters, exporter, former_counts, haproxy_runtime, member_counters, system
 
 _ROW = "l1,FRONTEND,,,1,1,100,{total},{bytes},{bytes},0,0,0,,,,,OPEN" + "," * 30
+_ROWS = "\n".join((_ROW, _ROW.replace("l1,FRONTEND", "p1:l1,BACKEND"), _ROW.replace("l1,FRONTEND", "p1:l1,m1")))
 
 
 @dataclasses.dataclass
@@ -53,7 +54,7 @@ class Worker:
 
     def _said(self, line: str) -> str:
         info = f"Pid: {self.pid}\nCurrConns: {self.connections}\nStopping: {self.stopping}\n" if "show info" in line else ""
-        return info + (_ROW.format(total=self.counted, bytes=10 * self.counted) + "\n" if "show stat" in line else "")
+        return info + (_ROWS.format(total=self.counted, bytes=10 * self.counted) + "\n" if "show stat" in line else "")
 
 
 @pytest.fixture
@@ -64,6 +65,16 @@ def worker(tmp_path: pathlib.Path) -> Iterator[Worker]:
     made.answers.set()
 
 
+def _former(
+    counted: counters.Counters,
+    runtime: haproxy_runtime.RuntimeApi,
+    tmp_path: pathlib.Path,
+    members: member_counters.MemberCounters | None = None,
+) -> former_counts.FormerCounts:
+    exporting = exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json")
+    return former_counts.FormerCounts(counted, members or member_counters.MemberCounters(tmp_path / "members.json"), exporting)
+
+
 def total(counted: counters.Counters, former: former_counts.FormerCounts) -> int:
     """What the present worker, which has counted nothing yet, and all before it have."""
     return counted.take(8, {"l1": [0, 0, 0, 0]}, former.workers)["l1"][2]
@@ -71,7 +82,7 @@ def total(counted: counters.Counters, former: former_counts.FormerCounts) -> int
 
 def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker, tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
+    former = _former(counted, runtime, tmp_path)
     counted.take(7, {"l1": [50, 50, 5, 0]})
     with former.beside(runtime) as succeeded:
         assert total(counted, former) == 5  # another worker is asked before it is known that it has taken over
@@ -95,10 +106,42 @@ def test_it_is_counted_until_it_has_no_connection_and_then_let_go(worker: Worker
     assert system.wait_until(lambda: worker.held == 0, 30)
 
 
+def test_what_members_carry_in_a_former_worker_is_counted(worker: Worker, tmp_path: pathlib.Path) -> None:
+    counted, members = counters.Counters(tmp_path / "counters.json"), member_counters.MemberCounters(tmp_path / "members.json")
+    runtime = haproxy_runtime.RuntimeApi(worker.path)
+    former = _former(counted, runtime, tmp_path, members)
+    members.note(7, {"p1:l1/m1": [50, 50, 5, 0]})
+    with former.beside(runtime) as succeeded:
+        succeeded()
+    members.note(8, {"p1:l1/m1": [1, 1, 1, 0]}, former.workers)
+    worker.counted, worker.stopping, worker.connections = 8, 1, 0
+    look_until(former, lambda: former.workers == set())
+    assert members.by_id() == {"m1": [81, 81, 9, 0], "p1": [80, 80, 8, 0]}
+
+
+def test_who_was_not_come_to_is_looked_at_first_the_next_time(
+    worker: Worker, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    former = _former(counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path), tmp_path)
+    looked: list[int] = []
+    former.adopt([1, 2, 3], haproxy_runtime.RuntimeApi(worker.path))
+    for pid in (1, 2, 3):
+        former._former[pid] = former_counts._Former(lambda pid=pid: looked.append(pid))  # type: ignore[misc]
+    monkeypatch.setattr(former_counts, "_LOOK", 0.0)
+    for _ in range(50):
+        former.look()
+    monkeypatch.undo()
+    before = len(looked)
+    former.look()
+    assert before < 150
+    assert set(looked) == {1, 2, 3}
+    assert sorted(looked[before:]) == [1, 2, 3]
+
+
 def test_answers_that_come_in_pieces_are_whole_before_they_count(worker: Worker, tmp_path: pathlib.Path) -> None:
     """A worker that is let go after the first piece of its last answer would take its counts with it."""
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
+    former = _former(counted, runtime, tmp_path)
     with former.beside(runtime) as succeeded:
         succeeded()
     worker.stopping, worker.pause = 1, 0.03
@@ -138,7 +181,7 @@ def test_an_answer_that_nobody_waits_for_any_more_is_not_taken_for_another(worke
 
 def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(worker.path)
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
+    former = _former(counted, runtime, tmp_path)
     with former.beside(runtime):
         assert former.workers == {7}
     assert former.workers == set()
@@ -146,7 +189,7 @@ def test_it_goes_on_serving_if_the_reload_fails(worker: Worker, tmp_path: pathli
 
 def test_one_that_does_not_answer_costs_the_reload_nothing_but_its_counts(tmp_path: pathlib.Path) -> None:
     counted, runtime = counters.Counters(tmp_path / "counters.json"), haproxy_runtime.RuntimeApi(tmp_path / "nobody")
-    former = former_counts.FormerCounts(counted, exporter.Exporter(tmp_path / "metrics.sock", runtime, tmp_path / "metrics.json"))
+    former = _former(counted, runtime, tmp_path)
     with former.beside(runtime) as succeeded:
         succeeded()
     former.look()

@@ -141,6 +141,72 @@ def test_a_beat_that_answers_nobody_says_so(told: Told) -> None:
     assert (header.kind, body) == (protocol.BEAT, protocol.NO_ANSWER)
 
 
+def _counts_said(told: Told) -> list[dict[str, tuple[int, ...]]]:
+    """What each datagram with counts that has come to the first manager tells; all others are taken, too."""
+    found: list[dict[str, tuple[int, ...]]] = []
+    told.managers[0].setblocking(False)
+    while True:
+        try:
+            header, body = protocol.unpack(told.managers[0].recv(65536), told.key)
+        except BlockingIOError:
+            return found
+        if header.kind == protocol.COUNTS:
+            decoded = protocol.decode_counts(body)
+            found.append({str(uuid.UUID(bytes=key)): protocol.decode_counters(counters) for key, counters in decoded})
+
+
+def test_a_beat_is_newer_than_the_counts_that_it_comes_with(told: Told) -> None:
+    """Of several datagrams a manager heeds the counters of listeners in the newest one only."""
+    one = str(uuid.uuid4())
+    for count in range(1, 4):
+        told.report = {**with_counters(told, count), report.COUNTS: {one: [count] * 5}}
+        told.heart._memory.beat_at = float("-inf")
+        told.heart.turn()
+        headers = [protocol.unpack(told.managers[0].recv(65536), told.key)[0] for _ in range(2)]
+        newest = max(headers, key=lambda header: header.sequence)
+        assert {header.kind for header in headers} == {protocol.COUNTS, newest.kind}
+        assert newest.kind == (protocol.REPORT if count == 1 else protocol.BEAT)
+
+
+def _turn_with(told: Told, counts: dict[str, list[int]]) -> list[dict[str, tuple[int, ...]]]:
+    """The same after a turn in which this was counted."""
+    told.report = {**report.make(0, "", []), report.COUNTS: counts}
+    told.heart._memory.beat_at = float("-inf")
+    told.heart.turn()
+    return _counts_said(told)
+
+
+def test_only_counts_of_pools_and_members_that_have_changed_travel_and_each_of_them_three_times(told: Told) -> None:
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    first = {one: (1, 2, 3, 4, 5), other: (0, 0, 0, 0, 9)}
+    assert _turn_with(told, {one: [1, 2, 3, 4, 5], other: [0, 0, 0, 0, 9], "no id": [1, 1, 1, 1, 1]}) == [first]
+    changed = {one: [1, 2, 3, 4, 6], other: [0, 0, 0, 0, 9]}
+    assert [_turn_with(told, changed) for _ in range(5)] == [
+        [{one: (1, 2, 3, 4, 6), other: (0, 0, 0, 0, 9)}],
+        [{one: (1, 2, 3, 4, 6), other: (0, 0, 0, 0, 9)}],
+        [{one: (1, 2, 3, 4, 6)}],
+        [],
+        [],
+    ]
+    assert told.saved == 5, "written down before each report, and before what is told of members"
+
+
+def test_all_counts_are_said_again_now_and_then_and_those_of_who_is_gone_are_not(told: Told) -> None:
+    one, other = str(uuid.uuid4()), str(uuid.uuid4())
+    for _ in range(5):
+        _turn_with(told, {one: [1, 0, 0, 0, 0], other: [2, 0, 0, 0, 0]})
+    assert _turn_with(told, {one: [1, 0, 0, 0, 0]}) == []
+    told.heart._counts._all_said_at = float("-inf")
+    assert _turn_with(told, {one: [1, 0, 0, 0, 0]}) == [{one: (1, 0, 0, 0, 0)}]
+
+
+def test_two_thousand_members_travel_in_datagrams_that_each_tell_by_themselves(told: Told) -> None:
+    counts = {str(uuid.uuid4()): [number, 2**70, 0, 0, 0] for number in range(2000)}
+    said = _turn_with(told, counts)
+    assert len(said) == 2
+    assert {name: values[0] for one in said for name, values in one.items()} == {name: values[0] for name, values in counts.items()}
+
+
 def with_counters(told: Told, value: int) -> dict[str, Any]:
     stats = dict.fromkeys(protocol.COUNTERS, value)
     told.report = {**report.make(0, "", []), "listeners": {name: {"status": "OPEN", "stats": stats} for name in ("b", "a")}}

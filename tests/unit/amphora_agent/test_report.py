@@ -29,7 +29,7 @@ def row(proxy: str, name: str, status: str, weight: str = "", numbers: tuple[int
 
 
 def made_of(statistics: report.Statistics, totals: dict[str, list[int]]) -> dict[str, Any]:
-    return report.make(3, "hash", [report.part(statistics, totals)])
+    return report.make(3, "hash", [report.part(statistics, totals, {})])
 
 
 def test_each_of_haproxys_words_for_a_server_is_one_of_five_words() -> None:
@@ -118,3 +118,28 @@ def test_backends_of_our_own_are_no_pools() -> None:
     own = [row(name, "BACKEND", "UP") for name in ("figlina-metrics", "figlina-split-1")]
     found = report.read_statistics("\n".join([*own, row("figlina-split-1", "pool-256", "no check"), row("pool", "BACKEND", "UP")]))
     assert (found.pools, found.members) == ({"pool": "UP"}, {"pool": {}})
+
+
+def test_pools_and_members_are_counted_by_the_numbers_of_backends_and_servers() -> None:
+    rows = columns()
+    pool, member = next((pool, member) for pool, member in rows if pool == "states" and member == "up")
+    statistics = report.read_statistics(TABLE)
+    for name, found in ((pool, rows[pool, "BACKEND"]), (f"{pool}/{member}", rows[pool, member])):
+        errors = int(found["econ"] or 0) + int(found["eresp"] or 0)
+        assert statistics.raw_of_members[name] == [*(int(found[one]) for one in ("bin", "bout", "stot")), errors]
+    assert statistics.raw_of_members.keys() == {
+        pool if member == "BACKEND" else f"{pool}/{member}" for pool, member in rows if member != "FRONTEND"
+    } - {name for name in statistics.raw_of_members if name.startswith("figlina")}
+
+
+def test_what_is_open_is_added_up_over_the_listeners_of_a_pool() -> None:
+    table = "\n".join(row(f"p1:{listener}", name, "UP", "1", (3, 0, 0, 0, 0)) for listener in ("l1", "l2") for name in ("m1", "BACKEND"))
+    found = report.counts({"p1": [1, 2, 3, 4], "m1": [5, 6, 7, 8]}, report.read_statistics(table).active)
+    assert found == {"p1": [1, 2, 6, 3, 4], "m1": [5, 6, 6, 7, 8]}
+
+
+def test_counts_of_pools_and_members_are_no_part_of_the_state() -> None:
+    made = report.make(3, "hash", [report.part(report.read_statistics(TABLE), TOTALS, {"m1": [1, 2, 3, 4]})])
+    assert made[report.COUNTS] == {"m1": [1, 2, 0, 3, 4]}
+    assert report.digest(made) == report.digest({**made, report.COUNTS: {}})
+    assert report.COUNTS not in report.without_counts(made)

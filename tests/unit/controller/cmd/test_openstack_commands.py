@@ -38,9 +38,10 @@ def _parsed(schema: Schema, *words: str) -> dict[str, Any]:
 
 
 def test_there_is_a_command_for_each_resource_that_has_such_fields() -> None:
-    assert _commands().keys() == {"figlina_show", *(f"figlina_{schema.name}_set" for schema, _ in FIELDS)}
+    others = {"figlina_show", "figlina_pool_stats_show"}
+    assert _commands().keys() == others | {f"figlina_{schema.name}_set" for schema, _ in FIELDS}
     for name, made in _commands().items():
-        if name != "figlina_show":
+        if name not in others:
             assert name == f"figlina_{made.schema.name}_set"
 
 
@@ -77,6 +78,26 @@ def test_what_clients_do_not_write_is_shown_and_can_not_be_set(kind: str, capsys
         with pytest.raises(SystemExit):
             _parsed(schema, option, "2030-01-01")
         assert "unrecognized arguments" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["servers"], ["servers", "--member", "web-1"]])
+def test_statistics_of_pools_and_members_are_shown_by_name_or_id(monkeypatch: pytest.MonkeyPatch, words: list[str]) -> None:
+    names = {"servers": "p1", "web-1": "m1"}
+    counted = {"bytes_in": 7, "bytes_out": 8}
+    asked = []
+
+    def ask(clients: Any, method: str, path: str, **how: Any) -> Any:
+        asked.append(path)
+        if path.endswith("/stats"):
+            return {"stats": counted}
+        found = names.get(how["params"].get("name"))
+        return {path.rpartition("/")[2]: [{"id": found}] if found else []}
+
+    monkeypatch.setattr(openstack_commands, "_ask", ask)
+    command = _commands()["figlina_pool_stats_show"](mock.Mock(), None)
+    shown = command.take_action(command.get_parser("show").parse_args(words))
+    assert shown == (["bytes_in", "bytes_out"], [7, 8])
+    assert asked[-1] == ("/pools/p1/members/m1/stats" if len(words) > 1 else "/pools/p1/stats")
 
 
 def test_a_fault_is_shown_beside_our_own_fields(monkeypatch: pytest.MonkeyPatch) -> None:
