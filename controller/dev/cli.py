@@ -140,11 +140,17 @@ def _lines(found: dict[str, Any]) -> dict[str, list[tuple[str, ...]]]:
         ],
         "web": [(name, web["http"], web["https"]) for name, web in found["web"].items()],
         "processes": [(name, _ids(pids)) for name, pids in found["processes"].items()],
+        "datagrams": [("UDP and SCTP", f"by {found['datagrams']}, in each amphora that has listeners of them")],
         "amphorae": [
-            (one["id"], f"{one['role'] or '?':10}", f"of {one['load_balancer_id'] or 'no load balancer'}", _ids(one["pids"]))
+            (one["id"], f"{one['role'] or '?':10}", f"of {one['load_balancer_id'] or 'no load balancer'}", *_way(one), _ids(one["pids"]))
             for one in found["amphorae"]
         ],
     }
+
+
+def _way(amphora: dict[str, Any]) -> list[str]:
+    """How it serves UDP and SCTP, if it does."""
+    return [f"UDP/SCTP by {amphora['datagrams']}"] if amphora["datagrams"] else []
 
 
 def _ids(pids: list[int]) -> str:

@@ -12,14 +12,16 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
+from amphora_agent.protocol import datagrams
 from controller import exceptions
 from controller.dev import processes, settings
 from controller.embedded import bridge, linux, machines, namespace, qemu
 from controller.model import amphora
 from controller.model.network import Network
+from controller.model.protocols import PROTOCOLS
 
 DEMO_LIFE = "demo"
 """The file in the state folder that a living demo holds locked; it is there before everything else."""
@@ -301,6 +303,7 @@ class Instance:
                 if name in settings.WEB_SERVERS
             },
             "processes": {name: self.processes.pids(name) for name in settings.PROCESSES},
+            "datagrams": datagrams.NFTABLES,
             "amphorae": self._amphorae(),
         }
 
@@ -309,18 +312,24 @@ class Instance:
         from controller.db import database  # takes longer to import than everything else here, and only `status` needs it
 
         machines_there, known = list(self.compute.list_ours()), {}
+        protocols: dict[str | None, frozenset[str]] = {}
         try:
             with contextlib.closing(database.Database(self.database_url)) as opened, opened.read() as tx:
                 for machine in machines_there:
                     with contextlib.suppress(exceptions.NotFound):
-                        known[machine.amphora_id] = tx.amphorae.get(machine.amphora_id)
+                        row = known[machine.amphora_id] = tx.amphorae.get(machine.amphora_id)
+                        if row.load_balancer_id is not None:
+                            listeners = tx.snapshots.get(row.load_balancer_id).listeners
+                            protocols[row.load_balancer_id] = frozenset(one.protocol for one in listeners)
         except Exception as exc:
             if not isinstance(exc, (ImportError, ValueError)) and not database.is_transient(exc):
                 raise
             self._tell(f"the database of [database] connection can't be asked which amphora is whose: {getattr(exc, 'orig', exc)}")
-        return [self._shown(machine.amphora_id, known.get(machine.amphora_id)) for machine in machines_there]
+        rows = {machine.amphora_id: known.get(machine.amphora_id) for machine in machines_there}
+        return [self._shown(key, row, protocols.get(row.load_balancer_id if row else None, ())) for key, row in rows.items()]
 
-    def _shown(self, amphora_id: str, row: amphora.Amphora | None) -> dict[str, Any]:
+    def _shown(self, amphora_id: str, row: amphora.Amphora | None, listened_for: Collection[str]) -> dict[str, Any]:
+        has_datagrams = any(PROTOCOLS[one].program == datagrams.NAME for one in listened_for if one in PROTOCOLS)
         return {
             "id": amphora_id,
             "load_balancer_id": row.load_balancer_id if row else None,
@@ -328,6 +337,7 @@ class Instance:
             # Where its network cards are; a virtual machine's are inside it.
             "namespace": self.compute.namespace_of(amphora_id) if isinstance(self.compute, namespace.NamespaceCompute) else None,
             "pids": self.compute.pids(amphora_id),
+            "datagrams": datagrams.NFTABLES if has_datagrams else None,
         }
 
     def entrance(self, name: str) -> list[str]:

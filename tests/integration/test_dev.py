@@ -137,18 +137,22 @@ def test_status_is_what_scripts_rely_on(dev: instance.Instance) -> None:
     assert done.returncode == 0, done.stderr
     status = json.loads(done.stdout)
     networks = {"network_id", "subnet_id", "public_network_id", "client_namespace", "outside_namespace"}
-    assert set(status) == {"api", "network_api", *networks, "web", "processes", "amphorae"}
+    assert set(status) == {"api", "network_api", *networks, "web", "processes", "datagrams", "amphorae"}
     assert status["api"] == f"http://127.0.0.1:{dev.settings.api_port}"
     assert set(status["web"]) == {"web-1", "web-2", "web-3", "web-4"}
     assert set(status["web"]["web-1"]) == {"address", "http", "https"}
     assert set(status["processes"]) == {"api", "worker", "health_manager", "housekeeping"}
     (amphora,) = status["amphorae"]
-    assert set(amphora) == {"id", "load_balancer_id", "role", "namespace", "pids"}
+    assert set(amphora) == {"id", "load_balancer_id", "role", "namespace", "pids", "datagrams"}
     assert amphora["id"] == machine.amphora_id
+    assert (status["datagrams"], amphora["datagrams"]) == ("nftables", None)
     assert linux.namespace_exists(amphora["namespace"])
     assert linux.namespace_exists(status["client_namespace"])
     assert linux.namespace_exists(status["outside_namespace"])
-    assert figlina(dev, "status").returncode == 0
+    shown = figlina(dev, "status")
+    assert shown.returncode == 0
+    assert "UDP and SCTP" in shown.stdout
+    assert "by nftables" in shown.stdout
 
 
 @pytest.mark.slow
