@@ -26,18 +26,23 @@ class Kernel:
     def modules(self, kind: str) -> list[pathlib.Path]:
         """The files of the modules of `modules.txt`, each after what it needs, as paths from the root.
 
-        :raises BuildError: the kernel has no such module.
+        :raises BuildError: the kernel has no such module, and it is one that has to be there.
         """
         found: dict[pathlib.Path, None] = {}
         for line in tree.words("modules.txt"):
             of, *names = line.split()
             if of == kind:
                 for name in names:
-                    found |= dict.fromkeys(self._with_needs(name))
+                    found |= dict.fromkeys(self._with_needs(name.removesuffix("?"), optional=name.endswith("?")))
         return list(found)
 
-    def _with_needs(self, name: str) -> list[pathlib.Path]:
-        shown = commands.run(["modprobe", "-d", self.folder, "-S", self.version, "--show-depends", name]).decode()
+    def _with_needs(self, name: str, *, optional: bool) -> list[pathlib.Path]:
+        try:
+            shown = commands.run(["modprobe", "-d", self.folder, "-S", self.version, "--show-depends", name]).decode()
+        except commands.BuildError:
+            if optional:
+                return []
+            raise
         files = [line.split()[1] for line in shown.splitlines() if line.startswith("insmod ")]
         return [pathlib.Path(file).relative_to(self.folder) for file in files]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import pathlib
+import shutil
 import subprocess
 
 import pytest
 
+from images.builder import commands, kernel, tree
 from tests.vm.conftest import REPOSITORY
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1200)]
@@ -24,6 +26,19 @@ def test_its_packages_are_listed_with_their_versions(image_folder: pathlib.Path)
     assert listed["haproxy"].startswith("3.")
     assert {"keepalived", "nftables", "python3-flask"} <= listed.keys()
     assert {"systemd", "openssh-server", "cloud-init", "apt"}.isdisjoint(listed)
+
+
+@pytest.mark.skipif(shutil.which("depmod") is None, reason="needs kmod")
+def test_a_kernel_may_lack_modules_with_a_question_mark_only(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of Debian 12, which an image can be made of, lacks one of them."""
+    (tmp_path / "lib/modules/6.1").mkdir(parents=True)
+    subprocess.run(["depmod", "-b", tmp_path, "6.1"], check=True, capture_output=True)
+    monkeypatch.setattr(tree, "HERE", tmp_path)
+    (tmp_path / "modules.txt").write_text("initrd wanted\nroot liked?\n")
+    bare = kernel.Kernel(tmp_path, "6.1")
+    assert bare.modules("root") == []
+    with pytest.raises(commands.BuildError, match="wanted not found"):
+        bare.modules("initrd")
 
 
 @pytest.mark.slow
