@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import http.server
 import json
 import logging
@@ -10,14 +11,14 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from controller import conf as options
 from controller import exceptions
-from controller.openstack import cloud, errors
+from controller.openstack import cloud, errors, sessions
 
 SERVER = {"id": "s-1"}
 SILENCE = pytest.param("silence", marks=pytest.mark.lengthy)
@@ -45,6 +46,8 @@ class Provider(http.server.ThreadingHTTPServer):
         self.refuse_password = False
         self.silent_versions = 0
         self.slow_passwords = False
+        self.given_up = threading.Event()  # somebody left while an answer came letter by letter
+        self.packed_tokens: tuple[str, Callable[[bytes], bytes]] | None = None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -90,7 +93,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     neutron,
                 ],
             }
-            self._answer(201, {"token": token}, {"X-Subject-Token": f"token-{self.server.tokens}"})
+            headers = {"X-Subject-Token": f"token-{self.server.tokens}"}
+            if self.server.packed_tokens is None:
+                self._answer(201, {"token": token}, headers)
+            else:
+                packing, pack = self.server.packed_tokens
+                self._answer(201, pack(json.dumps({"token": token}).encode()), {**headers, "Content-Encoding": packing})
 
     def _nova(self) -> None:
         if self.path in ("/v2.1", "/v2.1/"):
@@ -122,10 +130,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _drip(self, step: str) -> None:
         """Begin an answer that comes letter by letter, for longer than anybody has patience; the one that follows is good."""
         begin, end = _DRIPS[step]
-        for letter in (*begin, *b"x" * 40):
-            self.wfile.write(bytes([letter]))
-            time.sleep(0.1)
-        self.wfile.write(end)
+        try:
+            for letter in (*begin, *b"x" * 40):
+                self.wfile.write(bytes([letter]))
+                time.sleep(0.1)
+            self.wfile.write(end)
+        except OSError:
+            self.server.given_up.set()
+            raise
         self.close_connection = True
 
     def _neutron(self) -> None:
@@ -268,7 +280,28 @@ def test_a_keystone_whose_answer_does_not_end_is_given_up(provider: Provider, tm
     provider.slow_passwords = True
     with pytest.raises(exceptions.Transient):
         _cloud(provider, tmp_path, "timeout = 1\n").service("compute").post("/servers", {})
+    assert provider.given_up.wait(60), "it was waited for until its end"
     provider.slow_passwords = False
+    assert _cloud(provider, tmp_path).service("compute").get("/servers/s-1") == {"server": SERVER}
+
+
+_PACKED: dict[str, tuple[str, Callable[[bytes], bytes], str]] = {
+    "long": ("gzip", lambda text: gzip.compress(text + b" " * (2 * sessions.LARGEST)), "has more than"),
+    "twice": ("gzip, gzip", lambda text: gzip.compress(gzip.compress(text)), "was not asked for"),
+    "otherwise": ("br", lambda text: text, "was not asked for"),
+}
+
+
+@pytest.mark.parametrize("how", _PACKED)
+def test_what_a_keystone_has_packed_is_unpacked_as_far_as_an_answer_may_go(
+    provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(sessions, "LARGEST", 1 << 20)
+    packing, pack, words = _PACKED[how]
+    provider.packed_tokens = packing, pack
+    with pytest.raises(errors.NoAnswer, match=words):
+        _cloud(provider, tmp_path).service("compute").get("/servers/s-1")
+    provider.packed_tokens = "gzip", gzip.compress
     assert _cloud(provider, tmp_path).service("compute").get("/servers/s-1") == {"server": SERVER}
 
 
