@@ -107,7 +107,8 @@ def _check_signed(fields: Fields, lists: Sequence[x509.CertificateRevocationList
     """:raises InvalidRequest: a list is of none of these CAs, and HAProxy would pass it over."""
     foreign = next((one for one in lists if not bundles.is_signed_by(one, issuers)), None)
     if foreign is not None:
-        which = f": the list of {foreign.issuer.rfc4514_string()[:_NAME]}" if len(lists) > 1 else ""
+        name = "".join(one if one.isprintable() else "?" for one in foreign.issuer.rfc4514_string()[:_NAME])  # its issuer chose it
+        which = f": the list of {name}" if len(lists) > 1 else ""
         raise RuleBroken(f"{fields.revocations} is not signed by the CA of {fields.authority}{which}.")
 
 

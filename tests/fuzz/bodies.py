@@ -61,6 +61,8 @@ class Bodies:
         """A load balancer with everything below it."""
         rng = self.rng
         body = self._load_balancer()
+        if rng.random() < 0.4:
+            return {"loadbalancer": body | self._of_datagrams()}
         pools = []
         for number in range(rng.randint(1, 3)):
             made = {name: value for name, value in self._pool().items() if name not in ("loadbalancer_id", "listener_id")}
@@ -84,6 +86,31 @@ class Bodies:
                 made["l7policies"] = [policy | {"rules": [self._rule() for _ in range(rng.randint(0, 2))]}]
             listeners.append(made)
         return {"loadbalancer": body | {"pools": pools, "listeners": listeners}}
+
+    def _of_datagrams(self) -> Body:
+        """Listeners of UDP or SCTP with a pool."""
+        rng = self.rng
+        protocol = rng.choice(("UDP", "SCTP"))
+        made: Body = {"name": "pool", "protocol": protocol, "lb_algorithm": rng.choice(pool.ALGORITHMS)}
+        made["members"] = [self.member() for _ in range(rng.randint(0, 8))]
+        if rng.random() < 0.5:
+            made["session_persistence"] = self._persistence_of_datagrams()
+        if rng.random() < 0.5:
+            kind = rng.choice(("UDP-CONNECT", "TCP", "HTTP") if protocol == "UDP" else ("SCTP", "TCP", "HTTP"))
+            made["healthmonitor"] = {"type": kind, "delay": self._number(0, 2147483), "timeout": self._number(0, 2147483)}
+            made["healthmonitor"] |= {name: self._number(1, 10) for name in ("max_retries", "max_retries_down")}
+        listeners = [
+            {"protocol": protocol, "protocol_port": 8000 + at, "default_pool": {"name": "pool"}} for at in range(rng.randint(1, 3))
+        ]
+        for one in listeners:
+            one |= self._sometimes(connection_limit=lambda: self._number(-1, 2147483647))
+        return {"pools": [made], "listeners": listeners}
+
+    def _persistence_of_datagrams(self) -> Body:
+        masks = ("255.255.255.255", "255.255.0.0", "0.0.0.0", "ffff:ffff:ffff:ffff::", "::")
+        return {"type": "SOURCE_IP"} | self._sometimes(
+            persistence_timeout=lambda: self._number(0, 2147483647), persistence_granularity=lambda: self.rng.choice(masks)
+        )
 
     def batch(self) -> Body:
         """A pool's members."""
@@ -182,7 +209,7 @@ class Bodies:
         if rng.random() < 0.4:
             made["session_persistence"] = rng.choice(
                 (
-                    {"type": "SOURCE_IP"},
+                    self._persistence_of_datagrams() if made["protocol"] in ("UDP", "SCTP") else {"type": "SOURCE_IP"},
                     {"type": "HTTP_COOKIE"},
                     {"type": "APP_COOKIE", "cookie_name": rng.choice(("JSESSIONID", "a.b|c", "$x'%"))},
                 )
@@ -206,7 +233,7 @@ class Bodies:
 
     def _monitor(self) -> Body:
         rng = self.rng
-        kind = rng.choice(("HTTP", "HTTP", "HTTPS", "TCP", "PING", "TLS-HELLO"))
+        kind = rng.choice(("HTTP", "HTTP", "HTTPS", "TCP", "PING", "TLS-HELLO", "UDP-CONNECT", "SCTP"))
         made = self._common() | {
             "pool_id": self._find("pool"),
             "type": kind,

@@ -21,13 +21,14 @@ from tests.fuzz.run import Run
 @pytest.mark.slow
 def test_whatever_is_sent_breaks_nothing_and_becomes_no_line_of_a_configuration(api: Api, tmp_path: pathlib.Path) -> None:
     run = Run(api, 1, tmp_path)
-    run.go(2500)
+    run.go(3200)
     assert run.failures == {}
     assert run.figures["POST 201"] > 250
     assert run.figures["PUT 200"] > 150
     assert run.figures["rendered"] > 50
     assert run.figures["rendered with TLS"] > 10
     assert run.figures["checked by keepalived"] > 3
+    assert run.figures["checked by nft"] > 10
 
 
 def _services(**pool: Any) -> rendered.Texts:
