@@ -6,6 +6,7 @@ in each list. So a text with other certificates is another text: it is checked, 
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -21,10 +22,13 @@ from amphora_agent.protocol import rest
 NAME = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.pem").fullmatch
 LIST = re.compile(r"[0-9a-z][0-9a-z-]{0,63}\.list").fullmatch
 FILE = re.compile(r"[0-9a-f]{64}\.pem").fullmatch
-_VERIFYING = ("-ca.pem", "-crl.pem")
 _COMMENT = re.compile(r"(?m)^# certificate (\S+) (\S+)$")
 _END = "-----END CERTIFICATE-----"
 _NOT_AFTER = re.compile(r"(?m)^notAfter: (.+? GMT)\s*$")  # HAProxy's management guide, section 9.3, "show ssl cert"
+_SHOWN = re.compile(r"(?ms)^Filename: (?P<path>[^\n]+)\n(?P<said>.*?)(?=^Filename: |\Z)").finditer
+_HOSTS = re.compile(r"(?m)(?:\bDNS:|^Subject: .*/CN=)(?P<host>[^,/\s]+)").findall
+_ASKED_IN_ONE_LINE = 50
+"""So many certificates fit into one line of commands."""
 _LARGEST = 16_000
 """Bytes of a command with its payload: HAProxy's buffer (`tune.bufsize`) has 16,384."""
 
@@ -75,11 +79,13 @@ def of(text: str) -> Manifest:
 
 
 def verify_otherwise(old: Manifest, new: Manifest) -> bool:
-    """Whether other authorities or revocations are behind the names: only a reload makes an end of whom the former ones let in.
+    """Whether other authorities or revocations are behind the names, or what members are shown: only a reload makes an end of whom the
+    former ones let in, and of connections to members under a former name.
 
     HAProxy takes them at run time, but goes on with the sessions of clients that it remembers, and with its connections to members.
     """
-    return any(name.endswith(_VERIFYING) and old.names.get(name, file) != file for name, file in new.names.items())
+    listed = {name for names in new.lists.values() for name in names}
+    return any(old.names.get(name, file) != file for name, file in new.names.items() if name not in listed)
 
 
 def _comments(text: str) -> list[tuple[str, str]]:
@@ -139,6 +145,8 @@ class Certificates:
             if old.lists.get(name, names)[0] != names[0]:
                 raise haproxy_runtime.RuntimeFailed(f"the default of {name} has another name")
             self._lead_list(runtime, name, set(old.lists.get(name, names)), set(names))
+            if changed := _changed(old, new, name):
+                self._refuse_rivals(runtime, names, changed)
         for name in sorted(was - now):
             runtime.ask(f"del ssl cert {self.directory / name}")
 
@@ -186,10 +194,36 @@ class Certificates:
         if was != now and set(self._shown(runtime, name)) != now:
             raise haproxy_runtime.RuntimeFailed(f"HAProxy shows another list {name} than the one that was asked for")
 
+    def _refuse_rivals(self, runtime: haproxy_runtime.RuntimeApi, names: Collection[str], changed: Collection[str]) -> None:
+        """:raises RuntimeFailed: one that has changed has a host in common with another of its list. HAProxy shows the one that came first,
+        and what comes at run time comes last, wherever it stands in the list.
+        """
+        hosts = self._hosts(runtime, names)
+        taken = collections.Counter(host for found in hosts.values() for host in found)
+        if common := {host for name in changed for host in hosts.get(name, ()) if taken[host] > 1}:
+            raise haproxy_runtime.RuntimeFailed(f"several certificates of a list are for {', '.join(sorted(common))[:200]}")
+
+    def _hosts(self, runtime: haproxy_runtime.RuntimeApi, names: Collection[str]) -> dict[str, set[str]]:
+        """By HAProxy's own words, whom each certificate is for."""
+        asked = [f"show ssl cert {self.directory / name}" for name in names]
+        lines = (";".join(asked[at : at + _ASKED_IN_ONE_LINE]) for at in range(0, len(asked), _ASKED_IN_ONE_LINE))
+        shown = (found for line in lines for found in _SHOWN(runtime.ask(line)))
+        return {pathlib.Path(found["path"]).name: {host.lower() for host in _HOSTS(found["said"])} for found in shown}
+
     def _shown(self, runtime: haproxy_runtime.RuntimeApi, name: str) -> Iterator[str]:
         for line in runtime.ask(f"show ssl crt-list {self.directory / name}").splitlines():
             if line.strip() and not line.startswith("#"):
                 yield pathlib.Path(line.split()[0]).name
+
+
+def _changed(old: Manifest, new: Manifest, name: str) -> Collection[str]:
+    """Of a list of several certificates, those that came, became others, or all if their order did."""
+    was, now = old.lists.get(name, new.lists[name]), new.lists[name]
+    if len(now) < 2:
+        return ()
+    if [one for one in was if one in now] != [one for one in now if one in was]:
+        return now
+    return [one for one in now if one not in was or old.names.get(one) != new.names[one]]
 
 
 def file_name(content: bytes) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import http.client
 import json
 import os
 import pathlib
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from amphora_agent import system
 from controller.cmd import figlina
 from controller.dev.client import eventually
 from controller.drivers.secrets import bundles, local
@@ -32,7 +35,7 @@ BETWEEN = tls_material.issue("between.example", ROOT, is_ca=True)
 FOREIGN = tls_material.issue("foreign.example", is_ca=True)
 HEADERS = ["X-Forwarded-Proto", "X-SSL-Client-Verify", "X-SSL-Client-Has-Cert", "X-SSL-Client-DN", "X-SSL-Client-CN", "X-SSL-Issuer"]
 HEADERS += ["X-SSL-Client-SHA1", "X-SSL-Client-Not-Before", "X-SSL-Client-Not-After"]
-ECHO, ECHO_TLS, ECHO_CLIENTS, ECHO_BELOW = 8081, 8443, 8444, 8445
+ECHO, ECHO_TLS, ECHO_CLIENTS, ECHO_BELOW, ECHO_STAYS = 8081, 8443, 8444, 8445, 8446
 
 
 class Bed:
@@ -120,8 +123,9 @@ def bed(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
     made = Bed(site, folder)
     pem, ca = made.file("member.pem", bundles.pem(made.member.bundle)), made.file("ca.pem", ROOT.pem)
     below = made.file("below.pem", bundles.pem(tls_material.issue("below.example", BETWEEN, names=["below.example"]).bundle))
+    plain, more = [[str(ECHO)], [str(ECHO_TLS), pem]], [[str(ECHO_CLIENTS), pem, ca], [str(ECHO_BELOW), below]]
     with contextlib.ExitStack() as ends:
-        for arguments in ([str(ECHO)], [str(ECHO_TLS), pem], [str(ECHO_CLIENTS), pem, ca], [str(ECHO_BELOW), below]):
+        for arguments in (*plain, *more, [str(ECHO_STAYS), pem, ca, "stay"]):
             program = [*site.machine.entrance("web-1"), sys.executable, tls_member.__file__, *arguments]
             running = ends.enter_context(subprocess.Popen(program, stdout=subprocess.PIPE))
             ends.callback(running.kill)
@@ -339,6 +343,29 @@ def test_certificates_and_lists_change_without_a_reload_and_without_a_failed_han
     assert "(runtime)" in "".join(text for name, text in bed.site.last_words() if name.startswith("amphora"))
 
 
+def test_of_several_certificates_for_a_name_the_first_is_shown_whatever_was_changed_last(bed: Bed) -> None:
+    made = [tls_material.issue("same.example", BETWEEN) for _ in range(4)]
+    second, third, fourth = (bed.bundle(one) for one in made[1:])
+    names = {one.certificate.serial_number: number for number, one in enumerate(made, 1)}
+    listener_id, port = bed.listener(made[0], sni_container_refs=[second])
+
+    def shown() -> int:
+        found = bed.run(
+            "sh", "-c", f"openssl s_client -connect {bed.vip}:{port} -servername same.example </dev/null | openssl x509 -noout -serial"
+        )
+        return names[int(found.stdout.strip().removeprefix("serial="), 16)]
+
+    assert shown() == 1
+    bed.change(listener_id, default_tls_container_ref=third)
+    assert shown() == 3
+    bed.change(listener_id, default_tls_container_ref=bed.bundle(tls_material.issue("other.example", BETWEEN)))
+    assert shown() == 2
+    bed.change(listener_id, sni_container_refs=[fourth, second])
+    assert shown() == 4
+    bed.change(listener_id, sni_container_refs=[second, fourth])
+    assert shown() == 2
+
+
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
 @pytest.mark.parametrize("changed", ["authority", "revocations"])
 def test_clients_that_are_let_in_no_more_do_not_come_by_a_session_from_before(bed: Bed, version: str, changed: str) -> None:
@@ -372,6 +399,26 @@ def test_members_that_are_trusted_no_more_get_no_request_by_a_connection_from_be
     bed.site.api.put(f"/pools/{pool_id}", {"pool": later})
     bed.site.api.wait_active(bed.id)
     assert bed.ask(port)[0] == 503
+
+
+def test_members_are_shown_another_certificate_though_clients_and_connections_stay(bed: Bed) -> None:
+    first, second = (bed.bundle(tls_material.issue(f"{name}.example", ROOT)) for name in ("first", "second"))
+    pool_id = bed.pool(port=ECHO_STAYS, tls_container_ref=first)
+    _, port = bed.listener(tls_material.issue("web.example", BETWEEN), default_pool_id=pool_id)
+    client = http.client.HTTPSConnection(bed.vip, port, timeout=20, context=ssl._create_unverified_context())
+
+    def shown() -> str:
+        if client.sock is None:
+            system.inside_namespace(bed.site.machine.settings.namespace("client"), client.connect)
+        client.request("GET", "/")
+        return str(json.load(client.getresponse())["tls"]["client"]["commonName"])
+
+    with contextlib.closing(client):
+        assert [shown() for _ in range(3)] == 3 * ["first.example"]
+        bed.site.api.put(f"/pools/{pool_id}", {"pool": {"tls_container_ref": second}})
+        bed.site.api.wait_active(bed.id)
+        shown()  # a request that may be under way: its answer ends the connection of before
+        assert [shown() for _ in range(3)] == 3 * ["second.example"]
 
 
 def test_members_are_spoken_to_by_tls_and_verified(bed: Bed) -> None:

@@ -1,8 +1,8 @@
 """A member that answers with what reached it, as JSON: the bytes before the request (PROXY), the request's head, and what it knows of TLS.
 
-    tls_member.py PORT [PEM [CA]]
+    tls_member.py PORT [PEM [CA [stay]]]
 
-With a PEM it speaks TLS, with a CA it asks for a certificate. Standard library only.
+With a PEM it speaks TLS, with a CA it asks for a certificate; with `stay` a connection lasts for many requests. Standard library only.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def main() -> None:
     print("ready", flush=True)
     while True:
         connection, _ = listening.accept()
-        threading.Thread(target=_serve, args=(connection, context, names), daemon=True).start()
+        threading.Thread(target=_serve, args=(connection, context, names, bool(files[2:])), daemon=True).start()
 
 
-def _serve(connection: socket.socket, context: ssl.SSLContext | None, names: list[str | None]) -> None:
+def _serve(connection: socket.socket, context: ssl.SSLContext | None, names: list[str | None], stays: bool) -> None:
     before = _proxy_header(connection)
     told: dict[str, Any] = {}
     try:
@@ -43,16 +43,26 @@ def _serve(connection: socket.socket, context: ssl.SSLContext | None, names: lis
             certificate: Any = connection.getpeercert() or {}
             subject = dict(pair for part in certificate.get("subject", ()) for pair in part)
             told = {"version": connection.version(), "alpn": connection.selected_alpn_protocol(), "client": subject, "sni": names[-1:]}
-        received = b""
-        while b"\r\n\r\n" not in received and (part := connection.recv(65536)):
-            received += part
-        head = received.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
-        body = json.dumps({"before": before.hex(), "head": head, "tls": told}).encode()
-        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        while head := _head(connection):
+            body = json.dumps({"before": before.hex(), "head": head, "tls": told}).encode()
+            ending = b"" if stays else b"Connection: close\r\n"
+            connection.sendall(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (ending, len(body), body))
+            if not stays:
+                break
         _hear_out(connection)
     except OSError:
         pass
     connection.close()
+
+
+def _head(connection: socket.socket) -> list[str]:
+    """The lines of a request's head; none: there is no further request."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        if not (part := connection.recv(65536)):
+            return []
+        received += part
+    return received.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")
 
 
 def _hear_out(connection: socket.socket) -> None:

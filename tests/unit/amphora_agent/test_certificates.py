@@ -35,11 +35,13 @@ def test_a_text_with_other_certificates_is_another_text_and_the_same_configurati
     assert not haproxy_config.differ_plainly(one, other)
 
 
-@pytest.mark.parametrize(("name", "by_reload"), [("l-ca.pem", True), ("l-crl.pem", True), ("access-log-ca.pem", True), ("l.pem", False)])
+@pytest.mark.parametrize(
+    ("name", "by_reload"), [("l-ca.pem", True), ("l-crl.pem", True), ("access-log-ca.pem", True), ("p.pem", True), ("l.pem", False)]
+)
 def test_who_is_let_in_is_asked_anew_when_authorities_and_revocations_change(name: str, by_reload: bool) -> None:
-    """A worker would remember sessions of those whom it let in before."""
+    """A worker would remember sessions of those whom it let in before, and go on with connections to members that were shown `p.pem`."""
     text = "frontend f\n    bind 10.0.0.1:443 ssl crt x.pem\n"
-    one, other = (certificates.noted(text, _wanted({name: file})) for file in (_A, _B))
+    one, other = (certificates.noted(text, _wanted({"l.pem": _A, name: file}, {"l.list": ("l.pem",)})) for file in (_A, _B))
     assert (haproxy_config.plan(one, other) is None) is by_reload
     assert haproxy_config.plan(one, one) is not None
 
