@@ -57,7 +57,7 @@ test: install ## every test that this machine can run; says what it skipped and 
 test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)
 	@$(BIN)/pytest -n 2 --dist loadfile -m matrix
 
-test-cloud: install ## tests on the real cloud that OS_CLIENT_CONFIG_FILE names, with VMs of build/image (see tests/cloud/README.md; an hour by emulation)
+test-cloud: install ## tests on the real cloud that OS_CLIENT_CONFIG_FILE names, with VMs of build/image (see tests/cloud/README.md; an hour and a half by emulation)
 	@test -n "$$OS_CLIENT_CONFIG_FILE" || { echo "OS_CLIENT_CONFIG_FILE names no clouds.yaml: see tests/cloud/README.md" >&2; exit 1; }
 	@$(BIN)/pytest -m cloud
 
