@@ -85,10 +85,10 @@ class Interfaces:
         lines = [
             "link set lo up",
             f"link set {nic.name} mtu {config.management_mtu} up",
-            f"address replace {config.management_address} dev {nic.name}",
+            _address_line(config.management_address, nic.name),
         ]
         if config.management_gateway:
-            lines.append(f"route replace default via {config.management_gateway} dev {nic.name}")
+            lines.append(f"route replace default via {config.management_gateway} dev {nic.name} onlink")
         _batch([], lines)
 
     def management_name(self, mac: str) -> str:

@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 _MOUNTED_AT = pathlib.Path("/run/config-drive")
 _SSH = pathlib.Path("/root/.ssh")
-_DHCP = ["busybox", "udhcpc", "-q", "-n", "-t", "5", "-T", "2", "-s", "/usr/lib/figlina/dhcp"]
+_DHCP = ["busybox", "udhcpc", "-q", "-n", "-t", "5", "-T", "2", "-O", "staticroutes", "-s", "/usr/lib/figlina/dhcp"]
 
 
 def start() -> int:
@@ -53,7 +53,7 @@ def _take(drive: config_drive.Drive) -> None:
         # The others are tenants' networks: they are configured in a namespace of their own.
         if link.mac == config.management_mac.lower():
             if _says_more(link, config):
-                _bring_up(link)
+                _bring_up_management(link)
         elif not besides.isdisjoint(link.networks):
             _bring_up_besides(link)
     if drive.keys:
@@ -105,6 +105,14 @@ def _besides(content: bytes) -> frozenset[str]:
         raise config_drive.NoDrive(f"{boot.BOOT_NETWORKS_PATH} makes no sense: {exc!r}") from exc
 
 
+def _bring_up_management(link: config_drive.Link) -> None:
+    """What it lacks (nobody may answer by DHCP now) is told, and stops nothing: the boot configuration has an address and a gateway."""
+    try:
+        _bring_up(link)
+    except system.CommandFailed as exc:
+        LOG.warning("The management network is what the boot configuration says of it, and no more: %s", exc)
+
+
 def _bring_up_besides(link: config_drive.Link) -> None:
     """Its addresses and routes but for a default route, which is the management network's. What it lacks is told, and stops nothing."""
     own = [(to, gateway) for to, gateway in link.routes if not to.endswith("/0")]
@@ -122,7 +130,7 @@ def _bring_up(link: config_drive.Link, default: str = "yes") -> None:
     """
     name = interfaces.Interfaces().management_name(link.mac)
     lines = [f"link set {name} {f'mtu {link.mtu} ' if link.mtu else ''}up"]
-    lines += [f"address replace {address} dev {name}" for address in link.addresses]
+    lines += [f"address replace {address} dev {name}" + (" nodad" if ":" in address else "") for address in link.addresses]
     lines += [f"route replace {to} via {gateway} dev {name} onlink" for to, gateway in link.routes]
     system.run(["ip", "-batch", "-"], stdin="\n".join(lines) + "\n")
     if link.dhcp and not link.addresses:

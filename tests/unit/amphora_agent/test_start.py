@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from amphora_agent import config_drive, interfaces, load_balancer, machine, programs, report, system
 from amphora_agent.protocol import boot
 
+ROOT = pathlib.Path(__file__).parents[3]
 LATER = {"argparse", "cryptography", "csv", "ctypes", "flask", "runpy", "ssl"}
 LATER |= {f"amphora_agent.{name}" for name in ("api", "haproxy", "identity", "keepalived", "load_balancer", "privileges")}
 """Each costs a machine of its own processor seconds, most of all where it is emulated."""
@@ -81,3 +83,50 @@ def test_a_machine_starts_though_its_ssh_server_does_not(
     machine._take(config_drive.Drive("amphora-1", files, keys=("ssh-ed25519 AAAA",)))
     assert boot.CONFIG_PATH in written
     assert "Address already in use" in caplog.text
+
+
+DRIVE = config_drive.Drive(
+    "amphora-1", {boot.CONFIG_PATH: CONFIG.dump()}, (config_drive.Link(mac=CONFIG.management_mac, mtu=1400, networks=("M",), dhcp=True),)
+)
+
+
+def test_a_machine_starts_though_nobody_answers_by_dhcp(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The boot configuration has its address. Neutron's agent for DHCP may be away just then."""
+    written: dict[str, bytes] = {}
+
+    def run(command: list[str], **_: Any) -> str:
+        if "udhcpc" in command:
+            raise system.CommandFailed(command, 1, "udhcpc: no lease, failing")
+        return ""
+
+    monkeypatch.setattr(system, "run", run)
+    monkeypatch.setattr(system, "write_file", lambda path, content: written.update({str(path): content}))
+    monkeypatch.setattr(interfaces.Interfaces, "management_name", lambda self, mac: "eth0")
+    monkeypatch.setattr(socket, "sethostname", lambda name: None)
+    machine._take(DRIVE)
+    assert written == DRIVE.files
+    assert "no lease" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("given", "default", "routes"),
+    [
+        ({}, "yes", []),
+        ({"router": "192.0.2.1 192.0.2.2"}, "yes", ["0.0.0.0/0 via 192.0.2.1"]),
+        ({"router": "192.0.2.1"}, "no", []),
+        ({"staticroutes": "198.51.100.0/24 192.0.2.9", "router": "192.0.2.1"}, "yes", ["198.51.100.0/24 via 192.0.2.9"]),
+        (
+            {"staticroutes": "198.51.100.0/24 0.0.0.0 203.0.113.0/24 192.0.2.9 0.0.0.0/0 192.0.2.1"},
+            "yes",
+            ["198.51.100.0/24", "203.0.113.0/24 via 192.0.2.9", "0.0.0.0/0 via 192.0.2.1"],
+        ),
+        ({"staticroutes": "0.0.0.0/0 192.0.2.1 203.0.113.0/24 192.0.2.9"}, "no", ["203.0.113.0/24 via 192.0.2.9"]),
+    ],
+)
+def test_routes_come_by_dhcp_as_the_subnet_has_them(given: dict[str, str], default: str, routes: list[str]) -> None:
+    """A subnet's routes are how amphorae find health managers that are not on their network, where it has no gateway."""
+    script = (ROOT / "images" / "root" / "usr" / "lib" / "figlina" / "dhcp").read_text().replace("/bin/busybox ip", "echo ip")
+    known = {"interface": "eth0", "ip": "192.0.2.5", "mask": "24", "default": default, **given}
+    told = subprocess.run(["sh", "-c", script, "dhcp", "bound"], env=known, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert told == ["ip address replace 192.0.2.5/24 dev eth0", *(f"ip route replace {one} dev eth0" for one in routes)]
+    assert "staticroutes" in machine._DHCP, "nobody is given what they do not ask for"
