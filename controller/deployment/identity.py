@@ -46,6 +46,9 @@ def credentials(site: Site) -> Finding:
     except exceptions.Misconfigured as error:
         fix = "[service_auth] cloud, or auth_type, auth_url, username, password, project_name and both domains: is the project missing?"
         return failure("credentials", str(error), fix)
+    except exceptions.Transient as error:
+        fix = "[service_auth] auth_url, or that of clouds.yaml: is it right, and does Keystone answer there when this host asks?"
+        return failure("credentials", str(error), fix)
     who = f"{access.username} of project {access.project_name} ({access.project_id})"
     return ok(f"{who}, roles {', '.join(sorted(access.role_names))}")
 

@@ -19,6 +19,7 @@ MEMORY = 256
 FORMATS = ("qcow2", "raw")
 _FEW = 10  # load balancers: below, somebody should ask for more quota
 _GIB = 1024**3
+_HOSTS = 4  # that a failover of a pair takes where none of its four amphorae may share one
 _RULES = 6  # of a load balancer's security group: two for what goes out, those of VRRP, a listener or two
 _PREPARE = "figlina cloud prepare --os-cloud ADMIN --image build/image/amphora.qcow2"
 
@@ -138,19 +139,18 @@ def ssh_key(site: Site) -> Finding:
 
 
 def affinity(site: Site) -> Finding:
-    """Can the two halves of a pair be kept on two hosts?"""
+    """Can the two halves of a pair be kept on two hosts, and their successors, too?"""
     nova, worker = site.conf.nova, site.conf.controller_worker
     if not nova.enable_anti_affinity:
         return ok("[nova] enable_anti_affinity is off: the scheduler decides")
     hosts = _hosts(site)
-    if (
-        hosts is not None
-        and hosts < 2
-        and nova.anti_affinity_policy == "anti-affinity"
-        and worker.loadbalancer_topology == "ACTIVE_STANDBY"
-    ):
-        words = f"there is {hosts} compute host that is up, and each pair needs two"
-        return failure("affinity-hosts", words, "[nova] anti_affinity_policy = soft-anti-affinity")
+    if hosts is not None and nova.anti_affinity_policy == "anti-affinity" and worker.loadbalancer_topology == "ACTIVE_STANDBY":
+        soft = "[nova] anti_affinity_policy = soft-anti-affinity"
+        if hosts < 2:
+            return failure("affinity-hosts", f"there is {hosts} compute host that is up, and each pair needs two", soft)
+        if hosts < _HOSTS:
+            words = f"{hosts} compute hosts are up: a half is replaced only where there is a third one, both at once where there are four"
+            return warning("affinity-successors", words, soft)
     return ok(f"{nova.anti_affinity_policy}, {'hosts not for us to see' if hosts is None else f'{hosts} hosts'}")
 
 

@@ -47,7 +47,7 @@ def _addresses(site: Site, network: Document) -> Iterator[Finding]:
 
 def _ways(site: Site) -> Iterator[Finding]:
     """The controller has to get to agents."""
-    for subnet in site.management_subnets:
+    for subnet in site.agent_subnets:
         source = site.host.source(inside(subnet))
         if source is None:
             words = f"this host has no route to {subnet['cidr']}, where agents listen"
@@ -161,7 +161,8 @@ def _ports(site: Site, address: str, port: int) -> Iterator[Finding]:
         if not found.get("port_security_enabled", True):
             continue
         rules = [rule for group in found["security_groups"] for rule in _rules(site, group)]
-        for subnet in site.management_subnets:
+        version = ipaddress.ip_address(address).version
+        for subnet in [one for one in site.management_subnets if one["ip_version"] == version]:
             if not _admitted(rules, "ingress", "udp", port, inside(subnet)):
                 rule = f"openstack security group rule create --protocol udp --dst-port {port} GROUP"
                 fix = f"{rule}; openstack port set --security-group GROUP {found['id']}"

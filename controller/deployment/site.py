@@ -89,6 +89,11 @@ class Site:
         first = next(iter(self.networks.values()), None)
         return first["subnets"] if first else []
 
+    @property
+    def agent_subnets(self) -> Sequence[Document]:
+        """Those of them on which agents listen: who has addresses of both versions of IP is spoken to by IPv4."""
+        return [one for one in self.management_subnets if one["ip_version"] == 4] or self.management_subnets
+
     @functools.cached_property
     def groups(self) -> Mapping[str, Document | None]:
         """The security groups of `amp_secgroup_list`; None for one that isn't there."""
@@ -107,7 +112,7 @@ class Site:
     @functools.cached_property
     def images(self) -> Sequence[Document]:
         """All with the tag that we see, whoever owns them; the newest first."""
-        asked = {"tag": self.conf.controller_worker.amp_image_tag, "sort": "created_at:desc"}
+        asked = {"tag": self.conf.controller_worker.amp_image_tag, "sort": "created_at:desc", "limit": 1000}
         found: Sequence[Document] = self.image_service.get("/images", asked)["images"]
         return found
 
@@ -124,7 +129,7 @@ class Site:
 
     def controller_addresses(self) -> list[str]:
         """The addresses of this machine by which it reaches the management network."""
-        return sorted({source for one in self.management_subnets if (source := self.host.source(inside(one)))})
+        return sorted({source for one in self.agent_subnets if (source := self.host.source(inside(one)))})
 
     def _network(self, name: str) -> Document | None:
         found = self._maybe(f"/networks/{name}", "network")

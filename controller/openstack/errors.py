@@ -71,7 +71,7 @@ def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -
     words, kind = _words(body)
     words = words or f"no reason given (HTTP {status})"
     told = (call, status, words, kind, request_id(headers))
-    if status in (403, 409, 413) and (kind == "OverQuota" or re.search(r"quota|maximum number of", words, re.IGNORECASE)):
+    if status in (403, 409, 413) and (kind == "OverQuota" or _speaks_of_quota(words)):
         return QuotaMet(*told, advice=_MORE_QUOTA)
     is_foreign = status == 404 and not request_id(headers)  # of a gateway before the service, which knows nothing of what there is
     if is_foreign or status in _TRY_AGAIN or kind in _BUSY or (status == 413 and "retry-after" in {name.lower() for name in headers}):
@@ -81,6 +81,11 @@ def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -
     if status in (401, 403):
         return NotAllowed(*told, advice=_MORE_RIGHTS)
     return {404: Missing, 409: Contradicted}.get(status, ServiceRefused)(*told)
+
+
+def _speaks_of_quota(words: str) -> bool:
+    """And not of a rule of who may do something with quotas."""
+    return re.search(r"quota|maximum number of", words, re.IGNORECASE) is not None and not re.search(r"\bpolicy\b", words, re.IGNORECASE)
 
 
 def without_addresses(error: Exception) -> str:

@@ -170,6 +170,8 @@ def _prepared(folder: pathlib.Path, cloud: simulated.SimulatedCloud) -> World:
     fit = {"hw_cdrom_bus": "scsi", "hw_scsi_model": "virtio-scsi", "disk_format": "qcow2", "min_disk": 0, "virtual_size": 2**30}
     cloud.add("images", name="amphora", tags=["amphora"], status="active", size=60_000_000, owner=owner, visibility="private", **fit)
     cloud.add("os-keypairs", name="night-shift", fingerprint="aa:bb")
+    for host in ("three", "four"):
+        cloud.add("os-services", binary="nova-compute", state="up", status="enabled", host=host)
     for role in identity.ROLES:
         cloud.add("roles", name=role)
     service = cloud.add("services", name="figlina", type="load-balancer")
@@ -203,6 +205,11 @@ def world(files: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[World]:
 
 def _full(world: World, name: str, limit: int) -> None:
     world.cloud.compute.quotas[name] = (limit, 0)
+
+
+def _without_hosts(world: World, *names: str) -> None:
+    for one in names:
+        world.cloud.drop("os-services", host=one)
 
 
 def _short_lived(world: World) -> None:
@@ -261,7 +268,8 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "key-missing": lambda w: w.set("controller_worker", "amp_ssh_key_name", "day-shift"),
     "compute-old": lambda w: setattr(w.cloud.compute, "newest", "2.60"),
     "strangers": lambda w: w.cloud.add("servers", name="amphora-of-nobody", status="ACTIVE", metadata={}, tags=["figlina"]),
-    "affinity-hosts": lambda w: w.cloud.drop("os-services", host="two"),
+    "affinity-hosts": lambda w: _without_hosts(w, "two", "three", "four"),
+    "affinity-successors": lambda w: _without_hosts(w, "four"),
     "network-unset": lambda w: w.set("controller_worker", "amp_boot_network_list", []),
     "network-missing": lambda w: w.cloud.drop("networks", name="mgmt"),
     "network-down": lambda w: w.network().update(admin_state_up=False),
@@ -305,6 +313,41 @@ def test_all_is_well_and_nothing_is_left_behind(world: World) -> None:
     assert {one.check for one in told} == {one.name for one in checks.CHECKS}
     assert world.cloud.inventory() == before
     assert world.cloud.writes() != [], "what the service user may do is tried"
+
+
+def test_our_image_is_found_however_many_others_have_its_tag(world: World) -> None:
+    for place in range(30):
+        fit = {"tags": ["amphora"], "status": "active", "visibility": "public", "disk_format": "qcow2", "size": 1}
+        world.cloud.add("images", name=f"theirs-{place}", owner="somebody", created_at=f"2999-01-01T00:00:{place:02d}Z", **fit)
+    assert [one.finding for one in world.check() if one.check == "image" and one.finding.level is not report.Level.OK] == []
+
+
+def test_a_keystone_that_does_not_answer_is_told_with_the_option_that_names_it(world: World) -> None:
+    world.replace(f"{world.cloud.url}/identity", "http://127.0.0.1:1/identity")
+    (told,) = [one.finding for one in world.check() if one.check == "credentials"]
+    assert (told.code, told.level) == ("credentials", report.Level.FAILURE)
+    assert "auth_url" in told.fix
+
+
+def test_a_management_network_of_both_versions_is_asked_for_no_way_by_ipv6(world: World) -> None:
+    """Agents are spoken to by IPv4 there, so neither the controller nor its security groups need know of IPv6."""
+    owner = world.network()["project_id"]
+    world.cloud.add("subnets", name="mgmt-6", network_id=world.names["network"], cidr="fd00:f1::/64", gateway_ip=None, project_id=owner)
+    assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
+
+
+def test_a_management_network_of_ipv6_alone_is_as_good(world: World) -> None:
+    owner, controller = world.network()["project_id"], "fd00:f1::2"
+    world.cloud.store["subnets"].clear()
+    made = {"network_id": world.names["network"], "cidr": "fd00:f1::/64", "gateway_ip": None}
+    subnet = world.cloud.add("subnets", name="mgmt-6", project_id=owner, **made)
+    for rule in [*world.rules(port_range_min=9443), *world.rules(port_range_min=5555)]:
+        rule["ethertype"] = "IPv6"
+    world.cloud.named("ports", "o-hm0")["fixed_ips"] = [{"ip_address": controller, "subnet_id": subnet["id"]}]
+    world.host.addresses, world.host.ways = {controller}, {"fd00:f1::": controller}
+    world.set("health_manager", "bind_ip", controller)
+    world.set("health_manager", "controller_ip_port_list", [f"[{controller}]:5555"])
+    assert [one for one in world.check() if one.finding.level is not report.Level.OK] == []
 
 
 @pytest.mark.slow

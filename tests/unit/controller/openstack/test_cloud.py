@@ -197,6 +197,12 @@ REFUSALS = [
     (400, {"badRequest": {"message": "name is too long", "code": 400}}, errors.ServiceRefused, "name is too long"),
     (403, {"forbidden": {"message": "Quota exceeded for cores: Requested 1", "code": 403}}, errors.QuotaMet, "raise the quota"),
     (403, {"forbidden": {"message": "Policy doesn't allow it", "code": 403}}, errors.NotAllowed, "[service_auth]"),
+    (
+        403,
+        {"forbidden": {"message": "Policy doesn't allow os_compute_api:os-quota-sets:detail to be performed.", "code": 403}},
+        errors.NotAllowed,
+        "[service_auth]",
+    ),
     (404, {"itemNotFound": {"message": "Instance s-1 could not be found.", "code": 404}}, errors.Missing, "could not be found"),
     (
         409,
