@@ -254,6 +254,10 @@ class ProgramFailed(AmphoraRefused):
     code = "program_failed"
 
 
+class CardMissing(AmphoraRefused):
+    """A network card that an amphora is to have did not appear in it: somebody unplugged it, or its machine has not seen it."""
+
+
 class HostFault(ControllerError):
     """A machine of ours refused what it has to be able to do: no room on a disk, no right to a file."""
 

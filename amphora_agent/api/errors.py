@@ -22,7 +22,7 @@ _ANSWERS: dict[type[Exception], tuple[int, str]] = {
     errors.ProgramFailed: (500, rest.PROGRAM_FAILED),
     errors.MissingCertificates: (rest.MISSING_CERTIFICATES, "missing-certificates"),
     errors.InvalidIdentity: (400, "invalid-identity"),
-    errors.InterfaceMissing: (404, "interface-missing"),
+    errors.InterfaceMissing: (404, rest.INTERFACE_MISSING),
     errors.SettingRefused: (400, "setting-refused"),
     system.CommandFailed: (500, "command-failed"),
     OSError: (500, "system"),  # such as a full disk

@@ -44,6 +44,8 @@ STALE_CODES = ("stale-generation", "stale-order")
 LEASE_HEADER = "Figlina-Lease-Token"
 PROGRAM_FAILED = "program-failed"
 """The code of an error (500): HAProxy or keepalived could not be asked, because it is missing, hangs, or died."""
+INTERFACE_MISSING = "interface-missing"
+"""The code of an error (404): a network card that it is to have did not appear."""
 CHECKS_VARIABLE = "FIGLINA_CHECKS"
 """By this environment variable a rendered HAProxy configuration names the directory of external check commands (`ping`). Where one
 says `option external-check`, the agent sets it (`setenv`), `external-check` and `insecure-fork-wanted` in its own `global` section."""

@@ -20,7 +20,7 @@ from controller.jobs import owed
 from controller.model import access
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
-from controller.model.network import AccessRule, Facts, VipRequest, WantedAddress
+from controller.model.network import AccessRule, Facts, Port, VipRequest, WantedAddress
 from controller.model.status import AT_REST, ProvisioningStatus, Topology
 from controller.tasks import facts, networks
 
@@ -237,11 +237,11 @@ class Comparison:
     def _differences(self, snapshot: model.Snapshot, sight: Sight) -> Iterator[Difference]:
         """Of one in ERROR only what was there before the change that failed: how far that came nobody knows, and its next try writes it."""
         vip = snapshot.load_balancer.vip
-        addresses = _addresses_of(vip.port_id, sight)
-        if addresses is None:
+        port = _port(vip.port_id, sight)
+        if port is None:
             yield Difference(f"the VIP port {vip.port_id} is gone", vip_is_lost=True)
-        elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in addresses]:
-            has = ", ".join(addresses) or "none"
+        elif lost_ones := [one.ip_address for one in vip.addresses if one.ip_address not in _addresses(port)]:
+            has = ", ".join(_addresses(port)) or "none"
             yield Difference(f"the VIP port {vip.port_id} lost the address {', '.join(lost_ones)} (it has {has})", vip_has_moved=True)
         lost = [(amphora, words) for amphora in owed.serving(snapshot) if (words := self._lost_of(amphora, vip, sight)) is not None]
         for amphora, words in lost:
@@ -282,6 +282,8 @@ class Comparison:
             for port in ports
             for fixed in networks.surplus(port, wanted.get(port.network_id, ()), self.known)
         ]
+        if unplugged := [port.id for port in ports if port.network_id in wanted and _is_unplugged(port, amphora)]:
+            yield Difference(f"the port {', '.join(unplugged)} of the {amphora.role} towards members is not in its machine any more")
         if surplus:
             yield Difference(
                 f"the {amphora.role} has {' and '.join(surplus)}, where no member is any more",
@@ -303,11 +305,16 @@ class Comparison:
             return "its addresses on the subnets of additional VIPs, or never had them: an older worker builds amphorae without"
         management = ("management", amphora.management_port_id, (amphora.management_address,))
         for word, port_id, wanted in (management, ("VRRP", amphora.vrrp_port_id, own)):
-            addresses = _addresses_of(port_id, sight) if port_id is not None else ()
-            if addresses is None:
+            if port_id is None:
+                continue
+            port = _port(port_id, sight)
+            if port is None:
                 return f"its {word} port {port_id}"
-            if port_id is not None and (lost := [one for one in wanted if one is not None and one not in addresses]):
+            addresses = _addresses(port)
+            if lost := [one for one in wanted if one is not None and one not in addresses]:
                 return f"the address {', '.join(lost)} of its {word} port {port_id}"
+            if _is_unplugged(port, amphora):
+                return f"its {word} port {port_id}, which is not in its machine any more"
         return None
 
     def _lost_machine(self, amphora: amphora_model.Amphora, sight: Sight) -> str | None:
@@ -396,12 +403,21 @@ class Comparison:
         LOG.warning("load balancer %s: %s", load_balancer_id, event.message)
 
 
-def _addresses_of(port_id: str, sight: Sight) -> list[str] | None:
-    """The addresses of a port; None: there is no such port."""
+def _port(port_id: str, sight: Sight) -> Port | None:
+    """None: there is no such port."""
     try:
-        return [fixed.ip_address for fixed in sight.network.get_port(port_id).fixed_ips]
+        return sight.network.get_port(port_id)
     except exceptions.NotFound:
         return None
+
+
+def _addresses(port: Port) -> list[str]:
+    return [fixed.ip_address for fixed in port.fixed_ips]
+
+
+def _is_unplugged(port: Port, amphora: amphora_model.Amphora) -> bool:
+    """Whether somebody took the port out of the amphora's machine: it is there, with its address, and leads to nobody."""
+    return port.machine_id not in (None, amphora.compute_id)
 
 
 def _lost_groups(vip: model.Vip, network: interface.NetworkDriver) -> list[str]:

@@ -116,7 +116,10 @@ NORMAL, DIRECT = "normal", "direct"
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """A port. `attachment` is None where the compute service finds the way by itself (Nova)."""
+    """A port. `attachment` is None where the compute service finds the way by itself (Nova).
+
+    `machine_id`: which machine of the compute service has it, empty if none has; None: it is nobody's to tell.
+    """
 
     id: str
     name: str
@@ -126,6 +129,7 @@ class Port:
     fixed_ips: tuple[FixedIp, ...]
     device_id: str = ""
     device_owner: str = ""
+    machine_id: str | None = None
     project_id: str | None = None
     attachment: Attachment | None = None
     qos_policy_id: str | None = None

@@ -179,11 +179,14 @@ class Push(base.Step):
         took = _taken(sent)
         refused = [one.id for one, outcome in sent if isinstance(outcome, exceptions.ConfigRefused) and one.status not in status.SERVING]
         distrusted = [one.id for one, outcome in sent if isinstance(outcome, exceptions.AmphoraDistrusted)]
+        lacking = [one.id for one, outcome in sent if isinstance(outcome, exceptions.CardMissing)]
         with self.services.db.begin(lease) as tx:
             if took:
                 tx.amphorae.confirm(took, generation)
             if distrusted:
                 tx.certificates.hasten(distrusted, self.services.db.now())
+            for amphora_id in lacking:
+                tx.amphorae.note_member_ports(amphora_id, ())  # what the row says of it is not so
             if refused:
                 tx.amphorae.set_status(refused, status.AmphoraStatus.ALLOCATED)
 

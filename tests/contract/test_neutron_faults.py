@@ -449,6 +449,15 @@ def test_ports_of_a_network_without_port_security_have_no_groups_and_no_pairs(wo
     _clean_up(world)
 
 
+def test_a_management_network_that_gives_no_address_is_named(world: World) -> None:
+    """It has no subnet (any more), or only such as Neutron takes addresses of once it knows the host."""
+    bare = world.services.add("networks", name="bare", project_id=world.project_id)["id"]
+    with pytest.raises(exceptions.Misconfigured, match=f"management network {bare} got no address: the network needs a subnet"):
+        world.network.ensure_management_port(world.amphora_id, bare)
+    world.network.delete_amphora_ports(world.amphora_id)
+    _clean_up(world)
+
+
 def test_lists_that_come_in_pages_are_read_to_their_end(world: World) -> None:
     for amphora_id in (ids := [new_id() for _ in range(7)]):
         world.network.ensure_management_port(amphora_id)

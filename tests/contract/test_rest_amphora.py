@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 import socket
 import threading
@@ -155,6 +156,18 @@ def test_every_other_answer_is_a_refusal_with_its_words(
 ) -> None:
     agent.answers.append((status, body))
     with pytest.raises(exceptions.AmphoraRefused, match=words):
+        driver.apply(agent.amphora, WANTED, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [(404, "interface-missing", exceptions.CardMissing), (500, "program-failed", exceptions.ProgramFailed)],
+)
+def test_what_an_amphora_lacks_is_told_apart(
+    driver: rest.RestAmphora, agent: agent_stand_in.AgentStandIn, status: int, code: str, kind: type[exceptions.AmphoraRefused]
+) -> None:
+    agent.answers.append((status, json.dumps({"code": code, "message": "its own words", "details": None}).encode()))
+    with pytest.raises(kind, match="its own words"):
         driver.apply(agent.amphora, WANTED, {})
 
 

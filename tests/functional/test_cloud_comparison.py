@@ -65,6 +65,17 @@ def a_member_port_that_is_switched_off(site: CloudSite, _: str) -> str:
     return "is switched off"
 
 
+def a_member_port_that_was_taken_out_of_its_machine(site: CloudSite, _: str) -> str:
+    unplug(site, _port(site, "member"))
+    return "towards members is not in its machine any more"
+
+
+def unplug(site: CloudSite, port_id: str) -> None:
+    """`openstack server remove port`: the port stays, with its address."""
+    server_id = site.cloud.services.network.ports[port_id]["device_id"]
+    site.compute.detach_port(server_id, site.network.get_port(port_id))
+
+
 def a_group_that_its_tenant_put_on_the_vip(site: CloudSite, load_balancer_id: str) -> str:
     """By Neutron's own API, as the guide of LBaaS v2 has it; it decides on every port that bears the VIP."""
     theirs = site.cloud.create_security_group("theirs")
@@ -93,6 +104,7 @@ BREAKS: list[Breaks] = [
     a_port_that_may_not_bear_the_vip,
     a_vrrp_port_that_is_switched_off,
     a_member_port_that_is_switched_off,
+    a_member_port_that_was_taken_out_of_its_machine,
     a_group_that_its_tenant_put_on_the_vip,
     a_vrrp_port_without_the_qos_policy,
     another_qos_policy_on_the_vip_port,
@@ -133,7 +145,7 @@ def books(site: CloudSite, load_balancer_id: str) -> list[tuple[object, ...]]:
     for row in sorted(rows, key=lambda row: str(row["name"])):
         groups = [] if row["id"] == of_vip else sorted(row["security_groups"])
         pairs = [pair["ip_address"] for pair in row["allowed_address_pairs"]]
-        found.append((row["name"], row["admin_state_up"], groups, pairs, row["qos_policy_id"]))
+        found.append((row["name"], row["admin_state_up"], groups, pairs, row["qos_policy_id"], row["device_id"]))
     return [*found, (len(site.cloud.services.compute.groups),)]
 
 
@@ -159,6 +171,37 @@ def test_what_was_changed_is_told_and_written_again(site: CloudSite, topology: T
         assert {len(row["security_groups"]) for row in rows} == {len(topology.roles)}, "a pair's have that of the halves beside it"
     else:
         assert books(site, load_balancer_id) == before
+    assert housekeep(site) == 0, "once is enough"
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_vip_port_that_its_tenant_lets_be_reached_by_all_is_reached_still(site: CloudSite, topology: Topology) -> None:
+    """They have switched its port security off, which takes its groups away: the ports of amphorae, which have it on, keep theirs."""
+    load_balancer_id = built(site, topology)
+    before = books(site, load_balancer_id)
+    _put(site, site.snapshot(load_balancer_id).load_balancer.vip.port_id, security_groups=[], port_security_enabled=False)
+    assert housekeep(site) == 0
+    assert books(site, load_balancer_id) == before
+
+
+@pytest.mark.parametrize("kind", ["management", "vrrp"])
+@pytest.mark.parametrize("topology", list(Topology))
+def test_an_amphora_whose_port_was_taken_out_of_its_machine_is_replaced(site: CloudSite, topology: Topology, kind: str) -> None:
+    """The port is there with its address, and the agent goes on saying that all is well: clients would get no answer, for good."""
+    load_balancer_id = built(site, topology)
+    before, port_id = set(site.amphorae(load_balancer_id).values()), _port(site, kind)
+    site.cloud.services.compute.build_time = 0.0  # a successor that is heard is built, and takes a port
+    unplug(site, port_id)
+    assert housekeep(site) == 1
+    now = set(site.amphorae(load_balancer_id).values())
+    assert len(before - now) == len(now - before) == 1
+    assert port_id not in site.cloud.services.network.ports
+    with site.db.read() as tx:
+        (told,) = [row["message"] for row in tx.faults.events(load_balancer_id) if row["code"] == "lost_outside"]
+    assert f"port {port_id}, which is not in its machine any more" in told
+    compute = site.cloud.services.compute
+    for one in now:
+        site.cloud.eventually(lambda one=one: compute.named(f"amphora-{one}")[0]["status"] == "ACTIVE")  # type: ignore[misc]
     assert housekeep(site) == 0, "once is enough"
 
 

@@ -7,16 +7,19 @@ import functools
 import re
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from controller import jobs
+from amphora_agent.protocol import rest
+from controller import exceptions, jobs
 from controller import services as services_module
 from controller.db import tables
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import glance, interface, nova
 from controller.housekeeping import orphans
+from controller.model.amphora import Amphora
 from controller.model.network import VipRequest, WantedAddress
 from controller.model.status import ProvisioningStatus, Topology
 from tests.contract import openstack_cloud
@@ -193,6 +196,38 @@ def test_a_network_that_is_plugged_again_soon_comes_by_a_card_of_its_own(site: C
     for name, mac, before in zip(machines_of, new, former, strict=True):
         assert compute.cards(name).count(before) == 1, "still there"
         assert compute.cards(name).count(mac) == 1, "there is one of which the agent can be sure"
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_card_that_somebody_unplugged_is_plugged_again_when_an_amphora_lacks_it(
+    site: CloudSite, topology: Topology, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The row says that it is plugged, so a change of members asks nobody; each next try would be refused alike, for good."""
+    load_balancer_id = site.built(topology)
+    compute, pool_id = site.cloud.services.compute, site.snapshot(load_balancer_id).pools[0].id
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    for one in site.amphorae(load_balancer_id).values():
+        site.cloud.eventually(lambda one=one: compute.named(f"amphora-{one}")[0]["status"] == "ACTIVE")  # type: ignore[misc]
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.18.9.10", subnet_id=subnet_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    lost = next(iter(site.amphorae(load_balancer_id).values()))
+    (port,), (server,) = site.network.member_ports(lost), compute.named(f"amphora-{lost}")
+    site.compute.detach_port(server["id"], port)
+    apply = site.amphora.apply
+
+    def applies(amphora: Amphora, wanted: rest.WantedState, *arguments: Any, **named: Any) -> Any:
+        """As an agent does it: a card has to be there."""
+        if missing := {nic.mac for nic in wanted.interfaces}.difference(compute.cards(f"amphora-{amphora.id}")):
+            raise exceptions.CardMissing(amphora.id, f"no interface with MAC {missing} appeared")
+        return apply(amphora, wanted, *arguments, **named)
+
+    monkeypatch.setattr(site.amphora, "apply", applies)
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.18.9.11", subnet_id=subnet_id))
+    site.work(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+    site.succeed(flow_site.an_update(load_balancer_id))
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    assert port.mac_address in compute.cards(f"amphora-{lost}")
 
 
 def ports_and_groups(calls: Calls) -> Calls:

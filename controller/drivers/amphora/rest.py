@@ -306,6 +306,8 @@ def _refuse_unless(amphora: Amphora, answer: _Answer, expected: int) -> None:
         raise ahead
     if _error(answer).get("code") == rest.PROGRAM_FAILED:
         raise exceptions.ProgramFailed(amphora.id, _said(answer))
+    if _error(answer).get("code") == rest.INTERFACE_MISSING:
+        raise exceptions.CardMissing(amphora.id, f"{_said(answer)}; what is plugged towards members is plugged again by the next try")
     raise exceptions.AmphoraRefused(amphora.id, f"{_said(answer)} (HTTP {answer.status})")
 
 

@@ -329,7 +329,13 @@ class NeutronNetwork(interface.NetworkDriver):
         if self._management_groups:
             body["security_groups"] = list(self._management_groups)
         with ours(subnet_of=lambda: (body["network_id"], "the management network")):
-            return self._port(self._create(body)[0])
+            row = self._create(body)[0]
+        if not row["fixed_ips"]:
+            raise exceptions.Misconfigured(
+                f"The port {row['id']} on the management network {body['network_id']} got no address: the network needs a subnet, and none "
+                "that belongs to the segment of single hosts; `figlina-status check` looks at it"
+            )
+        return self._port(row)
 
     def ensure_vrrp_port(self, amphora_id: str, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> Port:
         body: dict[str, Any] = self._of_amphora(shapes.VRRP, amphora_id, vip.network_id)
@@ -437,7 +443,8 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in carriers:
             if not shapes.is_secured(row):
                 continue
-            if set(row["security_groups"]) != set(groups):
+            # a VIP port that has none for want of port security is to be reached by all, not by nobody
+            if shapes.is_secured(of_vip) and set(row["security_groups"]) != set(groups):
                 yield row["id"], {"security_groups": groups}, f"the security groups of the VRRP port {row['id']} are not the VIP port's"
             pairs = row["allowed_address_pairs"]
             borne = {pair["ip_address"] for pair in pairs}

@@ -130,6 +130,7 @@ def port(row: Row, mtu: int, service_project: str) -> Port:
         fixed_ips=tuple(FixedIp(fixed["subnet_id"], fixed["ip_address"]) for fixed in row["fixed_ips"]),
         device_id=amphora_id or row["device_id"],
         device_owner=row["device_owner"],
+        machine_id=row["device_id"] if amphora_id else None,
         project_id=row["project_id"],
         qos_policy_id=row.get("qos_policy_id"),
         vnic_type=row.get("binding:vnic_type", model.NORMAL),
