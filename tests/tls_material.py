@@ -63,9 +63,10 @@ def issue(
     starts: datetime.timedelta = -DAY,
     ends: datetime.timedelta = 30 * DAY,
     organization: str | None = None,
+    key: Key | None = None,
 ) -> Issued:
-    """A certificate for a name, and alternative names, by an issuer or by itself."""
-    key = a_key(kind)
+    """A certificate for a name, and alternative names, by an issuer or by itself; for this `key`, or for a new one of a kind."""
+    key = key or a_key(kind)
     attributes = [] if name is None else [x509.NameAttribute(NameOID.COMMON_NAME, name)]
     attributes += [] if organization is None else [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization)]
     subject = x509.Name(attributes)

@@ -83,6 +83,7 @@ def _asking(site: flow_site.Site, kept: Kept) -> changes.Asking:
     return dataclasses.replace(asking, caller=Caller(token=kept.token))
 
 
+@pytest.mark.lengthy
 def test_two_hundred_certificates_are_asked_for_no_oftener_than_needed(site: flow_site.Site, kept: Kept) -> None:
     load_balancer_id, asking, references = site.built(), _asking(site, kept), kept.containers(COUNT + 1)
     kept.asked()

@@ -64,6 +64,7 @@ def test_amphorae_of_before_have_one_address_on_the_vips_network(url: str) -> No
     assert (found.vrrp_ip, found.additional_vrrp_ips) == ("192.0.2.7", ())
 
 
+@pytest.mark.lengthy
 def test_ends_of_certificates_that_are_known_are_shown_at_once(url: str) -> None:
     schema, engine = migration.Schema(url), sa.create_engine(url)
     schema.upgrade("0015")

@@ -27,7 +27,7 @@ from tests import builders, tls_material
 from tests.functional import flow_site
 from tests.functional.changes.conftest import Caller
 
-WEB = tls_material.issue("web.example", kind="RSA", ends=datetime.timedelta(days=3))
+WEB = tls_material.issue("web.example", ends=datetime.timedelta(days=3))
 CA = tls_material.issue("ca.example", is_ca=True)
 OTHER = tls_material.issue("other.example", ends=datetime.timedelta(days=90))
 PROJECT = builders.PROJECT

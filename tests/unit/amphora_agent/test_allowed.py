@@ -188,6 +188,7 @@ def test_nor_is_what_they_call_hosts_pages_and_cookies(line: str) -> None:
     allowed.check_haproxy(f"backend x\n    {line}\n")
 
 
+@pytest.mark.lengthy
 @hypothesis.given(strategies.text(), strategies.booleans())
 def test_any_text_is_taken_or_refused(text: str, after: bool) -> None:
     for check, usual in ((allowed.check_haproxy, HTTP), (allowed.check_keepalived, VRRP)):

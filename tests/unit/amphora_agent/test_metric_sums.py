@@ -126,6 +126,7 @@ def many(member_count: int, value: float) -> metrics.Families:
     return {**found, "octavia_member_http_responses_total": codes}
 
 
+@pytest.mark.lengthy
 def test_two_thousand_members_take_few_megabytes_however_often_they_change(path: pathlib.Path) -> None:
     sums, sizes = metric_sums.Sums(path), []
     for number in range(4):

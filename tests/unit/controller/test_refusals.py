@@ -128,6 +128,7 @@ def test_what_a_body_names_and_nobody_knows_keeps_its_sentence() -> None:
     assert exceptions.UnknownReference(exceptions.NotFound("Flavor", "1")).code == Refusal.UNKNOWN_REFERENCE
 
 
+@pytest.mark.lengthy
 def test_no_module_reads_a_sentence_of_ours() -> None:
     found = [f"{path.relative_to(ROOT)}:{line}" for path, tree in _modules() for line in _sentences_read(tree)]
     assert not found, f"ask for the error's code, or give it an attribute: {found}"

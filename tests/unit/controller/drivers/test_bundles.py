@@ -118,14 +118,14 @@ _WEB, _OTHER = tls_material.issue("web.example"), tls_material.issue("other.exam
         (_WEB.pem + _WEB.key_pem(b"secret"), None, "the passphrase stored beside it"),
         (_WEB.pem + _WEB.key_pem(b"secret"), b"wrong", "its passphrase is another one"),
         (_WEB.pem + _WEB.key_pem()[:-60] + b"-----END PRIVATE KEY-----\n", None, "it is broken"),
-        (_WEB.pem + _dsa(), None, "neither RSA nor ECDSA"),
-        (_WEB.pem + _ed25519(), None, "neither RSA nor ECDSA"),
+        (lambda: _WEB.pem + _dsa(), None, "neither RSA nor ECDSA"),
+        (lambda: _WEB.pem + _ed25519(), None, "neither RSA nor ECDSA"),
         (b"-----BEGIN " + b"x" * bundles.LARGEST, None, "at most"),
     ],
 )
-def test_what_can_not_serve_is_refused_with_what_to_do(payload: bytes, passphrase: bytes | None, words: str) -> None:
+def test_what_can_not_serve_is_refused_with_what_to_do(payload: bytes | Callable[[], bytes], passphrase: bytes | None, words: str) -> None:
     with pytest.raises(exceptions.InvalidRequest, match=words) as refused:
-        bundles.read(payload, passphrase)
+        bundles.read(payload() if callable(payload) else payload, passphrase)
     assert refused.value.code is Refusal.UNREADABLE_CERTIFICATE
     assert b"PRIVATE" not in str(refused.value).encode() or "block PRIVATE KEY" in str(refused.value)
 

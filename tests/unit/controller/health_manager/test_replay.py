@@ -214,6 +214,7 @@ LARGE = 4_400_000
 """Bytes that can not be compressed, about as many as a report on a hundred listeners with a pool of two thousand members has."""
 
 
+@pytest.mark.lengthy
 def test_a_report_may_have_all_the_parts_that_its_room_takes(manager: Manager, agent: Agent) -> None:
     manager.take(agent.make())
     batch = manager.take(*agent.report(LARGE))

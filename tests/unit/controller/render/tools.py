@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import ipaddress
 import os
@@ -88,13 +89,19 @@ def known(snapshot: model.Snapshot) -> dict[Need, str]:
     return {need: f"{hashlib.sha256(repr(need).encode()).hexdigest()}.pem" for need in render.tls.needs(snapshot)}
 
 
+@functools.cache
+def _ca_and_key() -> tuple[tls_material.Issued, tls_material.Key]:
+    """Who signs, and the key of all certificates: to make an RSA key takes longer than all else here."""
+    return tls_material.issue("ca.example", is_ca=True), tls_material.a_key("RSA")
+
+
 def put_certificates(state: rest.WantedState, folder: pathlib.Path) -> None:
     """What the names in a configuration stand for, as an agent puts it there: good ones, whatever they are."""
-    ca = tls_material.issue("ca.example", is_ca=True)
+    ca, key = _ca_and_key()
     for name in state.names:
         kind = name.rpartition("-")[2]
         content = {"ca.pem": ca.pem, "crl.pem": tls_material.revoke(ca)}.get(kind)
-        (folder / name).write_bytes(content or bundles.pem(tls_material.issue(f"{name[:20]}.example", ca, kind="RSA").bundle))
+        (folder / name).write_bytes(content or bundles.pem(tls_material.issue(f"{name[:20]}.example", ca, key=key).bundle))
     for name, names in state.lists.items():
         (folder / name).write_text("".join(f"{one}\n" for one in names))
 
