@@ -33,8 +33,8 @@ image: ## build the amphora image for virtual machines: build/image/amphora.qcow
 # The folders of which `quick` runs something: to read all others takes each of its processes seconds.
 QUICK = tests/test_architecture.py tests/test_linters.py tests/unit tests/contract tests/functional
 
-quick: install ## two cases of each unit, contract and functional test, nothing that takes a second: no root, no network, no database servers (280 s of CPU on a busy machine)
-	@$(BIN)/pytest -n 3 --cases 2 -m "not integration and not vm and not cloud and not slow and not lengthy" $(QUICK)
+quick: install ## two cases of each unit, contract and functional test, nothing that takes a second: no root, no network, no database servers
+	@$(BIN)/pytest -n 2 --cases 2 -m "not integration and not vm and not cloud and not slow and not lengthy" $(QUICK)
 
 # What is written in bash, for DevStack; bashate's E006 would end lines at 79 characters.
 BASH_FILES = devstack/plugin.sh devstack/settings $(wildcard devstack/lib/*) tests/devstack/run_phases tests/devstack/bin/sudo
@@ -51,7 +51,7 @@ types: install ## mypy, strict, of tests and benchmarks as well
 test: install ## every test that this machine can run; says what it skipped and why
 	@failed=0; \
 	FIGLINA_HAPROXIES="$${FIGLINA_HAPROXIES-$$(scripts/other-haproxies)}" $(BIN)/pytest -n 3 -m "not integration and not vm and not cloud" || failed=1; \
-	$(BIN)/pytest -n 2 --dist loadfile -m "(integration or vm or cloud) and not matrix" || failed=1; \
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "(integration or vm or cloud) and not matrix" || failed=1; \
 	exit $$failed
 
 test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import gc
 import logging
 import os
 import tempfile
@@ -12,6 +13,34 @@ import hypothesis
 import pytest
 
 _MEMORY, _ROOM = "/dev/shm", 4 << 30
+
+LONGEST = (
+    "tests/integration/test_tempest.py",
+    "tests/integration/test_lbaas_guide.py",
+    "tests/integration/test_killed_worker_single.py",
+    "tests/vm/test_image.py",
+    "tests/integration/test_dev.py",
+    "tests/integration/test_certificate_site.py",
+    "tests/integration/test_killed_worker_pair.py",
+    "tests/integration/test_keystone.py",
+    "tests/integration/test_netfilter.py",
+    "tests/vm/test_image_build.py",
+    "tests/clients/test_heat.py",
+    "tests/clients/test_gophercloud.py",
+    "tests/integration/test_statistics.py",
+    "tests/integration/test_paused_worker.py",
+    "tests/vm/test_data_plane.py",
+    "tests/integration/test_demo.py",
+    "tests/integration/test_soak.py",
+    "tests/integration/test_drains.py",
+    "tests/integration/test_tenant_networking.py",
+    "tests/integration/test_terminated_https.py",
+    "tests/integration/test_additional_vips.py",
+    "tests/integration/test_access_log.py",
+    "tests/clients/test_python.py",
+    "tests/vm/test_demo.py",
+)
+"""Files that take minutes, the longest first: begun last, one of them would keep one process busy when all others have ended."""
 
 _ANY_MACHINE = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True)
 """A busy machine is slow, and that is no fault of what is tested."""
@@ -37,6 +66,10 @@ def _keep_files_in_memory() -> None:
 
 
 _keep_files_in_memory()
+
+
+gc.set_threshold(20_000, 10, 20)
+"""Seldom, for thousands of tests with their modules stay, and a look for garbage goes through them."""
 
 
 def _run_the_chosen_haproxy() -> None:
@@ -74,13 +107,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the cases that `--cases` leaves, of those that other options (`-m`, `-k`) chose.
+    """Keep the cases that `--cases` leaves, of those that other options (`-m`, `-k`) chose, and put the longest files first.
 
     :raises pytest.UsageError: it leaves none.
     """
     most = config.getoption("--cases")
-    if most is None:
-        return
+    if most is not None:
+        _keep(config, items, most)
+    items.sort(key=_place)
+
+
+def _keep(config: pytest.Config, items: list[pytest.Item], most: int) -> None:
     if most < 1:
         raise pytest.UsageError(f"--cases {most} leaves nothing to run: at least 1")
     tests = collections.defaultdict(list)
@@ -89,6 +126,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept = {item for cases in tests.values() for item in _spread(cases, most)}
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = [item for item in items if item in kept]
+
+
+def _place(item: pytest.Item) -> int:
+    """Where its file stands among the longest; all others come behind, in their order."""
+    file = item.nodeid.partition("::")[0]
+    return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """What was collected stays until the end: among that no garbage is looked for."""
+    gc.collect()
+    gc.freeze()
 
 
 def _spread(cases: list[pytest.Item], most: int) -> list[pytest.Item]:

@@ -1,10 +1,13 @@
-"""`--cases N`, by which `make quick` runs a few cases of each test."""
+"""Which tests run, and in which order: `--cases N`, by which `make quick` runs a few cases of each test; the longest files first."""
 
 from __future__ import annotations
 
+import pathlib
 import re
 
 import pytest
+
+from tests import conftest
 
 pytest_plugins = ["pytester"]
 
@@ -58,3 +61,24 @@ def test_a_run_of_no_cases_is_refused(pytester: pytest.Pytester) -> None:
     finished = pytester.runpytest("--cases", "0")
     assert finished.ret == pytest.ExitCode.USAGE_ERROR
     finished.stderr.fnmatch_lines(["*--cases 0 leaves nothing to run: at least 1"])
+
+
+def test_the_longest_files_come_first_and_each_file_in_one_piece(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytester.makepyfile(test_a="def test_a(): pass", test_y="def test_y1(): pass\ndef test_y2(): pass", test_z="def test_z(): pass")
+    monkeypatch.setattr(conftest, "LONGEST", ("test_z.py", "test_y.py"))
+    passed = _run(pytester, "--cases", "1")[0]
+    assert [name.partition("[")[0] for name in passed] == [
+        "test_z",
+        "test_y1",
+        "test_y2",
+        "test_a",
+        "test_of_many",
+        "test_of_two",
+        "test_alone",
+    ]
+
+
+def test_each_of_the_longest_files_is_there_and_none_comes_twice() -> None:
+    root = pathlib.Path(conftest.__file__).parent.parent
+    assert [one for one in conftest.LONGEST if not (root / one).is_file()] == []
+    assert len(set(conftest.LONGEST)) == len(conftest.LONGEST)
