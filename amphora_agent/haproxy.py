@@ -24,6 +24,7 @@ from amphora_agent import (
     former_workers,
     haproxy_config,
     haproxy_drains,
+    haproxy_introduction,
     haproxy_order,
     haproxy_reports,
     haproxy_runtime,
@@ -147,6 +148,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
         self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
+        self._strangers = ""  # backends that the next worker is to check beside, for a configuration that is to come
         self._worker_pulse, self._master_pulse = programs.Pulse(), programs.Pulse()
         self._restarts = programs.Restarts()
         self._ended: list[subprocess.Popen[bytes]] = []  # to be reaped
@@ -273,8 +275,20 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         except errors.ConfigRefused:  # not asked before, so what differs is plain: what of it was carried out at run time is undone
             self._reload(self._count_quietly)
             raise
+        self._introduce(worker, running, config)
         self._replace(config, preamble, lambda: self._reload(self._count_quietly))
         return program.RELOAD
+
+    def _introduce(self, worker: haproxy_runtime.Worker, running: str, config: str) -> None:
+        """Have members checked to whom `config` will lead clients that are served already: by another worker of the text that runs."""
+        if self._text_of(worker) != _mark(running, _split_mark(system.read_file(self._global))[1]):
+            return  # nobody knows what runs
+        self._strangers = haproxy_introduction.strangers(running, config)
+        try:
+            if self._strangers and self._reload(self._count_quietly):
+                self.changes.first_checks.wait()
+        finally:
+            self._strangers = ""
 
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take its limits: from the next reload on, and for memory at once."""
@@ -603,7 +617,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         except haproxy_runtime.RuntimeFailed as exc:
             LOG.warning("The new HAProxy starts without the old one's health: %s", exc)
             dump = ""
-        start = haproxy_states.start(haproxy_states.rows(dump), old, self.config or "")
+        start = haproxy_states.start(haproxy_states.rows(dump), old, self._text_to_read())
         self._write_server_states(start.text)
         return start
 
@@ -624,7 +638,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """Keep the text on disk, and the one before: of these a running worker has one."""
         config, (_, preamble) = self.config, _split_mark(system.read_file(self._global))
         if config is not None:
-            self._texts = {**dict(list(self._texts.items())[-1:]), _mark(config, preamble): config}
+            self._texts = {**dict(list(self._texts.items())[-1:]), _mark(config, preamble): self._text_to_read()}
 
     def _set_mark(self) -> str:
         """Have the text on disk bear its own mark, and tell it: runtime commands may have led the text away from the one it bears."""
@@ -639,10 +653,14 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             return mark
         return _mark(config, preamble)
 
+    def _text_to_read(self) -> str:
+        """What the next worker goes by."""
+        return f"{self.config or ''}{self._strangers}"
+
     def _arrange(self) -> None:
         """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
         self._certificates.put(certificates.of(self.config or ""))
-        arranged = haproxy_order.arranged(self.config or "", secrets.randbelow)
+        arranged = haproxy_order.arranged(self._text_to_read(), secrets.randbelow)
         system.write_file(self._arranged, arranged.encode(), system.FOR_PROGRAMS, durable=False)
 
     def _write_server_states(self, text: str) -> None:

@@ -92,14 +92,14 @@ class Changes:
             self.first_checks.add([(section.backend or "", server.name)])
 
     def _renew(self, section: haproxy_config.Section, server: haproxy_config.Server) -> None:
-        """Let a server out of maintenance. A new one of its name is checked at once, the old one only when its interval is over."""
-        if self._runtime.ask(f"del server {section.backend}/{server.name}").strip() == "Server deleted.":
-            self.on_deleted(section.backend or "", server.name)
-            self._add(section, server)
-            return
-        for command in haproxy_config.enable_commands(section, server):  # it still has connections, from before it was taken out
-            self._runtime.order(command)
-        self.first_checks.add([(section.backend or "", server.name)])
+        """Let a server out of maintenance: a new one of its name, which is checked at once.
+
+        :raises RuntimeFailed: the old one has connections from before it was taken out. It would be checked only when its interval is over,
+            and has to pass all of `rise`: a reload is quicker.
+        """
+        self._runtime.order(f"del server {section.backend}/{server.name}", "Server deleted.")
+        self.on_deleted(section.backend or "", server.name)
+        self._add(section, server)
 
     def _lead_certificates(self, old: str, new: str) -> None:
         was, now = certificates.of(old), certificates.of(new)
@@ -114,6 +114,8 @@ class Changes:
             self._add(section, server)
         for section, server in plan.renewed:
             self._renew(section, server)
+        if plan.leaving:
+            self.first_checks.wait(plan.leaving)
         for frontend, limit in plan.limited:
             self._runtime.order(f"set maxconn frontend {frontend} {limit}")
             if (found := report.limit_of(self._runtime.ask(f"show stat {frontend} 1 -1"))) != limit:

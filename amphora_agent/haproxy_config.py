@@ -90,6 +90,12 @@ class Plan:
     touched: tuple[str, ...]
     limited: tuple[tuple[str, int], ...] = ()  # frontends with another number of connections
 
+    @property
+    def leaving(self) -> frozenset[tuple[str, str]]:
+        """Who is to get no more clients."""
+        off = [(backend, server.name) for backend, server in (*self.weighed, *self.switched) if server.disabled or not server.weight]
+        return frozenset((*off, *self.removed))
+
 
 @functools.lru_cache(maxsize=3)
 def cut(text: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from amphora_agent import haproxy_runtime, haproxy_states
 from amphora_agent.haproxy_states import Key, Row
@@ -24,6 +24,7 @@ class FirstChecks:
     def __init__(self, runtime: haproxy_runtime.RuntimeApi) -> None:
         self._runtime = runtime
         self._waiting: set[Key] = set()
+        self._began = 0.0  # when the last of them came
 
     @property
     def waiting(self) -> bool:
@@ -32,11 +33,12 @@ class FirstChecks:
 
     def begin(self, servers: Iterable[Key]) -> None:
         """A new worker has started, with these servers DOWN until they are checked."""
-        self._waiting = set(servers)
+        self._waiting, self._began = set(servers), time.monotonic()
 
     def add(self, servers: Iterable[Key]) -> None:
         """These servers came at run time, DOWN until they are checked."""
         self._waiting.update(servers)
+        self._began = time.monotonic()
 
     def find(self) -> None:
         """Learn from a running HAProxy whom an earlier agent had left waiting."""
@@ -47,11 +49,12 @@ class FirstChecks:
             return
         self._waiting.update(key for key, row in running.items() if row.stopped and row.unchecked and not row.maintenance)
 
-    def wait(self) -> None:
-        """Give the first checks a moment: who is told that a change is made finds the new member serving, if it is fit."""
-        begun = time.monotonic()
-        while self._waiting and (waited := time.monotonic() - begun) < PATIENCE_FOR_ONLY_ONES:
-            serving = {row.key[0] for row in self.look().values() if row.serves}
+    def wait(self, leaving: Collection[Key] = ()) -> None:
+        """Give the first checks a moment: who is told that a change is made finds the new member serving, if it is fit. Those that are
+        about to leave serve no more, so what follows upon this leaves nobody without a member.
+        """
+        while self._waiting and (waited := time.monotonic() - self._began) < PATIENCE_FOR_ONLY_ONES:
+            serving = {row.key[0] for row in self.look().values() if row.serves and row.key not in leaving}
             if waited > PATIENCE and all(backend in serving for backend, _ in self._waiting):
                 return
             time.sleep(POLL_INTERVAL if self._waiting else 0)

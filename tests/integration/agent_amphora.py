@@ -124,6 +124,8 @@ class _Web(http.server.BaseHTTPRequestHandler):
     def _answer(self) -> None:
         if self.path.startswith("/slow"):
             self.server.release.wait(30)
+        if self.path == "/health":
+            time.sleep(self.server.thinks)
         body = str(self.server.server_address[1]).encode()
         self.send_response(500 if self.path == "/health" and not self.server.fit else 200)
         self.send_header("Content-Length", str(len(body)))
@@ -167,6 +169,7 @@ class _WebServer(http.server.ThreadingHTTPServer):
         super().__init__(address, _Web)
         self.release = threading.Event()
         self.fit = True
+        self.thinks = 0.0  # seconds, about its health
 
     def handle_error(self, *_: Any) -> None:
         """Health checks reset their connections."""
@@ -392,6 +395,10 @@ class Amphora:
     def set_fit(self, port: int, fit: bool) -> None:
         """What a web server answers on `/health` from now on."""
         self._webs[port].fit = fit
+
+    def set_thinking(self, port: int, seconds: float) -> None:
+        """For how long a web server thinks before it answers on `/health` from now on."""
+        self._webs[port].thinks = seconds
 
     def release(self, port: int) -> None:
         """Let a web server answer its `/slow` requests."""

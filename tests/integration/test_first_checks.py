@@ -7,6 +7,7 @@ import http.client
 import pathlib
 import time
 from collections.abc import Iterator
+from concurrent import futures
 
 import pytest
 
@@ -33,6 +34,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
 def amphora(machine: Amphora) -> Iterator[Amphora]:
     machine.set_fit(FIT, True)
     machine.set_fit(SICK, False)
+    for port in (FIT, SICK):
+        machine.set_thinking(port, 0.0)
     yield machine
     machine.call("DELETE", f"/1/load-balancers/{machine.load_balancer_id}")
 
@@ -92,6 +95,54 @@ def test_a_member_that_is_switched_on_again_is_checked_first(amphora: Amphora) -
     assert amphora.apply(3, checked(f"m1 {FIT}", f"m2 {SICK} disabled")) == "runtime"
     assert amphora.apply(4, checked(f"m1 {FIT}", f"m2 {SICK}")) == "runtime"
     eventually(lambda: amphora.fetch_all() == {str(FIT), str(SICK)}, within=15)
+
+
+@pytest.mark.parametrize("held", ["idle", "open"])
+def test_a_member_that_is_switched_off_and_on_serves_at_once_whoever_was_with_it(amphora: Amphora, held: str) -> None:
+    """It has connections of before, however rare its checks are."""
+    amphora.apply(1, checked(f"m1 {FIT}"))
+    with contextlib.closing(amphora.connect()) as socket:
+        if held == "open":
+            socket.sendall(b"GET /download HTTP/1.1\r\nHost: x\r\n\r\n")
+            socket.recv(100)
+        amphora.fetch()
+        amphora.apply(2, checked(f"m1 {FIT} disabled"))
+        amphora.apply(3, checked(f"m1 {FIT}"))
+        assert amphora.fetch_all() == {str(FIT)}
+
+
+def checked_below(pool: str, *servers: str) -> str:
+    """A configuration with a pool of another name."""
+    return checked(*servers).replace("p1:l1", f"{pool}:l1")
+
+
+REPLACED = {
+    "the members": (checked(f"m1 {FIT}"), checked(f"m2 {SICK}"), "runtime"),
+    "the member that serves": (checked(f"m1 {FIT}", f"m2 {SICK} disabled"), checked(f"m1 {FIT} disabled", f"m2 {SICK}"), "runtime"),
+    "the pool": (checked(f"m1 {FIT}"), checked_below("p2", f"m2 {SICK}"), "reload"),
+}
+
+
+@pytest.mark.parametrize("what", REPLACED)
+def test_no_request_fails_when_others_take_over_who_are_yet_to_be_checked(amphora: Amphora, what: str) -> None:
+    """Their health page takes a while: nobody is sent there before it has answered, and nobody is told that there is no service."""
+    amphora.set_fit(SICK, True)
+    before, after, how = REPLACED[what]
+    amphora.apply(1, before)
+    amphora.set_thinking(SICK, 0.25)
+    with futures.ThreadPoolExecutor(1) as client:
+        asked = client.submit(asked_until, amphora, str(SICK))
+        assert amphora.apply(2, after) == how
+        assert asked.result() == {str(FIT), str(SICK)}
+
+
+def asked_until(amphora: Amphora, last: str) -> set[str]:
+    """Who answered until somebody did; each request has to be answered."""
+    found: set[str] = set()
+    until = time.monotonic() + 15
+    while last not in found and time.monotonic() < until:
+        found.add(amphora.fetch())
+    return found
 
 
 def test_a_member_that_is_down_by_an_unchanged_check_stays_down_over_a_reload(amphora: Amphora) -> None:
