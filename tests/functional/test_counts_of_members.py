@@ -150,6 +150,7 @@ def test_members_of_others_and_hostile_numbers_do_no_harm(manager: Manager, db: 
     assert sizes == [heartbeat.COUNT_SIZE], "whom no row knows is not kept"
 
 
+@pytest.mark.lengthy
 def test_a_liar_fills_no_memory_while_the_database_is_away(manager: Manager, snapshot: model.Snapshot) -> None:
     amphora = Amphora(snapshot)
     manager.take(*amphora.report())

@@ -114,6 +114,7 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtur
         yield caplog
 
 
+@pytest.mark.lengthy
 def test_no_name_is_seen_where_a_certificate_is_served(api: Api, logged: pytest.LogCaptureFixture) -> None:
     expected = _shape(_served(api, _HARMLESS)[0])
     for text in NAMES:

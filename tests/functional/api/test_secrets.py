@@ -144,6 +144,7 @@ def test_the_operators_command_refuses_what_the_api_refuses(
     assert "project_id. Value should be the id of a project" in capsys.readouterr().err
 
 
+@pytest.mark.lengthy
 def test_a_request_whose_time_is_not_enough_is_told_of_the_secret_store(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     references = [api.secrets.store_bundle(PROJECT, "web", WEB.bundle) for _ in range(3)]
     body = {"loadbalancer_id": api.load_balancer()["id"], "protocol": "TERMINATED_HTTPS", "protocol_port": 443}
