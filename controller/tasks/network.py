@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from controller import exceptions, jobs
 from controller.jobs import owed
@@ -135,7 +135,7 @@ class PlugMemberNetworks(base.Step):
         if not subnets:
             return []
         for amphora in push.targets(snapshot, self.joining):
-            known = {one.network_id: one for one in amphora.member_ports or ()}
+            known = {one.network_id: one for one in self._noted(amphora, lease)}
             plugged = dict(known)
             for network_id, subnet_ids in subnets.items():
                 if not (self.only_if_changed and network_id in known and known[network_id].covers(subnet_ids)):
@@ -145,6 +145,18 @@ class PlugMemberNetworks(base.Step):
             if plugged != known or amphora.member_ports is None:
                 note_member_ports(self.services, self.snapshots, amphora, tuple(plugged.values()), lease)
         return list(subnets)
+
+    def _noted(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> tuple[amphora_model.MemberPort, ...]:
+        """What is plugged, as it is written down. If a worker died as it gave ports back, that is done first: one that is being unplugged
+        looks plugged until it is gone, and a network that is wanted again gets another.
+        """
+        noted = amphora.member_ports or ()
+        if amphora_model.RELEASING not in noted:
+            return noted
+        left = tuple(one for one in noted if one != amphora_model.RELEASING)
+        give_back(self.services, amphora, {one.network_id: [fixed.subnet_id for fixed in one.fixed_ips] for one in left}, lease)
+        note_member_ports(self.services, self.snapshots, amphora, left, lease)
+        return left
 
     def _plugged(
         self, amphora: amphora_model.Amphora, network_id: str, subnet_ids: Sequence[str], snapshot: model.Snapshot, lease: jobs.Lease
@@ -168,7 +180,7 @@ class ReleaseMemberNetworks(base.Step):
 
     def execute(self, load_balancer_id: str, generation: int, lease: jobs.Lease) -> None:
         snapshot = self.snapshots.get(load_balancer_id)
-        if self.only_if_changed and not networks.may_have_shrunk(snapshot):
+        if self.only_if_changed and not networks.may_have_shrunk(snapshot) and not _is_releasing(snapshot):
             return
         wanted = networks.of_members(snapshot, _facts(self.services, snapshot, anew=not self.only_if_changed), pushed=generation)
         for amphora in owed.serving(snapshot):
@@ -178,20 +190,33 @@ class ReleaseMemberNetworks(base.Step):
                 continue
             if left is not None and left != known:
                 note_member_ports(self.services, self.snapshots, amphora, (*left, amphora_model.RELEASING), lease)
-            for port in self.services.network.member_ports(amphora.id):
-                subnet_ids = wanted.get(port.network_id, ())
-                if networks.surplus(port, subnet_ids, self.services.networks) or not subnet_ids:
-                    self._release(amphora.compute_id, port, subnet_ids, lease)
+            give_back(self.services, amphora, wanted, lease)
             if left is not None and left != known:
                 note_member_ports(self.services, self.snapshots, amphora, left, lease)
 
-    def _release(self, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
-        stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
-        with self.services.fence.writing(lease) as order:
-            if not stays and compute_id is not None:
-                self.services.compute.detach_port(compute_id, port)
-            self.services.network.release_member_port(port.id, subnet_ids, order=order)
-        LOG.info("load balancer %s: port %s keeps the subnets %s", lease.load_balancer_id, port.id, ", ".join(subnet_ids) or "(none)")
+
+def _is_releasing(snapshot: model.Snapshot) -> bool:
+    return any(amphora_model.RELEASING in (amphora.member_ports or ()) for amphora in snapshot.amphorae)
+
+
+def give_back(services: Services, amphora: amphora_model.Amphora, wanted: Mapping[str, Sequence[str]], lease: jobs.Lease) -> None:
+    """Unplug and delete what an amphora has on networks of members beyond these subnets of networks.
+
+    :raises StaleLease: another worker took the load balancer over.
+    """
+    for port in services.network.member_ports(amphora.id):
+        subnet_ids = wanted.get(port.network_id, ())
+        if networks.surplus(port, subnet_ids, services.networks) or not subnet_ids:
+            _release(services, amphora.compute_id, port, subnet_ids, lease)
+
+
+def _release(services: Services, compute_id: str | None, port: Port, subnet_ids: Sequence[str], lease: jobs.Lease) -> None:
+    stays = any(fixed.subnet_id in subnet_ids for fixed in port.fixed_ips)
+    with services.fence.writing(lease) as order:
+        if not stays and compute_id is not None:
+            services.compute.detach_port(compute_id, port)
+        services.network.release_member_port(port.id, subnet_ids, order=order)
+    LOG.info("load balancer %s: port %s keeps the subnets %s", lease.load_balancer_id, port.id, ", ".join(subnet_ids) or "(none)")
 
 
 class MendOutside(base.Step):

@@ -230,6 +230,64 @@ def test_a_card_that_somebody_unplugged_is_plugged_again_when_an_amphora_lacks_i
     assert port.mac_address in compute.cards(f"amphora-{lost}")
 
 
+@pytest.mark.parametrize("detach_time", [0.0, 600.0], ids=["unplugged-at-once", "still-unplugging"])
+@pytest.mark.parametrize("dies", ["before-detach", "before-deletion", "after-deletion"])
+@pytest.mark.parametrize("topology", list(Topology))
+def test_a_network_is_wanted_again_after_a_death_as_it_was_given_back(
+    site: CloudSite, topology: Topology, dies: str, detach_time: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the former worker began to unplug is no port to go on with: Nova calls it plugged until it is gone."""
+    load_balancer_id = site.built(topology)
+    compute, pool_id = site.cloud.services.compute, site.snapshot(load_balancer_id).pools[0].id
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    site.before = site.held()
+    machines_of = {one: f"amphora-{one}" for one in site.amphorae(load_balancer_id).values()}
+    for name in machines_of.values():
+        site.cloud.eventually(lambda name=name: compute.named(name)[0]["status"] == "ACTIVE")  # type: ignore[misc]
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.18.9.10", subnet_id=subnet_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    compute.detach_time = detach_time
+    with monkeypatch.context() as patch:
+        _dies(site, dies, patch)
+        _removes_members(site, load_balancer_id, subnet_id)
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.18.9.11", subnet_id=subnet_id))
+    site.settle(load_balancer_id)
+    assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
+    for amphora_id, name in machines_of.items():
+        (port,) = site.network.member_ports(amphora_id)
+        assert compute.cards(name).count(port.mac_address) == 1
+        assert compute.stays_plugged(name, port.id)
+        running = site.amphora.running(amphora_id, load_balancer_id)
+        assert running is not None
+        assert port.mac_address in [nic.mac for nic in running.interfaces]
+    assert site.asked(lambda: _changes_a_member(site, load_balancer_id)) == {}, "nothing is looked for any more"
+    _removes_members(site, load_balancer_id, subnet_id)
+    assert site.held() == site.before
+
+
+def _dies(site: CloudSite, when: str, patch: pytest.MonkeyPatch) -> None:
+    driver, name = (site.compute, "detach_port") if when == "before-detach" else (site.network, "release_member_port")
+    real = getattr(driver, name)
+
+    def does_and_dies(*arguments: object, **named: object) -> None:
+        if when == "after-deletion":
+            real(*arguments, **named)
+        raise exceptions.StaleLease("(the worker died here)")
+
+    patch.setattr(driver, name, does_and_dies)
+
+
+def _removes_members(site: CloudSite, load_balancer_id: str, subnet_id: str) -> None:
+    there = [one.id for one in site.snapshot(load_balancer_id).members if one.subnet_id == subnet_id]
+    site.accept(load_balancer_id, *(flow_site.gone(tables.members, one) for one in there))
+    site.work(flow_site.an_update(load_balancer_id))
+
+
+def _changes_a_member(site: CloudSite, load_balancer_id: str) -> None:
+    site.accept(load_balancer_id, (tables.members, {"id": site.snapshot(load_balancer_id).members[0].id, "weight": 7}))
+    site.succeed(flow_site.an_update(load_balancer_id))
+
+
 def ports_and_groups(calls: Calls) -> Calls:
     """Those of Neutron."""
     return {what: times for what, times in calls.items() if what not in machines(calls)}

@@ -22,7 +22,8 @@ _NEVER = float("inf")
 
 class Compute:
     """`servers` and `groups` are Nova's documents by id. `build_time` and `delete_time` in seconds, as `detach_time`, for which
-    a guest still has a card whose port Neutron knows no more; `hosts` is how many there are.
+    a guest still has a card that Nova was told to unplug: until then its port, if Neutron still has it, belongs to the server, and is
+    plugged, as Nova says. `hosts` is how many there are.
 
     A server that has no host to go to, whose port has another server, or for which `next_fault` is set, ends in ERROR with a fault.
     """
@@ -46,7 +47,7 @@ class Compute:
         self._moments: dict[str, tuple[float, float]] = {}  # when a server is built, and when it is gone
         self._asked: dict[str, dict[str, Any]] = {}  # what servers were made of
         self._plugged: dict[str, list[str]] = {}
-        self._leaving: list[tuple[str, str, float]] = []  # a server, the MAC address of a card, and when that is gone
+        self._leaving: dict[tuple[str, str], tuple[str, float]] = {}  # by server and port: the MAC address of a card, and when that is gone
         self.blueprint = self._routes()
 
     def _routes(self) -> flask.Blueprint:
@@ -141,8 +142,14 @@ class Compute:
     def cards(self, name: str) -> list[str]:
         """The MAC addresses of all cards in the newest server of that name, those that are going, too."""
         server_id, now = self.named(name)[-1]["id"], time.monotonic()
-        going = [mac for of, mac, gone in self._leaving if of == server_id and gone > now]
-        return [*going, *(self.cloud.network.ports[one]["mac_address"] for one in self._plugged[server_id])]
+        going = {port_id: mac for (of, port_id), (mac, gone) in self._leaving.items() if of == server_id and gone > now}
+        stay = [one for one in self._plugged[server_id] if one not in going]
+        return [*going.values(), *(self.cloud.network.ports[one]["mac_address"] for one in stay)]
+
+    def stays_plugged(self, name: str, port_id: str) -> bool:
+        """Whether the newest server of that name has this port, and was not told to unplug it."""
+        server_id = self.named(name)[-1]["id"]
+        return port_id in self._plugged[server_id] and (server_id, port_id) not in self._leaving
 
     def _change(self, name: str, values: dict[str, Any]) -> None:
         for one in self.named(name):
@@ -158,6 +165,15 @@ class Compute:
             elif built <= now:
                 self._moments[server_id] = (_NEVER, gone)
                 self._build(self.servers[server_id])
+        for (server_id, port_id), (_, gone) in list(self._leaving.items()):
+            if gone <= now:
+                self._unplug(server_id, port_id)
+
+    def _unplug(self, server_id: str, port_id: str) -> None:
+        del self._leaving[server_id, port_id]
+        self._plugged[server_id].remove(port_id)
+        if self.cloud.network.ports.get(port_id, {}).get("device_id") == server_id:
+            self.cloud.network.unbind(port_id)
 
     def _build(self, server: dict[str, Any]) -> None:
         fault = self._why_not(server)
@@ -339,10 +355,10 @@ class Compute:
         if port_id not in self._plugged[server_id]:
             return _error("itemNotFound", 404, f"Instance {server_id} does not have a port with id {port_id}")
         with self.cloud.lock:
-            self._plugged[server_id].remove(port_id)
-            mac = self.cloud.network.ports[port_id]["mac_address"]
-            self._leaving.append((server_id, mac, time.monotonic() + self.detach_time))
-            self.cloud.network.unbind(port_id)
+            if (server_id, port_id) not in self._leaving:
+                mac = self.cloud.network.ports[port_id]["mac_address"]
+                self._leaving[server_id, port_id] = mac, time.monotonic() + self.detach_time
+            self._pass_time()
         return "", 202
 
     def _access(self, flavor_id: str) -> dict[str, Any]:
