@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "proxy-connection", "content-length"}
-_ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
+ID = re.compile(r"[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Call:
     def shape(self) -> str:
         """Without ids: `compute POST /servers`."""
         path = urllib.parse.unquote(self.path.partition("?")[0])
-        return f"{self.service} {self.method} {_ID.sub('ID', path)}"
+        return f"{self.service} {self.method} {ID.sub('ID', path)}"
 
 
 Fault = Callable[[str, str, str], str | None]

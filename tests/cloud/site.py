@@ -9,6 +9,7 @@ import ipaddress
 import json
 import os
 import pathlib
+import re
 import secrets
 import signal
 import subprocess
@@ -140,6 +141,14 @@ class Site:
     def said(self, name: str, lines: int = 40) -> str:
         """The end of its log."""
         return "\n".join((self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
+
+    def asked_of_agents(self, seen: int = 0) -> list[str]:
+        """What the worker asked of agents, without ids, after the first `seen` requests; those that no agent followed are left out.
+
+        They are in its log where `[DEFAULT] default_log_levels` lets `controller.drivers.amphora.rest` say what it has to say.
+        """
+        text = (self.folder / "worker.log").read_text(errors="replace")
+        return [f"{method} {proxy.ID.sub('ID', path)}" for method, path in _OF_AGENT.findall(text)][seen:]
 
     # What tests do
 
@@ -305,6 +314,7 @@ class Site:
         )
 
 
+_OF_AGENT = re.compile(r"amphora [0-9a-f-]{36}: ([A-Z]+) (/\S+): 2\d\d in ")
 _SERVICES = ("compute", "network", "image")
 
 

@@ -16,6 +16,7 @@ from amphora_agent.protocol import rest
 from controller import exceptions, jobs
 from controller import services as services_module
 from controller.db import tables
+from controller.drivers.amphora import interface as agents
 from controller.drivers.ca import fake as fake_ca
 from controller.drivers.compute import glance, interface, nova
 from controller.housekeeping import orphans
@@ -62,9 +63,19 @@ class CloudSite(flow_site.Site):
             compute_flavor=self.cloud.flavor,
         )
         self.compute, self.network = machines, self.cloud.network  # type: ignore[assignment]
+        self.told: collections.Counter[str] = collections.Counter()  # what agents were asked for
+        for name in agents.AmphoraDriver.__abstractmethods__:
+            setattr(self.amphora, name, self._noting(name, getattr(self.amphora, name)))
         self.services = services_module.Services(
             self.db, machines, self.cloud.network, self.amphora, fake_ca.FakeCertificateAuthority(), settings=settings
         )
+
+    def _noting(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def ask(*arguments: Any, **named: Any) -> Any:
+            self.told[name] += 1
+            return real(*arguments, **named)
+
+        return ask
 
     def close(self) -> None:
         super().close()
@@ -82,6 +93,11 @@ class CloudSite(flow_site.Site):
         there = {name: len([one for one in rows.values() if one.get("name") != "default"]) for name, rows in network.rows.items()}
         there.pop("security-group-rules")  # which go with their groups
         return collections.Counter(servers=len(compute.servers), server_groups=len(compute.groups), **there)
+
+    def told_by(self, does: Callable[[], object]) -> tuple[Calls, Calls]:
+        """How often this asks the cloud what, and the agents."""
+        self.told.clear()
+        return self.asked(does), dict(self.told)
 
     def asked(self, does: Callable[[], object]) -> Calls:
         """How often this asks what."""
@@ -107,18 +123,26 @@ def test_a_life_asks_for_nothing_twice_and_leaves_nothing(site: CloudSite, topol
     halves = len(topology.roles)
     load_balancer_id = site.accept_load_balancer(topology)
     site.accept_tree(load_balancer_id)
-    create = site.asked(lambda: site.succeed(flow_site.a_create(load_balancer_id, topology)))
+    create, of_agents = site.told_by(lambda: site.succeed(flow_site.a_create(load_balancer_id, topology)))
+    assert of_agents == {"apply": halves}
     assert site.state(load_balancer_id) is ProvisioningStatus.ACTIVE
     pool_id = site.snapshot(load_balancer_id).pools[0].id
     site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.19.20.77"))
-    change = site.asked(lambda: site.succeed(flow_site.an_update(load_balancer_id)))
+    change, of_agents = site.told_by(lambda: site.succeed(flow_site.an_update(load_balancer_id)))
+    assert of_agents == {"apply": halves}
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    update, of_agents = site.told_by(lambda: site.succeed(flow_site.an_update(load_balancer_id)))
+    assert of_agents == {"apply": halves}
     (role, lost) = next(iter(site.amphorae(load_balancer_id).items()))
     assert role is not None
     job = jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=lost, replacement_id=str(uuid.uuid4()), role=role)
-    failover = site.asked(lambda: site.succeed(job))
+    failover, of_agents = site.told_by(lambda: site.succeed(job))
+    assert of_agents == {"apply": 1 + halves, "remove": 1}, "a successor is tried without the VIP, which its predecessor then lets go of"
     site.accept_delete(load_balancer_id)
-    delete = site.asked(lambda: site.succeed(flow_site.a_deletion(load_balancer_id)))
+    delete, of_agents = site.told_by(lambda: site.succeed(flow_site.a_deletion(load_balancer_id)))
+    assert of_agents == {}, "a dead one delays nothing"
     assert change == {}, "a change of members is between us and the agents"
+    assert update == {"GET /security-groups": 1, "POST /security-group-rules": 1}, "a port is opened"
     look, make, end = "GET /servers/detail", "POST /servers", "DELETE /servers/ID"
     groups = {"GET /os-server-groups": 1} if halves == 2 else {}
     made = {"POST /os-server-groups": 1} if halves == 2 else {}

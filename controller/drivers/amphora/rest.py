@@ -234,11 +234,13 @@ class RestAmphora(interface.AmphoraDriver):
         limit = self._timeout if timeout is None else urllib3.Timeout(total=timeout)
         pool = self._links.now(any_time=any_time).to(amphora, amphora.management_address)
         headers = {"Content-Type": "application/json"} | ({} if order is None else {rest.LEASE_HEADER: str(order.token)})
+        begun = self._clock()
         try:
             said = pool.request(method, path, body=body, headers=headers, timeout=limit, redirect=False, preload_content=False)
             answer = _Answer(said.status, answers.content(said, most))
         except _NO_ANSWER as exc:
             raise _unanswered(amphora, exc) from exc
+        LOG.debug("amphora %s: %s %s: %s in %.2f s", amphora.id, method, path, answer.status, self._clock() - begun)
         if answer.status in _NOT_READY:
             unready = exceptions.AmphoraUnreachable(amphora.id, f"it answered {answer.status}: {_said(answer)}")
             unready.is_starting = True
