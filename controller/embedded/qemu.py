@@ -10,6 +10,7 @@ QEMU runs in the network namespace of the bridges; each port is a tap there. It 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 import logging
@@ -40,7 +41,10 @@ FLAVORS = {"small": 256, "medium": 512, "large": 1024}
 _DRIVE_MIB = 4
 _PROGRAMS = {"qemu-system-x86_64": "qemu-system-x86", "qemu-img": "qemu-utils", "mkfs.vfat": "dosfstools", "mcopy": "mtools"}
 _MONITOR_PATIENCE = 20.0  # seconds
+_STATE_PATIENCE = 3.0
 _PROBE_PATIENCE = 10.0
+_STOPPED = {"internal-error", "guest-panicked", "io-error", "paused", "shutdown"}
+"""What QEMU says of a machine whose processors stand still, though its process lives. It goes on only if somebody tells it to."""
 _LAST_WORDS = b"No bootable device"
 """What SeaBIOS says at its end, when it has found nothing."""
 _LET_GO, _LET_GO_BEFORE_PLUGGING = 5.0, 20.0
@@ -71,6 +75,13 @@ class QemuCompute(machines.LocalCompute):
             raise exceptions.Misconfigured(f"compute driver `qemu` needs packages that are missing: {', '.join(missing)}")
         return cls(state_path=pathlib.Path(conf.embedded.state_path), image=image.resolve())
 
+    def get(self, compute_id: str) -> interface.Instance:
+        """The process may live while the machine stands still: QEMU's monitor says so. One that does not answer says nothing against it."""
+        found = super().get(compute_id)
+        if found.status is not interface.InstanceStatus.ACTIVE or (words := _stands_still(self._folder(compute_id))) is None:
+            return found
+        return dataclasses.replace(found, status=interface.InstanceStatus.ERROR, fault=words)
+
     def _make(self, folder: pathlib.Path, request: interface.BootRequest) -> None:
         _make_drive(self._host, folder, request)
         disk = folder / "disk.qcow2"
@@ -96,7 +107,10 @@ class QemuCompute(machines.LocalCompute):
 
     def _plug(self, folder: pathlib.Path, port: Port) -> None:
         fresh, card = _ensure_tap(self._host, port), _card(port)
-        if self.get(folder.name).status is not interface.InstanceStatus.ACTIVE:
+        machine = self.get(folder.name)
+        if machine.status is interface.InstanceStatus.ERROR:
+            raise exceptions.ComputeFault(f"the machine of amphora {folder.name} takes no network card: {machine.fault}")
+        if machine.status is not interface.InstanceStatus.ACTIVE:
             raise exceptions.NotFound("Instance", folder.name)
         # Whether there is the network side of the card. That it is up is said in passing: what is not there is refused.
         connected = not fresh and _tell(folder, "set_link", {"name": card["netdev"]["id"], "up": True}) is not None
@@ -189,14 +203,27 @@ def _let_go(folder: pathlib.Path, port: Port, patience: float) -> bool:
     return True
 
 
-def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, object]) -> object:
+def _stands_still(folder: pathlib.Path) -> str | None:
+    """Why a machine does nothing, if its monitor says that it does nothing."""
+    if not (folder / "monitor").exists():
+        return None
+    try:
+        said = _tell(folder, "query-status", {}, _STATE_PATIENCE)
+    except exceptions.ControllerError as exc:
+        LOG.info("amphora %s: nobody knows whether it runs: %s", folder.name, exc)
+        return None
+    state = said.get("status") if isinstance(said, dict) else None
+    return f"QEMU has stopped it ({state})" if state in _STOPPED else None
+
+
+def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, object], patience: float = _MONITOR_PATIENCE) -> object:
     """Say something to a machine's monitor, and return its answer; None: what it is about is not there.
 
     :raises ComputeFault: the machine has no room for another card.
     :raises Transient: it does not answer, or refuses.
     """
     try:
-        with _monitor(folder) as monitor:
+        with _monitor(folder, patience) as monitor:
             answers = monitor.makefile("rwb")
             answers.readline()
             for words in ({"execute": "qmp_capabilities"}, {"execute": command, "arguments": dict(arguments)}):
@@ -214,12 +241,12 @@ def _tell(folder: pathlib.Path, command: str, arguments: Mapping[str, object]) -
 
 
 @contextlib.contextmanager
-def _monitor(folder: pathlib.Path) -> Iterator[socket.socket]:
+def _monitor(folder: pathlib.Path, patience: float) -> Iterator[socket.socket]:
     handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(_MONITOR_PATIENCE)
-            ends_at = time.monotonic() + _MONITOR_PATIENCE
+            monitor.settimeout(patience)
+            ends_at = time.monotonic() + patience
             process = machines.process_of(folder)
             while not (folder / "monitor").exists() and process and process.alive and time.monotonic() < ends_at:
                 time.sleep(0.02)  # it begins to listen some time after the machine was started

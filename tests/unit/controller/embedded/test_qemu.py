@@ -1,13 +1,19 @@
-"""What decides whether virtual machines are emulated: a stand-in for QEMU speaks as its BIOS does, or breaks off."""
+"""What decides whether virtual machines are emulated, and whether one runs: a stand-in for QEMU speaks as its BIOS and monitor do."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pathlib
+import socket
+import threading
+from collections.abc import Iterator
 
 import pytest
 
-from controller.embedded import qemu
+from controller.drivers.compute.interface import Instance, InstanceStatus
+from controller.embedded import linux, qemu
 
 END = "No bootable device.\\n"
 
@@ -49,3 +55,55 @@ def test_a_qemu_that_does_not_work_at_all_has_no_kvm(accelerators: pathlib.Path)
     (accelerators / "kvm").write_text(f"printf '{END}'; exec sleep 30")
     (accelerators / "tcg").write_text("exit 1")
     assert not qemu.has_kvm()
+
+
+@contextlib.contextmanager
+def a_machine(folder: pathlib.Path, state: str | None) -> Iterator[None]:
+    """A process that lives, whose monitor says that the machine is in this state; None: it takes connections, and says nothing."""
+    folder.mkdir(parents=True)
+    (mark,) = linux.marks([os.getpid()])
+    (folder / "process.stat").write_text(pathlib.Path(f"/proc/{mark.pid}/stat").read_text())
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "monitor"))
+        listening.listen()
+        thread = threading.Thread(target=_answers, args=(listening, state))
+        thread.start()
+        yield
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def _answers(listening: socket.socket, state: str | None) -> None:
+    while True:
+        try:
+            heard, _ = listening.accept()
+        except OSError:
+            return
+        with heard, heard.makefile("rwb") as lines:
+            if state is None:
+                lines.readline()
+                continue
+            for answer in ({"QMP": {}}, {"return": {}}, {"return": {"running": state == "running", "status": state}}):
+                lines.write(json.dumps(answer).encode() + b"\n")
+                lines.flush()
+                lines.readline()
+
+
+def _seen(tmp_path: pathlib.Path, state: str | None) -> Instance:
+    driver = qemu.QemuCompute(state_path=tmp_path, image=tmp_path / "image")
+    with a_machine(tmp_path / "amphorae" / "a1", state):
+        return driver.get("a1")
+
+
+@pytest.mark.parametrize("state", ["internal-error", "guest-panicked", "io-error", "paused", "shutdown"])
+def test_a_machine_that_qemu_has_stopped_is_in_error_though_its_process_lives(tmp_path: pathlib.Path, state: str) -> None:
+    seen = _seen(tmp_path, state)
+    assert (seen.status, seen.fault) == (InstanceStatus.ERROR, f"QEMU has stopped it ({state})")
+
+
+@pytest.mark.parametrize("state", ["running", "prelaunch", "suspended", None])
+def test_a_machine_of_which_the_monitor_says_nothing_bad_runs(
+    tmp_path: pathlib.Path, state: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu, "_STATE_PATIENCE", 0.2)
+    assert _seen(tmp_path, state).status is InstanceStatus.ACTIVE
