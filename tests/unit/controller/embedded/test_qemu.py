@@ -83,7 +83,12 @@ def _answers(listening: socket.socket, state: str | None) -> None:
             if state is None:
                 lines.readline()
                 continue
-            for answer in ({"QMP": {}}, {"return": {}}, {"return": {"running": state == "running", "status": state}}):
+            answers: tuple[dict[str, object], ...] = (
+                {"QMP": {}},
+                {"return": {}},
+                {"return": {"running": state == "running", "status": state}},
+            )
+            for answer in answers:
                 lines.write(json.dumps(answer).encode() + b"\n")
                 lines.flush()
                 lines.readline()
