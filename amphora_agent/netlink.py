@@ -155,42 +155,53 @@ def _message(kind: int, flags: int, attributes: bytes, family: int) -> bytes:
 def _ask(asking: socket.socket, table: str) -> dict[str, tuple[int, int]] | None:
     """None if what was asked for changed meanwhile."""
     wanted = _attribute(_TABLE, table.encode() + b"\0") + _attribute(_TYPE, struct.pack("!I", _COUNTER))
-    _send(asking, _GET_OBJECT, _REQUEST | _DUMP, wanted)
-    found: dict[str, tuple[int, int]] = {}
-    interrupted = False
-    while True:
-        for kind, flags, content in _messages(asking.recv(1 << 20)):
-            interrupted = interrupted or bool(flags & _INTERRUPTED)
-            if kind == _DONE:
-                return None if interrupted else found
-            _raise(kind, content)
-            if kind == _NEW_OBJECT:
-                fields = dict(_attributes(content[_FAMILY_SIZE:]))
-                counted = dict(_attributes(fields[_DATA]))
-                packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
-                found[fields[_NAME].rstrip(b"\0").decode()] = packets, size
+    told = _dumped(asking, _GET_OBJECT, _NEW_OBJECT, wanted)
+    if told is None:
+        return None
+    every = [dict(_attributes(content)) for content in told]
+    return {fields[_NAME].rstrip(b"\0").decode(): _numbers(fields[_DATA]) for fields in every}
 
 
 def _elements(asking: socket.socket, table: str, name: str) -> dict[bytes, tuple[int, int]] | None:
     """None if what was asked for changed meanwhile."""
     wanted = _attribute(_OF_TABLE, table.encode() + b"\0") + _attribute(_OF_SET, name.encode() + b"\0")
-    _send(asking, _GET_ELEMENT, _REQUEST | _DUMP, wanted)
-    found: dict[bytes, tuple[int, int]] = {}
+    told = _dumped(asking, _GET_ELEMENT, _NEW_ELEMENT, wanted, errno.ENOENT)
+    if told is None:
+        return None
+    lists = (dict(_attributes(content)).get(_ELEMENTS, b"") for content in told)
+    every = [dict(_attributes(element)) for some in lists for _, element in _attributes(some)]
+    return {
+        dict(_attributes(fields[_KEY]))[_VALUE]: _numbers(dict(_attributes(fields[_EXPRESSION]))[_EXPRESSION_DATA])
+        for fields in every
+        if _EXPRESSION in fields
+    }
+
+
+def _dumped(asking: socket.socket, question: int, answer: int, wanted: bytes, fine: int = 0) -> list[bytes] | None:
+    """The attributes of each answer; None if what was asked for changed meanwhile. An error that is `fine` ends it with what was told.
+
+    :raises OSError: the kernel does not tell.
+    """
+    _send(asking, question, _REQUEST | _DUMP, wanted)
+    told: list[bytes] = []
     interrupted = False
     while True:
         for kind, flags, content in _messages(asking.recv(1 << 20)):
             interrupted = interrupted or bool(flags & _INTERRUPTED)
             if kind == _DONE:
-                return None if interrupted else found
-            _raise(kind, content, errno.ENOENT)
+                return None if interrupted else told
+            _raise(kind, content, fine)
             if kind == _ERROR:
-                return found
-            for _, element in _attributes(dict(_attributes(content[_FAMILY_SIZE:])).get(_ELEMENTS, b"")):
-                fields = dict(_attributes(element))
-                if _EXPRESSION in fields:
-                    counted = dict(_attributes(dict(_attributes(fields[_EXPRESSION]))[_EXPRESSION_DATA]))
-                    packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
-                    found[dict(_attributes(fields[_KEY]))[_VALUE]] = packets, size
+                return told
+            if kind == answer:
+                told.append(content[_FAMILY_SIZE:])
+
+
+def _numbers(counter: bytes) -> tuple[int, int]:
+    """Packets and bytes."""
+    counted = dict(_attributes(counter))
+    packets, size = (struct.unpack("!Q", counted[which])[0] for which in (_PACKETS, _BYTES))
+    return packets, size
 
 
 def _messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
