@@ -338,9 +338,9 @@ class Amphora:
         return lineage.program_and_child(self.pids("keepalived"))
 
     def workers(self) -> set[int]:
-        """HAProxy's processes but the master."""
-        masters = set(self.pids("haproxy"))
-        return {pid for pid in masters if lineage.parent(pid) in masters}
+        """HAProxy's processes but the master, and what a worker has begun, such as the program of a PING check before its exec."""
+        found = lineage.program_and_child(self.pids("haproxy"))
+        return {pid for pid in found if lineage.parent(pid) in found}
 
     def exec(self, *command: str) -> str:
         """Run a command inside the machine."""

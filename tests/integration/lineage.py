@@ -16,6 +16,6 @@ def parent(pid: int) -> int:
 
 def program_and_child(pids: Iterable[int]) -> list[int]:
     """Of processes that look like one program, itself and its children; not what these have begun, such as a script before its exec."""
-    found = {pid: parent(pid) for pid in pids}
+    found = {pid: own for pid in pids if (own := parent(pid))}
     parents = [pid for pid, own in found.items() if own not in found]
     return [*parents, *(pid for pid, own in found.items() if own in parents)]

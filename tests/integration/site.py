@@ -211,8 +211,11 @@ class Site:
 
 
 def haproxy_workers(amphora: dict[str, Any]) -> set[int]:
-    """The HAProxy processes of an amphora: a reload makes a new one."""
-    return {pid for pid in amphora["pids"] if _command(pid) == "haproxy"}
+    """HAProxy's master and workers in an amphora: a reload makes a new one.
+
+    Not what a worker has begun, such as the program of a PING check before its exec, nor one that checks a configuration.
+    """
+    return set(program_and_child(pid for pid in amphora["pids"] if _command(pid) == "haproxy" and " -W " in _command_line(pid)))
 
 
 def agent_pids(amphora: dict[str, Any]) -> list[int]:
