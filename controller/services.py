@@ -40,6 +40,7 @@ class Settings:
     deployment_key: bytes = dataclasses.field(default=b"", repr=False)
     health_managers: tuple[tuple[str, int], ...] = ()
     heartbeat_interval: float = 10.0
+    heartbeat_timeout: float = 60.0
     full_report_interval: float = 60.0
     counters_interval: float = 8.0
     agent_port: int = 9443
@@ -79,6 +80,7 @@ class Settings:
             deployment_key=health_manager.deployment_keys(health.heartbeat_key)[0],
             health_managers=health_manager.endpoints(health.controller_ip_port_list),
             heartbeat_interval=health.heartbeat_interval,
+            heartbeat_timeout=health.heartbeat_timeout,
             full_report_interval=health.full_report_interval,
             counters_interval=health.counters_interval,
             agent_port=conf.haproxy_amphora.bind_port,

@@ -16,8 +16,8 @@ from controller.tasks import base, dismantling, retries
 
 LOG = logging.getLogger(__name__)
 
-_QUESTION = 1.5
-"""Seconds for an answer to "are you there?", asked after the health manager had none."""
+_QUESTION, _QUESTIONS = 1.5, 3
+"""Seconds for an answer to "are you there?", and how often one is asked whose machine takes the connection and who is not heard either."""
 
 Coming = Sequence[tuple[str, status.Role]]
 """Amphorae that a flow makes: id and role."""
@@ -75,7 +75,8 @@ class AwaitFirstHeartbeats(retries.Patient):
 class JudgeAmphorae(base.Step):
     """Ask the amphorae that serve whether they are there. Who does not answer counts no more: nobody pushes to it or waits for it.
 
-    One whose machine takes the connection, and that was heard just now, is slow, as on a crowded host: it counts.
+    One whose machine takes the connection is slow, as on a crowded host: it counts as long as the health manager, by its heartbeats,
+    takes it for alive, and is asked again where it was heard longer ago, for instance by no health manager that runs.
     """
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
@@ -92,20 +93,29 @@ class JudgeAmphorae(base.Step):
                 LOG.warning("load balancer %s: amphora %s counts no more: %s", load_balancer_id, one.id, reason)
 
     def _ask(self, amphora: amphora_model.Amphora) -> str | None:
-        try:
-            self.services.amphora.info(amphora, timeout=_QUESTION)
-        except exceptions.AmphoraUnreachable as exc:
-            if not (exc.is_there and self._beats(amphora)):
-                return str(exc)
-            LOG.warning("%s; it beats, and so it counts", exc)
-        except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
-            LOG.warning("amphora %s: %s", amphora.id, exc)
-        return None
+        """Why it counts no more, if so."""
+        reason = None
+        for _ in range(_QUESTIONS):
+            try:
+                self.services.amphora.info(amphora, timeout=_QUESTION)
+            except exceptions.AmphoraUnreachable as exc:
+                reason = str(exc)
+                if not exc.is_there:
+                    return reason
+                if self._beats(amphora):
+                    LOG.warning("%s; it beats, and so it counts", exc)
+                    return None
+            except exceptions.AmphoraRefused as exc:  # an odd answer, but an answer
+                LOG.warning("amphora %s: %s", amphora.id, exc)
+                return None
+            else:
+                return None
+        return reason
 
     def _beats(self, amphora: amphora_model.Amphora) -> bool:
-        """Whether it was heard within two intervals of heartbeats; nobody takes one for dead so soon."""
+        """Whether nobody takes it for dead yet. When it was last heard is written down more rarely than it beats."""
         at = amphora.last_heartbeat_at
-        return at is not None and self.services.db.now() - at.timestamp() <= 2 * self.services.settings.heartbeat_interval
+        return at is not None and self.services.db.now() - at.timestamp() <= self.services.settings.heartbeat_timeout
 
 
 class DeleteDiscarded(base.Step):
