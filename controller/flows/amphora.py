@@ -7,7 +7,7 @@ from taskflow.patterns import linear_flow, unordered_flow
 from controller.flows import haproxy_config
 from controller.model import status
 from controller.services import Services
-from controller.tasks import amphora, compute, network, push
+from controller.tasks import amphora, compute, network, passes, push
 
 
 def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
@@ -23,9 +23,10 @@ def obtain(services: Services, coming: amphora.Coming) -> linear_flow.Flow:
 
 def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow.Flow:
     mine = {"amphora_id": amphora_id}
+    ports = passes.Ports()
     return linear_flow.Flow(f"boot {role}").add(
-        network.PlugPorts(services, of=role, inject=mine),
-        compute.Boot(services, of=role, inject=mine),
+        network.PlugPorts(services, ports, of=role, inject=mine),
+        compute.Boot(services, ports, of=role, inject=mine),
     )
 
 

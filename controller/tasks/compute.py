@@ -11,7 +11,7 @@ from controller import jobs, render
 from controller.drivers.compute import interface
 from controller.model import renewal, status
 from controller.model.network import Port
-from controller.tasks import base
+from controller.tasks import base, passes
 
 LOG = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class DeleteServerGroup(base.Step):
 class Boot(base.Step):
     """Start the machine of an amphora, with its ports, its certificate and its heartbeat key. The keys never leave this step."""
 
+    made: passes.Ports
+
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease, server_group_id: str | None = None) -> None:
         services, settings = self.services, self.services.settings
         with services.db.read() as tx:
@@ -47,9 +49,7 @@ class Boot(base.Step):
             placement = tx.placements.get(load_balancer_id)
         if amphora.status in status.SERVING or (amphora.compute_id is not None and services.compute.find(amphora_id) is not None):
             return
-        ports = [
-            services.network.get_port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None
-        ]
+        ports = [self._port(port_id) for port_id in (amphora.management_port_id, amphora.vrrp_port_id) if port_id is not None]
         trust = services.ca.trust()
         certificate = services.ca.issue_amphora_certificate(amphora_id)
         request = interface.BootRequest(
@@ -78,6 +78,9 @@ class Boot(base.Step):
                 compute_flavor=instance.flavor,
             )
         LOG.info("load balancer %s: amphora %s boots as machine %s", load_balancer_id, amphora_id, instance.id)
+
+    def _port(self, port_id: str) -> Port:
+        return self.made.take(port_id) or self.services.network.get_port(port_id)
 
     def _files(self, amphora_id: str, management: Port, pem: bytes) -> Mapping[str, bytes]:
         fixed = management.address_on()

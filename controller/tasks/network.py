@@ -26,6 +26,8 @@ _VIP_INTERFACE = "eth1"
 class PlugPorts(base.Step):
     """Make the two ports that an amphora is booted with: for its management, and on the VIP's subnets."""
 
+    made: passes.Ports
+
     def execute(self, load_balancer_id: str, amphora_id: str, lease: jobs.Lease) -> None:
         with self.services.db.read() as tx:
             amphora = tx.amphorae.get(amphora_id)
@@ -36,6 +38,7 @@ class PlugPorts(base.Step):
         with self.services.fence.writing(lease) as order:
             management = self.services.network.ensure_management_port(amphora_id, placement.management_network_id, order=order)
             vrrp = self.services.network.ensure_vrrp_port(amphora_id, load_balancer_id, vip, order=order)
+        self.made.note(management, vrrp)
         paired = amphora.role is not None and amphora.role is not status.Role.STANDALONE
         with self.services.db.begin(lease) as tx:
             tx.amphorae.update(

@@ -14,6 +14,7 @@ from typing import Protocol
 from controller.db import database
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
+from controller.model.network import Port
 
 
 class Snapshots(Protocol):
@@ -60,6 +61,24 @@ class Pass:
             if self._seen is not None:
                 known = self._seen.amphorae
                 self._seen = dataclasses.replace(self._seen, amphorae=tuple(amphora if one.id == amphora.id else one for one in known))
+
+
+class Ports:
+    """Ports that a run has just made, for the step that boots a machine with them; threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[str, Port] = {}
+
+    def note(self, *made: Port) -> None:
+        """Remember them."""
+        with self._lock:
+            self._made |= {port.id: port for port in made}
+
+    def take(self, port_id: str) -> Port | None:
+        """One of them, once: who tries again looks at the network service."""
+        with self._lock:
+            return self._made.pop(port_id, None)
 
 
 class Ending(Protocol):

@@ -143,7 +143,6 @@ def _expected(halves: int) -> dict[str, dict[str, int]]:
         "compute GET /servers/detail": halves,
         "compute POST /servers": halves,
         "network GET /ports": 2 * halves + pair,
-        "network GET /ports/ID": 2 * halves,
         "network GET /security-groups": 1,
         "network POST /ports": 1 + 2 * halves,
         "network PUT /ports/ID": 1 + 2 * pair,
@@ -156,7 +155,6 @@ def _expected(halves: int) -> dict[str, dict[str, int]]:
         "compute DELETE /servers/ID": 1,
         "network POST /ports": 2,
         "network GET /ports": 3 + 2 * pair,
-        "network GET /ports/ID": 2,
         "network GET /security-groups": 1 + 2 * pair,
         "network DELETE /ports/ID": 2,
     }
