@@ -18,6 +18,8 @@ from controller.openstack import cloud, errors
 
 MARK = "Made by `figlina cloud prepare`."
 """The description of all that we make, by which `figlina cloud remove` knows it."""
+PREFIX = "figlina_prefix"
+"""A property of an image: with which prefix it was made, whatever it is called by now."""
 
 DESCRIBED = "2.55"
 """Compute's version whose flavors have a description."""
@@ -265,7 +267,7 @@ class Preparation:
         found = next(iter(whole + [one for one in marked if one.get("status") == "queued"]), None)
         if found is None:
             shape = {"disk_format": kind, "container_format": "bare", "visibility": self._wishes.visibility, "min_disk": size}
-            marks = {"tags": [tag], _SUM: digest, "figlina_made": MARK, **machines.IMAGE_PROPERTIES}
+            marks = {"tags": [tag], _SUM: digest, "figlina_made": MARK, PREFIX: self._wishes.prefix, **machines.IMAGE_PROPERTIES}
             body = {"name": f"{self._wishes.prefix}-amphora", "owner": self._project, **shape, **marks}
             found = self._do(f"image {body['name']} of {file}", lambda: service.post("/images", body))
         elif found["status"] == "active":

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from controller import exceptions
-from controller.deployment.prepare import DESCRIBED, MARK, Document, Tell
+from controller.deployment.prepare import DESCRIBED, MARK, PREFIX, Document, Tell
 from controller.openstack import cloud, errors
 
 _MANY = 1000  # of a list that is answered at once
@@ -53,8 +53,7 @@ class _Ours:
         self._elsewhere: set[str] = set()  # other projects with something of ours
         self._groups = self._of_network("security-groups", ("mgmt", "heartbeats"))
         self._networks = self._of_network("networks", ("mgmt",))
-        images = where.service("image").get("/images", {"name": f"{prefix}-amphora", "limit": _MANY})["images"]
-        self._images = self._split([one for one in images if one.get("figlina_made") == MARK], "owner")
+        self._images = self._of_glance()
         flavors = where.service("compute").get("/flavors/detail", {"is_public": "None"}, microversion=DESCRIBED)["flavors"]
         self._flavors = [one for one in flavors if one.get("description") == MARK and one["name"] == f"{prefix}-amphora"]
         try:
@@ -73,6 +72,14 @@ class _Ours:
         wanted = {"name": [f"{self._prefix}-{name}" for name in names]}
         found = self._cloud.service("network").get(f"/{collection}", wanted)[collection.replace("-", "_")]
         return self._split([one for one in found if one["description"] == MARK and one["name"] in wanted["name"]], "project_id")
+
+    def _of_glance(self) -> Sequence[Document]:
+        """Images of this project alone are ours, whatever others show us, and whatever ours are called by now."""
+        name, glance = f"{self._prefix}-amphora", self._cloud.service("image")
+        asked = ({"name": name, "limit": _MANY}, {"owner": self.project, "limit": _MANY})
+        found = {one["id"]: one for wanted in asked for one in glance.get("/images", wanted)["images"]}
+        marked = [one for one in found.values() if one.get("figlina_made") == MARK]
+        return self._split([one for one in marked if one["name"] == name or one.get(PREFIX) == self._prefix], "owner")
 
     def _split(self, found: Sequence[Document], owner: str) -> Sequence[Document]:
         """Those of our project; whose the others are is remembered."""

@@ -203,7 +203,7 @@ class EmbeddedNetwork(interface.NetworkDriver):
         contents.effects.made(contents, port.id)
         return port
 
-    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None, port_ids: Sequence[str] = ()) -> None:
         with self._changing(order) as contents:
             contents.delete_ports([port.id for port in contents.ports_of_device(amphora_id, OF_AMPHORAE)])
 

@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from controller import exceptions
 from controller.db import database
@@ -53,7 +53,7 @@ class Orphans:
 
         :raises Transient: a service or the database did not answer; the next round goes on.
         """
-        amphora_ids, vip_ports = self._ours()
+        amphora_ids, vip_ports, amphora_ports = self._ours()
         owners = vip_ports.keys() | set(self.compute.list_server_groups()) | set(self.network.list_vip_groups())
         with self.db.read() as tx:
             if not tx.housekeeping.knows_any_load_balancer():
@@ -68,20 +68,21 @@ class Orphans:
             if not may_go_on():
                 return
             try:
-                self._remove(kind, object_id, vip_ports.get(object_id))
+                self._remove(kind, object_id, vip_ports.get(object_id), amphora_ports.get(object_id, ()))
             except exceptions.Transient as exc:
                 LOG.warning("The orphans of %s %s are tried again: %s", kind, object_id, exc)
 
-    def _ours(self) -> tuple[set[str], dict[str, Port]]:
-        """Ids of amphorae that own a machine or a port, and VIP ports by the id of their load balancer."""
+    def _ours(self) -> tuple[set[str], dict[str, Port], dict[str, list[str]]]:
+        """Ids of amphorae that own a machine or a port, VIP ports by their load balancer's id, and ids of others by their amphora's."""
         amphora_ids = {instance.amphora_id for instance in self.compute.list_ours()}
-        vip_ports = {}
+        vip_ports: dict[str, Port] = {}
+        amphora_ports: dict[str, list[str]] = {}
         for port in self.network.list_ours():
             if port.device_id.startswith(_VIP_OWNER):
                 vip_ports[port.device_id.removeprefix(_VIP_OWNER)] = port
             elif port.device_id:
-                amphora_ids.add(port.device_id)
-        return amphora_ids, vip_ports
+                amphora_ports.setdefault(port.device_id, []).append(port.id)
+        return amphora_ids | amphora_ports.keys(), vip_ports, amphora_ports
 
     def _ripe(self, lost: set[tuple[str, str]]) -> list[tuple[str, str]]:
         now = self.clock()
@@ -94,7 +95,7 @@ class Orphans:
                 ripe.append(key)
         return ripe
 
-    def _remove(self, kind: str, object_id: str, vip_port: Port | None) -> None:
+    def _remove(self, kind: str, object_id: str, vip_port: Port | None, amphora_ports: Sequence[str]) -> None:
         with self.db.read() as tx:  # once more: it may have been begun anew since
             look = tx.housekeeping.living_amphorae if kind == "amphora" else tx.housekeeping.living_load_balancers
             if look([object_id]):
@@ -109,7 +110,7 @@ class Orphans:
             self.compute.delete(object_id)
             if self.compute.find(object_id) is not None:
                 raise exceptions.Transient("its machine is not gone yet")
-            self.network.delete_amphora_ports(object_id)
+            self.network.delete_amphora_ports(object_id, port_ids=amphora_ports)
             with self.db.begin() as tx:
                 tx.amphorae.set_status([object_id], AmphoraStatus.PENDING_DELETE)
                 tx.amphorae.mark_deleted(object_id)

@@ -56,9 +56,20 @@ def _is_gone(services: Services, amphora_id: str, lease: jobs.Lease, failed: lis
     try:
         with services.fence.writing(lease) as order:
             services.compute.delete(amphora_id)
-            services.network.delete_amphora_ports(amphora_id, order=order)
+            services.network.delete_amphora_ports(amphora_id, order=order, port_ids=_known_ports(services, amphora_id))
     except exceptions.ControllerError as exc:
         LOG.warning("amphora %s could not be deleted: %s", amphora_id, exc)
         failed.append(exc)
         return False
     return True
+
+
+def _known_ports(services: Services, amphora_id: str) -> list[str]:
+    """The ports for management and VRRP, if both were written down."""
+    with services.db.read() as tx:
+        try:
+            amphora = tx.amphorae.get(amphora_id)
+        except exceptions.NotFound:  # its row was never written
+            return []
+    known = [one for one in (amphora.management_port_id, amphora.vrrp_port_id) if one is not None]
+    return known if len(known) == 2 else []

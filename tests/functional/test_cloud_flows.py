@@ -25,6 +25,7 @@ from controller.model.network import VipRequest, WantedAddress
 from controller.model.status import ProvisioningStatus, Topology
 from tests.contract import openstack_cloud
 from tests.functional import flow_site
+from tests.functional.test_comparison import compares, posted
 
 Calls = dict[str, int]
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -87,9 +88,7 @@ class CloudSite(flow_site.Site):
     def held(self) -> collections.Counter[str]:
         """How many of each thing there are in the cloud, but for each project's `default` group; servers that are going are waited for."""
         compute, network = self.cloud.services.compute, self.cloud.services.network
-        going = [one["name"] for one in compute.servers.values() if one["OS-EXT-STS:task_state"] == "deleting"]
-        for name in going:
-            self.cloud.eventually(lambda name=name: compute.named(name) == [])  # type: ignore[misc]
+        self.cloud.eventually(lambda: not compute.going())
         there = {name: len([one for one in rows.values() if one.get("name") != "default"]) for name, rows in network.rows.items()}
         there.pop("security-group-rules")  # which go with their groups
         return collections.Counter(servers=len(compute.servers), server_groups=len(compute.groups), **there)
@@ -364,6 +363,64 @@ def test_an_orphan_is_said_to_be_deleted_when_it_is(site: CloudSite, monkeypatch
         collector.collect(lambda: True)
     assert _told_of_orphans(site) == [("amphora", lost)]
     assert site.compute.find(lost) is None
+
+
+def _rename_all(site: CloudSite) -> None:
+    """Servers, ports and groups of ours, and the VIP port."""
+    _rename(site)
+    rows = site.cloud.services.network.rows
+    for one in (*rows["ports"].values(), *(group for group in rows["security-groups"].values() if group["name"] != "default")):
+        one["name"] = "renamed-by-an-operator"
+
+
+@pytest.mark.parametrize("topology", list(Topology))
+def test_all_that_somebody_renamed_goes_on_and_goes_with_its_load_balancer(site: CloudSite, topology: Topology) -> None:
+    site.cloud.services.compute.build_time = 0.0  # a successor that is heard is built, and takes a port
+    (subnet_id,) = site.cloud.a_network("198.18.9.0/24").subnet_ids
+    before, load_balancer_id = site.held(), site.built(topology)
+    pool_id = site.snapshot(load_balancer_id).pools[0].id
+    site.accept(load_balancer_id, flow_site.a_member(pool_id, "198.18.9.10", subnet_id=subnet_id))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    held = site.held()
+    _rename_all(site)
+    compares(site).compare(lambda: True)
+    assert posted(site) == [], "nothing is missing"
+    site.accept(load_balancer_id, flow_site.a_listener(8443))
+    site.succeed(flow_site.an_update(load_balancer_id))
+    site.succeed(jobs.RepairLoadBalancer(load_balancer_id=load_balancer_id))
+    assert site.held() == held, "nothing was made a second time"
+    assert {80, 8443} <= {rule.port for rule in site.network.vip_access(load_balancer_id)}
+    (role, lost), *_ = site.amphorae(load_balancer_id).items()
+    assert role is not None
+    site.succeed(jobs.FailoverAmphora(load_balancer_id=load_balancer_id, amphora_id=lost, replacement_id=str(uuid.uuid4()), role=role))
+    assert site.held() == held, "what the former amphora had is gone"
+    _rename_all(site)
+    site.accept_delete(load_balancer_id)
+    site.succeed(flow_site.a_deletion(load_balancer_id))
+    assert site.held() == before
+
+
+def test_a_port_that_was_renamed_before_its_answer_came_is_not_made_again(site: CloudSite) -> None:
+    amphora_id, member_network = str(uuid.uuid4()), site.cloud.a_network("198.18.9.0/24")
+    made = [site.cloud.network.ensure_management_port(amphora_id).id]
+    made.append(site.cloud.network.ensure_member_port(amphora_id, member_network.id, member_network.subnet_ids).id)
+    _rename_all(site)
+    assert site.cloud.network.ensure_management_port(amphora_id).id == made[0]
+    assert site.cloud.network.ensure_member_port(amphora_id, member_network.id, member_network.subnet_ids).id == made[1]
+    assert [one.id for one in site.cloud.network.member_ports(amphora_id)] == made[1:]
+
+
+def test_renamed_ports_and_groups_that_no_row_explains_are_orphans(site: CloudSite) -> None:
+    site.accept_load_balancer(Topology.SINGLE)  # in a database that knows none, nothing is an orphan
+    before, lost, balancer = site.held(), str(uuid.uuid4()), str(uuid.uuid4())
+    site.cloud.network.ensure_management_port(lost)
+    site.cloud.network.allocate_vip(balancer, site.cloud.project_id, VipRequest(subnet_id=site.subnet_id))
+    _rename_all(site)
+    collector = orphans.Orphans(site.db, site.compute, site.network, grace=0.0)
+    for _ in range(2):
+        collector.collect(lambda: True)
+    assert sorted(_told_of_orphans(site)) == sorted([("amphora", lost), ("load_balancer", balancer)])
+    assert site.held() == before
 
 
 def _rename(site: CloudSite) -> None:

@@ -242,6 +242,19 @@ def test_remove_deletes_what_prepare_made_and_nothing_else(cloud: simulated.Simu
     assert all(one["id"] in {each for found in cloud.inventory().values() for each in found} for one in strangers)
 
 
+@pytest.mark.parametrize("visibility", ["private", "shared", "community", "public"])
+def test_remove_takes_our_image_by_whatever_name_and_no_other_projects(
+    cloud: simulated.SimulatedCloud, tmp_path: pathlib.Path, visibility: str
+) -> None:
+    assert _prepare(tmp_path) == 0
+    (ours,) = cloud.store["images"].values()
+    theirs = cloud.add("images", **{**ours, "id": "theirs", "owner": "another", "visibility": visibility})
+    another = cloud.add("images", **{**ours, "id": "another", "name": "next-amphora", "figlina_prefix": "next"})
+    ours |= {"name": "renamed-by-an-operator", "visibility": visibility}
+    assert _remove(tmp_path) == 0
+    assert set(cloud.store["images"]) == {theirs["id"], another["id"]}
+
+
 @pytest.mark.parametrize("user", ["booted-of-image", "booted-in-flavor", "on-network", "with-group"])
 @pytest.mark.parametrize("more", [[], ["--dry-run"]], ids=["", "dry-run"])
 def test_remove_deletes_nothing_while_something_is_in_use(

@@ -109,6 +109,12 @@ class Compute:
             self._pass_time()
             return [one for one in self.servers.values() if one["name"] == name]
 
+    def going(self) -> list[str]:
+        """Ids of servers that are being deleted still, whatever they are called."""
+        with self.cloud.lock:
+            self._pass_time()
+            return [one["id"] for one in self.servers.values() if one["OS-EXT-STS:task_state"] == "deleting"]
+
     def stop(self, name: str) -> None:
         """`openstack server stop`."""
         self._change(name, {"status": "SHUTOFF", "OS-EXT-STS:vm_state": "stopped", "OS-EXT-STS:power_state": 4})

@@ -364,7 +364,7 @@ class FakeNetwork(interface.NetworkDriver):
             if not kept:
                 cloud.delete(port_id)
 
-    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None, port_ids: Sequence[str] = ()) -> None:
         with self._by(order) as cloud:
             for plug in cloud.of_amphora(amphora_id, _MANAGEMENT, _VRRP, _MEMBER):
                 cloud.delete(plug.port.id)

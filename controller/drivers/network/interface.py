@@ -155,8 +155,10 @@ class NetworkDriver(abc.ABC):
         """
 
     @abc.abstractmethod
-    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
-        """Delete every port of an amphora (management, VRRP, members); none left is fine."""
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None, port_ids: Sequence[str] = ()) -> None:
+        """Delete every port of an amphora (management, VRRP, members); none left is fine. `port_ids`, if any, are those for management and
+        VRRP, or all, as they are known otherwise, whatever they are called by now.
+        """
 
     @abc.abstractmethod
     def set_vip_access(self, load_balancer_id: str, vip: model.Vip, rules: Sequence[AccessRule], order: Order | None = None) -> None:

@@ -1,7 +1,8 @@
 """Ports and security groups in Neutron, as a user of it that may act in the projects of tenants.
 
-A port of an amphora is found by its name in the service's own project: its `device_id` is Nova's while a machine has it. Neutron has no
-place for an order that would be compared as something is written; see `NetworkDriver`.
+A port of an amphora is found in the service's own project by its description, by its name where it has none of ours, and by its id where
+that is known: its `device_id` is Nova's while a machine has it. Neutron has no place for an order that would be compared as something is
+written; see `NetworkDriver`.
 """
 
 import contextlib
@@ -285,7 +286,8 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in found:
             if row["id"] != vip.port_id and row["device_owner"] != vips.DEVICE_OWNER:
                 continue
-            if row["name"] == vips.name_of(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
+            is_ours = row["description"] == shapes.description_of(self._neutron.mark, load_balancer_id)
+            if is_ours or row["name"] == vips.name_of(load_balancer_id) or (row["id"] == vip.port_id and vip.port_is_ours):
                 self._neutron.service.delete(f"/ports/{row['id']}")
             else:
                 self._release(load_balancer_id, row, vip)
@@ -341,7 +343,7 @@ class NeutronNetwork(interface.NetworkDriver):
         body: dict[str, Any] = self._of_amphora(shapes.VRRP, amphora_id, vip.network_id)
         of_vip, carriers = self._bearers(load_balancer_id, vip)
         for row in carriers:
-            if row["name"] == body["name"]:
+            if shapes.is_named(row, shapes.VRRP, amphora_id):
                 return self._port(row)
         subnet_ids = [one.subnet_id for one in vip.addresses]
         body |= {"description": shapes.description_of(self._neutron.mark, load_balancer_id)}
@@ -373,7 +375,7 @@ class NeutronNetwork(interface.NetworkDriver):
         body |= shapes.DIRECT if vnic_type == DIRECT else {}
         body |= {"fixed_ips": [{"subnet_id": one} for one in subnet_ids]} if subnet_ids else {}
         with ours(subnet_of=self._range_of(*subnet_ids)):
-            row = self._neutron.port_like(body) or self._create(body, plug)[0]
+            row = self._member_port_on(network_id, amphora_id) or self._create(body, plug)[0]
             has = {fixed["subnet_id"] for fixed in row["fixed_ips"]}
             if missing := [one for one in subnet_ids if one not in has]:
                 fixed_ips = [*row["fixed_ips"], *({"subnet_id": one} for one in missing)]
@@ -381,7 +383,7 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._port(row)
 
     def _of_amphora(self, kind: str, amphora_id: str, network_id: str) -> dict[str, Any]:
-        description = shapes.marked(self._neutron.mark, f"Port of amphora {amphora_id}")
+        description = shapes.description_of_port(self._neutron.mark, amphora_id)
         named = {"name": shapes.name_of_port(kind, amphora_id), "description": description}
         return {**named, "network_id": network_id, "device_owner": vips.DEVICE_OWNER}
 
@@ -389,7 +391,20 @@ class NeutronNetwork(interface.NetworkDriver):
         return self._neutron.create_port({"mac_address": shapes.mac_of(body["name"], body["network_id"], plug), **body})
 
     def member_ports(self, amphora_id: str) -> Sequence[Port]:
-        return self._ports(self._rows_of([amphora_id], shapes.MEMBER))
+        return self._ports(self._towards_members([amphora_id]))
+
+    def _member_port_on(self, network_id: str, amphora_id: str) -> Row | None:
+        description, own = shapes.description_of_port(self._neutron.mark, amphora_id), self._neutron.project_id
+        found = self._neutron.list("ports", PORT_FIELDS, description=description, network_id=network_id, project_id=own)
+        return min(filter(self._is_towards_members, found), key=lambda row: str(row["id"]), default=None)
+
+    def _towards_members(self, amphora_ids: Sequence[str]) -> list[Row]:
+        """All of their ports have descriptions like that, but for those on the networks of VIPs; where none has, they have names."""
+        descriptions = [shapes.description_of_port(self._neutron.mark, one) for one in amphora_ids]
+        if not descriptions:
+            return []
+        found = self._neutron.list("ports", PORT_FIELDS, description=descriptions, project_id=self._neutron.project_id)
+        return list(filter(self._is_towards_members, found)) if found else self._rows_of(amphora_ids, shapes.MEMBER)
 
     def _rows_of(self, amphora_ids: Sequence[str], *kinds: str) -> list[Row]:
         names = [shapes.name_of_port(kind, one) for one in amphora_ids for kind in kinds]
@@ -398,7 +413,7 @@ class NeutronNetwork(interface.NetworkDriver):
     def release_member_port(self, port_id: str, subnet_ids: Sequence[str] = (), order: Order | None = None) -> None:
         with contextlib.suppress(exceptions.NotFound):
             row = self._port_row(port_id)
-            if not row["name"].startswith(shapes.name_of_port(shapes.MEMBER, "")) or row["project_id"] != self._neutron.project_id:
+            if not self._is_towards_members(row):
                 raise exceptions.Conflict(f"The port {port_id} is not one towards members.")
             kept = [fixed for fixed in row["fixed_ips"] if fixed["subnet_id"] in subnet_ids]
             if not kept:
@@ -406,9 +421,24 @@ class NeutronNetwork(interface.NetworkDriver):
             elif len(kept) < len(row["fixed_ips"]):
                 self._neutron.change_port(port_id, fixed_ips=kept)
 
-    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None) -> None:
-        for row in self._rows_of([amphora_id], shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER):
-            self._neutron.service.delete(f"/ports/{row['id']}")
+    def _is_towards_members(self, row: Row) -> bool:
+        """By its name, or by its description: then it is no port for management, which has the same one."""
+        if row["project_id"] != self._neutron.project_id:
+            return False
+        if row["name"].startswith(shapes.name_of_port(shapes.MEMBER, "")):
+            return True
+        amphora_id = str(shapes.amphora_of(row))
+        described = row["description"] == shapes.description_of_port(self._neutron.mark, amphora_id)
+        is_management = shapes.is_named(row, shapes.MANAGEMENT, amphora_id) or row["network_id"] in self._management_networks
+        return described and not is_management
+
+    def delete_amphora_ports(self, amphora_id: str, order: Order | None = None, port_ids: Sequence[str] = ()) -> None:
+        description = shapes.description_of_port(self._neutron.mark, amphora_id)
+        rows = self._neutron.list("ports", ("id",), description=description, project_id=self._neutron.project_id)
+        if not rows or not port_ids:
+            rows += self._rows_of([amphora_id], shapes.MANAGEMENT, shapes.VRRP, shapes.MEMBER)
+        for port_id in dict.fromkeys((*(row["id"] for row in rows), *port_ids)):
+            self._neutron.service.delete(f"/ports/{port_id}")
 
     def set_vip_qos(self, load_balancer_id: str, vip: model.Vip, order: Order | None = None) -> None:
         """The VIP port first: a policy that does not exist is refused there, before anything is changed."""
@@ -455,7 +485,7 @@ class NeutronNetwork(interface.NetworkDriver):
         for row in [*([of_vip] if vip.limits_its_port else []), *carriers]:
             if row.get("qos_policy_id") != vip.qos_policy_id:
                 yield row["id"], {"qos_policy_id": vip.qos_policy_id}, vips.strayed_qos(row["id"])
-        for row in [*carriers, *self._rows_of([str(shapes.amphora_of(one)) for one in carriers], shapes.MEMBER)]:
+        for row in [*carriers, *self._towards_members([one for one in map(shapes.amphora_of, carriers) if one is not None])]:
             if not row["admin_state_up"]:
                 yield row["id"], {"admin_state_up": True}, f"the port {row['id']} is switched off"
 
@@ -528,4 +558,5 @@ class NeutronNetwork(interface.NetworkDriver):
         rows = self._neutron.list("ports", PORT_FIELDS, description=description, network_id=vip.network_id)
         of_vip = next((row for row in rows if row["id"] == vip.port_id), None) or self._port_row(vip.port_id)
         own = self._neutron.project_id
-        return of_vip, [row for row in rows if row["project_id"] == own and shapes.amphora_of(row) and row["id"] != vip.port_id]
+        others = (vip.port_id, f"lb-{load_balancer_id}")
+        return of_vip, [row for row in rows if row["project_id"] == own and not {row["id"], row["device_id"]}.intersection(others)]

@@ -83,7 +83,8 @@ class Neutron:
             return ()
 
     def create_port(self, body: Mapping[str, Any]) -> tuple[Row, bool]:
-        """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one.
+        """Make a port with the name and the MAC address of this body; if it is there already, by whichever try, it is that one. In our
+        project it may have been renamed since: its MAC address and its description tell that it is ours.
 
         Returns whether this very call made it, too.
 
@@ -101,6 +102,8 @@ class Neutron:
                     body = {key: value for key, value in body.items() if key not in ("security_groups", "allowed_address_pairs")}
                     body["port_security_enabled"] = False
                 elif getattr(error, "kind", "") == "MacAddressInUse" and "mac_address" in body:
+                    if "project_id" not in body and (found := self.port_like(body, "mac_address", "description")):
+                        return found, False
                     del body["mac_address"]  # somebody else has it, by an accident or on purpose
                 elif not isinstance(error, exceptions.Transient) or attempt >= _TRIES:
                     raise
@@ -108,10 +111,10 @@ class Neutron:
                 return made, True
         raise AssertionError("the last try returns or raises")
 
-    def port_like(self, body: Mapping[str, Any]) -> Row | None:
-        """The port of this name on this network, in the project that is to have it."""
-        project_id = body.get("project_id", self.project_id)
-        found = self.list("ports", PORT_FIELDS, name=body["name"], network_id=body["network_id"], project_id=project_id)
+    def port_like(self, body: Mapping[str, Any], *by: str) -> Row | None:
+        """The port of this name, or whatever else it is to be known by, on this network, in the project that is to have it."""
+        known = {key: body[key] for key in (*(by or ("name",)), "network_id")}
+        found = self.list("ports", PORT_FIELDS, project_id=body.get("project_id", self.project_id), **known)
         return min(found, key=lambda row: str(row["id"]), default=None)
 
     def change_port(self, port_id: str, **values: Any) -> Row:

@@ -5,7 +5,8 @@ beside whatever the VIP port's list says, so that no tenant can part the halves.
 """
 
 import ipaddress
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from controller import exceptions
 from controller.drivers.network import neutron_shapes as shapes
@@ -14,10 +15,13 @@ from controller.drivers.network.neutron_shapes import Row
 from controller.model.network import AccessRule
 from controller.openstack import errors
 
-_FIELDS = ("id", "name", "project_id", "security_group_rules")
+_FIELDS = ("id", "name", "description", "project_id", "security_group_rules")
 _ROUNDS = 3
 _Key = tuple[str, str, int | None, int | None, str | None]
 """Ethertype, protocol, first and last port, and prefix of a rule."""
+
+
+_DESCRIBED = re.compile(r"Load balancer (\S+): what its ")
 
 
 class Groups:
@@ -28,16 +32,28 @@ class Groups:
 
     def of(self, load_balancer_id: str) -> tuple[Row | None, Row | None]:
         """The group of its listeners, and that of its amphorae among themselves; one call."""
+        known = zip(_names(load_balancer_id), self._descriptions(load_balancer_id), strict=True)
         rows = self._rows(load_balancer_id)
-        first = {name: next((row for row in rows if row["name"] == name), None) for name in _names(load_balancer_id)}
-        listeners, amphorae = _names(load_balancer_id)
-        return first[listeners], first[amphorae]
+        listeners, amphorae = (next((row for row in rows if _is_it(row, *one)), None) for one in known)
+        return listeners, amphorae
 
     def _rows(self, load_balancer_id: str) -> list[Row]:
-        """By their ids, so that everybody takes the same one for the first."""
-        names = _names(load_balancer_id)
-        found = self._neutron.list("security-groups", _FIELDS, name=names, project_id=self._neutron.project_id)
-        return sorted(found, key=lambda row: str(row["id"]))
+        """By their descriptions, for names can be changed; where none has ours, by their names.
+
+        In the order of their ids, so that everybody takes the same one for the first.
+        """
+        asked: list[Mapping[str, Sequence[str]]] = [
+            {"description": self._descriptions(load_balancer_id)},
+            {"name": _names(load_balancer_id)},
+        ]
+        for one in asked:
+            if found := self._neutron.list("security-groups", _FIELDS, project_id=self._neutron.project_id, **one):
+                return sorted(found, key=lambda row: str(row["id"]))
+        return []
+
+    def _descriptions(self, load_balancer_id: str) -> tuple[str, str]:
+        of, mark = f"Load balancer {load_balancer_id}:", self._neutron.mark
+        return shapes.marked(mark, f"{of} what its listeners open"), shapes.marked(mark, f"{of} what its amphorae tell each other")
 
     def of_many(self, load_balancer_ids: Iterable[str]) -> list[Row]:
         """The groups of all of them."""
@@ -47,8 +63,7 @@ class Groups:
     def make(self, load_balancer_id: str, *, of_amphorae: bool = False) -> Row:
         """A group that is not there; if its answer is lost, it is looked for."""
         name = _names(load_balancer_id)[of_amphorae]
-        what = "what its amphorae tell each other" if of_amphorae else "what its listeners open"
-        body = {"name": name, "description": shapes.marked(self._neutron.mark, f"Load balancer {load_balancer_id}: {what}")}
+        body = {"name": name, "description": self._descriptions(load_balancer_id)[of_amphorae]}
         try:
             made: Row = self._neutron.service.post("/security-groups", {"security_group": body})["security_group"]
         except exceptions.Transient:
@@ -124,9 +139,15 @@ class Groups:
         """Ids of those of which there is a group."""
         rows = self._neutron.list("security-groups", ("name", "description"), project_id=self._neutron.project_id)
         found = [row for row in rows if shapes.is_marked(self._neutron.mark, row)]
+        described = (_DESCRIBED.match(row["description"]) for row in found)
         names = [row["name"].removesuffix("-amphorae") for row in found if row["name"].startswith("lb-")]
-        ids = dict.fromkeys(name.removeprefix("lb-") for name in names)
+        ids = dict.fromkeys([*(one[1] for one in described if one), *(name.removeprefix("lb-") for name in names)])
         return [one for one in ids if one.count("-") == 4]  # an operator's own groups may be named `lb-mgmt-sec-grp`
+
+
+def _is_it(row: Row, name: str, description: str) -> bool:
+    """Whether it is the group of this name, be it renamed."""
+    return bool(row["name"] == name or row["description"] == description)
 
 
 def _names(load_balancer_id: str) -> tuple[str, str]:

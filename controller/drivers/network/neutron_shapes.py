@@ -13,6 +13,7 @@ Row = Mapping[str, Any]
 
 VRRP, MEMBER, MANAGEMENT = "vrrp", "member", "management"
 _OF_AMPHORAE = re.compile(f"octavia-lb-(?:{VRRP}|{MEMBER}|{MANAGEMENT})-(.+)")
+_DESCRIBED = re.compile(r"Port of amphora (\S+) \(.+\)")
 
 _IPV6_MODES = ("ipv6_ra_mode", "ipv6_address_mode")
 NETWORK_FIELDS = ("id", "name", "mtu", "subnets", "project_id", "shared", "router:external")
@@ -56,6 +57,17 @@ def marked(mark: str, words: str) -> str:
     return f"{words} ({mark})"
 
 
+def description_of_port(mark: str, amphora_id: str) -> str:
+    """Of an amphora's ports for its management and towards members."""
+    return marked(mark, f"Port of amphora {amphora_id}")
+
+
+def is_named(row: Row, kind: str, amphora_id: str) -> bool:
+    """Whether it is this port of an amphora, by its name, or by the MAC address that was made of that: names can be changed."""
+    name = name_of_port(kind, amphora_id)
+    return bool(row["name"] == name or row["mac_address"] == mac_of(name, row["network_id"]))
+
+
 def is_marked(mark: str, row: Row) -> bool:
     """Whether this deployment made it."""
     return str(row["description"]).endswith(f" ({mark})")
@@ -85,8 +97,10 @@ def mac_behind(address: str) -> str | None:
 
 
 def amphora_of(row: Row) -> str | None:
-    """Whose port it is, if its name says that it is an amphora's. While a machine has it, its `device_id` is Nova's id of that."""
-    match = _OF_AMPHORAE.fullmatch(row["name"])
+    """Whose port it is, if its name or, as that can be changed, its description says that it is an amphora's. While a machine has it, its
+    `device_id` is Nova's id of that.
+    """
+    match = _OF_AMPHORAE.fullmatch(row["name"]) or _DESCRIBED.fullmatch(row["description"])
     return match[1] if match else None
 
 
