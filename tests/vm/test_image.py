@@ -108,6 +108,11 @@ def test_as_many_flows_are_known_as_an_eighth_of_the_memory_holds(machine: vm.Ma
     assert kibibytes / 8 <= int(most) / 2 * 1.01 <= kibibytes / 8 * 1.1
 
 
+def test_three_thousand_members_beside_it_are_known_at_once(machine: vm.Machine) -> None:
+    """Of its own the kernel knows 1,024 neighbours, and drops what is for others."""
+    assert _told(machine, "neighbours.sh", between=()) == {"answered": 3000, "known": 3000}
+
+
 def test_ipvs_takes_datagrams_to_a_member_with_the_rights_of_keepalived(machine: vm.Machine) -> None:
     """Of UDP and SCTP, through every scheduler that keepalived may be told, counted by what the agent may run."""
     told = _told(machine, "ipvs.sh")
@@ -129,9 +134,9 @@ def test_an_association_whose_flow_was_ended_is_aborted(machine: vm.Machine) -> 
     assert _told(machine, "sctp.sh") == {"served": True, "ended": True, "heard": "ECONNRESET"}
 
 
-def _told(machine: vm.Machine, name: str) -> dict[str, Any]:
-    """What one of the scripts of `guest/` has seen between a client and a member."""
-    script = "".join((GUEST_SCRIPTS / part).read_text() for part in ("routed.sh", name))
+def _told(machine: vm.Machine, name: str, between: tuple[str, ...] = ("routed.sh",)) -> dict[str, Any]:
+    """What one of the scripts of `guest/` has seen, by itself or between a client and a member."""
+    script = "".join((GUEST_SCRIPTS / part).read_text() for part in (*between, name))
     found: dict[str, Any] = json.loads(machine.ssh("sh -s", script=script).splitlines()[-1])
     return found
 
