@@ -44,6 +44,7 @@ FIRST_START_TIMEOUT = 30.0
 STOP_TIMEOUT = 2.0
 _PAUSES = 10
 """So many times as long as the counters of a worker took to read they are left alone while its successor starts."""
+_RESERVED = pathlib.Path("/proc/sys/net/ipv4/ip_local_reserved_ports")  # of IPv6, too
 CONFIG = "haproxy.cfg"
 """The file of the configuration that is meant to run: while there is none, no HAProxy is."""
 
@@ -148,6 +149,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._last_preamble: tuple[tuple[str, str | None], str] | None = None  # of a large configuration it takes a while to make
         self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
+        self._reserved: frozenset[int] = frozenset()  # ports that no connection to a member takes
         self._strangers = ""  # backends that the next worker is to check beside, for a configuration that is to come
         self._worker_pulse, self._master_pulse = programs.Pulse(), programs.Pulse()
         self._restarts = programs.Restarts()
@@ -248,11 +250,25 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def apply(self, text: str, wanted: rest.WantedState) -> str:
         config = certificates.noted(text, wanted)
+        self._reserve_ports(config)
         with self._replacing():
             how = self._bring_to(config, self._preamble(config, wanted.peer_name))
         if how != program.NONE:
             self.changes.first_checks.wait()
         return how
+
+    def _reserve_ports(self, config: str) -> None:
+        """Have no connection to a member take the port of peers: both are at one address, and HAProxy could not listen there."""
+        ports = haproxy_tables.ports_of_peers(config)
+        if not ports or not self._namespace or ports == self._reserved:
+            return
+        words = ",".join(map(str, sorted(ports)))
+        try:
+            system.inside_namespace(self._namespace, lambda: _RESERVED.write_text(words))
+        except OSError as exc:
+            LOG.warning("Connections to members may take the port of peers: %s", exc)
+            return
+        self._reserved = ports
 
     def _bring_to(self, config: str, preamble: str) -> str:
         running = self.config
@@ -297,6 +313,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def resume(self) -> None:
         if (config := self.config) is not None:
+            self._reserve_ports(config)
             self._ensure_exporting(config)
             self.changes.find_lingering(config)
             self.changes.first_checks.find()

@@ -127,7 +127,13 @@ def same_tables(old: str, new: str) -> Iterator[str]:
 
 def new_peers(old: str, new: str) -> frozenset[str]:
     """The names of peers that only the new configuration has."""
-    return frozenset(_peers(new) - _peers(old))
+    return frozenset(_peers(new).keys() - _peers(old).keys())
+
+
+def ports_of_peers(text: str) -> frozenset[int]:
+    """Where the HAProxies of a pair find each other."""
+    ports = (address.rpartition(":")[2] for address in _peers(text).values())
+    return frozenset(int(port) for port in ports if port.isdecimal())
 
 
 def is_told(shown: str, peer: str, tables: Iterable[str]) -> bool:
@@ -181,9 +187,10 @@ def _sticking(section: haproxy_config.Section) -> tuple[str, ...]:
     return tuple(line.partition(" size ")[0] for line in section.lines if line.startswith(("stick-table ", "stick ")))
 
 
-def _peers(text: str) -> set[str]:
+def _peers(text: str) -> dict[str, str]:
+    """Their addresses by their names."""
     lines = (line.split() for chunk in haproxy_config.cut(text) if chunk.startswith("peers") for line in chunk.splitlines())
-    return {words[1] for words in lines if len(words) > 1 and words[0] == "peer"}
+    return {words[1]: words[2] for words in lines if len(words) > 2 and words[0] == "peer"}
 
 
 def _teaches(peers: str) -> bool:

@@ -40,6 +40,7 @@ _SYSCTLS = {  # a new namespace has the kernel's own values, not those of the ma
     "net/ipv4/conf/all/send_redirects": "0",  # clients go on by way of the amphora, even if a member is beside them
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv4/ip_local_port_range": "1025 65534",
+    "net/ipv4/ip_local_reserved_ports": "1025",  # where a half of a pair is found by the other one, if nobody chose another port
     "net/ipv4/tcp_fin_timeout": "5",
     "net/ipv4/tcp_keepalive_time": "300",
     "net/ipv4/tcp_max_tw_buckets": "5800000",

@@ -201,5 +201,23 @@ def talk(amphora: Amphora, *commands: str) -> str:
     return amphora.exec("python3", "-c", f"import socket,sys\nfor line in sys.argv[1:]: {ask}", *commands)
 
 
+def test_connections_to_members_leave_the_port_alone_on_which_peers_meet(amphora: Amphora) -> None:
+    """A half of a pair asks members from the address at which its peer finds it. Who can't have that port refuses the configuration."""
+    server = f"m1 {amphora.web(9010)} weight 1"
+    amphora.apply(1, config(server))
+    amphora.tenant("sh", "-c", 'echo "1025 1032" > /proc/sys/net/ipv4/ip_local_port_range')  # the kernel begins with the odd ones
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            client = stack.enter_context(contextlib.closing(amphora.connect()))
+            client.sendall(b"GET /download HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        pair = config(server, extra=SOURCE_IP).replace("\nfrontend", PEERS.replace("127.0.0.1", agent_amphora.VRRP), 1)
+        assert amphora.apply(2, pair, peer_name="me") == "reload"
+        assert amphora.apply(3, pair.replace(":1025", ":2025"), peer_name="me") == "reload"  # as an operator may choose
+        assert amphora.tenant("cat", "/proc/sys/net/ipv4/ip_local_reserved_ports").strip() == "2025"
+    amphora.tenant("sh", "-c", 'echo "1025 65534" > /proc/sys/net/ipv4/ip_local_port_range')
+    amphora.stop_web(9010)
+
+
 def peers(amphora: Amphora) -> str:
     return talk(amphora, "show peers")

@@ -87,3 +87,9 @@ def test_new_peers_are_those_that_were_not_named_before() -> None:
     paired = alone.replace("\n\n", "\n    peer other 198.19.0.2:1025\n\n", 1)
     assert haproxy_tables.new_peers(alone, paired) == {"other"}
     assert haproxy_tables.new_peers(paired, alone) == haproxy_tables.new_peers(paired, paired) == frozenset()
+
+
+def test_ports_of_peers_are_those_on_which_they_listen() -> None:
+    listening = "peers p\n    peer me 198.19.0.1:1025\n    peer other [fd00::2]:1026\n\nbackend b\n    server peer 127.0.0.1:1\n"
+    assert haproxy_tables.ports_of_peers(listening) == {1025, 1026}
+    assert haproxy_tables.ports_of_peers(listening.partition("\n\n")[2]) == frozenset()
