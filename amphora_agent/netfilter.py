@@ -41,6 +41,7 @@ _SHARE = 20
 _PATIENCE = 1.0
 """Seconds at most for which a push waits for first checks."""
 _FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
+_REDIRECTS = "net/ipv4/conf/all/accept_redirects"  # the kernel lets them be heeded again when forwarding ends
 _SCTP = pathlib.Path("/proc/sys/net/netfilter/nf_conntrack_sctp_timeout_established")
 _Known = dict[member_checks.Key, bool]
 
@@ -380,7 +381,10 @@ class Netfilter(program.Program):
             counted = netlink.counters(_TABLE)
             if members and counted:
                 began = time.monotonic()
-                self._read_members(counted)
+                try:
+                    self._read_members(counted)
+                except OSError as exc:  # the rules are there all the same
+                    LOG.warning("What members of UDP and SCTP have had is not known now: %s", exc)
                 self._members_at = (now := time.monotonic()) + _SHARE * (now - began)
             return counted, netlink.has_table(admission.TABLE)
 
@@ -421,10 +425,10 @@ class Netfilter(program.Program):
         """Let packets pass from one NIC to another: the table lets no others pass than those of its flows."""
 
         def write() -> None:
-            for key in _FORWARDING:
+            for key, value in (*((key, str(int(wanted))) for key in _FORWARDING), (_REDIRECTS, "0")):
                 path = pathlib.Path("/proc/sys", key)
-                if path.exists() and path.read_text().strip() != str(int(wanted)):
-                    path.write_text(str(int(wanted)))
+                if path.exists() and path.read_text().strip() != value:
+                    path.write_text(value)
 
         system.inside_namespace(self._namespace, write)
 

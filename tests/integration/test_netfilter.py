@@ -1018,6 +1018,28 @@ def test_nothing_is_forwarded_while_no_table_says_what_may_pass(site: Site, monk
         assert _forwards(site)
 
 
+def test_who_forwards_no_more_heeds_no_redirects(site: Site) -> None:
+    """Neighbours would say where members are."""
+    site.apply(service(member(5001)))
+    site.program.stop()
+    assert not _forwards(site)
+    assert site.indoors("cat", "/proc/sys/net/ipv4/conf/all/accept_redirects") == "0\n"
+
+
+def test_rules_serve_on_where_nobody_knows_what_members_have_had(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(table: str, name: str) -> None:
+        raise OSError(105, "No buffer space available")
+
+    site.start(5001)
+    site.apply(service(member(5001)))
+    with monkeypatch.context() as patch:
+        patch.setattr(netlink, "counted_elements", refuse)
+        site.program._members_at = 0.0
+        assert site.look().listeners["l-1"]["status"] == "OPEN"
+    assert site.program._record.show({datagrams.NAME: programs.RUNS})[datagrams.NAME]["died"] == 0
+    assert site.flow() == 5001
+
+
 def _forwards(site: Site) -> bool:
     return system.inside_namespace(site.inside, lambda: pathlib.Path("/proc/sys/net/ipv4/ip_forward").read_text()) == "1\n"
 
