@@ -150,7 +150,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
         self._reserved: frozenset[int] = frozenset()  # ports that no connection to a member takes
-        self._strangers = ""  # backends that the next worker is to check beside, for a configuration that is to come
+        self._introducing = ""  # what the next worker reads instead of the configuration: strangers are in it, whom it is to check beside
         self._worker_pulse, self._master_pulse = programs.Pulse(), programs.Pulse()
         self._restarts = programs.Restarts()
         self._ended: list[subprocess.Popen[bytes]] = []  # to be reaped
@@ -299,12 +299,15 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """Have members checked to whom `config` will lead clients that are served already: by another worker of the text that runs."""
         if self._text_of(worker) != _mark(running, _split_mark(system.read_file(self._global))[1]):
             return  # nobody knows what runs
-        self._strangers = haproxy_introduction.strangers(running, config)
+        if (found := haproxy_introduction.introduction(running, config)) is None:
+            return
+        programs_of_checks = f"global\n{self._external_checks()}" if rest.CHECKS_VARIABLE in found.text else ""
+        self._introducing = f"{programs_of_checks}{found.text}"
         try:
-            if self._strangers and self._reload(self._count_quietly):
-                self.changes.first_checks.wait()
+            if self._reload(self._count_quietly):
+                self.changes.first_checks.wait(found.leaving)
         finally:
-            self._strangers = ""
+            self._introducing = ""
 
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take its limits: from the next reload on, and for memory at once."""
@@ -672,7 +675,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _text_to_read(self) -> str:
         """What the next worker goes by."""
-        return f"{self.config or ''}{self._strangers}"
+        return self._introducing or self.config or ""
 
     def _arrange(self) -> None:
         """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
@@ -696,7 +699,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _write_check_addresses(self) -> None:
         """Tell external checks which servers are checked at an address of their own. A worker whose servers change is a new worker."""
-        targets = haproxy_config.addresses_of_external_checks(self.config or "")
+        targets = haproxy_config.addresses_of_external_checks(self._text_to_read())
         text = "".join(f"{backend}/{name} {address}\n" for (backend, name), address in targets.items())
         _write_if_new(self._checks / "addresses", text, mode=0o644)
 
@@ -709,7 +712,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         identity = [f"    localpeer {peer_name}"] if peer_name else []
         memory = system.memory().get("MemTotal", 0) << 10
         if rest.CHECKS_VARIABLE in config:
-            identity.append(_EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks).rstrip())
+            identity.append(self._external_checks().rstrip())
         if rest.CERTIFICATES_VARIABLE in config:
             identity.append(f"    setenv {rest.CERTIFICATES_VARIABLE} {self._certificates.directory}")
             identity.append(f"    tune.ssl.cachesize {haproxy_config.remembered_sessions(memory)}")
@@ -723,6 +726,9 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             limits=self.limits.lines(),
         )
         return made + self._exporter.backend if rest.METRICS_BACKEND in config else made
+
+    def _external_checks(self) -> str:
+        return _EXTERNAL_CHECKS.format(variable=rest.CHECKS_VARIABLE, directory=self._checks)
 
     def _said_since(self, position: int) -> str:
         said = (system.read_file(self._log) or b"")[position:].decode(errors="replace")

@@ -171,6 +171,13 @@ class _WebServer(http.server.ThreadingHTTPServer):
         self.fit = True
         self.thinks = 0.0  # seconds, about its health
 
+    def secure(self, file: pathlib.Path, pem: bytes) -> None:
+        """Speak TLS; the hand-shake is made where a connection is read."""
+        file.write_bytes(pem)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(file)
+        self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
+
     def handle_error(self, *_: Any) -> None:
         """Health checks reset their connections."""
 
@@ -378,10 +385,12 @@ class Amphora:
         """Do something in the outside namespace; its sockets stay there."""
         return system.inside_namespace(self.outside, action)
 
-    def web(self, port: int, fit: bool = True) -> str:
-        """A web server that answers with its port, and on `/health` whether it is fit; its address."""
+    def web(self, port: int, fit: bool = True, pem: bytes = b"") -> str:
+        """A web server that answers with its port, and on `/health` whether it is fit; its address. With a `pem` it speaks TLS."""
         server = self.outdoors(lambda: _WebServer((WEB, port)))
         server.fit = fit
+        if pem:
+            server.secure(self.folder / "web.pem", pem)
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         self._webs[port] = server
         return f"{WEB}:{port}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import pathlib
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
+from typing import Any
 
 import pytest
 
@@ -16,9 +18,13 @@ from tests.integration.agent_amphora import Amphora, config, eventually
 
 pytestmark = pytest.mark.integration
 HTTPCHK = "    timeout check 5s\n    option httpchk GET /health\n    http-check expect status 200"
+PING = '    timeout check 5s\n    option external-check\n    external-check command "${FIGLINA_CHECKS}/ping"'
 RARELY = "check inter 30s fall 3 rise 3"
 OFTEN = "check inter 300 fall 3 rise 3"
-FIT, SICK = 9001, 9002
+FIT, SICK, OTHER, SECURE = 9001, 9002, 9003, 9004
+ANOTHER_LINE = "\n    option forwardfor"
+SWITCHED_ON = f"m2 {SICK} disabled"
+NOBODY = f"{agent_amphora.WEB.rpartition('.')[0]}.77"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +33,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
     with agent_amphora.running(tmp_path_factory.mktemp("first") / "amphora") as amphora:
         amphora.web(FIT)
         amphora.web(SICK, fit=False)
+        amphora.web(OTHER)
         yield amphora
 
 
@@ -49,9 +56,14 @@ def checked(*servers: str, words: str = RARELY, extra: str = "", lines: str = HT
 
 def answers(amphora: Amphora, seconds: float) -> set[str]:
     """Who answers meanwhile; a request that nobody answers is none."""
-    found = set()
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    return answers_until(amphora, lambda: time.monotonic() >= until)
+
+
+def answers_until(amphora: Amphora, over: Callable[[], bool]) -> set[str]:
+    """The same, until something is over."""
+    found = set()
+    while not over():
         with contextlib.suppress(OSError, AssertionError, http.client.HTTPException):
             found.add(amphora.fetch())
     return found
@@ -81,7 +93,7 @@ def test_a_new_load_balancer_serves_when_the_push_is_confirmed(amphora: Amphora)
 
 
 def test_a_dead_member_does_not_hold_a_push_up(amphora: Amphora) -> None:
-    silent = f"m1 {agent_amphora.WEB.rpartition('.')[0]}.77:9001 weight 1 {RARELY}"
+    silent = f"m1 {NOBODY}:9001 weight 1 {RARELY}"
     begun = time.monotonic()
     amphora.apply(1, config(silent, extra=HTTPCHK))
     assert time.monotonic() - begun < 10  # not the 30 s of the interval, nor three times that; the figure is the benchmark's
@@ -111,15 +123,24 @@ def test_a_member_that_is_switched_off_and_on_serves_at_once_whoever_was_with_it
         assert amphora.fetch_all() == {str(FIT)}
 
 
-def checked_below(pool: str, *servers: str) -> str:
+def checked_below(pool: str, *servers: str, lines: str = HTTPCHK) -> str:
     """A configuration with a pool of another name."""
-    return checked(*servers).replace("p1:l1", f"{pool}:l1")
+    return checked(*servers, lines=lines).replace("p1:l1", f"{pool}:l1")
 
 
 REPLACED = {
     "the members": (checked(f"m1 {FIT}"), checked(f"m2 {SICK}"), "runtime"),
-    "the member that serves": (checked(f"m1 {FIT}", f"m2 {SICK} disabled"), checked(f"m1 {FIT} disabled", f"m2 {SICK}"), "runtime"),
+    "the members, by a reload": (checked(f"m1 {FIT}"), checked(f"m2 {SICK}", extra=ANOTHER_LINE), "reload"),
+    "the member that serves": (checked(f"m1 {FIT}", SWITCHED_ON), checked(f"m1 {FIT} disabled", f"m2 {SICK}"), "runtime"),
+    "the member that serves, by a reload": (
+        checked(f"m1 {FIT}", SWITCHED_ON),
+        checked(f"m1 {FIT} disabled", f"m2 {SICK}", extra=ANOTHER_LINE),
+        "reload",
+    ),
+    "the members of a ping": (checked(f"m1 {FIT}", lines=PING), checked(f"m2 {SICK}", lines=PING), "reload"),
     "the pool": (checked(f"m1 {FIT}"), checked_below("p2", f"m2 {SICK}"), "reload"),
+    "the pool, by one that is pinged": (checked(f"m1 {FIT}"), checked_below("p2", f"m2 {SICK}", lines=PING), "reload"),
+    "the pinged pool, by another": (checked(f"m1 {FIT}", lines=PING), checked_below("p2", f"m2 {SICK}", lines=PING), "reload"),
 }
 
 
@@ -130,10 +151,66 @@ def test_no_request_fails_when_others_take_over_who_are_yet_to_be_checked(amphor
     before, after, how = REPLACED[what]
     amphora.apply(1, before)
     amphora.set_thinking(SICK, 0.25)
+    assert how == applied_under_requests(amphora, after, str(SICK))
+
+
+def test_no_request_fails_when_a_pool_and_a_certificate_come_together(amphora: Amphora) -> None:
+    amphora.set_fit(SICK, True)
+    amphora.apply(1, checked(f"m1 {FIT}"))
+    amphora.set_thinking(SICK, 0.25)
+    of_listener = with_certificates(amphora, {"l1.pem": agent_amphora.Authority("any").issue("web.example")})
+    assert applied_under_requests(amphora, checked_below("p2", f"m2 {SICK}"), str(SICK), **of_listener) == "reload"
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_no_request_fails_when_a_pool_comes_that_verifies_its_members(amphora: Amphora, known: bool) -> None:
+    """Its authority comes with it, or is another one than that of its name before, by which nobody would be found fit."""
+    authority, other = agent_amphora.Authority("members"), agent_amphora.Authority("others")
+    amphora.web(SECURE, pem=authority.issue("member"))
+    try:
+        amphora.apply(1, checked(f"m1 {FIT}"), **(with_certificates(amphora, {"p2-ca.pem": other.root}) if known else {}))
+        amphora.set_thinking(SECURE, 0.25)
+        after = checked_below("p2", f"m2 {SECURE} ssl verify required ca-file p2-ca.pem")
+        assert applied_under_requests(amphora, after, str(SECURE), **with_certificates(amphora, {"p2-ca.pem": authority.root})) == "reload"
+    finally:
+        amphora.stop_web(SECURE)
+
+
+def test_who_takes_over_is_pinged_where_it_is_to_be_monitored(amphora: Amphora) -> None:
+    """Not at its own address, where somebody answers."""
+    amphora.set_fit(SICK, True)
+    amphora.apply(1, checked(f"m1 {FIT}"))
+    amphora.apply(2, checked_below("p2", f"m2 {SICK}", f"m3 {OTHER} addr {NOBODY}", lines=PING))
+    assert answers(amphora, 1.5) == {str(SICK)}
+
+
+@pytest.mark.parametrize("further", ["", ANOTHER_LINE], ids=["runtime", "reload"])
+def test_nobody_takes_over_who_is_found_sick(amphora: Amphora, further: str) -> None:
+    amphora.apply(1, checked(f"m1 {FIT}"))
+    amphora.set_thinking(SICK, 0.25)
+    applied = threading.Event()
     with futures.ThreadPoolExecutor(1) as client:
-        asked = client.submit(asked_until, amphora, str(SICK))
-        assert amphora.apply(2, after) == how
-        assert asked.result() == {str(FIT), str(SICK)}
+        asked = client.submit(answers_until, amphora, applied.is_set)
+        try:
+            amphora.apply(2, checked(f"m2 {SICK}", f"m3 {OTHER}", extra=further))
+        finally:
+            applied.set()
+    assert asked.result() | answers(amphora, 1.0) == {str(FIT), str(OTHER)}
+
+
+def applied_under_requests(amphora: Amphora, after: str, last: str, **certificates: Any) -> str:
+    """How a change was applied that leads clients from the fit one to another, each of whose requests was answered."""
+    with futures.ThreadPoolExecutor(1) as client:
+        asked = client.submit(asked_until, amphora, last)
+        how = amphora.apply(2, after, **certificates)
+        assert asked.result() == {str(FIT), last}
+    return how
+
+
+def with_certificates(amphora: Amphora, named: Mapping[str, bytes]) -> dict[str, Any]:
+    """What a wanted state says of certificates, which are sent first."""
+    names = {name: amphora.send_certificate(pem) for name, pem in named.items()}
+    return {"certificates": tuple(names.values()), "names": names}
 
 
 def asked_until(amphora: Amphora, last: str) -> set[str]:
@@ -188,7 +265,7 @@ def test_reports_say_of_whom_nothing_is_known_yet(tmp_path: pathlib.Path) -> Non
     with agent_amphora.running(tmp_path / "amphora", full_report_interval=1.0) as amphora:
         amphora.web(FIT)
         beats = amphora.beats()
-        silent = f"m2 {agent_amphora.WEB.rpartition('.')[0]}.77:9001 weight 1 check inter 20s fall 1 rise 3"
+        silent = f"m2 {NOBODY}:9001 weight 1 check inter 20s fall 1 rise 3"
         patient = config(f"m1 {agent_amphora.WEB}:{FIT} weight 1 {RARELY}", silent).replace("timeout connect 2s", "timeout connect 8s")
         amphora.apply(1, patient)
         report = beats.report(lambda report: report["generation"] == 1 and report["pools"]["p1:l1"]["members"]["m1"] == "UP")
