@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Iterator
 
 import pytest
 
-from tests.functional import flow_site, mariadb, postgresql
+from controller.db import database
+from tests.functional import flow_site, hostile_reports, mariadb, postgresql, small_flows
 
 
 @pytest.fixture
@@ -41,3 +43,25 @@ def database_url(request: pytest.FixtureRequest) -> str | None:
     if request.param == "sqlite":
         return None
     return str(request.getfixturevalue(f"{request.param}_server")) % _DATABASES[request.param]
+
+
+@pytest.fixture
+def database_of_each_kind(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
+    """An empty one."""
+    made = small_flows.new_database(tmp_path, database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def db(tmp_path: pathlib.Path) -> Iterator[database.Database]:
+    """An empty database, of SQLite where a module has no other."""
+    made = small_flows.new_database(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def manager(db: database.Database) -> hostile_reports.Manager:
+    """A health manager without threads."""
+    return hostile_reports.Manager(db)

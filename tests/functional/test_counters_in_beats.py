@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,18 +11,6 @@ from controller.db import database
 from controller.model import load_balancer as model
 from tests.functional import heartbeat_fleet, hostile_reports
 from tests.functional.hostile_reports import Amphora, Manager
-
-
-@pytest.fixture
-def db(tmp_path: pathlib.Path) -> Iterator[database.Database]:
-    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def manager(db: database.Database) -> Manager:
-    return Manager(db)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
 import uuid
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -19,18 +17,6 @@ from tests.functional import flow_site, heartbeat_fleet, hostile_reports
 from tests.functional.hostile_reports import Amphora, Manager
 
 MOST = 2**63 - 1
-
-
-@pytest.fixture
-def db(tmp_path: pathlib.Path) -> Iterator[database.Database]:
-    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def manager(db: database.Database) -> Manager:
-    return Manager(db)
 
 
 @pytest.fixture

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
 import threading
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
@@ -14,10 +12,8 @@ from tests.functional import small_flows
 
 
 @pytest.fixture
-def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
-    made = small_flows.new_database(tmp_path, database_url)
-    yield made
-    made.close()
+def db(database_of_each_kind: database.Database) -> database.Database:
+    return database_of_each_kind
 
 
 def test_a_reader_sees_one_moment_however_much_is_written_meanwhile(db: database.Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,13 +19,6 @@ BURST, EACH = 150, 20.0
 """So many lies, seconds apart: 50 minutes in which everything could be told. Then one an hour, which is as bad as more."""
 HOURS = 24
 MOST = paces.FEW + 1 + HOURS
-
-
-@pytest.fixture
-def db(tmp_path: pathlib.Path) -> Iterator[database.Database]:
-    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
-    yield made
-    made.close()
 
 
 def restarts(number: int) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -37,13 +36,6 @@ def eventually(condition: Callable[[], object], *beating: SimulatedAmphora, with
         for amphora in beating:
             amphora.beat()
         time.sleep(0.05 if beating else 0.01)
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[database.Database]:
-    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
-    yield made
-    made.close()
 
 
 class Bench:

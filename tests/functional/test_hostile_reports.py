@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import pathlib
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,22 +21,15 @@ from controller.health_manager import repairs, replay, statuses, verdict
 from controller.model import load_balancer as model
 from controller.model.status import OperatingStatus
 from tests import builders, databases
-from tests.functional import heartbeat_fleet, small_flows
+from tests.functional import heartbeat_fleet
 from tests.functional.hostile_reports import Amphora, Manager, a_stored_load_balancer, with_listeners
 
 MIB = 1024 * 1024
 
 
 @pytest.fixture
-def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
-    made = small_flows.new_database(tmp_path, database_url)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def manager(db: database.Database) -> Manager:
-    return Manager(db)
+def db(database_of_each_kind: database.Database) -> database.Database:
+    return database_of_each_kind
 
 
 @pytest.fixture

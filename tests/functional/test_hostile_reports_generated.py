@@ -10,9 +10,7 @@ import dataclasses
 import json
 import math
 import os
-import pathlib
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import hypothesis
@@ -22,7 +20,7 @@ from hypothesis import strategies as st
 from amphora_agent.protocol import heartbeat
 from controller.db import database
 from controller.health_manager import replay
-from tests.functional import heartbeat_fleet, small_flows
+from tests.functional import heartbeat_fleet
 from tests.functional.hostile_reports import Amphora, Manager, a_stored_load_balancer
 
 EACH = 10  # datagrams in an example, on average more
@@ -118,10 +116,8 @@ def _sign(liar: Amphora, move: Move) -> bytes:
 
 
 @pytest.fixture
-def db(tmp_path: pathlib.Path, database_url: str | None) -> Iterator[database.Database]:
-    made = small_flows.new_database(tmp_path, database_url)
-    yield made
-    made.close()
+def db(database_of_each_kind: database.Database) -> database.Database:
+    return database_of_each_kind
 
 
 def _throw(db: database.Database, examples: int) -> None:

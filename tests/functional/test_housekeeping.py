@@ -30,13 +30,6 @@ def always() -> bool:
     return True
 
 
-@pytest.fixture
-def db(tmp_path: Path) -> Iterator[database.Database]:
-    made = heartbeat_fleet.make_database(str(tmp_path / "figlina.db"))
-    yield made
-    made.close()
-
-
 def stored(db: database.Database, amphorae: list[Amphora] | None = None, **fields: object) -> model.Snapshot:
     snapshot = builders.a_snapshot(builders.a_load_balancer(**fields), amphorae=amphorae)
     heartbeat_fleet.store(db, snapshot)
