@@ -236,7 +236,9 @@ def _item(parse_item: Parser, item: Any) -> Any:
 
 
 def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS) -> Described[list[Any]]:
-    """A list of values of one kind; with `unique`, a repeated one counts once."""
+    """A list of values of one kind; with `unique`, a repeated one counts once: also one that has other blanks at its end, which MariaDB and
+    MySQL take for the same.
+    """
 
     @described("array", example=[example_of(parse_item)], items=schema_of(parse_item) or {}, maxItems=most)
     def parse(value: Any) -> list[Any]:
@@ -244,9 +246,13 @@ def list_of(parse_item: Parser, *, unique: bool = False, most: int = MOST_ITEMS)
             raise Reject("Value should be a list")
         no_more_than(most, value)
         items = [_item(parse_item, item) for item in value]
-        return list(dict.fromkeys(items)) if unique else items
+        return list(dict(zip(map(_without_padding, items), items, strict=True)).values()) if unique else items
 
     return parse
+
+
+def _without_padding(item: Any) -> Any:
+    return item.rstrip(" ") if isinstance(item, str) else item
 
 
 @described("string", example="ECDHE-RSA-AES128-GCM-SHA256", length=2048, pattern=_CIPHERS_PATTERN)

@@ -439,3 +439,12 @@ def test_the_vip_may_be_a_network_or_an_address(api: Api) -> None:
     made = api.load_balancer(vip_subnet_id=None, vip_network_id=api.network.network_id)
     assert made["vip_subnet_id"] == api.network.subnet_id
     assert api.load_balancer(vip_address="172.16.5.5")["vip_address"] == "172.16.5.5"
+
+
+def test_tags_that_differ_in_blanks_at_their_end_are_one(api: Api) -> None:
+    """So some databases have it."""
+    balancer = api.load_balancer(tags=["a", "b", "a  ", " a"])
+    assert [tag.rstrip() for tag in sorted(balancer["tags"])] == [" a", "a", "b"]
+    api.settle()
+    changed = api.ok("PUT", f"/loadbalancers/{balancer['id']}", {"loadbalancer": {"tags": ["b", "a "]}})["loadbalancer"]
+    assert sorted(changed["tags"]) == ["a ", "b"]
