@@ -1,7 +1,8 @@
 """After any changes in any order, an ACTIVE load balancer's traffic is as its objects say: a walk by chance, and an oracle.
 
 `FIGLINA_WALK_STEPS`, `FIGLINA_WALK_SEED`, `FIGLINA_WALK_TOPOLOGY` and `FIGLINA_WALK_VIPS` (4, 6, 46 or 64: the versions of IP of its
-VIPs, by chance otherwise) lengthen, repeat and vary it; with `FIGLINA_WALK_SHRINK=1` a list of
+VIPs, by chance otherwise) lengthen, repeat and vary it. With `FIGLINA_WALK_PROMPT`, in seconds (8, where nothing else keeps the machine
+busy), it is wrong, too, if clients wait longer for what needs no more than first checks. With `FIGLINA_WALK_SHRINK=1` a list of
 steps that led to something wrong is taken again without this step and that one, on load balancers of their own.
 """
 
@@ -31,6 +32,7 @@ CALM = 5.0
 """Seconds after trouble from which on nothing of it goes on, such as halves of a pair that find out which of them has the VIP."""
 SETTLED, MENDED = 90.0, 90.0
 """Seconds within which checks have found out, and within which what was killed serves again."""
+PROMPT = float(os.environ.get("FIGLINA_WALK_PROMPT", "inf"))
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(5 * STEPS + 600 + 1800 * SHRINK)]
 
@@ -58,6 +60,7 @@ class Walk:
         self.taken: list[Step] = []
         self.late: list[str] = []
         self._hurt = False
+        self._slow = False  # something was asked that has its effect when checks have found out
         self._looks = 0
         self._calm_at = 0.0
 
@@ -67,6 +70,7 @@ class Walk:
             if self.taker.take(step):
                 print(f"{time.strftime('%H:%M:%S')} {step}")
                 self.taken.append(step)
+                self._slow |= not step.has_effect_at_once
                 if step.do in (*TROUBLES, "LOSE", "show"):
                     self._hurt, self._calm_at = True, time.monotonic() + CALM
             if step.wait and (wrong := self.look()):
@@ -92,11 +96,15 @@ class Walk:
         wrong = [*first, *statuses]
         while wrong and time.monotonic() < until:
             time.sleep(0.2)
-            wrong = [one for some in self._wrong() for one in some]
+            looked_at = time.monotonic()
+            problems, statuses = self._wrong()
+            wrong = [*problems, *statuses]
+            if problems and not (self._hurt or self._slow) and looked_at - began > PROMPT:
+                return [f"{looked_at - began:.0f} s after it was ACTIVE, {said}" for said in problems]
         if first and not wrong:
             hurt = "after trouble, " if self._hurt else ""
             self.late.append(f"{hurt}{time.monotonic() - began:.1f} s after {self.taken[-3:]}: {first}")
-        self._hurt = False
+        self._hurt = self._slow = False
         return wrong
 
     def _wrong(self) -> tuple[list[str], list[str]]:

@@ -8,8 +8,9 @@ import dataclasses
 import itertools
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
+from typing import Any
 
 from tests.integration.random_walk import state
 from tests.integration.random_walk.oracle import DATAGRAMS, HTTP, Expected, Oracle
@@ -70,6 +71,8 @@ class Look:
         ]
 
     def _of_listener(self, listener: Thing) -> Iterator[str]:
+        if self._is_small(listener):
+            self._world.leaves(listener["id"])
         identity = self._oracle.identity(listener)
         vips = self._state.vips
         vips = vips[self._number % len(vips) :] + vips[: self._number % len(vips)]
@@ -97,9 +100,11 @@ class Look:
                 idle = self._begin_idly(visit, stack)
                 yield from self._requests(visit)
                 yield from self._identities(visit)
+                yield from self._greeting(visit)
                 yield from self._slowly(visit)
                 yield from self._line_of_log(visit)
                 yield from self._end_idly(visit, idle)
+                self._stay(visit)
 
     def _requests(self, visit: Visit) -> Iterator[str]:
         seen: set[str] = set()
@@ -112,7 +117,7 @@ class Look:
             if expected.bound and listener["protocol"] in HTTP:
                 yield from self._stays(visit, ask, expected)
         first = self._oracle.expected(visit, Ask())
-        if 0 < listener["connection_limit"] <= FEW and first.may and not first.statuses and listener["protocol"] in HTTP:
+        if self._is_small(listener) and first.may and not first.statuses and listener["protocol"] in HTTP:
             yield from self._crowd(visit)
 
     def _series(self, visit: Visit, ask: Ask, most: int) -> Iterator[str]:
@@ -169,14 +174,11 @@ class Look:
         listener = visit.listener
         if listener["protocol"] != "TERMINATED_HTTPS":
             return ""
-        names = {ref: name for name, ref in self._world.references.items()}
-        default = names[listener["default_tls_container_ref"]]
-        wanted = ask.host.lower() if ask.host.lower() in {default, *(names[ref] for ref in listener["sni_container_refs"])} else default
+        wanted = self._oracle.certificate(listener, ask.host.lower())
         if answer.certificate != wanted:
             return f"the certificate of {answer.certificate!r} instead of {wanted!r}"
-        age = listener["hsts_max_age"]
         told = answer.header("Strict-Transport-Security")
-        return "" if told == (None if age is None else f"max-age={age}") else f"HSTS {told}"
+        return "" if told == self._oracle.told_by_hsts(listener) else f"HSTS {told}"
 
     def _identities(self, visit: Visit) -> Iterator[str]:
         """Whoever may come is spoken to, and nobody else, even if they were before."""
@@ -189,6 +191,23 @@ class Look:
             for word, answer in (("", as_one.ask(Ask())), (" on a session from before", again)):
                 if answer is not None and (answer.ending != "closed") != admitted:
                     yield f"as {identity or 'nobody'}{word}: {answer.word}, though {'admitted' if admitted else 'turned away'}"
+
+    def _greeting(self, visit: Visit) -> Iterator[str]:
+        """Whoever speaks everything agrees with it on what it speaks best."""
+        if visit.listener["protocol"] == "TERMINATED_HTTPS":
+            wanted, agreed = self._oracle.greeting(visit.listener), visit.greets()
+            if agreed != wanted:
+                yield f"{agreed} is agreed upon, and not {wanted}"
+
+    def _stay(self, visit: Visit) -> None:
+        """Somebody is there during the next changes, unless that shows: few have room, or members are chosen by their connections."""
+        pool = self._state.pools.get(visit.listener["default_pool_id"] or "")
+        if not self._is_small(visit.listener) and (pool is None or pool["lb_algorithm"] != "LEAST_CONNECTIONS"):
+            self._world.stays(visit)
+
+    @staticmethod
+    def _is_small(listener: Mapping[str, Any]) -> bool:
+        return bool(0 < listener["connection_limit"] <= FEW)
 
     def _stays(self, visit: Visit, ask: Ask, expected: Expected) -> Iterator[str]:
         """A client with the cookie that it was given meets its member again."""
@@ -248,7 +267,7 @@ class Look:
     def _begin_idly(self, visit: Visit, stack: contextlib.ExitStack) -> tuple[socket.socket, float] | None:
         """A connection on which nothing is said, if there is room for it, and when it was made."""
         expected = self._oracle.expected(visit, Ask())
-        if self._at_once or 0 < visit.listener["connection_limit"] <= FEW:
+        if self._at_once or self._is_small(visit.listener):
             return None
         if visit.listener["protocol"] not in HTTP and (expected.statuses or not expected.may):
             return None  # it ends at once where nobody serves

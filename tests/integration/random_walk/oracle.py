@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tests.integration.random_walk.state import State, Thing
-from tests.integration.random_walk.world import IDENTITIES, REVOKED, Ask, Visit, World, version
+from tests.integration.random_walk.world import CERTIFICATES, IDENTITIES, PROTOCOLS, REVOKED, Ask, Visit, World, version
 
 HTTP, TLS, DATAGRAMS = ("HTTP", "TERMINATED_HTTPS"), ("TERMINATED_HTTPS", "HTTPS"), ("UDP", "SCTP")
 _FAILURES = frozenset({502, 503, 504})
@@ -68,6 +68,26 @@ class Oracle:
     def identity(self, listener: Thing) -> str:
         """One who is spoken to."""
         return next(one for one in IDENTITIES if self.admits(listener, one))
+
+    def certificate(self, listener: Mapping[str, Any], host: str) -> str:
+        """Whose certificate somebody is shown who asks for a host: of the first that is for it, or else of the default one."""
+        names = {ref: name for name, ref in self._world.references.items()}
+        served = [names[ref] for ref in (listener["default_tls_container_ref"], *listener["sni_container_refs"])]
+        return next((name for name in served if host in CERTIFICATES[name]), served[0])
+
+    @staticmethod
+    def greeting(listener: Mapping[str, Any]) -> tuple[str | None, str]:
+        """What is agreed upon with somebody who speaks all protocols and versions."""
+        protocol = next((one for one in listener["alpn_protocols"] or () if one in PROTOCOLS), None)
+        return protocol, max(listener["tls_versions"] or ("TLSv1.3",))
+
+    @staticmethod
+    def told_by_hsts(listener: Mapping[str, Any]) -> str | None:
+        """What browsers are told."""
+        if (age := listener["hsts_max_age"]) is None:
+            return None
+        more = ("; includeSubDomains" if listener["hsts_include_subdomains"] else "") + ("; preload" if listener["hsts_preload"] else "")
+        return f"max-age={age}{more}"
 
     # Requests
 

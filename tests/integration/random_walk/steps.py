@@ -40,6 +40,10 @@ _POOLS = {
 _PORTS = (80, 81, 443, 5000, 5001)
 _MOST = {"listeners": 4, "pools": 5, "members": 4, "policies": 4, "rules": 3}
 _PAUSE = 2.5
+RARELY = 15
+"""Seconds between checks that are so rare that one sees whether somebody waits for the next one."""
+_OF_CHECKS = {"monitor_address", "monitor_port", "tls_enabled", "ca_tls_container_ref", "crl_container_ref", "tls_versions"}
+"""Fields of members and pools with which checks may find somebody unfit who serves until then."""
 _URL = "http://www.example.com/there"
 _RULES: tuple[dict[str, str], ...] = (
     {"type": "PATH", "compare_type": "STARTS_WITH", "value": "/api"},
@@ -78,6 +82,15 @@ class Step:
     path: str = ""
     body: Any = None
     wait: bool = True
+
+    @property
+    def has_effect_at_once(self) -> bool:
+        """Whether it waits for no more than first checks: nobody serves until a check finds out."""
+        if self.do not in ("POST", "PUT", "DELETE"):
+            return False
+        if self.path.startswith("/healthmonitors"):
+            return self.do == "DELETE"
+        return not _OF_CHECKS & set(re.findall(r"'([a-z_]+)':", str(self.body)))
 
 
 class Chooser:
@@ -210,12 +223,15 @@ class Chooser:
                 {"rate_limit": self._one(None, None, {"requests": self._one(2, 4), "period": 600})},
             ]
         if protocol == "TERMINATED_HTTPS":
-            others = self._chance.sample(CERTIFICATES, self._one(0, 1, 2))
+            others = self._chance.sample(list(CERTIFICATES), self._one(0, 1, 2, 3))
             changes += 2 * [self._authentication()]
             changes += [
                 {"default_tls_container_ref": f"@@{self._one(*CERTIFICATES)}"},
                 {"sni_container_refs": [f"@@{name}" for name in others]},
                 {"hsts_max_age": self._one(None, 300, 6000)},
+                {"hsts_max_age": 900, "hsts_include_subdomains": self._one(True, False), "hsts_preload": self._one(True, False)},
+                {"alpn_protocols": self._one(["http/1.1"], ["h2", "http/1.1"], ["http/1.1", "h2"], ["http/1.0"])},
+                {"tls_versions": self._one(["TLSv1.2"], ["TLSv1.3"], ["TLSv1.2", "TLSv1.3"])},
             ]
         wanted = self._chance.sample(changes, self._one(1, 1, 1, 2))
         return [Step("PUT", f"/listeners/@{listener['name']}", {"listener": {key: one[key] for one in wanted for key in one}})]
@@ -261,10 +277,14 @@ class Chooser:
             found["tls_enabled"] = self._one(False, False, False, True)
             authority, revocations = self._one(*_VERIFIED)
             found["verified"] = {"ca_tls_container_ref": authority, "crl_container_ref": revocations}
+            if found["tls_enabled"] or not new:
+                spoken = {"alpn_protocols": self._one(["http/1.1"], ["h2", "http/1.1"])}
+                found["spoken"] = self._one(spoken, {"tls_versions": self._one(["TLSv1.3"], ["TLSv1.2", "TLSv1.3"])})
+                found["tls_container_ref"] = self._one(None, *(f"@@{name}" for name in CERTIFICATES))
         if not new:
             found["admin_state_up"] = self._one(True, True, False)
             found = {key: found[key] for key in self._chance.sample(sorted(found), self._one(1, 1, 2))}
-        found |= found.pop("verified", {})
+        found |= found.pop("verified", {}) | found.pop("spoken", {})
         return {key: value for key, value in found.items() if value is not None or not new}
 
     def _add_pool(self, now: State) -> list[Step]:
@@ -381,7 +401,7 @@ class Chooser:
         if pool["protocol"] in DATAGRAMS:
             own = "SCTP" if pool["protocol"] == "SCTP" else "UDP-CONNECT"
             kind = self._one(own, own, "TCP", "HTTP")
-            made |= {"type": kind} | ({"delay": 3} if kind == "UDP-CONNECT" else {})
+            made |= {"type": kind, "delay": 3 if kind == "UDP-CONNECT" else 1}
         else:
             fits = "HTTPS" if pool.get("tls_enabled") or pool["protocol"] == "HTTPS" else "HTTP"
             made["type"] = self._one(fits, fits, fits, "TCP", "TCP", "TLS-HELLO", "PING", "HTTP", "HTTPS")
@@ -393,7 +413,8 @@ class Chooser:
         return made
 
     def _times(self) -> Thing:
-        return {"delay": 1, "timeout": self._one(1, 2), "max_retries": self._one(1, 2), "max_retries_down": self._one(1, 2)}
+        retries = {"max_retries": self._one(1, 2), "max_retries_down": self._one(1, 2)}
+        return {"delay": self._one(1, 1, RARELY), "timeout": self._one(1, 2), **retries}
 
     def _add_monitor(self, now: State) -> list[Step]:
         pool = self._any([one for one in now.pools.values() if one["id"] not in now.monitors])

@@ -32,10 +32,16 @@ CLIENTS = ("client", "web-4")
 """Machines that ask, each from addresses of its own."""
 CLOSED = 10009
 """A port where nobody listens."""
-CERTIFICATES = ("one.example", "two.example", "three.example")
+CERTIFICATES = {
+    **{name: (name,) for name in ("one.example", "two.example", "three.example")},
+    "both.example": ("both.example", "one.example", "three.example"),
+}
+"""Certificates of listeners, and whom they are for."""
 IDENTITIES = {"": "", "ann": "first", "bob": "first", "eve": "second"}
 """Who clients can show themselves to be, and by whose authority; `first` has revoked bob."""
 REVOKED = "bob"
+PROTOCOLS = ("h2", "http/1.1")
+"""Over TLS, that a versatile client speaks."""
 LOGS = {"UDP": 6514, "TCP": 6515, "TLS": 6516}
 """Ports of the target of access logs. At `DEAF` nobody reads, at `CLOSED` is nobody."""
 DEAF = 6517
@@ -135,6 +141,11 @@ class Visit:
         """A connection, or an answer that says why there is none."""
         return self.client.connection(self.vip, self.port, self.identity if self.tls else None, name)
 
+    def greets(self) -> tuple[str | None, str | None] | None:
+        """The application protocol and the version of TLS that are agreed upon with somebody who speaks all; None: it came to nothing."""
+        with self.client.connection(self.vip, self.port, self.identity, versatile=True) as opened:
+            return (opened.selected_alpn_protocol(), opened.version()) if isinstance(opened, ssl.SSLSocket) else None
+
     def comes_back(self) -> Answer | None:
         """A request on a TLS session from before; None: there is none to resume."""
         with self.client.resumed(self.vip, self.port, self.identity) as opened:
@@ -149,6 +160,7 @@ class Client:
         namespace = site.machine.settings.namespace(name)
         self._inside = futures.ThreadPoolExecutor(1, initializer=system.move_to_namespace, initargs=(namespace,))
         self._contexts = {identity: _context(files.get(identity)) for identity in IDENTITIES}
+        self._versatile = {identity: _context(files.get(identity), PROTOCOLS) for identity in IDENTITIES}
         self._sessions: dict[tuple[str, int, str], ssl.SSLSession] = {}
 
     def close(self) -> None:
@@ -156,7 +168,13 @@ class Client:
 
     @contextlib.contextmanager
     def connection(
-        self, address: str, port: int, identity: str | None = None, name: str = "", session: ssl.SSLSession | None = None
+        self,
+        address: str,
+        port: int,
+        identity: str | None = None,
+        name: str = "",
+        session: ssl.SSLSession | None = None,
+        versatile: bool = False,
     ) -> Iterator[socket.socket | Answer]:
         """A connection, over TLS with an identity, or an answer that says why there is none."""
         made = self._socket(address, socket.SOCK_STREAM)
@@ -168,7 +186,7 @@ class Client:
                 made.connect((address, port))
                 made.settimeout(_PATIENCE)
                 if identity is not None:
-                    context = self._contexts[identity]
+                    context = (self._versatile if versatile else self._contexts)[identity]
                     made = found = context.wrap_socket(made, server_hostname=name or None, session=session)
             except ConnectionRefusedError:
                 found = Answer(ending="refused")
@@ -177,7 +195,7 @@ class Client:
             except OSError:  # a time-out, or no such host
                 found = Answer(ending="silent" if made.gettimeout() == 1.0 else "stuck")
             yield found
-            if isinstance(made, ssl.SSLSocket) and identity and made.session is not None:
+            if isinstance(made, ssl.SSLSocket) and identity and not versatile and made.session is not None:
                 self._sessions[address, port, identity] = made.session
 
     @contextlib.contextmanager
@@ -223,11 +241,13 @@ class Client:
         return self._inside.submit(socket.socket, family, kind).result()
 
 
-def _context(file: pathlib.Path | None) -> ssl.SSLContext:
+def _context(file: pathlib.Path | None, protocols: Sequence[str] = ()) -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname, made.verify_mode = False, ssl.CERT_NONE
     if file is not None:
         made.load_cert_chain(file)
+    if protocols:
+        made.set_alpn_protocols(protocols)
     return made
 
 
@@ -296,6 +316,7 @@ class World:
         self.before: dict[str, Mapping[str, Any]] = {}
         """By id, listeners as they were before a change that can't be applied."""
         self.references: dict[str, str] = {}
+        self._guests: dict[str, contextlib.ExitStack] = {}
         self._places: dict[str, pathlib.Path] = {}
         self.clients: list[Client] = []
         self.subnets: dict[int, str] = {}
@@ -338,8 +359,8 @@ class World:
         member = tls_material.issue("member", roots["members"], names=[*CERTIFICATES, "logs.example"])
         self._files = {name: self._file(name, one) for name, one in issued.items()}
         self._pem = self._file("member", member)
-        for name in CERTIFICATES:
-            own = tls_material.issue(name, names=[name])
+        for name, hosts in CERTIFICATES.items():
+            own = tls_material.issue(name, names=hosts)
             self._store(name, "certificate", own.pem + own.key_pem())
         for name, root in roots.items():
             self._store(f"{name}.ca", "ca", root.pem)
@@ -357,10 +378,25 @@ class World:
 
     def close(self) -> None:
         """End everybody."""
+        for listener_id in list(self._guests):
+            self.leaves(listener_id)
         for name in list(self._running):
             self._end(name)
         for client in self.clients:
             client.close()
+
+    def stays(self, visit: Visit) -> None:
+        """Have somebody come, ask, and stay for a while."""
+        self.leaves(visit.listener["id"])
+        self._guests[visit.listener["id"]] = stack = contextlib.ExitStack()
+        opened = stack.enter_context(visit.connection())
+        if not isinstance(opened, Answer):
+            ask_on(opened, visit.vip, 3.0)
+
+    def leaves(self, listener_id: str) -> None:
+        """Have who stayed go."""
+        if (guest := self._guests.pop(listener_id, None)) is not None:
+            guest.close()
 
     def name_of(self, address: str) -> str:
         """The server at an address; empty: none."""
