@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from amphora_agent import datagram_rules, member_checks, member_counters, program
+from amphora_agent import counters, datagram_rules, member_checks, member_counters, program
 from amphora_agent import report as reports
 from amphora_agent.protocol import datagrams, heartbeat
 
 _SERVES = ("UP", "no check")
+_UNCOUNTED = [0] * len(counters.FIELDS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,25 +56,31 @@ class Known:
                 yield from ((member_counters.of_member(pool, name), flows[mark]) for name, mark in marks.items() if mark in flows)
 
     def rows(self) -> Iterator[Mapping[str, str]]:
-        """The same as rows of HAProxy's `show stat` (management guide, section 9.1): a flow is a session. Bytes are counted by listener,
-        so there are none of members."""
+        """The same as rows of HAProxy's `show stat` (management guide, section 9.1): a flow is a session. Members are counted over all
+        listeners of their pool, so it is by the first of these that their counts are told."""
+        told: set[str | None] = set()
         for one in self.services:
             into, out, total, _ = self.totals[one.id]
             seen = {"bin": f"{into}", "bout": f"{out}", "stot": f"{total}", "scur": f"{self._active(one)}"}
             limit = {"slim": f"{one.most_flows}"} if one.most_flows else {}
             yield {"pxname": one.id, "svname": "FRONTEND", "status": "OPEN", "conn_tot": f"{total}", **seen, **limit}
             if one.pool_id is not None:
-                yield from self._rows_of_pool(one, seen)
+                yield from self._rows_of_pool(one, seen, {} if one.pool_id in told else self.by_id)
+                told.add(one.pool_id)
 
-    def _rows_of_pool(self, service: datagrams.Service, seen: Mapping[str, str]) -> Iterator[Mapping[str, str]]:
+    def _rows_of_pool(
+        self, service: datagrams.Service, seen: Mapping[str, str], by_id: Mapping[str, list[int]]
+    ) -> Iterator[Mapping[str, str]]:
         name, words = f"{service.pool_id}:{service.id}", self._words(service)
         serving = [one for one in service.members if words[one.id] in _SERVES and one.weight]
         many = {"act": f"{sum(not one.backup for one in serving)}", "bck": f"{sum(one.backup for one in serving)}"}
         yield {"pxname": name, "svname": "BACKEND", "status": _status(service, words), "lbtot": seen["stot"], **seen, **many}
         marks, flows = datagram_rules.numbers(service), self.flows.get(service.id, {})
         for one in service.members:
+            into, out, total, _ = by_id.get(one.id, _UNCOUNTED)
+            counts = {"bin": f"{into}", "bout": f"{out}", "stot": f"{total}", "lbtot": f"{total}"}
             current = {"scur": f"{flows.get(marks[one.id], 0)}", "weight": f"{one.weight}"}
-            yield {"pxname": name, "svname": one.id, "status": words[one.id], **current}
+            yield {"pxname": name, "svname": one.id, "status": words[one.id], **counts, **current}
 
     def _active(self, service: datagrams.Service) -> int:
         return sum(self.flows.get(service.id, {}).values())

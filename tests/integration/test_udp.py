@@ -233,7 +233,8 @@ def test_metrics_tell_of_datagrams_what_clients_did(dual: Dual, balancer: Callab
         """With what the API tells, which tests of statistics compare with what clients sent."""
         stats = dual.site.api.get(f"/listeners/{listener}/stats")["stats"]
         of_pool = [found[f'octavia_pool_bytes_{way}_total{{pool="{pool}"}}'] for way in ("in", "out")]
-        return counted(7) and of_pool == [of_listener(f"bytes_{way}_total") for way in ("in", "out")] == [
+        of_member = [found[_of_member(pool, members_of_it["back-4"], f"bytes_{way}_total")] for way in ("in", "out")]
+        return counted(7) and of_pool == of_member == [of_listener(f"bytes_{way}_total") for way in ("in", "out")] == [
             stats["bytes_in"],
             stats["bytes_out"],
         ]
@@ -251,6 +252,12 @@ def test_metrics_tell_of_datagrams_what_clients_did(dual: Dual, balancer: Callab
     assert _ask(dual, made).member == "back-4"
     eventually(lambda: counted(7), 60, lambda: str(found))
     eventually(agree, 60, lambda: str(found))
+    flows = {name: found[_of_member(pool, member, "sessions_total")] for name, member in members_of_it.items()}
+    assert flows == {"back-4": 7, "closed": 0}
+
+
+def _of_member(pool: str, member: str, what: str) -> str:
+    return f'octavia_member_{what}{{pool="{pool}",member="{member}"}}'
 
 
 def _state(pool: str, member: str, state: str) -> str:

@@ -101,6 +101,7 @@ def test_services_of_datagrams_are_told_by_the_same_names() -> None:
         {"l": [1000, 2000, 7, 0], "k": [1, 2, 3, 0]},
         {"l": {mark: 4}, "k": {mark: 2}},
         {(one, name): up for one in "lk" for name, up in (("m", True), ("b", True), ("x", False))},
+        {"p": [1001, 2002, 10, 0], "m": [1000, 2001, 9, 0]},
     )
     found: metrics.Families = {}
     metrics.add_rows(found, known.rows())
@@ -120,6 +121,11 @@ def test_services_of_datagrams_are_told_by_the_same_names() -> None:
         'pool_active_members{pool="p"}': 1,
         'pool_backup_members{pool="p"}': 1,
         'pool_status{pool="p",state="UP"}': 1,
+        'member_bytes_in_total{pool="p",member="m"}': 1000,
+        'member_bytes_out_total{pool="p",member="m"}': 2001,
+        'member_sessions_total{pool="p",member="m"}': 9,
+        'member_loadbalanced_total{pool="p",member="m"}': 9,
+        'member_bytes_in_total{pool="p",member="x"}': 0,
         'member_current_sessions{pool="p",member="m"}': 6,
         'member_current_sessions{pool="p",member="x"}': 0,
         'member_weight{pool="p",member="m"}': 5,
