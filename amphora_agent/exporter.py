@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from amphora_agent import haproxy_runtime, metric_sums, metrics, system
+from amphora_agent import haproxy_runtime, metric_sums, metrics, outages, system
 from amphora_agent.protocol import rest
 
 LOG = logging.getLogger(__name__)
@@ -26,6 +26,8 @@ FRESH = 1.0
 """Seconds for which an answer is given again."""
 _SHARE = 10
 _SLOW = 0.1
+_REST = 0.05
+"""Seconds after which whoever could not let anybody in tries again."""
 _LONGEST_HEAD = 16_384
 _UNAVAILABLE = b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 
@@ -86,10 +88,25 @@ class Exporter:
 
     def _serve(self, listening: socket.socket) -> None:
         turns = threading.Semaphore(2 * AT_ONCE)  # two workers of HAProxy may ask, of before and after a reload
+        trouble = outages.Outage(LOG, "Who answers scrapers")
         while True:
-            connection, _ = listening.accept()
-            turns.acquire()
+            try:
+                self._let_in(listening, turns)
+                trouble.over()
+            except (OSError, RuntimeError) as exc:  # there is no descriptor, or no thread, at present
+                trouble.met(exc)
+                time.sleep(_REST)
+
+    def _let_in(self, listening: socket.socket, turns: threading.Semaphore) -> None:
+        """:raises OSError, RuntimeError: nobody can be let in."""
+        connection, _ = listening.accept()
+        turns.acquire()
+        try:
             threading.Thread(target=self._talk, args=(connection, turns), daemon=True).start()
+        except RuntimeError:
+            turns.release()
+            connection.close()
+            raise
 
     def _talk(self, connection: socket.socket, turns: threading.Semaphore) -> None:
         try:

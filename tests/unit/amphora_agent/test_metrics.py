@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 import socket
@@ -212,6 +213,22 @@ def test_a_haproxy_that_hangs_holds_up_one_scraper_and_not_each_after_the_other(
     answers = at_once(path, 8)  # all are let in side by side
     assert {answer.partition(b"\r\n")[0] for answer in answers} == {b"HTTP/1.0 503 Service Unavailable"}
     assert asked.asked == 1
+
+
+def test_scrapers_are_answered_again_after_there_was_no_thread_for_some(
+    served: tuple[Counting, pathlib.Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, path = served
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2 * exporter.AT_ONCE + 1):  # more than may talk at once
+            with contextlib.suppress(ConnectionResetError):
+                assert fetch(path) == b""
+    assert fetch(path).startswith(b"HTTP/1.0 200 ")
 
 
 def test_metrics_are_told_where_the_ends_of_certificates_can_not_be(tmp_path: pathlib.Path) -> None:
