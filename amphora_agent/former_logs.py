@@ -105,10 +105,16 @@ class FormerLogs:
             return
         with self._changed:
             self._former[worker] = _Former(stream, asked, stack.pop_all())
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="former-logs", daemon=True)
-                self._thread.start()
             self._changed.notify()
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="former-logs", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as exc:
+                    LOG.warning("What goes on in worker %s will not be in the access log: %s", worker, exc)
+                    self._former.pop(worker).held.close()
+                else:
+                    self._thread = thread
 
     def _run(self) -> None:
         if self._namespace:

@@ -362,7 +362,10 @@ class LoadBalancer:
         """Have somebody look closely while a program awaits something: `look()` comes around each second only."""
         if any(self._awaits(one) for one in self._programs) and (self._watcher is None or not self._watcher.is_alive()):
             self._watcher = threading.Thread(target=self._await, name="close-watch", daemon=True)
-            self._watcher.start()
+            try:
+                self._watcher.start()
+            except RuntimeError as exc:
+                LOG.warning("There is no thread to look closely, so it is done once a second: %s", exc)
 
     def _awaits(self, one: program.Program) -> bool:
         return self._faults.outlive(one.name, "awaits", lambda: one.awaits, False, grave=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import pathlib
@@ -306,7 +307,7 @@ def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 
 def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
     """Do something inside a network namespace, on a thread of its own, which takes the namespace with it when it ends; empty: right here.
 
-    :raises OSError: there is no such namespace.
+    :raises OSError: there is no such namespace, or no thread at present.
     """
     if not namespace:
         return action()
@@ -316,7 +317,11 @@ def inside_namespace(namespace: str, action: Callable[[], _Result]) -> _Result:
         return action()
 
     with futures.ThreadPoolExecutor(1, f"in-{namespace}") as thread:
-        return thread.submit(enter_and_act).result()
+        try:
+            doing = thread.submit(enter_and_act)
+        except RuntimeError as exc:
+            raise OSError(errno.EAGAIN, str(exc)) from exc
+        return doing.result()
 
 
 def local_addresses(namespace: str) -> frozenset[str]:

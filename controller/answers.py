@@ -52,8 +52,10 @@ class _Ends:
             self._open[number] = sock
             heapq.heappush(self._waiting, (until, number))
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ends-of-answers", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="ends-of-answers", daemon=True)
+                with contextlib.suppress(RuntimeError):  # there is none at present: whoever comes next tries again
+                    thread.start()
+                    self._thread = thread
             if self._waiting[0][1] == number:
                 self._news.notify()
             return number

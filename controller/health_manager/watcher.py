@@ -216,7 +216,11 @@ class Watcher:
             case.asking = True
             self._questions += 1
         # Threads that die with the process: a question under way must not delay its end.
-        threading.Thread(target=self._question, args=(item, case), name=f"ask-{amphora_id}", daemon=True).start()
+        try:
+            threading.Thread(target=self._question, args=(item, case), name=f"ask-{amphora_id}", daemon=True).start()
+        except RuntimeError as exc:
+            LOG.error("Amphora %s is silent, and there is no thread to look into it, which is tried again: %s", amphora_id, exc)
+            self._asked(case)
 
     def _question(self, item: _Silent, case: _Case) -> None:
         try:
@@ -230,9 +234,12 @@ class Watcher:
             LOG.error(words, item.row.amphora_id, outages.words(exc) if known else exc, exc_info=None if known else exc)
             case.next_look = self.clock.monotonic() + _POSTED_AGAIN_AFTER
         finally:
-            with self._lock:
-                case.asking = False
-                self._questions -= 1
+            self._asked(case)
+
+    def _asked(self, case: _Case) -> None:
+        with self._lock:
+            case.asking = False
+            self._questions -= 1
 
     def _ask(self, amphora_id: str) -> str | None:
         """Ask the amphora over TLS: None if it answers that all is well; else what is wrong with it."""

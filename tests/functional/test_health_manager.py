@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -269,6 +270,26 @@ def test_the_dead_half_of_a_pair_is_failed_over_and_the_load_balancer_degraded(b
     assert [row["details"]["amphora_id"] for row in bench.failovers()] == [master]
     eventually(lambda: bench.operating(tables.load_balancers, snapshot.load_balancer.id) == "DEGRADED", halves[1])
     assert bench.operating(tables.listeners, snapshot.listeners[0].id) == "ONLINE"
+
+
+@pytest.mark.lengthy
+def test_a_silent_amphora_is_looked_into_again_after_there_was_no_thread_for_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse_some(thread: threading.Thread) -> None:
+        if thread.name.startswith("ask-") and len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    snapshot = a_stored_load_balancer(bench)
+    bench.agents.be_silent(calls=1000)
+    monkeypatch.setattr(threading.Thread, "start", refuse_some)
+    bench.start()
+    bench.amphora(snapshot).send_report()
+    eventually(bench.failovers)
+    assert len(refused) == 2
 
 
 @pytest.mark.lengthy

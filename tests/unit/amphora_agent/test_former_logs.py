@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
+import threading
+from collections.abc import Collection, Iterator
+from typing import Any
+
 import pytest
 
-from amphora_agent import former_logs
+from amphora_agent import former_logs, system
 from controller.model import load_balancer as model
 from tests import builders
 from tests.unit.controller.render import tools
@@ -33,6 +39,46 @@ def test_it_is_who_the_present_configuration_names(
 ) -> None:
     text = tools.haproxy_config(_snapshot(log))
     assert former_logs.target(text) == (None if told is None else former_logs.Target("access-log", *told))
+
+
+class Runtime:
+    """A HAProxy whose worker has two connections for us."""
+
+    def __init__(self) -> None:
+        self.open = 0
+
+    @contextlib.contextmanager
+    def present_session(self, former: Collection[int]) -> Iterator[tuple[Any, int]]:
+        self.open += 1
+        yield self, 7
+        self.open -= 1
+
+    def ask(self, command: str) -> str:
+        return ""
+
+    def follow(self, command: str) -> None:
+        return None
+
+
+def test_a_worker_is_let_go_where_there_is_no_thread_to_read_what_it_tells(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reload has succeeded all the same."""
+    text = tools.haproxy_config(_snapshot(model.AccessLog(protocol="TCP", address="198.19.10.99", port=601)))
+    runtime, logs = Runtime(), former_logs.FormerLogs("", lambda: text, tmp_path)
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
+    with logs.beside(runtime, text, ()) as succeeded:  # type: ignore[arg-type]
+        assert runtime.open == 2
+        succeeded()
+    assert runtime.open == 0
+
+
+def test_a_namespace_that_nobody_can_enter_now_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", _refuse)
+    with pytest.raises(OSError, match="can't start new thread"):
+        system.inside_namespace("figlina-t-nowhere", lambda: None)
+
+
+def _refuse(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def _snapshot(log: model.AccessLog | None) -> model.Snapshot:

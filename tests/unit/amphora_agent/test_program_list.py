@@ -29,6 +29,7 @@ class Told(program.Program):
         self.state = programs.RUNS
         self.while_asked: Callable[[], object] = lambda: None  # happens while it is asked for its part of a report
         self.heard: list[program.Part] = []
+        self.waits = False
 
     def _does(self, what: str) -> None:
         if self.breaks == what:
@@ -42,7 +43,7 @@ class Told(program.Program):
     @property
     def awaits(self) -> bool:
         self._does("awaits")
-        return False
+        return self.waits
 
     def tend(self) -> None:
         self._does("tend")
@@ -166,6 +167,21 @@ def test_one_that_is_no_longer_wanted_is_stopped_alone(balancer: load_balancer.L
     assert "stop two" in said
     assert "stop one" not in said
     assert list((balancer.look() or {})["listeners"]) == ["l-one"]
+
+
+def test_changes_go_on_though_there_was_no_thread_to_look_closely(
+    balancer: load_balancer.LoadBalancer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    balancer.apply(wanted(1, one="a"))
+    balancer._programs[0].waits = True  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert list((balancer.look() or {})["listeners"]) == ["l-one"]
+    balancer._programs[0].waits = False  # type: ignore[attr-defined]
+    _change_in_another_thread(balancer, lambda: balancer.apply(wanted(2, one="b")))
 
 
 def _change_in_another_thread(balancer: load_balancer.LoadBalancer, change: Callable[[], object]) -> None:

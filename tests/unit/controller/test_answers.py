@@ -97,6 +97,20 @@ def test_a_connection_whose_answer_is_there_is_left_alone(secured: tuple[ssl.SSL
     assert mine.recv(4) == b"more"
 
 
+def test_answers_have_an_end_again_after_there_was_no_thread_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ends, (mine, other) = answers._Ends(), socket.socketpair()
+    with mine, other:
+        mine.settimeout(LONG)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            ends.forget(ends.await_(other, time.monotonic() + LONG))
+        ends.await_(mine, time.monotonic())
+        assert mine.recv(1) == b""
+
+
 def test_who_takes_what_is_sent_byte_by_byte_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "_PATIENCE", 0.5)
     listening = socket.create_server(("127.0.0.1", 0))
