@@ -206,7 +206,7 @@ def _try(machine: vm.Machine, wanted: rest.WantedState) -> None:
 
 
 def test_keepalived_takes_the_vip_with_the_rights_that_it_needs(machine: vm.Machine) -> None:
-    generation = rest.Receipt.parse(machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))[1]).generation + 1
+    generation = _held(machine).generation + 1
     nic = dataclasses.replace(machine.wanted(1, None).interfaces[0], vips=())
     machine.apply(generation, config(f"m1 {machine.web(8003)} weight 1"), keepalived_config=PAIR, interfaces=(nic,))
     assert eventually(lambda: machine.fetch(), within=120) == "8003"
@@ -217,10 +217,28 @@ def test_keepalived_takes_the_vip_with_the_rights_that_it_needs(machine: vm.Mach
     assert "setting the network namespace" not in machine.log()  # nobody names one where all lives in it
 
 
+def _held(machine: vm.Machine) -> rest.Receipt:
+    return rest.Receipt.parse(machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))[1])
+
+
+def test_a_member_that_begins_to_answer_pings_is_up(machine: vm.Machine) -> None:
+    """By a program that HAProxy may start with its few rights: without it, all members would be down."""
+    beats, address = machine.beats(), "198.19.251.77"
+    machine.web(8004)
+    check = '    timeout check 20s\n    option external-check\n    external-check command "${FIGLINA_CHECKS}/ping"'
+    machine.apply(_held(machine).generation + 1, config(f"m1 {address}:8004 weight 1 check inter 2s fall 1 rise 1", extra=check))
+
+    def told(status: str) -> None:
+        beats.report(lambda found: found["pools"].get("p1:l1", {}).get("members") == {"m1": status}, within=240)
+
+    told("DOWN")
+    system.run(["ip", "-n", machine.outside, "address", "add", f"{address}/32", "dev", "ten"])
+    told("UP")
+
+
 @pytest.fixture(scope="module")
 def secured(machine: vm.Machine) -> Secured:
-    held = rest.Receipt.parse(machine.call("GET", rest.load_balancer_path(machine.load_balancer_id))[1])
-    made = Secured(machine, held.generation)
+    made = Secured(machine, _held(machine).generation)
     assert made.apply() == "reload"
     return made
 

@@ -25,7 +25,7 @@ table ip spread {
         udp dport 5303 update @remembered { ip saddr : ip daddr }
         meta l4proto { udp, sctp } counter name seen
         ct state established,related counter accept
-        ct original proto-dst 5309 reject
+        meta l4proto udp ct original proto-dst 5309 reject
     }
 }
 END

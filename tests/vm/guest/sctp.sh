@@ -13,11 +13,10 @@ table ip spread {
 }
 END
 cat >/tmp/association.py <<'END'
-import errno, json, os, socket, struct
+import errno, json, socket, struct, sys
 
-def enter(name):
-    with open(f"/run/netns/{name}") as namespace:
-        os.setns(namespace.fileno())
+sys.path.append("/usr/lib/figlina/python")
+from amphora_agent.system import move_to_namespace as enter  # the agent's: Python has os.setns since 3.12
 
 def sctp():
     return socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP)
