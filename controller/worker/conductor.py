@@ -160,7 +160,13 @@ class Conductor:
             return False
         run = Run(claim, lease)
         self._renewer.add(run)
-        future = self._flows.submit(self._run, run)
+        try:
+            future = self._flows.submit(self._run, run)
+        except RuntimeError:  # there is no thread at present; one that gets free may still come to it, and finds it lost
+            run.lost = True
+            self._renewer.remove(run)
+            self._put_aside(run, self._db.now() + self._options.poll_interval)
+            raise
         self._running.add(future)
         future.add_done_callback(lambda _: self._bell.ring())  # a place is free, and so is the load balancer
         return True

@@ -78,6 +78,26 @@ def test_a_posted_job_is_run_and_leaves_nothing(services: small_flows.Services) 
     assert services.journal("steps-1") == ["load", "two", "three", "settle"]
 
 
+def test_a_job_for_which_there_was_no_thread_is_run_once_there_is_one(
+    services: small_flows.Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def refuse_first(thread: threading.Thread) -> None:
+        if thread.name.startswith("flow") and not refused:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_first)
+    post(services, "steps-1")
+    with working(services):
+        eventually(lambda: is_settled(services, "steps-1") and nothing_is_left(services))
+    assert len(refused) == 1
+    assert services.journal("steps-1") == ["load", "two", "three", "settle"]
+
+
 def test_what_is_not_owed_any_more_is_not_run(services: small_flows.Services) -> None:
     post(services, "steps-1")
     with services.db.begin() as tx:
