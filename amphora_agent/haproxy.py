@@ -24,6 +24,7 @@ from amphora_agent import (
     former_workers,
     haproxy_config,
     haproxy_drains,
+    haproxy_first_checks,
     haproxy_introduction,
     haproxy_order,
     haproxy_reports,
@@ -150,7 +151,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._seen: tuple[str | None, Mapping[str, Mapping[str, str]]] = (None, {})  # a configuration, and what was reported under it
         self._texts: dict[str, str] = {}  # configurations by their marks: those that a running worker may have
         self._reserved: frozenset[int] = frozenset()  # ports that no connection to a member takes
-        self._introducing = ""  # what the next worker reads instead of the configuration: strangers are in it, whom it is to check beside
+        self._strangers = ""  # backends that the next worker is to check beside, for a configuration that is to come
         self._worker_pulse, self._master_pulse = programs.Pulse(), programs.Pulse()
         self._restarts = programs.Restarts()
         self._ended: list[subprocess.Popen[bytes]] = []  # to be reaped
@@ -299,15 +300,15 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """Have members checked to whom `config` will lead clients that are served already: by another worker of the text that runs."""
         if self._text_of(worker) != _mark(running, _split_mark(system.read_file(self._global))[1]):
             return  # nobody knows what runs
-        if (found := haproxy_introduction.introduction(running, config)) is None:
+        if not (strangers := haproxy_introduction.strangers(running, config)):
             return
-        programs_of_checks = f"global\n{self._external_checks()}" if rest.CHECKS_VARIABLE in found.text else ""
-        self._introducing = f"{programs_of_checks}{found.text}"
+        programs_of_checks = f"\nglobal\n{self._external_checks()}" if rest.CHECKS_VARIABLE in strangers else ""
+        self._strangers = f"{programs_of_checks}{strangers}"
         try:
             if self._reload(self._count_quietly):
-                self.changes.first_checks.wait(found.leaving)
+                self.changes.first_checks.wait(patience=haproxy_first_checks.PATIENCE_BESIDE)
         finally:
-            self._introducing = ""
+            self._strangers = ""
 
     def live_by(self, config: boot.AgentConfig) -> None:
         """Take its limits: from the next reload on, and for memory at once."""
@@ -675,7 +676,7 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _text_to_read(self) -> str:
         """What the next worker goes by."""
-        return self._introducing or self.config or ""
+        return f"{self.config or ''}{self._strangers}"
 
     def _arrange(self) -> None:
         """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""

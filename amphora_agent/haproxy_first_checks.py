@@ -14,8 +14,10 @@ from amphora_agent.haproxy_states import Key, Row
 
 LOG = logging.getLogger(__name__)
 POLL_INTERVAL = 0.02
-PATIENCE, PATIENCE_FOR_ONLY_ONES = 0.3, 1.0
-"""So many seconds at most a push waits for first checks, and for those of a backend without another server: the dead may not hold it up."""
+PATIENCE, PATIENCE_FOR_ONLY_ONES, PATIENCE_BESIDE = 0.3, 1.0, 3.0
+"""So many seconds at most a push waits for first checks, for those of a backend without another server, and for the same where others serve
+until then: the dead may not hold it up.
+"""
 
 
 class FirstChecks:
@@ -49,11 +51,12 @@ class FirstChecks:
             return
         self._waiting.update(key for key, row in running.items() if row.stopped and row.unchecked and not row.maintenance)
 
-    def wait(self, leaving: Collection[Key] = ()) -> None:
+    def wait(self, leaving: Collection[Key] = (), patience: float = PATIENCE_FOR_ONLY_ONES) -> None:
         """Give the first checks a moment: who is told that a change is made finds the new member serving, if it is fit. Those that are
-        about to leave serve no more, so what follows upon this leaves nobody without a member.
+        about to leave serve no more, so what follows upon this leaves nobody without a member. `patience`, in seconds, is for backends
+        without another server.
         """
-        while self._waiting and (waited := time.monotonic() - self._began) < PATIENCE_FOR_ONLY_ONES:
+        while self._waiting and (waited := time.monotonic() - self._began) < patience:
             serving = {row.key[0] for row in self.look().values() if row.serves and row.key not in leaving}
             if waited > PATIENCE and all(backend in serving for backend, _ in self._waiting):
                 return

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from amphora_agent import addresses, haproxy_config
-from amphora_agent.protocol import heartbeat
+from amphora_agent.protocol import heartbeat, rest
 
 Key = tuple[str, str]
 """A backend's and a server's name."""
@@ -164,18 +164,26 @@ def check_shape(section: haproxy_config.Section, server: haproxy_config.Server) 
 def _beginnings(running: Mapping[Key, Row], old: str | None, new: str) -> Iterator[Row]:
     before = {} if old is None else {section.backend: section for section in haproxy_config.all_backends(old)}
     for section in haproxy_config.all_backends(new):
-        was = before.get(section.backend)
+        name = section.backend or ""
         for server in section.servers.values():
             if server.disabled or not server.checked:
                 continue
+            was = _home(server, before.get(f"{rest.NEXT_BACKEND}{name}"), before.get(name))
             known = None if was is None else was.servers.get(server.name)
-            row = running.get((section.backend or "", server.name))
+            row = None if was is None else running.get((was.backend or "", server.name))
             if was is None or known is None or known.disabled or row is None or row.maintenance:
                 yield _unchecked(section, server)
             elif check_shape(was, known) == check_shape(section, server):
-                yield row.with_columns(_asked_for(server))
+                yield row.with_columns({_BACKEND: name, **_asked_for(server)})
             elif row.stopped:
                 yield _unchecked(section, server)
+
+
+def _home(
+    server: haproxy_config.Server, introduced: haproxy_config.Section | None, serving: haproxy_config.Section | None
+) -> haproxy_config.Section | None:
+    """The backend where a server was checked."""
+    return introduced if introduced is not None and server.name in introduced.servers else serving
 
 
 def _unchecked(section: haproxy_config.Section, server: haproxy_config.Server) -> Row:

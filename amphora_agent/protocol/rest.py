@@ -56,6 +56,9 @@ METRICS_BACKEND = "figlina-metrics"
 SPLIT_BACKEND = "figlina-split-"
 """So begin the names of backends whose servers serve nobody: their weights say how an L7 policy splits requests between pools."""
 
+NEXT_BACKEND = "figlina-next-"
+"""So begin the names of backends, the agent's own, by which servers are checked that are about to serve below the name that follows."""
+
 SPLIT_VARIABLE = "txn.split"
 """So begin the names of the variables in which that is reckoned."""
 
@@ -66,7 +69,7 @@ CERTIFICATES_VARIABLE = "FIGLINA_CERTIFICATES"
 
 def is_own(proxy: str) -> bool:
     """Whether a proxy of HAProxy is none of a tenant's listeners and pools."""
-    return proxy == METRICS_BACKEND or proxy.startswith(SPLIT_BACKEND)
+    return proxy == METRICS_BACKEND or proxy.startswith((SPLIT_BACKEND, NEXT_BACKEND))
 
 
 class Malformed(ValueError):

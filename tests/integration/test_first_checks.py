@@ -22,6 +22,7 @@ PING = '    timeout check 5s\n    option external-check\n    external-check comm
 RARELY = "check inter 30s fall 3 rise 3"
 OFTEN = "check inter 300 fall 3 rise 3"
 FIT, SICK, OTHER, SECURE = 9001, 9002, 9003, 9004
+STICKING = "\n    stick-table type ip size 1k expire 5m\n    stick on src"
 ANOTHER_LINE = "\n    option forwardfor"
 SWITCHED_ON = f"m2 {SICK} disabled"
 NOBODY = f"{agent_amphora.WEB.rpartition('.')[0]}.77"
@@ -138,6 +139,7 @@ REPLACED = {
         "reload",
     ),
     "the members of a ping": (checked(f"m1 {FIT}", lines=PING), checked(f"m2 {SICK}", lines=PING), "reload"),
+    "the members, and what checks them": (checked(f"m1 {FIT}", lines=PING), checked(f"m2 {SICK}"), "reload"),
     "the pool": (checked(f"m1 {FIT}"), checked_below("p2", f"m2 {SICK}"), "reload"),
     "the pool, by one that is pinged": (checked(f"m1 {FIT}"), checked_below("p2", f"m2 {SICK}", lines=PING), "reload"),
     "the pinged pool, by another": (checked(f"m1 {FIT}", lines=PING), checked_below("p2", f"m2 {SICK}", lines=PING), "reload"),
@@ -152,6 +154,14 @@ def test_no_request_fails_when_others_take_over_who_are_yet_to_be_checked(amphor
     amphora.apply(1, before)
     amphora.set_thinking(SICK, 0.25)
     assert how == applied_under_requests(amphora, after, str(SICK))
+
+
+def test_no_request_fails_while_another_pool_is_slow_to_say_that_it_is_fit(amphora: Amphora) -> None:
+    """The former one serves until then, so there is more time than where nobody does."""
+    amphora.set_fit(SICK, True)
+    amphora.apply(1, checked(f"m1 {FIT}"))
+    amphora.set_thinking(SICK, 1.2)
+    assert applied_under_requests(amphora, checked_below("p2", f"m2 {SICK}"), str(SICK)) == "reload"
 
 
 def test_no_request_fails_when_a_pool_and_a_certificate_come_together(amphora: Amphora) -> None:
@@ -184,7 +194,7 @@ def test_who_takes_over_is_pinged_where_it_is_to_be_monitored(amphora: Amphora) 
     assert answers(amphora, 1.5) == {str(SICK)}
 
 
-@pytest.mark.parametrize("further", ["", ANOTHER_LINE], ids=["runtime", "reload"])
+@pytest.mark.parametrize("further", ["", ANOTHER_LINE, STICKING], ids=["runtime", "reload", "numbered"])
 def test_nobody_takes_over_who_is_found_sick(amphora: Amphora, further: str) -> None:
     amphora.apply(1, checked(f"m1 {FIT}"))
     amphora.set_thinking(SICK, 0.25)

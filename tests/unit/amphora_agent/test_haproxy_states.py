@@ -100,6 +100,15 @@ def test_whose_check_is_unchanged_stays_down_whatever_else_changes(new: str) -> 
     assert kept(text(ONE), new, row()) == ["m1"]
 
 
+@pytest.mark.parametrize("before", [text("m0 10.0.0.9:80 weight 1 check"), text(f"{ONE} disabled"), ""])
+def test_what_was_found_of_who_is_about_to_serve_is_known_where_it_serves(before: str) -> None:
+    beside = "\n    ".join(("backend figlina-next-p1:l1", *HEALTHY[1:], f"server {ONE}"))
+    old = f"{before}\n\n{beside}\n"
+    found = haproxy_states.start(haproxy_states.rows(dump(row().replace("p1:l1", "figlina-next-p1:l1"))), old, text(ONE))
+    assert [line.split()[1] for line in found.text.splitlines()[2:]] == ["p1:l1"]
+    assert found.unchecked == frozenset()
+
+
 def test_a_server_in_maintenance_was_not_checked() -> None:
     assert kept(text(ONE), text(ONE), row(admin="1")) == []
 
