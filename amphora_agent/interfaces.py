@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import pathlib
@@ -105,7 +106,9 @@ class Interfaces:
             system.run(["ip", "netns", "add", self._namespace])
         try:
             system.inside_namespace(self._namespace, _set_sysctls)
-        except OSError:  # a name left by a machine that died at the wrong moment
+        except OSError as exc:  # a name left by a machine that died at the wrong moment
+            if exc.errno == errno.EAGAIN:  # or one that nobody can enter at present
+                raise
             system.run(["ip", "netns", "delete", self._namespace])
             system.run(["ip", "netns", "add", self._namespace])
             system.inside_namespace(self._namespace, _set_sysctls)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from amphora_agent import former_logs, system
+from amphora_agent import former_logs
 from controller.model import load_balancer as model
 from tests import builders
 from tests.unit.controller.render import tools
@@ -69,12 +69,6 @@ def test_a_worker_is_let_go_where_there_is_no_thread_to_read_what_it_tells(tmp_p
         assert runtime.open == 2
         succeeded()
     assert runtime.open == 0
-
-
-def test_a_namespace_that_nobody_can_enter_now_is_an_error_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Thread, "start", _refuse)
-    with pytest.raises(OSError, match="can't start new thread"):
-        system.inside_namespace("figlina-t-nowhere", lambda: None)
 
 
 def _refuse(_: threading.Thread) -> None:
