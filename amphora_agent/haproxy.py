@@ -261,11 +261,15 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     def _reserve_ports(self, config: str) -> None:
         """Have no connection to a member take the port of peers: both are at one address, and HAProxy could not listen there."""
         ports = haproxy_tables.ports_of_peers(config)
-        if not ports or not self._namespace or ports == self._reserved:
+        if not ports or ports == self._reserved:
             return
-        words = ",".join(map(str, sorted(ports)))
+
+        def reserve() -> None:
+            if _RESERVED.read_text().strip():  # in a tenant's namespace something is from the beginning (`interfaces`)
+                _RESERVED.write_text(",".join(map(str, sorted(ports))))
+
         try:
-            system.inside_namespace(self._namespace, lambda: _RESERVED.write_text(words))
+            system.inside_namespace(self._namespace, reserve)
         except OSError as exc:
             LOG.warning("Connections to members may take the port of peers: %s", exc)
             return

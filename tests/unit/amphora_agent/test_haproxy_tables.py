@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import pytest
 
-from amphora_agent import haproxy_states, haproxy_tables
+from amphora_agent import haproxy, haproxy_states, haproxy_tables
 
 TABLE = "p1:l1"
 SHOWN = """\
@@ -89,7 +91,21 @@ def test_new_peers_are_those_that_were_not_named_before() -> None:
     assert haproxy_tables.new_peers(paired, alone) == haproxy_tables.new_peers(paired, paired) == frozenset()
 
 
+LISTENING = "peers p\n    peer me 198.19.0.1:1025\n    peer other [fd00::2]:1026\n\nbackend b\n    server peer 127.0.0.1:1\n"
+
+
+@pytest.mark.parametrize(("present", "then"), [("1025\n", "1025,1026"), ("\n", "\n")])
+def test_ports_of_peers_are_reserved_where_an_agent_has_prepared_it(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, present: str, then: str
+) -> None:
+    """Also by one that lives in the tenant's namespace itself, but on no machine of others."""
+    monkeypatch.setattr(haproxy, "_RESERVED", file := tmp_path / "reserved")
+    file.write_text(present)
+    haproxy.HAProxy(haproxy.Places(tmp_path / "state", tmp_path / "run"), "haproxy", "")._reserve_ports(LISTENING)
+    assert file.read_text() == then
+
+
 def test_ports_of_peers_are_those_on_which_they_listen() -> None:
-    listening = "peers p\n    peer me 198.19.0.1:1025\n    peer other [fd00::2]:1026\n\nbackend b\n    server peer 127.0.0.1:1\n"
+    listening = LISTENING
     assert haproxy_tables.ports_of_peers(listening) == {1025, 1026}
     assert haproxy_tables.ports_of_peers(listening.partition("\n\n")[2]) == frozenset()
