@@ -21,6 +21,8 @@ LOG = logging.getLogger(__name__)
 NAMESPACES = pathlib.Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _Result = TypeVar("_Result")
+_LOOKS, _MOMENT = 40, 0.005
+"""How often, and after how many seconds, something is looked at again that is being made anew."""
 
 
 class CommandFailed(Exception):
@@ -256,17 +258,37 @@ def _stat_fields(pid: int) -> list[bytes]:
 def processes_with_argument(argument: str) -> list[int]:
     """Process ids of programs that were started with exactly this argument (a path of ours, so that nobody else has it)."""
     wanted = argument.encode()
-    return [pid for pid in _pids() if wanted in (_process_file(pid, "cmdline") or b"").split(b"\0") and is_running(pid)]
+    return [pid for pid in _pids() if wanted in _arguments(pid) and is_running(pid)]
+
+
+def _arguments(pid: int) -> list[bytes]:
+    """What a process was started with. One that executes a program anew, as masters of HAProxy do at each reload, has none for a moment."""
+    for _ in range(_LOOKS):
+        words = (_process_file(pid, "cmdline") or b"").split(b"\0")
+        if words != [b""] or not is_running(pid) or _is_of_kernel(pid):
+            return words
+        time.sleep(_MOMENT)
+    return []
+
+
+def _is_of_kernel(pid: int) -> bool:
+    """Whether the kernel itself works there (PF_KTHREAD in the flags of proc(5), /proc/pid/stat)."""
+    fields = _stat_fields(pid)
+    return bool(fields) and bool(int(fields[6]) & 0x00200000)
 
 
 def pid_from_file(path: pathlib.Path, argument: str) -> int | None:
-    """The process of a pid file, if it still runs and still is the one that was started with this argument."""
+    """The process of a pid file, if it still runs and still is the one that was started with this argument.
+
+    A file that its program is just writing anew is looked at again.
+    """
     pid = number_in(path)
-    if pid is None:
-        return None
-    if argument.encode() in (_process_file(pid, "cmdline") or b"").split(b"\0") and is_running(pid):
-        return pid
-    return None
+    for _ in range(_LOOKS):
+        if pid is not None or not path.exists():
+            break
+        time.sleep(_MOMENT)
+        pid = number_in(path)
+    return pid if pid is not None and argument.encode() in _arguments(pid) and is_running(pid) else None
 
 
 def number_in(path: pathlib.Path) -> int | None:
