@@ -35,7 +35,7 @@ while asked and (ready := waiting.poll(20)):
         found += one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNREFUSED
         one.close()
 with open("/proc/net/arp") as table:
-    known = sum(line.startswith("10.99.") for line in table)
-print(json.dumps({"answered": found, "known": known}))
+    known = {line.split()[0] for line in table}
+print(json.dumps({"answered": found, "known": len(known.intersection(addresses))}))
 END_OF_PYTHON
 ip netns exec here sh -c 'ulimit -n 4096; exec python3 /tmp/neighbours.py' >&3
