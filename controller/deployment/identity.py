@@ -9,7 +9,7 @@ import re
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -30,6 +30,7 @@ EXTENSIONS = {"allowed-address-pairs": "a VIP can't move between amphorae", "sec
 QUESTIONS = {"compute": "/flavors", "network": "/networks", "image": "/images", "key_manager": "/secrets", "block_storage": "/volumes"}
 """What each service is asked to see whether it answers: everybody may ask it, and it is answered shortly."""
 
+_OLDEST = ".".join(map(str, nova.OLDEST))
 _GIVE = "openstack role add --project {project} --user {user} admin"
 _PATIENCE = 10.0  # seconds
 _AGAIN = "ask again when it answers: nothing was found out"
@@ -61,17 +62,32 @@ def endpoints(site: Site) -> Iterator[Finding]:
         section = cloud.SECTIONS[name]
         try:
             site.cloud.service(name).get(QUESTIONS[name], {"limit": 1})  # finding a service in the catalogue asks it nothing
-            _, newest = site.cloud.service(name).microversions()
+            told = site.cloud.service(name).microversions()
+            if name == "compute" and told is None:
+                told = yield from _silent(site)
         except exceptions.ControllerError as error:
             fix = f"openstack endpoint create --region REGION {name.replace('_', '-')} public URL, or [{section}] endpoint_override = URL"
             yield failure("endpoint", str(error), _AGAIN if isinstance(error, errors.TryAgain) else fix)
             continue
+        newest = (told or ("", ""))[1]
         if name == "compute" and machines.numbers(newest) < nova.OLDEST:
-            oldest = ".".join(map(str, nova.OLDEST))
             yield failure(
-                "compute-old", f"compute speaks up to version {newest or '2.1'}, and {oldest} is needed", "upgrade Nova to Rocky or newer"
+                "compute-old", f"compute speaks up to version {newest or '2.1'}, and {_OLDEST} is needed", "upgrade Nova to Rocky or newer"
             )
         yield ok(f"{name} answers{f', up to version {newest}' if newest else ''}")
+
+
+def _silent(site: Site) -> Generator[Finding, None, tuple[str, str]]:
+    """The compute service does not tell its versions. Returns the one in which it is asked then, by the driver, too.
+
+    :raises ServiceRefused: it does not speak it.
+    """
+    site.compute.get(QUESTIONS["compute"], {"limit": 1}, microversion=_OLDEST)
+    words = f"compute does not say at its endpoint which versions it speaks, and is asked in {_OLDEST}"
+    yield warning(
+        "compute-silent", words, "[nova] endpoint_override = the URL below which Nova itself answers to `GET /`, such as .../v2.1"
+    )
+    return _OLDEST, _OLDEST
 
 
 def extensions(site: Site) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import random
 import re
@@ -22,7 +21,7 @@ from keystoneauth1 import exceptions as keystone
 from oslo_config import cfg
 
 from controller import exceptions
-from controller.openstack import errors, sessions
+from controller.openstack import documents, errors, sessions
 
 LOG = logging.getLogger(__name__)
 
@@ -41,7 +40,8 @@ _PIECE = 1024 * 1024  # bytes of a file that are sent at once
 
 
 class Service:
-    """One API of a cloud. Paths are relative to its versioned endpoint; answers are decoded JSON.
+    """One API of a cloud. Paths are relative to its versioned endpoint; answers are documents, which see (`documents.py`): to read of one
+    what it has not raises Unreadable, which is Transient.
 
     Every call may raise
 
@@ -56,6 +56,15 @@ class Service:
         self.name = name
         self._patience = patience
         self._proxy: Any = None
+
+    @property
+    def _section(self) -> str:
+        return SECTIONS.get(self.name, self.name)
+
+    @property
+    def _option(self) -> str:
+        """The one that says where the service is."""
+        return f"[{self._section}] endpoint_override" if self.name in SECTIONS else "[service_auth] auth_url"
 
     def get(self, path: str, params: Mapping[str, Any] | None = None, *, microversion: str | None = None) -> Any:
         """What the service answers to a GET, as JSON; errors as of `call`."""
@@ -90,10 +99,11 @@ class Service:
         microversion: str | None = None,
         headers: Mapping[str, str] | None = None,
         token: str | None = None,
-        decode: Callable[[bytes], Any] = json.loads,
+        decode: Callable[[bytes], Any] | None = None,
     ) -> Any:
-        """One request, with further tries where that is safe, as us or as the bearer of a `token`. Returns what its answer says, None if
-        it says nothing."""
+        """One request, with further tries where that is safe, as us or as the bearer of a `token`. Returns what its answer says: a
+        document, or whatever is decoded otherwise.
+        """
         arguments: dict[str, Any] = {"timeout": self._patience, "headers": dict(headers or {})}
         if token is not None:
             arguments["headers"]["X-Auth-Token"], arguments["authenticated"] = token, False
@@ -111,17 +121,24 @@ class Service:
                 time.sleep(pause)
         raise AssertionError("the last try returns or raises")
 
-    def microversions(self) -> tuple[str, str]:
-        """The lowest and the highest that the service speaks now; two empty strings: it has none."""
-        data = self.translated("GET /", self._told_anew)
-        if data is not None and data.max_microversion is not None:
-            return _dotted(data.min_microversion), _dotted(data.max_microversion)
+    def microversions(self) -> tuple[str, str] | None:
+        """The lowest and the highest that the service speaks now; two empty strings: it has none. None: it does not tell.
+
+        :raises Transient: it does not answer now.
+        """
         try:
-            found = self.get("/") or {}  # an endpoint of the configuration's own: openstacksdk does not look
-        except errors.Missing:
-            return "", ""
-        version = found.get("version") or next(iter(found.get("versions") or [{}]))
-        return str(version.get("min_version", "")), str(version.get("version", ""))
+            data = self.translated("GET /", self._told_anew)
+            if data is not None and data.max_microversion is not None:
+                return _dotted(data.min_microversion), _dotted(data.max_microversion)
+            found = self.get("/")  # an endpoint of the configuration's own: openstacksdk does not look
+        except errors.ServiceRefused as error:
+            if error.status != 404 and (isinstance(error, exceptions.Transient) or error.status >= 500):
+                raise
+            return None
+        except errors.Unreadable:
+            return None
+        version = _version_in(found)
+        return None if version is None else (str(version.get("min_version", "")), str(version.get("version", "")))
 
     def _told_anew(self, proxy: Any) -> Any:
         """keystoneauth keeps what services said of their versions for as long as the process lives: this one's is forgotten."""
@@ -132,7 +149,7 @@ class Service:
                 kept.pop(url, None)
         return proxy.get_endpoint_data()
 
-    def _ask(self, method: str, path: str, arguments: Mapping[str, Any], decode: Callable[[bytes], Any] = json.loads) -> Any:
+    def _ask(self, method: str, path: str, arguments: Mapping[str, Any], decode: Callable[[bytes], Any] | None = None) -> Any:
         """Bodies are never logged: they may hold an amphora's keys."""
         quietly = {"raise_exc": False, "log": False, "connect_retries": 0, "status_code_retries": 0, "stream": True}
         begun = time.monotonic()
@@ -143,10 +160,11 @@ class Service:
         LOG.log(level, "%s: %s %s: %s in %.2f s, request %s", self.name, method, path, response.status_code, took, traced or "without id")
         if response.status_code >= 400:
             raise errors.of_answer(f"{self.name}: {method} {path}", response.status_code, response.headers, content)
+        origin = documents.Origin(self.name, f"{self.name}: {method} {path}, request {traced or 'without id'}", self._option)
         try:
-            return decode(content) if content else None
+            return documents.read(content, origin) if decode is None else decode(content)
         except (ValueError, RecursionError) as error:
-            raise errors.NoAnswer(f"{self.name}: {method} {path}: the answer is no JSON, request {traced}") from error
+            raise origin.lacks("is no JSON") from error
 
     def _found(self, call: str) -> Any:
         """openstacksdk's proxy of the service, at an endpoint that has a version.
@@ -158,14 +176,14 @@ class Service:
         endpoint = adapter.Adapter.get_endpoint(proxy) or ""  # the identity service has another method of that name
         if not re.search(r"/v\d", endpoint):
             self._connection._proxies.pop(self.name.replace("_", "-"), None)
-            raise errors.NoAnswer(f"{call}: the service did not tell its versions")
+            words = f"let [{self._section}] endpoint_override name its endpoint with one, if it does not answer there"
+            raise errors.NoAnswer(f"{call}: the service did not tell its versions: {words}")
         self._proxy = proxy
         return proxy
 
     def translated(self, what: str, ask: Callable[[Any], Any], *, of_keystone: bool = False) -> Any:
         """Let openstacksdk's proxy of this service do something; its errors are ours, see above."""
-        call = f"{self.name}: {what}"
-        section = SECTIONS.get(self.name, self.name)
+        call, section = f"{self.name}: {what}", self._section
         try:
             return ask(None if of_keystone else self._proxy or self._found(call))
         except (keystone.Unauthorized, keystone.MissingRequiredOptions, keystone.AuthorizationFailure) as error:
@@ -180,6 +198,8 @@ class Service:
             raise exceptions.Misconfigured(f"{call}: {error}") from error
         except (keystone.ClientException, openstack.exceptions.SDKException, requests.RequestException) as error:
             raise errors.NoAnswer(f"{call}: no answer: {errors.without_addresses(error)}") from error
+        except (LookupError, TypeError, AttributeError, ValueError) as error:  # of a library that read what it did not understand
+            raise errors.Unreadable(call, f"can't be understood ({type(error).__name__}: {error})", self._option) from error
         except Exception as error:
             if type(error) is not Exception:
                 raise
@@ -306,6 +326,13 @@ def content_of(response: requests.Response, call: str, until: float) -> bytes:
     except (urllib3.exceptions.HTTPError, OSError) as error:
         raise errors.NoAnswer(f"{call}: the answer was cut: {errors.without_addresses(error)}") from error
     return bytes(content)
+
+
+def _version_in(found: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What a service's document of versions says of the one at this endpoint, if it is one."""
+    listed = found.get("versions")
+    version = found.get("version") or (listed[0] if isinstance(listed, list) and listed else None)
+    return version if isinstance(version, Mapping) else None
 
 
 def _dotted(version: tuple[int, ...] | None) -> str:

@@ -66,6 +66,16 @@ class NoAnswer(exceptions.Transient):
     """A service was not reached, or its answer did not come whole and in time: nobody knows whether it did what it was asked for."""
 
 
+class Unreadable(NoAnswer):
+    """A service answered that all is well, and the answer has not what its API says: nobody knows whether it did what it was asked for."""
+
+    def __init__(self, call: str, words: str, option: str) -> None:
+        super().__init__(
+            f"{call}: the answer {words}. Look whether something else answers in the service's place: at its endpoint in the catalog, at "
+            f"{option}, and at proxies on the way"
+        )
+
+
 def of_answer(call: str, status: int, headers: Mapping[str, str], body: bytes) -> ServiceRefused:
     """The error that an answer of 4xx or 5xx is. `call` says who was asked for what: `compute: POST /servers`."""
     words, kind = _words(body)

@@ -241,6 +241,35 @@ def test_a_gap_between_versions_is_told_with_what_to_do(cloud: Cloud, oldest: st
     assert cloud.services.asked == []
 
 
+_NO_VERSIONS: list[tuple[int, object]] = [
+    (404, {"itemNotFound": {"message": "nothing here"}}),
+    (200, {}),
+    (401, {"error": "x"}),
+]
+
+
+@pytest.mark.parametrize(("status", "body"), _NO_VERSIONS, ids=["missing", "empty", "forbidden"])
+def test_a_service_that_does_not_tell_its_versions_is_asked_in_the_oldest_of_ours(
+    make: Callable[[str], Cloud], amphora_id: str, monkeypatch: pytest.MonkeyPatch, status: int, body: object
+) -> None:
+    """At an endpoint that the configuration names, too, behind a gateway that keeps `GET /` for itself."""
+    monkeypatch.setattr(openstack, "_PAUSE", 0.0)
+    cloud = make("")
+    cloud.services.refused.append(("GET", "/compute/v2.1/?$", status, body))
+    named = openstack_cloud.configuration(
+        simulated.access(cloud.services) + f"[nova]\nendpoint_override = {cloud.services.url}/compute/v2.1\n"
+    )
+    for conf in (cloud.conf, named):
+        driver = nova.NovaCompute.from_conf(conf)
+        driver.boot(cloud.a_request(amphora_id))
+        assert driver.find(amphora_id) is not None
+        assert cloud.services.compute.spoken == "2.64"
+    cloud.services.compute.newest = "2.60"
+    with pytest.raises(errors.ServiceRefused, match=r"Version 2\.64 is not supported by the API"):
+        nova.NovaCompute.from_conf(cloud.conf).find(amphora_id)
+    cloud.services.compute.newest = "2.93"
+
+
 @pytest.mark.lengthy
 @pytest.mark.parametrize("newest", ["2.64", "2.72", "2.99"])
 def test_the_newest_version_that_both_know_is_spoken(cloud: Cloud, amphora_id: str, newest: str) -> None:

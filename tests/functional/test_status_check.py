@@ -268,6 +268,7 @@ BREAKS: dict[str, Callable[[World], Any]] = {
     "key-missing": lambda w: w.set("controller_worker", "amp_ssh_key_name", "day-shift"),
     "compute-old": lambda w: setattr(w.cloud.compute, "newest", "2.60"),
     "strangers": lambda w: w.cloud.add("servers", name="amphora-of-nobody", status="ACTIVE", metadata={}, tags=["figlina"]),
+    "compute-silent": lambda w: w.cloud.refused.append(("GET", "/compute/v2.1/?$", 404, {"itemNotFound": {"message": "nothing here"}})),
     "affinity-hosts": lambda w: _without_hosts(w, "two", "three", "four"),
     "affinity-successors": lambda w: _without_hosts(w, "four"),
     "network-unset": lambda w: w.set("controller_worker", "amp_boot_network_list", []),

@@ -123,7 +123,7 @@ class NovaCompute(interface.ComputeDriver):
 
     @property
     def _version(self) -> tuple[int, int]:
-        """The newest that both sides know.
+        """The newest that both sides know; the oldest of ours, where the service's are not told.
 
         :raises Misconfigured: this compute service is too old, or too new.
         """
@@ -133,7 +133,11 @@ class NovaCompute(interface.ComputeDriver):
         return found
 
     def _agreed(self) -> tuple[int, int]:
-        oldest, newest = (_numbers(one) for one in self._nova.microversions())
+        told = self._nova.microversions()
+        if told is None:
+            LOG.info("compute: the service does not tell its versions: it is asked in %s", _dotted(OLDEST))
+            return OLDEST
+        oldest, newest = map(_numbers, told)
         if newest < OLDEST or oldest > NEWEST:
             raise exceptions.Misconfigured(
                 f"the compute service speaks versions {_dotted(oldest)} to {_dotted(newest)} of its API, and Figlina {_dotted(OLDEST)} to "

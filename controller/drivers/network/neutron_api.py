@@ -18,6 +18,14 @@ _KINDS = {
     "SecurityGroupNotFound": "SecurityGroup",
     "QosPolicyNotFound": "QoS Policy",
 }
+_WORDS = {
+    "networks": "network",
+    "subnets": "subnet",
+    "ports": "port",
+    "security-groups": "security_group",
+    "qos/policies": "policy",
+}
+"""What an answer calls one of a collection."""
 IN_USE = frozenset({"IpAddressInUse", "IpAddressAlreadyAllocated"})
 OUTSIDE = frozenset({"InvalidIpForSubnet", "InvalidIpForNetwork"})
 FULL = frozenset({"IpAddressGenerationFailure", "IpAddressGenerationFailureNoMatchingSubnet", "ExternalIpAddressExhausted"})
@@ -55,7 +63,7 @@ class Neutron:
             found = self.service.get(f"/{collection}/{object_id}", {"fields": list(fields)} if fields else None)
         except errors.Missing as error:
             raise exceptions.NotFound(kind, object_id) from error
-        return next(iter(found.values()))
+        return found[_WORDS[collection]]
 
     def list(self, collection: str, fields: Sequence[str], **filters: str | Sequence[str]) -> list[Row]:
         """All objects that have these values: one of several, where several are given. Neutron may answer in pages, of which the next

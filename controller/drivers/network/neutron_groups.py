@@ -139,7 +139,7 @@ class Groups:
         """Ids of those of which there is a group."""
         rows = self._neutron.list("security-groups", ("name", "description"), project_id=self._neutron.project_id)
         found = [row for row in rows if shapes.is_marked(self._neutron.mark, row)]
-        described = (_DESCRIBED.match(row["description"]) for row in found)
+        described = (_DESCRIBED.match(str(row["description"])) for row in found)
         names = [row["name"].removesuffix("-amphorae") for row in found if row["name"].startswith("lb-")]
         ids = dict.fromkeys([*(one[1] for one in described if one), *(name.removeprefix("lb-") for name in names)])
         return [one for one in ids if one.count("-") == 4]  # an operator's own groups may be named `lb-mgmt-sec-grp`

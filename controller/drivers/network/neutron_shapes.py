@@ -100,7 +100,7 @@ def amphora_of(row: Row) -> str | None:
     """Whose port it is, if its name or, as that can be changed, its description says that it is an amphora's. While a machine has it, its
     `device_id` is Nova's id of that.
     """
-    match = _OF_AMPHORAE.fullmatch(row["name"]) or _DESCRIBED.fullmatch(row["description"])
+    match = _OF_AMPHORAE.fullmatch(row["name"]) or _DESCRIBED.fullmatch(row["description"] or "")
     return match[1] if match else None
 
 

@@ -47,6 +47,7 @@ class Provider(http.server.ThreadingHTTPServer):
         self.silent_versions = 0
         self.slow_passwords = False
         self.given_up = threading.Event()  # somebody left while an answer came letter by letter
+        self.odd_token: Any = ...  # what Keystone answers instead of a token
         self.packed_tokens: tuple[str, Callable[[bytes], bytes]] | None = None
 
 
@@ -94,7 +95,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 ],
             }
             headers = {"X-Subject-Token": f"token-{self.server.tokens}"}
-            if self.server.packed_tokens is None:
+            if self.server.odd_token is not ...:
+                self._answer(201, json.dumps(self.server.odd_token).encode(), headers)
+            elif self.server.packed_tokens is None:
                 self._answer(201, {"token": token}, headers)
             else:
                 packing, pack = self.server.packed_tokens
@@ -343,6 +346,14 @@ def test_a_wrong_password_is_a_matter_of_the_configuration(provider: Provider, c
     provider.refuse_password = True
     with pytest.raises(exceptions.Misconfigured, match=r"Keystone does not accept \[service_auth\]"):
         compute.get("/servers")
+
+
+@pytest.mark.parametrize("odd", [{}, [], None, 7, "text", {"token": None}, {"token": {"catalog": 7}}, {"token": []}], ids=str)
+def test_a_keystone_that_answers_anything_is_told_as_that(provider: Provider, compute: cloud.Service, odd: Any) -> None:
+    provider.odd_token = odd
+    with pytest.raises(exceptions.ControllerError) as raised:
+        compute.get("/servers")
+    assert str(raised.value).startswith("compute: ")
 
 
 def test_a_keystone_that_is_away_may_come_back(provider: Provider, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
