@@ -94,7 +94,8 @@ def quota(site: Site) -> Finding:
     if not rooms:
         return ok("nothing is limited")
     what = min(rooms, key=lambda one: rooms[one])
-    fix = f"openstack quota set --{what} NUMBER {site.access.project_id}"
+    option, _, kind = what.partition(" of type ")
+    fix = f"openstack quota set --{option} NUMBER {f'--volume-type {kind} ' if kind else ''}{site.access.project_id}"
     words = f"room for {rooms[what]} load balancers ({what} is the narrowest)"
     if rooms[what] < 1:
         return failure("quota-full", words, fix)
@@ -118,6 +119,22 @@ def _rooms(site: Site) -> Mapping[str, tuple[int | None, int]]:
     }
     if site.conf.nova.enable_anti_affinity and amphorae > 1:
         rooms["server-groups"] = (_left(machines["server_groups"], "in_use"), 1)
+    if site.conf.controller_worker.volume_driver == "volume_cinder_driver":
+        rooms |= _volumes(site, amphorae)
+    return rooms
+
+
+def _volumes(site: Site, amphorae: int) -> Mapping[str, tuple[int | None, int]]:
+    """The same of the volumes that amphorae boot from, of all and of their type."""
+    size, kind = site.conf.cinder.volume_size, site.conf.cinder.volume_type
+    quotas = site.cloud.service("block_storage").get(f"/os-quota-sets/{site.access.project_id}", {"usage": "true"})["quota_set"]
+    rooms = {what: (_left(quotas[what], "in_use"), need) for what, need in (("volumes", amphorae), ("gigabytes", amphorae * size))}
+    for what in tuple(rooms) if kind else ():
+        if f"{what}_{kind}" in quotas:
+            rooms[f"{what} of type {kind}"] = (_left(quotas[f"{what}_{kind}"], "in_use"), rooms[what][1])
+    largest = quotas.get("per_volume_gigabytes", {"limit": -1})["limit"]
+    if 0 <= largest < size:
+        rooms["per-volume-gigabytes"] = (0, 1)
     return rooms
 
 

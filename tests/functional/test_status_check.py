@@ -292,6 +292,29 @@ BREAKS: dict[str, Callable[[World], Any]] = {
 """How each thing that can be wrong is made wrong, all else being well."""
 
 
+_VOLUMES: list[tuple[dict[str, tuple[int, int]], str, str]] = [
+    ({"volumes": (9, 6), "gigabytes": (-1, 0)}, "volumes", "--volumes NUMBER"),
+    ({"volumes": (-1, 0), "gigabytes": (40, 25)}, "gigabytes", "--gigabytes NUMBER"),
+    ({"volumes_fast": (2, 2)}, "volumes of type fast", "--volumes NUMBER --volume-type fast"),
+    ({"gigabytes_fast": (30, 25)}, "gigabytes of type fast", "--gigabytes NUMBER --volume-type fast"),
+    ({"per_volume_gigabytes": (15, 0)}, "per-volume-gigabytes", "--per-volume-gigabytes NUMBER"),
+]
+
+
+@pytest.mark.parametrize(("quotas", "what", "fix"), _VOLUMES, ids=[one[1] for one in _VOLUMES])
+def test_volumes_are_counted_where_amphorae_boot_from_them(world: World, quotas: dict[str, tuple[int, int]], what: str, fix: str) -> None:
+    """Of 16 GiB each, of the type `fast`."""
+    world.cloud.volume_quotas = quotas
+    assert [one for one in world.check() if one.check == "quota" and what in one.finding.found] == [], "nothing boots from volumes"
+    world.cloud.identity.offer("block-storage", "/volume/v3")
+    world.set("controller_worker", "volume_driver", "volume_cinder_driver")
+    world.set("cinder", "volume_type", "fast")
+    (told,) = [one.finding for one in world.check() if one.check == "quota"]
+    assert f"({what} is the narrowest)" in told.found
+    assert told.fix.startswith(f"openstack quota set {fix} ")
+    assert told.level in (report.Level.FAILURE, report.Level.WARNING)
+
+
 def _codes() -> set[str]:
     """Every word for something wrong, from the code: the first arguments of `failure` and `warning`, and what is tried."""
     found: set[object] = set(identity.TRIES)

@@ -65,6 +65,7 @@ class SimulatedCloud:
         self.cut: int | None = None  # after so many more writes the answer is lost
         self.away_after: int | None = None  # after so many more requests of any kind nobody answers
         self.reads: list[str] = []  # what was read, with its query
+        self.volume_quotas: dict[str, tuple[int, int]] = {}  # limit and what is used, by Cinder's names
         self.discoveries: list[str] = []  # services of which a document of versions was read
         self.faults: list[Fault] = []
         self.identity = identity.Identity(self)
@@ -143,6 +144,8 @@ class SimulatedCloud:
         for name, service in {**services, "key_manager": self.key_manager}.items():
             app.register_blueprint(service.blueprint, url_prefix=f"/{name}")
         app.get("/volume/v3")(self._volumes)
+        app.get("/volume/v3/volumes", endpoint="volumes")(lambda: {"volumes": []})
+        app.get("/volume/v3/os-quota-sets/<project>")(self._volume_quotas)
         app.get("/load-balancer")(lambda: {"versions": [{"id": "v2.0", "status": "CURRENT"}]})
         app.before_request(self._before)
         app.after_request(self._after)
@@ -153,6 +156,11 @@ class SimulatedCloud:
         """Cinder, as far as Nova's clients ask it anything: whether it is there."""
         links = [{"rel": "self", "href": f"{self.url}/volume/v3/"}]
         return {"versions": [{"id": "v3.0", "status": "CURRENT", "version": "3.70", "min_version": "3.0", "links": links}]}
+
+    def _volume_quotas(self, project: str) -> dict[str, Any]:
+        shown = {"volumes": (10, 0), "gigabytes": (1000, 0), "per_volume_gigabytes": (-1, 0), **self.volume_quotas}
+        limits = {name: {"limit": limit, "in_use": used, "reserved": 0} for name, (limit, used) in shown.items()}
+        return {"quota_set": {"id": project, **limits}}
 
     def _before(self) -> flask.Response | None:
         service, _, path = flask.request.path.lstrip("/").partition("/")
