@@ -43,6 +43,7 @@ _COMPUTE = {
     **_all(_TEXT, "OS-EXT-STS:task_state", "OS-EXT-AZ:availability_zone", "figlina_amphora", "figlina_address", "figlina_image"),
     **_all(_TEXT, "figlina_flavor", "message"),
     **_all(_DOCUMENT, "server", "server_group", "metadata", "image", "fault"),
+    "tags": _TEXTS,
 }
 _NETWORK = {
     **_all(_TEXT, "id", "name", "network_id", "subnet_id", "ip_address", "mac_address", "cidr", "device_id", "device_owner"),

@@ -343,6 +343,21 @@ def test_a_server_that_somebody_renamed_goes_with_its_load_balancer(site: CloudS
     assert site.held() == before
 
 
+def test_a_server_that_lost_its_tag_is_found_and_goes_with_its_load_balancer(site: CloudSite) -> None:
+    before, load_balancer_id = site.held(), site.built(Topology.SINGLE)
+    (server,) = site.cloud.services.compute.servers.values()
+    (amphora_id,) = site.amphorae(load_balancer_id).values()
+    server["tags"] = ["another deployment"]
+    assert site.compute.find(amphora_id) is None, "a copy of this one, whose rows have the same ids, would not take it"
+    server["tags"] = []
+    found = site.compute.find(amphora_id)
+    assert found is not None
+    assert site.compute.boot(site.cloud.a_request(amphora_id)).id == found.id == server["id"]
+    site.accept_delete(load_balancer_id)
+    site.succeed(flow_site.a_deletion(load_balancer_id))
+    assert site.held() == before
+
+
 def test_an_orphan_is_said_to_be_deleted_when_it_is(site: CloudSite, monkeypatch: pytest.MonkeyPatch) -> None:
     """A renamed server that no row explains; Nova is slow to begin with its deletion."""
     lost = str(uuid.uuid4())

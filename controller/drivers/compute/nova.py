@@ -1,8 +1,9 @@
 """An amphora as a server of OpenStack's compute service (Nova), booted from an image of its image service (Glance).
 
 A server is found by its name, `amphora-<amphora id>`, and by its tag, the name of this deployment: others in the same project (a second
-Figlina, an Octavia) name theirs alike. Whose it is stands in its metadata, too: names can be changed. So does what was asked for, since
-Nova does not show all of it. Paths and fields are those of Nova's API reference (https://docs.openstack.org/api-ref/compute/).
+Figlina, an Octavia) name theirs alike. Whose it is stands in its metadata, too: names can be changed, and tags taken off. So does what was
+asked for, since Nova does not show all of it. Paths and fields are those of Nova's API reference
+(https://docs.openstack.org/api-ref/compute/).
 """
 
 from __future__ import annotations
@@ -292,8 +293,13 @@ class NovaCompute(interface.ComputeDriver):
     def _named(self, amphora_id: str) -> list[Mapping[str, Any]]:
         """Those that have its name, and are no other one's."""
         name = f"amphora-{amphora_id}"
-        found = self._pages({"name": f"^{name}$", **self._tagged})
-        return _best_first((server for server in found if server["name"] == name), amphora_id)
+        found = self._pages({"name": f"^{name}$"})
+        return _best_first((server for server in found if server["name"] == name and self._is_ours(server, amphora_id)), amphora_id)
+
+    def _is_ours(self, server: Mapping[str, Any], amphora_id: str) -> bool:
+        """By its tag; or it has lost that, and its metadata tell. One with another tag is another deployment's, such as a copy of this."""
+        tags = server.get("tags") or ()
+        return self._settings.deployment in tags or (not tags and (server.get("metadata") or {}).get("figlina_amphora") == amphora_id)
 
     def _pages(self, params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         marker: dict[str, Any] = {}
