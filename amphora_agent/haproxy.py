@@ -14,7 +14,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from amphora_agent import (
     allowed,
@@ -139,6 +139,8 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         self._config = places.state / CONFIG
         self._global = places.state / "haproxy-global.cfg"
         self._arranged = places.run / "haproxy.cfg"
+        self._somebody_waits_until = 0.0  # for the tables of the worker before
+        self._is_known = False  # whether the worker that was found at first was told that it has its tables
         self._server_state = places.run / "haproxy-servers"
         self._led = places.run / "haproxy-led"  # which text HAProxy was started with, and to which runtime commands have led it since
         self._as_user = places.as_user
@@ -380,11 +382,19 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         asked_at = time.monotonic()
         if self.runtime.answers(haproxy_reports.QUESTION_TIMEOUT):
             self._worker_pulse.answered()
+            self._let_nobody_wait()
             return self._ask_master(master)
         busy = self.is_busy()
         if not self._worker_pulse.missed(asked_at, busy):
             return programs.RUNS if busy else programs.SILENT
         return self._start_again(programs.HUNG)
+
+    def _let_nobody_wait(self) -> None:
+        """An agent before this one may have ended while a new worker waited for its tables."""
+        if not self._is_known:
+            with contextlib.suppress(haproxy_runtime.RuntimeFailed):
+                self.runtime.ask(haproxy_order.HAS_LEARNED)
+                self._is_known = True
 
     def is_busy(self) -> bool:
         master = self.master()
@@ -476,12 +486,14 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
     def _reload(self, count: Callable[[], None] = lambda: None, forget_health: bool = False) -> bool:
         """Hand over to a new worker; old ones finish their connections."""
+        time.sleep(max(0.0, self._somebody_waits_until - time.monotonic()))  # a worker that is to end forgets whom it should know
         count()
         master, before, expected = self.master(), self.runtime.worker(), self._set_mark()
         if master is None:
             return self._start_afresh()
         old = None if before is None else self._texts.get(self._text_of(before))
         with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._beside(old) as succeeded:
+            self._arrange(tables.names)
             counts_at = time.monotonic()
 
             def watch() -> None:
@@ -493,9 +505,16 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
 
             if not self._hand_over(watch, master, before, expected, None if forget_health else old):
                 return False
+            self._bring(tables)
             succeeded()
-            tables.carry()
+            tables.introduce()
         return True
+
+    def _bring(self, tables: haproxy_tables.Carrier) -> None:
+        """Let a new worker have its tables."""
+        tables.carry()
+        if tables.names:
+            self._somebody_waits_until = time.monotonic() + haproxy_order.PATIENCE
 
     @contextlib.contextmanager
     def _beside(self, old: str | None) -> Iterator[Callable[[], None]]:
@@ -512,7 +531,6 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
     def _hand_over(
         self, watch: Callable[[], None], master: int, before: haproxy_runtime.Worker | None, expected: str, old: str | None
     ) -> bool:
-        self._arrange()
         self._write_check_addresses()
         start = self._beginnings(old)
         failures, begun = self._said(_FAILED), self._said(_RELOADING)
@@ -559,7 +577,6 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         if self._process is not None and self._process.pid == master:
             self._ended.append(self._process)
         self._set_mark()
-        self._arrange()
         self._write_check_addresses()
         old = self._texts.get(self._text_of(before))
         start = self._beginnings(old)
@@ -570,13 +587,16 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
             return now is not None and now.pid != before.pid and self.master() not in (None, master)
 
         with haproxy_tables.kept(self.runtime, old, self.config or "") as tables, self._beside(old) as succeeded:
+            self._arrange(tables.names)
             if not self._start("-x", str(self._pid_file.with_name("haproxy.sock")), "-sf", *map(str, workers)):
                 return False
             process = self._process
             system.wait_until(lambda: (process is not None and process.poll() is not None) or taken_over(), START_TIMEOUT)
-            if is_taken_over := taken_over():
+            is_taken_over = taken_over()
+            self._bring(tables)
+            if is_taken_over:
                 succeeded()
-            tables.carry()
+            tables.introduce()
         self._begun(start)
         return is_taken_over
 
@@ -682,10 +702,12 @@ class HAProxy(haproxy_reports.ReportingHAProxy):
         """What the next worker goes by."""
         return f"{self.config or ''}{self._strangers}"
 
-    def _arrange(self) -> None:
-        """Write the text as the next worker reads it. A master that an older agent has started reads the other one, which serves, too."""
+    def _arrange(self, learned: Collection[str] = ()) -> None:
+        """Write the text as the next worker reads it, which will be brought the stick tables of the backends `learned`. A master that an
+        older agent has started reads the other one, which serves, too.
+        """
         self._certificates.put(certificates.of(self.config or ""))
-        arranged = haproxy_order.arranged(self._text_to_read(), secrets.randbelow)
+        arranged = haproxy_order.arranged(self._text_to_read(), secrets.randbelow, learned)
         system.write_file(self._arranged, arranged.encode(), system.FOR_PROGRAMS, durable=False)
 
     def _write_server_states(self, text: str) -> None:

@@ -8,6 +8,8 @@ learned.
 Nor does a new worker pass on what an old one is just teaching it: the new half of a pair, which asks it in that moment, gets nothing, and
 is not taught later. So where a peer is named that was not before, all entries are set, which makes them news for peers; and the reload is
 over only when the new peer was sent them, for what follows may be the end of the half that knew them.
+
+Until a new worker is told that it has the tables, clients that it does not know wait (`haproxy_order`).
 """
 
 from __future__ import annotations
@@ -15,9 +17,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from amphora_agent import haproxy_config, haproxy_runtime, haproxy_states, system
+from amphora_agent import haproxy_config, haproxy_order, haproxy_runtime, haproxy_states, system
 
 LOG = logging.getLogger(__name__)
 _TAUGHT = 0x3
@@ -68,6 +70,11 @@ class Carrier:
         self._runtime, self._old, self._teaches, self._new_peers = runtime, old, teaches, new_peers
         self._found: dict[str, dict[str, str]] = {table: {} for table in tables}  # server's name by key, by table
 
+    @property
+    def names(self) -> Collection[str]:
+        """The backends whose tables it carries."""
+        return self._found.keys()
+
     def read(self) -> None:
         """Take in what the old worker knows now: clients come while the new one starts. Of one that teaches, once is enough."""
         if self._old is None or (self._teaches and any(self._found.values())):
@@ -89,10 +96,25 @@ class Carrier:
             present = haproxy_states.rows(self._runtime.server_states()) if wanted else {}
             for table in wanted:
                 self._fill(table, present)
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("Clients may have changed servers: %s", exc)
+        if self._found:
+            self._have_it_know()
+
+    def _have_it_know(self) -> None:
+        try:
+            self._runtime.ask(haproxy_order.HAS_LEARNED)
+        except haproxy_runtime.RuntimeFailed as exc:
+            LOG.warning("New clients may have to wait: %s", exc)
+
+    def introduce(self) -> None:
+        """Wait until a new peer knows all clients."""
+        wanted = [table for table, found in self._found.items() if found]
+        try:
             if wanted and self._new_peers:
                 self._await_new_peers(wanted)
         except haproxy_runtime.RuntimeFailed as exc:
-            LOG.warning("Clients may have changed servers: %s", exc)
+            LOG.warning("A new peer may not know all clients: %s", exc)
 
     def _has_learned(self, wanted: Mapping[str, int]) -> bool:
         sizes = {match["table"]: int(match["used"]) for match in _SIZES(self._runtime.ask("show table"))}

@@ -6,11 +6,16 @@ import collections
 import contextlib
 import dataclasses
 import http.client
+import os
 import pathlib
 import random
+import re
+import shutil
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 
 import pytest
 
@@ -21,6 +26,7 @@ from tests.integration.agent_amphora import Amphora, config
 pytestmark = pytest.mark.integration
 PORTS = (9001, 9002, 9003)
 CLIENTS = 12
+BUILT = pathlib.Path(__file__).resolve().parents[2] / "build"
 PEERS = "\npeers lb_peers\n    peer me 127.0.0.1:1025\n\nfrontend"
 APP_COOKIE = (
     "    stick-table type string len 64 size 10k peers lb_peers\n    stick store-response res.cook(app)\n    stick match req.cook(app)"
@@ -28,13 +34,18 @@ APP_COOKIE = (
 SOURCE_IP = "    stick-table type ipv6 size 10k peers lb_peers\n    stick on src"
 
 
+def furnish(amphora: Amphora) -> None:
+    """Members, and clients at addresses of their own."""
+    for port in PORTS:
+        amphora.web(port)
+    for number in range(CLIENTS):
+        system.run(["ip", "-n", amphora.outside, "address", "add", f"198.19.251.{200 + number}/32", "dev", "ten"])
+
+
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
     with agent_amphora.running(tmp_path_factory.mktemp("sticky") / "amphora") as amphora:
-        for port in PORTS:
-            amphora.web(port)
-        for number in range(CLIENTS):
-            system.run(["ip", "-n", amphora.outside, "address", "add", f"198.19.251.{200 + number}/32", "dev", "ten"])
+        furnish(amphora)
         yield amphora
 
 
@@ -107,6 +118,66 @@ def test_clients_stay_over_a_reload_that_the_old_worker_teaches(amphora: Amphora
         amphora.apply(generation, sticky(PORTS, APP_COOKIE, generation), peer_name="me")
         assert asked_again(clients) == homes
         agent_amphora.eventually(lambda: "resync_timeout=<PAST>" in peers(amphora), within=60)
+
+
+@pytest.fixture(scope="module")
+def newer_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
+    """An amphora with HAProxy 3: one of 2.6 lets no request wait that is whole, and forgets its clients a moment before it stops."""
+    programs = [shutil.which("haproxy") or "", *sorted(str(one) for one in BUILT.glob("haproxy-*/haproxy"))]
+    found = [one for one in filter(None, programs) if re.match(r"HAProxy version (?![12]\.)", system.run([one, "-v"]))]
+    if not found:
+        pytest.skip("needs HAProxy 3: scripts/other-haproxies brings it")
+    with pytest.MonkeyPatch.context() as patch:  # a master that executes itself anew looks for its program in PATH
+        patch.setenv("PATH", os.path.dirname(found[0]), prepend=os.pathsep)
+        with agent_amphora.running(tmp_path_factory.mktemp("newer") / "amphora") as amphora:
+            furnish(amphora)
+            yield amphora
+
+
+@pytest.fixture
+def newer(newer_machine: Amphora) -> Iterator[Amphora]:
+    yield newer_machine
+    newer_machine.call("DELETE", f"/1/load-balancers/{newer_machine.load_balancer_id}")
+
+
+def _by_tcp(ports: tuple[int, ...], lines: str, more: int = 0) -> str:
+    text = sticky(ports, lines, more).replace("mode http", "mode tcp")
+    http = ("option idle-close-on-response", "http-reuse safe", "http-request set-header X-Change")
+    return "".join(
+        f"    timeout queue {more + 1}s\n" if line.strip().startswith(http[-1]) else line
+        for line in text.splitlines(keepends=True)
+        if not line.strip().startswith(http[:2])
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "lines"), [(_by_tcp, SOURCE_IP), (sticky, SOURCE_IP), (sticky, APP_COOKIE)], ids=["TCP", "HTTP", "APP_COOKIE"]
+)
+def test_nobody_is_sent_elsewhere_while_one_worker_follows_another(newer: Amphora, made: Callable[..., str], lines: str) -> None:
+    """Clients ask all the time, so some meet a worker that has not yet the tables of the one before."""
+    amphora = newer
+    amphora.apply(1, made(PORTS, lines), peer_name="me")
+    clients = [Client(amphora, number) for number in range(6)]
+    homes = [client.ask("/login") for client in clients]
+    assert set(homes) == {str(port) for port in PORTS}
+    is_over, elsewhere, answered = threading.Event(), [], collections.Counter[int]()
+
+    def ask(client: Client) -> None:
+        while not is_over.is_set():
+            answered[client.number] += 1
+            if (now := client.ask()) != homes[client.number]:
+                elsewhere.append((client.number, now))
+
+    with futures.ThreadPoolExecutor(len(clients)) as pool:
+        asking = [pool.submit(ask, client) for client in clients]
+        try:
+            for generation in range(2, 10):
+                assert amphora.apply(generation, made(PORTS, lines, generation), peer_name="me") == "reload"
+        finally:
+            is_over.set()
+    for one in asking:
+        one.result()
+    assert not elsewhere, f"{len(elsewhere)} of {answered.total()} requests, such as {elsewhere[:3]}; they belong to {homes}"
 
 
 OTHER = """

@@ -50,6 +50,21 @@ def test_where_there_is_a_stick_table_numbers_follow_from_names_and_given_ones_s
     assert (servers["a"].words, servers["b"].words) == (("id", "7"), ("id", str(haproxy_config.number("b"))))
 
 
+def test_whom_a_table_does_not_know_yet_waits_where_one_will_be_brought() -> None:
+    text = TEXT.replace("size 1k\n", "size 1k\n    stick match req.cook(app)\n")
+    assert "WAIT_END" not in haproxy_order.arranged(text, lambda _: 0)
+    assert "WAIT_END" not in haproxy_order.arranged(TEXT, lambda _: 0, {"p2:l1"}), "a table that sends nobody anywhere"
+    learning, *_, waiting = haproxy_config.parse(haproxy_order.arranged(text, lambda _: 0, {"p2:l1"}))
+    assert (learning.header, learning.lines) == ("global", ("set-var proc.figlina_learns int(1)",))
+    assert waiting.lines[:5] == (
+        "tcp-request inspect-delay 300ms",
+        "tcp-request content accept unless { var(proc.figlina_learns) -m int gt 0 }",
+        "tcp-request content accept unless { req.cook(app) -m found }",
+        "tcp-request content accept if { req.cook(app),in_table(p2:l1) }",
+        "tcp-request content accept if WAIT_END",
+    )
+
+
 def test_a_server_that_comes_at_run_time_gets_the_number_that_a_reload_would_give_it() -> None:
     [_, backend] = list(haproxy_config.all_backends(TEXT))
     command = haproxy_config.add_commands(backend, haproxy_config.parse_server("server b 10.0.0.2:80"))[0]
