@@ -54,7 +54,7 @@ test: install ## every test that this machine can run; says what it skipped and 
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder -m "(integration or vm or cloud) and not matrix" || failed=1; \
 	exit $$failed
 
-test-matrices: install ## the cells of long matrices that `make test` leaves out: a worker killed after every task of every flow (ten minutes; root)
+test-matrices: install ## what `make test` leaves out for its length: a worker killed after every task of every flow, a pair of virtual machines (a quarter of an hour; root)
 	@$(BIN)/pytest -n 2 --dist loadfile -m matrix
 
 test-cloud: install ## tests on the real cloud that OS_CLIENT_CONFIG_FILE names, with VMs of build/image (see tests/cloud/README.md; an hour and a half by emulation)

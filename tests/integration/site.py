@@ -11,7 +11,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from controller.dev import client, instance, processes, settings
@@ -170,15 +170,18 @@ class Site:
         return (subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines() or [""])[0]
 
     @contextlib.contextmanager
-    def traffic(self, address: str, rate: float = 200, seconds: float = 120, timeout: float = 20) -> Iterator[dict[str, Any]]:
+    def traffic(
+        self, address: str, rate: float = 200, seconds: float = 120, timeout: float = 20, inside: Sequence[str] = ()
+    ) -> Iterator[dict[str, Any]]:
         """Requests in the background, each on a connection of its own; the summary is filled in once the block has ended.
 
-        One that is not answered within `timeout` seconds has failed; a busy machine takes its time, and how long is the benchmarks' matter.
+        They come from the client's namespace, or from where the command prefix `inside` leads. One that is not answered within `timeout`
+        seconds has failed; a busy machine takes its time, and how long is the benchmarks' matter.
         """
         options = {"rate": rate, "seconds": seconds, "timeout": timeout}
         words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         program = processes.python("controller.dev.traffic", f"http://{address}/", *words)
-        command = [*self.machine.entrance("client"), *program]
+        command = [*(inside or self.machine.entrance("client")), *program]
         summary: dict[str, Any] = {}
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as asking:
             try:

@@ -48,7 +48,11 @@ def holds(balancer: Balancer, amphora: dict[str, Any]) -> bool:
 
 def answer_arp(site: Site, address: str) -> set[bytes]:
     """The MACs that answer a client who asks for an address (RFC 826)."""
-    namespace = site.machine.settings.namespace("client")
+    return answer_arp_in(site.machine.settings.namespace("client"), address)
+
+
+def answer_arp_in(namespace: str, address: str) -> set[bytes]:
+    """The same of a client in any network namespace with one interface."""
     return system.inside_namespace(namespace, lambda: _ask_arp(address))
 
 
