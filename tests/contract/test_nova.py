@@ -554,6 +554,25 @@ def test_only_ours_are_listed_and_all_of_them_however_many(cloud: Cloud) -> None
     assert sorted(one.amphora_id for one in cloud.compute.list_ours()) == sorted(ids)
 
 
+def test_a_server_that_goes_while_they_are_listed_hides_no_others(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = {str(uuid.uuid4()) for _ in range(5)}
+    for one in ids:
+        cloud.compute.boot(cloud.a_request(one))
+    cloud.services.compute.most_per_page = 2
+    ask, gone = nova.NovaCompute._get, list[str]()
+
+    def ask_and_remove(compute: nova.NovaCompute, path: str, *more: Any) -> Any:
+        page = ask(compute, path, *more)
+        if not gone:
+            gone.append(page["servers"][-1]["name"])
+            cloud.services.compute.remove(gone[0])  # the next page begins behind it
+        return page
+
+    monkeypatch.setattr(nova.NovaCompute, "_get", ask_and_remove)
+    assert sorted(one.amphora_id for one in cloud.compute.list_ours()) == sorted(ids)
+    assert len(list(cloud.compute.list_ours())) == 4
+
+
 def test_groups_are_found_beyond_the_first_page_and_deleted_though_nobody_wants_them_now(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -302,10 +302,20 @@ class NovaCompute(interface.ComputeDriver):
         return self._settings.deployment in tags or (not tags and (server.get("metadata") or {}).get("figlina_amphora") == amphora_id)
 
     def _pages(self, params: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """All servers, page by page. If that is deleted where a page ended, from the beginning, without those that were told."""
         marker: dict[str, Any] = {}
+        told: set[str] = set()
+        before = 0
         while True:
-            page = self._get("/servers/detail", {**params, "limit": _PAGE, **marker})
-            yield from page["servers"]
+            try:
+                page = self._get("/servers/detail", {**params, "limit": _PAGE, **marker})
+            except errors.ServiceRefused as exc:
+                if not marker or exc.status != 400 or len(told) == before:
+                    raise
+                marker, before = {}, len(told)
+                continue
+            yield from (one for one in page["servers"] if one["id"] not in told)
+            told.update(one["id"] for one in page["servers"])
             if not page.get("servers_links"):
                 return
             marker = {"marker": page["servers"][-1]["id"]}
