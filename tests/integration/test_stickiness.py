@@ -34,25 +34,32 @@ APP_COOKIE = (
 SOURCE_IP = "    stick-table type ipv6 size 10k peers lb_peers\n    stick on src"
 
 
-def furnish(amphora: Amphora) -> None:
-    """Members, and clients at addresses of their own."""
-    for port in PORTS:
-        amphora.web(port)
-    for number in range(CLIENTS):
-        system.run(["ip", "-n", amphora.outside, "address", "add", f"198.19.251.{200 + number}/32", "dev", "ten"])
+@contextlib.contextmanager
+def furnished(folder: pathlib.Path) -> Iterator[Amphora]:
+    """An amphora with members, and with clients at addresses of their own."""
+    with agent_amphora.running(folder / "amphora") as amphora:
+        for port in PORTS:
+            amphora.web(port)
+        for number in range(CLIENTS):
+            system.run(["ip", "-n", amphora.outside, "address", "add", f"198.19.251.{200 + number}/32", "dev", "ten"])
+        yield amphora
+
+
+def emptied(amphora: Amphora) -> Iterator[Amphora]:
+    """The amphora for one test, and afterwards without what that gave it."""
+    yield amphora
+    amphora.call("DELETE", f"/1/load-balancers/{amphora.load_balancer_id}")
 
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]:
-    with agent_amphora.running(tmp_path_factory.mktemp("sticky") / "amphora") as amphora:
-        furnish(amphora)
+    with furnished(tmp_path_factory.mktemp("sticky")) as amphora:
         yield amphora
 
 
 @pytest.fixture
 def amphora(machine: Amphora) -> Iterator[Amphora]:
-    yield machine
-    machine.call("DELETE", f"/1/load-balancers/{machine.load_balancer_id}")
+    yield from emptied(machine)
 
 
 @dataclasses.dataclass
@@ -129,15 +136,13 @@ def newer_machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Amphora]
         pytest.skip("needs HAProxy 3: scripts/other-haproxies brings it")
     with pytest.MonkeyPatch.context() as patch:  # a master that executes itself anew looks for its program in PATH
         patch.setenv("PATH", os.path.dirname(found[0]), prepend=os.pathsep)
-        with agent_amphora.running(tmp_path_factory.mktemp("newer") / "amphora") as amphora:
-            furnish(amphora)
+        with furnished(tmp_path_factory.mktemp("newer")) as amphora:
             yield amphora
 
 
 @pytest.fixture
 def newer(newer_machine: Amphora) -> Iterator[Amphora]:
-    yield newer_machine
-    newer_machine.call("DELETE", f"/1/load-balancers/{newer_machine.load_balancer_id}")
+    yield from emptied(newer_machine)
 
 
 def _by_tcp(ports: tuple[int, ...], lines: str, more: int = 0) -> str:
