@@ -25,6 +25,8 @@ _BALANCE = {
     "SOURCE_IP": ("balance source", "hash-type consistent"),
 }
 _COOKIE_OF_ALL_POOLS = "SRV"
+_HASHED, _HASH_LENGTH = ",sha2(256),hex", 64
+"""What a table keeps of an application's cookie: sessions are told apart however long they are, and nobody who sees the table can use them."""
 _SCRAPERS = 20
 """So many connections a PROMETHEUS listener has at most: nobody is to load the amphora by asking how it does."""
 _SCRAPE_TIMEOUT = 5000  # milliseconds
@@ -273,9 +275,9 @@ def _persistence(pool: model.Pool, mode: str, peers: str, settings: Settings) ->
     if persistence.type == "APP_COOKIE":
         cookie = safe.cookie_name(f"cookie_name of pool {pool.id}", persistence.cookie_name)
         return [
-            f"stick-table type string len 64 {table}",
-            f"stick store-response res.cook({cookie})",
-            f"stick match req.cook({cookie})",
+            f"stick-table type string len {_HASH_LENGTH} {table}",
+            f"stick store-response res.cook({cookie}){_HASHED}",
+            f"stick match req.cook({cookie}){_HASHED}",
         ]
     if persistence.type == "HTTP_COOKIE":
         return _inserted_cookie(pool, settings)

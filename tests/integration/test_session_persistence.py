@@ -31,6 +31,9 @@ KINDS = {
 }
 
 
+LONG_SESSIONS = [f"{'e' * 100}{number}" for number in range(6)]
+
+
 class _Web(http.server.BaseHTTPRequestHandler):
     """Answers with its name and the Cookie header that reached it; gives a session to who has none."""
 
@@ -41,7 +44,8 @@ class _Web(http.server.BaseHTTPRequestHandler):
         body = f"{cast(http.server.HTTPServer, self.server).server_address[0]!s} {cookies}".encode()
         self.send_response(200)
         if "sid=" not in cookies:
-            self.send_header("Set-Cookie", f"sid=s{next(self.sessions)}; path=/")
+            session = self.headers.get("X-Session") or f"s{next(self.sessions)}"
+            self.send_header("Set-Cookie", f"sid={session}; path=/")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -195,6 +199,21 @@ def test_clients_come_back_from_backup_members(site: Site, kind: str) -> None:
     after = [browser.get()[0] for browser in browsers]
     assert all(member.startswith("127.0.1.") for member in after), after
     assert [browser.get()[0] for browser in browsers] == after, "and are bound again"
+
+
+def test_sessions_that_begin_alike_are_bound_each_for_itself(site: Site) -> None:
+    """As signed tokens do: their first hundred characters say what they are."""
+    snapshot = _with_backups(KINDS["APP_COOKIE"])
+    site.start(snapshot)
+    browsers = [Browser(site) for _ in LONG_SESSIONS]
+    bound = [browser.get(headers={"X-Session": session})[0] for browser, session in zip(browsers, LONG_SESSIONS, strict=True)]
+    assert len(set(bound)) == 2, "both members have some of them"
+    for _ in range(2):
+        assert [browser.get()[0] for browser in browsers] == bound
+    [table] = [backend for backend in site.backends(snapshot) if snapshot.pools[0].id in backend]
+    shown = site.haproxy.ask(f"show table {table}")
+    assert f"used:{len(LONG_SESSIONS)}" in shown
+    assert "e" * 60 not in shown, "whoever sees the table learns no session"
 
 
 @pytest.mark.parametrize("kind", ["SOURCE_IP", "APP_COOKIE"])
