@@ -26,7 +26,7 @@ _BALANCE = {
 }
 _COOKIE_OF_ALL_POOLS = "SRV"
 _HASHED, _HASH_LENGTH = ",sha2(256),hex", 64
-"""What a table keeps of an application's cookie: sessions are told apart however long they are, and nobody who sees the table can use them."""
+"""What tables keep of an application's cookie: however long sessions are, they are told apart, and who sees a table can use none."""
 _SCRAPERS = 20
 """So many connections a PROMETHEUS listener has at most: nobody is to load the amphora by asking how it does."""
 _SCRAPE_TIMEOUT = 5000  # milliseconds
