@@ -24,6 +24,7 @@ class Purge:
         now, size = self._db.now(), self._page_size
         at, event_age = datetime.datetime.fromtimestamp(now, datetime.UTC), datetime.timedelta(seconds=self._event_age)
         steps: list[tuple[str, Callable[[database.Transaction], Sized | int]]] = [
+            ("events of load balancers", lambda tx: tx.housekeeping.purge_events_of_deleted(now - self._load_balancer_age, size)),
             ("load balancers", lambda tx: tx.housekeeping.purge_load_balancers(now - self._load_balancer_age, size)),
             ("amphorae", lambda tx: tx.housekeeping.purge_amphorae(now - self._amphora_age, size)),
             ("events", lambda tx: tx.housekeeping.purge_events(at, event_age, size)),

@@ -170,6 +170,26 @@ def test_rows_of_deleted_things_are_purged_when_their_time_is_over_and_not_befor
     assert count(db, tables.listener_statistics) == 1
 
 
+def test_a_deleted_load_balancer_of_which_much_was_said_holds_nobody_up(db: database.Database) -> None:
+    for _ in range(2):
+        one = stored(db, amphorae=[], provisioning_status=ProvisioningStatus.DELETED).load_balancer.id
+        change(db, tables.load_balancers, one, deleted_at=time.time() - 1000)
+        with db.begin() as tx:
+            for _ in range(20):
+                tx.faults.add_event(one, "load_balancer", one, model.Fault(code="x", message="y"))
+    deleted: list[int] = []
+
+    def note(*called: Any) -> None:
+        cursor, statement = called[1:3]
+        if statement.startswith("DELETE FROM events"):
+            deleted.append(cursor.rowcount)
+
+    sa.event.listen(db.engine, "after_cursor_execute", note)
+    a_purge(db).purge(always)
+    assert (sum(deleted), count(db, tables.events), count(db, tables.load_balancers)) == (40, 0, 0)
+    assert max(deleted) <= 3
+
+
 def test_counters_of_a_purged_amphora_stay_with_their_load_balancer(db: database.Database) -> None:
     gone = builders.an_amphora(status=AmphoraStatus.DELETED)
     snapshot = stored(db, amphorae=[builders.an_amphora(), gone])

@@ -29,6 +29,11 @@ def _idle(now: float) -> sa.ColumnElement[bool]:
     return sa.and_(sa.or_(_LB.lease_owner.is_(None), _LB.lease_expires_at <= now), ~carried)
 
 
+def _deleted(before: float) -> sa.Select[str]:
+    """Load balancers that are DELETED since before a time."""
+    return sa.select(_LB.id).where(_LB.provisioning_status == _P.DELETED, sa.func.coalesce(_LB.deleted_at, 0.0) < before)
+
+
 class Housekeeping(rows.Repository):
     """Used by the one active housekeeping process only."""
 
@@ -95,10 +100,15 @@ class Housekeeping(rows.Repository):
         ids = list(self._connection.execute(stray).scalars())
         return self._delete(tables.flow_records, records.job_id, ids)
 
+    def purge_events_of_deleted(self, before: float, limit: int) -> int:
+        """Delete events of load balancers that are DELETED since before a time: one that failed for a week has thousands."""
+        events = tables.events.c
+        theirs = sa.select(events.id).where(events.load_balancer_id.in_(_deleted(before))).limit(limit)
+        return self._delete(tables.events, events.id, list(self._connection.execute(theirs).scalars()))
+
     def purge_load_balancers(self, before: float, limit: int) -> list[str]:
         """Delete the rows of load balancers that are DELETED since before a time, with all that was said and counted of them."""
-        old = sa.select(_LB.id).where(_LB.provisioning_status == _P.DELETED, sa.func.coalesce(_LB.deleted_at, 0.0) < before).limit(limit)
-        ids = list(self._connection.execute(old).scalars())
+        ids = list(self._connection.execute(_deleted(before).limit(limit)).scalars())
         for table in (
             *tables.CHILDREN.values(),
             tables.listener_statistics,
