@@ -6,10 +6,10 @@ import contextlib
 import json
 import logging
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from amphora_agent import system
+from amphora_agent import outages, system
 
 LOG = logging.getLogger(__name__)
 FIELDS = ("bytes_in", "bytes_out", "total_connections", "request_errors")
@@ -32,6 +32,7 @@ class Counters:
         self._base: dict[str, list[int]] = {}
         self._last: dict[int, dict[str, list[int]]] = {}  # by worker
         self._saved: bytes | None = None
+        self._keeping = outages.Outage(LOG, f"Keeping {path.name}")
         self._load()
 
     def take(self, worker: int, raw: Mapping[str, list[int]], former: Collection[int] = ()) -> dict[str, list[int]]:
@@ -68,6 +69,13 @@ class Counters:
         if self._worker is not None and (values := self._last.get(self._worker, {}).pop(name, None)) is not None:
             self._add(name, values)
 
+    def begin_all_anew(self, is_gone: Callable[[str], bool]) -> None:
+        """The same by all names of whom is gone. What was counted by others is forgotten after what was by theirs (`_ABSENT`)."""
+        last = self._last.get(self._worker, {}) if self._worker is not None else {}
+        for name in [name for name in last if is_gone(name)]:
+            self._add(name, last.pop(name))
+        self._base = dict(sorted(self._base.items(), key=lambda item: not is_gone(item[0])))
+
     def save(self) -> None:
         """Write them down, if they changed, so that totals once reported are never taken back."""
         content = json.dumps({"worker": self._worker, "base": self._base, "workers": self._last}).encode()
@@ -76,8 +84,9 @@ class Counters:
         try:
             system.write_file(self._path, content, durable=False)
         except OSError as exc:  # a heartbeat is worth more than statistics that outlive the agent
-            LOG.warning("Counters can't be kept: %s", exc)
+            self._keeping.met(exc)
             return
+        self._keeping.over()
         self._saved = content
 
     def forget(self) -> None:

@@ -312,6 +312,13 @@ def removal(service_ids: Collection[str]) -> list[str]:
     return lines + [f"delete counter {TABLE} {counter(kind, one)}" for one in service_ids for kind in ("new", *_BYTES)]
 
 
+def forgetting(service: datagrams.Service, counting: Mapping[str, Iterable[int]]) -> list[str]:
+    """Count members no more that are gone; `counting` are the marks that are counted, by the names of `member_sets`."""
+    there = set(numbers(service).values())
+    gone = {name: [f"{mark}" for mark in marks if mark not in there] for name, marks in counting.items()}
+    return [f"delete element {TABLE} {name} {{ {', '.join(marks)} }}" for name, marks in gone.items() if marks]
+
+
 def numbers(service: datagrams.Service) -> dict[str, int]:
     """The mark by which conntrack knows each member: of its id, so that it stays the same whoever else comes and goes."""
     taken: dict[int, str] = {}

@@ -26,6 +26,11 @@ class Flows:
     counts: Mapping[str, Mapping[int, int]] = dataclasses.field(default_factory=dict)
     _next_at: float = 0.0
 
+    @property
+    def are_ended(self) -> bool:
+        """Whether the flows are that were to be ended, as the last look found them."""
+        return self._next_at > 0.0
+
     def look(self, services: Sequence[datagrams.Service], present: Mapping[str, frozenset[str]], at_once: bool = False) -> None:
         """Count, and end the flows of members that are not `present` (by service), and of nobody where there is somebody to take them.
 

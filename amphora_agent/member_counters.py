@@ -64,6 +64,11 @@ def id_of(name: str) -> str:
     return rest.partition("/")[2] or pool
 
 
+def listener_of(name: str) -> str:
+    """The id of the listener by way of which it is counted."""
+    return name.partition(":")[2].partition("/")[0]
+
+
 def _without_listener(name: str) -> str:
     pool, _, rest = name.partition(":")
     return f"{pool}:{''.join(rest.partition('/')[1:])}"

@@ -27,6 +27,7 @@ from amphora_agent import (
     member_checks,
     member_counters,
     netlink,
+    outages,
     program,
     programs,
     system,
@@ -38,6 +39,9 @@ LOG = logging.getLogger(__name__)
 _COMMAND = "nft"
 _TABLE = datagram_rules.TABLE.split()[1]
 _SHARE = 20
+GONE = 256
+"""So many members that are gone are known of each service. More would be read, written down and told with each report, for as long as the
+service lives, and where they have filled its sets, whoever comes would not be counted."""
 _PATIENCE = 1.0
 """Seconds at most for which a push waits for first checks."""
 _FORWARDING = ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding")
@@ -72,6 +76,8 @@ class Netfilter(program.Program):
         self._of_members: dict[str, list[int]] = {}  # the same of members, by the names of `member_counters`
         self._marked: dict[str, tuple[datagrams.Service, dict[int, str]]] = {}  # services, and those names by mark, also of who is gone
         self._members_at = 0.0  # they are read again
+        self._crowded: frozenset[str] = frozenset()  # services of which more members are known than need be
+        self._forgetting = outages.Outage(LOG, "To forget members of UDP and SCTP that are gone")
         self._refusals_at = 0.0
         self._there: frozenset[str] = frozenset()  # counters that the kernel has
         self._guards = self._tracks = False  # a NIC is guarded by tracking, as was found last; the kernel's rules let TCP be tracked
@@ -206,6 +212,8 @@ class Netfilter(program.Program):
                 self._refusals_at = time.monotonic() + min(datagram_rules.REFUSED, *delays, datagram_rules.REFUSED) - 0.5
             if any(one.algorithm == datagrams.LEAST_CONNECTIONS for one in self._services):
                 self._bring()
+            if self._crowded and self._flows.are_ended:  # who is gone counts nothing more
+                self._forget_gone()
 
     def report(self, state: str | None) -> program.Part | None:
         if state != programs.RUNS:
@@ -405,14 +413,43 @@ class Netfilter(program.Program):
                 names = {**names, **_names(one)}
                 self._marked[one.id] = one, names
         found: dict[str, list[int]] = {}
+        crowded: list[str] = []
         for one, names in list(self._marked.values()):
             if datagram_rules.counter("new", one.id) not in counted:
                 continue
-            new, into, out = (netlink.counted_elements(_TABLE, name) for name in datagram_rules.member_sets(one.id))
-            for mark in new.keys() | into.keys() | out.keys():
-                if (name := names.get(int.from_bytes(mark, sys.byteorder))) is not None:
-                    found[name] = [into.get(mark, (0, 0))[1], out.get(mark, (0, 0))[1], new.get(mark, (0, 0))[0], 0]
-        self._of_members = found
+            elements = _elements(one)
+            found |= _counts(names, elements)
+            if max(len(names), *map(len, elements.values())) > len(one.members) + GONE:
+                crowded.append(one.id)
+        self._of_members, self._crowded = found, frozenset(crowded)
+
+    def _forget_gone(self) -> None:
+        """What members had that are gone is added up, and the kernel counts it no more. If that can't be done, all is as it was."""
+        crowded = {one.id: one for one in self._services if one.id in self._crowded}
+        self._crowded = frozenset()  # until they are read again
+        try:
+            elements = system.inside_namespace(self._namespace, lambda: {name: _elements(one) for name, one in crowded.items()})
+            last: dict[str, list[int]] = {}
+            lines: list[str] = []
+            for name, one in crowded.items():
+                last |= _counts(self._marked.get(name, (None, {}))[1], elements[name])
+                lines += datagram_rules.forgetting(one, {each: map(_mark, marks) for each, marks in elements[name].items()})
+            if lines:
+                self._nft(lines)
+            self._forgetting.over()
+        except (OSError, system.CommandFailed) as exc:
+            self._forgetting.met(exc)
+            return
+        there = {name for one in crowded.values() for name in _names(one).values()}
+
+        def is_gone(name: str) -> bool:
+            return member_counters.listener_of(name) in crowded and name not in there
+
+        with self._counting:
+            self._marked |= {name: (one, _names(one)) for name, one in crowded.items()}
+            self._members.note(_kernel(), {**self._of_members, **last})
+            self._members.begin_all_anew(is_gone)
+            self._of_members = {name: values for name, values in self._of_members.items() if not is_gone(name)}
 
     def _nft(self, lines: Sequence[str], *options: str) -> str:
         """:raises CommandFailed: the kernel does not take them."""
@@ -457,6 +494,28 @@ def _raw(service: datagrams.Service, counted: Mapping[str, tuple[int, int]]) -> 
     """In the order of `counters.FIELDS`."""
     new, into, out = (counted.get(datagram_rules.counter(kind, service.id), (0, 0)) for kind in ("new", "in", "out"))
     return [into[1], out[1], new[0], 0]
+
+
+def _elements(service: datagrams.Service) -> dict[str, dict[bytes, tuple[int, int]]]:
+    """Packets and bytes by mark, by the names of `datagram_rules.member_sets`.
+
+    :raises OSError: the kernel does not tell.
+    """
+    return {name: netlink.counted_elements(_TABLE, name) for name in datagram_rules.member_sets(service.id)}
+
+
+def _mark(key: bytes) -> int:
+    return int.from_bytes(key, sys.byteorder)
+
+
+def _counts(names: Mapping[int, str], elements: Mapping[str, Mapping[bytes, tuple[int, int]]]) -> dict[str, list[int]]:
+    """In the order of `counters.FIELDS`, by the names of members."""
+    new, into, out = elements.values()
+    return {
+        name: [into.get(key, (0, 0))[1], out.get(key, (0, 0))[1], new.get(key, (0, 0))[0], 0]
+        for key in new.keys() | into.keys() | out.keys()
+        if (name := names.get(_mark(key))) is not None
+    }
 
 
 def _names(service: datagrams.Service) -> dict[int, str]:

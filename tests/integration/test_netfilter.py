@@ -846,6 +846,42 @@ def test_statistics_are_exact(site: Site, version: int) -> None:
         sock.close()
 
 
+def test_of_members_that_came_and_went_little_is_kept_and_nothing_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What autoscaling does to a listener; in the middle the agent is another one, which knows nothing of who went before."""
+    monkeypatch.setattr(netfilter, "GONE", 4)
+    site.start(5001)
+    stays, sent, nft = dataclasses.replace(member(5001), id="stays"), 0, netfilter.Netfilter._nft
+
+    def forgets_nothing(program: netfilter.Netfilter, lines: Sequence[str], *options: str) -> str:
+        if any(line.startswith("delete element") for line in lines):
+            raise system.CommandFailed([], 1, "out of memory")
+        return nft(program, lines, *options)
+
+    def told(name: str) -> Sequence[int]:
+        site.program._members_at = 0.0
+        return site.look().counts.get(name, [0] * 5)  # type: ignore[no-any-return]
+
+    for number in range(20):
+        goes = dataclasses.replace(stays, id=f"m-{number}", weight=int(number > 0))
+        site.apply(service(dataclasses.replace(stays, weight=1 - goes.weight), goes))
+        size = 10 + number
+        with site.client() as sock:
+            ask(sock, size)
+        sent += size + HEADERS[4]
+        assert (told("p")[0], told("stays")[0]) == (sent, 10 + HEADERS[4])
+        if number == 8:
+            monkeypatch.setattr(netfilter.Netfilter, "_nft", forgets_nothing)
+        if number == 12:
+            monkeypatch.undo()
+            monkeypatch.setattr(netfilter, "GONE", 4)
+            site.program.save()
+            site.begin()
+    for name in datagram_rules.member_sets("l-1"):
+        assert site.nft("list", "set", *datagram_rules.TABLE.split(), name).count(" counter packets ") <= 2 + 4 + 1, name
+    assert sum(len(names) for _, names in site.program._marked.values()) <= 2 + 4 + 1
+    assert len(site.program._members._last[netfilter._kernel()]) <= 2 + 4 + 1
+
+
 @TRANSPORTS
 def test_a_listener_takes_no_more_flows_than_its_limit(site: Site) -> None:
     site.start(5001)

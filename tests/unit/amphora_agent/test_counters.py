@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import pathlib
+from typing import Any
 
 import pytest
 
-from amphora_agent import counters
+from amphora_agent import counters, system
 
 
 @pytest.fixture
@@ -138,3 +140,21 @@ def test_the_worker_that_has_a_successor_is_known(path: pathlib.Path) -> None:
         totals.take(worker, {})
         known.append(totals.former_worker)
     assert known == [None, None, 1, 1, 2]
+
+
+def test_a_full_disk_is_told_once_and_so_is_its_end(
+    path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    counted = counters.Counters(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(system, "write_file", full)
+        for total in range(5):
+            counted.note(1, {"l1": [total, 0, 0, 0]})
+            counted.save()
+    assert len(caplog.records) == 1
+    counted.save()
+    assert len(caplog.records) == 2
+    assert counters.Counters(path).take(2, {"l1": [0, 0, 0, 0]}) == {"l1": [4, 0, 0, 0]}
