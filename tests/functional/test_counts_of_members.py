@@ -194,6 +194,25 @@ def test_who_was_deleted_is_forgotten_when_somebody_comes(manager: Manager, snap
     assert [str(uuid.UUID(bytes=key)) for key, _ in heartbeat.decode_counts(kept)] == [second]
 
 
+def test_of_what_purged_amphorae_counted_only_what_is_there_is_kept(manager: Manager, snapshot: model.Snapshot) -> None:
+    """Members that come and go, and a failover now and then, would fill the row of the sums otherwise."""
+    one, other = Amphora(snapshot), Amphora(snapshot, 1)
+    manager.take(*one.report(), *other.report())
+    first, second = (one.id for one in snapshot.members_by_pool[snapshot.pools[0].id][:2])
+    for amphora in (one, other):
+        manager.take(*say(amphora, **{first: (1, 1, 1, 1, 1), second: (2, 2, 2, 2, 2)}))
+        with manager.db.begin() as tx:
+            mine = tables.amphorae.c.id == amphora.id
+            tx.connection.execute(sa.update(tables.amphorae).where(mine).values(status="DELETED", deleted_at=1.0))
+            if amphora is other:
+                tx.connection.execute(sa.delete(tables.members).where(tables.members.c.id == first))
+            assert tx.housekeeping.purge_amphorae(2.0, 100) == [amphora.id]
+    with manager.db.read() as tx:
+        (kept,) = tx.connection.execute(sa.select(tables.member_statistics.c.counts)).scalars()
+        assert tx.member_statistics.of_member(snapshot.pools[0].id, second).bytes_in == 4
+    assert [str(uuid.UUID(bytes=key)) for key, _ in heartbeat.decode_counts(kept)] == [second]
+
+
 def test_the_rows_go_with_their_load_balancer(site: flow_site.Site) -> None:
     load_balancer_id = site.built(Topology.SINGLE)
     snapshot = site.snapshot(load_balancer_id)

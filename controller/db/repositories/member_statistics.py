@@ -73,7 +73,9 @@ class MemberStatistics(rows.Repository):
             self._connection.execute(_KEEP, changed)
 
     def add_up(self, amphora_ids: Collection[str], load_balancer_ids: Collection[str]) -> None:
-        """Keep what these amphorae of these load balancers have counted in one row of each load balancer: they are purged."""
+        """Keep what these amphorae of these load balancers have counted in one row of each load balancer: they are purged. What was counted
+        of pools and members that are gone is forgotten.
+        """
         known = self._locked({*amphora_ids, *load_balancer_ids})
         sums = {key: dict(heartbeat.decode_counts(counts)) for key, (_, counts) in known.items() if key in load_balancer_ids}
         for amphora_id, (owner, counts) in known.items():
@@ -81,7 +83,11 @@ class MemberStatistics(rows.Repository):
                 found = sums.setdefault(owner, {})
                 for key, counters in heartbeat.decode_counts(counts):
                     found[key] = _added(found.get(key), counters)
-        gone = [{"amphora_id": owner, "load_balancer_id": owner, "counts": _packed(found)} for owner, found in sorted(sums.items())]
+        gone = []
+        for owner, found in sorted(sums.items()):
+            living = self._living(owner)
+            counts = _packed({key: counters for key, counters in found.items() if key in living})
+            gone.append({"amphora_id": owner, "load_balancer_id": owner, "counts": counts})
         for some in rows.chunks([*known]):
             self._connection.execute(sa.delete(_S).where(_S.c.amphora_id.in_(some)))
         if gone:
@@ -98,11 +104,15 @@ class MemberStatistics(rows.Repository):
     def _merged(self, owner: str, before: bytes, news: Mapping[bytes, bytes]) -> bytes:
         counted = dict(heartbeat.decode_counts(before))
         if news.keys() - counted.keys():  # whoever comes is looked for among the rows, and who has gone meanwhile is forgotten
-            living = {uuid.UUID(one).bytes for one in self._connection.execute(_LIVING, {"owner": owner}).scalars()}
+            living = self._living(owner)
             counted = {key: counted.get(key, _NOTHING) for key in (*counted, *news) if key in living}
         for key in counted.keys() & news.keys():
             counted[key] = _later(counted[key], news[key])
         return _packed(counted)
+
+    def _living(self, load_balancer_id: str) -> set[bytes]:
+        """The pools and members that it has."""
+        return {uuid.UUID(one).bytes for one in self._connection.execute(_LIVING, {"owner": load_balancer_id}).scalars()}
 
     def _sum(self, table: sa.Table, object_id: str) -> Counters:
         key = uuid.UUID(object_id).bytes
