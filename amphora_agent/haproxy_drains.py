@@ -138,7 +138,10 @@ class Drains:
         if drains != self._drains:
             self._drains = dict(drains)
             rows = [[*key, drain.since, drain.limit] for key, drain in drains.items()]
-            system.write_file(self._path, json.dumps(rows).encode(), durable=False)
+            try:
+                system.write_file(self._path, json.dumps(rows).encode(), durable=False)
+            except OSError as exc:  # HAProxy serves all the same
+                LOG.warning("Since when members drain can't be written down: %s", exc)
 
 
 def timeouts(config: str) -> dict[str, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import pathlib
 import time
+from typing import Any
 
 import pytest
 
-from amphora_agent import haproxy_drains, haproxy_runtime
+from amphora_agent import haproxy_drains, haproxy_runtime, system
 
 LIMITED, FREE = "\n    # drain-timeout 10", ""
 
@@ -168,3 +170,16 @@ def test_many_at_once_take_several_seconds_and_all_are_told(site: Site) -> None:
     site.drains.follow(_config(*servers, TWO), new)
     told = [command for seconds in (10, 1, 1, 1, 1, 1) for command in site.after(seconds, new)[0]]
     assert sorted(told) == sorted(f"shutdown sessions server b/s{number}" for number in range(1, 451))
+
+
+def test_a_full_disk_keeps_nobody_from_being_cut_in_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it make the agent take HAProxy for one with which something is wrong."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(system, "write_file", full)
+    site.drains.follow(_config(ONE, TWO), _config(TWO))
+    assert site.after(9, _config(TWO)) == ([], [])
+    assert site.after(2, _config(TWO)) == ([SHUT], [CUT])
+    assert site.after(9, _config(TWO)) == ([], [])
