@@ -48,8 +48,7 @@ def undo(services: Services, amphora_ids: Sequence[str], lease: jobs.Lease) -> N
         message = f"what was begun could not be taken apart: {exc}; it is tried again"
         LOG.warning("load balancer %s: %s", lease.load_balancer_id, message)
         with services.db.begin() as tx:
-            event = model.Fault(code=exc.code, message=message)
-            tx.faults.add_event(lease.load_balancer_id, "load_balancer", lease.load_balancer_id, event)
+            tx.faults.add_failed_try(lease.load_balancer_id, model.Fault(code=exc.code, message=message))
 
 
 def _is_gone(services: Services, amphora_id: str, lease: jobs.Lease, failed: list[exceptions.ControllerError]) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
 from oslo_config import cfg
 
 from controller import conf, exceptions, jobs, services
-from controller.db import database, recent, tables
+from controller.db import database, recent, rows, tables
 from controller.db.repositories import settlement
 from controller.drivers.compute import fake as fake_compute
 from controller.model import load_balancer as model
@@ -113,6 +114,26 @@ def test_a_second_failure_replaces_the_first_reason_and_adds_an_event(site: flow
         tx.settlement.fail(load_balancer_id, 1, dataclasses.replace(FAULT, code="quota"), lease)
     assert site.faults(load_balancer_id)[load_balancer_id].code == "quota"
     assert site.events(load_balancer_id) == ["quota", "compute"]
+
+
+def test_tries_that_fail_alike_are_an_event_once_an_hour(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_balancer_id = site.accept_load_balancer()
+    lease = a_lease(site, load_balancer_id)
+    now = datetime.datetime.now(datetime.UTC)
+    others: dict[int, Any] = {70: {"code": "quota"}, 80: {"request_id": "req-2"}}
+    for minute in range(0, 130, 5):
+        at = now + datetime.timedelta(minutes=minute)
+        monkeypatch.setattr(rows, "now", lambda at=at: at)
+        fault = dataclasses.replace(FAULT, message=f"no host, by answer {minute}", occurred_at=at, **others.get(minute, {}))
+        with site.db.begin() as tx:
+            tx.settlement.fail(load_balancer_id, 1, fault, lease)
+            if minute == 100:
+                tx.settlement.settle(load_balancer_id, 1, lease)
+                continue
+        assert site.faults(load_balancer_id)[load_balancer_id].message == fault.message, "the fault is that of the last try"
+    with site.db.read() as tx:
+        said = [(row["code"], int(row["message"].rpartition(" ")[2])) for row in tx.faults.events(load_balancer_id) if row["step"]]
+    assert said == [("compute", 105), ("compute", 80), ("quota", 70), ("compute", 60), ("compute", 0)]
 
 
 def test_a_first_success_and_one_after_a_failure_are_events_and_no_other(site: flow_site.Site) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,11 @@ _F = tables.faults.c
 _E = tables.events.c
 _PROJECT = sa.select(tables.load_balancers.c.project_id).where(tables.load_balancers.c.id == sa.bindparam("id"))
 _STEP = 255  # the columns' width
+BUILT, RECOVERED = "built", "recovered"
+"""Codes of events by which something went well."""
+SAID_AGAIN_AFTER = datetime.timedelta(hours=1)
+"""After which a try that fails like those before is an event once more: one in five minutes would be 8,640 of them on day 31."""
+_NEWEST = 10
 
 
 class Faults(rows.Repository):
@@ -93,6 +99,15 @@ class Faults(rows.Repository):
             self.add_event(load_balancer_id, object_type, object_id, event)
         return is_news
 
+    def add_failed_try(self, load_balancer_id: str, event: model.Fault) -> None:
+        """Remember that a flow of a load balancer failed, unless it failed alike not long ago, in whatever words: at the same step, for the
+        same request and kind of reason, and nothing went well since.
+        """
+        told = itertools.takewhile(lambda row: row["code"] not in (BUILT, RECOVERED), self.events(load_balancer_id, limit=_NEWEST))
+        alike = [row for row in told if (row["code"], row["step"], row["request_id"]) == (event.code, _step(event), event.request_id)]
+        if not any(abs(rows.now() - row["occurred_at"]) < SAID_AGAIN_AFTER for row in alike):
+            self.add_event(load_balancer_id, "load_balancer", load_balancer_id, event)
+
     def untold(self, load_balancer_id: str, events: Sequence[model.Fault]) -> list[model.Fault]:
         """Those that the load balancer's own events do not tell, however many came after them."""
         own = (_E.load_balancer_id == load_balancer_id, _E.object_id == load_balancer_id)
@@ -132,6 +147,10 @@ def _lack(lacks: Mapping[str, str] | None) -> tls.Lack | None:
     return None if lacks is None else tls.Lack(tls.Need(lacks["reference"], tls.Kind(lacks["kind"])), lacks["reason"])
 
 
+def _step(said: model.Fault) -> str | None:
+    return said.step and said.step[:_STEP]
+
+
 def _columns(said: model.Fault) -> dict[str, Any]:
-    told = {"message": words.for_tenants(said.message), "step": said.step and said.step[:_STEP]}
+    told = {"message": words.for_tenants(said.message), "step": _step(said)}
     return {**dataclasses.asdict(said), **told, "occurred_at": said.occurred_at or rows.now()}

@@ -69,8 +69,8 @@ _OWNED = sa.union_all(
 )
 LeftOut = Mapping[tuple[str, str], tuple[model.Fault, tls.Lack]]
 """Objects by word and id, with the fault of each, and what it lacks."""
-_BUILT = model.Fault(code="built", message="the load balancer is built, and serves")
-_RECOVERED = model.Fault(code="recovered", message="what had failed is done now")
+_BUILT = model.Fault(code=faults.BUILT, message="the load balancer is built, and serves")
+_RECOVERED = model.Fault(code=faults.RECOVERED, message="what had failed is done now")
 
 
 class Settlement(rows.Repository):
@@ -122,7 +122,8 @@ class Settlement(rows.Repository):
 
     def fail(self, load_balancer_id: str, generation: int, fault: model.Fault, lease: jobs.Lease) -> _P:
         """What was pending at `generation` or before could not be applied: it is in ERROR for this reason, and so is the load balancer.
-        What was left out before keeps the reason that it has: until it can be read, no push would make it ACTIVE.
+        What was left out before keeps the reason that it has: until it can be read, no push would make it ACTIVE. It is an event, unless
+        another try failed alike not long ago.
 
         A load balancer of which a newer change was accepted stays PENDING_UPDATE: that change is tried at once. Returns what it is now.
 
@@ -141,7 +142,7 @@ class Settlement(rows.Repository):
         self._connection.execute(mine)
         becomes = _P(self._connection.execute(sa.select(_LB.provisioning_status).where(_LB.id == load_balancer_id)).scalar_one())
         recorded.put(load_balancer_id, failed, fault)
-        recorded.add_event(load_balancer_id, "load_balancer", load_balancer_id, fault)
+        recorded.add_failed_try(load_balancer_id, fault)
         return becomes
 
     def leave_out(self, load_balancer_id: str, generation: int, left_out: LeftOut, lease: jobs.Lease) -> None:
