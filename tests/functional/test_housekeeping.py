@@ -190,6 +190,36 @@ def test_a_deleted_load_balancer_of_which_much_was_said_holds_nobody_up(db: data
     assert max(deleted) <= 3
 
 
+def test_no_deletion_reads_a_whole_table(db: database.Database) -> None:
+    """They are read in all their length while others wait to write, for each amphora that goes."""
+    gone = builders.an_amphora(status=AmphoraStatus.PENDING_DELETE)
+    snapshot = stored(db, amphorae=[gone], provisioning_status=ProvisioningStatus.DELETED)
+    change(db, tables.load_balancers, snapshot.load_balancer.id, deleted_at=time.time() - 1000)
+    said: dict[str, Any] = {}
+
+    def note(*called: Any) -> None:
+        statement, parameters = called[2:4]
+        said[statement] = parameters
+
+    sa.event.listen(db.engine, "before_cursor_execute", note)
+    with db.begin() as tx:
+        tx.amphorae.mark_deleted(gone.id)
+        assert tx.statistics.of_amphora(gone.id) == []
+    change(db, tables.amphorae, gone.id, deleted_at=time.time() - 1000)
+    a_purge(db).purge(always)
+    sa.event.remove(db.engine, "before_cursor_execute", note)
+    assert count(db, tables.amphorae) == count(db, tables.load_balancers) == 0
+    with db.read() as tx:
+        read = [
+            step.detail
+            for statement, parameters in said.items()
+            if statement.startswith(("SELECT", "UPDATE", "DELETE")) and "ORDER BY events.id" not in statement
+            for step in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    whole = {step.partition(" USING ")[0] for step in read if step.startswith("SCAN")}
+    assert whole <= {"SCAN flow_records", "SCAN CONSTANT ROW"}, "the records are few, and pages of events begin at the oldest"
+
+
 def test_counters_of_a_purged_amphora_stay_with_their_load_balancer(db: database.Database) -> None:
     gone = builders.an_amphora(status=AmphoraStatus.DELETED)
     snapshot = stored(db, amphorae=[builders.an_amphora(), gone])

@@ -122,8 +122,10 @@ class Amphorae(rows.Repository):
         """Nothing of the amphora is left in the cloud; the row waits for the purge. Its statistics stay, so that sums never fall."""
         gone = moves.amphorae_to(_S.DELETED, deleted_at=self._now()).where(_A.id == amphora_id, _A.status != _S.DELETED)
         self._connection.execute(gone)
-        mine = tables.listener_statistics.c.amphora_id == amphora_id
-        self._connection.execute(sa.update(tables.listener_statistics).where(mine).values(active_connections=0))
+        counted = tables.listener_statistics.c
+        owner = sa.select(_A.load_balancer_id).where(_A.id == amphora_id).scalar_subquery()  # by which they are found: there are many
+        mine = (counted.load_balancer_id == owner, counted.amphora_id == amphora_id)
+        self._connection.execute(sa.update(tables.listener_statistics).where(*mine).values(active_connections=0))
         self._forget_health(amphora_id)
 
     def _forget_health(self, amphora_id: str) -> None:

@@ -67,7 +67,8 @@ def _sums(column: sa.Column[str]) -> sa.Select[Any]:
 
 _OF_LOAD_BALANCER = _sums(_S.c.load_balancer_id)
 _OF_LISTENER = _sums(_S.c.listener_id)
-_OF_AMPHORA = sa.select(_S).where(_S.c.amphora_id == sa.bindparam("id")).order_by(_S.c.listener_id)
+_OWNER = sa.select(tables.amphorae.c.load_balancer_id).where(tables.amphorae.c.id == sa.bindparam("id")).scalar_subquery()
+_OF_AMPHORA = sa.select(_S).where(_S.c.load_balancer_id == _OWNER, _S.c.amphora_id == sa.bindparam("id")).order_by(_S.c.listener_id)
 
 
 class Statistics(rows.Repository):
