@@ -122,6 +122,9 @@ class Database:
             max_overflow=40,
             **{} if self.is_sqlite else {"isolation_level": "READ COMMITTED"},
         )
+        self.losses = 0
+        """How often a connection was found lost: what comes back may be another server, or a copy that lacks the last transactions."""
+        sa.event.listen(self.engine, "handle_error", self._note_loss)
         self._limiter = _limit(self.engine, busy_timeout)
         if self.is_sqlite:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
@@ -165,6 +168,9 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+    def _note_loss(self, context: sa.engine.ExceptionContext) -> None:
+        self.losses += context.is_disconnect
 
 
 def is_transient(error: BaseException | None) -> bool:

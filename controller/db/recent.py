@@ -27,6 +27,7 @@ class RecentSnapshots:
         self._db = db
         self._lock = threading.Lock()
         self._kept = cachetools.LRUCache[str, model.Snapshot](objects, _size)
+        self._losses = db.losses
 
     def get(self, load_balancer_id: str) -> model.Snapshot:
         """The load balancer as it is now: two statements if its generation is known, seven otherwise.
@@ -42,14 +43,18 @@ class RecentSnapshots:
         :raises NotFound: no such load balancer (one in DELETED is still found).
         """
         with self._lock:
+            if self._losses != self._db.losses:  # what came back may have given the same generations to other changes
+                self._losses = self._db.losses
+                self._kept.clear()
             kept = self._kept.get(load_balancer_id)
+            losses = self._losses
         if kept is None:
-            return self._keep(tx.snapshots.get(load_balancer_id))
+            return self._keep(tx.snapshots.get(load_balancer_id), losses)
         now = tx.snapshots.outline(load_balancer_id)
         if now.generation < kept.generation:  # the database was restored from a copy
-            return self._keep(tx.snapshots.get(load_balancer_id))
+            return self._keep(tx.snapshots.get(load_balancer_id), losses)
         if now.generation > kept.generation:
-            return self._keep(tx.snapshots.advance(kept))
+            return self._keep(tx.snapshots.advance(kept), losses)
         return dataclasses.replace(kept, load_balancer=now.load_balancer, amphorae=now.amphorae)
 
     def forget(self, load_balancer_id: str) -> None:
@@ -57,10 +62,11 @@ class RecentSnapshots:
         with self._lock:
             self._kept.pop(load_balancer_id, None)
 
-    def _keep(self, snapshot: model.Snapshot) -> model.Snapshot:
+    def _keep(self, snapshot: model.Snapshot, losses: int) -> model.Snapshot:
         with self._lock, contextlib.suppress(ValueError):  # it is larger than all that is kept
             self._kept.pop(snapshot.load_balancer.id, None)
-            self._kept[snapshot.load_balancer.id] = snapshot
+            if losses == self._db.losses:
+                self._kept[snapshot.load_balancer.id] = snapshot
         return snapshot
 
 

@@ -120,3 +120,30 @@ def test_a_worker_works_after_the_database_was_away(faint: Faint, db: database.D
     small_flows.change(db, key)
     services = small_flows.Services(db, tmp_path)
     test_conductor.eventually(lambda: test_conductor.is_settled(services, key))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
+def test_a_connection_that_the_server_has_ended_is_a_loss_and_nothing_else_is(
+    kind: str, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> None:
+    name, which, end = {
+        "postgresql": ("postgres", "SELECT pg_backend_pid()", "SELECT pg_terminate_backend({})"),
+        "mariadb": ("test", "SELECT CONNECTION_ID()", "KILL {}"),
+    }[kind]
+    url = str(request.getfixturevalue(f"{kind}_server")) % name
+    made, other = small_flows.new_database(tmp_path, url), sa.create_engine(url)
+    try:
+        with contextlib.suppress(sa.exc.DBAPIError), made.read() as tx:
+            tx.connection.exec_driver_sql("SELECT nothing")
+        assert made.losses == 0
+        with made.read() as tx:
+            ours = tx.connection.exec_driver_sql(which).scalar_one()
+        with other.begin() as connection:
+            connection.exec_driver_sql(end.format(ours))
+        with made.read() as tx:
+            assert tx.connection.exec_driver_sql(which).scalar_one() != ours
+            assert made.losses == 1, "it was idle, and found out by the question before its use"
+    finally:
+        other.dispose()
+        made.close()

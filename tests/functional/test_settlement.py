@@ -265,6 +265,23 @@ def test_a_remembered_snapshot_is_the_one_in_the_rows(site: flow_site.Site) -> N
     assert kept.get(load_balancer_id) == site.snapshot(load_balancer_id)
 
 
+def test_nothing_is_remembered_over_a_loss_of_the_database(site: flow_site.Site) -> None:
+    """A server takes over that lacks the last transactions, and gives their generation to another change."""
+    load_balancer_id = site.built()
+    first, second = (one.id for one in site.snapshot(load_balancer_id).members)
+    kept = recent.RecentSnapshots(site.db)
+    with site.db.begin() as tx:
+        before = tx.connection.execute(sa.select(tables.members.c.weight).where(tables.members.c.id == first)).scalar_one()
+    site.accept(load_balancer_id, (tables.members, {"id": first, "weight": 7}))
+    generation = kept.get(load_balancer_id).generation
+    with site.db.begin() as tx:
+        for member, weight in ((first, before), (second, 9)):
+            tx.connection.execute(sa.update(tables.members).where(tables.members.c.id == member).values(weight=weight))
+    site.db.losses += 1  # as `test_database_away.py` sees it of real servers
+    found = kept.get(load_balancer_id)
+    assert (found.generation, {one.id: one.weight for one in found.members}) == (generation, {first: before, second: 9})
+
+
 def wanted(snapshot: model.Snapshot) -> model.Snapshot:
     """Without the statuses of what is below, and the times when they changed, which may be older."""
 
