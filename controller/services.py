@@ -17,6 +17,7 @@ from controller import exceptions, render
 from controller.conf import health_manager
 from controller.db import database, fence, recent
 from controller.drivers.amphora import interface as amphora_interface
+from controller.drivers.amphora import waiting
 from controller.drivers.ca import interface as ca_interface
 from controller.drivers.compute import interface as compute_interface
 from controller.drivers.compute import watch
@@ -29,8 +30,10 @@ from controller.model import renewal
 T = TypeVar("T")
 
 _PAUSES = 100  # a lifetime has room for so many further tries at least
-_PUSHES = 32
-"""Amphorae to which this process pushes side by side, over all its flows."""
+_PUSHES = 1024
+"""Amphorae that this process asks something side by side, over all its flows: each that hangs has a thread, whether its flow still waits
+or has given it up. As many threads are made as are needed at once.
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +169,11 @@ class Services:
     def machines(self) -> watch.Watch:
         """What the compute service says of machines that are to come up."""
         return watch.Watch(self.compute)
+
+    @functools.cached_property
+    def waiting(self) -> waiting.Waiting:
+        """Whose work waits for an agent just now."""
+        return waiting.Waiting()
 
     @functools.cached_property
     def fence(self) -> fence.Fence:

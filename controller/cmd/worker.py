@@ -55,6 +55,7 @@ def options(conf: cfg.ConfigOpts) -> conductor.Options:
     return conductor.Options(
         host=worker.host,
         max_workers=task_flow.max_workers,
+        max_waiting=task_flow.max_waiting,
         poll_interval=task_flow.poll_interval,
         coalesce_interval=task_flow.coalesce_interval,
         claim_expiry=worker.claim_expiry,

@@ -8,7 +8,15 @@ OPTS = [
         "max_workers",
         default=16,
         min=1,
-        help="How many flows a worker runs side by side. A flow that waits (for a machine to boot, say) is put aside and takes no place.",
+        help="How many flows a worker runs side by side. A flow that waits (for a machine to boot, say) is put aside and takes no place. "
+        "Failovers of what is dead have a quarter as many places of their own. Where more is due, projects take turns.",
+    ),
+    cfg.IntOpt(
+        "max_waiting",
+        default=256,
+        min=0,
+        help="How many flows a worker has besides that have waited for an agent's answer for a second or more: amphorae that hang hold up "
+        "nobody else until they are more than these. Each has a few threads, and no more.",
     ),
     cfg.StrOpt(
         "wakeup_directory",

@@ -49,5 +49,6 @@ def sender(services: Services, *, reads_anew: bool = True, asks_anew: bool = Tru
         settings=services.settings.render,
         certificates=tenant_certificates.Keeper(services.db, lambda: services.secrets, lambda: services.cipher, reads_anew=reads_anew),
         side_by_side=services.pushers,
+        waiting=services.waiting,
         asks_anew=asks_anew,
     )

@@ -19,7 +19,7 @@ class Configure(base.Step):
             amphora = tx.amphorae.get(amphora_id)
         config = render.boot.agent_config(amphora_id, **self.services.settings.agent)
         try:
-            with self.services.fence.writing(lease) as order:
+            with self.services.fence.writing(lease) as order, self.services.waiting.of(load_balancer_id):
                 self.services.amphora.configure(amphora, config, order=order)
         except exceptions.ControllerError as exc:
             event = model.Fault(code="agent_not_configured", message=str(exc), step=self.name, request_id=request_id)

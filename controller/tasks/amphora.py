@@ -82,7 +82,9 @@ class JudgeAmphorae(base.Step):
     def execute(self, load_balancer_id: str, lease: jobs.Lease, request_id: str | None = None) -> None:
         with self.services.db.read() as tx:
             serving = owed.serving(tx.snapshots.outline(load_balancer_id))
-        silent = [(one, reason) for one, reason in zip(serving, self.services.pushers.map(self._ask, serving), strict=True) if reason]
+        with self.services.waiting.of(load_balancer_id):
+            reasons = list(self.services.pushers.map(self._ask, serving))
+        silent = [(one, reason) for one, reason in zip(serving, reasons, strict=True) if reason]
         if not silent:
             return
         with self.services.db.begin(lease) as tx:
@@ -147,7 +149,7 @@ class DeletePredecessors(base.Step):
 
     def _tell(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> None:
         try:
-            with self.services.fence.writing(lease) as order:
+            with self.services.fence.writing(lease) as order, self.services.waiting.of(lease.load_balancer_id):
                 self.services.amphora.remove(amphora, lease.load_balancer_id, order=order)
         except exceptions.ControllerError as exc:
             LOG.info("load balancer %s: amphora %s goes without having been told: %s", lease.load_balancer_id, amphora.id, exc)

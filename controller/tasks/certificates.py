@@ -33,7 +33,7 @@ class RenewCertificate(base.Step):
         try:
             trust = ca.trust()  # asked first: what changes meanwhile is renewed once more
             issued = ca.issue_amphora_certificate(amphora_id)
-            with self.services.fence.writing(lease) as order:
+            with self.services.fence.writing(lease) as order, self.services.waiting.of(load_balancer_id):
                 self.services.amphora.renew(amphora, identity(ca, issued), order=order)
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: the certificate of amphora %s could not be renewed: %s", load_balancer_id, amphora_id, exc)

@@ -11,7 +11,7 @@ from typing import Any
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs, render
 from controller.db import fence as fences
-from controller.drivers.amphora import interface
+from controller.drivers.amphora import interface, waiting
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
 from controller.model import amphora as amphora_model
@@ -40,6 +40,7 @@ class Sender:
     settings: render.Settings
     certificates: tenant_certificates.Keeper
     side_by_side: futures.Executor
+    waiting: waiting.Waiting
     slow: float = _SLOW
     asks_anew: bool = True
 
@@ -60,7 +61,7 @@ class Sender:
         """Bring these amphorae to the snapshot's state, side by side, and say which ones could not be.
 
         One that is slow and is given up meanwhile is not waited for: a machine that hangs accepts a request and never answers,
-        and its replacement would wait for our lease until the request times out.
+        and its replacement, or its end, would wait for our lease until the request times out.
 
         :raises StaleLease: another worker took the load balancer over; what was sent late, amphorae refused.
         :raises ControllerError: a certificate that is new can't be had of the secret store.
@@ -76,14 +77,19 @@ class Sender:
                 return amphora, exc
 
         under_way = [(amphora, self.side_by_side.submit(one, amphora)) for amphora in amphorae]
-        return [self._await(amphora, coming, is_given_up) for amphora, coming in under_way]
+        return [self._await(amphora, coming, lease, is_given_up) for amphora, coming in under_way]
 
     def _await(
-        self, amphora: amphora_model.Amphora, sent: futures.Future[Sent], is_given_up: Callable[[amphora_model.Amphora], bool]
+        self,
+        amphora: amphora_model.Amphora,
+        sent: futures.Future[Sent],
+        lease: jobs.Lease,
+        is_given_up: Callable[[amphora_model.Amphora], bool],
     ) -> Sent:
-        while not futures.wait([sent], self.slow).done:
-            if is_given_up(amphora):
-                return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover waits")
+        with self.waiting.of(lease.load_balancer_id):
+            while not futures.wait([sent], self.slow).done:
+                if is_given_up(amphora):
+                    return amphora, exceptions.AmphoraUnreachable(amphora.id, "it is silent, and its failover or deletion waits")
         return sent.result()
 
     def _send(
@@ -168,11 +174,10 @@ class Push(base.Step):
                 tx.settlement.leave_out(snapshot.load_balancer.id, snapshot.generation, certificates.left_out, lease)
 
     def _is_given_up(self, amphora: amphora_model.Amphora) -> bool:
-        if amphora.role is None or amphora.load_balancer_id is None:
+        if amphora.load_balancer_id is None:
             return False
-        job = jobs.FailoverAmphora(load_balancer_id=amphora.load_balancer_id, amphora_id=amphora.id, role=amphora.role)
         with self.services.db.read() as tx:
-            return tx.jobs.is_posted(job.subject)
+            return any(_ends(job, amphora) for job in tx.jobs.waiting(amphora.load_balancer_id))
 
     def _confirm(self, generation: int, sent: Sequence[Sent], lease: jobs.Lease) -> None:
         """An amphora of which only the configuration was refused is as good as its load balancer's state allows: it is kept."""
@@ -242,7 +247,7 @@ class ReleaseVip(base.Step):
 
     def _lets_go(self, amphora: amphora_model.Amphora, lease: jobs.Lease) -> bool:
         try:
-            with self.sender.fence.writing(lease) as order:
+            with self.sender.fence.writing(lease) as order, self.sender.waiting.of(lease.load_balancer_id):
                 self.sender.amphora.remove(amphora, lease.load_balancer_id, order=order)
         except exceptions.ControllerError as exc:
             LOG.warning("load balancer %s: amphora %s can't be asked to let go of the VIP: %s", lease.load_balancer_id, amphora.id, exc)
@@ -254,6 +259,16 @@ class ReleaseVip(base.Step):
             tx.amphorae.set_status([amphora.id], status.AmphoraStatus.PENDING_DELETE)
         with self.sender.fence.writing(lease):
             self.services.compute.delete(amphora.id)
+
+
+def _ends(job: jobs.Job, amphora: amphora_model.Amphora) -> bool:
+    """Whether a job makes it pointless to tell this amphora anything."""
+    match job:
+        case jobs.FailoverAmphora():
+            return job.amphora_id == amphora.id
+        case jobs.FailoverLoadBalancer():
+            return amphora.id in job.amphora_ids
+    return isinstance(job, jobs.DeleteLoadBalancer)
 
 
 def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[amphora_model.Amphora]:

@@ -4,6 +4,9 @@ Claim and lease are taken in one transaction, so of the jobs of one load balance
 its record and holds neither. Whatever ends a flow - success, failure, a wait, a stop - is written in one transaction with the fate of its
 job and the lease's release. A worker that dies writes nothing: claim and lease expire, and the next one goes on from the record, or begins
 anew where the flow has none.
+
+A flow that waits for an agent's answer holds its lease, and for the first second a place; then the place is lent to others, so that an
+amphora that hangs delays nobody else's work. Where more is due than there are places, projects take turns.
 """
 
 import collections
@@ -21,7 +24,8 @@ from taskflow import flow as taskflow_flow
 
 from controller import exceptions, jobs, outages
 from controller.db import database
-from controller.jobs import owed, wakeup
+from controller.drivers.amphora import waiting
+from controller.jobs import owed, turns, wakeup
 from controller.model import load_balancer as model
 from controller.tasks import passes, retries
 from controller.worker import engine, owner, pacing, persistence
@@ -34,6 +38,10 @@ _LOOKS_FOR_DEAD = 6
 """So often within the term of a claim a worker looks whether another one of its host has died."""
 _SET_BACK = 1.0
 """Seconds by which the clock of leases and claims must have fallen behind to have been set back."""
+_LENT_AFTER = 1.0
+"""Seconds for which a flow has waited for an agent when its place is lent. Nearly all answers come sooner."""
+_PER_URGENT = 4
+"""Of so many places there is one more for urgent jobs alone, at least one."""
 _STEPS_PER_FLOW = 2
 """Threads for steps, per flow that may be under way: an amphora pair's two branches go side by side."""
 
@@ -57,6 +65,7 @@ class Options:
 
     host: str
     max_workers: int = 16
+    max_waiting: int = 256
     poll_interval: float = 1.0
     coalesce_interval: float = 0.1
     claim_expiry: float = 30.0
@@ -64,6 +73,16 @@ class Options:
     retry_backoff_max: float = 300.0
     shutdown_timeout: float = 30.0
     wakeup_directory: str = ""
+
+    @property
+    def urgent(self) -> int:
+        """Places for urgent jobs alone."""
+        return max(1, self.max_workers // _PER_URGENT)
+
+    @property
+    def most(self) -> int:
+        """Flows that can be under way at once, on places that were lent, too."""
+        return self.max_workers + self.urgent + self.max_waiting
 
 
 class Conductor:
@@ -76,20 +95,22 @@ class Conductor:
         options: Options,
         listener_factories: Sequence[Callable[[engine.FlowEngine], contextlib.AbstractContextManager[Any]]] = (),
     ) -> None:
-        """Of the `services` it needs the `db`; flows get the whole. Each of `listener_factories` makes a taskflow listener for each run."""
+        """Of the `services` it needs `db` and `waiting`; flows get the whole. Each factory makes a taskflow listener for each run."""
         self.owner = owner.name(options.host)
         self._services = services
         self._db: database.Database = services.db
+        self._waiting: waiting.Waiting = services.waiting
         self._catalog = catalog
         self._options = options
         self._listener_factories = listener_factories
         self._records = persistence.Records(self._db)
         self._bell = _bell(options.wakeup_directory)
         self._renewer = Renewer(self._db, options.claim_expiry)
-        self._flows = futures.ThreadPoolExecutor(options.max_workers, thread_name_prefix="flow")
-        self._steps = futures.ThreadPoolExecutor(options.max_workers * _STEPS_PER_FLOW, thread_name_prefix="step")
+        self._flows = futures.ThreadPoolExecutor(options.most, thread_name_prefix="flow")
+        self._steps = futures.ThreadPoolExecutor(options.most * _STEPS_PER_FLOW, thread_name_prefix="step")
         self._resting: collections.deque[float] = collections.deque()  # when load balancers that rest may be leased again
-        self._running: set[futures.Future[None]] = set()
+        self._running: dict[futures.Future[None], Run] = {}
+        self._turns = turns.Turns()
         self._look_for_dead_at = 0.0
         self._clock_ahead = float("inf")  # of the monotonic clock, as of the last look
         self._stopping = threading.Event()
@@ -121,19 +142,29 @@ class Conductor:
             if self._outage_of_times.outlives(self._mind_the_clock):
                 self._clock_ahead = float("inf")
         try:
-            self._running = {future for future in self._running if not future.done()}
-            free = self._options.max_workers - len(self._running)
-            if not free:
-                return self._options.poll_interval
+            self._running = {future: run for future, run in self._running.items() if not future.done()}
+            busy = self._busy()
+            free = max(0, self._options.max_workers - len(busy))
+            urgent = max(0, self._options.max_workers + self._options.urgent - len(busy)) - free
+            if not free + urgent:
+                return min(self._options.poll_interval, _LENT_AFTER)
+            standing = self._turns.standing(run.project_id for run in busy)
             with self._db.read() as tx:
-                due, next_due = tx.jobs.claimable(free), tx.jobs.next_due()
-            started = sum(self._start(*each) for each in due)
-            if started and len(due) == free:
+                due, next_due = tx.jobs.claimable(free, urgent=urgent, standing=standing), tx.jobs.next_due()
+            started = sum(self._start(each) for each in due)
+            if started and len(due) >= free:
                 return 0.0
             self._outage.over()
-            return self._pause(self._db.now(), next_due)
+            pause = self._pause(self._db.now(), next_due)
+            return pause if free else min(pause, _LENT_AFTER)
         except Exception as exc:  # the loop must outlive a database that is away
             return max(self._options.poll_interval, self._outage.met(exc))
+
+    def _busy(self) -> list[Run]:
+        """What is under way on places that are not lent to others."""
+        wait = [run for run in self._running.values() if self._waiting.seconds(run.lease.load_balancer_id) >= _LENT_AFTER]
+        lent = set(wait[: self._options.max_waiting])
+        return [run for run in self._running.values() if run not in lent]
 
     def _pause(self, now: float, next_due: float | None) -> float:
         """How long there is nothing to do, as far as this worker knows."""
@@ -144,21 +175,21 @@ class Conductor:
         known += [self._resting[0] - now] if self._resting else []
         return max(0.01, min(known))
 
-    def _start(self, job_id: str, load_balancer_id: str) -> bool:
+    def _start(self, due: turns.Due) -> bool:
         """Lease a load balancer, claim its job, and hand it to a thread; False if another one was faster."""
         try:
             with self._db.begin() as tx:
-                lease = tx.leases.take(load_balancer_id, self.owner, self._options.claim_expiry)
+                lease = tx.leases.take(due.load_balancer_id, self.owner, self._options.claim_expiry)
                 if lease is None:
                     return False
-                claim = tx.jobs.claim(job_id, self.owner, self._options.claim_expiry)
+                claim = tx.jobs.claim(due.id, self.owner, self._options.claim_expiry)
                 if claim is None:
                     tx.leases.release(lease)
                     return False
         except exceptions.NotFound:
-            self._drop(job_id, load_balancer_id)
+            self._drop(due.id, due.load_balancer_id)
             return False
-        run = Run(claim, lease)
+        run = Run(claim, lease, due.project_id)
         self._renewer.add(run)
         try:
             future = self._flows.submit(self._run, run)
@@ -167,7 +198,8 @@ class Conductor:
             self._renewer.remove(run)
             self._put_aside(run, self._db.now() + self._options.poll_interval)
             raise
-        self._running.add(future)
+        self._running[future] = run
+        self._turns.had(due.project_id)
         future.add_done_callback(lambda _: self._bell.ring())  # a place is free, and so is the load balancer
         return True
 

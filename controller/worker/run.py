@@ -14,9 +14,10 @@ LOG = logging.getLogger(__name__)
 class Run:
     """A claimed job of a leased load balancer."""
 
-    def __init__(self, claim: jobs.Claim, lease: jobs.Lease) -> None:
+    def __init__(self, claim: jobs.Claim, lease: jobs.Lease, project_id: str | None = None) -> None:
         self.claim = claim
         self.lease = lease
+        self.project_id = project_id
         self.lost = False
         self.ended = False  # the job is off the board; claim and lease were given back
         self.flow: persistence.OpenFlow | None = None

@@ -244,6 +244,12 @@ class Site:
         found += [(f"port {port.name}", port.device_id) for port in self.network.list_ours()]
         return [words for words, owner in found if owner not in explained]
 
+    def is_settled(self, load_balancer_id: str) -> bool:
+        """ACTIVE, at the newest generation."""
+        snapshot = self.snapshot(load_balancer_id)
+        is_active = snapshot.load_balancer.provisioning_status is ProvisioningStatus.ACTIVE
+        return is_active and snapshot.load_balancer.applied_generation == snapshot.generation
+
     def is_whole(self, load_balancer_id: str) -> bool:
         """ACTIVE, every role serves the newest generation, and the cloud holds exactly that."""
         snapshot = self.snapshot(load_balancer_id)

@@ -23,6 +23,7 @@ from taskflow.patterns import linear_flow, unordered_flow
 
 from controller import exceptions, jobs
 from controller.db import database, tables
+from controller.drivers.amphora import waiting
 from controller.model import load_balancer as model
 from controller.model import status
 from controller.tasks import passes, retries
@@ -35,6 +36,7 @@ class Services:
     def __init__(self, db: database.Database, folder: pathlib.Path) -> None:
         self.db = db
         self.folder = folder
+        self.waiting = waiting.Waiting()
 
     def write(self, line: str) -> None:
         """Append a line to the journal, at once."""
@@ -155,6 +157,17 @@ class Hold(Step):
         return str(self.name)
 
 
+class Hang(Step):
+    """Waits for an agent that does not answer as long as a file exists."""
+
+    def execute(self, load_balancer_id: str) -> str:
+        self.services.write(f"{load_balancer_id} hangs")
+        with self.services.waiting.of(load_balancer_id):
+            while (self.services.folder / "hanging").exists():
+                time.sleep(0.01)
+        return super().execute(load_balancer_id)
+
+
 class Meet(Step):
     """Two of them succeed only side by side."""
 
@@ -220,6 +233,7 @@ def build(services: Any, job: jobs.Job, _seen: passes.Look | None = None) -> tas
         "fails": lambda: [step("two"), step("three"), step("fourth", FailWhile)],
         "slow": lambda: [step("two", Slow)],
         "holds": lambda: [step("two"), step("three", Hold), step("fourth")],
+        "hangs": lambda: [step("two", Hang)],
         "forgetful": lambda: [step("two"), step("three", Hold), step("fourth")],
         "beside": lambda: [unordered_flow.Flow("both").add(step("a", Meet), step("b", Meet))],
         "stubborn": lambda: [step("two", Stubborn), step("three", FailWhile)],
@@ -245,14 +259,14 @@ def put_job(tx: database.Transaction, kind: str, details: dict[str, str], load_b
     return made
 
 
-def add_load_balancer(db: database.Database, load_balancer_id: str) -> None:
+def add_load_balancer(db: database.Database, load_balancer_id: str, project_id: str = "p") -> None:
     """A load balancer that is complete but for a change that was accepted: generation 2, and 1 is applied."""
     now = datetime.datetime.now(datetime.UTC)
     with db.begin() as tx:
         tx.connection.execute(
             sa.insert(tables.load_balancers).values(
                 id=load_balancer_id,
-                project_id="p",
+                project_id=project_id,
                 provisioning_status="PENDING_UPDATE",
                 operating_status="ONLINE",
                 generation=2,

@@ -65,8 +65,8 @@ def nothing_is_left(services: small_flows.Services) -> bool:
         return not tx.jobs.page(1) and not tx.flow_records.page(10) and not leased
 
 
-def post(services: small_flows.Services, load_balancer_id: str) -> str:
-    small_flows.add_load_balancer(services.db, load_balancer_id)
+def post(services: small_flows.Services, load_balancer_id: str, project_id: str = "p") -> str:
+    small_flows.add_load_balancer(services.db, load_balancer_id, project_id)
     with services.db.begin() as tx:
         return tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id=load_balancer_id), request_id="req-1")
 
@@ -96,6 +96,60 @@ def test_a_job_for_which_there_was_no_thread_is_run_once_there_is_one(
         eventually(lambda: is_settled(services, "steps-1") and nothing_is_left(services))
     assert len(refused) == 1
     assert services.journal("steps-1") == ["load", "two", "three", "settle"]
+
+
+HANGING = 2 * QUICK.max_workers + 1
+
+
+def hang(services: small_flows.Services, project_id: str = "p") -> None:
+    """Work for more amphorae that do not answer than there are places; the file lets them answer."""
+    (services.folder / "hanging").touch()
+    for number in range(HANGING):
+        post(services, f"hangs-{number}", project_id)
+
+
+def hangs(services: small_flows.Services) -> int:
+    """Whose work is under way, and waits for an answer."""
+    return sum(line.endswith(" hangs") for line in services.journal())
+
+
+def test_amphorae_that_hang_hold_up_nobody_else(services: small_flows.Services) -> None:
+    hang(services)
+    with working(services):
+        eventually(lambda: hangs(services) == HANGING)
+        post(services, "steps-1")
+        eventually(lambda: is_settled(services, "steps-1"))
+        assert not any(is_settled(services, f"hangs-{number}") for number in range(HANGING))
+        (services.folder / "hanging").unlink()
+        eventually(lambda: nothing_is_left(services))
+    assert all(is_settled(services, f"hangs-{number}") for number in range(HANGING))
+
+
+def test_so_many_flows_wait_for_agents_besides_as_may_and_failovers_go_on_all_the_same(services: small_flows.Services) -> None:
+    hang(services)
+    options = dataclasses.replace(QUICK, max_waiting=2)
+    with working(services, options):
+        eventually(lambda: hangs(services) == options.max_workers + options.max_waiting)
+        small_flows.add_load_balancer(services.db, "steps-1")
+        with services.db.begin() as tx:
+            tx.jobs.post(jobs.UpdateLoadBalancer(load_balancer_id="steps-1"), priority=jobs.URGENT)
+        eventually(lambda: is_settled(services, "steps-1"))
+        assert hangs(services) == options.max_workers + options.max_waiting
+        (services.folder / "hanging").unlink()
+        eventually(lambda: nothing_is_left(services))
+
+
+def test_a_project_with_much_to_do_holds_up_no_other_one(services: small_flows.Services) -> None:
+    """With one place: whoever does not hold it is next."""
+    names = [f"steps-{number}" for number in range(20)]
+    for name in names:
+        post(services, name, "much")
+    post(services, "steps-other", "few")
+    with working(services, dataclasses.replace(QUICK, max_workers=1)):
+        eventually(lambda: nothing_is_left(services))
+    ended = [line.partition(" ")[0] for line in services.journal() if line.endswith(" settle")]
+    assert set(ended) == {*names, "steps-other"}
+    assert ended.index("steps-other") <= 1
 
 
 def test_what_is_not_owed_any_more_is_not_run(services: small_flows.Services) -> None:

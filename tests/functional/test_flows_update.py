@@ -24,7 +24,7 @@ from controller.tasks import status as status_tasks
 from controller.worker import engine
 from controller.worker.engine import Outcome
 from tests import recorded
-from tests.functional import flow_site
+from tests.functional import flow_site, small_flows
 from tests.functional.test_comparison import posted
 
 STEPS = flow_site.step_names(flow_site.an_update("any"))
@@ -72,14 +72,28 @@ def test_what_was_to_go_is_gone_with_all_that_hung_on_it(site: flow_site.Site) -
     assert site.is_whole(load_balancer_id)
 
 
-def test_an_amphora_that_hangs_does_not_keep_its_own_failover_waiting(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def a_failover(load_balancer_id: str, *amphora_ids: str) -> jobs.FailoverLoadBalancer:
+    """Asked for by an operator."""
+    return jobs.FailoverLoadBalancer(
+        load_balancer_id=load_balancer_id, topology=Topology.SINGLE, replacement_ids=(str(uuid.uuid4()),), amphora_ids=amphora_ids
+    )
+
+
+@pytest.mark.parametrize("ends", ["found silent", "failed over", "deleted"])
+def test_an_amphora_that_hangs_does_not_keep_its_own_end_waiting(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch, ends: str) -> None:
     load_balancer_id = site.built()
     (amphora_id,) = site.amphorae(load_balancer_id).values()
     thawed, apply = threading.Event(), site.amphora.apply
 
     def hang(amphora: amphora_model.Amphora, *rest: Any, **named: Any) -> Any:
-        with site.db.begin() as tx:  # the health manager finds it silent
-            assert watcher.post_failover(tx, amphora_id, "failed over")
+        with site.db.begin() as tx:
+            match ends:
+                case "found silent":
+                    assert watcher.post_failover(tx, amphora_id, "failed over")
+                case "failed over":
+                    tx.jobs.post(a_failover(load_balancer_id, amphora_id))
+                case "deleted":
+                    tx.jobs.post(flow_site.a_deletion(load_balancer_id))
         assert thawed.wait(30)
         return apply(amphora, *rest, **named)
 
@@ -92,12 +106,18 @@ def test_an_amphora_that_hangs_does_not_keep_its_own_failover_waiting(site: flow
     result = site.work(flow_site.an_update(load_balancer_id), spoil=impatient)
     assert result is not None
     assert (result.outcome, result.step) == (Outcome.FAILED, "Push")
-    assert "its failover waits" in result.words
+    assert "its failover or deletion waits" in result.words
     thawed.set()
 
 
 def test_one_that_is_only_slow_is_waited_for(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also while the failover of others waits, or one that brought it here is under way."""
     load_balancer_id = site.built()
+    with site.db.begin() as tx:
+        mine = tx.jobs.post(a_failover(load_balancer_id, *site.amphorae(load_balancer_id).values()))
+        assert tx.jobs.claim(mine, "worker", 30.0)
+        assert tx.jobs.post(a_failover(load_balancer_id, str(uuid.uuid4()))) != mine
+        small_flows.put_job(tx, jobs.FailoverAmphora.kind, {"unheard": "of"}, load_balancer_id, "of a newer version")
     apply = site.amphora.apply
 
     def dawdle(amphora: amphora_model.Amphora, *rest: Any, **named: Any) -> Any:

@@ -139,7 +139,7 @@ def test_a_claim_of_a_dead_worker_is_freed(db: database.Database) -> None:
     a_sweeper(db, rings).sweep(always)
     with db.read() as tx:
         assert [row["owner"] for row in tx.jobs.page(10)] == [None]
-        assert [claimable for claimable, _ in tx.jobs.claimable(10)] == [job_id]
+        assert [due.id for due in tx.jobs.claimable(10)] == [job_id]
     assert rings.count == 1
 
 

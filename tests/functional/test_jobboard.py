@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from controller import exceptions, jobs
 from controller.db import database, tables
+from controller.jobs import turns
 from controller.model import status
 from tests.functional import small_flows
 
@@ -39,7 +40,7 @@ def claim(db: database.Database, job_id: str, owner: str = "one", expiry: float 
 
 def due(db: database.Database, limit: int = 10, now: float | None = None) -> list[str]:
     with db.read() as tx:
-        return [job_id for job_id, _ in tx.jobs.claimable(limit, now)]
+        return [one.id for one in tx.jobs.claimable(limit, now)]
 
 
 # The table
@@ -99,6 +100,34 @@ def test_urgent_jobs_come_first_and_then_those_that_were_due_first(db: database.
     }
     assert due(db) == [ids[3], ids[1], ids[0], ids[2]]
     assert due(db, limit=2) == [ids[3], ids[1]]
+
+
+def test_projects_take_turns_where_more_is_due_than_there_are_places(db: database.Database) -> None:
+    for number in range(8):
+        small_flows.add_load_balancer(db, f"lb-{number}", "few" if number > 5 else "much")
+    ids = [post(db, jobs.UpdateLoadBalancer(load_balancer_id=f"lb-{number}"), available_at=1.0 + number) for number in range(8)]
+    with db.read() as tx:
+        chosen = tx.jobs.claimable(4)
+        beside = tx.jobs.claimable(2, standing=turns.Standing({"few": 1}))
+        everything = tx.jobs.claimable(8, standing=turns.Standing({"much": 5}))
+    assert [one.id for one in chosen] == [ids[0], ids[6], ids[1], ids[7]]
+    assert [one.id for one in beside] == [ids[0], ids[1]]
+    assert [one.id for one in everything] == ids
+    assert [one.project_id for one in chosen] == ["much", "few", "much", "few"]
+
+
+def test_urgent_jobs_may_have_places_of_their_own(db: database.Database) -> None:
+    for number in range(4):
+        small_flows.add_load_balancer(db, f"lb-{number}")
+    urgent = [post(db, jobs.UpdateLoadBalancer(load_balancer_id=f"lb-{number}"), priority=jobs.URGENT) for number in range(2)]
+    normal = [post(db, jobs.UpdateLoadBalancer(load_balancer_id=f"lb-{number}")) for number in (2, 3)]
+    with db.read() as tx:
+        found = [{one.id for one in tx.jobs.claimable(limit, urgent=more)} for limit, more in ((0, 2), (2, 1), (3, 1))]
+        (first,) = tx.jobs.claimable(0, urgent=1)
+    assert found[:2] == [set(urgent), set(urgent)]
+    assert found[2] > set(urgent)
+    assert len(found[2] & set(normal)) == 1
+    assert first.id in urgent
 
 
 def test_the_board_tells_when_the_next_job_becomes_due(db: database.Database) -> None:

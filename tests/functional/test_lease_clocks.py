@@ -118,7 +118,7 @@ def test_a_host_whose_clock_is_wrong_takes_nothing_from_a_living_worker(
     other = database.Database(database_url)
     try:
         with other.begin() as tx:
-            assert [owner for _, owner in tx.jobs.claimable(10)] == ["steps-2"]
+            assert [due.load_balancer_id for due in tx.jobs.claimable(10)] == ["steps-2"]
             assert tx.leases.take("steps-1", "b", 30.0) is None
             assert not tx.leaders.acquire("x", "b", 5.0) or tx.leaders.current("x") == "b"
         assert other.now() == pytest.approx(_REAL(), abs=5.0)
@@ -145,7 +145,7 @@ def test_leases_that_lie_ahead_count_as_taken_now(services: small_flows.Services
     with services.db.begin() as tx:
         assert tx.leases.bring_back(1.0, 60.0) + tx.jobs.bring_back(1.0, 60.0) == 2
         assert tx.jobs.claimable(10) == []
-        assert [found for found, _ in tx.jobs.claimable(10, services.db.now() + 1.5)] == [job_id]
+        assert [due.id for due in tx.jobs.claimable(10, services.db.now() + 1.5)] == [job_id]
         assert tx.leases.refresh(lease, 1.0)
         assert tx.leases.bring_back(1.0, 60.0) + tx.jobs.bring_back(1.0, 60.0) == 0
 

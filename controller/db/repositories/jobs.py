@@ -5,13 +5,15 @@ Whoever locks both a load balancer's row and one of its jobs in a transaction lo
 
 from __future__ import annotations
 
+import contextlib
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from controller import jobs
+from controller import exceptions, jobs
 from controller.db import rows, tables
+from controller.jobs import turns
 
 _JOBS = tables.jobs.c
 _LOAD_BALANCERS = tables.load_balancers.c
@@ -23,10 +25,20 @@ _AWAKE = 0.0
 _NOW: sa.BindParameter[float] = sa.bindparam("now")
 _FREE = sa.or_(_LOAD_BALANCERS.lease_owner.is_(None), _LOAD_BALANCERS.lease_expires_at <= _NOW)
 _CLAIMABLE = (
-    sa.select(_JOBS.id, _JOBS.load_balancer_id)
+    sa.select(_JOBS.id, _JOBS.load_balancer_id, _LOAD_BALANCERS.project_id)
     .select_from(tables.jobs.outerjoin(tables.load_balancers, _LOAD_BALANCERS.id == _JOBS.load_balancer_id))
     .where(_JOBS.priority == sa.bindparam("of_priority"), _JOBS.available_at <= _NOW, _JOBS.claim_expires_at <= _NOW, _FREE)
     .order_by(_JOBS.available_at)
+    .limit(sa.bindparam("most"))
+)
+_LONGEST_QUEUE = 2000
+"""Jobs of one priority among which projects take turns, at most: all of them are read where there are more than places."""
+_QUEUE = _CLAIMABLE.add_columns(_JOBS.available_at, _JOBS.posted_at).limit(_LONGEST_QUEUE).subquery()
+_TURN = sa.func.row_number().over(partition_by=_QUEUE.c.project_id, order_by=(_QUEUE.c.available_at, _QUEUE.c.posted_at))
+_TURNS = sa.select(_QUEUE, _TURN.label("turn")).subquery()
+_BY_TURNS = (
+    sa.select(_TURNS.c.id, _TURNS.c.load_balancer_id, _TURNS.c.project_id)
+    .order_by(_TURNS.c.turn, _TURNS.c.available_at, _TURNS.c.posted_at)
     .limit(sa.bindparam("most"))
 )
 _NEXT_DUE = (
@@ -68,6 +80,12 @@ _POST_AGAIN = rows.Prepared(
         request_id=sa.func.coalesce(sa.bindparam("of_request", type_=_JOBS.request_id.type), _JOBS.request_id),
     )
 )
+_UNCLAIMED = (
+    sa.select(_JOBS.kind, _JOBS.details)
+    .where(_JOBS.load_balancer_id == sa.bindparam("of_load_balancer"), _JOBS.owner.is_(None))
+    .order_by(_JOBS.posted_at)
+    .limit(100)
+)
 _WAKE = sa.update(tables.jobs).where(_JOBS.load_balancer_id == sa.bindparam("of_load_balancer")).values(available_at=_AWAKE)
 
 
@@ -106,21 +124,33 @@ class Jobs(rows.Repository):
         self._connection.execute(sa.insert(tables.jobs).values(id=job_id, request_id=request_id, **values, **when))
         return job_id
 
-    def claimable(self, limit: int, now: float | None = None) -> list[tuple[str, str]]:
-        """Jobs that may be claimed, and their load balancers, by priority and then by the time they became due.
+    def claimable(
+        self, limit: int, now: float | None = None, *, urgent: int = 0, standing: turns.Standing | None = None
+    ) -> list[turns.Due]:
+        """Jobs that may be claimed: by priority, and then by the time they became due, if there are no more than `limit`. If there are,
+        projects take turns, as they stand now. `urgent` jobs more are given if they are.
 
         Those of leased load balancers are left out.
 
-        Goes by index, and reads `limit` rows and those that are leased or claimed before them.
+        Goes by index, and reads `limit` rows and those that are leased or claimed before them; all that is due if that is more.
         """
         now = self._now() if now is None else now
-        found: list[tuple[str, str]] = []
+        found: list[turns.Due] = []
         for priority in jobs.PRIORITIES:
-            wanted = {"of_priority": priority, "now": now, "most": limit - len(found)}
-            found.extend((row.id, row.load_balancer_id) for row in self._connection.execute(_CLAIMABLE, wanted))
-            if len(found) >= limit:
-                break
+            most = limit + (urgent if priority == jobs.URGENT else 0) - len(found)
+            if most > 0:
+                found += self._next(priority, most, now, standing or turns.Standing())
         return found
+
+    def _next(self, priority: int, most: int, now: float, standing: turns.Standing) -> list[turns.Due]:
+        wanted = {"of_priority": priority, "now": now}
+        due = self._due(_CLAIMABLE, {**wanted, "most": most + 1})
+        if len(due) <= most:
+            return due
+        return turns.choose(self._due(_BY_TURNS, {**wanted, "most": most + standing.behind}), most, standing)
+
+    def _due(self, statement: sa.Select[tuple[str, str, str | None]], wanted: Mapping[str, object]) -> list[turns.Due]:
+        return [turns.Due(row.id, row.load_balancer_id, row.project_id) for row in self._connection.execute(statement, wanted)]
 
     def next_due(self, now: float | None = None) -> float | None:
         """When the next job that is not due yet becomes so."""
@@ -191,6 +221,14 @@ class Jobs(rows.Repository):
     def is_posted(self, subject: str) -> bool:
         """Whether a job of this subject waits or is being run."""
         return self._connection.execute(sa.select(_JOBS.id).where(_JOBS.subject == subject).limit(1)).first() is not None
+
+    def waiting(self, load_balancer_id: str) -> list[jobs.Job]:
+        """The jobs of a load balancer that nobody runs now, those that this version understands."""
+        understood = []
+        for row in self._rows(_UNCLAIMED, {"of_load_balancer": load_balancer_id}):
+            with contextlib.suppress(exceptions.NotSupported):
+                understood.append(jobs.load(row["kind"], row["details"]))
+        return understood
 
     def page(self, limit: int, load_balancer_id: str | None = None) -> list[rows.Row]:
         """Rows in the order of posting."""
