@@ -33,18 +33,14 @@ def _boot(services: Services, amphora_id: str, role: status.Role) -> linear_flow
 def take_role_over(services: Services, role: status.Role, successor_id: str) -> linear_flow.Flow:
     """Let an amphora that was obtained take a role over, and delete the one that had it.
 
-    Alone, the successor is proven first, and takes the VIP last: what clients notice lies between the predecessor's letting go and the
-    push right after it. In a pair, VRRP moves the VIP, and the other half learns its new partner.
+    The successor is proven first, without the VIP. Then its predecessor lets go, and only then anybody else is told of the successor.
+    Alone, the successor takes the VIP last: what clients notice lies between the predecessor's letting go and the push right after it.
+    In a pair, VRRP moves the VIP to the other half if the predecessor had it, and that half learns its new partner before this speaks.
     """
     sender = haproxy_config.sender(services, reads_anew=False)
-    steps = [
-        push.Push(services, services.snapshots, sender, (successor_id,), of=role),
+    return linear_flow.Flow(f"take over {role}").add(
+        push.PrepareSuccessor(services, sender, successor_id, of=role),
+        push.ReleaseVip(services, sender, role, successor_id, of=role),
+        push.Push(services, services.snapshots, sender, (successor_id,), prepared=True, of=role),
         amphora.DeletePredecessors(services, role, successor_id, of=role),
-    ]
-    if role is status.Role.STANDALONE:
-        steps = [
-            push.PrepareSuccessor(services, sender, successor_id, of=role),
-            push.ReleaseVip(services, sender, role, successor_id, of=role),
-            *steps,
-        ]
-    return linear_flow.Flow(f"take over {role}").add(*steps)
+    )

@@ -14,6 +14,7 @@ from controller.db import fence as fences
 from controller.drivers.amphora import interface, waiting
 from controller.drivers.network import interface as network_interface
 from controller.drivers.network import remembered
+from controller.jobs import owed
 from controller.model import amphora as amphora_model
 from controller.model import load_balancer as model
 from controller.model import status
@@ -121,15 +122,19 @@ class Sender:
 
 
 class Push(base.Step):
-    """Bring every amphora that serves to the newest state. `joining` ones go first: if they refuse, nobody else has heard of them.
+    """Bring every amphora that serves to the newest state. `joining` ones are prepared first: if they refuse, nobody else has heard of
+    them. In a pair, the half that serves is told of its partner next, and only then the partner takes part in VRRP: while it was not told,
+    it would send its advertisements elsewhere, and the partner would hear nobody and take the VIP away from a living master.
 
     An amphora whose role a joining one takes over is left out, and is not named to the others. Who took the state is ALLOCATED from
-    then on. If all took it, and the steps share a pass, the settlement writes that, in its own transaction.
+    then on. If all took it, and the steps share a pass, the settlement writes that, in its own transaction. `prepared`: an earlier step
+    has prepared what joins (`PrepareSuccessor`).
     """
 
     snapshots: passes.Snapshots
     sender: Sender
     joining: Sequence[str] = ()
+    prepared: bool = False
 
     def execute(self, load_balancer_id: str, lease: jobs.Lease, member_network_ids: list[str]) -> None:
         snapshot = self.snapshots.get(load_balancer_id)
@@ -137,13 +142,12 @@ class Push(base.Step):
         if not wanted:
             raise exceptions.NotFound("Serving amphora of load balancer", load_balancer_id)
         shown = dataclasses.replace(snapshot, amphorae=tuple(wanted))
-        first = [one for one in wanted if one.id in self.joining]
-        others = [one for one in wanted if one.id not in self.joining]
-        sent: list[Sent] = []
         known = self.sender.known_of(snapshot)
-        for some in (first, others):
-            if some and not _errors(sent):
-                sent += self.sender.send(shown, some, member_network_ids, lease, is_given_up=self._is_given_up, known=known)
+
+        def send(some: Sequence[amphora_model.Amphora], with_vip: bool = True) -> list[Sent]:
+            return self.sender.send(shown, some, member_network_ids, lease, with_vip, self._is_given_up, known)
+
+        sent = self._send_in_order(snapshot, wanted, send)
         errors = _errors(sent)
         if not errors:
             self._note_facts(load_balancer_id, known, lease)
@@ -155,6 +159,28 @@ class Push(base.Step):
         self._confirm(snapshot.generation, sent, lease)
         if errors:
             raise _gravest(errors)
+
+    def _send_in_order(
+        self, snapshot: model.Snapshot, wanted: Sequence[amphora_model.Amphora], send: Callable[..., list[Sent]]
+    ) -> list[Sent]:
+        """What came of each amphora that was sent its whole state, or that did not take what came before."""
+        coming = [one for one in wanted if one.id in self.joining and one.status not in status.SERVING]
+        others = [one for one in wanted if one not in coming]
+        if not coming or not others:  # new halves elect one of them
+            return send(wanted)
+        if not self.prepared and _errors(refused := send(coming, with_vip=False)):
+            return [one for one in refused if _errors([one])]
+        sent = send(others)
+        return sent + send(coming) if self._may_join(snapshot, wanted, _errors(sent)) else sent
+
+    def _may_join(
+        self, snapshot: model.Snapshot, wanted: Sequence[amphora_model.Amphora], errors: Sequence[exceptions.ControllerError]
+    ) -> bool:
+        """Whether what joins may take the VIP if it hears nobody. A half that refused to be told lives, and may have it. One that can't be
+        reached may be dead; then somebody has to serve, unless there is a predecessor that can be told to serve again.
+        """
+        may_be_dead = all(isinstance(one, exceptions.AmphoraUnreachable) for one in errors)
+        return not errors or (may_be_dead and all(one in wanted for one in owed.serving(snapshot)))
 
     def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
         """What was pushed is pushed, and nobody settles it: it is written down here."""
@@ -197,7 +223,7 @@ class Push(base.Step):
 
 
 class PrepareSuccessor(base.Step):
-    """Have a replacement run everything but the VIP, to be sure of it while its predecessor still serves."""
+    """Have a replacement run everything but the VIP, or what is about it in a pair, to be sure of it while its predecessor still serves."""
 
     sender: Sender
     successor_id: str
@@ -209,7 +235,7 @@ class PrepareSuccessor(base.Step):
             raise exceptions.NotFound("Amphora", self.successor_id)
         if mine[0].status in status.SERVING:
             return  # resumed after it took the VIP
-        shown = dataclasses.replace(snapshot, amphorae=tuple(mine))
+        shown = dataclasses.replace(snapshot, amphorae=tuple(targets(snapshot, (self.successor_id,))))
         if errors := _errors(self.sender.send(shown, mine, member_network_ids, lease, with_vip=False)):
             raise errors[0]
 
@@ -217,7 +243,8 @@ class PrepareSuccessor(base.Step):
 class ReleaseVip(base.Step):
     """Have the predecessor let go of the VIP. One that can't be asked is deleted: two machines must not announce one address.
 
-    Undone, a predecessor that lives is told to serve again.
+    In a pair, the other half takes over if it has not the VIP already: it does not hear from the predecessor any more, and is not told
+    of the successor before that. Undone, a predecessor that lives is told to serve again, unless the successor does.
     """
 
     sender: Sender
@@ -235,10 +262,13 @@ class ReleaseVip(base.Step):
         with self.services.db.read() as tx:
             tx.leases.check(lease)
         snapshot = self.services.snapshots.get(load_balancer_id)
-        back = [one for one in amphora_tasks.predecessors(snapshot.amphorae, self.role, self.successor_id) if one.status in status.SERVING]
-        if back:
-            shown = dataclasses.replace(snapshot, amphorae=tuple(back))
-            for amphora, outcome in self.sender.send(shown, back, member_network_ids, lease):
+        serving = targets(snapshot)
+        back = amphora_tasks.predecessors(serving, self.role, self.successor_id)
+        if not back or any(one.id == self.successor_id for one in serving):
+            return
+        shown = dataclasses.replace(snapshot, amphorae=tuple(serving))
+        for some in ([one for one in serving if one not in back], back):  # the other half may know the successor as its partner
+            for amphora, outcome in self.sender.send(shown, some, member_network_ids, lease):
                 serves = isinstance(outcome, str)
                 LOG.warning("load balancer %s: amphora %s serves again: %s", load_balancer_id, amphora.id, "yes" if serves else outcome)
                 if isinstance(outcome, str):
@@ -282,8 +312,9 @@ def targets(snapshot: model.Snapshot, joining: Sequence[str] = ()) -> list[ampho
 
 
 def without_vip(wanted: rest.WantedState) -> rest.WantedState:
-    """The same state, of an amphora that does not answer for the VIP."""
-    return dataclasses.replace(wanted, interfaces=tuple(dataclasses.replace(nic, vips=()) for nic in wanted.interfaces))
+    """The same state, of an amphora that does not answer for the VIP, and in a pair does not speak of it with the other half."""
+    programs = {name: text for name, text in wanted.programs.items() if name != "keepalived"}
+    return dataclasses.replace(wanted, programs=programs, interfaces=tuple(dataclasses.replace(nic, vips=()) for nic in wanted.interfaces))
 
 
 def _taken(sent: Sequence[Sent]) -> dict[str, str]:

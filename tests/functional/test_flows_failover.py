@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from amphora_agent.protocol import rest
 from controller import exceptions, jobs
@@ -140,6 +141,135 @@ def test_a_dead_single_amphora_is_deleted_before_its_successor_takes_the_vip(sit
     monkeypatch.setattr(site.amphora, "apply", told)
     site.succeed(of_amphora(old, load_balancer_id, Role.STANDALONE))
     assert there == [False]
+
+
+def told_in_turn(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Who is told what: `MASTER speaks` of VRRP with the other half, `... is prepared` to, or `... lets go` of the VIP or `is deleted`."""
+    story: list[str] = []
+    apply, remove, delete = site.amphora.apply, site.amphora.remove, site.compute.delete
+    roles: dict[str, Role | None] = {}
+
+    def told(amphora: Amphora, wanted: rest.WantedState, certificates: dict[str, bytes], order: Any = None) -> interface.Applied:
+        roles[amphora.id] = amphora.role
+        story.append(f"{amphora.role} {'speaks' if 'keepalived' in wanted.programs else 'is prepared'}")
+        return apply(amphora, wanted, certificates, order)
+
+    def lets_go(amphora: Amphora, *args: Any, **named: Any) -> None:
+        roles[amphora.id] = amphora.role
+        story.append(f"old {amphora.role} lets go")
+        remove(amphora, *args, **named)
+
+    def is_deleted(amphora_id: str) -> None:
+        story.append(f"old {next(one.role for one in known if one.id == amphora_id)} is deleted")
+        delete(amphora_id)
+
+    with site.db.read() as tx:
+        (load_balancer_id,) = tx.connection.execute(sa.select(tables.load_balancers.c.id)).scalars()
+    known = site.snapshot(load_balancer_id).amphorae
+    monkeypatch.setattr(site.amphora, "apply", told)
+    monkeypatch.setattr(site.amphora, "remove", lets_go)
+    monkeypatch.setattr(site.compute, "delete", is_deleted)
+    return story
+
+
+def test_of_a_pair_a_half_lets_go_before_another_is_told_of_its_successor(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is told of another partner speaks no more with the one of before, which would take the VIP if it were there."""
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    story = told_in_turn(site, monkeypatch)
+    site.succeed(of_load_balancer(load_balancer_id, Topology.ACTIVE_STANDBY))
+    assert story == [
+        "BACKUP is prepared",
+        "old BACKUP lets go",
+        "MASTER speaks",
+        "BACKUP speaks",
+        "old BACKUP lets go",  # of everything, in case that somebody else told it to serve again
+        "old BACKUP is deleted",
+        "MASTER is prepared",
+        "old MASTER lets go",
+        "BACKUP speaks",
+        "MASTER speaks",
+        "old MASTER lets go",
+        "old MASTER is deleted",
+    ]
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["found dead before", "found dead by the failover"])
+def test_a_new_half_speaks_when_the_other_one_was_told_of_it(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch, is_known: bool) -> None:
+    """Before that, it would hear nobody, and take the VIP away from a half that has it."""
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    lost = site.amphorae(load_balancer_id)[Role.MASTER]
+    dies(site, lost)
+    if is_known:
+        with site.db.begin() as tx:
+            tx.amphorae.set_status([lost], AmphoraStatus.ERROR)
+    story = told_in_turn(site, monkeypatch)
+    site.succeed(of_amphora(lost, load_balancer_id, Role.MASTER))
+    assert site.is_whole(load_balancer_id)
+    assert [words for words in story if not words.startswith("old ")] == ["MASTER is prepared", "BACKUP speaks", "MASTER speaks"]
+    assert story.index("old MASTER is deleted") < story.index("MASTER speaks"), "a dead half may still have the VIP"
+
+
+def test_a_new_half_that_refuses_is_heard_of_by_nobody(site: flow_site.Site) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    before = site.amphorae(load_balancer_id)
+    running = [site.amphora.running(one, load_balancer_id) for one in before.values()]
+    job = of_amphora(before[Role.MASTER], load_balancer_id, Role.MASTER)
+    site.amphora.refuse("no such keyword", amphora_id=job.replacement_id)
+    site.work(job)
+    assert [site.amphora.running(one, load_balancer_id) for one in before.values()] == running
+
+
+@pytest.mark.parametrize("is_dead", [False, True], ids=["planned", "dead"])
+def test_a_new_half_takes_no_vip_from_one_that_refuses_to_hear_of_it(site: flow_site.Site, is_dead: bool) -> None:
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    before = site.amphorae(load_balancer_id)
+    job = of_amphora(before[Role.MASTER], load_balancer_id, Role.MASTER)
+    if is_dead:
+        dies(site, before[Role.MASTER])
+    site.amphora.refuse("no such keyword", amphora_id=before[Role.BACKUP])
+    result = site.work(job)
+    assert result is not None
+    assert result.outcome is Outcome.FAILED
+    assert site.amphora.running(before[Role.BACKUP], load_balancer_id) is not None
+    new = site.amphora.running(job.replacement_id, load_balancer_id)
+    assert new is None or "keepalived" not in new.programs
+    if not is_dead:
+        assert speaks(site, before[Role.MASTER], load_balancer_id), "it was not told to serve again"
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+
+
+def speaks(site: flow_site.Site, amphora_id: str, load_balancer_id: str) -> bool:
+    running = site.amphora.running(amphora_id, load_balancer_id)
+    return running is not None and "keepalived" in running.programs
+
+
+@pytest.mark.parametrize("is_dead", [False, True], ids=["planned", "dead"])
+def test_where_the_other_half_can_not_be_told_somebody_serves(site: flow_site.Site, monkeypatch: pytest.MonkeyPatch, is_dead: bool) -> None:
+    """It may be dead, too: then the new half serves, or where it lives its predecessor, which both know."""
+    load_balancer_id = site.built(Topology.ACTIVE_STANDBY)
+    before = site.amphorae(load_balancer_id)
+    job = of_amphora(before[Role.MASTER], load_balancer_id, Role.MASTER)
+    if is_dead:
+        dies(site, before[Role.MASTER])
+    apply = site.amphora.apply
+
+    def told(amphora: Amphora, *args: Any, **named: Any) -> interface.Applied:
+        if amphora.id == before[Role.BACKUP]:
+            raise exceptions.AmphoraUnreachable(amphora.id, "it has just died")
+        return apply(amphora, *args, **named)
+
+    monkeypatch.setattr(site.amphora, "apply", told)
+    result = site.work(job)
+    assert result is not None
+    assert result.outcome is Outcome.FAILED
+    assert speaks(site, job.replacement_id, load_balancer_id) is is_dead
+    assert speaks(site, before[Role.MASTER], load_balancer_id) is not is_dead
+    monkeypatch.undo()
+    site.work(job)
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert site.leaks() == []
 
 
 def test_the_other_half_learns_its_new_partner(site: flow_site.Site) -> None:

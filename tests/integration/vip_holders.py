@@ -6,6 +6,7 @@ import contextlib
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -54,6 +55,35 @@ def answer_arp(site: Site, address: str) -> set[bytes]:
 def answer_arp_in(namespace: str, address: str) -> set[bytes]:
     """The same of a client in any network namespace with one interface."""
     return system.inside_namespace(namespace, lambda: _ask_arp(address))
+
+
+@contextlib.contextmanager
+def announcements(namespace: str, address: str) -> Iterator[list[bytes]]:
+    """The MACs that announce an address to a client in a network namespace (RFC 5227, gratuitous ARP), as they do it, one after another."""
+    told: list[bytes] = []
+    with system.inside_namespace(namespace, _arp_socket) as link:
+        over = threading.Event()
+        listener = threading.Thread(target=_hear, args=(link, socket.inet_aton(address), told, over))
+        listener.start()
+        try:
+            yield told
+        finally:
+            over.set()
+            listener.join()
+
+
+def _arp_socket() -> socket.socket:
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x0806))
+    link.settimeout(0.1)
+    return link
+
+
+def _hear(link: socket.socket, address: bytes, told: list[bytes], over: threading.Event) -> None:
+    while not over.is_set():
+        with contextlib.suppress(TimeoutError):
+            frame = link.recv(100)
+            if frame[28:32] == frame[38:42] == address and told[-1:] != [frame[22:28]]:
+                told.append(frame[22:28])
 
 
 def _ask_arp(address: str) -> set[bytes]:
