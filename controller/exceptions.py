@@ -204,7 +204,7 @@ class ComputeFault(ControllerError):
 
 
 class AmphoraUnreachable(Transient):
-    """The agent of an amphora did not answer in time.
+    """The agent of an amphora, `amphora_id`, did not answer in time.
 
     `is_there`: its machine took the connection all the same. `is_starting`: something answered there that it isn't ready yet.
     """
@@ -215,6 +215,7 @@ class AmphoraUnreachable(Transient):
 
     def __init__(self, amphora_id: str, reason: str) -> None:
         super().__init__(f"amphora {amphora_id} did not answer: {reason}")
+        self.amphora_id = amphora_id
         self.reason = reason
 
 
@@ -225,12 +226,13 @@ class AmphoraDistrusted(AmphoraUnreachable):
 
 
 class AmphoraRefused(ControllerError):
-    """The agent answered, and refused what it was asked; the message holds its words."""
+    """The agent of an amphora, `amphora_id`, answered, and refused what it was asked; the message holds its words."""
 
     code = "amphora_refused"
 
     def __init__(self, amphora_id: str, words: str) -> None:
         super().__init__(f"amphora {amphora_id} refused: {words}")
+        self.amphora_id = amphora_id
 
 
 class AmphoraAhead(AmphoraRefused, StaleOrder):
@@ -240,6 +242,7 @@ class AmphoraAhead(AmphoraRefused, StaleOrder):
 
     def __init__(self, amphora_id: str, token: int = 0, generation: int = 0) -> None:
         StaleOrder.__init__(self, f"amphora {amphora_id}", token, generation)
+        self.amphora_id = amphora_id
 
 
 class ConfigRefused(AmphoraRefused):

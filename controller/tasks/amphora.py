@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from taskflow.types import failure
 
 from controller import exceptions, jobs
 from controller.jobs import owed
@@ -19,6 +21,9 @@ LOG = logging.getLogger(__name__)
 _QUESTION, _QUESTIONS = 1.5, 3
 """Seconds for an answer to "are you there?", and how often one is asked whose machine takes the connection and who is not heard either."""
 
+_TRIES = 6
+"""At the defaults of back-off, the sixth comes two and a half minutes after the first."""
+
 Coming = Sequence[tuple[str, status.Role]]
 """Amphorae that a flow makes: id and role."""
 
@@ -26,7 +31,9 @@ Coming = Sequence[tuple[str, status.Role]]
 class RecordAmphorae(base.Step):
     """Write the rows of the amphorae to come, before anything of them is made; so nothing in the cloud is ever without an explanation.
 
-    Undone, all that was made of them since is taken apart, unless an amphora has come to serve: then the next try goes on from there.
+    Undone, what was made of them since is taken apart, unless an amphora has come to serve, or the failure was none of its own: a service
+    that was busy, or another amphora. Then the next try goes on with it, and pays for no boot. After `_TRIES` failures in a row
+    all of them are made anew: what nobody blames may be the cause all the same.
     """
 
     coming: Coming
@@ -41,11 +48,28 @@ class RecordAmphorae(base.Step):
             for amphora_id, role in self.coming:
                 tx.amphorae.ensure(amphora_id, load_balancer_id, role)
 
-    def revert(self, load_balancer_id: str, lease: jobs.Lease, **_: Any) -> None:
+    def revert(self, load_balancer_id: str, lease: jobs.Lease, flow_failures: Mapping[str, failure.Failure], **_: Any) -> None:
         with self.services.db.read() as tx:
             amphorae = {amphora.id: amphora for amphora in tx.amphorae.of_load_balancer(load_balancer_id)}
-        begun = [amphora_id for amphora_id, _ in self.coming if amphora_id in amphorae]
-        dismantling.undo(self.services, [one for one in begun if amphorae[one].status not in status.SERVING], lease)
+            failures = tx.leases.failures(load_balancer_id) + 1
+        begun = [one for one, _ in self.coming if one in amphorae and amphorae[one].status not in status.SERVING]
+        blamed = begun if failures % _TRIES == 0 else [one for one in begun if _is_blamed(one, flow_failures)]
+        if kept := [one for one in begun if one not in blamed]:
+            LOG.info("load balancer %s: the next try goes on with amphorae %s", load_balancer_id, ", ".join(kept))
+        dismantling.undo(self.services, blamed, lease)
+
+
+def _is_blamed(amphora_id: str, failures: Mapping[str, failure.Failure]) -> bool:
+    """Whether one of these failures may come from this amphora, or from what it was made of."""
+    return any(_blames(each, amphora_id) for each in failures.values())
+
+
+def _blames(what: failure.Failure, amphora_id: str) -> bool:
+    error = what.exception
+    if isinstance(error, (exceptions.AmphoraUnreachable, exceptions.AmphoraRefused)):
+        return error.amphora_id == amphora_id
+    code, _ = retries.explain(what)
+    return code != exceptions.Transient.code
 
 
 class AwaitFirstHeartbeats(retries.Patient):

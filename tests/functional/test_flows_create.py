@@ -15,6 +15,8 @@ from controller.model.status import AmphoraStatus, ProvisioningStatus, Role, Top
 from controller.worker.engine import Outcome
 from tests.functional import flow_site
 
+BUSY = exceptions.Transient("the network service is away")
+REFUSED = exceptions.QuotaExceeded(["Security Group Rule"])
 STEPS = [(topology, step) for topology in Topology for step in flow_site.step_names(flow_site.a_create("any", topology))]
 
 
@@ -103,16 +105,73 @@ def assert_told(site: flow_site.Site, load_balancer_id: str, step: str) -> None:
 @pytest.mark.parametrize("topology", Topology)
 def test_a_failed_build_leaves_no_machine_behind(site: flow_site.Site, topology: Topology) -> None:
     load_balancer_id = site.accept_load_balancer(topology)
-    site.network.script.fail_next("set_vip_access", exceptions.Transient("the network service is away"))
+    site.network.script.fail_next("set_vip_access", REFUSED)
     site.work(flow_site.a_create(load_balancer_id, topology))
     assert list(site.compute.list_ours()) == []
     assert [port.device_id for port in site.network.list_ours()] == [f"lb-{load_balancer_id}"]
     assert site.snapshot(load_balancer_id).amphorae == ()
 
 
+@pytest.mark.parametrize("after", [flow_site.NOT_QUICK, True], ids=["before its work", "after its work"])
+@pytest.mark.parametrize(("topology", "step"), STEPS)
+def test_a_service_that_is_busy_for_a_while_costs_no_second_boot(site: flow_site.Site, topology: Topology, step: str, after: bool) -> None:
+    load_balancer_id = site.accept_load_balancer(topology)
+    site.accept_tree(load_balancer_id)
+    job = flow_site.a_create(load_balancer_id, topology)
+    for _ in range(2):
+        result = site.work(job, spoil=flow_site.failing([step], BUSY, after))
+        assert result is not None
+        if not (step == "Settle" and after):
+            assert (result.outcome, result.code) == (Outcome.FAILED, "transient")
+            assert site.state(load_balancer_id) is ProvisioningStatus.ERROR
+        assert site.leaks() == []
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert len({arguments[0].amphora_id for arguments in site.compute.script.calls_of("boot")}) == len(topology.roles)
+    assert site.compute.script.calls_of("delete") == []
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_after_many_failures_that_nobody_is_blamed_for_all_is_made_anew(site: flow_site.Site, topology: Topology) -> None:
+    """A machine may be broken in a way that only the cloud's services see."""
+    load_balancer_id = site.accept_load_balancer(topology)
+    machines = []
+    for _ in range(7):
+        site.network.script.fail_next("set_vip_access", BUSY)
+        site.work(flow_site.a_create(load_balancer_id, topology))
+        machines.append(len(list(site.compute.list_ours())))
+    assert machines == [len(topology.roles)] * 5 + [0] + [len(topology.roles)]
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert site.leaks() == []
+
+
+@pytest.mark.parametrize("topology", Topology)
+def test_what_stays_for_the_next_try_goes_with_its_load_balancer(site: flow_site.Site, topology: Topology) -> None:
+    load_balancer_id = site.accept_load_balancer(topology)
+    site.network.script.fail_next("set_vip_access", BUSY)
+    site.work(flow_site.a_create(load_balancer_id, topology))
+    assert list(site.compute.list_ours()) != []
+    site.accept_delete(load_balancer_id)
+    site.settle(load_balancer_id)
+    assert list(site.compute.list_ours()) == []
+    assert list(site.network.list_ours()) == []
+
+
+def test_of_two_machines_the_one_that_does_not_answer_is_made_anew(site: flow_site.Site) -> None:
+    load_balancer_id = site.accept_load_balancer(Topology.ACTIVE_STANDBY)
+    job = flow_site.a_create(load_balancer_id, Topology.ACTIVE_STANDBY)
+    site.amphora.be_silent(amphora_id=job.amphora_ids[1])
+    site.work(job)
+    assert [one.amphora_id for one in site.compute.list_ours()] == [job.amphora_ids[0]]
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    assert site.amphorae(load_balancer_id)[Role.MASTER] == job.amphora_ids[0]
+
+
 def test_what_can_not_be_undone_is_still_explained_and_cleared_later(site: flow_site.Site) -> None:
     load_balancer_id = site.accept_load_balancer()
-    site.network.script.fail_next("set_vip_access", exceptions.Transient("the network service is away"))
+    site.network.script.fail_next("set_vip_access", REFUSED)
     site.compute.script.fail_next("delete", exceptions.Transient("the compute service is away"))
     result = site.work(flow_site.a_create(load_balancer_id, Topology.SINGLE))
     assert result is not None

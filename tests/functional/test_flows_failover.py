@@ -235,6 +235,7 @@ def test_a_new_half_takes_no_vip_from_one_that_refuses_to_hear_of_it(site: flow_
     assert new is None or "keepalived" not in new.programs
     if not is_dead:
         assert speaks(site, before[Role.MASTER], load_balancer_id), "it was not told to serve again"
+    site.work(job)  # the worker tries the same job again
     site.settle(load_balancer_id)
     assert site.is_whole(load_balancer_id)
 
@@ -265,6 +266,7 @@ def test_where_the_other_half_can_not_be_told_somebody_serves(site: flow_site.Si
     assert result.outcome is Outcome.FAILED
     assert speaks(site, job.replacement_id, load_balancer_id) is is_dead
     assert speaks(site, before[Role.MASTER], load_balancer_id) is not is_dead
+    assert site.leaks() == []
     monkeypatch.undo()
     site.work(job)
     site.settle(load_balancer_id)
@@ -304,6 +306,26 @@ def test_a_planned_failover_that_fails_leaves_a_load_balancer_that_serves(
     site.settle(load_balancer_id)
     assert site.is_whole(load_balancer_id)
     assert not set(site.amphorae(load_balancer_id).values()) & old_ones(job)
+
+
+@pytest.mark.parametrize(("topology", "whole", "step"), STEPS)
+def test_a_service_that_is_busy_for_a_while_costs_a_failover_no_second_boot(
+    site: flow_site.Site, topology: Topology, whole: bool, step: str
+) -> None:
+    load_balancer_id = site.built(topology)
+    job, before = posted(site, load_balancer_id, topology, whole), set(site.amphorae(load_balancer_id).values())
+    spoil = flow_site.failing([step], exceptions.Transient("the network service is away"), after=True)
+    result = site.work(job, spoil=spoil)
+    assert result is not None
+    assert (result.outcome, result.code) == (Outcome.FAILED, "transient")
+    assert site.leaks() == []
+    assert serves(site, load_balancer_id)
+    site.work(job)
+    site.settle(load_balancer_id)
+    assert site.is_whole(load_balancer_id)
+    booted = {arguments[0].amphora_id for arguments in site.compute.script.calls_of("boot")} - before
+    assert len(booted) == (len(topology.roles) if whole else 1)
+    assert not booted & {arguments[0] for arguments in site.compute.script.calls_of("delete")}
 
 
 def old_ones(job: jobs.Job) -> set[str]:
