@@ -10,7 +10,8 @@ OPTS = [
         min=0.05,
         max=40.0,
         help="Seconds between two VRRP advertisements of the master. The backup takes the VIP after 3.65 of them without a word, so 0.2 "
-        "gives a takeover within 0.75 s. VRRP counts in hundredths of a second.",
+        "gives a takeover within 0.75 s. Where a machine may stand still for longer (a crowded hypervisor, emulation), its half loses the "
+        "VIP for a moment, and connections are reset: there, take longer. VRRP counts in hundredths of a second.",
     ),
     cfg.IntOpt(
         "vrrp_garp_refresh_interval",

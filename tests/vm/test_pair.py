@@ -25,8 +25,12 @@ from tests.integration.conftest import dual, site  # noqa: F401
 from tests.integration.dual import Dual
 
 COMPUTE = "qemu"
-OPTIONS = {"health_manager.heartbeat_timeout": "15", "health_manager.question_timeout": "5"}
-"""An emulated half whose host is busy is no dead one."""
+OPTIONS = {
+    "health_manager.heartbeat_timeout": "15",
+    "health_manager.question_timeout": "5",
+    "keepalived_vrrp.vrrp_advert_int": "1",
+}
+"""An emulated half whose host is busy is no dead one. One that was to say each 0.2 s that it is there said nothing for up to 1.5 s."""
 pytestmark = [pytest.mark.vm, pytest.mark.matrix, pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("image_folder")]
 NEAR, FAR = "front-web-4", "back-web-6"
 BROWSERS = 12
